@@ -1,0 +1,3 @@
+//! reveille.
+
+fn main() {}
