@@ -1,0 +1,490 @@
+//! Durable commands: what runs on the host survives the connection and the controller.
+//!
+//! One channel carries one [`Durable`]: the supervisor's script, a request, then the command's output, its end, and the
+//! word that what it left behind can go. The remote side decides with one `mkdir` who starts a token; whoever comes
+//! second is attached to what the first started. See `supervisor.sh` for the remote half.
+//!
+//! ```text
+//!            go                     command ends              clean
+//!  hello ───────────► started ─────────────────────► end ───────────► cleaned
+//!           └───────► attached ──► (the same)         │
+//!                         │                           ├ exit STATUS  it ran to its end
+//!                         │                           ├ gone         supervisor and command were killed
+//!                         │                           └ rebooted     another boot id
+//!                         └──► never, tombstone       it never ran and never will
+//! ```
+
+mod frames;
+mod script;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reveille_account::{Class, RunId, Token};
+use tokio::time::timeout;
+
+use crate::error::ExecError;
+use crate::exec::{Exec, Heard};
+use crate::quote::sh_quote;
+use crate::session::Session;
+use frames::{Piece, Splitter};
+use script::{BOOTSTRAP, Verb};
+
+/// Bytes of noise kept for the message of a host that never said hello.
+const NOISE_LIMIT: usize = 2048;
+/// How long a host may take from the exec reply to hello, and to answer a request that waits for nothing.
+const REPLY: Duration = Duration::from_secs(30);
+/// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
+const STOP: Duration = Duration::from_secs(60);
+
+/// Another user to run as, by `sudo` without a password.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Become {
+    /// The user.
+    pub user: String,
+}
+
+/// Which remote work is meant, and who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The run.
+    pub run: RunId,
+    /// The ownership epoch of the controller.
+    pub epoch: u64,
+    /// The token of the attempt.
+    pub token: Token,
+    /// The remote directory, once it is known; without it the host chooses one.
+    pub place: Option<String>,
+}
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    /// Shell code run before the command in its own process: exports, `cd`.
+    pub prelude: String,
+    /// The text of the command.
+    pub text: String,
+    /// How the text is run.
+    pub interpreter: Interpreter,
+}
+
+/// How the text of a command is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interpreter {
+    /// By a shell that reads it from a pipe: it is never on the host's disk nor in its process list.
+    Shell(Vec<String>),
+    /// As a file given to an interpreter with arguments.
+    File {
+        /// The interpreter and its own arguments, as in `#!`.
+        interpreter: Vec<String>,
+        /// Arguments after the file.
+        arguments: Vec<String>,
+    },
+}
+
+/// Where the output recorded so far ends, and how much of it the host keeps at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// Bytes of standard output already on record.
+    pub stdout: u64,
+    /// Bytes of standard error already on record.
+    pub stderr: u64,
+}
+
+/// What comes from durable work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beat {
+    /// This call started it.
+    Started,
+    /// It had been started before; output follows from the offsets.
+    Attached,
+    /// Bytes of standard output.
+    Stdout(Bytes),
+    /// Bytes of standard error.
+    Stderr(Bytes),
+    /// It ended, or will never start.
+    End(End),
+    /// The connection is gone; the work goes on.
+    Lost,
+}
+
+/// How durable work ended, as the host tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It ran to its end.
+    Exit {
+        /// The wait status of a POSIX shell: over 128 it is a signal, inferred.
+        status: i32,
+        /// Whether we had asked for its end, and whether all of it is verified to be gone.
+        slain: Option<bool>,
+        /// Output over the cap of the remote spool was dropped.
+        over: bool,
+    },
+    /// Supervisor and command vanished without a status.
+    Gone,
+    /// The host was booted again.
+    Rebooted,
+    /// It never started and never will.
+    Never,
+}
+
+/// What a tombstone found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It never started and never will.
+    Never,
+    /// It runs: attach.
+    Running,
+    /// It has ended: attach.
+    Finished,
+    /// It vanished without a status.
+    Gone,
+    /// The host was booted again.
+    Rebooted,
+}
+
+/// Why the supervisor could not do its work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SuperviseError {
+    /// The command could not be started at all.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The connection went away before the host had answered; nothing was started by this call, or the token tells.
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+    /// The host's answer says what failed: `no_shell`, `become_failed`, `become_missing`, `transfer_failed`.
+    #[error("{message}")]
+    Refused {
+        /// The class.
+        class: Class,
+        /// What was seen, in words.
+        message: String,
+    },
+    /// A controller with a higher epoch has been on this host.
+    #[error("another controller (epoch {0}) has taken over this run")]
+    Fenced(u64),
+}
+
+/// A channel to durable work.
+#[derive(Debug)]
+pub struct Durable {
+    exec: Exec,
+    splitter: Splitter,
+    queue: VecDeque<Piece>,
+    place: String,
+    boot: String,
+    cleaned: bool,
+}
+
+// === impl Become ===
+
+impl Become {
+    /// `command` (a shell command line) as this user.
+    fn wrap(&self, command: &str) -> String {
+        format!("sudo -n -H -u {} -- {command}", sh_quote(&self.user))
+    }
+}
+
+/// A plain command line as another user, or as the login user. The wrapped command first writes `mark` to standard
+/// error, so that a refusal of `sudo` can be told from a failure of the command.
+pub fn plain_command(escalate: Option<&Become>, command: &str, mark: &str) -> String {
+    match escalate {
+        None => format!("exec sh -c {}", sh_quote(command)),
+        Some(other) => {
+            let marked = format!("printf '%s\\n' {mark} >&2;{command}");
+            format!("exec {}", other.wrap(&format!("sh -c {}", sh_quote(&marked))))
+        }
+    }
+}
+
+/// What a refusal to become another user says, from the text that came instead of the command's.
+pub fn judge_become(seen: &str) -> Class {
+    if seen.contains("sudo: not found") || seen.contains("sudo: command not found") || seen.contains("sudo: No such file") {
+        Class::BecomeMissing
+    } else {
+        Class::BecomeFailed
+    }
+}
+
+// === impl Payload ===
+
+impl Payload {
+    fn words(&self) -> String {
+        let quoted = |words: &[String]| words.iter().map(|word| sh_quote(word)).collect::<Vec<_>>().join(" ");
+        match &self.interpreter {
+            Interpreter::Shell(words) => format!(r#"{} "$T/s""#, quoted(words)),
+            Interpreter::File { interpreter, arguments } => {
+                format!(r#"{} "$T/script" {}"#, quoted(interpreter), quoted(arguments))
+            }
+        }
+    }
+}
+
+/// Shell code on one line that exports `value` as `name`, whatever bytes but NUL it has.
+pub fn export(name: &str, value: &str) -> String {
+    if value.contains('\n') {
+        // `$( )` strips newlines at the end; the x keeps them.
+        let encoded = value.replace('\\', r"\\").replace('\n', r"\n").replace('\'', r"\047");
+        return format!("{name}=$(printf '%bx' '{encoded}');export {name}=\"${{{name}%x}}\";");
+    }
+    format!("export {name}={};", sh_quote(value))
+}
+
+// === impl Durable ===
+
+impl Durable {
+    /// Opens a channel and waits for the supervisor's hello. Nothing is started yet.
+    pub async fn open(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<Self, SuperviseError> {
+        open(session, escalate, key, Verb::Ensure).await
+    }
+
+    /// The remote directory that holds the work; to be recorded before [`Durable::go`].
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The host's boot id, or `-`.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Starts the work, or attaches to it. `cap` bounds what the host keeps of each output stream, in bytes.
+    pub async fn go(&mut self, payload: &Payload, offsets: Offsets, cap: u64) -> Result<(), SuperviseError> {
+        let text = payload.text.strip_suffix('\n').unwrap_or(&payload.text);
+        let lines: Vec<&str> = text.split('\n').collect();
+        let blocks = cap.div_ceil(512);
+        let mut request = format!("go {} {} {blocks} {}\n", offsets.stdout, offsets.stderr, lines.len());
+        request.push_str(&payload.prelude);
+        request.push('\n');
+        request.push_str(&payload.words());
+        request.push('\n');
+        for line in lines {
+            request.push_str(line);
+            request.push('\n');
+        }
+        self.exec.send(request).await.map_err(|error| SuperviseError::Lost(error.to_string()))
+    }
+
+    /// The next thing that happens. After [`Beat::End`] only [`Durable::clean`] makes sense; after [`Beat::Lost`]
+    /// nothing.
+    pub async fn next(&mut self) -> Result<Beat, SuperviseError> {
+        loop {
+            while let Some(piece) = self.queue.pop_front() {
+                match piece {
+                    Piece::Data(bytes) => return Ok(Beat::Stdout(bytes)),
+                    Piece::Frame(words) => {
+                        if let Some(beat) = beat(&words)? {
+                            return Ok(beat);
+                        }
+                    }
+                }
+            }
+            match self.exec.next().await {
+                Heard::Stdout(bytes) => self.queue.extend(self.splitter.feed(bytes)),
+                Heard::Stderr(bytes) => return Ok(Beat::Stderr(bytes)),
+                Heard::ExitStatus(_) | Heard::ExitSignal(_) | Heard::Eof => {}
+                // The streamer never leaves before it has said the end: if it did, it was killed.
+                Heard::Closed | Heard::Lost => {
+                    return Ok(self.splitter.finish().map_or(Beat::Lost, Beat::Stdout));
+                }
+            }
+        }
+    }
+
+    /// Lets the host forget what the work left behind, its tombstone excepted, and waits until it has.
+    ///
+    /// Only to be called when the end is on disk. A failure is no loss: what stays is found by `clean`.
+    pub async fn clean(mut self) -> bool {
+        if self.exec.send("clean\n").await.is_err() {
+            return false;
+        }
+        let waiting = async {
+            loop {
+                match self.exec.next().await {
+                    Heard::Stdout(bytes) => {
+                        let frames = self.splitter.feed(bytes);
+                        self.cleaned |= frames.iter().any(|piece| *piece == Piece::Frame("cleaned".to_owned()));
+                    }
+                    Heard::Closed | Heard::Lost => return,
+                    _ => {}
+                }
+            }
+        };
+        // The channel closes by itself right after; a host that dawdles is left to `clean`.
+        let _ = timeout(REPLY, waiting).await;
+        self.cleaned
+    }
+}
+
+/// Makes sure that `key`'s token never starts, unless it has; what had happened is told.
+pub async fn tomb(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<Found, SuperviseError> {
+    let words = ask(session, escalate, key, Verb::Tomb, REPLY).await?;
+    Ok(match words.as_str() {
+        "tombstone" => Found::Never,
+        "running" => Found::Running,
+        "finished" => Found::Finished,
+        "rebooted" => Found::Rebooted,
+        _ => Found::Gone,
+    })
+}
+
+/// Kills `key`'s work: TERM, two seconds, KILL, to its whole process group. True if all of it is verified to be gone.
+/// Its output and status are then collected as usual, by attaching.
+pub async fn stop(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
+    let words = ask(session, escalate, key, Verb::Stop, STOP).await?;
+    Ok(matches!(words.as_str(), "slain verified" | "slain finished" | "tombstone" | "rebooted"))
+}
+
+/// Removes what the finished work of the run left on the host; the number of tokens that still run is returned.
+pub async fn clean(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<u64, SuperviseError> {
+    let words = ask(session, escalate, key, Verb::Clean, REPLY).await?;
+    Ok(words.strip_prefix("cleaned ").and_then(|count| count.parse().ok()).unwrap_or(0))
+}
+
+async fn ask(
+    session: &Session,
+    escalate: Option<&Become>,
+    key: &Key,
+    verb: Verb,
+    deadline: Duration,
+) -> Result<String, SuperviseError> {
+    let mut channel = open(session, escalate, key, verb).await?;
+    let answer = async {
+        loop {
+            while let Some(piece) = channel.queue.pop_front() {
+                let Piece::Frame(words) = piece else { continue };
+                if let Some(words) = words.strip_prefix("end ") {
+                    return Ok(words.to_owned());
+                }
+                beat(&words)?;
+            }
+            match channel.exec.next().await {
+                Heard::Stdout(bytes) => channel.queue.extend(channel.splitter.feed(bytes)),
+                Heard::Closed | Heard::Lost => return Err(SuperviseError::Lost(session.why_closed())),
+                _ => {}
+            }
+        }
+    };
+    timeout(deadline, answer).await.unwrap_or_else(|_| Err(SuperviseError::Lost(format!("no answer within {deadline:?}"))))
+}
+
+async fn open(
+    session: &Session,
+    escalate: Option<&Become>,
+    key: &Key,
+    verb: Verb,
+) -> Result<Durable, SuperviseError> {
+    let bootstrap = escalate.map_or_else(|| BOOTSTRAP.to_owned(), |other| other.wrap(BOOTSTRAP));
+    let mut exec = session.exec(format!("exec {bootstrap}")).await?;
+    let nonce = nonce();
+    let place = key.place.as_deref().unwrap_or("-");
+    let run = key.run.uuid();
+    let request = format!("{}{nonce} {} {run} {} {} {place}\n", verb.script(), verb.word(), key.epoch, key.token);
+    // A host without a shell may have gone already; what it said tells more than the failed send.
+    let _ = exec.send(request).await;
+    let mut splitter = Splitter::new(&nonce);
+    let mut noise = Vec::new();
+    let hello = hello(&mut exec, &mut splitter, &mut noise);
+    let Ok(heard) = timeout(REPLY, hello).await else {
+        return Err(refused(escalate, &noise, &format!("no answer from a POSIX shell within {REPLY:?}")));
+    };
+    match heard? {
+        Some((words, queue)) => {
+            let mut words = words.splitn(3, ' ');
+            let boot = words.next().unwrap_or("-").to_owned();
+            let place = words.nth(1).unwrap_or_default().to_owned();
+            Ok(Durable { exec, splitter, queue, place, boot, cleaned: false })
+        }
+        None if session.is_closed() => Err(SuperviseError::Lost(session.why_closed())),
+        None => Err(refused(escalate, &noise, "the host did not start a POSIX shell for us")),
+    }
+}
+
+/// Reads up to the hello frame; nothing if the channel ended before.
+async fn hello(
+    exec: &mut Exec,
+    splitter: &mut Splitter,
+    noise: &mut Vec<u8>,
+) -> Result<Option<(String, VecDeque<Piece>)>, SuperviseError> {
+    let keep = |noise: &mut Vec<u8>, bytes: &[u8]| {
+        let room = NOISE_LIMIT.saturating_sub(noise.len());
+        noise.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    };
+    loop {
+        match exec.next().await {
+            Heard::Stdout(bytes) => {
+                let mut pieces = splitter.feed(bytes).into_iter();
+                while let Some(piece) = pieces.next() {
+                    match piece {
+                        Piece::Data(bytes) => keep(noise, &bytes),
+                        Piece::Frame(words) => {
+                            if let Some(words) = words.strip_prefix("hello ") {
+                                return Ok(Some((words.to_owned(), pieces.collect())));
+                            }
+                            beat(&words)?;
+                        }
+                    }
+                }
+            }
+            Heard::Stderr(bytes) => keep(noise, &bytes),
+            Heard::ExitStatus(_) | Heard::ExitSignal(_) | Heard::Eof => {}
+            Heard::Closed | Heard::Lost => return Ok(None),
+        }
+    }
+}
+
+fn refused(escalate: Option<&Become>, noise: &[u8], otherwise: &str) -> SuperviseError {
+    let seen: String = String::from_utf8_lossy(noise)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .trim()
+        .to_owned();
+    if escalate.is_some() && (seen.contains("sudo") || seen.is_empty()) {
+        let class = judge_become(&seen);
+        let message = if seen.is_empty() { "sudo ended without a word".to_owned() } else { seen };
+        return SuperviseError::Refused { class, message };
+    }
+    let message = if seen.is_empty() { otherwise.to_owned() } else { format!("{otherwise}; it said: {seen}") };
+    SuperviseError::Refused { class: Class::NoShell, message }
+}
+
+/// The meaning of a frame; nothing for those that only keep time.
+fn beat(words: &str) -> Result<Option<Beat>, SuperviseError> {
+    let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
+    Ok(Some(match word {
+        "started" => Beat::Started,
+        "attached" => Beat::Attached,
+        "end" => Beat::End(end(rest)),
+        "error" => {
+            let (kind, text) = rest.split_once(' ').unwrap_or((rest, ""));
+            if kind == "fenced" {
+                return Err(SuperviseError::Fenced(text.trim().parse().unwrap_or(0)));
+            }
+            let message = format!("no place to keep the work on the host: {}", text.trim());
+            return Err(SuperviseError::Refused { class: Class::TransferFailed, message });
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn end(words: &str) -> End {
+    let mut words = words.split(' ');
+    match words.next() {
+        Some("exit") => End::Exit {
+            status: words.next().and_then(|status| status.parse().ok()).unwrap_or(255),
+            slain: words.next().filter(|word| *word != "-").map(|word| word == "verified"),
+            over: words.next().is_some_and(|word| word != "0"),
+        },
+        Some("rebooted") => End::Rebooted,
+        Some("never" | "tombstone") => End::Never,
+        _ => End::Gone,
+    }
+}
+
+fn nonce() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system's random source works once a process runs");
+    Token::new(bytes).to_string()
+}

@@ -1,0 +1,92 @@
+//! The supervisor's text, made ready to travel.
+//!
+//! The host's login shell is told to read one line and evaluate it; nothing else is safe to ask of every shell that an
+//! account may have, and nothing of ours shows in the process list. So the script is folded into one line, with just
+//! the sections that a verb needs.
+
+use std::sync::LazyLock;
+
+const SOURCE: &str = include_str!("supervisor.sh");
+
+/// What a login shell of any kind is asked to run: read a line, evaluate it.
+pub(crate) const BOOTSTRAP: &str = r#"sh -c 'IFS= read -r s;eval "$s"'"#;
+
+/// What the supervisor is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Verb {
+    /// Start the token's command, or attach to it.
+    Ensure,
+    /// Make sure that the token never starts, unless it has.
+    Tomb,
+    /// Kill the token's command.
+    Stop,
+    /// Remove what finished tokens of the run left.
+    Clean,
+}
+
+impl Verb {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Verb::Ensure => "ensure",
+            Verb::Tomb => "tomb",
+            Verb::Stop => "stop",
+            Verb::Clean => "clean",
+        }
+    }
+
+    /// The one line that has to be sent first.
+    pub(crate) fn script(self) -> &'static str {
+        static SCRIPTS: LazyLock<[String; 4]> = LazyLock::new(|| {
+            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean].map(|verb| fold(&sections(SOURCE, verb.word())))
+        });
+        &SCRIPTS[self as usize]
+    }
+}
+
+/// The lines of the sections that name `verb`.
+fn sections(source: &str, verb: &str) -> String {
+    let mut wanted = false;
+    let mut kept = String::new();
+    for line in source.lines() {
+        if let Some(verbs) = line.strip_prefix("#:") {
+            wanted = verbs.split_whitespace().any(|word| word == verb);
+        } else if wanted {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Joins lines with `;`, or with a space after a word that must not be followed by one.
+fn fold(script: &str) -> String {
+    let mut folded = String::with_capacity(script.len());
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        folded.push_str(line);
+        let open = ["{", "(", "then", "do", "else", ";;", "&", "|"].iter().any(|end| line.ends_with(end));
+        folded.push_str(if open { " " } else { ";" });
+    }
+    folded.push('\n');
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_is_one_line_of_valid_sh() {
+        for verb in [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean] {
+            let script = verb.script();
+            assert_eq!(script.matches('\n').count(), 1);
+            for shell in ["dash", "bash", "busybox"] {
+                let mut command = std::process::Command::new(shell);
+                if shell == "busybox" {
+                    command.arg("ash");
+                }
+                let status = command.args(["-n", "-c", script]).status().unwrap();
+                assert!(status.success(), "{shell} {}", verb.word());
+            }
+        }
+    }
+}
