@@ -14,10 +14,10 @@
 //!                         └──► never, tombstone       it never ran and never will
 //! ```
 
+pub(crate) mod channel;
 mod frames;
 mod script;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,16 +25,13 @@ use reveille_account::{Class, RunId, Token};
 use tokio::time::timeout;
 
 use crate::error::ExecError;
-use crate::exec::{Exec, Heard};
+use crate::exec::Heard;
 use crate::quote::sh_quote;
 use crate::session::Session;
-use frames::{Piece, Splitter};
-use script::{BOOTSTRAP, Verb};
+use channel::{Channel, ChannelError, REPLY};
+use frames::Piece;
+use script::Verb;
 
-/// Bytes of noise kept for the message of a host that never said hello.
-const NOISE_LIMIT: usize = 2048;
-/// How long a host may take from the exec reply to hello, and to answer a request that waits for nothing.
-const REPLY: Duration = Duration::from_secs(30);
 /// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
 const STOP: Duration = Duration::from_secs(60);
 
@@ -169,9 +166,7 @@ pub enum SuperviseError {
 /// A channel to durable work.
 #[derive(Debug)]
 pub struct Durable {
-    exec: Exec,
-    splitter: Splitter,
-    queue: VecDeque<Piece>,
+    channel: Channel,
     place: String,
     boot: String,
     cleaned: bool,
@@ -263,14 +258,14 @@ impl Durable {
             request.push_str(line);
             request.push('\n');
         }
-        self.exec.send(request).await.map_err(|error| SuperviseError::Lost(error.to_string()))
+        self.channel.exec.send(request).await.map_err(|error| SuperviseError::Lost(error.to_string()))
     }
 
     /// The next thing that happens. After [`Beat::End`] only [`Durable::clean`] makes sense; after [`Beat::Lost`]
     /// nothing.
     pub async fn next(&mut self) -> Result<Beat, SuperviseError> {
         loop {
-            while let Some(piece) = self.queue.pop_front() {
+            while let Some(piece) = self.channel.queue.pop_front() {
                 match piece {
                     Piece::Data(bytes) => return Ok(Beat::Stdout(bytes)),
                     Piece::Frame(words) => {
@@ -280,13 +275,13 @@ impl Durable {
                     }
                 }
             }
-            match self.exec.next().await {
-                Heard::Stdout(bytes) => self.queue.extend(self.splitter.feed(bytes)),
+            match self.channel.exec.next().await {
+                Heard::Stdout(bytes) => self.channel.queue.extend(self.channel.splitter.feed(bytes)),
                 Heard::Stderr(bytes) => return Ok(Beat::Stderr(bytes)),
                 Heard::ExitStatus(_) | Heard::ExitSignal(_) | Heard::Eof => {}
                 // The streamer never leaves before it has said the end: if it did, it was killed.
                 Heard::Closed | Heard::Lost => {
-                    return Ok(self.splitter.finish().map_or(Beat::Lost, Beat::Stdout));
+                    return Ok(self.channel.splitter.finish().map_or(Beat::Lost, Beat::Stdout));
                 }
             }
         }
@@ -296,14 +291,14 @@ impl Durable {
     ///
     /// Only to be called when the end is on disk. A failure is no loss: what stays is found by `clean`.
     pub async fn clean(mut self) -> bool {
-        if self.exec.send("clean\n").await.is_err() {
+        if self.channel.exec.send("clean\n").await.is_err() {
             return false;
         }
         let waiting = async {
             loop {
-                match self.exec.next().await {
+                match self.channel.exec.next().await {
                     Heard::Stdout(bytes) => {
-                        let frames = self.splitter.feed(bytes);
+                        let frames = self.channel.splitter.feed(bytes);
                         self.cleaned |= frames.iter().any(|piece| *piece == Piece::Frame("cleaned".to_owned()));
                     }
                     Heard::Closed | Heard::Lost => return,
@@ -349,7 +344,7 @@ async fn ask(
     verb: Verb,
     deadline: Duration,
 ) -> Result<String, SuperviseError> {
-    let mut channel = open(session, escalate, key, verb).await?;
+    let mut channel = open(session, escalate, key, verb).await?.channel;
     let answer = async {
         loop {
             while let Some(piece) = channel.queue.pop_front() {
@@ -375,79 +370,28 @@ async fn open(
     key: &Key,
     verb: Verb,
 ) -> Result<Durable, SuperviseError> {
-    let bootstrap = escalate.map_or_else(|| BOOTSTRAP.to_owned(), |other| other.wrap(BOOTSTRAP));
-    let mut exec = session.exec(format!("exec {bootstrap}")).await?;
-    let nonce = nonce();
     let place = key.place.as_deref().unwrap_or("-");
-    let run = key.run.uuid();
-    let request = format!("{}{nonce} {} {run} {} {} {place}\n", verb.script(), verb.word(), key.epoch, key.token);
-    // A host without a shell may have gone already; what it said tells more than the failed send.
-    let _ = exec.send(request).await;
-    let mut splitter = Splitter::new(&nonce);
-    let mut noise = Vec::new();
-    let hello = hello(&mut exec, &mut splitter, &mut noise);
-    let Ok(heard) = timeout(REPLY, hello).await else {
-        return Err(refused(escalate, &noise, &format!("no answer from a POSIX shell within {REPLY:?}")));
-    };
-    match heard? {
-        Some((words, queue)) => {
-            let mut words = words.splitn(3, ' ');
-            let boot = words.next().unwrap_or("-").to_owned();
-            let place = words.nth(1).unwrap_or_default().to_owned();
-            Ok(Durable { exec, splitter, queue, place, boot, cleaned: false })
-        }
-        None if session.is_closed() => Err(SuperviseError::Lost(session.why_closed())),
-        None => Err(refused(escalate, &noise, "the host did not start a POSIX shell for us")),
-    }
+    let orders = format!("{} {} {} {} {place}\n", verb.word(), key.run.uuid(), key.epoch, key.token);
+    let channel = channel::open_any(session, escalate, verb.script(), &orders).await.map_err(|error| match error {
+        ChannelError::Exec(error) => SuperviseError::Exec(error),
+        ChannelError::Lost(why) => SuperviseError::Lost(why),
+        ChannelError::Refused { class, message } => SuperviseError::Refused { class, message },
+        ChannelError::Said(words) => said(&words),
+    })?;
+    let mut words = channel.hello.splitn(3, ' ');
+    let boot = words.next().unwrap_or("-").to_owned();
+    let place = words.nth(1).unwrap_or_default().to_owned();
+    Ok(Durable { channel, place, boot, cleaned: false })
 }
 
-/// Reads up to the hello frame; nothing if the channel ended before.
-async fn hello(
-    exec: &mut Exec,
-    splitter: &mut Splitter,
-    noise: &mut Vec<u8>,
-) -> Result<Option<(String, VecDeque<Piece>)>, SuperviseError> {
-    let keep = |noise: &mut Vec<u8>, bytes: &[u8]| {
-        let room = NOISE_LIMIT.saturating_sub(noise.len());
-        noise.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    };
-    loop {
-        match exec.next().await {
-            Heard::Stdout(bytes) => {
-                let mut pieces = splitter.feed(bytes).into_iter();
-                while let Some(piece) = pieces.next() {
-                    match piece {
-                        Piece::Data(bytes) => keep(noise, &bytes),
-                        Piece::Frame(words) => {
-                            if let Some(words) = words.strip_prefix("hello ") {
-                                return Ok(Some((words.to_owned(), pieces.collect())));
-                            }
-                            beat(&words)?;
-                        }
-                    }
-                }
-            }
-            Heard::Stderr(bytes) => keep(noise, &bytes),
-            Heard::ExitStatus(_) | Heard::ExitSignal(_) | Heard::Eof => {}
-            Heard::Closed | Heard::Lost => return Ok(None),
-        }
+/// What the host's `error` frame means.
+fn said(words: &str) -> SuperviseError {
+    let (kind, text) = words.split_once(' ').unwrap_or((words, ""));
+    if kind == "fenced" {
+        return SuperviseError::Fenced(text.trim().parse().unwrap_or(0));
     }
-}
-
-fn refused(escalate: Option<&Become>, noise: &[u8], otherwise: &str) -> SuperviseError {
-    let seen: String = String::from_utf8_lossy(noise)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .trim()
-        .to_owned();
-    if escalate.is_some() && (seen.contains("sudo") || seen.is_empty()) {
-        let class = judge_become(&seen);
-        let message = if seen.is_empty() { "sudo ended without a word".to_owned() } else { seen };
-        return SuperviseError::Refused { class, message };
-    }
-    let message = if seen.is_empty() { otherwise.to_owned() } else { format!("{otherwise}; it said: {seen}") };
-    SuperviseError::Refused { class: Class::NoShell, message }
+    let message = format!("no place to keep the work on the host: {}", text.trim());
+    SuperviseError::Refused { class: Class::TransferFailed, message }
 }
 
 /// The meaning of a frame; nothing for those that only keep time.
@@ -457,14 +401,7 @@ fn beat(words: &str) -> Result<Option<Beat>, SuperviseError> {
         "started" => Beat::Started,
         "attached" => Beat::Attached,
         "end" => Beat::End(end(rest)),
-        "error" => {
-            let (kind, text) = rest.split_once(' ').unwrap_or((rest, ""));
-            if kind == "fenced" {
-                return Err(SuperviseError::Fenced(text.trim().parse().unwrap_or(0)));
-            }
-            let message = format!("no place to keep the work on the host: {}", text.trim());
-            return Err(SuperviseError::Refused { class: Class::TransferFailed, message });
-        }
+        "error" => return Err(said(rest)),
         _ => return Ok(None),
     }))
 }
@@ -481,10 +418,4 @@ fn end(words: &str) -> End {
         Some("never" | "tombstone") => End::Never,
         _ => End::Gone,
     }
-}
-
-fn nonce() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the system's random source works once a process runs");
-    Token::new(bytes).to_string()
 }

@@ -1,0 +1,167 @@
+//! A channel on which one of our scripts talks to us in frames.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reveille_account::{Class, Token};
+use tokio::time::timeout;
+
+use super::frames::{Piece, Splitter};
+use super::script::BOOTSTRAP;
+use super::{Become, judge_become};
+use crate::error::ExecError;
+use crate::exec::{Exec, Heard};
+use crate::session::Session;
+use crate::transfer::TransferError;
+
+/// Bytes of noise kept for the message of a host that never said hello.
+const NOISE_LIMIT: usize = 2048;
+/// How long a host may take from the exec reply to hello.
+pub(crate) const REPLY: Duration = Duration::from_secs(30);
+
+/// A script that has said hello.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) exec: Exec,
+    pub(crate) splitter: Splitter,
+    pub(crate) queue: VecDeque<Piece>,
+    /// The words after `hello`.
+    pub(crate) hello: String,
+}
+
+/// Why there is no such channel.
+#[derive(Debug)]
+pub(crate) enum ChannelError {
+    Exec(ExecError),
+    Lost(String),
+    Refused { class: Class, message: String },
+    /// The script said `error` before or instead of hello.
+    Said(String),
+}
+
+// === impl Channel ===
+
+/// Runs `script` on the host and waits for its hello. The first word of its orders is a fresh nonce.
+pub(crate) async fn open_any(
+    session: &Session,
+    escalate: Option<&Become>,
+    script: &str,
+    orders: &str,
+) -> Result<Channel, ChannelError> {
+    let bootstrap = escalate.map_or_else(|| BOOTSTRAP.to_owned(), |other| other.wrap(BOOTSTRAP));
+    let exec = session.exec(format!("exec {bootstrap}")).await.map_err(ChannelError::Exec)?;
+    let nonce = nonce();
+    let end = if script.ends_with('\n') { "" } else { "\n" };
+    let space = if orders.starts_with('\n') { "" } else { " " };
+    // A host without a shell may have gone already; what it said tells more than the failed send.
+    let _ = exec.send(format!("{script}{end}{nonce}{space}{orders}")).await;
+    let splitter = Splitter::new(&nonce);
+    let mut channel = Channel { exec, splitter, queue: VecDeque::new(), hello: String::new() };
+    let mut noise = Vec::new();
+    match timeout(REPLY, channel.wait_for_hello(&mut noise)).await {
+        Err(_) => Err(refused(escalate, &noise, &format!("no answer from a POSIX shell within {REPLY:?}"))),
+        Ok(Some(words)) => match words.strip_prefix("hello") {
+            Some(words) => {
+                words.trim_start().clone_into(&mut channel.hello);
+                Ok(channel)
+            }
+            None => Err(ChannelError::Said(words.strip_prefix("error ").unwrap_or(&words).to_owned())),
+        },
+        Ok(None) if session.is_closed() => Err(ChannelError::Lost(session.why_closed())),
+        Ok(None) => Err(refused(escalate, &noise, "the host did not start a POSIX shell for us")),
+    }
+}
+
+/// The same for the copying scripts.
+pub(crate) async fn open(
+    session: &Session,
+    escalate: Option<&Become>,
+    script: &str,
+    orders: &str,
+) -> Result<Channel, TransferError> {
+    open_any(session, escalate, script, orders).await.map_err(|error| match error {
+        ChannelError::Exec(error) => TransferError::Exec(error),
+        ChannelError::Lost(why) => TransferError::Lost(why),
+        ChannelError::Refused { class, message } => TransferError::Refused { class, message },
+        ChannelError::Said(words) => TransferError::Remote(words),
+    })
+}
+
+impl Channel {
+    /// The first frame, everything before it being noise; nothing if the channel ended before.
+    async fn wait_for_hello(&mut self, noise: &mut Vec<u8>) -> Option<String> {
+        let mut keep = |bytes: &[u8]| {
+            let room = NOISE_LIMIT.saturating_sub(noise.len());
+            noise.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        };
+        loop {
+            while let Some(piece) = self.queue.pop_front() {
+                match piece {
+                    Piece::Data(bytes) => keep(&bytes),
+                    Piece::Frame(words) => return Some(words),
+                }
+            }
+            match self.exec.next().await {
+                Heard::Stdout(bytes) => self.queue.extend(self.splitter.feed(bytes)),
+                Heard::Stderr(bytes) => keep(&bytes),
+                Heard::ExitStatus(_) | Heard::ExitSignal(_) | Heard::Eof => {}
+                Heard::Closed | Heard::Lost => return None,
+            }
+        }
+    }
+
+    /// The next frame; data before it and standard error are dropped.
+    pub(crate) async fn words(&mut self, session: &Session) -> Result<String, TransferError> {
+        loop {
+            while let Some(piece) = self.queue.pop_front() {
+                if let Piece::Frame(words) = piece {
+                    return Ok(words);
+                }
+            }
+            match self.exec.next().await {
+                Heard::Stdout(bytes) => self.queue.extend(self.splitter.feed(bytes)),
+                Heard::Closed | Heard::Lost => return Err(TransferError::Lost(session.why_closed())),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next bytes of data; nothing at the end of the channel.
+    pub(crate) async fn data(&mut self) -> Option<Bytes> {
+        loop {
+            while let Some(piece) = self.queue.pop_front() {
+                if let Piece::Data(bytes) = piece {
+                    return Some(bytes);
+                }
+            }
+            match self.exec.next().await {
+                Heard::Stdout(bytes) => self.queue.extend(self.splitter.feed(bytes)),
+                Heard::Closed | Heard::Lost => return self.splitter.finish(),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn refused(escalate: Option<&Become>, noise: &[u8], otherwise: &str) -> ChannelError {
+    let seen: String = String::from_utf8_lossy(noise)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .trim()
+        .to_owned();
+    if escalate.is_some() && (seen.contains("sudo") || seen.is_empty()) {
+        let class = judge_become(&seen);
+        let message = if seen.is_empty() { "sudo ended without a word".to_owned() } else { seen };
+        return ChannelError::Refused { class, message };
+    }
+    let message = if seen.is_empty() { otherwise.to_owned() } else { format!("{otherwise}; it said: {seen}") };
+    ChannelError::Refused { class: Class::NoShell, message }
+}
+
+fn nonce() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system's random source works once a process runs");
+    Token::new(bytes).to_string()
+}
