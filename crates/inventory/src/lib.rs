@@ -1,1 +1,67 @@
-//! inventory.
+//! The inventory: which hosts there are, how they are grouped, what is known of them and how they are reached.
+//!
+//! A *host* is a name, unique in the inventory. A *group* is a set of hosts and of other groups; every host is in
+//! `all`, and in `ungrouped` if it is in no other. A *var* is a value with a name, attached to a host or to a group.
+//!
+//! What comes in are [`Source`]s, as the user gave them: files (Ansible's INI form, of which a plain file of names is
+//! the simplest case) and lists of hosts (`web[01-40],db1`). Several sources merge, later ones winning. What goes out is
+//! one [`Inventory`], which keeps the order of first appearance, answers patterns ([`Inventory::select`]), merges the vars
+//! of a host when asked ([`Inventory::vars`]) and reads from them how to connect ([`Inventory::connection`]).
+//!
+//! Vars merge as Ansible merges them: `all` first, then parents before children, siblings by `ansible_group_priority` and
+//! then by name, and the host's own last. Merged vars are never stored, so that 50,000 hosts cost little more than their
+//! names.
+//!
+//! A mistake in a file is reported with file, line, column and caret, as many as there are up to a bound. What belongs to
+//! Ansible and is not understood here becomes a warning; no meaning is dropped in silence.
+//!
+//! ```
+//! use reveille_inventory::{Inventory, Source, no_runs};
+//!
+//! let text = "
+//! [web]
+//! web[01:03] ansible_user=deploy
+//!
+//! [db]
+//! db1 ansible_host=10.0.0.5
+//!
+//! [site:children]
+//! web
+//! db
+//!
+//! [site:vars]
+//! ansible_port=2222
+//! ";
+//! let loaded = Inventory::load(&[Source::Text { name: "hosts.ini".into(), text: text.into() }])?;
+//! let inventory = loaded.inventory;
+//! assert_eq!(inventory.len(), 4);
+//!
+//! let hosts = inventory.select(&["site:!web03"], &no_runs)?;
+//! let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+//! assert_eq!(names, ["web01", "web02", "db1"]);
+//!
+//! let connection = inventory.connection("db1")?;
+//! assert_eq!((connection.address.as_str(), connection.port), ("10.0.0.5", Some(2222)));
+//! # Ok::<(), reveille_inventory::InventoryError>(())
+//! ```
+
+mod builder;
+mod connection;
+mod entry;
+mod error;
+mod ini;
+mod inventory;
+mod literal;
+mod pattern;
+mod place;
+mod range;
+mod source;
+mod ssh_arguments;
+mod words;
+
+pub use connection::{Become, BecomeMethod, Connection, Hop, Transport, is_secret};
+pub use error::{InventoryError, Mistakes};
+pub use inventory::{Inventory, Loaded};
+pub use pattern::no_runs;
+pub use range::MAX_NAMES;
+pub use source::{MAX_FILE_BYTES, Source};

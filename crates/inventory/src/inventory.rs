@@ -1,0 +1,255 @@
+//! The inventory as it is asked: hosts, groups, merged vars.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use reveille_account::{HostName, SourceError};
+use serde_json::{Map, Value};
+
+use crate::InventoryError;
+use crate::builder::Builder;
+use crate::source::Source;
+
+/// All hosts of a run's sources, in the order of their first appearance.
+#[derive(Debug)]
+pub struct Inventory {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) host_index: HashMap<HostName, u32>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) group_index: HashMap<Arc<str>, u32>,
+    /// Names of the sources that vars come from.
+    pub(crate) files: Vec<Arc<str>>,
+}
+
+/// An inventory, and what was not understood while reading it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The inventory.
+    pub inventory: Inventory,
+    /// What has no effect although it was written, each with its place.
+    pub warnings: Vec<SourceError>,
+}
+
+/// A host; the vars of a range are shared by all hosts of it.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: HostName,
+    /// Later layers win.
+    pub(crate) layers: Vec<Arc<[Variable]>>,
+    /// The groups that list it, without `all` and `ungrouped`.
+    pub(crate) groups: Vec<u32>,
+}
+
+/// A group, with the members its own section lists.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) name: Arc<str>,
+    pub(crate) hosts: Vec<u32>,
+    pub(crate) children: Vec<u32>,
+    pub(crate) parents: Vec<u32>,
+    pub(crate) variables: Vec<Variable>,
+    /// The longest way from `all`.
+    pub(crate) depth: u32,
+    /// `ansible_group_priority`.
+    pub(crate) priority: i64,
+}
+
+/// A var and the place that sets it.
+#[derive(Debug, Clone)]
+pub(crate) struct Variable {
+    pub(crate) key: Arc<str>,
+    pub(crate) value: Value,
+    pub(crate) file: u16,
+    pub(crate) line: u32,
+}
+
+/// The group of all hosts.
+pub(crate) const ALL: u32 = 0;
+/// The group of hosts that are in no other.
+pub(crate) const UNGROUPED: u32 = 1;
+
+// === impl Inventory ===
+
+impl Inventory {
+    /// Reads all sources into one inventory.
+    pub fn load(sources: &[Source]) -> Result<Loaded, InventoryError> {
+        let mut builder = Builder::new();
+        for source in sources {
+            source.read(&mut builder)?;
+        }
+        let loaded = builder.finish()?;
+        if loaded.inventory.hosts.is_empty() {
+            let name = sources
+                .first()
+                .map_or_else(|| "no inventory".to_owned(), Source::name);
+            return Err(InventoryError::NoHosts { name });
+        }
+        Ok(loaded)
+    }
+
+    /// The names of all hosts in order.
+    pub fn hosts(&self) -> impl ExactSizeIterator<Item = &HostName> {
+        self.hosts.iter().map(|host| &host.name)
+    }
+
+    /// How many hosts there are.
+    pub fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Whether there is no host; never so for an inventory that was loaded.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
+    /// Whether a host of this name exists.
+    pub fn contains(&self, host: &str) -> bool {
+        self.host_index.contains_key(host)
+    }
+
+    /// Every group with its hosts in inventory order, those of its children included; `all` and `ungrouped` come first.
+    pub fn groups(&self) -> Vec<(&str, Vec<HostName>)> {
+        (0u32..)
+            .zip(&self.groups)
+            .map(|(index, group)| {
+                let members = self.members(index);
+                let names = members.iter().map(|host| self.hosts[*host as usize].name.clone());
+                (&*group.name, names.collect())
+            })
+            .collect()
+    }
+
+    /// The names of the groups that `host` is in, itself or through their children, without `all`, sorted.
+    ///
+    /// Ansible calls this `group_names`. Empty for a name that isn't in the inventory.
+    pub fn group_names(&self, host: &str) -> Vec<&str> {
+        let Some(host) = self.host(host) else {
+            return Vec::new();
+        };
+        let mut names: Vec<&str> = self
+            .ancestors(host)
+            .into_iter()
+            .filter(|group| *group != ALL)
+            .map(|group| &*self.groups[group as usize].name)
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The merged vars of `host`: its groups' from far to near, then its own.
+    ///
+    /// Empty for a name that isn't in the inventory. Merged anew at each call.
+    pub fn vars(&self, host: &str) -> Map<String, Value> {
+        let mut merged = Map::new();
+        if let Some(host) = self.host(host) {
+            for layer in self.layers(host).into_iter().rev() {
+                for variable in layer {
+                    merged.insert(variable.key.to_string(), variable.value.clone());
+                }
+            }
+        }
+        merged
+    }
+
+    pub(crate) fn host(&self, name: &str) -> Option<&Host> {
+        self.host_index
+            .get(name)
+            .map(|index| &self.hosts[*index as usize])
+    }
+
+    /// The vars that apply to a host, strongest first.
+    pub(crate) fn layers<'a>(&'a self, host: &'a Host) -> Vec<&'a [Variable]> {
+        let mut groups = self.ancestors(host);
+        groups.sort_unstable_by(|left, right| {
+            let key = |index: u32| {
+                let group = &self.groups[index as usize];
+                (group.depth, group.priority, &group.name)
+            };
+            key(*right).cmp(&key(*left))
+        });
+        let own = host.layers.iter().rev().map(|layer| &**layer);
+        let inherited = groups
+            .into_iter()
+            .map(|group| self.groups[group as usize].variables.as_slice());
+        own.chain(inherited).filter(|layer| !layer.is_empty()).collect()
+    }
+
+    /// The groups a host is in, itself or through children, `all` included.
+    fn ancestors(&self, host: &Host) -> Vec<u32> {
+        let mut found = host.groups.clone();
+        if found.is_empty() {
+            found.push(UNGROUPED);
+        }
+        // Hosts are in few groups, most without parents; a set pays only when there are many.
+        let mut next = 0;
+        let mut seen: Option<Vec<bool>> = None;
+        while next < found.len() {
+            let group = &self.groups[found[next] as usize];
+            for parent in &group.parents {
+                if found.len() < 32 && seen.is_none() {
+                    if !found.contains(parent) {
+                        found.push(*parent);
+                    }
+                    continue;
+                }
+                let seen = seen.get_or_insert_with(|| {
+                    let mut seen = vec![false; self.groups.len()];
+                    for group in &found {
+                        seen[*group as usize] = true;
+                    }
+                    seen
+                });
+                if !std::mem::replace(&mut seen[*parent as usize], true) {
+                    found.push(*parent);
+                }
+            }
+            next += 1;
+        }
+        if !found.contains(&ALL) {
+            found.push(ALL);
+        }
+        found
+    }
+
+    /// The hosts of a group and of its children, in inventory order.
+    pub(crate) fn members(&self, group: u32) -> Vec<u32> {
+        let mut found = self.listed_members(group);
+        if group > UNGROUPED {
+            found.sort_unstable();
+        }
+        found
+    }
+
+    /// The hosts of a group in the order of its own section, then those of its children; subscripts count in it.
+    pub(crate) fn listed_members(&self, group: u32) -> Vec<u32> {
+        let all = (0u32..).zip(&self.hosts);
+        match group {
+            ALL => all.map(|(index, _)| index).collect(),
+            UNGROUPED => all
+                .filter(|(_, host)| host.groups.is_empty())
+                .map(|(index, _)| index)
+                .collect(),
+            group => {
+                let mut visited = vec![false; self.groups.len()];
+                visited[group as usize] = true;
+                let mut taken = vec![false; self.hosts.len()];
+                let mut found = Vec::new();
+                let mut waiting = VecDeque::from([group]);
+                while let Some(group) = waiting.pop_front() {
+                    let group = &self.groups[group as usize];
+                    for host in &group.hosts {
+                        if !std::mem::replace(&mut taken[*host as usize], true) {
+                            found.push(*host);
+                        }
+                    }
+                    for child in &group.children {
+                        if !std::mem::replace(&mut visited[*child as usize], true) {
+                            waiting.push_back(*child);
+                        }
+                    }
+                }
+                found
+            }
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! Patterns: which hosts of the inventory, in Ansible's algebra.
+//!
+//! Terms are separated by commas or colons. Plain terms add hosts, `&term` keeps only those it matches, `!term` takes
+//! those it matches away; in this order, wherever they stand. Without a plain term it starts from `all`.
+
+use std::fs;
+
+use regex::Regex;
+use reveille_account::{HostName, SourceError};
+
+use crate::InventoryError;
+use crate::inventory::{Inventory, UNGROUPED};
+use crate::place::{Fault, Line};
+use crate::range::{MAX_NAMES, Names};
+
+/// Files of patterns may name files of patterns, to this depth.
+const MAX_FILE_DEPTH: usize = 4;
+
+/// A term and what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Term<'a> {
+    operation: Operation,
+    text: &'a str,
+    /// Where `text` starts in the pattern, in bytes.
+    offset: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Add,
+    Keep,
+    Remove,
+}
+
+/// Finds the hosts of an earlier run, such as `last:failed`, or says why it can't.
+type Resolver<'a> = &'a dyn Fn(&str) -> Result<Vec<HostName>, String>;
+
+/// The resolver of a caller that knows no earlier runs.
+pub fn no_runs(reference: &str) -> Result<Vec<HostName>, String> {
+    Err(format!("there is no file and no run `{reference}`"))
+}
+
+impl Inventory {
+    /// The hosts that the patterns match together, in inventory order; all hosts if there is no pattern.
+    ///
+    /// `resolver` answers the terms that name hosts of an earlier run, without their `@`: `last:failed`, `RUN:CLASS`.
+    pub fn select<P: AsRef<str>>(
+        &self,
+        patterns: &[P],
+        resolver: Resolver<'_>,
+    ) -> Result<Vec<HostName>, InventoryError> {
+        let patterns: Vec<&str> = patterns.iter().map(AsRef::as_ref).collect();
+        let selection = Selection {
+            inventory: self,
+            resolver,
+        };
+        let mut chosen = Chosen::default();
+        for pattern in &patterns {
+            let line = Line {
+                file: "pattern",
+                number: 1,
+                text: pattern,
+            };
+            selection.evaluate(&line, 0, &mut chosen)?;
+        }
+        let hosts = chosen.hosts(self);
+        if hosts.is_empty() {
+            return Err(InventoryError::NothingMatches {
+                pattern: patterns.join(","),
+            });
+        }
+        Ok(hosts)
+    }
+}
+
+/// What the terms seen so far match; the order of operations is applied at the end.
+#[derive(Debug, Default)]
+struct Chosen {
+    added: Option<Vec<bool>>,
+    kept: Vec<Vec<bool>>,
+    removed: Option<Vec<bool>>,
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    fn hosts(self, inventory: &Inventory) -> Vec<HostName> {
+        inventory
+            .hosts()
+            .enumerate()
+            .filter(|(index, _)| {
+                self.added.as_ref().is_none_or(|added| added[*index])
+                    && self.kept.iter().all(|kept| kept[*index])
+                    && !self.removed.as_ref().is_some_and(|removed| removed[*index])
+            })
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    /// The marks that a term of this operation adds to.
+    fn target(&mut self, operation: Operation, hosts: usize) -> &mut [bool] {
+        let none = || vec![false; hosts];
+        match operation {
+            Operation::Add => self.added.get_or_insert_with(none),
+            Operation::Remove => self.removed.get_or_insert_with(none),
+            Operation::Keep => self.kept.push_mut(none()),
+        }
+    }
+}
+
+struct Selection<'a> {
+    inventory: &'a Inventory,
+    resolver: Resolver<'a>,
+}
+
+// === impl Selection ===
+
+impl Selection<'_> {
+    fn evaluate(&self, line: &Line<'_>, depth: usize, chosen: &mut Chosen) -> Result<(), InventoryError> {
+        for term in terms(line.text) {
+            let matched = chosen.target(term.operation, self.inventory.len());
+            self.term(&term, line, depth, matched)?;
+        }
+        Ok(())
+    }
+
+    fn term(
+        &self,
+        term: &Term<'_>,
+        line: &Line<'_>,
+        depth: usize,
+        matched: &mut [bool],
+    ) -> Result<(), InventoryError> {
+        let error = |fault: Fault| InventoryError::Pattern(line.error(fault));
+        let Term { text, offset, .. } = *term;
+        if text.is_empty() {
+            return Err(error(Fault::new(offset, "a host, a group or a glob is missing")));
+        }
+        if let Some(reference) = text.strip_prefix('@') {
+            return self.reference(reference, term, line, depth, matched);
+        }
+        if let Some(expression) = text.strip_prefix('~') {
+            // Like Python's `re.match`: from the start, not necessarily to the end.
+            let regex = Regex::new(&format!("^(?:{expression})")).map_err(|_| {
+                let reason =
+                    Regex::new(expression).map_or_else(|error| brief(&error), |_| "unbalanced".into());
+                error(Fault::new(
+                    offset,
+                    format!("`{expression}` is not a regular expression: {reason}"),
+                ))
+            })?;
+            return self
+                .matching(|name| regex.is_match(name), matched)
+                .then_some(())
+                .ok_or_else(|| error(Fault::new(offset, format!("no host or group matches `{text}`"))));
+        }
+        if let Some((base, subscript)) = subscript(text)
+            && let Some(hosts) = self.in_order(base)
+        {
+            return pick(&hosts, subscript, matched).map_err(|count| {
+                let message = format!("`{text}` is out of range: `{base}` has {count} hosts");
+                error(Fault::new(offset, message))
+            });
+        }
+        if self.name_or_glob(text, matched) || self.range(text, matched) {
+            return Ok(());
+        }
+        let fault = Fault::new(offset, format!("no host or group matches `{text}`"));
+        Err(error(match self.nearest(text) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault,
+        }))
+    }
+
+    /// What a name or a glob matches, in the order that subscripts count in; none if there is no such host or group.
+    fn in_order(&self, text: &str) -> Option<Vec<u32>> {
+        if let Some(group) = self.inventory.group_index.get(text) {
+            return Some(self.inventory.listed_members(*group));
+        }
+        let mut matched = vec![false; self.inventory.len()];
+        self.name_or_glob(text, &mut matched).then(|| {
+            (0u32..)
+                .zip(matched)
+                .filter(|(_, matched)| *matched)
+                .map(|(host, _)| host)
+                .collect()
+        })
+    }
+
+    /// Marks what a name or a glob matches; false if there is no such host or group.
+    fn name_or_glob(&self, text: &str, matched: &mut [bool]) -> bool {
+        if text == "all" || text == "*" {
+            matched.fill(true);
+            return true;
+        }
+        if let Some(group) = self.inventory.group_index.get(text) {
+            self.mark(*group, matched);
+            return true;
+        }
+        if let Some(host) = self.inventory.host_index.get(text) {
+            matched[*host as usize] = true;
+            return true;
+        }
+        text.contains(['*', '?', '['])
+            && glob(text).is_some_and(|glob| self.matching(|name| glob.is_match(name), matched))
+    }
+
+    /// Marks the hosts and groups whose names fit; false if there are none.
+    fn matching(&self, fits: impl Fn(&str) -> bool, matched: &mut [bool]) -> bool {
+        let mut any = false;
+        for (index, group) in (0u32..).zip(&self.inventory.groups) {
+            // `a*` does not mean `all`.
+            if index > UNGROUPED && fits(&group.name) {
+                self.mark(index, matched);
+                any = true;
+            }
+        }
+        for (host, name) in matched.iter_mut().zip(self.inventory.hosts()) {
+            if fits(name.as_str()) {
+                *host = true;
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn mark(&self, group: u32, matched: &mut [bool]) {
+        for host in self.inventory.members(group) {
+            matched[host as usize] = true;
+        }
+    }
+
+    /// Marks the hosts of a range such as `web[01-40]`; false if any of them doesn't exist.
+    fn range(&self, text: &str, matched: &mut [bool]) -> bool {
+        if !text.contains('[') {
+            return false;
+        }
+        let Ok(names) = Names::parse(text) else {
+            return false;
+        };
+        if names.count() > MAX_NAMES {
+            return false;
+        }
+        let mut all_known = true;
+        names.each(&mut |name| match self.inventory.host_index.get(name) {
+            Some(host) => matched[*host as usize] = true,
+            None => all_known = false,
+        });
+        all_known
+    }
+
+    /// A file of patterns, one a line, or hosts of an earlier run.
+    fn reference(
+        &self,
+        reference: &str,
+        term: &Term<'_>,
+        line: &Line<'_>,
+        depth: usize,
+        matched: &mut [bool],
+    ) -> Result<(), InventoryError> {
+        let error = |message: String| InventoryError::Pattern(line.error(Fault::new(term.offset, message)));
+        if !is_run(reference) {
+            let text = fs::read_to_string(reference)
+                .map_err(|source| error(format!("failed to read `{reference}`: {source}")))?;
+            if depth == MAX_FILE_DEPTH {
+                return Err(error(format!(
+                    "`{reference}` is named by too many files of patterns"
+                )));
+            }
+            let mut chosen = Chosen::default();
+            let mut any = false;
+            for (index, text) in text.lines().enumerate() {
+                let text = text.trim();
+                if text.is_empty() || text.starts_with('#') {
+                    continue;
+                }
+                any = true;
+                let line = Line {
+                    file: reference,
+                    number: index + 1,
+                    text,
+                };
+                self.evaluate(&line, depth + 1, &mut chosen)?;
+            }
+            if !any {
+                return Err(error(format!("`{reference}` names no host")));
+            }
+            for host in chosen.hosts(self.inventory) {
+                matched[self.inventory.host_index[&host] as usize] = true;
+            }
+            return Ok(());
+        }
+        for host in (self.resolver)(reference).map_err(error)? {
+            match self.inventory.host_index.get(&host) {
+                Some(index) => matched[*index as usize] = true,
+                None => {
+                    return Err(error(format!(
+                        "`{host}` of `@{reference}` is not in the inventory"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn nearest(&self, text: &str) -> Option<&str> {
+        let groups = self.inventory.groups.iter().map(|group| &*group.name);
+        // A distance is cheap and 50,000 of them are not.
+        let hosts = self.inventory.hosts().take(5000).map(HostName::as_str);
+        SourceError::nearest(text, groups.chain(hosts))
+    }
+}
+
+/// Whether what follows `@` names a run rather than a file.
+fn is_run(reference: &str) -> bool {
+    let run = reference.split(':').next().unwrap_or_default();
+    let run_like = run == "last"
+        || (run.starts_with("r-") && run[2..].starts_with(|c: char| c.is_ascii_digit()))
+        || (run.len() == 36 && run.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'));
+    run_like && !std::path::Path::new(run).exists()
+}
+
+/// Splits a pattern at commas and colons outside brackets; an IPv6 address and a run's `:CLASS` stay whole.
+fn terms(pattern: &str) -> Vec<Term<'_>> {
+    let mut terms = Vec::new();
+    let mut start = 0;
+    while start <= pattern.len() {
+        let rest = &pattern[start..];
+        let end = term_end(rest);
+        let raw = &rest[..end];
+        let trimmed = raw.trim();
+        let offset = start + (raw.len() - raw.trim_start().len());
+        let (operation, text) = match trimmed.as_bytes().first() {
+            Some(b'&') => (Operation::Keep, &trimmed[1..]),
+            Some(b'!') => (Operation::Remove, &trimmed[1..]),
+            _ => (Operation::Add, trimmed),
+        };
+        // A comma at the end adds nothing.
+        if !trimmed.is_empty() || (start < pattern.len() && end < rest.len() && start > 0) {
+            terms.push(Term {
+                operation,
+                text: text.trim_start(),
+                offset,
+            });
+        }
+        start += end + 1;
+    }
+    terms
+}
+
+/// Where the first term of `rest` ends.
+fn term_end(rest: &str) -> usize {
+    let until_comma = rest.find(',').unwrap_or(rest.len());
+    let body = rest.trim_start_matches([' ', '&', '!']);
+    let lead = rest.len() - body.len();
+    if crate::entry::is_ipv6(rest[lead.min(until_comma)..until_comma].trim()) {
+        return until_comma;
+    }
+    if let Some(reference) = body.strip_prefix('@') {
+        let first = reference.find([':', ',']).unwrap_or(reference.len());
+        let mut end = first;
+        if is_run(&reference[..first])
+            && let Some(class) = reference[first..].strip_prefix(':')
+            && class.starts_with(|c: char| c.is_ascii_lowercase())
+        {
+            end = first + 1 + class.find([':', ',']).unwrap_or(class.len());
+        }
+        return lead + 1 + end;
+    }
+    let expression = body.starts_with('~');
+    let mut depth = 0usize;
+    let mut escaped = false;
+    for (at, character) in rest.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if expression => escaped = true,
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            '(' | '{' if expression => depth += 1,
+            ')' | '}' if expression => depth = depth.saturating_sub(1),
+            ',' | ':' if depth == 0 => return at,
+            _ => {}
+        }
+    }
+    // Brackets that are never closed hide no separators.
+    if depth > 0 && !expression {
+        return rest.find([',', ':']).unwrap_or(rest.len());
+    }
+    rest.len()
+}
+
+/// The first and the last index, from 0, both included; negative ones count from the end.
+type Subscript = (i64, Option<i64>);
+
+/// `base[0]`, `base[0:3]`, `base[-1]`, `base[2:]` taken apart.
+fn subscript(text: &str) -> Option<(&str, Subscript)> {
+    let (base, inside) = text.strip_suffix(']')?.rsplit_once('[')?;
+    if base.is_empty() {
+        return None;
+    }
+    if let Ok(index) = inside.parse::<i64>() {
+        return Some((base, (index, Some(index))));
+    }
+    let (first, last) = inside.split_once([':', '-'])?;
+    let first = first.parse::<u32>().ok()?;
+    let last = if last.is_empty() {
+        None
+    } else {
+        Some(i64::from(last.parse::<u32>().ok()?))
+    };
+    Some((base, (i64::from(first), last)))
+}
+
+/// Marks the hosts at the subscript; an error says how many there are.
+fn pick(hosts: &[u32], (first, last): Subscript, matched: &mut [bool]) -> Result<(), usize> {
+    let count = hosts.len();
+    let absolute = |index: i64| {
+        if index < 0 {
+            usize::try_from(index.unsigned_abs())
+                .ok()
+                .and_then(|back| count.checked_sub(back))
+        } else {
+            usize::try_from(index).ok()
+        }
+    };
+    let first = absolute(first).filter(|first| *first < count).ok_or(count)?;
+    let last = match last {
+        None => count - 1,
+        Some(last) => absolute(last).ok_or(count)?.min(count - 1),
+    };
+    for host in hosts.get(first..=last).unwrap_or_default() {
+        matched[*host as usize] = true;
+    }
+    Ok(())
+}
+
+/// A shell glob as an expression for the whole name.
+fn glob(text: &str) -> Option<Regex> {
+    let mut expression = String::from("^(?s:");
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        rest = &rest[character.len_utf8()..];
+        match character {
+            '*' => expression.push_str(".*"),
+            '?' => expression.push('.'),
+            '[' => match rest.find(']').filter(|end| *end > 0) {
+                Some(end) => {
+                    let (set, negated) = match rest[..end].strip_prefix('!') {
+                        Some(set) => (set, "^"),
+                        None => (&rest[..end], ""),
+                    };
+                    let set = set.replace('\\', r"\\").replace('[', r"\[").replace('^', r"\^");
+                    let set = set.replace('&', r"\&").replace('~', r"\~");
+                    expression.extend(["[", negated, &set, "]"]);
+                    rest = &rest[end + 1..];
+                }
+                None => expression.push_str(r"\["),
+            },
+            other => expression.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    expression.push_str(")$");
+    Regex::new(&expression).ok()
+}
+
+/// The last line of an expression's error, which says what is wrong.
+fn brief(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
+}

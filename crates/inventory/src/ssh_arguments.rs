@@ -1,0 +1,246 @@
+//! The arguments of OpenSSH's `ssh` that an inventory gives in `ansible_ssh_common_args`.
+
+use crate::connection::Hop;
+use crate::entry;
+use crate::words;
+
+/// What arguments say, as far as it is understood.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    pub(crate) port: Option<u16>,
+    pub(crate) user: Option<String>,
+    pub(crate) key_files: Vec<String>,
+    /// Empty for `ProxyJump=none`.
+    pub(crate) jump: Option<Vec<Hop>>,
+    /// Arguments that mean something to `ssh` and nothing here.
+    pub(crate) not_understood: Vec<String>,
+}
+
+/// Options that take a value in the next word; `ssh`'s own table.
+const WITH_VALUE: &str = "BbcDEeFIiJLlmOopQRSWw";
+/// They share or silence connections of the system's `ssh`; nothing is lost without them.
+const WITHOUT_MEANING: &[&str] = &[
+    "controlmaster",
+    "controlpath",
+    "controlpersist",
+    "loglevel",
+    "batchmode",
+];
+
+// === impl Arguments ===
+
+impl Arguments {
+    /// Reads arguments as a shell would split them.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let words = words::split(text).map_err(|fault| fault.message)?.words;
+        let mut words = words.into_iter().map(|word| word.text.into_owned());
+        let mut arguments = Self::default();
+        while let Some(word) = words.next() {
+            let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+                arguments.not_understood.push(word);
+                continue;
+            };
+            let letter = letters.chars().next().unwrap_or_default();
+            if !WITH_VALUE.contains(letter) {
+                if !letters.chars().all(|letter| "qTtv".contains(letter)) {
+                    arguments.not_understood.push(word);
+                }
+                continue;
+            }
+            let attached = &letters[letter.len_utf8()..];
+            let value = if attached.is_empty() {
+                words.next().ok_or_else(|| format!("`-{letter}` needs a value"))?
+            } else {
+                attached.to_owned()
+            };
+            match letter {
+                'J' => _ = arguments.option("proxyjump", &value)?,
+                'p' => _ = arguments.option("port", &value)?,
+                'l' => _ = arguments.option("user", &value)?,
+                'i' => _ = arguments.option("identityfile", &value)?,
+                'o' => {
+                    let (name, setting) = value
+                        .split_once(['=', ' '])
+                        .ok_or_else(|| format!("`-o {value}` has no `=`"))?;
+                    let setting = setting.trim_start_matches(['=', ' ']);
+                    if !arguments.option(&name.trim().to_ascii_lowercase(), setting)? {
+                        arguments.not_understood.push(format!("-o {value}"));
+                    }
+                }
+                _ => arguments.not_understood.push(format!("-{letter} {value}")),
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// Adds arguments that come later; as with `ssh`, the first of a kind wins.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.port = self.port.or(later.port);
+        self.user = self.user.take().or(later.user);
+        self.jump = self.jump.take().or(later.jump);
+        self.key_files.extend(later.key_files);
+        self.not_understood.extend(later.not_understood);
+    }
+
+    /// Takes an option of `ssh_config`; false for one that is not understood.
+    fn option(&mut self, name: &str, value: &str) -> Result<bool, String> {
+        match name {
+            "port" => {
+                let port = entry::parse_port(value).map_err(|fault| fault.message)?;
+                self.port.get_or_insert(port);
+            }
+            "user" => {
+                self.user.get_or_insert_with(|| value.to_owned());
+            }
+            "identityfile" => self.key_files.push(value.to_owned()),
+            "proxyjump" => {
+                let hops = hops(value)?;
+                self.jump.get_or_insert(hops);
+            }
+            "proxycommand" => match jump_of_command(value) {
+                Some(hop) => {
+                    self.jump.get_or_insert_with(|| vec![hop]);
+                }
+                None => return Ok(false),
+            },
+            _ if WITHOUT_MEANING.contains(&name) => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// The same text with every template replaced by a word, so that its shape can be looked at before it is rendered.
+pub(crate) fn without_templates(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        plain.push_str(before);
+        // A template may stand for a port as well as for a name.
+        plain.push('1');
+        rest = after.split_once("}}").map_or("", |(_, after)| after);
+    }
+    plain + rest
+}
+
+fn hops(text: &str) -> Result<Vec<Hop>, String> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(Vec::new());
+    }
+    text.split(',').map(|hop| parse_hop(hop.trim())).collect()
+}
+
+fn parse_hop(text: &str) -> Result<Hop, String> {
+    let entry = text.strip_prefix("ssh://").unwrap_or(text);
+    let entry = entry::parse(entry).map_err(|fault| format!("the jump host `{text}`: {}", fault.message))?;
+    if !entry.address && entry.name.contains('[') {
+        return Err(format!("the jump host `{text}` is a range"));
+    }
+    Ok(Hop {
+        user: entry.user.map(str::to_owned),
+        address: entry.name.to_owned(),
+        port: entry.port,
+    })
+}
+
+/// The jump host of `ssh -W %h:%p …`, the form from before `-J`.
+fn jump_of_command(command: &str) -> Option<Hop> {
+    let words = words::split(command).ok()?.words;
+    let mut words = words.iter().map(|word| &*word.text);
+    let program = words.next()?;
+    if program != "ssh" && !program.ends_with("/ssh") {
+        return None;
+    }
+    let mut hop: Option<Hop> = None;
+    let (mut user, mut port, mut forwards) = (None, None, false);
+    while let Some(word) = words.next() {
+        match word {
+            "-q" | "-T" | "-x" | "-a" => {}
+            "-W" => forwards = matches!(words.next()?, "%h:%p" | "[%h]:%p"),
+            "-p" => port = Some(entry::parse_port(words.next()?).ok()?),
+            "-l" => user = Some(words.next()?.to_owned()),
+            _ if word.starts_with('-') || hop.is_some() => return None,
+            _ => hop = Some(parse_hop(word).ok()?),
+        }
+    }
+    let mut hop = hop.filter(|_| forwards)?;
+    hop.user = hop.user.or(user);
+    hop.port = hop.port.or(port);
+    Some(hop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(user: Option<&str>, address: &str, port: Option<u16>) -> Hop {
+        Hop {
+            user: user.map(str::to_owned),
+            address: address.to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn jumps_are_understood() {
+        for text in [
+            "-J me@bastion:2222",
+            "-Jme@bastion:2222",
+            "-o ProxyJump=me@bastion:2222",
+            "-oProxyJump=me@bastion:2222",
+            "-o 'ProxyJump me@bastion:2222' -q",
+            r#"-o ProxyCommand="ssh -W %h:%p -q -p 2222 me@bastion""#,
+        ] {
+            let arguments = Arguments::parse(text).expect(text);
+            assert_eq!(
+                arguments.jump,
+                Some(vec![hop(Some("me"), "bastion", Some(2222))]),
+                "{text}"
+            );
+            assert!(arguments.not_understood.is_empty(), "{text}");
+        }
+        let chained = Arguments::parse("-J a,b:23").expect("good");
+        assert_eq!(
+            chained.jump,
+            Some(vec![hop(None, "a", None), hop(None, "b", Some(23))])
+        );
+    }
+
+    #[test]
+    fn the_rest_is_named() {
+        let arguments =
+            Arguments::parse("-o StrictHostKeyChecking=no -C -o ControlMaster=auto -p 24 -i ~/k -L 1:h:2 x")
+                .expect("good");
+        assert_eq!(
+            arguments.not_understood,
+            ["-o StrictHostKeyChecking=no", "-C", "-L 1:h:2", "x"]
+        );
+        assert_eq!(
+            (arguments.port, arguments.key_files),
+            (Some(24), vec!["~/k".to_owned()])
+        );
+        assert_eq!(
+            Arguments::parse("-o ProxyCommand='nc %h %p'")
+                .expect("good")
+                .not_understood,
+            ["-o ProxyCommand=nc %h %p"]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        assert_eq!(Arguments::parse("-J"), Err("`-J` needs a value".into()));
+        assert_eq!(
+            Arguments::parse("-p 99999"),
+            Err("`99999` is not a port (1 to 65535)".into())
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "[-oJpW =\"'%hp{}a\\\\é]{0,30}") {
+            let _ = Arguments::parse(&text);
+            let _ = without_templates(&text);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The account of a run, computed from what is on record, and the hosts behind its numbers.
+//!
+//! Each column is a query of its own over roll, dispatches and outcomes, all on one snapshot, so that a fault in one
+//! shows as an account that does not balance. A host counts in the newest round whose roll it is on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use reveille_account::{Account, Class, HostName, RunId, RunState, Status};
+use rusqlite::{Connection, params};
+
+use crate::ledger::{key, state_from_name};
+use crate::{Error, Ledger, Result};
+
+/// A run's account and the hosts that keep it from being good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The sum.
+    pub account: Account,
+    /// The run's state.
+    pub state: RunState,
+    /// Dispatched, no outcome, and the run is closed.
+    pub ghosts: Vec<HostName>,
+    /// Never dispatched, no outcome, and the run is closed: the account does not balance.
+    pub forgotten: Vec<HostName>,
+    /// Outcomes of hosts that are not on the roll of that round.
+    pub extras: Vec<HostName>,
+}
+
+/// Which hosts of a run: what follows the colon in `@last:failed` and `@RUN:connect_refused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// Hosts of a status.
+    Status(Status),
+    /// Hosts of a class.
+    Class(Class),
+    /// Hosts that were not dispatched and have no outcome.
+    Pending,
+    /// Hosts that were dispatched and have no outcome, in a run that is not closed.
+    Running,
+}
+
+/// A word that is no selector.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no status or class is named {0:?}")]
+pub struct UnknownSelector(String);
+
+/// The newest round of each host.
+const LATEST: &str = "WITH latest AS (
+    SELECT host, MAX(round) AS round, ordinal FROM roll WHERE run = ?1 GROUP BY host)";
+
+/// What makes a host of `latest` undecided.
+const NO_OUTCOME: &str = "NOT EXISTS (SELECT 1 FROM outcomes o
+    WHERE o.run = ?1 AND o.round = latest.round AND o.host = latest.host)";
+
+/// What makes a host of `latest` dispatched.
+const DISPATCHED: &str = "EXISTS (SELECT 1 FROM dispatches d
+    WHERE d.run = ?1 AND d.round = latest.round AND d.host = latest.host)";
+
+/// Outcomes that no roll asked for.
+const EXTRA: &str = "FROM outcomes o WHERE o.run = ?1 AND NOT EXISTS (SELECT 1 FROM roll r
+    WHERE r.run = ?1 AND r.round = o.round AND r.host = o.host)";
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// The run's account.
+    pub fn account(&self, run: RunId) -> Result<Account> {
+        self.snapshot(run, |connection, key| {
+            account(connection, key, state(connection, key)?)
+        })
+    }
+
+    /// The run's account and the hosts that spoil it.
+    pub fn audit(&self, run: RunId) -> Result<Audit> {
+        self.snapshot(run, |connection, key| {
+            let state = state(connection, key)?;
+            let closed = state == RunState::Closed;
+            let undecided = |condition: String| {
+                if closed {
+                    let sql =
+                        format!("{LATEST} SELECT host FROM latest WHERE {condition} ORDER BY ordinal, host");
+                    hosts(connection, &sql, key, None)
+                } else {
+                    Ok(Vec::new())
+                }
+            };
+            Ok(Audit {
+                account: account(connection, key, state)?,
+                state,
+                ghosts: undecided(format!("{NO_OUTCOME} AND {DISPATCHED}"))?,
+                forgotten: undecided(format!("{NO_OUTCOME} AND NOT {DISPATCHED}"))?,
+                extras: hosts(
+                    connection,
+                    &format!("SELECT DISTINCT o.host {EXTRA} ORDER BY o.host"),
+                    key,
+                    None,
+                )?,
+            })
+        })
+    }
+
+    /// The hosts that a selector names, in the roll's order.
+    pub fn hosts_with(&self, run: RunId, selector: Selector) -> Result<Vec<HostName>> {
+        self.snapshot(run, |connection, key| {
+            let closed = state(connection, key)? == RunState::Closed;
+            let (condition, word) = match selector {
+                Selector::Status(Status::Ghost) | Selector::Class(Class::Ghost) if closed => {
+                    (format!("{NO_OUTCOME} AND {DISPATCHED}"), None)
+                }
+                Selector::Running if !closed => (format!("{NO_OUTCOME} AND {DISPATCHED}"), None),
+                Selector::Pending if !closed => (format!("{NO_OUTCOME} AND NOT {DISPATCHED}"), None),
+                Selector::Status(Status::Ghost)
+                | Selector::Class(Class::Ghost)
+                | Selector::Running
+                | Selector::Pending => return Ok(Vec::new()),
+                Selector::Status(status) => (with("status"), Some(status.as_str())),
+                Selector::Class(class) => (with("class"), Some(class.as_str())),
+            };
+            let sql = format!("{LATEST} SELECT host FROM latest WHERE {condition} ORDER BY ordinal, host");
+            hosts(connection, &sql, key, word)
+        })
+    }
+
+    /// Answers a question by several queries on one state of the ledger.
+    pub(crate) fn snapshot<T>(
+        &self,
+        run: RunId,
+        question: impl FnOnce(&Connection, i64) -> Result<T>,
+    ) -> Result<T> {
+        let connection = self.connection();
+        let transaction = connection.unchecked_transaction().map_err(Error::read)?;
+        let key = key(&connection, run)?;
+        let answer = question(&connection, key)?;
+        transaction.finish().map_err(Error::read)?;
+        Ok(answer)
+    }
+}
+
+pub(crate) fn state(connection: &Connection, key: i64) -> Result<RunState> {
+    let name: String = connection
+        .query_row("SELECT state FROM runs WHERE run = ?1", [key], |row| row.get(0))
+        .map_err(Error::read)?;
+    state_from_name(&name).ok_or_else(|| Error::damaged("a run's state", &name))
+}
+
+pub(crate) fn account(connection: &Connection, key: i64, state: RunState) -> Result<Account> {
+    let count = |sql: &str| {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row([key], |row| row.get::<_, i64>(0)))
+            .map(i64::cast_unsigned)
+            .map_err(Error::read)
+    };
+    let ended = |status: Status| {
+        count(&format!(
+            "{LATEST} SELECT COUNT(*) FROM latest JOIN outcomes o
+             ON o.run = ?1 AND o.round = latest.round AND o.host = latest.host WHERE o.status = '{status}'"
+        ))
+    };
+    let dispatched = count(&format!(
+        "{LATEST} SELECT COUNT(*) FROM latest WHERE {NO_OUTCOME} AND {DISPATCHED}"
+    ))?;
+    let undispatched = count(&format!(
+        "{LATEST} SELECT COUNT(*) FROM latest WHERE {NO_OUTCOME} AND NOT {DISPATCHED}"
+    ))?;
+    let closed = state == RunState::Closed;
+    Ok(Account {
+        planned: count("SELECT COUNT(DISTINCT host) FROM roll WHERE run = ?1")?,
+        success: ended(Status::Success)?,
+        failed: ended(Status::Failed)?,
+        quarantined: ended(Status::Quarantined)?,
+        cancelled: ended(Status::Cancelled)?,
+        // A closed run has none pending: hosts it forgot are in no column, and the account does not balance.
+        pending: if closed { 0 } else { undispatched },
+        running: if closed { 0 } else { dispatched },
+        ghost: if closed { dispatched } else { 0 },
+        extra: count(&format!("SELECT COUNT(*) {EXTRA}"))?,
+    })
+}
+
+fn with(column: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM outcomes o
+         WHERE o.run = ?1 AND o.round = latest.round AND o.host = latest.host AND o.{column} = ?2)"
+    )
+}
+
+fn hosts(connection: &Connection, sql: &str, key: i64, word: Option<&str>) -> Result<Vec<HostName>> {
+    let mut statement = connection.prepare_cached(sql).map_err(Error::read)?;
+    let read = |row: &rusqlite::Row<'_>| Ok(HostName::from(row.get_ref(0)?.as_str()?));
+    let rows = match word {
+        Some(word) => statement.query_map(params![key, word], read),
+        None => statement.query_map([key], read),
+    };
+    rows.and_then(Iterator::collect).map_err(Error::read)
+}
+
+// === impl Selector ===
+
+impl FromStr for Selector {
+    type Err = UnknownSelector;
+
+    fn from_str(word: &str) -> Result<Self, UnknownSelector> {
+        const STATUSES: [Status; 5] = [
+            Status::Success,
+            Status::Failed,
+            Status::Quarantined,
+            Status::Cancelled,
+            Status::Ghost,
+        ];
+        match word {
+            "pending" => Ok(Selector::Pending),
+            "running" => Ok(Selector::Running),
+            _ => STATUSES
+                .into_iter()
+                .find(|status| status.as_str() == word)
+                .map(Selector::Status)
+                .or_else(|| word.parse().ok().map(Selector::Class))
+                .ok_or_else(|| UnknownSelector(word.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Selector::Status(status) => status.as_str(),
+            Selector::Class(class) => class.as_str(),
+            Selector::Pending => "pending",
+            Selector::Running => "running",
+        })
+    }
+}

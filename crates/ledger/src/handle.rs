@@ -1,0 +1,273 @@
+//! Writing a run, and following it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use reveille_account::{Event, EventKind, HostName, RunId, RunState, WorkerId};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::output::{OutputCaps, OutputReader, OutputShare, OutputWriter};
+use crate::spec::unix_ms;
+use crate::writer::Batch;
+use crate::{Error, Ledger, Result, RollEntry};
+
+/// One thing to record. The handle adds run, round, epoch, worker and number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The host, if it is about one.
+    pub host: Option<HostName>,
+    /// What happened.
+    pub kind: EventKind,
+    /// Unix milliseconds; stamped by [`RunHandle::record`] when 0.
+    pub wall_ms: u64,
+    /// Milliseconds since this controller took the run; stamped together with `wall_ms`.
+    pub mono_ms: u64,
+}
+
+/// The right to write a run. Clones share it; the run is released when the last one is gone, which waits for the last
+/// commit.
+#[derive(Debug, Clone)]
+pub struct RunHandle {
+    shared: Arc<Shared>,
+}
+
+/// A run's events in order and without gaps, first those on record, then each new one after its commit.
+#[derive(Debug)]
+pub struct Follow {
+    ledger: Ledger,
+    run: RunId,
+    /// The last number that was given out.
+    seq: u64,
+    /// Events read from the ledger, the next one last.
+    behind: Vec<Event>,
+    /// Whether everything on record was read, so that what is published comes next.
+    current: bool,
+    published: broadcast::Receiver<Arc<Event>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ledger: Ledger,
+    pub(crate) run: RunId,
+    pub(crate) epoch: u64,
+    pub(crate) worker: WorkerId,
+    pub(crate) round: AtomicU32,
+    pub(crate) taken: Instant,
+    pub(crate) published: broadcast::Sender<Arc<Event>>,
+    pub(crate) output_share: OutputShare,
+    /// Both are taken when the last handle goes.
+    pub(crate) queue: Option<mpsc::Sender<Batch>>,
+    pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Something that happened on `host`.
+    pub fn host(host: &HostName, kind: EventKind) -> Self {
+        Self {
+            host: Some(host.clone()),
+            kind,
+            wall_ms: 0,
+            mono_ms: 0,
+        }
+    }
+
+    /// Something about the run as a whole.
+    pub fn run(kind: EventKind) -> Self {
+        Self {
+            host: None,
+            kind,
+            wall_ms: 0,
+            mono_ms: 0,
+        }
+    }
+}
+
+// === impl RunHandle ===
+
+impl RunHandle {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The run.
+    pub fn run(&self) -> RunId {
+        self.shared.run
+    }
+
+    /// The round that entries are recorded in.
+    pub fn round(&self) -> u32 {
+        self.shared.round.load(Ordering::Acquire)
+    }
+
+    /// The epoch of this ownership; every remote operation carries it.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// This controller.
+    pub fn worker(&self) -> &WorkerId {
+        &self.shared.worker
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// The run's directory, readable by its owner only.
+    pub fn directory(&self) -> PathBuf {
+        self.shared.ledger.run_directory(self.shared.run)
+    }
+
+    /// Commits entries together, in their order, and tells the number of the last one.
+    ///
+    /// Returns after they are on disk. Dropping the future may come too late to take them back.
+    /// The errors [`Error::Duplicate`] and [`Error::Fenced`] end this handle; after [`Error::DiskFull`] it may be tried
+    /// again.
+    pub async fn record(&self, entries: Vec<Entry>) -> Result<u64> {
+        self.send(self.round(), Vec::new(), entries).await
+    }
+
+    /// [`record`](Self::record) for one thing that happened on one host.
+    pub async fn record_host(&self, host: &HostName, kind: EventKind) -> Result<u64> {
+        self.record(vec![Entry::host(host, kind)]).await
+    }
+
+    /// [`record`](Self::record) for one thing about the run.
+    pub async fn record_run(&self, kind: EventKind) -> Result<u64> {
+        self.record(vec![Entry::run(kind)]).await
+    }
+
+    /// Opens, interrupts or closes the run.
+    pub async fn set_state(&self, state: RunState, reason: Option<String>) -> Result<u64> {
+        self.record_run(EventKind::RunStateChanged { state, reason })
+            .await
+    }
+
+    /// Opens the next round, with its own roll, in one commit. Entries that are recorded from now on belong to it.
+    pub async fn open_round(&self, roll: Vec<RollEntry>) -> Result<u32> {
+        let round = self.round() + 1;
+        let opened = Entry::run(EventKind::RunOpened {
+            planned: roll.len() as u64,
+        });
+        self.send(round, roll, vec![opened]).await?;
+        self.shared.round.store(round, Ordering::Release);
+        Ok(round)
+    }
+
+    /// The events as they are committed. A receiver that lags misses some: [`follow`](Self::follow) does not.
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.shared.published.subscribe()
+    }
+
+    /// All events with a number above `after`, those on record and those to come, in order and without gaps.
+    pub fn follow(&self, after: u64) -> Follow {
+        Follow {
+            published: self.events(),
+            ledger: self.shared.ledger.clone(),
+            run: self.shared.run,
+            seq: after,
+            behind: Vec::new(),
+            current: false,
+        }
+    }
+
+    /// Writes a host's output in the present round. All writers of this handle share the run's cap.
+    pub fn output(&self, host: &HostName, caps: OutputCaps) -> OutputWriter {
+        OutputWriter::new(
+            &self.directory(),
+            host,
+            self.round(),
+            caps,
+            self.shared.output_share.clone(),
+            Some(self.shared.ledger.disk()),
+        )
+    }
+
+    /// Reads a host's output of the present round.
+    pub fn read_output(&self, host: &HostName) -> Result<OutputReader> {
+        OutputReader::open(&self.directory(), host, self.round())
+    }
+
+    async fn send(&self, round: u32, roll: Vec<RollEntry>, mut entries: Vec<Entry>) -> Result<u64> {
+        let stopped = || Error::Stopped { run: self.shared.run };
+        let mono_ms = u64::try_from(self.shared.taken.elapsed().as_millis()).unwrap_or(u64::MAX);
+        for entry in &mut entries {
+            if entry.wall_ms == 0 {
+                entry.wall_ms = unix_ms();
+                entry.mono_ms = mono_ms;
+            }
+        }
+        let (done, answer) = oneshot::channel();
+        let batch = Batch {
+            round,
+            roll,
+            entries,
+            done,
+        };
+        let queue = self.shared.queue.as_ref().ok_or_else(stopped)?;
+        queue.send(batch).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+// === impl Shared ===
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue = None;
+        let thread = self.thread.get_mut().ok().and_then(Option::take);
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(run = %self.run, "the ledger's writer panicked");
+        }
+    }
+}
+
+// === impl Follow ===
+
+impl Follow {
+    /// The next event; nothing after the run was released and all events were given out.
+    pub async fn next(&mut self) -> Result<Option<Arc<Event>>> {
+        loop {
+            if let Some(event) = self.behind.pop() {
+                self.seq = event.seq;
+                return Ok(Some(Arc::new(event)));
+            }
+            if !self.current {
+                self.catch_up().await?;
+                continue;
+            }
+            match self.published.recv().await {
+                Ok(event) if event.seq <= self.seq => {}
+                Ok(event) if event.seq == self.seq + 1 => {
+                    self.seq = event.seq;
+                    return Ok(Some(event));
+                }
+                // What was missed is on record.
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => self.current = false,
+                Err(broadcast::error::RecvError::Closed) => return Ok(None),
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<()> {
+        let (ledger, run, seq) = (self.ledger.clone(), self.run, self.seq);
+        let read = tokio::task::spawn_blocking(move || ledger.events_after(run, seq, None));
+        self.behind = read.await.map_err(|error| Error::damaged("events", &error))??;
+        self.current = self.behind.is_empty();
+        self.behind.reverse();
+        Ok(())
+    }
+}
+
+/// The directory of a run below the state directory.
+pub(crate) fn run_directory(state_directory: &Path, run: RunId) -> PathBuf {
+    state_directory.join("runs").join(run.uuid())
+}

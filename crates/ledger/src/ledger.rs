@@ -1,0 +1,525 @@
+//! The ledger as a whole: opening it, making runs, taking them over, finding them.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use reveille_account::{EventKind, RunId, RunState, WorkerId};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
+
+use crate::disk::{self, Disk};
+use crate::handle::{self, Shared};
+use crate::output::OutputShare;
+use crate::project::{Place, Statements};
+use crate::spec::unix_ms;
+use crate::writer::{PUBLISHED_EVENTS, QUEUE_BATCHES, Stage, Writer};
+use crate::{Entry, Error, LedgerState, Result, RollEntry, RunHandle, RunKind, RunRecord, RunSpec, schema};
+
+/// A question like [`Ledger::holder`] holds a run's lock for a moment; an owner-to-be waits that out.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// The durable record of all runs of one state directory. Clones share it.
+///
+/// Its methods read or write files and so block, for milliseconds as a rule.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    shared: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<Disk>,
+    connection: Mutex<Connection>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Opens the ledger of a state directory and makes both if need be.
+    pub fn open(state_directory: &Path) -> Result<Self> {
+        Self::open_at(state_directory, true)
+    }
+
+    /// Opens a ledger that is there, for commands that only look.
+    pub fn open_existing(state_directory: &Path) -> Result<Self> {
+        if !state_directory.join("ledger.db").exists() {
+            return Err(Error::NoLedger {
+                path: state_directory.to_owned(),
+            });
+        }
+        Self::open_at(state_directory, false)
+    }
+
+    fn open_at(state_directory: &Path, create: bool) -> Result<Self> {
+        let disk = Disk::open(state_directory, create)?;
+        let connection = schema::open(&state_directory.join("ledger.db"), create)?;
+        Ok(Self {
+            shared: Arc::new(Inner {
+                disk: Arc::new(disk),
+                connection: Mutex::new(connection),
+            }),
+        })
+    }
+
+    /// The state directory.
+    pub fn state_directory(&self) -> &Path {
+        self.shared.disk.directory()
+    }
+
+    /// Whether the ledger can be written, and when that changes.
+    pub fn state(&self) -> watch::Receiver<LedgerState> {
+        self.shared.disk.state()
+    }
+
+    /// The directory that holds a run's lock and outputs.
+    pub fn run_directory(&self, run: RunId) -> PathBuf {
+        handle::run_directory(self.state_directory(), run)
+    }
+
+    /// Records a new run and its roll in one commit, and owns it.
+    pub fn create_run(&self, spec: &RunSpec, roll: &[RollEntry]) -> Result<RunHandle> {
+        let mut random = [0; 10];
+        getrandom::fill(&mut random).map_err(|error| Error::damaged("the system's randomness", &error))?;
+        let run = RunId::new(spec.started_ms, random);
+        disk::private_directory(&self.run_directory(run))?;
+        let lock = self.lock(run)?.ok_or_else(|| {
+            // 80 random bits and a moment make a directory that nobody else can own.
+            Error::damaged("the run's lock", &"a new run is already locked")
+        })?;
+        let connection = self.connect()?;
+        let worker = WorkerId::new(&spec.node, std::process::id());
+        let entry = Entry {
+            host: None,
+            kind: EventKind::RunOpened {
+                planned: roll.len() as u64,
+            },
+            wall_ms: unix_ms(),
+            mono_ms: 0,
+        };
+        let key = transaction(&connection, || {
+            insert_run(&connection, run, spec, &worker)?;
+            let place = Place {
+                run: connection.last_insert_rowid(),
+                epoch: 1,
+                round: 1,
+            };
+            insert_epoch(&connection, place, &worker)?;
+            let mut statements = Statements::prepare(&connection).map_err(Error::write)?;
+            statements.write_roll(place, roll)?;
+            write_first(&mut statements, place, 1, &entry)?;
+            Ok(place.run)
+        })
+        .map_err(|error| self.explain(error))?;
+        Ok(self.hand_over(connection, lock, run, key, 1, 1, 1, worker))
+    }
+
+    /// Owns a run that another controller left: `resume`, and before a new round `retry`.
+    ///
+    /// `node` is this machine's name. A closed run stays closed until a round is opened.
+    pub fn take_over(&self, run: RunId, node: &str) -> Result<RunHandle> {
+        let record = self.run(run)?;
+        disk::private_directory(&self.run_directory(run))?;
+        let lock = self.lock(run)?.ok_or_else(|| Error::Held {
+            run,
+            worker: record.worker.clone(),
+            user: record.spec.user.clone(),
+        })?;
+        let connection = self.connect()?;
+        let worker = WorkerId::new(node, std::process::id());
+        let (place, seq) = transaction(&connection, || {
+            let place = connection
+                .query_row(
+                    "UPDATE runs SET epoch = epoch + 1, worker = ?2 WHERE id = ?1 RETURNING run, epoch, round",
+                    params![run.as_bytes(), worker.as_str()],
+                    |row| {
+                        Ok(Place {
+                            run: row.get(0)?,
+                            epoch: row.get::<_, i64>(1)?.cast_unsigned(),
+                            round: row.get(2)?,
+                        })
+                    },
+                )
+                .map_err(Error::write)?;
+            insert_epoch(&connection, place, &worker)?;
+            let mut seq = connection
+                .query_row(
+                    "SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1",
+                    [place.run],
+                    |row| row.get::<_, i64>(0),
+                )
+                .map_err(Error::read)?
+                .cast_unsigned();
+            if record.state != RunState::Closed {
+                let remaining: i64 = connection
+                    .query_row(
+                        "SELECT COUNT(*) FROM roll LEFT JOIN outcomes USING (run, round, host)
+                         WHERE run = ?1 AND round = ?2 AND class IS NULL",
+                        params![place.run, place.round],
+                        |row| row.get(0),
+                    )
+                    .map_err(Error::read)?;
+                let entry = Entry {
+                    host: None,
+                    kind: EventKind::RunResumed {
+                        remaining: remaining.cast_unsigned(),
+                    },
+                    wall_ms: unix_ms(),
+                    mono_ms: 0,
+                };
+                seq += 1;
+                let mut statements = Statements::prepare(&connection).map_err(Error::write)?;
+                write_first(&mut statements, place, seq, &entry)?;
+            }
+            Ok((place, seq))
+        })
+        .map_err(|error| self.explain(error))?;
+        Ok(self.hand_over(
+            connection,
+            lock,
+            run,
+            place.run,
+            place.epoch,
+            place.round,
+            seq,
+            worker,
+        ))
+    }
+
+    /// The controller that owns the run at this moment, if one does.
+    pub fn holder(&self, run: RunId) -> Result<Option<WorkerId>> {
+        let record = self.run(run)?;
+        if !self.run_directory(run).join("lock").exists() {
+            return Ok(None);
+        }
+        Ok(self.lock(run)?.is_none().then_some(record.worker))
+    }
+
+    /// A run's record.
+    pub fn run(&self, run: RunId) -> Result<RunRecord> {
+        self.connection()
+            .prepare_cached(&format!("{SELECT_RUN} WHERE id = ?1"))
+            .and_then(|mut statement| statement.query_row([run.as_bytes()], read_run).optional())
+            .map_err(Error::read)?
+            .ok_or_else(|| Error::NoSuchRun(run.to_string()))?
+    }
+
+    /// All runs, the newest first.
+    pub fn runs(&self) -> Result<Vec<RunRecord>> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached(&format!("{SELECT_RUN} ORDER BY started_ms DESC, run DESC"))
+            .map_err(Error::read)?;
+        let rows = statement.query_map([], read_run).map_err(Error::read)?;
+        rows.map(|row| row.map_err(Error::read)?).collect()
+    }
+
+    /// The run that `text` names: `last`, the short id, the UUID, or a beginning of either that fits only one run.
+    pub fn resolve_run(&self, text: &str) -> Result<RunId> {
+        const SHOWN: usize = 5;
+        let ids = self.run_ids()?;
+        if text == "last" {
+            return ids
+                .first()
+                .copied()
+                .ok_or_else(|| Error::NoSuchRun(text.to_owned()));
+        }
+        let wanted = text.to_ascii_lowercase();
+        let mut found: Vec<RunId> = ids
+            .into_iter()
+            .filter(|run| {
+                let (short, uuid) = (run.to_string(), run.uuid());
+                !wanted.is_empty()
+                    && (short.starts_with(&wanted)
+                        || short.trim_start_matches("r-").starts_with(&wanted)
+                        || uuid.starts_with(&wanted))
+            })
+            .collect();
+        match found.len() {
+            0 => Err(Error::NoSuchRun(text.to_owned())),
+            1 => Ok(found.remove(0)),
+            _ => Err(Error::AmbiguousRun {
+                text: text.to_owned(),
+                candidates: found
+                    .iter()
+                    .take(SHOWN)
+                    .map(|run| {
+                        if run.to_string() == wanted {
+                            run.uuid()
+                        } else {
+                            run.to_string()
+                        }
+                    })
+                    .collect(),
+            }),
+        }
+    }
+
+    /// Forgets a run and its files. A run that is owned is left alone.
+    pub fn delete_run(&self, run: RunId) -> Result<()> {
+        let record = self.run(run)?;
+        let directory = self.run_directory(run);
+        disk::private_directory(&directory)?;
+        let _lock = self.lock(run)?.ok_or(Error::Held {
+            run,
+            worker: record.worker,
+            user: record.spec.user,
+        })?;
+        let connection = self.connect()?;
+        let key = self.key(run)?;
+        transaction(&connection, || {
+            for table in schema::TABLES {
+                connection
+                    .execute(&format!("DELETE FROM {table} WHERE run = ?1"), [key])
+                    .map_err(Error::write)?;
+            }
+            connection
+                .execute("DELETE FROM runs WHERE run = ?1", [key])
+                .map_err(Error::write)
+        })?;
+        fs::remove_dir_all(&directory).map_err(Error::io("remove", &directory))
+    }
+
+    pub(crate) fn disk(&self) -> Arc<Disk> {
+        Arc::clone(&self.shared.disk)
+    }
+
+    /// The connection that answers questions. A panic in another question left nothing half done in it.
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.shared
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key of a run in all tables.
+    pub(crate) fn key(&self, run: RunId) -> Result<i64> {
+        key(&self.connection(), run)
+    }
+
+    fn run_ids(&self) -> Result<Vec<RunId>> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT id FROM runs ORDER BY started_ms DESC, run DESC")
+            .map_err(Error::read)?;
+        let rows = statement
+            .query_map([], |row| row.get(0).map(RunId::from_bytes))
+            .map_err(Error::read)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(Error::read)
+    }
+
+    fn connect(&self) -> Result<Connection> {
+        schema::open(&self.state_directory().join("ledger.db"), false)
+    }
+
+    /// The run's lock, or nothing if somebody else has it.
+    fn lock(&self, run: RunId) -> Result<Option<File>> {
+        let path = self.run_directory(run).join("lock");
+        let file = disk::lock_file(&path)?;
+        for attempt in 1.. {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => break,
+                Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// A full disk is told as such.
+    fn explain(&self, error: Error) -> Error {
+        match &error {
+            Error::Sqlite { source, .. }
+                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
+            {
+                self.shared.disk.full()
+            }
+            _ => error,
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a handle, put together in one place"
+    )]
+    fn hand_over(
+        &self,
+        connection: Connection,
+        lock: File,
+        run: RunId,
+        key: i64,
+        epoch: u64,
+        round: u32,
+        seq: u64,
+        worker: WorkerId,
+    ) -> RunHandle {
+        let (sender, queue) = mpsc::channel(QUEUE_BATCHES);
+        let (published, _) = broadcast::channel(PUBLISHED_EVENTS);
+        let writer = Writer {
+            connection,
+            queue,
+            lock,
+            stage: Stage {
+                run,
+                key,
+                epoch,
+                worker: worker.clone(),
+                seq,
+                disk: self.disk(),
+                published: published.clone(),
+            },
+        };
+        let thread = thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.work());
+        let (queue, thread) = match thread {
+            Ok(thread) => (Some(sender), Some(thread)),
+            Err(error) => {
+                // Every entry is then refused as stopped.
+                tracing::error!(%run, %error, "no thread can be started for the ledger");
+                (None, None)
+            }
+        };
+        RunHandle::new(Shared {
+            ledger: self.clone(),
+            run,
+            epoch,
+            worker,
+            round: AtomicU32::new(round),
+            taken: Instant::now(),
+            published,
+            output_share: OutputShare::default(),
+            queue,
+            thread: Mutex::new(thread),
+        })
+    }
+}
+
+/// The key of a run in all tables.
+pub(crate) fn key(connection: &Connection, run: RunId) -> Result<i64> {
+    connection
+        .prepare_cached("SELECT run FROM runs WHERE id = ?1")
+        .and_then(|mut statement| statement.query_row([run.as_bytes()], |row| row.get(0)).optional())
+        .map_err(Error::read)?
+        .ok_or_else(|| Error::NoSuchRun(run.to_string()))
+}
+
+/// Does `work` in one writing transaction.
+fn transaction<T>(connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    connection
+        .execute_batch("BEGIN IMMEDIATE")
+        .map_err(Error::write)?;
+    let result = work().and_then(|value| {
+        connection.execute_batch("COMMIT").map_err(Error::write)?;
+        Ok(value)
+    });
+    if result.is_err() && !connection.is_autocommit() {
+        // What is reported is the error that led here.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    result
+}
+
+fn insert_run(connection: &Connection, run: RunId, spec: &RunSpec, worker: &WorkerId) -> Result<()> {
+    connection
+        .execute(
+            "INSERT INTO runs (id, kind, text, file, sha256, options, vars, seed, user, node, comment, started_ms,
+                               state, round, epoch, worker)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', 1, 1, ?13)",
+            params![
+                run.as_bytes(),
+                spec.kind.as_str(),
+                spec.text,
+                spec.file,
+                spec.sha256,
+                spec.options.to_string(),
+                spec.vars.to_string(),
+                spec.seed.cast_signed(),
+                spec.user,
+                spec.node,
+                spec.comment,
+                spec.started_ms.cast_signed(),
+                worker.as_str(),
+            ],
+        )
+        .map(drop)
+        .map_err(Error::write)
+}
+
+fn insert_epoch(connection: &Connection, place: Place, worker: &WorkerId) -> Result<()> {
+    connection
+        .execute(
+            "INSERT INTO epochs (run, epoch, worker, taken_ms) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                place.run,
+                place.epoch.cast_signed(),
+                worker.as_str(),
+                unix_ms().cast_signed()
+            ],
+        )
+        .map(drop)
+        .map_err(Error::write)
+}
+
+fn write_first(statements: &mut Statements<'_>, place: Place, seq: u64, entry: &Entry) -> Result<()> {
+    let body = serde_json::to_string(&entry.kind).map_err(|error| Error::damaged("an event", &error))?;
+    statements.write_entry(place, seq, entry, &body)
+}
+
+const SELECT_RUN: &str =
+    "SELECT id, kind, text, file, sha256, options, vars, seed, user, node, comment, started_ms,
+                                 state, round, epoch, worker, ended_ms FROM runs";
+
+fn read_run(row: &Row<'_>) -> rusqlite::Result<Result<RunRecord>> {
+    let run = RunId::from_bytes(row.get(0)?);
+    let json = |column: usize| -> rusqlite::Result<Result<serde_json::Value>> {
+        let text = row.get_ref(column)?.as_str()?;
+        Ok(serde_json::from_str(text).map_err(|error| Error::damaged(format!("a value of {run}"), &error)))
+    };
+    let kind: String = row.get(1)?;
+    let state: String = row.get(12)?;
+    let (options, vars) = (json(5)?, json(6)?);
+    let Some(kind) = RunKind::from_name(&kind) else {
+        return Ok(Err(Error::damaged(format!("the kind of {run}"), &kind)));
+    };
+    let Some(state) = state_from_name(&state) else {
+        return Ok(Err(Error::damaged(format!("the state of {run}"), &state)));
+    };
+    let (options, vars) = match (options, vars) {
+        (Ok(options), Ok(vars)) => (options, vars),
+        (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
+    };
+    Ok(Ok(RunRecord {
+        run,
+        spec: RunSpec {
+            kind,
+            text: row.get(2)?,
+            file: row.get(3)?,
+            sha256: row.get(4)?,
+            options,
+            vars,
+            seed: row.get::<_, i64>(7)?.cast_unsigned(),
+            user: row.get(8)?,
+            node: row.get(9)?,
+            comment: row.get(10)?,
+            started_ms: row.get::<_, i64>(11)?.cast_unsigned(),
+        },
+        state,
+        round: row.get(13)?,
+        epoch: row.get::<_, i64>(14)?.cast_unsigned(),
+        worker: WorkerId::from(row.get_ref(15)?.as_str()?),
+        ended_ms: row.get::<_, Option<i64>>(16)?.map(i64::cast_unsigned),
+    }))
+}
+
+pub(crate) fn state_from_name(name: &str) -> Option<RunState> {
+    [RunState::Open, RunState::Interrupted, RunState::Closed]
+        .into_iter()
+        .find(|state| state.as_str() == name)
+}

@@ -1,0 +1,550 @@
+//! Writing a host's output.
+//!
+//! Of each attempt the first bytes go straight to the file. Once they pass the cap's head, later ones are held in
+//! memory, only the last of them, and are written when the attempt ends, after a statement of what is left out. A
+//! writer that is idle, or whose command stays below the head, holds no buffer.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, IoSlice, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use reveille_account::{HostName, Stream};
+
+use super::file_name;
+use super::frame::{Frame, Header, LONGEST};
+use crate::disk::{self, Disk};
+use crate::{Error, Result};
+
+/// Bytes of tails that all writers of a run may hold in memory together; a tail that finds none left is
+/// [`LEAST_TAIL`] long.
+const TAIL_MEMORY: u64 = 64 << 20;
+
+/// The shortest tail.
+const LEAST_TAIL: u64 = 16 << 10;
+
+/// Pieces of a tail are joined up to this size.
+const PIECE: usize = 16 << 10;
+
+/// How much of an attempt's output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputCaps {
+    /// Bytes kept from the start, of both streams together.
+    pub head: u64,
+    /// Bytes kept from the end, of both streams together.
+    pub tail: u64,
+}
+
+/// What the writers of a run share: the run's cap and the memory for tails.
+#[derive(Debug, Clone)]
+pub struct OutputShare {
+    left: Arc<AtomicU64>,
+    tails: Arc<AtomicU64>,
+}
+
+/// What became of the output of an attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepOutput {
+    /// Bytes that the command wrote to standard output.
+    pub stdout_bytes: u64,
+    /// Bytes that the command wrote to standard error.
+    pub stderr_bytes: u64,
+    /// Bytes that the caps left out.
+    pub dropped_bytes: u64,
+}
+
+/// Where the record of one stream of one attempt ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumption {
+    /// Position of the step in the job, from 0.
+    pub step: u32,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The stream.
+    pub stream: Stream,
+    /// The remote offset of the first byte that is not on record.
+    pub offset: u64,
+}
+
+/// Appends to one host's file of one round. Its methods block for as long as a write to the page cache does.
+#[derive(Debug)]
+pub struct OutputWriter {
+    path: PathBuf,
+    file: Option<File>,
+    /// The file's length, up to which it is whole.
+    length: u64,
+    caps: OutputCaps,
+    share: OutputShare,
+    disk: Option<Arc<Disk>>,
+    attempt: Option<Attempt>,
+    /// Where streams of attempts before the present one end.
+    found: Vec<Resumption>,
+}
+
+/// The attempt that is being written.
+#[derive(Debug)]
+struct Attempt {
+    step: u32,
+    attempt: u32,
+    /// What is still to come of the head.
+    head: u64,
+    /// The next offset expected: stdout, stderr.
+    seen: [u64; 2],
+    /// Where the record in the file ends: stdout, stderr.
+    written: [u64; 2],
+    dropped: u64,
+    tail: Option<Tail>,
+}
+
+/// The last bytes of an attempt that passed its head.
+#[derive(Debug)]
+struct Tail {
+    pieces: VecDeque<(Stream, u64, Vec<u8>)>,
+    bytes: u64,
+    limit: u64,
+    /// What of `limit` was taken from the run's memory for tails.
+    taken: u64,
+}
+
+// === impl OutputCaps ===
+
+impl Default for OutputCaps {
+    /// 10 MiB: the first 8 and the last 2.
+    fn default() -> Self {
+        Self {
+            head: 8 << 20,
+            tail: 2 << 20,
+        }
+    }
+}
+
+// === impl OutputShare ===
+
+impl OutputShare {
+    /// The outputs of all hosts together may take this many bytes.
+    pub fn new(run_cap: u64) -> Self {
+        Self {
+            left: Arc::new(AtomicU64::new(run_cap)),
+            tails: Arc::new(AtomicU64::new(TAIL_MEMORY)),
+        }
+    }
+
+    /// Bytes that may still be written.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for OutputShare {
+    /// No cap for the run.
+    fn default() -> Self {
+        Self::new(u64::MAX)
+    }
+}
+
+/// Takes up to `wanted` and tells how much.
+fn take(from: &AtomicU64, wanted: u64) -> u64 {
+    let before = from.update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+        left.saturating_sub(wanted)
+    });
+    before.min(wanted)
+}
+
+// === impl OutputWriter ===
+
+impl OutputWriter {
+    pub(crate) fn new(
+        run_directory: &Path,
+        host: &HostName,
+        round: u32,
+        caps: OutputCaps,
+        share: OutputShare,
+        disk: Option<Arc<Disk>>,
+    ) -> Self {
+        Self {
+            path: run_directory.join("out").join(file_name(host, round)),
+            file: None,
+            length: 0,
+            caps,
+            share,
+            disk,
+            attempt: None,
+            found: Vec::new(),
+        }
+    }
+
+    /// Opens the file if that has not happened yet, cuts a torn frame off its end, and tells where each stream ends.
+    pub fn recover(&mut self) -> Result<&[Resumption]> {
+        self.file()?;
+        Ok(&self.found)
+    }
+
+    /// Records bytes of a stream of an attempt that start at `offset` in the remote stream.
+    ///
+    /// Bytes that are on record already are skipped. A new step or attempt ends the one before.
+    pub fn write(
+        &mut self,
+        step: u32,
+        attempt: u32,
+        stream: Stream,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<()> {
+        self.begin(step, attempt)?;
+        let Some(current) = &mut self.attempt else {
+            return Ok(());
+        };
+        let seen = &mut current.seen[index(stream)];
+        let known = usize::try_from(seen.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let Some(mut bytes) = bytes.get(known..).filter(|new| !new.is_empty()) else {
+            return Ok(());
+        };
+        let mut offset = offset.max(*seen);
+        *seen = offset.saturating_add(bytes.len() as u64);
+
+        if current.tail.is_none() {
+            let wanted = (bytes.len() as u64).min(current.head);
+            let granted = take(&self.share.left, wanted);
+            current.head -= granted;
+            let (head, rest) = bytes.split_at(usize::try_from(granted).unwrap_or(bytes.len()));
+            self.append(stream, offset, head)?;
+            bytes = rest;
+            offset += granted;
+        }
+        if let (false, Some(current)) = (bytes.is_empty(), &mut self.attempt) {
+            let (limit, share) = (self.caps.tail, &self.share);
+            let tail = current.tail.get_or_insert_with(|| Tail::new(limit, share));
+            current.dropped += tail.push(stream, offset, bytes);
+        }
+        Ok(())
+    }
+
+    /// Ends the attempt: writes its tail and tells what became of its output.
+    pub fn finish(&mut self, step: u32, attempt: u32) -> Result<StepOutput> {
+        self.begin(step, attempt)?;
+        self.finish_attempt()
+    }
+
+    /// Where the next byte of a stream is expected.
+    pub fn next_offset(&mut self, step: u32, attempt: u32, stream: Stream) -> Result<u64> {
+        self.begin(step, attempt)?;
+        Ok(self
+            .attempt
+            .as_ref()
+            .map_or(0, |attempt| attempt.seen[index(stream)]))
+    }
+
+    /// Makes everything written so far durable.
+    pub fn sync(&mut self) -> Result<()> {
+        match &self.file {
+            Some(file) => file.sync_data().map_err(Error::io("sync", &self.path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes the file; the next write opens it again. For hosts that say nothing for long, and for descriptor limits.
+    pub fn release(&mut self) {
+        self.file = None;
+    }
+
+    fn begin(&mut self, step: u32, attempt: u32) -> Result<()> {
+        if self
+            .attempt
+            .as_ref()
+            .is_some_and(|current| (current.step, current.attempt) == (step, attempt))
+        {
+            return Ok(());
+        }
+        self.finish_attempt()?;
+        self.file()?;
+        let offset = |stream| {
+            self.found
+                .iter()
+                .find(|found| (found.step, found.attempt, found.stream) == (step, attempt, stream))
+                .map_or(0, |found| found.offset)
+        };
+        let seen = [offset(Stream::Stdout), offset(Stream::Stderr)];
+        self.attempt = Some(Attempt {
+            step,
+            attempt,
+            head: self.caps.head.saturating_sub(seen[0] + seen[1]),
+            seen,
+            written: seen,
+            dropped: 0,
+            tail: None,
+        });
+        Ok(())
+    }
+
+    fn finish_attempt(&mut self) -> Result<StepOutput> {
+        let Some(attempt) = &mut self.attempt else {
+            return Ok(StepOutput::default());
+        };
+        let tail = attempt.tail.take();
+        if let Some(mut tail) = tail {
+            for (stream, offset, bytes) in tail.pieces.drain(..) {
+                let granted = take(&self.share.left, bytes.len() as u64);
+                let kept = usize::try_from(granted).unwrap_or(bytes.len());
+                // The run's cap leaves the last bytes, as the attempt's does.
+                let left_out = bytes.len() - kept;
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.dropped += left_out as u64;
+                }
+                self.append(stream, offset + left_out as u64, &bytes[left_out..])?;
+            }
+            tail.give_back(&self.share);
+        }
+        let Some(attempt) = self.attempt.take() else {
+            return Ok(StepOutput::default());
+        };
+        // What the caps left out at the very end is stated as well.
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let (written, seen) = (attempt.written[index(stream)], attempt.seen[index(stream)]);
+            if seen > written {
+                self.append_gap(attempt.step, attempt.attempt, stream, written, seen - written)?;
+            }
+            self.found.retain(|found| {
+                (found.step, found.attempt, found.stream) != (attempt.step, attempt.attempt, stream)
+            });
+            self.found.push(Resumption {
+                step: attempt.step,
+                attempt: attempt.attempt,
+                stream,
+                offset: seen,
+            });
+        }
+        Ok(StepOutput {
+            stdout_bytes: attempt.seen[0],
+            stderr_bytes: attempt.seen[1],
+            dropped_bytes: attempt.dropped,
+        })
+    }
+
+    /// Appends bytes of the present attempt, and before them a gap if some are left out.
+    fn append(&mut self, stream: Stream, offset: u64, bytes: &[u8]) -> Result<()> {
+        let Some(attempt) = &mut self.attempt else {
+            return Ok(());
+        };
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (step, number) = (attempt.step, attempt.attempt);
+        let written = attempt.written[index(stream)];
+        attempt.written[index(stream)] = offset.saturating_add(bytes.len() as u64);
+        if offset > written {
+            self.append_gap(step, number, stream, written, offset - written)?;
+        }
+        let mut offset = offset;
+        for piece in bytes.chunks(LONGEST) {
+            let header = Header {
+                step,
+                attempt: number,
+                stream,
+                gap: false,
+                offset,
+            };
+            self.append_frame(header, piece)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn append_gap(&mut self, step: u32, attempt: u32, stream: Stream, offset: u64, size: u64) -> Result<()> {
+        let header = Header {
+            step,
+            attempt,
+            stream,
+            gap: true,
+            offset,
+        };
+        self.append_frame(header, &size.to_le_bytes())
+    }
+
+    fn append_frame(&mut self, header: Header, bytes: &[u8]) -> Result<()> {
+        let header = header.encode(bytes);
+        self.file()?;
+        let mut result = self.append_bytes(&header, bytes);
+        if let (Err(error), Some(disk)) = (&result, self.disk.clone())
+            && disk::is_full(error)
+        {
+            disk.release();
+            result = self.append_bytes(&header, bytes);
+        }
+        result.map_err(|error| match &self.disk {
+            Some(disk) if disk::is_full(&error) => disk.full(),
+            _ => Error::io("write", &self.path)(error),
+        })
+    }
+
+    /// Appends a frame or nothing.
+    fn append_bytes(&mut self, header: &[u8], bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::from(io::ErrorKind::NotConnected));
+        };
+        let result = write_both(file, header, bytes);
+        match result {
+            Ok(()) => self.length += (header.len() + bytes.len()) as u64,
+            // Half a frame would hide everything after it from the readers.
+            Err(_) => file.set_len(self.length)?,
+        }
+        result
+    }
+
+    /// The open file, cut to its last whole frame.
+    fn file(&mut self) -> Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let mut file = match open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(directory) = self.path.parent() {
+                    disk::private_directory(directory)?;
+                }
+                open(&self.path)
+            }
+            result => result,
+        }
+        .map_err(Error::io("open", &self.path))?;
+        let length = file.metadata().map_err(Error::io("read", &self.path))?.len();
+        // Nobody else writes; another length is what an earlier controller left.
+        if length != self.length {
+            let (whole, found) = scan(&mut file).map_err(Error::io("read", &self.path))?;
+            if whole < length {
+                file.set_len(whole).map_err(Error::io("cut", &self.path))?;
+            }
+            self.length = whole;
+            self.found = found;
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+impl Drop for OutputWriter {
+    fn drop(&mut self) {
+        if let Err(error) = self.finish_attempt() {
+            tracing::warn!(%error, "the end of an output was lost");
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// One write in all but the rarest cases.
+fn write_both(file: &mut File, header: &[u8], bytes: &[u8]) -> io::Result<()> {
+    let written = file.write_vectored(&[IoSlice::new(header), IoSlice::new(bytes)])?;
+    if let Some(rest) = header.get(written..) {
+        file.write_all(rest)?;
+    }
+    file.write_all(
+        bytes
+            .get(written.saturating_sub(header.len())..)
+            .unwrap_or_default(),
+    )
+}
+
+/// The length of the whole frames of a file, and where each stream ends.
+fn scan(file: &mut File) -> io::Result<(u64, Vec<Resumption>)> {
+    let mut found: Vec<Resumption> = Vec::new();
+    let mut whole = 0;
+    file.seek(SeekFrom::Start(0))?;
+    let mut source = BufReader::new(file);
+    while let Some(frame) = Frame::read(&mut source)? {
+        whole += frame.file_bytes();
+        let key = (frame.step, frame.attempt, frame.stream);
+        match found
+            .iter_mut()
+            .rev()
+            .find(|found| (found.step, found.attempt, found.stream) == key)
+        {
+            Some(found) => found.offset = found.offset.max(frame.end()),
+            None => found.push(Resumption {
+                step: frame.step,
+                attempt: frame.attempt,
+                stream: frame.stream,
+                offset: frame.end(),
+            }),
+        }
+    }
+    Ok((whole, found))
+}
+
+fn index(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+    }
+}
+
+// === impl Tail ===
+
+impl Tail {
+    fn new(wanted: u64, share: &OutputShare) -> Self {
+        let taken = take(&share.tails, wanted);
+        Self {
+            pieces: VecDeque::new(),
+            bytes: 0,
+            limit: taken.max(LEAST_TAIL.min(wanted)),
+            taken,
+        }
+    }
+
+    /// Adds bytes and tells how many older ones that pushed out.
+    fn push(&mut self, stream: Stream, mut offset: u64, mut bytes: &[u8]) -> u64 {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let mut dropped = 0;
+        if bytes.len() > limit {
+            let (left_out, kept) = bytes.split_at(bytes.len() - limit);
+            dropped += left_out.len() as u64;
+            offset += left_out.len() as u64;
+            bytes = kept;
+        }
+        for piece in bytes.chunks(PIECE) {
+            match self.pieces.back_mut() {
+                Some((last, start, held))
+                    if *last == stream
+                        && *start + held.len() as u64 == offset
+                        && held.len() + piece.len() <= PIECE =>
+                {
+                    held.extend_from_slice(piece);
+                }
+                _ => self.pieces.push_back((stream, offset, piece.to_vec())),
+            }
+            offset += piece.len() as u64;
+            self.bytes += piece.len() as u64;
+        }
+        while self.bytes > self.limit {
+            let Some((stream, start, mut held)) = self.pieces.pop_front() else {
+                break;
+            };
+            let excess = usize::try_from(self.bytes - self.limit)
+                .unwrap_or(usize::MAX)
+                .min(held.len());
+            self.bytes -= excess as u64;
+            dropped += excess as u64;
+            if excess < held.len() {
+                held.drain(..excess);
+                self.pieces.push_front((stream, start + excess as u64, held));
+            }
+        }
+        dropped
+    }
+
+    fn give_back(self, share: &OutputShare) {
+        share.tails.fetch_add(self.taken, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

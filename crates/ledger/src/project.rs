@@ -1,0 +1,216 @@
+//! From one event to the rows that questions are answered from.
+
+use reveille_account::{EventKind, HostName, RunState, StepRef};
+use rusqlite::{CachedStatement, Connection, ErrorCode, params};
+
+use crate::{Entry, Error, Result, RollEntry};
+
+/// What every row of one batch has in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) run: i64,
+    pub(crate) epoch: u64,
+    pub(crate) round: u32,
+}
+
+/// The statements of the writer, prepared once.
+pub(crate) struct Statements<'c> {
+    epoch: CachedStatement<'c>,
+    event: CachedStatement<'c>,
+    dispatch: CachedStatement<'c>,
+    intent: CachedStatement<'c>,
+    result: CachedStatement<'c>,
+    skip: CachedStatement<'c>,
+    outcome: CachedStatement<'c>,
+    state: CachedStatement<'c>,
+    round: CachedStatement<'c>,
+    roll: CachedStatement<'c>,
+}
+
+// === impl Statements ===
+
+impl<'c> Statements<'c> {
+    pub(crate) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            epoch: connection.prepare_cached("SELECT epoch FROM runs WHERE run = ?1")?,
+            event: connection.prepare_cached(
+                "INSERT INTO events (run, seq, round, host, epoch, wall_ms, mono_ms, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?,
+            dispatch: connection.prepare_cached(
+                "INSERT OR IGNORE INTO dispatches (run, round, host, seq) VALUES (?1, ?2, ?3, ?4)",
+            )?,
+            // The same intent may be recorded again when a controller goes on with it; another token may not.
+            intent: connection.prepare_cached(
+                "INSERT INTO intents (run, round, host, step, attempt, token, place, seq)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT DO UPDATE SET place = excluded.place, seq = excluded.seq
+                 WHERE token IS excluded.token",
+            )?,
+            result: connection.prepare_cached(
+                "INSERT INTO results (run, round, host, step, attempt, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?,
+            skip: connection.prepare_cached(
+                "INSERT OR REPLACE INTO results (run, round, host, step, attempt, seq)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?5)",
+            )?,
+            outcome: connection.prepare_cached(
+                "INSERT INTO outcomes (run, round, host, status, class, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?,
+            state: connection.prepare_cached("UPDATE runs SET state = ?2, ended_ms = ?3 WHERE run = ?1")?,
+            round: connection.prepare_cached("UPDATE runs SET round = ?2 WHERE run = ?1")?,
+            // A host keeps the place that it had in the first round.
+            roll: connection.prepare_cached(
+                "INSERT INTO roll (run, round, host, ordinal, address, port, vars)
+                 VALUES (?1, ?2, ?3, COALESCE((SELECT ordinal FROM roll WHERE run = ?1 AND round = 1 AND host = ?3), ?4),
+                         ?5, ?6, ?7)",
+            )?,
+        })
+    }
+
+    /// The epoch that owns the run now.
+    pub(crate) fn epoch(&mut self, run: i64) -> rusqlite::Result<u64> {
+        self.epoch
+            .query_row([run], |row| row.get::<_, i64>(0))
+            .map(i64::cast_unsigned)
+    }
+
+    /// Writes the roll of a round and makes it the current one.
+    pub(crate) fn write_roll(&mut self, place: Place, roll: &[RollEntry]) -> Result<()> {
+        self.round
+            .execute(params![place.run, place.round])
+            .map_err(Error::write)?;
+        for (ordinal, entry) in roll.iter().enumerate() {
+            self.roll
+                .execute(params![
+                    place.run,
+                    place.round,
+                    entry.host.as_str(),
+                    i64::try_from(ordinal).unwrap_or(i64::MAX),
+                    entry.address,
+                    entry.port,
+                    entry.vars,
+                ])
+                .map_err(|error| {
+                    if is_constraint(&error) {
+                        Error::TwiceOnRoll {
+                            host: entry.host.clone(),
+                        }
+                    } else {
+                        Error::write(error)
+                    }
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Writes the event itself, `body` being its kind as JSON, and what follows from it.
+    pub(crate) fn write_entry(&mut self, place: Place, seq: u64, entry: &Entry, body: &str) -> Result<()> {
+        let seq = seq.cast_signed();
+        self.event
+            .execute(params![
+                place.run,
+                seq,
+                place.round,
+                entry.host.as_ref().map(HostName::as_str),
+                place.epoch.cast_signed(),
+                entry.wall_ms.cast_signed(),
+                entry.mono_ms.cast_signed(),
+                body,
+            ])
+            .map_err(Error::write)?;
+        match (&entry.kind, &entry.host) {
+            (EventKind::RunStateChanged { state, .. }, _) => {
+                self.write_state(place, *state, entry.wall_ms)?;
+            }
+            (EventKind::RunOpened { .. } | EventKind::RunResumed { .. }, _) => {
+                self.write_state(place, RunState::Open, entry.wall_ms)?;
+            }
+            (_, None) => {}
+            (kind, Some(host)) => self.write_host(place, seq, host, kind)?,
+        }
+        Ok(())
+    }
+
+    fn write_state(&mut self, place: Place, state: RunState, now_ms: u64) -> Result<()> {
+        let ended = (state != RunState::Open).then_some(now_ms.cast_signed());
+        self.state
+            .execute(params![place.run, state.as_str(), ended])
+            .map(drop)
+            .map_err(Error::write)
+    }
+
+    fn write_host(&mut self, place: Place, seq: i64, host: &HostName, kind: &EventKind) -> Result<()> {
+        let Place { run, round, .. } = place;
+        let duplicate = |what: String| Error::Duplicate {
+            host: host.clone(),
+            what,
+            round,
+        };
+        let changed = match kind {
+            EventKind::Dispatched => {
+                return self
+                    .dispatch
+                    .execute(params![run, round, host.as_str(), seq])
+                    .map(drop)
+                    .map_err(Error::write);
+            }
+            EventKind::StepSkipped { step, .. } => {
+                return self
+                    .skip
+                    .execute(params![run, round, host.as_str(), step.index, seq])
+                    .map(drop)
+                    .map_err(Error::write);
+            }
+            EventKind::StepStarted {
+                step,
+                attempt,
+                token,
+                place: remote,
+            } => self.intent.execute(params![
+                run,
+                round,
+                host.as_str(),
+                step.index,
+                attempt,
+                token.map(|token| token.to_string()),
+                remote,
+                seq
+            ]),
+            EventKind::StepFinished { step, attempt, .. } => {
+                self.result
+                    .execute(params![run, round, host.as_str(), step.index, attempt, seq])
+            }
+            EventKind::OutcomeReached { outcome } => self.outcome.execute(params![
+                run,
+                round,
+                host.as_str(),
+                outcome.status().as_str(),
+                outcome.class.as_str(),
+                seq
+            ]),
+            _ => return Ok(()),
+        };
+        match changed {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(duplicate(what_twice(kind))),
+            Err(error) if is_constraint(&error) => Err(duplicate(what_twice(kind))),
+            Err(error) => Err(Error::write(error)),
+        }
+    }
+}
+
+fn what_twice(kind: &EventKind) -> String {
+    let of = |step: &StepRef, attempt: u32| format!("step {}, attempt {attempt}", step.index + 1);
+    match kind {
+        EventKind::StepStarted { step, attempt, .. } => {
+            format!("an intent with another token for {}", of(step, *attempt))
+        }
+        EventKind::StepFinished { step, attempt, .. } => format!("a result for {}", of(step, *attempt)),
+        _ => "an outcome".to_owned(),
+    }
+}
+
+fn is_constraint(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+}

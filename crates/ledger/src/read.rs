@@ -1,0 +1,189 @@
+//! Reading what is on record: rolls, events, outcomes.
+
+use std::vec;
+
+use reveille_account::{Event, EventKind, HostName, Outcome, RunId, WorkerId};
+use rusqlite::{Row, params};
+
+use crate::ledger::key;
+use crate::{Error, Ledger, Result, RollEntry};
+
+/// Events that are read at once.
+const PAGE: i64 = 1000;
+
+/// An outcome and whose it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostOutcome {
+    /// The host.
+    pub host: HostName,
+    /// The round.
+    pub round: u32,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// A run's events in order, read in pages.
+#[derive(Debug)]
+pub struct Events {
+    ledger: Ledger,
+    run: RunId,
+    host: Option<HostName>,
+    seq: u64,
+    page: vec::IntoIter<Event>,
+    ended: bool,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// The roll of a round, in its order.
+    pub fn roll(&self, run: RunId, round: u32) -> Result<Vec<RollEntry>> {
+        let connection = self.connection();
+        let key = key(&connection, run)?;
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT host, address, port, vars FROM roll WHERE run = ?1 AND round = ?2 ORDER BY ordinal",
+            )
+            .map_err(Error::read)?;
+        let rows = statement
+            .query_map(params![key, round], |row| {
+                Ok(RollEntry {
+                    host: HostName::from(row.get_ref(0)?.as_str()?),
+                    address: row.get(1)?,
+                    port: row.get(2)?,
+                    vars: row.get(3)?,
+                })
+            })
+            .map_err(Error::read)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(Error::read)
+    }
+
+    /// A run's events, or those of one host, from the first on.
+    pub fn events(&self, run: RunId, host: Option<&HostName>) -> Events {
+        Events {
+            ledger: self.clone(),
+            run,
+            host: host.cloned(),
+            seq: 0,
+            page: Vec::new().into_iter(),
+            ended: false,
+        }
+    }
+
+    /// A page of events with numbers above `seq`; empty at the end.
+    pub fn events_after(&self, run: RunId, seq: u64, host: Option<&HostName>) -> Result<Vec<Event>> {
+        let connection = self.connection();
+        let key = key(&connection, run)?;
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT seq, round, host, worker, epoch, wall_ms, mono_ms, body
+                 FROM events JOIN epochs USING (run, epoch)
+                 WHERE run = ?1 AND seq > ?2 AND (?3 IS NULL OR host = ?3) ORDER BY seq LIMIT ?4",
+            )
+            .map_err(Error::read)?;
+        let mut rows = statement
+            .query(params![key, seq.cast_signed(), host.map(HostName::as_str), PAGE])
+            .map_err(Error::read)?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next().map_err(Error::read)? {
+            events.push(read_event(run, row)?);
+        }
+        Ok(events)
+    }
+
+    /// The latest outcome of every host that has one, in the roll's order.
+    pub fn outcomes(&self, run: RunId) -> Result<Vec<HostOutcome>> {
+        let connection = self.connection();
+        let key = key(&connection, run)?;
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT outcomes.host, MAX(outcomes.round), body
+                 FROM outcomes JOIN events USING (run, seq)
+                 LEFT JOIN roll ON roll.run = ?1 AND roll.round = outcomes.round AND roll.host = outcomes.host
+                 WHERE outcomes.run = ?1 GROUP BY outcomes.host ORDER BY ordinal, outcomes.host",
+            )
+            .map_err(Error::read)?;
+        let mut rows = statement.query([key]).map_err(Error::read)?;
+        let mut outcomes = Vec::new();
+        while let Some(row) = rows.next().map_err(Error::read)? {
+            let host = HostName::from(
+                row.get_ref(0)
+                    .and_then(|text| Ok(text.as_str()?))
+                    .map_err(Error::read)?,
+            );
+            outcomes.push(HostOutcome {
+                round: row.get(1).map_err(Error::read)?,
+                outcome: read_outcome(&host, row, 2)?,
+                host,
+            });
+        }
+        Ok(outcomes)
+    }
+}
+
+/// The outcome in the event body of a column.
+pub(crate) fn read_outcome(host: &HostName, row: &Row<'_>, column: usize) -> Result<Outcome> {
+    match read_kind(row, column)? {
+        EventKind::OutcomeReached { outcome } => Ok(*outcome),
+        _ => Err(Error::damaged(
+            format!("the outcome of {host}"),
+            &"its event is another one",
+        )),
+    }
+}
+
+/// The event body of a column.
+pub(crate) fn read_kind(row: &Row<'_>, column: usize) -> Result<EventKind> {
+    let body = row
+        .get_ref(column)
+        .and_then(|body| Ok(body.as_str()?))
+        .map_err(Error::read)?;
+    serde_json::from_str(body).map_err(|error| Error::damaged("an event", &error))
+}
+
+fn read_event(run: RunId, row: &Row<'_>) -> Result<Event> {
+    let kind = read_kind(row, 7)?;
+    (|| {
+        Ok(Event {
+            seq: row.get::<_, i64>(0)?.cast_unsigned(),
+            run,
+            round: row.get(1)?,
+            host: row.get_ref(2)?.as_str_or_null()?.map(HostName::from),
+            worker: WorkerId::from(row.get_ref(3)?.as_str()?),
+            epoch: row.get::<_, i64>(4)?.cast_unsigned(),
+            wall_ms: row.get::<_, i64>(5)?.cast_unsigned(),
+            mono_ms: row.get::<_, i64>(6)?.cast_unsigned(),
+            kind,
+        })
+    })()
+    .map_err(Error::read)
+}
+
+// === impl Events ===
+
+impl Iterator for Events {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Result<Event>> {
+        if let Some(event) = self.page.next() {
+            self.seq = event.seq;
+            return Some(Ok(event));
+        }
+        if self.ended {
+            return None;
+        }
+        match self.ledger.events_after(self.run, self.seq, self.host.as_ref()) {
+            Ok(page) => {
+                self.ended = page.is_empty();
+                self.page = page.into_iter();
+                let event = self.page.next()?;
+                self.seq = event.seq;
+                Some(Ok(event))
+            }
+            Err(error) => {
+                self.ended = true;
+                Some(Err(error))
+            }
+        }
+    }
+}

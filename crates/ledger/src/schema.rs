@@ -1,0 +1,219 @@
+//! The database file: opening, checking, migrating.
+//!
+//! | schema version | written by | read by |
+//! |---|---|---|
+//! | 1 | 0.1 | 0.1 |
+//!
+//! A program reads and migrates every older version and refuses newer ones. `run` in all tables is the key of the
+//! table `runs`; it never leaves this crate.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::{Error, Result};
+
+/// `RVLL`, in SQLite's header field for the program that a file belongs to.
+const APPLICATION_ID: i64 = 0x5256_4c4c;
+
+/// How long a write waits for another controller's write on the same ledger.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Pages in the write-ahead log before it is folded into the database: 16 MiB. Larger than SQLite's default because
+/// each page of a busy run is written many times.
+const CHECKPOINT_PAGES: i64 = 4096;
+
+/// What each version adds, oldest first. The length of this list is the newest version.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE runs (
+        run INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL,
+        file TEXT,
+        sha256 TEXT,
+        options TEXT NOT NULL,
+        vars TEXT NOT NULL,
+        seed INTEGER NOT NULL,
+        user TEXT NOT NULL,
+        node TEXT NOT NULL,
+        comment TEXT,
+        started_ms INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        round INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        worker TEXT NOT NULL,
+        ended_ms INTEGER
+    );
+    CREATE TABLE roll (
+        run INTEGER NOT NULL,
+        round INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        ordinal INTEGER NOT NULL,
+        address TEXT,
+        port INTEGER NOT NULL,
+        vars TEXT NOT NULL,
+        PRIMARY KEY (run, round, host)
+    ) WITHOUT ROWID;
+    CREATE TABLE dispatches (
+        run INTEGER NOT NULL,
+        round INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (run, round, host)
+    ) WITHOUT ROWID;
+    CREATE TABLE intents (
+        run INTEGER NOT NULL,
+        round INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        step INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        token TEXT,
+        place TEXT,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (run, round, host, step, attempt)
+    ) WITHOUT ROWID;
+    -- Attempt 0 is a skipped step.
+    CREATE TABLE results (
+        run INTEGER NOT NULL,
+        round INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        step INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (run, round, host, step, attempt)
+    ) WITHOUT ROWID;
+    CREATE TABLE outcomes (
+        run INTEGER NOT NULL,
+        round INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        status TEXT NOT NULL,
+        class TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (run, round, host)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (
+        run INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        round INTEGER NOT NULL,
+        host TEXT,
+        epoch INTEGER NOT NULL,
+        wall_ms INTEGER NOT NULL,
+        mono_ms INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (run, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE epochs (
+        run INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        worker TEXT NOT NULL,
+        taken_ms INTEGER NOT NULL,
+        PRIMARY KEY (run, epoch)
+    ) WITHOUT ROWID;
+"];
+
+/// The tables whose rows belong to a run, besides `runs` itself.
+pub(crate) const TABLES: [&str; 7] = [
+    "roll",
+    "dispatches",
+    "intents",
+    "results",
+    "outcomes",
+    "events",
+    "epochs",
+];
+
+/// Opens the database, making it if `create` says so, and brings its schema up to date.
+pub(crate) fn open(path: &Path, create: bool) -> Result<Connection> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if create {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| refused(path, error))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(Error::write)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    let version = check(path, &connection)?;
+    // Only a file that is ours is touched.
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"))
+        .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES))
+        .and_then(|()| connection.pragma_update(None, "foreign_keys", "OFF"))
+        .map_err(|error| refused(path, error))?;
+    if version < newest() {
+        migrate(path, &connection)?;
+    }
+    Ok(connection)
+}
+
+fn newest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// The schema version of a file that is ours or empty.
+fn check(path: &Path, connection: &Connection) -> Result<i64> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let tables =
+        number("SELECT COUNT(*) FROM sqlite_schema").map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Error::NotALedger {
+                path: path.to_owned(),
+                reason: "it is no SQLite database",
+            },
+            _ => refused(path, error),
+        })?;
+    let application = number("PRAGMA application_id").map_err(Error::read)?;
+    let version = number("PRAGMA user_version").map_err(Error::read)?;
+    if application == 0 && version == 0 && tables == 0 {
+        return Ok(0);
+    }
+    if application != APPLICATION_ID {
+        return Err(Error::NotALedger {
+            path: path.to_owned(),
+            reason: "it is another program's database",
+        });
+    }
+    if version > newest() {
+        return Err(Error::NewerSchema {
+            path: path.to_owned(),
+            found: version,
+            known: newest(),
+        });
+    }
+    Ok(version)
+}
+
+fn migrate(path: &Path, connection: &Connection) -> Result<()> {
+    connection
+        .execute_batch("BEGIN IMMEDIATE")
+        .map_err(Error::write)?;
+    let result = (|| {
+        // Another process may have migrated while this one waited for the lock.
+        let version = check(path, connection)?;
+        for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+            connection.execute_batch(migration).map_err(Error::write)?;
+        }
+        connection
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .and_then(|()| connection.pragma_update(None, "user_version", newest()))
+            .and_then(|()| connection.execute_batch("COMMIT"))
+            .map_err(Error::write)
+    })();
+    if result.is_err() && !connection.is_autocommit() {
+        // The error that led here is the one to report.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    result
+}
+
+fn refused(path: &Path, error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            Error::StateDirectory {
+                path: path.parent().unwrap_or(path).to_owned(),
+                reason: error.to_string(),
+            }
+        }
+        _ => Error::write(error),
+    }
+}

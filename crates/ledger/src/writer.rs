@@ -1,0 +1,323 @@
+//! The stage: the one thread that writes a run.
+//!
+//! ```text
+//! callers ──batch──▶ bounded queue ──▶ one transaction ──COMMIT──▶ published, callers answered
+//!                                           │
+//!                                           ├─ disk full: reserve released, once more
+//!                                           ├─ a batch breaks a rule: those before it are committed, then it stops
+//!                                           └─ epoch is not ours any more: it stops
+//! ```
+//!
+//! A batch that arrives while nothing is under way is committed at once. Otherwise at most one transaction starts in
+//! each [`COMMIT_INTERVAL`], with everything that was queued meanwhile.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reveille_account::{Event, RunId, WorkerId};
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::disk::Disk;
+use crate::project::{Place, Statements};
+use crate::{Entry, Error, Result, RollEntry};
+
+/// The least time between the starts of two transactions of a busy run.
+pub const COMMIT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Batches that may wait for the writer; a caller beyond them waits before it queues.
+pub const QUEUE_BATCHES: usize = 4096;
+
+/// Entries in one transaction, so that its memory has a bound.
+const TRANSACTION_ENTRIES: usize = 20_000;
+
+/// Published events that a slow reader may be behind before it reads from the ledger again.
+pub(crate) const PUBLISHED_EVENTS: usize = 4096;
+
+/// Some entries that are committed together or not at all.
+pub(crate) struct Batch {
+    pub(crate) round: u32,
+    /// The roll of a round that this batch opens.
+    pub(crate) roll: Vec<RollEntry>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) done: oneshot::Sender<Result<u64>>,
+}
+
+/// What the writer's thread owns.
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    pub(crate) queue: mpsc::Receiver<Batch>,
+    pub(crate) stage: Stage,
+    /// Held until the last commit.
+    pub(crate) lock: File,
+}
+
+/// The run that is written, and who listens.
+pub(crate) struct Stage {
+    pub(crate) run: RunId,
+    pub(crate) key: i64,
+    pub(crate) epoch: u64,
+    pub(crate) worker: WorkerId,
+    /// The last number given to an event.
+    pub(crate) seq: u64,
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) published: broadcast::Sender<Arc<Event>>,
+}
+
+/// Why a transaction was not committed.
+enum Refusal {
+    /// This batch can't be committed; those before it can.
+    Batch(usize, Error),
+    /// The run can't be written any more.
+    Run(Error),
+    /// This transaction can't be committed; a later one may.
+    Transaction(Error),
+    /// There is no space.
+    Full,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Writes until every handle is gone or the run can't be written any more.
+    pub(crate) fn work(self) {
+        let Writer {
+            connection,
+            mut queue,
+            mut stage,
+            lock,
+        } = self;
+        if let Err(error) = stage.write_all(&connection, &mut queue) {
+            tracing::error!(run = %stage.run, %error, "the ledger stops writing this run");
+            queue.close();
+            while let Some(batch) = queue.blocking_recv() {
+                let _ = batch.done.send(Err(error.clone()));
+            }
+        }
+        // The connection is closed before another controller may take the run.
+        drop(connection);
+        drop(lock);
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    fn write_all(&mut self, connection: &Connection, queue: &mut mpsc::Receiver<Batch>) -> Result<()> {
+        let mut statements = Statements::prepare(connection).map_err(Error::write)?;
+        let mut body = Vec::new();
+        let mut started: Option<Instant> = None;
+        while let Some(first) = queue.blocking_recv() {
+            if let Some(rest) = started.and_then(|at| COMMIT_INTERVAL.checked_sub(at.elapsed())) {
+                thread::sleep(rest);
+            }
+            started = Some(Instant::now());
+            let mut entries = first.entries.len();
+            let mut batches = vec![first];
+            while entries < TRANSACTION_ENTRIES
+                && let Ok(batch) = queue.try_recv()
+            {
+                entries += batch.entries.len();
+                batches.push(batch);
+            }
+            self.write(connection, &mut statements, &mut body, batches)?;
+        }
+        Ok(())
+    }
+
+    /// Commits the batches and answers everyone. An error ends the run.
+    fn write(
+        &mut self,
+        connection: &Connection,
+        statements: &mut Statements<'_>,
+        body: &mut Vec<u8>,
+        mut batches: Vec<Batch>,
+    ) -> Result<()> {
+        let mut result = self.commit(connection, statements, body, &batches);
+        if let Err(Refusal::Full) = result {
+            self.disk.release();
+            #[cfg(test)]
+            faults::after_release(connection);
+            result = self.commit(connection, statements, body, &batches);
+        }
+        match result {
+            Ok(()) => self.publish(batches),
+            // The run can go on when the operator has made space.
+            Err(Refusal::Full) => answer(batches, &self.disk.full()),
+            Err(Refusal::Transaction(error)) => answer(batches, &error),
+            Err(Refusal::Run(error)) => {
+                answer(batches, &error);
+                return Err(error);
+            }
+            Err(Refusal::Batch(index, error)) => {
+                let refused = batches.split_off(index);
+                if self.commit(connection, statements, body, &batches).is_ok() {
+                    self.publish(batches);
+                } else {
+                    answer(batches, &error);
+                }
+                answer(refused, &error);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &self,
+        connection: &Connection,
+        statements: &mut Statements<'_>,
+        body: &mut Vec<u8>,
+        batches: &[Batch],
+    ) -> Result<(), Refusal> {
+        let result = self.transact(connection, statements, body, batches);
+        if result.is_err() && !connection.is_autocommit() {
+            // What is reported is the error that led here.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        result
+    }
+
+    fn transact(
+        &self,
+        connection: &Connection,
+        statements: &mut Statements<'_>,
+        body: &mut Vec<u8>,
+        batches: &[Batch],
+    ) -> Result<(), Refusal> {
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(refusal)?;
+        if statements.epoch(self.key).map_err(refusal)? != self.epoch {
+            return Err(Refusal::Run(Error::Fenced {
+                run: self.run,
+                epoch: self.epoch,
+            }));
+        }
+        let mut seq = self.seq;
+        for (index, batch) in batches.iter().enumerate() {
+            let place = Place {
+                run: self.key,
+                epoch: self.epoch,
+                round: batch.round,
+            };
+            if !batch.roll.is_empty() {
+                statements
+                    .write_roll(place, &batch.roll)
+                    .map_err(|error| refused(index, error))?;
+            }
+            for entry in &batch.entries {
+                seq += 1;
+                body.clear();
+                serde_json::to_writer(&mut *body, &entry.kind)
+                    .map_err(|error| Refusal::Batch(index, Error::damaged("an event", &error)))?;
+                let text = std::str::from_utf8(body)
+                    .map_err(|error| Refusal::Batch(index, Error::damaged("an event", &error)))?;
+                statements
+                    .write_entry(place, seq, entry, text)
+                    .map_err(|error| refused(index, error))?;
+            }
+        }
+        connection.execute_batch("COMMIT").map_err(refusal)
+    }
+
+    /// Gives the events of committed batches to the readers and the numbers to the callers.
+    fn publish(&mut self, batches: Vec<Batch>) {
+        let heard = self.published.receiver_count() > 0;
+        for batch in batches {
+            if !heard {
+                self.seq += batch.entries.len() as u64;
+                let _ = batch.done.send(Ok(self.seq));
+                continue;
+            }
+            for entry in batch.entries {
+                self.seq += 1;
+                let event = Event {
+                    seq: self.seq,
+                    run: self.run,
+                    round: batch.round,
+                    host: entry.host,
+                    worker: self.worker.clone(),
+                    epoch: self.epoch,
+                    wall_ms: entry.wall_ms,
+                    mono_ms: entry.mono_ms,
+                    kind: entry.kind,
+                };
+                // The last reader may have gone since.
+                let _ = self.published.send(Arc::new(event));
+            }
+            let _ = batch.done.send(Ok(self.seq));
+        }
+    }
+}
+
+fn answer(batches: Vec<Batch>, error: &Error) {
+    for batch in batches {
+        // A caller that does not wait any more needs no answer.
+        let _ = batch.done.send(Err(error.clone()));
+    }
+}
+
+fn refused(index: usize, error: Error) -> Refusal {
+    match error {
+        Error::Sqlite { source, .. } if is_full(&source) => Refusal::Full,
+        Error::Sqlite { .. } => Refusal::Transaction(error),
+        _ => Refusal::Batch(index, error),
+    }
+}
+
+fn refusal(error: rusqlite::Error) -> Refusal {
+    if is_full(&error) {
+        Refusal::Full
+    } else {
+        Refusal::Transaction(Error::write(error))
+    }
+}
+
+/// Whether SQLite, or the system below it, has no space left. A write that fails for another reason looks the same as
+/// a quota that is used up, so every failed write counts.
+fn is_full(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            failure.code == ErrorCode::DiskFull
+                || matches!(
+                    failure.extended_code,
+                    rusqlite::ffi::SQLITE_IOERR_WRITE | rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+                )
+        }
+        _ => false,
+    }
+}
+
+/// The injected full disk of the tests: a database that may not grow.
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::cell::Cell;
+
+    use rusqlite::Connection;
+
+    thread_local! {
+        static PAGES_AFTER_RELEASE: Cell<Option<i64>> = const { Cell::new(None) };
+    }
+
+    /// Limits the database to its present size plus `spare` pages; releasing the reserve then gives `released`.
+    pub(crate) fn fill(connection: &Connection, spare: i64, released: Option<i64>) {
+        let pages: i64 = connection
+            .query_row("PRAGMA page_count", [], |row| row.get(0))
+            .unwrap();
+        limit(connection, pages + spare);
+        PAGES_AFTER_RELEASE.set(released.map(|released| pages + spare + released));
+    }
+
+    pub(super) fn after_release(connection: &Connection) {
+        if let Some(pages) = PAGES_AFTER_RELEASE.take() {
+            limit(connection, pages);
+        }
+    }
+
+    fn limit(connection: &Connection, pages: i64) {
+        connection
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .unwrap();
+    }
+}
