@@ -77,7 +77,7 @@ async fn follow(durable: &mut Durable) -> (Vec<u8>, Vec<u8>, Option<End>) {
             Beat::Stderr(bytes) => stderr.extend_from_slice(&bytes),
             Beat::End(end) => return (stdout, stderr, Some(end)),
             Beat::Lost => return (stdout, stderr, None),
-            Beat::Started | Beat::Attached => {}
+            Beat::Started | Beat::Attached { .. } => {}
         }
     }
 }
@@ -228,7 +228,7 @@ async fn durable_work_runs_once_and_is_told_to_everybody() {
     assert_eq!(follow(&mut first).await, (b"out\n".to_vec(), b"err\n".to_vec(), exited(4)));
     let mut second = Durable::open(&session, None, &key(1)).await.unwrap();
     second.go(&work, Offsets { stdout: 2, stderr: 4 }, CAP).await.unwrap();
-    assert_eq!(second.next().await.unwrap(), Beat::Attached);
+    assert_eq!(second.next().await.unwrap(), Beat::Attached { finished: true });
     assert_eq!(follow(&mut second).await, (b"t\n".to_vec(), Vec::new(), exited(4)));
     assert!(second.clean().await);
     let mut third = Durable::open(&session, None, &key(1)).await.unwrap();
@@ -252,7 +252,7 @@ async fn work_goes_on_when_the_connection_is_cut() {
     let again = session(&testbed).await;
     let mut durable = Durable::open(&again, None, &key(2)).await.unwrap();
     durable.go(&work, Offsets { stdout: 7, stderr: 0 }, CAP).await.unwrap();
-    assert_eq!(durable.next().await.unwrap(), Beat::Attached);
+    assert_eq!(durable.next().await.unwrap(), Beat::Attached { finished: false });
     tokio::task::spawn_blocking(move || std::fs::write(fifo, "through\n")).await.unwrap().unwrap();
     assert_eq!(follow(&mut durable).await, (b"through\nafter\n".to_vec(), Vec::new(), exited(0)));
 }

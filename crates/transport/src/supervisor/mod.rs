@@ -95,7 +95,10 @@ pub enum Beat {
     /// This call started it.
     Started,
     /// It had been started before; output follows from the offsets.
-    Attached,
+    Attached {
+        /// Whether it has ended.
+        finished: bool,
+    },
     /// Bytes of standard output.
     Stdout(Bytes),
     /// Bytes of standard error.
@@ -399,7 +402,7 @@ fn beat(words: &str) -> Result<Option<Beat>, SuperviseError> {
     let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
     Ok(Some(match word {
         "started" => Beat::Started,
-        "attached" => Beat::Attached,
+        "attached" => Beat::Attached { finished: rest == "finished" },
         "end" => Beat::End(end(rest)),
         "error" => return Err(said(rest)),
         _ => return Ok(None),

@@ -321,8 +321,10 @@ ensure() {
     fi
     supervise "$@" </dev/null >/dev/null 2>&1 &
     say started
+  elif [ -f "$T/exit" ]; then
+    say attached finished
   elif [ -d "$T" ]; then
-    say attached
+    say attached running
   else
     fail place "can't create $T"
   fi
