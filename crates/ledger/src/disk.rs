@@ -161,6 +161,7 @@ pub(crate) fn lock_file(path: &Path) -> Result<File> {
 
 /// The name of the network filesystem that holds `path`, by the magic numbers of `statfs(2)`.
 #[cfg(target_os = "linux")]
+#[expect(clippy::cast_sign_loss, reason = "the sign of the field means nothing")]
 fn network_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
     const NETWORK: [(u64, &str); 12] = [
         (0x6969, "NFS"),
@@ -177,7 +178,7 @@ fn network_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
         (0x7375_7245, "Coda"),
     ];
     // The field is signed and as wide as a word; only its low 32 bits are the magic number.
-    let magic = i64::from(rustix::fs::statfs(path)?.f_type).cast_unsigned() & 0xffff_ffff;
+    let magic = rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff;
     Ok(NETWORK
         .iter()
         .find(|(number, _)| *number == magic)

@@ -313,7 +313,7 @@ impl Ledger {
         rows.collect::<rusqlite::Result<_>>().map_err(Error::read)
     }
 
-    fn connect(&self) -> Result<Connection> {
+    pub(crate) fn connect(&self) -> Result<Connection> {
         schema::open(&self.state_directory().join("ledger.db"), false)
     }
 

@@ -43,6 +43,7 @@
 mod audit;
 mod disk;
 mod error;
+pub mod export;
 mod handle;
 mod ledger;
 pub mod output;
@@ -62,3 +63,6 @@ pub use read::{Events, HostOutcome};
 pub use remaining::{Intent, Remaining, StepResult};
 pub use spec::{RollEntry, RunKind, RunRecord, RunSpec};
 pub use writer::{COMMIT_INTERVAL, QUEUE_BATCHES};
+
+#[cfg(test)]
+mod tests;

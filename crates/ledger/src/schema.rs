@@ -18,7 +18,7 @@ use crate::{Error, Result};
 const APPLICATION_ID: i64 = 0x5256_4c4c;
 
 /// How long a write waits for another controller's write on the same ledger.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Pages in the write-ahead log before it is folded into the database: 16 MiB. Larger than SQLite's default because
 /// each page of a busy run is written many times.

@@ -135,6 +135,8 @@ impl Stage {
         body: &mut Vec<u8>,
         mut batches: Vec<Batch>,
     ) -> Result<()> {
+        #[cfg(test)]
+        faults::before_commit(connection);
         let mut result = self.commit(connection, statements, body, &batches);
         if let Err(Refusal::Full) = result {
             self.disk.release();
@@ -292,32 +294,50 @@ fn is_full(error: &rusqlite::Error) -> bool {
 /// The injected full disk of the tests: a database that may not grow.
 #[cfg(test)]
 pub(crate) mod faults {
-    use std::cell::Cell;
+    use std::collections::HashMap;
+    use std::path::PathBuf;
+    use std::sync::{LazyLock, Mutex};
 
     use rusqlite::Connection;
 
-    thread_local! {
-        static PAGES_AFTER_RELEASE: Cell<Option<i64>> = const { Cell::new(None) };
-    }
+    use crate::RunHandle;
 
-    /// Limits the database to its present size plus `spare` pages; releasing the reserve then gives `released`.
-    pub(crate) fn fill(connection: &Connection, spare: i64, released: Option<i64>) {
+    /// The pages that a database may have now, and after the reserve was given back.
+    type Limits = (i64, Option<i64>);
+
+    static LIMITS: LazyLock<Mutex<HashMap<PathBuf, Limits>>> = LazyLock::new(Mutex::default);
+
+    /// Limits the run's database to its present size plus `spare` pages; giving back the reserve adds `released`.
+    pub(crate) fn fill(handle: &RunHandle, spare: i64, released: Option<i64>) {
+        let connection = handle.ledger().connect().unwrap();
         let pages: i64 = connection
             .query_row("PRAGMA page_count", [], |row| row.get(0))
             .unwrap();
-        limit(connection, pages + spare);
-        PAGES_AFTER_RELEASE.set(released.map(|released| pages + spare + released));
+        let limits = (pages + spare, released.map(|released| pages + spare + released));
+        LIMITS
+            .lock()
+            .unwrap()
+            .insert(connection.path().unwrap().into(), limits);
+    }
+
+    pub(super) fn before_commit(connection: &Connection) {
+        apply(connection, |limits| limits.0);
     }
 
     pub(super) fn after_release(connection: &Connection) {
-        if let Some(pages) = PAGES_AFTER_RELEASE.take() {
-            limit(connection, pages);
-        }
+        apply(connection, |limits| {
+            limits.0 = limits.1.take().unwrap_or(limits.0);
+            limits.0
+        });
     }
 
-    fn limit(connection: &Connection, pages: i64) {
-        connection
-            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
-            .unwrap();
+    fn apply(connection: &Connection, choose: impl FnOnce(&mut Limits) -> i64) {
+        let path = PathBuf::from(connection.path().unwrap());
+        if let Some(limits) = LIMITS.lock().unwrap().get_mut(&path) {
+            let pages = choose(limits);
+            connection
+                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+                .unwrap();
+        }
     }
 }

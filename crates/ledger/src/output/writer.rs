@@ -79,7 +79,7 @@ pub struct OutputWriter {
     caps: OutputCaps,
     share: OutputShare,
     disk: Option<Arc<Disk>>,
-    attempt: Option<Attempt>,
+    current: Option<Attempt>,
     /// Where streams of attempts before the present one end.
     found: Vec<Resumption>,
 }
@@ -88,7 +88,7 @@ pub struct OutputWriter {
 #[derive(Debug)]
 struct Attempt {
     step: u32,
-    attempt: u32,
+    number: u32,
     /// What is still to come of the head.
     head: u64,
     /// The next offset expected: stdout, stderr.
@@ -171,7 +171,7 @@ impl OutputWriter {
             caps,
             share,
             disk,
-            attempt: None,
+            current: None,
             found: Vec::new(),
         }
     }
@@ -194,7 +194,7 @@ impl OutputWriter {
         bytes: &[u8],
     ) -> Result<()> {
         self.begin(step, attempt)?;
-        let Some(current) = &mut self.attempt else {
+        let Some(current) = &mut self.current else {
             return Ok(());
         };
         let seen = &mut current.seen[index(stream)];
@@ -214,7 +214,7 @@ impl OutputWriter {
             bytes = rest;
             offset += granted;
         }
-        if let (false, Some(current)) = (bytes.is_empty(), &mut self.attempt) {
+        if let (false, Some(current)) = (bytes.is_empty(), &mut self.current) {
             let (limit, share) = (self.caps.tail, &self.share);
             let tail = current.tail.get_or_insert_with(|| Tail::new(limit, share));
             current.dropped += tail.push(stream, offset, bytes);
@@ -232,7 +232,7 @@ impl OutputWriter {
     pub fn next_offset(&mut self, step: u32, attempt: u32, stream: Stream) -> Result<u64> {
         self.begin(step, attempt)?;
         Ok(self
-            .attempt
+            .current
             .as_ref()
             .map_or(0, |attempt| attempt.seen[index(stream)]))
     }
@@ -252,9 +252,9 @@ impl OutputWriter {
 
     fn begin(&mut self, step: u32, attempt: u32) -> Result<()> {
         if self
-            .attempt
+            .current
             .as_ref()
-            .is_some_and(|current| (current.step, current.attempt) == (step, attempt))
+            .is_some_and(|current| (current.step, current.number) == (step, attempt))
         {
             return Ok(());
         }
@@ -267,9 +267,9 @@ impl OutputWriter {
                 .map_or(0, |found| found.offset)
         };
         let seen = [offset(Stream::Stdout), offset(Stream::Stderr)];
-        self.attempt = Some(Attempt {
+        self.current = Some(Attempt {
             step,
-            attempt,
+            number: attempt,
             head: self.caps.head.saturating_sub(seen[0] + seen[1]),
             seen,
             written: seen,
@@ -280,7 +280,7 @@ impl OutputWriter {
     }
 
     fn finish_attempt(&mut self) -> Result<StepOutput> {
-        let Some(attempt) = &mut self.attempt else {
+        let Some(attempt) = &mut self.current else {
             return Ok(StepOutput::default());
         };
         let tail = attempt.tail.take();
@@ -290,28 +290,28 @@ impl OutputWriter {
                 let kept = usize::try_from(granted).unwrap_or(bytes.len());
                 // The run's cap leaves the last bytes, as the attempt's does.
                 let left_out = bytes.len() - kept;
-                if let Some(attempt) = &mut self.attempt {
+                if let Some(attempt) = &mut self.current {
                     attempt.dropped += left_out as u64;
                 }
                 self.append(stream, offset + left_out as u64, &bytes[left_out..])?;
             }
             tail.give_back(&self.share);
         }
-        let Some(attempt) = self.attempt.take() else {
+        let Some(attempt) = self.current.take() else {
             return Ok(StepOutput::default());
         };
         // What the caps left out at the very end is stated as well.
         for stream in [Stream::Stdout, Stream::Stderr] {
             let (written, seen) = (attempt.written[index(stream)], attempt.seen[index(stream)]);
             if seen > written {
-                self.append_gap(attempt.step, attempt.attempt, stream, written, seen - written)?;
+                self.append_gap(attempt.step, attempt.number, stream, written, seen - written)?;
             }
             self.found.retain(|found| {
-                (found.step, found.attempt, found.stream) != (attempt.step, attempt.attempt, stream)
+                (found.step, found.attempt, found.stream) != (attempt.step, attempt.number, stream)
             });
             self.found.push(Resumption {
                 step: attempt.step,
-                attempt: attempt.attempt,
+                attempt: attempt.number,
                 stream,
                 offset: seen,
             });
@@ -325,13 +325,13 @@ impl OutputWriter {
 
     /// Appends bytes of the present attempt, and before them a gap if some are left out.
     fn append(&mut self, stream: Stream, offset: u64, bytes: &[u8]) -> Result<()> {
-        let Some(attempt) = &mut self.attempt else {
+        let Some(attempt) = &mut self.current else {
             return Ok(());
         };
         if bytes.is_empty() {
             return Ok(());
         }
-        let (step, number) = (attempt.step, attempt.attempt);
+        let (step, number) = (attempt.step, attempt.number);
         let written = attempt.written[index(stream)];
         attempt.written[index(stream)] = offset.saturating_add(bytes.len() as u64);
         if offset > written {

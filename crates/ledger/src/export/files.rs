@@ -1,0 +1,121 @@
+//! The files that are made from the ledger alone.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use super::{HostSummary, Summary, junit, table};
+use crate::{Error, Ledger, Result};
+
+/// Writes into `directory`: `summary.json`, `events.ndjson`, `hosts.csv`, `junit.xml`, and the lists of addresses.
+///
+/// The lists hold one address a line, in byte order, and fulfil in a closed run that balances: benchmark (dispatched) =
+/// successful + failed + missing, and total_registry = benchmark + not_dispatched. Failed are the failed, the
+/// quarantined and those cancelled after their dispatch; missing are the ghosts.
+pub fn write_files(ledger: &Ledger, summary: &Summary, directory: &Path) -> Result<()> {
+    write_file(&directory.join("summary.json"), |file| {
+        serde_json::to_writer_pretty(&mut *file, summary)?;
+        file.write_all(b"\n")?;
+        Ok(())
+    })?;
+    write_file(&directory.join("events.ndjson"), |file| {
+        for event in ledger.events(summary.record.run, None) {
+            serde_json::to_writer(&mut *file, &event?)?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    })?;
+    write_file(&directory.join("hosts.csv"), |file| {
+        file.write_all(table::HEADER.as_bytes())?;
+        for host in summary.hosts() {
+            table::write_row(file, &host?)?;
+        }
+        Ok(())
+    })?;
+    write_file(&directory.join("junit.xml"), |file| {
+        let suite = summary.record.run.to_string();
+        junit::write_head(file, summary)?;
+        for host in summary.hosts() {
+            junit::write_case(file, &suite, &host?)?;
+        }
+        Ok(junit::write_foot(file)?)
+    })?;
+    write_addresses(summary, directory)
+}
+
+fn write_addresses(summary: &Summary, directory: &Path) -> Result<()> {
+    let mut lists: [Vec<String>; 6] = Default::default();
+    for host in summary.hosts() {
+        let host = host?;
+        for (list, (_, contains)) in lists.iter_mut().zip(LISTS) {
+            if contains(&host) {
+                list.push(host.address.clone());
+            }
+        }
+    }
+    for (mut list, (name, _)) in lists.into_iter().zip(LISTS) {
+        list.sort_unstable();
+        write_file(&directory.join(name), |file| {
+            for address in &list {
+                // A host name could hold anything, but a line is an address.
+                writeln!(file, "{}", address.replace(char::is_control, ""))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Names a list and says who is on it.
+type List = (&'static str, fn(&HostSummary) -> bool);
+
+const LISTS: [List; 6] = [
+    ("total_registry_ips_artifact.log", |_| true),
+    ("benchmark_ips_artifact.log", |host| host.dispatched),
+    ("not_dispatched_ips_artifact.log", |host| !host.dispatched),
+    ("successful_ips_artifact.log", |host| {
+        host.dispatched && host.status == "success"
+    }),
+    ("failed_ips_artifact.log", |host| {
+        host.dispatched && matches!(host.status, "failed" | "quarantined" | "cancelled")
+    }),
+    ("missing_ips_artifact.log", |host| {
+        host.dispatched && host.status == "ghost"
+    }),
+];
+
+/// What goes wrong while a file is written.
+enum Fault {
+    File(io::Error),
+    Ledger(Error),
+}
+
+fn write_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<(), Fault>) -> Result<()> {
+    let file = File::create(path).map_err(Error::io("write", path))?;
+    let mut file = BufWriter::new(file);
+    let result = write(&mut file).and_then(|()| Ok(file.flush()?));
+    result.map_err(|fault| match fault {
+        Fault::File(error) => Error::io("write", path)(error),
+        Fault::Ledger(error) => error,
+    })
+}
+
+// === impl Fault ===
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Fault::File(error)
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Fault::File(error.into())
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault::Ledger(error)
+    }
+}

@@ -1,0 +1,468 @@
+//! The summary of a run: the object of `--format json`, and the rows that other artifacts are made from.
+
+use std::cell::RefCell;
+
+use reveille_account::{Account, Class, Exit, HostName, Outcome, PhaseTimings, RunId, RunState, Status};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::ser::{Error as _, SerializeSeq as _, SerializeStruct as _};
+use serde::{Serialize, Serializer};
+
+use crate::audit;
+use crate::ledger::key;
+use crate::read::read_outcome;
+use crate::remaining::results;
+use crate::{Error, Ledger, Result, RunRecord, StepResult};
+
+/// How many of the slowest hosts are named.
+const SLOWEST: usize = 5;
+
+/// What only the caller knows of a summary.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SummaryOptions {
+    /// The exit status; by default what the account asks for when no failure is allowed.
+    pub exit: Option<Exit>,
+    /// More about the controller, as an object: peaks of memory and CPU time.
+    pub controller: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A run and its hosts on one snapshot of the ledger. Serialising it reads the hosts one by one.
+#[derive(Debug)]
+pub struct Summary {
+    /// The run.
+    pub record: RunRecord,
+    /// The account.
+    pub account: Account,
+    /// The exit status.
+    pub exit: Exit,
+    /// How long things took.
+    pub timing: Timing,
+    controller: serde_json::Map<String, serde_json::Value>,
+    hosts: Vec<HostRow>,
+    key: i64,
+    connection: RefCell<Connection>,
+}
+
+/// How long a run and its hosts took.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Timing {
+    /// When the run started, RFC 3339.
+    pub started: String,
+    /// When it was closed or interrupted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// From start to end, seconds, pauses between controllers included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_s: Option<f64>,
+    /// Durations of hosts from dispatch to outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Spread>,
+    /// The phases of the successful connections.
+    pub phases: Phases,
+    /// The slowest hosts, the slowest first.
+    pub slowest: Vec<Slow>,
+}
+
+/// Durations of the connection phases.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Phases {
+    /// Name resolution and TCP connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Spread>,
+    /// The identification line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub banner: Option<Spread>,
+    /// Key exchange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_exchange: Option<Spread>,
+    /// Authentication.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Spread>,
+}
+
+/// Percentiles (nearest rank) of some durations, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// Half are at most this.
+    pub p50: f64,
+    /// Nine of ten are at most this.
+    pub p90: f64,
+    /// 99 of 100 are at most this.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// A slow host.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Slow {
+    /// The host.
+    pub host: HostName,
+    /// From dispatch to outcome, seconds.
+    pub duration_s: f64,
+}
+
+/// A host of a summary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HostSummary {
+    /// The host.
+    pub host: HostName,
+    /// Where it is reached; its name when the roll has no address.
+    pub address: String,
+    /// The SSH port.
+    pub port: u16,
+    /// Its status, or `pending` or `running`.
+    pub status: &'static str,
+    /// Its class, once it has an outcome or is a ghost.
+    pub class: Option<Class>,
+    /// The newest round that it is on the roll of.
+    pub round: u32,
+    /// Attempts of the deciding step.
+    pub attempts: u32,
+    /// From dispatch to outcome, seconds.
+    pub duration_s: Option<f64>,
+    /// Exit status of the deciding step's command.
+    pub exit_status: Option<i32>,
+    /// The signal that ended it, without `SIG`.
+    pub signal: Option<String>,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// The last lines of the deciding step's standard output, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// The last lines of its standard error.
+    pub stderr: String,
+    /// Whether these are less than the whole.
+    pub truncated: bool,
+    /// Its finished attempts and skipped steps.
+    pub steps: Vec<StepSummary>,
+    /// Whether it was dispatched in any round.
+    #[serde(skip)]
+    pub dispatched: bool,
+    /// The name of the deciding step.
+    #[serde(skip)]
+    pub step: Option<String>,
+}
+
+/// An attempt of a step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepSummary {
+    /// Position in the job, from 0.
+    pub index: u32,
+    /// The step's name.
+    pub name: String,
+    /// Which attempt, from 1; 0 when it was skipped.
+    pub attempt: u32,
+    /// The verdict.
+    pub class: Class,
+    /// Exit status, if the command told one.
+    pub exit_status: Option<i32>,
+    /// The signal that ended it, without `SIG`.
+    pub signal: Option<String>,
+    /// Seconds.
+    pub duration_s: f64,
+    /// Whether it changed the host.
+    pub changed: bool,
+}
+
+/// A host of the newest roll that it is on.
+#[derive(Debug)]
+struct HostRow {
+    host: HostName,
+    round: u32,
+    address: Option<String>,
+    port: u16,
+    dispatched: bool,
+    dispatched_ever: bool,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Summarises a run as it is at this moment.
+    pub fn summary(&self, run: RunId, options: SummaryOptions) -> Result<Summary> {
+        let record = self.run(run)?;
+        let connection = self.connect()?;
+        // Ends with the connection.
+        connection.execute_batch("BEGIN").map_err(Error::read)?;
+        let key = key(&connection, run)?;
+        let state = audit::state(&connection, key)?;
+        let record = RunRecord { state, ..record };
+        let account = audit::account(&connection, key, state)?;
+        let hosts = host_rows(&connection, key)?;
+        let timing = timing(&connection, key, &record, &hosts)?;
+        let unallowed = account.failed + account.quarantined + account.cancelled;
+        Ok(Summary {
+            exit: options.exit.unwrap_or_else(|| account.exit(unallowed)),
+            controller: options.controller,
+            connection: RefCell::new(connection),
+            record,
+            account,
+            timing,
+            hosts,
+            key,
+        })
+    }
+}
+
+// === impl Summary ===
+
+impl Summary {
+    /// The hosts in the roll's order, read one by one.
+    pub fn hosts(&self) -> impl Iterator<Item = Result<HostSummary>> {
+        self.hosts.iter().map(|row| self.host(row))
+    }
+
+    fn host(&self, row: &HostRow) -> Result<HostSummary> {
+        let connection = self.connection.borrow();
+        let outcome = outcome(&connection, self.key, row)?;
+        let steps = results(&connection, self.key, row.round, &row.host)?;
+        let closed = self.record.state == RunState::Closed;
+        let (status, class) = match &outcome {
+            Some(outcome) => (outcome.status().as_str(), Some(outcome.class)),
+            None if closed && row.dispatched => (Status::Ghost.as_str(), Some(Class::Ghost)),
+            None if row.dispatched => ("running", None),
+            None => ("pending", None),
+        };
+        let duration_s = outcome.as_ref().map(|outcome| seconds(outcome.duration_ms));
+        let decided = outcome.unwrap_or_else(|| Outcome::new(Class::Ghost, ""));
+        Ok(HostSummary {
+            host: row.host.clone(),
+            address: row
+                .address
+                .clone()
+                .unwrap_or_else(|| row.host.as_str().to_owned()),
+            port: row.port,
+            status,
+            class,
+            round: row.round,
+            attempts: decided.attempts,
+            duration_s,
+            exit_status: decided.exit_status,
+            signal: decided.signal,
+            message: decided.message,
+            stdout: decided.stdout_tail,
+            stderr: decided.stderr_tail,
+            truncated: decided.truncated,
+            steps: steps.into_iter().map(StepSummary::from).collect(),
+            dispatched: row.dispatched_ever,
+            step: decided.step.map(|step| step.name),
+        })
+    }
+}
+
+impl Serialize for Summary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Sum {
+            total: u64,
+            success: u64,
+            failed: u64,
+            quarantined: u64,
+            cancelled: u64,
+            pending: u64,
+            running: u64,
+            ghost: u64,
+            extra: u64,
+            balanced: bool,
+        }
+
+        #[derive(Serialize)]
+        struct Controller<'a> {
+            worker: &'a str,
+            user: &'a str,
+            node: &'a str,
+            epoch: u64,
+            #[serde(flatten)]
+            more: &'a serde_json::Map<String, serde_json::Value>,
+        }
+
+        let Summary { record, account, .. } = self;
+        let sum = Sum {
+            total: account.planned,
+            success: account.success,
+            failed: account.failed,
+            quarantined: account.quarantined,
+            cancelled: account.cancelled,
+            pending: account.pending,
+            running: account.running,
+            ghost: account.ghost,
+            extra: account.extra,
+            balanced: account.balanced(),
+        };
+        let controller = Controller {
+            worker: record.worker.as_str(),
+            user: &record.spec.user,
+            node: &record.spec.node,
+            epoch: record.epoch,
+            more: &self.controller,
+        };
+        let mut object = serializer.serialize_struct("Summary", 9)?;
+        object.serialize_field("schema", &1)?;
+        object.serialize_field("run_id", &record.run.to_string())?;
+        object.serialize_field("uuid", &record.run)?;
+        object.serialize_field("state", &record.state)?;
+        object.serialize_field("exit_code", &self.exit.code())?;
+        object.serialize_field("account", &sum)?;
+        object.serialize_field("hosts", &Hosts(self))?;
+        object.serialize_field("timing", &self.timing)?;
+        object.serialize_field("controller", &controller)?;
+        object.end()
+    }
+}
+
+/// The hosts of a summary as a list that is never in memory.
+struct Hosts<'a>(&'a Summary);
+
+impl Serialize for Hosts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.hosts.len()))?;
+        for host in self.0.hosts() {
+            list.serialize_element(&host.map_err(S::Error::custom)?)?;
+        }
+        list.end()
+    }
+}
+
+// === impl StepSummary ===
+
+impl From<StepResult> for StepSummary {
+    fn from(result: StepResult) -> Self {
+        Self {
+            index: result.step.index,
+            name: result.step.name,
+            attempt: result.attempt,
+            class: result.class,
+            exit_status: result.exit_status,
+            signal: result.signal,
+            duration_s: seconds(result.duration_ms),
+            changed: result.changed,
+        }
+    }
+}
+
+fn host_rows(connection: &Connection, key: i64) -> Result<Vec<HostRow>> {
+    let mut statement = connection
+        .prepare(
+            "WITH latest AS (
+                 SELECT host, MAX(round) AS round, ordinal, address, port FROM roll WHERE run = ?1 GROUP BY host)
+             SELECT host, round, address, port,
+                 EXISTS (SELECT 1 FROM dispatches d
+                     WHERE d.run = ?1 AND d.round = latest.round AND d.host = latest.host),
+                 host IN (SELECT host FROM dispatches WHERE run = ?1)
+             FROM latest ORDER BY ordinal, host",
+        )
+        .map_err(Error::read)?;
+    let rows = statement.query_map([key], |row| {
+        Ok(HostRow {
+            host: HostName::from(row.get_ref(0)?.as_str()?),
+            round: row.get(1)?,
+            address: row.get(2)?,
+            port: row.get(3)?,
+            dispatched: row.get(4)?,
+            dispatched_ever: row.get(5)?,
+        })
+    });
+    rows.and_then(Iterator::collect).map_err(Error::read)
+}
+
+fn outcome(connection: &Connection, key: i64, row: &HostRow) -> Result<Option<Outcome>> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT body FROM outcomes JOIN events USING (run, seq)
+             WHERE outcomes.run = ?1 AND outcomes.round = ?2 AND outcomes.host = ?3",
+        )
+        .map_err(Error::read)?;
+    statement
+        .query_row(params![key, row.round, row.host.as_str()], |found| {
+            Ok(read_outcome(&row.host, found, 0))
+        })
+        .optional()
+        .map_err(Error::read)?
+        .transpose()
+}
+
+fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRow]) -> Result<Timing> {
+    let mut durations = Vec::new();
+    let mut phases: [Vec<u64>; 4] = Default::default();
+    let mut slowest: Vec<(u64, &HostName)> = Vec::new();
+    for row in hosts {
+        let Some(outcome) = outcome(connection, key, row)? else {
+            continue;
+        };
+        durations.push(outcome.duration_ms);
+        slowest.push((outcome.duration_ms, &row.host));
+        if slowest.len() > 2 * SLOWEST {
+            keep_slowest(&mut slowest);
+        }
+        if let Some(PhaseTimings {
+            tcp_ms,
+            banner_ms,
+            key_exchange_ms,
+            authentication_ms,
+        }) = outcome.phases
+        {
+            let values = [tcp_ms, banner_ms, key_exchange_ms, authentication_ms];
+            for (phase, value) in phases.iter_mut().zip(values) {
+                phase.push(value.into());
+            }
+        }
+    }
+    keep_slowest(&mut slowest);
+    let [tcp, banner, key_exchange, authentication] = phases.map(Spread::of);
+    let started_ms = record.spec.started_ms;
+    Ok(Timing {
+        started: moment(started_ms),
+        ended: record.ended_ms.map(moment),
+        wall_s: record
+            .ended_ms
+            .map(|ended| seconds(ended.saturating_sub(started_ms))),
+        hosts: Spread::of(durations),
+        phases: Phases {
+            tcp,
+            banner,
+            key_exchange,
+            authentication,
+        },
+        slowest: slowest
+            .into_iter()
+            .map(|(duration_ms, host)| Slow {
+                host: host.clone(),
+                duration_s: seconds(duration_ms),
+            })
+            .collect(),
+    })
+}
+
+fn keep_slowest(slowest: &mut Vec<(u64, &HostName)>) {
+    slowest.sort_by(|left, right| right.0.cmp(&left.0).then(left.1.cmp(right.1)));
+    slowest.truncate(SLOWEST);
+}
+
+// === impl Spread ===
+
+impl Spread {
+    fn of(mut durations_ms: Vec<u64>) -> Option<Self> {
+        durations_ms.sort_unstable();
+        let rank = |percent: usize| {
+            let rank = (durations_ms.len() * percent).div_ceil(100).max(1);
+            durations_ms.get(rank - 1).copied().map(seconds)
+        };
+        Some(Self {
+            p50: rank(50)?,
+            p90: rank(90)?,
+            p99: rank(99)?,
+            max: rank(100)?,
+        })
+    }
+}
+
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+/// A moment in RFC 3339, UTC.
+pub(super) fn moment(unix_ms: u64) -> String {
+    i64::try_from(unix_ms)
+        .ok()
+        .and_then(|unix_ms| jiff::Timestamp::from_millisecond(unix_ms).ok())
+        .map_or_else(String::new, |moment| moment.to_string())
+}

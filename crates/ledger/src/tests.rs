@@ -1,0 +1,632 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use reveille_account::{
+    Account, Class, EventKind, HostName, Outcome, Phase, PhaseTimings, RunState, Status, StepRef, Token,
+};
+use rusqlite::Connection;
+
+use super::*;
+
+fn roll(hosts: usize) -> Vec<RollEntry> {
+    (0..hosts)
+        .map(|index| RollEntry::new(format!("web{index}")))
+        .collect()
+}
+
+fn spec() -> RunSpec {
+    RunSpec {
+        seed: u64::MAX,
+        vars: serde_json::json!({"package": "tomcat10"}),
+        user: "deploy".to_owned(),
+        ..RunSpec::new(RunKind::Run, "steps: []")
+    }
+}
+
+fn ended(class: Class) -> EventKind {
+    EventKind::OutcomeReached {
+        outcome: Box::new(Outcome::new(class, "")),
+    }
+}
+
+fn step(index: u32) -> StepRef {
+    StepRef {
+        index,
+        name: format!("step {index}"),
+    }
+}
+
+fn finished(index: u32, attempt: u32, registered: Option<&str>) -> EventKind {
+    EventKind::StepFinished {
+        step: step(index),
+        attempt,
+        class: Class::Ok,
+        exit_status: Some(0),
+        signal: None,
+        duration_ms: 5,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        dropped_bytes: 0,
+        changed: true,
+        empty_output: true,
+        registered: registered.map(str::to_owned),
+        message: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let roll = roll(50);
+    let run = {
+        let ledger = Ledger::open(directory.path()).unwrap();
+        let handle = ledger.create_run(&spec(), &roll).unwrap();
+        let recorded = roll.iter().map(|entry| {
+            let handle = handle.clone();
+            let host = entry.host.clone();
+            tokio::spawn(async move {
+                handle.record_host(&host, EventKind::Dispatched).await.unwrap();
+                handle.record_host(&host, ended(Class::Ok)).await.unwrap()
+            })
+        });
+        for number in recorded.collect::<Vec<_>>() {
+            number.await.unwrap();
+        }
+        handle.run()
+    };
+    let ledger = Ledger::open_existing(directory.path()).unwrap();
+    let record = ledger.run(run).unwrap();
+    assert_eq!((record.spec.seed, record.state), (u64::MAX, RunState::Open));
+    assert_eq!(record.spec.vars["package"], "tomcat10");
+    assert_eq!(ledger.roll(run, 1).unwrap(), roll);
+    assert_eq!(ledger.account(run).unwrap().success, 50);
+    let numbers: Vec<u64> = ledger.events(run, None).map(|event| event.unwrap().seq).collect();
+    assert_eq!(numbers, (1..=101).collect::<Vec<_>>());
+    assert_eq!(ledger.events(run, Some(&"web7".into())).count(), 2);
+    assert_eq!(ledger.outcomes(run).unwrap().len(), 50);
+}
+
+/// The process is aborted in the middle of its work, over and over; nothing acknowledged may be missing.
+#[tokio::test]
+async fn an_abort_loses_nothing_acknowledged() {
+    const CHILD: &str = "REVEILLE_LEDGER_TEST_CHILD";
+    if let Some(state) = std::env::var_os(CHILD) {
+        let ledger = Ledger::open(Path::new(&state)).unwrap();
+        let roll = roll(2000);
+        let handle = ledger.create_run(&spec(), &roll).unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for (index, entry) in roll.into_iter().enumerate() {
+            let handle = handle.clone();
+            tasks.spawn(async move {
+                handle
+                    .record_host(&entry.host, EventKind::Dispatched)
+                    .await
+                    .unwrap();
+                handle.record_host(&entry.host, ended(Class::Ok)).await.unwrap();
+                println!("acknowledged {}", entry.host);
+                if index == 1234 {
+                    std::process::abort();
+                }
+            });
+        }
+        tasks.join_all().await;
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "tests::an_abort_loses_nothing_acknowledged",
+            "--nocapture",
+        ])
+        .env(CHILD, directory.path())
+        .output()
+        .unwrap();
+    assert!(!child.status.success());
+    let acknowledged: Vec<HostName> = String::from_utf8(child.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_once("acknowledged "))
+        .map(|(_, host)| HostName::from(host))
+        .collect();
+    assert!(acknowledged.contains(&"web1234".into()));
+    let ledger = Ledger::open_existing(directory.path()).unwrap();
+    let run = ledger.resolve_run("last").unwrap();
+    assert_eq!(ledger.holder(run).unwrap(), None);
+    let succeeded = ledger.hosts_with(run, Selector::Class(Class::Ok)).unwrap();
+    for host in acknowledged {
+        assert!(succeeded.contains(&host), "{host} was acknowledged and is lost");
+    }
+    assert!(ledger.account(run).unwrap().balanced());
+    let handle = ledger.take_over(run, "build7").unwrap();
+    assert_eq!(handle.epoch(), 2);
+    let remaining = ledger.remaining(run).unwrap();
+    assert_eq!(remaining.len() + succeeded.len(), 2000);
+}
+
+#[tokio::test]
+async fn a_run_has_one_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let first = ledger.create_run(&spec(), &roll(1)).unwrap();
+    let run = first.run();
+    let held = ledger.take_over(run, "build7").unwrap_err();
+    assert_eq!(
+        held.to_string(),
+        format!(
+            "{run} is being worked on by localhost:{}, started by deploy; wait for it or stop it",
+            std::process::id()
+        )
+    );
+    assert_eq!(ledger.holder(run).unwrap().as_ref(), Some(first.worker()));
+    assert!(matches!(ledger.delete_run(run), Err(Error::Held { .. })));
+
+    // The lock file is deleted under the owner, as an operator in despair might do: the epoch still fences.
+    fs::remove_file(ledger.run_directory(run).join("lock")).unwrap();
+    let second = ledger.take_over(run, "build7").unwrap();
+    let refused = first
+        .record_host(&"web0".into(), EventKind::Dispatched)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::Fenced { epoch: 1, .. }), "{refused}");
+    let refused = first.record_run(EventKind::Cleaned).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Fenced { .. } | Error::Stopped { .. }),
+        "{refused}"
+    );
+    second
+        .record_host(&"web0".into(), ended(Class::Ok))
+        .await
+        .unwrap();
+    let workers: Vec<_> = ledger
+        .events(run, None)
+        .map(|event| event.unwrap())
+        .map(|event| (event.epoch, event.worker.as_str().starts_with("build7")))
+        .collect();
+    assert_eq!(workers, [(1, false), (2, true), (2, true)]);
+    drop((first, second));
+    ledger.delete_run(run).unwrap();
+    assert!(matches!(ledger.run(run), Err(Error::NoSuchRun(_))));
+    assert!(!ledger.run_directory(run).exists());
+}
+
+#[tokio::test]
+async fn a_second_outcome_stops_the_run_and_harms_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let handle = ledger.create_run(&spec(), &roll(3)).unwrap();
+    let (web0, web1) = (HostName::from("web0"), HostName::from("web1"));
+    handle.record_host(&web0, ended(Class::Ok)).await.unwrap();
+    let (innocent, guilty) = tokio::join!(
+        handle.record_host(&web1, ended(Class::Ok)),
+        handle.record_host(&web0, ended(Class::CommandFailed)),
+    );
+    innocent.unwrap();
+    assert_eq!(
+        guilty.unwrap_err().to_string(),
+        "web0 already has an outcome in round 1; it was not recorded twice"
+    );
+    assert!(handle.record_run(EventKind::Cleaned).await.is_err());
+    assert_eq!(ledger.account(handle.run()).unwrap().success, 2);
+}
+
+#[tokio::test]
+async fn an_intent_keeps_its_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let handle = ledger.create_run(&spec(), &roll(2)).unwrap();
+    let host = HostName::from("web0");
+    let intent = |token: u8| EventKind::StepStarted {
+        step: step(0),
+        attempt: 1,
+        token: Some(Token::new([token; 16])),
+        place: Some("/var/tmp/reveille-0".to_owned()),
+    };
+    handle.record_host(&host, intent(1)).await.unwrap();
+    handle.record_host(&host, intent(1)).await.unwrap();
+    let refused = handle.record_host(&host, intent(2)).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("another token for step 1, attempt 1"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn tells_what_remains() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let handle = ledger.create_run(&spec(), &roll(3)).unwrap();
+    let run = handle.run();
+    let host = HostName::from("web1");
+    let connecting = |tries| EventKind::Connecting {
+        tries,
+        address: "web1:22".to_owned(),
+    };
+    let token = Token::new([7; 16]);
+    let kinds = [
+        EventKind::Dispatched,
+        connecting(1),
+        EventKind::ConnectFailed {
+            tries: 1,
+            phase: Phase::Banner,
+            class: Class::SshInitiatedFailed,
+            message: "closed".to_owned(),
+            throttled: true,
+            retry_in_ms: Some(100),
+        },
+        connecting(1),
+        EventKind::Connected {
+            tries: 1,
+            phases: PhaseTimings::default(),
+        },
+        EventKind::StepSkipped {
+            step: step(0),
+            reason: "already there".to_owned(),
+        },
+        EventKind::StepStarted {
+            step: step(1),
+            attempt: 1,
+            token: Some(token),
+            place: None,
+        },
+        finished(1, 1, Some("{\"changed\":true}")),
+        EventKind::StepStarted {
+            step: step(2),
+            attempt: 1,
+            token: Some(token),
+            place: Some("/var/tmp/reveille-0".to_owned()),
+        },
+    ];
+    let entries = kinds.map(|kind| Entry::host(&host, kind)).to_vec();
+    handle.record(entries).await.unwrap();
+    handle
+        .record_host(&"web2".into(), ended(Class::Ok))
+        .await
+        .unwrap();
+    drop(handle);
+
+    let remaining = ledger.remaining(run).unwrap();
+    let names: Vec<_> = remaining.iter().map(|host| host.entry.host.as_str()).collect();
+    assert_eq!(names, ["web0", "web1"]);
+    assert!(!remaining[0].dispatched);
+    let web1 = &remaining[1];
+    assert!(web1.dispatched);
+    assert_eq!(web1.connects, 1);
+    let intent = web1.intent.as_ref().unwrap();
+    assert_eq!(
+        (intent.step.index, intent.attempt, intent.finished),
+        (2, 1, false)
+    );
+    assert_eq!(intent.token, Some(token));
+    assert_eq!(web1.results.len(), 2);
+    assert_eq!(web1.results[0].class, Class::NothingToDo);
+    assert_eq!(web1.results[1].registered.as_deref(), Some("{\"changed\":true}"));
+}
+
+#[tokio::test]
+async fn a_round_goes_over_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let handle = ledger.create_run(&spec(), &roll(3)).unwrap();
+    let run = handle.run();
+    for (host, class) in [
+        ("web0", Class::Ok),
+        ("web1", Class::CommandFailed),
+        ("web2", Class::Dns),
+    ] {
+        handle.record_host(&host.into(), ended(class)).await.unwrap();
+    }
+    handle.set_state(RunState::Closed, None).await.unwrap();
+    drop(handle);
+    let failed = ledger.hosts_with(run, "failed".parse().unwrap()).unwrap();
+    assert_eq!(failed, ["web1".into(), "web2".into()]);
+
+    let handle = ledger.take_over(run, "build7").unwrap();
+    assert_eq!(ledger.run(run).unwrap().state, RunState::Closed);
+    let roll = failed.iter().rev().cloned().map(RollEntry::new).collect();
+    assert_eq!(handle.open_round(roll).await.unwrap(), 2);
+    assert_eq!(ledger.run(run).unwrap().state, RunState::Open);
+    assert_eq!(
+        ledger.account(run).unwrap().to_string(),
+        "3 planned = 1 success + 2 pending"
+    );
+    handle
+        .record_host(&"web1".into(), ended(Class::Ok))
+        .await
+        .unwrap();
+    handle
+        .record_host(&"web2".into(), EventKind::Dispatched)
+        .await
+        .unwrap();
+    assert_eq!(
+        ledger.hosts_with(run, Selector::Running).unwrap(),
+        ["web2".into()]
+    );
+    handle.set_state(RunState::Closed, None).await.unwrap();
+    let audit = ledger.audit(run).unwrap();
+    assert_eq!(
+        audit.account.to_string(),
+        "3 planned = 2 success + 1 unaccounted for"
+    );
+    assert_eq!(audit.ghosts, ["web2".into()]);
+    let outcomes: Vec<_> = ledger
+        .outcomes(run)
+        .unwrap()
+        .into_iter()
+        .map(|found| (found.host.as_str().to_owned(), found.round, found.outcome.class))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("web0".to_owned(), 1, Class::Ok),
+            ("web1".to_owned(), 2, Class::Ok),
+            ("web2".to_owned(), 1, Class::Dns)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn followers_miss_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let handle = ledger.create_run(&spec(), &roll(1)).unwrap();
+    let mut follow = handle.follow(0);
+    // More than a subscriber may be behind.
+    let warnings = u64::try_from(writer::PUBLISHED_EVENTS).unwrap() + 2000;
+    for part in 0..10 {
+        let entries = (0..warnings / 10)
+            .map(|index| {
+                Entry::run(EventKind::Warning {
+                    message: format!("{part}.{index}"),
+                })
+            })
+            .collect();
+        handle.record(entries).await.unwrap();
+    }
+    let last = 1 + warnings / 10 * 10;
+    for expected in 1..=last {
+        assert_eq!(follow.next().await.unwrap().unwrap().seq, expected);
+    }
+    let live = tokio::spawn(async move {
+        let event = follow.next().await.unwrap().unwrap();
+        (event.seq, follow)
+    });
+    handle.record_run(EventKind::Cleaned).await.unwrap();
+    let (seq, mut follow) = live.await.unwrap();
+    assert_eq!(seq, last + 1);
+    drop(handle);
+    assert_eq!(follow.next().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn runs_are_found_by_what_people_type() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    assert!(matches!(ledger.resolve_run("last"), Err(Error::NoSuchRun(_))));
+    let older = RunSpec {
+        started_ms: 1_795_256_102_000,
+        ..spec()
+    };
+    let newer = RunSpec {
+        started_ms: 1_795_256_162_000,
+        ..spec()
+    };
+    let older = ledger.create_run(&older, &roll(1)).unwrap().run();
+    let newer = ledger.create_run(&newer, &roll(1)).unwrap().run();
+    assert_eq!(ledger.resolve_run("last").unwrap(), newer);
+    assert_eq!(ledger.resolve_run(&older.to_string()).unwrap(), older);
+    assert_eq!(ledger.resolve_run(&older.uuid()).unwrap(), older);
+    assert_eq!(ledger.resolve_run("20261121-101502").unwrap(), older);
+    assert!(matches!(
+        ledger.resolve_run("r-20261121"),
+        Err(Error::AmbiguousRun { .. })
+    ));
+    assert!(matches!(ledger.resolve_run("nonsense"), Err(Error::NoSuchRun(_))));
+    assert!(matches!(ledger.resolve_run(""), Err(Error::NoSuchRun(_))));
+    let runs: Vec<_> = ledger
+        .runs()
+        .unwrap()
+        .into_iter()
+        .map(|record| record.run)
+        .collect();
+    assert_eq!(runs, [newer, older]);
+}
+
+#[test]
+fn a_host_is_on_the_roll_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let twice = [RollEntry::new("web1"), RollEntry::new("web1")];
+    let error = ledger.create_run(&spec(), &twice).unwrap_err();
+    assert_eq!(error.to_string(), "web1 is twice on the roll");
+    assert!(ledger.runs().unwrap().is_empty());
+}
+
+#[test]
+fn foreign_and_newer_files_are_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let opened = || Ledger::open(directory.path()).map(drop);
+
+    fs::write(
+        &path,
+        "this is a shopping list, and a long one at that\n".repeat(100),
+    )
+    .unwrap();
+    assert!(matches!(opened(), Err(Error::NotALedger { .. })));
+    assert!(fs::read_to_string(&path).unwrap().starts_with("this is"));
+
+    fs::remove_file(&path).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE lists (item TEXT)").unwrap();
+    drop(other);
+    let error = opened().unwrap_err();
+    assert!(
+        error.to_string().contains("it is another program's database"),
+        "{error}"
+    );
+
+    fs::remove_file(&path).unwrap();
+    opened().unwrap();
+    let newer = Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    drop(newer);
+    let error = opened().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("has schema version 99, this program knows up to 1"),
+        "{error}"
+    );
+
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        Ledger::open_existing(empty.path()),
+        Err(Error::NoLedger { .. })
+    ));
+    assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_uses_the_reserve_then_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let handle = ledger.create_run(&spec(), &roll(3)).unwrap();
+    let state = ledger.state();
+    let big = || EventKind::Warning {
+        message: "x".repeat(200_000),
+    };
+    // Without spare pages, and with 100 once the reserve is given back.
+    writer::faults::fill(&handle, 0, Some(100));
+    handle.record_run(big()).await.unwrap();
+    assert_eq!(*state.borrow(), LedgerState::DiskFull);
+    assert!(!directory.path().join("reserve").exists());
+    let before = ledger.account(handle.run()).unwrap();
+
+    let error = handle.record_run(big()).await.and(handle.record_run(big()).await);
+    assert!(matches!(error, Err(Error::DiskFull { .. })), "{error:?}");
+    assert_eq!(ledger.account(handle.run()).unwrap(), before);
+
+    // The operator makes space.
+    writer::faults::fill(&handle, 1000, None);
+    let seq = handle
+        .record_host(&"web0".into(), ended(Class::Ok))
+        .await
+        .unwrap();
+    let numbers = ledger
+        .events(handle.run(), None)
+        .map(|event| event.unwrap().seq)
+        .collect::<Vec<_>>();
+    assert_eq!(numbers, (1..=seq).collect::<Vec<_>>());
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Dispatch(u8),
+    End(u8, usize),
+    Interrupt,
+    Resume,
+    Round,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    // Hosts 6 and 7 are not on the roll.
+    prop_oneof![
+        4 => (0..6u8).prop_map(Action::Dispatch),
+        4 => (0..8u8, 0..Class::ALL.len() - 1).prop_map(|(host, class)| Action::End(host, class)),
+        1 => Just(Action::Interrupt),
+        1 => Just(Action::Resume),
+        1 => Just(Action::Round),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Random histories: the ledger's account is that of a model which keeps everything in memory.
+    #[test]
+    fn the_account_is_that_of_a_model(actions in prop::collection::vec(action(), 0..30), close: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let ledger = Ledger::open(directory.path()).unwrap();
+            let handle = ledger.create_run(&spec(), &roll(6)).unwrap();
+            let host = |index: u8| HostName::from(format!("web{index}"));
+            // Of each host on the roll: the round, dispatched, the outcome. And the extras.
+            let mut model: BTreeMap<u8, (u32, bool, Option<Class>)> = (0..6).map(|host| (host, (1, false, None))).collect();
+            let mut extras: Vec<(u8, u32)> = Vec::new();
+            let mut round = 1;
+            for action in actions {
+                match action {
+                    Action::Dispatch(index) if model[&index].0 == round => {
+                        handle.record_host(&host(index), EventKind::Dispatched).await.unwrap();
+                        model.get_mut(&index).unwrap().1 = true;
+                    }
+                    Action::End(index, class) => {
+                        let class = Class::ALL[class];
+                        match model.get_mut(&index) {
+                            Some(entry) if entry.0 == round && entry.2.is_none() => {
+                                entry.2 = Some(class);
+                                handle.record_host(&host(index), ended(class)).await.unwrap();
+                            }
+                            Some(entry) if entry.0 == round => {}
+                            _ if !extras.contains(&(index, round)) => {
+                                extras.push((index, round));
+                                handle.record_host(&host(index), ended(class)).await.unwrap();
+                            }
+                            _ => {}
+                        }
+                    }
+                    Action::Interrupt => {
+                        handle.set_state(RunState::Interrupted, None).await.unwrap();
+                    }
+                    Action::Resume => {
+                        handle.set_state(RunState::Open, None).await.unwrap();
+                    }
+                    Action::Round => {
+                        let failed: Vec<u8> = model
+                            .iter()
+                            .filter(|(_, entry)| entry.2.is_some_and(|class| class.status() != Status::Success))
+                            .map(|(index, _)| *index)
+                            .collect();
+                        if !failed.is_empty() {
+                            round += 1;
+                            for index in &failed {
+                                model.insert(*index, (round, false, None));
+                            }
+                            let roll = failed.iter().map(|index| RollEntry::new(host(*index))).collect();
+                            prop_assert_eq!(handle.open_round(roll).await.unwrap(), round);
+                        }
+                    }
+                    Action::Dispatch(_) => {}
+                }
+            }
+            if close {
+                handle.set_state(RunState::Closed, None).await.unwrap();
+            }
+            let mut expected = Account::planned(6);
+            let mut forgotten = 0;
+            for (_, dispatched, outcome) in model.values() {
+                match (outcome, dispatched) {
+                    (Some(class), _) => expected.add(class.status()),
+                    (None, true) if close => expected.ghost += 1,
+                    (None, true) => expected.running += 1,
+                    (None, false) if close => forgotten += 1,
+                    (None, false) => expected.pending += 1,
+                }
+            }
+            expected.extra = extras.len() as u64;
+            let audit = ledger.audit(handle.run()).unwrap();
+            prop_assert_eq!(audit.account, expected);
+            prop_assert_eq!(ledger.account(handle.run()).unwrap(), expected);
+            prop_assert_eq!(audit.forgotten.len(), forgotten);
+            prop_assert_eq!(audit.ghosts.len() as u64, expected.ghost);
+            prop_assert_eq!(expected.balanced(), forgotten == 0 && extras.is_empty());
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,176 @@
+//! Limits on trying again: of one host, and of the fleet.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What one host may use up: connections and attempts together, so that the tries of both don't multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    left: u32,
+}
+
+/// A fleet-wide limit on recoveries: a share of what was dispatched lately, and a floor for small fleets.
+///
+/// Without it a fault of everyone (a mirror, the network) is answered by everyone trying again.
+#[derive(Debug, Clone)]
+pub struct RetryBudget {
+    share: f64,
+    floor: f64,
+    started: Instant,
+    /// One slot a second of the window.
+    slots: [Slot; WINDOW_S],
+}
+
+/// What happened in one second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    second: u64,
+    dispatched: u32,
+    withdrawn: u32,
+}
+
+/// How far back a [`RetryBudget`] looks, in seconds.
+const WINDOW_S: usize = 10;
+
+// === impl Budget ===
+
+impl Budget {
+    /// The default: enough for five connection tries and three attempts.
+    pub const DEFAULT: u32 = 8;
+
+    /// A budget of `tries`.
+    pub fn new(tries: u32) -> Self {
+        Self { left: tries }
+    }
+
+    /// Uses up one try, or says that none is left.
+    #[must_use]
+    pub fn take(&mut self) -> bool {
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
+
+    /// Takes off what an earlier controller used up.
+    pub fn spent(&mut self, tries: u32) {
+        self.left = self.left.saturating_sub(tries);
+    }
+
+    /// The tries that are left.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT)
+    }
+}
+
+// === impl RetryBudget ===
+
+impl RetryBudget {
+    /// `share` of the dispatches of the last ten seconds, and at least `floor` a second.
+    pub fn new(share: f64, floor: f64, now: Instant) -> Self {
+        Self {
+            share: share.max(0.0),
+            floor: floor.max(0.0),
+            started: now,
+            slots: [Slot::default(); WINDOW_S],
+        }
+    }
+
+    /// A host was dispatched.
+    pub fn dispatched(&mut self, now: Instant) {
+        let slot = self.slot(now);
+        slot.dispatched = slot.dispatched.saturating_add(1);
+    }
+
+    /// Takes one recovery, or says that the budget is used up for now.
+    #[must_use]
+    pub fn withdraw(&mut self, now: Instant) -> bool {
+        let some = self.left(now) >= 1.0;
+        if some {
+            let slot = self.slot(now);
+            slot.withdrawn = slot.withdrawn.saturating_add(1);
+        }
+        some
+    }
+
+    /// Recoveries that may be taken now.
+    pub fn left(&self, now: Instant) -> f64 {
+        let second = self.second(now);
+        let (mut dispatched, mut withdrawn) = (0.0, 0.0);
+        for slot in self.slots {
+            if slot.second + WINDOW_S as u64 > second {
+                dispatched += f64::from(slot.dispatched);
+                withdrawn += f64::from(slot.withdrawn);
+            }
+        }
+        (self.share * dispatched).max(self.floor * WINDOW_S as f64) - withdrawn
+    }
+
+    /// A wait after which it is worth asking again.
+    pub fn pause(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn slot(&mut self, now: Instant) -> &mut Slot {
+        let second = self.second(now);
+        // The remainder is less than the number of slots.
+        let index = usize::try_from(second % WINDOW_S as u64).unwrap_or_default();
+        let slot = &mut self.slots[index];
+        if slot.second != second {
+            *slot = Slot {
+                second,
+                ..Slot::default()
+            };
+        }
+        slot
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_secs()
+    }
+}
+
+impl Default for RetryBudget {
+    /// A fifth of the dispatches, and at least 10 a second.
+    fn default() -> Self {
+        Self::new(0.2, 10.0, Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_ends() {
+        let mut budget = Budget::default();
+        budget.spent(5);
+        assert_eq!(
+            [budget.take(), budget.take(), budget.take(), budget.take()],
+            [true, true, true, false]
+        );
+        assert_eq!(budget.left(), 0);
+    }
+
+    #[test]
+    fn recoveries_are_a_share_of_the_dispatches() {
+        let start = Instant::now();
+        let mut budget = RetryBudget::new(0.2, 1.0, start);
+        let withdraw = |budget: &mut RetryBudget, now| (0..1000).filter(|_| budget.withdraw(now)).count();
+        assert_eq!(withdraw(&mut budget, start), 10, "the floor");
+        for _ in 0..200 {
+            budget.dispatched(start);
+        }
+        assert_eq!(withdraw(&mut budget, start), 30, "the share, less what was taken");
+        let soon = start + Duration::from_secs(9);
+        assert_eq!(withdraw(&mut budget, soon), 0);
+        let later = start + Duration::from_secs(10);
+        assert_eq!(withdraw(&mut budget, later), 10);
+    }
+}
