@@ -119,6 +119,11 @@ impl Handshakes {
             .map_or(self.shared.each, |entry| entry.gate.limit())
     }
 
+    /// Handshakes in progress or waiting at the endpoint.
+    pub fn in_use(&self, endpoint: &str) -> usize {
+        self.lock().get(endpoint).map_or(0, |entry| entry.users)
+    }
+
     /// Changes the global limit, at least one.
     pub fn set_global_limit(&self, limit: usize) {
         self.shared.global.set_limit(limit.max(1));

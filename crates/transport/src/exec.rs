@@ -1,20 +1,26 @@
 //! A running command, as its channel.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reveille_account::Class;
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, Sig};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 
 use crate::error::ExecError;
 
 /// A command that the host accepted. Read it to its end: a channel that nobody reads stops its whole connection.
 #[derive(Debug)]
 pub struct Exec {
-    channel: Channel<Msg>,
+    output: ChannelReadHalf,
+    input: Input,
     early: VecDeque<ChannelMsg>,
 }
+
+/// A command's standard input; clones share it.
+#[derive(Debug, Clone)]
+pub struct Input(Arc<ChannelWriteHalf<Msg>>);
 
 /// What comes from a running command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +53,10 @@ impl Exec {
         let mut early = VecDeque::new();
         loop {
             match channel.wait().await {
-                Some(ChannelMsg::Success) => return Ok(Self { channel, early }),
+                Some(ChannelMsg::Success) => {
+                    let (output, input) = channel.split();
+                    return Ok(Self { output, input: Input(Arc::new(input)), early });
+                }
                 Some(ChannelMsg::Failure) => {
                     let message = "the host refused to run a command".to_owned();
                     return Err(ExecError::Refused { class: Class::ExecRefused, message });
@@ -68,7 +77,7 @@ impl Exec {
         loop {
             let message = match self.early.pop_front() {
                 Some(message) => Some(message),
-                None => self.channel.wait().await,
+                None => self.output.wait().await,
             };
             match message {
                 Some(ChannelMsg::Data { data }) => return Heard::Stdout(data),
@@ -83,27 +92,35 @@ impl Exec {
         }
     }
 
-    /// Sends bytes to the command's standard input; waits while the host's window is full.
-    pub async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), ExecError> {
-        let lost = |_| ExecError::Unanswered("the connection was lost while sending".to_owned());
-        self.channel.data_bytes(bytes).await.map_err(lost)
-    }
-
-    /// Ends the command's standard input.
-    pub async fn end_input(&self) -> Result<(), ExecError> {
-        self.channel.eof().await.map_err(|_| ExecError::Unanswered("the connection was lost while sending".to_owned()))
+    /// The command's standard input.
+    pub fn input(&self) -> Input {
+        self.input.clone()
     }
 
     /// Asks the host to signal the command. Many servers ignore this.
     pub async fn signal_kill(&self) {
         // Best effort: a command whose connection is gone can't be reached anyway.
-        let _ = self.channel.signal(Sig::KILL).await;
+        let _ = self.input.0.signal(Sig::KILL).await;
+        let _ = self.input.0.close().await;
+    }
+}
+
+// === impl Input ===
+
+impl Input {
+    /// Sends bytes; waits while the host's window is full.
+    pub async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), ExecError> {
+        self.0.data_bytes(bytes).await.map_err(|_| lost())
     }
 
-    /// Closes the channel.
-    pub async fn close(self) {
-        let _ = self.channel.close().await;
+    /// Ends the input.
+    pub async fn end(&self) -> Result<(), ExecError> {
+        self.0.eof().await.map_err(|_| lost())
     }
+}
+
+fn lost() -> ExecError {
+    ExecError::Unanswered("the connection was lost while sending".to_owned())
 }
 
 fn signal(signal: Sig) -> String {

@@ -28,7 +28,7 @@ pub mod wire;
 
 pub use client::{Client, Dialed};
 pub use error::{ConnectError, ExecError};
-pub use exec::{Exec, Heard};
+pub use exec::{Exec, Heard, Input};
 pub use identity::{Identities, IdentityError};
 pub use known_hosts::{HostKeyPolicy, HostKeyProblem, KnownHosts, KnownHostsError};
 pub use quote::sh_quote;

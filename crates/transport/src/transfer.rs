@@ -88,12 +88,12 @@ pub async fn upload(
         }
         chunk.truncate(read);
         left -= read as u64;
-        if channel.exec.send(Bytes::from(chunk)).await.is_err() {
+        if channel.exec.input().send(Bytes::from(chunk)).await.is_err() {
             break;
         }
     }
     // A host that has given up already says why below.
-    let _ = channel.exec.end_input().await;
+    let _ = channel.exec.input().end().await;
     match channel.words(session).await? {
         words if words == "end 0" => Ok(false),
         words if words == "end 1" => Ok(true),

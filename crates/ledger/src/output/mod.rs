@@ -23,6 +23,6 @@ mod reader;
 mod writer;
 
 pub use frame::Frame;
-pub use name::file_name;
+pub use name::{encode_host, file_name};
 pub use reader::OutputReader;
 pub use writer::{OutputCaps, OutputShare, OutputWriter, Resumption, StepOutput};

@@ -10,11 +10,16 @@ use sha2::{Digest as _, Sha256};
 const LONGEST: usize = 180;
 
 /// The name of the file that holds a host's output of a round.
+pub fn file_name(host: &HostName, round: u32) -> String {
+    format!("{}.{round}.frames", encode_host(host))
+}
+
+/// A host's name as a file name.
 ///
 /// Letters, digits, `.`, `_` and `-` stay; all other bytes, and a leading dot, are percent-encoded.
-pub fn file_name(host: &HostName, round: u32) -> String {
+pub fn encode_host(host: &HostName) -> String {
     if host.as_str().is_empty() {
-        return format!("%.{round}.frames");
+        return "%".to_owned();
     }
     let mut name = String::with_capacity(host.as_str().len() + 16);
     for (index, byte) in host.as_str().bytes().enumerate() {
@@ -32,7 +37,6 @@ pub fn file_name(host: &HostName, round: u32) -> String {
         name.push('~');
         name.push_str(&hash);
     }
-    let _ = write!(name, ".{round}.frames");
     name
 }
 

@@ -55,7 +55,7 @@ pub(crate) async fn open_any(
     let end = if script.ends_with('\n') { "" } else { "\n" };
     let space = if orders.starts_with('\n') { "" } else { " " };
     // A host without a shell may have gone already; what it said tells more than the failed send.
-    let _ = exec.send(format!("{script}{end}{nonce}{space}{orders}")).await;
+    let _ = exec.input().send(format!("{script}{end}{nonce}{space}{orders}")).await;
     let splitter = Splitter::new(&nonce);
     let mut channel = Channel { exec, splitter, queue: VecDeque::new(), hello: String::new() };
     let mut noise = Vec::new();
@@ -160,7 +160,7 @@ fn refused(escalate: Option<&Become>, noise: &[u8], otherwise: &str) -> ChannelE
     ChannelError::Refused { class: Class::NoShell, message }
 }
 
-fn nonce() -> String {
+pub(super) fn nonce() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the system's random source works once a process runs");
     Token::new(bytes).to_string()

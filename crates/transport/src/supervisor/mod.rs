@@ -184,13 +184,18 @@ impl Become {
     }
 }
 
+/// A random word for [`plain_command`].
+pub fn mark() -> String {
+    channel::nonce()
+}
+
 /// A plain command line as another user, or as the login user. The wrapped command first writes `mark` to standard
 /// error, so that a refusal of `sudo` can be told from a failure of the command.
 pub fn plain_command(escalate: Option<&Become>, command: &str, mark: &str) -> String {
     match escalate {
         None => format!("exec sh -c {}", sh_quote(command)),
         Some(other) => {
-            let marked = format!("printf '%s\\n' {mark} >&2;{command}");
+            let marked = format!("echo {mark} >&2;{command}");
             format!("exec {}", other.wrap(&format!("sh -c {}", sh_quote(&marked))))
         }
     }
@@ -261,7 +266,7 @@ impl Durable {
             request.push_str(line);
             request.push('\n');
         }
-        self.channel.exec.send(request).await.map_err(|error| SuperviseError::Lost(error.to_string()))
+        self.channel.exec.input().send(request).await.map_err(|error| SuperviseError::Lost(error.to_string()))
     }
 
     /// The next thing that happens. After [`Beat::End`] only [`Durable::clean`] makes sense; after [`Beat::Lost`]
@@ -294,7 +299,7 @@ impl Durable {
     ///
     /// Only to be called when the end is on disk. A failure is no loss: what stays is found by `clean`.
     pub async fn clean(mut self) -> bool {
-        if self.channel.exec.send("clean\n").await.is_err() {
+        if self.channel.exec.input().send("clean\n").await.is_err() {
             return false;
         }
         let waiting = async {

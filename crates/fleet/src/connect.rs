@@ -1,0 +1,150 @@
+//! Connection tries: bounded, jittered, each failure with its class.
+
+use std::time::Duration;
+
+use reveille_account::{Class, EventKind, Outcome};
+use reveille_ledger::Entry;
+use reveille_transport::{ConnectError, Dialed, Session, Target};
+use tokio::time::{sleep, timeout};
+
+use crate::host::{Halt, HostTask};
+use crate::stop::Stop;
+
+/// Connection tries of a host in one go.
+const TRIES: u32 = 5;
+/// Tries that met an endpoint's limit on new connections, and are not counted as tries.
+const THROTTLED_TRIES: u32 = 20;
+/// From this many quick closes in a row on, the endpoint is taken to penalise us (OpenSSH's PerSourcePenalties).
+const PENALISED_AFTER: u32 = 3;
+/// How long a penalty is waited out at least.
+const PENALTY: Duration = Duration::from_secs(15);
+/// A TCP connection that takes longer than this gives its handshake permit back while it waits.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+impl HostTask {
+    /// Connects and authenticates, trying again where that may help.
+    pub(crate) async fn connect(&mut self) -> Result<Session, Halt> {
+        let target = std::sync::Arc::clone(&self.plan.target);
+        let endpoint = target.first_endpoint();
+        let mut counted = 0;
+        let mut throttled = 0;
+        let mut causes = Vec::new();
+        loop {
+            self.connects += 1;
+            let tries = self.connects;
+            self.note(EventKind::Connecting { tries, address: target.endpoint() });
+            // Recorded while the connection is being made: nothing runs on the host before the next commit.
+            let entries = self.take_notes();
+            let recording = self.engine.handle.record(entries);
+            let mut stopped = self.engine.stopped.clone();
+            let connecting = async { tokio::join!(recording, self.engine.try_connect(&target, &endpoint)) };
+            let (recorded, result) = tokio::select! {
+                both = connecting => both,
+                () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
+            };
+            recorded?;
+            let (error, crowded) = match result {
+                Ok((session, phases)) => {
+                    self.phases = Some(phases);
+                    self.recovered |= counted > 0;
+                    self.note(EventKind::Connected { tries, phases });
+                    return Ok(session);
+                }
+                Err(failed) => failed,
+            };
+            // Closed before the banner is our own doing only if we were pressing, or the endpoint says so.
+            let is_throttled = error.throttled && (crowded || error.message.contains("MaxStartups"));
+            if is_throttled {
+                throttled += 1;
+                let limit = self.engine.handshakes.throttled(&endpoint);
+                let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+                self.note(EventKind::HandshakesLimited { endpoint: endpoint.clone(), limit });
+            } else {
+                counted += 1;
+                causes.push(error.class);
+                self.causes.push(error.class);
+            }
+            let may_help = error.class.may_pass() && counted < TRIES && throttled < THROTTLED_TRIES;
+            let again = may_help && (is_throttled || self.budget.take());
+            let wait = if is_throttled && throttled >= PENALISED_AFTER {
+                PENALTY + self.backoff.wait()
+            } else {
+                self.backoff.wait()
+            };
+            self.note(EventKind::ConnectFailed {
+                tries,
+                phase: error.phase,
+                class: error.class,
+                message: error.message.clone(),
+                throttled: is_throttled,
+                retry_in_ms: again.then(|| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            });
+            if !again {
+                return Err(self.gave_up(causes, error.message));
+            }
+            self.commit_notes().await?;
+            let mut stopped = self.engine.stopped.clone();
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
+            }
+        }
+    }
+
+    /// The outcome of a host that can't be reached: the class that all tries share, or `ssh_retry_failed`.
+    fn gave_up(&mut self, causes: Vec<Class>, message: String) -> Halt {
+        let first = causes.first().copied().unwrap_or(Class::SshInitiatedFailed);
+        let class = if causes.iter().all(|cause| *cause == first) { first } else { Class::SshRetryFailed };
+        let message = if class == Class::SshRetryFailed {
+            let kinds: Vec<&str> = causes.iter().map(|cause| cause.as_str()).collect();
+            format!("{} tries failed ({}); the last: {message}", causes.len(), kinds.join(", "))
+        } else {
+            message
+        };
+        // Work that was under way when the connection broke goes on without us.
+        match self.under_way.take() {
+            Some(step) => {
+                let message = format!("the connection broke during the step and could not be re-established: {message}");
+                let mut outcome = Outcome::new(Class::ConnectionLost, message);
+                outcome.step = Some(step);
+                Halt::Outcome(Box::new(outcome))
+            }
+            None => Halt::Outcome(Box::new(Outcome::new(class, message))),
+        }
+    }
+
+    fn take_notes(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.notes)
+    }
+}
+
+impl crate::engine::Engine {
+    /// One try, under the handshake limits. With an error comes whether others were pressing at the same endpoint.
+    async fn try_connect(
+        &self,
+        target: &Target,
+        endpoint: &str,
+    ) -> Result<(Session, reveille_account::PhaseTimings), (ConnectError, bool)> {
+        let mut permit = Some(self.handshakes.acquire(endpoint).await);
+        let crowded = self.handshakes.in_use(endpoint) > 1;
+        let with = |error: ConnectError| (error, crowded);
+        let mut dialing = Box::pin(self.client.dial(target));
+        let dialed: Dialed = match timeout(PATIENCE, &mut dialing).await {
+            Ok(result) => result.map_err(with)?,
+            Err(_) => {
+                // Many silent hosts must not keep the others from shaking hands. A bastion's limit still holds.
+                if target.jump.is_none() {
+                    permit = None;
+                }
+                dialing.await.map_err(with)?
+            }
+        };
+        if permit.is_none() {
+            permit = Some(self.handshakes.acquire(endpoint).await);
+        }
+        let connected = self.client.handshake(target, dialed).await.map_err(with)?;
+        self.handshakes.succeeded(endpoint);
+        drop(permit);
+        Ok(connected)
+    }
+}

@@ -1,0 +1,335 @@
+//! The dispatcher: admits hosts, sees every task to its end, stops when it must.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures::FutureExt as _;
+use reveille_account::{Class, EventKind, HostName, Outcome, RunState, Status};
+use reveille_job::{Job, Registered, Shared};
+use reveille_ledger::{Entry, LedgerState, RunHandle};
+use reveille_pace::{Handshakes, Portion, batches};
+use reveille_transport::Client;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::Failure;
+use crate::host::HostTask;
+use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
+use crate::stop::{Stop, Stopped};
+
+/// Outcomes of cancelled hosts in one commit.
+const CANCELLED_AT_ONCE: usize = 500;
+
+/// What all host tasks share.
+pub(crate) struct Engine {
+    pub(crate) handle: RunHandle,
+    pub(crate) client: Arc<Client>,
+    pub(crate) job: Arc<Job>,
+    pub(crate) shared: Shared,
+    pub(crate) vars: VarsOf,
+    pub(crate) settings: Settings,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) stopped: Stopped,
+    /// Results of `once` steps, by position.
+    pub(crate) once: Vec<watch::Sender<Option<Once>>>,
+    /// The host that `once` steps run on.
+    pub(crate) first: Option<HostName>,
+    halted: AtomicBool,
+    failed: AtomicU64,
+}
+
+/// What became of a `once` step.
+#[derive(Debug, Clone)]
+pub(crate) enum Once {
+    /// It is done; every host gets its result.
+    Done(Registered),
+    /// It failed, or its host did before it.
+    Failed(String),
+}
+
+/// How a run ended, as far as the engine is concerned. The account is in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEnd {
+    /// Every host has its outcome.
+    Closed,
+    /// It was stopped; hosts without an outcome can be resumed.
+    Interrupted,
+    /// The ledger's disk is full; the last outcomes were written.
+    DiskFull,
+}
+
+/// What a host task came to.
+type Ended = (HostName, Result<Option<Status>, Failure>);
+
+/// Works on `hosts` until each has its outcome, or the run is stopped.
+///
+/// # Errors
+///
+/// When the ledger can't be written or another controller has taken over: nothing more was dispatched, durable work
+/// goes on where it is.
+pub async fn run(
+    handle: RunHandle,
+    client: Arc<Client>,
+    plan: RunPlan,
+    stopped: Stopped,
+) -> Result<RunEnd, Failure> {
+    let RunPlan { job, hosts, first, shared, vars, settings } = plan;
+    let engine = Arc::new(Engine {
+        handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
+        once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
+        first,
+        halted: AtomicBool::new(false),
+        failed: AtomicU64::new(0),
+        handle,
+        client,
+        job,
+        shared,
+        vars,
+        settings,
+        stopped,
+    });
+    engine.restore_once()?;
+    engine.run_batches(hosts).await
+}
+
+// === impl Engine ===
+
+impl Engine {
+    async fn run_batches(self: &Arc<Self>, hosts: Vec<HostPlan>) -> Result<RunEnd, Failure> {
+        let total = hosts.len() as u64;
+        let sizes: Vec<u64> = batches(&self.settings.serial, total).collect();
+        let sessions = self.settings.sessions.min(hosts.len());
+        self.handle
+            .record_run(EventKind::SessionsLimited {
+                sessions: sessions as u64,
+                queued: (hosts.len() - sessions) as u64,
+                reason: None,
+            })
+            .await?;
+        let mut disk = self.handle.ledger().state();
+        let mut rest = hosts.into_iter();
+        for size in sizes {
+            let batch: Vec<HostPlan> = rest.by_ref().take(usize::try_from(size).unwrap_or(usize::MAX)).collect();
+            let failed_before = self.failed.load(Ordering::Relaxed);
+            self.run_batch(batch, total, &mut disk).await?;
+            let failed_here = self.failed.load(Ordering::Relaxed) - failed_before;
+            if self.settings.max_fail_batch.is_some_and(|most| most.exceeded(failed_here, size)) {
+                self.halt();
+            }
+            if self.stopped.asked() > Stop::No || *disk.borrow() == LedgerState::DiskFull {
+                break;
+            }
+        }
+        let end = if *disk.borrow() == LedgerState::DiskFull {
+            RunEnd::DiskFull
+        } else if self.stopped.asked() > Stop::No {
+            RunEnd::Interrupted
+        } else {
+            RunEnd::Closed
+        };
+        let (state, reason) = match end {
+            RunEnd::Closed => (RunState::Closed, None),
+            RunEnd::Interrupted => (RunState::Interrupted, None),
+            RunEnd::DiskFull => (RunState::Interrupted, Some("the disk of the state directory is full".to_owned())),
+        };
+        // A run that was stopped after its last host has nothing left to resume.
+        let account = self.handle.ledger().account(self.handle.run())?;
+        if account.pending + account.running == 0 {
+            self.handle.set_state(RunState::Closed, None).await?;
+            return Ok(if end == RunEnd::DiskFull { end } else { RunEnd::Closed });
+        }
+        self.handle.set_state(state, reason).await?;
+        Ok(end)
+    }
+
+    /// Dispatches a batch and waits for its end, or for a stop and its grace.
+    async fn run_batch(
+        self: &Arc<Self>,
+        batch: Vec<HostPlan>,
+        total: u64,
+        disk: &mut watch::Receiver<LedgerState>,
+    ) -> Result<(), Failure> {
+        let slots = Arc::new(Semaphore::new(self.settings.sessions.max(1)));
+        let mut tasks: JoinSet<Ended> = JoinSet::new();
+        let mut queue = batch.into_iter();
+        let mut next = queue.next();
+        let mut stopped = self.stopped.clone();
+        while next.is_some() || !tasks.is_empty() {
+            if next.is_some() && self.is_halted() {
+                self.cancel(next.take().into_iter().chain(queue.by_ref())).await?;
+                continue;
+            }
+            if let Some(host) = next.take_if(|host| host.not_ready) {
+                self.cancel([host]).await?;
+                next = queue.next();
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = stopped.wait(Stop::Soon) => return self.wind_down(tasks, total).await,
+                _ = disk.wait_for(|state| *state == LedgerState::DiskFull) => return self.wind_down(tasks, total).await,
+                Some(ended) = tasks.join_next() => self.settle(ended, total).await?,
+                slot = Arc::clone(&slots).acquire_owned(), if next.is_some() => {
+                    if let Some(host) = next.take() {
+                        let engine = Arc::clone(self);
+                        tasks.spawn(async move {
+                            let ended = engine.supervise(host).await;
+                            drop(slot);
+                            ended
+                        });
+                    }
+                    next = queue.next();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a host through its life; a panic on the way becomes an outcome.
+    async fn supervise(self: Arc<Self>, host: HostPlan) -> Ended {
+        let name = host.name.clone();
+        let life = AssertUnwindSafe(HostTask::new(Arc::clone(&self), host).live()).catch_unwind();
+        let result = match life.await {
+            Ok(result) => result,
+            Err(panic) => {
+                let words = panic
+                    .downcast_ref::<&str>()
+                    .map(|words| (*words).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_else(|| "no message".to_owned());
+                tracing::error!(host = %name, "the host's task panicked: {words}");
+                let outcome = Box::new(Outcome::new(Class::Internal, format!("a fault in Reveille: {words}")));
+                let recorded = self.handle.record_host(&name, EventKind::OutcomeReached { outcome }).await;
+                match recorded {
+                    Ok(_) => Ok(Some(Status::Failed)),
+                    // It panicked after its outcome was on record: that one counts.
+                    Err(reveille_ledger::Error::Duplicate { .. }) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        };
+        (name, result)
+    }
+
+    /// Counts a host that ended.
+    async fn settle(&self, ended: Result<Ended, tokio::task::JoinError>, total: u64) -> Result<(), Failure> {
+        let (name, result) = match ended {
+            Ok(ended) => ended,
+            // Panics are caught inside; only an abort of ours ends a task otherwise.
+            Err(_) => return Ok(()),
+        };
+        let status = result?;
+        if matches!(status, Some(Status::Failed | Status::Quarantined)) {
+            let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+            if self.settings.max_fail.is_some_and(|most: Portion| most.exceeded(failed, total)) {
+                self.halt();
+            }
+            if self.first.as_ref() == Some(&name) {
+                self.fail_once(&format!("{name}, which runs them for all, failed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// After a stop: what runs has its grace, what is left then is let go.
+    async fn wind_down(&self, mut tasks: JoinSet<Ended>, total: u64) -> Result<(), Failure> {
+        let mut stopped = self.stopped.clone();
+        let grace = sleep(self.settings.grace);
+        tokio::pin!(grace);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped.wait(Stop::Now) => break,
+                () = &mut grace => break,
+                ended = tasks.join_next() => match ended {
+                    Some(ended) => self.settle(ended, total).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+        // Their hosts stay running in the account; durable work goes on where it is.
+        tasks.shutdown().await;
+        Ok(())
+    }
+
+    /// Gives hosts that will not be dispatched their outcome.
+    async fn cancel(&self, hosts: impl IntoIterator<Item = HostPlan>) -> Result<(), Failure> {
+        let mut entries = Vec::new();
+        for host in hosts {
+            let class = if host.not_ready { Class::NotReady } else { self.halted_class() };
+            let message = match class {
+                Class::MaxFailReached => "more hosts failed than the run allows",
+                Class::Stopped => "a step that runs once for all hosts failed",
+                _ => "the inventory marks it as not ready",
+            };
+            let outcome = Box::new(Outcome::new(class, message));
+            entries.push(Entry::host(&host.name, EventKind::OutcomeReached { outcome }));
+            if entries.len() == CANCELLED_AT_ONCE {
+                self.handle.record(std::mem::take(&mut entries)).await?;
+            }
+        }
+        if !entries.is_empty() {
+            self.handle.record(entries).await?;
+        }
+        Ok(())
+    }
+
+    /// Dispatches nothing more; what runs goes on to its end.
+    pub(crate) fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Relaxed)
+    }
+
+    fn halted_class(&self) -> Class {
+        let once_failed = self.once.iter().any(|once| matches!(*once.borrow(), Some(Once::Failed(_))));
+        if once_failed { Class::Stopped } else { Class::MaxFailReached }
+    }
+
+    /// Lets nobody wait for a `once` step that will not come.
+    pub(crate) fn fail_once(&self, why: &str) {
+        for (step, once) in self.job.steps.iter().zip(&self.once) {
+            if step.once {
+                let failed = once.send_if_modified(|result| {
+                    let open = result.is_none();
+                    if open {
+                        *result = Some(Once::Failed(why.to_owned()));
+                    }
+                    open
+                });
+                if failed {
+                    self.halt();
+                }
+            }
+        }
+    }
+
+    /// Results of `once` steps that an earlier controller had.
+    fn restore_once(&self) -> Result<(), Failure> {
+        let Some(first) = self.first.as_ref().filter(|_| self.job.steps.iter().any(|step| step.once)) else {
+            return Ok(());
+        };
+        for event in self.handle.ledger().events(self.handle.run(), Some(first)) {
+            let event = event?;
+            if event.round != self.handle.round() {
+                continue;
+            }
+            let (step, registered) = match event.kind {
+                EventKind::StepFinished { step, class, registered, .. } if class.status() == Status::Success => {
+                    (step, registered.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+                }
+                EventKind::StepSkipped { step, .. } => (step, Registered { skipped: true, ..Registered::default() }),
+                _ => continue,
+            };
+            let index = step.index as usize;
+            if let (Some(once), Some(true)) = (self.once.get(index), self.job.steps.get(index).map(|step| step.once)) {
+                once.send_replace(Some(Once::Done(registered)));
+            }
+        }
+        Ok(())
+    }
+}

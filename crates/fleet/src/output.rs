@@ -1,0 +1,127 @@
+//! What a step says: recorded in frames, judged as it passes, its last lines kept for the outcome.
+
+use bytes::Bytes;
+use reveille_account::{HostName, Stream};
+use reveille_job::{Judge, Step, Verdict};
+use reveille_ledger::RunHandle;
+use reveille_ledger::output::{OutputWriter, StepOutput};
+
+use crate::attempt::Over;
+
+/// Bytes of each stream that an outcome shows.
+pub(crate) const TAIL_LIMIT: usize = 4 * 1024;
+/// Bytes of each stream that `register` keeps.
+const REGISTER_LIMIT: usize = 64 * 1024;
+
+/// The output of one attempt of a step.
+pub(crate) struct Output<'a> {
+    writer: &'a mut OutputWriter,
+    step: u32,
+    attempt: u32,
+    judge: Judge<'a>,
+    offsets: [u64; 2],
+    tails: [Tail; 2],
+    registers: bool,
+}
+
+/// The end of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    bytes: Vec<u8>,
+    limit: usize,
+    cut: bool,
+}
+
+/// An attempt's output after its end.
+pub(crate) struct Said {
+    pub(crate) stdout: Tail,
+    pub(crate) stderr: Tail,
+    pub(crate) record: StepOutput,
+    /// Whether the step's result takes a name.
+    pub(crate) registers: bool,
+}
+
+// === impl Output ===
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(writer: &'a mut OutputWriter, step: &'a Step, index: u32, attempt: u32) -> Self {
+        let limit = if step.register.is_some() { REGISTER_LIMIT } else { TAIL_LIMIT };
+        let tail = || Tail { limit, ..Tail::default() };
+        let tails = [tail(), tail()];
+        let registers = step.register.is_some();
+        Self { writer, step: index, attempt, judge: step.judging(), offsets: [0; 2], tails, registers }
+    }
+
+    /// Reads back what is on record of this attempt, so that judgement and tails are as if nothing had been lost.
+    pub(crate) fn recover(&mut self, handle: &RunHandle, host: &HostName) -> Result<(), reveille_ledger::Error> {
+        for (slot, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+            self.offsets[slot] = self.writer.next_offset(self.step, self.attempt, stream)?;
+        }
+        if self.offsets == [0; 2] {
+            return Ok(());
+        }
+        let mut reader = handle.read_output(host)?;
+        while let Some(frame) = reader.next_frame()? {
+            if (frame.step, frame.attempt) == (self.step, self.attempt) {
+                self.judge.feed(frame.stream, &frame.bytes);
+                self.tails[slot(frame.stream)].push(&frame.bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of stdout and stderr on record.
+    pub(crate) fn offsets(&self) -> [u64; 2] {
+        self.offsets
+    }
+
+    pub(crate) fn take(&mut self, stream: Stream, bytes: &Bytes) -> Result<(), reveille_ledger::Error> {
+        let slot = slot(stream);
+        self.writer.write(self.step, self.attempt, stream, self.offsets[slot], bytes)?;
+        self.offsets[slot] += bytes.len() as u64;
+        self.judge.feed(stream, bytes);
+        self.tails[slot].push(bytes);
+        Ok(())
+    }
+
+    /// Ends the record and judges the attempt.
+    pub(crate) fn finish(self, over: &Over) -> Result<(Verdict, Said), reveille_ledger::Error> {
+        let record = self.writer.finish(self.step, self.attempt)?;
+        let [stdout, stderr] = self.tails;
+        let verdict = self.judge.finish(over.exit_status, over.signal.as_deref());
+        Ok((verdict, Said { stdout, stderr, record, registers: self.registers }))
+    }
+}
+
+fn slot(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+    }
+}
+
+// === impl Tail ===
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        // Cut rarely, so that a flood costs one copy for each limit's worth of bytes.
+        if self.bytes.len() > self.limit * 2 {
+            self.bytes.drain(..self.bytes.len() - self.limit);
+            self.cut = true;
+        }
+    }
+
+    /// The last `limit` bytes as text, and whether something was before them.
+    pub(crate) fn text(&self, limit: usize) -> (String, bool) {
+        let start = self.bytes.len().saturating_sub(limit.min(self.limit));
+        let mut bytes = &self.bytes[start..];
+        if start > 0 || self.cut {
+            // Not in the middle of a character.
+            while bytes.first().is_some_and(|byte| byte & 0xc0 == 0x80) {
+                bytes = &bytes[1..];
+            }
+        }
+        (String::from_utf8_lossy(bytes).into_owned(), self.cut || start > 0)
+    }
+}

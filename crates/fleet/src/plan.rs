@@ -1,0 +1,95 @@
+//! What the engine is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reveille_account::HostName;
+use reveille_job::{Job, Shared};
+use reveille_ledger::Remaining;
+use reveille_ledger::output::OutputCaps;
+use reveille_pace::Portion;
+use reveille_transport::Target;
+use reveille_transport::supervisor::Become;
+use serde_json::{Map, Value};
+
+/// A host to work on.
+#[derive(Debug, Clone)]
+pub struct HostPlan {
+    /// Its name.
+    pub name: HostName,
+    /// Where and as whom to log in.
+    pub target: Arc<Target>,
+    /// Whom to become, if steps that do not say otherwise become somebody.
+    pub escalate: Option<Become>,
+    /// Whom to become for steps that ask for it.
+    pub becomes: Become,
+    /// How far it came under an earlier controller.
+    pub before: Option<Remaining>,
+    /// Never to be dispatched.
+    pub not_ready: bool,
+}
+
+/// A host's variables, asked for when a template needs them.
+pub type VarsOf = Arc<dyn Fn(&HostName) -> Map<String, Value> + Send + Sync>;
+
+/// What all hosts of a run have in common.
+pub struct RunPlan {
+    /// The job.
+    pub job: Arc<Job>,
+    /// The hosts without an outcome, in play order.
+    pub hosts: Vec<HostPlan>,
+    /// The host that `once` steps run on: the first of the round's play order.
+    pub first: Option<HostName>,
+    /// What templates of every host see.
+    pub shared: Shared,
+    /// The hosts' variables.
+    pub vars: VarsOf,
+    /// How the run is paced and bounded.
+    pub settings: Settings,
+}
+
+/// How a run is paced and bounded.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Sessions at once.
+    pub sessions: usize,
+    /// SSH handshakes at once, everywhere.
+    pub handshakes: usize,
+    /// SSH handshakes at once at one endpoint or bastion.
+    pub handshakes_each: usize,
+    /// Sizes of the batches; none for all at once.
+    pub serial: Vec<Portion>,
+    /// Failed hosts beyond which nothing more is dispatched.
+    pub max_fail: Option<Portion>,
+    /// The same within a batch.
+    pub max_fail_batch: Option<Portion>,
+    /// How long running steps may go on after the first request to stop.
+    pub grace: Duration,
+    /// Output kept of each attempt.
+    pub caps: OutputCaps,
+    /// Bytes of a file that is fetched, at most.
+    pub download_limit: u64,
+    /// Standard input of plain commands.
+    pub input: Option<Bytes>,
+    /// The seed of all jitter.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sessions: 512,
+            handshakes: 64,
+            handshakes_each: 64,
+            serial: Vec::new(),
+            max_fail: None,
+            max_fail_batch: None,
+            grace: Duration::from_secs(10),
+            caps: OutputCaps::default(),
+            download_limit: 16 << 30,
+            input: None,
+            seed: 0,
+        }
+    }
+}

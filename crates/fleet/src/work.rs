@@ -1,0 +1,209 @@
+//! From a rendered step to what is sent to the host.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reveille_account::HostName;
+use reveille_job::{
+    Job, Limit, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom,
+};
+use reveille_pace::Deadlines;
+use reveille_transport::sh_quote;
+use reveille_transport::supervisor::{Interpreter, Payload, export};
+use reveille_transport::transfer::{self, Destination};
+
+/// Largest script that is sent.
+const SCRIPT_LIMIT: u64 = 4 << 20;
+
+/// What an attempt does.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Runs a command, durably or plainly.
+    Command { payload: Payload, durable: bool, plain: String },
+    /// Sends a file.
+    Upload { source: PathBuf, destination: Destination },
+    /// Fetches a file.
+    Download { source: String, target: PathBuf },
+    /// Waits until a port of the host can be reached from here.
+    Port { port: u16, within: Duration, every: Duration },
+}
+
+impl Work {
+    pub(crate) fn is_durable(&self) -> bool {
+        matches!(self, Work::Command { durable: true, .. })
+    }
+}
+
+/// The deadlines that an operator set. `auto` has no effect before there is history to learn from.
+pub(crate) fn limits(step: &Step) -> Deadlines {
+    let fixed = |limit: Limit| match limit {
+        Limit::After(after) => Some(after),
+        Limit::Auto | Limit::Off => None,
+    };
+    Deadlines { idle: fixed(step.watchdog.idle), total: fixed(step.watchdog.total) }
+}
+
+/// The command that tells whether a step has nothing to do, and how that reads.
+pub(crate) fn check(skip_if: &RenderedSkipIf) -> (String, String) {
+    match skip_if {
+        RenderedSkipIf::Command(command) => (command.clone(), format!("`{command}` succeeds")),
+        RenderedSkipIf::Exists(path) => (format!("[ -e {} ]", sh_quote(path)), format!("{path} exists")),
+    }
+}
+
+/// Prepares a step for one host; relative local paths start at the job file.
+pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostName) -> Result<Work, String> {
+    let mut prelude = String::new();
+    for (name, value) in &rendered.env {
+        prelude.push_str(&export(name, value));
+    }
+    if let Some(directory) = &rendered.cwd {
+        let _ = write!(prelude, "cd {} || exit 126;", sh_quote(directory));
+    }
+    let durable = step.durable;
+    match rendered.action {
+        RenderedAction::Run { command, shell } => {
+            let words: Vec<String> = shell.split_whitespace().map(str::to_owned).collect();
+            let plain = if shell == "sh" {
+                format!("{prelude}{command}")
+            } else {
+                format!("{prelude}exec {shell} -c {}", sh_quote(&command))
+            };
+            let payload = Payload { prelude, text: command, interpreter: Interpreter::Shell(words) };
+            Ok(Work::Command { payload, durable, plain })
+        }
+        RenderedAction::Script { src, args } => {
+            let text = read_script(&job.resolve(&src))?;
+            let interpreter = shebang(&text);
+            let plain = format!(
+                "{prelude}f=$(mktemp) && trap 'rm -f \"$f\"' EXIT && printf %s {} >\"$f\" && {} \"$f\" {}",
+                sh_quote(&text),
+                quoted(&interpreter),
+                quoted(&args)
+            );
+            let interpreter = Interpreter::File { interpreter, arguments: args };
+            Ok(Work::Command { payload: Payload { prelude, text, interpreter }, durable, plain })
+        }
+        RenderedAction::Upload { src, dest, mode, owner, group } => {
+            let source = job.resolve(&src);
+            let name = source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let mode = mode.map(|mode| format!("{mode:04o}"));
+            Ok(Work::Upload { source, destination: Destination { path: dest, name, mode, owner, group } })
+        }
+        RenderedAction::Download { src, to } => {
+            let target = download_target(&job.resolve(&to), &to, &src, host)?;
+            Ok(Work::Download { source: src, target })
+        }
+        RenderedAction::WaitFor { condition: WaitCondition::Port { port, from: WaitFrom::Controller }, within, every } => {
+            Ok(Work::Port { port, within, every })
+        }
+        RenderedAction::WaitFor { condition, within, every } => {
+            let text = format!("{prelude}{}", wait_script(&condition, within, every));
+            let payload = Payload {
+                prelude: String::new(),
+                text: text.clone(),
+                interpreter: Interpreter::Shell(vec!["sh".into()]),
+            };
+            Ok(Work::Command { payload, durable: false, plain: text })
+        }
+    }
+}
+
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| sh_quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+fn read_script(path: &Path) -> Result<String, String> {
+    let wrong = |why: String| format!("can't send the script {}: {why}", path.display());
+    let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    if size > SCRIPT_LIMIT {
+        return Err(wrong(format!("it is larger than {} MiB", SCRIPT_LIMIT >> 20)));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    if text.contains('\0') { Err(wrong("it is a binary file; use upload".to_owned())) } else { Ok(text) }
+}
+
+/// The interpreter that a script's first line names, as the kernel would split it: a path and one argument.
+fn shebang(text: &str) -> Vec<String> {
+    let line = text.lines().next().unwrap_or_default();
+    let Some(line) = line.strip_prefix("#!").map(str::trim) else { return vec!["sh".to_owned()] };
+    match line.split_once([' ', '\t']) {
+        Some((path, argument)) => vec![path.to_owned(), argument.trim().to_owned()],
+        None if line.is_empty() => vec!["sh".to_owned()],
+        None => vec![line.to_owned()],
+    }
+}
+
+/// Where a fetched file goes: `to` with the host's name in it is taken as it is, otherwise every host has a directory
+/// below it. The host's name and the last component of the remote path are made fit for a file name.
+fn download_target(to: &Path, written: &str, source: &str, host: &HostName) -> Result<PathBuf, String> {
+    let name = transfer::safe_name(source).ok_or_else(|| format!("{source:?} does not name a file"))?;
+    let host_directory = reveille_ledger::output::encode_host(host);
+    if written.contains(host.as_str()) && !written.ends_with('/') {
+        return Ok(to.to_owned());
+    }
+    Ok(to.join(host_directory).join(name))
+}
+
+/// Shell code that waits on the host and says so when it gives up.
+fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> String {
+    let seconds = within.as_secs().max(1);
+    let pause = every.as_secs().max(1);
+    let (probe, what) = match condition {
+        WaitCondition::Port { port, .. } => (
+            format!(
+                "if [ -r /proc/net/tcp ]; then cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | \
+                 grep -q '^ *[0-9]*: [0-9A-F]*:{port:04X} [0-9A-F]*:0000 0A '; else nc -z 127.0.0.1 {port}; fi"
+            ),
+            format!("port {port} is not open"),
+        ),
+        WaitCondition::File(path) => (format!("[ -e {} ]", sh_quote(path)), format!("{path} does not exist")),
+        WaitCondition::Command(command) => {
+            (format!("( {command}\n) >/dev/null 2>&1"), "the command does not succeed".to_owned())
+        }
+    };
+    format!(
+        "reveille_end=$(( $(date +%s) + {seconds} ))\nuntil {probe}; do\n  if [ \"$(date +%s)\" -ge \"$reveille_end\" ]; \
+         then echo {} >&2; exit 1; fi\n  sleep {pause}\ndone\n",
+        sh_quote(&format!("{what} after {seconds} s"))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_decides_the_interpreter() {
+        assert_eq!(shebang("#!/bin/bash\n"), ["/bin/bash"]);
+        assert_eq!(shebang("#! /usr/bin/env -S python3 -u \nx"), ["/usr/bin/env", "-S python3 -u"]);
+        assert_eq!(shebang("echo"), ["sh"]);
+    }
+
+    #[test]
+    fn downloads_stay_below_their_directory() {
+        let host = HostName::from("../../evil");
+        let target = download_target(Path::new("logs"), "logs", "/var/log/../../x", &host).unwrap();
+        assert_eq!(target, Path::new("logs/%2E.%2F..%2Fevil/x"));
+        assert!(download_target(Path::new("logs"), "logs", "/var/..", &host).is_err());
+    }
+
+    #[test]
+    fn a_wait_ends_when_it_holds_and_when_time_is_up() {
+        let run = |script: String| {
+            std::process::Command::new("sh").arg("-c").arg(script).output().unwrap()
+        };
+        let second = Duration::from_secs(1);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let open = WaitCondition::Port { port, from: WaitFrom::Host };
+        assert!(run(wait_script(&open, second, second)).status.success());
+        drop(listener);
+        let output = run(wait_script(&open, second, second));
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), format!("port {port} is not open after 1 s\n"));
+        assert!(run(wait_script(&WaitCondition::File("/".into()), second, second)).status.success());
+        assert!(run(wait_script(&WaitCondition::Command("true # x".into()), second, second)).status.success());
+    }
+}
