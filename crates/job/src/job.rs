@@ -1,0 +1,230 @@
+//! Jobs as a whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use minijinja::value::Value;
+use reveille_account::SourceError;
+use serde::{Deserialize, Serialize};
+
+use crate::parse;
+use crate::quantity::Amount;
+use crate::scope::Var;
+use crate::step::{Action, OnStuck, Rules, Step, Watchdog};
+use crate::template::Template;
+
+/// A list of steps, and how hosts go through them.
+#[derive(Debug)]
+pub struct Job {
+    /// Its name; the file's if it has none.
+    pub name: String,
+    /// The pattern of the hosts it is for; none means that it doesn't say.
+    pub hosts: Option<String>,
+    /// The sizes of the batches, the last one repeated; empty means all hosts at once.
+    pub serial: Vec<Amount>,
+    /// How many failures stop the run.
+    pub max_fail: MaxFail,
+    /// The order of the hosts.
+    pub order: Order,
+    /// What is done; at least one step.
+    pub steps: Vec<Step>,
+    pub(crate) vars: Vec<(String, Var)>,
+    /// Vars of the command line; they win over all others.
+    pub(crate) extra: BTreeMap<String, Value>,
+    /// The step that registers each name.
+    pub(crate) registers: HashMap<String, usize>,
+    pub(crate) source: JobSource,
+}
+
+/// How many failed hosts are too many; unreachable ones count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct MaxFail {
+    /// Of all hosts.
+    pub total: Option<Amount>,
+    /// Of a batch.
+    pub batch: Option<Amount>,
+}
+
+/// The order in which hosts are dispatched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As the inventory has them.
+    #[default]
+    Inventory,
+    /// By name.
+    Sorted,
+    /// The inventory's, backwards.
+    Reverse,
+    /// By the run's seed.
+    Shuffled,
+}
+
+/// All that a job was made from; the ledger keeps it, and [`Job::from_source`] makes the same job of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobSource {
+    /// A job file.
+    File {
+        /// Its name as the user gave it.
+        file: String,
+        /// Its text.
+        text: String,
+        /// The vars of the command line.
+        vars: BTreeMap<String, serde_json::Value>,
+    },
+    /// One command.
+    Command {
+        /// The command, given to the remote `sh`.
+        command: String,
+        /// How it is run.
+        options: CommandOptions,
+    },
+}
+
+/// How a single command is run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandOptions {
+    /// Finished attempts it may take.
+    pub attempts: u32,
+    /// It survives the loss of its connection.
+    pub durable: bool,
+    /// Whether it becomes another user; none leaves it to the inventory.
+    pub becomes: Option<bool>,
+    /// The user it becomes.
+    pub become_user: Option<String>,
+    /// When silence and total time end it.
+    pub watchdog: Watchdog,
+    /// Environment variables of the command.
+    pub env: BTreeMap<String, String>,
+    /// Its working directory.
+    pub cwd: Option<String>,
+}
+
+// === impl CommandOptions ===
+
+impl Default for CommandOptions {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            durable: false,
+            becomes: None,
+            become_user: None,
+            watchdog: Watchdog::default(),
+            env: BTreeMap::new(),
+            cwd: None,
+        }
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    /// Reads a job file, `file` being its name in messages; all mistakes are returned, up to a bound.
+    pub fn parse(text: &str, file: &str) -> Result<Self, Vec<SourceError>> {
+        Self::parse_with(text, file, BTreeMap::new())
+    }
+
+    /// The same with vars of the command line, which win over all others.
+    pub fn parse_with(
+        text: &str,
+        file: &str,
+        vars: BTreeMap<String, serde_json::Value>,
+    ) -> Result<Self, Vec<SourceError>> {
+        parse::job(text, file, vars)
+    }
+
+    /// The same from the bytes of a file, which may not be text.
+    pub fn parse_bytes(
+        bytes: &[u8],
+        file: &str,
+        vars: BTreeMap<String, serde_json::Value>,
+    ) -> Result<Self, Vec<SourceError>> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse_with(text.strip_prefix('\u{feff}').unwrap_or(text), file, vars),
+            Err(error) => {
+                let at = error.valid_up_to();
+                let before = &bytes[..at];
+                let start = before
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |end| end + 1);
+                let message = format!("byte {at} (0x{:02x}) is not UTF-8", bytes[at]);
+                let mut mistake = SourceError::whole(message, file);
+                mistake.line = before.split(|byte| *byte == b'\n').count();
+                mistake.column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+                Err(vec![mistake.hint("a job file is a text file in UTF-8")])
+            }
+        }
+    }
+
+    /// One plain command as a job: one step, in which no templates are looked for.
+    pub fn command(command: String, options: CommandOptions) -> Self {
+        let action = Action::Run {
+            command: Template::plain(&command),
+            shell: "sh".into(),
+        };
+        let env = options
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), Template::plain(value)));
+        let step = Step {
+            name: action.words(),
+            becomes: options.becomes,
+            attempts: options.attempts.max(1),
+            backoff: None,
+            watchdog: options.watchdog,
+            register: None,
+            once: false,
+            idempotent: options.attempts > 1,
+            durable: options.durable,
+            ignore_errors: false,
+            settle: std::time::Duration::ZERO,
+            on_stuck: OnStuck::default(),
+            class: action.class(),
+            rules: Rules::default(),
+            action,
+            when: None,
+            skip_if: None,
+            env: env.collect(),
+            cwd: options.cwd.as_deref().map(Template::plain),
+            become_user: options.become_user.as_deref().map(Template::plain),
+        };
+        Self {
+            name: step.name.clone(),
+            hosts: None,
+            serial: Vec::new(),
+            max_fail: MaxFail::default(),
+            order: Order::default(),
+            steps: vec![step],
+            vars: Vec::new(),
+            extra: BTreeMap::new(),
+            registers: HashMap::new(),
+            source: JobSource::Command { command, options },
+        }
+    }
+
+    /// All that the job was made from.
+    pub fn source(&self) -> &JobSource {
+        &self.source
+    }
+
+    /// Makes a job from its recorded source.
+    pub fn from_source(source: &JobSource) -> Result<Self, Vec<SourceError>> {
+        match source {
+            JobSource::File { file, text, vars } => Self::parse_with(text, file, vars.clone()),
+            JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),
+        }
+    }
+
+    /// A path of the job file, which is relative to the file's directory.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        match &self.source {
+            JobSource::File { file, .. } => Path::new(file)
+                .parent()
+                .map_or_else(|| PathBuf::from(path), |directory| directory.join(path)),
+            JobSource::Command { .. } => PathBuf::from(path),
+        }
+    }
+}

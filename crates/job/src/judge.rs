@@ -1,0 +1,245 @@
+//! Judging: whether a finished command did what it should, read from its status and its output as it came.
+
+use regex::bytes::RegexSet;
+use reveille_account::{Class, Stream};
+
+use crate::step::{Rules, StderrRule, Step};
+
+/// The part of a line that patterns see, bytes; what is beyond it is not kept.
+pub const MAX_LINE_BYTES: usize = 64 << 10;
+
+/// The part of a matching line that a verdict shows, characters.
+const SHOWN: usize = 200;
+
+/// A command that is over, with all its output.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Finished<'a> {
+    /// The exit status, if it has one.
+    pub exit_status: Option<i32>,
+    /// The signal that ended it, without `SIG`.
+    pub signal: Option<&'a str>,
+    /// All of its standard output.
+    pub stdout: &'a [u8],
+    /// All of its standard error.
+    pub stderr: &'a [u8],
+}
+
+/// What a finished command comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// `ok`, or the class of the failure.
+    pub class: Class,
+    /// Why, in a sentence without full stop; empty for `ok`.
+    pub message: String,
+    /// It exited with 0 and wrote nothing at all.
+    pub empty_output: bool,
+}
+
+/// Judges a command while its output arrives, in chunks of any size; keeps one line of each stream at most.
+///
+/// Patterns see one line at a time, without its end, and of a line its first 64 KiB.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    rules: &'a Rules,
+    stdout: Line,
+    stderr: Line,
+    seen: Seen,
+    any_output: bool,
+}
+
+/// A line that is not over yet.
+#[derive(Debug, Default)]
+struct Line {
+    bytes: Vec<u8>,
+    /// Whether there is a line at all; an empty one is one.
+    begun: bool,
+}
+
+/// What the lines so far have shown; of each kind the first line.
+#[derive(Debug, Default)]
+struct Seen {
+    fatal_stdout: Option<String>,
+    fatal_stderr: Option<String>,
+    rejected: Option<String>,
+    expected: bool,
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Judges a command whose output is all there.
+    pub fn judge(&self, finished: &Finished<'_>) -> Verdict {
+        let mut judge = self.judging();
+        judge.feed(Stream::Stdout, finished.stdout);
+        judge.feed(Stream::Stderr, finished.stderr);
+        judge.finish(finished.exit_status, finished.signal)
+    }
+
+    /// A judge for one attempt of the step.
+    pub fn judging(&self) -> Judge<'_> {
+        Judge {
+            rules: &self.rules,
+            stdout: Line::default(),
+            stderr: Line::default(),
+            seen: Seen::default(),
+            any_output: false,
+        }
+    }
+}
+
+// === impl Judge ===
+
+impl Judge<'_> {
+    /// Takes the next bytes of a stream.
+    pub fn feed(&mut self, stream: Stream, chunk: &[u8]) {
+        self.any_output |= !chunk.is_empty();
+        if !self.rules.reads(stream) {
+            return;
+        }
+        let mut rest = chunk;
+        while let Some(end) = newline(rest) {
+            self.line(stream).push(&rest[..end]);
+            self.end_line(stream);
+            rest = &rest[end + 1..];
+        }
+        if !rest.is_empty() {
+            self.line(stream).push(rest);
+        }
+    }
+
+    /// The verdict, once the command is over and both streams are at their end.
+    pub fn finish(mut self, exit_status: Option<i32>, signal: Option<&str>) -> Verdict {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if self.line(stream).begun {
+                self.end_line(stream);
+            }
+        }
+        let (class, message) = self.class(exit_status, signal);
+        Verdict {
+            class,
+            message,
+            empty_output: exit_status == Some(0) && !self.any_output,
+        }
+    }
+
+    fn class(&self, exit_status: Option<i32>, signal: Option<&str>) -> (Class, String) {
+        let seen = &self.seen;
+        if let Some(line) = seen.fatal_stdout.as_ref().or(seen.fatal_stderr.as_ref()) {
+            return (Class::FatalPattern, format!("a fatal pattern matched: {line}"));
+        }
+        if let Some(signal) = signal {
+            return (Class::KilledBySignal, format!("ended by SIG{signal}"));
+        }
+        let Some(status) = exit_status else {
+            return (
+                Class::EarlyExit,
+                "the command ended without an exit status".into(),
+            );
+        };
+        let ok = if self.rules.ok_codes.is_empty() {
+            status == 0
+        } else {
+            self.rules.ok_codes.contains(&status)
+        };
+        if !ok {
+            return (Class::CommandFailed, format!("exit status {status}"));
+        }
+        if let Some(line) = &seen.rejected {
+            return (
+                Class::StderrRejected,
+                format!("standard error holds what it must not: {line}"),
+            );
+        }
+        if let Some(expect) = &self.rules.expect
+            && !seen.expected
+        {
+            return (
+                Class::ExpectMissing,
+                format!("no line of standard output matches `{expect}`"),
+            );
+        }
+        (Class::Ok, String::new())
+    }
+
+    fn line(&mut self, stream: Stream) -> &mut Line {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn end_line(&mut self, stream: Stream) {
+        let (line, fatal) = match stream {
+            Stream::Stdout => (&mut self.stdout, &mut self.seen.fatal_stdout),
+            Stream::Stderr => (&mut self.stderr, &mut self.seen.fatal_stderr),
+        };
+        line.begun = false;
+        let bytes = line.bytes.strip_suffix(b"\r").unwrap_or(&line.bytes);
+        let matches = |set: &Option<RegexSet>| set.as_ref().is_some_and(|set| set.is_match(bytes));
+        if fatal.is_none() && matches(&self.rules.fatal) {
+            *fatal = Some(shown(bytes));
+        }
+        match stream {
+            Stream::Stdout => {
+                if !self.seen.expected
+                    && let Some(expect) = &self.rules.expect
+                {
+                    self.seen.expected = expect.is_match(bytes);
+                }
+            }
+            Stream::Stderr => {
+                let rejected = match &self.rules.stderr {
+                    StderrRule::Anything => false,
+                    StderrRule::Nothing => !bytes.trim_ascii().is_empty(),
+                    StderrRule::Without(set) => set.is_match(bytes),
+                };
+                if self.seen.rejected.is_none() && rejected && !matches(&self.rules.ignore_stderr) {
+                    self.seen.rejected = Some(shown(bytes));
+                }
+            }
+        }
+        line.bytes.clear();
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn push(&mut self, bytes: &[u8]) {
+        self.begun = true;
+        let room = MAX_LINE_BYTES.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Whether any rule looks at the lines of a stream.
+    fn reads(&self, stream: Stream) -> bool {
+        self.fatal.is_some()
+            || match stream {
+                Stream::Stdout => self.expect.is_some(),
+                Stream::Stderr => !matches!(self.stderr, StderrRule::Anything),
+            }
+    }
+}
+
+fn newline(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| *byte == b'\n')
+}
+
+/// A line for a message: valid text, no control characters, not too long.
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim();
+    let mut shown: String = text
+        .chars()
+        .take(SHOWN)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,437 @@
+//! From the text of a job file to a [`Job`], or to all the mistakes in it.
+
+pub(crate) mod action;
+pub(crate) mod step;
+
+use std::collections::{BTreeMap, HashMap};
+
+use reveille_account::SourceError;
+
+use crate::job::{Job, JobSource, MaxFail, Order};
+use crate::parse::step::Defaults;
+use crate::quantity::Amount;
+use crate::reader::{Reader, items};
+use crate::scope::{BUILT_IN, REGISTERED, Var};
+use crate::step::{Step, Watchdog};
+use crate::template::{Template, TemplateFault, value_of};
+use crate::tree::{self, Node, Value};
+
+pub(crate) const JOB: &[&str] = &[
+    "name",
+    "hosts",
+    "become",
+    "become_user",
+    "vars",
+    "watchdog",
+    "env",
+    "serial",
+    "max_fail",
+    "order",
+    "steps",
+];
+pub(crate) const LATER_JOB: &[&str] = &["heal", "tags"];
+
+/// A job file being read.
+pub(crate) struct Context<'a> {
+    pub(crate) reader: Reader<'a>,
+}
+
+/// Reads a job file.
+pub(crate) fn job(
+    text: &str,
+    file: &str,
+    extra: BTreeMap<String, serde_json::Value>,
+) -> Result<Job, Vec<SourceError>> {
+    let taken = extra.keys().find(|name| BUILT_IN.contains(&name.as_str()));
+    if let Some(name) = taken {
+        let message = format!("the name `{name}` is taken: it is built in");
+        return Err(vec![SourceError::whole(message, "-e")]);
+    }
+    let root = tree::read(text, file).map_err(|mistake| vec![mistake])?;
+    let mut context = Context {
+        reader: Reader {
+            file,
+            text,
+            mistakes: Vec::new(),
+        },
+    };
+    let job = context.job(&root, extra);
+    match job {
+        Some(job) if context.reader.mistakes.is_empty() => Ok(job),
+        _ => {
+            let mut mistakes = context.reader.mistakes;
+            if mistakes.is_empty() {
+                mistakes.push(SourceError::whole("the job file can't be read", file));
+            }
+            mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+            Err(mistakes)
+        }
+    }
+}
+
+impl Context<'_> {
+    fn job(&mut self, root: &Node, extra: BTreeMap<String, serde_json::Value>) -> Option<Job> {
+        let fields = self.reader.fields(root, "a job", JOB, LATER_JOB)?;
+        let name = fields.get("name").and_then(|node| self.reader.filled(node));
+        let hosts = fields.get("hosts").and_then(|node| self.reader.filled(node));
+        let defaults = Defaults {
+            becomes: fields.get("become").and_then(|node| self.reader.truth(node)),
+            become_user: fields.get("become_user").and_then(|node| self.template(node)),
+            env: fields.get("env").map(|node| self.env(node)).unwrap_or_default(),
+            watchdog: fields
+                .get("watchdog")
+                .map(|node| self.watchdog(node, Watchdog::default()))
+                .unwrap_or_default(),
+        };
+        let vars = fields.get("vars").map(|node| self.vars(node)).unwrap_or_default();
+        let serial = fields
+            .get("serial")
+            .map(|node| self.serial(node))
+            .unwrap_or_default();
+        let max_fail = fields
+            .get("max_fail")
+            .map(|node| self.max_fail(node))
+            .unwrap_or_default();
+        let order = fields.get("order").and_then(|node| {
+            let words = [
+                ("inventory", Order::Inventory),
+                ("sorted", Order::Sorted),
+                ("reverse", Order::Reverse),
+                ("shuffled", Order::Shuffled),
+            ];
+            self.reader.word(node, &words)
+        });
+        let steps_node = fields.need("steps", "a job", &mut self.reader)?;
+        let Value::List(nodes) = &steps_node.value else {
+            self.reader.expected(steps_node, "a list of steps");
+            return None;
+        };
+        if nodes.is_empty() {
+            self.reader
+                .mistake(&steps_node.place, "a job has at least one step");
+        }
+        let steps: Vec<Option<Step>> = nodes.iter().map(|node| self.step(node, &defaults)).collect();
+        let registers = self.registers(nodes, &steps, &vars);
+        for (index, step) in steps.iter().enumerate() {
+            for expression in step.iter().flat_map(Step::expressions) {
+                self.check_names(expression, index, &registers, &steps);
+            }
+        }
+        for expression in vars.iter().flat_map(|(_, var)| var.expressions()) {
+            for root in &expression.roots {
+                if registers.contains_key(root) {
+                    let message = format!("vars are set before any step; `{root}` is registered by one");
+                    self.at_byte(expression.at, message, None);
+                }
+            }
+            self.check_built_in(expression);
+        }
+        let complete = steps.iter().all(Option::is_some);
+        complete.then(|| Job {
+            name: name.unwrap_or_else(|| default_name(self.reader.file)),
+            hosts,
+            serial,
+            max_fail,
+            order: order.unwrap_or_default(),
+            steps: steps.into_iter().flatten().collect(),
+            vars,
+            extra: extra
+                .iter()
+                .map(|(name, value)| (name.clone(), value_of(value)))
+                .collect(),
+            registers,
+            source: JobSource::File {
+                file: self.reader.file.to_owned(),
+                text: self.reader.text.to_owned(),
+                vars: extra,
+            },
+        })
+    }
+
+    /// Text with templates in it.
+    pub(crate) fn template(&mut self, node: &Node) -> Option<Template> {
+        let text = self.reader.filled(node)?;
+        self.compile(&text, node)
+    }
+
+    fn compile(&mut self, text: &str, node: &Node) -> Option<Template> {
+        match Template::compile(text, self.reader.raw(node), node.place.bytes.start) {
+            Ok(template) => Some(template),
+            Err(fault) => {
+                self.fault(fault);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn fault(&mut self, fault: TemplateFault) {
+        self.at_byte(fault.at, fault.message, fault.hint);
+    }
+
+    fn at_byte(&mut self, byte: usize, message: String, hint: Option<String>) {
+        let (line, column) = tree::position(self.reader.text, byte);
+        let mistake = SourceError::at(message, self.reader.file, self.reader.text, line, column);
+        self.reader.note(SourceError { hint, ..mistake });
+    }
+
+    /// Environment variables: names and templates.
+    pub(crate) fn env(&mut self, node: &Node) -> Vec<(String, Template)> {
+        let Value::Map(entries) = &node.value else {
+            self.reader.expected(node, "`env`, a mapping of names to values");
+            return Vec::new();
+        };
+        let mut env = Vec::new();
+        for (key, value) in entries {
+            let Some(name) = self.reader.scalar(key) else {
+                continue;
+            };
+            if !is_identifier(&name) {
+                self.reader.mistake(
+                    &key.place,
+                    format!("`{name}` is not a name of an environment variable"),
+                );
+                continue;
+            }
+            if let Value::Map(_) = value.value
+                && self.is_secret(value)
+            {
+                continue;
+            }
+            // An empty value is a value here.
+            let text = match &value.value {
+                Value::Null => Some(String::new()),
+                _ => self.reader.scalar(value),
+            };
+            if let Some(template) = text.and_then(|text| self.compile(&text, value)) {
+                env.push((name, template));
+            }
+        }
+        env
+    }
+
+    /// Notes that a `{secret: …}` is not supported yet, if `node` is one.
+    fn is_secret(&mut self, node: &Node) -> bool {
+        let Value::Map(entries) = &node.value else {
+            return false;
+        };
+        let secret = entries
+            .iter()
+            .find(|(key, _)| matches!(&key.value, Value::Text(name) if name == "secret"));
+        if let Some((key, _)) = secret {
+            self.reader.mistake(&key.place, "`secret` is not supported yet");
+        }
+        secret.is_some()
+    }
+
+    fn vars(&mut self, node: &Node) -> Vec<(String, Var)> {
+        let Value::Map(entries) = &node.value else {
+            self.reader.expected(node, "`vars`, a mapping of names to values");
+            return Vec::new();
+        };
+        let mut vars = Vec::new();
+        for (key, value) in entries {
+            let Some(name) = self.reader.scalar(key) else {
+                continue;
+            };
+            if self.variable_name(&name, key)
+                && let Some(var) = self.var(value)
+            {
+                vars.push((name, var));
+            }
+        }
+        vars
+    }
+
+    fn var(&mut self, node: &Node) -> Option<Var> {
+        let var = match &node.value {
+            Value::Null => Var::Plain(().into()),
+            Value::Truth(truth) => Var::Plain((*truth).into()),
+            Value::Number(number) => {
+                // `1.10` is a version and `0640` a mode, whatever YAML thinks.
+                let raw = self.reader.raw(node);
+                let is_number = number.to_string() == raw || raw.contains(['x', 'o']);
+                let json = if is_number {
+                    serde_json::Value::Number(number.clone())
+                } else {
+                    raw.into()
+                };
+                Var::Plain(value_of(&json))
+            }
+            Value::Text(text) if text.contains("{{") => Var::Template(self.compile(text, node)?),
+            Value::Text(text) => Var::Plain(text.as_str().into()),
+            Value::List(items) => Var::List(items.iter().filter_map(|item| self.var(item)).collect()),
+            Value::Map(_) if self.is_secret(node) => return None,
+            Value::Map(_) if self.reader.text[node.place.bytes.start..].starts_with("{{") => {
+                self.reader.expected(node, "a value");
+                return None;
+            }
+            Value::Map(entries) => Var::Map(
+                entries
+                    .iter()
+                    .filter_map(|(key, value)| Some((self.reader.scalar(key)?, self.var(value)?)))
+                    .collect(),
+            ),
+        };
+        Some(var)
+    }
+
+    /// Whether templates can use the name; notes why not.
+    pub(crate) fn variable_name(&mut self, name: &str, node: &Node) -> bool {
+        if !is_identifier(name) {
+            self.reader.mistake_with_hint(
+                &node.place,
+                format!("templates can't use the name `{name}`"),
+                "a name has letters, digits and underscores",
+            );
+            return false;
+        }
+        if BUILT_IN.contains(&name) {
+            self.reader
+                .mistake(&node.place, format!("the name `{name}` is taken: it is built in"));
+            return false;
+        }
+        true
+    }
+
+    fn serial(&mut self, node: &Node) -> Vec<Amount> {
+        let items = items(node);
+        if items.is_empty() {
+            self.reader
+                .mistake(&node.place, "`serial` has at least one batch");
+        }
+        let mut batches = Vec::new();
+        for item in items {
+            if let Some(amount) = self.reader.parsed(item, Amount::parse) {
+                if matches!(amount, Amount::Hosts(0)) || amount == Amount::Percent(0.0) {
+                    self.reader.mistake(&item.place, "a batch has at least one host");
+                }
+                batches.push(amount);
+            }
+        }
+        batches
+    }
+
+    fn max_fail(&mut self, node: &Node) -> MaxFail {
+        let Some(fields) = self.reader.fields(node, "`max_fail`", &["total", "batch"], &[]) else {
+            return MaxFail::default();
+        };
+        let mut amount = |name: &str| {
+            let node = fields.get(name)?;
+            self.reader.parsed(node, Amount::parse)
+        };
+        MaxFail {
+            total: amount("total"),
+            batch: amount("batch"),
+        }
+    }
+
+    /// The step that registers each name.
+    fn registers(
+        &mut self,
+        nodes: &[Node],
+        steps: &[Option<Step>],
+        vars: &[(String, Var)],
+    ) -> HashMap<String, usize> {
+        let mut registers = HashMap::new();
+        for (index, step) in steps.iter().enumerate() {
+            let Some(name) = step.as_ref().and_then(|step| step.register.as_ref()) else {
+                continue;
+            };
+            let place = register_place(&nodes[index]);
+            if let Some(first) = registers.insert(name.clone(), index) {
+                registers.insert(name.clone(), first);
+                let message = format!(
+                    "`{name}` is registered by two steps, the {} and the {}",
+                    nth(first),
+                    nth(index)
+                );
+                self.reader.mistake(place, message);
+            } else if vars.iter().any(|(var, _)| var == name) {
+                self.reader
+                    .mistake(place, format!("`{name}` is one of the job's vars already"));
+            }
+        }
+        registers
+    }
+
+    /// Checks what an expression of step `index` takes from earlier steps.
+    fn check_names(
+        &mut self,
+        expression: &crate::template::Expression,
+        index: usize,
+        registers: &HashMap<String, usize>,
+        steps: &[Option<Step>],
+    ) {
+        for path in &expression.paths {
+            let (root, rest) = path.split_once('.').unwrap_or((path, ""));
+            let Some(by) = registers.get(root) else {
+                continue;
+            };
+            if *by >= index {
+                let whose = if *by == index {
+                    "this step itself".to_owned()
+                } else {
+                    let name = steps[*by].as_ref().map_or("", |step| &step.name);
+                    format!("the later step `{name}`")
+                };
+                let message = format!("`{root}` has no value here: {whose} registers it");
+                self.at_byte(expression.at, message, None);
+                continue;
+            }
+            let part = rest.split('.').next().unwrap_or_default();
+            if !part.is_empty() && !REGISTERED.contains(&part) {
+                let hint = SourceError::nearest(part, REGISTERED.iter().copied()).map_or_else(
+                    || format!("it has {}", REGISTERED.join(", ")),
+                    |near| format!("did you mean `{root}.{near}`?"),
+                );
+                self.at_byte(
+                    expression.at,
+                    format!("a registered result has no `{part}`"),
+                    Some(hint),
+                );
+            }
+        }
+        self.check_built_in(expression);
+    }
+
+    fn check_built_in(&mut self, expression: &crate::template::Expression) {
+        if expression.paths.contains("env") {
+            let message = "`env` alone is no value; it holds the environment of Reveille itself".to_owned();
+            self.at_byte(expression.at, message, Some("write `env.NAME`".into()));
+        }
+    }
+}
+
+/// The value of a step's `register`, or the step.
+fn register_place(node: &Node) -> &tree::Place {
+    if let Value::Map(entries) = &node.value {
+        for (key, value) in entries {
+            if matches!(&key.value, Value::Text(name) if name == "register") {
+                return &value.place;
+            }
+        }
+    }
+    &node.place
+}
+
+fn nth(index: usize) -> String {
+    match index {
+        0 => "first".into(),
+        1 => "second".into(),
+        2 => "third".into(),
+        _ => format!("{}th", index + 1),
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The file's name without directories and ending.
+fn default_name(file: &str) -> String {
+    std::path::Path::new(file)
+        .file_stem()
+        .map_or_else(|| "job".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}

@@ -1,0 +1,208 @@
+//! The step kinds.
+
+use std::time::Duration;
+
+use crate::parse::Context;
+use crate::quantity;
+use crate::reader::Fields;
+use crate::step::{Action, Condition, WaitFrom};
+use crate::tree::{Node, Value};
+
+pub(crate) const KINDS: &[&str] = &["run", "script", "upload", "download", "wait_for"];
+pub(crate) const LATER_KINDS: &[&str] = &["template", "reboot", "bench"];
+pub(crate) const SCRIPT: &[&str] = &["src", "args"];
+pub(crate) const UPLOAD: &[&str] = &["src", "dest", "mode", "owner", "group"];
+pub(crate) const DOWNLOAD: &[&str] = &["src", "to"];
+pub(crate) const WAIT_FOR: &[&str] = &["port", "file", "command", "within", "from", "every"];
+
+/// How long `wait_for` waits, and how often it looks, when the step doesn't say.
+const WAIT_WITHIN: Duration = Duration::from_mins(1);
+const WAIT_EVERY: Duration = Duration::from_secs(1);
+
+impl Context<'_> {
+    /// The action that a step's fields name.
+    pub(crate) fn action(&mut self, fields: &Fields<'_>) -> Option<Action> {
+        let mut kinds = KINDS.iter().filter_map(|kind| fields.entry(kind));
+        let Some((key, value)) = kinds.next() else {
+            self.reader.mistake_with_hint(
+                fields.place,
+                "this step does nothing",
+                format!("a step has one of {}", KINDS.join(", ")),
+            );
+            return None;
+        };
+        let kind = key_text(key);
+        if let Some((second, _)) = kinds.next() {
+            let message = format!("a step does one thing: `{kind}` or `{}`", key_text(second));
+            self.reader
+                .mistake_with_hint(&second.place, message, "make two steps of it");
+            return None;
+        }
+        if kind != "run"
+            && let Some((shell, _)) = fields.entry("shell")
+        {
+            self.reader
+                .mistake(&shell.place, format!("`shell` belongs to `run`, not to `{kind}`"));
+        }
+        match kind {
+            "run" => self.run(value, fields.get("shell")),
+            "script" => self.script(value),
+            "upload" => self.upload(value),
+            "download" => self.download(value),
+            _ => self.wait_for(value),
+        }
+    }
+
+    fn run(&mut self, node: &Node, shell: Option<&Node>) -> Option<Action> {
+        let command = self.template(node);
+        let shell = match shell {
+            Some(shell) => self.reader.filled(shell)?,
+            None => String::new(),
+        };
+        let command = command?;
+        let shell = if !shell.is_empty() {
+            shell
+        } else if command.text.trim_end().contains('\n') {
+            // A block stops at its first failure; a line says itself what it wants.
+            "sh -e".into()
+        } else {
+            "sh".into()
+        };
+        Some(Action::Run { command, shell })
+    }
+
+    fn script(&mut self, node: &Node) -> Option<Action> {
+        let fields = self.reader.fields(node, "`script`", SCRIPT, &[])?;
+        let src = self.needed(&fields, "src", "`script`");
+        let mut args = Vec::new();
+        if let Some(node) = fields.get("args") {
+            if let Value::List(items) = &node.value {
+                args.extend(items.iter().filter_map(|item| self.template(item)));
+            } else {
+                self.reader.expected(node, "a list of arguments");
+            }
+        }
+        Some(Action::Script { src: src?, args })
+    }
+
+    fn upload(&mut self, node: &Node) -> Option<Action> {
+        let fields = self.reader.fields(node, "`upload`", UPLOAD, &[])?;
+        let src = self.needed(&fields, "src", "`upload`");
+        let dest = self.needed(&fields, "dest", "`upload`");
+        let mode = fields.get("mode").and_then(|node| self.mode(node));
+        let owner = fields.get("owner").and_then(|node| self.template(node));
+        let group = fields.get("group").and_then(|node| self.template(node));
+        Some(Action::Upload {
+            src: src?,
+            dest: dest?,
+            mode,
+            owner,
+            group,
+        })
+    }
+
+    fn mode(&mut self, node: &Node) -> Option<u32> {
+        if let Value::Number(_) = node.value {
+            // YAML takes an unquoted 0640 for six hundred and forty.
+            let raw = self.reader.raw(node).to_owned();
+            self.reader.mistake_with_hint(
+                &node.place,
+                "a mode without quotes is a number to YAML",
+                format!("quote it: `\"{raw}\"`"),
+            );
+            return None;
+        }
+        self.reader.parsed(node, quantity::mode)
+    }
+
+    fn download(&mut self, node: &Node) -> Option<Action> {
+        let fields = self.reader.fields(node, "`download`", DOWNLOAD, &[])?;
+        let src = self.needed(&fields, "src", "`download`");
+        let to = self.needed(&fields, "to", "`download`");
+        Some(Action::Download { src: src?, to: to? })
+    }
+
+    fn wait_for(&mut self, node: &Node) -> Option<Action> {
+        let fields = self.reader.fields(node, "`wait_for`", WAIT_FOR, &["http"])?;
+        let mut within = WAIT_WITHIN;
+        if let Some(node) = fields.get("within") {
+            within = self.reader.duration(node).unwrap_or(within);
+        }
+        let mut every = WAIT_EVERY;
+        if let Some(node) = fields.get("every") {
+            every = self.reader.duration(node).unwrap_or(every);
+            if every.is_zero() {
+                self.reader.mistake(&node.place, "`every` is more than nothing");
+            }
+        }
+        let from = fields.get("from").and_then(|node| {
+            let words = [("host", WaitFrom::Host), ("controller", WaitFrom::Controller)];
+            self.reader.word(node, &words)
+        });
+        let mut found = ["port", "file", "command"]
+            .into_iter()
+            .filter_map(|name| Some((name, fields.entry(name)?)));
+        let Some((name, (_, value))) = found.next() else {
+            if !matches!(&node.value, Value::Map(entries) if entries.iter().any(|(key, _)| key_text(key) == "http"))
+            {
+                self.reader
+                    .mistake(fields.place, "`wait_for` needs `port`, `file` or `command`");
+            }
+            return None;
+        };
+        if let Some((second, (key, _))) = found.next() {
+            let message = format!("`wait_for` waits for one thing: `{name}` or `{second}`");
+            self.reader.mistake(&key.place, message);
+            return None;
+        }
+        if name != "port"
+            && let Some((key, _)) = fields.entry("from")
+        {
+            self.reader.mistake(
+                &key.place,
+                "`from` belongs to a `port`; files and commands are the host's",
+            );
+        }
+        let template = self.template(value)?;
+        let condition = match name {
+            "port" => {
+                if template.expressions().next().is_none()
+                    && let Err(message) = port(&template.text)
+                {
+                    self.reader.mistake(&value.place, message);
+                }
+                Condition::Port(template)
+            }
+            "file" => Condition::File(template),
+            _ => Condition::Command(template),
+        };
+        Some(Action::WaitFor {
+            condition,
+            from: from.unwrap_or(WaitFrom::Host),
+            within,
+            every,
+        })
+    }
+
+    fn needed(&mut self, fields: &Fields<'_>, name: &str, what: &str) -> Option<crate::template::Template> {
+        let node = fields.need(name, what, &mut self.reader)?;
+        self.template(node)
+    }
+}
+
+/// A port between 1 and 65535.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| format!("`{text}` is not a port (1 to 65535)"))
+}
+
+/// A key's name; keys that are no text were refused when the fields were read.
+fn key_text(key: &Node) -> &str {
+    match &key.value {
+        Value::Text(text) => text,
+        _ => "",
+    }
+}

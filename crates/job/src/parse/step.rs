@@ -1,0 +1,300 @@
+//! The options of a step.
+
+use std::time::Duration;
+
+use regex::bytes::Regex;
+
+use crate::parse::Context;
+use crate::parse::action::{KINDS, LATER_KINDS};
+use crate::reader::{Fields, items};
+use crate::step::{Action, Limit, OnStuck, Rules, SkipIf, StderrRule, Step, Watchdog};
+use crate::template::{Expression, Template};
+use crate::tree::{Node, Value};
+
+pub(crate) const OPTIONS: &[&str] = &[
+    "name",
+    "when",
+    "skip_if",
+    "shell",
+    "env",
+    "cwd",
+    "become",
+    "become_user",
+    "attempts",
+    "backoff",
+    "watchdog",
+    "ok_codes",
+    "expect",
+    "fatal",
+    "fail_on_stderr",
+    "ignore_stderr",
+    "ignore_errors",
+    "register",
+    "once",
+    "idempotent",
+    "durable",
+    "settle",
+    "class",
+    "on_stuck",
+];
+pub(crate) const LATER_OPTIONS: &[&str] = &["run_on", "tags"];
+/// Attempts of a step that may be run again.
+const IDEMPOTENT_ATTEMPTS: u32 = 3;
+
+/// What a job gives all its steps.
+pub(crate) struct Defaults {
+    pub(crate) becomes: Option<bool>,
+    pub(crate) become_user: Option<Template>,
+    pub(crate) env: Vec<(String, Template)>,
+    pub(crate) watchdog: Watchdog,
+}
+
+impl Context<'_> {
+    pub(crate) fn step(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
+        let known: Vec<&str> = KINDS.iter().chain(OPTIONS).copied().collect();
+        let later: Vec<&str> = LATER_KINDS.iter().chain(LATER_OPTIONS).copied().collect();
+        let fields = self.reader.fields(node, "a step", &known, &later)?;
+        let names_later_kind = matches!(&node.value, Value::Map(entries) if entries.iter().any(
+            |(key, _)| matches!(&key.value, Value::Text(name) if LATER_KINDS.contains(&name.as_str()))
+        ));
+        // A step of a kind that isn't supported yet has its message; that it does nothing is not another.
+        let has_kind = KINDS.iter().any(|kind| fields.get(kind).is_some());
+        let action = if names_later_kind && !has_kind {
+            None
+        } else {
+            self.action(&fields)
+        };
+        let options = self.options(&fields, defaults);
+        let action = action?;
+        let repeats = !matches!(action, Action::Run { .. } | Action::Script { .. });
+        let idempotent = options.idempotent.unwrap_or(repeats);
+        let attempts = options.attempts.unwrap_or(match action {
+            // It looks again by itself until its time is over.
+            Action::WaitFor { .. } => 1,
+            _ if idempotent => IDEMPOTENT_ATTEMPTS,
+            _ => 1,
+        });
+        if repeats {
+            for name in ["ok_codes", "expect", "fatal", "fail_on_stderr", "ignore_stderr"] {
+                if let Some((key, _)) = fields.entry(name) {
+                    let message = format!("`{name}` judges a command's output; `{}` has none", action.kind());
+                    self.reader.mistake(&key.place, message);
+                }
+            }
+        }
+        Some(Step {
+            name: options.name.unwrap_or_else(|| action.words()),
+            becomes: options.becomes.or(defaults.becomes),
+            attempts,
+            backoff: options.backoff,
+            watchdog: options.watchdog,
+            register: options.register,
+            once: options.once,
+            idempotent,
+            durable: options.durable.unwrap_or(!repeats),
+            ignore_errors: options.ignore_errors,
+            settle: options.settle,
+            on_stuck: options.on_stuck,
+            class: options.class.unwrap_or_else(|| action.class()),
+            rules: options.rules,
+            action,
+            when: options.when,
+            skip_if: options.skip_if,
+            env: options.env,
+            cwd: options.cwd,
+            become_user: options.become_user.or_else(|| defaults.become_user.clone()),
+        })
+    }
+
+    fn options(&mut self, fields: &Fields<'_>, defaults: &Defaults) -> Options {
+        let mut options = Options {
+            watchdog: defaults.watchdog,
+            env: defaults.env.clone(),
+            ..Options::default()
+        };
+        options.name = fields.get("name").and_then(|node| self.reader.filled(node));
+        options.when = fields.get("when").and_then(|node| self.condition(node));
+        options.skip_if = fields.get("skip_if").and_then(|node| self.skip_if(node));
+        if let Some(node) = fields.get("env") {
+            for (name, value) in self.env(node) {
+                options.env.retain(|(old, _)| *old != name);
+                options.env.push((name, value));
+            }
+        }
+        options.cwd = fields.get("cwd").and_then(|node| self.template(node));
+        options.becomes = fields.get("become").and_then(|node| self.reader.truth(node));
+        options.become_user = fields.get("become_user").and_then(|node| self.template(node));
+        options.attempts = fields
+            .get("attempts")
+            .and_then(|node| self.reader.whole(node, 1..=100))
+            .and_then(|attempts| u32::try_from(attempts).ok());
+        options.backoff = fields.get("backoff").and_then(|node| self.reader.duration(node));
+        if let Some(node) = fields.get("watchdog") {
+            options.watchdog = self.watchdog(node, defaults.watchdog);
+        }
+        options.rules = self.rules(fields);
+        options.register = fields.get("register").and_then(|node| self.register(node));
+        let mut truth = |name: &str| fields.get(name).and_then(|node| self.reader.truth(node));
+        options.ignore_errors = truth("ignore_errors").unwrap_or(false);
+        options.once = truth("once").unwrap_or(false);
+        options.idempotent = truth("idempotent");
+        options.durable = truth("durable");
+        if let Some(node) = fields.get("settle") {
+            options.settle = self.reader.duration(node).unwrap_or_default();
+        }
+        options.class = fields.get("class").and_then(|node| self.reader.filled(node));
+        if let Some(node) = fields.get("on_stuck") {
+            let words = [("warn", OnStuck::Warn), ("kill", OnStuck::Kill)];
+            options.on_stuck = self.reader.word(node, &words).unwrap_or_default();
+        }
+        options
+    }
+
+    fn rules(&mut self, fields: &Fields<'_>) -> Rules {
+        let mut rules = Rules::default();
+        if let Some(node) = fields.get("ok_codes") {
+            let items = items(node);
+            if items.is_empty() {
+                self.reader
+                    .mistake(&node.place, "without any exit status the step can't succeed");
+            }
+            rules.ok_codes = items
+                .into_iter()
+                .filter_map(|item| self.reader.whole(item, 0..=255))
+                .filter_map(|code| i32::try_from(code).ok())
+                .collect();
+        }
+        rules.fatal = fields.get("fatal").and_then(|node| self.reader.regexes(node));
+        rules.ignore_stderr = fields
+            .get("ignore_stderr")
+            .and_then(|node| self.reader.regexes(node));
+        rules.expect = fields
+            .get("expect")
+            .and_then(|node| self.reader.regex(node))
+            .and_then(|text| Regex::new(&text).ok());
+        match fields.get("fail_on_stderr") {
+            None => {}
+            Some(node) if matches!(node.value, Value::List(_)) => {
+                if let Some(set) = self.reader.regexes(node) {
+                    rules.stderr = StderrRule::Without(set);
+                }
+            }
+            Some(node) => match &node.value {
+                Value::Text(word) if word == "never" => {}
+                Value::Text(word) if word == "any" => rules.stderr = StderrRule::Nothing,
+                _ => self
+                    .reader
+                    .expected(node, "`never`, `any` or a list of regular expressions"),
+            },
+        }
+        rules
+    }
+
+    /// An expression without braces.
+    fn condition(&mut self, node: &Node) -> Option<Expression> {
+        if let Value::List(_) = node.value {
+            self.reader.mistake_with_hint(
+                &node.place,
+                "`when` is one expression",
+                "join conditions with `and`",
+            );
+            return None;
+        }
+        let text = self.reader.filled(node)?;
+        let raw = self.reader.raw(node);
+        let at = node.place.bytes.start + raw.find(text.trim()).unwrap_or(0);
+        if text.contains("{{") {
+            let bare = text.replace("{{", "").replace("}}", "");
+            self.reader.mistake_with_hint(
+                &node.place,
+                "`when` is an expression already",
+                format!("write it without braces: `{}`", bare.trim()),
+            );
+            return None;
+        }
+        match Expression::compile(text.trim(), at) {
+            Ok(expression) => Some(expression),
+            Err(fault) => {
+                self.fault(fault);
+                None
+            }
+        }
+    }
+
+    fn skip_if(&mut self, node: &Node) -> Option<SkipIf> {
+        let fields = self
+            .reader
+            .fields(node, "`skip_if`", &["command", "exists"], &[])?;
+        match (fields.get("command"), fields.get("exists")) {
+            (Some(command), None) => self.template(command).map(SkipIf::Command),
+            (None, Some(path)) => self.template(path).map(SkipIf::Exists),
+            (Some(_), Some(_)) => {
+                self.reader.mistake(
+                    fields.place,
+                    "`skip_if` looks at one thing: `command` or `exists`",
+                );
+                None
+            }
+            (None, None) => {
+                self.reader
+                    .mistake(fields.place, "`skip_if` needs `command` or `exists`");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn watchdog(&mut self, node: &Node, defaults: Watchdog) -> Watchdog {
+        let mut watchdog = defaults;
+        if let Some(fields) = self.reader.fields(node, "`watchdog`", &["idle", "total"], &[]) {
+            if let Some(node) = fields.get("idle") {
+                watchdog.idle = self.limit(node).unwrap_or(watchdog.idle);
+            }
+            if let Some(node) = fields.get("total") {
+                watchdog.total = self.limit(node).unwrap_or(watchdog.total);
+            }
+        }
+        watchdog
+    }
+
+    fn limit(&mut self, node: &Node) -> Option<Limit> {
+        // YAML takes an unquoted `off` for false.
+        if let Value::Truth(false) = node.value {
+            return Some(Limit::Off);
+        }
+        match self.reader.scalar(node)?.as_str() {
+            "auto" => Some(Limit::Auto),
+            "off" => Some(Limit::Off),
+            _ => self.reader.duration(node).map(Limit::After),
+        }
+    }
+
+    /// A name that templates can use.
+    fn register(&mut self, node: &Node) -> Option<String> {
+        let name = self.reader.filled(node)?;
+        self.variable_name(&name, node).then_some(name)
+    }
+}
+
+/// What the options of a step say; the kind decides what the others are.
+#[derive(Default)]
+struct Options {
+    name: Option<String>,
+    when: Option<Expression>,
+    skip_if: Option<SkipIf>,
+    env: Vec<(String, Template)>,
+    cwd: Option<Template>,
+    becomes: Option<bool>,
+    become_user: Option<Template>,
+    attempts: Option<u32>,
+    backoff: Option<Duration>,
+    watchdog: Watchdog,
+    rules: Rules,
+    register: Option<String>,
+    ignore_errors: bool,
+    once: bool,
+    idempotent: Option<bool>,
+    durable: Option<bool>,
+    settle: Duration,
+    class: Option<String>,
+    on_stuck: OnStuck,
+}

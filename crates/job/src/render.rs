@@ -1,0 +1,574 @@
+//! Templates put together with what a host knows: rendering, checking before dispatch, the plan.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use minijinja::value::Value;
+use reveille_account::SourceError;
+
+use crate::job::{Job, JobSource};
+use crate::parse::action::port;
+use crate::scope::{BUILT_IN, FACTS, Registered, Scope, Var};
+use crate::step::{Action, Condition, SkipIf, Step, WaitFrom};
+use crate::template::{Expression, Part, Template};
+use crate::tree;
+
+/// Vars may name vars, to this depth.
+const MAX_VAR_DEPTH: usize = 16;
+
+/// A step with everything filled in for one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// What is done.
+    pub action: RenderedAction,
+    /// Environment variables of its commands, in order.
+    pub env: Vec<(String, String)>,
+    /// The working directory of its commands.
+    pub cwd: Option<String>,
+    /// The user its commands become.
+    pub become_user: Option<String>,
+    /// What says that the step has nothing to do.
+    pub skip_if: Option<RenderedSkipIf>,
+}
+
+/// What a step does on one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RenderedAction {
+    /// A command, given to a shell.
+    Run {
+        /// The text for the shell.
+        command: String,
+        /// The shell with its options, `sh -e`.
+        shell: String,
+    },
+    /// A script of this machine, whose shebang decides.
+    Script {
+        /// Its path, relative to the job file.
+        src: String,
+        /// Its arguments.
+        args: Vec<String>,
+    },
+    /// A file of this machine goes to the host.
+    Upload {
+        /// Its path here, relative to the job file.
+        src: String,
+        /// Its path there.
+        dest: String,
+        /// Its permissions there.
+        mode: Option<u32>,
+        /// Its owner there.
+        owner: Option<String>,
+        /// Its group there.
+        group: Option<String>,
+    },
+    /// A file of the host comes to this machine.
+    Download {
+        /// Its path there.
+        src: String,
+        /// The directory or file here, relative to the job file.
+        to: String,
+    },
+    /// Waiting until something is so.
+    WaitFor {
+        /// What.
+        condition: WaitCondition,
+        /// For how long.
+        within: Duration,
+        /// How often it is looked at.
+        every: Duration,
+    },
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitCondition {
+    /// A TCP port that accepts a connection.
+    Port {
+        /// Its number.
+        port: u16,
+        /// Where it is looked at from.
+        from: WaitFrom,
+    },
+    /// A file that exists.
+    File(String),
+    /// A command that exits with 0.
+    Command(String),
+}
+
+/// What says that a step has nothing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RenderedSkipIf {
+    /// This command exits with 0.
+    Command(String),
+    /// This path exists.
+    Exists(String),
+}
+
+/// How expressions that need later results are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Everything has its value.
+    Run,
+    /// Results of steps are not known; such expressions stay as they are written.
+    Plan,
+}
+
+impl Job {
+    /// Fills in the templates of a step for a host.
+    pub fn render(&self, step: usize, scope: &Scope<'_>) -> Result<Rendered, SourceError> {
+        self.render_step(&self.steps[step], scope, Mode::Run)
+    }
+
+    /// Whether the step's `when` holds; true if it has none.
+    pub fn when(&self, step: usize, scope: &Scope<'_>) -> Result<bool, SourceError> {
+        match &self.steps[step].when {
+            None => Ok(true),
+            Some(expression) => self
+                .evaluate(expression, scope, Mode::Run, 0)
+                .map(|value| value.is_some_and(|value| value.is_true())),
+        }
+    }
+
+    /// Checks every template of the job for one host, as far as it can be known before anything has run.
+    pub fn check(&self, scope: &Scope<'_>) -> Vec<SourceError> {
+        let mut mistakes = self.check_expressions(scope, true);
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        mistakes
+    }
+
+    /// Checks every template for every host; what doesn't depend on the host is looked at once.
+    ///
+    /// The same mistake of several hosts is one mistake that names the first and says how many more there are.
+    pub fn check_all<'a>(&self, scopes: impl IntoIterator<Item = Scope<'a>>) -> Vec<SourceError> {
+        let mut mistakes: Vec<(SourceError, String, usize)> = Vec::new();
+        let mut seen: HashMap<(usize, usize, String), usize> = HashMap::new();
+        for (index, scope) in scopes.into_iter().enumerate() {
+            for mistake in self.check_expressions(&scope, index == 0) {
+                let key = (mistake.line, mistake.column, mistake.message.clone());
+                if let Some(at) = seen.get(&key) {
+                    mistakes[*at].2 += 1;
+                } else {
+                    seen.insert(key, mistakes.len());
+                    mistakes.push((mistake, scope.host.to_owned(), 0));
+                }
+            }
+        }
+        mistakes.sort_by_key(|(mistake, _, _)| (mistake.line, mistake.column));
+        let named = mistakes.into_iter().map(|(mut mistake, host, more)| {
+            let _ = match more {
+                0 => write!(mistake.message, " (on {host})"),
+                1 => write!(mistake.message, " (on {host} and 1 more host)"),
+                more => write!(mistake.message, " (on {host} and {more} more hosts)"),
+            };
+            mistake
+        });
+        named.collect()
+    }
+
+    /// What would be done on a host, step by step; nothing is connected to.
+    pub fn plan(&self, scope: &Scope<'_>) -> Result<String, SourceError> {
+        let mut plan = format!("{}\n", scope.host);
+        for (index, step) in self.steps.iter().enumerate() {
+            let rendered = self.render_step(step, scope, Mode::Plan)?;
+            let _ = writeln!(plan, "  {}. {}", index + 1, step.name);
+            if let Some(when) = &step.when {
+                let known = match self.evaluate(when, scope, Mode::Plan, 0)? {
+                    Some(value) if value.is_true() => " (holds)",
+                    Some(_) => " (does not hold: skipped)",
+                    None => "",
+                };
+                let _ = writeln!(plan, "     when: {}{known}", when.source);
+            }
+            write_plan(&mut plan, step, &rendered);
+        }
+        Ok(plan)
+    }
+
+    fn check_expressions(&self, scope: &Scope<'_>, with_constant: bool) -> Vec<SourceError> {
+        let mut mistakes = Vec::new();
+        for step in &self.steps {
+            for expression in step.expressions() {
+                if (with_constant || !self.is_constant(expression, 0))
+                    && let Err(mistake) = self.evaluate(expression, scope, Mode::Plan, 0)
+                    && !mistakes.contains(&mistake)
+                {
+                    mistakes.push(mistake);
+                }
+            }
+            // A port from a var may be no port.
+            if let Action::WaitFor {
+                condition: Condition::Port(template),
+                ..
+            } = &step.action
+                && template.expressions().next().is_some()
+                && template
+                    .expressions()
+                    .all(|expression| !self.needs_results(expression))
+                && let Ok(text) = self.text(template, scope, Mode::Plan, 0)
+                && let Err(message) = port(&text)
+            {
+                let at = template
+                    .expressions()
+                    .next()
+                    .map_or(0, |expression| expression.at);
+                mistakes.push(self.mistake(at, message));
+            }
+        }
+        mistakes
+    }
+
+    fn render_step(&self, step: &Step, scope: &Scope<'_>, mode: Mode) -> Result<Rendered, SourceError> {
+        let text = |template: &Template| self.text(template, scope, mode, 0);
+        let maybe = |template: &Option<Template>| template.as_ref().map(text).transpose();
+        let action = match &step.action {
+            Action::Run { command, shell } => RenderedAction::Run {
+                command: text(command)?,
+                shell: shell.clone(),
+            },
+            Action::Script { src, args } => RenderedAction::Script {
+                src: text(src)?,
+                args: args.iter().map(text).collect::<Result<_, _>>()?,
+            },
+            Action::Upload {
+                src,
+                dest,
+                mode,
+                owner,
+                group,
+            } => RenderedAction::Upload {
+                src: text(src)?,
+                dest: text(dest)?,
+                mode: *mode,
+                owner: maybe(owner)?,
+                group: maybe(group)?,
+            },
+            Action::Download { src, to } => RenderedAction::Download {
+                src: text(src)?,
+                to: text(to)?,
+            },
+            Action::WaitFor {
+                condition,
+                from,
+                within,
+                every,
+            } => RenderedAction::WaitFor {
+                condition: match condition {
+                    Condition::Port(template) => self.port(template, *from, scope, mode)?,
+                    Condition::File(template) => WaitCondition::File(text(template)?),
+                    Condition::Command(template) => WaitCondition::Command(text(template)?),
+                },
+                within: *within,
+                every: *every,
+            },
+        };
+        let env = step
+            .env
+            .iter()
+            .map(|(name, template)| Ok((name.clone(), text(template)?)));
+        Ok(Rendered {
+            action,
+            env: env.collect::<Result<_, SourceError>>()?,
+            cwd: maybe(&step.cwd)?,
+            become_user: maybe(&step.become_user)?,
+            skip_if: match &step.skip_if {
+                None => None,
+                Some(SkipIf::Command(template)) => Some(RenderedSkipIf::Command(text(template)?)),
+                Some(SkipIf::Exists(template)) => Some(RenderedSkipIf::Exists(text(template)?)),
+            },
+        })
+    }
+
+    fn port(
+        &self,
+        template: &Template,
+        from: WaitFrom,
+        scope: &Scope<'_>,
+        mode: Mode,
+    ) -> Result<WaitCondition, SourceError> {
+        let text = self.text(template, scope, mode, 0)?;
+        if mode == Mode::Plan
+            && template
+                .expressions()
+                .any(|expression| self.needs_results(expression))
+        {
+            // The plan shows the template instead.
+            return Ok(WaitCondition::Port { port: 0, from });
+        }
+        let port = port(&text).map_err(|message| {
+            let at = template
+                .expressions()
+                .next()
+                .map_or(0, |expression| expression.at);
+            self.mistake(at, message)
+        })?;
+        Ok(WaitCondition::Port { port, from })
+    }
+
+    fn text(
+        &self,
+        template: &Template,
+        scope: &Scope<'_>,
+        mode: Mode,
+        depth: usize,
+    ) -> Result<String, SourceError> {
+        let mut text = String::with_capacity(template.text.len());
+        for part in template.parts.iter() {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::Expression(expression) => match self.evaluate(expression, scope, mode, depth)? {
+                    Some(value) => {
+                        let _ = write!(text, "{value}");
+                    }
+                    None => {
+                        let _ = write!(text, "{{{{ {} }}}}", expression.source);
+                    }
+                },
+            }
+        }
+        Ok(text)
+    }
+
+    /// An expression's value; none if it needs results that a plan doesn't have.
+    fn evaluate(
+        &self,
+        expression: &Expression,
+        scope: &Scope<'_>,
+        mode: Mode,
+        depth: usize,
+    ) -> Result<Option<Value>, SourceError> {
+        let mut roots = BTreeMap::new();
+        let mut needs_results = false;
+        for root in &expression.roots {
+            let value = match self.look_up(root, scope, mode, depth)? {
+                None if mode == Mode::Plan && self.registers.contains_key(root) => {
+                    needs_results = true;
+                    Some(Registered::default().value())
+                }
+                found => found,
+            };
+            if let Some(value) = value {
+                roots.insert(root.clone(), value);
+            }
+        }
+        let missing: Vec<&String> = expression
+            .roots
+            .iter()
+            .filter(|root| !roots.contains_key(*root))
+            .collect();
+        let result = expression.evaluate(Value::from_object(roots));
+        match result {
+            Ok(_) if needs_results => Ok(None),
+            Ok(value) => Ok(Some(value)),
+            // With placeholders for results only what is wrong whatever they are is a mistake.
+            Err(error)
+                if needs_results && !error.unknown_name && (missing.is_empty() || !error.undefined) =>
+            {
+                Ok(None)
+            }
+            Err(error) if error.undefined => Err(self.undefined(expression, &missing, scope)),
+            Err(error) => Err(self.mistake(
+                expression.at,
+                format!("`{}` has no value: {}", expression.source, error.message),
+            )),
+        }
+    }
+
+    /// What a name means: command line, built-in names, results, the job's vars, the host's, the strongest first.
+    fn look_up(
+        &self,
+        name: &str,
+        scope: &Scope<'_>,
+        mode: Mode,
+        depth: usize,
+    ) -> Result<Option<Value>, SourceError> {
+        if let Some(value) = scope.built_in(name) {
+            return Ok(Some(value));
+        }
+        if let Some(value) = self.extra.get(name) {
+            return Ok(Some(value.clone()));
+        }
+        if self.registers.contains_key(name) {
+            return Ok(scope.registered(name));
+        }
+        if let Some((_, var)) = self.vars.iter().rev().find(|(var, _)| var == name) {
+            return self.var(var, scope, mode, depth + 1).map(Some);
+        }
+        Ok(scope.host_var(name))
+    }
+
+    fn var(&self, var: &Var, scope: &Scope<'_>, mode: Mode, depth: usize) -> Result<Value, SourceError> {
+        match var {
+            Var::Plain(value) => Ok(value.clone()),
+            Var::Template(template) => {
+                if depth > MAX_VAR_DEPTH {
+                    let at = template
+                        .expressions()
+                        .next()
+                        .map_or(0, |expression| expression.at);
+                    return Err(self.mistake(at, "this var needs its own value".into()));
+                }
+                self.text(template, scope, mode, depth).map(Value::from)
+            }
+            Var::List(items) => items
+                .iter()
+                .map(|item| self.var(item, scope, mode, depth))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Value::from_iter),
+            Var::Map(entries) => entries
+                .iter()
+                .map(|(name, var)| Ok((name.clone(), self.var(var, scope, mode, depth)?)))
+                .collect::<Result<BTreeMap<_, _>, SourceError>>()
+                .map(Value::from_object),
+        }
+    }
+
+    /// Whether the value is the same on every host.
+    fn is_constant(&self, expression: &Expression, depth: usize) -> bool {
+        depth <= MAX_VAR_DEPTH
+            && expression.roots.iter().all(|root| {
+                if root == "inventory_hostname" {
+                    return false;
+                }
+                if BUILT_IN.contains(&root.as_str())
+                    || self.extra.contains_key(root)
+                    || self.registers.contains_key(root)
+                {
+                    return true;
+                }
+                self.vars
+                    .iter()
+                    .rev()
+                    .find(|(name, _)| name == root)
+                    .is_some_and(|(_, var)| {
+                        var.expressions()
+                            .iter()
+                            .all(|expression| self.is_constant(expression, depth + 1))
+                    })
+            })
+    }
+
+    /// Whether the expression uses what a step registers.
+    fn needs_results(&self, expression: &Expression) -> bool {
+        expression
+            .roots
+            .iter()
+            .any(|root| self.registers.contains_key(root))
+    }
+
+    fn undefined(&self, expression: &Expression, missing: &[&String], scope: &Scope<'_>) -> SourceError {
+        let Some(name) = missing.first() else {
+            return self.mistake(
+                expression.at,
+                format!("`{}` takes something that is not defined", expression.source),
+            );
+        };
+        let offset = expression.source.find(name.as_str()).unwrap_or(0);
+        let mistake = self.mistake(expression.at + offset, format!("`{name}` is not defined"));
+        if FACTS.contains(&name.as_str()) {
+            return mistake.hint("facts of the host are not supported yet");
+        }
+        let known = BUILT_IN
+            .iter()
+            .copied()
+            .chain(self.extra.keys().map(String::as_str))
+            .chain(self.registers.keys().map(String::as_str))
+            .chain(self.vars.iter().map(|(name, _)| name.as_str()))
+            .chain(scope.vars.keys().map(String::as_str));
+        match SourceError::nearest(name, known) {
+            Some(near) => mistake.hint(format!("did you mean `{near}`?")),
+            None => mistake,
+        }
+    }
+
+    fn mistake(&self, byte: usize, message: String) -> SourceError {
+        match &self.source {
+            JobSource::File { file, text, .. } => {
+                let (line, column) = tree::position(text, byte);
+                SourceError::at(message, file, text, line, column)
+            }
+            JobSource::Command { .. } => SourceError::whole(message, "command"),
+        }
+    }
+}
+
+fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
+    let mut line = |name: &str, value: &str| {
+        let value = value.trim_end();
+        if value.contains('\n') {
+            let _ = writeln!(plan, "     {name}: |");
+            for text in value.lines() {
+                let _ = writeln!(plan, "       {text}");
+            }
+        } else {
+            let _ = writeln!(plan, "     {name}: {value}");
+        }
+    };
+    match &rendered.skip_if {
+        None => {}
+        Some(RenderedSkipIf::Command(command)) => line("skipped if it succeeds", command),
+        Some(RenderedSkipIf::Exists(path)) => line("skipped if it exists", path),
+    }
+    match &rendered.action {
+        RenderedAction::Run { command, shell } => line(shell, command),
+        RenderedAction::Script { src, args } => {
+            line("script", &format!("{src} {}", args.join(" ")));
+        }
+        RenderedAction::Upload {
+            src,
+            dest,
+            mode,
+            owner,
+            group,
+        } => {
+            let mut text = format!("{src} to {dest}");
+            if let Some(mode) = mode {
+                let _ = write!(text, ", mode {mode:04o}");
+            }
+            if let Some(owner) = owner {
+                let _ = write!(text, ", owner {owner}");
+            }
+            if let Some(group) = group {
+                let _ = write!(text, ", group {group}");
+            }
+            line("upload", &text);
+        }
+        RenderedAction::Download { src, to } => line("download", &format!("{src} to {to}")),
+        RenderedAction::WaitFor {
+            condition, within, ..
+        } => {
+            let what = match condition {
+                WaitCondition::Port { port, from } => {
+                    let from = match from {
+                        WaitFrom::Host => "the host",
+                        WaitFrom::Controller => "the controller",
+                    };
+                    match &step.action {
+                        Action::WaitFor {
+                            condition: Condition::Port(template),
+                            ..
+                        } if *port == 0 => format!("port {} from {from}", template.text),
+                        _ => format!("port {port} from {from}"),
+                    }
+                }
+                WaitCondition::File(path) => format!("file {path}"),
+                WaitCondition::Command(command) => format!("command {command}"),
+            };
+            line("wait for", &format!("{what}, within {within:?}"));
+        }
+    }
+    if let Some(user) = &rendered.become_user {
+        line("as", user);
+    } else if step.becomes == Some(true) {
+        line("as", "root");
+    }
+    if let Some(cwd) = &rendered.cwd {
+        line("in", cwd);
+    }
+    for (name, value) in &rendered.env {
+        line("env", &format!("{name}={value}"));
+    }
+    if step.once {
+        line("once", "on the first host");
+    }
+}

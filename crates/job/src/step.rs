@@ -1,0 +1,263 @@
+//! Steps: what is done on a host, and what counts as done.
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use regex::bytes::{Regex, RegexSet};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::template::{Expression, Template};
+
+/// One step of a job.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the job file by its own name"
+)]
+pub struct Step {
+    /// Its name, or what it does in a few words if it has none.
+    pub name: String,
+    /// Whether its commands become another user; none leaves it to the inventory and options.
+    pub becomes: Option<bool>,
+    /// Finished attempts it may take.
+    pub attempts: u32,
+    /// The wait before the second attempt, from which later ones grow; none leaves it to the engine.
+    pub backoff: Option<Duration>,
+    /// When silence and total time end it.
+    pub watchdog: Watchdog,
+    /// The result takes this name in the templates of later steps.
+    pub register: Option<String>,
+    /// Runs on the first host of the play order only; its failure stops the run, its result is given to all.
+    pub once: bool,
+    /// It may be run again when it isn't known whether it ran.
+    pub idempotent: bool,
+    /// It survives the loss of its connection.
+    pub durable: bool,
+    /// Its failure does not fail the host.
+    pub ignore_errors: bool,
+    /// The wait after it.
+    pub settle: Duration,
+    /// What happens when the watchdog finds it stuck.
+    pub on_stuck: OnStuck,
+    /// The name its durations are remembered under.
+    pub class: String,
+    /// What counts as success.
+    pub(crate) rules: Rules,
+    pub(crate) action: Action,
+    pub(crate) when: Option<Expression>,
+    pub(crate) skip_if: Option<SkipIf>,
+    pub(crate) env: Vec<(String, Template)>,
+    pub(crate) cwd: Option<Template>,
+    pub(crate) become_user: Option<Template>,
+}
+
+/// What a step does, before its templates are rendered.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Run {
+        command: Template,
+        shell: String,
+    },
+    Script {
+        src: Template,
+        args: Vec<Template>,
+    },
+    Upload {
+        src: Template,
+        dest: Template,
+        mode: Option<u32>,
+        owner: Option<Template>,
+        group: Option<Template>,
+    },
+    Download {
+        src: Template,
+        to: Template,
+    },
+    WaitFor {
+        condition: Condition,
+        from: WaitFrom,
+        within: Duration,
+        every: Duration,
+    },
+}
+
+/// What is waited for, before its templates are rendered.
+#[derive(Debug, Clone)]
+pub(crate) enum Condition {
+    Port(Template),
+    File(Template),
+    Command(Template),
+}
+
+/// When a step is skipped, before its templates are rendered.
+#[derive(Debug, Clone)]
+pub(crate) enum SkipIf {
+    Command(Template),
+    Exists(Template),
+}
+
+/// Where a port is looked at from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitFrom {
+    /// The host itself.
+    Host,
+    /// The machine that Reveille runs on.
+    Controller,
+}
+
+/// What happens to a step that is stuck.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStuck {
+    /// It is said, and the step goes on.
+    Warn,
+    /// The step is ended.
+    #[default]
+    Kill,
+}
+
+/// How long a step may be silent and how long it may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watchdog {
+    /// Without any output.
+    #[serde(default)]
+    pub idle: Limit,
+    /// From its start.
+    #[serde(default)]
+    pub total: Limit,
+}
+
+/// A limit of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Learnt from earlier runs and other hosts.
+    #[default]
+    Auto,
+    /// None.
+    Off,
+    /// Fixed.
+    After(Duration),
+}
+
+/// What counts as success.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rules {
+    /// Empty means 0 only.
+    pub(crate) ok_codes: Vec<i32>,
+    pub(crate) fatal: Option<RegexSet>,
+    pub(crate) stderr: StderrRule,
+    pub(crate) ignore_stderr: Option<RegexSet>,
+    pub(crate) expect: Option<Regex>,
+}
+
+/// What standard error may hold.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum StderrRule {
+    /// Anything.
+    #[default]
+    Anything,
+    /// Nothing but blank lines.
+    Nothing,
+    /// Nothing that matches.
+    Without(RegexSet),
+}
+
+// === impl Step ===
+
+impl Step {
+    /// The name its durations are remembered under: its `class`, or a hash of what it does.
+    pub fn class_name(&self) -> &str {
+        &self.class
+    }
+
+    /// The kind of step, as the job file names it.
+    pub fn kind(&self) -> &'static str {
+        self.action.kind()
+    }
+
+    /// Every template of the step.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let skip_if = self.skip_if.iter().map(|skip_if| match skip_if {
+            SkipIf::Command(template) | SkipIf::Exists(template) => template,
+        });
+        let env = self.env.iter().map(|(_, template)| template);
+        self.action
+            .templates()
+            .into_iter()
+            .chain(skip_if)
+            .chain(env)
+            .chain(&self.cwd)
+            .chain(&self.become_user)
+    }
+
+    /// Every expression of the step, that of `when` first.
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.when
+            .iter()
+            .chain(self.templates().flat_map(Template::expressions))
+    }
+}
+
+// === impl Action ===
+
+impl Action {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Action::Run { .. } => "run",
+            Action::Script { .. } => "script",
+            Action::Upload { .. } => "upload",
+            Action::Download { .. } => "download",
+            Action::WaitFor { .. } => "wait_for",
+        }
+    }
+
+    pub(crate) fn templates(&self) -> Vec<&Template> {
+        match self {
+            Action::Run { command, .. } => vec![command],
+            Action::Script { src, args } => std::iter::once(src).chain(args).collect(),
+            Action::Upload {
+                src,
+                dest,
+                owner,
+                group,
+                ..
+            } => [src, dest].into_iter().chain(owner).chain(group).collect(),
+            Action::Download { src, to } => vec![src, to],
+            Action::WaitFor { condition, .. } => match condition {
+                Condition::Port(template) | Condition::File(template) | Condition::Command(template) => {
+                    vec![template]
+                }
+            },
+        }
+    }
+
+    /// A few words for a step without a name.
+    pub(crate) fn words(&self) -> String {
+        let templates = self.templates();
+        let text = templates.first().map_or("", |template| &*template.text);
+        let line = text.trim().lines().next().unwrap_or_default();
+        let shown = match self {
+            Action::Run { .. } => line.to_owned(),
+            _ => format!("{} {line}", self.kind()),
+        };
+        if shown.chars().count() > 60 {
+            shown.chars().take(59).chain(['…']).collect()
+        } else {
+            shown
+        }
+    }
+
+    /// The same for the same command template, whatever the host: `run-` and 12 digits of a SHA-256.
+    pub(crate) fn class(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.kind());
+        for template in self.templates() {
+            hash.update([0]);
+            hash.update(template.text.as_bytes());
+        }
+        format!("{}-{}", self.kind(), &HEXLOWER.encode(&hash.finalize())[..12])
+    }
+}

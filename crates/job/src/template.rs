@@ -1,0 +1,288 @@
+//! Templates: text with `{{ expressions }}`, compiled once, evaluated for each host.
+//!
+//! Only `{{ … }}` is special. Shell text is full of `{%` and `${#`, which a whole template language would take for its own.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use minijinja::value::Value;
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+
+/// Steps of evaluation that one expression may take.
+const FUEL: u64 = 50_000;
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment
+});
+
+/// Text with expressions in it; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    /// As it was written.
+    pub(crate) text: Arc<str>,
+    pub(crate) parts: Arc<[Part]>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Part {
+    Text(String),
+    Expression(Expression),
+}
+
+/// A compiled expression.
+pub(crate) struct Expression {
+    compiled: minijinja::Expression<'static, 'static>,
+    /// As it was written, without braces.
+    pub(crate) source: String,
+    /// The names it needs from outside.
+    pub(crate) roots: BTreeSet<String>,
+    /// The names with what is taken from them, `conf.stdout`.
+    pub(crate) paths: BTreeSet<String>,
+    /// Where it stands in the file, in bytes.
+    pub(crate) at: usize,
+}
+
+/// What is wrong in a template, and where in the file, in bytes.
+#[derive(Debug)]
+pub(crate) struct TemplateFault {
+    pub(crate) at: usize,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// Why an expression has no value.
+#[derive(Debug)]
+pub(crate) struct EvaluationError {
+    /// Something it uses is not defined.
+    pub(crate) undefined: bool,
+    /// A filter, test, function or method doesn't exist, whatever the values are.
+    pub(crate) unknown_name: bool,
+    pub(crate) message: String,
+}
+
+// === impl Template ===
+
+impl Template {
+    /// Text without expressions, whatever it contains.
+    pub(crate) fn plain(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            parts: [Part::Text(text.to_owned())].into(),
+        }
+    }
+
+    /// Compiles `text`, which the file has at byte `start` in the form `raw` (with its quotes and indentation).
+    pub(crate) fn compile(text: &str, raw: &str, start: usize) -> Result<Self, TemplateFault> {
+        let mut parts = Vec::new();
+        let mut done = 0;
+        while let Some(open) = text[done..].find("{{").map(|at| done + at) {
+            // Folding and escapes move text about but never a `{{`; the n-th of the value is the n-th of the file.
+            let earlier = text[..open].matches("{{").count();
+            let at = raw
+                .match_indices("{{")
+                .nth(earlier)
+                .map_or(start, |(at, _)| start + at);
+            let Some(length) = expression_length(&text[open + 2..]) else {
+                return Err(TemplateFault {
+                    at,
+                    message: "this `{{` is never closed".into(),
+                    hint: Some("write `{{ '{{' }}` for the two braces themselves".into()),
+                });
+            };
+            if open > done {
+                parts.push(Part::Text(text[done..open].to_owned()));
+            }
+            let inside = &text[open + 2..open + 2 + length];
+            let source = inside.trim();
+            let blank = inside.len() - inside.trim_start().len();
+            parts.push(Part::Expression(Expression::compile(source, at + 2 + blank)?));
+            done = open + 2 + length + 2;
+        }
+        if done < text.len() || parts.is_empty() {
+            parts.push(Part::Text(text[done..].to_owned()));
+        }
+        Ok(Self {
+            text: text.into(),
+            parts: parts.into(),
+        })
+    }
+
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Expression(expression) => Some(expression),
+        })
+    }
+}
+
+// === impl Expression ===
+
+impl Expression {
+    /// Compiles an expression that stands at byte `at` of the file.
+    pub(crate) fn compile(source: &str, at: usize) -> Result<Self, TemplateFault> {
+        if source.is_empty() {
+            return Err(TemplateFault {
+                at,
+                message: "an expression is missing between the braces".into(),
+                hint: None,
+            });
+        }
+        let compiled = ENVIRONMENT
+            .compile_expression_owned(source.to_owned())
+            .map_err(|error| {
+                let offset = error.range().map_or(0, |range| range.start);
+                let detail = error.detail().unwrap_or("it can't be read");
+                TemplateFault {
+                    at: at + offset,
+                    message: format!("`{source}` is not an expression: {detail}"),
+                    hint: source
+                        .starts_with('.')
+                        .then(|| format!("for a command's own braces write `{{{{ '{{{{{source}}}}}' }}}}`")),
+                }
+            })?;
+        let known = |name: &String| ENVIRONMENT.globals().any(|(global, _)| global == name);
+        let roots: BTreeSet<String> = compiled
+            .undeclared_variables(false)
+            .into_iter()
+            .filter(|name| !known(name))
+            .collect();
+        let paths = compiled.undeclared_variables(true).into_iter().collect();
+        Ok(Self {
+            compiled,
+            source: source.to_owned(),
+            roots,
+            paths,
+            at,
+        })
+    }
+
+    /// Its value, given the values of its roots.
+    pub(crate) fn evaluate(&self, roots: Value) -> Result<Value, EvaluationError> {
+        let fail = |error: &minijinja::Error| EvaluationError {
+            undefined: error.kind() == ErrorKind::UndefinedError,
+            unknown_name: matches!(
+                error.kind(),
+                ErrorKind::UnknownFilter
+                    | ErrorKind::UnknownTest
+                    | ErrorKind::UnknownFunction
+                    | ErrorKind::SyntaxError
+            ),
+            message: error
+                .detail()
+                .map_or_else(|| error.kind().to_string(), str::to_owned),
+        };
+        let value = self.compiled.eval(roots).map_err(|error| fail(&error))?;
+        if value.is_undefined() {
+            return Err(EvaluationError {
+                undefined: true,
+                unknown_name: false,
+                message: "undefined value".into(),
+            });
+        }
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{{{{ {} }}}}", self.source)
+    }
+}
+
+/// How long the expression after `{{` is, up to the `}}` that closes it: one outside quotes and inner braces.
+fn expression_length(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut depth = 0usize;
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (Some(_), '\\') => {
+                characters.next();
+            }
+            (Some(open), _) if open == character => quote = None,
+            (None, '\'' | '"') => quote = Some(character),
+            (None, '{') => depth += 1,
+            (None, '}') if depth == 0 && text[at + 1..].starts_with('}') => return Some(at),
+            (None, '}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A JSON value as a template's value.
+pub(crate) fn value_of(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::from(()),
+        serde_json::Value::Bool(truth) => Value::from(*truth),
+        serde_json::Value::Number(number) => number.as_i64().map_or_else(
+            || {
+                number
+                    .as_u64()
+                    .map_or_else(|| Value::from(number.as_f64().unwrap_or_default()), Value::from)
+            },
+            Value::from,
+        ),
+        serde_json::Value::String(text) => Value::from(text.as_str()),
+        serde_json::Value::Array(items) => items.iter().map(value_of).collect(),
+        serde_json::Value::Object(entries) => map_of(
+            entries
+                .iter()
+                .map(|(name, value)| (name.clone(), value_of(value))),
+        ),
+    }
+}
+
+/// A mapping as a template's value.
+pub(crate) fn map_of(entries: impl IntoIterator<Item = (String, Value)>) -> Value {
+    Value::from_object(
+        entries
+            .into_iter()
+            .collect::<std::collections::BTreeMap<String, Value>>(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(text: &str) -> Result<Template, TemplateFault> {
+        Template::compile(text, text, 0)
+    }
+
+    #[test]
+    fn only_double_braces_are_special() {
+        let template = compile("echo ${#a} {% x %} {# y #} { z } }}").expect("plain text");
+        assert_eq!(template.expressions().count(), 0);
+    }
+
+    #[test]
+    fn quotes_and_inner_braces_hide_the_end() {
+        for text in [
+            "{{ '}}' }}",
+            r#"{{ "\"}}" }}"#,
+            "{{ {'a': {'b': 1}} }}",
+            "{{ '{{' }}",
+        ] {
+            assert_eq!(compile(text).expect(text).expressions().count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn roots_are_what_must_come_from_outside() {
+        let template = compile("{{ conf.stdout ~ range(n) | join(sep) }}").expect("good");
+        let roots: Vec<&String> = template.expressions().flat_map(|e| &e.roots).collect();
+        assert_eq!(roots, ["conf", "n", "sep"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in r#"([{}'"\\ a-c.|()\[\]~+é]|\{\{|\}\}){0,30}"#) {
+            let _ = compile(&text);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Job files: what good ones come to, and what mistakes look like.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use reveille_account::SourceError;
+use reveille_job::{
+    Amount, CommandOptions, Job, JobSource, Limit, Order, Registered, RenderedAction, Scope, Shared, schema,
+};
+use serde_json::{Map, Value, json};
+
+fn inputs(kind: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/inputs")
+        .join(kind);
+    let entries = fs::read_dir(directory).expect("the directory exists");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths
+}
+
+fn read(path: &Path) -> Result<Job, Vec<SourceError>> {
+    let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+    Job::parse_bytes(&fs::read(path).expect("readable"), &name, BTreeMap::new())
+}
+
+fn shared() -> Shared {
+    Shared::new(
+        "r-1",
+        [("web".to_owned(), vec!["web1".to_owned(), "web2".to_owned()])],
+        [("HOME".to_owned(), "/root".to_owned())],
+    )
+}
+
+fn vars(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn together(mistakes: &[SourceError]) -> String {
+    let shown: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    shown.join("\n\n")
+}
+
+#[test]
+fn good_files_make_a_plan() {
+    let (shared, vars) = (shared(), vars(json!({"rack": 4})));
+    for path in inputs("good") {
+        let job = read(&path).unwrap_or_else(|mistakes| panic!("{}", together(&mistakes)));
+        let scope = Scope::new("web1", &vars, &shared);
+        let mistakes = job.check(&scope);
+        assert!(mistakes.is_empty(), "{}", together(&mistakes));
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        insta::assert_snapshot!(name, job.plan(&scope).expect("a plan"));
+    }
+}
+
+#[test]
+fn bad_files_say_why() {
+    let (shared, vars) = (shared(), vars(json!({"rack": 4})));
+    for path in inputs("bad") {
+        let mistakes = match read(&path) {
+            Err(mistakes) => mistakes,
+            Ok(job) => job.check(&Scope::new("web1", &vars, &shared)),
+        };
+        assert!(!mistakes.is_empty(), "{}", path.display());
+        let name = format!("bad-{}", path.file_stem().expect("a name").to_string_lossy());
+        insta::assert_snapshot!(name, together(&mistakes));
+    }
+}
+
+#[test]
+fn options_have_their_defaults() {
+    let job = read(&inputs("good")[1]).expect("good");
+    assert_eq!(job.name, "install-tomcat");
+    assert_eq!(
+        job.serial,
+        [Amount::Hosts(1), Amount::Percent(5.0), Amount::Percent(25.0)]
+    );
+    assert_eq!(job.max_fail.total, Some(Amount::Percent(2.0)));
+    assert_eq!(job.order, Order::Shuffled);
+    let options: Vec<(u32, bool, bool)> = job
+        .steps
+        .iter()
+        .map(|step| (step.attempts, step.idempotent, step.durable))
+        .collect();
+    assert_eq!(
+        options,
+        [
+            (3, true, true),
+            (3, true, true),
+            (3, true, false),
+            (1, false, true),
+            (1, false, true),
+            (1, true, false),
+            (1, false, true),
+            (1, false, true),
+            (3, true, false),
+        ]
+    );
+    assert_eq!(job.steps[6].watchdog.idle, Limit::Off);
+    assert_eq!(
+        job.steps[6].watchdog.total,
+        Limit::After(std::time::Duration::from_mins(30))
+    );
+    assert!(job.steps[0].class_name().starts_with("run-"));
+    assert_ne!(job.steps[0].class_name(), job.steps[1].class_name());
+}
+
+#[test]
+fn a_job_survives_its_record() {
+    let text = "steps: [{run: 'echo {{ a }}{{ b }}'}]";
+    let extra = BTreeMap::from([("a".to_owned(), json!("x"))]);
+    let job = Job::parse_with(text, "jobs/j.yaml", extra).expect("good");
+    assert_eq!(job.resolve("f.txt"), Path::new("jobs/f.txt"));
+    let record = serde_json::to_string(job.source()).expect("serialisable");
+    let source: JobSource = serde_json::from_str(&record).expect("readable");
+    let again = Job::from_source(&source).expect("the same");
+    let (shared, vars) = (shared(), vars(json!({"a": "weaker", "b": 2})));
+    let rendered = again
+        .render(0, &Scope::new("h", &vars, &shared))
+        .expect("rendered");
+    assert_eq!(
+        rendered.action,
+        RenderedAction::Run {
+            command: "echo x2".into(),
+            shell: "sh".into()
+        }
+    );
+}
+
+#[test]
+fn commands_are_taken_as_they_are() {
+    let job = Job::command(
+        "docker ps --format '{{.Names}}'".into(),
+        CommandOptions::default(),
+    );
+    let (shared, vars) = (shared(), Map::new());
+    let scope = Scope::new("h", &vars, &shared);
+    assert!(job.check(&scope).is_empty());
+    let RenderedAction::Run { command, .. } = job.render(0, &scope).expect("rendered").action else {
+        panic!("a command")
+    };
+    assert_eq!(command, "docker ps --format '{{.Names}}'");
+    assert!(!job.steps[0].durable);
+    let again = Job::from_source(job.source()).expect("the same");
+    assert_eq!(again.steps[0].class_name(), job.steps[0].class_name());
+}
+
+#[test]
+fn results_reach_later_steps() {
+    let text = "
+steps:
+  - {run: id, register: who}
+  - {run: 'echo {{ who.stdout }}', when: who.exit_status == 0 and not who.skipped}
+";
+    let job = Job::parse(text, "j.yaml").expect("good");
+    let (shared, vars) = (shared(), Map::new());
+    let mut scope = Scope::new("h", &vars, &shared);
+    assert!(job.check(&scope).is_empty());
+    assert!(job.when(1, &scope).is_err());
+    scope.register(
+        "who",
+        Registered {
+            stdout: "root".into(),
+            exit_status: Some(0),
+            ..Registered::default()
+        },
+    );
+    assert_eq!(job.when(1, &scope), Ok(true));
+    let RenderedAction::Run { command, .. } = job.render(1, &scope).expect("rendered").action else {
+        panic!("a command")
+    };
+    assert_eq!(command, "echo root");
+}
+
+#[test]
+fn the_same_mistake_of_many_hosts_is_one() {
+    let job = Job::parse("steps: [{run: 'echo {{ rack }} {{ env.NOPE }}'}]", "j.yaml").expect("good");
+    let shared = shared();
+    let (with, without) = (vars(json!({"rack": 1})), Map::new());
+    let scopes = [("a", &with), ("b", &without), ("c", &without), ("d", &without)];
+    let mistakes = job.check_all(scopes.iter().map(|(host, vars)| Scope::new(host, vars, &shared)));
+    insta::assert_snapshot!(together(&mistakes));
+}
+
+#[test]
+fn strong_vars_win() {
+    let text = "vars: {a: job, b: '{{ a }}!'}\nsteps: [{run: '{{ a }} {{ b }} {{ c }}'}]";
+    let run = |job: &Job| {
+        let (shared, vars) = (shared(), vars(json!({"a": "host", "c": "host"})));
+        match job
+            .render(0, &Scope::new("h", &vars, &shared))
+            .expect("rendered")
+            .action
+        {
+            RenderedAction::Run { command, .. } => command,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(run(&Job::parse(text, "j").expect("good")), "job job! host");
+    let extra = BTreeMap::from([("a".to_owned(), json!("extra"))]);
+    assert_eq!(
+        run(&Job::parse_with(text, "j", extra).expect("good")),
+        "extra extra! host"
+    );
+    let taken = BTreeMap::from([("groups".to_owned(), json!(1))]);
+    assert!(Job::parse_with(text, "j", taken).is_err());
+}
+
+#[test]
+fn large_files_are_refused() {
+    let text = format!(
+        "steps: [{{run: a}}]\n#{}",
+        "x".repeat(reveille_job::MAX_FILE_BYTES)
+    );
+    let mistakes = Job::parse(&text, "j.yaml").expect_err("too large");
+    assert_eq!(mistakes[0].message, "a job file of more than 4 MiB is not read");
+}
+
+#[test]
+fn the_schema_describes() {
+    insta::assert_json_snapshot!(schema());
+}
+
+#[test]
+fn jobs_cross_threads() {
+    fn crosses<T: Send + Sync>() {}
+    crosses::<Job>();
+    crosses::<Shared>();
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in r#"([a-c0-9:,{}'"|>&*!#\[\] -]|\n|\n  - |steps:|run: |when: |\{\{|\}\}|vars:|é|\t){0,60}"#) {
+        if let Ok(job) = Job::parse(&text, "fuzz.yaml") {
+            let (shared, vars) = (shared(), Map::new());
+            let scope = Scope::new("h", &vars, &shared);
+            let _ = job.check(&scope);
+            let _ = job.plan(&scope);
+        }
+    }
+
+    #[test]
+    fn no_mangled_file_panics(at in 0usize..1500, with in "[\\x00-\\x7f]{0,3}") {
+        let mut text = fs::read_to_string(&inputs("good")[1]).expect("readable");
+        let at = at.min(text.len());
+        if text.is_char_boundary(at) {
+            let end = (at + with.len()).min(text.len());
+            text.replace_range(at..end, &with);
+            let _ = Job::parse(&text, "fuzz.yaml");
+        }
+    }
+}
