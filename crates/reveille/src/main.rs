@@ -1,3 +1,60 @@
-//! reveille.
+//! `reveille`: the program. Commands, screens and configuration; what is done stands in the crates below it.
 
-fn main() {}
+mod cli;
+mod commands;
+mod failure;
+mod launch;
+mod limits;
+mod printer;
+mod render;
+mod state;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use reveille_account::Exit;
+
+use crate::cli::Cli;
+use crate::printer::Printer;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output; a closed pipe there is no fault.
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            return ExitCode::from(exit.code());
+        }
+    };
+    let printer = Printer::new(&cli.globals);
+    start_log(&cli.globals);
+    let exit = match commands::run(cli, &printer) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            printer.failure(&failure);
+            failure.exit()
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+fn start_log(globals: &cli::Globals) {
+    let level = match globals.verbose {
+        0 => "error",
+        1 => "warn",
+        2 => "info,russh=warn",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("REVEILLE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    // A second start in one process does nothing, which is right.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}

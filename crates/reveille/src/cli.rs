@@ -1,0 +1,391 @@
+//! The command line: one definition for parsing, help and (later) completions.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs commands and jobs over SSH on many hosts, and accounts for every one of them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "reveille",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 every host succeeded, 1 internal error, 2 bad usage or input (nothing was dispatched),\n\
+                  3 some host failed or was cancelled, 4 the account does not balance, 5 interrupted (`reveille resume`)."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Globals {
+    /// Directory of the ledger, outputs and known hosts [default: ~/.local/state/reveille]
+    #[arg(long, global = true, value_name = "DIR", env = "REVEILLE_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Say more; repeat for logs
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say only what failed
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// No colour [also: NO_COLOR]
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one command on every host, now
+    #[command(visible_alias = "x")]
+    Exec(ExecArgs),
+    /// Run a job, step by step, on every host
+    Run(RunArgs),
+    /// Go on with a run that was interrupted or whose controller died
+    Resume(ResumeArgs),
+    /// Run again what failed, as a new round of the same run
+    Retry(RetryArgs),
+    /// Rehearse: a job against a built-in fleet of SSH servers with injected faults
+    Drill(DrillArgs),
+    /// List the hosts that an inventory and a pattern reach
+    Hosts(HostsArgs),
+    /// Check a job file or an inventory
+    Lint(LintArgs),
+    /// List runs
+    Runs,
+    /// Show what a run came to
+    Show(ShowArgs),
+    /// Hold a run's outcomes against its roll; exit 4 if a host is unaccounted for
+    Audit(RunArg),
+    /// Show what a host said
+    Logs(LogsArgs),
+    /// Write a run's artifacts: summary, events, tables, JUnit, address lists
+    Export(ExportArgs),
+    /// Explain a failure class
+    Explain {
+        /// The class; all are listed without one
+        class: Option<String>,
+    },
+    /// Print the JSON Schema of job files
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    /// Finished attempts the command may take; more than 1 says that it is safe to run twice
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) attempts: u32,
+    /// Keep the command going when the connection is lost, and re-attach to it
+    #[arg(long, conflicts_with = "stdin")]
+    pub(crate) durable: bool,
+    /// Kill the command after this long without output
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) idle: Option<Duration>,
+    /// Kill the command after this long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) total: Option<Duration>,
+    /// Give every host this file (or - for standard input) as the command's input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
+    /// Print every host's output line by line as it comes, instead of folding it at the end
+    #[arg(long)]
+    pub(crate) no_fold: bool,
+    /// The command; its words are joined and given to the remote sh
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The job file
+    pub(crate) job: PathBuf,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    /// Set a variable, or read variables from a JSON file; wins over all others
+    #[arg(short = 'e', long = "var", value_name = "K=V|@FILE")]
+    pub(crate) vars: Vec<String>,
+    /// Print what would be done on each host, and connect to none
+    #[arg(long)]
+    pub(crate) plan: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The run: its id, a unique beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    /// Sessions at once [default: as the run had]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// The run: its id, a unique beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    /// Only hosts of this status or class
+    #[arg(long, value_name = "STATUS|CLASS")]
+    pub(crate) only: Vec<String>,
+    /// Sessions at once [default: as the run had]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrillArgs {
+    /// The job to rehearse [default: an install-like job]
+    pub(crate) job: Option<PathBuf>,
+    /// Hosts in the fleet
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) hosts: u32,
+    /// Inject a fault: KIND=SHARE, KIND=COUNT or KIND=HOST,…; `none` for none [default: a dozen kinds]
+    #[arg(long = "fault", value_name = "KIND=SHARE")]
+    pub(crate) faults: Vec<String>,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    /// Only serve the fleet and write its inventory, keys and known hosts to this directory
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) serve: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostsArgs {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// Show each host's variables; secret ones are masked
+    #[arg(long)]
+    pub(crate) vars: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    /// A job file (.yaml, .yml) or an inventory
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArg {
+    /// The run: its id, a unique beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The run: its id, a unique beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// Print the run's events as they happen, up to its end
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// HOST, or RUN HOST
+    #[arg(required = true, num_args = 1..=2, value_names = ["RUN", "HOST"])]
+    pub(crate) what: Vec<String>,
+    /// The output's bytes as they came, escape sequences and all
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The run: its id, a unique beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    /// The directory to write
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+}
+
+/// Which hosts.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// An inventory file, or a list of hosts such as web[01-40],db1 [default: $ANSIBLE_INVENTORY]
+    #[arg(short, long, value_name = "INV")]
+    pub(crate) inventory: Vec<String>,
+    /// A list of hosts; never a file
+    #[arg(short = 'w', long = "hosts", value_name = "LIST", id = "host_list")]
+    pub(crate) list: Vec<String>,
+    /// Only hosts that match: group, host, glob, a:b, a:&b, a:!b, ~regex, @FILE, @last:failed, @RUN:CLASS
+    #[arg(short, long, value_name = "PATTERN")]
+    pub(crate) limit: Vec<String>,
+}
+
+/// Which hosts, and how they are reached.
+#[derive(Debug, Args)]
+pub(crate) struct Reach {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// Log in as this user
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Log in with this private key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Connect to this port
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Become root (by sudo without a password) for the commands
+    #[arg(short, long = "become")]
+    pub(crate) escalate: bool,
+    /// Become this user instead of root
+    #[arg(long, value_name = "USER")]
+    pub(crate) become_user: Option<String>,
+    /// How long a TCP connection may take
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    pub(crate) connect_timeout: Duration,
+    /// What to do about host keys
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) host_key: HostKey,
+}
+
+/// How a run is paced and when it stops.
+#[derive(Debug, Args)]
+pub(crate) struct Pacing {
+    /// Sessions at once [default: up to 512]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: Option<u32>,
+    /// Work in batches: a number, a share, or a list such as 1,5%,25%
+    #[arg(long, value_name = "N|%|LIST", value_delimiter = ',')]
+    pub(crate) serial: Vec<String>,
+    /// Dispatch nothing more when more hosts than this have failed
+    #[arg(long, value_name = "N|%")]
+    pub(crate) max_fail: Option<String>,
+    /// How long running steps may go on after the first Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    pub(crate) grace: Duration,
+    /// Output kept of all hosts together, such as 500M; more is counted and dropped
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_output: Option<u64>,
+    /// A note that is kept with the run
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+}
+
+/// What is told, to whom.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// How the end of the run is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// Write every event as a line of JSON (- for standard output)
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) events: Option<PathBuf>,
+    /// Write the artifacts to this directory, during the run and at its end
+    #[arg(long, value_name = "DIR")]
+    pub(crate) export_to: Option<PathBuf>,
+    /// Write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+/// What to do about host keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HostKey {
+    /// Refuse hosts that known_hosts does not have.
+    Strict,
+    /// Remember hosts seen for the first time, refuse changed keys.
+    #[default]
+    AcceptNew,
+    /// Accept anything, remember nothing.
+    Off,
+}
+
+/// `90`, `1.5s`, `10m`, `2h`, `500ms`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time such as 30s, 10m or 2h");
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "ms" => number / 1000.0,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(wrong()),
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(wrong()),
+    }
+}
+
+/// `4096`, `10K`, `500M`, `2G`, powers of 1,024.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size such as 500M or 2G");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_and_sizes() {
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_bytes("500M"), Ok(500 << 20));
+        assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
+        for bad in ["", "s", "-1s", "0", "1d", "1e400"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        assert!(parse_bytes("99999999999T").is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! What ends a command before or instead of its result.
+
+use reveille_account::{Exit, SourceError};
+use reveille_inventory::InventoryError;
+
+/// A failure, worded for the operator.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Bad usage or bad input: nothing was dispatched.
+    #[error("{0}")]
+    Usage(String),
+    /// Mistakes in a file.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
+    Mistakes(Vec<SourceError>),
+    /// The inventory or a pattern can't be used.
+    #[error("{0}")]
+    Inventory(#[from] InventoryError),
+    /// The ledger can't be used.
+    #[error("{0}")]
+    Ledger(#[from] reveille_ledger::Error),
+    /// The run as a whole could not go on.
+    #[error("{0}")]
+    Fleet(#[from] reveille_fleet::Failure),
+    /// The rest of the system said no.
+    #[error("{0}")]
+    System(String),
+    /// Standard output is closed: nobody reads any more.
+    #[error("standard output is closed")]
+    ClosedPipe,
+}
+
+impl Failure {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    /// The exit status it asks for.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Failure::Usage(_) | Failure::Mistakes(_) | Failure::Inventory(_) => Exit::Usage,
+            Failure::Ledger(error) if is_input(error) => Exit::Usage,
+            Failure::Ledger(_) | Failure::Fleet(_) | Failure::System(_) => Exit::Internal,
+            Failure::ClosedPipe => Exit::Success,
+        }
+    }
+}
+
+/// Whether the ledger refuses what it was given, before anything was dispatched.
+fn is_input(error: &reveille_ledger::Error) -> bool {
+    use reveille_ledger::Error;
+    matches!(
+        error,
+        Error::StateDirectory { .. }
+            | Error::NetworkFilesystem { .. }
+            | Error::NoLedger { .. }
+            | Error::NotALedger { .. }
+            | Error::NewerSchema { .. }
+            | Error::NoSuchRun(_)
+            | Error::AmbiguousRun { .. }
+            | Error::Held { .. }
+            | Error::TwiceOnRoll { .. }
+            | Error::ForeignTarget { .. }
+    )
+}

@@ -1,0 +1,97 @@
+//! What this process may use: descriptors and memory, and what it has used.
+
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are not sessions: ledger, outputs being written, log, runtime.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// Descriptors of a session: its socket, and its output file while it is written.
+const DESCRIPTORS_EACH: u64 = 2;
+/// Memory of a session, measured, with its output buffers.
+const BYTES_EACH: u64 = 100 * 1024;
+
+/// How many sessions fit, and the reason if it is less than `wanted`.
+pub(crate) fn sessions(wanted: u64, jumps: bool) -> Result<(u64, Option<String>), String> {
+    let descriptors = raise_descriptors();
+    let each = if jumps { DESCRIPTORS_EACH + 1 } else { DESCRIPTORS_EACH };
+    let by_descriptors = descriptors.saturating_sub(OTHER_DESCRIPTORS) / each;
+    if by_descriptors == 0 {
+        return Err(format!(
+            "the limit of {descriptors} open files leaves none for a connection; raise it with `ulimit -n 4096`"
+        ));
+    }
+    let by_memory = available_memory().map_or(u64::MAX, |bytes| (bytes / 10 * 8 / BYTES_EACH).max(1));
+    let fit = wanted.min(by_descriptors).min(by_memory);
+    let reason = (fit < wanted).then(|| {
+        if by_descriptors <= by_memory {
+            format!("the limit of {descriptors} open files")
+        } else {
+            "the memory that is available".to_owned()
+        }
+    });
+    Ok((fit, reason))
+}
+
+/// Raises the soft limit on open files as far as it goes, and tells it.
+fn raise_descriptors() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // A hard limit of none is not one that the kernel takes as a soft one.
+    let wanted = maximum.unwrap_or(1 << 20).min(1 << 20);
+    let now = current.unwrap_or(u64::MAX);
+    if now >= wanted {
+        return now;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }) {
+        Ok(()) => wanted,
+        Err(_) => now,
+    }
+}
+
+/// Bytes that can be used before something has to give: of the control group, or of the machine.
+fn available_memory() -> Option<u64> {
+    let machine = field("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024);
+    let group = control_group().and_then(|path| {
+        let limit: u64 = fs::read_to_string(format!("{path}/memory.max")).ok()?.trim().parse().ok()?;
+        let used: u64 = fs::read_to_string(format!("{path}/memory.current")).ok()?.trim().parse().ok()?;
+        Some(limit.saturating_sub(used))
+    });
+    match (machine, group) {
+        (Some(machine), Some(group)) => Some(machine.min(group)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The directory of this process's control group, version 2.
+fn control_group() -> Option<String> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(format!("/sys/fs/cgroup{}", path.trim_end_matches('/')))
+}
+
+/// A number behind a word in a file of `/proc`.
+fn field(path: &str, word: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(word))?.split_whitespace().next()?.parse().ok()
+}
+
+/// What the controller used so far, for summaries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    /// Seconds of CPU time, user and system.
+    pub(crate) cpu_s: f64,
+    /// Most memory that was resident, bytes.
+    pub(crate) peak_bytes: u64,
+}
+
+/// Reads them from `/proc`.
+pub(crate) fn usage() -> Usage {
+    let peak_bytes = field("/proc/self/status", "VmHWM:").unwrap_or(0) * 1024;
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks: u64 = stat
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
+        .unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Usage { cpu_s: ticks as f64 / per_second as f64, peak_bytes }
+}

@@ -1,0 +1,109 @@
+//! The one place that writes: data to standard output, everything else to standard error.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use crate::cli::Globals;
+use crate::failure::Failure;
+
+/// Writes to the terminal, or to what stands in for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    /// Colour on standard error.
+    colour_err: bool,
+    /// Colour on standard output.
+    colour_out: bool,
+    pub(crate) quiet: bool,
+    /// Standard error is a terminal that can redraw lines.
+    pub(crate) live: bool,
+}
+
+/// What a piece of text is, for those who see colour; all text is understandable without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    Odd,
+    Faint,
+    Strong,
+}
+
+// === impl Printer ===
+
+impl Printer {
+    pub(crate) fn new(globals: &Globals) -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let colour = !globals.no_color && !set("NO_COLOR") && !dumb;
+        Self {
+            colour_err: colour && io::stderr().is_terminal(),
+            colour_out: colour && io::stdout().is_terminal(),
+            quiet: globals.quiet,
+            live: io::stderr().is_terminal() && !dumb && !globals.quiet && !set("CI"),
+        }
+    }
+
+    /// Data, with its line end. A reader that has gone away ends the program quietly.
+    pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
+        self.data_bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// Data as it is.
+    pub(crate) fn data_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        write_all(io::stdout(), bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+            _ => Failure::System(format!("can't write to standard output: {error}")),
+        })
+    }
+
+    /// Anything else. Nobody is told when standard error is gone: there is nowhere to say it.
+    pub(crate) fn note(&self, text: &str) {
+        let _ = write_all(io::stderr(), format!("{text}\n").as_bytes());
+    }
+
+    /// A warning.
+    pub(crate) fn warning(&self, text: &str) {
+        self.note(&format!("{} {text}", self.tone_err("warning:", Tone::Odd)));
+    }
+
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if !matches!(failure, Failure::ClosedPipe) {
+            self.note(&format!("{} {failure}", self.tone_err("error:", Tone::Bad)));
+        }
+    }
+
+    pub(crate) fn tone_err(&self, text: &str, tone: Tone) -> String {
+        coloured(self.colour_err, text, tone)
+    }
+
+    pub(crate) fn tone_out(&self, text: &str, tone: Tone) -> String {
+        coloured(self.colour_out, text, tone)
+    }
+}
+
+fn coloured(on: bool, text: &str, tone: Tone) -> String {
+    if !on {
+        return text.to_owned();
+    }
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Bad => "31",
+        Tone::Odd => "33",
+        Tone::Faint => "2",
+        Tone::Strong => "1",
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+/// Writes all of it, also to a descriptor that somebody has made non-blocking.
+fn write_all(mut target: impl io::Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match target.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(error) => return Err(error),
+        }
+    }
+    target.flush()
+}

@@ -1,0 +1,47 @@
+//! Where things are: state directory, this machine's name, this user.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::Globals;
+use crate::failure::Failure;
+
+/// The state directory that was named, or the usual one.
+pub(crate) fn directory(globals: &Globals) -> Result<PathBuf, Failure> {
+    if let Some(directory) = &globals.state_dir {
+        return Ok(directory.clone());
+    }
+    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    named("XDG_STATE_HOME")
+        .or_else(|| home().map(|home| home.join(".local/state")))
+        .map(|base| base.join("reveille"))
+        .ok_or_else(|| Failure::usage("neither HOME nor XDG_STATE_HOME says where to keep the ledger; use --state-dir"))
+}
+
+/// The user's home directory.
+pub(crate) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The name of this machine.
+pub(crate) fn node() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The name of the user who runs this.
+pub(crate) fn user() -> String {
+    ["LOGNAME", "USER"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .or_else(|| name_of(rustix::process::getuid().as_raw(), Path::new("/etc/passwd")))
+        .unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+}
+
+fn name_of(uid: u32, passwd: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(passwd).ok()?;
+    let uid = uid.to_string();
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
+}
