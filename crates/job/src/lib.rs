@@ -47,6 +47,7 @@
 mod job;
 mod judge;
 mod parse;
+mod plan;
 mod quantity;
 mod reader;
 mod render;

@@ -1,0 +1,183 @@
+//! Before anything is dispatched: checking every template for every host, and the plan.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use reveille_account::SourceError;
+
+use crate::job::Job;
+use crate::parse::action::port;
+use crate::render::{Mode, Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
+use crate::scope::Scope;
+use crate::step::{Action, Condition, Step, WaitFrom};
+
+impl Job {
+    /// Checks every template of the job for one host, as far as it can be known before anything has run.
+    pub fn check(&self, scope: &Scope<'_>) -> Vec<SourceError> {
+        let mut mistakes = self.check_expressions(scope, true);
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        mistakes
+    }
+
+    /// Checks every template for every host; what doesn't depend on the host is looked at once.
+    ///
+    /// The same mistake of several hosts is one mistake that names the first and says how many more there are.
+    pub fn check_all<'a>(&self, scopes: impl IntoIterator<Item = Scope<'a>>) -> Vec<SourceError> {
+        let mut mistakes: Vec<(SourceError, String, usize)> = Vec::new();
+        let mut seen: HashMap<(usize, usize, String), usize> = HashMap::new();
+        for (index, scope) in scopes.into_iter().enumerate() {
+            for mistake in self.check_expressions(&scope, index == 0) {
+                let key = (mistake.line, mistake.column, mistake.message.clone());
+                if let Some(at) = seen.get(&key) {
+                    mistakes[*at].2 += 1;
+                } else {
+                    seen.insert(key, mistakes.len());
+                    mistakes.push((mistake, scope.host.to_owned(), 0));
+                }
+            }
+        }
+        mistakes.sort_by_key(|(mistake, _, _)| (mistake.line, mistake.column));
+        let named = mistakes.into_iter().map(|(mut mistake, host, more)| {
+            let _ = match more {
+                0 => write!(mistake.message, " (on {host})"),
+                1 => write!(mistake.message, " (on {host} and 1 more host)"),
+                more => write!(mistake.message, " (on {host} and {more} more hosts)"),
+            };
+            mistake
+        });
+        named.collect()
+    }
+
+    /// What would be done on a host, step by step; nothing is connected to.
+    pub fn plan(&self, scope: &Scope<'_>) -> Result<String, SourceError> {
+        let mut plan = format!("{}\n", scope.host);
+        for (index, step) in self.steps.iter().enumerate() {
+            let rendered = self.render_step(step, scope, Mode::Plan)?;
+            let _ = writeln!(plan, "  {}. {}", index + 1, step.name);
+            if let Some(when) = &step.when {
+                let known = match self.evaluate(when, scope, Mode::Plan, 0)? {
+                    Some(value) if value.is_true() => " (holds)",
+                    Some(_) => " (does not hold: skipped)",
+                    None => "",
+                };
+                let _ = writeln!(plan, "     when: {}{known}", when.source);
+            }
+            write_plan(&mut plan, step, &rendered);
+        }
+        Ok(plan)
+    }
+
+    fn check_expressions(&self, scope: &Scope<'_>, with_constant: bool) -> Vec<SourceError> {
+        let mut mistakes = Vec::new();
+        for step in &self.steps {
+            for expression in step.expressions() {
+                if (with_constant || !self.is_constant(expression, 0))
+                    && let Err(mistake) = self.evaluate(expression, scope, Mode::Plan, 0)
+                    && !mistakes.contains(&mistake)
+                {
+                    mistakes.push(mistake);
+                }
+            }
+            // A port from a var may be no port.
+            if let Action::WaitFor {
+                condition: Condition::Port(template),
+                ..
+            } = &step.action
+                && template.expressions().next().is_some()
+                && template
+                    .expressions()
+                    .all(|expression| !self.needs_results(expression))
+                && let Ok(text) = self.text(template, scope, Mode::Plan, 0)
+                && let Err(message) = port(&text)
+            {
+                let at = template
+                    .expressions()
+                    .next()
+                    .map_or(0, |expression| expression.at);
+                mistakes.push(self.mistake(at, message));
+            }
+        }
+        mistakes
+    }
+}
+
+fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
+    let mut line = |name: &str, value: &str| {
+        let value = value.trim_end();
+        if value.contains('\n') {
+            let _ = writeln!(plan, "     {name}: |");
+            for text in value.lines() {
+                let _ = writeln!(plan, "       {text}");
+            }
+        } else {
+            let _ = writeln!(plan, "     {name}: {value}");
+        }
+    };
+    match &rendered.skip_if {
+        None => {}
+        Some(RenderedSkipIf::Command(command)) => line("skipped if it succeeds", command),
+        Some(RenderedSkipIf::Exists(path)) => line("skipped if it exists", path),
+    }
+    match &rendered.action {
+        RenderedAction::Run { command, shell } => line(shell, command),
+        RenderedAction::Script { src, args } => {
+            line("script", &format!("{src} {}", args.join(" ")));
+        }
+        RenderedAction::Upload {
+            src,
+            dest,
+            mode,
+            owner,
+            group,
+        } => {
+            let mut text = format!("{src} to {dest}");
+            if let Some(mode) = mode {
+                let _ = write!(text, ", mode {mode:04o}");
+            }
+            if let Some(owner) = owner {
+                let _ = write!(text, ", owner {owner}");
+            }
+            if let Some(group) = group {
+                let _ = write!(text, ", group {group}");
+            }
+            line("upload", &text);
+        }
+        RenderedAction::Download { src, to } => line("download", &format!("{src} to {to}")),
+        RenderedAction::WaitFor {
+            condition, within, ..
+        } => {
+            let what = match condition {
+                WaitCondition::Port { port, from } => {
+                    let from = match from {
+                        WaitFrom::Host => "the host",
+                        WaitFrom::Controller => "the controller",
+                    };
+                    match &step.action {
+                        Action::WaitFor {
+                            condition: Condition::Port(template),
+                            ..
+                        } if *port == 0 => format!("port {} from {from}", template.text),
+                        _ => format!("port {port} from {from}"),
+                    }
+                }
+                WaitCondition::File(path) => format!("file {path}"),
+                WaitCondition::Command(command) => format!("command {command}"),
+            };
+            line("wait for", &format!("{what}, within {within:?}"));
+        }
+    }
+    if let Some(user) = &rendered.become_user {
+        line("as", user);
+    } else if step.becomes == Some(true) {
+        line("as", "root");
+    }
+    if let Some(cwd) = &rendered.cwd {
+        line("in", cwd);
+    }
+    for (name, value) in &rendered.env {
+        line("env", &format!("{name}={value}"));
+    }
+    if step.once {
+        line("once", "on the first host");
+    }
+}
