@@ -60,6 +60,13 @@ impl Printer {
         let _ = write_all(io::stderr(), format!("{text}\n").as_bytes());
     }
 
+    /// Something that the quiet can do without.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet {
+            self.note(text);
+        }
+    }
+
     /// A warning.
     pub(crate) fn warning(&self, text: &str) {
         self.note(&format!("{} {text}", self.tone_err("warning:", Tone::Odd)));
