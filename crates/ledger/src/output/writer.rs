@@ -82,6 +82,9 @@ pub struct OutputWriter {
     current: Option<Attempt>,
     /// Where streams of attempts before the present one end.
     found: Vec<Resumption>,
+    /// The next frame fails after so many bytes.
+    #[cfg(test)]
+    fails_after: Option<usize>,
 }
 
 /// The attempt that is being written.
@@ -173,6 +176,8 @@ impl OutputWriter {
             disk,
             current: None,
             found: Vec::new(),
+            #[cfg(test)]
+            fails_after: None,
         }
     }
 
@@ -184,7 +189,8 @@ impl OutputWriter {
 
     /// Records bytes of a stream of an attempt that start at `offset` in the remote stream.
     ///
-    /// Bytes that are on record already are skipped. A new step or attempt ends the one before.
+    /// Bytes that are on record already are skipped. A new step or attempt ends the one before. After an error the same
+    /// bytes can be written again.
     pub fn write(
         &mut self,
         step: u32,
@@ -197,20 +203,22 @@ impl OutputWriter {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
-        let seen = &mut current.seen[index(stream)];
+        let seen = current.seen[index(stream)];
         let known = usize::try_from(seen.saturating_sub(offset)).unwrap_or(usize::MAX);
         let Some(mut bytes) = bytes.get(known..).filter(|new| !new.is_empty()) else {
             return Ok(());
         };
-        let mut offset = offset.max(*seen);
-        *seen = offset.saturating_add(bytes.len() as u64);
+        let mut offset = offset.max(seen);
 
         if current.tail.is_none() {
-            let wanted = (bytes.len() as u64).min(current.head);
-            let granted = take(&self.share.left, wanted);
-            current.head -= granted;
+            let granted = take(&self.share.left, (bytes.len() as u64).min(current.head));
             let (head, rest) = bytes.split_at(usize::try_from(granted).unwrap_or(bytes.len()));
-            self.append(stream, offset, head)?;
+            let result = self.append(stream, offset, head);
+            let written = self.settle(stream, offset, granted, &result);
+            if let Some(current) = &mut self.current {
+                current.head -= written;
+            }
+            result?;
             bytes = rest;
             offset += granted;
         }
@@ -218,6 +226,7 @@ impl OutputWriter {
             let (limit, share) = (self.caps.tail, &self.share);
             let tail = current.tail.get_or_insert_with(|| Tail::new(limit, share));
             current.dropped += tail.push(stream, offset, bytes);
+            current.seen[index(stream)] = offset.saturating_add(bytes.len() as u64);
         }
         Ok(())
     }
@@ -279,33 +288,57 @@ impl OutputWriter {
         Ok(())
     }
 
+    /// After an attempt to append bytes from `offset` on, `granted` of the run's cap having been taken for them: tells
+    /// how many were written and gives back what was taken for the others. What failed is not seen, so that the caller
+    /// can write it again.
+    fn settle(&mut self, stream: Stream, offset: u64, granted: u64, result: &Result<()>) -> u64 {
+        let Some(current) = &mut self.current else {
+            return 0;
+        };
+        let reached = current.written[index(stream)];
+        let written = if result.is_ok() {
+            granted
+        } else {
+            reached.saturating_sub(offset).min(granted)
+        };
+        if current.tail.is_none() {
+            let seen = &mut current.seen[index(stream)];
+            *seen = reached.max(*seen);
+        }
+        self.share.left.fetch_add(granted - written, Ordering::Relaxed);
+        written
+    }
+
     fn finish_attempt(&mut self) -> Result<StepOutput> {
-        let Some(attempt) = &mut self.current else {
+        let Some(current) = &mut self.current else {
             return Ok(StepOutput::default());
         };
-        let tail = attempt.tail.take();
-        if let Some(mut tail) = tail {
-            for (stream, offset, bytes) in tail.pieces.drain(..) {
-                let granted = take(&self.share.left, bytes.len() as u64);
-                let kept = usize::try_from(granted).unwrap_or(bytes.len());
-                // The run's cap leaves the last bytes, as the attempt's does.
-                let left_out = bytes.len() - kept;
-                if let Some(attempt) = &mut self.current {
-                    attempt.dropped += left_out as u64;
-                }
-                self.append(stream, offset + left_out as u64, &bytes[left_out..])?;
+        if let Some(mut tail) = current.tail.take() {
+            let result = self.append_tail(&mut tail);
+            if let (Err(_), Some(current)) = (&result, &mut self.current) {
+                // It may be written later.
+                current.tail = Some(tail);
+            } else {
+                tail.give_back(&self.share);
             }
-            tail.give_back(&self.share);
+            result?;
+        }
+        // What the caps left out at the very end is stated as well.
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let Some(attempt) = &self.current else {
+                continue;
+            };
+            let (written, seen) = (attempt.written[index(stream)], attempt.seen[index(stream)]);
+            if seen > written {
+                self.append_gap(attempt.step, attempt.number, stream, written, seen - written)?;
+                self.wrote(stream, seen);
+            }
         }
         let Some(attempt) = self.current.take() else {
             return Ok(StepOutput::default());
         };
-        // What the caps left out at the very end is stated as well.
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let (written, seen) = (attempt.written[index(stream)], attempt.seen[index(stream)]);
-            if seen > written {
-                self.append_gap(attempt.step, attempt.number, stream, written, seen - written)?;
-            }
+            let seen = attempt.seen[index(stream)];
             self.found.retain(|found| {
                 (found.step, found.attempt, found.stream) != (attempt.step, attempt.number, stream)
             });
@@ -323,33 +356,62 @@ impl OutputWriter {
         })
     }
 
+    /// Appends the pieces of a tail and takes each off it.
+    fn append_tail(&mut self, tail: &mut Tail) -> Result<()> {
+        while let Some((stream, offset, bytes)) = tail.pieces.front() {
+            let (stream, offset, size) = (*stream, *offset, bytes.len() as u64);
+            let granted = take(&self.share.left, size);
+            // The run's cap leaves the last bytes, as the attempt's does.
+            let left_out = size - granted;
+            let kept = bytes.get(usize::try_from(left_out).unwrap_or(usize::MAX)..);
+            let result = self.append(stream, offset + left_out, kept.unwrap_or_default());
+            if result.is_err() {
+                // A piece is at most one frame: it is written or it is not.
+                self.share.left.fetch_add(granted, Ordering::Relaxed);
+                return result;
+            }
+            if let Some(current) = &mut self.current {
+                current.dropped += left_out;
+            }
+            tail.pieces.pop_front();
+        }
+        Ok(())
+    }
+
     /// Appends bytes of the present attempt, and before them a gap if some are left out.
     fn append(&mut self, stream: Stream, offset: u64, bytes: &[u8]) -> Result<()> {
-        let Some(attempt) = &mut self.current else {
+        let Some(current) = &self.current else {
             return Ok(());
         };
         if bytes.is_empty() {
             return Ok(());
         }
-        let (step, number) = (attempt.step, attempt.number);
-        let written = attempt.written[index(stream)];
-        attempt.written[index(stream)] = offset.saturating_add(bytes.len() as u64);
+        let (step, attempt) = (current.step, current.number);
+        let written = current.written[index(stream)];
         if offset > written {
-            self.append_gap(step, number, stream, written, offset - written)?;
+            self.append_gap(step, attempt, stream, written, offset - written)?;
+            self.wrote(stream, offset);
         }
         let mut offset = offset;
         for piece in bytes.chunks(LONGEST) {
             let header = Header {
                 step,
-                attempt: number,
+                attempt,
                 stream,
                 gap: false,
                 offset,
             };
             self.append_frame(header, piece)?;
             offset += piece.len() as u64;
+            self.wrote(stream, offset);
         }
         Ok(())
+    }
+
+    fn wrote(&mut self, stream: Stream, end: u64) {
+        if let Some(current) = &mut self.current {
+            current.written[index(stream)] = end;
+        }
     }
 
     fn append_gap(&mut self, step: u32, attempt: u32, stream: Stream, offset: u64, size: u64) -> Result<()> {
@@ -385,6 +447,16 @@ impl OutputWriter {
             return Err(io::Error::from(io::ErrorKind::NotConnected));
         };
         let result = write_both(file, header, bytes);
+        #[cfg(test)]
+        let result = match self.fails_after.take() {
+            Some(written) => {
+                let whole = (header.len() + bytes.len()) as u64;
+                let written = (written as u64).min(whole - 1);
+                file.set_len(self.length + written)?;
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            None => result,
+        };
         match result {
             Ok(()) => self.length += (header.len() + bytes.len()) as u64,
             // Half a frame would hide everything after it from the readers.
