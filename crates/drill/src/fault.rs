@@ -473,6 +473,11 @@ impl fmt::Display for FaultKind {
 // === impl Fault ===
 
 impl Fault {
+    /// What a run with default settings should make of it.
+    pub fn expected(&self) -> Expected {
+        self.kind.expected()
+    }
+
     /// Reads `KIND=SHARE`, `KIND=COUNT` or `KIND=NAME,NAME`.
     pub fn parse(text: &str) -> Result<Self, FaultError> {
         let wrong = || FaultError::Targets(text.to_owned());

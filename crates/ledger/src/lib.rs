@@ -44,6 +44,7 @@ mod audit;
 mod disk;
 mod error;
 pub mod export;
+mod find;
 mod handle;
 mod ledger;
 pub mod output;

@@ -17,12 +17,15 @@
 //! | 4 | length |
 //! | … | the bytes; for a gap the number of bytes left out, 8 bytes |
 
+mod caps;
 mod frame;
 mod name;
 mod reader;
+mod tail;
 mod writer;
 
+pub use caps::{OutputCaps, OutputShare};
 pub use frame::Frame;
 pub use name::file_name;
 pub use reader::OutputReader;
-pub use writer::{OutputCaps, OutputShare, OutputWriter, Resumption, StepOutput};
+pub use writer::{OutputWriter, Resumption, StepOutput};

@@ -5,6 +5,7 @@ use reveille_account::Stream::{Stderr, Stdout};
 
 use super::*;
 use crate::output::OutputReader;
+use crate::output::caps::TAIL_MEMORY;
 
 fn writer(directory: &Path, caps: OutputCaps, share: &OutputShare) -> OutputWriter {
     OutputWriter::new(directory, &"web1".into(), 1, caps, share.clone(), None)

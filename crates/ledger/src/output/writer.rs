@@ -4,46 +4,21 @@
 //! memory, only the last of them, and are written when the attempt ends, after a statement of what is left out. A
 //! writer that is idle, or whose command stays below the head, holds no buffer.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use reveille_account::{HostName, Stream};
 
-use super::file_name;
+use super::caps::take;
 use super::frame::{Frame, Header, LONGEST};
+use super::tail::Tail;
+use super::{OutputCaps, OutputShare, file_name};
 use crate::disk::{self, Disk};
 use crate::{Error, Result};
-
-/// Bytes of tails that all writers of a run may hold in memory together; a tail that finds none left is
-/// [`LEAST_TAIL`] long.
-const TAIL_MEMORY: u64 = 64 << 20;
-
-/// The shortest tail.
-const LEAST_TAIL: u64 = 16 << 10;
-
-/// Pieces of a tail are joined up to this size.
-const PIECE: usize = 16 << 10;
-
-/// How much of an attempt's output is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutputCaps {
-    /// Bytes kept from the start, of both streams together.
-    pub head: u64,
-    /// Bytes kept from the end, of both streams together.
-    pub tail: u64,
-}
-
-/// What the writers of a run share: the run's cap and the memory for tails.
-#[derive(Debug, Clone)]
-pub struct OutputShare {
-    left: Arc<AtomicU64>,
-    tails: Arc<AtomicU64>,
-}
 
 /// What became of the output of an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,60 +75,6 @@ struct Attempt {
     written: [u64; 2],
     dropped: u64,
     tail: Option<Tail>,
-}
-
-/// The last bytes of an attempt that passed its head.
-#[derive(Debug)]
-struct Tail {
-    pieces: VecDeque<(Stream, u64, Vec<u8>)>,
-    bytes: u64,
-    limit: u64,
-    /// What of `limit` was taken from the run's memory for tails.
-    taken: u64,
-}
-
-// === impl OutputCaps ===
-
-impl Default for OutputCaps {
-    /// 10 MiB: the first 8 and the last 2.
-    fn default() -> Self {
-        Self {
-            head: 8 << 20,
-            tail: 2 << 20,
-        }
-    }
-}
-
-// === impl OutputShare ===
-
-impl OutputShare {
-    /// The outputs of all hosts together may take this many bytes.
-    pub fn new(run_cap: u64) -> Self {
-        Self {
-            left: Arc::new(AtomicU64::new(run_cap)),
-            tails: Arc::new(AtomicU64::new(TAIL_MEMORY)),
-        }
-    }
-
-    /// Bytes that may still be written.
-    pub fn left(&self) -> u64 {
-        self.left.load(Ordering::Relaxed)
-    }
-}
-
-impl Default for OutputShare {
-    /// No cap for the run.
-    fn default() -> Self {
-        Self::new(u64::MAX)
-    }
-}
-
-/// Takes up to `wanted` and tells how much.
-fn take(from: &AtomicU64, wanted: u64) -> u64 {
-    let before = from.update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-        left.saturating_sub(wanted)
-    });
-    before.min(wanted)
 }
 
 // === impl OutputWriter ===
@@ -555,65 +476,6 @@ fn index(stream: Stream) -> usize {
     match stream {
         Stream::Stdout => 0,
         Stream::Stderr => 1,
-    }
-}
-
-// === impl Tail ===
-
-impl Tail {
-    fn new(wanted: u64, share: &OutputShare) -> Self {
-        let taken = take(&share.tails, wanted);
-        Self {
-            pieces: VecDeque::new(),
-            bytes: 0,
-            limit: taken.max(LEAST_TAIL.min(wanted)),
-            taken,
-        }
-    }
-
-    /// Adds bytes and tells how many older ones that pushed out.
-    fn push(&mut self, stream: Stream, mut offset: u64, mut bytes: &[u8]) -> u64 {
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let mut dropped = 0;
-        if bytes.len() > limit {
-            let (left_out, kept) = bytes.split_at(bytes.len() - limit);
-            dropped += left_out.len() as u64;
-            offset += left_out.len() as u64;
-            bytes = kept;
-        }
-        for piece in bytes.chunks(PIECE) {
-            match self.pieces.back_mut() {
-                Some((last, start, held))
-                    if *last == stream
-                        && *start + held.len() as u64 == offset
-                        && held.len() + piece.len() <= PIECE =>
-                {
-                    held.extend_from_slice(piece);
-                }
-                _ => self.pieces.push_back((stream, offset, piece.to_vec())),
-            }
-            offset += piece.len() as u64;
-            self.bytes += piece.len() as u64;
-        }
-        while self.bytes > self.limit {
-            let Some((stream, start, mut held)) = self.pieces.pop_front() else {
-                break;
-            };
-            let excess = usize::try_from(self.bytes - self.limit)
-                .unwrap_or(usize::MAX)
-                .min(held.len());
-            self.bytes -= excess as u64;
-            dropped += excess as u64;
-            if excess < held.len() {
-                held.drain(..excess);
-                self.pieces.push_front((stream, start + excess as u64, held));
-            }
-        }
-        dropped
-    }
-
-    fn give_back(self, share: &OutputShare) {
-        share.tails.fetch_add(self.taken, Ordering::Relaxed);
     }
 }
 
