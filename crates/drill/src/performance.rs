@@ -140,19 +140,17 @@ impl Performance {
         self
     }
 
-    /// The connection breaks after the first act.
+    /// The connection breaks after the first output.
     fn cut(&mut self) {
-        let began = match self.acts.pop_front() {
-            Some(act @ (Act::Stdout(_) | Act::Stderr(_))) => act,
-            Some(other) => {
-                self.first(other);
-                Act::Stdout(Bytes::from_static(b"working\n"))
-            }
-            None => Act::Stdout(Bytes::from_static(b"working\n")),
+        let is_output = |act: &Act| matches!(act, Act::Stdout(_) | Act::Stderr(_));
+        let after = if let Some(first) = self.acts.iter().position(is_output) {
+            first + 1
+        } else {
+            self.first(Act::Stdout(Bytes::from_static(b"working\n")));
+            1
         };
-        self.first(Act::Cut);
-        self.first(Act::Wait(BEFORE_CUT));
-        self.first(began);
+        self.acts.insert(after, Act::Cut);
+        self.acts.insert(after, Act::Wait(BEFORE_CUT));
     }
 
     fn first(&mut self, act: Act) {

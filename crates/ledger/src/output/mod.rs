@@ -1,6 +1,6 @@
 //! Output: what commands wrote, kept byte for byte in one file a host and round.
 //!
-//! A file is a row of *frames*, only ever appended to; each is a header of [`HEADER_BYTES`](frame::HEADER_BYTES) and its
+//! A file is a row of *frames*, only ever appended to; each is a header of 32 bytes and its
 //! bytes. A controller that dies in the middle of a write leaves a torn frame, which the next writer cuts off. Frames
 //! carry the offset that their bytes have in the remote stream, so that re-attaching goes on at the right place.
 //!
