@@ -306,7 +306,7 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
         first,
         settings,
     };
-    work(handle, client, plan, &banner, options.fold, 0, report, printer)
+    work(handle, client, plan, &banner, options.fold, options.max_output, 0, report, printer)
 }
 
 /// Goes on with a run that has hosts without an outcome.
@@ -389,7 +389,7 @@ fn go_on(
         hosts: host_plans,
         settings,
     };
-    work(handle, client, plan, &banner, options.fold, before, report, printer)
+    work(handle, client, plan, &banner, options.fold, options.max_output, before, report, printer)
 }
 
 /// Runs the engine, with whoever watches, and reports the end.
@@ -400,6 +400,7 @@ fn work(
     plan: RunPlan,
     banner: &str,
     fold: bool,
+    max_output: Option<u64>,
     ended_before: u64,
     report: &Report,
     printer: &Printer,
@@ -408,6 +409,9 @@ fn work(
     let ledger = handle.ledger().clone();
     let run = handle.run();
     let job_kind = ledger.run(run)?.spec.kind;
+    if let Some(bytes) = max_output {
+        handle.limit_output(bytes);
+    }
     let total = plan.hosts.len() as u64;
     let after = ledger.last_event(run)?;
     printer.say(&format!("{run}  {banner}"));

@@ -1,6 +1,6 @@
 //! The one place that writes: data to standard output, everything else to standard error.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use crate::cli::Globals;
 use crate::failure::Failure;
