@@ -211,12 +211,12 @@ mod tests {
     async fn finds_the_banner_behind_other_lines() {
         let (near, mut far) = tokio::io::duplex(1024);
         let (mut wire, switch) = Wire::new(near);
-        far.write_all(b"welcome\r\nSSH-2.0-x\r\n\0\0rest").await.unwrap();
-        let mut buffer = [0; 3];
-        wire.read_exact(&mut buffer).await.unwrap();
         assert!(switch.introduction().banner_at.is_none());
-        let mut rest = [0; 23];
-        wire.read_exact(&mut rest).await.unwrap();
+        far.write_all(b"welcome\r\nSSH-2.0-x\r\n\0\0rest").await.unwrap();
+        let mut buffer = [0; 26];
+        wire.read_exact(&mut buffer[..3]).await.unwrap();
+        wire.read_exact(&mut buffer[3..]).await.unwrap();
+        assert_eq!(&buffer, b"welcome\r\nSSH-2.0-x\r\n\0\0rest");
         assert!(switch.introduction().banner_at.is_some());
         assert!(switch.introduction().bytes.starts_with(b"welcome\r\nSSH-2.0"));
     }
