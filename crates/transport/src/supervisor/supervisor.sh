@@ -388,7 +388,7 @@ stop() {
     return
   fi
   J=0
-  while [ ! -f "$T/exit" ] && alive "$SUP" "$SBORN" && [ "$J" -lt 100 ]; do
+  while [ ! -f "$T/exit" ] && alive "$SUP" "$SBORN" && [ "$J" -lt 400 ]; do
     [ $((J % 50)) = 0 ] && kill -USR1 "$SUP" 2>/dev/null
     nap 0.1
     J=$((J + 1))
