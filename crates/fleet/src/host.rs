@@ -90,8 +90,8 @@ enum Attempted {
     Judged(Verdict),
     /// The connection is no use any more; nothing ran, or durable work goes on.
     Broken { class: Class, message: String },
-    /// Whether it ran can't be known.
-    Unknown { message: String },
+    /// Whether it ran to its end can't be known.
+    Unknown { class: Class, message: String },
 }
 
 impl From<Failure> for Halt {
@@ -275,12 +275,16 @@ impl HostTask {
                     self.pause(class, "a new connection").await?;
                     continue;
                 }
-                Attempted::Unknown { message } if step.idempotent => {
-                    Verdict { class: Class::ConnectionLost, message, empty_output: false }
+                Attempted::Unknown { class, message } if step.idempotent => {
+                    // A lost connection does not use up an attempt; a command that vanished does.
+                    attempts += u32::from(class == Class::EarlyExit);
+                    Verdict { class, message, empty_output: false }
                 }
-                Attempted::Unknown { message } => {
+                Attempted::Unknown { class, message } => {
                     let message = format!("{message}; the step is not idempotent, so it was not run again");
-                    return Err(failed(&at, Class::ResultUnknown, message));
+                    // That a command vanished is known, and says more.
+                    let class = if class == Class::EarlyExit { class } else { Class::ResultUnknown };
+                    return Err(failed(&at, class, message));
                 }
             };
             if let Some(deciding) = &mut self.deciding {
@@ -312,7 +316,7 @@ impl HostTask {
     ) -> Result<Attempted, Halt> {
         if now.inherited && now.token.is_none() && !step.idempotent {
             let message = "the controller ended while the step ran, and it is not durable".to_owned();
-            return Ok(Attempted::Unknown { message });
+            return Ok(Attempted::Unknown { class: Class::ConnectionLost, message });
         }
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
@@ -640,10 +644,14 @@ fn attempted(ended: Ended) -> Result<Attempted, Halt> {
     Ok(match ended {
         Ended::Over(over) => {
             debug_assert!(false, "an attempt that is over is concluded where its output is: {over:?}");
-            Attempted::Unknown { message: "the attempt ended without a judgement".to_owned() }
+            Attempted::Unknown {
+                class: Class::Internal,
+                message: "the attempt ended without a judgement".to_owned(),
+            }
         }
+        Ended::Vanished { message } => Attempted::Unknown { class: Class::EarlyExit, message },
         Ended::Refused { class: Class::ResultUnknown, message } | Ended::Unknown { message } => {
-            Attempted::Unknown { message }
+            Attempted::Unknown { class: Class::ConnectionLost, message }
         }
         Ended::Refused { class, message } => Attempted::Broken { class, message },
         Ended::Lost { message } => Attempted::Broken { class: Class::ConnectionLost, message },
