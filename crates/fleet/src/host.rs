@@ -623,7 +623,9 @@ impl HostTask {
 
     /// Keeps an event for the next commit.
     pub(crate) fn note(&mut self, kind: EventKind) {
-        self.notes.push(Entry::host(&self.plan.name, kind));
+        let mut entry = Entry::host(&self.plan.name, kind);
+        self.engine.handle.stamp(&mut entry);
+        self.notes.push(entry);
     }
 
     pub(crate) async fn commit_notes(&mut self) -> Result<(), Failure> {

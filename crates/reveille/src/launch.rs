@@ -253,11 +253,17 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
     check_report(report)?;
     let Request { kind, job, mut hosts, groups, options, comment, input, seed, state_dir, known_hosts } = request;
     order(&mut hosts, job.order, seed);
+    // Until the roll is on disk nothing was dispatched: whatever is wrong with the ledger is wrong input.
+    let refused = |error: reveille_ledger::Error| {
+        let place = state_dir.display().to_string();
+        let error = error.to_string();
+        Failure::usage(if error.contains(&place) { error } else { format!("in the state directory {place}: {error}") })
+    };
+    let ledger = Ledger::open(&state_dir).map_err(refused)?;
     let policy = options.policy();
     let client = client(&state_dir, &options, &known_hosts)?;
     let host_plans = plans(hosts.iter().map(|(name, reached, _)| (name.clone(), reached.clone(), None)), policy, printer)?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
-    let ledger = Ledger::open(&state_dir)?;
     let mut spec = RunSpec::new(kind, serde_json::to_string(job.source()).unwrap_or_default());
     if let JobSource::File { file, text, .. } = job.source() {
         spec.file = Some(file.clone());
@@ -289,7 +295,7 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
             entry
         })
         .collect();
-    let handle = ledger.create_run(&spec, &roll)?;
+    let handle = ledger.create_run(&spec, &roll).map_err(refused)?;
     drop(roll);
     let first = hosts.first().map(|(name, ..)| name.clone());
     let all_vars: HashMap<HostName, Map<String, Value>> = if uses_vars {
