@@ -499,6 +499,18 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.targets {
+            Targets::Some(portion) => write!(formatter, "{}={portion}", self.kind),
+            Targets::Hosts(hosts) => {
+                let names: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+                write!(formatter, "{}={}", self.kind, names.join(","))
+            }
+        }
+    }
+}
+
 impl FromStr for Fault {
     type Err = FaultError;
 
@@ -531,6 +543,9 @@ mod tests {
             fault("killed=drill-0001, drill-0007").targets,
             Targets::Hosts(vec!["drill-0001".into(), "drill-0007".into()])
         );
+        for text in ["refuse=5%", "exit_100=3", "killed=drill-0001,drill-0007"] {
+            assert_eq!(fault(text).to_string(), text);
+        }
         assert_eq!(
             Fault::parse("refused=1").unwrap_err().to_string(),
             "no fault is called \"refused\"; did you mean \"refuse\"?"

@@ -399,7 +399,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_hangs_can_be_ended() {
         let (work, _) = Kept::default().ensure("run", "a", 8);
         let acts = [Act::Wait(std::time::Duration::from_secs(1_000_000))];

@@ -21,9 +21,6 @@ use crate::plan::HostPlan;
 use crate::stop::Stop;
 use crate::work::{self, Work};
 
-/// First and longest wait between connection tries and between attempts.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
     pub(crate) engine: Arc<Engine>,
@@ -119,7 +116,7 @@ impl HostTask {
         Self {
             notes: Vec::new(),
             budget,
-            backoff: Backoff::new(BACKOFF.0, BACKOFF.1, seed),
+            backoff: Backoff::new(engine.settings.backoff.0, engine.settings.backoff.1, seed),
             connects,
             causes: Vec::new(),
             phases: None,
@@ -299,7 +296,8 @@ impl HostTask {
             }
             self.recovered = true;
             if let Some(backoff) = step.backoff {
-                self.backoff = Backoff::new(backoff, BACKOFF.1.max(backoff), self.seed());
+                let longest = self.engine.settings.backoff.1.max(backoff);
+                self.backoff = Backoff::new(backoff, longest, self.seed());
             }
             self.pause(verdict.class, &format!("attempt {} of {}", attempts + 1, step.attempts)).await?;
         }

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Re
     let account = ledger.account(run)?;
     if account.pending + account.running == 0 && record.state == reveille_account::RunState::Closed {
         printer.say(&format!("{run} has nothing left to do"));
-        return render::end::report(&ledger, run, record.spec.kind, true, &args.report, printer);
+        return render::end::report(&ledger, run, record.spec.kind, true, None, &args.report, printer);
     }
     launch::resume(&ledger, &record, args.concurrency, &args.report, printer)
 }
