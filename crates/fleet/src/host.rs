@@ -87,6 +87,8 @@ enum Attempted {
     Judged(Verdict),
     /// The connection is no use any more; nothing ran, or durable work goes on.
     Broken { class: Class, message: String },
+    /// It never started, and its token never will.
+    Never,
     /// Whether it ran to its end can't be known.
     Unknown { class: Class, message: String },
 }
@@ -270,6 +272,15 @@ impl HostTask {
                     now.intended &= now.token.is_some();
                     current = Some(now);
                     self.pause(class, "a new connection").await?;
+                    continue;
+                }
+                Attempted::Never => {
+                    if !self.budget.take() {
+                        let message = "the attempt was lost before it started, again and again";
+                        return Err(failed(&at, Class::ConnectionLost, message));
+                    }
+                    self.recovered = true;
+                    self.pause(Class::ConnectionLost, "the attempt never started").await?;
                     continue;
                 }
                 Attempted::Unknown { class, message } if step.idempotent => {
@@ -650,9 +661,8 @@ fn attempted(ended: Ended) -> Result<Attempted, Halt> {
             }
         }
         Ended::Vanished { message } => Attempted::Unknown { class: Class::EarlyExit, message },
-        Ended::Refused { class: Class::ResultUnknown, message } | Ended::Unknown { message } => {
-            Attempted::Unknown { class: Class::ConnectionLost, message }
-        }
+        Ended::Unknown { message } => Attempted::Unknown { class: Class::ConnectionLost, message },
+        Ended::Never => Attempted::Never,
         Ended::Refused { class, message } => Attempted::Broken { class, message },
         Ended::Lost { message } => Attempted::Broken { class: Class::ConnectionLost, message },
     })

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::{launch, limits};
+use crate::limits;
 
 /// Hosts above which a fleet has a process of its own.
 const MOST_HERE: u32 = 1000;
@@ -110,7 +110,7 @@ impl Practice {
     /// Starts a fleet with a directory for its keys under the state directory.
     pub(crate) fn start(wanted: &Wanted, state: &Path) -> Result<Self, Failure> {
         let directory = Directory::create(state.join(format!("fleet-{}", std::process::id())))?;
-        let runtime = launch::runtime()?;
+        let runtime = runtime(1)?;
         let descriptors = limits::raise_descriptors();
         let apart = wanted.hosts > MOST_HERE || descriptors < u64::from(wanted.hosts) * DESCRIPTORS_EACH + 256;
         let place = if apart {
@@ -158,6 +158,16 @@ impl Practice {
     }
 }
 
+/// A runtime that works on its own threads, so that a fleet answers while this one waits for a run.
+fn runtime(threads: usize) -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("practice-fleet")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::System(format!("can't start the runtime of the practice fleet: {error}")))
+}
+
 async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
     let failed = |why: String| Failure::System(format!("can't start the process of the practice fleet: {why}"));
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
@@ -188,7 +198,7 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
     use tokio::signal::unix::{SignalKind, signal};
     limits::raise_descriptors();
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| cannot_write(directory, &error))?;
-    let runtime = launch::runtime()?;
+    let runtime = runtime(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)))?;
     let result = runtime.block_on(async {
         let unheard = |error: std::io::Error| Failure::System(format!("can't listen for signals: {error}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
