@@ -12,6 +12,7 @@
 //! PRELUDE, WORDS, COUNT lines
 //!                                                ^NONCE started | attached running | attached finished
 //!                                                output from the offsets on
+//!                                                ^NONCE end, on standard error
 //!                                                ^NONCE end exit STATUS SLAIN OVER | gone | tombstone
 //! clean
 //!                                                ^NONCE cleaned
@@ -219,14 +220,14 @@ impl Talk {
             }
             match news.stage {
                 Stage::Running => {}
-                Stage::Tombstone => return self.say("end tombstone").await,
+                Stage::Tombstone => return self.finish("tombstone").await,
                 Stage::Gone => {
-                    self.say("end gone").await?;
+                    self.finish("gone").await?;
                     break;
                 }
                 Stage::Exited { status, slain } => {
                     let slain = if slain { "verified" } else { "-" };
-                    self.say(&format!("end exit {status} {slain} {}", news.over))
+                    self.finish(&format!("exit {status} {slain} {}", news.over))
                         .await?;
                     break;
                 }
@@ -289,6 +290,12 @@ impl Talk {
             Ok(()) => Ok(true),
             Err(later) => self.say(&format!("error fenced {later}")).await.map(|()| false),
         }
+    }
+
+    /// Tells the end of both streams: what carries them does not keep one in step with the other.
+    async fn finish(&self, words: &str) -> Result<(), Gone> {
+        self.io.stderr(format!("\u{1e}{} end\n", self.nonce)).await?;
+        self.say(&format!("end {words}")).await
     }
 
     async fn say(&self, words: &str) -> Result<(), Gone> {

@@ -61,6 +61,8 @@ pub(crate) struct Over {
     /// Whether the host changed, as far as can be told: a command that ran is taken to have changed it.
     pub(crate) changed: bool,
     pub(crate) killed: Option<Kill>,
+    /// Why a copy did not come about; it has no exit status that says so.
+    pub(crate) failed: Option<String>,
 }
 
 /// A deadline that passed, and what was done about it.
@@ -201,7 +203,7 @@ pub(crate) async fn plain(
             Ok(Heard::Closed | Heard::Lost) => {
                 return Ok(match became.refusal() {
                     Some(message) => Ended::Refused { class: supervisor::judge_become(&message), message },
-                    None => Ended::Over(Over { exit_status: status, signal, changed: true, killed: None }),
+                    None => Ended::Over(Over { exit_status: status, signal, changed: true, ..Over::default() }),
                 });
             }
             Err(Passed { class, deadline }) => {
@@ -331,7 +333,8 @@ pub(crate) async fn durable(
                 });
                 let signal = inferred_signal(status);
                 let exit_status = signal.is_none().then_some(status);
-                return Ok((Ended::Over(Over { exit_status, signal, changed: true, killed }), Some(Box::new(work))));
+                let over = Over { exit_status, signal, changed: true, killed, failed: None };
+                return Ok((Ended::Over(over), Some(Box::new(work))));
             }
         }
     }
@@ -376,10 +379,7 @@ pub(crate) async fn run(
     };
     Ok(match copied {
         Ok(Ok(changed)) => Ended::Over(Over { exit_status: Some(0), changed, ..Over::default() }),
-        Ok(Err(message)) => {
-            output.take(Stream::Stderr, &Bytes::from(format!("{message}\n")))?;
-            Ended::Over(Over { exit_status: Some(1), ..Over::default() })
-        }
+        Ok(Err(message)) => Ended::Over(Over { failed: Some(message), ..Over::default() }),
         Err(ended) => ended,
     })
 }

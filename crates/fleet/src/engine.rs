@@ -78,13 +78,13 @@ pub async fn run(
     plan: RunPlan,
     stopped: Stopped,
 ) -> Result<RunEnd, Failure> {
-    let RunPlan { job, hosts, first, shared, vars, settings } = plan;
+    let RunPlan { job, hosts, planned, failed, first, shared, vars, settings } = plan;
     let engine = Arc::new(Engine {
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
         first,
         halted: AtomicBool::new(false),
-        failed: AtomicU64::new(0),
+        failed: AtomicU64::new(failed),
         handle,
         client,
         job,
@@ -96,7 +96,7 @@ pub async fn run(
     engine.restore_once()?;
     tokio::select! {
         biased;
-        end = engine.run_batches(hosts) => end,
+        end = engine.run_batches(hosts, planned) => end,
         never = engine.govern_handshakes() => match never {},
     }
 }
@@ -104,9 +104,8 @@ pub async fn run(
 // === impl Engine ===
 
 impl Engine {
-    async fn run_batches(self: &Arc<Self>, hosts: Vec<HostPlan>) -> Result<RunEnd, Failure> {
-        let total = hosts.len() as u64;
-        let sizes: Vec<u64> = batches(&self.settings.serial, total).collect();
+    async fn run_batches(self: &Arc<Self>, hosts: Vec<HostPlan>, total: u64) -> Result<RunEnd, Failure> {
+        let sizes: Vec<u64> = batches(&self.settings.serial, hosts.len() as u64).collect();
         let sessions = self.settings.sessions.min(hosts.len());
         self.handle
             .record_run(EventKind::SessionsLimited {

@@ -423,10 +423,15 @@ impl HostTask {
         verdict: Verdict,
         said: Said,
     ) -> Verdict {
-        let Over { exit_status, signal, changed, killed } = over;
-        let verdict = match &killed {
-            None => verdict,
-            Some(kill) => Verdict {
+        let Over { exit_status, signal, changed, killed, failed } = over;
+        let waited = matches!(self.engine.job.steps[at.index as usize].kind(), "wait_for");
+        let verdict = match (&killed, failed) {
+            (None, None) => verdict,
+            (None, Some(message)) => {
+                let class = if waited { Class::CommandFailed } else { Class::TransferFailed };
+                Verdict { class, message, empty_output: false }
+            }
+            (Some(kill), _) => Verdict {
                 class: kill.class,
                 message: format!("{} after {:?}: {}", kill.what(), kill.deadline, kill.evidence),
                 empty_output: false,

@@ -39,6 +39,10 @@ pub struct RunPlan {
     pub job: Arc<Job>,
     /// The hosts without an outcome, in play order.
     pub hosts: Vec<HostPlan>,
+    /// Hosts on the roll of the round, those with an outcome included.
+    pub planned: u64,
+    /// Hosts of the round that failed under an earlier controller.
+    pub failed: u64,
     /// The host that `once` steps run on: the first of the round's play order.
     pub first: Option<HostName>,
     /// What templates of every host see.

@@ -41,7 +41,9 @@ pub(crate) fn limits(step: &Step) -> Deadlines {
         Limit::After(after) => Some(after),
         Limit::Auto | Limit::Off => None,
     };
-    Deadlines { idle: fixed(step.watchdog.idle), total: fixed(step.watchdog.total) }
+    // A wait is silent by nature, and has its own end.
+    let idle = if step.kind() == "wait_for" { None } else { fixed(step.watchdog.idle) };
+    Deadlines { idle, total: fixed(step.watchdog.total) }
 }
 
 /// The command that tells whether a step has nothing to do, and how that reads.
@@ -86,6 +88,14 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             Ok(Work::Command { payload: Payload { prelude, text, interpreter }, durable, plain })
         }
         RenderedAction::Upload { src, dest, mode, owner, group } => {
+            for word in [Some(&dest), owner.as_ref(), group.as_ref()].into_iter().flatten() {
+                if word.contains('\n') || word.is_empty() {
+                    return Err(format!("{word:?} can't be a path or a name on the host"));
+                }
+            }
+            if let Some(name) = [&owner, &group].into_iter().flatten().find(|name| name.contains(char::is_whitespace)) {
+                return Err(format!("{name:?} is no user or group"));
+            }
             let source = job.resolve(&src);
             let name = source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let mode = mode.map(|mode| format!("{mode:04o}"));

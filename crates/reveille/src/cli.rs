@@ -134,6 +134,9 @@ pub(crate) struct ResumeArgs {
     /// Sessions at once [default: as the run had]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: Option<u32>,
+    /// The command's input again, if the run had one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +149,9 @@ pub(crate) struct RetryArgs {
     /// Only hosts of this status or class
     #[arg(long, value_name = "STATUS|CLASS")]
     pub(crate) only: Vec<String>,
+    /// The command's input again, if the run had one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
     /// Sessions at once [default: as the run had]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: Option<u32>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::{Exit, HostName, RunId};
+use reveille_account::{Exit, HostName, RunId, Status};
 use reveille_fleet::{HostPlan, RunEnd, RunPlan, Settings, Stop, stopper};
 use reveille_inventory::{Connection, Hop, Transport};
 use reveille_job::{Amount, Job, JobSource, Order, Shared};
@@ -40,6 +40,9 @@ pub(crate) struct Options {
     host_key: String,
     max_output: Option<u64>,
     fold: bool,
+    /// SHA-256 of the commands' input, which is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input: Option<String>,
     /// Host keys that are known beside the user's files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     known_hosts: Vec<PathBuf>,
@@ -118,6 +121,7 @@ impl Options {
             .to_owned(),
             max_output: pacing.max_output,
             fold,
+            input: None,
             known_hosts: Vec::new(),
             hurry: None,
         };
@@ -170,6 +174,12 @@ impl Reached {
         if connection.transport == Transport::Local {
             return Err(Failure::usage(format!(
                 "{} has ansible_connection=local, which is not supported yet; use its SSH server",
+                connection.address
+            )));
+        }
+        if connection.becomes.method != reveille_inventory::BecomeMethod::Sudo {
+            return Err(Failure::usage(format!(
+                "{} has an ansible_become_method other than sudo, which is not supported yet",
                 connection.address
             )));
         }
@@ -308,7 +318,8 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
 /// Records a new run and takes it to its end.
 pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> Result<Finished, Failure> {
     check_report(report)?;
-    let Request { kind, job, mut hosts, groups, options, comment, input, seed, state_dir } = request;
+    let Request { kind, job, mut hosts, groups, mut options, comment, input, seed, state_dir } = request;
+    options.input = input.as_ref().map(|input| sha256(input));
     order(&mut hosts, job.order, seed);
     // Until the roll is on disk nothing was dispatched: whatever is wrong with the ledger is wrong input.
     let refused = |error: reveille_ledger::Error| {
@@ -365,6 +376,8 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         shared: Shared::new(&run_id, groups, std::env::vars()),
         vars: Arc::new(move |name| all_vars.get(name).cloned().unwrap_or_default()),
         job: Arc::new(job),
+        planned: host_plans.len() as u64,
+        failed: 0,
         hosts: host_plans,
         first,
         settings,
@@ -377,12 +390,14 @@ pub(crate) fn resume(
     ledger: &Ledger,
     record: &RunRecord,
     concurrency: Option<u32>,
+    input: Option<Bytes>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     check_report(report)?;
+    check_input(record, input.as_ref())?;
     let handle = ledger.take_over(record.run, &state::node())?;
-    go_on(ledger, record, handle, concurrency, report, printer)
+    go_on(ledger, record, handle, concurrency, input, report, printer)
 }
 
 /// Opens a new round for `hosts` and runs it.
@@ -391,10 +406,12 @@ pub(crate) fn retry(
     record: &RunRecord,
     hosts: &[HostName],
     concurrency: Option<u32>,
+    input: Option<Bytes>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     check_report(report)?;
+    check_input(record, input.as_ref())?;
     let handle = ledger.take_over(record.run, &state::node())?;
     let mut entries: HashMap<HostName, RollEntry> = HashMap::new();
     for round in 1..=record.round {
@@ -403,7 +420,7 @@ pub(crate) fn retry(
     let roll: Vec<RollEntry> = hosts.iter().filter_map(|host| entries.remove(host)).collect();
     runtime(1)?.block_on(handle.open_round(roll))?;
     let record = ledger.run(record.run)?;
-    go_on(ledger, &record, handle, concurrency, report, printer)
+    go_on(ledger, &record, handle, concurrency, input, report, printer)
 }
 
 fn go_on(
@@ -411,6 +428,7 @@ fn go_on(
     record: &RunRecord,
     handle: RunHandle,
     concurrency: Option<u32>,
+    input: Option<Bytes>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
@@ -439,15 +457,24 @@ fn go_on(
     let host_plans = plans(hosts, options.policy(), printer)?;
     let state_dir = ledger.state_directory().to_owned();
     let client = client(&state_dir, &options)?;
-    let (settings, banner) = settings(&options, &job, &host_plans, None, record.spec.seed)?;
+    let (settings, banner) = settings(&options, &job, &host_plans, input, record.spec.seed)?;
     let groups: Vec<(String, Vec<String>)> =
         serde_json::from_value(record.spec.vars["groups"].clone()).unwrap_or_default();
     let run_id = record.run.to_string();
     let before = ledger.account(record.run)?.ended();
+    let roll = ledger.roll(record.run, record.round)?;
+    let failed = ledger
+        .outcomes(record.run)?
+        .iter()
+        .filter(|host| host.round == record.round)
+        .filter(|host| matches!(host.outcome.status(), Status::Failed | Status::Quarantined))
+        .count();
     let plan = RunPlan {
         shared: Shared::new(&run_id, groups, std::env::vars()),
         vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
-        first: ledger.roll(record.run, record.round)?.first().map(|entry| entry.host.clone()),
+        planned: roll.len() as u64,
+        failed: failed as u64,
+        first: roll.first().map(|entry| entry.host.clone()),
         job: Arc::new(job),
         hosts: host_plans,
         settings,
@@ -628,6 +655,22 @@ fn order(hosts: &mut [(HostName, Reached, Map<String, Value>)], order: Order, se
         Order::Sorted => hosts.sort_by(|(one, ..), (other, ..)| one.cmp(other)),
         Order::Reverse => hosts.reverse(),
         Order::Shuffled => fastrand::Rng::with_seed(seed).shuffle(hosts),
+    }
+}
+
+/// The input of a run is not kept; whoever goes on with it has to bring the same again.
+fn check_input(record: &RunRecord, input: Option<&Bytes>) -> Result<(), Failure> {
+    let wanted = record.spec.options["input"].as_str();
+    let given = input.map(|input| sha256(input));
+    match (wanted, given) {
+        (Some(wanted), Some(given)) if wanted == given => Ok(()),
+        (None, None) => Ok(()),
+        (Some(_), None) => Err(Failure::usage(format!(
+            "{} gave its command an input, which is not kept; give the same file again with --stdin",
+            record.run
+        ))),
+        (Some(_), Some(_)) => Err(Failure::usage(format!("this is not the input that {} began with", record.run))),
+        (None, Some(_)) => Err(Failure::usage(format!("{} began without an input", record.run))),
     }
 }
 

@@ -53,7 +53,8 @@ pub(crate) fn run(args: ExecArgs, globals: &Globals, printer: &Printer) -> Resul
     launch::start(request, &args.report, printer)
 }
 
-fn read_input(path: &Path) -> Result<Bytes, Failure> {
+/// Reads the input that every host gets.
+pub(crate) fn read_input(path: &Path) -> Result<Bytes, Failure> {
     let wrong = |why: String| Failure::usage(format!("can't use {} as the command's input: {why}", path.display()));
     let source: Box<dyn std::io::Read> = if path == Path::new("-") {
         Box::new(std::io::stdin())

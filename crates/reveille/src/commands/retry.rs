@@ -6,6 +6,7 @@ use reveille_account::{Exit, HostName, Status};
 use reveille_ledger::{Ledger, Selector};
 
 use crate::cli::{Globals, RetryArgs};
+use crate::commands::exec::read_input;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::{launch, state};
@@ -38,7 +39,8 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
     // In the order of the first roll.
     let hosts: Vec<HostName> =
         ledger.roll(run, 1)?.into_iter().map(|entry| entry.host).filter(|host| wanted.contains(host)).collect();
-    launch::retry(&ledger, &record, &hosts, args.concurrency, &args.report, printer)
+    let input = args.stdin.as_deref().map(read_input).transpose()?;
+    launch::retry(&ledger, &record, &hosts, args.concurrency, input, &args.report, printer)
 }
 
 fn render_hosts(count: u64) -> String {

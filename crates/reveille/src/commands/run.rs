@@ -91,5 +91,13 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
             return Err(Failure::usage(format!("-e {argument}: neither NAME=VALUE nor @FILE")));
         }
     }
+    // What is given here is recorded with the run and shows in process lists.
+    if let Some(name) = vars.keys().find(|name| reveille_inventory::is_secret(name)) {
+        return Err(Failure::usage(format!(
+            "-e {name}: it looks like a secret, and these values are recorded; put it into the environment and use \
+             {{{{ env.{} }}}} in the job",
+            name.to_uppercase()
+        )));
+    }
     Ok(vars)
 }

@@ -66,6 +66,19 @@ fn skip_until_final(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 /// `web[01-03],db1`: names that differ in one number are folded, in their natural order.
 pub(crate) fn fold_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut parts: Vec<(&str, Option<(u64, usize)>, &str)> = names.into_iter().map(split_number).collect();
+    // `web099` and `web100` are of one series: a number that fills the width needs no padding to belong to it.
+    let padded: std::collections::HashSet<(&str, usize, &str)> = parts
+        .iter()
+        .filter_map(|(prefix, number, suffix)| number.filter(|(_, width)| *width > 0).map(|(_, width)| (*prefix, width, *suffix)))
+        .collect();
+    for (prefix, number, suffix) in &mut parts {
+        if let Some((value, width)) = number.as_mut().filter(|(_, width)| *width == 0) {
+            let digits = value.checked_ilog10().map_or(1, |log| log as usize + 1);
+            if padded.contains(&(*prefix, digits, *suffix)) {
+                *width = digits;
+            }
+        }
+    }
     parts.sort_unstable();
     parts.dedup();
     let mut folded = String::new();
@@ -170,6 +183,7 @@ mod tests {
     fn names_fold() {
         assert_eq!(fold_names(["web2", "web1", "web3", "db1", "web10"]), "db1,web[1-3,10]");
         assert_eq!(fold_names(["n01", "n02", "n1"]), "n1,n[01-02]");
+        assert_eq!(fold_names(["n099", "n100", "n098"]), "n[098-100]");
         assert_eq!(fold_names(["a1.x", "a2.x", "a3.y"]), "a[1-2].x,a3.y");
         assert_eq!(fold_names(["10.0.0.1", "10.0.0.2", "::1"]), "10.0.0.[1-2],::1");
         assert_eq!(fold_names(["b", "a"]), "a,b");
