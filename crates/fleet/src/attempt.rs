@@ -3,6 +3,7 @@
 //! ```text
 //!               ┌ Over      by itself, or killed when a deadline passed
 //!  attempt ─────┼ Refused   surely nothing ran
+//!               ├ Vanished  it ran and is gone without a status
 //!               ├ Lost      the connection broke; nothing ran, or durable work goes on
 //!               └ Unknown   it is not known what ran
 //! ```
@@ -44,6 +45,8 @@ pub(crate) enum Ended {
     Refused { class: Class, message: String },
     /// The connection broke. Nothing ran, or durable work goes on and can be attached to.
     Lost { message: String },
+    /// It ran and is gone, and nobody can tell how it ended.
+    Vanished { message: String },
     /// It never started, and its token never will.
     Never,
     /// It may or may not have run, and there is nothing to ask.
@@ -317,7 +320,7 @@ pub(crate) async fn durable(
             Beat::End(End::Never) => return Ok(alone(Ended::Never)),
             Beat::End(End::Gone) => {
                 let message = "the command and its supervisor vanished from the host without an exit status".to_owned();
-                return Ok(alone(Ended::Unknown { message }));
+                return Ok(alone(Ended::Vanished { message }));
             }
             Beat::End(End::Rebooted) => {
                 let message = "the host was booted again while the command ran".to_owned();

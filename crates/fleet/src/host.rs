@@ -21,9 +21,6 @@ use crate::plan::HostPlan;
 use crate::stop::Stop;
 use crate::work::{self, Work};
 
-/// First and longest wait between connection tries and between attempts.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
     pub(crate) engine: Arc<Engine>,
@@ -92,8 +89,8 @@ enum Attempted {
     Broken { class: Class, message: String },
     /// It never started, and its token never will.
     Never,
-    /// Whether it ran can't be known.
-    Unknown { message: String },
+    /// Whether it ran to its end can't be known.
+    Unknown { class: Class, message: String },
 }
 
 impl From<Failure> for Halt {
@@ -121,7 +118,7 @@ impl HostTask {
         Self {
             notes: Vec::new(),
             budget,
-            backoff: Backoff::new(BACKOFF.0, BACKOFF.1, seed),
+            backoff: Backoff::new(engine.settings.backoff.0, engine.settings.backoff.1, seed),
             connects,
             causes: Vec::new(),
             phases: None,
@@ -286,12 +283,16 @@ impl HostTask {
                     self.pause(Class::ConnectionLost, "the attempt never started").await?;
                     continue;
                 }
-                Attempted::Unknown { message } if step.idempotent => {
-                    Verdict { class: Class::ConnectionLost, message, empty_output: false }
+                Attempted::Unknown { class, message } if step.idempotent => {
+                    // A lost connection does not use up an attempt; a command that vanished does.
+                    attempts += u32::from(class == Class::EarlyExit);
+                    Verdict { class, message, empty_output: false }
                 }
-                Attempted::Unknown { message } => {
+                Attempted::Unknown { class, message } => {
                     let message = format!("{message}; the step is not idempotent, so it was not run again");
-                    return Err(failed(&at, Class::ResultUnknown, message));
+                    // That a command vanished is known, and says more.
+                    let class = if class == Class::EarlyExit { class } else { Class::ResultUnknown };
+                    return Err(failed(&at, class, message));
                 }
             };
             if let Some(deciding) = &mut self.deciding {
@@ -306,7 +307,8 @@ impl HostTask {
             }
             self.recovered = true;
             if let Some(backoff) = step.backoff {
-                self.backoff = Backoff::new(backoff, BACKOFF.1.max(backoff), self.seed());
+                let longest = self.engine.settings.backoff.1.max(backoff);
+                self.backoff = Backoff::new(backoff, longest, self.seed());
             }
             self.pause(verdict.class, &format!("attempt {} of {}", attempts + 1, step.attempts)).await?;
         }
@@ -323,7 +325,7 @@ impl HostTask {
     ) -> Result<Attempted, Halt> {
         if now.inherited && now.token.is_none() && !step.idempotent {
             let message = "the controller ended while the step ran, and it is not durable".to_owned();
-            return Ok(Attempted::Unknown { message });
+            return Ok(Attempted::Unknown { class: Class::ConnectionLost, message });
         }
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
@@ -658,9 +660,13 @@ fn attempted(ended: Ended) -> Result<Attempted, Halt> {
     Ok(match ended {
         Ended::Over(over) => {
             debug_assert!(false, "an attempt that is over is concluded where its output is: {over:?}");
-            Attempted::Unknown { message: "the attempt ended without a judgement".to_owned() }
+            Attempted::Unknown {
+                class: Class::Internal,
+                message: "the attempt ended without a judgement".to_owned(),
+            }
         }
-        Ended::Unknown { message } => Attempted::Unknown { message },
+        Ended::Vanished { message } => Attempted::Unknown { class: Class::EarlyExit, message },
+        Ended::Unknown { message } => Attempted::Unknown { class: Class::ConnectionLost, message },
         Ended::Never => Attempted::Never,
         Ended::Refused { class, message } => Attempted::Broken { class, message },
         Ended::Lost { message } => Attempted::Broken { class: Class::ConnectionLost, message },

@@ -68,6 +68,8 @@ pub struct Settings {
     pub max_fail: Option<Portion>,
     /// The same within a batch.
     pub max_fail_batch: Option<Portion>,
+    /// First and longest wait between connection tries and between attempts.
+    pub backoff: (Duration, Duration),
     /// How long running steps may go on after the first request to stop.
     pub grace: Duration,
     /// Output kept of each attempt.
@@ -89,6 +91,7 @@ impl Default for Settings {
             serial: Vec::new(),
             max_fail: None,
             max_fail_batch: None,
+            backoff: (Duration::from_millis(500), Duration::from_secs(10)),
             grace: Duration::from_secs(10),
             caps: OutputCaps::default(),
             download_limit: 16 << 30,

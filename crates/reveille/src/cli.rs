@@ -177,6 +177,9 @@ pub(crate) struct DrillArgs {
     /// Only serve the fleet and write its inventory, keys and known hosts to this directory
     #[arg(long, value_name = "DIR", hide = true)]
     pub(crate) serve: Option<PathBuf>,
+    /// Commands of a host that go well before its fault shows in one
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub(crate) good_commands: u32,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::{Exit, HostName, Status};
+use reveille_account::{Exit, HostName, RunId, Status};
 use reveille_fleet::{HostPlan, RunEnd, RunPlan, Settings, Stop, stopper};
 use reveille_inventory::{Connection, Hop, Transport};
 use reveille_job::{Amount, Job, JobSource, Order, Shared};
@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::{HostKey, Pacing, Reach, Report};
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render;
+use crate::render::{self, end::Extra};
 use crate::{limits, state};
 
 /// Sessions at once if nobody says otherwise.
@@ -43,6 +43,22 @@ pub(crate) struct Options {
     /// SHA-256 of the commands' input, which is not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     input: Option<String>,
+    /// Host keys that are known beside the user's files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    known_hosts: Vec<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hurry: Option<Hurry>,
+}
+
+/// Shorter deadlines and waits than the usual ones, for hosts that are next door.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Hurry {
+    pub(crate) banner_ms: u64,
+    pub(crate) key_exchange_ms: u64,
+    pub(crate) authentication_ms: u64,
+    pub(crate) channel_ms: u64,
+    /// The first and the longest wait between tries.
+    pub(crate) backoff_ms: (u64, u64),
 }
 
 /// How a host is reached, with every option applied; recorded with the roll.
@@ -59,6 +75,9 @@ pub(crate) struct Reached {
     becomes: String,
     #[serde(default)]
     not_ready: bool,
+    /// The agent's keys are not offered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    keys_only: bool,
 }
 
 /// A run that is about to be recorded.
@@ -72,8 +91,16 @@ pub(crate) struct Request {
     pub(crate) input: Option<Bytes>,
     pub(crate) seed: u64,
     pub(crate) state_dir: PathBuf,
-    /// Host keys that are known beside the user's files.
-    pub(crate) known_hosts: Vec<PathBuf>,
+}
+
+/// A run that the engine has let go of; to be reported.
+#[must_use]
+pub(crate) struct Finished {
+    pub(crate) ledger: Ledger,
+    pub(crate) run: RunId,
+    fold: bool,
+    end: Result<RunEnd, reveille_fleet::Failure>,
+    watched: Result<(), Failure>,
 }
 
 // === impl Options ===
@@ -95,9 +122,30 @@ impl Options {
             max_output: pacing.max_output,
             fold,
             input: None,
+            known_hosts: Vec::new(),
+            hurry: None,
         };
         options.portions()?;
         Ok(options)
+    }
+
+    /// For a rehearsal: host keys from a file of its own, and perhaps no time to lose.
+    pub(crate) fn rehearsing(mut self, known_hosts: PathBuf, hurry: Option<Hurry>) -> Self {
+        self.known_hosts.push(known_hosts);
+        self.hurry = hurry;
+        self
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let connect = Duration::from_millis(self.connect_timeout_ms);
+        let usual = Deadlines { connect, ..Deadlines::default() };
+        self.hurry.map_or(usual, |hurry| Deadlines {
+            banner: Duration::from_millis(hurry.banner_ms),
+            key_exchange: Duration::from_millis(hurry.key_exchange_ms),
+            authentication: Duration::from_millis(hurry.authentication_ms),
+            channel: Duration::from_millis(hurry.channel_ms),
+            ..usual
+        })
     }
 
     fn portions(&self) -> Result<(Vec<Portion>, Option<Portion>), Failure> {
@@ -154,11 +202,12 @@ impl Reached {
             escalate: wanted.then(|| becomes.clone()),
             becomes,
             not_ready: connection.not_ready,
+            keys_only: false,
             user,
         })
     }
 
-    /// A plain way to an address, for the drill.
+    /// A plain way to an address with one key and no agent, for the drill.
     pub(crate) fn plain(address: String, port: u16, user: &str, key: PathBuf) -> Self {
         Self {
             address,
@@ -169,6 +218,7 @@ impl Reached {
             escalate: None,
             becomes: "root".to_owned(),
             not_ready: false,
+            keys_only: true,
         }
     }
 }
@@ -176,7 +226,7 @@ impl Reached {
 /// Key files are read once, however many hosts name them.
 struct KeyRing {
     agent: Option<PathBuf>,
-    loaded: HashMap<Vec<PathBuf>, Arc<Identities>>,
+    loaded: HashMap<(Vec<PathBuf>, bool), Arc<Identities>>,
     warnings: Vec<String>,
 }
 
@@ -186,21 +236,23 @@ impl KeyRing {
         Self { agent, loaded: HashMap::new(), warnings: Vec::new() }
     }
 
-    fn get(&mut self, files: &[PathBuf]) -> Result<Arc<Identities>, Failure> {
-        if let Some(identities) = self.loaded.get(files) {
+    fn get(&mut self, files: &[PathBuf], keys_only: bool) -> Result<Arc<Identities>, Failure> {
+        let wanted = (files.to_vec(), keys_only);
+        if let Some(identities) = self.loaded.get(&wanted) {
             return Ok(Arc::clone(identities));
         }
+        let agent = self.agent.clone().filter(|_| !keys_only);
         let identities = if files.is_empty() {
             let directory = state::home().map(|home| home.join(".ssh")).unwrap_or_default();
-            let (identities, warnings) = Identities::defaults(&directory, self.agent.clone());
+            let (identities, warnings) = Identities::defaults(&directory, agent);
             self.warnings.extend(warnings.iter().map(ToString::to_string));
             identities
         } else {
             let expanded: Vec<PathBuf> = files.iter().map(expand_home).collect();
-            Identities::load(&expanded, self.agent.clone()).map_err(|error| Failure::usage(error.to_string()))?
+            Identities::load(&expanded, agent).map_err(|error| Failure::usage(error.to_string()))?
         };
         let identities = Arc::new(identities);
-        self.loaded.insert(files.to_vec(), Arc::clone(&identities));
+        self.loaded.insert(wanted, Arc::clone(&identities));
         Ok(identities)
     }
 }
@@ -221,7 +273,7 @@ fn plans(
     let mut ring = KeyRing::new();
     let mut plans = Vec::new();
     for (name, reached, before) in hosts {
-        let identities = ring.get(&reached.keys)?;
+        let identities = ring.get(&reached.keys, reached.keys_only)?;
         let mut jump: Option<Arc<Target>> = None;
         for (address, port, user) in reached.jump {
             jump = Some(Arc::new(Target {
@@ -258,10 +310,15 @@ fn plans(
     Ok(plans)
 }
 
-/// Records a new run and takes it to its end.
+/// Records a new run, takes it to its end and reports that.
 pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Result<Exit, Failure> {
+    execute(request, report, printer)?.report(None, report, printer)
+}
+
+/// Records a new run and takes it to its end.
+pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> Result<Finished, Failure> {
     check_report(report)?;
-    let Request { kind, job, mut hosts, groups, mut options, comment, input, seed, state_dir, known_hosts } = request;
+    let Request { kind, job, mut hosts, groups, mut options, comment, input, seed, state_dir } = request;
     options.input = input.as_ref().map(|input| sha256(input));
     order(&mut hosts, job.order, seed);
     // Until the roll is on disk nothing was dispatched: whatever is wrong with the ledger is wrong input.
@@ -272,7 +329,7 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
     };
     let ledger = Ledger::open(&state_dir).map_err(refused)?;
     let policy = options.policy();
-    let client = client(&state_dir, &options, &known_hosts)?;
+    let client = client(&state_dir, &options)?;
     let host_plans = plans(hosts.iter().map(|(name, reached, _)| (name.clone(), reached.clone(), None)), policy, printer)?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
     let mut spec = RunSpec::new(kind, serde_json::to_string(job.source()).unwrap_or_default());
@@ -325,7 +382,7 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
         first,
         settings,
     };
-    work(handle, client, plan, &banner, options.fold, options.max_output, 0, report, printer)
+    work(handle, client, plan, &banner, &options, 0, report, printer)
 }
 
 /// Goes on with a run that has hosts without an outcome.
@@ -399,7 +456,7 @@ fn go_on(
     }
     let host_plans = plans(hosts, options.policy(), printer)?;
     let state_dir = ledger.state_directory().to_owned();
-    let client = client(&state_dir, &options, &[])?;
+    let client = client(&state_dir, &options)?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, record.spec.seed)?;
     let groups: Vec<(String, Vec<String>)> =
         serde_json::from_value(record.spec.vars["groups"].clone()).unwrap_or_default();
@@ -422,27 +479,25 @@ fn go_on(
         hosts: host_plans,
         settings,
     };
-    work(handle, client, plan, &banner, options.fold, options.max_output, before, report, printer)
+    work(handle, client, plan, &banner, &options, before, report, printer)?.report(None, report, printer)
 }
 
-/// Runs the engine, with whoever watches, and reports the end.
+/// Runs the engine, with whoever watches.
 #[expect(clippy::too_many_arguments, reason = "the last station of a run: everything comes together here")]
 fn work(
     handle: RunHandle,
     client: Client,
     plan: RunPlan,
     banner: &str,
-    fold: bool,
-    max_output: Option<u64>,
+    options: &Options,
     ended_before: u64,
     report: &Report,
     printer: &Printer,
-) -> Result<Exit, Failure> {
+) -> Result<Finished, Failure> {
     let runtime = runtime(plan.settings.sessions)?;
     let ledger = handle.ledger().clone();
     let run = handle.run();
-    let job_kind = ledger.run(run)?.spec.kind;
-    if let Some(bytes) = max_output {
+    if let Some(bytes) = options.max_output {
         handle.limit_output(bytes);
     }
     let total = plan.hosts.len() as u64;
@@ -452,7 +507,7 @@ fn work(
         let (stopper, stopped) = stopper();
         let signals = tokio::spawn(listen(stopper, *printer));
         let mut watchers = tokio::task::JoinSet::new();
-        let view = render::live::View::new(total + ended_before, ended_before, *printer, !fold);
+        let view = render::live::View::new(total + ended_before, ended_before, *printer, !options.fold);
         watchers.spawn(render::live::watch(handle.follow(after), view, ledger.clone()));
         if let Some(path) = report.events.clone() {
             watchers.spawn(render::events::write(handle.follow(after), path));
@@ -469,25 +524,37 @@ fn work(
         }
         (end, watched)
     });
-    let exit = render::end::report(&ledger, run, job_kind, fold, report, printer);
-    // What the engine says weighs more than what a watcher could not write; both more than the account.
-    match end {
-        Err(failure) => {
-            exit?;
-            return Err(failure.into());
+    Ok(Finished { ledger, run, fold: options.fold, end, watched })
+}
+
+// === impl Finished ===
+
+impl Finished {
+    /// Reports the end, with what the command has to add, and tells the exit status.
+    pub(crate) fn report(self, extra: Option<&Extra>, report: &Report, printer: &Printer) -> Result<Exit, Failure> {
+        let Self { ledger, run, fold, end, watched } = self;
+        let kind = ledger.run(run)?.spec.kind;
+        let exit = render::end::report(&ledger, run, kind, fold, extra, report, printer);
+        // What the engine says weighs more than what a watcher could not write; both more than the account.
+        match end {
+            Err(failure) => {
+                exit?;
+                return Err(failure.into());
+            }
+            Ok(RunEnd::DiskFull) => {
+                exit?;
+                return Err(Failure::System(format!(
+                    "the disk of {} is full: dispatching stopped and the last outcomes were written; free some space, \
+                     then `reveille resume{} {run}`",
+                    ledger.state_directory().display(),
+                    state::option(ledger.state_directory())
+                )));
+            }
+            Ok(RunEnd::Closed | RunEnd::Interrupted) => {}
         }
-        Ok(RunEnd::DiskFull) => {
-            exit?;
-            return Err(Failure::System(format!(
-                "the disk of {} is full: dispatching stopped and the last outcomes were written; free some space, then \
-                 `reveille resume {run}`",
-                ledger.state_directory().display()
-            )));
-        }
-        Ok(RunEnd::Closed | RunEnd::Interrupted) => {}
+        watched?;
+        exit
     }
-    watched?;
-    exit
 }
 
 /// Two stages: the first signal asks to stop soon, the second to leave.
@@ -514,17 +581,15 @@ async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
     }
 }
 
-fn client(state_dir: &std::path::Path, options: &Options, known: &[PathBuf]) -> Result<Client, Failure> {
-    let mut files = known.to_vec();
+fn client(state_dir: &std::path::Path, options: &Options) -> Result<Client, Failure> {
+    let mut files = options.known_hosts.clone();
     if let Some(home) = state::home() {
         files.push(home.join(".ssh/known_hosts"));
     }
     files.push("/etc/ssh/ssh_known_hosts".into());
     let known_hosts = KnownHosts::load(&files, Some(state_dir.join("known_hosts")))
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let deadlines =
-        Deadlines { connect: Duration::from_millis(options.connect_timeout_ms), ..Deadlines::default() };
-    Ok(Client::new(deadlines, Arc::new(known_hosts)))
+    Ok(Client::new(options.deadlines(), Arc::new(known_hosts)))
 }
 
 /// The engine's settings, and the first line of the run.
@@ -557,16 +622,20 @@ fn settings(
         Some(most) => banner = format!("{banner}; max_fail {most}"),
         None => banner.push_str("; max_fail none"),
     }
+    let usual = Settings::default();
     let settings = Settings {
         sessions: usize::try_from(sessions).unwrap_or(usize::MAX),
         serial,
         max_fail,
         max_fail_batch: job.max_fail.batch.map(portion),
+        backoff: options.hurry.map_or(usual.backoff, |Hurry { backoff_ms: (first, longest), .. }| {
+            (Duration::from_millis(first), Duration::from_millis(longest))
+        }),
         grace: Duration::from_millis(options.grace_ms),
         caps: OutputCaps::default(),
         input,
         seed,
-        ..Settings::default()
+        ..usual
     };
     Ok((settings, banner))
 }

@@ -34,7 +34,7 @@ pub(crate) fn sessions(wanted: u64, jumps: bool) -> Result<(u64, Option<String>)
 }
 
 /// Raises the soft limit on open files as far as it goes, and tells it.
-fn raise_descriptors() -> u64 {
+pub(crate) fn raise_descriptors() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // A hard limit of none is not one that the kernel takes as a soft one.
     let wanted = maximum.unwrap_or(1 << 20).min(1 << 20);

@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod drill;
 mod failure;
 mod launch;
 mod limits;

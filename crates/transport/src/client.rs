@@ -359,10 +359,15 @@ fn heard(switch: &Switch) -> String {
 fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
     let introduced = switch.introduction().banner_at.is_some();
     let phase = if introduced { Phase::KeyExchange } else { Phase::Banner };
-    let closed = |message: String| ConnectError {
-        // Closed before a word: most often the host's limit on unauthenticated connections.
-        throttled: !introduced,
-        ..ConnectError::new(phase, Class::SshInitiatedFailed, message)
+    let closed = |message: String| {
+        if !introduced && speaks_otherwise(&switch.introduction().bytes) {
+            return ConnectError::new(phase, Class::ProtocolError, message);
+        }
+        ConnectError {
+            // Closed before a word: most often the host's limit on unauthenticated connections.
+            throttled: !introduced,
+            ..ConnectError::new(phase, Class::SshInitiatedFailed, message)
+        }
     };
     match error {
         HandlerError::HostKey(problem) => {
@@ -387,6 +392,14 @@ fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
             ConnectError::new(phase, Class::ProtocolError, format!("{error}{seen}"))
         }
     }
+}
+
+/// Whether text that came instead of a banner is another service's, not an SSH server's reason to close: sshd says
+/// "Exceeded MaxStartups", or "Not allowed at this time" to those it penalises.
+fn speaks_otherwise(bytes: &[u8]) -> bool {
+    let said = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let reasons = ["ssh", "maxstartups", "not allowed", "too many", "refused"];
+    !said.trim().is_empty() && !reasons.iter().any(|reason| said.contains(reason))
 }
 
 fn heard_before(introduced: bool, switch: &Switch) -> String {

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result
         }
     }
     if audit.account.pending + audit.account.running > 0 {
-        printer.data(&format!("next        reveille resume {run}"))?;
+        printer.data(&format!("next        reveille resume{} {run}", state::option(ledger.state_directory())))?;
     }
     Ok(if sound { Exit::Success } else { Exit::Unbalanced })
 }

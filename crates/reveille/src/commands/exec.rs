@@ -49,7 +49,6 @@ pub(crate) fn run(args: ExecArgs, globals: &Globals, printer: &Printer) -> Resul
         input: args.stdin.as_deref().map(read_input).transpose()?,
         seed: launch::seed(),
         state_dir: state::directory(globals)?,
-        known_hosts: Vec::new(),
     };
     launch::start(request, &args.report, printer)
 }

@@ -55,7 +55,6 @@ pub(crate) fn run(args: RunArgs, globals: &Globals, printer: &Printer) -> Result
         input: None,
         seed: launch::seed(),
         state_dir: state::directory(globals)?,
-        known_hosts: Vec::new(),
     };
     launch::start(request, &args.report, printer)
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         printer.data(&format!("comment     {}", text::harmless(comment.as_bytes())))?;
     }
     let report = Report { format: Format::Human, events: None, export_to: None, junit: None };
-    printer.data(&end::words(&summary, None, &report, |text, tone| printer.tone_out(text, tone))?)?;
+    printer.data(&end::words(&summary, None, &state::option(ledger.state_directory()), &report, |text, tone| printer.tone_out(text, tone))?)?;
     Ok(Exit::Success)
 }
 

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::printer::{Printer, Tone};
 use crate::render::{artifacts, fold, text};
+use crate::state;
 
 /// Names shown of a group of failed hosts.
 const NAMES: usize = 5;
@@ -28,22 +29,32 @@ struct Group {
     hosts: Vec<HostName>,
 }
 
+/// What a command adds to the end of its run.
+pub(crate) struct Extra {
+    /// The exit status, if it is not the one that the account asks for.
+    pub(crate) exit: Option<Exit>,
+    /// Printed after the end.
+    pub(crate) words: String,
+    /// A field of the JSON object, with its name.
+    pub(crate) json: (&'static str, serde_json::Value),
+}
+
 /// Reports the end of a run in every way that was asked for, and tells the exit status.
 pub(crate) fn report(
     ledger: &Ledger,
     run: RunId,
     kind: RunKind,
     folded: bool,
+    extra: Option<&Extra>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     let usage = limits::usage();
-    let summary = ledger.summary(run, options(usage))?;
+    let options = options(usage, extra.and_then(|extra| extra.exit));
+    let summary = ledger.summary(run, options.clone())?;
     let exit = summary.exit;
     if report.format == Format::Json {
-        let json = serde_json::to_string(&summary)
-            .map_err(|error| Failure::System(format!("the summary can't be written as JSON: {error}")))?;
-        printer.data(&json)?;
+        printer.data(&json(&summary, extra)?)?;
     } else {
         if kind == RunKind::Exec && folded {
             let hosts: Vec<(HostName, u32)> = summary
@@ -52,28 +63,45 @@ pub(crate) fn report(
                 .collect::<Result<_, _>>()?;
             fold::print(ledger, run, &hosts, printer)?;
         }
-        printer.note(&words(&summary, Some(usage), report, |text, tone| printer.tone_err(text, tone))?);
+        let state = state::option(ledger.state_directory());
+        printer.note(&words(&summary, Some(usage), &state, report, |text, tone| printer.tone_err(text, tone))?);
+        if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
+            printer.note(&format!("\n{}", extra.words));
+        }
     }
     if let Some(path) = &report.junit {
         write_junit(&summary, path)?;
     }
     if let Some(directory) = &report.export_to {
-        artifacts::write(ledger, run, directory, options(usage))?;
+        artifacts::write(ledger, run, directory, options)?;
     }
     Ok(exit)
 }
 
-fn options(usage: limits::Usage) -> SummaryOptions {
+/// The summary as one line of JSON.
+fn json(summary: &Summary, extra: Option<&Extra>) -> Result<String, Failure> {
+    let json = match extra {
+        None => serde_json::to_string(summary),
+        Some(Extra { json: (name, value), .. }) => serde_json::to_value(summary).and_then(|mut json| {
+            json[*name] = value.clone();
+            serde_json::to_string(&json)
+        }),
+    };
+    json.map_err(|error| Failure::System(format!("the summary can't be written as JSON: {error}")))
+}
+
+fn options(usage: limits::Usage, exit: Option<Exit>) -> SummaryOptions {
     let mut controller = Map::new();
     controller.insert("cpu_s".to_owned(), json!(usage.cpu_s));
     controller.insert("peak_bytes".to_owned(), json!(usage.peak_bytes));
-    SummaryOptions { exit: None, controller }
+    SummaryOptions { exit, controller }
 }
 
-/// The report in words.
+/// The report in words; `state` is the option that commands need to find the run.
 pub(crate) fn words(
     summary: &Summary,
     usage: Option<limits::Usage>,
+    state: &str,
     report: &Report,
     tone: impl Fn(&str, Tone) -> String,
 ) -> Result<String, Failure> {
@@ -113,11 +141,11 @@ pub(crate) fn words(
             usage.peak_bytes as f64 / 1e6
         );
     }
-    let _ = writeln!(words, "logs        reveille logs {run} HOST");
+    let _ = writeln!(words, "logs        reveille logs{state} {run} HOST");
     if let Some(directory) = &report.export_to {
         let _ = writeln!(words, "artifacts   {}", directory.display());
     }
-    match next_command(summary) {
+    match next_command(summary, state) {
         Some(command) => {
             let _ = write!(words, "next        {}", tone(&command, Tone::Strong));
         }
@@ -129,16 +157,19 @@ pub(crate) fn words(
 }
 
 /// The one command that continues from here.
-fn next_command(summary: &Summary) -> Option<String> {
+fn next_command(summary: &Summary, state: &str) -> Option<String> {
     let run = summary.record.run;
     let account = &summary.account;
+    // The hosts of a rehearsal are gone with it.
+    let is_drill = summary.record.spec.kind == RunKind::Drill;
     if summary.record.state != RunState::Closed {
-        return Some(format!("reveille resume {run}"));
+        return (!is_drill).then(|| format!("reveille resume{state} {run}"));
     }
     if account.ghost > 0 || !account.balanced() {
-        return Some(format!("reveille audit {run}"));
+        return Some(format!("reveille audit{state} {run}"));
     }
-    (account.failed + account.quarantined + account.cancelled > 0).then(|| format!("reveille retry {run}"))
+    let failed = account.failed + account.quarantined + account.cancelled > 0;
+    (failed && !is_drill).then(|| format!("reveille retry{state} {run}"))
 }
 
 /// Failed hosts by class and story, the largest group first; and how many hosts recovered.
