@@ -113,7 +113,11 @@ impl Host {
 
     /// Stays the same for as long as the fleet runs: its hosts do not reboot.
     pub(crate) fn boot_id(&self) -> String {
-        format!("{:08x}-d1a1-4000-8000-{:012x}", self.seed & 0xffff_ffff, self.index)
+        format!(
+            "{:08x}-d1a1-4000-8000-{:012x}",
+            self.seed & 0xffff_ffff,
+            self.index
+        )
     }
 
     /// Counts a connection and tells how many there were before.

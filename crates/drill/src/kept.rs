@@ -261,10 +261,7 @@ impl Work {
 
     fn end(&self, ending: Ending) {
         let stage = match ending {
-            Ending::Exit(status) => Stage::Exited {
-                status,
-                slain: false,
-            },
+            Ending::Exit(status) => Stage::Exited { status, slain: false },
             Ending::Signal(signal) => Stage::Exited {
                 status: 128 + number_of(signal),
                 slain: false,
@@ -404,7 +401,7 @@ mod tests {
         let (work, _) = Kept::default().ensure("run", "a", 8);
         let acts = [Act::Wait(std::time::Duration::from_secs(1_000_000))];
         let performing = work.perform(Performance::new(acts, Ending::Hang));
-        let (_, before) = tokio::join!(performing, async { work.stop() });
+        let ((), before) = tokio::join!(performing, async { work.stop() });
         assert_eq!(before, Stage::Running);
     }
 }

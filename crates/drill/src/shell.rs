@@ -76,8 +76,8 @@ impl Player<'_> {
         match (program.rsplit('/').next().unwrap_or(program), arguments) {
             ("systemctl", ["is-active", ..]) => self.say("active\n", to_stderr),
             (
-                ":" | "true" | "set" | "cd" | "export" | "umask" | "sync" | "systemctl" | "service" | "mkdir" | "chmod"
-                | "chown" | "rm" | "touch" | "ln" | "tee" | "test" | "[" | "install",
+                ":" | "true" | "set" | "cd" | "export" | "umask" | "sync" | "systemctl" | "service" | "mkdir"
+                | "chmod" | "chown" | "rm" | "touch" | "ln" | "tee" | "test" | "[" | "install",
                 _,
             ) => {}
             ("false", _) => self.status = 1,
@@ -139,7 +139,8 @@ impl Player<'_> {
                 return self.fail("E: Package 'tomcat9' has no installation candidate\n", 100);
             }
             "install" => vec![
-                "Reading package lists...\nBuilding dependency tree...\nReading state information...\n".to_owned(),
+                "Reading package lists...\nBuilding dependency tree...\nReading state information...\n"
+                    .to_owned(),
                 format!("The following NEW packages will be installed:\n  {package}\n"),
                 "0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\n".to_owned(),
                 format!("Selecting previously unselected package {package}.\nUnpacking {package} ...\n"),
@@ -177,7 +178,8 @@ fn take_redirections(words: &mut Vec<&str>) -> bool {
     let mut skip = false;
     words.retain(|word| {
         let target = std::mem::take(&mut skip);
-        let redirects = !target && (word.starts_with('>') || word.starts_with("1>") || word.starts_with("2>"));
+        let redirects =
+            !target && (word.starts_with('>') || word.starts_with("1>") || word.starts_with("2>"));
         if redirects {
             skip = word.ends_with('>');
             to_file |= !word.starts_with("2>") && !word.ends_with("&2");
@@ -270,10 +272,7 @@ mod tests {
         assert_eq!(said("echo oops >&2; false").1, "oops\n");
         assert_eq!(said("nonsense -x"), out("drill: nonsense is said to have run\n"));
         let marked = "exec sudo -n -H -u 'root' -- sh -c 'echo mark >&2;echo hello'";
-        assert_eq!(
-            said(marked),
-            ("hello\n".to_owned(), "mark\n".to_owned(), 0)
-        );
+        assert_eq!(said(marked), ("hello\n".to_owned(), "mark\n".to_owned(), 0));
         assert_eq!(said("echo x > /etc/x; echo y >>/etc/y"), out(""));
         assert_eq!(said("echo x | tee /etc/x; echo y 2>/dev/null"), out("x\ny\n"));
         assert_eq!(said("apt-get install -y tomcat9").2, 100);

@@ -146,13 +146,16 @@ impl Talk {
 
     /// Starts the token's work or attaches to it, and follows it to its end.
     async fn ensure(&mut self, orders: &Orders) -> Result<(), Gone> {
-        let Some(go) = self.line().await? else { return Ok(()) };
+        let Some(go) = self.line().await? else {
+            return Ok(());
+        };
         let numbers: Vec<u64> = go
             .split(' ')
             .skip(1)
             .filter_map(|word| word.parse().ok())
             .collect();
-        let (Some("go"), &[stdout, stderr, blocks, lines]) = (go.split(' ').next(), numbers.as_slice()) else {
+        let (Some("go"), &[stdout, stderr, blocks, lines]) = (go.split(' ').next(), numbers.as_slice())
+        else {
             return Ok(());
         };
         // The prelude and the words of the interpreter.
@@ -163,7 +166,9 @@ impl Talk {
         }
         let mut text = String::new();
         for _ in 0..lines {
-            let Some(line) = self.line().await? else { return Ok(()) };
+            let Some(line) = self.line().await? else {
+                return Ok(());
+            };
             text.push_str(&line);
             text.push('\n');
         }
@@ -235,10 +240,9 @@ impl Talk {
             tokio::select! {
                 // The work is held by its host, so its sender stays.
                 _ = changed.changed() => {}
-                input = self.io.read() => match input? {
-                    Some(bytes) => self.held.extend_from_slice(&bytes),
-                    // Nobody will say that it can go; the end is told all the same.
-                    None => {}
+                // At the end of the input nobody will say that it can go; the end is told all the same.
+                input = self.io.read() => if let Some(bytes) = input? {
+                    self.held.extend_from_slice(&bytes);
                 },
             }
         }
@@ -277,7 +281,9 @@ impl Talk {
 
     async fn download(&mut self, nonce: String) -> Result<(), Gone> {
         self.nonce = nonce;
-        let Some(path) = self.line().await? else { return Ok(()) };
+        let Some(path) = self.line().await? else {
+            return Ok(());
+        };
         self.say("hello").await?;
         let file = format!("{} has no files; this stands for {path}\n", self.host.name());
         self.say(&format!("size {}", file.len())).await?;
@@ -299,9 +305,7 @@ impl Talk {
     }
 
     async fn say(&self, words: &str) -> Result<(), Gone> {
-        self.io
-            .stdout(format!("\u{1e}{} {words}\n", self.nonce))
-            .await
+        self.io.stdout(format!("\u{1e}{} {words}\n", self.nonce)).await
     }
 
     /// The next line of input, without its end; nothing at the end of the input.

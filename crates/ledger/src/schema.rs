@@ -132,7 +132,12 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection> {
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
         // Outputs and registered values are nobody else's business, whoever made the directory.
-        OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(Error::io("make", path))?;
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(Error::io("make", path))?;
     }
     let connection = Connection::open_with_flags(path, flags).map_err(|error| refused(path, error))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(Error::write)?;

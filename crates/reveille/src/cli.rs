@@ -344,7 +344,9 @@ pub(crate) enum HostKey {
 /// `90`, `1.5s`, `10m`, `2h`, `500ms`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time such as 30s, 10m or 2h");
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let seconds = match unit {
@@ -365,7 +367,11 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size such as 500M or 2G");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|_| wrong())?;
-    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+    let shift = match text[digits.len()..]
+        .to_ascii_uppercase()
+        .trim_end_matches('B')
+        .trim_end_matches('I')
+    {
         "" => 0,
         "K" => 10,
         "M" => 20,
@@ -389,7 +395,7 @@ mod tests {
     #[test]
     fn times_and_sizes() {
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
         assert_eq!(parse_bytes("500M"), Ok(500 << 20));
         assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
         for bad in ["", "s", "-1s", "0", "1d", "1e400"] {

@@ -1,7 +1,7 @@
 //! From what was asked for to a run in the ledger, through the engine, to its end.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,10 @@ pub(crate) struct Options {
 
 /// Shorter deadlines and waits than the usual ones, for hosts that are next door.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "milliseconds, as in the ledger's options"
+)]
 pub(crate) struct Hurry {
     pub(crate) banner_ms: u64,
     pub(crate) key_exchange_ms: u64,
@@ -138,7 +142,10 @@ impl Options {
 
     fn deadlines(&self) -> Deadlines {
         let connect = Duration::from_millis(self.connect_timeout_ms);
-        let usual = Deadlines { connect, ..Deadlines::default() };
+        let usual = Deadlines {
+            connect,
+            ..Deadlines::default()
+        };
         self.hurry.map_or(usual, |hurry| Deadlines {
             banner: Duration::from_millis(hurry.banner_ms),
             key_exchange: Duration::from_millis(hurry.key_exchange_ms),
@@ -150,10 +157,19 @@ impl Options {
 
     fn portions(&self) -> Result<(Vec<Portion>, Option<Portion>), Failure> {
         let parse = |option: &str, text: &String| {
-            text.parse::<Portion>().map_err(|error| Failure::usage(format!("{option}: {error}")))
+            text.parse::<Portion>()
+                .map_err(|error| Failure::usage(format!("{option}: {error}")))
         };
-        let serial = self.serial.iter().map(|text| parse("--serial", text)).collect::<Result<_, _>>()?;
-        let max_fail = self.max_fail.as_ref().map(|text| parse("--max-fail", text)).transpose()?;
+        let serial = self
+            .serial
+            .iter()
+            .map(|text| parse("--serial", text))
+            .collect::<Result<_, _>>()?;
+        let max_fail = self
+            .max_fail
+            .as_ref()
+            .map(|text| parse("--max-fail", text))
+            .transpose()?;
         Ok((serial, max_fail))
     }
 
@@ -189,7 +205,8 @@ impl Reached {
             .clone()
             .or(connection.becomes.user)
             .unwrap_or_else(|| "root".to_owned());
-        let wanted = reach.escalate || reach.become_user.is_some() || job_becomes || connection.escalate.is_some();
+        let wanted =
+            reach.escalate || reach.become_user.is_some() || job_becomes || connection.escalate.is_some();
         let hop = |hop: Hop| {
             let hop_user = hop.user.unwrap_or_else(|| user.clone());
             (hop.address, hop.port.unwrap_or(22), hop_user)
@@ -197,7 +214,11 @@ impl Reached {
         Ok(Self {
             address: connection.address,
             port: reach.port.or(connection.port).unwrap_or(22),
-            keys: if reach.key.is_empty() { connection.key_files } else { reach.key.clone() },
+            keys: if reach.key.is_empty() {
+                connection.key_files
+            } else {
+                reach.key.clone()
+            },
             jump: connection.jump.into_iter().map(hop).collect(),
             escalate: wanted.then(|| becomes.clone()),
             becomes,
@@ -232,8 +253,14 @@ struct KeyRing {
 
 impl KeyRing {
     fn new() -> Self {
-        let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from).filter(|path| path.exists());
-        Self { agent, loaded: HashMap::new(), warnings: Vec::new() }
+        let agent = std::env::var_os("SSH_AUTH_SOCK")
+            .map(PathBuf::from)
+            .filter(|path| path.exists());
+        Self {
+            agent,
+            loaded: HashMap::new(),
+            warnings: Vec::new(),
+        }
     }
 
     fn get(&mut self, files: &[PathBuf], keys_only: bool) -> Result<Arc<Identities>, Failure> {
@@ -248,7 +275,7 @@ impl KeyRing {
             self.warnings.extend(warnings.iter().map(ToString::to_string));
             identities
         } else {
-            let expanded: Vec<PathBuf> = files.iter().map(expand_home).collect();
+            let expanded: Vec<PathBuf> = files.iter().map(|path| expand_home(path)).collect();
             Identities::load(&expanded, agent).map_err(|error| Failure::usage(error.to_string()))?
         };
         let identities = Arc::new(identities);
@@ -257,10 +284,10 @@ impl KeyRing {
     }
 }
 
-fn expand_home(path: &PathBuf) -> PathBuf {
+fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), state::home()) {
         (Ok(rest), Some(home)) => home.join(rest),
-        _ => path.clone(),
+        _ => path.to_owned(),
     }
 }
 
@@ -299,7 +326,9 @@ fn plans(
             name,
             target: Arc::new(target),
             escalate: reached.escalate.map(|user| Become { user }),
-            becomes: Become { user: reached.becomes },
+            becomes: Become {
+                user: reached.becomes,
+            },
             before,
             not_ready: reached.not_ready,
         });
@@ -318,19 +347,39 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
 /// Records a new run and takes it to its end.
 pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> Result<Finished, Failure> {
     check_report(report)?;
-    let Request { kind, job, mut hosts, groups, mut options, comment, input, seed, state_dir } = request;
+    let Request {
+        kind,
+        job,
+        mut hosts,
+        groups,
+        mut options,
+        comment,
+        input,
+        seed,
+        state_dir,
+    } = request;
     options.input = input.as_ref().map(|input| sha256(input));
     order(&mut hosts, job.order, seed);
     // Until the roll is on disk nothing was dispatched: whatever is wrong with the ledger is wrong input.
     let refused = |error: reveille_ledger::Error| {
         let place = state_dir.display().to_string();
         let error = error.to_string();
-        Failure::usage(if error.contains(&place) { error } else { format!("in the state directory {place}: {error}") })
+        Failure::usage(if error.contains(&place) {
+            error
+        } else {
+            format!("in the state directory {place}: {error}")
+        })
     };
     let ledger = Ledger::open(&state_dir).map_err(refused)?;
     let policy = options.policy();
     let client = client(&state_dir, &options)?;
-    let host_plans = plans(hosts.iter().map(|(name, reached, _)| (name.clone(), reached.clone(), None)), policy, printer)?;
+    let host_plans = plans(
+        hosts
+            .iter()
+            .map(|(name, reached, _)| (name.clone(), reached.clone(), None)),
+        policy,
+        printer,
+    )?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
     let mut spec = RunSpec::new(kind, serde_json::to_string(job.source()).unwrap_or_default());
     if let JobSource::File { file, text, .. } = job.source() {
@@ -355,7 +404,10 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
                 let plain = vars.iter().filter(|(key, _)| !reveille_inventory::is_secret(key));
                 kept.extend(plain.map(|(key, value)| (key.clone(), value.clone())));
             }
-            kept.insert(CONNECTION.to_owned(), serde_json::to_value(reached).unwrap_or_default());
+            kept.insert(
+                CONNECTION.to_owned(),
+                serde_json::to_value(reached).unwrap_or_default(),
+            );
             let mut entry = RollEntry::new(name.clone());
             entry.address = Some(reached.address.clone());
             entry.port = reached.port;
@@ -415,7 +467,12 @@ pub(crate) fn retry(
     let handle = ledger.take_over(record.run, &state::node())?;
     let mut entries: HashMap<HostName, RollEntry> = HashMap::new();
     for round in 1..=record.round {
-        entries.extend(ledger.roll(record.run, round)?.into_iter().map(|entry| (entry.host.clone(), entry)));
+        entries.extend(
+            ledger
+                .roll(record.run, round)?
+                .into_iter()
+                .map(|entry| (entry.host.clone(), entry)),
+        );
     }
     let roll: Vec<RollEntry> = hosts.iter().filter_map(|host| entries.remove(host)).collect();
     runtime(1)?.block_on(handle.open_round(roll))?;
@@ -432,15 +489,16 @@ fn go_on(
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let damaged = |what: &str| Failure::System(format!("{}'s record of its {what} can't be read", record.run));
+    let damaged =
+        |what: &str| Failure::System(format!("{}'s record of its {what} can't be read", record.run));
     let mut options: Options =
         serde_json::from_value(record.spec.options.clone()).map_err(|_| damaged("options"))?;
     options.concurrency = concurrency.or(options.concurrency);
     let source: JobSource = serde_json::from_str(&record.spec.text).map_err(|_| damaged("job"))?;
-    if let JobSource::File { file, text, .. } = &source {
-        if std::fs::read(file).is_ok_and(|now| now != text.as_bytes()) {
-            printer.warning(&format!("{file} has changed since; using the recorded one"));
-        }
+    if let JobSource::File { file, text, .. } = &source
+        && std::fs::read(file).is_ok_and(|now| now != text.as_bytes())
+    {
+        printer.warning(&format!("{file} has changed since; using the recorded one"));
     }
     let job = Job::from_source(&source).map_err(Failure::Mistakes)?;
     let remaining = ledger.remaining(record.run)?;
@@ -448,7 +506,8 @@ fn go_on(
     let mut hosts = Vec::new();
     for host in remaining {
         let name = host.entry.host.clone();
-        let mut kept: Map<String, Value> = serde_json::from_str(&host.entry.vars).map_err(|_| damaged("roll"))?;
+        let mut kept: Map<String, Value> =
+            serde_json::from_str(&host.entry.vars).map_err(|_| damaged("roll"))?;
         let reached = kept.remove(CONNECTION).ok_or_else(|| damaged("roll"))?;
         let reached: Reached = serde_json::from_value(reached).map_err(|_| damaged("roll"))?;
         vars.insert(name.clone(), kept);
@@ -483,7 +542,10 @@ fn go_on(
 }
 
 /// Runs the engine, with whoever watches.
-#[expect(clippy::too_many_arguments, reason = "the last station of a run: everything comes together here")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the last station of a run: everything comes together here"
+)]
 fn work(
     handle: RunHandle,
     client: Client,
@@ -504,7 +566,7 @@ fn work(
     let after = ledger.last_event(run)?;
     printer.say(&format!("{run}  {banner}"));
     let (end, watched) = runtime.block_on(async {
-        let (stopper, stopped) = stopper();
+        let (stopper, listener) = stopper();
         let signals = tokio::spawn(listen(stopper, *printer));
         let mut watchers = tokio::task::JoinSet::new();
         let view = render::live::View::new(total + ended_before, ended_before, *printer, !options.fold);
@@ -513,26 +575,49 @@ fn work(
             watchers.spawn(render::events::write(handle.follow(after), path));
         }
         if let Some(directory) = report.export_to.clone() {
-            watchers.spawn(render::artifacts::refresh(ledger.clone(), run, directory, handle.follow(after)));
+            watchers.spawn(render::artifacts::refresh(
+                ledger.clone(),
+                run,
+                directory,
+                handle.follow(after),
+            ));
         }
-        let end = reveille_fleet::run(handle, Arc::new(client), plan, stopped).await;
+        let end = reveille_fleet::run(handle, Arc::new(client), plan, listener).await;
         signals.abort();
         let mut watched = Ok(());
         while let Some(result) = watchers.join_next().await {
-            let result = result.unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
+            let result =
+                result.unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
             watched = watched.and(result);
         }
         (end, watched)
     });
-    Ok(Finished { ledger, run, fold: options.fold, end, watched })
+    Ok(Finished {
+        ledger,
+        run,
+        fold: options.fold,
+        end,
+        watched,
+    })
 }
 
 // === impl Finished ===
 
 impl Finished {
     /// Reports the end, with what the command has to add, and tells the exit status.
-    pub(crate) fn report(self, extra: Option<&Extra>, report: &Report, printer: &Printer) -> Result<Exit, Failure> {
-        let Self { ledger, run, fold, end, watched } = self;
+    pub(crate) fn report(
+        self,
+        extra: Option<&Extra>,
+        report: &Report,
+        printer: &Printer,
+    ) -> Result<Exit, Failure> {
+        let Self {
+            ledger,
+            run,
+            fold,
+            end,
+            watched,
+        } = self;
         let kind = ledger.run(run)?.spec.kind;
         let exit = render::end::report(&ledger, run, kind, fold, extra, report, printer);
         // What the engine says weighs more than what a watcher could not write; both more than the account.
@@ -560,9 +645,11 @@ impl Finished {
 /// Two stages: the first signal asks to stop soon, the second to leave.
 async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
         printer.warning("can't listen for signals: Ctrl-C ends the program at once");
         return;
     };
@@ -573,7 +660,9 @@ async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
             _ = hangup.recv() => {}
         }
         if stopper.asked() == Stop::No {
-            printer.note("stopping: nothing more is dispatched, running steps may finish; once more to leave at once");
+            printer.note(
+                "stopping: nothing more is dispatched, running steps may finish; once more to leave at once",
+            );
             stopper.ask(Stop::Soon);
         } else {
             stopper.ask(Stop::Now);
@@ -581,7 +670,7 @@ async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
     }
 }
 
-fn client(state_dir: &std::path::Path, options: &Options) -> Result<Client, Failure> {
+fn client(state_dir: &Path, options: &Options) -> Result<Client, Failure> {
     let mut files = options.known_hosts.clone();
     if let Some(home) = state::home() {
         files.push(home.join(".ssh/known_hosts"));
@@ -605,7 +694,11 @@ fn settings(
         serial = job.serial.iter().copied().map(portion).collect();
     }
     max_fail = max_fail.or(job.max_fail.total.map(portion));
-    let wanted = options.concurrency.unwrap_or(SESSIONS).min(u32::try_from(hosts.len()).unwrap_or(u32::MAX)).max(1);
+    let wanted = options
+        .concurrency
+        .unwrap_or(SESSIONS)
+        .min(u32::try_from(hosts.len()).unwrap_or(u32::MAX))
+        .max(1);
     let jumps = hosts.iter().any(|host| host.target.jump.is_some());
     let (sessions, reason) = limits::sessions(wanted.into(), jumps).map_err(Failure::Usage)?;
     let total = hosts.len() as u64;
@@ -628,9 +721,13 @@ fn settings(
         serial,
         max_fail,
         max_fail_batch: job.max_fail.batch.map(portion),
-        backoff: options.hurry.map_or(usual.backoff, |Hurry { backoff_ms: (first, longest), .. }| {
-            (Duration::from_millis(first), Duration::from_millis(longest))
-        }),
+        backoff: options.hurry.map_or(
+            usual.backoff,
+            |Hurry {
+                 backoff_ms: (first, longest),
+                 ..
+             }| { (Duration::from_millis(first), Duration::from_millis(longest)) },
+        ),
         grace: Duration::from_millis(options.grace_ms),
         caps: OutputCaps::default(),
         input,
@@ -644,7 +741,11 @@ fn portion(amount: Amount) -> Portion {
     match amount {
         Amount::Hosts(count) => Portion::Count(count),
         // Two decimals of a percentage are what a portion holds.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100 per cent were checked")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 100 per cent were checked"
+        )]
         Amount::Percent(percent) => Portion::Share((percent * 100.0).round() as u16),
     }
 }
@@ -669,15 +770,20 @@ fn check_input(record: &RunRecord, input: Option<&Bytes>) -> Result<(), Failure>
             "{} gave its command an input, which is not kept; give the same file again with --stdin",
             record.run
         ))),
-        (Some(_), Some(_)) => Err(Failure::usage(format!("this is not the input that {} began with", record.run))),
+        (Some(_), Some(_)) => Err(Failure::usage(format!(
+            "this is not the input that {} began with",
+            record.run
+        ))),
         (None, Some(_)) => Err(Failure::usage(format!("{} began without an input", record.run))),
     }
 }
 
 fn check_report(report: &Report) -> Result<(), Failure> {
-    let events_to_stdout = report.events.as_deref() == Some(std::path::Path::new("-"));
+    let events_to_stdout = report.events.as_deref() == Some(Path::new("-"));
     if events_to_stdout && report.format == crate::cli::Format::Json {
-        return Err(Failure::usage("--format json and --events - both write to standard output; send one to a file"));
+        return Err(Failure::usage(
+            "--format json and --events - both write to standard output; send one to a file",
+        ));
     }
     Ok(())
 }
@@ -700,7 +806,10 @@ pub(crate) fn runtime(sessions: usize) -> Result<tokio::runtime::Runtime, Failur
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    builder.enable_all().build().map_err(|error| Failure::System(format!("can't start the runtime: {error}")))
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::System(format!("can't start the runtime: {error}")))
 }
 
 fn sha256(bytes: &[u8]) -> String {

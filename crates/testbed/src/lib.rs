@@ -57,7 +57,12 @@ impl Testbed {
             fs::create_dir_all("/run/sshd")?;
         }
         let port = free_port()?;
-        let mut testbed = Self { directory, servers: Vec::new(), port, hosts };
+        let mut testbed = Self {
+            directory,
+            servers: Vec::new(),
+            port,
+            hosts,
+        };
         for first in (0..hosts).step_by(ADDRESSES) {
             let last = hosts.min(first + ADDRESSES);
             let server = testbed.start_server(first, last, extra)?;
@@ -122,7 +127,10 @@ impl Testbed {
 
     /// What the servers logged so far.
     pub fn log(&self) -> String {
-        self.servers.iter().map(|server| server.log.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+        self.servers
+            .iter()
+            .map(|server| server.log.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect()
     }
 
     /// Process ids of the servers.
@@ -152,8 +160,16 @@ impl Testbed {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("can't start sshd (openssh-server): {error}")))?;
-        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("sshd has no standard error"))?;
+            .map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("can't start sshd (openssh-server): {error}"),
+                )
+            })?;
+        let stderr = child
+            .stderr
+            .take()
+            .ok_or_else(|| io::Error::other("sshd has no standard error"))?;
         let log = Arc::new(Mutex::new(String::new()));
         let mut lines = BufReader::new(stderr);
         let mut listening = 0;
@@ -195,5 +211,7 @@ fn sshd_path() -> &'static str {
 
 /// A port that was free a moment ago on the first address.
 fn free_port() -> io::Result<u16> {
-    TcpListener::bind((Ipv4Addr::new(127, 64, 0, 1), 0))?.local_addr().map(|address| address.port())
+    TcpListener::bind((Ipv4Addr::new(127, 64, 0, 1), 0))?
+        .local_addr()
+        .map(|address| address.port())
 }

@@ -31,7 +31,10 @@ pub fn write_files(ledger: &Ledger, summary: &Summary, directory: &Path) -> Resu
     })?;
     write_file(&directory.join("events.ndjson"), |file| {
         for event in ledger.events(summary.record.run, None) {
-            let line = Line { schema: 1, event: event? };
+            let line = Line {
+                schema: 1,
+                event: event?,
+            };
             serde_json::to_writer(&mut *file, &line)?;
             file.write_all(b"\n")?;
         }

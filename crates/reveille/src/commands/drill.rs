@@ -56,35 +56,46 @@ const HURRY: Hurry = Hurry {
     backoff_ms: (100, 1_000),
 };
 
-pub(crate) fn run(args: DrillArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     if let Some(directory) = &args.serve {
-        let faults = match faults(&args)? {
-            Some(faults) => faults,
-            None => Vec::new(),
+        let faults = faults(args)?.unwrap_or_default();
+        let wanted = Wanted {
+            hosts: args.hosts,
+            seed: args.seed,
+            faults,
+            good_commands: args.good_commands,
         };
-        let wanted = Wanted { hosts: args.hosts, seed: args.seed, faults, good_commands: args.good_commands };
         serve(&wanted, directory, printer)?;
         return Ok(Exit::Success);
     }
     let job = match &args.job {
         Some(path) => read_job(path, BTreeMap::new())?,
-        None => Job::parse_bytes(INSTALL.as_bytes(), "install.yaml", BTreeMap::new()).map_err(Failure::Mistakes)?,
+        None => Job::parse_bytes(INSTALL.as_bytes(), "install.yaml", BTreeMap::new())
+            .map_err(Failure::Mistakes)?,
     };
-    let traits = Traits { own: args.job.is_some(), durable: job.steps.iter().all(|step| step.durable) };
-    let faults = match faults(&args)? {
+    let traits = Traits {
+        own: args.job.is_some(),
+        durable: job.steps.iter().all(|step| step.durable),
+    };
+    let faults = match faults(args)? {
         Some(faults) => faults,
         None => default_faults(args.hosts, &job),
     };
     let hurry = (!faults.is_empty()).then_some(HURRY);
     let good_commands = if traits.own { 0 } else { GOOD_STEPS };
-    let wanted = Wanted { hosts: args.hosts, seed: args.seed, faults, good_commands };
+    let wanted = Wanted {
+        hosts: args.hosts,
+        seed: args.seed,
+        faults,
+        good_commands,
+    };
     let state_dir = match &globals.state_dir {
         Some(directory) => directory.clone(),
         // Rehearsals and real runs do not mix.
         None => state::directory(globals)?.join("drill"),
     };
     let practice = Practice::start(&wanted, &state_dir)?;
-    let request = request(&args, job, &practice, hurry, state_dir)?;
+    let request = request(args, job, &practice, hurry, state_dir)?;
     let finished = launch::execute(request, &args.report, printer)?;
     let injected = practice.end()?;
     let summary = finished.ledger.summary(finished.run, SummaryOptions::default())?;
@@ -94,10 +105,18 @@ pub(crate) fn run(args: DrillArgs, globals: &Globals, printer: &Printer) -> Resu
     let mut words = String::new();
     if !quiet {
         words = comparison.table(printer.quiet, |text, tone| printer.tone_err(text, tone));
-        let tone = if comparison.is_right() { Tone::Good } else { Tone::Bad };
+        let tone = if comparison.is_right() {
+            Tone::Good
+        } else {
+            Tone::Bad
+        };
         let _ = write!(words, "\n{}", printer.tone_err(&last, tone));
     }
-    let extra = Extra { exit: Some(exit), words, json: ("drill", comparison.json(args.seed)) };
+    let extra = Extra {
+        exit: Some(exit),
+        words,
+        json: ("drill", comparison.json(args.seed)),
+    };
     drop(summary);
     finished.report(Some(&extra), &args.report, printer)
 }
@@ -112,21 +131,40 @@ fn request(
     let source = Source::Argument(practice.inventory().display().to_string());
     let inventory = Inventory::load(&[source])?.inventory;
     let no_earlier = |_: &str| Err::<Vec<HostName>, _>("a practice fleet has no earlier runs".to_owned());
-    let pattern: Vec<&str> = job.hosts.as_deref().filter(|pattern| *pattern == "all").into_iter().collect();
+    let pattern: Vec<&str> = job
+        .hosts
+        .as_deref()
+        .filter(|pattern| *pattern == "all")
+        .into_iter()
+        .collect();
     let hosts = inventory
         .select(&pattern, &no_earlier)?
         .into_iter()
         .map(|name| {
             let connection = inventory.connection(name.as_str())?;
             let user = connection.user.unwrap_or_else(state::user);
-            let reached =
-                Reached::plain(connection.address, connection.port.unwrap_or(22), &user, practice.key());
+            let reached = Reached::plain(
+                connection.address,
+                connection.port.unwrap_or(22),
+                &user,
+                practice.key(),
+            );
             Ok((name, reached, serde_json::Map::new()))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let groups = vec![("all".to_owned(), hosts.iter().map(|(name, ..)| name.to_string()).collect::<Vec<_>>())];
+    let groups = vec![(
+        "all".to_owned(),
+        hosts
+            .iter()
+            .map(|(name, ..)| name.to_string())
+            .collect::<Vec<_>>(),
+    )];
     let shared = Shared::new("RUN", groups.clone(), std::env::vars());
-    let mistakes = job.check_all(hosts.iter().map(|(name, _, vars)| Scope::new(name.as_str(), vars, &shared)));
+    let mistakes = job.check_all(
+        hosts
+            .iter()
+            .map(|(name, _, vars)| Scope::new(name.as_str(), vars, &shared)),
+    );
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
     }
@@ -176,7 +214,10 @@ fn default_faults(hosts: u32, job: &Job) -> Vec<Fault> {
         .into_iter()
         .filter(|kind| watched || *kind != FaultKind::PartialStall)
         .take(kinds)
-        .map(|kind| Fault { kind, targets: Targets::Some(Portion::Count(each)) })
+        .map(|kind| Fault {
+            kind,
+            targets: Targets::Some(Portion::Count(each)),
+        })
         .collect()
 }
 
@@ -192,7 +233,10 @@ fn verdict(
         return (Exit::Interrupted, again.to_owned());
     }
     if !account.balanced() || account.ghost > 0 {
-        return (Exit::Unbalanced, format!("{}: the account does not balance", finished.run));
+        return (
+            Exit::Unbalanced,
+            format!("{}: the account does not balance", finished.run),
+        );
     }
     let kinds = match comparison.kinds() {
         1 => "1 kind of fault".to_owned(),
@@ -200,18 +244,31 @@ fn verdict(
     };
     if !comparison.is_right() {
         let wrong = text::hosts(comparison.wrong_hosts());
-        return (Exit::Internal, format!("{wrong} ended otherwise than the injected faults explain: a fault in Reveille"));
+        return (
+            Exit::Internal,
+            format!("{wrong} ended otherwise than the injected faults explain: a fault in Reveille"),
+        );
     }
     let failed = account.failed + account.quarantined;
     let failed = text::hosts(usize::try_from(failed).unwrap_or(usize::MAX));
     let struck = text::hosts(comparison.struck());
     if comparison.by_job() > 0 {
         let by_job = text::hosts(comparison.by_job());
-        return (Exit::HostsFailed, format!("{kinds} on {struck}, each found and named rightly; {by_job} failed by the job's own rules"));
+        return (
+            Exit::HostsFailed,
+            format!(
+                "{kinds} on {struck}, each found and named rightly; {by_job} failed by the job's own rules"
+            ),
+        );
     }
     if comparison.kinds() == 0 {
-        return (Exit::Success, "no fault was injected, and every host succeeded".to_owned());
+        return (
+            Exit::Success,
+            "no fault was injected, and every host succeeded".to_owned(),
+        );
     }
-    let words = format!("{kinds} on {struck}, each found and named rightly; {failed} failed on purpose, so the drill succeeds");
+    let words = format!(
+        "{kinds} on {struck}, each found and named rightly; {failed} failed on purpose, so the drill succeeds"
+    );
     (Exit::Success, words)
 }

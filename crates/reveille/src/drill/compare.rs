@@ -65,7 +65,9 @@ impl Comparison {
             let class = outcomes.get(&host.host).copied().flatten();
             row.take(&host.host, class, traits);
         }
-        Ok(Self { rows: rows.into_values().collect() })
+        Ok(Self {
+            rows: rows.into_values().collect(),
+        })
     }
 
     /// Whether every fault was found and named rightly.
@@ -101,7 +103,14 @@ impl Comparison {
         let heading = ["injected", "hosts", "met", "reported", "recovered", "verdict"].map(str::to_owned);
         let mut lines = vec![(heading, Tone::Strong)];
         for row in self.rows.iter().filter(|row| !quiet || !row.wrong.is_empty()) {
-            lines.push((row.cells(), if row.wrong.is_empty() { Tone::Good } else { Tone::Bad }));
+            lines.push((
+                row.cells(),
+                if row.wrong.is_empty() {
+                    Tone::Good
+                } else {
+                    Tone::Bad
+                },
+            ));
         }
         let mut widths = [0; 6];
         for (cells, _) in &lines {
@@ -130,7 +139,9 @@ impl Comparison {
 /// Rows in the order of the documentation, the healthy first.
 fn position(fault: Option<FaultKind>) -> usize {
     fault.map_or(0, |fault| {
-        1 + FaultKind::all().position(|kind| kind.name() == fault.name()).unwrap_or(usize::MAX - 1)
+        1 + FaultKind::all()
+            .position(|kind| kind.name() == fault.name())
+            .unwrap_or(usize::MAX - 1)
     })
 }
 
@@ -171,29 +182,54 @@ impl Row {
     }
 
     fn name(&self) -> String {
-        self.fault.map_or_else(|| "(healthy)".to_owned(), |fault| fault.to_string())
+        self.fault
+            .map_or_else(|| "(healthy)".to_owned(), |fault| fault.to_string())
     }
 
     fn cells(&self) -> [String; 6] {
         let none = || "–".to_owned();
-        let reported: Vec<String> = self.reported.iter().map(|(class, count)| format!("{class} {count}")).collect();
+        let reported: Vec<String> = self
+            .reported
+            .iter()
+            .map(|(class, count)| format!("{class} {count}"))
+            .collect();
         [
             self.name(),
             self.hosts.to_string(),
             // A refused connection reaches nobody who could count it.
-            if matches!(self.fault, None | Some(FaultKind::Refuse)) { none() } else { self.met.to_string() },
-            if reported.is_empty() { none() } else { reported.join(", ") },
-            if self.is_recoverable() { self.succeeded.to_string() } else { none() },
+            if matches!(self.fault, None | Some(FaultKind::Refuse)) {
+                none()
+            } else {
+                self.met.to_string()
+            },
+            if reported.is_empty() {
+                none()
+            } else {
+                reported.join(", ")
+            },
+            if self.is_recoverable() {
+                self.succeeded.to_string()
+            } else {
+                none()
+            },
             self.verdict(),
         ]
     }
 
     fn verdict(&self) -> String {
         if !self.wrong.is_empty() {
-            let names: Vec<String> =
-                self.wrong.iter().take(NAMES).map(|(host, class)| format!("{host} {class}")).collect();
+            let names: Vec<String> = self
+                .wrong
+                .iter()
+                .take(NAMES)
+                .map(|(host, class)| format!("{host} {class}"))
+                .collect();
             let more = self.wrong.len().saturating_sub(NAMES);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
             return format!("WRONG: {}{more}", names.join(", "));
         }
         let mut notes = Vec::new();
@@ -203,15 +239,25 @@ impl Row {
         if self.unreached > 0 {
             notes.push(format!("{} not reached", self.unreached));
         }
-        if self.met == 0 && self.unreached < self.hosts && !matches!(self.fault, None | Some(FaultKind::Refuse)) {
+        if self.met == 0
+            && self.unreached < self.hosts
+            && !matches!(self.fault, None | Some(FaultKind::Refuse))
+        {
             notes.push("never met".to_owned());
         }
-        if notes.is_empty() { "as expected".to_owned() } else { notes.join(", ") }
+        if notes.is_empty() {
+            "as expected".to_owned()
+        } else {
+            notes.join(", ")
+        }
     }
 
     fn json(&self) -> Value {
-        let reported: serde_json::Map<String, Value> =
-            self.reported.iter().map(|(class, count)| (class.to_string(), json!(count))).collect();
+        let reported: serde_json::Map<String, Value> = self
+            .reported
+            .iter()
+            .map(|(class, count)| (class.to_string(), json!(count)))
+            .collect();
         let wrong: Vec<&HostName> = self.wrong.iter().map(|(host, _)| host).collect();
         json!({
             "fault": self.fault.map(|fault| fault.to_string()),
@@ -238,7 +284,11 @@ fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
     }
     let of_commands = matches!(
         fault,
-        FaultKind::Exit(_) | FaultKind::StderrError | FaultKind::Killed | FaultKind::EarlyExit | FaultKind::ExecRefused
+        FaultKind::Exit(_)
+            | FaultKind::StderrError
+            | FaultKind::Killed
+            | FaultKind::EarlyExit
+            | FaultKind::ExecRefused
     );
     match class {
         Class::NothingToDo => expected.recoverable,
@@ -247,7 +297,10 @@ fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
             !traits.durable
                 && matches!(
                     fault,
-                    FaultKind::DropOnce(_) | FaultKind::DisconnectMid | FaultKind::ExecStall | FaultKind::EofNoClose
+                    FaultKind::DropOnce(_)
+                        | FaultKind::DisconnectMid
+                        | FaultKind::ExecStall
+                        | FaultKind::EofNoClose
                 )
         }
         // The user's own job may call any status a success, or do without.

@@ -17,15 +17,15 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
-use crate::printer::Printer;
 use crate::limits;
+use crate::printer::Printer;
 
 /// Hosts above which a fleet has a process of its own.
 const MOST_HERE: u32 = 1000;
 /// Descriptors that a host takes when both of its ends are in this process.
 const DESCRIPTORS_EACH: u64 = 4;
 /// How long the process of a fleet may take to start, and to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Names of the files that a fleet leaves in its directory.
 const INVENTORY: &str = "inventory.ini";
@@ -51,7 +51,7 @@ pub(crate) struct Practice {
 }
 
 enum Place {
-    Here(Fleet),
+    Here(Box<Fleet>),
     Apart(Child),
 }
 
@@ -112,7 +112,8 @@ impl Practice {
         let directory = Directory::create(state.join(format!("fleet-{}", std::process::id())))?;
         let runtime = runtime(1)?;
         let descriptors = limits::raise_descriptors();
-        let apart = wanted.hosts > MOST_HERE || descriptors < u64::from(wanted.hosts) * DESCRIPTORS_EACH + 256;
+        let apart =
+            wanted.hosts > MOST_HERE || descriptors < u64::from(wanted.hosts) * DESCRIPTORS_EACH + 256;
         let place = if apart {
             Place::Apart(runtime.block_on(spawn(wanted, &directory.0))?)
         } else {
@@ -120,9 +121,13 @@ impl Practice {
             let fleet = wanted.start()?;
             write_ways(&fleet, &directory.0)?;
             drop(entered);
-            Place::Here(fleet)
+            Place::Here(Box::new(fleet))
         };
-        Ok(Self { directory, runtime, place })
+        Ok(Self {
+            directory,
+            runtime,
+            place,
+        })
     }
 
     pub(crate) fn inventory(&self) -> PathBuf {
@@ -139,7 +144,11 @@ impl Practice {
 
     /// Ends the fleet and tells what was injected and done.
     pub(crate) fn end(self) -> Result<Vec<Injected>, Failure> {
-        let Self { directory, runtime, place } = self;
+        let Self {
+            directory,
+            runtime,
+            place,
+        } = self;
         let report = match place {
             Place::Here(fleet) => Ok(fleet.report().into_iter().map(Injected::from).collect()),
             Place::Apart(mut child) => {
@@ -148,7 +157,9 @@ impl Practice {
                 let ended = runtime.block_on(timeout(PATIENCE, child.wait()));
                 match ended {
                     Ok(Ok(_)) => read_report(&directory.0.join(REPORT)),
-                    _ => Err(Failure::System("the process of the practice fleet does not end".to_owned())),
+                    _ => Err(Failure::System(
+                        "the process of the practice fleet does not end".to_owned(),
+                    )),
                 }
             }
         };
@@ -169,7 +180,8 @@ fn runtime(threads: usize) -> Result<Runtime, Failure> {
 }
 
 async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
-    let failed = |why: String| Failure::System(format!("can't start the process of the practice fleet: {why}"));
+    let failed =
+        |why: String| Failure::System(format!("can't start the process of the practice fleet: {why}"));
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let mut child = Command::new(program)
         .args(["drill", "--serve"])
@@ -182,7 +194,9 @@ async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
-    let Some(stdout) = child.stdout.take() else { return Err(failed("it has no standard output".to_owned())) };
+    let Some(stdout) = child.stdout.take() else {
+        return Err(failed("it has no standard output".to_owned()));
+    };
     let mut line = String::new();
     match timeout(PATIENCE, BufReader::new(stdout).read_line(&mut line)).await {
         Ok(Ok(_)) if line.trim_end() == READY => Ok(child),
@@ -197,7 +211,11 @@ async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
 pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     limits::raise_descriptors();
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| cannot_write(directory, &error))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| cannot_write(directory, &error))?;
     let runtime = runtime(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)))?;
     let result = runtime.block_on(async {
         let unheard = |error: std::io::Error| Failure::System(format!("can't listen for signals: {error}"));
@@ -207,7 +225,8 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
         write_ways(&fleet, directory)?;
         write(&directory.join(READY), "", 0o600)?;
         printer.data(READY)?;
-        let input = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+        let input =
+            tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
         tokio::select! {
             _ = input => {}
             _ = terminate.recv() => {}
@@ -228,32 +247,60 @@ fn write_ways(fleet: &Fleet, directory: &Path) -> Result<(), Failure> {
     let failed = |error: reveille_drill::FleetError| Failure::System(error.to_string());
     let key = directory.join(KEY);
     write(&key, &fleet.client_key().map_err(failed)?, 0o600)?;
-    write(&directory.join(KNOWN_HOSTS), &fleet.known_hosts().map_err(failed)?, 0o600)?;
-    let inventory = format!("{}\n[all:vars]\nansible_ssh_private_key_file={}\n", fleet.inventory(), key.display());
+    write(
+        &directory.join(KNOWN_HOSTS),
+        &fleet.known_hosts().map_err(failed)?,
+        0o600,
+    )?;
+    let inventory = format!(
+        "{}\n[all:vars]\nansible_ssh_private_key_file={}\n",
+        fleet.inventory(),
+        key.display()
+    );
     write(&directory.join(INVENTORY), &inventory, 0o600)
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
-    let written = || OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?.write_all(text.as_bytes());
+    let written = || {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(path)?
+            .write_all(text.as_bytes())
+    };
     written().map_err(|error| cannot_write(path, &error))
 }
 
 fn read_report(path: &Path) -> Result<Vec<Injected>, Failure> {
-    let wrong = |why: String| Failure::System(format!("can't read the practice fleet's report {}: {why}", path.display()));
+    let wrong = |why: String| {
+        Failure::System(format!(
+            "can't read the practice fleet's report {}: {why}",
+            path.display()
+        ))
+    };
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let report: Report = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     Ok(report.hosts)
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::usage(format!("can't write {}: {error}; name another place with --state-dir", path.display()))
+    Failure::usage(format!(
+        "can't write {}: {error}; name another place with --state-dir",
+        path.display()
+    ))
 }
 
 // === impl Directory ===
 
 impl Directory {
     fn create(path: PathBuf) -> Result<Self, Failure> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| cannot_write(&path, &error))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| cannot_write(&path, &error))?;
         Ok(Self(path))
     }
 }
@@ -275,7 +322,21 @@ impl Injected {
 
 impl From<HostReport> for Injected {
     fn from(report: HostReport) -> Self {
-        let HostReport { name, fault, exercised, connections, commands, tokens } = report;
-        Self { host: name, fault: fault.map(|fault| fault.to_string()), exercised, connections, commands, tokens }
+        let HostReport {
+            name,
+            fault,
+            exercised,
+            connections,
+            commands,
+            tokens,
+        } = report;
+        Self {
+            host: name,
+            fault: fault.map(|fault| fault.to_string()),
+            exercised,
+            connections,
+            commands,
+            tokens,
+        }
     }
 }

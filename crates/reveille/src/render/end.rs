@@ -59,12 +59,17 @@ pub(crate) fn report(
         if kind == RunKind::Exec && folded {
             let hosts: Vec<(HostName, u32)> = summary
                 .hosts()
-                .filter_map(|host| host.map(|host| (host.class.is_some()).then_some((host.host, host.round))).transpose())
+                .filter_map(|host| {
+                    host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
+                        .transpose()
+                })
                 .collect::<Result<_, _>>()?;
             fold::print(ledger, run, &hosts, printer)?;
         }
         let state = state::option(ledger.state_directory());
-        printer.note(&words(&summary, Some(usage), &state, report, |text, tone| printer.tone_err(text, tone))?);
+        printer.note(&words(&summary, Some(usage), &state, report, |text, tone| {
+            printer.tone_err(text, tone)
+        })?);
         if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
             printer.note(&format!("\n{}", extra.words));
         }
@@ -82,7 +87,9 @@ pub(crate) fn report(
 fn json(summary: &Summary, extra: Option<&Extra>) -> Result<String, Failure> {
     let json = match extra {
         None => serde_json::to_string(summary),
-        Some(Extra { json: (name, value), .. }) => serde_json::to_value(summary).and_then(|mut json| {
+        Some(Extra {
+            json: (name, value), ..
+        }) => serde_json::to_value(summary).and_then(|mut json| {
             json[*name] = value.clone();
             serde_json::to_string(&json)
         }),
@@ -113,7 +120,12 @@ pub(crate) fn words(
     }
     if groups.len() > GROUPS {
         let rest: usize = groups[GROUPS..].iter().map(|group| group.hosts.len()).sum();
-        let _ = writeln!(words, "… and {} in {} more groups", text::hosts(rest), groups.len() - GROUPS);
+        let _ = writeln!(
+            words,
+            "… and {} in {} more groups",
+            text::hosts(rest),
+            groups.len() - GROUPS
+        );
     }
     if !groups.is_empty() {
         words.push('\n');
@@ -128,7 +140,11 @@ pub(crate) fn words(
     };
     let _ = writeln!(words, "account     {account}; {verdict}");
     if recovered > 0 {
-        let _ = writeln!(words, "recovered   {} succeeded after a failure on the way", text::hosts(recovered));
+        let _ = writeln!(
+            words,
+            "recovered   {} succeeded after a failure on the way",
+            text::hosts(recovered)
+        );
     }
     write_timing(&mut words, summary);
     if let Some(usage) = usage {
@@ -179,12 +195,19 @@ fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
     for host in summary.hosts() {
         let host = host?;
         recovered += usize::from(host.class == Some(Class::OkAfterRecovery));
-        let Some(class) = host.class.filter(|_| host.status != "success") else { continue };
+        let Some(class) = host.class.filter(|_| host.status != "success") else {
+            continue;
+        };
         let story = story(&host);
         let key = (class, host.step.clone(), masked(&story));
         groups
             .entry(key)
-            .or_insert_with(|| Group { class, step: host.step.clone(), story, hosts: Vec::new() })
+            .or_insert_with(|| Group {
+                class,
+                step: host.step.clone(),
+                story,
+                hosts: Vec::new(),
+            })
             .hosts
             .push(host.host);
     }
@@ -198,7 +221,11 @@ fn story(host: &HostSummary) -> String {
     let said = match host.class {
         Some(Class::CommandFailed | Class::KilledBySignal | Class::EarlyExit) => {
             let last = |text: &str| {
-                text::harmless(text.as_bytes()).lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
+                text::harmless(text.as_bytes())
+                    .lines()
+                    .rev()
+                    .find(|line| !line.trim().is_empty())
+                    .map(str::to_owned)
             };
             last(&host.stderr).or_else(|| last(&host.stdout))
         }
@@ -224,8 +251,19 @@ fn masked(story: &str) -> String {
 }
 
 fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> String) {
-    let step = group.step.as_ref().map(|step| format!(" in `{}`", text::shorten(step, 40))).unwrap_or_default();
-    let class = tone(group.class.as_str(), if group.class.status().as_str() == "cancelled" { Tone::Odd } else { Tone::Bad });
+    let step = group
+        .step
+        .as_ref()
+        .map(|step| format!(" in `{}`", text::shorten(step, 40)))
+        .unwrap_or_default();
+    let class = tone(
+        group.class.as_str(),
+        if group.class.status().as_str() == "cancelled" {
+            Tone::Odd
+        } else {
+            Tone::Bad
+        },
+    );
     let _ = writeln!(words, "{}: {class}{step}", text::hosts(group.hosts.len()));
     for line in group.story.lines().take(6) {
         let _ = writeln!(words, "  {}", text::shorten(line, 200));
@@ -234,7 +272,11 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
     hosts.sort_unstable();
     let more = hosts.len().saturating_sub(NAMES);
     let names = text::fold_names(hosts.into_iter().take(NAMES));
-    let others = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let others = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     let _ = writeln!(words, "  {}", tone(&format!("{names}{others}"), Tone::Faint));
 }
 
@@ -244,7 +286,13 @@ fn write_timing(words: &mut String, summary: &Summary) {
     let Some(wall) = timing.wall_s else { return };
     let _ = write!(words, "time        {}", shown(wall));
     if let Some(Spread { p50, p99, max, .. }) = timing.hosts {
-        let _ = write!(words, "; a host p50 {}, p99 {}, max {}", shown(p50), shown(p99), shown(max));
+        let _ = write!(
+            words,
+            "; a host p50 {}, p99 {}, max {}",
+            shown(p50),
+            shown(p99),
+            shown(max)
+        );
     }
     let phases = [
         ("tcp", timing.phases.tcp),
@@ -261,8 +309,12 @@ fn write_timing(words: &mut String, summary: &Summary) {
     }
     words.push('\n');
     if timing.slowest.len() > 1 && summary.account.planned > 5 {
-        let slowest: Vec<String> =
-            timing.slowest.iter().take(3).map(|slow| format!("{} {}", slow.host, shown(slow.duration_s))).collect();
+        let slowest: Vec<String> = timing
+            .slowest
+            .iter()
+            .take(3)
+            .map(|slow| format!("{} {}", slow.host, shown(slow.duration_s)))
+            .collect();
         let _ = writeln!(words, "slowest     {}", slowest.join(", "));
     }
 }
@@ -273,7 +325,10 @@ mod tests {
 
     #[test]
     fn stories_that_differ_in_numbers_are_one() {
-        assert_eq!(masked("127.0.0.1:22 refused the connection"), masked("127.0.9.7:2222 refused the connection"));
+        assert_eq!(
+            masked("127.0.0.1:22 refused the connection"),
+            masked("127.0.9.7:2222 refused the connection")
+        );
         assert_ne!(masked("no space left"), masked("no such file"));
     }
 }
