@@ -2,7 +2,9 @@
 //!
 //! A [`Testbed`] is a temporary directory with keys and configuration, and as many `sshd` processes as its hosts need:
 //! one server listens on at most 16 addresses. Everything is on 127.0.0.0/8, runs as the calling user, and ends when the
-//! testbed is dropped.
+//! testbed is dropped. [`machines`] are whole Debian systems, for what needs a package manager.
+
+pub mod machines;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -57,7 +59,12 @@ impl Testbed {
             fs::create_dir_all("/run/sshd")?;
         }
         let port = free_port()?;
-        let mut testbed = Self { directory, servers: Vec::new(), port, hosts };
+        let mut testbed = Self {
+            directory,
+            servers: Vec::new(),
+            port,
+            hosts,
+        };
         for first in (0..hosts).step_by(ADDRESSES) {
             let last = hosts.min(first + ADDRESSES);
             let server = testbed.start_server(first, last, extra)?;
@@ -122,7 +129,10 @@ impl Testbed {
 
     /// What the servers logged so far.
     pub fn log(&self) -> String {
-        self.servers.iter().map(|server| server.log.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+        self.servers
+            .iter()
+            .map(|server| server.log.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect()
     }
 
     /// Process ids of the servers.
@@ -152,8 +162,16 @@ impl Testbed {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("can't start sshd (openssh-server): {error}")))?;
-        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("sshd has no standard error"))?;
+            .map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("can't start sshd (openssh-server): {error}"),
+                )
+            })?;
+        let stderr = child
+            .stderr
+            .take()
+            .ok_or_else(|| io::Error::other("sshd has no standard error"))?;
         let log = Arc::new(Mutex::new(String::new()));
         let mut lines = BufReader::new(stderr);
         let mut listening = 0;
@@ -195,5 +213,7 @@ fn sshd_path() -> &'static str {
 
 /// A port that was free a moment ago on the first address.
 fn free_port() -> io::Result<u16> {
-    TcpListener::bind((Ipv4Addr::new(127, 64, 0, 1), 0))?.local_addr().map(|address| address.port())
+    TcpListener::bind((Ipv4Addr::new(127, 64, 0, 1), 0))?
+        .local_addr()
+        .map(|address| address.port())
 }
