@@ -9,7 +9,8 @@ use std::str::FromStr;
 use reveille_account::{Account, Class, HostName, RunId, RunState, Status};
 use rusqlite::{Connection, params};
 
-use crate::ledger::{key, state_from_name};
+use crate::find::state_from_name;
+use crate::ledger::key;
 use crate::{Error, Ledger, Result};
 
 /// A run's account and the hosts that keep it from being good.

@@ -179,6 +179,11 @@ impl RunHandle {
         }
     }
 
+    /// Caps the output of all hosts together, from now on: `--max-output`. Without it there is no such cap.
+    pub fn limit_output(&self, bytes: u64) {
+        self.shared.output_share.set_left(bytes);
+    }
+
     /// Writes a host's output in the present round. All writers of this handle share the run's cap.
     pub fn output(&self, host: &HostName, caps: OutputCaps) -> OutputWriter {
         OutputWriter::new(

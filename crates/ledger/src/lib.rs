@@ -1,7 +1,7 @@
 //! The ledger: the durable record of what every run was going to do and what became of it.
 //!
 //! A state directory holds one [`Ledger`]: the database `ledger.db` (SQLite), a `reserve` that is given back when the
-//! disk is full, and for each run a directory `runs/<uuid>/` with its `lock` and, under `out/`, the [output](output) of
+//! disk is full, and for each run a directory `runs/<uuid>/` with its `lock` and, under `out/`, the [output] of
 //! its hosts.
 //!
 //! What goes in: a [`RunSpec`] and a roll, committed together before anything is dispatched; then [`Entry`]s, one for
@@ -44,6 +44,7 @@ mod audit;
 mod disk;
 mod error;
 pub mod export;
+mod find;
 mod handle;
 mod ledger;
 pub mod output;

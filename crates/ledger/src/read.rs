@@ -36,6 +36,15 @@ pub struct Events {
 // === impl Ledger ===
 
 impl Ledger {
+    /// The number of the run's last event.
+    pub fn last_event(&self, run: RunId) -> Result<u64> {
+        self.snapshot(run, |connection, key| {
+            let last = "SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1";
+            let last: i64 = connection.query_row(last, [key], |row| row.get(0)).map_err(Error::read)?;
+            Ok(last.unsigned_abs())
+        })
+    }
+
     /// The roll of a round, in its order.
     pub fn roll(&self, run: RunId, round: u32) -> Result<Vec<RollEntry>> {
         let connection = self.connection();

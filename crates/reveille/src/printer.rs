@@ -1,6 +1,6 @@
 //! The one place that writes: data to standard output, everything else to standard error.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use crate::cli::Globals;
 use crate::failure::Failure;
@@ -58,6 +58,13 @@ impl Printer {
     /// Anything else. Nobody is told when standard error is gone: there is nowhere to say it.
     pub(crate) fn note(&self, text: &str) {
         let _ = write_all(io::stderr(), format!("{text}\n").as_bytes());
+    }
+
+    /// Something that the quiet can do without.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet {
+            self.note(text);
+        }
     }
 
     /// A warning.

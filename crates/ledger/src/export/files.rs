@@ -32,15 +32,20 @@ pub fn write_files(ledger: &Ledger, summary: &Summary, directory: &Path) -> Resu
         }
         Ok(())
     })?;
-    write_file(&directory.join("junit.xml"), |file| {
+    write_junit(summary, &directory.join("junit.xml"))?;
+    write_addresses(summary, directory)
+}
+
+/// Writes a run as a JUnit report, a test case a host.
+pub fn write_junit(summary: &Summary, path: &Path) -> Result<()> {
+    write_file(path, |file| {
         let suite = summary.record.run.to_string();
         junit::write_head(file, summary)?;
         for host in summary.hosts() {
             junit::write_case(file, &suite, &host?)?;
         }
         Ok(junit::write_foot(file)?)
-    })?;
-    write_addresses(summary, directory)
+    })
 }
 
 fn write_addresses(summary: &Summary, directory: &Path) -> Result<()> {

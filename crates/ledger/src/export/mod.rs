@@ -16,7 +16,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::{Error, Result};
 
-pub use files::write_files;
+pub use files::{write_files, write_junit};
 pub use summary::{HostSummary, Phases, Slow, Spread, StepSummary, Summary, SummaryOptions, Timing};
 
 /// The file by which an export is recognised.

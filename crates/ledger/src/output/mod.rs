@@ -1,6 +1,6 @@
 //! Output: what commands wrote, kept byte for byte in one file a host and round.
 //!
-//! A file is a row of *frames*, only ever appended to; each is a header of [`HEADER_BYTES`](frame::HEADER_BYTES) and its
+//! A file is a row of *frames*, only ever appended to; each is a header of 32 bytes and its
 //! bytes. A controller that dies in the middle of a write leaves a torn frame, which the next writer cuts off. Frames
 //! carry the offset that their bytes have in the remote stream, so that re-attaching goes on at the right place.
 //!
@@ -17,12 +17,15 @@
 //! | 4 | length |
 //! | … | the bytes; for a gap the number of bytes left out, 8 bytes |
 
+mod caps;
 mod frame;
 mod name;
 mod reader;
+mod tail;
 mod writer;
 
+pub use caps::{OutputCaps, OutputShare};
 pub use frame::Frame;
 pub use name::{encode_host, file_name};
 pub use reader::OutputReader;
-pub use writer::{OutputCaps, OutputShare, OutputWriter, Resumption, StepOutput};
+pub use writer::{OutputWriter, Resumption, StepOutput};

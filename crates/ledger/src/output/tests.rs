@@ -5,6 +5,7 @@ use reveille_account::Stream::{Stderr, Stdout};
 
 use super::*;
 use crate::output::OutputReader;
+use crate::output::caps::TAIL_MEMORY;
 
 fn writer(directory: &Path, caps: OutputCaps, share: &OutputShare) -> OutputWriter {
     OutputWriter::new(directory, &"web1".into(), 1, caps, share.clone(), None)
@@ -163,6 +164,37 @@ proptest! {
         let mut framed = b"RVF1".to_vec();
         framed.extend(bytes);
         let _ = Frame::read(&mut framed.as_slice());
+    }
+
+    /// The disk is full now and then, and the caller tries again: the record is the same as if it never was.
+    #[test]
+    fn a_failed_write_can_be_repeated(
+        writes in prop::collection::vec((any::<bool>(), 1..200usize, prop::option::of(0..150usize)), 1..30),
+        head in 0..600u64,
+        tail in 0..300u64,
+        last_fails in prop::option::of(0..100usize),
+    ) {
+        let record = |failing: bool| {
+            let directory = tempfile::tempdir().unwrap();
+            let share = OutputShare::new(1500);
+            let mut output = writer(directory.path(), OutputCaps { head, tail }, &share);
+            let mut offsets = [0u64; 2];
+            for (stdout, size, fails) in &writes {
+                let stream = if *stdout { Stdout } else { Stderr };
+                let offset = &mut offsets[index(stream)];
+                let bytes: Vec<u8> = (0..*size as u64).map(|at| ((*offset + at) % 251) as u8).collect();
+                output.fails_after = fails.filter(|_| failing);
+                if output.write(0, 1, stream, *offset, &bytes).is_err() {
+                    output.write(0, 1, stream, *offset, &bytes).unwrap();
+                }
+                output.fails_after = None;
+                *offset += *size as u64;
+            }
+            output.fails_after = last_fails.filter(|_| failing);
+            let told = output.finish(0, 1).or_else(|_| output.finish(0, 1)).unwrap();
+            (told, frames(directory.path()), share.left(), share.tails.load(Ordering::Relaxed))
+        };
+        prop_assert_eq!(record(true), record(false));
     }
 
     /// Whatever order and size of writes, the record and the dropped bytes add up to what was written.

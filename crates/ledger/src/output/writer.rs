@@ -4,46 +4,21 @@
 //! memory, only the last of them, and are written when the attempt ends, after a statement of what is left out. A
 //! writer that is idle, or whose command stays below the head, holds no buffer.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use reveille_account::{HostName, Stream};
 
-use super::file_name;
+use super::caps::take;
 use super::frame::{Frame, Header, LONGEST};
+use super::tail::Tail;
+use super::{OutputCaps, OutputShare, file_name};
 use crate::disk::{self, Disk};
 use crate::{Error, Result};
-
-/// Bytes of tails that all writers of a run may hold in memory together; a tail that finds none left is
-/// [`LEAST_TAIL`] long.
-const TAIL_MEMORY: u64 = 64 << 20;
-
-/// The shortest tail.
-const LEAST_TAIL: u64 = 16 << 10;
-
-/// Pieces of a tail are joined up to this size.
-const PIECE: usize = 16 << 10;
-
-/// How much of an attempt's output is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutputCaps {
-    /// Bytes kept from the start, of both streams together.
-    pub head: u64,
-    /// Bytes kept from the end, of both streams together.
-    pub tail: u64,
-}
-
-/// What the writers of a run share: the run's cap and the memory for tails.
-#[derive(Debug, Clone)]
-pub struct OutputShare {
-    left: Arc<AtomicU64>,
-    tails: Arc<AtomicU64>,
-}
 
 /// What became of the output of an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,6 +57,9 @@ pub struct OutputWriter {
     current: Option<Attempt>,
     /// Where streams of attempts before the present one end.
     found: Vec<Resumption>,
+    /// The next frame fails after so many bytes.
+    #[cfg(test)]
+    fails_after: Option<usize>,
 }
 
 /// The attempt that is being written.
@@ -97,60 +75,6 @@ struct Attempt {
     written: [u64; 2],
     dropped: u64,
     tail: Option<Tail>,
-}
-
-/// The last bytes of an attempt that passed its head.
-#[derive(Debug)]
-struct Tail {
-    pieces: VecDeque<(Stream, u64, Vec<u8>)>,
-    bytes: u64,
-    limit: u64,
-    /// What of `limit` was taken from the run's memory for tails.
-    taken: u64,
-}
-
-// === impl OutputCaps ===
-
-impl Default for OutputCaps {
-    /// 10 MiB: the first 8 and the last 2.
-    fn default() -> Self {
-        Self {
-            head: 8 << 20,
-            tail: 2 << 20,
-        }
-    }
-}
-
-// === impl OutputShare ===
-
-impl OutputShare {
-    /// The outputs of all hosts together may take this many bytes.
-    pub fn new(run_cap: u64) -> Self {
-        Self {
-            left: Arc::new(AtomicU64::new(run_cap)),
-            tails: Arc::new(AtomicU64::new(TAIL_MEMORY)),
-        }
-    }
-
-    /// Bytes that may still be written.
-    pub fn left(&self) -> u64 {
-        self.left.load(Ordering::Relaxed)
-    }
-}
-
-impl Default for OutputShare {
-    /// No cap for the run.
-    fn default() -> Self {
-        Self::new(u64::MAX)
-    }
-}
-
-/// Takes up to `wanted` and tells how much.
-fn take(from: &AtomicU64, wanted: u64) -> u64 {
-    let before = from.update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-        left.saturating_sub(wanted)
-    });
-    before.min(wanted)
 }
 
 // === impl OutputWriter ===
@@ -173,6 +97,8 @@ impl OutputWriter {
             disk,
             current: None,
             found: Vec::new(),
+            #[cfg(test)]
+            fails_after: None,
         }
     }
 
@@ -184,7 +110,8 @@ impl OutputWriter {
 
     /// Records bytes of a stream of an attempt that start at `offset` in the remote stream.
     ///
-    /// Bytes that are on record already are skipped. A new step or attempt ends the one before.
+    /// Bytes that are on record already are skipped. A new step or attempt ends the one before. After an error the same
+    /// bytes can be written again.
     pub fn write(
         &mut self,
         step: u32,
@@ -197,20 +124,22 @@ impl OutputWriter {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
-        let seen = &mut current.seen[index(stream)];
+        let seen = current.seen[index(stream)];
         let known = usize::try_from(seen.saturating_sub(offset)).unwrap_or(usize::MAX);
         let Some(mut bytes) = bytes.get(known..).filter(|new| !new.is_empty()) else {
             return Ok(());
         };
-        let mut offset = offset.max(*seen);
-        *seen = offset.saturating_add(bytes.len() as u64);
+        let mut offset = offset.max(seen);
 
         if current.tail.is_none() {
-            let wanted = (bytes.len() as u64).min(current.head);
-            let granted = take(&self.share.left, wanted);
-            current.head -= granted;
+            let granted = take(&self.share.left, (bytes.len() as u64).min(current.head));
             let (head, rest) = bytes.split_at(usize::try_from(granted).unwrap_or(bytes.len()));
-            self.append(stream, offset, head)?;
+            let result = self.append(stream, offset, head);
+            let written = self.settle(stream, offset, granted, &result);
+            if let Some(current) = &mut self.current {
+                current.head -= written;
+            }
+            result?;
             bytes = rest;
             offset += granted;
         }
@@ -218,6 +147,7 @@ impl OutputWriter {
             let (limit, share) = (self.caps.tail, &self.share);
             let tail = current.tail.get_or_insert_with(|| Tail::new(limit, share));
             current.dropped += tail.push(stream, offset, bytes);
+            current.seen[index(stream)] = offset.saturating_add(bytes.len() as u64);
         }
         Ok(())
     }
@@ -279,33 +209,57 @@ impl OutputWriter {
         Ok(())
     }
 
+    /// After an attempt to append bytes from `offset` on, `granted` of the run's cap having been taken for them: tells
+    /// how many were written and gives back what was taken for the others. What failed is not seen, so that the caller
+    /// can write it again.
+    fn settle(&mut self, stream: Stream, offset: u64, granted: u64, result: &Result<()>) -> u64 {
+        let Some(current) = &mut self.current else {
+            return 0;
+        };
+        let reached = current.written[index(stream)];
+        let written = if result.is_ok() {
+            granted
+        } else {
+            reached.saturating_sub(offset).min(granted)
+        };
+        if current.tail.is_none() {
+            let seen = &mut current.seen[index(stream)];
+            *seen = reached.max(*seen);
+        }
+        self.share.left.fetch_add(granted - written, Ordering::Relaxed);
+        written
+    }
+
     fn finish_attempt(&mut self) -> Result<StepOutput> {
-        let Some(attempt) = &mut self.current else {
+        let Some(current) = &mut self.current else {
             return Ok(StepOutput::default());
         };
-        let tail = attempt.tail.take();
-        if let Some(mut tail) = tail {
-            for (stream, offset, bytes) in tail.pieces.drain(..) {
-                let granted = take(&self.share.left, bytes.len() as u64);
-                let kept = usize::try_from(granted).unwrap_or(bytes.len());
-                // The run's cap leaves the last bytes, as the attempt's does.
-                let left_out = bytes.len() - kept;
-                if let Some(attempt) = &mut self.current {
-                    attempt.dropped += left_out as u64;
-                }
-                self.append(stream, offset + left_out as u64, &bytes[left_out..])?;
+        if let Some(mut tail) = current.tail.take() {
+            let result = self.append_tail(&mut tail);
+            if let (Err(_), Some(current)) = (&result, &mut self.current) {
+                // It may be written later.
+                current.tail = Some(tail);
+            } else {
+                tail.give_back(&self.share);
             }
-            tail.give_back(&self.share);
+            result?;
+        }
+        // What the caps left out at the very end is stated as well.
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let Some(attempt) = &self.current else {
+                continue;
+            };
+            let (written, seen) = (attempt.written[index(stream)], attempt.seen[index(stream)]);
+            if seen > written {
+                self.append_gap(attempt.step, attempt.number, stream, written, seen - written)?;
+                self.wrote(stream, seen);
+            }
         }
         let Some(attempt) = self.current.take() else {
             return Ok(StepOutput::default());
         };
-        // What the caps left out at the very end is stated as well.
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let (written, seen) = (attempt.written[index(stream)], attempt.seen[index(stream)]);
-            if seen > written {
-                self.append_gap(attempt.step, attempt.number, stream, written, seen - written)?;
-            }
+            let seen = attempt.seen[index(stream)];
             self.found.retain(|found| {
                 (found.step, found.attempt, found.stream) != (attempt.step, attempt.number, stream)
             });
@@ -323,33 +277,62 @@ impl OutputWriter {
         })
     }
 
+    /// Appends the pieces of a tail and takes each off it.
+    fn append_tail(&mut self, tail: &mut Tail) -> Result<()> {
+        while let Some((stream, offset, bytes)) = tail.pieces.front() {
+            let (stream, offset, size) = (*stream, *offset, bytes.len() as u64);
+            let granted = take(&self.share.left, size);
+            // The run's cap leaves the last bytes, as the attempt's does.
+            let left_out = size - granted;
+            let kept = bytes.get(usize::try_from(left_out).unwrap_or(usize::MAX)..);
+            let result = self.append(stream, offset + left_out, kept.unwrap_or_default());
+            if result.is_err() {
+                // A piece is at most one frame: it is written or it is not.
+                self.share.left.fetch_add(granted, Ordering::Relaxed);
+                return result;
+            }
+            if let Some(current) = &mut self.current {
+                current.dropped += left_out;
+            }
+            tail.pieces.pop_front();
+        }
+        Ok(())
+    }
+
     /// Appends bytes of the present attempt, and before them a gap if some are left out.
     fn append(&mut self, stream: Stream, offset: u64, bytes: &[u8]) -> Result<()> {
-        let Some(attempt) = &mut self.current else {
+        let Some(current) = &self.current else {
             return Ok(());
         };
         if bytes.is_empty() {
             return Ok(());
         }
-        let (step, number) = (attempt.step, attempt.number);
-        let written = attempt.written[index(stream)];
-        attempt.written[index(stream)] = offset.saturating_add(bytes.len() as u64);
+        let (step, attempt) = (current.step, current.number);
+        let written = current.written[index(stream)];
         if offset > written {
-            self.append_gap(step, number, stream, written, offset - written)?;
+            self.append_gap(step, attempt, stream, written, offset - written)?;
+            self.wrote(stream, offset);
         }
         let mut offset = offset;
         for piece in bytes.chunks(LONGEST) {
             let header = Header {
                 step,
-                attempt: number,
+                attempt,
                 stream,
                 gap: false,
                 offset,
             };
             self.append_frame(header, piece)?;
             offset += piece.len() as u64;
+            self.wrote(stream, offset);
         }
         Ok(())
+    }
+
+    fn wrote(&mut self, stream: Stream, end: u64) {
+        if let Some(current) = &mut self.current {
+            current.written[index(stream)] = end;
+        }
     }
 
     fn append_gap(&mut self, step: u32, attempt: u32, stream: Stream, offset: u64, size: u64) -> Result<()> {
@@ -385,6 +368,16 @@ impl OutputWriter {
             return Err(io::Error::from(io::ErrorKind::NotConnected));
         };
         let result = write_both(file, header, bytes);
+        #[cfg(test)]
+        let result = match self.fails_after.take() {
+            Some(written) => {
+                let whole = (header.len() + bytes.len()) as u64;
+                let written = (written as u64).min(whole - 1);
+                file.set_len(self.length + written)?;
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            None => result,
+        };
         match result {
             Ok(()) => self.length += (header.len() + bytes.len()) as u64,
             // Half a frame would hide everything after it from the readers.
@@ -483,65 +476,6 @@ fn index(stream: Stream) -> usize {
     match stream {
         Stream::Stdout => 0,
         Stream::Stderr => 1,
-    }
-}
-
-// === impl Tail ===
-
-impl Tail {
-    fn new(wanted: u64, share: &OutputShare) -> Self {
-        let taken = take(&share.tails, wanted);
-        Self {
-            pieces: VecDeque::new(),
-            bytes: 0,
-            limit: taken.max(LEAST_TAIL.min(wanted)),
-            taken,
-        }
-    }
-
-    /// Adds bytes and tells how many older ones that pushed out.
-    fn push(&mut self, stream: Stream, mut offset: u64, mut bytes: &[u8]) -> u64 {
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let mut dropped = 0;
-        if bytes.len() > limit {
-            let (left_out, kept) = bytes.split_at(bytes.len() - limit);
-            dropped += left_out.len() as u64;
-            offset += left_out.len() as u64;
-            bytes = kept;
-        }
-        for piece in bytes.chunks(PIECE) {
-            match self.pieces.back_mut() {
-                Some((last, start, held))
-                    if *last == stream
-                        && *start + held.len() as u64 == offset
-                        && held.len() + piece.len() <= PIECE =>
-                {
-                    held.extend_from_slice(piece);
-                }
-                _ => self.pieces.push_back((stream, offset, piece.to_vec())),
-            }
-            offset += piece.len() as u64;
-            self.bytes += piece.len() as u64;
-        }
-        while self.bytes > self.limit {
-            let Some((stream, start, mut held)) = self.pieces.pop_front() else {
-                break;
-            };
-            let excess = usize::try_from(self.bytes - self.limit)
-                .unwrap_or(usize::MAX)
-                .min(held.len());
-            self.bytes -= excess as u64;
-            dropped += excess as u64;
-            if excess < held.len() {
-                held.drain(..excess);
-                self.pieces.push_front((stream, start + excess as u64, held));
-            }
-        }
-        dropped
-    }
-
-    fn give_back(self, share: &OutputShare) {
-        share.tails.fetch_add(self.taken, Ordering::Relaxed);
     }
 }
 

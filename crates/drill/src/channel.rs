@@ -1,0 +1,218 @@
+//! A command's channel, and the scripts that play on it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::server::{Handle, Msg};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+
+use crate::wire::Cut;
+use crate::{Act, Ending, Host, Performance};
+
+/// Answers requests to run a command. The plain one is [`Shell`].
+pub trait Script: Send + Sync + 'static {
+    /// Plays a command on its channel until that ends.
+    fn run(&self, call: Call) -> ScriptFuture<'_>;
+}
+
+/// What [`Script::run`] returns.
+pub type ScriptFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// A request to run a command.
+#[derive(Debug)]
+pub struct Call {
+    /// The host that is asked.
+    pub host: Arc<Host>,
+    /// The command as it was sent.
+    pub command: Vec<u8>,
+    /// The channel.
+    pub io: ChannelIo,
+}
+
+/// The channel of a command: its standard input and outputs, and how it ends.
+///
+/// Input that nobody reads blocks the connection after a while, so a script reads while it waits.
+pub struct ChannelIo {
+    read: ChannelReadHalf,
+    write: ChannelWriteHalf<Msg>,
+    handle: Handle,
+    cut: Cut,
+}
+
+/// The connection or the channel is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the channel is gone")]
+pub struct Gone;
+
+/// The plain script: performs the command and plays that on the channel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shell;
+
+// === impl Shell ===
+
+impl Script for Shell {
+    fn run(&self, call: Call) -> ScriptFuture<'_> {
+        Box::pin(async move {
+            let performance = call.host.perform(&call.command);
+            // A client that went away needs no answer.
+            let _ = call.io.play(performance).await;
+        })
+    }
+}
+
+// === impl ChannelIo ===
+
+impl ChannelIo {
+    pub(crate) fn new(read: ChannelReadHalf, write: ChannelWriteHalf<Msg>, handle: Handle, cut: Cut) -> Self {
+        Self {
+            read,
+            write,
+            handle,
+            cut,
+        }
+    }
+
+    /// The next bytes of standard input; nothing at its end.
+    pub async fn read(&mut self) -> Result<Option<Bytes>, Gone> {
+        loop {
+            match self.read.wait().await {
+                Some(ChannelMsg::Data { data }) => return Ok(Some(data)),
+                Some(ChannelMsg::Eof) => return Ok(None),
+                None | Some(ChannelMsg::Close) => return Err(Gone),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Writes to standard output; waits while the client's window is full.
+    pub async fn stdout(&self, bytes: impl Into<Bytes>) -> Result<(), Gone> {
+        self.write.data_bytes(bytes.into()).await.map_err(|_| Gone)
+    }
+
+    /// Writes to standard error.
+    pub async fn stderr(&self, bytes: impl Into<Bytes>) -> Result<(), Gone> {
+        self.write
+            .extended_data_bytes(1, bytes.into())
+            .await
+            .map_err(|_| Gone)
+    }
+
+    /// Ends the outputs and leaves the channel open.
+    pub async fn eof(&self) -> Result<(), Gone> {
+        self.write.eof().await.map_err(|_| Gone)
+    }
+
+    /// Lets time pass, throwing input away; fails as soon as the client is gone.
+    pub async fn wait(&mut self, duration: Duration) -> Result<(), Gone> {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => Ok(()),
+            gone = self.drain() => gone,
+        }
+    }
+
+    /// Ends the command with an exit status.
+    pub async fn exit(self, status: u32) -> Result<(), Gone> {
+        self.write.eof().await.map_err(|_| Gone)?;
+        self.write.exit_status(status).await.map_err(|_| Gone)?;
+        self.write.close().await.map_err(|_| Gone)
+    }
+
+    /// Ends the command by a signal, named without `SIG`.
+    pub async fn signal(self, signal: &str) -> Result<(), Gone> {
+        let signal = match signal {
+            "KILL" => Sig::KILL,
+            "TERM" => Sig::TERM,
+            "SEGV" => Sig::SEGV,
+            "ABRT" => Sig::ABRT,
+            other => Sig::Custom(other.to_owned()),
+        };
+        self.write.eof().await.map_err(|_| Gone)?;
+        self.handle
+            .exit_signal_request(self.write.id(), signal, false, String::new(), String::new())
+            .await
+            .map_err(|()| Gone)?;
+        self.write.close().await.map_err(|_| Gone)
+    }
+
+    /// Closes the channel without a word about how the command ended.
+    pub async fn vanish(self) -> Result<(), Gone> {
+        self.write.eof().await.map_err(|_| Gone)?;
+        self.write.close().await.map_err(|_| Gone)
+    }
+
+    /// Breaks the whole connection.
+    pub fn cut(&self) {
+        self.cut.cut();
+    }
+
+    /// Plays a performance to its end. One whose connection breaks is over with that.
+    pub async fn play(mut self, performance: Performance) -> Result<(), Gone> {
+        for act in performance {
+            match act {
+                Act::Stdout(bytes) => self.write_out(bytes, false).await?,
+                Act::Stderr(bytes) => self.write_out(bytes, true).await?,
+                Act::Wait(duration) => self.wait(duration).await?,
+                Act::CopyInput => {
+                    while let Some(bytes) = self.read().await? {
+                        self.stdout(bytes).await?;
+                    }
+                }
+                Act::Cut => {
+                    self.cut();
+                    return Err(Gone);
+                }
+                Act::End(Ending::Exit(status)) => return self.exit(status).await,
+                Act::End(Ending::Signal(signal)) => return self.signal(signal).await,
+                Act::End(Ending::Vanish) => return self.vanish().await,
+                Act::End(Ending::EofOnly) => {
+                    self.eof().await?;
+                    return self.drain().await;
+                }
+                Act::End(Ending::Hang) => return self.drain().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes while throwing input away.
+    async fn write_out(&mut self, bytes: Bytes, to_stderr: bool) -> Result<(), Gone> {
+        let write = async {
+            let result = if to_stderr {
+                self.write.extended_data_bytes(1, bytes).await
+            } else {
+                self.write.data_bytes(bytes).await
+            };
+            result.map_err(|_| Gone)
+        };
+        tokio::select! {
+            biased;
+            written = write => written,
+            gone = drain(&mut self.read) => gone,
+        }
+    }
+
+    async fn drain(&mut self) -> Result<(), Gone> {
+        drain(&mut self.read).await
+    }
+}
+
+impl std::fmt::Debug for ChannelIo {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ChannelIo")
+            .field("id", &self.write.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Throws input away until the client is gone.
+async fn drain(read: &mut ChannelReadHalf) -> Result<(), Gone> {
+    loop {
+        match read.wait().await {
+            None | Some(ChannelMsg::Close) => return Err(Gone),
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The fleet: started from a specification, stopped when dropped.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use reveille_account::HostName;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::{Algorithm, PrivateKey};
+use russh::server::Config;
+use russh::{MethodKind, MethodSet, Preferred, SshId, kex};
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
+
+use crate::host::{self, MOST_HOSTS};
+use crate::keys::{Whose, client_key, host_key};
+use crate::listen::{IDENTIFICATION, Service};
+use crate::{Fault, FaultKind, Host, HostReport, Script, Shell, Targets};
+
+/// Connections that may wait to be accepted; the system may allow less.
+const BACKLOG: u32 = 16_384;
+
+/// What fleet to start.
+#[derive(Clone)]
+pub struct FleetSpec {
+    /// How many hosts.
+    pub hosts: u32,
+    /// Decides who is struck by faults, latencies, host keys.
+    pub seed: u64,
+    /// What is wrong with whom; a host has at most one fault.
+    pub faults: Vec<Fault>,
+    /// The longest that a healthy host takes to answer a command.
+    pub latency: Duration,
+    /// Whether each host has a key of its own, which costs one signature key a connection.
+    pub key_per_host: bool,
+    /// What answers commands.
+    pub script: Arc<dyn Script>,
+}
+
+/// A running fleet. It stops when it is dropped.
+pub struct Fleet {
+    hosts: Vec<Arc<Host>>,
+    port: u16,
+    seed: u64,
+    key_per_host: bool,
+    client_key: PrivateKey,
+    /// Bound and not listening: connections to its port are refused, and nobody else can take it.
+    refusing: TcpSocket,
+    refusing_port: u16,
+    stop: watch::Sender<bool>,
+}
+
+/// Why a fleet can't be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FleetError {
+    /// There are too few addresses.
+    #[error("a practice fleet has at most {MOST_HOSTS} hosts, not {0}")]
+    TooManyHosts(u32),
+    /// A fault strikes a host that is not there.
+    #[error("{fault} is to strike {host}, which the fleet does not have or which has another fault")]
+    NoSuchHost {
+        /// The fault.
+        fault: FaultKind,
+        /// The host.
+        host: HostName,
+    },
+    /// The faults strike more hosts than there are.
+    #[error("{fault} is to strike {wanted} hosts, and only {left} are left without a fault")]
+    TooFewHosts {
+        /// The fault.
+        fault: FaultKind,
+        /// How many it wants.
+        wanted: u64,
+        /// How many are left.
+        left: u64,
+    },
+    /// A key can't be made.
+    #[error("can't make a key for the practice fleet: {0}")]
+    Key(String),
+    /// No port can be listened on.
+    #[error("can't listen for the practice fleet: {0}")]
+    Listen(#[from] io::Error),
+}
+
+// === impl FleetSpec ===
+
+impl Default for FleetSpec {
+    /// Ten healthy hosts that answer within 50 ms.
+    fn default() -> Self {
+        Self {
+            hosts: 10,
+            seed: 0,
+            faults: Vec::new(),
+            latency: Duration::from_millis(50),
+            key_per_host: false,
+            script: Arc::new(Shell),
+        }
+    }
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// Starts a fleet on the tokio runtime that this is called in.
+    pub fn start(spec: FleetSpec) -> Result<Self, FleetError> {
+        if spec.hosts > MOST_HOSTS {
+            return Err(FleetError::TooManyHosts(spec.hosts));
+        }
+        let hosts = hosts(&spec)?;
+        let client_key = client_key().map_err(|error| FleetError::Key(error.to_string()))?;
+
+        let any_port = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+        let refusing = TcpSocket::new_v4()?;
+        refusing.bind(any_port)?;
+        let refusing_port = refusing.local_addr()?.port();
+        // One socket has all addresses of 127.0.0.0/8 only if it has every address; those who connect to or from
+        // another network are turned away when they are accepted.
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(any_port)?;
+        let listener = socket.listen(BACKLOG)?;
+        let port = listener.local_addr()?.port();
+
+        let (stop, stopped) = watch::channel(false);
+        let service = Service {
+            hosts: hosts.clone(),
+            seed: spec.seed,
+            key_per_host: spec.key_per_host,
+            config: Arc::new(config(host_key(spec.seed, Whose::Fleet))),
+            changed: Arc::new(config(host_key(spec.seed, Whose::Changed))),
+            make_config: config,
+            client_key: Arc::new(client_key.public_key().clone()),
+            script: spec.script,
+            stop: stopped,
+        };
+        tokio::spawn(Arc::new(service).listen(listener));
+        Ok(Self {
+            hosts,
+            port,
+            seed: spec.seed,
+            key_per_host: spec.key_per_host,
+            client_key,
+            refusing,
+            refusing_port,
+            stop,
+        })
+    }
+
+    /// The port that the hosts listen on, except those that refuse connections.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Name, address and port of each host.
+    pub fn addresses(&self) -> impl Iterator<Item = (HostName, SocketAddrV4)> {
+        self.hosts.iter().map(|host| {
+            let port = if host.fault == Some(FaultKind::Refuse) {
+                self.refusing_port
+            } else {
+                self.port
+            };
+            let address = SocketAddrV4::new(host::address(host.index), port);
+            (host.name.clone(), address)
+        })
+    }
+
+    /// An INI inventory of the hosts, without the client key's file.
+    pub fn inventory(&self) -> String {
+        let mut lines = String::new();
+        for (name, address) in self.addresses() {
+            // Writing to a string can't fail.
+            let _ = writeln!(
+                lines,
+                "{name} ansible_host={} ansible_port={} ansible_user=drill",
+                address.ip(),
+                address.port()
+            );
+        }
+        lines
+    }
+
+    /// The hosts' keys as a known_hosts file. Hosts whose key has changed are in it with the former one.
+    pub fn known_hosts(&self) -> Result<String, FleetError> {
+        let text = |key: &PrivateKey| {
+            key.public_key()
+                .to_openssh()
+                .map_err(|error| FleetError::Key(error.to_string()))
+        };
+        let fleet = text(&host_key(self.seed, Whose::Fleet))?;
+        let mut lines = String::new();
+        for (host, (_, address)) in self.hosts.iter().zip(self.addresses()) {
+            let own = if self.key_per_host {
+                Cow::Owned(text(&host_key(self.seed, Whose::Host(host.index)))?)
+            } else {
+                Cow::Borrowed(&fleet)
+            };
+            let _ = writeln!(lines, "[{}]:{} {own}", address.ip(), address.port());
+        }
+        Ok(lines)
+    }
+
+    /// The key that every host accepts, for any user, as the text of an OpenSSH private key file. It was made for this
+    /// fleet and is of no use elsewhere.
+    pub fn client_key(&self) -> Result<String, FleetError> {
+        self.client_key
+            .to_openssh(LineEnding::LF)
+            .map(|text| text.to_string())
+            .map_err(|error| FleetError::Key(error.to_string()))
+    }
+
+    /// What was injected into each host and what was done to it so far.
+    pub fn report(&self) -> Vec<HostReport> {
+        self.hosts.iter().map(|host| host.report()).collect()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Fleet")
+            .field("hosts", &self.hosts.len())
+            .field("port", &self.port)
+            .field("refusing", &self.refusing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The hosts, and which of them are struck by what.
+fn hosts(spec: &FleetSpec) -> Result<Vec<Arc<Host>>, FleetError> {
+    let width = spec.hosts.to_string().len().max(4);
+    let names: Vec<HostName> = (1..=spec.hosts)
+        .map(|number| HostName::from(format!("drill-{number:0width$}")))
+        .collect();
+    let mut faults: Vec<Option<FaultKind>> = vec![None; names.len()];
+    // Those that are named come first, so that chance does not take them.
+    for fault in &spec.faults {
+        if let Targets::Hosts(wanted) = &fault.targets {
+            for host in wanted {
+                let free = names
+                    .binary_search(host)
+                    .ok()
+                    .and_then(|index| faults.get_mut(index))
+                    .filter(|fault| fault.is_none());
+                let Some(free) = free else {
+                    return Err(FleetError::NoSuchHost {
+                        fault: fault.kind,
+                        host: host.clone(),
+                    });
+                };
+                *free = Some(fault.kind);
+            }
+        }
+    }
+    let mut healthy: Vec<usize> = (0..names.len())
+        .filter(|index| faults[*index].is_none())
+        .collect();
+    Rng::with_seed(spec.seed).shuffle(&mut healthy);
+    for fault in &spec.faults {
+        if let Targets::Some(portion) = fault.targets {
+            let wanted = match portion {
+                reveille_pace::Portion::Count(count) => count,
+                share @ reveille_pace::Portion::Share(_) => share.of(spec.hosts.into()),
+            };
+            let left = healthy.len();
+            let chosen = usize::try_from(wanted)
+                .ok()
+                .and_then(|wanted| left.checked_sub(wanted))
+                .ok_or(FleetError::TooFewHosts {
+                    fault: fault.kind,
+                    wanted,
+                    left: left as u64,
+                })?;
+            for index in healthy.drain(chosen..) {
+                faults[index] = Some(fault.kind);
+            }
+        }
+    }
+    let numbered = (0..).zip(names.into_iter().zip(faults));
+    Ok(numbered
+        .map(|(index, (name, fault))| Arc::new(Host::new(name, index, fault, spec.seed, spec.latency)))
+        .collect())
+}
+
+/// The cheapest handshake that clients agree to, and no waiting.
+fn config(key: PrivateKey) -> Config {
+    Config {
+        server_id: SshId::Standard(Cow::Borrowed(IDENTIFICATION)),
+        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+        auth_rejection_time: Duration::ZERO,
+        keys: vec![key],
+        preferred: Preferred {
+            kex: Cow::Borrowed(&[
+                kex::CURVE25519,
+                kex::CURVE25519_PRE_RFC_8731,
+                kex::EXTENSION_SUPPORT_AS_SERVER,
+                kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+            ]),
+            key: Cow::Borrowed(&[Algorithm::Ed25519]),
+            ..Preferred::default()
+        },
+        inactivity_timeout: None,
+        ..Config::default()
+    }
+}

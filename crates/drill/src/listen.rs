@@ -1,0 +1,232 @@
+//! The listening socket, and what is wrong with connections before SSH starts.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::PublicKey;
+use russh::server::{Config, run_stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::host;
+use crate::keys::{Whose, host_key};
+use crate::session::Answers;
+use crate::wire::{Cut, Wire};
+use crate::{FaultKind, Host, Script};
+
+/// The identification that a host sends.
+pub(crate) const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.6p1";
+
+/// The pause after a connection could not be accepted, as a rule for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// The pause between two lines of an endless greeting.
+const LINE_PAUSE: Duration = Duration::from_millis(50);
+
+/// What all connections share.
+pub(crate) struct Service {
+    pub(crate) hosts: Vec<Arc<Host>>,
+    pub(crate) seed: u64,
+    pub(crate) key_per_host: bool,
+    pub(crate) config: Arc<Config>,
+    pub(crate) changed: Arc<Config>,
+    /// Makes the configuration of a host with a key of its own.
+    pub(crate) make_config: fn(russh::keys::PrivateKey) -> Config,
+    pub(crate) client_key: Arc<PublicKey>,
+    pub(crate) script: Arc<dyn Script>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Accepts connections until the fleet stops.
+    pub(crate) async fn listen(self: Arc<Self>, listener: TcpListener) {
+        let mut stop = self.stop.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stopped| *stopped) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    if let Some(host) = self.host_of(&stream, peer) {
+                        tokio::spawn(Arc::clone(&self).serve(stream, host));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the drill can't accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The host that a connection was made to; nothing if either end is not on the loopback network.
+    fn host_of(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Arc<Host>> {
+        match (stream.local_addr().ok()?.ip(), peer.ip()) {
+            (IpAddr::V4(local), IpAddr::V4(peer)) if local.is_loopback() && peer.is_loopback() => {
+                let index = usize::try_from(host::index(local)?).ok()?;
+                self.hosts.get(index).cloned()
+            }
+            _ => None,
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, host: Arc<Host>) {
+        let connection = host.connected();
+        let mut stop = self.stop.clone();
+        let cut = Cut::default();
+        tokio::select! {
+            result = self.answer(stream, &host, connection, cut.clone()) => {
+                if let Err(error) = result {
+                    tracing::debug!(host = %host.name, %error, "a connection of the drill ended");
+                }
+            }
+            _ = stop.wait_for(|stopped| *stopped) => {}
+        }
+        cut.cut();
+    }
+
+    async fn answer(
+        &self,
+        mut stream: TcpStream,
+        host: &Arc<Host>,
+        connection: u32,
+        cut: Cut,
+    ) -> Result<(), russh::Error> {
+        stream.set_nodelay(true)?;
+        match before_ssh(&mut stream, host, connection).await? {
+            Next::Ssh => {}
+            Next::Close => return Ok(()),
+            Next::Reset => {
+                // A reset instead of an orderly end.
+                stream.set_zero_linger()?;
+                return Ok(());
+            }
+        }
+        let config = match host.fault {
+            Some(FaultKind::HostKeyChanged) => {
+                host.exercise();
+                Arc::clone(&self.changed)
+            }
+            _ if self.key_per_host => {
+                let key = host_key(self.seed, Whose::Host(host.index));
+                Arc::new((self.make_config)(key))
+            }
+            _ => Arc::clone(&self.config),
+        };
+        let answers = Answers {
+            host: Arc::clone(host),
+            client_key: Arc::clone(&self.client_key),
+            script: Arc::clone(&self.script),
+            cut: cut.clone(),
+            connection,
+            stop: self.stop.clone(),
+            waiting: HashMap::new(),
+            channels: 0,
+        };
+        run_stream(config, Wire::new(stream, cut), answers).await?.await
+    }
+}
+
+/// How a connection goes on.
+enum Next {
+    Ssh,
+    Close,
+    Reset,
+}
+
+/// Plays what is wrong before SSH starts.
+async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io::Result<Next> {
+    let Some(fault) = host.fault else {
+        return Ok(Next::Ssh);
+    };
+    match fault {
+        FaultKind::ResetOnAccept => {
+            host.exercise();
+            Ok(Next::Reset)
+        }
+        FaultKind::ExceededStartups(times) if connection < times => {
+            host.exercise();
+            stream.write_all(b"Exceeded MaxStartups\r\n").await?;
+            stream.shutdown().await?;
+            Ok(Next::Close)
+        }
+        FaultKind::BannerStall => {
+            host.exercise();
+            until_closed(stream).await
+        }
+        FaultKind::PrebannerLines(lines) => {
+            host.exercise();
+            for line in 1..=lines {
+                stream
+                    .write_all(format!("Welcome to {}, notice {line} of {lines}\r\n", host.name).as_bytes())
+                    .await?;
+            }
+            Ok(Next::Ssh)
+        }
+        FaultKind::PrebannerEndless => {
+            host.exercise();
+            loop {
+                stream.write_all(b"Please stand by\r\n").await?;
+                tokio::time::sleep(LINE_PAUSE).await;
+            }
+        }
+        FaultKind::GarbageBanner => {
+            host.exercise();
+            stream
+                .write_all(
+                    b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\n\
+                      Connection: close\r\n\r\n<html><h1>400 Bad Request</h1></html>\r\n",
+                )
+                .await?;
+            stream.shutdown().await?;
+            until_closed(stream).await
+        }
+        FaultKind::KexStall => {
+            host.exercise();
+            stall_after_identification(stream).await
+        }
+        FaultKind::StallOnce(times) if connection < times => {
+            host.exercise();
+            stall_after_identification(stream).await
+        }
+        FaultKind::Flap(times) if connection < times && connection.is_multiple_of(3) => {
+            host.exercise();
+            Ok(Next::Reset)
+        }
+        FaultKind::Flap(times) if connection < times && connection % 3 == 1 => {
+            host.exercise();
+            stream
+                .write_all(format!("{IDENTIFICATION}\r\n").as_bytes())
+                .await?;
+            // Reads the client's identification, so that the end is an orderly one.
+            let _ = stream.read(&mut [0; 256]).await?;
+            Ok(Next::Close)
+        }
+        FaultKind::Latency(milliseconds) => {
+            tokio::time::sleep(Duration::from_millis(milliseconds.into())).await;
+            Ok(Next::Ssh)
+        }
+        _ => Ok(Next::Ssh),
+    }
+}
+
+async fn stall_after_identification(stream: &mut TcpStream) -> io::Result<Next> {
+    stream
+        .write_all(format!("{IDENTIFICATION}\r\n").as_bytes())
+        .await?;
+    until_closed(stream).await
+}
+
+/// Reads and says nothing until the client gives up.
+async fn until_closed(stream: &mut TcpStream) -> io::Result<Next> {
+    let mut buffer = [0; 1024];
+    while stream.read(&mut buffer).await? > 0 {}
+    Ok(Next::Close)
+}

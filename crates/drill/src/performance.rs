@@ -1,0 +1,177 @@
+//! Performances: what a command does, told apart from where it is played.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+
+use crate::FaultKind;
+
+/// Something that a command does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Writes to standard output.
+    Stdout(Bytes),
+    /// Writes to standard error.
+    Stderr(Bytes),
+    /// Lets time pass.
+    Wait(Duration),
+    /// Copies its standard input to its standard output until that ends.
+    CopyInput,
+    /// The connection breaks. A command that outlives it goes on.
+    Cut,
+    /// It ends, and with it the performance.
+    End(Ending),
+}
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With an exit status.
+    Exit(u32),
+    /// By a signal, named without `SIG`.
+    Signal(&'static str),
+    /// Its channel is closed, and nobody says how it ended.
+    Vanish,
+    /// Its output ends, but it does not.
+    EofOnly,
+    /// Never.
+    Hang,
+}
+
+/// What a command does from its start to its end, one [`Act`] after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Performance {
+    acts: VecDeque<Act>,
+    /// An act that comes again: what, how often, and the pause after each.
+    repeat: Option<(Act, u32, Duration)>,
+    pause: Option<Duration>,
+    ending: Option<Ending>,
+}
+
+/// Bytes of one act of a flood.
+const FLOOD_PIECE: usize = 64 << 10;
+
+/// Lets output arrive before its connection breaks.
+const BEFORE_CUT: Duration = Duration::from_millis(30);
+
+// === impl Performance ===
+
+impl Performance {
+    /// Plays these acts, then ends.
+    pub fn new(acts: impl IntoIterator<Item = Act>, ending: Ending) -> Self {
+        Self {
+            acts: acts.into_iter().collect(),
+            repeat: None,
+            pause: None,
+            ending: Some(ending),
+        }
+    }
+
+    /// The same, some time later.
+    pub(crate) fn delayed(mut self, delay: Duration) -> Self {
+        if !delay.is_zero() {
+            self.first(Act::Wait(delay));
+        }
+        self
+    }
+
+    /// The same with a fault in it, if it is one of the command itself. `calls` says how many commands of this host ran
+    /// before.
+    pub(crate) fn spoil(mut self, kind: FaultKind, calls: u32, random: &mut Rng) -> (Self, bool) {
+        match kind {
+            FaultKind::Latency(milliseconds) => {
+                self.first(Act::Wait(Duration::from_millis(milliseconds.into())));
+            }
+            FaultKind::SlowDrip => {
+                self.repeat = Some((
+                    Act::Stdout(Bytes::from_static(b".")),
+                    50,
+                    Duration::from_millis(100),
+                ));
+            }
+            FaultKind::Flood(mebibytes) => {
+                let line = b"the quick brown fox jumps over the lazy dog and back again 0123\n";
+                let piece: Bytes = line.repeat(FLOOD_PIECE / line.len()).into();
+                let pieces = mebibytes.saturating_mul((1 << 20) / 65_536);
+                self.repeat = Some((Act::Stdout(piece), pieces, Duration::ZERO));
+            }
+            FaultKind::BinaryOutput => {
+                let mut bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(4096).collect();
+                bytes.extend(b"\xff\xfe\x1b]0;title\x07\x1b[2J\x1b[31m\x00\r\n");
+                self.first(Act::Stdout(bytes.into()));
+            }
+            FaultKind::StderrWarning => self.first(Act::Stderr(Bytes::from_static(
+                b"WARNING: apt does not have a stable CLI interface. Use with caution in scripts.\n",
+            ))),
+            FaultKind::StderrError => {
+                self = Self::new(
+                    [Act::Stderr(Bytes::from_static(
+                        b"E: Unable to locate package drill\n",
+                    ))],
+                    Ending::Exit(1),
+                );
+            }
+            FaultKind::Exit(status) => {
+                let words = format!("drill: ends with status {status}\n");
+                self = Self::new([Act::Stderr(words.into())], Ending::Exit(status));
+            }
+            FaultKind::Killed => self = self.broken_off(Ending::Signal("KILL")),
+            FaultKind::EarlyExit => self = self.broken_off(Ending::Vanish),
+            FaultKind::PartialStall => self = self.broken_off(Ending::Hang),
+            FaultKind::EofNoClose => self = self.broken_off(Ending::EofOnly),
+            FaultKind::DisconnectMid => self.cut(),
+            FaultKind::DropOnce(times) if calls < times => self.cut(),
+            _ => return (self, false),
+        }
+        (self, true)
+    }
+
+    /// Only the beginning, then another end.
+    fn broken_off(mut self, ending: Ending) -> Self {
+        self.acts
+            .retain(|act| matches!(act, Act::Stdout(_) | Act::Stderr(_)));
+        self.acts.truncate(1);
+        if self.acts.is_empty() {
+            self.first(Act::Stdout(Bytes::from_static(b"working\n")));
+        }
+        self.ending = Some(ending);
+        self
+    }
+
+    /// The connection breaks after the first output.
+    fn cut(&mut self) {
+        let is_output = |act: &Act| matches!(act, Act::Stdout(_) | Act::Stderr(_));
+        let after = if let Some(first) = self.acts.iter().position(is_output) {
+            first + 1
+        } else {
+            self.first(Act::Stdout(Bytes::from_static(b"working\n")));
+            1
+        };
+        self.acts.insert(after, Act::Cut);
+        self.acts.insert(after, Act::Wait(BEFORE_CUT));
+    }
+
+    fn first(&mut self, act: Act) {
+        self.acts.push_front(act);
+    }
+}
+
+impl Iterator for Performance {
+    type Item = Act;
+
+    fn next(&mut self) -> Option<Act> {
+        if let Some(pause) = self.pause.take() {
+            return Some(Act::Wait(pause));
+        }
+        if let Some((act, times, pause)) = &mut self.repeat
+            && *times > 0
+        {
+            *times -= 1;
+            self.pause = (!pause.is_zero()).then_some(*pause);
+            return Some(act.clone());
+        }
+        self.acts.pop_front().or_else(|| self.ending.take().map(Act::End))
+    }
+}

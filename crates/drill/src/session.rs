@@ -1,0 +1,221 @@
+//! The SSH side of a connection: authentication, channels, commands, and what is wrong with those.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::PublicKey;
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
+use tokio::sync::watch;
+
+use crate::wire::Cut;
+use crate::{Call, ChannelIo, FaultKind, Host, Script};
+
+/// What a stalled authentication holds on to is let go after this, because the session does not see its client leave.
+const LONGEST_STALL: Duration = Duration::from_mins(10);
+
+/// Answers the requests of one connection.
+pub(crate) struct Answers {
+    pub(crate) host: Arc<Host>,
+    pub(crate) client_key: Arc<PublicKey>,
+    pub(crate) script: Arc<dyn Script>,
+    pub(crate) cut: Cut,
+    /// Which connection of this host it is, from 0.
+    pub(crate) connection: u32,
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Channels without a command yet.
+    pub(crate) waiting: HashMap<ChannelId, Channel<Msg>>,
+    /// Open channels.
+    pub(crate) channels: u32,
+}
+
+// === impl Answers ===
+
+impl Answers {
+    fn fault(&self) -> Option<FaultKind> {
+        self.host.fault
+    }
+
+    async fn stall(&mut self) {
+        self.host.exercise();
+        tokio::select! {
+            () = tokio::time::sleep(LONGEST_STALL) => {}
+            _ = self.stop.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    /// Whether this connection is one of those that break after authenticating.
+    fn breaks_here(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::Flap(times)) if self.connection < times && self.connection % 3 == 2)
+    }
+}
+
+impl Handler for Answers {
+    type Error = russh::Error;
+
+    async fn auth_publickey_offered(
+        &mut self,
+        _user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, russh::Error> {
+        match self.fault() {
+            Some(FaultKind::AuthStall) => self.stall().await,
+            Some(FaultKind::AuthFail) => {
+                self.host.exercise();
+                return Ok(Auth::reject());
+            }
+            Some(FaultKind::Latency(milliseconds)) => {
+                tokio::time::sleep(Duration::from_millis(milliseconds.into())).await;
+            }
+            _ => {}
+        }
+        Ok(if offer.public_key.key_data() == self.client_key.key_data() {
+            Auth::Accept
+        } else {
+            Auth::reject()
+        })
+    }
+
+    async fn auth_publickey(
+        &mut self,
+        _user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, russh::Error> {
+        let known = key.public_key.key_data() == self.client_key.key_data();
+        Ok(if known && self.fault() != Some(FaultKind::AuthFail) {
+            Auth::Accept
+        } else {
+            Auth::reject()
+        })
+    }
+
+    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), russh::Error> {
+        if self.breaks_here() {
+            self.host.exercise();
+            self.cut.cut();
+        }
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let refused = match self.fault() {
+            Some(FaultKind::ChannelRefused) => true,
+            Some(FaultKind::MaxSessions(sessions)) => self.channels >= sessions,
+            _ => false,
+        };
+        if refused {
+            self.host.exercise();
+            // As sshd does, whatever the reason.
+            reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        } else {
+            self.channels += 1;
+            self.waiting.insert(channel.id(), channel);
+            reply.accept().await;
+        }
+        Ok(())
+    }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.waiting.remove(&channel);
+        self.channels = self.channels.saturating_sub(1);
+        Ok(())
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        _value: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        // As sshd does with variables that AcceptEnv does not name.
+        session.channel_failure(channel)
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        session.channel_success(channel)
+    }
+
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
+        session.channel_failure(channel)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        session.channel_failure(channel)
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if self.fault() == Some(FaultKind::ExecStall) {
+            self.host.exercise();
+            return Ok(());
+        }
+        let Some(open) = self.waiting.remove(&channel) else {
+            return session.channel_failure(channel);
+        };
+        if self.fault() == Some(FaultKind::ExecRefused) {
+            self.host.exercise();
+            return session.channel_failure(channel);
+        }
+        session.channel_success(channel)?;
+        let (read, write) = open.split();
+        let mut call = Call {
+            host: Arc::clone(&self.host),
+            command: command.to_vec(),
+            io: ChannelIo::new(read, write, session.handle(), self.cut.clone()),
+        };
+        let script = Arc::clone(&self.script);
+        let fault = self.fault();
+        tokio::spawn(async move {
+            match fault {
+                Some(FaultKind::ForceCommand) => {
+                    call.host.exercise();
+                    // A client that went away needs no answer.
+                    let _ = force_command(call.io).await;
+                }
+                Some(FaultKind::LateExec(seconds)) => {
+                    call.host.exercise();
+                    if call.io.wait(Duration::from_secs(seconds.into())).await.is_ok() {
+                        script.run(call).await;
+                    }
+                }
+                _ => script.run(call).await,
+            }
+        });
+        Ok(())
+    }
+}
+
+async fn force_command(io: ChannelIo) -> Result<(), crate::Gone> {
+    io.stdout("This account is only for backups.\n").await?;
+    io.exit(0).await
+}

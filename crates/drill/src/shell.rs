@@ -1,0 +1,216 @@
+//! The fake shell: what common commands would say, without running any.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::performance::{Act, Ending, Performance};
+use crate::words::{self, After};
+
+/// How deep `sh -c 'sh -c …'` is followed.
+const DEEPEST: u32 = 8;
+
+/// A line being interpreted.
+struct Player<'a> {
+    host: &'a str,
+    acts: Vec<Act>,
+    status: u32,
+    exited: bool,
+}
+
+/// What a host with this name makes of a command line.
+pub(crate) fn interpret(host: &str, line: &[u8]) -> Performance {
+    let mut player = Player {
+        host,
+        acts: Vec::new(),
+        status: 0,
+        exited: false,
+    };
+    player.line(&String::from_utf8_lossy(line), DEEPEST);
+    Performance::new(player.acts, Ending::Exit(player.status))
+}
+
+// === impl Player ===
+
+impl Player<'_> {
+    fn line(&mut self, line: &str, depth: u32) {
+        for command in words::split(line) {
+            let runs = match command.after {
+                After::Anything => true,
+                After::Success => self.status == 0,
+                After::Failure => self.status != 0,
+            };
+            if runs && !self.exited {
+                self.command(&command.words, depth);
+            }
+        }
+    }
+
+    fn command(&mut self, words: &[String], depth: u32) {
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let to_stderr = words.iter().any(|word| matches!(*word, ">&2" | "1>&2"));
+        words.retain(|word| !matches!(*word, ">&2" | "1>&2" | "2>&1" | ">/dev/null" | "2>/dev/null"));
+        let assignments = words
+            .iter()
+            .take_while(|word| word.split_once('=').is_some_and(|(name, _)| is_name(name)))
+            .count();
+        let Some((program, arguments)) = words[assignments..].split_first() else {
+            self.status = 0;
+            return;
+        };
+        self.status = 0;
+        match (program.rsplit('/').next().unwrap_or(program), arguments) {
+            (":" | "true" | "set" | "cd" | "export" | "umask" | "sync" | "systemctl" | "service", _) => {}
+            ("false", _) => self.status = 1,
+            ("exit", _) => {
+                self.status = number(arguments).unwrap_or(0) & 0xff;
+                self.exited = true;
+            }
+            ("sleep", [duration, ..]) => match duration.trim_end_matches('s').parse::<f64>() {
+                Ok(seconds) if (0.0..1e7).contains(&seconds) => {
+                    self.acts.push(Act::Wait(Duration::from_secs_f64(seconds)));
+                }
+                _ => self.fail(&format!("sleep: invalid time interval '{duration}'\n"), 1),
+            },
+            ("echo", ["-n", words @ ..]) => self.say(&words.join(" "), to_stderr),
+            ("echo", _) => self.say(&format!("{}\n", arguments.join(" ")), to_stderr),
+            ("printf", [format, arguments @ ..]) => self.say(&printf(format, arguments), to_stderr),
+            ("cat", []) => self.acts.push(Act::CopyInput),
+            ("hostname", _) => self.say(&format!("{}\n", self.host), to_stderr),
+            ("uname", _) => self.say("Linux\n", to_stderr),
+            ("whoami", _) => self.say("drill\n", to_stderr),
+            ("id", ["-u"]) => self.say("1000\n", to_stderr),
+            ("id", _) => self.say("uid=1000(drill) gid=1000(drill) groups=1000(drill)\n", to_stderr),
+            ("uptime", _) => self.say(
+                " 10:15:02 up 3 days,  1:02,  0 users,  load average: 0.00, 0.01, 0.05\n",
+                to_stderr,
+            ),
+            ("sh" | "bash" | "dash", [flags, line, ..]) if flags.starts_with('-') && flags.contains('c') => {
+                if depth > 0 {
+                    self.line(line, depth - 1);
+                    // `exit` left only the inner shell.
+                    self.exited = false;
+                }
+            }
+            ("env" | "exec" | "nice" | "command" | "sudo", [_, ..]) if depth > 0 => {
+                let inner: Vec<String> = arguments
+                    .iter()
+                    .skip_while(|word| word.starts_with('-'))
+                    .map(|word| (*word).to_owned())
+                    .collect();
+                self.command(&inner, depth - 1);
+            }
+            ("apt-get" | "apt", _) => self.apt(arguments),
+            ("dpkg" | "rpm", _) => self.fail("dpkg-query: package is not installed\n", 1),
+            (other, _) => self.fail(&format!("sh: 1: {other}: not found\n"), 127),
+        }
+    }
+
+    fn apt(&mut self, arguments: &[&str]) {
+        let said: &[&str] = if arguments.contains(&"update") {
+            &[
+                "Hit:1 http://deb.debian.org/debian stable InRelease\n",
+                "Reading package lists...\n",
+            ]
+        } else {
+            &[
+                "Reading package lists...\nBuilding dependency tree...\n",
+                "0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\n",
+                "Unpacking ...\nSetting up ...\n",
+            ]
+        };
+        for line in said {
+            self.say(line, false);
+            self.acts.push(Act::Wait(Duration::from_millis(20)));
+        }
+    }
+
+    fn say(&mut self, text: &str, to_stderr: bool) {
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        self.acts.push(if to_stderr {
+            Act::Stderr(bytes)
+        } else {
+            Act::Stdout(bytes)
+        });
+    }
+
+    fn fail(&mut self, text: &str, status: u32) {
+        self.say(text, true);
+        self.status = status;
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn number(arguments: &[&str]) -> Option<u32> {
+    arguments.first()?.parse().ok()
+}
+
+/// `%s`, `%d`, `%%`, `\n`, `\t`, `\\`; anything else stays as it is.
+fn printf(format: &str, arguments: &[&str]) -> String {
+    let mut text = String::new();
+    let mut arguments = arguments.iter();
+    let mut characters = format.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '%' => match characters.next() {
+                Some('s' | 'd') => text.push_str(arguments.next().copied().unwrap_or_default()),
+                Some('%') => text.push('%'),
+                other => text.extend(std::iter::once('%').chain(other)),
+            },
+            '\\' => match characters.next() {
+                Some('n') => text.push('\n'),
+                Some('t') => text.push('\t'),
+                Some('\\') | None => text.push('\\'),
+                Some(other) => text.extend(['\\', other]),
+            },
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> (String, String, u32) {
+        let (mut stdout, mut stderr, mut status) = (String::new(), String::new(), 0);
+        for act in interpret("drill-0001", line.as_bytes()) {
+            match act {
+                Act::Stdout(bytes) => stdout += &String::from_utf8_lossy(&bytes),
+                Act::Stderr(bytes) => stderr += &String::from_utf8_lossy(&bytes),
+                Act::End(Ending::Exit(exit)) => status = exit,
+                _ => {}
+            }
+        }
+        (stdout, stderr, status)
+    }
+
+    #[test]
+    fn answers_what_people_try() {
+        let out = |text: &str| (text.to_owned(), String::new(), 0);
+        assert_eq!(said("echo hello  world"), out("hello world\n"));
+        assert_eq!(said("printf '%s-%d\\n' a 7"), out("a-7\n"));
+        assert_eq!(said("hostname"), out("drill-0001\n"));
+        assert_eq!(said("A=b /bin/sh -c 'echo \"in here\"'"), out("in here\n"));
+        assert_eq!(said("sudo -n true && echo yes || echo no"), out("yes\n"));
+        assert_eq!(said("exit 100"), (String::new(), String::new(), 100));
+        assert_eq!(said("sh -c 'exit 3'; echo x"), out("x\n"));
+        assert_eq!(said("echo oops >&2; false").1, "oops\n");
+        assert_eq!(said("nonsense").2, 127);
+        assert_eq!(said(""), out(""));
+        assert!(said("apt-get install -y tomcat10").0.contains("Setting up"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_panics(line: Vec<u8>) {
+            assert!(interpret("h", &line).count() > 0);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A plain SSH client on russh, to look at the fleet from outside.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_drill::{Fault, Fleet, FleetSpec};
+use russh::client::{Config, Handle, Handler, Msg};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{Channel, ChannelMsg};
+
+/// Longer than anything takes that is not stalled, even on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a stall is watched.
+pub(crate) const STALL: Duration = Duration::from_millis(300);
+
+/// Notes the host key.
+pub(crate) struct Watcher {
+    key: Arc<std::sync::Mutex<String>>,
+}
+
+impl Handler for Watcher {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        if let PublicKeyOrCertificate::PublicKey { key, .. } = key {
+            *self.key.lock().unwrap() = key.to_openssh().unwrap();
+        }
+        Ok(true)
+    }
+}
+
+/// What a command did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) status: Option<u32>,
+    pub(crate) signal: Option<String>,
+    pub(crate) closed: bool,
+}
+
+pub(crate) struct Connected {
+    pub(crate) session: Handle<Watcher>,
+    pub(crate) host_key: String,
+}
+
+/// A fleet of `hosts`, answering at once.
+pub(crate) fn fleet(hosts: u32, faults: &[&str]) -> Fleet {
+    Fleet::start(FleetSpec {
+        hosts,
+        faults: faults.iter().map(|text| Fault::parse(text).unwrap()).collect(),
+        latency: Duration::ZERO,
+        ..FleetSpec::default()
+    })
+    .unwrap()
+}
+
+pub(crate) fn address(fleet: &Fleet, host: usize) -> SocketAddrV4 {
+    fleet.addresses().nth(host).unwrap().1
+}
+
+/// Connects and authenticates with the fleet's key.
+pub(crate) async fn connect(fleet: &Fleet, host: usize) -> Result<Connected, russh::Error> {
+    connect_with(fleet, host, &fleet.client_key().unwrap()).await
+}
+
+/// Connects and authenticates with the key in an OpenSSH file.
+pub(crate) async fn connect_with(
+    fleet: &Fleet,
+    host: usize,
+    client_key: &str,
+) -> Result<Connected, russh::Error> {
+    let key = Arc::default();
+    let watcher = Watcher {
+        key: Arc::clone(&key),
+    };
+    let address = address(fleet, host);
+    let connecting = russh::client::connect(Arc::new(Config::default()), address, watcher);
+    let mut session = tokio::time::timeout(PATIENCE, connecting)
+        .await
+        .expect("it stalls")?;
+    let client_key = PrivateKey::from_openssh(client_key).unwrap();
+    let client_key = PrivateKeyWithHashAlg::new(Arc::new(client_key), None);
+    let result = session.authenticate_publickey("anybody", client_key).await?;
+    if !result.success() {
+        return Err(russh::Error::NotAuthenticated);
+    }
+    let host_key = key.lock().unwrap().clone();
+    Ok(Connected { session, host_key })
+}
+
+/// Runs a command to its end, or until nothing comes any more for `patience`.
+pub(crate) async fn exec(connected: &Connected, command: &str, input: &[u8], patience: Duration) -> Ended {
+    let channel = connected.session.channel_open_session().await.unwrap();
+    exec_on(channel, command, input, patience).await
+}
+
+pub(crate) async fn exec_on(
+    mut channel: Channel<Msg>,
+    command: &str,
+    input: &[u8],
+    patience: Duration,
+) -> Ended {
+    channel.exec(true, command).await.unwrap();
+    let mut ended = Ended::default();
+    let mut sent = false;
+    loop {
+        let message = match tokio::time::timeout(patience, channel.wait()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                ended.closed = true;
+                return ended;
+            }
+            Err(_) => return ended,
+        };
+        match message {
+            ChannelMsg::Success if !sent => {
+                sent = true;
+                channel.data(input).await.unwrap();
+                channel.eof().await.unwrap();
+            }
+            ChannelMsg::Data { data } => ended.stdout.extend(&data),
+            ChannelMsg::ExtendedData { data, .. } => ended.stderr.extend(&data),
+            ChannelMsg::ExitStatus { exit_status } => ended.status = Some(exit_status),
+            ChannelMsg::ExitSignal { signal_name, .. } => ended.signal = Some(format!("{signal_name:?}")),
+            ChannelMsg::Failure => {
+                ended.signal = Some("refused".to_owned());
+                return ended;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Connects and runs one command.
+pub(crate) async fn run(fleet: &Fleet, host: usize, command: &str) -> Ended {
+    let connected = connect(fleet, host).await.unwrap();
+    exec(&connected, command, b"", PATIENCE).await
+}

@@ -1,0 +1,33 @@
+//! `reveille audit`: is every host accounted for?
+
+use reveille_account::Exit;
+use reveille_ledger::Ledger;
+
+use crate::cli::{Globals, RunArg};
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::render::text;
+use crate::state;
+
+pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let run = ledger.resolve_run(&args.run)?;
+    let audit = ledger.audit(run)?;
+    let sound = audit.account.balanced() && audit.account.ghost == 0;
+    let verdict = if sound { "balanced" } else { "NOT balanced" };
+    printer.data(&format!("{run}  {}  {}; {verdict}", audit.state.as_str(), audit.account))?;
+    for (words, hosts) in [
+        ("unaccounted for: dispatched, no outcome", &audit.ghosts),
+        ("never dispatched, no outcome", &audit.forgotten),
+        ("an outcome, but not planned", &audit.extras),
+    ] {
+        if !hosts.is_empty() {
+            let names = text::fold_names(hosts.iter().map(reveille_account::HostName::as_str));
+            printer.data(&format!("{words}: {names} ({})", text::hosts(hosts.len())))?;
+        }
+    }
+    if audit.account.pending + audit.account.running > 0 {
+        printer.data(&format!("next        reveille resume {run}"))?;
+    }
+    Ok(if sound { Exit::Success } else { Exit::Unbalanced })
+}

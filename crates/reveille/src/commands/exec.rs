@@ -1,0 +1,70 @@
+//! `reveille exec`: one command everywhere, now.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use reveille_account::Exit;
+use reveille_job::{CommandOptions, Job, Limit, Watchdog};
+use reveille_ledger::RunKind;
+use serde_json::Map;
+
+use crate::cli::{ExecArgs, Globals};
+use crate::commands::hosts::choose;
+use crate::failure::Failure;
+use crate::launch::{self, Options, Reached, Request};
+use crate::printer::Printer;
+use crate::state;
+
+/// Input that every host gets is kept in memory; more should be copied.
+const INPUT_LIMIT: u64 = 64 << 20;
+
+pub(crate) fn run(args: ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let options = Options::new(Some(&args.reach), &args.pacing, !args.no_fold)?;
+    let (inventory, names) = choose(&args.reach.choice, None, globals, printer)?;
+    let hosts = names
+        .into_iter()
+        .map(|name| {
+            let reached = Reached::new(inventory.connection(name.as_str())?, &args.reach, false)?;
+            Ok((name, reached, Map::new()))
+        })
+        .collect::<Result<_, Failure>>()?;
+    let limit = |time: Option<std::time::Duration>| time.map_or(Limit::Off, Limit::After);
+    let job = Job::command(
+        args.command.join(" "),
+        CommandOptions {
+            attempts: args.attempts,
+            durable: args.durable,
+            watchdog: Watchdog { idle: limit(args.idle), total: limit(args.total) },
+            ..CommandOptions::default()
+        },
+    );
+    let request = Request {
+        kind: RunKind::Exec,
+        job,
+        hosts,
+        groups: Vec::new(),
+        options,
+        comment: args.pacing.comment.clone(),
+        input: args.stdin.as_deref().map(read_input).transpose()?,
+        seed: launch::seed(),
+        state_dir: state::directory(globals)?,
+        known_hosts: Vec::new(),
+    };
+    launch::start(request, &args.report, printer)
+}
+
+fn read_input(path: &Path) -> Result<Bytes, Failure> {
+    let wrong = |why: String| Failure::usage(format!("can't use {} as the command's input: {why}", path.display()));
+    let source: Box<dyn std::io::Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?)
+    };
+    let mut bytes = Vec::new();
+    source.take(INPUT_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() as u64 > INPUT_LIMIT {
+        return Err(wrong(format!("it is larger than {} MiB; copy it to the hosts instead", INPUT_LIMIT >> 20)));
+    }
+    Ok(bytes.into())
+}

@@ -1,0 +1,32 @@
+//! `reveille explain`: what a class means, what causes it, what to do. And the job file's schema.
+
+use reveille_account::{Class, Exit, SourceError};
+
+use crate::failure::Failure;
+use crate::printer::{Printer, Tone};
+
+pub(crate) fn run(class: Option<&str>, printer: &Printer) -> Result<Exit, Failure> {
+    let Some(name) = class else {
+        for class in Class::ALL {
+            printer.data(&format!("{class:<22} {:<12} {}", class.status(), class.meaning()))?;
+        }
+        return Ok(Exit::Success);
+    };
+    let class: Class = name.parse().map_err(|error| {
+        let near = SourceError::nearest(name, Class::ALL.iter().map(|class| class.as_str()));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        Failure::usage(format!("{error}{hint}"))
+    })?;
+    printer.data(&format!("{} ({})", printer.tone_out(class.as_str(), Tone::Strong), class.status()))?;
+    printer.data(&format!("  means   {}", class.meaning()))?;
+    printer.data(&format!("  causes  {}", class.causes()))?;
+    printer.data(&format!("  next    {}", class.next()))?;
+    Ok(Exit::Success)
+}
+
+pub(crate) fn schema(printer: &Printer) -> Result<Exit, Failure> {
+    let text = serde_json::to_string_pretty(&reveille_job::schema())
+        .map_err(|error| Failure::System(format!("the schema can't be written: {error}")))?;
+    printer.data(&text)?;
+    Ok(Exit::Success)
+}

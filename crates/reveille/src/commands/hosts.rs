@@ -1,0 +1,80 @@
+//! `reveille hosts`: whom a choice reaches. Also how every command reads inventories.
+
+use reveille_account::{Exit, HostName};
+use reveille_inventory::{Inventory, Loaded, Source, is_secret};
+use reveille_ledger::{Ledger, Selector};
+
+use crate::cli::{Choice, Globals, HostsArgs};
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::state;
+
+pub(crate) fn run(args: &HostsArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let (inventory, hosts) = choose(&args.choice, None, globals, printer)?;
+    for host in hosts {
+        if !args.vars {
+            printer.data(host.as_str())?;
+            continue;
+        }
+        let mut vars = inventory.vars(host.as_str());
+        for (name, value) in &mut vars {
+            if is_secret(name) {
+                *value = "********".into();
+            }
+        }
+        printer.data(&format!("{host} {}", serde_json::Value::Object(vars)))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Reads the inventory and finds the hosts that the job's pattern and the limits leave.
+pub(crate) fn choose(
+    choice: &Choice,
+    pattern: Option<&str>,
+    globals: &Globals,
+    printer: &Printer,
+) -> Result<(Inventory, Vec<HostName>), Failure> {
+    let mut sources: Vec<Source> = choice.inventory.iter().cloned().map(Source::Argument).collect();
+    sources.extend(choice.list.iter().cloned().map(Source::List));
+    if sources.is_empty() {
+        let ansible = std::env::var("ANSIBLE_INVENTORY").ok().filter(|value| !value.is_empty());
+        let source = ansible.ok_or_else(|| {
+            Failure::usage("which hosts? Name an inventory with -i FILE, or hosts with -w web1,web2")
+        })?;
+        sources.push(Source::Argument(source));
+    }
+    let Loaded { inventory, warnings } = Inventory::load(&sources)?;
+    for warning in &warnings {
+        printer.warning(&warning.to_string());
+    }
+    let earlier = |reference: &str| earlier_hosts(reference, globals);
+    let hosts = inventory.select(&choice.limit, &earlier)?;
+    let hosts = match pattern {
+        None => hosts,
+        Some(pattern) => {
+            let of_job = inventory.select(&[pattern], &earlier)?;
+            let wanted: std::collections::HashSet<&HostName> = of_job.iter().collect();
+            let both: Vec<HostName> = hosts.into_iter().filter(|host| wanted.contains(host)).collect();
+            if both.is_empty() {
+                let limit = choice.limit.join(",");
+                return Err(Failure::usage(format!("no host is both in the job's `hosts: {pattern}` and in -l {limit}")));
+            }
+            both
+        }
+    };
+    Ok((inventory, hosts))
+}
+
+/// The hosts of `last:failed`, `RUN:CLASS` or `RUN`.
+fn earlier_hosts(reference: &str, globals: &Globals) -> Result<Vec<HostName>, String> {
+    let (run, selector) = match reference.rsplit_once(':') {
+        Some((run, word)) => (run, word.parse::<Selector>().map_err(|error| error.to_string())?),
+        None => (reference, Selector::Status(reveille_account::Status::Failed)),
+    };
+    let find = || -> Result<Vec<HostName>, Failure> {
+        let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+        let run = ledger.resolve_run(run)?;
+        Ok(ledger.hosts_with(run, selector)?)
+    };
+    find().map_err(|failure| failure.to_string())
+}

@@ -1,0 +1,42 @@
+//! The commands, one file each.
+
+mod audit;
+mod drill;
+mod exec;
+mod explain;
+mod export;
+mod hosts;
+mod lint;
+mod logs;
+mod resume;
+mod retry;
+mod run;
+mod runs;
+mod show;
+
+use reveille_account::Exit;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::printer::Printer;
+
+/// Carries out a command.
+pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
+    let globals = cli.globals;
+    match cli.command {
+        Command::Exec(args) => exec::run(args, &globals, printer),
+        Command::Run(args) => run::run(args, &globals, printer),
+        Command::Resume(args) => resume::run(&args, &globals, printer),
+        Command::Retry(args) => retry::run(&args, &globals, printer),
+        Command::Drill(args) => drill::run(args, &globals, printer),
+        Command::Hosts(args) => hosts::run(&args, &globals, printer),
+        Command::Lint(args) => lint::run(&args, printer),
+        Command::Runs => runs::run(&globals, printer),
+        Command::Show(args) => show::run(&args, &globals, printer),
+        Command::Audit(args) => audit::run(&args, &globals, printer),
+        Command::Logs(args) => logs::run(&args, &globals, printer),
+        Command::Export(args) => export::run(&args, &globals, printer),
+        Command::Explain { class } => explain::run(class.as_deref(), printer),
+        Command::Schema => explain::schema(printer),
+    }
+}

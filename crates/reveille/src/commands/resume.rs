@@ -1,0 +1,21 @@
+//! `reveille resume`: go on with an interrupted or killed run.
+
+use reveille_account::Exit;
+use reveille_ledger::Ledger;
+
+use crate::cli::{Globals, ResumeArgs};
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::{launch, render, state};
+
+pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let ledger = Ledger::open(&state::directory(globals)?)?;
+    let run = ledger.resolve_run(&args.run)?;
+    let record = ledger.run(run)?;
+    let account = ledger.account(run)?;
+    if account.pending + account.running == 0 && record.state == reveille_account::RunState::Closed {
+        printer.say(&format!("{run} has nothing left to do"));
+        return render::end::report(&ledger, run, record.spec.kind, true, &args.report, printer);
+    }
+    launch::resume(&ledger, &record, args.concurrency, &args.report, printer)
+}

@@ -1,0 +1,46 @@
+//! `reveille retry`: a new round for the hosts that failed.
+
+use std::collections::HashSet;
+
+use reveille_account::{Exit, HostName, Status};
+use reveille_ledger::{Ledger, Selector};
+
+use crate::cli::{Globals, RetryArgs};
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::{launch, state};
+
+pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let ledger = Ledger::open(&state::directory(globals)?)?;
+    let run = ledger.resolve_run(&args.run)?;
+    let record = ledger.run(run)?;
+    let account = ledger.account(run)?;
+    if account.pending + account.running > 0 {
+        return Err(Failure::usage(format!(
+            "{run} has {} without an outcome; finish it first with `reveille resume {run}`",
+            render_hosts(account.pending + account.running)
+        )));
+    }
+    let selectors = if args.only.is_empty() {
+        [Status::Failed, Status::Quarantined, Status::Cancelled, Status::Ghost].map(Selector::Status).to_vec()
+    } else {
+        let parse = |word: &String| word.parse::<Selector>().map_err(|error| Failure::usage(format!("--only: {error}")));
+        args.only.iter().map(parse).collect::<Result<_, _>>()?
+    };
+    let mut wanted: HashSet<HostName> = HashSet::new();
+    for selector in selectors {
+        wanted.extend(ledger.hosts_with(run, selector)?);
+    }
+    if wanted.is_empty() {
+        printer.say(&format!("{run} has no failed host to run again"));
+        return Ok(Exit::Success);
+    }
+    // In the order of the first roll.
+    let hosts: Vec<HostName> =
+        ledger.roll(run, 1)?.into_iter().map(|entry| entry.host).filter(|host| wanted.contains(host)).collect();
+    launch::retry(&ledger, &record, &hosts, args.concurrency, &args.report, printer)
+}
+
+fn render_hosts(count: u64) -> String {
+    crate::render::text::hosts(usize::try_from(count).unwrap_or(usize::MAX))
+}

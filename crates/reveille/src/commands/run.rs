@@ -1,0 +1,96 @@
+//! `reveille run`: a job, step by step, on every host.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use reveille_account::Exit;
+use reveille_job::{Job, MAX_FILE_BYTES, Scope, Shared};
+use reveille_ledger::RunKind;
+use serde_json::Value;
+
+use crate::cli::{Globals, RunArgs};
+use crate::commands::hosts::choose;
+use crate::failure::Failure;
+use crate::launch::{self, Options, Reached, Request};
+use crate::printer::Printer;
+use crate::state;
+
+pub(crate) fn run(args: RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let options = Options::new(Some(&args.reach), &args.pacing, true)?;
+    let job = read_job(&args.job, variables(&args.vars)?)?;
+    let (inventory, names) = choose(&args.reach.choice, job.hosts.as_deref(), globals, printer)?;
+    let hosts = names
+        .into_iter()
+        .map(|name| {
+            let reached = Reached::new(inventory.connection(name.as_str())?, &args.reach, false)?;
+            let vars = inventory.vars(name.as_str());
+            Ok((name, reached, vars))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let groups: Vec<(String, Vec<String>)> = inventory
+        .groups()
+        .into_iter()
+        .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
+        .collect();
+    let shared = Shared::new("RUN", groups.clone(), std::env::vars());
+    let mistakes = job.check_all(hosts.iter().map(|(name, _, vars)| Scope::new(name.as_str(), vars, &shared)));
+    if !mistakes.is_empty() {
+        return Err(Failure::Mistakes(mistakes));
+    }
+    if args.plan {
+        for (name, _, vars) in &hosts {
+            let scope = Scope::new(name.as_str(), vars, &shared);
+            let plan = job.plan(&scope).map_err(|mistake| Failure::Mistakes(vec![mistake]))?;
+            printer.data(plan.trim_end())?;
+        }
+        return Ok(Exit::Success);
+    }
+    let request = Request {
+        kind: RunKind::Run,
+        job,
+        hosts,
+        groups,
+        options,
+        comment: args.pacing.comment.clone(),
+        input: None,
+        seed: launch::seed(),
+        state_dir: state::directory(globals)?,
+        known_hosts: Vec::new(),
+    };
+    launch::start(request, &args.report, printer)
+}
+
+/// Reads and checks a job file.
+pub(crate) fn read_job(path: &Path, vars: BTreeMap<String, Value>) -> Result<Job, Failure> {
+    let wrong = |why: String| Failure::usage(format!("can't read the job {}: {why}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+    if metadata.is_dir() {
+        return Err(wrong("it is a directory".to_owned()));
+    }
+    if metadata.len() > MAX_FILE_BYTES as u64 {
+        return Err(wrong(format!("it has {} bytes, more than the {MAX_FILE_BYTES} that are read", metadata.len())));
+    }
+    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    Job::parse_bytes(&bytes, &path.display().to_string(), vars).map_err(Failure::Mistakes)
+}
+
+/// `K=V` and `@FILE` arguments; later ones win. A value is text; a file is a JSON object.
+fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
+    let mut vars = BTreeMap::new();
+    for argument in arguments {
+        if let Some(path) = argument.strip_prefix('@') {
+            let wrong = |why: String| Failure::usage(format!("-e {argument}: {why}"));
+            let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+            match serde_json::from_str(&text) {
+                Ok(Value::Object(object)) => vars.extend(object),
+                Ok(_) => return Err(wrong("the file holds no JSON object".to_owned())),
+                Err(error) => return Err(wrong(error.to_string())),
+            }
+        } else if let Some((name, value)) = argument.split_once('=') {
+            vars.insert(name.to_owned(), Value::from(value));
+        } else {
+            return Err(Failure::usage(format!("-e {argument}: neither NAME=VALUE nor @FILE")));
+        }
+    }
+    Ok(vars)
+}

@@ -1,0 +1,248 @@
+//! The end of a run: what failed and why, the account, and how to go on.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use reveille_account::{Class, Exit, HostName, RunId, RunState};
+use reveille_ledger::export::{HostSummary, Spread, Summary, SummaryOptions, write_junit};
+use reveille_ledger::{Ledger, RunKind};
+use serde_json::{Map, json};
+
+use crate::cli::{Format, Report};
+use crate::failure::Failure;
+use crate::limits;
+use crate::printer::{Printer, Tone};
+use crate::render::{artifacts, fold, text};
+
+/// Names shown of a group of failed hosts.
+const NAMES: usize = 5;
+/// Groups shown.
+const GROUPS: usize = 20;
+
+/// Failed hosts that tell the same story.
+struct Group {
+    class: Class,
+    step: Option<String>,
+    story: String,
+    hosts: Vec<HostName>,
+}
+
+/// Reports the end of a run in every way that was asked for, and tells the exit status.
+pub(crate) fn report(
+    ledger: &Ledger,
+    run: RunId,
+    kind: RunKind,
+    folded: bool,
+    report: &Report,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
+    let usage = limits::usage();
+    let summary = ledger.summary(run, options(usage))?;
+    let exit = summary.exit;
+    if report.format == Format::Json {
+        let json = serde_json::to_string(&summary)
+            .map_err(|error| Failure::System(format!("the summary can't be written as JSON: {error}")))?;
+        printer.data(&json)?;
+    } else {
+        if kind == RunKind::Exec && folded {
+            let hosts: Vec<(HostName, u32)> = summary
+                .hosts()
+                .filter_map(|host| host.map(|host| (host.class.is_some()).then_some((host.host, host.round))).transpose())
+                .collect::<Result<_, _>>()?;
+            fold::print(ledger, run, &hosts, printer)?;
+        }
+        printer.note(&words(&summary, Some(usage), report, |text, tone| printer.tone_err(text, tone))?);
+    }
+    if let Some(path) = &report.junit {
+        write_junit(&summary, path)?;
+    }
+    if let Some(directory) = &report.export_to {
+        artifacts::write(ledger, run, directory, options(usage))?;
+    }
+    Ok(exit)
+}
+
+fn options(usage: limits::Usage) -> SummaryOptions {
+    let mut controller = Map::new();
+    controller.insert("cpu_s".to_owned(), json!(usage.cpu_s));
+    controller.insert("peak_bytes".to_owned(), json!(usage.peak_bytes));
+    SummaryOptions { exit: None, controller }
+}
+
+/// The report in words.
+pub(crate) fn words(
+    summary: &Summary,
+    usage: Option<limits::Usage>,
+    report: &Report,
+    tone: impl Fn(&str, Tone) -> String,
+) -> Result<String, Failure> {
+    let run = summary.record.run;
+    let mut words = String::new();
+    let (groups, recovered) = groups(summary)?;
+    for group in groups.iter().take(GROUPS) {
+        write_group(&mut words, group, &tone);
+    }
+    if groups.len() > GROUPS {
+        let rest: usize = groups[GROUPS..].iter().map(|group| group.hosts.len()).sum();
+        let _ = writeln!(words, "… and {} in {} more groups", text::hosts(rest), groups.len() - GROUPS);
+    }
+    if !groups.is_empty() {
+        words.push('\n');
+    }
+    let account = summary.account;
+    let verdict = if !account.balanced() {
+        tone("it does not balance", Tone::Bad)
+    } else if account.ghost > 0 {
+        tone("hosts are unaccounted for", Tone::Bad)
+    } else {
+        tone("balanced", Tone::Good)
+    };
+    let _ = writeln!(words, "account     {account}; {verdict}");
+    if recovered > 0 {
+        let _ = writeln!(words, "recovered   {} succeeded after a failure on the way", text::hosts(recovered));
+    }
+    write_timing(&mut words, summary);
+    if let Some(usage) = usage {
+        let hosts = account.planned.max(1) as f64;
+        let _ = writeln!(
+            words,
+            "controller  {:.2} s CPU ({:.2} ms a host), {:.1} MB at most",
+            usage.cpu_s,
+            usage.cpu_s * 1000.0 / hosts,
+            usage.peak_bytes as f64 / 1e6
+        );
+    }
+    let _ = writeln!(words, "logs        reveille logs {run} HOST");
+    if let Some(directory) = &report.export_to {
+        let _ = writeln!(words, "artifacts   {}", directory.display());
+    }
+    match next_command(summary) {
+        Some(command) => {
+            let _ = write!(words, "next        {}", tone(&command, Tone::Strong));
+        }
+        None => {
+            words.pop();
+        }
+    }
+    Ok(words)
+}
+
+/// The one command that continues from here.
+fn next_command(summary: &Summary) -> Option<String> {
+    let run = summary.record.run;
+    let account = &summary.account;
+    if summary.record.state != RunState::Closed {
+        return Some(format!("reveille resume {run}"));
+    }
+    if account.ghost > 0 || !account.balanced() {
+        return Some(format!("reveille audit {run}"));
+    }
+    (account.failed + account.quarantined + account.cancelled > 0).then(|| format!("reveille retry {run}"))
+}
+
+/// Failed hosts by class and story, the largest group first; and how many hosts recovered.
+fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
+    let mut groups: BTreeMap<(Class, Option<String>, String), Group> = BTreeMap::new();
+    let mut recovered = 0;
+    for host in summary.hosts() {
+        let host = host?;
+        recovered += usize::from(host.class == Some(Class::OkAfterRecovery));
+        let Some(class) = host.class.filter(|_| host.status != "success") else { continue };
+        let story = story(&host);
+        let key = (class, host.step.clone(), masked(&story));
+        groups
+            .entry(key)
+            .or_insert_with(|| Group { class, step: host.step.clone(), story, hosts: Vec::new() })
+            .hosts
+            .push(host.host);
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.hosts.len()));
+    Ok((groups, recovered))
+}
+
+/// The line that says most: what the command said last, or what happened to it.
+fn story(host: &HostSummary) -> String {
+    let said = match host.class {
+        Some(Class::CommandFailed | Class::KilledBySignal | Class::EarlyExit) => {
+            let last = |text: &str| {
+                text::harmless(text.as_bytes()).lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
+            };
+            last(&host.stderr).or_else(|| last(&host.stdout))
+        }
+        _ => None,
+    };
+    let message = text::harmless(host.message.as_bytes());
+    match said {
+        Some(said) if message.is_empty() => said,
+        Some(said) => format!("{message}: {said}"),
+        None => message,
+    }
+}
+
+/// A story without what differs from host to host: numbers, addresses, hexadecimal words.
+fn masked(story: &str) -> String {
+    let mut masked = String::with_capacity(story.len());
+    for word in story.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == ':')) {
+        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let varies = bare.bytes().any(|byte| byte.is_ascii_digit());
+        masked.push_str(if varies { "# " } else { word });
+    }
+    masked
+}
+
+fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> String) {
+    let step = group.step.as_ref().map(|step| format!(" in `{}`", text::shorten(step, 40))).unwrap_or_default();
+    let class = tone(group.class.as_str(), if group.class.status().as_str() == "cancelled" { Tone::Odd } else { Tone::Bad });
+    let _ = writeln!(words, "{}: {class}{step}", text::hosts(group.hosts.len()));
+    for line in group.story.lines().take(6) {
+        let _ = writeln!(words, "  {}", text::shorten(line, 200));
+    }
+    let mut hosts: Vec<&str> = group.hosts.iter().map(HostName::as_str).collect();
+    hosts.sort_unstable();
+    let more = hosts.len().saturating_sub(NAMES);
+    let names = text::fold_names(hosts.into_iter().take(NAMES));
+    let others = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let _ = writeln!(words, "  {}", tone(&format!("{names}{others}"), Tone::Faint));
+}
+
+fn write_timing(words: &mut String, summary: &Summary) {
+    let timing = &summary.timing;
+    let shown = |seconds: f64| text::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    let Some(wall) = timing.wall_s else { return };
+    let _ = write!(words, "time        {}", shown(wall));
+    if let Some(Spread { p50, p99, max, .. }) = timing.hosts {
+        let _ = write!(words, "; a host p50 {}, p99 {}, max {}", shown(p50), shown(p99), shown(max));
+    }
+    let phases = [
+        ("tcp", timing.phases.tcp),
+        ("banner", timing.phases.banner),
+        ("key exchange", timing.phases.key_exchange),
+        ("authentication", timing.phases.authentication),
+    ];
+    let phases: Vec<String> = phases
+        .iter()
+        .filter_map(|(name, spread)| spread.map(|spread| format!("{name} {}", shown(spread.p50))))
+        .collect();
+    if !phases.is_empty() {
+        let _ = write!(words, "; p50 of {}", phases.join(", "));
+    }
+    words.push('\n');
+    if timing.slowest.len() > 1 && summary.account.planned > 5 {
+        let slowest: Vec<String> =
+            timing.slowest.iter().take(3).map(|slow| format!("{} {}", slow.host, shown(slow.duration_s))).collect();
+        let _ = writeln!(words, "slowest     {}", slowest.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stories_that_differ_in_numbers_are_one() {
+        assert_eq!(masked("127.0.0.1:22 refused the connection"), masked("127.0.9.7:2222 refused the connection"));
+        assert_ne!(masked("no space left"), masked("no such file"));
+    }
+}

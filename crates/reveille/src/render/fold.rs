@@ -1,0 +1,71 @@
+//! Identical outputs, shown once under all the names they came from.
+
+use std::collections::HashMap;
+
+use reveille_account::{HostName, RunId, Stream};
+use reveille_ledger::Ledger;
+use sha2::{Digest as _, Sha256};
+
+use crate::failure::Failure;
+use crate::printer::{Printer, Tone};
+use crate::render::text;
+
+/// Bytes of one output that are shown at most.
+const SHOWN: usize = 256 * 1024;
+
+/// Prints the outputs of a run, the most common first.
+pub(crate) fn print(ledger: &Ledger, run: RunId, hosts: &[(HostName, u32)], printer: &Printer) -> Result<(), Failure> {
+    let mut groups: HashMap<[u8; 32], Vec<&(HostName, u32)>> = HashMap::new();
+    for host in hosts {
+        if let Some(hash) = hash(ledger, run, host)? {
+            groups.entry(hash).or_default().push(host);
+        }
+    }
+    let mut groups: Vec<Vec<&(HostName, u32)>> = groups.into_values().collect();
+    groups.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one[0].0.cmp(&other[0].0)));
+    for group in groups {
+        let names = text::fold_names(group.iter().map(|(host, _)| host.as_str()));
+        let heading = if group.len() == 1 { names } else { format!("{names} ({})", text::hosts(group.len())) };
+        printer.data(&printer.tone_out(&heading, Tone::Strong))?;
+        let (bytes, cut) = read(ledger, run, group[0])?;
+        for line in text::harmless(&bytes).lines() {
+            printer.data(&format!("  {line}"))?;
+        }
+        if cut {
+            printer.data("  … (the rest: `reveille logs`)")?;
+        }
+    }
+    Ok(())
+}
+
+/// A fingerprint of everything a host said; nothing if it said nothing.
+fn hash(ledger: &Ledger, run: RunId, (host, round): &(HostName, u32)) -> Result<Option<[u8; 32]>, Failure> {
+    let mut hashes = [Sha256::new(), Sha256::new()];
+    let mut any = false;
+    for frame in ledger.read_output(run, host, *round)? {
+        let frame = frame?;
+        any |= !frame.bytes.is_empty();
+        // How the streams interleave is chance; that they differ is not.
+        hashes[usize::from(frame.stream == Stream::Stderr)].update(&frame.bytes);
+    }
+    let [mut stdout, stderr] = hashes;
+    stdout.update(stderr.finalize());
+    Ok(any.then(|| stdout.finalize().into()))
+}
+
+fn read(ledger: &Ledger, run: RunId, (host, round): &(HostName, u32)) -> Result<(Vec<u8>, bool), Failure> {
+    let mut bytes = Vec::new();
+    for frame in ledger.read_output(run, host, *round)? {
+        let frame = frame?;
+        let room = SHOWN.saturating_sub(bytes.len());
+        if frame.bytes.len() > room {
+            bytes.extend_from_slice(&frame.bytes[..room]);
+            return Ok((bytes, true));
+        }
+        bytes.extend_from_slice(&frame.bytes);
+        if frame.gap > 0 {
+            bytes.extend_from_slice(format!("\n[{} bytes were not kept]\n", frame.gap).as_bytes());
+        }
+    }
+    Ok((bytes, false))
+}

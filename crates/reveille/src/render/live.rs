@@ -1,0 +1,192 @@
+//! What is shown while a run goes on: one bar on a terminal, a few lines elsewhere.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use reveille_account::{Class, Event, EventKind, HostName, Outcome, Status};
+use reveille_ledger::{Follow, Ledger};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::failure::Failure;
+use crate::printer::{Printer, Tone};
+use crate::render::text;
+
+/// How often the bar is redrawn.
+const REDRAW: Duration = Duration::from_millis(250);
+/// How often progress is told where there is no terminal.
+const PROGRESS: Duration = Duration::from_secs(60);
+
+/// The live view of a run.
+pub(crate) struct View {
+    printer: Printer,
+    bar: Option<ProgressBar>,
+    total: u64,
+    ended: u64,
+    ok: u64,
+    failed: u64,
+    recovering: HashSet<HostName>,
+    /// Hosts under way, and when they last did something.
+    running: HashMap<HostName, Instant>,
+    classes: HashSet<Class>,
+    told: Instant,
+    /// Print each host's output when its step ends.
+    stream: bool,
+}
+
+// === impl View ===
+
+impl View {
+    pub(crate) fn new(total: u64, ended: u64, printer: Printer, stream: bool) -> Self {
+        let bar = printer.live.then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            let template = "{elapsed:>5} {bar:24} {pos}/{len}  {msg}";
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_position(ended);
+            bar
+        });
+        Self {
+            printer,
+            bar,
+            total,
+            ended,
+            ok: 0,
+            failed: 0,
+            recovering: HashSet::new(),
+            running: HashMap::new(),
+            classes: HashSet::new(),
+            told: Instant::now(),
+            stream,
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        let Some(host) = &event.host else { return self.take_run(&event.kind) };
+        match &event.kind {
+            EventKind::OutcomeReached { outcome } => {
+                self.running.remove(host);
+                self.recovering.remove(host);
+                self.ended += 1;
+                self.take_outcome(host, outcome);
+            }
+            EventKind::Cleaned => {}
+            kind => {
+                match kind {
+                    EventKind::Recovering { .. } | EventKind::ConnectionLost { .. } => {
+                        self.recovering.insert(host.clone());
+                    }
+                    EventKind::StepFinished { class, .. } if class.status() == Status::Success => {
+                        self.recovering.remove(host);
+                    }
+                    _ => {}
+                }
+                self.running.insert(host.clone(), Instant::now());
+            }
+        }
+    }
+
+    fn take_run(&mut self, kind: &EventKind) {
+        if let EventKind::Warning { message } = kind {
+            self.say(&format!("{} {message}", self.printer.tone_err("warning:", Tone::Odd)));
+        }
+    }
+
+    fn take_outcome(&mut self, host: &HostName, outcome: &Outcome) {
+        if outcome.status() == Status::Success {
+            self.ok += 1;
+            return;
+        }
+        self.failed += 1;
+        if self.classes.insert(outcome.class) {
+            let line = format!(
+                "first {}: {host}: {}",
+                self.printer.tone_err(outcome.class.as_str(), Tone::Bad),
+                text::shorten(&text::harmless(outcome.message.as_bytes()).replace('\n', " "), 160)
+            );
+            self.say(&line);
+        }
+    }
+
+    /// A line of its own, above the bar if there is one. Classes of failure are told even to the quiet.
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.printer.note(line)),
+            None => self.printer.note(line),
+        }
+    }
+
+    fn redraw(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.ended);
+            bar.set_message(self.words());
+        } else if !self.printer.quiet && self.told.elapsed() >= PROGRESS {
+            self.told = Instant::now();
+            self.printer.note(&format!("{}/{} done: {}", self.ended, self.total, self.words()));
+        }
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!("ok {}", self.ok);
+        if self.failed > 0 {
+            words.push_str(&format!("  {}", self.printer.tone_err(&format!("failed {}", self.failed), Tone::Bad)));
+        }
+        if !self.running.is_empty() {
+            words.push_str(&format!("  running {}", self.running.len()));
+        }
+        if !self.recovering.is_empty() {
+            words.push_str(&format!("  recovering {}", self.recovering.len()));
+        }
+        let oldest = self.running.iter().min_by_key(|(_, since)| **since);
+        if let Some((host, since)) = oldest.filter(|(_, since)| since.elapsed() > Duration::from_secs(2)) {
+            let host = text::shorten(host.as_str(), 24);
+            words.push_str(&format!("  longest silent {host} {}", text::duration(since.elapsed())));
+        }
+        words
+    }
+
+    fn print_output(&self, ledger: &Ledger, event: &Event) -> Result<(), Failure> {
+        let (Some(host), EventKind::StepFinished { step, attempt, .. }) = (&event.host, &event.kind) else {
+            return Ok(());
+        };
+        let mut lines = String::new();
+        for frame in ledger.read_output(event.run, host, event.round)? {
+            let frame = frame?;
+            if (frame.step, frame.attempt) == (step.index, *attempt) {
+                for line in text::harmless(&frame.bytes).lines() {
+                    lines.push_str(&format!("{host}: {line}\n"));
+                }
+            }
+        }
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.printer.data_bytes(lines.as_bytes())),
+            None => self.printer.data_bytes(lines.as_bytes()),
+        }
+    }
+}
+
+/// Shows a run until it is released.
+pub(crate) async fn watch(mut events: Follow, mut view: View, ledger: Ledger) -> Result<(), Failure> {
+    let mut ticks = interval(REDRAW);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let result = loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Ok(Some(event)) => {
+                    view.take(&event);
+                    if view.stream {
+                        if let Err(failure) = view.print_output(&ledger, &event) {
+                            break Err(failure);
+                        }
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
+            },
+            _ = ticks.tick() => view.redraw(),
+        }
+    };
+    if let Some(bar) = &view.bar {
+        bar.finish_and_clear();
+    }
+    result
+}

@@ -1,0 +1,8 @@
+//! What is shown, and written for others to read. Everything here is derived from events or the ledger.
+
+pub(crate) mod artifacts;
+pub(crate) mod end;
+pub(crate) mod events;
+pub(crate) mod fold;
+pub(crate) mod live;
+pub(crate) mod text;
