@@ -1,5 +1,6 @@
 //! Build, test and release chores: `cargo xtask --help`.
 
+mod bench;
 mod failure;
 mod machines;
 mod packages;
@@ -29,12 +30,16 @@ enum Chore {
     /// Real Debian machines to try things on
     #[command(subcommand)]
     Machines(machines::Order),
+    /// Measure Reveille beside its peers, for BENCHMARKS.md
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Machines(order) => machines::run(&order),
+        Chore::Bench(bench) => bench::run(&bench),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

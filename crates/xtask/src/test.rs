@@ -107,10 +107,11 @@ fn prepare(workspace: &Workspace, arguments: &Arguments) -> Result<Runner> {
     if !arguments.install {
         let mut text = "the tests need what is named above; nothing was installed. To install it:".to_owned();
         if !missing.is_empty() {
-            text += &format!("\n    {}", packages::command_line(&missing));
+            text.push_str("\n    ");
+            text.push_str(&packages::command_line(&missing));
         }
         if !nextest {
-            text += "\n    cargo install --locked cargo-nextest";
+            text.push_str("\n    cargo install --locked cargo-nextest");
         }
         text += "\nor let `cargo xtask test --install` do that";
         return Err(Failure::Missing(text));
