@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     let runner = prepare(&workspace, arguments)?;
     let binary = workspace.build_reveille()?;
     let mut tests = workspace.cargo();
-    tests.env("REVEILLE_BIN", &binary);
+    tests.env(workspace::BINARY, &binary);
     match runner {
         Runner::Nextest => {
             tests

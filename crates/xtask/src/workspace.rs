@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 use crate::failure::{Failure, Result};
 use crate::tell;
 
+/// The environment variable that names the binary under test.
+pub(crate) const BINARY: &str = "REVEILLE_BIN";
+
 /// Where things are.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -45,8 +48,12 @@ impl Workspace {
         command
     }
 
-    /// Builds the release binary and returns its path.
+    /// Builds the release binary and returns its path; a binary that the environment names is taken as it is.
     pub(crate) fn build_reveille(&self) -> Result<PathBuf> {
+        if let Some(binary) = std::env::var_os(BINARY) {
+            tell::line(&format!("{BINARY} is set: using {}", binary.display()));
+            return Ok(binary.into());
+        }
         let mut build = self.cargo();
         build.args(["build", "--release", "--package", "reveille", "--locked"]);
         run(&mut build)?;

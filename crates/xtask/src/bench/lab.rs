@@ -34,7 +34,7 @@ impl Lab {
         let files = tempfile::Builder::new()
             .prefix("bench-")
             .tempdir_in(&workspace.target)?;
-        let testbed = Testbed::start(hosts, "LogLevel ERROR\n")?;
+        let testbed = Testbed::start(hosts, "")?;
         Ok(Self {
             testbed,
             hosts,
