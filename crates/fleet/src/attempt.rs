@@ -44,6 +44,8 @@ pub(crate) enum Ended {
     Refused { class: Class, message: String },
     /// The connection broke. Nothing ran, or durable work goes on and can be attached to.
     Lost { message: String },
+    /// It never started, and its token never will.
+    Never,
     /// It may or may not have run, and there is nothing to ask.
     Unknown { message: String },
 }
@@ -310,10 +312,7 @@ pub(crate) async fn durable(
                 output.take(Stream::Stderr, &bytes)?;
             }
             Beat::Lost => return Ok(alone(Ended::Lost { message: session.why_closed() })),
-            Beat::End(End::Never) => {
-                let message = "another controller made sure that this attempt never starts".to_owned();
-                return Ok(alone(Ended::Unknown { message }));
-            }
+            Beat::End(End::Never) => return Ok(alone(Ended::Never)),
             Beat::End(End::Gone) => {
                 let message = "the command and its supervisor vanished from the host without an exit status".to_owned();
                 return Ok(alone(Ended::Unknown { message }));

@@ -8,17 +8,20 @@ use futures::FutureExt as _;
 use reveille_account::{Class, EventKind, HostName, Outcome, RunState, Status};
 use reveille_job::{Job, Registered, Shared};
 use reveille_ledger::{Entry, LedgerState, RunHandle};
-use reveille_pace::{Handshakes, Portion, batches};
+use reveille_pace::{Governor, Handshakes, Portion, batches};
 use reveille_transport::Client;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Failure;
 use crate::host::HostTask;
 use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
 use crate::stop::{Stop, Stopped};
 
+/// Bounds of the global handshake limit.
+const LEAST_HANDSHAKES: usize = 4;
+const MOST_HANDSHAKES: usize = 512;
 /// Outcomes of cancelled hosts in one commit.
 const CANCELLED_AT_ONCE: usize = 500;
 
@@ -91,7 +94,11 @@ pub async fn run(
         stopped,
     });
     engine.restore_once()?;
-    engine.run_batches(hosts).await
+    tokio::select! {
+        biased;
+        end = engine.run_batches(hosts) => end,
+        never = engine.govern_handshakes() => match never {},
+    }
 }
 
 // === impl Engine ===
@@ -142,6 +149,18 @@ impl Engine {
         }
         self.handle.set_state(state, reason).await?;
         Ok(end)
+    }
+
+    /// Keeps the global handshake limit at what this machine's CPU can take.
+    async fn govern_handshakes(&self) -> std::convert::Infallible {
+        let start = self.settings.handshakes;
+        let mut governor = Governor::new(start, LEAST_HANDSHAKES, MOST_HANDSHAKES.max(start));
+        loop {
+            let due = Instant::now() + Governor::TICK;
+            sleep_until(due).await;
+            let limit = governor.observe(due.elapsed(), self.handshakes.is_used_up());
+            self.handshakes.set_global_limit(limit);
+        }
     }
 
     /// Dispatches a batch and waits for its end, or for a stop and its grace.

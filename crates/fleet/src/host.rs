@@ -90,6 +90,8 @@ enum Attempted {
     Judged(Verdict),
     /// The connection is no use any more; nothing ran, or durable work goes on.
     Broken { class: Class, message: String },
+    /// It never started, and its token never will.
+    Never,
     /// Whether it ran can't be known.
     Unknown { message: String },
 }
@@ -273,6 +275,15 @@ impl HostTask {
                     now.intended &= now.token.is_some();
                     current = Some(now);
                     self.pause(class, "a new connection").await?;
+                    continue;
+                }
+                Attempted::Never => {
+                    if !self.budget.take() {
+                        let message = "the attempt was lost before it started, again and again";
+                        return Err(failed(&at, Class::ConnectionLost, message));
+                    }
+                    self.recovered = true;
+                    self.pause(Class::ConnectionLost, "the attempt never started").await?;
                     continue;
                 }
                 Attempted::Unknown { message } if step.idempotent => {
@@ -619,7 +630,9 @@ impl HostTask {
 
     /// Keeps an event for the next commit.
     pub(crate) fn note(&mut self, kind: EventKind) {
-        self.notes.push(Entry::host(&self.plan.name, kind));
+        let mut entry = Entry::host(&self.plan.name, kind);
+        self.engine.handle.stamp(&mut entry);
+        self.notes.push(entry);
     }
 
     pub(crate) async fn commit_notes(&mut self) -> Result<(), Failure> {
@@ -642,9 +655,8 @@ fn attempted(ended: Ended) -> Result<Attempted, Halt> {
             debug_assert!(false, "an attempt that is over is concluded where its output is: {over:?}");
             Attempted::Unknown { message: "the attempt ended without a judgement".to_owned() }
         }
-        Ended::Refused { class: Class::ResultUnknown, message } | Ended::Unknown { message } => {
-            Attempted::Unknown { message }
-        }
+        Ended::Unknown { message } => Attempted::Unknown { message },
+        Ended::Never => Attempted::Never,
         Ended::Refused { class, message } => Attempted::Broken { class, message },
         Ended::Lost { message } => Attempted::Broken { class: Class::ConnectionLost, message },
     })

@@ -54,7 +54,7 @@ pub struct RunPlan {
 pub struct Settings {
     /// Sessions at once.
     pub sessions: usize,
-    /// SSH handshakes at once, everywhere.
+    /// SSH handshakes at once, everywhere, to begin with; the controller's CPU decides from there.
     pub handshakes: usize,
     /// SSH handshakes at once at one endpoint or bastion.
     pub handshakes_each: usize,
@@ -80,8 +80,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             sessions: 512,
-            handshakes: 64,
-            handshakes_each: 64,
+            handshakes: 16,
+            handshakes_each: 10,
             serial: Vec::new(),
             max_fail: None,
             max_fail_batch: None,

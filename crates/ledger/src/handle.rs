@@ -126,6 +126,14 @@ impl RunHandle {
         self.shared.ledger.run_directory(self.shared.run)
     }
 
+    /// Gives an entry that is kept for a later [`record`](Self::record) the present moment.
+    pub fn stamp(&self, entry: &mut Entry) {
+        if entry.wall_ms == 0 {
+            entry.wall_ms = unix_ms();
+            entry.mono_ms = u64::try_from(self.shared.taken.elapsed().as_millis()).unwrap_or(u64::MAX);
+        }
+    }
+
     /// Commits entries together, in their order, and tells the number of the last one.
     ///
     /// Returns after they are on disk. Dropping the future may come too late to take them back.
@@ -203,12 +211,8 @@ impl RunHandle {
 
     async fn send(&self, round: u32, roll: Vec<RollEntry>, mut entries: Vec<Entry>) -> Result<u64> {
         let stopped = || Error::Stopped { run: self.shared.run };
-        let mono_ms = u64::try_from(self.shared.taken.elapsed().as_millis()).unwrap_or(u64::MAX);
         for entry in &mut entries {
-            if entry.wall_ms == 0 {
-                entry.wall_ms = unix_ms();
-                entry.mono_ms = mono_ms;
-            }
+            self.stamp(entry);
         }
         let (done, answer) = oneshot::channel();
         let batch = Batch {

@@ -124,6 +124,11 @@ impl Handshakes {
         self.lock().get(endpoint).map_or(0, |entry| entry.users)
     }
 
+    /// Whether somebody waits for the global limit.
+    pub fn is_used_up(&self) -> bool {
+        self.shared.global.waiting() > 0 || self.shared.global.used() >= self.shared.global.limit()
+    }
+
     /// Changes the global limit, at least one.
     pub fn set_global_limit(&self, limit: usize) {
         self.shared.global.set_limit(limit.max(1));

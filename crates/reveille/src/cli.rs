@@ -257,7 +257,7 @@ pub(crate) struct Reach {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// Become root (by sudo without a password) for the commands
-    #[arg(short, long = "become")]
+    #[arg(short = 'b', long = "become")]
     pub(crate) escalate: bool,
     /// Become this user instead of root
     #[arg(long, value_name = "USER")]

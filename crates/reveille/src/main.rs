@@ -17,9 +17,6 @@ use reveille_account::Exit;
 use crate::cli::Cli;
 use crate::printer::Printer;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

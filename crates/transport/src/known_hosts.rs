@@ -9,11 +9,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
+use tokio::time::{Instant, sleep_until};
 
+/// Appends are at least this far apart; keys that come in between share the next one.
+const APPEND_INTERVAL: Duration = Duration::from_millis(40);
 /// Bytes of a `known_hosts` file that are read at most.
 const FILE_LIMIT: u64 = 64 * 1024 * 1024;
 
@@ -73,7 +77,8 @@ pub struct KnownHosts {
     table: Mutex<Table>,
     record: Option<PathBuf>,
     pending: Mutex<Vec<Pending>>,
-    writing: tokio::sync::Mutex<()>,
+    /// Held by whoever appends; when that last happened.
+    writing: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -185,10 +190,14 @@ impl KnownHosts {
         let Some(path) = self.record.clone() else { return Ok(()) };
         let (done, mut waiting) = tokio::sync::oneshot::channel();
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(Pending { line, done });
-        let _turn = self.writing.lock().await;
+        let mut turn = self.writing.lock().await;
         if let Ok(result) = waiting.try_recv() {
             return result;
         }
+        if let Some(last) = *turn {
+            sleep_until(last + APPEND_INTERVAL).await;
+        }
+        *turn = Some(Instant::now());
         let batch = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         let text: String = batch.iter().map(|pending| pending.line.as_str()).collect();
         let result = tokio::task::spawn_blocking(move || append_durably(&path, text.as_bytes()))

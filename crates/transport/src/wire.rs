@@ -4,22 +4,30 @@
 //! *future* that waits for the handshake leaves that task and its socket behind for ever. So the stream under the
 //! library can be cut from outside: reads and writes fail from then on, and the task ends.
 //!
+//! The library reads a packet in two or three small pieces, each a system call. The wire asks the socket for as much as
+//! there is and hands the rest out later; what is left over is kept in memory of its own size, so that an idle connection
+//! holds none.
+//!
 //! The wire also remembers how the peer introduced itself, which tells a limit on new connections (closed before a
 //! banner) from a stall and from a service that is not SSH at all.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes of the peer's introduction that are kept for messages.
 const INTRODUCTION_LIMIT: usize = 512;
+/// Bytes asked of the socket at a time.
+const READ_AHEAD: usize = 8 * 1024;
 /// Bytes accepted before the identification line; RFC 4253 allows lines there and sets no bound.
 const PRE_BANNER_LIMIT: usize = 64 * 1024;
 
@@ -31,6 +39,8 @@ pub struct Wire<S> {
     introduced: bool,
     received: usize,
     line: Vec<u8>,
+    /// Bytes read from the stream and not handed out yet.
+    ahead: Bytes,
 }
 
 /// The outside end of a [`Wire`]; cheap to clone.
@@ -85,7 +95,7 @@ impl<S> Wire<S> {
     /// Puts a switch on `stream`.
     pub fn new(stream: S) -> (Self, Switch) {
         let switch = Switch::default();
-        (Self { stream, switch: switch.clone(), introduced: false, received: 0, line: Vec::new() }, switch)
+        (Self { stream, switch: switch.clone(), introduced: false, received: 0, line: Vec::new(), ahead: Bytes::new() }, switch)
     }
 
     /// Watches the bytes up to the identification line (`SSH-…`).
@@ -121,15 +131,38 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         let wire = self.get_mut();
         wire.switch.0.reader.register(context.waker());
         wire.switch.check()?;
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut wire.stream).poll_read(context, buffer);
-        if !wire.introduced && matches!(polled, Poll::Ready(Ok(()))) {
-            if let Err(error) = wire.watch(&buffer.filled()[before..]) {
-                buffer.set_filled(before);
-                return Poll::Ready(Err(error));
+        if !wire.ahead.is_empty() {
+            let piece = wire.ahead.split_to(wire.ahead.len().min(buffer.remaining()));
+            buffer.put_slice(&piece);
+            if wire.ahead.is_empty() {
+                wire.ahead = Bytes::new();
             }
+            return Poll::Ready(Ok(()));
         }
-        polled
+        // Who has room for a whole packet gets it without a copy.
+        if buffer.remaining() >= READ_AHEAD {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut wire.stream).poll_read(context, buffer))?;
+            if !wire.introduced {
+                if let Err(error) = wire.watch(&buffer.filled()[before..]) {
+                    buffer.set_filled(before);
+                    return Poll::Ready(Err(error));
+                }
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let mut scratch = [MaybeUninit::uninit(); READ_AHEAD];
+        let mut scratch = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut wire.stream).poll_read(context, &mut scratch))?;
+        if !wire.introduced {
+            wire.watch(scratch.filled())?;
+        }
+        let (now, later) = scratch.filled().split_at(scratch.filled().len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        if !later.is_empty() {
+            wire.ahead = Bytes::copy_from_slice(later);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -178,12 +211,12 @@ mod tests {
     async fn finds_the_banner_behind_other_lines() {
         let (near, mut far) = tokio::io::duplex(1024);
         let (mut wire, switch) = Wire::new(near);
-        far.write_all(b"welcome\r\nSSH-2.0-x\r\n\0\0rest").await.unwrap();
-        let mut buffer = [0; 3];
-        wire.read_exact(&mut buffer).await.unwrap();
         assert!(switch.introduction().banner_at.is_none());
-        let mut rest = [0; 23];
-        wire.read_exact(&mut rest).await.unwrap();
+        far.write_all(b"welcome\r\nSSH-2.0-x\r\n\0\0rest").await.unwrap();
+        let mut buffer = [0; 26];
+        wire.read_exact(&mut buffer[..3]).await.unwrap();
+        wire.read_exact(&mut buffer[3..]).await.unwrap();
+        assert_eq!(&buffer, b"welcome\r\nSSH-2.0-x\r\n\0\0rest");
         assert!(switch.introduction().banner_at.is_some());
         assert!(switch.introduction().bytes.starts_with(b"welcome\r\nSSH-2.0"));
     }

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     let ledger = Ledger::open_existing(&state::directory(globals)?)?;
     let run = ledger.resolve_run(&args.run)?;
     if args.follow {
-        crate::launch::runtime()?.block_on(follow(&ledger, run, args.format, printer))?;
+        crate::launch::runtime(1)?.block_on(follow(&ledger, run, args.format, printer))?;
     }
     let summary = ledger.summary(run, SummaryOptions::default())?;
     if args.format == Format::Json {

@@ -32,6 +32,11 @@ impl Splitter {
         Self { mark: format!("\u{1e}{nonce} ").into_bytes(), held: BytesMut::new() }
     }
 
+    /// A splitter for another stream of the same channel.
+    pub(crate) fn another(&self) -> Self {
+        Self { mark: self.mark.clone(), held: BytesMut::new() }
+    }
+
     /// Takes a chunk and gives the pieces that are certain now.
     pub(crate) fn feed(&mut self, chunk: Bytes) -> Vec<Piece> {
         if self.held.is_empty() && !chunk.contains(&self.mark[0]) {

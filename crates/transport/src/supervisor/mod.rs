@@ -18,6 +18,7 @@ pub(crate) mod channel;
 mod frames;
 mod script;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ use crate::exec::Heard;
 use crate::quote::sh_quote;
 use crate::session::Session;
 use channel::{Channel, ChannelError, REPLY};
-use frames::Piece;
+use frames::{Piece, Splitter};
 use script::Verb;
 
 /// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
@@ -170,6 +171,11 @@ pub enum SuperviseError {
 #[derive(Debug)]
 pub struct Durable {
     channel: Channel,
+    errors: Splitter,
+    /// Pieces of standard error that were not told yet.
+    queue: VecDeque<Piece>,
+    /// Which streams have come to their end; the end is told when both have.
+    ended: (Option<End>, bool),
     place: String,
     boot: String,
     cleaned: bool,
@@ -276,20 +282,35 @@ impl Durable {
             while let Some(piece) = self.channel.queue.pop_front() {
                 match piece {
                     Piece::Data(bytes) => return Ok(Beat::Stdout(bytes)),
-                    Piece::Frame(words) => {
-                        if let Some(beat) = beat(&words)? {
-                            return Ok(beat);
-                        }
-                    }
+                    Piece::Frame(words) => match beat(&words)? {
+                        Some(Beat::End(end)) => self.ended.0 = Some(end),
+                        Some(beat) => return Ok(beat),
+                        None => {}
+                    },
+                }
+            }
+            while let Some(piece) = self.queue.pop_front() {
+                match piece {
+                    Piece::Data(bytes) => return Ok(Beat::Stderr(bytes)),
+                    Piece::Frame(words) => self.ended.1 |= words == "end",
+                }
+            }
+            if self.ended.1 {
+                if let Some(end) = self.ended.0.take() {
+                    return Ok(Beat::End(end));
                 }
             }
             match self.channel.exec.next().await {
                 Heard::Stdout(bytes) => self.channel.queue.extend(self.channel.splitter.feed(bytes)),
-                Heard::Stderr(bytes) => return Ok(Beat::Stderr(bytes)),
+                Heard::Stderr(bytes) => self.queue.extend(self.errors.feed(bytes)),
                 Heard::ExitStatus(_) | Heard::ExitSignal(_) | Heard::Eof => {}
                 // The streamer never leaves before it has said the end: if it did, it was killed.
                 Heard::Closed | Heard::Lost => {
-                    return Ok(self.channel.splitter.finish().map_or(Beat::Lost, Beat::Stdout));
+                    return Ok(match (self.channel.splitter.finish(), self.errors.finish()) {
+                        (Some(held), _) => Beat::Stdout(held),
+                        (None, Some(held)) => Beat::Stderr(held),
+                        (None, None) => Beat::Lost,
+                    });
                 }
             }
         }
@@ -389,7 +410,8 @@ async fn open(
     let mut words = channel.hello.splitn(3, ' ');
     let boot = words.next().unwrap_or("-").to_owned();
     let place = words.nth(1).unwrap_or_default().to_owned();
-    Ok(Durable { channel, place, boot, cleaned: false })
+    let errors = channel.splitter.another();
+    Ok(Durable { channel, errors, queue: VecDeque::new(), ended: (None, false), place, boot, cleaned: false })
 }
 
 /// What the host's `error` frame means.

@@ -232,6 +232,12 @@ flow() {
   if [ -s "$T/err" ]; then cat <&4 >&2 || exit 0; fi
 }
 
+# The end of both streams: what carries them does not keep one in step with the other.
+finish() {
+  printf '\036%s end\n' "$N" >&2
+  say end "$@"
+}
+
 # Sends what there is and what comes, then the end: exit STATUS, gone, rebooted, never.
 stream() {
   if [ ! -f "$T/go" ]; then
@@ -241,12 +247,12 @@ stream() {
       J=$((J + 1))
     done
     if [ ! -f "$T/go" ] && claim "$T/go"; then
-      say end never
+      finish never
       return
     fi
   fi
   if [ ! -f "$T/pid" ]; then
-    say end tombstone
+    finish tombstone
     return
   fi
   exec 3<"$T/out" 4<"$T/err"
@@ -284,9 +290,9 @@ stream() {
     OVER=0
     [ -s "$T/out.tail" ] && OVER=1
     [ -s "$T/err.tail" ] && OVER=$((OVER + 2))
-    say end exit "$RC" "$SLAIN" "$OVER"
+    finish exit "$RC" "$SLAIN" "$OVER"
   else
-    say end "$END"
+    finish "$END"
   fi
 }
 

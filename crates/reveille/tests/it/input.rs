@@ -1,0 +1,160 @@
+//! Bad input: a clear message, exit 2, nothing dispatched.
+
+use std::process::Command;
+
+use reveille_testbed::Testbed;
+
+use crate::support::{Ended, Reveille};
+
+/// Bad input is refused before anything is written down or connected to.
+#[track_caller]
+fn refused(reveille: &Reveille, arguments: &[&str], words: &[&str]) {
+    let ended = reveille.run(arguments).expect(2);
+    complains(&ended, words);
+    assert!(!reveille.state().join("runs").exists(), "something was recorded");
+}
+
+#[track_caller]
+fn complains(ended: &Ended, words: &[&str]) {
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.contains("error:"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    for word in words {
+        assert!(ended.stderr.contains(word), "{word:?} is not in: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn inventories() {
+    let reveille = Reveille::new();
+    let exec = |inventory: &str, words: &[&str]| refused(&reveille, &["exec", "-i", inventory, "--", "true"], words);
+    exec("missing.ini", &["missing.ini", "no such file", "missing.ini,"]);
+    exec(&reveille.file("empty.ini", ""), &["empty.ini", "no host"]);
+    exec(&reveille.file("binary.ini", b"web1\nweb\0\xff2\n"), &["binary.ini"]);
+    exec(&reveille.file("cycle.ini", "[a:children]\nb\n[b:children]\na\n[a]\nweb1\n"), &["cycle.ini", "a", "b"]);
+    exec(&reveille.file("port.ini", "web1 ansible_port=70000\n"), &["70000"]);
+    exec(&reveille.file("range.ini", "web[9:1]\n"), &["range.ini:1:", "^"]);
+    exec("web[01-99999999]", &["99999999"]);
+    let large = reveille.path().join("large.ini");
+    // A gigabyte that takes no space: it is refused by its size, before it is read.
+    std::fs::File::create(&large).unwrap().set_len(1 << 30).unwrap();
+    exec(large.to_str().unwrap(), &["large.ini", "64 MiB"]);
+    refused(&reveille, &["exec", "--", "true"], &["-i FILE"]);
+}
+
+#[test]
+fn patterns_and_options() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", "[web]\nweb1\nweb2\n[db]\ndb1\n");
+    let exec = |options: &[&str], words: &[&str]| {
+        let arguments = [&["exec", "-i", &inventory], options, &["--", "true"]].concat();
+        let ended = reveille.run(&arguments).expect(2);
+        for word in words {
+            assert!(ended.stderr.contains(word), "{word:?} is not in: {}", ended.stderr);
+        }
+        assert!(!reveille.state().join("runs").exists());
+    };
+    exec(&["-l", "wbe"], &["wbe", "did you mean `web`"]);
+    exec(&["-l", "web:!web"], &["no host"]);
+    exec(&["-l", "@last:failed"], &["no ledger"]);
+    exec(&["--port", "0"], &["--port"]);
+    exec(&["--port", "65536"], &["--port"]);
+    exec(&["-c", "0"], &["-c"]);
+    exec(&["--max-fail", "much"], &["--max-fail", "percentage"]);
+    exec(&["--key", "/nowhere/id"], &["/nowhere/id", "No such file"]);
+    exec(&["--connect-timeout", "soon"], &["soon", "30s"]);
+    exec(&["--format", "json", "--events", "-"], &["--events -"]);
+    exec(&["--stdin", "/nowhere/input"], &["/nowhere/input"]);
+    let key = reveille.file("not-a-key", "hello");
+    exec(&["--key", &key], &["not-a-key", "private key"]);
+}
+
+#[test]
+fn jobs() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", "web1\nweb2 role=db\n");
+    let job = |text: &str, words: &[&str]| {
+        let job = reveille.file("job.yaml", text);
+        let words = [&["job.yaml"], words].concat();
+        refused(&reveille, &["run", &job, "-i", &inventory], &words);
+    };
+    job("", &[]);
+    job("steps: []\n", &["at least one step"]);
+    job("steps:\n  - run: true\n    attemps: 3\n", &["attemps", "did you mean `attempts`", ":3:5", "^"]);
+    job("steps:\n  - run: echo {{ nothing }}\n", &["nothing", ":2:"]);
+    job("steps:\n  - run: echo {{ role }}\n", &["role", "web1"]);
+    job("steps:\n  - run: {{ role }}\n", &["quote it"]);
+    job("steps:\n  - run: true\n    expect: '('\n", &[":3:"]);
+    job("steps:\n  - run: true\n    watchdog: {idle: soon}\n", &[":3:"]);
+    job("steps:\n\t- run: true\n", &[":2:"]);
+    job("steps:\n  - name: nothing to do\n", &[":2:"]);
+    job("steps:\n  - run: a\n    script: {src: b}\n", &["run", "script"]);
+    let nobody = reveille.file("nobody.yaml", "hosts: nobody\nsteps:\n  - run: true\n");
+    refused(&reveille, &["run", &nobody, "-i", &inventory], &["no host or group matches `nobody`"]);
+    let unread = reveille.run(&["run", "missing.yaml", "-i", &inventory]).expect(2);
+    complains(&unread, &["missing.yaml", "No such file"]);
+    let latin = reveille.file("latin.yaml", b"name: caf\xe9\n");
+    let unread = reveille.run(&["run", &latin, "-i", &inventory]).expect(2);
+    complains(&unread, &["latin.yaml:1:", "UTF-8"]);
+}
+
+#[test]
+fn state_directories() {
+    let reveille = Reveille::new();
+    let exec = |directory: &str, words: &[&str]| {
+        let ended = reveille.run(&["exec", "-w", "web1", "--state-dir", directory, "--", "true"]).expect(2);
+        complains(&ended, words);
+    };
+    let file = reveille.file("file", "");
+    exec(&file, &["file", "--state-dir"]);
+    exec(&format!("{file}/below"), &["--state-dir"]);
+    exec("/proc/reveille", &["/proc/reveille", "--state-dir"]);
+    let other = reveille.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("ledger.db"), "this is no database, though it is long enough to be one\n".repeat(99)).unwrap();
+    exec(other.to_str().unwrap(), &["ledger.db", "not a ledger"]);
+    let newer = reveille.path().join("newer");
+    reveille.run(&["exec", "-w", "127.0.0.1:1", "--state-dir", newer.to_str().unwrap(), "--", "true"]).expect(3);
+    let database = rusqlite::Connection::open(newer.join("ledger.db")).unwrap();
+    database.pragma_update(None, "user_version", 999).unwrap();
+    drop(database);
+    exec(newer.to_str().unwrap(), &["999", "newer"]);
+    let ended = reveille.run(&["runs", "--state-dir", "nowhere"]).expect(2);
+    complains(&ended, &["no ledger in nowhere"]);
+    let ended = reveille.run(&["show", "r-nothing", "--state-dir", other.to_str().unwrap()]).expect(2);
+    complains(&ended, &["not a ledger"]);
+}
+
+/// Needs to mount a small filesystem, as the machines of the other tests need to.
+#[test]
+fn a_full_disk() {
+    let reveille = Reveille::new();
+    let small = reveille.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "reveille-test"]).arg(&small).status();
+    assert!(mounted.unwrap().success(), "this test mounts a tmpfs and needs root");
+    let ended = reveille.run(&["exec", "-w", "web1", "--state-dir", small.to_str().unwrap(), "--", "true"]);
+    assert!(Command::new("umount").arg(&small).status().unwrap().success());
+    complains(&ended.expect(2), &["small"]);
+}
+
+#[test]
+fn no_descriptors_left() {
+    let reveille = Reveille::new();
+    let command = format!("ulimit -n 20; exec {} exec -w web1 -- true", crate::support::binary().display());
+    let output = Command::new("sh").args(["-c", &command]).env("REVEILLE_STATE_DIR", reveille.state()).output().unwrap();
+    complains(&Ended::of(&output).expect(2), &["ulimit -n"]);
+}
+
+#[test]
+fn fewer_descriptors_than_hosts_are_said_and_enough() {
+    let testbed = Testbed::start(16, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let binary = crate::support::binary();
+    let command = format!("ulimit -n 76; exec {} exec -i {inventory} -- true", binary.display());
+    let output = Command::new("sh").args(["-c", &command]).env("REVEILLE_STATE_DIR", reveille.state()).output().unwrap();
+    let ended = Ended::of(&output).expect(0);
+    assert!(ended.stderr.contains("16 hosts: 6 at once, 10 queued (3 waves)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("because of the limit of 76 open files"), "{}", ended.stderr);
+}

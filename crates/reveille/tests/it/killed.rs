@@ -1,0 +1,131 @@
+//! The promise: kill the controller at any moment, resume, and every host has run once and is accounted for.
+
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use reveille_testbed::Testbed;
+use crate::support::Reveille;
+
+const HOSTS: usize = 60;
+
+/// Sixty names of one machine and one user, so that nothing but tokens keeps their work apart.
+fn inventory(testbed: &Testbed) -> String {
+    let mut text = String::new();
+    for number in 1..=HOSTS {
+        let _ = writeln!(text, "h{number:02} ansible_host={}", testbed.address(0));
+    }
+    let key = testbed.key();
+    let _ = write!(text, "[all:vars]\nansible_port={}\nansible_ssh_private_key_file={}\n", testbed.port(), key.display());
+    text
+}
+
+const JOB: &str = "
+name: once
+steps:
+  - name: append
+    run: |
+      echo line >> \"$HOME/{{ inventory_hostname }}\"
+      head -c 70000 /dev/zero | tr '\\0' x
+      echo; echo end
+  - name: check
+    run: wc -l < \"$HOME/{{ inventory_hostname }}\"
+";
+
+#[test]
+fn killed_at_any_event_and_resumed() {
+    let kills: u64 = std::env::var("REVEILLE_KILLS").map_or(8, |kills| kills.parse().unwrap());
+    let testbed = Testbed::start(1, "").unwrap();
+    // Every moment of the run is hit over the kills, evenly spread and never the same twice.
+    for kill in 0..kills {
+        let reveille = Reveille::new();
+        let inventory = reveille.file("inventory.ini", inventory(&testbed));
+        let job = reveille.file("job.yaml", JOB);
+        let home = testbed.home();
+        for number in 1..=HOSTS {
+            let _ = std::fs::remove_file(home.join(format!("h{number:02}")));
+        }
+        let events_of_a_run = HOSTS as u64 * 8;
+        let after = 1 + events_of_a_run * kill / kills;
+        let mut child = reveille
+            .command(&["run", &job, "-i", &inventory, "--events", "-", "-q"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let seen = lines.take(usize::try_from(after).unwrap()).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let audit = reveille.run(&["audit"]).expect(0);
+        assert!(audit.stdout.contains("balanced"), "after {seen} events: {}", audit.stdout);
+        let resumed = reveille.run(&["resume", "--format", "json"]);
+        assert_eq!(resumed.code, 0, "killed after {seen} events: {}\n{}", resumed.stderr, resumed.stdout);
+        let summary = resumed.json();
+        assert_eq!(summary["account"]["success"], HOSTS);
+        assert_eq!(summary["account"]["balanced"], true);
+        assert_eq!(summary["state"], "closed");
+        let whole = format!("{}\nend\n1\n", "x".repeat(70_000));
+        for number in 1..=HOSTS {
+            let host = format!("h{number:02}");
+            let lines = std::fs::read_to_string(home.join(&host)).unwrap();
+            assert_eq!(lines, "line\n", "{host}, killed after {seen} events");
+            let output = reveille.run(&["logs", "last", &host, "--raw"]).expect(0).stdout;
+            assert!(output == whole, "{host} lost output ({} bytes), killed after {seen} events", output.len());
+        }
+        reveille.run(&["audit"]).expect(0);
+    }
+}
+
+#[test]
+fn a_second_controller_is_told_who_holds_the_run() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let gate = reveille.path().join("gate");
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let command = format!("until [ -e {} ]; do sleep 0.1; done", gate.display());
+    let mut child = reveille
+        .command(&["exec", "-i", &inventory, "--durable", "--events", "-", "-q", "--", &command])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("step_started")));
+    let second = reveille.run(&["resume"]).expect(2);
+    assert!(second.stderr.contains(&format!(":{}", child.id())), "{}", second.stderr);
+    std::fs::write(&gate, "").unwrap();
+    assert!(child.wait().unwrap().success());
+    reveille.run(&["audit"]).expect(0);
+}
+
+#[test]
+fn interrupted_in_two_stages_and_resumed() {
+    let testbed = Testbed::start(4, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let gate = reveille.path().join("gate");
+    let command = format!("echo started; until [ -e {} ]; do sleep 0.1; done; echo word", gate.display());
+    let mut child = reveille
+        .command(&["exec", "-i", &inventory, "-c", "1", "--durable", "--events", "-", "-q", "--", &command])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("step_started")));
+    let pid = child.id().to_string();
+    let signal = |name: &str| assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    signal("-TERM");
+    signal("-INT");
+    // Whatever else comes, the run ends as interrupted.
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(rest.last().unwrap().contains("interrupted"), "{rest:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    let audit = reveille.run(&["audit"]).expect(0);
+    assert!(audit.stdout.contains("4 planned = 3 pending + 1 running; balanced"), "{}", audit.stdout);
+    std::fs::write(&gate, "").unwrap();
+    let resumed = reveille.run(&["resume", "-c", "1"]).expect(0);
+    assert!(resumed.stderr.contains("4 planned = 4 success; balanced"), "{}", resumed.stderr);
+    assert!(resumed.stdout.contains("host-[001-004] (4 hosts)\n  started\n  word"), "{}", resumed.stdout);
+}

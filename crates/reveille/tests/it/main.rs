@@ -1,0 +1,6 @@
+//! End-to-end tests: the real binary against real servers and real files.
+
+mod hostile;
+mod input;
+mod killed;
+mod support;
