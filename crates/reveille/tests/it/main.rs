@@ -3,4 +3,5 @@
 mod hostile;
 mod input;
 mod killed;
+mod machines;
 mod support;
