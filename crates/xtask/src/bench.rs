@@ -143,8 +143,12 @@ impl FleetArguments {
             )?;
         }
         if self.wants(Table::Held) {
-            let light: Vec<Contestant> = contestants.iter().copied().filter(|one| !one.is_slow()).collect();
-            let body = held::run(&lab, &light)?;
+            let one_program: Vec<Contestant> = contestants
+                .iter()
+                .copied()
+                .filter(|contestant| !contestant.runs_ssh())
+                .collect();
+            let body = held::run(&lab, &one_program)?;
             publish("held", format!("{} sessions held open for 12 s", lab.hosts), body)?;
         }
         if self.wants(Table::Drill) {

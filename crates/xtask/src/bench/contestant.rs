@@ -47,6 +47,11 @@ impl Contestant {
         matches!(self, Self::Pssh | Self::Clush | Self::Ansible | Self::Paramiko)
     }
 
+    /// Whether its sessions are OpenSSH's own processes.
+    pub(super) fn runs_ssh(self) -> bool {
+        matches!(self, Self::Pssh | Self::Clush | Self::Ansible)
+    }
+
     /// Whether it comes from the virtual environment.
     pub(super) fn is_python(self) -> bool {
         matches!(
@@ -135,7 +140,7 @@ impl Contestant {
                 command.args(["-T", "120", "-m", "raw", "-a", say]);
                 command
                     .env("ANSIBLE_HOST_KEY_CHECKING", "False")
-                    .env("ANSIBLE_CONFIG", "/dev/null");
+                    .env("ANSIBLE_CONFIG", lab.write("ansible.cfg", "")?);
                 command
                     .env("ANSIBLE_HOME", lab.fresh("ansible")?)
                     .env("LC_ALL", "C.UTF-8");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::contestant::Contestant;
 use super::lab::{COMMAND, Lab};
+use super::proc::Memory;
 use crate::failure::Result;
 use crate::tell;
 
@@ -15,7 +16,7 @@ struct Score {
     contestant: Contestant,
     wall: Duration,
     cpu: Duration,
-    peak: u64,
+    peak: Memory,
     successes: usize,
 }
 
@@ -35,12 +36,13 @@ pub(super) fn run(lab: &Lab, contestants: &[Contestant], rounds: u32) -> Result<
                 successes: start.successes(lab, &measured)?,
             };
             tell::line(&format!(
-                "round {round}: {}: {} of {} hosts, {:.2} ms CPU a host, peak {:.1} MB, wall {:.2} s, exit {}{}",
+                "round {round}: {}: {} of {} hosts, {:.2} ms CPU a host, peak {:.1} MB ({:.1} anonymous), wall {:.2} s, exit {}{}",
                 contestant.title(),
                 score.successes,
                 lab.hosts,
                 a_host(score.cpu, lab.hosts),
-                megabytes(score.peak),
+                megabytes(score.peak.resident),
+                megabytes(score.peak.anonymous),
                 score.wall.as_secs_f64(),
                 measured
                     .exit_status
@@ -59,13 +61,14 @@ pub(super) fn run(lab: &Lab, contestants: &[Contestant], rounds: u32) -> Result<
 
 fn table(lab: &Lab, contestants: &[Contestant], scores: &[Score]) -> String {
     let mut text = String::from(
-        "| | CPU, ms a host (best, median) | peak memory, MB (median, worst) | wall, s (best, median) | wall ÷ asyncssh's (median of rounds) | successes (worst round) |\n\
-         |---|---|---|---|---|---|\n",
+        "| | CPU, ms a host (best, median) | peak memory, MB (median, worst) | of it anonymous | wall, s (best, median) | wall ÷ asyncssh's (median of rounds) | successes (worst round) |\n\
+         |---|---|---|---|---|---|---|\n",
     );
     for contestant in contestants {
         let mine = || scores.iter().filter(|score| score.contestant == *contestant);
         let cpu = sorted(mine().map(|score| a_host(score.cpu, lab.hosts)));
-        let peak = sorted(mine().map(|score| megabytes(score.peak)));
+        let peak = sorted(mine().map(|score| megabytes(score.peak.resident)));
+        let anonymous = sorted(mine().map(|score| megabytes(score.peak.anonymous)));
         let wall = sorted(mine().map(|score| score.wall.as_secs_f64()));
         let ratio = sorted(mine().filter_map(|score| {
             let same =
@@ -80,18 +83,23 @@ fn table(lab: &Lab, contestants: &[Contestant], scores: &[Score]) -> String {
         let successes = mine().map(|score| score.successes).min().unwrap_or(0);
         let _ = writeln!(
             text,
-            "| {} | {:.2}, {:.2} | {:.1}, {:.1} | {:.2}, {:.2} | {ratio} | {successes} of {} |",
+            "| {} | {:.2}, {:.2} | {:.1}, {:.1} | {:.1}, {:.1} | {:.2}, {:.2} | {ratio} | {successes} of {} |",
             contestant.title(),
             cpu.first().copied().unwrap_or_default(),
             median(&cpu),
             median(&peak),
             peak.last().copied().unwrap_or_default(),
+            median(&anonymous),
+            anonymous.last().copied().unwrap_or_default(),
             wall.first().copied().unwrap_or_default(),
             median(&wall),
             lab.hosts,
         );
     }
-    text.push('\n');
+    text.push_str(
+        "\nPeak memory is resident memory, pages of the program and its libraries included; pages that processes share \
+         are counted once. Anonymous is heap and stacks.\n\n",
+    );
     for contestant in contestants {
         let _ = writeln!(text, "- {}: {}", contestant.title(), contestant.manner(lab));
     }

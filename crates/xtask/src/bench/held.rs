@@ -40,16 +40,17 @@ pub(super) fn run(lab: &Lab, contestants: &[Contestant]) -> Result<String> {
             .measured
             .between(HOLD.saturating_sub(WINDOW), HOLD)
             .unwrap_or(all.measured.peak);
-        let each = |kib: u64| kib.saturating_sub(alone.measured.peak) as f64 * 1.024 / lab.hosts as f64;
+        let each =
+            |kib: u64| kib.saturating_sub(alone.measured.peak.resident) as f64 * 1.024 / lab.hosts as f64;
         let _ = writeln!(
             text,
             "| {} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {} of {} | {:.2} |",
             contestant.title(),
-            megabytes(all.measured.peak),
-            megabytes(held),
-            megabytes(alone.measured.peak),
-            each(all.measured.peak),
-            each(held),
+            megabytes(all.measured.peak.resident),
+            megabytes(held.resident),
+            megabytes(alone.measured.peak.resident),
+            each(all.measured.peak.resident),
+            each(held.resident),
             all.successes,
             lab.hosts,
             all.measured.wall.as_secs_f64(),
@@ -59,8 +60,8 @@ pub(super) fn run(lab: &Lab, contestants: &[Contestant]) -> Result<String> {
             contestant.title(),
             all.successes,
             lab.hosts,
-            megabytes(all.measured.peak),
-            each(all.measured.peak)
+            megabytes(all.measured.peak.resident),
+            each(all.measured.peak.resident)
         ));
     }
     text.push_str(

@@ -2,9 +2,10 @@
 //!
 //! CPU time is the control group's (version 2), exact and with every descendant; where no group may be made it is read
 //! from the ended process before it is waited for: its own and that of descendants that were waited for, to 10 ms.
-//! Memory is looked at 20 times a second (less often when a look at hundreds of processes takes long). The peak is the
-//! higher of two: the largest sum of the proportional sets of all processes, and the kernel's own record of the largest
-//! resident set of one process. For a single process that is its exact peak, shared libraries included.
+//! Memory is looked at 20 times a second (less often when a look at hundreds of processes takes long). The peak of
+//! resident memory is the higher of two: the largest sum of the proportional sets of all processes, and the kernel's
+//! own record of the largest resident set of one process, which for a single process is its exact peak, shared
+//! libraries included. The peak of anonymous memory is the largest sum seen.
 
 use std::fs;
 use std::io;
@@ -17,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::cgroup::Cgroup;
-use super::proc;
+use super::proc::{self, Memory};
 use crate::failure::{Failure, Result};
 
 /// Between two looks at memory.
@@ -31,10 +32,9 @@ const LIMIT: Duration = Duration::from_mins(5);
 pub(super) struct Measured {
     pub(super) wall: Duration,
     pub(super) cpu: Duration,
-    /// In KiB.
-    pub(super) peak: u64,
-    /// Memory over time, in KiB.
-    pub(super) looks: Vec<(Duration, u64)>,
+    pub(super) peak: Memory,
+    /// Memory over time.
+    pub(super) looks: Vec<(Duration, Memory)>,
     /// In KiB, of the whole machine.
     pub(super) peak_swap: u64,
     pub(super) exit_status: Option<i32>,
@@ -51,13 +51,13 @@ impl Measured {
         String::from_utf8_lossy(&fs::read(&self.stdout).unwrap_or_default()).into_owned()
     }
 
-    /// The highest memory among the looks between two moments, in KiB.
-    pub(super) fn between(&self, from: Duration, to: Duration) -> Option<u64> {
+    /// The highest memory among the looks between two moments.
+    pub(super) fn between(&self, from: Duration, to: Duration) -> Option<Memory> {
         self.looks
             .iter()
             .filter(|(at, _)| (from..=to).contains(at))
             .map(|(_, memory)| *memory)
-            .max()
+            .reduce(Memory::max)
     }
 }
 
@@ -130,8 +130,8 @@ fn start(command: &Command, group: Option<&Cgroup>, stdout: &Path, stderr: &Path
 
 #[derive(Debug, Default)]
 struct Watched {
-    peak: u64,
-    looks: Vec<(Duration, u64)>,
+    peak: Memory,
+    looks: Vec<(Duration, Memory)>,
     peak_swap: u64,
     ended: bool,
 }
@@ -172,20 +172,20 @@ fn watch(pid: i32, group: Option<&Cgroup>, started: Instant) -> io::Result<Watch
 }
 
 /// Memory of `members` now; `peak` rises with it.
-fn look(members: &[i32], peak: &mut u64) -> u64 {
-    let mut sum = 0;
+fn look(members: &[i32], peak: &mut Memory) -> Memory {
+    let mut sum = Memory::default();
     for pid in members {
-        let Some((now, highest)) = proc::resident(*pid) else {
+        let Some((alone, highest)) = Memory::alone(*pid) else {
             continue;
         };
-        *peak = (*peak).max(highest);
+        peak.resident = peak.resident.max(highest);
         sum += if members.len() == 1 {
-            now
+            alone
         } else {
-            proc::proportional(*pid).unwrap_or(0)
+            Memory::share(*pid).unwrap_or_default()
         };
     }
-    *peak = (*peak).max(sum);
+    *peak = peak.max(sum);
     sum
 }
 
@@ -205,7 +205,11 @@ mod tests {
         assert_eq!(measured.exit_status, Some(7));
         assert_eq!(measured.text(), "300000\n");
         assert!(measured.cpu > Duration::from_millis(10), "{:?}", measured.cpu);
-        assert!(measured.peak > 100, "{}", measured.peak);
+        assert!(
+            measured.peak.resident > 100 && measured.peak.anonymous > 0,
+            "{:?}",
+            measured.peak
+        );
         assert!(!measured.ended);
     }
 }

@@ -47,16 +47,52 @@ pub(super) fn tree(root: i32) -> Vec<i32> {
     found
 }
 
-/// The resident set and its highest so far, in KiB.
-pub(super) fn resident(pid: i32) -> Option<(u64, u64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    Some((field(&text, "VmRSS:")?, field(&text, "VmHWM:")?))
+/// Memory of a process, or of several added up, in KiB.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Memory {
+    /// Everything in memory, pages of programs and libraries included.
+    pub(super) resident: u64,
+    /// What no file backs: heap and stacks, which the machine can't take back.
+    pub(super) anonymous: u64,
 }
 
-/// The proportional set: pages that several processes share are counted once among them. In KiB.
-pub(super) fn proportional(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    Some(field(&text, "Pss:")? + field(&text, "SwapPss:").unwrap_or(0))
+// === impl Memory ===
+
+impl Memory {
+    /// Of a process alone, and its highest resident set so far by the kernel's record.
+    pub(super) fn alone(pid: i32) -> Option<(Self, u64)> {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let now = Self {
+            resident: field(&text, "VmRSS:")?,
+            anonymous: field(&text, "RssAnon:")?,
+        };
+        Some((now, field(&text, "VmHWM:")?))
+    }
+
+    /// A process's share: of pages that several processes have, each is counted its part. Swapped pages count as well.
+    pub(super) fn share(pid: i32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let swapped = field(&text, "SwapPss:").unwrap_or(0);
+        Some(Self {
+            resident: field(&text, "Pss:")? + swapped,
+            anonymous: field(&text, "Pss_Anon:")? + swapped,
+        })
+    }
+
+    /// The higher of each.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            resident: self.resident.max(other.resident),
+            anonymous: self.anonymous.max(other.anonymous),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Memory {
+    fn add_assign(&mut self, other: Self) {
+        self.resident += other.resident;
+        self.anonymous += other.anonymous;
+    }
 }
 
 /// Memory that can be had without swapping, in KiB.

@@ -37,7 +37,7 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
             hosts.div_ceil(sessions),
             measured.wall.as_secs_f64(),
             measured.cpu.as_secs_f64(),
-            megabytes(measured.peak),
+            megabytes(measured.peak.resident),
             megabytes(swap),
             megabytes(measured.peak_swap.max(swap)),
             summary.highest_attempt(),
