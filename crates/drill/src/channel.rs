@@ -11,7 +11,7 @@ use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use crate::wire::Cut;
 use crate::{Act, Ending, Host, Performance};
 
-/// Answers requests to run a command. The plain one is [`Shell`].
+/// Answers requests to run a command: [`Supervisor`](crate::Supervisor), or without durable work [`Shell`].
 pub trait Script: Send + Sync + 'static {
     /// Plays a command on its channel until that ends.
     fn run(&self, call: Call) -> ScriptFuture<'_>;

@@ -292,7 +292,7 @@ impl FaultKind {
             FaultKind::StallOnce(_) => (
                 "stall_once",
                 "the first connections stall in the key exchange",
-                &[Class::Ok, Class::OkAfterRecovery],
+                &[Class::OkAfterRecovery],
                 true,
             ),
             FaultKind::AuthStall => (
@@ -322,7 +322,7 @@ impl FaultKind {
             FaultKind::MaxSessions(_) => (
                 "max_sessions",
                 "a connection carries only so many sessions at once",
-                &[Class::Ok],
+                &[Class::Ok, Class::OkAfterRecovery],
                 true,
             ),
             FaultKind::ForceCommand => (
@@ -340,7 +340,7 @@ impl FaultKind {
             FaultKind::ExecStall => (
                 "exec_stall",
                 "requests to run a command are never answered",
-                &[Class::HandshakeStalled, Class::ResultUnknown, Class::WatchdogIdle],
+                &[Class::ConnectionLost],
                 false,
             ),
             FaultKind::LateExec(_) => (
@@ -376,37 +376,32 @@ impl FaultKind {
             ),
             FaultKind::EarlyExit => (
                 "early_exit",
-                "the channel is closed without an exit status",
+                "the command vanishes without an exit status",
                 &[Class::EarlyExit],
                 false,
             ),
             FaultKind::EofNoClose => (
                 "eof_no_close",
                 "the output ends, and the channel stays open without an exit status",
-                &[Class::EarlyExit, Class::WatchdogIdle, Class::WatchdogTotal],
+                &[Class::WatchdogIdle, Class::WatchdogTotal],
                 false,
             ),
             FaultKind::DisconnectMid => (
                 "disconnect_mid",
                 "each connection breaks while a command runs",
-                &[
-                    Class::ConnectionLost,
-                    Class::ResultUnknown,
-                    Class::SshRetryFailed,
-                    Class::RecoveryLimit,
-                ],
+                &[Class::ConnectionLost],
                 false,
             ),
             FaultKind::DropOnce(_) => (
                 "drop_once",
                 "the first connections break while a command runs",
-                &[Class::Ok, Class::OkAfterRecovery],
+                &[Class::OkAfterRecovery],
                 true,
             ),
             FaultKind::Flap(_) => (
                 "flap",
                 "the first connections break, each in another phase",
-                &[Class::Ok, Class::OkAfterRecovery],
+                &[Class::OkAfterRecovery],
                 true,
             ),
             FaultKind::Exit(_) => (
@@ -504,6 +499,18 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.targets {
+            Targets::Some(portion) => write!(formatter, "{}={portion}", self.kind),
+            Targets::Hosts(hosts) => {
+                let names: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+                write!(formatter, "{}={}", self.kind, names.join(","))
+            }
+        }
+    }
+}
+
 impl FromStr for Fault {
     type Err = FaultError;
 
@@ -536,6 +543,9 @@ mod tests {
             fault("killed=drill-0001, drill-0007").targets,
             Targets::Hosts(vec!["drill-0001".into(), "drill-0007".into()])
         );
+        for text in ["refuse=5%", "exit_100=3", "killed=drill-0001,drill-0007"] {
+            assert_eq!(fault(text).to_string(), text);
+        }
         assert_eq!(
             Fault::parse("refused=1").unwrap_err().to_string(),
             "no fault is called \"refused\"; did you mean \"refuse\"?"

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::host::{self, MOST_HOSTS};
 use crate::keys::{Whose, client_key, host_key};
 use crate::listen::{IDENTIFICATION, Service};
-use crate::{Fault, FaultKind, Host, HostReport, Script, Shell, Targets};
+use crate::{Fault, FaultKind, Host, HostReport, Script, Supervisor, Targets};
 
 /// Connections that may wait to be accepted; the system may allow less.
 const BACKLOG: u32 = 16_384;
@@ -35,6 +35,8 @@ pub struct FleetSpec {
     pub faults: Vec<Fault>,
     /// The longest that a healthy host takes to answer a command.
     pub latency: Duration,
+    /// How many commands of a host go well before its fault shows in one; only for faults of commands.
+    pub good_commands: u32,
     /// Whether each host has a key of its own, which costs one signature key a connection.
     pub key_per_host: bool,
     /// What answers commands.
@@ -97,8 +99,9 @@ impl Default for FleetSpec {
             seed: 0,
             faults: Vec::new(),
             latency: Duration::from_millis(50),
+            good_commands: 0,
             key_per_host: false,
-            script: Arc::new(Shell),
+            script: Arc::new(Supervisor),
         }
     }
 }
@@ -287,7 +290,10 @@ fn hosts(spec: &FleetSpec) -> Result<Vec<Arc<Host>>, FleetError> {
     }
     let numbered = (0..).zip(names.into_iter().zip(faults));
     Ok(numbered
-        .map(|(index, (name, fault))| Arc::new(Host::new(name, index, fault, spec.seed, spec.latency)))
+        .map(|(index, (name, fault))| {
+            let (seed, latency, good) = (spec.seed, spec.latency, spec.good_commands);
+            Arc::new(Host::new(name, index, fault, seed, latency, good))
+        })
         .collect())
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use reveille_account::HostName;
 
+use crate::kept::Kept;
 use crate::shell;
 use crate::{FaultKind, Performance};
 
@@ -21,11 +22,15 @@ pub struct Host {
     seed: u64,
     /// The longest that a command takes to answer.
     latency: Duration,
+    /// Commands that go well before the host's fault shows in them.
+    good: u32,
     connections: AtomicU32,
     commands: AtomicU32,
     exercised: AtomicU32,
     /// How often each token was run; empty until a script counts them.
     tokens: Mutex<BTreeMap<String, u32>>,
+    /// What outlives connections.
+    pub(crate) kept: Kept,
 }
 
 /// What was injected into a host, and what was done to it.
@@ -55,6 +60,7 @@ impl Host {
         fault: Option<FaultKind>,
         seed: u64,
         latency: Duration,
+        good: u32,
     ) -> Self {
         Self {
             name,
@@ -62,10 +68,12 @@ impl Host {
             fault,
             seed,
             latency,
+            good,
             connections: AtomicU32::new(0),
             commands: AtomicU32::new(0),
             exercised: AtomicU32::new(0),
             tokens: Mutex::default(),
+            kept: Kept::default(),
         }
     }
 
@@ -87,10 +95,10 @@ impl Host {
         let mut random = Rng::with_seed(self.seed ^ (u64::from(calls) << 32) ^ u64::from(self.index));
         let performance =
             shell::interpret(self.name.as_str(), line).delayed(self.latency.mul_f64(random.f64()));
-        let Some(kind) = self.fault else {
+        let (Some(kind), Some(bad)) = (self.fault, calls.checked_sub(self.good)) else {
             return performance;
         };
-        let (performance, spoiled) = performance.spoil(kind, calls, &mut random);
+        let (performance, spoiled) = performance.spoil(kind, bad, &mut random);
         if spoiled {
             self.exercise();
         }
@@ -101,6 +109,15 @@ impl Host {
     pub fn count_token(&self, token: &str) {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         *tokens.entry(token.to_owned()).or_default() += 1;
+    }
+
+    /// Stays the same for as long as the fleet runs: its hosts do not reboot.
+    pub(crate) fn boot_id(&self) -> String {
+        format!(
+            "{:08x}-d1a1-4000-8000-{:012x}",
+            self.seed & 0xffff_ffff,
+            self.index
+        )
     }
 
     /// Counts a connection and tells how many there were before.

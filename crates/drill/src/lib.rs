@@ -10,9 +10,8 @@
 //! each, so that *injected* can be held against *reported*.
 //!
 //! Three things can be wrong with a host, and each is played where it belongs: its wire (before SSH starts), its
-//! session (authentication, channels), or the command itself. The last is described by a [`Performance`], which the
-//! plain shell plays on a channel; another dialect, such as the one of a remote supervisor, implements [`Script`] and
-//! plays the same performance its own way.
+//! session (authentication, channels), or the command itself. The last is described by a [`Performance`]. A [`Script`]
+//! plays it: [`Shell`] on the channel it was asked for on, [`Supervisor`] as durable work that outlives its connection.
 //!
 //! Only connections to and from the loopback network are answered. The addresses need Linux, where all of 127.0.0.0/8
 //! is local.
@@ -39,11 +38,13 @@ mod channel;
 mod fault;
 mod fleet;
 mod host;
+mod kept;
 mod keys;
 mod listen;
 mod performance;
 mod session;
 mod shell;
+mod supervisor;
 mod wire;
 mod words;
 
@@ -52,3 +53,4 @@ pub use fault::{Expected, Fault, FaultError, FaultKind, Targets};
 pub use fleet::{Fleet, FleetError, FleetSpec};
 pub use host::{Host, HostReport};
 pub use performance::{Act, Ending, Performance};
+pub use supervisor::Supervisor;

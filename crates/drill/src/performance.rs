@@ -77,14 +77,15 @@ impl Performance {
         self
     }
 
-    /// The same with a fault in it, if it is one of the command itself. `calls` says how many commands of this host ran
-    /// before.
+    /// The same with a fault in it, if it is one of the command itself. `calls` says how many commands were
+    /// spoiled before.
     pub(crate) fn spoil(mut self, kind: FaultKind, calls: u32, random: &mut Rng) -> (Self, bool) {
         match kind {
             FaultKind::Latency(milliseconds) => {
                 self.first(Act::Wait(Duration::from_millis(milliseconds.into())));
             }
-            FaultKind::SlowDrip => {
+            // Once is enough to tell slow from dead.
+            FaultKind::SlowDrip if calls == 0 => {
                 self.repeat = Some((
                     Act::Stdout(Bytes::from_static(b".")),
                     50,

@@ -1,4 +1,5 @@
-//! The fake shell: what common commands would say, without running any.
+//! The fake shell: what common commands would say, without running any. A command that it does not know is said to
+//! have been run, so that a rehearsed job gets to its end.
 
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use crate::words::{self, After};
 
 /// How deep `sh -c 'sh -c …'` is followed.
 const DEEPEST: u32 = 8;
+
+/// The pause between the lines of a package manager.
+const STEP: Duration = Duration::from_millis(20);
 
 /// A line being interpreted.
 struct Player<'a> {
@@ -49,7 +53,7 @@ impl Player<'_> {
     fn command(&mut self, words: &[String], depth: u32) {
         let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
         let to_stderr = words.iter().any(|word| matches!(*word, ">&2" | "1>&2"));
-        words.retain(|word| !matches!(*word, ">&2" | "1>&2" | "2>&1" | ">/dev/null" | "2>/dev/null"));
+        let to_file = take_redirections(&mut words);
         let assignments = words
             .iter()
             .take_while(|word| word.split_once('=').is_some_and(|(name, _)| is_name(name)))
@@ -59,8 +63,23 @@ impl Player<'_> {
             return;
         };
         self.status = 0;
+        let before = self.acts.len();
+        self.play(program, arguments, to_stderr, depth);
+        if to_file {
+            let mut kept = self.acts.split_off(before);
+            kept.retain(|act| !matches!(act, Act::Stdout(_)));
+            self.acts.append(&mut kept);
+        }
+    }
+
+    fn play(&mut self, program: &str, arguments: &[&str], to_stderr: bool, depth: u32) {
         match (program.rsplit('/').next().unwrap_or(program), arguments) {
-            (":" | "true" | "set" | "cd" | "export" | "umask" | "sync" | "systemctl" | "service", _) => {}
+            ("systemctl", ["is-active", ..]) => self.say("active\n", to_stderr),
+            (
+                ":" | "true" | "set" | "cd" | "export" | "umask" | "sync" | "systemctl" | "service" | "mkdir"
+                | "chmod" | "chown" | "rm" | "touch" | "ln" | "tee" | "test" | "[" | "install",
+                _,
+            ) => {}
             ("false", _) => self.status = 1,
             ("exit", _) => {
                 self.status = number(arguments).unwrap_or(0) & 0xff;
@@ -93,35 +112,45 @@ impl Player<'_> {
                 }
             }
             ("env" | "exec" | "nice" | "command" | "sudo", [_, ..]) if depth > 0 => {
-                let inner: Vec<String> = arguments
-                    .iter()
-                    .skip_while(|word| word.starts_with('-'))
-                    .map(|word| (*word).to_owned())
-                    .collect();
-                self.command(&inner, depth - 1);
+                self.command(&without_options(arguments), depth - 1);
             }
             ("apt-get" | "apt", _) => self.apt(arguments),
             ("dpkg" | "rpm", _) => self.fail("dpkg-query: package is not installed\n", 1),
-            (other, _) => self.fail(&format!("sh: 1: {other}: not found\n"), 127),
+            (other, _) => self.say(&format!("drill: {other} is said to have run\n"), to_stderr),
         }
     }
 
     fn apt(&mut self, arguments: &[&str]) {
-        let said: &[&str] = if arguments.contains(&"update") {
-            &[
-                "Hit:1 http://deb.debian.org/debian stable InRelease\n",
-                "Reading package lists...\n",
-            ]
-        } else {
-            &[
-                "Reading package lists...\nBuilding dependency tree...\n",
-                "0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\n",
-                "Unpacking ...\nSetting up ...\n",
-            ]
+        let mut words = arguments.iter().filter(|word| !word.starts_with('-'));
+        let verb = words.next().copied().unwrap_or_default();
+        let package = words.next().copied().unwrap_or("package");
+        let said = match verb {
+            "update" => vec![
+                "Get:1 http://deb.debian.org/debian trixie InRelease [140 kB]\n".to_owned(),
+                "Get:2 http://deb.debian.org/debian trixie/main amd64 Packages [9,670 kB]\n".to_owned(),
+                "Fetched 9,810 kB in 1s (9,122 kB/s)\nReading package lists...\n".to_owned(),
+            ],
+            // It has left the archives, which is what people meet in earnest.
+            "install" if package == "tomcat9" => {
+                self.say(
+                    "Reading package lists...\nBuilding dependency tree...\nReading state information...\n",
+                    false,
+                );
+                return self.fail("E: Package 'tomcat9' has no installation candidate\n", 100);
+            }
+            "install" => vec![
+                "Reading package lists...\nBuilding dependency tree...\nReading state information...\n"
+                    .to_owned(),
+                format!("The following NEW packages will be installed:\n  {package}\n"),
+                "0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\n".to_owned(),
+                format!("Selecting previously unselected package {package}.\nUnpacking {package} ...\n"),
+                format!("Setting up {package} ...\n"),
+            ],
+            _ => vec!["Reading package lists...\n".to_owned()],
         };
-        for line in said {
-            self.say(line, false);
-            self.acts.push(Act::Wait(Duration::from_millis(20)));
+        for lines in said {
+            self.say(&lines, false);
+            self.acts.push(Act::Wait(STEP));
         }
     }
 
@@ -138,6 +167,45 @@ impl Player<'_> {
         self.say(text, true);
         self.status = status;
     }
+}
+
+/// Removes redirections, and what a pipe leads to; whether standard output goes to a file.
+fn take_redirections(words: &mut Vec<&str>) -> bool {
+    if let Some(pipe) = words.iter().position(|word| *word == "|") {
+        words.truncate(pipe);
+    }
+    let mut to_file = false;
+    let mut skip = false;
+    words.retain(|word| {
+        let target = std::mem::take(&mut skip);
+        let redirects =
+            !target && (word.starts_with('>') || word.starts_with("1>") || word.starts_with("2>"));
+        if redirects {
+            skip = word.ends_with('>');
+            to_file |= !word.starts_with("2>") && !word.ends_with("&2");
+        }
+        !redirects && !target
+    });
+    to_file
+}
+
+/// What `sudo -n -u root -- COMMAND` and the like run.
+fn without_options(arguments: &[&str]) -> Vec<String> {
+    let mut words = arguments.iter().copied().peekable();
+    while let Some(word) = words.next_if(|word| word.starts_with('-')) {
+        match word {
+            "--" => break,
+            "-u" | "-g" => {
+                words.next();
+            }
+            "-n" => {
+                let is_number = |next: &&str| next.bytes().all(|byte| byte.is_ascii_digit());
+                words.next_if(is_number);
+            }
+            _ => {}
+        }
+    }
+    words.map(str::to_owned).collect()
 }
 
 fn is_name(name: &str) -> bool {
@@ -202,7 +270,12 @@ mod tests {
         assert_eq!(said("exit 100"), (String::new(), String::new(), 100));
         assert_eq!(said("sh -c 'exit 3'; echo x"), out("x\n"));
         assert_eq!(said("echo oops >&2; false").1, "oops\n");
-        assert_eq!(said("nonsense").2, 127);
+        assert_eq!(said("nonsense -x"), out("drill: nonsense is said to have run\n"));
+        let marked = "exec sudo -n -H -u 'root' -- sh -c 'echo mark >&2;echo hello'";
+        assert_eq!(said(marked), ("hello\n".to_owned(), "mark\n".to_owned(), 0));
+        assert_eq!(said("echo x > /etc/x; echo y >>/etc/y"), out(""));
+        assert_eq!(said("echo x | tee /etc/x; echo y 2>/dev/null"), out("x\ny\n"));
+        assert_eq!(said("apt-get install -y tomcat9").2, 100);
         assert_eq!(said(""), out(""));
         assert!(said("apt-get install -y tomcat10").0.contains("Setting up"));
     }

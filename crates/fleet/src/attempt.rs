@@ -3,6 +3,7 @@
 //! ```text
 //!               ┌ Over      by itself, or killed when a deadline passed
 //!  attempt ─────┼ Refused   surely nothing ran
+//!               ├ Vanished  it ran and is gone without a status
 //!               ├ Lost      the connection broke; nothing ran, or durable work goes on
 //!               └ Unknown   it is not known what ran
 //! ```
@@ -15,7 +16,9 @@ use bytes::Bytes;
 use reveille_account::{Class, EventKind, HostName, StepRef, Stream, Token};
 use reveille_ledger::RunHandle;
 use reveille_pace::{Deadline, Deadlines};
-use reveille_transport::supervisor::{self, Beat, Become, Durable, End, Key, Offsets, Payload, SuperviseError};
+use reveille_transport::supervisor::{
+    self, Beat, Become, Durable, End, Key, Offsets, Payload, SuperviseError,
+};
 use reveille_transport::transfer::{self, Destination, TransferError};
 use reveille_transport::{ExecError, Heard, Input, Session, Target};
 use tokio::net::TcpStream;
@@ -31,7 +34,7 @@ const SPOOL_CAP: u64 = 64 << 20;
 /// Bytes of input sent at a time.
 const CHUNK: usize = 32 * 1024;
 /// How long a check such as `skip_if` may take.
-const CHECK: Duration = Duration::from_secs(120);
+const CHECK: Duration = Duration::from_mins(2);
 /// How long a killed command may take to show its end.
 const AFTER_KILL: Duration = Duration::from_secs(15);
 
@@ -44,6 +47,8 @@ pub(crate) enum Ended {
     Refused { class: Class, message: String },
     /// The connection broke. Nothing ran, or durable work goes on and can be attached to.
     Lost { message: String },
+    /// It ran and is gone, and nobody can tell how it ended.
+    Vanished { message: String },
     /// It never started, and its token never will.
     Never,
     /// It may or may not have run, and there is nothing to ask.
@@ -58,6 +63,8 @@ pub(crate) struct Over {
     /// Whether the host changed, as far as can be told: a command that ran is taken to have changed it.
     pub(crate) changed: bool,
     pub(crate) killed: Option<Kill>,
+    /// Why a copy did not come about; it has no exit status that says so.
+    pub(crate) failed: Option<String>,
 }
 
 /// A deadline that passed, and what was done about it.
@@ -91,7 +98,11 @@ pub(crate) struct Announce<'a> {
 impl Announce<'_> {
     async fn attached(&self, finished: bool) -> Result<(), Failure> {
         let found = if finished { "finished" } else { "running" }.to_owned();
-        let found = EventKind::Reattached { step: self.step.clone(), token: self.token, found };
+        let found = EventKind::Reattached {
+            step: self.step.clone(),
+            token: self.token,
+            found,
+        };
         self.handle.record_host(self.host, found).await?;
         Ok(())
     }
@@ -116,7 +127,12 @@ struct Watch {
 impl Watch {
     fn new(limits: Deadlines) -> Self {
         let now = Instant::now();
-        Self { limits, started: now, moved: now, heard: None }
+        Self {
+            limits,
+            started: now,
+            moved: now,
+            heard: None,
+        }
     }
 
     fn heard(&mut self, stream: Stream) {
@@ -126,7 +142,9 @@ impl Watch {
 
     /// Waits for `next` unless a deadline passes first. If both are there, what came wins.
     async fn guard<T>(&self, next: impl Future<Output = T>) -> Result<T, Passed> {
-        let Some((at, which)) = self.limits.next(self.started, self.moved) else { return Ok(next.await) };
+        let Some((at, which)) = self.limits.next(self.started, self.moved) else {
+            return Ok(next.await);
+        };
         tokio::select! {
             biased;
             came = next => Ok(came),
@@ -193,19 +211,41 @@ pub(crate) async fn plain(
             Ok(Heard::ExitSignal(name)) => signal = Some(name),
             Ok(Heard::Eof) => {}
             Ok(Heard::Lost) if status.is_none() && signal.is_none() => {
-                return Ok(Ended::Unknown { message: session.why_closed() });
+                return Ok(Ended::Unknown {
+                    message: session.why_closed(),
+                });
             }
             Ok(Heard::Closed | Heard::Lost) => {
                 return Ok(match became.refusal() {
-                    Some(message) => Ended::Refused { class: supervisor::judge_become(&message), message },
-                    None => Ended::Over(Over { exit_status: status, signal, changed: true, killed: None }),
+                    Some(message) => Ended::Refused {
+                        class: supervisor::judge_become(&message),
+                        message,
+                    },
+                    None => Ended::Over(Over {
+                        exit_status: status,
+                        signal,
+                        changed: true,
+                        ..Over::default()
+                    }),
                 });
             }
             Err(Passed { class, deadline }) => {
-                let evidence = format!("{}; its connection was closed, which may not end it", watch.evidence());
+                let evidence = format!(
+                    "{}; its connection was closed, which may not end it",
+                    watch.evidence()
+                );
                 exec.signal_kill().await;
-                let killed = Some(Kill { class, deadline, verified: false, evidence });
-                return Ok(Ended::Over(Over { changed: true, killed, ..Over::default() }));
+                let killed = Some(Kill {
+                    class,
+                    deadline,
+                    verified: false,
+                    evidence,
+                });
+                return Ok(Ended::Over(Over {
+                    changed: true,
+                    killed,
+                    ..Over::default()
+                }));
             }
         }
     }
@@ -231,14 +271,23 @@ struct Became {
 
 impl Became {
     fn new(expected: bool, mark: &str) -> Self {
-        Self { mark: expected.then(|| format!("{mark}\n").into_bytes()), before: Vec::new() }
+        Self {
+            mark: expected.then(|| format!("{mark}\n").into_bytes()),
+            before: Vec::new(),
+        }
     }
 
     /// The bytes that are the command's own.
     fn pass(&mut self, bytes: Bytes) -> Option<Bytes> {
-        let Some(mark) = &self.mark else { return Some(bytes) };
+        let Some(mark) = &self.mark else {
+            return Some(bytes);
+        };
         self.before.extend_from_slice(&bytes);
-        if let Some(at) = self.before.windows(mark.len()).position(|window| window == mark.as_slice()) {
+        if let Some(at) = self
+            .before
+            .windows(mark.len())
+            .position(|window| window == mark.as_slice())
+        {
             let after = self.before.split_off(at + mark.len());
             self.mark = None;
             self.before.clear();
@@ -255,11 +304,16 @@ impl Became {
     fn refusal(&self) -> Option<String> {
         self.mark.as_ref()?;
         let said = String::from_utf8_lossy(&self.before).trim().to_owned();
-        Some(if said.is_empty() { "the command did not run as the other user".to_owned() } else { said })
+        Some(if said.is_empty() {
+            "the command did not run as the other user".to_owned()
+        } else {
+            said
+        })
     }
 }
 
 /// Starts durable work, or attaches to it, and follows it.
+#[expect(clippy::too_many_arguments, reason = "all of what a durable attempt is")]
 pub(crate) async fn durable(
     session: &Session,
     escalate: Option<&Become>,
@@ -291,12 +345,17 @@ pub(crate) async fn durable(
                     Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
                     // A connection that can't carry the kill can't carry the output either: come back with a new one.
                     Err(error) => {
-                        return Ok(alone(Ended::Lost { message: format!("{evidence}; the kill failed: {error}") }));
+                        return Ok(alone(Ended::Lost {
+                            message: format!("{evidence}; the kill failed: {error}"),
+                        }));
                     }
                 };
                 killed = Some((passed, verified, evidence));
                 // The end comes on the same channel as always.
-                watch = Watch::new(Deadlines { idle: None, total: Some(AFTER_KILL) });
+                watch = Watch::new(Deadlines {
+                    idle: None,
+                    total: Some(AFTER_KILL),
+                });
                 continue;
             }
         };
@@ -311,24 +370,43 @@ pub(crate) async fn durable(
                 watch.heard(Stream::Stderr);
                 output.take(Stream::Stderr, &bytes)?;
             }
-            Beat::Lost => return Ok(alone(Ended::Lost { message: session.why_closed() })),
+            Beat::Lost => {
+                return Ok(alone(Ended::Lost {
+                    message: session.why_closed(),
+                }));
+            }
             Beat::End(End::Never) => return Ok(alone(Ended::Never)),
             Beat::End(End::Gone) => {
-                let message = "the command and its supervisor vanished from the host without an exit status".to_owned();
-                return Ok(alone(Ended::Unknown { message }));
+                let message =
+                    "the command and its supervisor vanished from the host without an exit status".to_owned();
+                return Ok(alone(Ended::Vanished { message }));
             }
             Beat::End(End::Rebooted) => {
                 let message = "the host was booted again while the command ran".to_owned();
                 return Ok(alone(Ended::Unknown { message }));
             }
             Beat::End(End::Exit { status, slain, .. }) => {
-                let killed = killed.filter(|_| slain.is_some()).map(|(passed, verified, evidence)| {
-                    let Passed { class, deadline } = passed;
-                    Kill { class, deadline, verified, evidence }
-                });
+                let killed = killed
+                    .filter(|_| slain.is_some())
+                    .map(|(passed, verified, evidence)| {
+                        let Passed { class, deadline } = passed;
+                        Kill {
+                            class,
+                            deadline,
+                            verified,
+                            evidence,
+                        }
+                    });
                 let signal = inferred_signal(status);
                 let exit_status = signal.is_none().then_some(status);
-                return Ok((Ended::Over(Over { exit_status, signal, changed: true, killed }), Some(Box::new(work))));
+                let over = Over {
+                    exit_status,
+                    signal,
+                    changed: true,
+                    killed,
+                    failed: None,
+                };
+                return Ok((Ended::Over(over), Some(Box::new(work))));
             }
         }
     }
@@ -361,22 +439,42 @@ pub(crate) async fn run(
         copied
     };
     if let Work::Command { plain: command, .. } = work {
-        return plain(session, escalate, command, settings.input.as_ref(), limits, output).await;
+        return plain(
+            session,
+            escalate,
+            command,
+            settings.input.as_ref(),
+            limits,
+            output,
+        )
+        .await;
     }
     let watch = Watch::new(Deadlines { idle: None, ..limits });
     let copied = match watch.guard(copying).await {
         Ok(copied) => copied,
         Err(Passed { class, deadline }) => {
-            let killed = Some(Kill { class, deadline, verified: true, evidence: "the copy was broken off".to_owned() });
-            return Ok(Ended::Over(Over { killed, ..Over::default() }));
+            let killed = Some(Kill {
+                class,
+                deadline,
+                verified: true,
+                evidence: "the copy was broken off".to_owned(),
+            });
+            return Ok(Ended::Over(Over {
+                killed,
+                ..Over::default()
+            }));
         }
     };
     Ok(match copied {
-        Ok(Ok(changed)) => Ended::Over(Over { exit_status: Some(0), changed, ..Over::default() }),
-        Ok(Err(message)) => {
-            output.take(Stream::Stderr, &Bytes::from(format!("{message}\n")))?;
-            Ended::Over(Over { exit_status: Some(1), ..Over::default() })
-        }
+        Ok(Ok(changed)) => Ended::Over(Over {
+            exit_status: Some(0),
+            changed,
+            ..Over::default()
+        }),
+        Ok(Err(message)) => Ended::Over(Over {
+            failed: Some(message),
+            ..Over::default()
+        }),
         Err(ended) => ended,
     })
 }
@@ -384,7 +482,12 @@ pub(crate) async fn run(
 /// A failed copy: in words if the attempt is over, otherwise how it ended.
 type Copied = Result<Result<bool, String>, Ended>;
 
-async fn upload(session: &Session, escalate: Option<&Become>, source: &Path, destination: &Destination) -> Copied {
+async fn upload(
+    session: &Session,
+    escalate: Option<&Become>,
+    source: &Path,
+    destination: &Destination,
+) -> Copied {
     let opened = async {
         let file = tokio::fs::File::open(source).await?;
         let size = file.metadata().await?.len();
@@ -397,7 +500,13 @@ async fn upload(session: &Session, escalate: Option<&Become>, source: &Path, des
     sorted(transfer::upload(session, escalate, file, size, destination).await)
 }
 
-async fn download(session: &Session, escalate: Option<&Become>, source: &str, target: &Path, limit: u64) -> Copied {
+async fn download(
+    session: &Session,
+    escalate: Option<&Become>,
+    source: &str,
+    target: &Path,
+    limit: u64,
+) -> Copied {
     // Beside its destination, so that the rename is atomic and a broken copy is never taken for a whole one.
     let mut partial = target.as_os_str().to_owned();
     partial.push(".reveille-partial");
@@ -412,13 +521,20 @@ async fn download(session: &Session, escalate: Option<&Become>, source: &str, ta
         Ok(file) => file,
         Err(error) => return Ok(Err(format!("can't write {}: {error}", partial.display()))),
     };
-    let copied = sorted(transfer::download(session, escalate, source, limit, &mut file).await.map(|_| true));
+    let copied = sorted(
+        transfer::download(session, escalate, source, limit, &mut file)
+            .await
+            .map(|_| true),
+    );
     if matches!(copied, Ok(Ok(_))) {
         let placed = async {
             file.sync_all().await?;
             tokio::fs::rename(&partial, target).await
         };
-        return Ok(placed.await.map(|()| false).map_err(|error| format!("can't write {}: {error}", target.display())));
+        return Ok(placed
+            .await
+            .map(|()| false)
+            .map_err(|error| format!("can't write {}: {error}", target.display())));
     }
     // What is left of it is of no use to anybody.
     let _ = tokio::fs::remove_file(&partial).await;
@@ -431,10 +547,13 @@ fn sorted(result: Result<bool, TransferError>) -> Copied {
         Err(TransferError::Remote(message)) => Ok(Err(message)),
         Err(TransferError::Local(error)) => Ok(Err(error.to_string())),
         Err(TransferError::Lost(message)) => Err(Ended::Lost { message }),
-        Err(TransferError::Refused { class, message } | TransferError::Exec(ExecError::Refused { class, message })) => {
-            Err(Ended::Refused { class, message })
-        }
-        Err(TransferError::Exec(error)) => Err(Ended::Lost { message: error.to_string() }),
+        Err(
+            TransferError::Refused { class, message }
+            | TransferError::Exec(ExecError::Refused { class, message }),
+        ) => Err(Ended::Refused { class, message }),
+        Err(TransferError::Exec(error)) => Err(Ended::Lost {
+            message: error.to_string(),
+        }),
     }
 }
 
@@ -442,7 +561,10 @@ async fn port_opens(target: &Target, port: u16, within: Duration, every: Duratio
     let opening = async {
         loop {
             let connecting = TcpStream::connect((target.address.as_str(), port));
-            if timeout(every.max(Duration::from_secs(1)), connecting).await.is_ok_and(|result| result.is_ok()) {
+            if timeout(every.max(Duration::from_secs(1)), connecting)
+                .await
+                .is_ok_and(|result| result.is_ok())
+            {
                 return;
             }
             sleep(every).await;
@@ -450,12 +572,19 @@ async fn port_opens(target: &Target, port: u16, within: Duration, every: Duratio
     };
     match timeout(within, opening).await {
         Ok(()) => Ok(false),
-        Err(_) => Err(format!("port {port} of {} is not open after {within:?}", target.address)),
+        Err(_) => Err(format!(
+            "port {port} of {} is not open after {within:?}",
+            target.address
+        )),
     }
 }
 
 /// Whether a small command succeeds; its output goes nowhere.
-pub(crate) async fn holds(session: &Session, escalate: Option<&Become>, command: &str) -> Result<bool, (Class, String)> {
+pub(crate) async fn holds(
+    session: &Session,
+    escalate: Option<&Become>,
+    command: &str,
+) -> Result<bool, (Class, String)> {
     let mark = supervisor::mark();
     let line = supervisor::plain_command(escalate, &format!("{command}\n"), &mark);
     let lost = |message: String| (Class::ConnectionLost, message);
@@ -478,7 +607,9 @@ pub(crate) async fn holds(session: &Session, escalate: Option<&Become>, command:
             }
         }
     };
-    timeout(CHECK, ending).await.map_err(|_| lost(format!("`{command}` did not answer within {CHECK:?}")))??;
+    timeout(CHECK, ending)
+        .await
+        .map_err(|_| lost(format!("`{command}` did not answer within {CHECK:?}")))??;
     match became.refusal() {
         Some(message) => Err((supervisor::judge_become(&message), message)),
         None => Ok(status == Some(0)),
@@ -488,10 +619,11 @@ pub(crate) async fn holds(session: &Session, escalate: Option<&Become>, command:
 /// What a failed start of durable work comes to.
 pub(crate) fn refused(error: SuperviseError) -> Result<Ended, Failure> {
     Ok(match error {
-        SuperviseError::Exec(ExecError::Refused { class, message }) | SuperviseError::Refused { class, message } => {
-            Ended::Refused { class, message }
-        }
-        SuperviseError::Exec(error) => Ended::Lost { message: error.to_string() },
+        SuperviseError::Exec(ExecError::Refused { class, message })
+        | SuperviseError::Refused { class, message } => Ended::Refused { class, message },
+        SuperviseError::Exec(error) => Ended::Lost {
+            message: error.to_string(),
+        },
         SuperviseError::Lost(message) => Ended::Lost { message },
         SuperviseError::Fenced(epoch) => return Err(Failure::Fenced(epoch)),
     })

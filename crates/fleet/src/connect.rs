@@ -32,7 +32,10 @@ impl HostTask {
         loop {
             self.connects += 1;
             let tries = self.connects;
-            self.note(EventKind::Connecting { tries, address: target.endpoint() });
+            self.note(EventKind::Connecting {
+                tries,
+                address: target.endpoint(),
+            });
             // Recorded while the connection is being made: nothing runs on the host before the next commit.
             let entries = self.take_notes();
             let recording = self.engine.handle.record(entries);
@@ -58,7 +61,10 @@ impl HostTask {
                 throttled += 1;
                 let limit = self.engine.handshakes.throttled(&endpoint);
                 let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-                self.note(EventKind::HandshakesLimited { endpoint: endpoint.clone(), limit });
+                self.note(EventKind::HandshakesLimited {
+                    endpoint: endpoint.clone(),
+                    limit,
+                });
             } else {
                 counted += 1;
                 causes.push(error.class);
@@ -80,7 +86,7 @@ impl HostTask {
                 retry_in_ms: again.then(|| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             });
             if !again {
-                return Err(self.gave_up(causes, error.message));
+                return Err(self.gave_up(&causes, error.message));
             }
             self.commit_notes().await?;
             let mut stopped = self.engine.stopped.clone();
@@ -92,19 +98,29 @@ impl HostTask {
     }
 
     /// The outcome of a host that can't be reached: the class that all tries share, or `ssh_retry_failed`.
-    fn gave_up(&mut self, causes: Vec<Class>, message: String) -> Halt {
+    fn gave_up(&mut self, causes: &[Class], message: String) -> Halt {
         let first = causes.first().copied().unwrap_or(Class::SshInitiatedFailed);
-        let class = if causes.iter().all(|cause| *cause == first) { first } else { Class::SshRetryFailed };
+        let class = if causes.iter().all(|cause| *cause == first) {
+            first
+        } else {
+            Class::SshRetryFailed
+        };
         let message = if class == Class::SshRetryFailed {
             let kinds: Vec<&str> = causes.iter().map(|cause| cause.as_str()).collect();
-            format!("{} tries failed ({}); the last: {message}", causes.len(), kinds.join(", "))
+            format!(
+                "{} tries failed ({}); the last: {message}",
+                causes.len(),
+                kinds.join(", ")
+            )
         } else {
             message
         };
         // Work that was under way when the connection broke goes on without us.
         match self.under_way.take() {
             Some(step) => {
-                let message = format!("the connection broke during the step and could not be re-established: {message}");
+                let message = format!(
+                    "the connection broke during the step and could not be re-established: {message}"
+                );
                 let mut outcome = Outcome::new(Class::ConnectionLost, message);
                 outcome.step = Some(step);
                 Halt::Outcome(Box::new(outcome))
@@ -129,15 +145,14 @@ impl crate::engine::Engine {
         let crowded = self.handshakes.in_use(endpoint) > 1;
         let with = |error: ConnectError| (error, crowded);
         let mut dialing = Box::pin(self.client.dial(target));
-        let dialed: Dialed = match timeout(PATIENCE, &mut dialing).await {
-            Ok(result) => result.map_err(with)?,
-            Err(_) => {
-                // Many silent hosts must not keep the others from shaking hands. A bastion's limit still holds.
-                if target.jump.is_none() {
-                    permit = None;
-                }
-                dialing.await.map_err(with)?
+        let dialed: Dialed = if let Ok(result) = timeout(PATIENCE, &mut dialing).await {
+            result.map_err(with)?
+        } else {
+            // Many silent hosts must not keep the others from shaking hands. A bastion's limit still holds.
+            if target.jump.is_none() {
+                permit = None;
             }
+            dialing.await.map_err(with)?
         };
         if permit.is_none() {
             permit = Some(self.handshakes.acquire(endpoint).await);

@@ -78,13 +78,22 @@ pub async fn run(
     plan: RunPlan,
     stopped: Stopped,
 ) -> Result<RunEnd, Failure> {
-    let RunPlan { job, hosts, first, shared, vars, settings } = plan;
+    let RunPlan {
+        job,
+        hosts,
+        planned,
+        failed,
+        first,
+        shared,
+        vars,
+        settings,
+    } = plan;
     let engine = Arc::new(Engine {
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
         first,
         halted: AtomicBool::new(false),
-        failed: AtomicU64::new(0),
+        failed: AtomicU64::new(failed),
         handle,
         client,
         job,
@@ -96,7 +105,7 @@ pub async fn run(
     engine.restore_once()?;
     tokio::select! {
         biased;
-        end = engine.run_batches(hosts) => end,
+        end = engine.run_batches(hosts, planned) => end,
         never = engine.govern_handshakes() => match never {},
     }
 }
@@ -104,9 +113,8 @@ pub async fn run(
 // === impl Engine ===
 
 impl Engine {
-    async fn run_batches(self: &Arc<Self>, hosts: Vec<HostPlan>) -> Result<RunEnd, Failure> {
-        let total = hosts.len() as u64;
-        let sizes: Vec<u64> = batches(&self.settings.serial, total).collect();
+    async fn run_batches(self: &Arc<Self>, hosts: Vec<HostPlan>, total: u64) -> Result<RunEnd, Failure> {
+        let sizes: Vec<u64> = batches(&self.settings.serial, hosts.len() as u64).collect();
         let sessions = self.settings.sessions.min(hosts.len());
         self.handle
             .record_run(EventKind::SessionsLimited {
@@ -118,11 +126,18 @@ impl Engine {
         let mut disk = self.handle.ledger().state();
         let mut rest = hosts.into_iter();
         for size in sizes {
-            let batch: Vec<HostPlan> = rest.by_ref().take(usize::try_from(size).unwrap_or(usize::MAX)).collect();
+            let batch: Vec<HostPlan> = rest
+                .by_ref()
+                .take(usize::try_from(size).unwrap_or(usize::MAX))
+                .collect();
             let failed_before = self.failed.load(Ordering::Relaxed);
             self.run_batch(batch, total, &mut disk).await?;
             let failed_here = self.failed.load(Ordering::Relaxed) - failed_before;
-            if self.settings.max_fail_batch.is_some_and(|most| most.exceeded(failed_here, size)) {
+            if self
+                .settings
+                .max_fail_batch
+                .is_some_and(|most| most.exceeded(failed_here, size))
+            {
                 self.halt();
             }
             if self.stopped.asked() > Stop::No || *disk.borrow() == LedgerState::DiskFull {
@@ -139,13 +154,20 @@ impl Engine {
         let (state, reason) = match end {
             RunEnd::Closed => (RunState::Closed, None),
             RunEnd::Interrupted => (RunState::Interrupted, None),
-            RunEnd::DiskFull => (RunState::Interrupted, Some("the disk of the state directory is full".to_owned())),
+            RunEnd::DiskFull => (
+                RunState::Interrupted,
+                Some("the disk of the state directory is full".to_owned()),
+            ),
         };
         // A run that was stopped after its last host has nothing left to resume.
         let account = self.handle.ledger().account(self.handle.run())?;
         if account.pending + account.running == 0 {
             self.handle.set_state(RunState::Closed, None).await?;
-            return Ok(if end == RunEnd::DiskFull { end } else { RunEnd::Closed });
+            return Ok(if end == RunEnd::DiskFull {
+                end
+            } else {
+                RunEnd::Closed
+            });
         }
         self.handle.set_state(state, reason).await?;
         Ok(end)
@@ -189,7 +211,7 @@ impl Engine {
                 biased;
                 () = stopped.wait(Stop::Soon) => return self.wind_down(tasks, total).await,
                 _ = disk.wait_for(|state| *state == LedgerState::DiskFull) => return self.wind_down(tasks, total).await,
-                Some(ended) = tasks.join_next() => self.settle(ended, total).await?,
+                Some(ended) = tasks.join_next() => self.settle(ended, total)?,
                 slot = Arc::clone(&slots).acquire_owned(), if next.is_some() => {
                     if let Some(host) = next.take() {
                         let engine = Arc::clone(self);
@@ -219,8 +241,14 @@ impl Engine {
                     .or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_else(|| "no message".to_owned());
                 tracing::error!(host = %name, "the host's task panicked: {words}");
-                let outcome = Box::new(Outcome::new(Class::Internal, format!("a fault in Reveille: {words}")));
-                let recorded = self.handle.record_host(&name, EventKind::OutcomeReached { outcome }).await;
+                let outcome = Box::new(Outcome::new(
+                    Class::Internal,
+                    format!("a fault in Reveille: {words}"),
+                ));
+                let recorded = self
+                    .handle
+                    .record_host(&name, EventKind::OutcomeReached { outcome })
+                    .await;
                 match recorded {
                     Ok(_) => Ok(Some(Status::Failed)),
                     // It panicked after its outcome was on record: that one counts.
@@ -233,16 +261,17 @@ impl Engine {
     }
 
     /// Counts a host that ended.
-    async fn settle(&self, ended: Result<Ended, tokio::task::JoinError>, total: u64) -> Result<(), Failure> {
-        let (name, result) = match ended {
-            Ok(ended) => ended,
-            // Panics are caught inside; only an abort of ours ends a task otherwise.
-            Err(_) => return Ok(()),
-        };
+    fn settle(&self, ended: Result<Ended, tokio::task::JoinError>, total: u64) -> Result<(), Failure> {
+        // Panics are caught inside; only an abort of ours ends a task otherwise.
+        let Ok((name, result)) = ended else { return Ok(()) };
         let status = result?;
         if matches!(status, Some(Status::Failed | Status::Quarantined)) {
             let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
-            if self.settings.max_fail.is_some_and(|most: Portion| most.exceeded(failed, total)) {
+            if self
+                .settings
+                .max_fail
+                .is_some_and(|most: Portion| most.exceeded(failed, total))
+            {
                 self.halt();
             }
             if self.first.as_ref() == Some(&name) {
@@ -263,7 +292,7 @@ impl Engine {
                 () = stopped.wait(Stop::Now) => break,
                 () = &mut grace => break,
                 ended = tasks.join_next() => match ended {
-                    Some(ended) => self.settle(ended, total).await?,
+                    Some(ended) => self.settle(ended, total)?,
                     None => return Ok(()),
                 },
             }
@@ -277,7 +306,11 @@ impl Engine {
     async fn cancel(&self, hosts: impl IntoIterator<Item = HostPlan>) -> Result<(), Failure> {
         let mut entries = Vec::new();
         for host in hosts {
-            let class = if host.not_ready { Class::NotReady } else { self.halted_class() };
+            let class = if host.not_ready {
+                Class::NotReady
+            } else {
+                self.halted_class()
+            };
             let message = match class {
                 Class::MaxFailReached => "more hosts failed than the run allows",
                 Class::Stopped => "a step that runs once for all hosts failed",
@@ -305,8 +338,15 @@ impl Engine {
     }
 
     fn halted_class(&self) -> Class {
-        let once_failed = self.once.iter().any(|once| matches!(*once.borrow(), Some(Once::Failed(_))));
-        if once_failed { Class::Stopped } else { Class::MaxFailReached }
+        let once_failed = self
+            .once
+            .iter()
+            .any(|once| matches!(*once.borrow(), Some(Once::Failed(_))));
+        if once_failed {
+            Class::Stopped
+        } else {
+            Class::MaxFailReached
+        }
     }
 
     /// Lets nobody wait for a `once` step that will not come.
@@ -329,7 +369,11 @@ impl Engine {
 
     /// Results of `once` steps that an earlier controller had.
     fn restore_once(&self) -> Result<(), Failure> {
-        let Some(first) = self.first.as_ref().filter(|_| self.job.steps.iter().any(|step| step.once)) else {
+        let Some(first) = self
+            .first
+            .as_ref()
+            .filter(|_| self.job.steps.iter().any(|step| step.once))
+        else {
             return Ok(());
         };
         for event in self.handle.ledger().events(self.handle.run(), Some(first)) {
@@ -338,14 +382,31 @@ impl Engine {
                 continue;
             }
             let (step, registered) = match event.kind {
-                EventKind::StepFinished { step, class, registered, .. } if class.status() == Status::Success => {
-                    (step, registered.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
-                }
-                EventKind::StepSkipped { step, .. } => (step, Registered { skipped: true, ..Registered::default() }),
+                EventKind::StepFinished {
+                    step,
+                    class,
+                    registered,
+                    ..
+                } if class.status() == Status::Success => (
+                    step,
+                    registered
+                        .and_then(|text| serde_json::from_str(&text).ok())
+                        .unwrap_or_default(),
+                ),
+                EventKind::StepSkipped { step, .. } => (
+                    step,
+                    Registered {
+                        skipped: true,
+                        ..Registered::default()
+                    },
+                ),
                 _ => continue,
             };
             let index = step.index as usize;
-            if let (Some(once), Some(true)) = (self.once.get(index), self.job.steps.get(index).map(|step| step.once)) {
+            if let (Some(once), Some(true)) = (
+                self.once.get(index),
+                self.job.steps.get(index).map(|step| step.once),
+            ) {
                 once.send_replace(Some(Once::Done(registered)));
             }
         }

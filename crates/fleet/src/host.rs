@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_account::{Class, EventKind, HostName, Outcome, PhaseTimings, SourceError, Status, StepRef, Token};
+use reveille_account::{
+    Class, EventKind, HostName, Outcome, PhaseTimings, SourceError, Status, StepRef, Token,
+};
 use reveille_job::{Job, Registered, Rendered, Scope, Step, Verdict};
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
@@ -20,9 +22,6 @@ use crate::output::{Output, Said, TAIL_LIMIT};
 use crate::plan::HostPlan;
 use crate::stop::Stop;
 use crate::work::{self, Work};
-
-/// First and longest wait between connection tries and between attempts.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
@@ -92,8 +91,8 @@ enum Attempted {
     Broken { class: Class, message: String },
     /// It never started, and its token never will.
     Never,
-    /// Whether it ran can't be known.
-    Unknown { message: String },
+    /// Whether it ran to its end can't be known.
+    Unknown { class: Class, message: String },
 }
 
 impl From<Failure> for Halt {
@@ -121,7 +120,7 @@ impl HostTask {
         Self {
             notes: Vec::new(),
             budget,
-            backoff: Backoff::new(BACKOFF.0, BACKOFF.1, seed),
+            backoff: Backoff::new(engine.settings.backoff.0, engine.settings.backoff.1, seed),
             connects,
             causes: Vec::new(),
             phases: None,
@@ -160,7 +159,9 @@ impl HostTask {
             // The host may forget its copy only when ours survives a power cut.
             self.writer.sync()?;
         }
-        self.note(EventKind::OutcomeReached { outcome: Box::new(outcome) });
+        self.note(EventKind::OutcomeReached {
+            outcome: Box::new(outcome),
+        });
         self.commit_notes().await?;
         if let Some(work) = self.leftovers.take() {
             work.clean().await;
@@ -199,25 +200,41 @@ impl HostTask {
 
     /// The step for this host; nothing if its condition does not hold.
     fn render(&mut self, job: &Job, index: usize) -> Result<Option<Rendered>, SourceError> {
-        let vars = self.vars.get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
+        let vars = self
+            .vars
+            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
         let mut scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
         for (name, registered) in &self.registered {
             scope.register(name.clone(), registered.clone());
         }
-        if job.when(index, &scope)? { job.render(index, &scope).map(Some) } else { Ok(None) }
+        if job.when(index, &scope)? {
+            job.render(index, &scope).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Whether an earlier controller saw this step to its end; its result is taken over.
     fn done_before(&mut self, index: usize, step: &Step) -> bool {
-        let Some(before) = &self.plan.before else { return false };
-        let Some(result) = before.results.iter().rev().find(|result| result.step.index as usize == index) else {
+        let Some(before) = &self.plan.before else {
+            return false;
+        };
+        let Some(result) = before
+            .results
+            .iter()
+            .rev()
+            .find(|result| result.step.index as usize == index)
+        else {
             return false;
         };
         let done = result.class.status() == Status::Success || step.ignore_errors;
         if let Some(name) = step.register.as_ref().filter(|_| done) {
             let registered = match &result.registered {
                 Some(text) => serde_json::from_str(text).unwrap_or_default(),
-                None => Registered { skipped: true, ..Registered::default() },
+                None => Registered {
+                    skipped: true,
+                    ..Registered::default()
+                },
             };
             self.registered.push((name.clone(), registered));
         }
@@ -228,7 +245,9 @@ impl HostTask {
     async fn step(&mut self, index: usize, step: &Step) -> Result<(), Halt> {
         let at = step_ref(index, step);
         let job = Arc::clone(&self.engine.job);
-        let rendered = self.render(&job, index).map_err(|error| failed(&at, Class::TemplateError, error.to_string()))?;
+        let rendered = self
+            .render(&job, index)
+            .map_err(|error| failed(&at, Class::TemplateError, error.to_string()))?;
         let Some(rendered) = rendered else {
             self.skip(step, at, "its condition does not hold");
             return Ok(());
@@ -265,7 +284,10 @@ impl HostTask {
                 // With a new connection the same attempt goes on: losing one does not use up an attempt.
                 Attempted::Broken { class, message } => {
                     self.session = None;
-                    self.note(EventKind::ConnectionLost { step: at.clone(), message: message.clone() });
+                    self.note(EventKind::ConnectionLost {
+                        step: at.clone(),
+                        message: message.clone(),
+                    });
                     self.recovered = true;
                     self.under_way = (now.intended && now.token.is_some()).then(|| at.clone());
                     if !class.may_pass() || !self.budget.take() {
@@ -283,15 +305,28 @@ impl HostTask {
                         return Err(failed(&at, Class::ConnectionLost, message));
                     }
                     self.recovered = true;
-                    self.pause(Class::ConnectionLost, "the attempt never started").await?;
+                    self.pause(Class::ConnectionLost, "the attempt never started")
+                        .await?;
                     continue;
                 }
-                Attempted::Unknown { message } if step.idempotent => {
-                    Verdict { class: Class::ConnectionLost, message, empty_output: false }
+                Attempted::Unknown { class, message } if step.idempotent => {
+                    // A lost connection does not use up an attempt; a command that vanished does.
+                    attempts += u32::from(class == Class::EarlyExit);
+                    Verdict {
+                        class,
+                        message,
+                        empty_output: false,
+                    }
                 }
-                Attempted::Unknown { message } => {
+                Attempted::Unknown { class, message } => {
                     let message = format!("{message}; the step is not idempotent, so it was not run again");
-                    return Err(failed(&at, Class::ResultUnknown, message));
+                    // That a command vanished is known, and says more.
+                    let class = if class == Class::EarlyExit {
+                        class
+                    } else {
+                        Class::ResultUnknown
+                    };
+                    return Err(failed(&at, class, message));
                 }
             };
             if let Some(deciding) = &mut self.deciding {
@@ -302,13 +337,22 @@ impl HostTask {
                 return Ok(());
             }
             if !verdict.class.may_pass() || attempts >= step.attempts || !self.budget.take() {
-                return if step.ignore_errors { Ok(()) } else { Err(failed(&at, verdict.class, verdict.message)) };
+                return if step.ignore_errors {
+                    Ok(())
+                } else {
+                    Err(failed(&at, verdict.class, verdict.message))
+                };
             }
             self.recovered = true;
             if let Some(backoff) = step.backoff {
-                self.backoff = Backoff::new(backoff, BACKOFF.1.max(backoff), self.seed());
+                let longest = self.engine.settings.backoff.1.max(backoff);
+                self.backoff = Backoff::new(backoff, longest, self.seed());
             }
-            self.pause(verdict.class, &format!("attempt {} of {}", attempts + 1, step.attempts)).await?;
+            self.pause(
+                verdict.class,
+                &format!("attempt {} of {}", attempts + 1, step.attempts),
+            )
+            .await?;
         }
     }
 
@@ -323,7 +367,10 @@ impl HostTask {
     ) -> Result<Attempted, Halt> {
         if now.inherited && now.token.is_none() && !step.idempotent {
             let message = "the controller ended while the step ran, and it is not durable".to_owned();
-            return Ok(Attempted::Unknown { message });
+            return Ok(Attempted::Unknown {
+                class: Class::ConnectionLost,
+                message,
+            });
         }
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
@@ -331,15 +378,22 @@ impl HostTask {
         };
         let result = match (now.token, work) {
             (Some(token), Work::Command { payload, .. }) => {
-                self.attempt_durably(&session, step, at, escalate, now, token, payload).await
+                self.attempt_durably(&session, step, at, escalate, now, token, payload)
+                    .await
             }
-            _ => self.attempt_plainly(&session, step, at, work, escalate, now).await,
+            _ => {
+                self.attempt_plainly(&session, step, at, work, escalate, now)
+                    .await
+            }
         };
         self.session = Some(session);
         result
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of what an attempt is; a struct would be named after this function")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of what an attempt is; a struct would be named after this function"
+    )]
     async fn attempt_durably(
         &mut self,
         session: &Session,
@@ -353,10 +407,15 @@ impl HostTask {
         let engine = Arc::clone(&self.engine);
         let began = Instant::now();
         let place = now.place.clone().or_else(|| self.place_for(escalate));
-        let mut key = Key { run: engine.handle.run(), epoch: engine.handle.epoch(), token, place };
+        let mut key = Key {
+            run: engine.handle.run(),
+            epoch: engine.handle.epoch(),
+            token,
+            place,
+        };
         let open = match Box::pin(Durable::open(session, escalate, &key)).await {
             Ok(open) => open,
-            Err(error) => return attempted(attempt::refused(error)?),
+            Err(error) => return Ok(attempted(attempt::refused(error)?)),
         };
         key.place = Some(open.place().to_owned());
         now.place.clone_from(&key.place);
@@ -368,18 +427,34 @@ impl HostTask {
         now.intended = true;
         let mut output = Output::new(&mut self.writer, step, at.index, now.attempt);
         output.recover(&engine.handle, &self.plan.name)?;
-        let announce = Announce { handle: &engine.handle, host: &self.plan.name, step: at, token };
+        let announce = Announce {
+            handle: &engine.handle,
+            host: &self.plan.name,
+            step: at,
+            token,
+        };
         let limits = work::limits(step);
-        let following = attempt::durable(session, escalate, &key, open, payload, limits, &mut output, &announce);
+        let following = attempt::durable(
+            session,
+            escalate,
+            &key,
+            open,
+            payload,
+            limits,
+            &mut output,
+            &announce,
+        );
         let (ended, leftovers) = Box::pin(following).await?;
         self.under_way = None;
         self.leftovers = leftovers;
         match ended {
             Ended::Over(over) => {
                 let (verdict, said) = output.finish(&over)?;
-                Ok(Attempted::Judged(self.conclude(at, now, began, over, verdict, said)))
+                Ok(Attempted::Judged(
+                    self.conclude(at, now, began, over, verdict, &said),
+                ))
             }
-            other => attempted(other),
+            other => Ok(attempted(other)),
         }
     }
 
@@ -405,9 +480,11 @@ impl HostTask {
         match Box::pin(running).await? {
             Ended::Over(over) => {
                 let (verdict, said) = output.finish(&over)?;
-                Ok(Attempted::Judged(self.conclude(at, now, began, over, verdict, said)))
+                Ok(Attempted::Judged(
+                    self.conclude(at, now, began, over, verdict, &said),
+                ))
             }
-            other => attempted(other),
+            other => Ok(attempted(other)),
         }
     }
 
@@ -419,12 +496,31 @@ impl HostTask {
         began: Instant,
         over: Over,
         verdict: Verdict,
-        said: Said,
+        said: &Said,
     ) -> Verdict {
-        let Over { exit_status, signal, changed, killed } = over;
-        let verdict = match &killed {
-            None => verdict,
-            Some(kill) => Verdict {
+        let Over {
+            exit_status,
+            signal,
+            changed,
+            killed,
+            failed,
+        } = over;
+        let waited = matches!(self.engine.job.steps[at.index as usize].kind(), "wait_for");
+        let verdict = match (&killed, failed) {
+            (None, None) => verdict,
+            (None, Some(message)) => {
+                let class = if waited {
+                    Class::CommandFailed
+                } else {
+                    Class::TransferFailed
+                };
+                Verdict {
+                    class,
+                    message,
+                    empty_output: false,
+                }
+            }
+            (Some(kill), _) => Verdict {
                 class: kill.class,
                 message: format!("{} after {:?}: {}", kill.what(), kill.deadline, kill.evidence),
                 empty_output: false,
@@ -460,13 +556,24 @@ impl HostTask {
             dropped_bytes: said.record.dropped_bytes,
             changed,
             empty_output: verdict.empty_output,
-            registered: registered.as_ref().and_then(|registered| serde_json::to_string(registered).ok()),
+            registered: registered
+                .as_ref()
+                .and_then(|registered| serde_json::to_string(registered).ok()),
             message: verdict.message.clone(),
         });
-        if let (Some(registered), Some(name)) = (registered, &self.engine.job.steps[at.index as usize].register) {
+        if let (Some(registered), Some(name)) =
+            (registered, &self.engine.job.steps[at.index as usize].register)
+        {
             self.registered.push((name.clone(), registered));
         }
-        self.deciding = Some(Deciding { step: at.clone(), attempts: now.attempt, exit_status, signal, stdout, stderr });
+        self.deciding = Some(Deciding {
+            step: at.clone(),
+            attempts: now.attempt,
+            exit_status,
+            signal,
+            stdout,
+            stderr,
+        });
         verdict
     }
 
@@ -495,9 +602,18 @@ impl HostTask {
 
     fn skip(&mut self, step: &Step, at: StepRef, reason: &str) {
         if let Some(name) = &step.register {
-            self.registered.push((name.clone(), Registered { skipped: true, ..Registered::default() }));
+            self.registered.push((
+                name.clone(),
+                Registered {
+                    skipped: true,
+                    ..Registered::default()
+                },
+            ));
         }
-        self.note(EventKind::StepSkipped { step: at, reason: reason.to_owned() });
+        self.note(EventKind::StepSkipped {
+            step: at,
+            reason: reason.to_owned(),
+        });
     }
 
     /// The attempt that an earlier controller had begun, if its end is not on record.
@@ -524,7 +640,10 @@ impl HostTask {
         match result {
             None => Err(Halt::Interrupted),
             Some(Once::Failed(why)) => {
-                let mut outcome = Outcome::new(Class::Stopped, format!("`{}` runs once for all hosts: {why}", step.name));
+                let mut outcome = Outcome::new(
+                    Class::Stopped,
+                    format!("`{}` runs once for all hosts: {why}", step.name),
+                );
                 outcome.step = Some(at);
                 Err(Halt::Outcome(Box::new(outcome)))
             }
@@ -532,7 +651,10 @@ impl HostTask {
                 if let Some(name) = &step.register {
                     self.registered.push((name.clone(), registered));
                 }
-                self.note(EventKind::StepSkipped { step: at, reason: "it ran once, on the first host".to_owned() });
+                self.note(EventKind::StepSkipped {
+                    step: at,
+                    reason: "it ran once, on the first host".to_owned(),
+                });
                 Ok(())
             }
         }
@@ -550,7 +672,8 @@ impl HostTask {
                 self.engine.once[index].send_replace(Some(Once::Done(registered)));
             }
             Err(Halt::Outcome(outcome)) => {
-                self.engine.fail_once(&format!("it failed on {}: {}", self.plan.name, outcome.message));
+                self.engine
+                    .fail_once(&format!("it failed on {}: {}", self.plan.name, outcome.message));
             }
             Err(Halt::Interrupted | Halt::Failure(_)) => {}
         }
@@ -559,7 +682,13 @@ impl HostTask {
     fn success(&self) -> Outcome {
         let class = match (&self.deciding, self.recovered) {
             (_, true) => Class::OkAfterRecovery,
-            (None, false) if self.plan.before.as_ref().is_none_or(|before| before.results.iter().all(skipped)) => {
+            (None, false)
+                if self
+                    .plan
+                    .before
+                    .as_ref()
+                    .is_none_or(|before| before.results.iter().all(skipped)) =>
+            {
                 Class::NothingToDo
             }
             (_, false) => Class::Ok,
@@ -575,7 +704,11 @@ impl HostTask {
         outcome.causes = std::mem::take(&mut self.causes);
         outcome.phases = self.phases;
         outcome.duration_ms = millis(self.started.elapsed());
-        if let Some(deciding) = self.deciding.take().filter(|deciding| outcome.step.as_ref() == Some(&deciding.step)) {
+        if let Some(deciding) = self
+            .deciding
+            .take()
+            .filter(|deciding| outcome.step.as_ref() == Some(&deciding.step))
+        {
             outcome.attempts = deciding.attempts;
             outcome.exit_status = deciding.exit_status;
             outcome.signal = deciding.signal;
@@ -587,13 +720,26 @@ impl HostTask {
     }
 
     fn escalation(&self, step: &Step, user: Option<&str>) -> Option<Become> {
-        let wanted = step.becomes.unwrap_or(self.plan.escalate.is_some() || user.is_some());
-        let become_user = || user.map(|user| Become { user: user.to_owned() });
-        wanted.then(|| become_user().or_else(|| self.plan.escalate.clone()).unwrap_or_else(|| self.plan.becomes.clone()))
+        let wanted = step
+            .becomes
+            .unwrap_or(self.plan.escalate.is_some() || user.is_some());
+        let become_user = || {
+            user.map(|user| Become {
+                user: user.to_owned(),
+            })
+        };
+        wanted.then(|| {
+            become_user()
+                .or_else(|| self.plan.escalate.clone())
+                .unwrap_or_else(|| self.plan.becomes.clone())
+        })
     }
 
     fn place_for(&self, escalate: Option<&Become>) -> Option<String> {
-        self.place.as_ref().filter(|(user, _)| user.as_ref() == escalate).map(|(_, place)| place.clone())
+        self.place
+            .as_ref()
+            .filter(|(user, _)| user.as_ref() == escalate)
+            .map(|(_, place)| place.clone())
     }
 
     /// Commits what is noted, an intent at its end; what is then on record may be forgotten by the host.
@@ -610,7 +756,11 @@ impl HostTask {
 
     async fn pause(&mut self, class: Class, reason: &str) -> Result<(), Halt> {
         let wait = self.backoff.wait();
-        self.note(EventKind::Recovering { class, reason: reason.to_owned(), in_ms: millis(wait) });
+        self.note(EventKind::Recovering {
+            class,
+            reason: reason.to_owned(),
+            in_ms: millis(wait),
+        });
         self.commit_notes().await?;
         let mut stopped = self.engine.stopped.clone();
         tokio::select! {
@@ -649,17 +799,33 @@ impl HostTask {
 }
 
 /// The same for every outcome but [`Ended::Over`].
-fn attempted(ended: Ended) -> Result<Attempted, Halt> {
-    Ok(match ended {
+fn attempted(ended: Ended) -> Attempted {
+    match ended {
         Ended::Over(over) => {
-            debug_assert!(false, "an attempt that is over is concluded where its output is: {over:?}");
-            Attempted::Unknown { message: "the attempt ended without a judgement".to_owned() }
+            debug_assert!(
+                false,
+                "an attempt that is over is concluded where its output is: {over:?}"
+            );
+            Attempted::Unknown {
+                class: Class::Internal,
+                message: "the attempt ended without a judgement".to_owned(),
+            }
         }
-        Ended::Unknown { message } => Attempted::Unknown { message },
+        Ended::Vanished { message } => Attempted::Unknown {
+            class: Class::EarlyExit,
+            message,
+        },
+        Ended::Unknown { message } => Attempted::Unknown {
+            class: Class::ConnectionLost,
+            message,
+        },
         Ended::Never => Attempted::Never,
         Ended::Refused { class, message } => Attempted::Broken { class, message },
-        Ended::Lost { message } => Attempted::Broken { class: Class::ConnectionLost, message },
-    })
+        Ended::Lost { message } => Attempted::Broken {
+            class: Class::ConnectionLost,
+            message,
+        },
+    }
 }
 
 fn failed(at: &StepRef, class: Class, message: impl Into<String>) -> Halt {
@@ -673,7 +839,10 @@ fn skipped(result: &reveille_ledger::StepResult) -> bool {
 }
 
 fn step_ref(index: usize, step: &Step) -> StepRef {
-    StepRef { index: u32::try_from(index).unwrap_or(u32::MAX), name: step.name.clone() }
+    StepRef {
+        index: u32::try_from(index).unwrap_or(u32::MAX),
+        name: step.name.clone(),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -45,15 +45,34 @@ pub(crate) struct Said {
 
 impl<'a> Output<'a> {
     pub(crate) fn new(writer: &'a mut OutputWriter, step: &'a Step, index: u32, attempt: u32) -> Self {
-        let limit = if step.register.is_some() { REGISTER_LIMIT } else { TAIL_LIMIT };
-        let tail = || Tail { limit, ..Tail::default() };
+        let limit = if step.register.is_some() {
+            REGISTER_LIMIT
+        } else {
+            TAIL_LIMIT
+        };
+        let tail = || Tail {
+            limit,
+            ..Tail::default()
+        };
         let tails = [tail(), tail()];
         let registers = step.register.is_some();
-        Self { writer, step: index, attempt, judge: step.judging(), offsets: [0; 2], tails, registers }
+        Self {
+            writer,
+            step: index,
+            attempt,
+            judge: step.judging(),
+            offsets: [0; 2],
+            tails,
+            registers,
+        }
     }
 
     /// Reads back what is on record of this attempt, so that judgement and tails are as if nothing had been lost.
-    pub(crate) fn recover(&mut self, handle: &RunHandle, host: &HostName) -> Result<(), reveille_ledger::Error> {
+    pub(crate) fn recover(
+        &mut self,
+        handle: &RunHandle,
+        host: &HostName,
+    ) -> Result<(), reveille_ledger::Error> {
         for (slot, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             self.offsets[slot] = self.writer.next_offset(self.step, self.attempt, stream)?;
         }
@@ -77,7 +96,8 @@ impl<'a> Output<'a> {
 
     pub(crate) fn take(&mut self, stream: Stream, bytes: &Bytes) -> Result<(), reveille_ledger::Error> {
         let slot = slot(stream);
-        self.writer.write(self.step, self.attempt, stream, self.offsets[slot], bytes)?;
+        self.writer
+            .write(self.step, self.attempt, stream, self.offsets[slot], bytes)?;
         self.offsets[slot] += bytes.len() as u64;
         self.judge.feed(stream, bytes);
         self.tails[slot].push(bytes);
@@ -89,7 +109,15 @@ impl<'a> Output<'a> {
         let record = self.writer.finish(self.step, self.attempt)?;
         let [stdout, stderr] = self.tails;
         let verdict = self.judge.finish(over.exit_status, over.signal.as_deref());
-        Ok((verdict, Said { stdout, stderr, record, registers: self.registers }))
+        Ok((
+            verdict,
+            Said {
+                stdout,
+                stderr,
+                record,
+                registers: self.registers,
+            },
+        ))
     }
 }
 

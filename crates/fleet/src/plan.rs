@@ -39,6 +39,10 @@ pub struct RunPlan {
     pub job: Arc<Job>,
     /// The hosts without an outcome, in play order.
     pub hosts: Vec<HostPlan>,
+    /// Hosts on the roll of the round, those with an outcome included.
+    pub planned: u64,
+    /// Hosts of the round that failed under an earlier controller.
+    pub failed: u64,
     /// The host that `once` steps run on: the first of the round's play order.
     pub first: Option<HostName>,
     /// What templates of every host see.
@@ -64,6 +68,8 @@ pub struct Settings {
     pub max_fail: Option<Portion>,
     /// The same within a batch.
     pub max_fail_batch: Option<Portion>,
+    /// First and longest wait between connection tries and between attempts.
+    pub backoff: (Duration, Duration),
     /// How long running steps may go on after the first request to stop.
     pub grace: Duration,
     /// Output kept of each attempt.
@@ -85,6 +91,7 @@ impl Default for Settings {
             serial: Vec::new(),
             max_fail: None,
             max_fail_batch: None,
+            backoff: (Duration::from_millis(500), Duration::from_secs(10)),
             grace: Duration::from_secs(10),
             caps: OutputCaps::default(),
             download_limit: 16 << 30,

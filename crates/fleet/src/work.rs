@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reveille_account::HostName;
-use reveille_job::{
-    Job, Limit, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom,
-};
+use reveille_job::{Job, Limit, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom};
 use reveille_pace::Deadlines;
 use reveille_transport::sh_quote;
 use reveille_transport::supervisor::{Interpreter, Payload, export};
@@ -20,13 +18,24 @@ const SCRIPT_LIMIT: u64 = 4 << 20;
 #[derive(Debug)]
 pub(crate) enum Work {
     /// Runs a command, durably or plainly.
-    Command { payload: Payload, durable: bool, plain: String },
+    Command {
+        payload: Payload,
+        durable: bool,
+        plain: String,
+    },
     /// Sends a file.
-    Upload { source: PathBuf, destination: Destination },
+    Upload {
+        source: PathBuf,
+        destination: Destination,
+    },
     /// Fetches a file.
     Download { source: String, target: PathBuf },
     /// Waits until a port of the host can be reached from here.
-    Port { port: u16, within: Duration, every: Duration },
+    Port {
+        port: u16,
+        within: Duration,
+        every: Duration,
+    },
 }
 
 impl Work {
@@ -41,7 +50,16 @@ pub(crate) fn limits(step: &Step) -> Deadlines {
         Limit::After(after) => Some(after),
         Limit::Auto | Limit::Off => None,
     };
-    Deadlines { idle: fixed(step.watchdog.idle), total: fixed(step.watchdog.total) }
+    // A wait is silent by nature, and has its own end.
+    let idle = if step.kind() == "wait_for" {
+        None
+    } else {
+        fixed(step.watchdog.idle)
+    };
+    Deadlines {
+        idle,
+        total: fixed(step.watchdog.total),
+    }
 }
 
 /// The command that tells whether a step has nothing to do, and how that reads.
@@ -70,8 +88,16 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             } else {
                 format!("{prelude}exec {shell} -c {}", sh_quote(&command))
             };
-            let payload = Payload { prelude, text: command, interpreter: Interpreter::Shell(words) };
-            Ok(Work::Command { payload, durable, plain })
+            let payload = Payload {
+                prelude,
+                text: command,
+                interpreter: Interpreter::Shell(words),
+            };
+            Ok(Work::Command {
+                payload,
+                durable,
+                plain,
+            })
         }
         RenderedAction::Script { src, args } => {
             let text = read_script(&job.resolve(&src))?;
@@ -82,52 +108,122 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
                 quoted(&interpreter),
                 quoted(&args)
             );
-            let interpreter = Interpreter::File { interpreter, arguments: args };
-            Ok(Work::Command { payload: Payload { prelude, text, interpreter }, durable, plain })
+            let interpreter = Interpreter::File {
+                interpreter,
+                arguments: args,
+            };
+            Ok(Work::Command {
+                payload: Payload {
+                    prelude,
+                    text,
+                    interpreter,
+                },
+                durable,
+                plain,
+            })
         }
-        RenderedAction::Upload { src, dest, mode, owner, group } => {
+        RenderedAction::Upload {
+            src,
+            dest,
+            mode,
+            owner,
+            group,
+        } => {
+            for word in [Some(&dest), owner.as_ref(), group.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                if word.contains('\n') || word.is_empty() {
+                    return Err(format!("{word:?} can't be a path or a name on the host"));
+                }
+            }
+            if let Some(name) = [&owner, &group]
+                .into_iter()
+                .flatten()
+                .find(|name| name.contains(char::is_whitespace))
+            {
+                return Err(format!("{name:?} is no user or group"));
+            }
             let source = job.resolve(&src);
-            let name = source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = source
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             let mode = mode.map(|mode| format!("{mode:04o}"));
-            Ok(Work::Upload { source, destination: Destination { path: dest, name, mode, owner, group } })
+            Ok(Work::Upload {
+                source,
+                destination: Destination {
+                    path: dest,
+                    name,
+                    mode,
+                    owner,
+                    group,
+                },
+            })
         }
         RenderedAction::Download { src, to } => {
             let target = download_target(&job.resolve(&to), &to, &src, host)?;
             Ok(Work::Download { source: src, target })
         }
-        RenderedAction::WaitFor { condition: WaitCondition::Port { port, from: WaitFrom::Controller }, within, every } => {
-            Ok(Work::Port { port, within, every })
-        }
-        RenderedAction::WaitFor { condition, within, every } => {
+        RenderedAction::WaitFor {
+            condition:
+                WaitCondition::Port {
+                    port,
+                    from: WaitFrom::Controller,
+                },
+            within,
+            every,
+        } => Ok(Work::Port { port, within, every }),
+        RenderedAction::WaitFor {
+            condition,
+            within,
+            every,
+        } => {
             let text = format!("{prelude}{}", wait_script(&condition, within, every));
             let payload = Payload {
                 prelude: String::new(),
                 text: text.clone(),
                 interpreter: Interpreter::Shell(vec!["sh".into()]),
             };
-            Ok(Work::Command { payload, durable: false, plain: text })
+            Ok(Work::Command {
+                payload,
+                durable: false,
+                plain: text,
+            })
         }
     }
 }
 
 fn quoted(words: &[String]) -> String {
-    words.iter().map(|word| sh_quote(word)).collect::<Vec<_>>().join(" ")
+    words
+        .iter()
+        .map(|word| sh_quote(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn read_script(path: &Path) -> Result<String, String> {
     let wrong = |why: String| format!("can't send the script {}: {why}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| wrong(error.to_string()))?
+        .len();
     if size > SCRIPT_LIMIT {
         return Err(wrong(format!("it is larger than {} MiB", SCRIPT_LIMIT >> 20)));
     }
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    if text.contains('\0') { Err(wrong("it is a binary file; use upload".to_owned())) } else { Ok(text) }
+    if text.contains('\0') {
+        Err(wrong("it is a binary file; use upload".to_owned()))
+    } else {
+        Ok(text)
+    }
 }
 
 /// The interpreter that a script's first line names, as the kernel would split it: a path and one argument.
 fn shebang(text: &str) -> Vec<String> {
     let line = text.lines().next().unwrap_or_default();
-    let Some(line) = line.strip_prefix("#!").map(str::trim) else { return vec!["sh".to_owned()] };
+    let Some(line) = line.strip_prefix("#!").map(str::trim) else {
+        return vec!["sh".to_owned()];
+    };
     match line.split_once([' ', '\t']) {
         Some((path, argument)) => vec![path.to_owned(), argument.trim().to_owned()],
         None if line.is_empty() => vec!["sh".to_owned()],
@@ -158,10 +254,14 @@ fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> 
             ),
             format!("port {port} is not open"),
         ),
-        WaitCondition::File(path) => (format!("[ -e {} ]", sh_quote(path)), format!("{path} does not exist")),
-        WaitCondition::Command(command) => {
-            (format!("( {command}\n) >/dev/null 2>&1"), "the command does not succeed".to_owned())
-        }
+        WaitCondition::File(path) => (
+            format!("[ -e {} ]", sh_quote(path)),
+            format!("{path} does not exist"),
+        ),
+        WaitCondition::Command(command) => (
+            format!("( {command}\n) >/dev/null 2>&1"),
+            "the command does not succeed".to_owned(),
+        ),
     };
     format!(
         "reveille_end=$(( $(date +%s) + {seconds} ))\nuntil {probe}; do\n  if [ \"$(date +%s)\" -ge \"$reveille_end\" ]; \
@@ -177,7 +277,10 @@ mod tests {
     #[test]
     fn the_first_line_decides_the_interpreter() {
         assert_eq!(shebang("#!/bin/bash\n"), ["/bin/bash"]);
-        assert_eq!(shebang("#! /usr/bin/env -S python3 -u \nx"), ["/usr/bin/env", "-S python3 -u"]);
+        assert_eq!(
+            shebang("#! /usr/bin/env -S python3 -u \nx"),
+            ["/usr/bin/env", "-S python3 -u"]
+        );
         assert_eq!(shebang("echo"), ["sh"]);
     }
 
@@ -192,18 +295,40 @@ mod tests {
     #[test]
     fn a_wait_ends_when_it_holds_and_when_time_is_up() {
         let run = |script: String| {
-            std::process::Command::new("sh").arg("-c").arg(script).output().unwrap()
+            std::process::Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .output()
+                .unwrap()
         };
         let second = Duration::from_secs(1);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let open = WaitCondition::Port { port, from: WaitFrom::Host };
+        let open = WaitCondition::Port {
+            port,
+            from: WaitFrom::Host,
+        };
         assert!(run(wait_script(&open, second, second)).status.success());
         drop(listener);
         let output = run(wait_script(&open, second, second));
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(String::from_utf8_lossy(&output.stderr), format!("port {port} is not open after 1 s\n"));
-        assert!(run(wait_script(&WaitCondition::File("/".into()), second, second)).status.success());
-        assert!(run(wait_script(&WaitCondition::Command("true # x".into()), second, second)).status.success());
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            format!("port {port} is not open after 1 s\n")
+        );
+        assert!(
+            run(wait_script(&WaitCondition::File("/".into()), second, second))
+                .status
+                .success()
+        );
+        assert!(
+            run(wait_script(
+                &WaitCondition::Command("true # x".into()),
+                second,
+                second
+            ))
+            .status
+            .success()
+        );
     }
 }

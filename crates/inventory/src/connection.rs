@@ -173,7 +173,7 @@ pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
             let fault = Fault::new(0, format!("`{key}` is not used"));
             Some(Finding::Warning(
                 key.to_owned(),
-                fault.hint("give passwords with `-k`, `-K`, `--password-file` or `--become-password-file`"),
+                fault.hint("log in with a key or an agent; let sudo work without a password for this user"),
             ))
         }
         _ if key.starts_with("ansible_") => Some(Finding::Warning(

@@ -106,8 +106,6 @@ struct StepFile {
     settle: Option<String>,
     /// The name under which the watchdog remembers how long the step takes.
     class: Option<String>,
-    /// What happens when the watchdog finds the step stuck; `kill` if left out.
-    on_stuck: Option<OnStuckFile>,
 }
 
 /// A script of this machine.

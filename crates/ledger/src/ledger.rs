@@ -253,7 +253,7 @@ impl Ledger {
         for attempt in 1.. {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(file)),
-                Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => thread::park_timeout(LOCK_PAUSE),
                 Err(TryLockError::WouldBlock) => break,
                 Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
             }

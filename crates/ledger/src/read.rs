@@ -40,7 +40,9 @@ impl Ledger {
     pub fn last_event(&self, run: RunId) -> Result<u64> {
         self.snapshot(run, |connection, key| {
             let last = "SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1";
-            let last: i64 = connection.query_row(last, [key], |row| row.get(0)).map_err(Error::read)?;
+            let last: i64 = connection
+                .query_row(last, [key], |row| row.get(0))
+                .map_err(Error::read)?;
             Ok(last.unsigned_abs())
         })
     }

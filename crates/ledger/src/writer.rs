@@ -111,6 +111,10 @@ impl Stage {
         let mut started: Option<Instant> = None;
         while let Some(first) = queue.blocking_recv() {
             if let Some(rest) = started.and_then(|at| COMMIT_INTERVAL.checked_sub(at.elapsed())) {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a thread of its own, which has nothing else to wait for"
+                )]
                 thread::sleep(rest);
             }
             started = Some(Instant::now());

@@ -24,7 +24,11 @@ impl Governor {
     pub fn new(limit: usize, least: usize, most: usize) -> Self {
         let least = least.max(1);
         let most = most.max(least);
-        Self { limit: limit.clamp(least, most), least, most }
+        Self {
+            limit: limit.clamp(least, most),
+            least,
+            most,
+        }
     }
 
     /// The limit at this moment.

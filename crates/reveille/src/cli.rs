@@ -134,6 +134,9 @@ pub(crate) struct ResumeArgs {
     /// Sessions at once [default: as the run had]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: Option<u32>,
+    /// The command's input again, if the run had one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +149,9 @@ pub(crate) struct RetryArgs {
     /// Only hosts of this status or class
     #[arg(long, value_name = "STATUS|CLASS")]
     pub(crate) only: Vec<String>,
+    /// The command's input again, if the run had one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
     /// Sessions at once [default: as the run had]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: Option<u32>,
@@ -171,6 +177,9 @@ pub(crate) struct DrillArgs {
     /// Only serve the fleet and write its inventory, keys and known hosts to this directory
     #[arg(long, value_name = "DIR", hide = true)]
     pub(crate) serve: Option<PathBuf>,
+    /// Commands of a host that go well before its fault shows in one
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub(crate) good_commands: u32,
 }
 
 #[derive(Debug, Args)]
@@ -335,7 +344,9 @@ pub(crate) enum HostKey {
 /// `90`, `1.5s`, `10m`, `2h`, `500ms`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time such as 30s, 10m or 2h");
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let seconds = match unit {
@@ -356,7 +367,11 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size such as 500M or 2G");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|_| wrong())?;
-    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+    let shift = match text[digits.len()..]
+        .to_ascii_uppercase()
+        .trim_end_matches('B')
+        .trim_end_matches('I')
+    {
         "" => 0,
         "K" => 10,
         "M" => 20,
@@ -380,7 +395,7 @@ mod tests {
     #[test]
     fn times_and_sizes() {
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
         assert_eq!(parse_bytes("500M"), Ok(500 << 20));
         assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
         for bad in ["", "s", "-1s", "0", "1d", "1e400"] {

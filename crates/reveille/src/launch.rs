@@ -1,12 +1,12 @@
 //! From what was asked for to a run in the ledger, through the engine, to its end.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::{Exit, HostName};
+use reveille_account::{Exit, HostName, RunId, Status};
 use reveille_fleet::{HostPlan, RunEnd, RunPlan, Settings, Stop, stopper};
 use reveille_inventory::{Connection, Hop, Transport};
 use reveille_job::{Amount, Job, JobSource, Order, Shared};
@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::{HostKey, Pacing, Reach, Report};
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render;
+use crate::render::{self, end::Extra};
 use crate::{limits, state};
 
 /// Sessions at once if nobody says otherwise.
@@ -40,6 +40,29 @@ pub(crate) struct Options {
     host_key: String,
     max_output: Option<u64>,
     fold: bool,
+    /// SHA-256 of the commands' input, which is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input: Option<String>,
+    /// Host keys that are known beside the user's files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    known_hosts: Vec<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hurry: Option<Hurry>,
+}
+
+/// Shorter deadlines and waits than the usual ones, for hosts that are next door.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "milliseconds, as in the ledger's options"
+)]
+pub(crate) struct Hurry {
+    pub(crate) banner_ms: u64,
+    pub(crate) key_exchange_ms: u64,
+    pub(crate) authentication_ms: u64,
+    pub(crate) channel_ms: u64,
+    /// The first and the longest wait between tries.
+    pub(crate) backoff_ms: (u64, u64),
 }
 
 /// How a host is reached, with every option applied; recorded with the roll.
@@ -56,6 +79,9 @@ pub(crate) struct Reached {
     becomes: String,
     #[serde(default)]
     not_ready: bool,
+    /// The agent's keys are not offered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    keys_only: bool,
 }
 
 /// A run that is about to be recorded.
@@ -69,8 +95,16 @@ pub(crate) struct Request {
     pub(crate) input: Option<Bytes>,
     pub(crate) seed: u64,
     pub(crate) state_dir: PathBuf,
-    /// Host keys that are known beside the user's files.
-    pub(crate) known_hosts: Vec<PathBuf>,
+}
+
+/// A run that the engine has let go of; to be reported.
+#[must_use]
+pub(crate) struct Finished {
+    pub(crate) ledger: Ledger,
+    pub(crate) run: RunId,
+    fold: bool,
+    end: Result<RunEnd, reveille_fleet::Failure>,
+    watched: Result<(), Failure>,
 }
 
 // === impl Options ===
@@ -91,17 +125,51 @@ impl Options {
             .to_owned(),
             max_output: pacing.max_output,
             fold,
+            input: None,
+            known_hosts: Vec::new(),
+            hurry: None,
         };
         options.portions()?;
         Ok(options)
     }
 
+    /// For a rehearsal: host keys from a file of its own, and perhaps no time to lose.
+    pub(crate) fn rehearsing(mut self, known_hosts: PathBuf, hurry: Option<Hurry>) -> Self {
+        self.known_hosts.push(known_hosts);
+        self.hurry = hurry;
+        self
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let connect = Duration::from_millis(self.connect_timeout_ms);
+        let usual = Deadlines {
+            connect,
+            ..Deadlines::default()
+        };
+        self.hurry.map_or(usual, |hurry| Deadlines {
+            banner: Duration::from_millis(hurry.banner_ms),
+            key_exchange: Duration::from_millis(hurry.key_exchange_ms),
+            authentication: Duration::from_millis(hurry.authentication_ms),
+            channel: Duration::from_millis(hurry.channel_ms),
+            ..usual
+        })
+    }
+
     fn portions(&self) -> Result<(Vec<Portion>, Option<Portion>), Failure> {
         let parse = |option: &str, text: &String| {
-            text.parse::<Portion>().map_err(|error| Failure::usage(format!("{option}: {error}")))
+            text.parse::<Portion>()
+                .map_err(|error| Failure::usage(format!("{option}: {error}")))
         };
-        let serial = self.serial.iter().map(|text| parse("--serial", text)).collect::<Result<_, _>>()?;
-        let max_fail = self.max_fail.as_ref().map(|text| parse("--max-fail", text)).transpose()?;
+        let serial = self
+            .serial
+            .iter()
+            .map(|text| parse("--serial", text))
+            .collect::<Result<_, _>>()?;
+        let max_fail = self
+            .max_fail
+            .as_ref()
+            .map(|text| parse("--max-fail", text))
+            .transpose()?;
         Ok((serial, max_fail))
     }
 
@@ -125,13 +193,20 @@ impl Reached {
                 connection.address
             )));
         }
+        if connection.becomes.method != reveille_inventory::BecomeMethod::Sudo {
+            return Err(Failure::usage(format!(
+                "{} has an ansible_become_method other than sudo, which is not supported yet",
+                connection.address
+            )));
+        }
         let user = reach.user.clone().or(connection.user).unwrap_or_else(state::user);
         let becomes = reach
             .become_user
             .clone()
             .or(connection.becomes.user)
             .unwrap_or_else(|| "root".to_owned());
-        let wanted = reach.escalate || reach.become_user.is_some() || job_becomes || connection.escalate.is_some();
+        let wanted =
+            reach.escalate || reach.become_user.is_some() || job_becomes || connection.escalate.is_some();
         let hop = |hop: Hop| {
             let hop_user = hop.user.unwrap_or_else(|| user.clone());
             (hop.address, hop.port.unwrap_or(22), hop_user)
@@ -139,16 +214,21 @@ impl Reached {
         Ok(Self {
             address: connection.address,
             port: reach.port.or(connection.port).unwrap_or(22),
-            keys: if reach.key.is_empty() { connection.key_files } else { reach.key.clone() },
+            keys: if reach.key.is_empty() {
+                connection.key_files
+            } else {
+                reach.key.clone()
+            },
             jump: connection.jump.into_iter().map(hop).collect(),
             escalate: wanted.then(|| becomes.clone()),
             becomes,
             not_ready: connection.not_ready,
+            keys_only: false,
             user,
         })
     }
 
-    /// A plain way to an address, for the drill.
+    /// A plain way to an address with one key and no agent, for the drill.
     pub(crate) fn plain(address: String, port: u16, user: &str, key: PathBuf) -> Self {
         Self {
             address,
@@ -159,6 +239,7 @@ impl Reached {
             escalate: None,
             becomes: "root".to_owned(),
             not_ready: false,
+            keys_only: true,
         }
     }
 }
@@ -166,39 +247,47 @@ impl Reached {
 /// Key files are read once, however many hosts name them.
 struct KeyRing {
     agent: Option<PathBuf>,
-    loaded: HashMap<Vec<PathBuf>, Arc<Identities>>,
+    loaded: HashMap<(Vec<PathBuf>, bool), Arc<Identities>>,
     warnings: Vec<String>,
 }
 
 impl KeyRing {
     fn new() -> Self {
-        let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from).filter(|path| path.exists());
-        Self { agent, loaded: HashMap::new(), warnings: Vec::new() }
+        let agent = std::env::var_os("SSH_AUTH_SOCK")
+            .map(PathBuf::from)
+            .filter(|path| path.exists());
+        Self {
+            agent,
+            loaded: HashMap::new(),
+            warnings: Vec::new(),
+        }
     }
 
-    fn get(&mut self, files: &[PathBuf]) -> Result<Arc<Identities>, Failure> {
-        if let Some(identities) = self.loaded.get(files) {
+    fn get(&mut self, files: &[PathBuf], keys_only: bool) -> Result<Arc<Identities>, Failure> {
+        let wanted = (files.to_vec(), keys_only);
+        if let Some(identities) = self.loaded.get(&wanted) {
             return Ok(Arc::clone(identities));
         }
+        let agent = self.agent.clone().filter(|_| !keys_only);
         let identities = if files.is_empty() {
             let directory = state::home().map(|home| home.join(".ssh")).unwrap_or_default();
-            let (identities, warnings) = Identities::defaults(&directory, self.agent.clone());
+            let (identities, warnings) = Identities::defaults(&directory, agent);
             self.warnings.extend(warnings.iter().map(ToString::to_string));
             identities
         } else {
-            let expanded: Vec<PathBuf> = files.iter().map(expand_home).collect();
-            Identities::load(&expanded, self.agent.clone()).map_err(|error| Failure::usage(error.to_string()))?
+            let expanded: Vec<PathBuf> = files.iter().map(|path| expand_home(path)).collect();
+            Identities::load(&expanded, agent).map_err(|error| Failure::usage(error.to_string()))?
         };
         let identities = Arc::new(identities);
-        self.loaded.insert(files.to_vec(), Arc::clone(&identities));
+        self.loaded.insert(wanted, Arc::clone(&identities));
         Ok(identities)
     }
 }
 
-fn expand_home(path: &PathBuf) -> PathBuf {
+fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), state::home()) {
         (Ok(rest), Some(home)) => home.join(rest),
-        _ => path.clone(),
+        _ => path.to_owned(),
     }
 }
 
@@ -211,7 +300,7 @@ fn plans(
     let mut ring = KeyRing::new();
     let mut plans = Vec::new();
     for (name, reached, before) in hosts {
-        let identities = ring.get(&reached.keys)?;
+        let identities = ring.get(&reached.keys, reached.keys_only)?;
         let mut jump: Option<Arc<Target>> = None;
         for (address, port, user) in reached.jump {
             jump = Some(Arc::new(Target {
@@ -237,7 +326,9 @@ fn plans(
             name,
             target: Arc::new(target),
             escalate: reached.escalate.map(|user| Become { user }),
-            becomes: Become { user: reached.becomes },
+            becomes: Become {
+                user: reached.becomes,
+            },
             before,
             not_ready: reached.not_ready,
         });
@@ -248,21 +339,47 @@ fn plans(
     Ok(plans)
 }
 
-/// Records a new run and takes it to its end.
+/// Records a new run, takes it to its end and reports that.
 pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Result<Exit, Failure> {
+    execute(request, report, printer)?.report(None, report, printer)
+}
+
+/// Records a new run and takes it to its end.
+pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> Result<Finished, Failure> {
     check_report(report)?;
-    let Request { kind, job, mut hosts, groups, options, comment, input, seed, state_dir, known_hosts } = request;
+    let Request {
+        kind,
+        job,
+        mut hosts,
+        groups,
+        mut options,
+        comment,
+        input,
+        seed,
+        state_dir,
+    } = request;
+    options.input = input.as_ref().map(|input| sha256(input));
     order(&mut hosts, job.order, seed);
     // Until the roll is on disk nothing was dispatched: whatever is wrong with the ledger is wrong input.
     let refused = |error: reveille_ledger::Error| {
         let place = state_dir.display().to_string();
         let error = error.to_string();
-        Failure::usage(if error.contains(&place) { error } else { format!("in the state directory {place}: {error}") })
+        Failure::usage(if error.contains(&place) {
+            error
+        } else {
+            format!("in the state directory {place}: {error}")
+        })
     };
     let ledger = Ledger::open(&state_dir).map_err(refused)?;
     let policy = options.policy();
-    let client = client(&state_dir, &options, &known_hosts)?;
-    let host_plans = plans(hosts.iter().map(|(name, reached, _)| (name.clone(), reached.clone(), None)), policy, printer)?;
+    let client = client(&state_dir, &options)?;
+    let host_plans = plans(
+        hosts
+            .iter()
+            .map(|(name, reached, _)| (name.clone(), reached.clone(), None)),
+        policy,
+        printer,
+    )?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
     let mut spec = RunSpec::new(kind, serde_json::to_string(job.source()).unwrap_or_default());
     if let JobSource::File { file, text, .. } = job.source() {
@@ -287,7 +404,10 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
                 let plain = vars.iter().filter(|(key, _)| !reveille_inventory::is_secret(key));
                 kept.extend(plain.map(|(key, value)| (key.clone(), value.clone())));
             }
-            kept.insert(CONNECTION.to_owned(), serde_json::to_value(reached).unwrap_or_default());
+            kept.insert(
+                CONNECTION.to_owned(),
+                serde_json::to_value(reached).unwrap_or_default(),
+            );
             let mut entry = RollEntry::new(name.clone());
             entry.address = Some(reached.address.clone());
             entry.port = reached.port;
@@ -308,11 +428,13 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
         shared: Shared::new(&run_id, groups, std::env::vars()),
         vars: Arc::new(move |name| all_vars.get(name).cloned().unwrap_or_default()),
         job: Arc::new(job),
+        planned: host_plans.len() as u64,
+        failed: 0,
         hosts: host_plans,
         first,
         settings,
     };
-    work(handle, client, plan, &banner, options.fold, options.max_output, 0, report, printer)
+    work(handle, client, plan, &banner, &options, 0, report, printer)
 }
 
 /// Goes on with a run that has hosts without an outcome.
@@ -320,12 +442,14 @@ pub(crate) fn resume(
     ledger: &Ledger,
     record: &RunRecord,
     concurrency: Option<u32>,
+    input: Option<Bytes>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     check_report(report)?;
+    check_input(record, input.as_ref())?;
     let handle = ledger.take_over(record.run, &state::node())?;
-    go_on(ledger, record, handle, concurrency, report, printer)
+    go_on(ledger, record, handle, concurrency, input, report, printer)
 }
 
 /// Opens a new round for `hosts` and runs it.
@@ -334,19 +458,26 @@ pub(crate) fn retry(
     record: &RunRecord,
     hosts: &[HostName],
     concurrency: Option<u32>,
+    input: Option<Bytes>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     check_report(report)?;
+    check_input(record, input.as_ref())?;
     let handle = ledger.take_over(record.run, &state::node())?;
     let mut entries: HashMap<HostName, RollEntry> = HashMap::new();
     for round in 1..=record.round {
-        entries.extend(ledger.roll(record.run, round)?.into_iter().map(|entry| (entry.host.clone(), entry)));
+        entries.extend(
+            ledger
+                .roll(record.run, round)?
+                .into_iter()
+                .map(|entry| (entry.host.clone(), entry)),
+        );
     }
     let roll: Vec<RollEntry> = hosts.iter().filter_map(|host| entries.remove(host)).collect();
     runtime(1)?.block_on(handle.open_round(roll))?;
     let record = ledger.run(record.run)?;
-    go_on(ledger, &record, handle, concurrency, report, printer)
+    go_on(ledger, &record, handle, concurrency, input, report, printer)
 }
 
 fn go_on(
@@ -354,18 +485,20 @@ fn go_on(
     record: &RunRecord,
     handle: RunHandle,
     concurrency: Option<u32>,
+    input: Option<Bytes>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let damaged = |what: &str| Failure::System(format!("{}'s record of its {what} can't be read", record.run));
+    let damaged =
+        |what: &str| Failure::System(format!("{}'s record of its {what} can't be read", record.run));
     let mut options: Options =
         serde_json::from_value(record.spec.options.clone()).map_err(|_| damaged("options"))?;
     options.concurrency = concurrency.or(options.concurrency);
     let source: JobSource = serde_json::from_str(&record.spec.text).map_err(|_| damaged("job"))?;
-    if let JobSource::File { file, text, .. } = &source {
-        if std::fs::read(file).is_ok_and(|now| now != text.as_bytes()) {
-            printer.warning(&format!("{file} has changed since; using the recorded one"));
-        }
+    if let JobSource::File { file, text, .. } = &source
+        && std::fs::read(file).is_ok_and(|now| now != text.as_bytes())
+    {
+        printer.warning(&format!("{file} has changed since; using the recorded one"));
     }
     let job = Job::from_source(&source).map_err(Failure::Mistakes)?;
     let remaining = ledger.remaining(record.run)?;
@@ -373,7 +506,8 @@ fn go_on(
     let mut hosts = Vec::new();
     for host in remaining {
         let name = host.entry.host.clone();
-        let mut kept: Map<String, Value> = serde_json::from_str(&host.entry.vars).map_err(|_| damaged("roll"))?;
+        let mut kept: Map<String, Value> =
+            serde_json::from_str(&host.entry.vars).map_err(|_| damaged("roll"))?;
         let reached = kept.remove(CONNECTION).ok_or_else(|| damaged("roll"))?;
         let reached: Reached = serde_json::from_value(reached).map_err(|_| damaged("roll"))?;
         vars.insert(name.clone(), kept);
@@ -381,94 +515,141 @@ fn go_on(
     }
     let host_plans = plans(hosts, options.policy(), printer)?;
     let state_dir = ledger.state_directory().to_owned();
-    let client = client(&state_dir, &options, &[])?;
-    let (settings, banner) = settings(&options, &job, &host_plans, None, record.spec.seed)?;
+    let client = client(&state_dir, &options)?;
+    let (settings, banner) = settings(&options, &job, &host_plans, input, record.spec.seed)?;
     let groups: Vec<(String, Vec<String>)> =
         serde_json::from_value(record.spec.vars["groups"].clone()).unwrap_or_default();
     let run_id = record.run.to_string();
     let before = ledger.account(record.run)?.ended();
+    let roll = ledger.roll(record.run, record.round)?;
+    let failed = ledger
+        .outcomes(record.run)?
+        .iter()
+        .filter(|host| host.round == record.round)
+        .filter(|host| matches!(host.outcome.status(), Status::Failed | Status::Quarantined))
+        .count();
     let plan = RunPlan {
         shared: Shared::new(&run_id, groups, std::env::vars()),
         vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
-        first: ledger.roll(record.run, record.round)?.first().map(|entry| entry.host.clone()),
+        planned: roll.len() as u64,
+        failed: failed as u64,
+        first: roll.first().map(|entry| entry.host.clone()),
         job: Arc::new(job),
         hosts: host_plans,
         settings,
     };
-    work(handle, client, plan, &banner, options.fold, options.max_output, before, report, printer)
+    work(handle, client, plan, &banner, &options, before, report, printer)?.report(None, report, printer)
 }
 
-/// Runs the engine, with whoever watches, and reports the end.
-#[expect(clippy::too_many_arguments, reason = "the last station of a run: everything comes together here")]
+/// Runs the engine, with whoever watches.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the last station of a run: everything comes together here"
+)]
 fn work(
     handle: RunHandle,
     client: Client,
     plan: RunPlan,
     banner: &str,
-    fold: bool,
-    max_output: Option<u64>,
+    options: &Options,
     ended_before: u64,
     report: &Report,
     printer: &Printer,
-) -> Result<Exit, Failure> {
+) -> Result<Finished, Failure> {
     let runtime = runtime(plan.settings.sessions)?;
     let ledger = handle.ledger().clone();
     let run = handle.run();
-    let job_kind = ledger.run(run)?.spec.kind;
-    if let Some(bytes) = max_output {
+    if let Some(bytes) = options.max_output {
         handle.limit_output(bytes);
     }
     let total = plan.hosts.len() as u64;
     let after = ledger.last_event(run)?;
     printer.say(&format!("{run}  {banner}"));
     let (end, watched) = runtime.block_on(async {
-        let (stopper, stopped) = stopper();
+        let (stopper, listener) = stopper();
         let signals = tokio::spawn(listen(stopper, *printer));
         let mut watchers = tokio::task::JoinSet::new();
-        let view = render::live::View::new(total + ended_before, ended_before, *printer, !fold);
+        let view = render::live::View::new(total + ended_before, ended_before, *printer, !options.fold);
         watchers.spawn(render::live::watch(handle.follow(after), view, ledger.clone()));
         if let Some(path) = report.events.clone() {
             watchers.spawn(render::events::write(handle.follow(after), path));
         }
         if let Some(directory) = report.export_to.clone() {
-            watchers.spawn(render::artifacts::refresh(ledger.clone(), run, directory, handle.follow(after)));
+            watchers.spawn(render::artifacts::refresh(
+                ledger.clone(),
+                run,
+                directory,
+                handle.follow(after),
+            ));
         }
-        let end = reveille_fleet::run(handle, Arc::new(client), plan, stopped).await;
+        let end = reveille_fleet::run(handle, Arc::new(client), plan, listener).await;
         signals.abort();
         let mut watched = Ok(());
         while let Some(result) = watchers.join_next().await {
-            let result = result.unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
+            let result =
+                result.unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
             watched = watched.and(result);
         }
         (end, watched)
     });
-    let exit = render::end::report(&ledger, run, job_kind, fold, report, printer);
-    // What the engine says weighs more than what a watcher could not write; both more than the account.
-    match end {
-        Err(failure) => {
-            exit?;
-            return Err(failure.into());
+    Ok(Finished {
+        ledger,
+        run,
+        fold: options.fold,
+        end,
+        watched,
+    })
+}
+
+// === impl Finished ===
+
+impl Finished {
+    /// Reports the end, with what the command has to add, and tells the exit status.
+    pub(crate) fn report(
+        self,
+        extra: Option<&Extra>,
+        report: &Report,
+        printer: &Printer,
+    ) -> Result<Exit, Failure> {
+        let Self {
+            ledger,
+            run,
+            fold,
+            end,
+            watched,
+        } = self;
+        let kind = ledger.run(run)?.spec.kind;
+        let exit = render::end::report(&ledger, run, kind, fold, extra, report, printer);
+        // What the engine says weighs more than what a watcher could not write; both more than the account.
+        match end {
+            Err(failure) => {
+                exit?;
+                return Err(failure.into());
+            }
+            Ok(RunEnd::DiskFull) => {
+                exit?;
+                return Err(Failure::System(format!(
+                    "the disk of {} is full: dispatching stopped and the last outcomes were written; free some space, \
+                     then `reveille resume{} {run}`",
+                    ledger.state_directory().display(),
+                    state::option(ledger.state_directory())
+                )));
+            }
+            Ok(RunEnd::Closed | RunEnd::Interrupted) => {}
         }
-        Ok(RunEnd::DiskFull) => {
-            exit?;
-            return Err(Failure::System(format!(
-                "the disk of {} is full: dispatching stopped and the last outcomes were written; free some space, then \
-                 `reveille resume {run}`",
-                ledger.state_directory().display()
-            )));
-        }
-        Ok(RunEnd::Closed | RunEnd::Interrupted) => {}
+        watched?;
+        exit
     }
-    watched?;
-    exit
 }
 
 /// Two stages: the first signal asks to stop soon, the second to leave.
 async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
         printer.warning("can't listen for signals: Ctrl-C ends the program at once");
         return;
     };
@@ -479,7 +660,9 @@ async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
             _ = hangup.recv() => {}
         }
         if stopper.asked() == Stop::No {
-            printer.note("stopping: nothing more is dispatched, running steps may finish; once more to leave at once");
+            printer.note(
+                "stopping: nothing more is dispatched, running steps may finish; once more to leave at once",
+            );
             stopper.ask(Stop::Soon);
         } else {
             stopper.ask(Stop::Now);
@@ -487,17 +670,15 @@ async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
     }
 }
 
-fn client(state_dir: &std::path::Path, options: &Options, known: &[PathBuf]) -> Result<Client, Failure> {
-    let mut files = known.to_vec();
+fn client(state_dir: &Path, options: &Options) -> Result<Client, Failure> {
+    let mut files = options.known_hosts.clone();
     if let Some(home) = state::home() {
         files.push(home.join(".ssh/known_hosts"));
     }
     files.push("/etc/ssh/ssh_known_hosts".into());
     let known_hosts = KnownHosts::load(&files, Some(state_dir.join("known_hosts")))
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let deadlines =
-        Deadlines { connect: Duration::from_millis(options.connect_timeout_ms), ..Deadlines::default() };
-    Ok(Client::new(deadlines, Arc::new(known_hosts)))
+    Ok(Client::new(options.deadlines(), Arc::new(known_hosts)))
 }
 
 /// The engine's settings, and the first line of the run.
@@ -513,7 +694,11 @@ fn settings(
         serial = job.serial.iter().copied().map(portion).collect();
     }
     max_fail = max_fail.or(job.max_fail.total.map(portion));
-    let wanted = options.concurrency.unwrap_or(SESSIONS).min(u32::try_from(hosts.len()).unwrap_or(u32::MAX)).max(1);
+    let wanted = options
+        .concurrency
+        .unwrap_or(SESSIONS)
+        .min(u32::try_from(hosts.len()).unwrap_or(u32::MAX))
+        .max(1);
     let jumps = hosts.iter().any(|host| host.target.jump.is_some());
     let (sessions, reason) = limits::sessions(wanted.into(), jumps).map_err(Failure::Usage)?;
     let total = hosts.len() as u64;
@@ -530,16 +715,24 @@ fn settings(
         Some(most) => banner = format!("{banner}; max_fail {most}"),
         None => banner.push_str("; max_fail none"),
     }
+    let usual = Settings::default();
     let settings = Settings {
         sessions: usize::try_from(sessions).unwrap_or(usize::MAX),
         serial,
         max_fail,
         max_fail_batch: job.max_fail.batch.map(portion),
+        backoff: options.hurry.map_or(
+            usual.backoff,
+            |Hurry {
+                 backoff_ms: (first, longest),
+                 ..
+             }| { (Duration::from_millis(first), Duration::from_millis(longest)) },
+        ),
         grace: Duration::from_millis(options.grace_ms),
         caps: OutputCaps::default(),
         input,
         seed,
-        ..Settings::default()
+        ..usual
     };
     Ok((settings, banner))
 }
@@ -548,7 +741,11 @@ fn portion(amount: Amount) -> Portion {
     match amount {
         Amount::Hosts(count) => Portion::Count(count),
         // Two decimals of a percentage are what a portion holds.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100 per cent were checked")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 100 per cent were checked"
+        )]
         Amount::Percent(percent) => Portion::Share((percent * 100.0).round() as u16),
     }
 }
@@ -562,10 +759,31 @@ fn order(hosts: &mut [(HostName, Reached, Map<String, Value>)], order: Order, se
     }
 }
 
+/// The input of a run is not kept; whoever goes on with it has to bring the same again.
+fn check_input(record: &RunRecord, input: Option<&Bytes>) -> Result<(), Failure> {
+    let wanted = record.spec.options["input"].as_str();
+    let given = input.map(|input| sha256(input));
+    match (wanted, given) {
+        (Some(wanted), Some(given)) if wanted == given => Ok(()),
+        (None, None) => Ok(()),
+        (Some(_), None) => Err(Failure::usage(format!(
+            "{} gave its command an input, which is not kept; give the same file again with --stdin",
+            record.run
+        ))),
+        (Some(_), Some(_)) => Err(Failure::usage(format!(
+            "this is not the input that {} began with",
+            record.run
+        ))),
+        (None, Some(_)) => Err(Failure::usage(format!("{} began without an input", record.run))),
+    }
+}
+
 fn check_report(report: &Report) -> Result<(), Failure> {
-    let events_to_stdout = report.events.as_deref() == Some(std::path::Path::new("-"));
+    let events_to_stdout = report.events.as_deref() == Some(Path::new("-"));
     if events_to_stdout && report.format == crate::cli::Format::Json {
-        return Err(Failure::usage("--format json and --events - both write to standard output; send one to a file"));
+        return Err(Failure::usage(
+            "--format json and --events - both write to standard output; send one to a file",
+        ));
     }
     Ok(())
 }
@@ -588,7 +806,10 @@ pub(crate) fn runtime(sessions: usize) -> Result<tokio::runtime::Runtime, Failur
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    builder.enable_all().build().map_err(|error| Failure::System(format!("can't start the runtime: {error}")))
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::System(format!("can't start the runtime: {error}")))
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -14,7 +14,11 @@ const BYTES_EACH: u64 = 100 * 1024;
 /// How many sessions fit, and the reason if it is less than `wanted`.
 pub(crate) fn sessions(wanted: u64, jumps: bool) -> Result<(u64, Option<String>), String> {
     let descriptors = raise_descriptors();
-    let each = if jumps { DESCRIPTORS_EACH + 1 } else { DESCRIPTORS_EACH };
+    let each = if jumps {
+        DESCRIPTORS_EACH + 1
+    } else {
+        DESCRIPTORS_EACH
+    };
     let by_descriptors = descriptors.saturating_sub(OTHER_DESCRIPTORS) / each;
     if by_descriptors == 0 {
         return Err(format!(
@@ -34,7 +38,7 @@ pub(crate) fn sessions(wanted: u64, jumps: bool) -> Result<(u64, Option<String>)
 }
 
 /// Raises the soft limit on open files as far as it goes, and tells it.
-fn raise_descriptors() -> u64 {
+pub(crate) fn raise_descriptors() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // A hard limit of none is not one that the kernel takes as a soft one.
     let wanted = maximum.unwrap_or(1 << 20).min(1 << 20);
@@ -42,7 +46,13 @@ fn raise_descriptors() -> u64 {
     if now >= wanted {
         return now;
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }) {
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(wanted),
+            maximum,
+        },
+    ) {
         Ok(()) => wanted,
         Err(_) => now,
     }
@@ -52,8 +62,16 @@ fn raise_descriptors() -> u64 {
 fn available_memory() -> Option<u64> {
     let machine = field("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024);
     let group = control_group().and_then(|path| {
-        let limit: u64 = fs::read_to_string(format!("{path}/memory.max")).ok()?.trim().parse().ok()?;
-        let used: u64 = fs::read_to_string(format!("{path}/memory.current")).ok()?.trim().parse().ok()?;
+        let limit: u64 = fs::read_to_string(format!("{path}/memory.max"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
+        let used: u64 = fs::read_to_string(format!("{path}/memory.current"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
         Some(limit.saturating_sub(used))
     });
     match (machine, group) {
@@ -72,7 +90,12 @@ fn control_group() -> Option<String> {
 /// A number behind a word in a file of `/proc`.
 fn field(path: &str, word: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(word))?.split_whitespace().next()?.parse().ok()
+    text.lines()
+        .find_map(|line| line.strip_prefix(word))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// What the controller used so far, for summaries.
@@ -88,10 +111,16 @@ pub(crate) struct Usage {
 pub(crate) fn usage() -> Usage {
     let peak_bytes = field("/proc/self/status", "VmHWM:").unwrap_or(0) * 1024;
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks: u64 = stat
-        .rsplit_once(") ")
-        .map(|(_, rest)| rest.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
-        .unwrap_or(0);
+    let ticks: u64 = stat.rsplit_once(") ").map_or(0, |(_, rest)| {
+        rest.split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum()
+    });
     let per_second = rustix::param::clock_ticks_per_second().max(1);
-    Usage { cpu_s: ticks as f64 / per_second as f64, peak_bytes }
+    Usage {
+        cpu_s: ticks as f64 / per_second as f64,
+        peak_bytes,
+    }
 }

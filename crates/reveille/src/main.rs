@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod drill;
 mod failure;
 mod launch;
 mod limits;
@@ -23,7 +24,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help goes to standard output; a closed pipe there is no fault.
             let _ = error.print();
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
             return ExitCode::from(exit.code());
         }
     };

@@ -7,6 +7,10 @@ use crate::failure::Failure;
 
 /// Writes to the terminal, or to what stands in for it.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own about the terminal"
+)]
 pub(crate) struct Printer {
     /// Colour on standard error.
     colour_err: bool,

@@ -10,16 +10,41 @@ pub(crate) fn directory(globals: &Globals) -> Result<PathBuf, Failure> {
     if let Some(directory) = &globals.state_dir {
         return Ok(directory.clone());
     }
-    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    named("XDG_STATE_HOME")
-        .or_else(|| home().map(|home| home.join(".local/state")))
-        .map(|base| base.join("reveille"))
-        .ok_or_else(|| Failure::usage("neither HOME nor XDG_STATE_HOME says where to keep the ledger; use --state-dir"))
+    base().map(|base| base.join("reveille")).ok_or_else(|| {
+        Failure::usage("neither HOME nor XDG_STATE_HOME says where to keep the ledger; use --state-dir")
+    })
+}
+
+/// Where the states of programs are kept.
+fn base() -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    named.or_else(|| home().map(|home| home.join(".local/state")))
+}
+
+/// ` --state-dir DIR`, if a command pasted from the screen needs it to find this directory.
+pub(crate) fn option(directory: &Path) -> String {
+    let named = std::env::var_os("REVEILLE_STATE_DIR")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
+    let usual = named.or_else(|| base().map(|base| base.join("reveille")));
+    let same =
+        |usual: PathBuf| usual == directory || usual.canonicalize().is_ok_and(|usual| usual == directory);
+    if usual.is_some_and(same) {
+        return String::new();
+    }
+    format!(
+        " --state-dir {}",
+        reveille_transport::sh_quote(&directory.display().to_string())
+    )
 }
 
 /// The user's home directory.
 pub(crate) fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute())
+    std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
 }
 
 /// The name of this machine.

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reveille_account::{Class, Phase, PhaseTimings};
-use russh::client::{AuthResult, Config, Handle};
-use russh::keys::agent::client::AgentClient;
-use russh::keys::agent::AgentIdentity;
-use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::Preferred;
+use russh::client::{AuthResult, Config, Handle};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::AgentClient;
+use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -47,6 +47,9 @@ pub struct Dialed {
     took: Duration,
 }
 
+/// A phase on its way, on the heap.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, ConnectError>> + Send + 'a>>;
+
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
@@ -57,7 +60,10 @@ impl Client {
     /// A client that checks host keys against `known_hosts`.
     pub fn new(deadlines: Deadlines, known_hosts: Arc<KnownHosts>) -> Self {
         let config = Config {
-            client_id: russh::SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Reveille_", env!("CARGO_PKG_VERSION")))),
+            client_id: russh::SshId::Standard(Cow::Borrowed(concat!(
+                "SSH-2.0-Reveille_",
+                env!("CARGO_PKG_VERSION")
+            ))),
             window_size: WINDOW,
             channel_buffer_size: CHANNEL_QUEUE,
             keepalive_interval: Some(deadlines.keep_alive),
@@ -65,7 +71,11 @@ impl Client {
             nodelay: true,
             ..Config::default()
         };
-        Self { config: Arc::new(config), deadlines, known_hosts }
+        Self {
+            config: Arc::new(config),
+            deadlines,
+            known_hosts,
+        }
     }
 
     /// The deadlines in force.
@@ -74,12 +84,16 @@ impl Client {
     }
 
     /// Opens the byte stream to `target`; through its jump host, if it has one, which is connected to first.
-    pub fn dial<'a>(&'a self, target: &'a Target) -> Pin<Box<dyn Future<Output = Result<Dialed, ConnectError>> + Send + 'a>> {
+    pub fn dial<'a>(&'a self, target: &'a Target) -> Boxed<'a, Dialed> {
         Box::pin(async move {
             let started = Instant::now();
             let Some(jump) = &target.jump else {
                 let stream = self.dial_tcp(target).await?;
-                return Ok(Dialed { stream: Box::new(stream), jump: None, took: started.elapsed() });
+                return Ok(Dialed {
+                    stream: Box::new(stream),
+                    jump: None,
+                    took: started.elapsed(),
+                });
             };
             let through = |error: ConnectError| ConnectError {
                 message: format!("jump host {}: {}", jump.endpoint(), error.message),
@@ -87,17 +101,20 @@ impl Client {
             };
             let dialed = self.dial(jump).await.map_err(through)?;
             let (session, _) = self.handshake(jump, dialed).await.map_err(through)?;
-            let stream = session.forward(&target.address, target.port, self.deadlines.connect).await.map_err(through)?;
-            Ok(Dialed { stream: Box::new(stream), jump: Some(Box::new(session)), took: started.elapsed() })
+            let stream = session
+                .forward(&target.address, target.port, self.deadlines.connect)
+                .await
+                .map_err(through)?;
+            Ok(Dialed {
+                stream: Box::new(stream),
+                jump: Some(Box::new(session)),
+                took: started.elapsed(),
+            })
         })
     }
 
     /// Identification, key exchange, host key, authentication.
-    pub fn handshake<'a>(
-        &'a self,
-        target: &'a Target,
-        dialed: Dialed,
-    ) -> Pin<Box<dyn Future<Output = Result<(Session, PhaseTimings), ConnectError>> + Send + 'a>> {
+    pub fn handshake<'a>(&'a self, target: &'a Target, dialed: Dialed) -> Boxed<'a, (Session, PhaseTimings)> {
         // Boxed, so that the large futures of a handshake are gone while a session is merely held.
         Box::pin(self.handshake_phases(target, dialed))
     }
@@ -118,10 +135,18 @@ impl Client {
             Ok(Ok(stream)) => stream,
             Ok(Err(Some((address, error)))) => return Err(tcp_error(address, &error)),
             Ok(Err(None)) => {
-                return Err(ConnectError::new(Phase::Resolve, Class::Dns, format!("{} has no address", target.address)));
+                return Err(ConnectError::new(
+                    Phase::Resolve,
+                    Class::Dns,
+                    format!("{} has no address", target.address),
+                ));
             }
             Err(_) => {
-                let message = format!("no answer from {} within {:?}", target.endpoint(), self.deadlines.connect);
+                let message = format!(
+                    "no answer from {} within {:?}",
+                    target.endpoint(),
+                    self.deadlines.connect
+                );
                 return Err(ConnectError::new(Phase::Tcp, Class::ConnectTimeout, message));
             }
         };
@@ -137,9 +162,18 @@ impl Client {
             return Ok(vec![SocketAddr::new(ip, target.port)]);
         }
         let failed = |why: String| {
-            ConnectError::new(Phase::Resolve, Class::Dns, format!("can't resolve {}: {why}", target.address))
+            ConnectError::new(
+                Phase::Resolve,
+                Class::Dns,
+                format!("can't resolve {}: {why}", target.address),
+            )
         };
-        match timeout(self.deadlines.resolve, tokio::net::lookup_host((target.address.as_str(), target.port))).await {
+        match timeout(
+            self.deadlines.resolve,
+            tokio::net::lookup_host((target.address.as_str(), target.port)),
+        )
+        .await
+        {
             Ok(Ok(addresses)) => Ok(addresses.collect()),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed(format!("no answer within {:?}", self.deadlines.resolve))),
@@ -176,12 +210,23 @@ impl Client {
         };
         let exchanged = Instant::now();
         let banner_at = switch.introduction().banner_at.unwrap_or(exchanged);
-        match timeout(self.deadlines.authentication, self.authenticate(&mut handle, target, &report)).await {
-            Ok(result) => result?,
-            Err(_) => {
-                let message = format!("authentication did not finish within {:?}", self.deadlines.authentication);
-                return Err(ConnectError::new(Phase::Authentication, Class::AuthStalled, message));
-            }
+        if let Ok(result) = timeout(
+            self.deadlines.authentication,
+            self.authenticate(&mut handle, target, &report),
+        )
+        .await
+        {
+            result?
+        } else {
+            let message = format!(
+                "authentication did not finish within {:?}",
+                self.deadlines.authentication
+            );
+            return Err(ConnectError::new(
+                Phase::Authentication,
+                Class::AuthStalled,
+                message,
+            ));
         }
         let phases = PhaseTimings {
             tcp_ms: millis(took),
@@ -190,7 +235,10 @@ impl Client {
             authentication_ms: millis(exchanged.elapsed()),
         };
         guard.disarm();
-        Ok((Session::new(handle, switch, report, self.deadlines.channel, jump), phases))
+        Ok((
+            Session::new(handle, switch, report, self.deadlines.channel, jump),
+            phases,
+        ))
     }
 
     /// Ends when the banner's deadline passes without a banner; never when it comes.
@@ -212,15 +260,28 @@ impl Client {
             return Arc::clone(&self.config);
         }
         let is_known = |algorithm: &Algorithm| {
-            known.iter().any(|name| name == algorithm.as_str() || (name == "ssh-rsa" && algorithm.clone().is_rsa()))
+            known
+                .iter()
+                .any(|name| name == algorithm.as_str() || (name == "ssh-rsa" && algorithm.clone().is_rsa()))
         };
-        let (mut keys, others): (Vec<_>, Vec<_>) =
-            self.config.preferred.key.iter().cloned().partition(|algorithm| is_known(algorithm));
+        let (mut keys, others): (Vec<_>, Vec<_>) = self
+            .config
+            .preferred
+            .key
+            .iter()
+            .cloned()
+            .partition(|algorithm| is_known(algorithm));
         keys.extend(others);
-        let preferred = Preferred { key: Cow::Owned(keys), ..self.config.preferred.clone() };
+        let preferred = Preferred {
+            key: Cow::Owned(keys),
+            ..self.config.preferred.clone()
+        };
         let config = &self.config;
         Arc::new(Config {
-            client_id: russh::SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Reveille_", env!("CARGO_PKG_VERSION")))),
+            client_id: russh::SshId::Standard(Cow::Borrowed(concat!(
+                "SSH-2.0-Reveille_",
+                env!("CARGO_PKG_VERSION")
+            ))),
             window_size: config.window_size,
             channel_buffer_size: config.channel_buffer_size,
             keepalive_interval: config.keepalive_interval,
@@ -239,7 +300,10 @@ impl Client {
     ) -> Result<(), ConnectError> {
         let failed = |message: String| ConnectError::new(Phase::Authentication, Class::AuthFailed, message);
         if target.identities.is_empty() {
-            return Err(failed(format!("no key to offer for {}; name one with --key or start an agent", target.user)));
+            return Err(failed(format!(
+                "no key to offer for {}; name one with --key or start an agent",
+                target.user
+            )));
         }
         let mut offered = 0;
         let mut methods = String::new();
@@ -248,35 +312,71 @@ impl Client {
                 break;
             }
             offered += 1;
-            let hash = if key.algorithm().is_rsa() { rsa_hash(handle).await } else { None };
+            let hash = if key.algorithm().is_rsa() {
+                rsa_hash(handle).await
+            } else {
+                None
+            };
             let key = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
             let result = handle.authenticate_publickey(target.user.as_str(), key).await;
-            if accepted(handle, result.map_err(|error| error.to_string()), report, &mut methods)? {
+            if accepted(
+                handle,
+                result.map_err(|error| error.to_string()),
+                report,
+                &mut methods,
+            )? {
                 return Ok(());
             }
         }
         if let Some(socket) = &target.identities.agent {
-            let unusable = |error: russh::keys::Error| failed(format!("the SSH agent at {}: {error}", socket.display()));
+            let unusable =
+                |error: russh::keys::Error| failed(format!("the SSH agent at {}: {error}", socket.display()));
             let mut agent = AgentClient::connect_uds(socket).await.map_err(unusable)?;
             for identity in agent.request_identities().await.map_err(unusable)? {
-                let AgentIdentity::PublicKey { key, .. } = identity else { continue };
-                if target.identities.keys.iter().any(|own| own.public_key().key_data() == key.key_data()) {
+                let AgentIdentity::PublicKey { key, .. } = identity else {
+                    continue;
+                };
+                if target
+                    .identities
+                    .keys
+                    .iter()
+                    .any(|own| own.public_key().key_data() == key.key_data())
+                {
                     continue;
                 }
                 if offered == KEYS_OFFERED {
                     break;
                 }
                 offered += 1;
-                let hash = if key.algorithm().is_rsa() { rsa_hash(handle).await } else { None };
-                let result = handle.authenticate_publickey_with(target.user.as_str(), key, hash, &mut agent).await;
-                if accepted(handle, result.map_err(|error| error.to_string()), report, &mut methods)? {
+                let hash = if key.algorithm().is_rsa() {
+                    rsa_hash(handle).await
+                } else {
+                    None
+                };
+                let result = handle
+                    .authenticate_publickey_with(target.user.as_str(), key, hash, &mut agent)
+                    .await;
+                if accepted(
+                    handle,
+                    result.map_err(|error| error.to_string()),
+                    report,
+                    &mut methods,
+                )? {
                     return Ok(());
                 }
             }
         }
         let keys = if offered == 1 { "the key" } else { "every key" };
-        let accepts = if methods.is_empty() { String::new() } else { format!("; it accepts {methods}") };
-        Err(failed(format!("{} refused {keys} offered for {} ({offered} tried){accepts}", target.endpoint(), target.user)))
+        let accepts = if methods.is_empty() {
+            String::new()
+        } else {
+            format!("; it accepts {methods}")
+        };
+        Err(failed(format!(
+            "{} refused {keys} offered for {} ({offered} tried){accepts}",
+            target.endpoint(),
+            target.user
+        )))
     }
 }
 
@@ -289,8 +389,14 @@ fn accepted(
 ) -> Result<bool, ConnectError> {
     match result {
         Ok(AuthResult::Success) => return Ok(true),
-        Ok(AuthResult::Failure { remaining_methods, .. }) if !handle.is_closed() => {
-            *methods = remaining_methods.iter().map(Into::<&str>::into).collect::<Vec<_>>().join(", ");
+        Ok(AuthResult::Failure {
+            remaining_methods, ..
+        }) if !handle.is_closed() => {
+            *methods = remaining_methods
+                .iter()
+                .map(Into::<&str>::into)
+                .collect::<Vec<_>>()
+                .join(", ");
             return Ok(false);
         }
         Err(error) if !handle.is_closed() => {
@@ -299,9 +405,11 @@ fn accepted(
         _ => {}
     }
     Err(match report.said() {
-        Some(said) => {
-            ConnectError::new(Phase::Authentication, Class::AuthFailed, format!("the host ended authentication: {said}"))
-        }
+        Some(said) => ConnectError::new(
+            Phase::Authentication,
+            Class::AuthFailed,
+            format!("the host ended authentication: {said}"),
+        ),
         None => ConnectError::new(
             Phase::Authentication,
             Class::SshInitiatedFailed,
@@ -312,7 +420,12 @@ fn accepted(
 
 async fn rsa_hash(handle: &Handle<Handler>) -> Option<HashAlg> {
     // A host that does not say what it takes is asked for SHA-512, as OpenSSH does.
-    handle.best_supported_rsa_hash().await.ok().flatten().unwrap_or(Some(HashAlg::Sha512))
+    handle
+        .best_supported_rsa_hash()
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or(Some(HashAlg::Sha512))
 }
 
 fn millis(duration: Duration) -> u32 {
@@ -358,11 +471,20 @@ fn heard(switch: &Switch) -> String {
 
 fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
     let introduced = switch.introduction().banner_at.is_some();
-    let phase = if introduced { Phase::KeyExchange } else { Phase::Banner };
-    let closed = |message: String| ConnectError {
-        // Closed before a word: most often the host's limit on unauthenticated connections.
-        throttled: !introduced,
-        ..ConnectError::new(phase, Class::SshInitiatedFailed, message)
+    let phase = if introduced {
+        Phase::KeyExchange
+    } else {
+        Phase::Banner
+    };
+    let closed = |message: String| {
+        if !introduced && speaks_otherwise(&switch.introduction().bytes) {
+            return ConnectError::new(phase, Class::ProtocolError, message);
+        }
+        ConnectError {
+            // Closed before a word: most often the host's limit on unauthenticated connections.
+            throttled: !introduced,
+            ..ConnectError::new(phase, Class::SshInitiatedFailed, message)
+        }
     };
     match error {
         HandlerError::HostKey(problem) => {
@@ -373,20 +495,33 @@ fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
             };
             ConnectError::new(Phase::KeyExchange, class, problem.to_string())
         }
-        HandlerError::Ssh(russh::Error::Disconnect | russh::Error::HUP) => {
-            closed(format!("the connection was closed during {}{}", phase.as_str(), heard_before(introduced, switch)))
-        }
+        HandlerError::Ssh(russh::Error::Disconnect | russh::Error::HUP) => closed(format!(
+            "the connection was closed during {}{}",
+            phase.as_str(),
+            heard_before(introduced, switch)
+        )),
         HandlerError::Ssh(russh::Error::IO(error)) if error.kind() == io::ErrorKind::InvalidData => {
             ConnectError::new(phase, Class::ProtocolError, format!("{error}{}", heard(switch)))
         }
-        HandlerError::Ssh(russh::Error::IO(error)) => {
-            closed(format!("{} during {}{}", error, phase.as_str(), heard_before(introduced, switch)))
-        }
+        HandlerError::Ssh(russh::Error::IO(error)) => closed(format!(
+            "{} during {}{}",
+            error,
+            phase.as_str(),
+            heard_before(introduced, switch)
+        )),
         HandlerError::Ssh(error) => {
             let seen = heard_before(introduced, switch);
             ConnectError::new(phase, Class::ProtocolError, format!("{error}{seen}"))
         }
     }
+}
+
+/// Whether text that came instead of a banner is another service's, not an SSH server's reason to close: sshd says
+/// "Exceeded MaxStartups", or "Not allowed at this time" to those it penalises.
+fn speaks_otherwise(bytes: &[u8]) -> bool {
+    let said = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let reasons = ["ssh", "maxstartups", "not allowed", "too many", "refused"];
+    !said.trim().is_empty() && !reasons.iter().any(|reason| said.contains(reason))
 }
 
 fn heard_before(introduced: bool, switch: &Switch) -> String {
@@ -447,29 +582,41 @@ impl russh::client::Handler for Handler {
     type Error = HandlerError;
 
     async fn check_server_key(&mut self, presented: &PublicKeyOrCertificate) -> Result<bool, HandlerError> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = presented else { return Ok(false) };
+        let PublicKeyOrCertificate::PublicKey { key, .. } = presented else {
+            return Ok(false);
+        };
         let received = Received {
             algorithm: key.algorithm().as_str().to_owned(),
             blob: key.to_bytes().map_err(|error| HandlerError::Ssh(error.into()))?,
             fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
         };
-        self.known_hosts.check(&self.address, self.port, received, self.policy).await?;
+        self.known_hosts
+            .check(&self.address, self.port, received, self.policy)
+            .await?;
         Ok(true)
     }
 
-    async fn disconnected(&mut self, reason: russh::client::DisconnectReason<HandlerError>) -> Result<(), HandlerError> {
+    async fn disconnected(
+        &mut self,
+        reason: russh::client::DisconnectReason<HandlerError>,
+    ) -> Result<(), HandlerError> {
         match reason {
             russh::client::DisconnectReason::ReceivedDisconnect(info) => {
-                let words: String = info.message.chars().filter(|c| !c.is_control()).take(200).collect();
+                let words: String = info
+                    .message
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(200)
+                    .collect();
                 if !words.is_empty() {
                     self.report.note(words);
                 }
             }
-            // A plain end of the stream says nothing that the caller does not know.
-            russh::client::DisconnectReason::Error(HandlerError::Ssh(russh::Error::Disconnect)) => {}
             russh::client::DisconnectReason::Error(HandlerError::Ssh(russh::Error::KeepaliveTimeout)) => {
-                self.report.note("the host stopped answering keep-alives".to_owned());
+                self.report
+                    .note("the host stopped answering keep-alives".to_owned());
             }
+            // A plain end of the stream says nothing that the caller does not know.
             russh::client::DisconnectReason::Error(_) => {}
         }
         Ok(())

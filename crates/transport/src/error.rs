@@ -21,7 +21,12 @@ pub struct ConnectError {
 
 impl ConnectError {
     pub(crate) fn new(phase: Phase, class: Class, message: impl Into<String>) -> Self {
-        Self { phase, class, message: message.into(), throttled: false }
+        Self {
+            phase,
+            class,
+            message: message.into(),
+            throttled: false,
+        }
     }
 }
 

@@ -55,16 +55,26 @@ impl Exec {
             match channel.wait().await {
                 Some(ChannelMsg::Success) => {
                     let (output, input) = channel.split();
-                    return Ok(Self { output, input: Input(Arc::new(input)), early });
+                    return Ok(Self {
+                        output,
+                        input: Input(Arc::new(input)),
+                        early,
+                    });
                 }
                 Some(ChannelMsg::Failure) => {
                     let message = "the host refused to run a command".to_owned();
-                    return Err(ExecError::Refused { class: Class::ExecRefused, message });
+                    return Err(ExecError::Refused {
+                        class: Class::ExecRefused,
+                        message,
+                    });
                 }
                 Some(ChannelMsg::WindowAdjusted { .. }) => {}
                 Some(ChannelMsg::Close) if early.is_empty() => {
                     let message = "the host closed the session instead of running the command".to_owned();
-                    return Err(ExecError::Refused { class: Class::ExecRefused, message });
+                    return Err(ExecError::Refused {
+                        class: Class::ExecRefused,
+                        message,
+                    });
                 }
                 Some(message) if early.len() < EARLY_LIMIT => early.push_back(message),
                 Some(_) | None => return Err(unanswered()),
@@ -83,7 +93,9 @@ impl Exec {
                 Some(ChannelMsg::Data { data }) => return Heard::Stdout(data),
                 Some(ChannelMsg::ExtendedData { data, ext: 1 }) => return Heard::Stderr(data),
                 Some(ChannelMsg::ExitStatus { exit_status }) => return Heard::ExitStatus(exit_status),
-                Some(ChannelMsg::ExitSignal { signal_name, .. }) => return Heard::ExitSignal(signal(signal_name)),
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                    return Heard::ExitSignal(signal(signal_name));
+                }
                 Some(ChannelMsg::Eof) => return Heard::Eof,
                 Some(ChannelMsg::Close) => return Heard::Closed,
                 Some(_) => {}
@@ -137,6 +149,10 @@ fn signal(signal: Sig) -> String {
         Sig::SEGV => "SEGV".to_owned(),
         Sig::TERM => "TERM".to_owned(),
         Sig::USR1 => "USR1".to_owned(),
-        Sig::Custom(name) => name.chars().filter(char::is_ascii_alphanumeric).take(16).collect(),
+        Sig::Custom(name) => name
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(16)
+            .collect(),
     }
 }

@@ -25,7 +25,10 @@ pub struct IdentityError {
 impl Identities {
     /// Reads the named keys; all must be usable. `agent` is the socket of an SSH agent, asked after the keys.
     pub fn load(files: &[PathBuf], agent: Option<PathBuf>) -> Result<Self, IdentityError> {
-        let keys = files.iter().map(|path| read_key(path)).collect::<Result<_, _>>()?;
+        let keys = files
+            .iter()
+            .map(|path| read_key(path))
+            .collect::<Result<_, _>>()?;
         Ok(Self { keys, agent })
     }
 
@@ -59,7 +62,10 @@ fn read_key(path: &Path) -> Result<Arc<PrivateKey>, IdentityError> {
             keys::Error::IO(error) => error.to_string(),
             other => format!("{other} (is it a private key in OpenSSH or PEM form?)"),
         };
-        IdentityError { path: path.to_owned(), why }
+        IdentityError {
+            path: path.to_owned(),
+            why,
+        }
     })
 }
 
@@ -70,11 +76,19 @@ mod tests {
     #[test]
     fn says_which_file_and_why() {
         let missing = Identities::load(&["/nowhere/key".into()], None).unwrap_err();
-        assert_eq!(missing.to_string(), "can't use the key /nowhere/key: No such file or directory (os error 2)");
+        assert_eq!(
+            missing.to_string(),
+            "can't use the key /nowhere/key: No such file or directory (os error 2)"
+        );
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("id_rsa");
         std::fs::write(&path, "not a key").unwrap();
-        assert!(Identities::load(std::slice::from_ref(&path), None).unwrap_err().to_string().contains("is it a private key"));
+        assert!(
+            Identities::load(std::slice::from_ref(&path), None)
+                .unwrap_err()
+                .to_string()
+                .contains("is it a private key")
+        );
         let (identities, warnings) = Identities::defaults(directory.path(), None);
         assert!(identities.is_empty());
         assert_eq!(warnings.len(), 1);

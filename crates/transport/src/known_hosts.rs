@@ -125,9 +125,16 @@ impl KnownHosts {
     pub fn load(files: &[PathBuf], record: Option<PathBuf>) -> Result<Self, KnownHostsError> {
         let mut table = Table::default();
         for path in files.iter().chain(record.iter()) {
-            table.read(path).map_err(|why| KnownHostsError { path: path.clone(), why })?;
+            table.read(path).map_err(|why| KnownHostsError {
+                path: path.clone(),
+                why,
+            })?;
         }
-        Ok(Self { table: Mutex::new(table), record, ..Self::default() })
+        Ok(Self {
+            table: Mutex::new(table),
+            record,
+            ..Self::default()
+        })
     }
 
     /// The algorithms of the keys known for a host, so that it can be asked for those first.
@@ -157,13 +164,21 @@ impl KnownHosts {
             return Ok(());
         }
         let name = known_name(address, port);
-        let Received { algorithm, blob, fingerprint } = received;
+        let Received {
+            algorithm,
+            blob,
+            fingerprint,
+        } = received;
         {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             let found = table.find(&name);
             let entries = || found.iter().map(|index| &table.entries[*index]);
-            if let Some(entry) = entries().find(|entry| entry.marker == Marker::Revoked && entry.key == blob) {
-                return Err(HostKeyProblem::Revoked { fingerprint, place: entry.place.clone() });
+            if let Some(entry) = entries().find(|entry| entry.marker == Marker::Revoked && entry.key == blob)
+            {
+                return Err(HostKeyProblem::Revoked {
+                    fingerprint,
+                    place: entry.place.clone(),
+                });
             }
             let mut plain = entries().filter(|entry| entry.marker == Marker::None).peekable();
             // Another algorithm counts as a mismatch too: otherwise whoever sits in between offers just that one.
@@ -171,25 +186,43 @@ impl KnownHosts {
                 return if plain.any(|entry| entry.key == blob) {
                     Ok(())
                 } else {
-                    Err(HostKeyProblem::Mismatch { fingerprint, place: first })
+                    Err(HostKeyProblem::Mismatch {
+                        fingerprint,
+                        place: first,
+                    })
                 };
             }
             if policy == HostKeyPolicy::Strict {
                 return Err(HostKeyProblem::Unknown { fingerprint });
             }
-            let place = self.record.as_ref().map_or_else(|| "this run".to_owned(), |path| path.display().to_string());
-            let entry = Entry { marker: Marker::None, algorithm: algorithm.clone(), key: blob.clone(), place };
+            let place = self
+                .record
+                .as_ref()
+                .map_or_else(|| "this run".to_owned(), |path| path.display().to_string());
+            let entry = Entry {
+                marker: Marker::None,
+                algorithm: algorithm.clone(),
+                key: blob.clone(),
+                place,
+            };
             table.add(&name, entry);
         }
         let line = format!("{name} {algorithm} {}\n", BASE64.encode(&blob));
-        self.append(line).await.map_err(|error| HostKeyProblem::NotRecorded(error.to_string()))
+        self.append(line)
+            .await
+            .map_err(|error| HostKeyProblem::NotRecorded(error.to_string()))
     }
 
     /// Appends a line durably; lines that wait at the same time share the write and the sync.
     async fn append(&self, line: String) -> Result<(), Arc<io::Error>> {
-        let Some(path) = self.record.clone() else { return Ok(()) };
+        let Some(path) = self.record.clone() else {
+            return Ok(());
+        };
         let (done, mut waiting) = tokio::sync::oneshot::channel();
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(Pending { line, done });
+        self.pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Pending { line, done });
         let mut turn = self.writing.lock().await;
         if let Ok(result) = waiting.try_recv() {
             return result;
@@ -229,7 +262,8 @@ impl Table {
             Err(error) => return Err(error.to_string()),
         };
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, FILE_LIMIT + 1), &mut bytes).map_err(|e| e.to_string())?;
+        io::Read::read_to_end(&mut io::Read::take(file, FILE_LIMIT + 1), &mut bytes)
+            .map_err(|e| e.to_string())?;
         if bytes.len() as u64 > FILE_LIMIT {
             return Err(format!("it is larger than {} MiB", FILE_LIMIT >> 20));
         }
@@ -257,23 +291,43 @@ impl Table {
             let Some(next) = words.next() else { return };
             names = next;
         }
-        let (Some(algorithm), Some(key)) = (words.next(), words.next()) else { return };
-        let Ok(key) = BASE64.decode(key.as_bytes()) else { return };
-        self.add(names, Entry { marker, algorithm: algorithm.to_owned(), key, place: place.to_owned() });
+        let (Some(algorithm), Some(key)) = (words.next(), words.next()) else {
+            return;
+        };
+        let Ok(key) = BASE64.decode(key.as_bytes()) else {
+            return;
+        };
+        self.add(
+            names,
+            Entry {
+                marker,
+                algorithm: algorithm.to_owned(),
+                key,
+                place: place.to_owned(),
+            },
+        );
     }
 
     fn add(&mut self, names: &str, entry: Entry) {
         let index = self.entries.len();
         self.entries.push(entry);
         if let Some(hashed) = names.strip_prefix("|1|") {
-            let Some((salt, hash)) = hashed.split_once('|') else { return };
-            let (Ok(salt), Ok(hash)) = (BASE64.decode(salt.as_bytes()), BASE64.decode(hash.as_bytes())) else { return };
+            let Some((salt, hash)) = hashed.split_once('|') else {
+                return;
+            };
+            let (Ok(salt), Ok(hash)) = (BASE64.decode(salt.as_bytes()), BASE64.decode(hash.as_bytes()))
+            else {
+                return;
+            };
             self.hashed.push((salt, hash, index));
         } else if names.contains(['*', '?', '!']) {
             self.patterns.push((names.to_owned(), index));
         } else {
             for name in names.split(',').filter(|name| !name.is_empty()) {
-                self.exact.entry(name.to_ascii_lowercase()).or_default().push(index);
+                self.exact
+                    .entry(name.to_ascii_lowercase())
+                    .or_default()
+                    .push(index);
             }
         }
     }
@@ -281,19 +335,35 @@ impl Table {
     fn find(&self, name: &str) -> Vec<usize> {
         let name = name.to_ascii_lowercase();
         let mut found = self.exact.get(&name).cloned().unwrap_or_default();
-        found.extend(self.patterns.iter().filter(|(list, _)| list_matches(list, &name)).map(|(_, index)| *index));
-        found.extend(self.hashed.iter().filter(|(salt, hash, _)| hashes_to(salt, hash, &name)).map(|(.., index)| *index));
+        found.extend(
+            self.patterns
+                .iter()
+                .filter(|(list, _)| list_matches(list, &name))
+                .map(|(_, index)| *index),
+        );
+        found.extend(
+            self.hashed
+                .iter()
+                .filter(|(salt, hash, _)| hashes_to(salt, hash, &name))
+                .map(|(.., index)| *index),
+        );
         found
     }
 }
 
 /// The name that OpenSSH uses: bare on port 22, otherwise `[address]:port`.
 fn known_name(address: &str, port: u16) -> String {
-    if port == 22 { address.to_owned() } else { format!("[{address}]:{port}") }
+    if port == 22 {
+        address.to_owned()
+    } else {
+        format!("[{address}]:{port}")
+    }
 }
 
 fn hashes_to(salt: &[u8], hash: &[u8], name: &str) -> bool {
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(salt) else { return false };
+    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(salt) else {
+        return false;
+    };
     mac.update(name.as_bytes());
     mac.verify_slice(hash).is_ok()
 }
@@ -344,7 +414,11 @@ mod tests {
     use super::*;
 
     fn key(text: &str) -> Received {
-        Received { algorithm: "ssh-ed25519".into(), blob: text.as_bytes().to_vec(), fingerprint: "SHA256:x".into() }
+        Received {
+            algorithm: "ssh-ed25519".into(),
+            blob: text.as_bytes().to_vec(),
+            fingerprint: "SHA256:x".into(),
+        }
     }
 
     fn known(lines: &str) -> (tempfile::TempDir, KnownHosts) {
@@ -358,21 +432,42 @@ mod tests {
     #[tokio::test]
     async fn a_new_key_is_remembered_and_another_then_refused() {
         let (directory, hosts) = known("");
-        hosts.check("web1", 22, key("a"), HostKeyPolicy::AcceptNew).await.unwrap();
-        hosts.check("web1", 22, key("a"), HostKeyPolicy::Strict).await.unwrap();
+        hosts
+            .check("web1", 22, key("a"), HostKeyPolicy::AcceptNew)
+            .await
+            .unwrap();
+        hosts
+            .check("web1", 22, key("a"), HostKeyPolicy::Strict)
+            .await
+            .unwrap();
         let record = directory.path().join("record");
-        assert_eq!(std::fs::read_to_string(&record).unwrap(), "web1 ssh-ed25519 YQ==\n");
+        assert_eq!(
+            std::fs::read_to_string(&record).unwrap(),
+            "web1 ssh-ed25519 YQ==\n"
+        );
         let again = KnownHosts::load(&[], Some(record.clone())).unwrap();
-        let problem = again.check("web1", 22, key("b"), HostKeyPolicy::AcceptNew).await.unwrap_err();
-        assert_eq!(problem.to_string(), format!("the host's key SHA256:x is not the one in {}:1", record.display()));
-        again.check("web1", 22, key("b"), HostKeyPolicy::Off).await.unwrap();
+        let problem = again
+            .check("web1", 22, key("b"), HostKeyPolicy::AcceptNew)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            problem.to_string(),
+            format!("the host's key SHA256:x is not the one in {}:1", record.display())
+        );
+        again
+            .check("web1", 22, key("b"), HostKeyPolicy::Off)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
     async fn strict_refuses_what_is_unknown() {
         let (_directory, hosts) = known("web1 ssh-ed25519 YQ==\n");
         let strict = HostKeyPolicy::Strict;
-        assert!(matches!(hosts.check("web1", 2222, key("a"), strict).await, Err(HostKeyProblem::Unknown { .. })));
+        assert!(matches!(
+            hosts.check("web1", 2222, key("a"), strict).await,
+            Err(HostKeyProblem::Unknown { .. })
+        ));
         assert!(hosts.check("WEB1", 22, key("a"), strict).await.is_ok());
     }
 
@@ -390,7 +485,10 @@ mod tests {
         for (host, port) in [("a.example", 22), ("secret", 22), ("h", 2222)] {
             assert!(hosts.check(host, port, key("a"), strict).await.is_ok(), "{host}");
         }
-        assert!(matches!(hosts.check("bad.example", 22, key("a"), strict).await, Err(HostKeyProblem::Unknown { .. })));
+        assert!(matches!(
+            hosts.check("bad.example", 22, key("a"), strict).await,
+            Err(HostKeyProblem::Unknown { .. })
+        ));
         let revoked = hosts.check("any", 22, key("z"), HostKeyPolicy::AcceptNew).await;
         assert!(matches!(revoked, Err(HostKeyProblem::Revoked { .. })));
     }
@@ -401,13 +499,22 @@ mod tests {
         let hosts = Arc::new(hosts);
         let checks = (0..200).map(|number| {
             let hosts = Arc::clone(&hosts);
-            tokio::spawn(async move { hosts.check(&format!("h{number}"), 22, key("a"), HostKeyPolicy::AcceptNew).await })
+            tokio::spawn(async move {
+                hosts
+                    .check(&format!("h{number}"), 22, key("a"), HostKeyPolicy::AcceptNew)
+                    .await
+            })
         });
         for check in checks.collect::<Vec<_>>() {
             check.await.unwrap().unwrap();
         }
         let text = std::fs::read_to_string(directory.path().join("record")).unwrap();
-        assert_eq!(text.lines().filter(|line| line.ends_with(" ssh-ed25519 YQ==")).count(), 200);
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.ends_with(" ssh-ed25519 YQ=="))
+                .count(),
+            200
+        );
     }
 
     proptest::proptest! {

@@ -35,7 +35,13 @@ impl Session {
         deadline: Duration,
         jump: Option<Box<Session>>,
     ) -> Self {
-        Self { handle, switch, report, deadline, _jump: jump }
+        Self {
+            handle,
+            switch,
+            report,
+            deadline,
+            _jump: jump,
+        }
     }
 
     /// Whether the connection is gone.
@@ -45,26 +51,42 @@ impl Session {
 
     /// Why the connection ended, in words.
     pub fn why_closed(&self) -> String {
-        self.report.said().unwrap_or_else(|| "the connection was closed".to_owned())
+        self.report
+            .said()
+            .unwrap_or_else(|| "the connection was closed".to_owned())
     }
 
     /// Starts `command` and returns once the host has accepted it.
     pub async fn exec(&self, command: impl Into<Vec<u8>>) -> Result<Exec, ExecError> {
-        let refused = |message: String| ExecError::Refused { class: Class::ChannelRefused, message };
+        let refused = |message: String| ExecError::Refused {
+            class: Class::ChannelRefused,
+            message,
+        };
         let channel = match timeout(self.deadline, self.handle.channel_open_session()).await {
             Ok(Ok(channel)) => channel,
             Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
-                return Err(refused(format!("the host refused to open a session: {}", open_failure(&why))));
+                return Err(refused(format!(
+                    "the host refused to open a session: {}",
+                    open_failure(&why)
+                )));
             }
             Ok(Err(_)) => return Err(ExecError::NotSent(self.why_closed())),
-            Err(_) => return Err(refused(format!("the host did not open a session within {:?}", self.deadline))),
+            Err(_) => {
+                return Err(refused(format!(
+                    "the host did not open a session within {:?}",
+                    self.deadline
+                )));
+            }
         };
         match timeout(self.deadline, Exec::start(channel, command.into())).await {
             Ok(result) => result.map_err(|error| match error {
                 ExecError::Unanswered(_) => ExecError::Unanswered(self.why_closed()),
                 other => other,
             }),
-            Err(_) => Err(ExecError::Unanswered(format!("no reply within {:?}", self.deadline))),
+            Err(_) => Err(ExecError::Unanswered(format!(
+                "no reply within {:?}",
+                self.deadline
+            ))),
         }
     }
 
@@ -76,17 +98,30 @@ impl Session {
         deadline: Duration,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ConnectError> {
         let failed = |class, message| ConnectError::new(Phase::Tcp, class, message);
-        match timeout(deadline, self.handle.channel_open_direct_tcpip(address, port.into(), "127.0.0.1", 0)).await {
+        match timeout(
+            deadline,
+            self.handle
+                .channel_open_direct_tcpip(address, port.into(), "127.0.0.1", 0),
+        )
+        .await
+        {
             Ok(Ok(channel)) => Ok(channel.into_stream()),
-            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => {
-                Err(failed(Class::ConnectRefused, format!("it can't connect to {address}:{port}")))
-            }
+            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => Err(failed(
+                Class::ConnectRefused,
+                format!("it can't connect to {address}:{port}"),
+            )),
             Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
-                let message = format!("it refused to forward to {address}:{port}: {}", open_failure(&why));
+                let message = format!(
+                    "it refused to forward to {address}:{port}: {}",
+                    open_failure(&why)
+                );
                 Err(failed(Class::ChannelRefused, message))
             }
             Ok(Err(_)) => Err(failed(Class::SshInitiatedFailed, self.why_closed())),
-            Err(_) => Err(failed(Class::ConnectTimeout, format!("no answer from {address}:{port} within {deadline:?}"))),
+            Err(_) => Err(failed(
+                Class::ConnectTimeout,
+                format!("no answer from {address}:{port} within {deadline:?}"),
+            )),
         }
     }
 
@@ -107,7 +142,10 @@ impl Drop for Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Session").field("closed", &self.is_closed()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Session")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,9 @@ impl Target {
 
     /// The endpoint whose limit on new connections this target meets first: the outermost jump host, or itself.
     pub fn first_endpoint(&self) -> String {
-        self.jump.as_ref().map_or_else(|| self.endpoint(), |jump| jump.first_endpoint())
+        self.jump
+            .as_ref()
+            .map_or_else(|| self.endpoint(), |jump| jump.first_endpoint())
     }
 }
 

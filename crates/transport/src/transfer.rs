@@ -84,7 +84,9 @@ pub async fn upload(
         let mut chunk = vec![0; CHUNK.min(usize::try_from(left).unwrap_or(CHUNK))];
         let read = source.read(&mut chunk).await?;
         if read == 0 {
-            return Err(TransferError::Remote(format!("the local file became shorter while it was sent ({left} bytes)")));
+            return Err(TransferError::Remote(format!(
+                "the local file became shorter while it was sent ({left} bytes)"
+            )));
         }
         chunk.truncate(read);
         left -= read as u64;
@@ -97,7 +99,9 @@ pub async fn upload(
     match channel.words(session).await? {
         words if words == "end 0" => Ok(false),
         words if words == "end 1" => Ok(true),
-        words => Err(TransferError::Remote(words.strip_prefix("error ").unwrap_or(&words).to_owned())),
+        words => Err(TransferError::Remote(
+            words.strip_prefix("error ").unwrap_or(&words).to_owned(),
+        )),
     }
 }
 
@@ -111,21 +115,32 @@ pub async fn download(
 ) -> Result<u64, TransferError> {
     let mut channel = channel::open(session, escalate, DOWNLOAD, &format!("\n{path}\n")).await?;
     let words = channel.words(session).await?;
-    let Some(size) = words.strip_prefix("size ").and_then(|size| size.parse::<u64>().ok()) else {
-        return Err(TransferError::Remote(words.strip_prefix("error ").unwrap_or(&words).to_owned()));
+    let Some(size) = words
+        .strip_prefix("size ")
+        .and_then(|size| size.parse::<u64>().ok())
+    else {
+        return Err(TransferError::Remote(
+            words.strip_prefix("error ").unwrap_or(&words).to_owned(),
+        ));
     };
     if size > limit {
-        return Err(TransferError::Remote(format!("{path} has {size} bytes, more than the {limit} allowed")));
+        return Err(TransferError::Remote(format!(
+            "{path} has {size} bytes, more than the {limit} allowed"
+        )));
     }
     let mut left = size;
     while let Some(bytes) = channel.data().await {
         left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            TransferError::Remote(format!("{path} grew over the {size} bytes announced while it was read"))
+            TransferError::Remote(format!(
+                "{path} grew over the {size} bytes announced while it was read"
+            ))
         })?;
         sink.write_all(&bytes).await?;
     }
     if left > 0 {
-        return Err(TransferError::Lost(format!("{left} of {size} bytes of {path} did not arrive")));
+        return Err(TransferError::Lost(format!(
+            "{left} of {size} bytes of {path} did not arrive"
+        )));
     }
     sink.flush().await?;
     Ok(size)

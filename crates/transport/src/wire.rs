@@ -81,11 +81,19 @@ impl Switch {
 
     /// What the peer said first, so far.
     pub fn introduction(&self) -> Introduction {
-        self.0.introduction.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .introduction
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.is_cut() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+        if self.is_cut() {
+            Err(io::ErrorKind::ConnectionAborted.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -95,14 +103,31 @@ impl<S> Wire<S> {
     /// Puts a switch on `stream`.
     pub fn new(stream: S) -> (Self, Switch) {
         let switch = Switch::default();
-        (Self { stream, switch: switch.clone(), introduced: false, received: 0, line: Vec::new(), ahead: Bytes::new() }, switch)
+        (
+            Self {
+                stream,
+                switch: switch.clone(),
+                introduced: false,
+                received: 0,
+                line: Vec::new(),
+                ahead: Bytes::new(),
+            },
+            switch,
+        )
     }
 
     /// Watches the bytes up to the identification line (`SSH-…`).
     fn watch(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut introduction = self.switch.0.introduction.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut introduction = self
+            .switch
+            .0
+            .introduction
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let room = INTRODUCTION_LIMIT.saturating_sub(introduction.bytes.len());
-        introduction.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        introduction
+            .bytes
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.received += bytes.len();
         for byte in bytes {
             if *byte != b'\n' {
@@ -120,14 +145,21 @@ impl<S> Wire<S> {
             }
         }
         if self.received > PRE_BANNER_LIMIT {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "too much text before the SSH banner"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "too much text before the SSH banner",
+            ));
         }
         Ok(())
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         wire.switch.0.reader.register(context.waker());
         wire.switch.check()?;
@@ -143,11 +175,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         if buffer.remaining() >= READ_AHEAD {
             let before = buffer.filled().len();
             ready!(Pin::new(&mut wire.stream).poll_read(context, buffer))?;
-            if !wire.introduced {
-                if let Err(error) = wire.watch(&buffer.filled()[before..]) {
-                    buffer.set_filled(before);
-                    return Poll::Ready(Err(error));
-                }
+            if !wire.introduced
+                && let Err(error) = wire.watch(&buffer.filled()[before..])
+            {
+                buffer.set_filled(before);
+                return Poll::Ready(Err(error));
             }
             return Poll::Ready(Ok(()));
         }
@@ -157,7 +189,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         if !wire.introduced {
             wire.watch(scratch.filled())?;
         }
-        let (now, later) = scratch.filled().split_at(scratch.filled().len().min(buffer.remaining()));
+        let (now, later) = scratch
+            .filled()
+            .split_at(scratch.filled().len().min(buffer.remaining()));
         buffer.put_slice(now);
         if !later.is_empty() {
             wire.ahead = Bytes::copy_from_slice(later);
@@ -204,7 +238,10 @@ mod tests {
         let reading = tokio::spawn(async move { wire.read_u8().await });
         tokio::task::yield_now().await;
         switch.cut();
-        assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(
+            reading.await.unwrap().unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
     }
 
     #[tokio::test]

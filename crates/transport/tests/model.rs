@@ -87,11 +87,19 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { host: Host::default(), processes: Vec::new(), told: Vec::new() }
+        Self {
+            host: Host::default(),
+            processes: Vec::new(),
+            told: Vec::new(),
+        }
     }
 
     fn arrive(&mut self, role: Role, epoch: u64) {
-        self.processes.push(Process { role, epoch, at: At::Fence });
+        self.processes.push(Process {
+            role,
+            epoch,
+            at: At::Fence,
+        });
     }
 
     fn alive(&self, pid: Pid) -> bool {
@@ -130,7 +138,11 @@ impl World {
                 return self.tell(index, Told::Never);
             }
             At::Start => {
-                self.processes.push(Process { role: Role::Supervisor, epoch, at: At::WritePid });
+                self.processes.push(Process {
+                    role: Role::Supervisor,
+                    epoch,
+                    at: At::WritePid,
+                });
                 At::Wait(2)
             }
             At::Wait(looks) => {
@@ -157,12 +169,20 @@ impl World {
             }
             At::WritePid => {
                 let boot = self.host.boot;
-                self.host.token.as_mut().unwrap().pid = Some(Pid { supervisor: index, boot });
+                self.host.token.as_mut().unwrap().pid = Some(Pid {
+                    supervisor: index,
+                    boot,
+                });
                 At::Claim
             }
             At::Claim => {
                 let token = self.host.token.as_mut().unwrap();
-                if token.go { At::Over } else { token.go = true; At::Run }
+                if token.go {
+                    At::Over
+                } else {
+                    token.go = true;
+                    At::Run
+                }
             }
             At::Run => {
                 self.host.ran += 1;
@@ -204,7 +224,11 @@ impl World {
     fn check(&self) -> Result<(), TestCaseError> {
         prop_assert!(self.host.ran <= 1, "the command ran twice");
         let never = self.told.iter().any(|(_, told)| *told == Told::Never);
-        prop_assert!(!(never && self.host.ran > 0), "it ran, and somebody was told that it never would: {:?}", self.told);
+        prop_assert!(
+            !(never && self.host.ran > 0),
+            "it ran, and somebody was told that it never would: {:?}",
+            self.told
+        );
         for (epoch, told) in &self.told {
             match told {
                 Told::Exit => prop_assert_eq!(self.host.ran, 1, "a status without a run"),

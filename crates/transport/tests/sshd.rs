@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reveille_account::{Class, RunId, Token};
 use reveille_testbed::Testbed;
-use reveille_transport::transfer::{self, Destination};
 use reveille_transport::supervisor::{self, Beat, Durable, End, Found, Interpreter, Key, Offsets, Payload};
+use reveille_transport::transfer::{self, Destination};
 use reveille_transport::{
     Client, ConnectError, Deadlines, Heard, HostKeyPolicy, Identities, KnownHosts, Session, Target,
 };
@@ -60,12 +60,21 @@ async fn run(session: &Session, command: &str) -> (Vec<u8>, Vec<u8>, Option<u32>
 }
 
 fn key(seed: u8) -> Key {
-    Key { run: RunId::new(1, [7; 10]), epoch: 1, token: Token::new([seed; 16]), place: None }
+    Key {
+        run: RunId::new(1, [7; 10]),
+        epoch: 1,
+        token: Token::new([seed; 16]),
+        place: None,
+    }
 }
 
 fn payload(text: &str) -> Payload {
     let interpreter = Interpreter::Shell(vec!["sh".into()]);
-    Payload { prelude: String::new(), text: text.into(), interpreter }
+    Payload {
+        prelude: String::new(),
+        text: text.into(),
+        interpreter,
+    }
 }
 
 /// Reads durable work to its end: stdout, stderr, end.
@@ -82,8 +91,13 @@ async fn follow(durable: &mut Durable) -> (Vec<u8>, Vec<u8>, Option<End>) {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with what may be nothing")]
 fn exited(status: i32) -> Option<End> {
-    Some(End::Exit { status, slain: None, over: false })
+    Some(End::Exit {
+        status,
+        slain: None,
+        over: false,
+    })
 }
 
 #[tokio::test]
@@ -91,7 +105,10 @@ async fn a_plain_command() {
     let testbed = Testbed::start(1, "").unwrap();
     let session = session(&testbed).await;
     let (stdout, stderr, status) = run(&session, "echo out; echo err >&2; exit 3").await;
-    assert_eq!((stdout.as_slice(), stderr.as_slice(), status), (&b"out\n"[..], &b"err\n"[..], Some(3)));
+    assert_eq!(
+        (stdout.as_slice(), stderr.as_slice(), status),
+        (&b"out\n"[..], &b"err\n"[..], Some(3))
+    );
     session.close().await;
 }
 
@@ -101,7 +118,11 @@ async fn a_key_that_is_not_authorized() {
     std::fs::write(testbed.path().join("authorized_keys"), "").unwrap();
     let error = connect(&client(&testbed), &target(&testbed)).await.unwrap_err();
     assert_eq!(error.class, Class::AuthFailed);
-    assert!(error.message.contains("it accepts publickey"), "{}", error.message);
+    assert!(
+        error.message.contains("it accepts publickey"),
+        "{}",
+        error.message
+    );
 }
 
 #[tokio::test]
@@ -143,15 +164,34 @@ async fn a_jump_host_that_forwards_nothing() {
 async fn an_agent_has_the_key() {
     let testbed = Testbed::start(1, "").unwrap();
     let socket = testbed.path().join("agent");
-    let mut agent = std::process::Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket)
-        .stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut agent = std::process::Command::new("ssh-agent")
+        .args(["-D", "-a"])
+        .arg(&socket)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     // The agent says where it listens once it does.
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(agent.stdout.take().unwrap()), &mut line).unwrap();
-    let added = std::process::Command::new("ssh-add").arg("-q").arg(testbed.key()).env("SSH_AUTH_SOCK", &socket).status();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(agent.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    let added = std::process::Command::new("ssh-add")
+        .arg("-q")
+        .arg(testbed.key())
+        .env("SSH_AUTH_SOCK", &socket)
+        .status();
     assert!(added.unwrap().success());
     let identities = Arc::new(Identities::load(&[], Some(socket)).unwrap());
-    let result = connect(&client(&testbed), &Target { identities, ..target(&testbed) }).await;
+    let result = connect(
+        &client(&testbed),
+        &Target {
+            identities,
+            ..target(&testbed)
+        },
+    )
+    .await;
     agent.kill().unwrap();
     agent.wait().unwrap();
     result.unwrap();
@@ -160,7 +200,10 @@ async fn an_agent_has_the_key() {
 #[tokio::test]
 async fn nothing_listens() {
     let testbed = Testbed::start(1, "").unwrap();
-    let target = Target { port: 1, ..target(&testbed) };
+    let target = Target {
+        port: 1,
+        ..target(&testbed)
+    };
     let error = connect(&client(&testbed), &target).await.unwrap_err();
     assert_eq!(error.class, Class::ConnectRefused);
 }
@@ -170,18 +213,31 @@ async fn a_server_that_stalls_leaves_no_socket_behind() {
     let testbed = Testbed::start(1, "").unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let target = Target { address: "127.0.0.1".into(), port, ..target(&testbed) };
+    let target = Target {
+        address: "127.0.0.1".into(),
+        port,
+        ..target(&testbed)
+    };
     let short = Duration::from_millis(50);
-    let deadlines = Deadlines { banner: short, key_exchange: short, ..Deadlines::default() };
+    let deadlines = Deadlines {
+        banner: short,
+        key_exchange: short,
+        ..Deadlines::default()
+    };
     let client = Client::new(deadlines, Arc::new(KnownHosts::default()));
     let accepting = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"SSH-2.0-Stalls\r\n").await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"SSH-2.0-Stalls\r\n")
+            .await
+            .unwrap();
         stream
     };
     let (error, mut stream) = tokio::join!(connect(&client, &target), accepting);
     let error = error.unwrap_err();
-    assert_eq!((error.class, error.phase), (Class::HandshakeStalled, reveille_account::Phase::KeyExchange));
+    assert_eq!(
+        (error.class, error.phase),
+        (Class::HandshakeStalled, reveille_account::Phase::KeyExchange)
+    );
     // The other end sees the connection go: nothing of it is left on ours.
     let mut sink = Vec::new();
     let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut sink).await;
@@ -192,7 +248,11 @@ async fn a_port_that_closes_at_once_looks_throttled_and_another_service_does_not
     for (said, class, throttled) in [
         (&b""[..], Class::SshInitiatedFailed, true),
         (b"Exceeded MaxStartups\r\n", Class::SshInitiatedFailed, true),
-        (b"HTTP/1.0 400 Bad Request\r\n\0\xff\r\nServer: x", Class::SshInitiatedFailed, true),
+        (
+            b"HTTP/1.0 400 Bad Request\r\n\0\xff\r\nServer: x",
+            Class::SshInitiatedFailed,
+            true,
+        ),
     ] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -208,11 +268,18 @@ async fn a_port_that_closes_at_once_looks_throttled_and_another_service_does_not
         let client = Client::new(Deadlines::default(), Arc::new(KnownHosts::default()));
         let closing = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            tokio::io::AsyncWriteExt::write_all(&mut stream, said).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, said)
+                .await
+                .unwrap();
         };
         let (error, ()) = tokio::join!(connect(&client, &testbed_less), closing);
         let error = error.unwrap_err();
-        assert_eq!((error.class, error.throttled), (class, throttled), "{}", error.message);
+        assert_eq!(
+            (error.class, error.throttled),
+            (class, throttled),
+            "{}",
+            error.message
+        );
     }
 }
 
@@ -222,19 +289,35 @@ async fn durable_work_runs_once_and_is_told_to_everybody() {
     let session = session(&testbed).await;
     let work = payload("echo one >>\"$HOME/ran\"\necho out\necho err >&2\nexit 4");
     let mut first = Durable::open(&session, None, &key(1)).await.unwrap();
-    assert!(first.place().ends_with("home/.local/state/reveille"), "{}", first.place());
+    assert!(
+        first.place().ends_with("home/.local/state/reveille"),
+        "{}",
+        first.place()
+    );
     first.go(&work, Offsets::default(), CAP).await.unwrap();
     assert_eq!(first.next().await.unwrap(), Beat::Started);
-    assert_eq!(follow(&mut first).await, (b"out\n".to_vec(), b"err\n".to_vec(), exited(4)));
+    assert_eq!(
+        follow(&mut first).await,
+        (b"out\n".to_vec(), b"err\n".to_vec(), exited(4))
+    );
     let mut second = Durable::open(&session, None, &key(1)).await.unwrap();
-    second.go(&work, Offsets { stdout: 2, stderr: 4 }, CAP).await.unwrap();
+    second
+        .go(&work, Offsets { stdout: 2, stderr: 4 }, CAP)
+        .await
+        .unwrap();
     assert_eq!(second.next().await.unwrap(), Beat::Attached { finished: true });
-    assert_eq!(follow(&mut second).await, (b"t\n".to_vec(), Vec::new(), exited(4)));
+    assert_eq!(
+        follow(&mut second).await,
+        (b"t\n".to_vec(), Vec::new(), exited(4))
+    );
     assert!(second.clean().await);
     let mut third = Durable::open(&session, None, &key(1)).await.unwrap();
     third.go(&work, Offsets::default(), CAP).await.unwrap();
     assert_eq!(follow(&mut third).await.2, Some(End::Never));
-    assert_eq!(std::fs::read_to_string(testbed.home().join("ran")).unwrap(), "one\n");
+    assert_eq!(
+        std::fs::read_to_string(testbed.home().join("ran")).unwrap(),
+        "one\n"
+    );
 }
 
 #[tokio::test]
@@ -242,7 +325,13 @@ async fn work_goes_on_when_the_connection_is_cut() {
     let testbed = Testbed::start(1, "").unwrap();
     let first = session(&testbed).await;
     let fifo = testbed.path().join("gate");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
     let work = payload(&format!("echo before; cat {}; echo after", fifo.display()));
     let mut durable = Durable::open(&first, None, &key(2)).await.unwrap();
     durable.go(&work, Offsets::default(), CAP).await.unwrap();
@@ -251,10 +340,19 @@ async fn work_goes_on_when_the_connection_is_cut() {
     drop(first);
     let again = session(&testbed).await;
     let mut durable = Durable::open(&again, None, &key(2)).await.unwrap();
-    durable.go(&work, Offsets { stdout: 7, stderr: 0 }, CAP).await.unwrap();
+    durable
+        .go(&work, Offsets { stdout: 7, stderr: 0 }, CAP)
+        .await
+        .unwrap();
     assert_eq!(durable.next().await.unwrap(), Beat::Attached { finished: false });
-    tokio::task::spawn_blocking(move || std::fs::write(fifo, "through\n")).await.unwrap().unwrap();
-    assert_eq!(follow(&mut durable).await, (b"through\nafter\n".to_vec(), Vec::new(), exited(0)));
+    tokio::task::spawn_blocking(move || std::fs::write(fifo, "through\n"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        follow(&mut durable).await,
+        (b"through\nafter\n".to_vec(), Vec::new(), exited(0))
+    );
 }
 
 #[tokio::test]
@@ -268,11 +366,24 @@ async fn a_kill_reaches_the_group_and_what_left_it() {
     durable.go(&work, Offsets::default(), CAP).await.unwrap();
     assert_eq!(durable.next().await.unwrap(), Beat::Started);
     assert_eq!(durable.next().await.unwrap(), Beat::Stdout("ready\n".into()));
-    assert_eq!(supervisor::tomb(&session, None, &key).await.unwrap(), Found::Running);
+    assert_eq!(
+        supervisor::tomb(&session, None, &key).await.unwrap(),
+        Found::Running
+    );
     assert!(supervisor::stop(&session, None, &key).await.unwrap());
     let (_, _, end) = follow(&mut durable).await;
-    assert_eq!(end, Some(End::Exit { status: 137, slain: Some(true), over: false }));
-    let left = std::process::Command::new("pgrep").args(["-f", "sleep 30[12]"]).output().unwrap();
+    assert_eq!(
+        end,
+        Some(End::Exit {
+            status: 137,
+            slain: Some(true),
+            over: false
+        })
+    );
+    let left = std::process::Command::new("pgrep")
+        .args(["-f", "sleep 30[12]"])
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }
 
@@ -282,11 +393,17 @@ async fn a_tombstone_and_a_higher_epoch_forbid_a_late_start() {
     let session = session(&testbed).await;
     let work = payload("echo ran >\"$HOME/late\"");
     let mut late = Durable::open(&session, None, &key(4)).await.unwrap();
-    assert_eq!(supervisor::tomb(&session, None, &key(4)).await.unwrap(), Found::Never);
+    assert_eq!(
+        supervisor::tomb(&session, None, &key(4)).await.unwrap(),
+        Found::Never
+    );
     late.go(&work, Offsets::default(), CAP).await.unwrap();
     assert_eq!(follow(&mut late).await.2, Some(End::Never));
     let newer = Key { epoch: 2, ..key(5) };
-    assert_eq!(supervisor::tomb(&session, None, &newer).await.unwrap(), Found::Never);
+    assert_eq!(
+        supervisor::tomb(&session, None, &newer).await.unwrap(),
+        Found::Never
+    );
     let mut old = Durable::open(&session, None, &key(6)).await.unwrap();
     old.go(&work, Offsets::default(), CAP).await.unwrap();
     let fenced = old.next().await.unwrap_err();
@@ -298,10 +415,19 @@ async fn a_tombstone_and_a_higher_epoch_forbid_a_late_start() {
 async fn the_same_in_every_shell() {
     for shell in ["dash", "bash", "busybox"] {
         let tools = tempfile::tempdir().unwrap();
-        let real = String::from_utf8(std::process::Command::new("which").arg(shell).output().unwrap().stdout).unwrap();
+        let real = String::from_utf8(
+            std::process::Command::new("which")
+                .arg(shell)
+                .output()
+                .unwrap()
+                .stdout,
+        )
+        .unwrap();
         // With busybox, every tool is busybox's.
         let names: &[&str] = if shell == "busybox" {
-            &["sh", "cat", "mkfifo", "mkdir", "rm", "mv", "sleep", "dd", "tail", "id", "df", "chmod"]
+            &[
+                "sh", "cat", "mkfifo", "mkdir", "rm", "mv", "sleep", "dd", "tail", "id", "df", "chmod",
+            ]
         } else {
             &["sh"]
         };
@@ -318,22 +444,57 @@ async fn the_same_in_every_shell() {
         let mut durable = Durable::open(&session, None, &key(7)).await.unwrap();
         durable.go(&work, Offsets::default(), CAP).await.unwrap();
         let (stdout, stderr, end) = follow(&mut durable).await;
-        assert_eq!(end, exited(9), "{shell}: {} {}", String::from_utf8_lossy(&stderr), testbed.log());
+        assert_eq!(
+            end,
+            exited(9),
+            "{shell}: {} {}",
+            String::from_utf8_lossy(&stderr),
+            testbed.log()
+        );
         assert_eq!(stdout.len(), 300_005, "{shell}");
         assert!(stdout.starts_with(b"0022\n"), "{shell}");
         assert_eq!(stderr, b"\xff\n", "{shell}");
         let mut durable = Durable::open(&session, None, &key(7)).await.unwrap();
-        durable.go(&work, Offsets { stdout: 200_001, stderr: 1 }, CAP).await.unwrap();
+        durable
+            .go(
+                &work,
+                Offsets {
+                    stdout: 200_001,
+                    stderr: 1,
+                },
+                CAP,
+            )
+            .await
+            .unwrap();
         let (stdout, stderr, end) = follow(&mut durable).await;
-        assert_eq!((stdout.len(), stderr.as_slice(), end), (100_004, &b"\n"[..], exited(9)), "{shell}");
+        assert_eq!(
+            (stdout.len(), stderr.as_slice(), end),
+            (100_004, &b"\n"[..], exited(9)),
+            "{shell}"
+        );
         let slow = payload("echo up; sleep 300; echo never");
         let mut durable = Durable::open(&session, None, &key(8)).await.unwrap();
         durable.go(&slow, Offsets::default(), CAP).await.unwrap();
         assert_eq!(durable.next().await.unwrap(), Beat::Started, "{shell}");
-        assert_eq!(durable.next().await.unwrap(), Beat::Stdout("up\n".into()), "{shell}");
-        assert!(supervisor::stop(&session, None, &key(8)).await.unwrap(), "{shell}");
+        assert_eq!(
+            durable.next().await.unwrap(),
+            Beat::Stdout("up\n".into()),
+            "{shell}"
+        );
+        assert!(
+            supervisor::stop(&session, None, &key(8)).await.unwrap(),
+            "{shell}"
+        );
         let (_, _, end) = follow(&mut durable).await;
-        assert_eq!(end, Some(End::Exit { status: 143, slain: Some(true), over: false }), "{shell}");
+        assert_eq!(
+            end,
+            Some(End::Exit {
+                status: 143,
+                slain: Some(true),
+                over: false
+            }),
+            "{shell}"
+        );
     }
 }
 
@@ -345,8 +506,18 @@ async fn a_flood_is_capped_on_the_host() {
     let mut durable = Durable::open(&session, None, &key(9)).await.unwrap();
     durable.go(&work, Offsets::default(), CAP).await.unwrap();
     let (stdout, _, end) = follow(&mut durable).await;
-    assert_eq!(end, Some(End::Exit { status: 0, slain: None, over: true }));
-    assert_eq!(stdout.len() as u64, CAP);
+    assert_eq!(
+        end,
+        Some(End::Exit {
+            status: 0,
+            slain: None,
+            over: true
+        })
+    );
+    let (head, tail) = stdout.split_at(usize::try_from(CAP).unwrap());
+    assert!(head.iter().all(|byte| *byte == 0));
+    assert!(tail.starts_with(b"\n[output over 1048576 bytes was dropped here]\n"));
+    assert!(tail.ends_with(b"\0last\n"));
 }
 
 #[tokio::test]
@@ -357,16 +528,41 @@ async fn environment_secrets_and_files_stay_off_the_disk() {
     let prelude = [supervisor::export("A", secret), supervisor::export("B", "x y")].concat();
     let text = "printf '%s/%s/' \"${#A}\" \"$B\"; tr '\\0' ' ' </proc/$$/cmdline; read -r gate";
     let text = format!("{text} <{}", testbed.path().join("gate").display());
-    assert!(std::process::Command::new("mkfifo").arg(testbed.path().join("gate")).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(testbed.path().join("gate"))
+            .status()
+            .unwrap()
+            .success()
+    );
     let mut durable = Durable::open(&session, None, &key(10)).await.unwrap();
-    durable.go(&Payload { prelude, ..payload(&text) }, Offsets::default(), CAP).await.unwrap();
+    durable
+        .go(
+            &Payload {
+                prelude,
+                ..payload(&text)
+            },
+            Offsets::default(),
+            CAP,
+        )
+        .await
+        .unwrap();
     assert_eq!(durable.next().await.unwrap(), Beat::Started);
-    let Beat::Stdout(stdout) = durable.next().await.unwrap() else { panic!("no output") };
+    let Beat::Stdout(stdout) = durable.next().await.unwrap() else {
+        panic!("no output")
+    };
     assert!(stdout.starts_with(b"17/x y/sh /"), "{stdout:?}");
     let home = testbed.home();
-    let found = std::process::Command::new("grep").args(["-rlF", "--devices=skip", "opensesame"]).arg(home).output().unwrap();
+    let found = std::process::Command::new("grep")
+        .args(["-rlF", "--devices=skip", "opensesame"])
+        .arg(home)
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
-    let listed = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    let listed = std::process::Command::new("ps")
+        .args(["-eo", "args"])
+        .output()
+        .unwrap();
     assert!(!String::from_utf8_lossy(&listed.stdout).contains("\\opensesame"));
     std::fs::write(testbed.path().join("gate"), "go\n").unwrap();
     assert_eq!(follow(&mut durable).await.2, exited(0));
@@ -377,11 +573,21 @@ async fn a_script_keeps_its_interpreter_and_arguments() {
     let testbed = Testbed::start(1, "").unwrap();
     let session = session(&testbed).await;
     let interpreter = vec!["/usr/bin/env".to_owned(), "bash".to_owned()];
-    let interpreter = Interpreter::File { interpreter, arguments: vec!["a b".into(), "c".into()] };
-    let work = Payload { prelude: String::new(), text: "#!/usr/bin/env bash\necho \"${BASH_VERSION:+bash} $1/$2\"\n".into(), interpreter };
+    let interpreter = Interpreter::File {
+        interpreter,
+        arguments: vec!["a b".into(), "c".into()],
+    };
+    let work = Payload {
+        prelude: String::new(),
+        text: "#!/usr/bin/env bash\necho \"${BASH_VERSION:+bash} $1/$2\"\n".into(),
+        interpreter,
+    };
     let mut durable = Durable::open(&session, None, &key(11)).await.unwrap();
     durable.go(&work, Offsets::default(), CAP).await.unwrap();
-    assert_eq!(follow(&mut durable).await, (b"bash a b/c\n".to_vec(), Vec::new(), exited(0)));
+    assert_eq!(
+        follow(&mut durable).await,
+        (b"bash a b/c\n".to_vec(), Vec::new(), exited(0))
+    );
 }
 
 #[tokio::test]
@@ -389,7 +595,9 @@ async fn a_forced_command_is_no_shell() {
     let testbed = Testbed::start(1, "ForceCommand echo only backups here").unwrap();
     let session = session(&testbed).await;
     let error = Durable::open(&session, None, &key(12)).await.unwrap_err();
-    let supervisor::SuperviseError::Refused { class, message } = error else { panic!("{error}") };
+    let supervisor::SuperviseError::Refused { class, message } = error else {
+        panic!("{error}")
+    };
     assert_eq!(class, Class::NoShell);
     assert!(message.contains("only backups here"), "{message}");
 }
@@ -408,21 +616,61 @@ async fn files_there_and_back() {
         group: None,
     };
     let size = content.len() as u64;
-    assert!(transfer::upload(&session, None, content.as_slice(), size, &destination).await.unwrap());
-    assert!(!transfer::upload(&session, None, content.as_slice(), size, &destination).await.unwrap());
-    let looser = Destination { mode: Some("0644".into()), ..destination.clone() };
-    assert!(transfer::upload(&session, None, content.as_slice(), size, &looser).await.unwrap());
+    assert!(
+        transfer::upload(&session, None, content.as_slice(), size, &destination)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !transfer::upload(&session, None, content.as_slice(), size, &destination)
+            .await
+            .unwrap()
+    );
+    let looser = Destination {
+        mode: Some("0644".into()),
+        ..destination.clone()
+    };
+    assert!(
+        transfer::upload(&session, None, content.as_slice(), size, &looser)
+            .await
+            .unwrap()
+    );
     let mut back = Vec::new();
-    assert_eq!(transfer::download(&session, None, &destination.path, 1 << 30, &mut back).await.unwrap(), size);
+    assert_eq!(
+        transfer::download(&session, None, &destination.path, 1 << 30, &mut back)
+            .await
+            .unwrap(),
+        size
+    );
     assert!(back == content);
-    let nowhere = Destination { path: "/nowhere/x".into(), ..destination.clone() };
-    let error = transfer::upload(&session, None, content.as_slice(), size, &nowhere).await.unwrap_err();
+    let nowhere = Destination {
+        path: "/nowhere/x".into(),
+        ..destination.clone()
+    };
+    let error = transfer::upload(&session, None, content.as_slice(), size, &nowhere)
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "there is no directory /nowhere");
-    let error = transfer::download(&session, None, "/nowhere/x", 9, &mut back).await.unwrap_err();
+    let error = transfer::download(&session, None, "/nowhere/x", 9, &mut back)
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "there is no file /nowhere/x");
-    let error = transfer::download(&session, None, &destination.path, 9, &mut back).await.unwrap_err();
+    let error = transfer::download(&session, None, &destination.path, 9, &mut back)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("more than the 9 allowed"), "{error}");
-    assert_eq!(std::fs::read_dir(testbed.path()).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().contains("reveille-")
-    }).count(), 0);
+    assert_eq!(
+        std::fs::read_dir(testbed.path())
+            .unwrap()
+            .filter(|entry| {
+                entry
+                    .as_ref()
+                    .unwrap()
+                    .file_name()
+                    .to_string_lossy()
+                    .contains("reveille-")
+            })
+            .count(),
+        0
+    );
 }

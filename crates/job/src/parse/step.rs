@@ -35,9 +35,8 @@ pub(crate) const OPTIONS: &[&str] = &[
     "durable",
     "settle",
     "class",
-    "on_stuck",
 ];
-pub(crate) const LATER_OPTIONS: &[&str] = &["run_on", "tags"];
+pub(crate) const LATER_OPTIONS: &[&str] = &["on_stuck", "run_on", "tags"];
 /// Attempts of a step that may be run again.
 const IDEMPOTENT_ATTEMPTS: u32 = 3;
 
@@ -143,10 +142,6 @@ impl Context<'_> {
             options.settle = self.reader.duration(node).unwrap_or_default();
         }
         options.class = fields.get("class").and_then(|node| self.reader.filled(node));
-        if let Some(node) = fields.get("on_stuck") {
-            let words = [("warn", OnStuck::Warn), ("kill", OnStuck::Kill)];
-            options.on_stuck = self.reader.word(node, &words).unwrap_or_default();
-        }
         options
     }
 

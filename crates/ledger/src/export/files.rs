@@ -4,8 +4,19 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use reveille_account::Event;
+use serde::Serialize;
+
 use super::{HostSummary, Summary, junit, table};
 use crate::{Error, Ledger, Result};
+
+/// An event as a line of `events.ndjson`.
+#[derive(Serialize)]
+struct Line {
+    schema: u32,
+    #[serde(flatten)]
+    event: Event,
+}
 
 /// Writes into `directory`: `summary.json`, `events.ndjson`, `hosts.csv`, `junit.xml`, and the lists of addresses.
 ///
@@ -20,7 +31,11 @@ pub fn write_files(ledger: &Ledger, summary: &Summary, directory: &Path) -> Resu
     })?;
     write_file(&directory.join("events.ndjson"), |file| {
         for event in ledger.events(summary.record.run, None) {
-            serde_json::to_writer(&mut *file, &event?)?;
+            let line = Line {
+                schema: 1,
+                event: event?,
+            };
+            serde_json::to_writer(&mut *file, &line)?;
             file.write_all(b"\n")?;
         }
         Ok(())

@@ -15,7 +15,11 @@ pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result
     let audit = ledger.audit(run)?;
     let sound = audit.account.balanced() && audit.account.ghost == 0;
     let verdict = if sound { "balanced" } else { "NOT balanced" };
-    printer.data(&format!("{run}  {}  {}; {verdict}", audit.state.as_str(), audit.account))?;
+    printer.data(&format!(
+        "{run}  {}  {}; {verdict}",
+        audit.state.as_str(),
+        audit.account
+    ))?;
     for (words, hosts) in [
         ("unaccounted for: dispatched, no outcome", &audit.ghosts),
         ("never dispatched, no outcome", &audit.forgotten),
@@ -27,7 +31,10 @@ pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result
         }
     }
     if audit.account.pending + audit.account.running > 0 {
-        printer.data(&format!("next        reveille resume {run}"))?;
+        printer.data(&format!(
+            "next        reveille resume{} {run}",
+            state::option(ledger.state_directory())
+        ))?;
     }
     Ok(if sound { Exit::Success } else { Exit::Unbalanced })
 }

@@ -1,11 +1,274 @@
-//! `reveille drill`: a rehearsal.
+//! `reveille drill`: a rehearsal of a job against a fleet that is made for it, faults and all.
 
-use reveille_account::Exit;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use reveille_account::{Exit, HostName, RunState};
+use reveille_drill::{Fault, FaultKind, Targets};
+use reveille_inventory::{Inventory, Source};
+use reveille_job::{Job, Limit, Scope, Shared};
+use reveille_ledger::RunKind;
+use reveille_ledger::export::SummaryOptions;
+use reveille_pace::Portion;
 
 use crate::cli::{DrillArgs, Globals};
+use crate::commands::run::read_job;
+use crate::drill::compare::{Comparison, Traits};
+use crate::drill::practice::{Practice, Wanted, serve};
 use crate::failure::Failure;
-use crate::printer::Printer;
+use crate::launch::{self, Finished, Hurry, Options, Reached, Request};
+use crate::printer::{Printer, Tone};
+use crate::render::end::Extra;
+use crate::render::text;
+use crate::state;
 
-pub(crate) fn run(_args: DrillArgs, _globals: &Globals, _printer: &Printer) -> Result<Exit, Failure> {
-    Err(Failure::usage("not yet"))
+/// The job that is rehearsed when none is given.
+const INSTALL: &str = include_str!("../drill/install.yaml");
+/// Steps of that job that go well before faults of commands show: those then strike the installation.
+const GOOD_STEPS: u32 = 1;
+
+/// What is injected when nobody says otherwise. Each kind strikes its share of the hosts, and one at least.
+const DEFAULT_FAULTS: [FaultKind; 14] = [
+    FaultKind::Refuse,
+    FaultKind::ExceededStartups(2),
+    FaultKind::BannerStall,
+    FaultKind::GarbageBanner,
+    FaultKind::AuthFail,
+    FaultKind::HostKeyChanged,
+    FaultKind::ForceCommand,
+    FaultKind::DropOnce(1),
+    FaultKind::Flap(3),
+    FaultKind::Exit(100),
+    FaultKind::Killed,
+    FaultKind::EarlyExit,
+    FaultKind::SlowDrip,
+    FaultKind::PartialStall,
+];
+/// Hosts of which each of these strikes one.
+const ONE_IN: u32 = 28;
+
+/// Deadlines for hosts that are next door: five tries of a stalled handshake fit into ten seconds.
+const HURRY: Hurry = Hurry {
+    banner_ms: 1_000,
+    key_exchange_ms: 1_000,
+    authentication_ms: 2_000,
+    channel_ms: 2_000,
+    backoff_ms: (100, 1_000),
+};
+
+pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    if let Some(directory) = &args.serve {
+        let faults = faults(args)?.unwrap_or_default();
+        let wanted = Wanted {
+            hosts: args.hosts,
+            seed: args.seed,
+            faults,
+            good_commands: args.good_commands,
+        };
+        serve(&wanted, directory, printer)?;
+        return Ok(Exit::Success);
+    }
+    let job = match &args.job {
+        Some(path) => read_job(path, BTreeMap::new())?,
+        None => Job::parse_bytes(INSTALL.as_bytes(), "install.yaml", BTreeMap::new())
+            .map_err(Failure::Mistakes)?,
+    };
+    let traits = Traits {
+        own: args.job.is_some(),
+        durable: job.steps.iter().all(|step| step.durable),
+    };
+    let faults = match faults(args)? {
+        Some(faults) => faults,
+        None => default_faults(args.hosts, &job),
+    };
+    let hurry = (!faults.is_empty()).then_some(HURRY);
+    let good_commands = if traits.own { 0 } else { GOOD_STEPS };
+    let wanted = Wanted {
+        hosts: args.hosts,
+        seed: args.seed,
+        faults,
+        good_commands,
+    };
+    let state_dir = match &globals.state_dir {
+        Some(directory) => directory.clone(),
+        // Rehearsals and real runs do not mix.
+        None => state::directory(globals)?.join("drill"),
+    };
+    let practice = Practice::start(&wanted, &state_dir)?;
+    let request = request(args, job, &practice, hurry, state_dir)?;
+    let finished = launch::execute(request, &args.report, printer)?;
+    let injected = practice.end()?;
+    let summary = finished.ledger.summary(finished.run, SummaryOptions::default())?;
+    let comparison = Comparison::new(&injected, &summary, traits)?;
+    let (exit, last) = verdict(&comparison, &summary.account, summary.record.state, &finished);
+    let quiet = printer.quiet && comparison.is_right();
+    let mut words = String::new();
+    if !quiet {
+        words = comparison.table(printer.quiet, |text, tone| printer.tone_err(text, tone));
+        let tone = if comparison.is_right() {
+            Tone::Good
+        } else {
+            Tone::Bad
+        };
+        let _ = write!(words, "\n{}", printer.tone_err(&last, tone));
+    }
+    let extra = Extra {
+        exit: Some(exit),
+        words,
+        json: ("drill", comparison.json(args.seed)),
+    };
+    drop(summary);
+    finished.report(Some(&extra), &args.report, printer)
+}
+
+fn request(
+    args: &DrillArgs,
+    job: Job,
+    practice: &Practice,
+    hurry: Option<Hurry>,
+    state_dir: std::path::PathBuf,
+) -> Result<Request, Failure> {
+    let source = Source::Argument(practice.inventory().display().to_string());
+    let inventory = Inventory::load(&[source])?.inventory;
+    let no_earlier = |_: &str| Err::<Vec<HostName>, _>("a practice fleet has no earlier runs".to_owned());
+    let pattern: Vec<&str> = job
+        .hosts
+        .as_deref()
+        .filter(|pattern| *pattern == "all")
+        .into_iter()
+        .collect();
+    let hosts = inventory
+        .select(&pattern, &no_earlier)?
+        .into_iter()
+        .map(|name| {
+            let connection = inventory.connection(name.as_str())?;
+            let user = connection.user.unwrap_or_else(state::user);
+            let reached = Reached::plain(
+                connection.address,
+                connection.port.unwrap_or(22),
+                &user,
+                practice.key(),
+            );
+            Ok((name, reached, serde_json::Map::new()))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let groups = vec![(
+        "all".to_owned(),
+        hosts
+            .iter()
+            .map(|(name, ..)| name.to_string())
+            .collect::<Vec<_>>(),
+    )];
+    let shared = Shared::new("RUN", groups.clone(), std::env::vars());
+    let mistakes = job.check_all(
+        hosts
+            .iter()
+            .map(|(name, _, vars)| Scope::new(name.as_str(), vars, &shared)),
+    );
+    if !mistakes.is_empty() {
+        return Err(Failure::Mistakes(mistakes));
+    }
+    Ok(Request {
+        kind: RunKind::Drill,
+        job,
+        hosts,
+        groups,
+        options: Options::new(None, &args.pacing, true)?.rehearsing(practice.known_hosts(), hurry),
+        comment: args.pacing.comment.clone(),
+        input: None,
+        seed: args.seed,
+        state_dir,
+    })
+}
+
+/// The faults asked for; nothing if none were named.
+fn faults(args: &DrillArgs) -> Result<Option<Vec<Fault>>, Failure> {
+    if args.faults.is_empty() {
+        return Ok(None);
+    }
+    if args.faults.iter().any(|fault| fault == "none") {
+        return if args.faults.len() == 1 {
+            Ok(Some(Vec::new()))
+        } else {
+            Err(Failure::usage("--fault none goes with no other --fault"))
+        };
+    }
+    let parse = |text: &String| {
+        Fault::parse(text).map_err(|error| {
+            let kinds: Vec<&str> = FaultKind::all().map(FaultKind::name).collect();
+            Failure::usage(format!("--fault {text}: {error}\n\nkinds: {}", kinds.join(", ")))
+        })
+    };
+    args.faults.iter().map(parse).collect::<Result<_, _>>().map(Some)
+}
+
+fn default_faults(hosts: u32, job: &Job) -> Vec<Fault> {
+    // Without a deadline nothing ends what hangs.
+    let watched = job.steps.iter().all(|step| {
+        matches!(step.watchdog.idle, Limit::After(_)) || matches!(step.watchdog.total, Limit::After(_))
+    });
+    let each = u64::from((hosts / ONE_IN).max(1));
+    // At least half of the hosts stay healthy.
+    let kinds = usize::try_from(hosts / 2).unwrap_or(usize::MAX);
+    DEFAULT_FAULTS
+        .into_iter()
+        .filter(|kind| watched || *kind != FaultKind::PartialStall)
+        .take(kinds)
+        .map(|kind| Fault {
+            kind,
+            targets: Targets::Some(Portion::Count(each)),
+        })
+        .collect()
+}
+
+/// The exit status, and the last line.
+fn verdict(
+    comparison: &Comparison,
+    account: &reveille_account::Account,
+    run: RunState,
+    finished: &Finished,
+) -> (Exit, String) {
+    if run != RunState::Closed {
+        let again = "the drill was broken off; its fleet is gone, so start it again rather than resume it";
+        return (Exit::Interrupted, again.to_owned());
+    }
+    if !account.balanced() || account.ghost > 0 {
+        return (
+            Exit::Unbalanced,
+            format!("{}: the account does not balance", finished.run),
+        );
+    }
+    let kinds = match comparison.kinds() {
+        1 => "1 kind of fault".to_owned(),
+        kinds => format!("{kinds} kinds of fault"),
+    };
+    if !comparison.is_right() {
+        let wrong = text::hosts(comparison.wrong_hosts());
+        return (
+            Exit::Internal,
+            format!("{wrong} ended otherwise than the injected faults explain: a fault in Reveille"),
+        );
+    }
+    let failed = account.failed + account.quarantined;
+    let failed = text::hosts(usize::try_from(failed).unwrap_or(usize::MAX));
+    let struck = text::hosts(comparison.struck());
+    if comparison.by_job() > 0 {
+        let by_job = text::hosts(comparison.by_job());
+        return (
+            Exit::HostsFailed,
+            format!(
+                "{kinds} on {struck}, each found and named rightly; {by_job} failed by the job's own rules"
+            ),
+        );
+    }
+    if comparison.kinds() == 0 {
+        return (
+            Exit::Success,
+            "no fault was injected, and every host succeeded".to_owned(),
+        );
+    }
+    let words = format!(
+        "{kinds} on {struck}, each found and named rightly; {failed} failed on purpose, so the drill succeeds"
+    );
+    (Exit::Success, words)
 }

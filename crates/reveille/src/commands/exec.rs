@@ -19,7 +19,7 @@ use crate::state;
 /// Input that every host gets is kept in memory; more should be copied.
 const INPUT_LIMIT: u64 = 64 << 20;
 
-pub(crate) fn run(args: ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let options = Options::new(Some(&args.reach), &args.pacing, !args.no_fold)?;
     let (inventory, names) = choose(&args.reach.choice, None, globals, printer)?;
     let hosts = names
@@ -35,7 +35,10 @@ pub(crate) fn run(args: ExecArgs, globals: &Globals, printer: &Printer) -> Resul
         CommandOptions {
             attempts: args.attempts,
             durable: args.durable,
-            watchdog: Watchdog { idle: limit(args.idle), total: limit(args.total) },
+            watchdog: Watchdog {
+                idle: limit(args.idle),
+                total: limit(args.total),
+            },
             ..CommandOptions::default()
         },
     );
@@ -49,22 +52,33 @@ pub(crate) fn run(args: ExecArgs, globals: &Globals, printer: &Printer) -> Resul
         input: args.stdin.as_deref().map(read_input).transpose()?,
         seed: launch::seed(),
         state_dir: state::directory(globals)?,
-        known_hosts: Vec::new(),
     };
     launch::start(request, &args.report, printer)
 }
 
-fn read_input(path: &Path) -> Result<Bytes, Failure> {
-    let wrong = |why: String| Failure::usage(format!("can't use {} as the command's input: {why}", path.display()));
+/// Reads the input that every host gets.
+pub(crate) fn read_input(path: &Path) -> Result<Bytes, Failure> {
+    let wrong = |why: String| {
+        Failure::usage(format!(
+            "can't use {} as the command's input: {why}",
+            path.display()
+        ))
+    };
     let source: Box<dyn std::io::Read> = if path == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
         Box::new(std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?)
     };
     let mut bytes = Vec::new();
-    source.take(INPUT_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
+    source
+        .take(INPUT_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(error.to_string()))?;
     if bytes.len() as u64 > INPUT_LIMIT {
-        return Err(wrong(format!("it is larger than {} MiB; copy it to the hosts instead", INPUT_LIMIT >> 20)));
+        return Err(wrong(format!(
+            "it is larger than {} MiB; copy it to the hosts instead",
+            INPUT_LIMIT >> 20
+        )));
     }
     Ok(bytes.into())
 }

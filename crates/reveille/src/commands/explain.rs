@@ -14,10 +14,16 @@ pub(crate) fn run(class: Option<&str>, printer: &Printer) -> Result<Exit, Failur
     };
     let class: Class = name.parse().map_err(|error| {
         let near = SourceError::nearest(name, Class::ALL.iter().map(|class| class.as_str()));
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = near
+            .map(|near| format!("; did you mean `{near}`?"))
+            .unwrap_or_default();
         Failure::usage(format!("{error}{hint}"))
     })?;
-    printer.data(&format!("{} ({})", printer.tone_out(class.as_str(), Tone::Strong), class.status()))?;
+    printer.data(&format!(
+        "{} ({})",
+        printer.tone_out(class.as_str(), Tone::Strong),
+        class.status()
+    ))?;
     printer.data(&format!("  means   {}", class.meaning()))?;
     printer.data(&format!("  causes  {}", class.causes()))?;
     printer.data(&format!("  next    {}", class.next()))?;

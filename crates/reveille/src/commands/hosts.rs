@@ -37,7 +37,9 @@ pub(crate) fn choose(
     let mut sources: Vec<Source> = choice.inventory.iter().cloned().map(Source::Argument).collect();
     sources.extend(choice.list.iter().cloned().map(Source::List));
     if sources.is_empty() {
-        let ansible = std::env::var("ANSIBLE_INVENTORY").ok().filter(|value| !value.is_empty());
+        let ansible = std::env::var("ANSIBLE_INVENTORY")
+            .ok()
+            .filter(|value| !value.is_empty());
         let source = ansible.ok_or_else(|| {
             Failure::usage("which hosts? Name an inventory with -i FILE, or hosts with -w web1,web2")
         })?;
@@ -57,7 +59,9 @@ pub(crate) fn choose(
             let both: Vec<HostName> = hosts.into_iter().filter(|host| wanted.contains(host)).collect();
             if both.is_empty() {
                 let limit = choice.limit.join(",");
-                return Err(Failure::usage(format!("no host is both in the job's `hosts: {pattern}` and in -l {limit}")));
+                return Err(Failure::usage(format!(
+                    "no host is both in the job's `hosts: {pattern}` and in -l {limit}"
+                )));
             }
             both
         }

@@ -41,7 +41,9 @@ pub(crate) fn run(args: &LogsArgs, globals: &Globals, printer: &Printer) -> Resu
         print_output(&ledger, run, &host, round, printer)?;
     }
     if !on_roll {
-        return Err(Failure::usage(format!("{run} has no host {host}; `reveille show {run} --format json` lists them")));
+        return Err(Failure::usage(format!(
+            "{run} has no host {host}; `reveille show {run} --format json` lists them"
+        )));
     }
     Ok(Exit::Success)
 }

@@ -24,11 +24,11 @@ use crate::printer::Printer;
 pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
     let globals = cli.globals;
     match cli.command {
-        Command::Exec(args) => exec::run(args, &globals, printer),
-        Command::Run(args) => run::run(args, &globals, printer),
+        Command::Exec(args) => exec::run(&args, &globals, printer),
+        Command::Run(args) => run::run(&args, &globals, printer),
         Command::Resume(args) => resume::run(&args, &globals, printer),
         Command::Retry(args) => retry::run(&args, &globals, printer),
-        Command::Drill(args) => drill::run(args, &globals, printer),
+        Command::Drill(args) => drill::run(&args, &globals, printer),
         Command::Hosts(args) => hosts::run(&args, &globals, printer),
         Command::Lint(args) => lint::run(&args, printer),
         Command::Runs => runs::run(&globals, printer),

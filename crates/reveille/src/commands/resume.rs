@@ -4,6 +4,7 @@ use reveille_account::Exit;
 use reveille_ledger::Ledger;
 
 use crate::cli::{Globals, ResumeArgs};
+use crate::commands::exec::read_input;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::{launch, render, state};
@@ -15,7 +16,8 @@ pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Re
     let account = ledger.account(run)?;
     if account.pending + account.running == 0 && record.state == reveille_account::RunState::Closed {
         printer.say(&format!("{run} has nothing left to do"));
-        return render::end::report(&ledger, run, record.spec.kind, true, &args.report, printer);
+        return render::end::report(&ledger, run, record.spec.kind, true, None, &args.report, printer);
     }
-    launch::resume(&ledger, &record, args.concurrency, &args.report, printer)
+    let input = args.stdin.as_deref().map(read_input).transpose()?;
+    launch::resume(&ledger, &record, args.concurrency, input, &args.report, printer)
 }

@@ -6,6 +6,7 @@ use reveille_account::{Exit, HostName, Status};
 use reveille_ledger::{Ledger, Selector};
 
 use crate::cli::{Globals, RetryArgs};
+use crate::commands::exec::read_input;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::{launch, state};
@@ -22,9 +23,19 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
         )));
     }
     let selectors = if args.only.is_empty() {
-        [Status::Failed, Status::Quarantined, Status::Cancelled, Status::Ghost].map(Selector::Status).to_vec()
+        [
+            Status::Failed,
+            Status::Quarantined,
+            Status::Cancelled,
+            Status::Ghost,
+        ]
+        .map(Selector::Status)
+        .to_vec()
     } else {
-        let parse = |word: &String| word.parse::<Selector>().map_err(|error| Failure::usage(format!("--only: {error}")));
+        let parse = |word: &String| {
+            word.parse::<Selector>()
+                .map_err(|error| Failure::usage(format!("--only: {error}")))
+        };
         args.only.iter().map(parse).collect::<Result<_, _>>()?
     };
     let mut wanted: HashSet<HostName> = HashSet::new();
@@ -36,9 +47,22 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
         return Ok(Exit::Success);
     }
     // In the order of the first roll.
-    let hosts: Vec<HostName> =
-        ledger.roll(run, 1)?.into_iter().map(|entry| entry.host).filter(|host| wanted.contains(host)).collect();
-    launch::retry(&ledger, &record, &hosts, args.concurrency, &args.report, printer)
+    let hosts: Vec<HostName> = ledger
+        .roll(run, 1)?
+        .into_iter()
+        .map(|entry| entry.host)
+        .filter(|host| wanted.contains(host))
+        .collect();
+    let input = args.stdin.as_deref().map(read_input).transpose()?;
+    launch::retry(
+        &ledger,
+        &record,
+        &hosts,
+        args.concurrency,
+        input,
+        &args.report,
+        printer,
+    )
 }
 
 fn render_hosts(count: u64) -> String {

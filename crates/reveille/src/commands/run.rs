@@ -15,7 +15,7 @@ use crate::launch::{self, Options, Reached, Request};
 use crate::printer::Printer;
 use crate::state;
 
-pub(crate) fn run(args: RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let options = Options::new(Some(&args.reach), &args.pacing, true)?;
     let job = read_job(&args.job, variables(&args.vars)?)?;
     let (inventory, names) = choose(&args.reach.choice, job.hosts.as_deref(), globals, printer)?;
@@ -33,14 +33,20 @@ pub(crate) fn run(args: RunArgs, globals: &Globals, printer: &Printer) -> Result
         .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
         .collect();
     let shared = Shared::new("RUN", groups.clone(), std::env::vars());
-    let mistakes = job.check_all(hosts.iter().map(|(name, _, vars)| Scope::new(name.as_str(), vars, &shared)));
+    let mistakes = job.check_all(
+        hosts
+            .iter()
+            .map(|(name, _, vars)| Scope::new(name.as_str(), vars, &shared)),
+    );
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
     }
     if args.plan {
         for (name, _, vars) in &hosts {
             let scope = Scope::new(name.as_str(), vars, &shared);
-            let plan = job.plan(&scope).map_err(|mistake| Failure::Mistakes(vec![mistake]))?;
+            let plan = job
+                .plan(&scope)
+                .map_err(|mistake| Failure::Mistakes(vec![mistake]))?;
             printer.data(plan.trim_end())?;
         }
         return Ok(Exit::Success);
@@ -55,7 +61,6 @@ pub(crate) fn run(args: RunArgs, globals: &Globals, printer: &Printer) -> Result
         input: None,
         seed: launch::seed(),
         state_dir: state::directory(globals)?,
-        known_hosts: Vec::new(),
     };
     launch::start(request, &args.report, printer)
 }
@@ -68,7 +73,10 @@ pub(crate) fn read_job(path: &Path, vars: BTreeMap<String, Value>) -> Result<Job
         return Err(wrong("it is a directory".to_owned()));
     }
     if metadata.len() > MAX_FILE_BYTES as u64 {
-        return Err(wrong(format!("it has {} bytes, more than the {MAX_FILE_BYTES} that are read", metadata.len())));
+        return Err(wrong(format!(
+            "it has {} bytes, more than the {MAX_FILE_BYTES} that are read",
+            metadata.len()
+        )));
     }
     let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     Job::parse_bytes(&bytes, &path.display().to_string(), vars).map_err(Failure::Mistakes)
@@ -89,8 +97,18 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
         } else if let Some((name, value)) = argument.split_once('=') {
             vars.insert(name.to_owned(), Value::from(value));
         } else {
-            return Err(Failure::usage(format!("-e {argument}: neither NAME=VALUE nor @FILE")));
+            return Err(Failure::usage(format!(
+                "-e {argument}: neither NAME=VALUE nor @FILE"
+            )));
         }
+    }
+    // What is given here is recorded with the run and shows in process lists.
+    if let Some(name) = vars.keys().find(|name| reveille_inventory::is_secret(name)) {
+        return Err(Failure::usage(format!(
+            "-e {name}: it looks like a secret, and these values are recorded; put it into the environment and use \
+             {{{{ env.{} }}}} in the job",
+            name.to_uppercase()
+        )));
     }
     Ok(vars)
 }

@@ -28,17 +28,38 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     }
     let record = &summary.record;
     let who = format!("{}@{}", record.spec.user, record.spec.node);
-    printer.data(&format!("{run}  {}  {} by {who}  round {}", record.state.as_str(), record.spec.kind.as_str(), record.round))?;
+    printer.data(&format!(
+        "{run}  {}  {} by {who}  round {}",
+        record.state.as_str(),
+        record.spec.kind.as_str(),
+        record.round
+    ))?;
     if let Some(comment) = &record.spec.comment {
         printer.data(&format!("comment     {}", text::harmless(comment.as_bytes())))?;
     }
-    let report = Report { format: Format::Human, events: None, export_to: None, junit: None };
-    printer.data(&end::words(&summary, None, &report, |text, tone| printer.tone_out(text, tone))?)?;
+    let report = Report {
+        format: Format::Human,
+        events: None,
+        export_to: None,
+        junit: None,
+    };
+    printer.data(&end::words(
+        &summary,
+        None,
+        &state::option(ledger.state_directory()),
+        &report,
+        |text, tone| printer.tone_out(text, tone),
+    )?)?;
     Ok(Exit::Success)
 }
 
 /// Prints events until the run is closed or nobody works on it any more.
-async fn follow(ledger: &Ledger, run: reveille_account::RunId, format: Format, printer: &Printer) -> Result<(), Failure> {
+async fn follow(
+    ledger: &Ledger,
+    run: reveille_account::RunId,
+    format: Format,
+    printer: &Printer,
+) -> Result<(), Failure> {
     let mut seen = 0;
     loop {
         // Looked at first: what is written before the holder goes is still read below.
@@ -65,53 +86,114 @@ async fn follow(ledger: &Ledger, run: reveille_account::RunId, format: Format, p
 
 /// An event as a line.
 pub(crate) fn line(event: &Event) -> String {
-    let host = event.host.as_ref().map(|host| format!("{host}: ")).unwrap_or_default();
+    let host = event
+        .host
+        .as_ref()
+        .map(|host| format!("{host}: "))
+        .unwrap_or_default();
     let seconds = event.mono_ms as f64 / 1000.0;
-    format!("{seconds:9.3} s  {host}{}", text::harmless(words(&event.kind).as_bytes()).replace('\n', " "))
+    format!(
+        "{seconds:9.3} s  {host}{}",
+        text::harmless(words(&event.kind).as_bytes()).replace('\n', " ")
+    )
 }
 
 fn words(kind: &EventKind) -> String {
     match kind {
         EventKind::RunOpened { planned } => format!("round opened, {planned} planned"),
         EventKind::RunResumed { remaining } => format!("resumed, {remaining} left"),
-        EventKind::SessionsLimited { sessions, queued, .. } => format!("{sessions} sessions, {queued} queued"),
+        EventKind::SessionsLimited { sessions, queued, .. } => {
+            format!("{sessions} sessions, {queued} queued")
+        }
         EventKind::RunStateChanged { state, reason } => {
-            format!("run {}{}", state.as_str(), reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())
+            format!(
+                "run {}{}",
+                state.as_str(),
+                reason
+                    .as_ref()
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default()
+            )
         }
         EventKind::Dispatched => "dispatched".to_owned(),
         EventKind::Connecting { tries, address } => format!("connecting to {address}, try {tries}"),
-        EventKind::ConnectFailed { phase, class, message, retry_in_ms, .. } => {
-            let next = retry_in_ms.map(|ms| format!("; again in {ms} ms")).unwrap_or_default();
+        EventKind::ConnectFailed {
+            phase,
+            class,
+            message,
+            retry_in_ms,
+            ..
+        } => {
+            let next = retry_in_ms
+                .map(|ms| format!("; again in {ms} ms"))
+                .unwrap_or_default();
             format!("{} failed, {class}: {message}{next}", phase.as_str())
         }
         EventKind::Connected { phases, .. } => format!(
             "connected: tcp {} ms, banner {} ms, key exchange {} ms, authentication {} ms",
             phases.tcp_ms, phases.banner_ms, phases.key_exchange_ms, phases.authentication_ms
         ),
-        EventKind::StepStarted { step, attempt, token, .. } => {
+        EventKind::StepStarted {
+            step, attempt, token, ..
+        } => {
             let token = token.map(|token| format!(", token {token}")).unwrap_or_default();
             format!("`{}` attempt {attempt} starts{token}", step.name)
         }
         EventKind::StepSkipped { step, reason } => format!("`{}` skipped: {reason}", step.name),
-        EventKind::StepFinished { step, attempt, class, exit_status, signal, duration_ms, message, .. } => {
+        EventKind::StepFinished {
+            step,
+            attempt,
+            class,
+            exit_status,
+            signal,
+            duration_ms,
+            message,
+            ..
+        } => {
             let status = match (exit_status, signal) {
                 (_, Some(signal)) => format!(", signal {signal}"),
                 (Some(status), None) => format!(", exit status {status}"),
                 (None, None) => String::new(),
             };
-            let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-            format!("`{}` attempt {attempt}: {class}{status} after {duration_ms} ms{message}", step.name)
+            let message = if message.is_empty() {
+                String::new()
+            } else {
+                format!(": {message}")
+            };
+            format!(
+                "`{}` attempt {attempt}: {class}{status} after {duration_ms} ms{message}",
+                step.name
+            )
         }
-        EventKind::ConnectionLost { step, message } => format!("connection lost in `{}`: {message}", step.name),
+        EventKind::ConnectionLost { step, message } => {
+            format!("connection lost in `{}`: {message}", step.name)
+        }
         EventKind::Reattached { step, found, .. } => format!("re-attached to `{}`: {found}", step.name),
-        EventKind::DeadlinePassed { step, class, deadline_ms, killed, evidence } => {
+        EventKind::DeadlinePassed {
+            step,
+            class,
+            deadline_ms,
+            killed,
+            evidence,
+        } => {
             let killed = if *killed { "killed" } else { "kill not verified" };
-            format!("`{}`: {class} after {deadline_ms} ms, {killed}: {evidence}", step.name)
+            format!(
+                "`{}`: {class} after {deadline_ms} ms, {killed}: {evidence}",
+                step.name
+            )
         }
-        EventKind::Recovering { class, reason, in_ms } => format!("recovering from {class} in {in_ms} ms: {reason}"),
-        EventKind::HandshakesLimited { endpoint, limit } => format!("{limit} handshakes at once with {endpoint}"),
+        EventKind::Recovering { class, reason, in_ms } => {
+            format!("recovering from {class} in {in_ms} ms: {reason}")
+        }
+        EventKind::HandshakesLimited { endpoint, limit } => {
+            format!("{limit} handshakes at once with {endpoint}")
+        }
         EventKind::OutcomeReached { outcome } => {
-            let message = if outcome.message.is_empty() { String::new() } else { format!(": {}", outcome.message) };
+            let message = if outcome.message.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", outcome.message)
+            };
             format!("{} ({}){message}", outcome.status(), outcome.class)
         }
         EventKind::Cleaned => "remote leftovers removed".to_owned(),

@@ -14,7 +14,12 @@ use crate::failure::Failure;
 const EVERY: Duration = Duration::from_secs(30);
 
 /// Writes the artifacts of a run as it is now.
-pub(crate) fn write(ledger: &Ledger, run: RunId, directory: &Path, options: SummaryOptions) -> Result<PathBuf, Failure> {
+pub(crate) fn write(
+    ledger: &Ledger,
+    run: RunId,
+    directory: &Path,
+    options: SummaryOptions,
+) -> Result<PathBuf, Failure> {
     let export = Export::begin(directory)?;
     let summary = ledger.summary(run, options)?;
     write_files(ledger, &summary, export.path())?;
@@ -22,7 +27,12 @@ pub(crate) fn write(ledger: &Ledger, run: RunId, directory: &Path, options: Summ
 }
 
 /// Refreshes the artifacts until the run is released. A failure is told at the end of the run, when it is tried again.
-pub(crate) async fn refresh(ledger: Ledger, run: RunId, directory: PathBuf, mut events: Follow) -> Result<(), Failure> {
+pub(crate) async fn refresh(
+    ledger: Ledger,
+    run: RunId,
+    directory: PathBuf,
+    mut events: Follow,
+) -> Result<(), Failure> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::printer::{Printer, Tone};
 use crate::render::{artifacts, fold, text};
+use crate::state;
 
 /// Names shown of a group of failed hosts.
 const NAMES: usize = 5;
@@ -28,52 +29,86 @@ struct Group {
     hosts: Vec<HostName>,
 }
 
+/// What a command adds to the end of its run.
+pub(crate) struct Extra {
+    /// The exit status, if it is not the one that the account asks for.
+    pub(crate) exit: Option<Exit>,
+    /// Printed after the end.
+    pub(crate) words: String,
+    /// A field of the JSON object, with its name.
+    pub(crate) json: (&'static str, serde_json::Value),
+}
+
 /// Reports the end of a run in every way that was asked for, and tells the exit status.
 pub(crate) fn report(
     ledger: &Ledger,
     run: RunId,
     kind: RunKind,
     folded: bool,
+    extra: Option<&Extra>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     let usage = limits::usage();
-    let summary = ledger.summary(run, options(usage))?;
+    let options = options(usage, extra.and_then(|extra| extra.exit));
+    let summary = ledger.summary(run, options.clone())?;
     let exit = summary.exit;
     if report.format == Format::Json {
-        let json = serde_json::to_string(&summary)
-            .map_err(|error| Failure::System(format!("the summary can't be written as JSON: {error}")))?;
-        printer.data(&json)?;
+        printer.data(&json(&summary, extra)?)?;
     } else {
         if kind == RunKind::Exec && folded {
             let hosts: Vec<(HostName, u32)> = summary
                 .hosts()
-                .filter_map(|host| host.map(|host| (host.class.is_some()).then_some((host.host, host.round))).transpose())
+                .filter_map(|host| {
+                    host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
+                        .transpose()
+                })
                 .collect::<Result<_, _>>()?;
             fold::print(ledger, run, &hosts, printer)?;
         }
-        printer.note(&words(&summary, Some(usage), report, |text, tone| printer.tone_err(text, tone))?);
+        let state = state::option(ledger.state_directory());
+        printer.note(&words(&summary, Some(usage), &state, report, |text, tone| {
+            printer.tone_err(text, tone)
+        })?);
+        if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
+            printer.note(&format!("\n{}", extra.words));
+        }
     }
     if let Some(path) = &report.junit {
         write_junit(&summary, path)?;
     }
     if let Some(directory) = &report.export_to {
-        artifacts::write(ledger, run, directory, options(usage))?;
+        artifacts::write(ledger, run, directory, options)?;
     }
     Ok(exit)
 }
 
-fn options(usage: limits::Usage) -> SummaryOptions {
+/// The summary as one line of JSON.
+fn json(summary: &Summary, extra: Option<&Extra>) -> Result<String, Failure> {
+    let json = match extra {
+        None => serde_json::to_string(summary),
+        Some(Extra {
+            json: (name, value), ..
+        }) => serde_json::to_value(summary).and_then(|mut json| {
+            json[*name] = value.clone();
+            serde_json::to_string(&json)
+        }),
+    };
+    json.map_err(|error| Failure::System(format!("the summary can't be written as JSON: {error}")))
+}
+
+fn options(usage: limits::Usage, exit: Option<Exit>) -> SummaryOptions {
     let mut controller = Map::new();
     controller.insert("cpu_s".to_owned(), json!(usage.cpu_s));
     controller.insert("peak_bytes".to_owned(), json!(usage.peak_bytes));
-    SummaryOptions { exit: None, controller }
+    SummaryOptions { exit, controller }
 }
 
-/// The report in words.
+/// The report in words; `state` is the option that commands need to find the run.
 pub(crate) fn words(
     summary: &Summary,
     usage: Option<limits::Usage>,
+    state: &str,
     report: &Report,
     tone: impl Fn(&str, Tone) -> String,
 ) -> Result<String, Failure> {
@@ -85,7 +120,12 @@ pub(crate) fn words(
     }
     if groups.len() > GROUPS {
         let rest: usize = groups[GROUPS..].iter().map(|group| group.hosts.len()).sum();
-        let _ = writeln!(words, "… and {} in {} more groups", text::hosts(rest), groups.len() - GROUPS);
+        let _ = writeln!(
+            words,
+            "… and {} in {} more groups",
+            text::hosts(rest),
+            groups.len() - GROUPS
+        );
     }
     if !groups.is_empty() {
         words.push('\n');
@@ -100,7 +140,11 @@ pub(crate) fn words(
     };
     let _ = writeln!(words, "account     {account}; {verdict}");
     if recovered > 0 {
-        let _ = writeln!(words, "recovered   {} succeeded after a failure on the way", text::hosts(recovered));
+        let _ = writeln!(
+            words,
+            "recovered   {} succeeded after a failure on the way",
+            text::hosts(recovered)
+        );
     }
     write_timing(&mut words, summary);
     if let Some(usage) = usage {
@@ -113,11 +157,11 @@ pub(crate) fn words(
             usage.peak_bytes as f64 / 1e6
         );
     }
-    let _ = writeln!(words, "logs        reveille logs {run} HOST");
+    let _ = writeln!(words, "logs        reveille logs{state} {run} HOST");
     if let Some(directory) = &report.export_to {
         let _ = writeln!(words, "artifacts   {}", directory.display());
     }
-    match next_command(summary) {
+    match next_command(summary, state) {
         Some(command) => {
             let _ = write!(words, "next        {}", tone(&command, Tone::Strong));
         }
@@ -129,16 +173,19 @@ pub(crate) fn words(
 }
 
 /// The one command that continues from here.
-fn next_command(summary: &Summary) -> Option<String> {
+fn next_command(summary: &Summary, state: &str) -> Option<String> {
     let run = summary.record.run;
     let account = &summary.account;
+    // The hosts of a rehearsal are gone with it.
+    let is_drill = summary.record.spec.kind == RunKind::Drill;
     if summary.record.state != RunState::Closed {
-        return Some(format!("reveille resume {run}"));
+        return (!is_drill).then(|| format!("reveille resume{state} {run}"));
     }
     if account.ghost > 0 || !account.balanced() {
-        return Some(format!("reveille audit {run}"));
+        return Some(format!("reveille audit{state} {run}"));
     }
-    (account.failed + account.quarantined + account.cancelled > 0).then(|| format!("reveille retry {run}"))
+    let failed = account.failed + account.quarantined + account.cancelled > 0;
+    (failed && !is_drill).then(|| format!("reveille retry{state} {run}"))
 }
 
 /// Failed hosts by class and story, the largest group first; and how many hosts recovered.
@@ -148,12 +195,19 @@ fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
     for host in summary.hosts() {
         let host = host?;
         recovered += usize::from(host.class == Some(Class::OkAfterRecovery));
-        let Some(class) = host.class.filter(|_| host.status != "success") else { continue };
+        let Some(class) = host.class.filter(|_| host.status != "success") else {
+            continue;
+        };
         let story = story(&host);
         let key = (class, host.step.clone(), masked(&story));
         groups
             .entry(key)
-            .or_insert_with(|| Group { class, step: host.step.clone(), story, hosts: Vec::new() })
+            .or_insert_with(|| Group {
+                class,
+                step: host.step.clone(),
+                story,
+                hosts: Vec::new(),
+            })
             .hosts
             .push(host.host);
     }
@@ -167,7 +221,11 @@ fn story(host: &HostSummary) -> String {
     let said = match host.class {
         Some(Class::CommandFailed | Class::KilledBySignal | Class::EarlyExit) => {
             let last = |text: &str| {
-                text::harmless(text.as_bytes()).lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
+                text::harmless(text.as_bytes())
+                    .lines()
+                    .rev()
+                    .find(|line| !line.trim().is_empty())
+                    .map(str::to_owned)
             };
             last(&host.stderr).or_else(|| last(&host.stdout))
         }
@@ -193,8 +251,19 @@ fn masked(story: &str) -> String {
 }
 
 fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> String) {
-    let step = group.step.as_ref().map(|step| format!(" in `{}`", text::shorten(step, 40))).unwrap_or_default();
-    let class = tone(group.class.as_str(), if group.class.status().as_str() == "cancelled" { Tone::Odd } else { Tone::Bad });
+    let step = group
+        .step
+        .as_ref()
+        .map(|step| format!(" in `{}`", text::shorten(step, 40)))
+        .unwrap_or_default();
+    let class = tone(
+        group.class.as_str(),
+        if group.class.status().as_str() == "cancelled" {
+            Tone::Odd
+        } else {
+            Tone::Bad
+        },
+    );
     let _ = writeln!(words, "{}: {class}{step}", text::hosts(group.hosts.len()));
     for line in group.story.lines().take(6) {
         let _ = writeln!(words, "  {}", text::shorten(line, 200));
@@ -203,7 +272,11 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
     hosts.sort_unstable();
     let more = hosts.len().saturating_sub(NAMES);
     let names = text::fold_names(hosts.into_iter().take(NAMES));
-    let others = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let others = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     let _ = writeln!(words, "  {}", tone(&format!("{names}{others}"), Tone::Faint));
 }
 
@@ -213,7 +286,13 @@ fn write_timing(words: &mut String, summary: &Summary) {
     let Some(wall) = timing.wall_s else { return };
     let _ = write!(words, "time        {}", shown(wall));
     if let Some(Spread { p50, p99, max, .. }) = timing.hosts {
-        let _ = write!(words, "; a host p50 {}, p99 {}, max {}", shown(p50), shown(p99), shown(max));
+        let _ = write!(
+            words,
+            "; a host p50 {}, p99 {}, max {}",
+            shown(p50),
+            shown(p99),
+            shown(max)
+        );
     }
     let phases = [
         ("tcp", timing.phases.tcp),
@@ -230,8 +309,12 @@ fn write_timing(words: &mut String, summary: &Summary) {
     }
     words.push('\n');
     if timing.slowest.len() > 1 && summary.account.planned > 5 {
-        let slowest: Vec<String> =
-            timing.slowest.iter().take(3).map(|slow| format!("{} {}", slow.host, shown(slow.duration_s))).collect();
+        let slowest: Vec<String> = timing
+            .slowest
+            .iter()
+            .take(3)
+            .map(|slow| format!("{} {}", slow.host, shown(slow.duration_s)))
+            .collect();
         let _ = writeln!(words, "slowest     {}", slowest.join(", "));
     }
 }
@@ -242,7 +325,10 @@ mod tests {
 
     #[test]
     fn stories_that_differ_in_numbers_are_one() {
-        assert_eq!(masked("127.0.0.1:22 refused the connection"), masked("127.0.9.7:2222 refused the connection"));
+        assert_eq!(
+            masked("127.0.0.1:22 refused the connection"),
+            masked("127.0.9.7:2222 refused the connection")
+        );
         assert_ne!(masked("no space left"), masked("no such file"));
     }
 }

@@ -18,7 +18,8 @@ struct Line<'a> {
 
 /// Writes each event as a line, as soon as it is committed, until the run is released.
 pub(crate) async fn write(mut events: Follow, path: PathBuf) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::System(format!("can't write events to {}: {error}", path.display()));
+    let failed =
+        |error: io::Error| Failure::System(format!("can't write events to {}: {error}", path.display()));
     let mut target: Box<dyn Write + Send> = if path.as_os_str() == "-" {
         Box::new(io::stdout())
     } else {
@@ -26,8 +27,11 @@ pub(crate) async fn write(mut events: Follow, path: PathBuf) -> Result<(), Failu
     };
     let mut writer = BufWriter::new(&mut target);
     while let Some(event) = events.next().await? {
-        let line = serde_json::to_string(&Line { schema: 1, event: &event })
-            .map_err(|error| Failure::System(format!("an event can't be written as JSON: {error}")))?;
+        let line = serde_json::to_string(&Line {
+            schema: 1,
+            event: &event,
+        })
+        .map_err(|error| Failure::System(format!("an event can't be written as JSON: {error}")))?;
         let written = writeln!(writer, "{line}").and_then(|()| writer.flush());
         match written {
             Ok(()) => {}

@@ -14,7 +14,12 @@ use crate::render::text;
 const SHOWN: usize = 256 * 1024;
 
 /// Prints the outputs of a run, the most common first.
-pub(crate) fn print(ledger: &Ledger, run: RunId, hosts: &[(HostName, u32)], printer: &Printer) -> Result<(), Failure> {
+pub(crate) fn print(
+    ledger: &Ledger,
+    run: RunId,
+    hosts: &[(HostName, u32)],
+    printer: &Printer,
+) -> Result<(), Failure> {
     let mut groups: HashMap<[u8; 32], Vec<&(HostName, u32)>> = HashMap::new();
     for host in hosts {
         if let Some(hash) = hash(ledger, run, host)? {
@@ -22,10 +27,19 @@ pub(crate) fn print(ledger: &Ledger, run: RunId, hosts: &[(HostName, u32)], prin
         }
     }
     let mut groups: Vec<Vec<&(HostName, u32)>> = groups.into_values().collect();
-    groups.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one[0].0.cmp(&other[0].0)));
+    groups.sort_by(|one, other| {
+        other
+            .len()
+            .cmp(&one.len())
+            .then_with(|| one[0].0.cmp(&other[0].0))
+    });
     for group in groups {
         let names = text::fold_names(group.iter().map(|(host, _)| host.as_str()));
-        let heading = if group.len() == 1 { names } else { format!("{names} ({})", text::hosts(group.len())) };
+        let heading = if group.len() == 1 {
+            names
+        } else {
+            format!("{names} ({})", text::hosts(group.len()))
+        };
         printer.data(&printer.tone_out(&heading, Tone::Strong))?;
         let (bytes, cut) = read(ledger, run, group[0])?;
         for line in text::harmless(&bytes).lines() {

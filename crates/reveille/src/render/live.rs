@@ -15,7 +15,7 @@ use crate::render::text;
 /// How often the bar is redrawn.
 const REDRAW: Duration = Duration::from_millis(250);
 /// How often progress is told where there is no terminal.
-const PROGRESS: Duration = Duration::from_secs(60);
+const PROGRESS: Duration = Duration::from_mins(1);
 
 /// The live view of a run.
 pub(crate) struct View {
@@ -41,7 +41,9 @@ impl View {
         let bar = printer.live.then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let template = "{elapsed:>5} {bar:24} {pos}/{len}  {msg}";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar.set_position(ended);
             bar
         });
@@ -61,7 +63,9 @@ impl View {
     }
 
     fn take(&mut self, event: &Event) {
-        let Some(host) = &event.host else { return self.take_run(&event.kind) };
+        let Some(host) = &event.host else {
+            return self.take_run(&event.kind);
+        };
         match &event.kind {
             EventKind::OutcomeReached { outcome } => {
                 self.running.remove(host);
@@ -87,7 +91,10 @@ impl View {
 
     fn take_run(&mut self, kind: &EventKind) {
         if let EventKind::Warning { message } = kind {
-            self.say(&format!("{} {message}", self.printer.tone_err("warning:", Tone::Odd)));
+            self.say(&format!(
+                "{} {message}",
+                self.printer.tone_err("warning:", Tone::Odd)
+            ));
         }
     }
 
@@ -101,7 +108,10 @@ impl View {
             let line = format!(
                 "first {}: {host}: {}",
                 self.printer.tone_err(outcome.class.as_str(), Tone::Bad),
-                text::shorten(&text::harmless(outcome.message.as_bytes()).replace('\n', " "), 160)
+                text::shorten(
+                    &text::harmless(outcome.message.as_bytes()).replace('\n', " "),
+                    160
+                )
             );
             self.say(&line);
         }
@@ -121,14 +131,19 @@ impl View {
             bar.set_message(self.words());
         } else if !self.printer.quiet && self.told.elapsed() >= PROGRESS {
             self.told = Instant::now();
-            self.printer.note(&format!("{}/{} done: {}", self.ended, self.total, self.words()));
+            self.printer
+                .note(&format!("{}/{} done: {}", self.ended, self.total, self.words()));
         }
     }
 
     fn words(&self) -> String {
         let mut words = format!("ok {}", self.ok);
         if self.failed > 0 {
-            words.push_str(&format!("  {}", self.printer.tone_err(&format!("failed {}", self.failed), Tone::Bad)));
+            words.push_str(&format!(
+                "  {}",
+                self.printer
+                    .tone_err(&format!("failed {}", self.failed), Tone::Bad)
+            ));
         }
         if !self.running.is_empty() {
             words.push_str(&format!("  running {}", self.running.len()));
@@ -139,7 +154,10 @@ impl View {
         let oldest = self.running.iter().min_by_key(|(_, since)| **since);
         if let Some((host, since)) = oldest.filter(|(_, since)| since.elapsed() > Duration::from_secs(2)) {
             let host = text::shorten(host.as_str(), 24);
-            words.push_str(&format!("  longest silent {host} {}", text::duration(since.elapsed())));
+            words.push_str(&format!(
+                "  longest silent {host} {}",
+                text::duration(since.elapsed())
+            ));
         }
         words
     }
@@ -173,11 +191,10 @@ pub(crate) async fn watch(mut events: Follow, mut view: View, ledger: Ledger) ->
             event = events.next() => match event {
                 Ok(Some(event)) => {
                     view.take(&event);
-                    if view.stream {
-                        if let Err(failure) = view.print_output(&ledger, &event) {
+                    if view.stream
+                        && let Err(failure) = view.print_output(&ledger, &event) {
                             break Err(failure);
                         }
-                    }
                 }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error.into()),

@@ -20,19 +20,33 @@ fn complains(ended: &Ended, words: &[&str]) {
     assert!(ended.stderr.contains("error:"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     for word in words {
-        assert!(ended.stderr.contains(word), "{word:?} is not in: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(word),
+            "{word:?} is not in: {}",
+            ended.stderr
+        );
     }
 }
 
 #[test]
 fn inventories() {
     let reveille = Reveille::new();
-    let exec = |inventory: &str, words: &[&str]| refused(&reveille, &["exec", "-i", inventory, "--", "true"], words);
+    let exec =
+        |inventory: &str, words: &[&str]| refused(&reveille, &["exec", "-i", inventory, "--", "true"], words);
     exec("missing.ini", &["missing.ini", "no such file", "missing.ini,"]);
     exec(&reveille.file("empty.ini", ""), &["empty.ini", "no host"]);
-    exec(&reveille.file("binary.ini", b"web1\nweb\0\xff2\n"), &["binary.ini"]);
-    exec(&reveille.file("cycle.ini", "[a:children]\nb\n[b:children]\na\n[a]\nweb1\n"), &["cycle.ini", "a", "b"]);
-    exec(&reveille.file("port.ini", "web1 ansible_port=70000\n"), &["70000"]);
+    exec(
+        &reveille.file("binary.ini", b"web1\nweb\0\xff2\n"),
+        &["binary.ini"],
+    );
+    exec(
+        &reveille.file("cycle.ini", "[a:children]\nb\n[b:children]\na\n[a]\nweb1\n"),
+        &["cycle.ini", "a", "b"],
+    );
+    exec(
+        &reveille.file("port.ini", "web1 ansible_port=70000\n"),
+        &["70000"],
+    );
     exec(&reveille.file("range.ini", "web[9:1]\n"), &["range.ini:1:", "^"]);
     exec("web[01-99999999]", &["99999999"]);
     let large = reveille.path().join("large.ini");
@@ -50,7 +64,11 @@ fn patterns_and_options() {
         let arguments = [&["exec", "-i", &inventory], options, &["--", "true"]].concat();
         let ended = reveille.run(&arguments).expect(2);
         for word in words {
-            assert!(ended.stderr.contains(word), "{word:?} is not in: {}", ended.stderr);
+            assert!(
+                ended.stderr.contains(word),
+                "{word:?} is not in: {}",
+                ended.stderr
+            );
         }
         assert!(!reveille.state().join("runs").exists());
     };
@@ -80,7 +98,10 @@ fn jobs() {
     };
     job("", &[]);
     job("steps: []\n", &["at least one step"]);
-    job("steps:\n  - run: true\n    attemps: 3\n", &["attemps", "did you mean `attempts`", ":3:5", "^"]);
+    job(
+        "steps:\n  - run: true\n    attemps: 3\n",
+        &["attemps", "did you mean `attempts`", ":3:5", "^"],
+    );
     job("steps:\n  - run: echo {{ nothing }}\n", &["nothing", ":2:"]);
     job("steps:\n  - run: echo {{ role }}\n", &["role", "web1"]);
     job("steps:\n  - run: {{ role }}\n", &["quote it"]);
@@ -90,7 +111,11 @@ fn jobs() {
     job("steps:\n  - name: nothing to do\n", &[":2:"]);
     job("steps:\n  - run: a\n    script: {src: b}\n", &["run", "script"]);
     let nobody = reveille.file("nobody.yaml", "hosts: nobody\nsteps:\n  - run: true\n");
-    refused(&reveille, &["run", &nobody, "-i", &inventory], &["no host or group matches `nobody`"]);
+    refused(
+        &reveille,
+        &["run", &nobody, "-i", &inventory],
+        &["no host or group matches `nobody`"],
+    );
     let unread = reveille.run(&["run", "missing.yaml", "-i", &inventory]).expect(2);
     complains(&unread, &["missing.yaml", "No such file"]);
     let latin = reveille.file("latin.yaml", b"name: caf\xe9\n");
@@ -102,7 +127,9 @@ fn jobs() {
 fn state_directories() {
     let reveille = Reveille::new();
     let exec = |directory: &str, words: &[&str]| {
-        let ended = reveille.run(&["exec", "-w", "web1", "--state-dir", directory, "--", "true"]).expect(2);
+        let ended = reveille
+            .run(&["exec", "-w", "web1", "--state-dir", directory, "--", "true"])
+            .expect(2);
         complains(&ended, words);
     };
     let file = reveille.file("file", "");
@@ -111,17 +138,33 @@ fn state_directories() {
     exec("/proc/reveille", &["/proc/reveille", "--state-dir"]);
     let other = reveille.path().join("other");
     std::fs::create_dir(&other).unwrap();
-    std::fs::write(other.join("ledger.db"), "this is no database, though it is long enough to be one\n".repeat(99)).unwrap();
+    std::fs::write(
+        other.join("ledger.db"),
+        "this is no database, though it is long enough to be one\n".repeat(99),
+    )
+    .unwrap();
     exec(other.to_str().unwrap(), &["ledger.db", "not a ledger"]);
     let newer = reveille.path().join("newer");
-    reveille.run(&["exec", "-w", "127.0.0.1:1", "--state-dir", newer.to_str().unwrap(), "--", "true"]).expect(3);
+    reveille
+        .run(&[
+            "exec",
+            "-w",
+            "127.0.0.1:1",
+            "--state-dir",
+            newer.to_str().unwrap(),
+            "--",
+            "true",
+        ])
+        .expect(3);
     let database = rusqlite::Connection::open(newer.join("ledger.db")).unwrap();
     database.pragma_update(None, "user_version", 999).unwrap();
     drop(database);
     exec(newer.to_str().unwrap(), &["999", "newer"]);
     let ended = reveille.run(&["runs", "--state-dir", "nowhere"]).expect(2);
     complains(&ended, &["no ledger in nowhere"]);
-    let ended = reveille.run(&["show", "r-nothing", "--state-dir", other.to_str().unwrap()]).expect(2);
+    let ended = reveille
+        .run(&["show", "r-nothing", "--state-dir", other.to_str().unwrap()])
+        .expect(2);
     complains(&ended, &["not a ledger"]);
 }
 
@@ -131,9 +174,23 @@ fn a_full_disk() {
     let reveille = Reveille::new();
     let small = reveille.path().join("small");
     std::fs::create_dir(&small).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "reveille-test"]).arg(&small).status();
-    assert!(mounted.unwrap().success(), "this test mounts a tmpfs and needs root");
-    let ended = reveille.run(&["exec", "-w", "web1", "--state-dir", small.to_str().unwrap(), "--", "true"]);
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "reveille-test"])
+        .arg(&small)
+        .status();
+    assert!(
+        mounted.unwrap().success(),
+        "this test mounts a tmpfs and needs root"
+    );
+    let ended = reveille.run(&[
+        "exec",
+        "-w",
+        "web1",
+        "--state-dir",
+        small.to_str().unwrap(),
+        "--",
+        "true",
+    ]);
     assert!(Command::new("umount").arg(&small).status().unwrap().success());
     complains(&ended.expect(2), &["small"]);
 }
@@ -141,8 +198,15 @@ fn a_full_disk() {
 #[test]
 fn no_descriptors_left() {
     let reveille = Reveille::new();
-    let command = format!("ulimit -n 20; exec {} exec -w web1 -- true", crate::support::binary().display());
-    let output = Command::new("sh").args(["-c", &command]).env("REVEILLE_STATE_DIR", reveille.state()).output().unwrap();
+    let command = format!(
+        "ulimit -n 20; exec {} exec -w web1 -- true",
+        crate::support::binary().display()
+    );
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .env("REVEILLE_STATE_DIR", reveille.state())
+        .output()
+        .unwrap();
     complains(&Ended::of(&output).expect(2), &["ulimit -n"]);
 }
 
@@ -152,9 +216,24 @@ fn fewer_descriptors_than_hosts_are_said_and_enough() {
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
     let binary = crate::support::binary();
-    let command = format!("ulimit -n 76; exec {} exec -i {inventory} -- true", binary.display());
-    let output = Command::new("sh").args(["-c", &command]).env("REVEILLE_STATE_DIR", reveille.state()).output().unwrap();
+    let command = format!(
+        "ulimit -n 76; exec {} exec -i {inventory} -- true",
+        binary.display()
+    );
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .env("REVEILLE_STATE_DIR", reveille.state())
+        .output()
+        .unwrap();
     let ended = Ended::of(&output).expect(0);
-    assert!(ended.stderr.contains("16 hosts: 6 at once, 10 queued (3 waves)"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("because of the limit of 76 open files"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("16 hosts: 6 at once, 10 queued (3 waves)"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("because of the limit of 76 open files"),
+        "{}",
+        ended.stderr
+    );
 }

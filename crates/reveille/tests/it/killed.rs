@@ -1,12 +1,11 @@
 //! The promise: kill the controller at any moment, resume, and every host has run once and is accounted for.
 
-
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use reveille_testbed::Testbed;
 use crate::support::Reveille;
+use reveille_testbed::Testbed;
 
 const HOSTS: usize = 60;
 
@@ -17,7 +16,12 @@ fn inventory(testbed: &Testbed) -> String {
         let _ = writeln!(text, "h{number:02} ansible_host={}", testbed.address(0));
     }
     let key = testbed.key();
-    let _ = write!(text, "[all:vars]\nansible_port={}\nansible_ssh_private_key_file={}\n", testbed.port(), key.display());
+    let _ = write!(
+        text,
+        "[all:vars]\nansible_port={}\nansible_ssh_private_key_file={}\n",
+        testbed.port(),
+        key.display()
+    );
     text
 }
 
@@ -60,9 +64,17 @@ fn killed_at_any_event_and_resumed() {
         child.wait().unwrap();
 
         let audit = reveille.run(&["audit"]).expect(0);
-        assert!(audit.stdout.contains("balanced"), "after {seen} events: {}", audit.stdout);
+        assert!(
+            audit.stdout.contains("balanced"),
+            "after {seen} events: {}",
+            audit.stdout
+        );
         let resumed = reveille.run(&["resume", "--format", "json"]);
-        assert_eq!(resumed.code, 0, "killed after {seen} events: {}\n{}", resumed.stderr, resumed.stdout);
+        assert_eq!(
+            resumed.code, 0,
+            "killed after {seen} events: {}\n{}",
+            resumed.stderr, resumed.stdout
+        );
         let summary = resumed.json();
         assert_eq!(summary["account"]["success"], HOSTS);
         assert_eq!(summary["account"]["balanced"], true);
@@ -73,7 +85,11 @@ fn killed_at_any_event_and_resumed() {
             let lines = std::fs::read_to_string(home.join(&host)).unwrap();
             assert_eq!(lines, "line\n", "{host}, killed after {seen} events");
             let output = reveille.run(&["logs", "last", &host, "--raw"]).expect(0).stdout;
-            assert!(output == whole, "{host} lost output ({} bytes), killed after {seen} events", output.len());
+            assert!(
+                output == whole,
+                "{host} lost output ({} bytes), killed after {seen} events",
+                output.len()
+            );
         }
         reveille.run(&["audit"]).expect(0);
     }
@@ -87,14 +103,28 @@ fn a_second_controller_is_told_who_holds_the_run() {
     let inventory = reveille.file("inventory.ini", testbed.inventory());
     let command = format!("until [ -e {} ]; do sleep 0.1; done", gate.display());
     let mut child = reveille
-        .command(&["exec", "-i", &inventory, "--durable", "--events", "-", "-q", "--", &command])
+        .command(&[
+            "exec",
+            "-i",
+            &inventory,
+            "--durable",
+            "--events",
+            "-",
+            "-q",
+            "--",
+            &command,
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("step_started")));
     let second = reveille.run(&["resume"]).expect(2);
-    assert!(second.stderr.contains(&format!(":{}", child.id())), "{}", second.stderr);
+    assert!(
+        second.stderr.contains(&format!(":{}", child.id())),
+        "{}",
+        second.stderr
+    );
     std::fs::write(&gate, "").unwrap();
     assert!(child.wait().unwrap().success());
     reveille.run(&["audit"]).expect(0);
@@ -106,16 +136,39 @@ fn interrupted_in_two_stages_and_resumed() {
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
     let gate = reveille.path().join("gate");
-    let command = format!("echo started; until [ -e {} ]; do sleep 0.1; done; echo word", gate.display());
+    let command = format!(
+        "echo started; until [ -e {} ]; do sleep 0.1; done; echo word",
+        gate.display()
+    );
     let mut child = reveille
-        .command(&["exec", "-i", &inventory, "-c", "1", "--durable", "--events", "-", "-q", "--", &command])
+        .command(&[
+            "exec",
+            "-i",
+            &inventory,
+            "-c",
+            "1",
+            "--durable",
+            "--events",
+            "-",
+            "-q",
+            "--",
+            &command,
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("step_started")));
     let pid = child.id().to_string();
-    let signal = |name: &str| assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    let signal = |name: &str| {
+        assert!(
+            std::process::Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        )
+    };
     signal("-TERM");
     signal("-INT");
     // Whatever else comes, the run ends as interrupted.
@@ -123,9 +176,25 @@ fn interrupted_in_two_stages_and_resumed() {
     assert!(rest.last().unwrap().contains("interrupted"), "{rest:?}");
     assert_eq!(child.wait().unwrap().code(), Some(5));
     let audit = reveille.run(&["audit"]).expect(0);
-    assert!(audit.stdout.contains("4 planned = 3 pending + 1 running; balanced"), "{}", audit.stdout);
+    assert!(
+        audit
+            .stdout
+            .contains("4 planned = 3 pending + 1 running; balanced"),
+        "{}",
+        audit.stdout
+    );
     std::fs::write(&gate, "").unwrap();
     let resumed = reveille.run(&["resume", "-c", "1"]).expect(0);
-    assert!(resumed.stderr.contains("4 planned = 4 success; balanced"), "{}", resumed.stderr);
-    assert!(resumed.stdout.contains("host-[001-004] (4 hosts)\n  started\n  word"), "{}", resumed.stdout);
+    assert!(
+        resumed.stderr.contains("4 planned = 4 success; balanced"),
+        "{}",
+        resumed.stderr
+    );
+    assert!(
+        resumed
+            .stdout
+            .contains("host-[001-004] (4 hosts)\n  started\n  word"),
+        "{}",
+        resumed.stdout
+    );
 }

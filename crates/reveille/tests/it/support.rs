@@ -10,7 +10,12 @@ pub(crate) struct Reveille {
 
 impl Reveille {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::Builder::new().prefix("reveille-e2e-").tempdir().unwrap() }
+        Self {
+            directory: tempfile::Builder::new()
+                .prefix("reveille-e2e-")
+                .tempdir()
+                .unwrap(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -66,7 +71,11 @@ impl Ended {
 
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 

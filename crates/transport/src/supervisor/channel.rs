@@ -35,7 +35,10 @@ pub(crate) struct Channel {
 pub(crate) enum ChannelError {
     Exec(ExecError),
     Lost(String),
-    Refused { class: Class, message: String },
+    Refused {
+        class: Class,
+        message: String,
+    },
     /// The script said `error` before or instead of hello.
     Said(String),
 }
@@ -50,26 +53,47 @@ pub(crate) async fn open_any(
     orders: &str,
 ) -> Result<Channel, ChannelError> {
     let bootstrap = escalate.map_or_else(|| BOOTSTRAP.to_owned(), |other| other.wrap(BOOTSTRAP));
-    let exec = session.exec(format!("exec {bootstrap}")).await.map_err(ChannelError::Exec)?;
+    let exec = session
+        .exec(format!("exec {bootstrap}"))
+        .await
+        .map_err(ChannelError::Exec)?;
     let nonce = nonce();
     let end = if script.ends_with('\n') { "" } else { "\n" };
     let space = if orders.starts_with('\n') { "" } else { " " };
     // A host without a shell may have gone already; what it said tells more than the failed send.
-    let _ = exec.input().send(format!("{script}{end}{nonce}{space}{orders}")).await;
+    let _ = exec
+        .input()
+        .send(format!("{script}{end}{nonce}{space}{orders}"))
+        .await;
     let splitter = Splitter::new(&nonce);
-    let mut channel = Channel { exec, splitter, queue: VecDeque::new(), hello: String::new() };
+    let mut channel = Channel {
+        exec,
+        splitter,
+        queue: VecDeque::new(),
+        hello: String::new(),
+    };
     let mut noise = Vec::new();
     match timeout(REPLY, channel.wait_for_hello(&mut noise)).await {
-        Err(_) => Err(refused(escalate, &noise, &format!("no answer from a POSIX shell within {REPLY:?}"))),
+        Err(_) => Err(refused(
+            escalate,
+            &noise,
+            &format!("no answer from a POSIX shell within {REPLY:?}"),
+        )),
         Ok(Some(words)) => match words.strip_prefix("hello") {
             Some(words) => {
                 words.trim_start().clone_into(&mut channel.hello);
                 Ok(channel)
             }
-            None => Err(ChannelError::Said(words.strip_prefix("error ").unwrap_or(&words).to_owned())),
+            None => Err(ChannelError::Said(
+                words.strip_prefix("error ").unwrap_or(&words).to_owned(),
+            )),
         },
         Ok(None) if session.is_closed() => Err(ChannelError::Lost(session.why_closed())),
-        Ok(None) => Err(refused(escalate, &noise, "the host did not start a POSIX shell for us")),
+        Ok(None) => Err(refused(
+            escalate,
+            &noise,
+            "the host did not start a POSIX shell for us",
+        )),
     }
 }
 
@@ -80,12 +104,14 @@ pub(crate) async fn open(
     script: &str,
     orders: &str,
 ) -> Result<Channel, TransferError> {
-    open_any(session, escalate, script, orders).await.map_err(|error| match error {
-        ChannelError::Exec(error) => TransferError::Exec(error),
-        ChannelError::Lost(why) => TransferError::Lost(why),
-        ChannelError::Refused { class, message } => TransferError::Refused { class, message },
-        ChannelError::Said(words) => TransferError::Remote(words),
-    })
+    open_any(session, escalate, script, orders)
+        .await
+        .map_err(|error| match error {
+            ChannelError::Exec(error) => TransferError::Exec(error),
+            ChannelError::Lost(why) => TransferError::Lost(why),
+            ChannelError::Refused { class, message } => TransferError::Refused { class, message },
+            ChannelError::Said(words) => TransferError::Remote(words),
+        })
 }
 
 impl Channel {
@@ -153,11 +179,22 @@ fn refused(escalate: Option<&Become>, noise: &[u8], otherwise: &str) -> ChannelE
         .to_owned();
     if escalate.is_some() && (seen.contains("sudo") || seen.is_empty()) {
         let class = judge_become(&seen);
-        let message = if seen.is_empty() { "sudo ended without a word".to_owned() } else { seen };
+        let message = if seen.is_empty() {
+            "sudo ended without a word".to_owned()
+        } else {
+            seen
+        };
         return ChannelError::Refused { class, message };
     }
-    let message = if seen.is_empty() { otherwise.to_owned() } else { format!("{otherwise}; it said: {seen}") };
-    ChannelError::Refused { class: Class::NoShell, message }
+    let message = if seen.is_empty() {
+        otherwise.to_owned()
+    } else {
+        format!("{otherwise}; it said: {seen}")
+    };
+    ChannelError::Refused {
+        class: Class::NoShell,
+        message,
+    }
 }
 
 pub(super) fn nonce() -> String {

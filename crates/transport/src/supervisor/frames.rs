@@ -29,18 +29,28 @@ pub(crate) struct Splitter {
 
 impl Splitter {
     pub(crate) fn new(nonce: &str) -> Self {
-        Self { mark: format!("\u{1e}{nonce} ").into_bytes(), held: BytesMut::new() }
+        Self {
+            mark: format!("\u{1e}{nonce} ").into_bytes(),
+            held: BytesMut::new(),
+        }
     }
 
     /// A splitter for another stream of the same channel.
     pub(crate) fn another(&self) -> Self {
-        Self { mark: self.mark.clone(), held: BytesMut::new() }
+        Self {
+            mark: self.mark.clone(),
+            held: BytesMut::new(),
+        }
     }
 
     /// Takes a chunk and gives the pieces that are certain now.
     pub(crate) fn feed(&mut self, chunk: Bytes) -> Vec<Piece> {
         if self.held.is_empty() && !chunk.contains(&self.mark[0]) {
-            return if chunk.is_empty() { Vec::new() } else { vec![Piece::Data(chunk)] };
+            return if chunk.is_empty() {
+                Vec::new()
+            } else {
+                vec![Piece::Data(chunk)]
+            };
         }
         self.held.extend_from_slice(&chunk);
         let mut pieces = Vec::new();
@@ -59,7 +69,9 @@ impl Splitter {
                 return pieces;
             };
             let frame = self.held.split_to(end + 1);
-            pieces.push(Piece::Frame(String::from_utf8_lossy(&frame[self.mark.len()..end]).into_owned()));
+            pieces.push(Piece::Frame(
+                String::from_utf8_lossy(&frame[self.mark.len()..end]).into_owned(),
+            ));
         }
     }
 

@@ -34,7 +34,7 @@ use frames::{Piece, Splitter};
 use script::Verb;
 
 /// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_mins(1);
 
 /// Another user to run as, by `sudo` without a password.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -209,7 +209,10 @@ pub fn plain_command(escalate: Option<&Become>, command: &str, mark: &str) -> St
 
 /// What a refusal to become another user says, from the text that came instead of the command's.
 pub fn judge_become(seen: &str) -> Class {
-    if seen.contains("sudo: not found") || seen.contains("sudo: command not found") || seen.contains("sudo: No such file") {
+    if seen.contains("sudo: not found")
+        || seen.contains("sudo: command not found")
+        || seen.contains("sudo: No such file")
+    {
         Class::BecomeMissing
     } else {
         Class::BecomeFailed
@@ -220,10 +223,19 @@ pub fn judge_become(seen: &str) -> Class {
 
 impl Payload {
     fn words(&self) -> String {
-        let quoted = |words: &[String]| words.iter().map(|word| sh_quote(word)).collect::<Vec<_>>().join(" ");
+        let quoted = |words: &[String]| {
+            words
+                .iter()
+                .map(|word| sh_quote(word))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         match &self.interpreter {
             Interpreter::Shell(words) => format!(r#"{} "$T/s""#, quoted(words)),
-            Interpreter::File { interpreter, arguments } => {
+            Interpreter::File {
+                interpreter,
+                arguments,
+            } => {
                 format!(r#"{} "$T/script" {}"#, quoted(interpreter), quoted(arguments))
             }
         }
@@ -234,7 +246,10 @@ impl Payload {
 pub fn export(name: &str, value: &str) -> String {
     if value.contains('\n') {
         // `$( )` strips newlines at the end; the x keeps them.
-        let encoded = value.replace('\\', r"\\").replace('\n', r"\n").replace('\'', r"\047");
+        let encoded = value
+            .replace('\\', r"\\")
+            .replace('\n', r"\n")
+            .replace('\'', r"\047");
         return format!("{name}=$(printf '%bx' '{encoded}');export {name}=\"${{{name}%x}}\";");
     }
     format!("export {name}={};", sh_quote(value))
@@ -244,7 +259,11 @@ pub fn export(name: &str, value: &str) -> String {
 
 impl Durable {
     /// Opens a channel and waits for the supervisor's hello. Nothing is started yet.
-    pub async fn open(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<Self, SuperviseError> {
+    pub async fn open(
+        session: &Session,
+        escalate: Option<&Become>,
+        key: &Key,
+    ) -> Result<Self, SuperviseError> {
         open(session, escalate, key, Verb::Ensure).await
     }
 
@@ -263,7 +282,12 @@ impl Durable {
         let text = payload.text.strip_suffix('\n').unwrap_or(&payload.text);
         let lines: Vec<&str> = text.split('\n').collect();
         let blocks = cap.div_ceil(512);
-        let mut request = format!("go {} {} {blocks} {}\n", offsets.stdout, offsets.stderr, lines.len());
+        let mut request = format!(
+            "go {} {} {blocks} {}\n",
+            offsets.stdout,
+            offsets.stderr,
+            lines.len()
+        );
         request.push_str(&payload.prelude);
         request.push('\n');
         request.push_str(&payload.words());
@@ -272,7 +296,12 @@ impl Durable {
             request.push_str(line);
             request.push('\n');
         }
-        self.channel.exec.input().send(request).await.map_err(|error| SuperviseError::Lost(error.to_string()))
+        self.channel
+            .exec
+            .input()
+            .send(request)
+            .await
+            .map_err(|error| SuperviseError::Lost(error.to_string()))
     }
 
     /// The next thing that happens. After [`Beat::End`] only [`Durable::clean`] makes sense; after [`Beat::Lost`]
@@ -295,10 +324,10 @@ impl Durable {
                     Piece::Frame(words) => self.ended.1 |= words == "end",
                 }
             }
-            if self.ended.1 {
-                if let Some(end) = self.ended.0.take() {
-                    return Ok(Beat::End(end));
-                }
+            if self.ended.1
+                && let Some(end) = self.ended.0.take()
+            {
+                return Ok(Beat::End(end));
             }
             match self.channel.exec.next().await {
                 Heard::Stdout(bytes) => self.channel.queue.extend(self.channel.splitter.feed(bytes)),
@@ -328,7 +357,9 @@ impl Durable {
                 match self.channel.exec.next().await {
                     Heard::Stdout(bytes) => {
                         let frames = self.channel.splitter.feed(bytes);
-                        self.cleaned |= frames.iter().any(|piece| *piece == Piece::Frame("cleaned".to_owned()));
+                        self.cleaned |= frames
+                            .iter()
+                            .any(|piece| *piece == Piece::Frame("cleaned".to_owned()));
                     }
                     Heard::Closed | Heard::Lost => return,
                     _ => {}
@@ -357,13 +388,19 @@ pub async fn tomb(session: &Session, escalate: Option<&Become>, key: &Key) -> Re
 /// Its output and status are then collected as usual, by attaching.
 pub async fn stop(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
     let words = ask(session, escalate, key, Verb::Stop, STOP).await?;
-    Ok(matches!(words.as_str(), "slain verified" | "slain finished" | "tombstone" | "rebooted"))
+    Ok(matches!(
+        words.as_str(),
+        "slain verified" | "slain finished" | "tombstone" | "rebooted"
+    ))
 }
 
 /// Removes what the finished work of the run left on the host; the number of tokens that still run is returned.
 pub async fn clean(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<u64, SuperviseError> {
     let words = ask(session, escalate, key, Verb::Clean, REPLY).await?;
-    Ok(words.strip_prefix("cleaned ").and_then(|count| count.parse().ok()).unwrap_or(0))
+    Ok(words
+        .strip_prefix("cleaned ")
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0))
 }
 
 async fn ask(
@@ -390,7 +427,9 @@ async fn ask(
             }
         }
     };
-    timeout(deadline, answer).await.unwrap_or_else(|_| Err(SuperviseError::Lost(format!("no answer within {deadline:?}"))))
+    timeout(deadline, answer)
+        .await
+        .unwrap_or_else(|_| Err(SuperviseError::Lost(format!("no answer within {deadline:?}"))))
 }
 
 async fn open(
@@ -400,18 +439,34 @@ async fn open(
     verb: Verb,
 ) -> Result<Durable, SuperviseError> {
     let place = key.place.as_deref().unwrap_or("-");
-    let orders = format!("{} {} {} {} {place}\n", verb.word(), key.run.uuid(), key.epoch, key.token);
-    let channel = channel::open_any(session, escalate, verb.script(), &orders).await.map_err(|error| match error {
-        ChannelError::Exec(error) => SuperviseError::Exec(error),
-        ChannelError::Lost(why) => SuperviseError::Lost(why),
-        ChannelError::Refused { class, message } => SuperviseError::Refused { class, message },
-        ChannelError::Said(words) => said(&words),
-    })?;
+    let orders = format!(
+        "{} {} {} {} {place}\n",
+        verb.word(),
+        key.run.uuid(),
+        key.epoch,
+        key.token
+    );
+    let channel = channel::open_any(session, escalate, verb.script(), &orders)
+        .await
+        .map_err(|error| match error {
+            ChannelError::Exec(error) => SuperviseError::Exec(error),
+            ChannelError::Lost(why) => SuperviseError::Lost(why),
+            ChannelError::Refused { class, message } => SuperviseError::Refused { class, message },
+            ChannelError::Said(words) => said(&words),
+        })?;
     let mut words = channel.hello.splitn(3, ' ');
     let boot = words.next().unwrap_or("-").to_owned();
     let place = words.nth(1).unwrap_or_default().to_owned();
     let errors = channel.splitter.another();
-    Ok(Durable { channel, errors, queue: VecDeque::new(), ended: (None, false), place, boot, cleaned: false })
+    Ok(Durable {
+        channel,
+        errors,
+        queue: VecDeque::new(),
+        ended: (None, false),
+        place,
+        boot,
+        cleaned: false,
+    })
 }
 
 /// What the host's `error` frame means.
@@ -421,7 +476,10 @@ fn said(words: &str) -> SuperviseError {
         return SuperviseError::Fenced(text.trim().parse().unwrap_or(0));
     }
     let message = format!("no place to keep the work on the host: {}", text.trim());
-    SuperviseError::Refused { class: Class::TransferFailed, message }
+    SuperviseError::Refused {
+        class: Class::TransferFailed,
+        message,
+    }
 }
 
 /// The meaning of a frame; nothing for those that only keep time.
@@ -429,7 +487,9 @@ fn beat(words: &str) -> Result<Option<Beat>, SuperviseError> {
     let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
     Ok(Some(match word {
         "started" => Beat::Started,
-        "attached" => Beat::Attached { finished: rest == "finished" },
+        "attached" => Beat::Attached {
+            finished: rest == "finished",
+        },
         "end" => Beat::End(end(rest)),
         "error" => return Err(said(rest)),
         _ => return Ok(None),
@@ -441,7 +501,10 @@ fn end(words: &str) -> End {
     match words.next() {
         Some("exit") => End::Exit {
             status: words.next().and_then(|status| status.parse().ok()).unwrap_or(255),
-            slain: words.next().filter(|word| *word != "-").map(|word| word == "verified"),
+            slain: words
+                .next()
+                .filter(|word| *word != "-")
+                .map(|word| word == "verified"),
             over: words.next().is_some_and(|word| word != "0"),
         },
         Some("rebooted") => End::Rebooted,

@@ -37,7 +37,8 @@ impl Verb {
     /// The one line that has to be sent first.
     pub(crate) fn script(self) -> &'static str {
         static SCRIPTS: LazyLock<[String; 4]> = LazyLock::new(|| {
-            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean].map(|verb| fold(&sections(SOURCE, verb.word())))
+            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean]
+                .map(|verb| fold(&sections(SOURCE, verb.word())))
         });
         &SCRIPTS[self as usize]
     }
@@ -61,9 +62,15 @@ fn sections(source: &str, verb: &str) -> String {
 /// Joins lines with `;`, or with a space after a word that must not be followed by one.
 fn fold(script: &str) -> String {
     let mut folded = String::with_capacity(script.len());
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in script
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         folded.push_str(line);
-        let open = ["{", "(", "then", "do", "else", ";;", "&", "|"].iter().any(|end| line.ends_with(end));
+        let open = ["{", "(", "then", "do", "else", ";;", "&", "|"]
+            .iter()
+            .any(|end| line.ends_with(end));
         folded.push_str(if open { " " } else { ";" });
     }
     folded.push('\n');

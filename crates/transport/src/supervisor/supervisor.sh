@@ -238,6 +238,12 @@ finish() {
   say end "$@"
 }
 
+# The end of output that went over the cap, with the gap stated.
+last_words() {
+  printf '\n[output over %s bytes was dropped here]\n' $((CAP * 512))
+  cat "$T/$1.tail"
+}
+
 # Sends what there is and what comes, then the end: exit STATUS, gone, rebooted, never.
 stream() {
   if [ ! -f "$T/go" ]; then
@@ -288,8 +294,14 @@ stream() {
     SLAIN=-
     [ -f "$T/slain" ] && read -r SLAIN <"$T/slain"
     OVER=0
-    [ -s "$T/out.tail" ] && OVER=1
-    [ -s "$T/err.tail" ] && OVER=$((OVER + 2))
+    if [ -s "$T/out.tail" ]; then
+      OVER=1
+      [ "$OFFSET_OUT" -le $((CAP * 512)) ] && last_words out
+    fi
+    if [ -s "$T/err.tail" ]; then
+      OVER=$((OVER + 2))
+      [ "$OFFSET_ERR" -le $((CAP * 512)) ] && last_words err >&2
+    fi
     finish exit "$RC" "$SLAIN" "$OVER"
   else
     finish "$END"
@@ -376,7 +388,7 @@ stop() {
     return
   fi
   J=0
-  while [ ! -f "$T/exit" ] && alive "$SUP" "$SBORN" && [ "$J" -lt 100 ]; do
+  while [ ! -f "$T/exit" ] && alive "$SUP" "$SBORN" && [ "$J" -lt 400 ]; do
     [ $((J % 50)) = 0 ] && kill -USR1 "$SUP" 2>/dev/null
     nap 0.1
     J=$((J + 1))

@@ -1,0 +1,407 @@
+//! What a host keeps of durable work: it outlives connections, and the controllers behind them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::{Act, Ending, Performance};
+
+/// The wait status that a shell tells of a command ended by TERM.
+const TERMINATED: u32 = 128 + 15;
+
+/// Files that a host keeps; the oldest goes first.
+const MOST_FILES: usize = 64;
+
+/// Everything that a host keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The highest epoch that was here, by run.
+    epochs: BTreeMap<String, u64>,
+    /// By run and token.
+    works: BTreeMap<(String, String), Arc<Work>>,
+    /// Uploaded files: path, size, hash. Their bytes are not kept.
+    files: VecDeque<(String, u64, u64)>,
+}
+
+/// The work of one token.
+#[derive(Debug)]
+pub(crate) struct Work {
+    progress: Mutex<Progress>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    stage: Stage,
+    stdout: Spool,
+    stderr: Spool,
+    /// How often the connection broke under it.
+    cuts: u32,
+}
+
+/// How far work has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It never started and never will, or what it left is removed.
+    Tombstone,
+    /// It runs.
+    Running,
+    /// It ran to its end.
+    Exited {
+        /// As a POSIX shell tells it: over 128 is a signal.
+        status: u32,
+        /// Somebody had asked for its end.
+        slain: bool,
+    },
+    /// It vanished without a status.
+    Gone,
+}
+
+/// One output stream. Pieces are shared, so a flood of the same piece costs next to nothing.
+#[derive(Debug, Default)]
+struct Spool {
+    pieces: Vec<Bytes>,
+    length: u64,
+    cap: u64,
+    over: bool,
+}
+
+/// How far somebody has read.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    stdout: (usize, usize),
+    stderr: (usize, usize),
+    cuts: u32,
+}
+
+/// What happened since somebody looked last.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) stdout: Vec<Bytes>,
+    pub(crate) stderr: Vec<Bytes>,
+    /// The connection breaks now.
+    pub(crate) cut: bool,
+    pub(crate) stage: Stage,
+    /// Output over the cap was dropped: 1 for standard output, 2 for standard error.
+    pub(crate) over: u8,
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// Lets a controller in, unless a later one has been here; that one's epoch is told.
+    pub(crate) fn fence(&self, run: &str, epoch: u64) -> Result<(), u64> {
+        let mut state = self.lock();
+        let highest = state.epochs.entry(run.to_owned()).or_default();
+        if *highest > epoch {
+            return Err(*highest);
+        }
+        *highest = epoch;
+        Ok(())
+    }
+
+    /// The work of a token, and whether this call began it.
+    pub(crate) fn ensure(&self, run: &str, token: &str, cap: u64) -> (Arc<Work>, bool) {
+        let mut state = self.lock();
+        let key = (run.to_owned(), token.to_owned());
+        if let Some(work) = state.works.get(&key) {
+            return (Arc::clone(work), false);
+        }
+        let work = Arc::new(Work::new(Stage::Running, cap));
+        state.works.insert(key, Arc::clone(&work));
+        (work, true)
+    }
+
+    /// Makes sure that a token never starts; its stage tells whether it had.
+    pub(crate) fn tomb(&self, run: &str, token: &str) -> Stage {
+        let key = (run.to_owned(), token.to_owned());
+        let tombstone = || Arc::new(Work::new(Stage::Tombstone, 0));
+        self.lock().works.entry(key).or_insert_with(tombstone).stage()
+    }
+
+    /// The work of a token, if there is any.
+    pub(crate) fn find(&self, run: &str, token: &str) -> Option<Arc<Work>> {
+        let key = (run.to_owned(), token.to_owned());
+        self.lock().works.get(&key).map(Arc::clone)
+    }
+
+    /// Forgets what the finished work of a run left; how much still runs is told.
+    pub(crate) fn clean(&self, run: &str) -> usize {
+        let state = self.lock();
+        let of_run = state.works.iter().filter(|((of, _), _)| of == run);
+        of_run.filter(|(_, work)| !work.bury()).count()
+    }
+
+    /// Takes a file; whether that changed the host.
+    pub(crate) fn put_file(&self, path: &str, size: u64, hash: u64) -> bool {
+        let mut state = self.lock();
+        if state
+            .files
+            .iter()
+            .any(|file| *file == (path.to_owned(), size, hash))
+        {
+            return false;
+        }
+        state.files.retain(|(known, ..)| known != path);
+        state.files.push_back((path.to_owned(), size, hash));
+        if state.files.len() > MOST_FILES {
+            state.files.pop_front();
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Work ===
+
+impl Work {
+    fn new(stage: Stage, cap: u64) -> Self {
+        let spool = || Spool {
+            cap,
+            ..Spool::default()
+        };
+        Self {
+            progress: Mutex::new(Progress {
+                stage,
+                stdout: spool(),
+                stderr: spool(),
+                cuts: 0,
+            }),
+            changed: watch::Sender::new(()),
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.lock().stage
+    }
+
+    /// Plays a performance to its end, or until somebody ends it. Nobody needs to listen.
+    pub(crate) async fn perform(&self, performance: Performance) {
+        for act in performance {
+            match act {
+                Act::Stdout(bytes) => self.change(|progress| progress.stdout.push(bytes)),
+                Act::Stderr(bytes) => self.change(|progress| progress.stderr.push(bytes)),
+                Act::Wait(duration) => tokio::select! {
+                    () = sleep(duration) => {}
+                    () = self.over() => {}
+                },
+                // Its input is /dev/null.
+                Act::CopyInput => {}
+                Act::Cut => self.change(|progress| progress.cuts += 1),
+                Act::End(ending) => self.end(ending),
+            }
+            if self.stage() != Stage::Running {
+                return;
+            }
+        }
+    }
+
+    /// Ends what runs, as TERM does; its stage before that is told.
+    pub(crate) fn stop(&self) -> Stage {
+        let before = self.stage();
+        self.change(|progress| {
+            progress.stage = Stage::Exited {
+                status: TERMINATED,
+                slain: true,
+            };
+        });
+        before
+    }
+
+    /// Leaves a tombstone of what has ended; false for what still runs.
+    pub(crate) fn bury(&self) -> bool {
+        let mut progress = self.lock();
+        if progress.stage == Stage::Running {
+            return false;
+        }
+        *progress = Progress {
+            stage: Stage::Tombstone,
+            stdout: Spool::default(),
+            stderr: Spool::default(),
+            cuts: progress.cuts,
+        };
+        true
+    }
+
+    /// A cursor for somebody who has so many bytes of each stream already, and what wakes them.
+    pub(crate) fn follow(&self, stdout: u64, stderr: u64) -> (Cursor, watch::Receiver<()>) {
+        let progress = self.lock();
+        let cursor = Cursor {
+            stdout: progress.stdout.position(stdout),
+            stderr: progress.stderr.position(stderr),
+            cuts: progress.cuts,
+        };
+        (cursor, self.changed.subscribe())
+    }
+
+    /// What there is beyond a cursor, which moves.
+    pub(crate) fn news(&self, cursor: &mut Cursor) -> News {
+        let progress = self.lock();
+        let cut = progress.cuts > cursor.cuts;
+        cursor.cuts = progress.cuts;
+        News {
+            stdout: progress.stdout.after(&mut cursor.stdout),
+            stderr: progress.stderr.after(&mut cursor.stderr),
+            cut,
+            stage: progress.stage,
+            over: u8::from(progress.stdout.over) + 2 * u8::from(progress.stderr.over),
+        }
+    }
+
+    fn end(&self, ending: Ending) {
+        let stage = match ending {
+            Ending::Exit(status) => Stage::Exited { status, slain: false },
+            Ending::Signal(signal) => Stage::Exited {
+                status: 128 + number_of(signal),
+                slain: false,
+            },
+            Ending::Vanish => Stage::Gone,
+            // Nobody can tell one from the other, because the supervisor holds the channel open.
+            Ending::EofOnly | Ending::Hang => return,
+        };
+        self.change(|progress| progress.stage = stage);
+    }
+
+    /// Changes what still runs, and tells those who follow.
+    fn change(&self, change: impl FnOnce(&mut Progress)) {
+        {
+            let mut progress = self.lock();
+            if progress.stage != Stage::Running {
+                return;
+            }
+            change(&mut progress);
+        }
+        self.changed.send_replace(());
+    }
+
+    /// Ends when it no longer runs.
+    async fn over(&self) {
+        let mut changed = self.changed.subscribe();
+        while self.stage() == Stage::Running {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn number_of(signal: &str) -> u32 {
+    match signal {
+        "ABRT" => 6,
+        "SEGV" => 11,
+        "TERM" => 15,
+        _ => 9,
+    }
+}
+
+// === impl Spool ===
+
+impl Spool {
+    fn push(&mut self, mut bytes: Bytes) {
+        let room = usize::try_from(self.cap.saturating_sub(self.length)).unwrap_or(usize::MAX);
+        self.over |= bytes.len() > room;
+        bytes.truncate(room);
+        if !bytes.is_empty() {
+            self.length += bytes.len() as u64;
+            self.pieces.push(bytes);
+        }
+    }
+
+    /// Piece and place within it of an offset; the end for what is beyond.
+    fn position(&self, offset: u64) -> (usize, usize) {
+        let mut left = offset;
+        for (index, piece) in self.pieces.iter().enumerate() {
+            match usize::try_from(left) {
+                Ok(within) if within < piece.len() => return (index, within),
+                _ => left -= piece.len() as u64,
+            }
+        }
+        (self.pieces.len(), 0)
+    }
+
+    fn after(&self, (index, within): &mut (usize, usize)) -> Vec<Bytes> {
+        let Some(rest) = self.pieces.get(*index..).filter(|rest| !rest.is_empty()) else {
+            return Vec::new();
+        };
+        let mut pieces = rest.to_vec();
+        pieces[0] = pieces[0].slice((*within).min(pieces[0].len())..);
+        (*index, *within) = (self.pieces.len(), 0);
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_controller_fences_an_earlier_one() {
+        let kept = Kept::default();
+        assert_eq!(kept.fence("run", 2), Ok(()));
+        assert_eq!(kept.fence("run", 1), Err(2));
+        assert_eq!(kept.fence("run", 2), Ok(()));
+        assert_eq!(kept.fence("other", 1), Ok(()));
+    }
+
+    #[test]
+    fn a_token_starts_once_or_never() {
+        let kept = Kept::default();
+        let (work, began) = kept.ensure("run", "a", 10);
+        assert!(began && !kept.ensure("run", "a", 10).1);
+        assert_eq!(kept.tomb("run", "a"), Stage::Running);
+        assert_eq!(kept.tomb("run", "b"), Stage::Tombstone);
+        assert!(!kept.ensure("run", "b", 10).1);
+        assert_eq!((kept.clean("run"), work.stop()), (1, Stage::Running));
+        assert_eq!(kept.clean("run"), 0);
+        assert_eq!(kept.ensure("run", "a", 10).0.stage(), Stage::Tombstone);
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_back_gets_the_rest() {
+        let (work, _) = Kept::default().ensure("run", "a", 8);
+        let (mut cursor, _) = work.follow(0, 0);
+        let acts = ["abc", "def", "ghi"].map(|text| Act::Stdout(Bytes::from_static(text.as_bytes())));
+        work.perform(Performance::new(acts, Ending::Signal("KILL"))).await;
+        let news = work.news(&mut cursor);
+        assert_eq!(news.stdout.concat(), b"abcdefgh");
+        assert_eq!(news.over, 1);
+        let end = Stage::Exited {
+            status: 137,
+            slain: false,
+        };
+        assert_eq!(news.stage, end);
+        assert!(work.news(&mut cursor).stdout.is_empty());
+        for (offset, rest) in [(0, "abcdefgh"), (4, "efgh"), (6, "gh"), (8, ""), (99, "")] {
+            let (mut cursor, _) = work.follow(offset, 0);
+            assert_eq!(
+                work.news(&mut cursor).stdout.concat(),
+                rest.as_bytes(),
+                "{offset}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_hangs_can_be_ended() {
+        let (work, _) = Kept::default().ensure("run", "a", 8);
+        let acts = [Act::Wait(std::time::Duration::from_secs(1_000_000))];
+        let performing = work.perform(Performance::new(acts, Ending::Hang));
+        let ((), before) = tokio::join!(performing, async { work.stop() });
+        assert_eq!(before, Stage::Running);
+    }
+}

@@ -1,0 +1,352 @@
+//! The remote supervisor's dialect: what a host answers to a controller that runs durable work on it.
+//!
+//! A real host would be sent a shell script and run it. Here the script is skipped; only what is said afterwards
+//! counts, line by line:
+//!
+//! ```text
+//! controller                                     host
+//! SCRIPT
+//! NONCE VERB RUN EPOCH TOKEN PLACE
+//!                                                ^NONCE hello BOOT PROC PLACE
+//! go OFFSET OFFSET CAP COUNT   (verb ensure)
+//! PRELUDE, WORDS, COUNT lines
+//!                                                ^NONCE started | attached running | attached finished
+//!                                                output from the offsets on
+//!                                                ^NONCE end, on standard error
+//!                                                ^NONCE end exit STATUS SLAIN OVER | gone | tombstone
+//! clean
+//!                                                ^NONCE cleaned
+//! ```
+//!
+//! `^` is the byte 0x1e. The verbs `tomb`, `stop` and `clean` are answered with one `end`. Scripts that copy a file
+//! there or back are told by their text. A command line that is none of this is for the plain [`Shell`].
+
+use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+
+use crate::kept::{Stage, Work};
+use crate::{Call, ChannelIo, FaultKind, Gone, Host, Script, ScriptFuture, Shell};
+
+/// Part of every command line that asks for the supervisor.
+const BOOTSTRAP: &[u8] = br#"IFS= read -r s;eval "$s""#;
+/// Only in the script that takes a file.
+const UPLOAD: &str = "SIZE MODE OWNER GROUP";
+/// Only in the script that gives a file.
+const DOWNLOAD: &str = r#"exec cat "$SRC""#;
+/// The longest line that is read.
+const LONGEST_LINE: usize = 8 << 20;
+/// The unit of the spool's cap.
+const BLOCK: u64 = 512;
+/// How long a host that breaks every connection lets an attached one live.
+const BEFORE_CUT: Duration = Duration::from_millis(30);
+
+/// The script of a host with a POSIX shell: it keeps durable work and copies files, and plays plain commands as
+/// [`Shell`] does. Work goes on when its connection breaks, and whoever comes back with its token gets the rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Supervisor;
+
+/// A channel that talks in lines and frames.
+struct Talk {
+    io: ChannelIo,
+    host: Arc<Host>,
+    held: BytesMut,
+    nonce: String,
+}
+
+/// The line after the script.
+struct Orders {
+    verb: String,
+    run: String,
+    epoch: u64,
+    token: String,
+    place: String,
+}
+
+// === impl Supervisor ===
+
+impl Script for Supervisor {
+    fn run(&self, call: Call) -> ScriptFuture<'_> {
+        let Some(who) = call
+            .command
+            .windows(BOOTSTRAP.len())
+            .position(|window| window == BOOTSTRAP)
+        else {
+            return Shell.run(call);
+        };
+        let escalated = call.command[..who].windows(5).any(|window| window == b"sudo ");
+        Box::pin(async move {
+            let talk = Talk {
+                io: call.io,
+                host: call.host,
+                held: BytesMut::new(),
+                nonce: String::new(),
+            };
+            // A client that went away needs no answer: its work goes on.
+            let _ = talk.answer(escalated).await;
+        })
+    }
+}
+
+// === impl Talk ===
+
+impl Talk {
+    async fn answer(mut self, escalated: bool) -> Result<(), Gone> {
+        let Some(script) = self.line().await? else {
+            return self.io.exit(0).await;
+        };
+        let Some(orders) = self.line().await? else {
+            return self.io.exit(0).await;
+        };
+        if script.contains(UPLOAD) {
+            self.upload(&orders).await?;
+        } else if script.contains(DOWNLOAD) {
+            self.download(orders).await?;
+        } else {
+            self.supervise(&orders, escalated).await?;
+        }
+        self.io.exit(0).await
+    }
+
+    async fn supervise(&mut self, orders: &str, escalated: bool) -> Result<(), Gone> {
+        let Some((nonce, orders)) = Orders::parse(orders, escalated) else {
+            return Ok(());
+        };
+        self.nonce = nonce;
+        let hello = format!("hello {} 1 {}", self.host.boot_id(), orders.place);
+        self.say(&hello).await?;
+        if orders.verb == "ensure" {
+            return self.ensure(&orders).await;
+        }
+        if !self.fence(&orders).await? {
+            return Ok(());
+        }
+        let kept = &self.host.kept;
+        let end = match orders.verb.as_str() {
+            "tomb" => match kept.tomb(&orders.run, &orders.token) {
+                Stage::Tombstone => "tombstone",
+                Stage::Running => "running",
+                Stage::Exited { .. } => "finished",
+                Stage::Gone => "gone",
+            }
+            .to_owned(),
+            "stop" => match kept.find(&orders.run, &orders.token).map(|work| work.stop()) {
+                None | Some(Stage::Tombstone) => "tombstone",
+                Some(Stage::Running | Stage::Gone) => "slain verified",
+                Some(Stage::Exited { .. }) => "slain finished",
+            }
+            .to_owned(),
+            "clean" => format!("cleaned {}", kept.clean(&orders.run)),
+            _ => return Ok(()),
+        };
+        self.say(&format!("end {end}")).await
+    }
+
+    /// Starts the token's work or attaches to it, and follows it to its end.
+    async fn ensure(&mut self, orders: &Orders) -> Result<(), Gone> {
+        let Some(go) = self.line().await? else {
+            return Ok(());
+        };
+        let numbers: Vec<u64> = go
+            .split(' ')
+            .skip(1)
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let (Some("go"), &[stdout, stderr, blocks, lines]) = (go.split(' ').next(), numbers.as_slice())
+        else {
+            return Ok(());
+        };
+        // The prelude and the words of the interpreter.
+        for _ in 0..2 {
+            if self.line().await?.is_none() {
+                return Ok(());
+            }
+        }
+        let mut text = String::new();
+        for _ in 0..lines {
+            let Some(line) = self.line().await? else {
+                return Ok(());
+            };
+            text.push_str(&line);
+            text.push('\n');
+        }
+        // Held for as long as the work runs otherwise.
+        self.held = BytesMut::from(&self.held[..]);
+        if !self.fence(orders).await? {
+            return Ok(());
+        }
+        let cap = blocks.saturating_mul(BLOCK);
+        let (work, began) = self.host.kept.ensure(&orders.run, &orders.token, cap);
+        if began {
+            self.host.count_token(&orders.token);
+            let performance = self.host.perform(text.as_bytes());
+            drop(text);
+            let performed = Arc::clone(&work);
+            let (cursor, changed) = work.follow(0, 0);
+            tokio::spawn(async move { performed.perform(performance).await });
+            self.say("started").await?;
+            return self.stream(&work, cursor, changed).await;
+        }
+        let (cursor, changed) = work.follow(stdout, stderr);
+        let found = match work.stage() {
+            Stage::Exited { .. } => "finished",
+            _ => "running",
+        };
+        self.say(&format!("attached {found}")).await?;
+        if self.host.fault() == Some(FaultKind::DisconnectMid) {
+            self.host.exercise();
+            self.io.wait(BEFORE_CUT).await?;
+            self.io.cut();
+            return Err(Gone);
+        }
+        self.stream(&work, cursor, changed).await
+    }
+
+    async fn stream(
+        &mut self,
+        work: &Work,
+        mut cursor: crate::kept::Cursor,
+        mut changed: tokio::sync::watch::Receiver<()>,
+    ) -> Result<(), Gone> {
+        loop {
+            changed.mark_unchanged();
+            let news = work.news(&mut cursor);
+            for bytes in news.stdout {
+                self.io.stdout(bytes).await?;
+            }
+            for bytes in news.stderr {
+                self.io.stderr(bytes).await?;
+            }
+            if news.cut {
+                self.io.cut();
+                return Err(Gone);
+            }
+            match news.stage {
+                Stage::Running => {}
+                Stage::Tombstone => return self.finish("tombstone").await,
+                Stage::Gone => {
+                    self.finish("gone").await?;
+                    break;
+                }
+                Stage::Exited { status, slain } => {
+                    let slain = if slain { "verified" } else { "-" };
+                    self.finish(&format!("exit {status} {slain} {}", news.over))
+                        .await?;
+                    break;
+                }
+            }
+            tokio::select! {
+                // The work is held by its host, so its sender stays.
+                _ = changed.changed() => {}
+                // At the end of the input nobody will say that it can go; the end is told all the same.
+                input = self.io.read() => if let Some(bytes) = input? {
+                    self.held.extend_from_slice(&bytes);
+                },
+            }
+        }
+        if self.line().await?.as_deref() == Some("clean") && work.bury() {
+            self.say("cleaned").await?;
+        }
+        Ok(())
+    }
+
+    async fn upload(&mut self, orders: &str) -> Result<(), Gone> {
+        let mut words = orders.split(' ');
+        words.next().unwrap_or_default().clone_into(&mut self.nonce);
+        let size: u64 = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let mode = words.next().unwrap_or_default().to_owned();
+        let (Some(path), Some(_name)) = (self.line().await?, self.line().await?) else {
+            return Ok(());
+        };
+        self.say("hello").await?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(mode.as_bytes());
+        let mut arrived = self.held.len() as u64;
+        hasher.write(&self.held);
+        self.held.clear();
+        while let Some(bytes) = self.io.read().await? {
+            arrived += bytes.len() as u64;
+            hasher.write(&bytes);
+        }
+        if arrived != size {
+            return self
+                .say(&format!("error only {arrived} of {size} bytes arrived"))
+                .await;
+        }
+        let changed = self.host.kept.put_file(&path, size, hasher.finish());
+        self.say(&format!("end {}", u8::from(changed))).await
+    }
+
+    async fn download(&mut self, nonce: String) -> Result<(), Gone> {
+        self.nonce = nonce;
+        let Some(path) = self.line().await? else {
+            return Ok(());
+        };
+        self.say("hello").await?;
+        let file = format!("{} has no files; this stands for {path}\n", self.host.name());
+        self.say(&format!("size {}", file.len())).await?;
+        self.io.stdout(file).await
+    }
+
+    /// Whether this controller may work here; a later one's epoch is told to it otherwise.
+    async fn fence(&self, orders: &Orders) -> Result<bool, Gone> {
+        match self.host.kept.fence(&orders.run, orders.epoch) {
+            Ok(()) => Ok(true),
+            Err(later) => self.say(&format!("error fenced {later}")).await.map(|()| false),
+        }
+    }
+
+    /// Tells the end of both streams: what carries them does not keep one in step with the other.
+    async fn finish(&self, words: &str) -> Result<(), Gone> {
+        self.io.stderr(format!("\u{1e}{} end\n", self.nonce)).await?;
+        self.say(&format!("end {words}")).await
+    }
+
+    async fn say(&self, words: &str) -> Result<(), Gone> {
+        self.io.stdout(format!("\u{1e}{} {words}\n", self.nonce)).await
+    }
+
+    /// The next line of input, without its end; nothing at the end of the input.
+    async fn line(&mut self) -> Result<Option<String>, Gone> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.held[searched..].iter().position(|byte| *byte == b'\n') {
+                let line = self.held.split_to(searched + end);
+                self.held.advance(1);
+                return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+            }
+            searched = self.held.len();
+            if searched > LONGEST_LINE {
+                return Err(Gone);
+            }
+            match self.io.read().await? {
+                Some(bytes) => self.held.extend_from_slice(&bytes),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+// === impl Orders ===
+
+impl Orders {
+    /// The nonce and the orders behind it.
+    fn parse(line: &str, escalated: bool) -> Option<(String, Self)> {
+        let mut words = line.split(' ').map(str::to_owned);
+        let nonce = words.next()?;
+        let mut orders = Self {
+            verb: words.next()?,
+            run: words.next()?,
+            epoch: words.next()?.parse().ok()?,
+            token: words.next()?,
+            place: words.next()?,
+        };
+        if orders.place == "-" {
+            let home = if escalated { "/root" } else { "/home/drill" };
+            orders.place = format!("{home}/.local/state/reveille");
+        }
+        Some((nonce, orders))
+    }
+}

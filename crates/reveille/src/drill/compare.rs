@@ -1,0 +1,324 @@
+//! Injected against reported: was every fault found, and called by its right name?
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use reveille_account::{Class, HostName, Status};
+use reveille_drill::FaultKind;
+use reveille_ledger::export::Summary;
+use serde_json::{Value, json};
+
+use super::practice::Injected;
+use crate::failure::Failure;
+use crate::printer::Tone;
+use crate::render::text;
+
+/// Hosts named in a row.
+const NAMES: usize = 3;
+
+/// What a rehearsed job is like, as far as it decides what a fault comes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Traits {
+    /// It is the user's own; what its rules make of the hosts' canned answers is not the drill's to judge.
+    pub(crate) own: bool,
+    /// Every command survives the loss of its connection.
+    pub(crate) durable: bool,
+}
+
+/// The comparison, a row a kind of fault.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    /// Nothing for the healthy hosts.
+    fault: Option<FaultKind>,
+    hosts: usize,
+    /// Hosts on which somebody ran into the fault.
+    met: usize,
+    reported: BTreeMap<Class, usize>,
+    succeeded: usize,
+    /// Hosts that were not worked on to an end.
+    unreached: usize,
+    /// Hosts on which the job's own rules failed.
+    by_job: usize,
+    wrong: Vec<(HostName, Class)>,
+}
+
+// === impl Comparison ===
+
+impl Comparison {
+    /// Holds what was injected against the outcomes of a run.
+    pub(crate) fn new(injected: &[Injected], summary: &Summary, traits: Traits) -> Result<Self, Failure> {
+        let outcomes: HashMap<HostName, Option<Class>> = summary
+            .hosts()
+            .map(|host| host.map(|host| (host.host, host.class)))
+            .collect::<Result<_, _>>()?;
+        let mut rows: BTreeMap<usize, Row> = BTreeMap::new();
+        for host in injected {
+            let fault = host.kind();
+            let row = rows.entry(position(fault)).or_insert_with(|| Row::new(fault));
+            row.hosts += 1;
+            row.met += usize::from(host.exercised > 0);
+            let class = outcomes.get(&host.host).copied().flatten();
+            row.take(&host.host, class, traits);
+        }
+        Ok(Self {
+            rows: rows.into_values().collect(),
+        })
+    }
+
+    /// Whether every fault was found and named rightly.
+    pub(crate) fn is_right(&self) -> bool {
+        self.rows.iter().all(|row| row.wrong.is_empty())
+    }
+
+    /// Hosts that failed by the rules of the user's own job.
+    pub(crate) fn by_job(&self) -> usize {
+        self.rows.iter().map(|row| row.by_job).sum()
+    }
+
+    fn faulty(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.fault.is_some())
+    }
+
+    /// Hosts that have a fault.
+    pub(crate) fn struck(&self) -> usize {
+        self.faulty().map(|row| row.hosts).sum()
+    }
+
+    /// Kinds of fault.
+    pub(crate) fn kinds(&self) -> usize {
+        self.faulty().count()
+    }
+
+    pub(crate) fn wrong_hosts(&self) -> usize {
+        self.rows.iter().map(|row| row.wrong.len()).sum()
+    }
+
+    /// The table; only its wrong rows for the quiet.
+    pub(crate) fn table(&self, quiet: bool, tone: impl Fn(&str, Tone) -> String) -> String {
+        let heading = ["injected", "hosts", "met", "reported", "recovered", "verdict"].map(str::to_owned);
+        let mut lines = vec![(heading, Tone::Strong)];
+        for row in self.rows.iter().filter(|row| !quiet || !row.wrong.is_empty()) {
+            lines.push((
+                row.cells(),
+                if row.wrong.is_empty() {
+                    Tone::Good
+                } else {
+                    Tone::Bad
+                },
+            ));
+        }
+        let mut widths = [0; 6];
+        for (cells, _) in &lines {
+            for (width, cell) in widths.iter_mut().zip(cells) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let mut table = String::new();
+        for ([fault, hosts, met, reported, recovered, verdict], shade) in lines {
+            let [first, second, third, fourth, fifth, _] = widths;
+            let _ = writeln!(
+                table,
+                "{fault:<first$}  {hosts:>second$}  {met:>third$}  {reported:<fourth$}  {recovered:>fifth$}  {}",
+                tone(&verdict, shade)
+            );
+        }
+        table
+    }
+
+    pub(crate) fn json(&self, seed: u64) -> Value {
+        let faults: Vec<Value> = self.rows.iter().map(Row::json).collect();
+        json!({ "seed": seed, "as_expected": self.is_right(), "faults": faults })
+    }
+}
+
+/// Rows in the order of the documentation, the healthy first.
+fn position(fault: Option<FaultKind>) -> usize {
+    fault.map_or(0, |fault| {
+        1 + FaultKind::all()
+            .position(|kind| kind.name() == fault.name())
+            .unwrap_or(usize::MAX - 1)
+    })
+}
+
+// === impl Row ===
+
+impl Row {
+    fn new(fault: Option<FaultKind>) -> Self {
+        Self {
+            fault,
+            hosts: 0,
+            met: 0,
+            reported: BTreeMap::new(),
+            succeeded: 0,
+            unreached: 0,
+            by_job: 0,
+            wrong: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, host: &HostName, class: Option<Class>, traits: Traits) {
+        let Some(class) = class.filter(|class| class.status() != Status::Cancelled) else {
+            self.unreached += 1;
+            return;
+        };
+        *self.reported.entry(class).or_default() += 1;
+        self.succeeded += usize::from(class.status() == Status::Success);
+        if is_right(self.fault, class, traits) {
+        } else if traits.own && of_the_job(class) {
+            self.by_job += 1;
+        } else {
+            self.wrong.push((host.clone(), class));
+        }
+    }
+
+    /// Whether a host can succeed although it has the fault.
+    fn is_recoverable(&self) -> bool {
+        self.fault.is_some_and(|fault| fault.expected().recoverable)
+    }
+
+    fn name(&self) -> String {
+        self.fault
+            .map_or_else(|| "(healthy)".to_owned(), |fault| fault.to_string())
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let none = || "–".to_owned();
+        let reported: Vec<String> = self
+            .reported
+            .iter()
+            .map(|(class, count)| format!("{class} {count}"))
+            .collect();
+        [
+            self.name(),
+            self.hosts.to_string(),
+            // A refused connection reaches nobody who could count it.
+            if matches!(self.fault, None | Some(FaultKind::Refuse)) {
+                none()
+            } else {
+                self.met.to_string()
+            },
+            if reported.is_empty() {
+                none()
+            } else {
+                reported.join(", ")
+            },
+            if self.is_recoverable() {
+                self.succeeded.to_string()
+            } else {
+                none()
+            },
+            self.verdict(),
+        ]
+    }
+
+    fn verdict(&self) -> String {
+        if !self.wrong.is_empty() {
+            let names: Vec<String> = self
+                .wrong
+                .iter()
+                .take(NAMES)
+                .map(|(host, class)| format!("{host} {class}"))
+                .collect();
+            let more = self.wrong.len().saturating_sub(NAMES);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            return format!("WRONG: {}{more}", names.join(", "));
+        }
+        let mut notes = Vec::new();
+        if self.by_job > 0 {
+            notes.push(format!("{} failed by the job's rules", text::hosts(self.by_job)));
+        }
+        if self.unreached > 0 {
+            notes.push(format!("{} not reached", self.unreached));
+        }
+        if self.met == 0
+            && self.unreached < self.hosts
+            && !matches!(self.fault, None | Some(FaultKind::Refuse))
+        {
+            notes.push("never met".to_owned());
+        }
+        if notes.is_empty() {
+            "as expected".to_owned()
+        } else {
+            notes.join(", ")
+        }
+    }
+
+    fn json(&self) -> Value {
+        let reported: serde_json::Map<String, Value> = self
+            .reported
+            .iter()
+            .map(|(class, count)| (class.to_string(), json!(count)))
+            .collect();
+        let wrong: Vec<&HostName> = self.wrong.iter().map(|(host, _)| host).collect();
+        json!({
+            "fault": self.fault.map(|fault| fault.to_string()),
+            "hosts": self.hosts,
+            "met": self.met,
+            "reported": reported,
+            "succeeded": self.succeeded,
+            "not_reached": self.unreached,
+            "by_job": self.by_job,
+            "wrong": wrong,
+        })
+    }
+}
+
+/// Whether an outcome is what a fault should come to.
+fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
+    let Some(fault) = fault else {
+        // On a busy machine a healthy host may be slow once.
+        return class.status() == Status::Success;
+    };
+    let expected = fault.expected();
+    if expected.classes.contains(&class) {
+        return true;
+    }
+    let of_commands = matches!(
+        fault,
+        FaultKind::Exit(_)
+            | FaultKind::StderrError
+            | FaultKind::Killed
+            | FaultKind::EarlyExit
+            | FaultKind::ExecRefused
+    );
+    match class {
+        Class::NothingToDo => expected.recoverable,
+        // A plain command whose connection breaks can't be asked after.
+        Class::ResultUnknown | Class::ConnectionLost => {
+            !traits.durable
+                && matches!(
+                    fault,
+                    FaultKind::DropOnce(_)
+                        | FaultKind::DisconnectMid
+                        | FaultKind::ExecStall
+                        | FaultKind::EofNoClose
+                )
+        }
+        // The user's own job may call any status a success, or do without.
+        Class::Ok | Class::OkAfterRecovery => traits.own && of_commands,
+        _ => false,
+    }
+}
+
+/// Classes that a job's own rules decide.
+fn of_the_job(class: Class) -> bool {
+    matches!(
+        class,
+        Class::CommandFailed
+            | Class::FatalPattern
+            | Class::StderrRejected
+            | Class::ExpectMissing
+            | Class::TemplateError
+            | Class::TransferFailed
+            | Class::WatchdogTotal
+    )
+}

@@ -1,0 +1,4 @@
+//! The rehearsal around a run: a practice fleet before it, and injected held against reported after it.
+
+pub(crate) mod compare;
+pub(crate) mod practice;

@@ -1,0 +1,342 @@
+//! The practice fleet: in this process, or in one of its own when it is large.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use reveille_account::HostName;
+use reveille_drill::{Fault, FaultKind, Fleet, FleetSpec, HostReport};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use crate::failure::Failure;
+use crate::limits;
+use crate::printer::Printer;
+
+/// Hosts above which a fleet has a process of its own.
+const MOST_HERE: u32 = 1000;
+/// Descriptors that a host takes when both of its ends are in this process.
+const DESCRIPTORS_EACH: u64 = 4;
+/// How long the process of a fleet may take to start, and to end.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Names of the files that a fleet leaves in its directory.
+const INVENTORY: &str = "inventory.ini";
+const KEY: &str = "id";
+const KNOWN_HOSTS: &str = "known_hosts";
+const REPORT: &str = "report.json";
+const READY: &str = "ready";
+
+/// What a fleet is to be.
+pub(crate) struct Wanted {
+    pub(crate) hosts: u32,
+    pub(crate) seed: u64,
+    pub(crate) faults: Vec<Fault>,
+    /// Commands of a host that go well before its fault shows.
+    pub(crate) good_commands: u32,
+}
+
+/// A running fleet and its directory, which goes with it.
+pub(crate) struct Practice {
+    directory: Directory,
+    runtime: Runtime,
+    place: Place,
+}
+
+enum Place {
+    Here(Box<Fleet>),
+    Apart(Child),
+}
+
+/// A directory that is removed when it is dropped.
+struct Directory(PathBuf);
+
+/// What was injected into a host and what was done to it, as a line of a fleet's report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Injected {
+    pub(crate) host: HostName,
+    pub(crate) fault: Option<String>,
+    pub(crate) exercised: u32,
+    pub(crate) connections: u32,
+    pub(crate) commands: u32,
+    pub(crate) tokens: BTreeMap<String, u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Report {
+    schema: u32,
+    hosts: Vec<Injected>,
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn start(&self) -> Result<Fleet, Failure> {
+        let spec = FleetSpec {
+            hosts: self.hosts,
+            seed: self.seed,
+            faults: self.faults.clone(),
+            good_commands: self.good_commands,
+            ..FleetSpec::default()
+        };
+        Fleet::start(spec).map_err(|error| Failure::usage(error.to_string()))
+    }
+
+    /// The arguments that make a process of this program such a fleet.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            format!("--hosts={}", self.hosts),
+            format!("--seed={}", self.seed),
+            format!("--good-commands={}", self.good_commands),
+        ];
+        arguments.extend(self.faults.iter().map(|fault| format!("--fault={fault}")));
+        if self.faults.is_empty() {
+            arguments.push("--fault=none".to_owned());
+        }
+        arguments
+    }
+}
+
+// === impl Practice ===
+
+impl Practice {
+    /// Starts a fleet with a directory for its keys under the state directory.
+    pub(crate) fn start(wanted: &Wanted, state: &Path) -> Result<Self, Failure> {
+        let directory = Directory::create(state.join(format!("fleet-{}", std::process::id())))?;
+        let runtime = runtime(1)?;
+        let descriptors = limits::raise_descriptors();
+        let apart =
+            wanted.hosts > MOST_HERE || descriptors < u64::from(wanted.hosts) * DESCRIPTORS_EACH + 256;
+        let place = if apart {
+            Place::Apart(runtime.block_on(spawn(wanted, &directory.0))?)
+        } else {
+            let entered = runtime.enter();
+            let fleet = wanted.start()?;
+            write_ways(&fleet, &directory.0)?;
+            drop(entered);
+            Place::Here(Box::new(fleet))
+        };
+        Ok(Self {
+            directory,
+            runtime,
+            place,
+        })
+    }
+
+    pub(crate) fn inventory(&self) -> PathBuf {
+        self.directory.0.join(INVENTORY)
+    }
+
+    pub(crate) fn key(&self) -> PathBuf {
+        self.directory.0.join(KEY)
+    }
+
+    pub(crate) fn known_hosts(&self) -> PathBuf {
+        self.directory.0.join(KNOWN_HOSTS)
+    }
+
+    /// Ends the fleet and tells what was injected and done.
+    pub(crate) fn end(self) -> Result<Vec<Injected>, Failure> {
+        let Self {
+            directory,
+            runtime,
+            place,
+        } = self;
+        let report = match place {
+            Place::Here(fleet) => Ok(fleet.report().into_iter().map(Injected::from).collect()),
+            Place::Apart(mut child) => {
+                // It ends when nobody holds the other end of its standard input.
+                drop(child.stdin.take());
+                let ended = runtime.block_on(timeout(PATIENCE, child.wait()));
+                match ended {
+                    Ok(Ok(_)) => read_report(&directory.0.join(REPORT)),
+                    _ => Err(Failure::System(
+                        "the process of the practice fleet does not end".to_owned(),
+                    )),
+                }
+            }
+        };
+        // Sessions of a client that left without a word may still be about.
+        runtime.shutdown_background();
+        report
+    }
+}
+
+/// A runtime that works on its own threads, so that a fleet answers while this one waits for a run.
+fn runtime(threads: usize) -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("practice-fleet")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::System(format!("can't start the runtime of the practice fleet: {error}")))
+}
+
+async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
+    let failed =
+        |why: String| Failure::System(format!("can't start the process of the practice fleet: {why}"));
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let mut child = Command::new(program)
+        .args(["drill", "--serve"])
+        .arg(directory)
+        .args(wanted.arguments())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        // Ctrl-C is meant for the run; the fleet has to outlive its grace.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let Some(stdout) = child.stdout.take() else {
+        return Err(failed("it has no standard output".to_owned()));
+    };
+    let mut line = String::new();
+    match timeout(PATIENCE, BufReader::new(stdout).read_line(&mut line)).await {
+        Ok(Ok(_)) if line.trim_end() == READY => Ok(child),
+        Ok(Ok(0)) => Err(failed("it ended at once".to_owned())),
+        Ok(Ok(_)) => Err(failed(format!("it said {line:?}"))),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("it was not ready within {PATIENCE:?}"))),
+    }
+}
+
+/// Serves a fleet until standard input ends or somebody asks for the end by a signal, then writes its report.
+pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    limits::raise_descriptors();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| cannot_write(directory, &error))?;
+    let runtime = runtime(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)))?;
+    let result = runtime.block_on(async {
+        let unheard = |error: std::io::Error| Failure::System(format!("can't listen for signals: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+        let fleet = wanted.start()?;
+        write_ways(&fleet, directory)?;
+        write(&directory.join(READY), "", 0o600)?;
+        printer.data(READY)?;
+        let input =
+            tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+        tokio::select! {
+            _ = input => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let hosts = fleet.report().into_iter().map(Injected::from).collect();
+        let text = serde_json::to_string(&Report { schema: 1, hosts })
+            .map_err(|error| Failure::System(format!("the report can't be written as JSON: {error}")))?;
+        write(&directory.join(REPORT), &text, 0o600)
+    });
+    // Whoever still reads standard input is left alone.
+    runtime.shutdown_background();
+    result
+}
+
+/// Inventory, client key and host keys.
+fn write_ways(fleet: &Fleet, directory: &Path) -> Result<(), Failure> {
+    let failed = |error: reveille_drill::FleetError| Failure::System(error.to_string());
+    let key = directory.join(KEY);
+    write(&key, &fleet.client_key().map_err(failed)?, 0o600)?;
+    write(
+        &directory.join(KNOWN_HOSTS),
+        &fleet.known_hosts().map_err(failed)?,
+        0o600,
+    )?;
+    let inventory = format!(
+        "{}\n[all:vars]\nansible_ssh_private_key_file={}\n",
+        fleet.inventory(),
+        key.display()
+    );
+    write(&directory.join(INVENTORY), &inventory, 0o600)
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let written = || {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(path)?
+            .write_all(text.as_bytes())
+    };
+    written().map_err(|error| cannot_write(path, &error))
+}
+
+fn read_report(path: &Path) -> Result<Vec<Injected>, Failure> {
+    let wrong = |why: String| {
+        Failure::System(format!(
+            "can't read the practice fleet's report {}: {why}",
+            path.display()
+        ))
+    };
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let report: Report = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok(report.hosts)
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format!(
+        "can't write {}: {error}; name another place with --state-dir",
+        path.display()
+    ))
+}
+
+// === impl Directory ===
+
+impl Directory {
+    fn create(path: PathBuf) -> Result<Self, Failure> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| cannot_write(&path, &error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Keys of a fleet that is gone are of no use to anybody; those that stay do no harm.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+// === impl Injected ===
+
+impl Injected {
+    pub(crate) fn kind(&self) -> Option<FaultKind> {
+        self.fault.as_ref()?.parse().ok()
+    }
+}
+
+impl From<HostReport> for Injected {
+    fn from(report: HostReport) -> Self {
+        let HostReport {
+            name,
+            fault,
+            exercised,
+            connections,
+            commands,
+            tokens,
+        } = report;
+        Self {
+            host: name,
+            fault: fault.map(|fault| fault.to_string()),
+            exercised,
+            connections,
+            commands,
+            tokens,
+        }
+    }
+}
