@@ -73,12 +73,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     tests.env(workspace::BINARY, &binary);
     match runner {
         Runner::Nextest => {
-            tests
-                .args(["nextest", "run", "--workspace", "--locked"])
-                .args(&arguments.nextest);
+            tests.args(["nextest", "run", "--locked"]);
+            if !names_packages(&arguments.nextest) {
+                tests.arg("--workspace");
+            }
+            if arguments.nextest.is_empty() {
+                // Everything that fails is told, not the first of it.
+                tests.arg("--no-fail-fast");
+            }
+            tests.args(&arguments.nextest);
         }
         Runner::Cargo => {
-            tests.args(["test", "--workspace", "--all-targets", "--locked"]);
+            tests.args([
+                "test",
+                "--workspace",
+                "--all-targets",
+                "--no-fail-fast",
+                "--locked",
+            ]);
         }
     }
     workspace::run(&mut tests)?;
@@ -132,6 +144,13 @@ fn prepare(workspace: &Workspace, arguments: &Arguments) -> Result<Runner> {
     }
 }
 
+/// Whether arguments say which packages are meant; `--workspace` would overrule them.
+fn names_packages(arguments: &[String]) -> bool {
+    arguments
+        .iter()
+        .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+}
+
 fn has_nextest(workspace: &Workspace) -> bool {
     workspace
         .cargo()
@@ -140,4 +159,16 @@ fn has_nextest(workspace: &Workspace) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_that_are_named_are_not_overruled() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(names_packages(&words("-p xtask")) && names_packages(&words("--no-capture --package=xtask")));
+        assert!(!names_packages(&words("--no-capture pace")));
+    }
 }
