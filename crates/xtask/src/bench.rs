@@ -93,6 +93,7 @@ impl Common {
             title: format!("{} hosts at 16 and more sessions at once", lab.hosts),
             command: command_line(),
             versions: peers::versions(workspace, &lab.reveille, &[]),
+            load: lab.load.clone(),
             body: sweep::run(&lab)?,
         };
         self.publish(workspace, &section)
@@ -129,16 +130,22 @@ impl FleetArguments {
                 title,
                 command: command_line(),
                 versions: versions.clone(),
+                load: lab.load.clone(),
                 body,
             };
             self.common.publish(workspace, &section)
         };
         if self.wants(Table::Echo) {
             let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
+            let times = if rounds == 1 {
+                "once".to_owned()
+            } else {
+                format!("{rounds} rounds in turn")
+            };
             let body = fleet::run(&lab, &contestants, rounds)?;
             publish(
                 "fleet",
-                format!("One `echo` on {} hosts, {rounds} rounds in turn", lab.hosts),
+                format!("One `echo` on {} hosts, {times}", lab.hosts),
                 body,
             )?;
         }

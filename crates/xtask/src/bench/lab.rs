@@ -7,6 +7,7 @@ use std::process::Command;
 use reveille_testbed::Testbed;
 
 use super::measure::{self, Measured};
+use super::proc;
 use crate::failure::{Failure, Result};
 use crate::workspace::Workspace;
 
@@ -21,6 +22,8 @@ pub(super) struct Lab {
     pub(super) hosts: usize,
     pub(super) reveille: PathBuf,
     pub(super) venv: PathBuf,
+    /// How busy the machine was before: whatever else runs is measured with.
+    pub(super) load: String,
     files: tempfile::TempDir,
 }
 
@@ -34,12 +37,14 @@ impl Lab {
         let files = tempfile::Builder::new()
             .prefix("bench-")
             .tempdir_in(&workspace.target)?;
+        let load = proc::load();
         let testbed = Testbed::start(hosts, "")?;
         Ok(Self {
             testbed,
             hosts,
             reveille,
             venv: venv(workspace),
+            load,
             files,
         })
     }

@@ -110,6 +110,12 @@ pub(super) fn total() -> u64 {
     memory("MemTotal:")
 }
 
+/// The load average of the last minute.
+pub(super) fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("unknown").to_owned()
+}
+
 fn memory(name: &str) -> u64 {
     fs::read_to_string("/proc/meminfo")
         .ok()

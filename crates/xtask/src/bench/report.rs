@@ -26,6 +26,8 @@ pub(super) struct Section {
     pub(super) command: String,
     /// Versions of everything that took part.
     pub(super) versions: Vec<String>,
+    /// The load average before.
+    pub(super) load: String,
     pub(super) body: String,
 }
 
@@ -41,7 +43,14 @@ impl Section {
 
     fn render(&self) -> String {
         let mut text = format!("## {}\n\n", self.title);
-        let _ = writeln!(text, "`{}`, {}; {}.", self.command, date(), machine());
+        let _ = writeln!(
+            text,
+            "`{}`, {}; {}, load average {} before.",
+            self.command,
+            date(),
+            machine(),
+            self.load
+        );
         if !self.versions.is_empty() {
             let _ = writeln!(text, "{}.", self.versions.join(", "));
         }
