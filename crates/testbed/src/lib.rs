@@ -2,7 +2,9 @@
 //!
 //! A [`Testbed`] is a temporary directory with keys and configuration, and as many `sshd` processes as its hosts need:
 //! one server listens on at most 16 addresses. Everything is on 127.0.0.0/8, runs as the calling user, and ends when the
-//! testbed is dropped.
+//! testbed is dropped. [`machines`] are whole Debian systems, for what needs a package manager.
+
+pub mod machines;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -4,4 +4,5 @@ mod drill;
 mod hostile;
 mod input;
 mod killed;
+mod machines;
 mod support;

@@ -1,0 +1,185 @@
+//! `cargo xtask bench`: tables for BENCHMARKS.md, Reveille beside its peers in one run.
+
+mod cgroup;
+mod contestant;
+mod drill;
+mod fleet;
+mod held;
+mod lab;
+mod measure;
+mod peers;
+mod proc;
+mod report;
+mod sweep;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use self::contestant::Contestant;
+use self::lab::Lab;
+use self::report::Section;
+use crate::failure::Result;
+use crate::tell;
+use crate::workspace::Workspace;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// One echo on every host, sessions held open, and 10,000 hosts of the drill
+    Fleet(FleetArguments),
+    /// The same work at 16, 32 … sessions at once
+    Sweep(Common),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Hosts: real servers on loopback addresses
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(16..=2048))]
+    hosts: u16,
+    /// Install missing Debian packages, and Python packages below the target directory
+    #[arg(long)]
+    install: bool,
+    /// Print the tables, and leave BENCHMARKS.md alone
+    #[arg(long)]
+    print: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FleetArguments {
+    #[command(flatten)]
+    common: Common,
+    /// Measure these only
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<Contestant>,
+    /// Make these tables only
+    #[arg(long, value_enum, value_name = "TABLE", value_delimiter = ',')]
+    table: Vec<Table>,
+    /// How often each is measured, in turn [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: Option<u32>,
+    /// One round, without the slow peers (pssh, clush, ansible, paramiko) and the drill
+    #[arg(long)]
+    quick: bool,
+    /// Sessions held at once against the drill
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    drill_hosts: u32,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Table {
+    /// One echo on every host.
+    Echo,
+    /// Sessions held open.
+    Held,
+    /// Thousands of hosts of the drill.
+    Drill,
+}
+
+pub(crate) fn run(bench: &Bench) -> Result {
+    let workspace = Workspace::find()?;
+    match bench {
+        Bench::Fleet(arguments) => arguments.run(&workspace),
+        Bench::Sweep(common) => common.sweep(&workspace),
+    }
+}
+
+// === impl Common ===
+
+impl Common {
+    fn sweep(&self, workspace: &Workspace) -> Result {
+        peers::prepare(workspace, &[], self.install)?;
+        let lab = Lab::open(workspace, self.hosts.into())?;
+        let section = Section {
+            name: "sweep",
+            title: format!("{} hosts at 16 and more sessions at once", lab.hosts),
+            command: command_line(),
+            versions: peers::versions(workspace, &lab.reveille, &[]),
+            load: lab.load.clone(),
+            body: sweep::run(&lab)?,
+        };
+        self.publish(workspace, &section)
+    }
+
+    fn publish(&self, workspace: &Workspace, section: &Section) -> Result {
+        println!("{}", section.body);
+        if self.print {
+            return Ok(());
+        }
+        let path = workspace.root.join("BENCHMARKS.md");
+        section.write(&path)?;
+        tell::line(&format!("wrote {}", path.display()));
+        Ok(())
+    }
+}
+
+// === impl FleetArguments ===
+
+impl FleetArguments {
+    fn run(&self, workspace: &Workspace) -> Result {
+        let contestants: Vec<Contestant> = Contestant::value_variants()
+            .iter()
+            .copied()
+            .filter(|contestant| self.only.is_empty() || self.only.contains(contestant))
+            .filter(|contestant| !(self.quick && contestant.is_slow()))
+            .collect();
+        peers::prepare(workspace, &contestants, self.common.install)?;
+        let lab = Lab::open(workspace, self.common.hosts.into())?;
+        let versions = peers::versions(workspace, &lab.reveille, &contestants);
+        let publish = |name, title, body| {
+            let section = Section {
+                name,
+                title,
+                command: command_line(),
+                versions: versions.clone(),
+                load: lab.load.clone(),
+                body,
+            };
+            self.common.publish(workspace, &section)
+        };
+        if self.wants(Table::Echo) {
+            let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
+            let times = if rounds == 1 {
+                "once".to_owned()
+            } else {
+                format!("{rounds} rounds in turn")
+            };
+            let body = fleet::run(&lab, &contestants, rounds)?;
+            publish(
+                "fleet",
+                format!("One `echo` on {} hosts, {times}", lab.hosts),
+                body,
+            )?;
+        }
+        if self.wants(Table::Held) {
+            let one_program: Vec<Contestant> = contestants
+                .iter()
+                .copied()
+                .filter(|contestant| !contestant.runs_ssh())
+                .collect();
+            let body = held::run(&lab, &one_program)?;
+            publish("held", format!("{} sessions held open for 12 s", lab.hosts), body)?;
+        }
+        if self.wants(Table::Drill) {
+            let body = drill::run(&lab, self.drill_hosts)?;
+            publish(
+                "drill",
+                format!("{} sessions held at once against the drill", self.drill_hosts),
+                body,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn wants(&self, table: Table) -> bool {
+        if self.table.is_empty() {
+            !(self.quick && table == Table::Drill)
+        } else {
+            self.table.contains(&table)
+        }
+    }
+}
+
+/// How this was called, for those who want to repeat it.
+fn command_line() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", words.join(" "))
+}

@@ -1,0 +1,147 @@
+//! Thousands of sessions held at once against the drill, which is a process of its own.
+
+use std::fmt::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit};
+
+use super::fleet::megabytes;
+use super::lab::Lab;
+use crate::failure::{Failure, Result};
+use crate::tell;
+
+/// How long each session is held: longer than it takes to connect them all.
+const HOLD: Duration = Duration::from_mins(1);
+
+/// How long the drill may take to make its hosts.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// Files each side may need a session, with room to spare.
+const FILES_EACH: u64 = 3;
+
+pub(super) fn run(lab: &Lab, hosts: u32) -> Result<String> {
+    raise_files(u64::from(hosts) * FILES_EACH + 4096)?;
+    let directory = lab.fresh("drill")?;
+    let inventory = directory.join("inventory.ini");
+    let mut serve = Command::new(&lab.reveille);
+    serve
+        .args([
+            "drill",
+            "--hosts",
+            &hosts.to_string(),
+            "--fault",
+            "none",
+            "--serve",
+        ])
+        .arg(&directory);
+    let mut server = Server::start(&mut serve)?;
+    server.wait_for(&inventory)?;
+
+    let state = lab.fresh("state")?;
+    let mut command = lab.reveille(&state);
+    command
+        .args(["exec", "-i"])
+        .arg(&inventory)
+        .args(["-c", &hosts.to_string()]);
+    command.args(["--", &format!("sleep {}", HOLD.as_secs())]);
+    let measured = lab.measure(&command)?;
+    let summary = lab.summary(&state)?;
+    let held = measured
+        .between(HOLD.saturating_sub(Duration::from_secs(5)), HOLD)
+        .unwrap_or(measured.peak);
+    let mut text = String::from(
+        "| sessions | successes | failures | peak memory, MB | while all are held, MB | KB a session | CPU, s | wall, s | highest attempt |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    let row = format!(
+        "| {hosts} | {} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {} |",
+        summary.count("success"),
+        u64::from(hosts).saturating_sub(summary.count("success") as u64),
+        megabytes(measured.peak.resident),
+        megabytes(held.resident),
+        measured.peak.resident as f64 * 1.024 / f64::from(hosts),
+        measured.cpu.as_secs_f64(),
+        measured.wall.as_secs_f64(),
+        summary.highest_attempt(),
+    );
+    tell::line(&row);
+    let _ = writeln!(text, "{row}");
+    let _ = writeln!(
+        text,
+        "\n`reveille drill --serve DIR --hosts {hosts} --fault none` in one process, `reveille exec -c {hosts} -- sleep {}` \
+         in another, which is the one measured.",
+        HOLD.as_secs()
+    );
+    Ok(text)
+}
+
+/// The drill's process; ended when dropped.
+struct Server(Child);
+
+// === impl Server ===
+
+impl Server {
+    fn start(command: &mut Command) -> Result<Self> {
+        tell::command(command);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        child
+            .map(Self)
+            .map_err(|error| Failure::failed(format!("can't start the drill: {error}")))
+    }
+
+    /// Waits until the drill has written a file, or has ended.
+    fn wait_for(&mut self, file: &std::path::Path) -> Result {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Failure::failed("the drill has no pid"))?;
+        let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(std::io::Error::from)?;
+        let deadline = Instant::now() + READY_WITHIN;
+        while !file.exists() {
+            let pause = Timespec {
+                tv_sec: 0,
+                tv_nsec: 50_000_000,
+            };
+            let ended = rustix::event::poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&pause));
+            if ended.is_ok_and(|ready| ready > 0) {
+                return Err(Failure::failed(format!("the drill ended ({})", self.0.wait()?)));
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::failed(format!(
+                    "the drill did not write {} in time",
+                    file.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Raises the limit on open files, which children inherit.
+fn raise_files(wanted: u64) -> Result {
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
+    let maximum = if enough(now.maximum) {
+        now.maximum
+    } else {
+        Some(wanted)
+    };
+    let current = if enough(now.current) {
+        now.current
+    } else {
+        Some(wanted)
+    };
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum }).map_err(|error| {
+        Failure::Missing(format!(
+            "this needs {wanted} open files; raise the limit with `ulimit -n {wanted}` ({error})"
+        ))
+    })
+}

@@ -1,0 +1,142 @@
+//! What all tables share: the fleet of real servers, the programs under test, and where their files go.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reveille_testbed::Testbed;
+
+use super::measure::{self, Measured};
+use super::proc;
+use crate::failure::{Failure, Result};
+use crate::workspace::Workspace;
+
+/// What every host says: worked out by its shell, so that an echoed command is not taken for its result.
+pub(super) const COMMAND: &str = "echo reveille-$((6*7))";
+pub(super) const SAYS: &str = "reveille-42";
+
+/// Servers on loopback, the release binary, and a directory for everything a measurement writes.
+#[derive(Debug)]
+pub(super) struct Lab {
+    pub(super) testbed: Testbed,
+    pub(super) hosts: usize,
+    pub(super) reveille: PathBuf,
+    pub(super) venv: PathBuf,
+    /// How busy the machine was before: whatever else runs is measured with.
+    pub(super) load: String,
+    files: tempfile::TempDir,
+}
+
+// === impl Lab ===
+
+impl Lab {
+    pub(super) fn open(workspace: &Workspace, hosts: usize) -> Result<Self> {
+        let reveille = workspace.build_reveille()?;
+        fs::create_dir_all(&workspace.target)?;
+        // On the disk that runs are kept on, and not in memory as /tmp may be.
+        let files = tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in(&workspace.target)?;
+        let load = proc::load();
+        let testbed = Testbed::start(hosts, "")?;
+        Ok(Self {
+            testbed,
+            hosts,
+            reveille,
+            venv: venv(workspace),
+            load,
+            files,
+        })
+    }
+
+    /// An INI inventory of the first `hosts`.
+    pub(super) fn inventory(&self, hosts: usize) -> Result<PathBuf> {
+        let all = self.testbed.inventory();
+        let (names, vars) = all.split_once("\n\n").unwrap_or((&all, ""));
+        let names: Vec<&str> = names.lines().take(hosts).collect();
+        self.write("inventory.ini", &format!("{}\n\n{vars}", names.join("\n")))
+    }
+
+    /// The addresses of the first `hosts`, one a line.
+    pub(super) fn addresses(&self, hosts: usize) -> Result<PathBuf> {
+        let list: Vec<String> = (0..hosts)
+            .map(|index| self.testbed.address(index).to_string())
+            .collect();
+        self.write("addresses", &(list.join("\n") + "\n"))
+    }
+
+    /// Runs a command with nothing else going on.
+    pub(super) fn measure(&self, command: &Command) -> Result<Measured> {
+        measure::measure(command, self.files.path())
+    }
+
+    /// A directory that is empty: a ledger without earlier runs, known hosts that knows nobody.
+    pub(super) fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let path = self.files.path().join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::create_dir(&path)?;
+        Ok(path)
+    }
+
+    /// A file for a measurement.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.files.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Reveille with a state directory of its own.
+    pub(super) fn reveille(&self, state: &Path) -> Command {
+        let mut command = Command::new(&self.reveille);
+        command.arg("--state-dir").arg(state);
+        command
+    }
+
+    /// What the last run in a state directory came to.
+    pub(super) fn summary(&self, state: &Path) -> Result<Summary> {
+        let output = self.reveille(state).args(["show", "--format", "json"]).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Failure::failed(format!("reveille show failed: {said}")));
+        }
+        serde_json::from_slice(&output.stdout)
+            .map(Summary)
+            .map_err(|error| Failure::failed(format!("reveille show wrote what can't be read: {error}")))
+    }
+}
+
+/// A run, as `reveille show --format json` tells it.
+#[derive(Debug)]
+pub(super) struct Summary(serde_json::Value);
+
+// === impl Summary ===
+
+impl Summary {
+    pub(super) fn count(&self, status: &str) -> usize {
+        self.0["account"][status]
+            .as_u64()
+            .and_then(|count| count.try_into().ok())
+            .unwrap_or(0)
+    }
+
+    pub(super) fn balanced(&self) -> bool {
+        self.0["account"]["balanced"].as_bool() == Some(true)
+    }
+
+    /// The most attempts that a host took.
+    pub(super) fn highest_attempt(&self) -> u64 {
+        let hosts = self.0["hosts"].as_array().map_or(&[][..], Vec::as_slice);
+        hosts
+            .iter()
+            .filter_map(|host| host["attempts"].as_u64())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// The virtual environment that Python peers are installed in.
+pub(super) fn venv(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("bench-venv")
+}

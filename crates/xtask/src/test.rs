@@ -1,0 +1,174 @@
+//! `cargo xtask test`: everything the tests need, then all tests.
+
+use std::process::Stdio;
+
+use clap::Args;
+
+use crate::failure::{Failure, Result};
+use crate::packages::{self, Package};
+use crate::tell;
+use crate::workspace::{self, Workspace};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Install the Debian packages and cargo-nextest if they are missing (as root, or by sudo)
+    #[arg(long)]
+    install: bool,
+    /// Arguments for `cargo nextest run`; with any, documentation tests are left out
+    #[arg(last = true, value_name = "NEXTEST_ARGUMENT")]
+    nextest: Vec<String>,
+}
+
+/// What the tests run.
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "openssh-server",
+        programs: &["sshd"],
+        reason: "the servers that end-to-end tests connect to are real",
+    },
+    Package {
+        name: "openssh-client",
+        programs: &["ssh", "ssh-keygen", "ssh-agent", "ssh-add"],
+        reason: "keys for those servers, and an agent to log in with",
+    },
+    Package {
+        name: "busybox-static",
+        programs: &["busybox"],
+        reason: "the remote supervisor is tested with its shell and tools",
+    },
+    Package {
+        name: "procps",
+        programs: &["ps", "pgrep"],
+        reason: "tests look at processes on the hosts",
+    },
+    Package {
+        name: "debootstrap",
+        programs: &["debootstrap"],
+        reason: "makes the Debian machines that packages are installed on",
+    },
+    Package {
+        name: "util-linux",
+        programs: &["unshare", "setsid"],
+        reason: "namespaces for those machines, and sessions of their own for durable steps",
+    },
+    Package {
+        name: "mount",
+        programs: &["mount"],
+        reason: "overlay roots for those machines",
+    },
+];
+
+/// How tests are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runner {
+    Nextest,
+    Cargo,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    let workspace = Workspace::find()?;
+    let runner = prepare(&workspace, arguments)?;
+    let binary = workspace.build_reveille()?;
+    let mut tests = workspace.cargo();
+    tests.env(workspace::BINARY, &binary);
+    match runner {
+        Runner::Nextest => {
+            tests.args(["nextest", "run", "--locked"]);
+            if !names_packages(&arguments.nextest) {
+                tests.arg("--workspace");
+            }
+            if arguments.nextest.is_empty() {
+                // Everything that fails is told, not the first of it.
+                tests.arg("--no-fail-fast");
+            }
+            tests.args(&arguments.nextest);
+        }
+        Runner::Cargo => {
+            tests.args([
+                "test",
+                "--workspace",
+                "--all-targets",
+                "--no-fail-fast",
+                "--locked",
+            ]);
+        }
+    }
+    workspace::run(&mut tests)?;
+    if arguments.nextest.is_empty() {
+        workspace::run(
+            workspace
+                .cargo()
+                .args(["test", "--doc", "--workspace", "--locked"]),
+        )?;
+    }
+    tell::line("all tests passed");
+    Ok(())
+}
+
+/// Sees to everything the tests need, or names it.
+fn prepare(workspace: &Workspace, arguments: &Arguments) -> Result<Runner> {
+    let missing = packages::missing(PACKAGES);
+    let nextest = has_nextest(workspace);
+    if missing.is_empty() && nextest {
+        return Ok(Runner::Nextest);
+    }
+    packages::name_all(&missing);
+    if !nextest {
+        tell::line("missing: cargo-nextest: runs the tests, each in its own process");
+    }
+    if !arguments.install {
+        let mut text = "the tests need what is named above; nothing was installed. To install it:".to_owned();
+        if !missing.is_empty() {
+            text.push_str("\n    ");
+            text.push_str(&packages::command_line(&missing));
+        }
+        if !nextest {
+            text.push_str("\n    cargo install --locked cargo-nextest");
+        }
+        text += "\nor let `cargo xtask test --install` do that";
+        return Err(Failure::Missing(text));
+    }
+    if !missing.is_empty() {
+        packages::install(&missing)?;
+    }
+    if nextest {
+        return Ok(Runner::Nextest);
+    }
+    match workspace::run(workspace.cargo().args(["install", "--locked", "cargo-nextest"])) {
+        Ok(()) => Ok(Runner::Nextest),
+        Err(failure) if arguments.nextest.is_empty() => {
+            tell::line(&format!("{failure}; running the tests with `cargo test` instead"));
+            Ok(Runner::Cargo)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether arguments say which packages are meant; `--workspace` would overrule them.
+fn names_packages(arguments: &[String]) -> bool {
+    arguments
+        .iter()
+        .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+}
+
+fn has_nextest(workspace: &Workspace) -> bool {
+    workspace
+        .cargo()
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_that_are_named_are_not_overruled() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(names_packages(&words("-p xtask")) && names_packages(&words("--no-capture --package=xtask")));
+        assert!(!names_packages(&words("--no-capture pace")));
+    }
+}
