@@ -20,47 +20,119 @@ fn drill(arguments: &[&str]) -> (Value, BTreeMap<String, Value>) {
     assert_eq!(json["exit_code"], 0);
     assert_eq!(json["drill"]["as_expected"], true, "{}", json["drill"]);
     let rows = json["drill"]["faults"].as_array().unwrap().iter();
-    let rows = rows.map(|row| (row["fault"].as_str().unwrap_or("healthy").to_owned(), row.clone())).collect();
+    let rows = rows
+        .map(|row| (row["fault"].as_str().unwrap_or("healthy").to_owned(), row.clone()))
+        .collect();
     (json, rows)
 }
 
 /// The class of each host that did not succeed.
 fn failures(json: &Value) -> BTreeMap<String, String> {
-    let hosts = json["hosts"].as_array().unwrap().iter().filter(|host| host["status"] != "success");
+    let hosts = json["hosts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|host| host["status"] != "success");
     let word = |value: &Value| value.as_str().unwrap().to_owned();
-    hosts.map(|host| (word(&host["host"]), word(&host["class"]))).collect()
+    hosts
+        .map(|host| (word(&host["host"]), word(&host["class"])))
+        .collect()
 }
 
 #[test]
 fn the_default_drill_names_every_fault_and_succeeds() {
     let reveille = Reveille::new();
-    let ended = reveille.command(&["drill"]).env_remove("REVEILLE_STATE_DIR").output().unwrap();
+    let ended = reveille
+        .command(&["drill"])
+        .env_remove("REVEILLE_STATE_DIR")
+        .output()
+        .unwrap();
     let ended = crate::support::Ended::of(&ended).expect(0);
     assert!(ended.stdout.is_empty(), "{}", ended.stdout);
-    assert!(!ended.stderr.contains('\u{1b}'), "colour without a terminal: {}", ended.stderr);
-    assert!(ended.stderr.contains("64 planned = 44 success + 20 failed; balanced"), "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains('\u{1b}'),
+        "colour without a terminal: {}",
+        ended.stderr
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("64 planned = 44 success + 20 failed; balanced"),
+        "{}",
+        ended.stderr
+    );
     let wanted = "14 kinds of fault on 28 hosts, each found and named rightly; 20 hosts failed on purpose";
     assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
-    assert_eq!(ended.stderr.matches("  as expected\n").count(), 15, "{}", ended.stderr);
-    assert!(!ended.stderr.contains("reveille retry"), "its hosts are gone: {}", ended.stderr);
+    assert_eq!(
+        ended.stderr.matches("  as expected\n").count(),
+        15,
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        !ended.stderr.contains("reveille retry"),
+        "its hosts are gone: {}",
+        ended.stderr
+    );
 
     // What is printed works when it is pasted, and real runs do not see the rehearsal.
-    let logs = ended.stderr.lines().find_map(|line| line.strip_prefix("logs        reveille ")).unwrap();
+    let logs = ended
+        .stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("logs        reveille "))
+        .unwrap();
     let logs = logs.replace("HOST", "drill-0001");
     let arguments: Vec<&str> = logs.split(' ').collect();
-    assert!(reveille.run(&arguments).expect(0).stdout.contains("refresh package lists"));
-    let real = reveille.command(&["runs"]).env_remove("REVEILLE_STATE_DIR").output().unwrap();
+    assert!(
+        reveille
+            .run(&arguments)
+            .expect(0)
+            .stdout
+            .contains("refresh package lists")
+    );
+    let real = reveille
+        .command(&["runs"])
+        .env_remove("REVEILLE_STATE_DIR")
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&real.stdout), "");
 }
 
 #[test]
 fn every_kind_of_fault_is_named_rightly() {
     let kinds = [
-        "refuse", "reset_on_accept", "exceeded_startups_2", "banner_stall", "prebanner_lines", "prebanner_endless",
-        "garbage_banner", "kex_stall", "stall_once", "auth_stall", "auth_fail", "host_key_changed", "channel_refused",
-        "max_sessions_1", "force_command", "exec_refused", "exec_stall", "late_exec_1", "latency_100", "slow_drip",
-        "flood_4", "binary_output", "partial_stall", "early_exit", "eof_no_close", "disconnect_mid", "drop_once",
-        "flap_3", "exit_7", "stderr_warning", "stderr_error", "killed",
+        "refuse",
+        "reset_on_accept",
+        "exceeded_startups_2",
+        "banner_stall",
+        "prebanner_lines",
+        "prebanner_endless",
+        "garbage_banner",
+        "kex_stall",
+        "stall_once",
+        "auth_stall",
+        "auth_fail",
+        "host_key_changed",
+        "channel_refused",
+        "max_sessions_1",
+        "force_command",
+        "exec_refused",
+        "exec_stall",
+        "late_exec_1",
+        "latency_100",
+        "slow_drip",
+        "flood_4",
+        "binary_output",
+        "partial_stall",
+        "early_exit",
+        "eof_no_close",
+        "disconnect_mid",
+        "drop_once",
+        "flap_3",
+        "exit_7",
+        "stderr_warning",
+        "stderr_error",
+        "killed",
     ];
     let faults: Vec<String> = kinds.iter().map(|kind| format!("--fault={kind}=1")).collect();
     let mut arguments = vec!["--hosts", "40"];
@@ -69,7 +141,10 @@ fn every_kind_of_fault_is_named_rightly() {
     assert_eq!(rows.len(), kinds.len() + 1);
     assert_eq!(rows["healthy"]["succeeded"], 8);
     for (kind, row) in rows {
-        assert!(row["met"] == 1 || ["healthy", "refuse"].contains(&kind.as_str()), "{kind} was never met: {row}");
+        assert!(
+            row["met"] == 1 || ["healthy", "refuse"].contains(&kind.as_str()),
+            "{kind} was never met: {row}"
+        );
     }
 }
 
@@ -87,14 +162,25 @@ fn one_kind_of_fault_at_a_time() {
     ] {
         let (_, rows) = drill(&["--hosts", "5", "--fault", &format!("{kind}=2")]);
         assert_eq!(rows[kind]["reported"], serde_json::json!({ class: 2 }), "{kind}");
-        assert_eq!(rows["healthy"]["reported"], serde_json::json!({ "ok": 3 }), "{kind}");
+        assert_eq!(
+            rows["healthy"]["reported"],
+            serde_json::json!({ "ok": 3 }),
+            "{kind}"
+        );
     }
 }
 
 #[test]
 fn the_seed_decides_who_is_struck() {
     let struck = |seed: &str| {
-        let faults = ["--fault", "refuse=3", "--fault", "auth_fail=10%", "--fault", "exit_100=2"];
+        let faults = [
+            "--fault",
+            "refuse=3",
+            "--fault",
+            "auth_fail=10%",
+            "--fault",
+            "exit_100=2",
+        ];
         let mut arguments = vec!["--hosts", "40", "--seed", seed];
         arguments.extend(faults);
         failures(&drill(&arguments).0)
@@ -116,26 +202,61 @@ fn a_job_of_ones_own_is_rehearsed() {
          - run: curl -fsS http://localhost/health\n  expect: healthy\n  ignore_errors: true\n",
     );
     reveille.file("app.tar", "not really");
-    let arguments = ["drill", &job, "--hosts", "6", "--fault", "drop_once=1", "--fault", "auth_fail=1"];
+    let arguments = [
+        "drill",
+        &job,
+        "--hosts",
+        "6",
+        "--fault",
+        "drop_once=1",
+        "--fault",
+        "auth_fail=1",
+    ];
     let ended = reveille.run(&arguments).expect(0);
-    assert!(ended.stderr.contains("2 kinds of fault on 2 hosts, each found"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("2 kinds of fault on 2 hosts, each found"),
+        "{}",
+        ended.stderr
+    );
 
     // A rule of the job that no practice host can meet is no fault of the drill's.
-    let job = reveille.file("strict.yaml", "name: strict\nsteps:\n- run: curl localhost\n  expect: healthy\n");
-    let ended = reveille.run(&["drill", &job, "--hosts", "3", "--fault", "none"]).expect(3);
-    assert!(ended.stderr.contains("3 hosts failed by the job's rules"), "{}", ended.stderr);
+    let job = reveille.file(
+        "strict.yaml",
+        "name: strict\nsteps:\n- run: curl localhost\n  expect: healthy\n",
+    );
+    let ended = reveille
+        .run(&["drill", &job, "--hosts", "3", "--fault", "none"])
+        .expect(3);
+    assert!(
+        ended.stderr.contains("3 hosts failed by the job's rules"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
 fn quiet_and_machine_output() {
     let reveille = Reveille::new();
     let arguments = ["drill", "--hosts", "4", "--fault", "auth_fail=1"];
-    let quiet = reveille.command(&arguments).arg("-q").env("NO_COLOR", "1").output().unwrap();
+    let quiet = reveille
+        .command(&arguments)
+        .arg("-q")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
     let quiet = crate::support::Ended::of(&quiet).expect(0);
-    assert!(quiet.stdout.is_empty() && !quiet.stderr.contains("as expected"), "{}", quiet.stderr);
+    assert!(
+        quiet.stdout.is_empty() && !quiet.stderr.contains("as expected"),
+        "{}",
+        quiet.stderr
+    );
     assert!(quiet.stderr.contains("1 host: auth_failed"), "{}", quiet.stderr);
-    let json = reveille.command(&arguments).args(["--format", "json"]).output().unwrap();
-    assert_eq!(json.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
+    let json = reveille
+        .command(&arguments)
+        .args(["--format", "json"])
+        .output()
+        .unwrap();
+    assert!(json.stdout.ends_with(b"}\n") && String::from_utf8_lossy(&json.stdout).lines().count() == 1);
     assert!(!String::from_utf8_lossy(&json.stderr).contains("as expected"));
 }
 
@@ -145,9 +266,15 @@ fn what_can_not_be_rehearsed_is_said() {
     for (arguments, wanted) in [
         (vec!["--fault", "refused=1"], "did you mean \"refuse\"?"),
         (vec!["--fault", "refuse"], "write KIND=5%"),
-        (vec!["--fault", "none", "--fault", "refuse=1"], "goes with no other"),
+        (
+            vec!["--fault", "none", "--fault", "refuse=1"],
+            "goes with no other",
+        ),
         (vec!["--hosts", "3", "--fault", "refuse=4"], "only 3 are left"),
-        (vec!["--fault", "refuse=drill-0065"], "which the fleet does not have"),
+        (
+            vec!["--fault", "refuse=drill-0065"],
+            "which the fleet does not have",
+        ),
         (vec!["--hosts", "0"], "0"),
         (vec!["no-such-job.yaml"], "no-such-job.yaml"),
     ] {
@@ -178,7 +305,9 @@ impl Fleet {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert_eq!(line, "ready\n");
         Self(child)
     }
@@ -205,12 +334,32 @@ fn a_killed_controller_starts_no_command_twice() {
     for after in [20, 110, 200, 290] {
         let reveille = Reveille::new();
         let directory = reveille.path().join("fleet");
-        let faults = ["--hosts", "50", "--fault", "drop_once=5", "--fault", "flap=5", "--good-commands", "1"];
+        let faults = [
+            "--hosts",
+            "50",
+            "--fault",
+            "drop_once=5",
+            "--fault",
+            "flap=5",
+            "--good-commands",
+            "1",
+        ];
         let fleet = Fleet::start(&reveille, &directory, &faults);
         let inventory = directory.join("inventory.ini");
-        let job = reveille.file("job.yaml", "name: two\nsteps:\n- run: echo one; sleep 0.2\n- run: echo two; sleep 0.1\n");
+        let job = reveille.file(
+            "job.yaml",
+            "name: two\nsteps:\n- run: echo one; sleep 0.2\n- run: echo two; sleep 0.1\n",
+        );
         let mut child = reveille
-            .command(&["run", &job, "-i", inventory.to_str().unwrap(), "--events", "-", "-q"])
+            .command(&[
+                "run",
+                &job,
+                "-i",
+                inventory.to_str().unwrap(),
+                "--events",
+                "-",
+                "-q",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -226,9 +375,16 @@ fn a_killed_controller_starts_no_command_twice() {
         let report = fleet.end(&directory);
         for host in report["hosts"].as_array().unwrap() {
             let tokens = host["tokens"].as_object().unwrap();
-            assert!(tokens.values().all(|count| *count == 1), "killed after {after} events: {host}");
+            assert!(
+                tokens.values().all(|count| *count == 1),
+                "killed after {after} events: {host}"
+            );
             // Two steps, one attempt each.
-            assert_eq!((tokens.len(), &host["commands"]), (2, &Value::from(2)), "killed after {after} events: {host}");
+            assert_eq!(
+                (tokens.len(), &host["commands"]),
+                (2, &Value::from(2)),
+                "killed after {after} events: {host}"
+            );
         }
     }
 }
