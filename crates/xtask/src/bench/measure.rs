@@ -51,6 +51,12 @@ impl Measured {
         String::from_utf8_lossy(&fs::read(&self.stdout).unwrap_or_default()).into_owned()
     }
 
+    /// The standard error, as text.
+    pub(super) fn errors(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.stdout.with_file_name("stderr")).unwrap_or_default())
+            .into_owned()
+    }
+
     /// The highest memory among the looks between two moments.
     pub(super) fn between(&self, from: Duration, to: Duration) -> Option<Memory> {
         self.looks
