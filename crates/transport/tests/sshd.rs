@@ -248,10 +248,11 @@ async fn a_port_that_closes_at_once_looks_throttled_and_another_service_does_not
     for (said, class, throttled) in [
         (&b""[..], Class::SshInitiatedFailed, true),
         (b"Exceeded MaxStartups\r\n", Class::SshInitiatedFailed, true),
+        (b"Not allowed at this time\r\n", Class::SshInitiatedFailed, true),
         (
             b"HTTP/1.0 400 Bad Request\r\n\0\xff\r\nServer: x",
-            Class::SshInitiatedFailed,
-            true,
+            Class::ProtocolError,
+            false,
         ),
     ] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
