@@ -216,7 +216,7 @@ impl Client {
         )
         .await
         {
-            result?
+            result?;
         } else {
             let message = format!(
                 "authentication did not finish within {:?}",

@@ -169,7 +169,9 @@ impl Row {
         *self.reported.entry(class).or_default() += 1;
         self.succeeded += usize::from(class.status() == Status::Success);
         if is_right(self.fault, class, traits) {
-        } else if traits.own && of_the_job(class) {
+            return;
+        }
+        if traits.own && of_the_job(class) {
             self.by_job += 1;
         } else {
             self.wrong.push((host.clone(), class));

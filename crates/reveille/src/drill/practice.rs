@@ -154,7 +154,7 @@ impl Practice {
             Place::Apart(mut child) => {
                 // It ends when nobody holds the other end of its standard input.
                 drop(child.stdin.take());
-                let ended = runtime.block_on(timeout(PATIENCE, child.wait()));
+                let ended = runtime.block_on(async { timeout(PATIENCE, child.wait()).await });
                 match ended {
                     Ok(Ok(_)) => read_report(&directory.0.join(REPORT)),
                     _ => Err(Failure::System(

@@ -167,7 +167,7 @@ fn interrupted_in_two_stages_and_resumed() {
                 .status()
                 .unwrap()
                 .success()
-        )
+        );
     };
     signal("-TERM");
     signal("-INT");

@@ -104,7 +104,7 @@ fn up(reveille: &Reveille) -> Machines {
     // The base is made once for all tests, where the tests' own files are kept.
     let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
     let machines = Machines::up(&shared, &reveille.path().join("machines"), MACHINES, &|line| {
-        eprintln!("{line}")
+        eprintln!("{line}");
     });
     machines.unwrap_or_else(|error| panic!("can't bring up machines: {error}"))
 }

@@ -1,0 +1,390 @@
+//! Rehearsals: every injected fault is found and called by its right name, and nothing runs twice.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::support::Reveille;
+
+/// Drills and tells the rows of the comparison by the injected fault.
+fn drill(arguments: &[&str]) -> (Value, BTreeMap<String, Value>) {
+    let reveille = Reveille::new();
+    let mut all = vec!["drill", "--format", "json"];
+    all.extend(arguments);
+    let ended = reveille.run(&all).expect(0);
+    let json = ended.json();
+    assert_eq!(json["account"]["balanced"], true);
+    assert_eq!(json["exit_code"], 0);
+    assert_eq!(json["drill"]["as_expected"], true, "{}", json["drill"]);
+    let rows = json["drill"]["faults"].as_array().unwrap().iter();
+    let rows = rows
+        .map(|row| (row["fault"].as_str().unwrap_or("healthy").to_owned(), row.clone()))
+        .collect();
+    (json, rows)
+}
+
+/// The class of each host that did not succeed.
+fn failures(json: &Value) -> BTreeMap<String, String> {
+    let hosts = json["hosts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|host| host["status"] != "success");
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    hosts
+        .map(|host| (word(&host["host"]), word(&host["class"])))
+        .collect()
+}
+
+#[test]
+fn the_default_drill_names_every_fault_and_succeeds() {
+    let reveille = Reveille::new();
+    let ended = reveille
+        .command(&["drill"])
+        .env_remove("REVEILLE_STATE_DIR")
+        .output()
+        .unwrap();
+    let ended = crate::support::Ended::of(&ended).expect(0);
+    assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+    assert!(
+        !ended.stderr.contains('\u{1b}'),
+        "colour without a terminal: {}",
+        ended.stderr
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("64 planned = 44 success + 20 failed; balanced"),
+        "{}",
+        ended.stderr
+    );
+    let wanted = "14 kinds of fault on 28 hosts, each found and named rightly; 20 hosts failed on purpose";
+    assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr.matches("  as expected\n").count(),
+        15,
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        !ended.stderr.contains("reveille retry"),
+        "its hosts are gone: {}",
+        ended.stderr
+    );
+
+    // What is printed works when it is pasted, and real runs do not see the rehearsal.
+    let logs = ended
+        .stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("logs        reveille "))
+        .unwrap();
+    let logs = logs.replace("HOST", "drill-0001");
+    let arguments: Vec<&str> = logs.split(' ').collect();
+    assert!(
+        reveille
+            .run(&arguments)
+            .expect(0)
+            .stdout
+            .contains("refresh package lists")
+    );
+    let real = reveille
+        .command(&["runs"])
+        .env_remove("REVEILLE_STATE_DIR")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&real.stdout), "");
+}
+
+#[test]
+fn every_kind_of_fault_is_named_rightly() {
+    let kinds = [
+        "refuse",
+        "reset_on_accept",
+        "exceeded_startups_2",
+        "banner_stall",
+        "prebanner_lines",
+        "prebanner_endless",
+        "garbage_banner",
+        "kex_stall",
+        "stall_once",
+        "auth_stall",
+        "auth_fail",
+        "host_key_changed",
+        "channel_refused",
+        "max_sessions_1",
+        "force_command",
+        "exec_refused",
+        "exec_stall",
+        "late_exec_1",
+        "latency_100",
+        "slow_drip",
+        "flood_4",
+        "binary_output",
+        "partial_stall",
+        "early_exit",
+        "eof_no_close",
+        "disconnect_mid",
+        "drop_once",
+        "flap_3",
+        "exit_7",
+        "stderr_warning",
+        "stderr_error",
+        "killed",
+    ];
+    let faults: Vec<String> = kinds.iter().map(|kind| format!("--fault={kind}=1")).collect();
+    let mut arguments = vec!["--hosts", "40"];
+    arguments.extend(faults.iter().map(String::as_str));
+    let (_, rows) = drill(&arguments);
+    assert_eq!(rows.len(), kinds.len() + 1);
+    assert_eq!(rows["healthy"]["succeeded"], 8);
+    for (kind, row) in rows {
+        assert!(
+            row["met"] == 1 || ["healthy", "refuse"].contains(&kind.as_str()),
+            "{kind} was never met: {row}"
+        );
+    }
+}
+
+#[test]
+fn one_kind_of_fault_at_a_time() {
+    for (kind, class) in [
+        ("refuse", "connect_refused"),
+        ("exceeded_startups_2", "ok"),
+        ("auth_fail", "auth_failed"),
+        ("drop_once_1", "ok_after_recovery"),
+        ("flap_3", "ok_after_recovery"),
+        ("exit_7", "command_failed"),
+        ("killed", "killed_by_signal"),
+        ("early_exit", "early_exit"),
+    ] {
+        let (_, rows) = drill(&["--hosts", "5", "--fault", &format!("{kind}=2")]);
+        assert_eq!(rows[kind]["reported"], serde_json::json!({ class: 2 }), "{kind}");
+        assert_eq!(
+            rows["healthy"]["reported"],
+            serde_json::json!({ "ok": 3 }),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn the_seed_decides_who_is_struck() {
+    let struck = |seed: &str| {
+        let faults = [
+            "--fault",
+            "refuse=3",
+            "--fault",
+            "auth_fail=10%",
+            "--fault",
+            "exit_100=2",
+        ];
+        let mut arguments = vec!["--hosts", "40", "--seed", seed];
+        arguments.extend(faults);
+        failures(&drill(&arguments).0)
+    };
+    let first = struck("7");
+    assert_eq!(first.len(), 9);
+    assert_eq!(struck("7"), first);
+    assert_ne!(struck("8"), first);
+}
+
+#[test]
+fn a_job_of_ones_own_is_rehearsed() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "deploy.yaml",
+        "name: deploy\nvars: {release: '7'}\nsteps:\n\
+         - upload: {src: app.tar, dest: /srv/}\n\
+         - run: tar xf /srv/app.tar -C /srv && /srv/bin/migrate --to {{ release }}\n  durable: false\n\
+         - run: curl -fsS http://localhost/health\n  expect: healthy\n  ignore_errors: true\n",
+    );
+    reveille.file("app.tar", "not really");
+    let arguments = [
+        "drill",
+        &job,
+        "--hosts",
+        "6",
+        "--fault",
+        "drop_once=1",
+        "--fault",
+        "auth_fail=1",
+    ];
+    let ended = reveille.run(&arguments).expect(0);
+    assert!(
+        ended.stderr.contains("2 kinds of fault on 2 hosts, each found"),
+        "{}",
+        ended.stderr
+    );
+
+    // A rule of the job that no practice host can meet is no fault of the drill's.
+    let job = reveille.file(
+        "strict.yaml",
+        "name: strict\nsteps:\n- run: curl localhost\n  expect: healthy\n",
+    );
+    let ended = reveille
+        .run(&["drill", &job, "--hosts", "3", "--fault", "none"])
+        .expect(3);
+    assert!(
+        ended.stderr.contains("3 hosts failed by the job's rules"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn quiet_and_machine_output() {
+    let reveille = Reveille::new();
+    let arguments = ["drill", "--hosts", "4", "--fault", "auth_fail=1"];
+    let quiet = reveille
+        .command(&arguments)
+        .arg("-q")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let quiet = crate::support::Ended::of(&quiet).expect(0);
+    assert!(
+        quiet.stdout.is_empty() && !quiet.stderr.contains("as expected"),
+        "{}",
+        quiet.stderr
+    );
+    assert!(quiet.stderr.contains("1 host: auth_failed"), "{}", quiet.stderr);
+    let json = reveille
+        .command(&arguments)
+        .args(["--format", "json"])
+        .output()
+        .unwrap();
+    assert!(json.stdout.ends_with(b"}\n") && String::from_utf8_lossy(&json.stdout).lines().count() == 1);
+    assert!(!String::from_utf8_lossy(&json.stderr).contains("as expected"));
+}
+
+#[test]
+fn what_can_not_be_rehearsed_is_said() {
+    let reveille = Reveille::new();
+    for (arguments, wanted) in [
+        (vec!["--fault", "refused=1"], "did you mean \"refuse\"?"),
+        (vec!["--fault", "refuse"], "write KIND=5%"),
+        (
+            vec!["--fault", "none", "--fault", "refuse=1"],
+            "goes with no other",
+        ),
+        (vec!["--hosts", "3", "--fault", "refuse=4"], "only 3 are left"),
+        (
+            vec!["--fault", "refuse=drill-0065"],
+            "which the fleet does not have",
+        ),
+        (vec!["--hosts", "0"], "0"),
+        (vec!["no-such-job.yaml"], "no-such-job.yaml"),
+    ] {
+        let mut all = vec!["drill"];
+        all.extend(arguments);
+        let ended = reveille.run(&all).expect(2);
+        assert!(ended.stderr.contains(wanted), "{all:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_large_fleet_has_a_process_of_its_own() {
+    let (json, rows) = drill(&["--hosts", "1001", "--fault", "refuse=1", "--fault", "killed=2"]);
+    assert_eq!(json["account"]["success"], 998);
+    assert_eq!(rows["killed"]["met"], 2);
+}
+
+/// A fleet in a process of its own.
+struct Fleet(Child);
+
+impl Fleet {
+    fn start(reveille: &Reveille, directory: &Path, arguments: &[&str]) -> Self {
+        let mut child = reveille
+            .command(&["drill", "--serve", directory.to_str().unwrap()])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "ready\n");
+        Self(child)
+    }
+
+    /// Ends the fleet and reads its report.
+    fn end(mut self, directory: &Path) -> Value {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+        serde_json::from_str(&std::fs::read_to_string(directory.join("report.json")).unwrap()).unwrap()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // A test that failed before the end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_killed_controller_starts_no_command_twice() {
+    const HOSTS: usize = 50;
+    for after in [20, 110, 200, 290] {
+        let reveille = Reveille::new();
+        let directory = reveille.path().join("fleet");
+        let faults = [
+            "--hosts",
+            "50",
+            "--fault",
+            "drop_once=5",
+            "--fault",
+            "flap=5",
+            "--good-commands",
+            "1",
+        ];
+        let fleet = Fleet::start(&reveille, &directory, &faults);
+        let inventory = directory.join("inventory.ini");
+        let job = reveille.file(
+            "job.yaml",
+            "name: two\nsteps:\n- run: echo one; sleep 0.2\n- run: echo two; sleep 0.1\n",
+        );
+        let mut child = reveille
+            .command(&[
+                "run",
+                &job,
+                "-i",
+                inventory.to_str().unwrap(),
+                "--events",
+                "-",
+                "-q",
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        assert_eq!(output.by_ref().lines().take(after).count(), after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let resumed = reveille.run(&["resume", "--format", "json"]).expect(0).json();
+        assert_eq!(resumed["account"]["success"], HOSTS);
+        assert_eq!(resumed["account"]["balanced"], true);
+        let report = fleet.end(&directory);
+        for host in report["hosts"].as_array().unwrap() {
+            let tokens = host["tokens"].as_object().unwrap();
+            assert!(
+                tokens.values().all(|count| *count == 1),
+                "killed after {after} events: {host}"
+            );
+            // Two steps, one attempt each.
+            assert_eq!(
+                (tokens.len(), &host["commands"]),
+                (2, &Value::from(2)),
+                "killed after {after} events: {host}"
+            );
+        }
+    }
+}
