@@ -1,11 +1,12 @@
 //! Thousands of sessions held at once against the drill, which is a process of its own.
 
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit};
+use rustix::process::{Resource, Rlimit};
 
 use super::fleet::megabytes;
 use super::lab::Lab;
@@ -37,7 +38,7 @@ pub(super) fn run(lab: &Lab, hosts: u32) -> Result<String> {
         ])
         .arg(&directory);
     let mut server = Server::start(&mut serve)?;
-    server.wait_for(&inventory)?;
+    server.wait_until_ready()?;
 
     let state = lab.fresh("state")?;
     let mut command = lab.reveille(&state);
@@ -93,35 +94,34 @@ struct Server(Child);
 impl Server {
     fn start(command: &mut Command) -> Result<Self> {
         tell::command(command);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        // It serves as long as its standard input is open.
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         child
             .map(Self)
             .map_err(|error| Failure::failed(format!("can't start the drill: {error}")))
     }
 
-    /// Waits until the drill has written a file, or has ended.
-    fn wait_for(&mut self, file: &std::path::Path) -> Result {
-        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| Failure::failed("the drill has no pid"))?;
-        let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(std::io::Error::from)?;
-        let deadline = Instant::now() + READY_WITHIN;
-        while !file.exists() {
-            let pause = Timespec {
-                tv_sec: 0,
-                tv_nsec: 50_000_000,
-            };
-            let ended = rustix::event::poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&pause));
-            if ended.is_ok_and(|ready| ready > 0) {
-                return Err(Failure::failed(format!("the drill ended ({})", self.0.wait()?)));
-            }
-            if Instant::now() > deadline {
-                return Err(Failure::failed(format!(
-                    "the drill did not write {} in time",
-                    file.display()
-                )));
-            }
+    /// Waits until the drill says that its hosts answer.
+    fn wait_until_ready(&mut self) -> Result {
+        let said = self
+            .0
+            .stdout
+            .take()
+            .ok_or_else(|| Failure::failed("the drill has no output"))?;
+        let limit = Timespec::try_from(READY_WITHIN).map_err(|error| Failure::failed(error.to_string()))?;
+        let heard = rustix::event::poll(&mut [PollFd::new(&said, PollFlags::IN)], Some(&limit));
+        if heard.map_err(std::io::Error::from)? == 0 {
+            return Err(Failure::failed(format!(
+                "the drill is not ready after {} s",
+                READY_WITHIN.as_secs()
+            )));
         }
-        Ok(())
+        let mut line = String::new();
+        BufReader::new(said).read_line(&mut line)?;
+        if line.trim() == "ready" {
+            return Ok(());
+        }
+        Err(Failure::failed(format!("the drill ended ({})", self.0.wait()?)))
     }
 }
 
