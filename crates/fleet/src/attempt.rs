@@ -175,7 +175,8 @@ pub(crate) async fn plain(
 ) -> Result<Ended, Failure> {
     let mark = supervisor::mark();
     let line = supervisor::plain_command(escalate, command, &mark);
-    let mut exec = match session.exec(line).await {
+    // Boxed, as every future that is done with before the long wait: what is inlined is held as long as the session.
+    let mut exec = match Box::pin(session.exec(line)).await {
         Ok(exec) => exec,
         Err(ExecError::Refused { class, message }) => return Ok(Ended::Refused { class, message }),
         Err(ExecError::NotSent(message)) => return Ok(Ended::Lost { message }),

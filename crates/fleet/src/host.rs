@@ -374,7 +374,7 @@ impl HostTask {
         }
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
-            None => self.connect().await?,
+            None => Box::pin(self.connect()).await?,
         };
         let result = match (now.token, work) {
             (Some(token), Work::Command { payload, .. }) => {
@@ -413,6 +413,15 @@ impl HostTask {
             token,
             place,
         };
+        let resumed = now.intended;
+        if !resumed && key.place.is_some() {
+            // The place is known: with the intent on record the channel of the step before can go first, which hosts
+            // that allow one session at a time insist on.
+            now.place.clone_from(&key.place);
+            self.note_start(at, now);
+            self.record_intent().await?;
+            now.intended = true;
+        }
         let open = match Box::pin(Durable::open(session, escalate, &key)).await {
             Ok(open) => open,
             Err(error) => return Ok(attempted(attempt::refused(error)?)),
@@ -425,8 +434,10 @@ impl HostTask {
         }
         self.record_intent().await?;
         now.intended = true;
-        let mut output = Output::new(&mut self.writer, step, at.index, now.attempt);
-        output.recover(&engine.handle, &self.plan.name)?;
+        let mut output = Output::new(&mut self.writer, step, at.index, now.attempt, engine.settings.frugal);
+        if resumed {
+            output.recover(&engine.handle, &self.plan.name)?;
+        }
         let announce = Announce {
             handle: &engine.handle,
             host: &self.plan.name,
@@ -472,7 +483,7 @@ impl HostTask {
         self.record_intent().await?;
         now.intended = true;
         let began = Instant::now();
-        let mut output = Output::new(&mut self.writer, step, at.index, now.attempt);
+        let mut output = Output::new(&mut self.writer, step, at.index, now.attempt, engine.settings.frugal);
         let limits = work::limits(step);
         let settings = &engine.settings;
         let target = &self.plan.target;
@@ -582,7 +593,7 @@ impl HostTask {
         loop {
             let session = match self.session.take().filter(|session| !session.is_closed()) {
                 Some(session) => session,
-                None => self.connect().await?,
+                None => Box::pin(self.connect()).await?,
             };
             let answer = Box::pin(attempt::holds(&session, escalate, command)).await;
             self.session = Some(session);

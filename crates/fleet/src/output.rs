@@ -22,6 +22,8 @@ pub(crate) struct Output<'a> {
     offsets: [u64; 2],
     tails: [Tail; 2],
     registers: bool,
+    /// The file is closed after each write.
+    frugal: bool,
 }
 
 /// The end of a stream.
@@ -44,7 +46,13 @@ pub(crate) struct Said {
 // === impl Output ===
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(writer: &'a mut OutputWriter, step: &'a Step, index: u32, attempt: u32) -> Self {
+    pub(crate) fn new(
+        writer: &'a mut OutputWriter,
+        step: &'a Step,
+        index: u32,
+        attempt: u32,
+        frugal: bool,
+    ) -> Self {
         let limit = if step.register.is_some() {
             REGISTER_LIMIT
         } else {
@@ -64,6 +72,7 @@ impl<'a> Output<'a> {
             offsets: [0; 2],
             tails,
             registers,
+            frugal,
         }
     }
 
@@ -98,6 +107,9 @@ impl<'a> Output<'a> {
         let slot = slot(stream);
         self.writer
             .write(self.step, self.attempt, stream, self.offsets[slot], bytes)?;
+        if self.frugal {
+            self.writer.release();
+        }
         self.offsets[slot] += bytes.len() as u64;
         self.judge.feed(stream, bytes);
         self.tails[slot].push(bytes);
@@ -106,7 +118,11 @@ impl<'a> Output<'a> {
 
     /// Ends the record and judges the attempt.
     pub(crate) fn finish(self, over: &Over) -> Result<(Verdict, Said), reveille_ledger::Error> {
-        let record = self.writer.finish(self.step, self.attempt)?;
+        // Of an attempt that said nothing there is nothing to record, not even a file.
+        let record = match self.offsets {
+            [0, 0] => StepOutput::default(),
+            _ => self.writer.finish(self.step, self.attempt)?,
+        };
         let [stdout, stderr] = self.tails;
         let verdict = self.judge.finish(over.exit_status, over.signal.as_deref());
         Ok((

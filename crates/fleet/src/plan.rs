@@ -70,6 +70,8 @@ pub struct Settings {
     pub max_fail_batch: Option<Portion>,
     /// First and longest wait between connection tries and between attempts.
     pub backoff: (Duration, Duration),
+    /// Close output files after each write, because descriptors are scarce.
+    pub frugal: bool,
     /// How long running steps may go on after the first request to stop.
     pub grace: Duration,
     /// Output kept of each attempt.
@@ -92,6 +94,7 @@ impl Default for Settings {
             max_fail: None,
             max_fail_batch: None,
             backoff: (Duration::from_millis(500), Duration::from_secs(10)),
+            frugal: false,
             grace: Duration::from_secs(10),
             caps: OutputCaps::default(),
             download_limit: 16 << 30,

@@ -699,8 +699,7 @@ fn settings(
         .unwrap_or(SESSIONS)
         .min(u32::try_from(hosts.len()).unwrap_or(u32::MAX))
         .max(1);
-    let jumps = hosts.iter().any(|host| host.target.jump.is_some());
-    let (sessions, reason) = limits::sessions(wanted.into(), jumps).map_err(Failure::Usage)?;
+    let limits::Fit { sessions, frugal, reason } = limits::sessions(wanted.into()).map_err(Failure::Usage)?;
     let total = hosts.len() as u64;
     let queued = total.saturating_sub(sessions);
     let mut banner = render::text::hosts(hosts.len());
@@ -718,6 +717,7 @@ fn settings(
     let usual = Settings::default();
     let settings = Settings {
         sessions: usize::try_from(sessions).unwrap_or(usize::MAX),
+        frugal,
         serial,
         max_fail,
         max_fail_batch: job.max_fail.batch.map(portion),

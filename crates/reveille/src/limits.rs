@@ -11,30 +11,34 @@ const DESCRIPTORS_EACH: u64 = 2;
 /// Memory of a session, measured, with its output buffers.
 const BYTES_EACH: u64 = 100 * 1024;
 
-/// How many sessions fit, and the reason if it is less than `wanted`.
-pub(crate) fn sessions(wanted: u64, jumps: bool) -> Result<(u64, Option<String>), String> {
+/// How many sessions fit.
+pub(crate) struct Fit {
+    pub(crate) sessions: u64,
+    /// Output files are to be closed after each write, because not every session can hold one open.
+    pub(crate) frugal: bool,
+    /// Why it is less than what was wanted, if it is.
+    pub(crate) reason: Option<String>,
+}
+
+/// How many of `wanted` sessions fit into descriptors and memory. One through a jump host has one socket all the same.
+pub(crate) fn sessions(wanted: u64) -> Result<Fit, String> {
     let descriptors = raise_descriptors();
-    let each = if jumps {
-        DESCRIPTORS_EACH + 1
-    } else {
-        DESCRIPTORS_EACH
-    };
-    let by_descriptors = descriptors.saturating_sub(OTHER_DESCRIPTORS) / each;
-    if by_descriptors == 0 {
+    let left = descriptors.saturating_sub(OTHER_DESCRIPTORS);
+    if left == 0 {
         return Err(format!(
             "the limit of {descriptors} open files leaves none for a connection; raise it with `ulimit -n 4096`"
         ));
     }
     let by_memory = available_memory().map_or(u64::MAX, |bytes| (bytes / 10 * 8 / BYTES_EACH).max(1));
-    let fit = wanted.min(by_descriptors).min(by_memory);
+    let fit = wanted.min(left).min(by_memory);
     let reason = (fit < wanted).then(|| {
-        if by_descriptors <= by_memory {
+        if left <= by_memory {
             format!("the limit of {descriptors} open files")
         } else {
             "the memory that is available".to_owned()
         }
     });
-    Ok((fit, reason))
+    Ok(Fit { sessions: fit, frugal: fit * DESCRIPTORS_EACH > left, reason })
 }
 
 /// Raises the soft limit on open files as far as it goes, and tells it.

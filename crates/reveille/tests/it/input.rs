@@ -227,7 +227,7 @@ fn fewer_descriptors_than_hosts_are_said_and_enough() {
         .unwrap();
     let ended = Ended::of(&output).expect(0);
     assert!(
-        ended.stderr.contains("16 hosts: 6 at once, 10 queued (3 waves)"),
+        ended.stderr.contains("16 hosts: 12 at once, 4 queued (2 waves)"),
         "{}",
         ended.stderr
     );

@@ -329,7 +329,12 @@ impl Durable {
             {
                 return Ok(Beat::End(end));
             }
-            match self.channel.exec.next().await {
+            // Of an end that one stream has told, the other one's word is not waited for for ever.
+            let heard = match &self.ended.0 {
+                None => self.channel.exec.next().await,
+                Some(_) => timeout(REPLY, self.channel.exec.next()).await.unwrap_or(Heard::Lost),
+            };
+            match heard {
                 Heard::Stdout(bytes) => self.channel.queue.extend(self.channel.splitter.feed(bytes)),
                 Heard::Stderr(bytes) => self.queue.extend(self.errors.feed(bytes)),
                 Heard::ExitStatus(_) | Heard::ExitSignal(_) | Heard::Eof => {}
