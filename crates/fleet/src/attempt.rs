@@ -428,17 +428,6 @@ pub(crate) async fn run(
     limits: Deadlines,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
-    let copying = async {
-        let copied: Copied = match work {
-            Work::Upload { source, destination } => upload(session, escalate, source, destination).await,
-            Work::Download { source, target } => {
-                download(session, escalate, source, target, settings.download_limit).await
-            }
-            Work::Port { port, within, every } => Ok(port_opens(target, *port, *within, *every).await),
-            Work::Command { .. } => Ok(Err(String::new())),
-        };
-        copied
-    };
     if let Work::Command { plain: command, .. } = work {
         return plain(
             session,
@@ -450,8 +439,19 @@ pub(crate) async fn run(
         )
         .await;
     }
+    let copying = async {
+        let copied: Copied = match work {
+            Work::Upload { source, destination } => upload(session, escalate, source, destination).await,
+            Work::Download { source, target } => {
+                download(session, escalate, source, target, settings.download_limit).await
+            }
+            Work::Port { port, within, every } => Ok(port_opens(target, *port, *within, *every).await),
+            Work::Command { .. } => Ok(Err(String::new())),
+        };
+        copied
+    };
     let watch = Watch::new(Deadlines { idle: None, ..limits });
-    let copied = match watch.guard(copying).await {
+    let copied = match watch.guard(Box::pin(copying)).await {
         Ok(copied) => copied,
         Err(Passed { class, deadline }) => {
             let killed = Some(Kill {

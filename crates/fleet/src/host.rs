@@ -3,25 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_account::{
-    Class, EventKind, HostName, Outcome, PhaseTimings, SourceError, Status, StepRef, Token,
-};
-use reveille_job::{Job, Registered, Rendered, Scope, Step, Verdict};
+use reveille_account::{Class, EventKind, HostName, Outcome, PhaseTimings, Status, StepRef};
+use reveille_job::Registered;
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
 use reveille_pace::{Backoff, Budget};
 use reveille_transport::Session;
-use reveille_transport::supervisor::{Become, Durable, Key, Payload};
+use reveille_transport::supervisor::{Become, Durable};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use crate::Failure;
-use crate::attempt::{self, Announce, Ended, Over};
-use crate::engine::{Engine, Once};
-use crate::output::{Output, Said, TAIL_LIMIT};
+use crate::engine::Engine;
 use crate::plan::HostPlan;
 use crate::stop::Stop;
-use crate::work::{self, Work};
 
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
@@ -38,27 +33,27 @@ pub(crate) struct HostTask {
     pub(crate) recovered: bool,
     /// The step whose durable work goes on while the connection is away.
     pub(crate) under_way: Option<StepRef>,
-    session: Option<Session>,
-    writer: OutputWriter,
-    registered: Vec<(String, Registered)>,
+    pub(crate) session: Option<Session>,
+    pub(crate) writer: OutputWriter,
+    pub(crate) registered: Vec<(String, Registered)>,
     /// Where the host keeps durable work, and as whom.
-    place: Option<(Option<Become>, String)>,
+    pub(crate) place: Option<(Option<Become>, String)>,
     /// Finished durable work whose end is not on record yet.
-    leftovers: Option<Box<Durable>>,
+    pub(crate) leftovers: Option<Box<Durable>>,
     /// The host's variables, once a template has asked for them.
-    vars: Option<Map<String, Value>>,
-    started: Instant,
-    deciding: Option<Deciding>,
+    pub(crate) vars: Option<Map<String, Value>>,
+    pub(crate) started: Instant,
+    pub(crate) deciding: Option<Deciding>,
 }
 
 /// The last step that ran, for the outcome.
-struct Deciding {
-    step: StepRef,
-    attempts: u32,
-    exit_status: Option<i32>,
-    signal: Option<String>,
-    stdout: (String, bool),
-    stderr: (String, bool),
+pub(crate) struct Deciding {
+    pub(crate) step: StepRef,
+    pub(crate) attempts: u32,
+    pub(crate) exit_status: Option<i32>,
+    pub(crate) signal: Option<String>,
+    pub(crate) stdout: (String, bool),
+    pub(crate) stderr: (String, bool),
 }
 
 /// Why a host's life is over.
@@ -70,29 +65,6 @@ pub(crate) enum Halt {
     Interrupted,
     /// The run as a whole can't go on.
     Failure(Failure),
-}
-
-/// An attempt that is under way, or was when an earlier controller died.
-struct Current {
-    attempt: u32,
-    token: Option<Token>,
-    place: Option<String>,
-    /// Its intent is on record.
-    intended: bool,
-    /// It was an earlier controller that began it.
-    inherited: bool,
-}
-
-/// What an attempt came to.
-enum Attempted {
-    /// It ended, and this is what it was worth.
-    Judged(Verdict),
-    /// The connection is no use any more; nothing ran, or durable work goes on.
-    Broken { class: Class, message: String },
-    /// It never started, and its token never will.
-    Never,
-    /// Whether it ran to its end can't be known.
-    Unknown { class: Class, message: String },
 }
 
 impl From<Failure> for Halt {
@@ -198,498 +170,6 @@ impl HostTask {
         Ok(())
     }
 
-    /// The step for this host; nothing if its condition does not hold.
-    fn render(&mut self, job: &Job, index: usize) -> Result<Option<Rendered>, SourceError> {
-        let vars = self
-            .vars
-            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
-        let mut scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
-        for (name, registered) in &self.registered {
-            scope.register(name.clone(), registered.clone());
-        }
-        if job.when(index, &scope)? {
-            job.render(index, &scope).map(Some)
-        } else {
-            Ok(None)
-        }
-    }
-
-    /// Whether an earlier controller saw this step to its end; its result is taken over.
-    fn done_before(&mut self, index: usize, step: &Step) -> bool {
-        let Some(before) = &self.plan.before else {
-            return false;
-        };
-        let Some(result) = before
-            .results
-            .iter()
-            .rev()
-            .find(|result| result.step.index as usize == index)
-        else {
-            return false;
-        };
-        let done = result.class.status() == Status::Success || step.ignore_errors;
-        if let Some(name) = step.register.as_ref().filter(|_| done) {
-            let registered = match &result.registered {
-                Some(text) => serde_json::from_str(text).unwrap_or_default(),
-                None => Registered {
-                    skipped: true,
-                    ..Registered::default()
-                },
-            };
-            self.registered.push((name.clone(), registered));
-        }
-        done
-    }
-
-    /// One step, through as many attempts as it takes and may take.
-    async fn step(&mut self, index: usize, step: &Step) -> Result<(), Halt> {
-        let at = step_ref(index, step);
-        let job = Arc::clone(&self.engine.job);
-        let rendered = self
-            .render(&job, index)
-            .map_err(|error| failed(&at, Class::TemplateError, error.to_string()))?;
-        let Some(rendered) = rendered else {
-            self.skip(step, at, "its condition does not hold");
-            return Ok(());
-        };
-        let escalate = self.escalation(step, rendered.become_user.as_deref());
-        let mut current = self.resumed(index);
-        if let (Some(skip_if), None) = (&rendered.skip_if, &current) {
-            let (command, reason) = work::check(skip_if);
-            if self.holds(&at, &command, escalate.as_ref()).await? {
-                self.skip(step, at, &reason);
-                return Ok(());
-            }
-        }
-        let work = work::prepare(&job, step, rendered, &self.plan.name)
-            .map_err(|message| failed(&at, Class::TransferFailed, message))?;
-        let mut attempts = 0;
-        let mut last_attempt = current.as_ref().map_or(0, |current| current.attempt);
-        loop {
-            let mut now = current.take().unwrap_or_else(|| {
-                last_attempt += 1;
-                Current {
-                    attempt: last_attempt,
-                    token: work.is_durable().then(random_token),
-                    place: None,
-                    intended: false,
-                    inherited: false,
-                }
-            });
-            let verdict = match Box::pin(self.attempt(step, &at, &work, escalate.as_ref(), &mut now)).await? {
-                Attempted::Judged(verdict) => {
-                    attempts += 1;
-                    verdict
-                }
-                // With a new connection the same attempt goes on: losing one does not use up an attempt.
-                Attempted::Broken { class, message } => {
-                    self.session = None;
-                    self.note(EventKind::ConnectionLost {
-                        step: at.clone(),
-                        message: message.clone(),
-                    });
-                    self.recovered = true;
-                    self.under_way = (now.intended && now.token.is_some()).then(|| at.clone());
-                    if !class.may_pass() || !self.budget.take() {
-                        return Err(failed(&at, class, message));
-                    }
-                    // Without a token nothing was sent, and the intent is recorded anew.
-                    now.intended &= now.token.is_some();
-                    current = Some(now);
-                    self.pause(class, "a new connection").await?;
-                    continue;
-                }
-                Attempted::Never => {
-                    if !self.budget.take() {
-                        let message = "the attempt was lost before it started, again and again";
-                        return Err(failed(&at, Class::ConnectionLost, message));
-                    }
-                    self.recovered = true;
-                    self.pause(Class::ConnectionLost, "the attempt never started")
-                        .await?;
-                    continue;
-                }
-                Attempted::Unknown { class, message } if step.idempotent => {
-                    // A lost connection does not use up an attempt; a command that vanished does.
-                    attempts += u32::from(class == Class::EarlyExit);
-                    Verdict {
-                        class,
-                        message,
-                        empty_output: false,
-                    }
-                }
-                Attempted::Unknown { class, message } => {
-                    let message = format!("{message}; the step is not idempotent, so it was not run again");
-                    // That a command vanished is known, and says more.
-                    let class = if class == Class::EarlyExit {
-                        class
-                    } else {
-                        Class::ResultUnknown
-                    };
-                    return Err(failed(&at, class, message));
-                }
-            };
-            if let Some(deciding) = &mut self.deciding {
-                deciding.attempts = attempts.max(1);
-            }
-            if verdict.class.status() == Status::Success {
-                self.recovered |= attempts > 1;
-                return Ok(());
-            }
-            if !verdict.class.may_pass() || attempts >= step.attempts || !self.budget.take() {
-                return if step.ignore_errors {
-                    Ok(())
-                } else {
-                    Err(failed(&at, verdict.class, verdict.message))
-                };
-            }
-            self.recovered = true;
-            if let Some(backoff) = step.backoff {
-                let longest = self.engine.settings.backoff.1.max(backoff);
-                self.backoff = Backoff::new(backoff, longest, self.seed());
-            }
-            self.pause(
-                verdict.class,
-                &format!("attempt {} of {}", attempts + 1, step.attempts),
-            )
-            .await?;
-        }
-    }
-
-    /// Connects if need be, records the intent, runs the attempt, notes its end.
-    async fn attempt(
-        &mut self,
-        step: &Step,
-        at: &StepRef,
-        work: &Work,
-        escalate: Option<&Become>,
-        now: &mut Current,
-    ) -> Result<Attempted, Halt> {
-        if now.inherited && now.token.is_none() && !step.idempotent {
-            let message = "the controller ended while the step ran, and it is not durable".to_owned();
-            return Ok(Attempted::Unknown {
-                class: Class::ConnectionLost,
-                message,
-            });
-        }
-        let session = match self.session.take().filter(|session| !session.is_closed()) {
-            Some(session) => session,
-            None => Box::pin(self.connect()).await?,
-        };
-        let result = match (now.token, work) {
-            (Some(token), Work::Command { payload, .. }) => {
-                self.attempt_durably(&session, step, at, escalate, now, token, payload)
-                    .await
-            }
-            _ => {
-                self.attempt_plainly(&session, step, at, work, escalate, now)
-                    .await
-            }
-        };
-        self.session = Some(session);
-        result
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of what an attempt is; a struct would be named after this function"
-    )]
-    async fn attempt_durably(
-        &mut self,
-        session: &Session,
-        step: &Step,
-        at: &StepRef,
-        escalate: Option<&Become>,
-        now: &mut Current,
-        token: Token,
-        payload: &Payload,
-    ) -> Result<Attempted, Halt> {
-        let engine = Arc::clone(&self.engine);
-        let began = Instant::now();
-        let place = now.place.clone().or_else(|| self.place_for(escalate));
-        let mut key = Key {
-            run: engine.handle.run(),
-            epoch: engine.handle.epoch(),
-            token,
-            place,
-        };
-        let resumed = now.intended;
-        if !resumed && key.place.is_some() {
-            // The place is known: with the intent on record the channel of the step before can go first, which hosts
-            // that allow one session at a time insist on.
-            now.place.clone_from(&key.place);
-            self.note_start(at, now);
-            self.record_intent().await?;
-            now.intended = true;
-        }
-        let open = match Box::pin(Durable::open(session, escalate, &key)).await {
-            Ok(open) => open,
-            Err(error) => return Ok(attempted(attempt::refused(error)?)),
-        };
-        key.place = Some(open.place().to_owned());
-        now.place.clone_from(&key.place);
-        self.place = Some((escalate.cloned(), open.place().to_owned()));
-        if !now.intended {
-            self.note_start(at, now);
-        }
-        self.record_intent().await?;
-        now.intended = true;
-        let mut output = Output::new(&mut self.writer, step, at.index, now.attempt, engine.settings.frugal);
-        if resumed {
-            output.recover(&engine.handle, &self.plan.name)?;
-        }
-        let announce = Announce {
-            handle: &engine.handle,
-            host: &self.plan.name,
-            step: at,
-            token,
-        };
-        let limits = work::limits(step);
-        let following = attempt::durable(
-            session,
-            escalate,
-            &key,
-            open,
-            payload,
-            limits,
-            &mut output,
-            &announce,
-        );
-        let (ended, leftovers) = Box::pin(following).await?;
-        self.under_way = None;
-        self.leftovers = leftovers;
-        match ended {
-            Ended::Over(over) => {
-                let (verdict, said) = output.finish(&over)?;
-                Ok(Attempted::Judged(
-                    self.conclude(at, now, began, over, verdict, &said),
-                ))
-            }
-            other => Ok(attempted(other)),
-        }
-    }
-
-    async fn attempt_plainly(
-        &mut self,
-        session: &Session,
-        step: &Step,
-        at: &StepRef,
-        work: &Work,
-        escalate: Option<&Become>,
-        now: &mut Current,
-    ) -> Result<Attempted, Halt> {
-        let engine = Arc::clone(&self.engine);
-        self.note_start(at, now);
-        self.record_intent().await?;
-        now.intended = true;
-        let began = Instant::now();
-        let mut output = Output::new(&mut self.writer, step, at.index, now.attempt, engine.settings.frugal);
-        let limits = work::limits(step);
-        let settings = &engine.settings;
-        let target = &self.plan.target;
-        let running = attempt::run(session, target, escalate, work, settings, limits, &mut output);
-        match Box::pin(running).await? {
-            Ended::Over(over) => {
-                let (verdict, said) = output.finish(&over)?;
-                Ok(Attempted::Judged(
-                    self.conclude(at, now, began, over, verdict, &said),
-                ))
-            }
-            other => Ok(attempted(other)),
-        }
-    }
-
-    /// Notes how an attempt ended, for the ledger and for the outcome.
-    fn conclude(
-        &mut self,
-        at: &StepRef,
-        now: &Current,
-        began: Instant,
-        over: Over,
-        verdict: Verdict,
-        said: &Said,
-    ) -> Verdict {
-        let Over {
-            exit_status,
-            signal,
-            changed,
-            killed,
-            failed,
-        } = over;
-        let waited = matches!(self.engine.job.steps[at.index as usize].kind(), "wait_for");
-        let verdict = match (&killed, failed) {
-            (None, None) => verdict,
-            (None, Some(message)) => {
-                let class = if waited {
-                    Class::CommandFailed
-                } else {
-                    Class::TransferFailed
-                };
-                Verdict {
-                    class,
-                    message,
-                    empty_output: false,
-                }
-            }
-            (Some(kill), _) => Verdict {
-                class: kill.class,
-                message: format!("{} after {:?}: {}", kill.what(), kill.deadline, kill.evidence),
-                empty_output: false,
-            },
-        };
-        if let Some(kill) = killed {
-            self.note(EventKind::DeadlinePassed {
-                step: at.clone(),
-                class: kill.class,
-                deadline_ms: millis(kill.deadline),
-                killed: kill.verified,
-                evidence: kill.evidence,
-            });
-        }
-        let stdout = said.stdout.text(TAIL_LIMIT);
-        let stderr = said.stderr.text(TAIL_LIMIT);
-        let registered = said.registers.then(|| Registered {
-            stdout: said.stdout.text(usize::MAX).0.trim_end_matches('\n').to_owned(),
-            stderr: said.stderr.text(usize::MAX).0.trim_end_matches('\n').to_owned(),
-            exit_status,
-            changed,
-            skipped: false,
-        });
-        self.note(EventKind::StepFinished {
-            step: at.clone(),
-            attempt: now.attempt,
-            class: verdict.class,
-            exit_status,
-            signal: signal.clone(),
-            duration_ms: millis(began.elapsed()),
-            stdout_bytes: said.record.stdout_bytes,
-            stderr_bytes: said.record.stderr_bytes,
-            dropped_bytes: said.record.dropped_bytes,
-            changed,
-            empty_output: verdict.empty_output,
-            registered: registered
-                .as_ref()
-                .and_then(|registered| serde_json::to_string(registered).ok()),
-            message: verdict.message.clone(),
-        });
-        if let (Some(registered), Some(name)) =
-            (registered, &self.engine.job.steps[at.index as usize].register)
-        {
-            self.registered.push((name.clone(), registered));
-        }
-        self.deciding = Some(Deciding {
-            step: at.clone(),
-            attempts: now.attempt,
-            exit_status,
-            signal,
-            stdout,
-            stderr,
-        });
-        verdict
-    }
-
-    /// Whether a small command succeeds on the host; it leaves no output on record.
-    async fn holds(&mut self, at: &StepRef, command: &str, escalate: Option<&Become>) -> Result<bool, Halt> {
-        loop {
-            let session = match self.session.take().filter(|session| !session.is_closed()) {
-                Some(session) => session,
-                None => Box::pin(self.connect()).await?,
-            };
-            let answer = Box::pin(attempt::holds(&session, escalate, command)).await;
-            self.session = Some(session);
-            match answer {
-                Ok(holds) => return Ok(holds),
-                Err((class, message)) => {
-                    self.session = None;
-                    if !class.may_pass() || !self.budget.take() {
-                        return Err(failed(at, class, message));
-                    }
-                    self.recovered = true;
-                    self.pause(class, "a new connection").await?;
-                }
-            }
-        }
-    }
-
-    fn skip(&mut self, step: &Step, at: StepRef, reason: &str) {
-        if let Some(name) = &step.register {
-            self.registered.push((
-                name.clone(),
-                Registered {
-                    skipped: true,
-                    ..Registered::default()
-                },
-            ));
-        }
-        self.note(EventKind::StepSkipped {
-            step: at,
-            reason: reason.to_owned(),
-        });
-    }
-
-    /// The attempt that an earlier controller had begun, if its end is not on record.
-    fn resumed(&self, index: usize) -> Option<Current> {
-        let intent = self.plan.before.as_ref()?.intent.as_ref()?;
-        (intent.step.index as usize == index && !intent.finished).then(|| Current {
-            attempt: intent.attempt,
-            token: intent.token,
-            place: intent.place.clone(),
-            intended: true,
-            inherited: true,
-        })
-    }
-
-    async fn wait_for_once(&mut self, index: usize, step: &Step) -> Result<(), Halt> {
-        self.commit_notes().await?;
-        let mut once = self.engine.once[index].subscribe();
-        let mut stopped = self.engine.stopped.clone();
-        let result = tokio::select! {
-            result = once.wait_for(Option::is_some) => result.ok().and_then(|result| result.clone()),
-            () = stopped.wait(Stop::Soon) => None,
-        };
-        let at = step_ref(index, step);
-        match result {
-            None => Err(Halt::Interrupted),
-            Some(Once::Failed(why)) => {
-                let mut outcome = Outcome::new(
-                    Class::Stopped,
-                    format!("`{}` runs once for all hosts: {why}", step.name),
-                );
-                outcome.step = Some(at);
-                Err(Halt::Outcome(Box::new(outcome)))
-            }
-            Some(Once::Done(registered)) => {
-                if let Some(name) = &step.register {
-                    self.registered.push((name.clone(), registered));
-                }
-                self.note(EventKind::StepSkipped {
-                    step: at,
-                    reason: "it ran once, on the first host".to_owned(),
-                });
-                Ok(())
-            }
-        }
-    }
-
-    fn tell_once(&mut self, index: usize, step: &Step, result: &Result<(), Halt>) {
-        match result {
-            Ok(()) => {
-                let registered = step
-                    .register
-                    .as_ref()
-                    .and_then(|name| self.registered.iter().rev().find(|(known, _)| known == name))
-                    .map(|(_, registered)| registered.clone())
-                    .unwrap_or_default();
-                self.engine.once[index].send_replace(Some(Once::Done(registered)));
-            }
-            Err(Halt::Outcome(outcome)) => {
-                self.engine
-                    .fail_once(&format!("it failed on {}: {}", self.plan.name, outcome.message));
-            }
-            Err(Halt::Interrupted | Halt::Failure(_)) => {}
-        }
-    }
-
     fn success(&self) -> Outcome {
         let class = match (&self.deciding, self.recovered) {
             (_, true) => Class::OkAfterRecovery,
@@ -730,31 +210,8 @@ impl HostTask {
         outcome
     }
 
-    fn escalation(&self, step: &Step, user: Option<&str>) -> Option<Become> {
-        let wanted = step
-            .becomes
-            .unwrap_or(self.plan.escalate.is_some() || user.is_some());
-        let become_user = || {
-            user.map(|user| Become {
-                user: user.to_owned(),
-            })
-        };
-        wanted.then(|| {
-            become_user()
-                .or_else(|| self.plan.escalate.clone())
-                .unwrap_or_else(|| self.plan.becomes.clone())
-        })
-    }
-
-    fn place_for(&self, escalate: Option<&Become>) -> Option<String> {
-        self.place
-            .as_ref()
-            .filter(|(user, _)| user.as_ref() == escalate)
-            .map(|(_, place)| place.clone())
-    }
-
     /// Commits what is noted, an intent at its end; what is then on record may be forgotten by the host.
-    async fn record_intent(&mut self) -> Result<(), Halt> {
+    pub(crate) async fn record_intent(&mut self) -> Result<(), Halt> {
         if self.leftovers.is_some() {
             self.writer.sync()?;
         }
@@ -765,7 +222,7 @@ impl HostTask {
         Ok(())
     }
 
-    async fn pause(&mut self, class: Class, reason: &str) -> Result<(), Halt> {
+    pub(crate) async fn pause(&mut self, class: Class, reason: &str) -> Result<(), Halt> {
         let wait = self.backoff.wait();
         self.note(EventKind::Recovering {
             class,
@@ -778,15 +235,6 @@ impl HostTask {
             () = sleep(wait) => Ok(()),
             () = stopped.wait(Stop::Soon) => Err(Halt::Interrupted),
         }
-    }
-
-    fn note_start(&mut self, at: &StepRef, now: &Current) {
-        self.note(EventKind::StepStarted {
-            step: at.clone(),
-            attempt: now.attempt,
-            token: now.token,
-            place: now.place.clone(),
-        });
     }
 
     /// Keeps an event for the next commit.
@@ -804,66 +252,17 @@ impl HostTask {
         Ok(())
     }
 
-    fn seed(&self) -> u64 {
+    pub(crate) fn seed(&self) -> u64 {
         self.engine.settings.seed ^ seed_of(&self.plan.name)
     }
-}
-
-/// The same for every outcome but [`Ended::Over`].
-fn attempted(ended: Ended) -> Attempted {
-    match ended {
-        Ended::Over(over) => {
-            debug_assert!(
-                false,
-                "an attempt that is over is concluded where its output is: {over:?}"
-            );
-            Attempted::Unknown {
-                class: Class::Internal,
-                message: "the attempt ended without a judgement".to_owned(),
-            }
-        }
-        Ended::Vanished { message } => Attempted::Unknown {
-            class: Class::EarlyExit,
-            message,
-        },
-        Ended::Unknown { message } => Attempted::Unknown {
-            class: Class::ConnectionLost,
-            message,
-        },
-        Ended::Never => Attempted::Never,
-        Ended::Refused { class, message } => Attempted::Broken { class, message },
-        Ended::Lost { message } => Attempted::Broken {
-            class: Class::ConnectionLost,
-            message,
-        },
-    }
-}
-
-fn failed(at: &StepRef, class: Class, message: impl Into<String>) -> Halt {
-    let mut outcome = Outcome::new(class, message);
-    outcome.step = Some(at.clone());
-    Halt::Outcome(Box::new(outcome))
 }
 
 fn skipped(result: &reveille_ledger::StepResult) -> bool {
     result.class == Class::NothingToDo
 }
 
-fn step_ref(index: usize, step: &Step) -> StepRef {
-    StepRef {
-        index: u32::try_from(index).unwrap_or(u32::MAX),
-        name: step.name.clone(),
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn random_token() -> Token {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the system's random source works once a process runs");
-    Token::new(bytes)
 }
 
 /// A host's own share of the run's seed (FNV-1a), so that hosts do not jitter in step.

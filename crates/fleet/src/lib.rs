@@ -24,8 +24,10 @@ mod attempt;
 mod connect;
 mod engine;
 mod host;
+mod once;
 mod output;
 mod plan;
+mod step;
 mod stop;
 mod work;
 

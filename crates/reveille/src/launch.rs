@@ -3,86 +3,25 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::{Exit, HostName, RunId, Status};
-use reveille_fleet::{HostPlan, RunEnd, RunPlan, Settings, Stop, stopper};
-use reveille_inventory::{Connection, Hop, Transport};
-use reveille_job::{Amount, Job, JobSource, Order, Shared};
-use reveille_ledger::output::OutputCaps;
-use reveille_ledger::{Ledger, Remaining, RollEntry, RunHandle, RunKind, RunRecord, RunSpec};
-use reveille_pace::Portion;
-use reveille_transport::supervisor::Become;
-use reveille_transport::{Client, Deadlines, HostKeyPolicy, Identities, KnownHosts, Target};
-use serde::{Deserialize, Serialize};
+use reveille_fleet::{RunEnd, RunPlan, Stop, stopper};
+use reveille_job::{Job, JobSource, Order, Shared};
+use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord, RunSpec};
+use reveille_transport::{Client, KnownHosts};
 use serde_json::{Map, Value, json};
 
-use crate::cli::{HostKey, Pacing, Reach, Report};
+use crate::cli::Report;
 use crate::failure::Failure;
+use crate::options::{Options, settings};
 use crate::printer::Printer;
+use crate::reach::{Reached, plans};
 use crate::render::{self, end::Extra};
-use crate::{limits, state};
+use crate::state;
 
-/// Sessions at once if nobody says otherwise.
-const SESSIONS: u32 = 512;
 /// The var of the roll that holds how a host is reached.
 const CONNECTION: &str = "reveille_connection";
-
-/// The options that a run keeps, so that `resume` goes on as it began.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Options {
-    concurrency: Option<u32>,
-    serial: Vec<String>,
-    max_fail: Option<String>,
-    grace_ms: u64,
-    connect_timeout_ms: u64,
-    host_key: String,
-    max_output: Option<u64>,
-    fold: bool,
-    /// SHA-256 of the commands' input, which is not kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    input: Option<String>,
-    /// Host keys that are known beside the user's files.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    known_hosts: Vec<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    hurry: Option<Hurry>,
-}
-
-/// Shorter deadlines and waits than the usual ones, for hosts that are next door.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "milliseconds, as in the ledger's options"
-)]
-pub(crate) struct Hurry {
-    pub(crate) banner_ms: u64,
-    pub(crate) key_exchange_ms: u64,
-    pub(crate) authentication_ms: u64,
-    pub(crate) channel_ms: u64,
-    /// The first and the longest wait between tries.
-    pub(crate) backoff_ms: (u64, u64),
-}
-
-/// How a host is reached, with every option applied; recorded with the roll.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Reached {
-    address: String,
-    port: u16,
-    user: String,
-    keys: Vec<PathBuf>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    jump: Vec<(String, u16, String)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    escalate: Option<String>,
-    becomes: String,
-    #[serde(default)]
-    not_ready: bool,
-    /// The agent's keys are not offered.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    keys_only: bool,
-}
 
 /// A run that is about to be recorded.
 pub(crate) struct Request {
@@ -105,238 +44,6 @@ pub(crate) struct Finished {
     fold: bool,
     end: Result<RunEnd, reveille_fleet::Failure>,
     watched: Result<(), Failure>,
-}
-
-// === impl Options ===
-
-impl Options {
-    pub(crate) fn new(reach: Option<&Reach>, pacing: &Pacing, fold: bool) -> Result<Self, Failure> {
-        let options = Self {
-            concurrency: pacing.concurrency,
-            serial: pacing.serial.clone(),
-            max_fail: pacing.max_fail.clone(),
-            grace_ms: millis(pacing.grace),
-            connect_timeout_ms: reach.map_or(10_000, |reach| millis(reach.connect_timeout)),
-            host_key: match reach.map(|reach| reach.host_key).unwrap_or_default() {
-                HostKey::Strict => "strict",
-                HostKey::AcceptNew => "accept-new",
-                HostKey::Off => "off",
-            }
-            .to_owned(),
-            max_output: pacing.max_output,
-            fold,
-            input: None,
-            known_hosts: Vec::new(),
-            hurry: None,
-        };
-        options.portions()?;
-        Ok(options)
-    }
-
-    /// For a rehearsal: host keys from a file of its own, and perhaps no time to lose.
-    pub(crate) fn rehearsing(mut self, known_hosts: PathBuf, hurry: Option<Hurry>) -> Self {
-        self.known_hosts.push(known_hosts);
-        self.hurry = hurry;
-        self
-    }
-
-    fn deadlines(&self) -> Deadlines {
-        let connect = Duration::from_millis(self.connect_timeout_ms);
-        let usual = Deadlines {
-            connect,
-            ..Deadlines::default()
-        };
-        self.hurry.map_or(usual, |hurry| Deadlines {
-            banner: Duration::from_millis(hurry.banner_ms),
-            key_exchange: Duration::from_millis(hurry.key_exchange_ms),
-            authentication: Duration::from_millis(hurry.authentication_ms),
-            channel: Duration::from_millis(hurry.channel_ms),
-            ..usual
-        })
-    }
-
-    fn portions(&self) -> Result<(Vec<Portion>, Option<Portion>), Failure> {
-        let parse = |option: &str, text: &String| {
-            text.parse::<Portion>()
-                .map_err(|error| Failure::usage(format!("{option}: {error}")))
-        };
-        let serial = self
-            .serial
-            .iter()
-            .map(|text| parse("--serial", text))
-            .collect::<Result<_, _>>()?;
-        let max_fail = self
-            .max_fail
-            .as_ref()
-            .map(|text| parse("--max-fail", text))
-            .transpose()?;
-        Ok((serial, max_fail))
-    }
-
-    fn policy(&self) -> HostKeyPolicy {
-        match self.host_key.as_str() {
-            "strict" => HostKeyPolicy::Strict,
-            "off" => HostKeyPolicy::Off,
-            _ => HostKeyPolicy::AcceptNew,
-        }
-    }
-}
-
-// === impl Reached ===
-
-impl Reached {
-    /// What the inventory says of a host, with the command line's word on top.
-    pub(crate) fn new(connection: Connection, reach: &Reach, job_becomes: bool) -> Result<Self, Failure> {
-        if connection.transport == Transport::Local {
-            return Err(Failure::usage(format!(
-                "{} has ansible_connection=local, which is not supported yet; use its SSH server",
-                connection.address
-            )));
-        }
-        if connection.becomes.method != reveille_inventory::BecomeMethod::Sudo {
-            return Err(Failure::usage(format!(
-                "{} has an ansible_become_method other than sudo, which is not supported yet",
-                connection.address
-            )));
-        }
-        let user = reach.user.clone().or(connection.user).unwrap_or_else(state::user);
-        let becomes = reach
-            .become_user
-            .clone()
-            .or(connection.becomes.user)
-            .unwrap_or_else(|| "root".to_owned());
-        let wanted =
-            reach.escalate || reach.become_user.is_some() || job_becomes || connection.escalate.is_some();
-        let hop = |hop: Hop| {
-            let hop_user = hop.user.unwrap_or_else(|| user.clone());
-            (hop.address, hop.port.unwrap_or(22), hop_user)
-        };
-        Ok(Self {
-            address: connection.address,
-            port: reach.port.or(connection.port).unwrap_or(22),
-            keys: if reach.key.is_empty() {
-                connection.key_files
-            } else {
-                reach.key.clone()
-            },
-            jump: connection.jump.into_iter().map(hop).collect(),
-            escalate: wanted.then(|| becomes.clone()),
-            becomes,
-            not_ready: connection.not_ready,
-            keys_only: false,
-            user,
-        })
-    }
-
-    /// A plain way to an address with one key and no agent, for the drill.
-    pub(crate) fn plain(address: String, port: u16, user: &str, key: PathBuf) -> Self {
-        Self {
-            address,
-            port,
-            user: user.to_owned(),
-            keys: vec![key],
-            jump: Vec::new(),
-            escalate: None,
-            becomes: "root".to_owned(),
-            not_ready: false,
-            keys_only: true,
-        }
-    }
-}
-
-/// Key files are read once, however many hosts name them.
-struct KeyRing {
-    agent: Option<PathBuf>,
-    loaded: HashMap<(Vec<PathBuf>, bool), Arc<Identities>>,
-    warnings: Vec<String>,
-}
-
-impl KeyRing {
-    fn new() -> Self {
-        let agent = std::env::var_os("SSH_AUTH_SOCK")
-            .map(PathBuf::from)
-            .filter(|path| path.exists());
-        Self {
-            agent,
-            loaded: HashMap::new(),
-            warnings: Vec::new(),
-        }
-    }
-
-    fn get(&mut self, files: &[PathBuf], keys_only: bool) -> Result<Arc<Identities>, Failure> {
-        let wanted = (files.to_vec(), keys_only);
-        if let Some(identities) = self.loaded.get(&wanted) {
-            return Ok(Arc::clone(identities));
-        }
-        let agent = self.agent.clone().filter(|_| !keys_only);
-        let identities = if files.is_empty() {
-            let directory = state::home().map(|home| home.join(".ssh")).unwrap_or_default();
-            let (identities, warnings) = Identities::defaults(&directory, agent);
-            self.warnings.extend(warnings.iter().map(ToString::to_string));
-            identities
-        } else {
-            let expanded: Vec<PathBuf> = files.iter().map(|path| expand_home(path)).collect();
-            Identities::load(&expanded, agent).map_err(|error| Failure::usage(error.to_string()))?
-        };
-        let identities = Arc::new(identities);
-        self.loaded.insert(wanted, Arc::clone(&identities));
-        Ok(identities)
-    }
-}
-
-fn expand_home(path: &Path) -> PathBuf {
-    match (path.strip_prefix("~"), state::home()) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => path.to_owned(),
-    }
-}
-
-/// Turns recorded ways into targets.
-fn plans(
-    hosts: impl IntoIterator<Item = (HostName, Reached, Option<Remaining>)>,
-    policy: HostKeyPolicy,
-    printer: &Printer,
-) -> Result<Vec<HostPlan>, Failure> {
-    let mut ring = KeyRing::new();
-    let mut plans = Vec::new();
-    for (name, reached, before) in hosts {
-        let identities = ring.get(&reached.keys, reached.keys_only)?;
-        let mut jump: Option<Arc<Target>> = None;
-        for (address, port, user) in reached.jump {
-            jump = Some(Arc::new(Target {
-                name: name.clone(),
-                address,
-                port,
-                user,
-                identities: Arc::clone(&identities),
-                host_keys: policy,
-                jump: jump.take(),
-            }));
-        }
-        let target = Target {
-            name: name.clone(),
-            address: reached.address,
-            port: reached.port,
-            user: reached.user,
-            identities,
-            host_keys: policy,
-            jump,
-        };
-        plans.push(HostPlan {
-            name,
-            target: Arc::new(target),
-            escalate: reached.escalate.map(|user| Become { user }),
-            becomes: Become {
-                user: reached.becomes,
-            },
-            before,
-            not_ready: reached.not_ready,
-        });
-    }
-    for warning in ring.warnings {
-        printer.warning(&warning);
-    }
-    Ok(plans)
 }
 
 /// Records a new run, takes it to its end and reports that.
@@ -681,75 +388,6 @@ fn client(state_dir: &Path, options: &Options) -> Result<Client, Failure> {
     Ok(Client::new(options.deadlines(), Arc::new(known_hosts)))
 }
 
-/// The engine's settings, and the first line of the run.
-fn settings(
-    options: &Options,
-    job: &Job,
-    hosts: &[HostPlan],
-    input: Option<Bytes>,
-    seed: u64,
-) -> Result<(Settings, String), Failure> {
-    let (mut serial, mut max_fail) = options.portions()?;
-    if serial.is_empty() {
-        serial = job.serial.iter().copied().map(portion).collect();
-    }
-    max_fail = max_fail.or(job.max_fail.total.map(portion));
-    let wanted = options
-        .concurrency
-        .unwrap_or(SESSIONS)
-        .min(u32::try_from(hosts.len()).unwrap_or(u32::MAX))
-        .max(1);
-    let limits::Fit { sessions, frugal, reason } = limits::sessions(wanted.into()).map_err(Failure::Usage)?;
-    let total = hosts.len() as u64;
-    let queued = total.saturating_sub(sessions);
-    let mut banner = render::text::hosts(hosts.len());
-    if queued > 0 {
-        let waves = total.div_ceil(sessions);
-        banner = format!("{banner}: {sessions} at once, {queued} queued ({waves} waves)");
-    }
-    if let Some(reason) = reason {
-        banner = format!("{banner}; {sessions} sessions instead of {wanted}, because of {reason}");
-    }
-    match max_fail {
-        Some(most) => banner = format!("{banner}; max_fail {most}"),
-        None => banner.push_str("; max_fail none"),
-    }
-    let usual = Settings::default();
-    let settings = Settings {
-        sessions: usize::try_from(sessions).unwrap_or(usize::MAX),
-        frugal,
-        serial,
-        max_fail,
-        max_fail_batch: job.max_fail.batch.map(portion),
-        backoff: options.hurry.map_or(
-            usual.backoff,
-            |Hurry {
-                 backoff_ms: (first, longest),
-                 ..
-             }| { (Duration::from_millis(first), Duration::from_millis(longest)) },
-        ),
-        grace: Duration::from_millis(options.grace_ms),
-        caps: OutputCaps::default(),
-        input,
-        seed,
-        ..usual
-    };
-    Ok((settings, banner))
-}
-
-fn portion(amount: Amount) -> Portion {
-    match amount {
-        Amount::Hosts(count) => Portion::Count(count),
-        // Two decimals of a percentage are what a portion holds.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "0 to 100 per cent were checked"
-        )]
-        Amount::Percent(percent) => Portion::Share((percent * 100.0).round() as u16),
-    }
-}
-
 fn order(hosts: &mut [(HostName, Reached, Map<String, Value>)], order: Order, seed: u64) {
     match order {
         Order::Inventory => {}
@@ -815,8 +453,4 @@ pub(crate) fn runtime(sessions: usize) -> Result<tokio::runtime::Runtime, Failur
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -38,7 +38,11 @@ pub(crate) fn sessions(wanted: u64) -> Result<Fit, String> {
             "the memory that is available".to_owned()
         }
     });
-    Ok(Fit { sessions: fit, frugal: fit * DESCRIPTORS_EACH > left, reason })
+    Ok(Fit {
+        sessions: fit,
+        frugal: fit * DESCRIPTORS_EACH > left,
+        reason,
+    })
 }
 
 /// Raises the soft limit on open files as far as it goes, and tells it.

@@ -6,7 +6,9 @@ mod drill;
 mod failure;
 mod launch;
 mod limits;
+mod options;
 mod printer;
+mod reach;
 mod render;
 mod state;
 

@@ -12,8 +12,10 @@ use serde_json::Map;
 use crate::cli::{ExecArgs, Globals};
 use crate::commands::hosts::choose;
 use crate::failure::Failure;
-use crate::launch::{self, Options, Reached, Request};
+use crate::launch::{self, Request};
+use crate::options::Options;
 use crate::printer::Printer;
+use crate::reach::Reached;
 use crate::state;
 
 /// Input that every host gets is kept in memory; more should be copied.

@@ -11,8 +11,10 @@ use serde_json::Value;
 use crate::cli::{Globals, RunArgs};
 use crate::commands::hosts::choose;
 use crate::failure::Failure;
-use crate::launch::{self, Options, Reached, Request};
+use crate::launch::{self, Request};
+use crate::options::Options;
 use crate::printer::Printer;
+use crate::reach::Reached;
 use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {

@@ -332,7 +332,9 @@ impl Durable {
             // Of an end that one stream has told, the other one's word is not waited for for ever.
             let heard = match &self.ended.0 {
                 None => self.channel.exec.next().await,
-                Some(_) => timeout(REPLY, self.channel.exec.next()).await.unwrap_or(Heard::Lost),
+                Some(_) => timeout(REPLY, self.channel.exec.next())
+                    .await
+                    .unwrap_or(Heard::Lost),
             };
             match heard {
                 Heard::Stdout(bytes) => self.channel.queue.extend(self.channel.splitter.feed(bytes)),

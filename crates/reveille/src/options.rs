@@ -1,0 +1,207 @@
+//! The options that a run keeps, and what they come to for the engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reveille_fleet::{HostPlan, Settings};
+use reveille_job::{Amount, Job};
+use reveille_ledger::output::OutputCaps;
+use reveille_pace::Portion;
+use reveille_transport::{Deadlines, HostKeyPolicy};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{HostKey, Pacing, Reach};
+use crate::failure::Failure;
+use crate::{limits, render};
+
+/// Sessions at once if nobody says otherwise.
+const SESSIONS: u32 = 512;
+
+/// The options that a run keeps, so that `resume` goes on as it began.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Options {
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) serial: Vec<String>,
+    pub(crate) max_fail: Option<String>,
+    pub(crate) grace_ms: u64,
+    pub(crate) connect_timeout_ms: u64,
+    pub(crate) host_key: String,
+    pub(crate) max_output: Option<u64>,
+    pub(crate) fold: bool,
+    /// SHA-256 of the commands' input, which is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) input: Option<String>,
+    /// Host keys that are known beside the user's files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) known_hosts: Vec<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hurry: Option<Hurry>,
+}
+
+/// Shorter deadlines and waits than the usual ones, for hosts that are next door.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "milliseconds, as in the ledger's options"
+)]
+pub(crate) struct Hurry {
+    pub(crate) banner_ms: u64,
+    pub(crate) key_exchange_ms: u64,
+    pub(crate) authentication_ms: u64,
+    pub(crate) channel_ms: u64,
+    /// The first and the longest wait between tries.
+    pub(crate) backoff_ms: (u64, u64),
+}
+
+// === impl Options ===
+
+impl Options {
+    pub(crate) fn new(reach: Option<&Reach>, pacing: &Pacing, fold: bool) -> Result<Self, Failure> {
+        let options = Self {
+            concurrency: pacing.concurrency,
+            serial: pacing.serial.clone(),
+            max_fail: pacing.max_fail.clone(),
+            grace_ms: millis(pacing.grace),
+            connect_timeout_ms: reach.map_or(10_000, |reach| millis(reach.connect_timeout)),
+            host_key: match reach.map(|reach| reach.host_key).unwrap_or_default() {
+                HostKey::Strict => "strict",
+                HostKey::AcceptNew => "accept-new",
+                HostKey::Off => "off",
+            }
+            .to_owned(),
+            max_output: pacing.max_output,
+            fold,
+            input: None,
+            known_hosts: Vec::new(),
+            hurry: None,
+        };
+        options.portions()?;
+        Ok(options)
+    }
+
+    /// For a rehearsal: host keys from a file of its own, and perhaps no time to lose.
+    pub(crate) fn rehearsing(mut self, known_hosts: PathBuf, hurry: Option<Hurry>) -> Self {
+        self.known_hosts.push(known_hosts);
+        self.hurry = hurry;
+        self
+    }
+
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        let connect = Duration::from_millis(self.connect_timeout_ms);
+        let usual = Deadlines {
+            connect,
+            ..Deadlines::default()
+        };
+        self.hurry.map_or(usual, |hurry| Deadlines {
+            banner: Duration::from_millis(hurry.banner_ms),
+            key_exchange: Duration::from_millis(hurry.key_exchange_ms),
+            authentication: Duration::from_millis(hurry.authentication_ms),
+            channel: Duration::from_millis(hurry.channel_ms),
+            ..usual
+        })
+    }
+
+    fn portions(&self) -> Result<(Vec<Portion>, Option<Portion>), Failure> {
+        let parse = |option: &str, text: &String| {
+            text.parse::<Portion>()
+                .map_err(|error| Failure::usage(format!("{option}: {error}")))
+        };
+        let serial = self
+            .serial
+            .iter()
+            .map(|text| parse("--serial", text))
+            .collect::<Result<_, _>>()?;
+        let max_fail = self
+            .max_fail
+            .as_ref()
+            .map(|text| parse("--max-fail", text))
+            .transpose()?;
+        Ok((serial, max_fail))
+    }
+
+    pub(crate) fn policy(&self) -> HostKeyPolicy {
+        match self.host_key.as_str() {
+            "strict" => HostKeyPolicy::Strict,
+            "off" => HostKeyPolicy::Off,
+            _ => HostKeyPolicy::AcceptNew,
+        }
+    }
+}
+
+/// The engine's settings, and the first line of the run.
+pub(crate) fn settings(
+    options: &Options,
+    job: &Job,
+    hosts: &[HostPlan],
+    input: Option<Bytes>,
+    seed: u64,
+) -> Result<(Settings, String), Failure> {
+    let (mut serial, mut max_fail) = options.portions()?;
+    if serial.is_empty() {
+        serial = job.serial.iter().copied().map(portion).collect();
+    }
+    max_fail = max_fail.or(job.max_fail.total.map(portion));
+    let wanted = options
+        .concurrency
+        .unwrap_or(SESSIONS)
+        .min(u32::try_from(hosts.len()).unwrap_or(u32::MAX))
+        .max(1);
+    let limits::Fit {
+        sessions,
+        frugal,
+        reason,
+    } = limits::sessions(wanted.into()).map_err(Failure::Usage)?;
+    let total = hosts.len() as u64;
+    let queued = total.saturating_sub(sessions);
+    let mut banner = render::text::hosts(hosts.len());
+    if queued > 0 {
+        let waves = total.div_ceil(sessions);
+        banner = format!("{banner}: {sessions} at once, {queued} queued ({waves} waves)");
+    }
+    if let Some(reason) = reason {
+        banner = format!("{banner}; {sessions} sessions instead of {wanted}, because of {reason}");
+    }
+    match max_fail {
+        Some(most) => banner = format!("{banner}; max_fail {most}"),
+        None => banner.push_str("; max_fail none"),
+    }
+    let usual = Settings::default();
+    let settings = Settings {
+        sessions: usize::try_from(sessions).unwrap_or(usize::MAX),
+        frugal,
+        serial,
+        max_fail,
+        max_fail_batch: job.max_fail.batch.map(portion),
+        backoff: options.hurry.map_or(
+            usual.backoff,
+            |Hurry {
+                 backoff_ms: (first, longest),
+                 ..
+             }| { (Duration::from_millis(first), Duration::from_millis(longest)) },
+        ),
+        grace: Duration::from_millis(options.grace_ms),
+        caps: OutputCaps::default(),
+        input,
+        seed,
+        ..usual
+    };
+    Ok((settings, banner))
+}
+
+fn portion(amount: Amount) -> Portion {
+    match amount {
+        Amount::Hosts(count) => Portion::Count(count),
+        // Two decimals of a percentage are what a portion holds.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 100 per cent were checked"
+        )]
+        Amount::Percent(percent) => Portion::Share((percent * 100.0).round() as u16),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
