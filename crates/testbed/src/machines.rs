@@ -84,6 +84,9 @@ impl Machines {
         let directory = fs::canonicalize(directory)?;
         files::clear(&directory)?;
         files::key(&directory.join("id_ed25519"))?;
+        // From the look for a free port to the last answer on it, nobody else may take the same one.
+        let turn = fs::File::create(shared.join("up.lock"))?;
+        turn.lock()?;
         let mut set = Self {
             port: free_port()?,
             all: Vec::new(),
@@ -99,6 +102,7 @@ impl Machines {
         for machine in &set.all {
             set.wait_until_it_answers(machine)?;
         }
+        drop(turn);
         files::write_lists(&set)?;
         Ok(set)
     }
