@@ -432,7 +432,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 /// Sessions from which on one thread is not enough to drive them. Below, one thread costs less than several that share
-/// the same work: at 512 real sessions it made a third of the context switches of two.
+/// the same work: at 512 real sessions it made less than half the context switches of two.
 const SESSIONS_OF_A_THREAD: usize = 2000;
 
 /// The runtime of everything that waits: one thread, or a few for very many sessions.
