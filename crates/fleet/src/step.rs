@@ -103,8 +103,8 @@ impl HostTask {
         }
         let work = work::prepare(&job, step, rendered, &self.plan.name)
             .map_err(|message| failed(&at, Class::TransferFailed, message))?;
-        let mut attempts = 0;
-        let mut last_attempt = current.as_ref().map_or(0, |current| current.attempt);
+        // An earlier controller's attempts count, and their numbers are taken.
+        let (mut attempts, mut last_attempt) = self.attempts_before(index);
         loop {
             let mut now = current.take().unwrap_or_else(|| {
                 last_attempt += 1;
@@ -483,12 +483,38 @@ impl HostTask {
     fn resumed(&self, index: usize) -> Option<Current> {
         let intent = self.plan.before.as_ref()?.intent.as_ref()?;
         (intent.step.index as usize == index && !intent.finished).then(|| Current {
-            attempt: intent.attempt,
+            // A command that is not durable runs anew, and its output is not to be mixed with what came before.
+            attempt: intent.attempt + u32::from(intent.token.is_none()),
             token: intent.token,
             place: intent.place.clone(),
             intended: true,
             inherited: true,
         })
+    }
+
+    /// How many attempts of a step have a result, and the highest number that one began with.
+    fn attempts_before(&self, index: usize) -> (u32, u32) {
+        let Some(before) = &self.plan.before else {
+            return (0, 0);
+        };
+        let of_step = before
+            .results
+            .iter()
+            .filter(|result| result.step.index as usize == index && result.attempt > 0);
+        let finished = u32::try_from(of_step.clone().count()).unwrap_or(u32::MAX);
+        let begun = before
+            .intent
+            .iter()
+            .filter(|intent| intent.step.index as usize == index)
+            .map(|intent| intent.attempt + u32::from(intent.token.is_none() && !intent.finished));
+        (
+            finished,
+            of_step
+                .map(|result| result.attempt)
+                .chain(begun)
+                .max()
+                .unwrap_or(0),
+        )
     }
 
     fn escalation(&self, step: &Step, user: Option<&str>) -> Option<Become> {

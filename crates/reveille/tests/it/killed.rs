@@ -198,3 +198,34 @@ fn interrupted_in_two_stages_and_resumed() {
         resumed.stdout
     );
 }
+
+#[test]
+fn killed_between_two_attempts_and_resumed() {
+    let testbed = Testbed::start(1, "").unwrap();
+    for durable in [true, false] {
+        let reveille = Reveille::new();
+        let inventory = reveille.file("inventory.ini", testbed.inventory());
+        let tries = reveille.path().join("tries");
+        let job = reveille.file(
+            "job.yaml",
+            format!(
+                "steps:\n  - name: third time\n    run: echo try >>{tries}; [ $(wc -l <{tries}) -ge 3 ]\n    idempotent: true\n    \
+                 attempts: 3\n    backoff: 5s\n    durable: {durable}\n",
+                tries = tries.display()
+            ),
+        );
+        let mut child = reveille
+            .command(&["run", &job, "-i", &inventory, "--events", "-", "-q"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("\"recovering\"")));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let summary = reveille.run(&["resume", "--format", "json"]).expect(0).json();
+        assert_eq!(summary["hosts"][0]["class"], "ok_after_recovery", "{summary}");
+        assert_eq!(summary["hosts"][0]["attempts"], 3, "{summary}");
+        assert_eq!(std::fs::read_to_string(&tries).unwrap().lines().count(), 3);
+    }
+}
