@@ -210,7 +210,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 () = stopped.wait(Stop::Soon) => return self.wind_down(tasks, total).await,
-                _ = disk.wait_for(|state| *state == LedgerState::DiskFull) => return self.wind_down(tasks, total).await,
+                () = is_full(disk) => return self.wind_down(tasks, total).await,
                 Some(ended) = tasks.join_next() => self.settle(ended, total)?,
                 slot = Arc::clone(&slots).acquire_owned(), if next.is_some() => {
                     if let Some(host) = next.take() {
@@ -411,5 +411,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+/// Ends when the ledger's disk is full. The lock of the watched value is given back at once: whoever is let go on by
+/// this may be the one that meets the full disk next.
+async fn is_full(disk: &mut watch::Receiver<LedgerState>) {
+    if disk
+        .wait_for(|state| *state == LedgerState::DiskFull)
+        .await
+        .is_err()
+    {
+        std::future::pending::<()>().await;
     }
 }

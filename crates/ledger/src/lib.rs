@@ -63,7 +63,7 @@ pub use ledger::Ledger;
 pub use read::{Events, HostOutcome};
 pub use remaining::{Intent, Remaining, StepResult};
 pub use spec::{RollEntry, RunKind, RunRecord, RunSpec};
-pub use writer::{COMMIT_INTERVAL, QUEUE_BATCHES};
+pub use writer::{BUSY_INTERVAL, COMMIT_INTERVAL, QUEUE_BATCHES};
 
 #[cfg(test)]
 mod tests;

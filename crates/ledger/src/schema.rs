@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::{Error, Result};
@@ -142,6 +143,10 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags).map_err(|error| refused(path, error))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(Error::write)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Otherwise SQLite plans a statement anew whenever other values are bound to it: 4 % of a run's CPU.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(|error| refused(path, error))?;
     let version = check(path, &connection)?;
     // Only a file that is ours is touched.
     connection

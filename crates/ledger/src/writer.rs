@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A batch that arrives while nothing is under way is committed at once. Otherwise at most one transaction starts in
-//! each [`COMMIT_INTERVAL`], with everything that was queued meanwhile.
+//! each [`COMMIT_INTERVAL`] ([`BUSY_INTERVAL`] when many callers write), with everything that was queued meanwhile.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -24,8 +24,15 @@ use crate::disk::Disk;
 use crate::project::{Place, Statements};
 use crate::{Entry, Error, Result, RollEntry};
 
-/// The least time between the starts of two transactions of a busy run.
+/// The least time between the starts of two transactions of a run.
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The same after a transaction that carried [`BUSY_BATCHES`] or more. With that many hosts under way a little more
+/// waiting slows none of them noticeably, and every commit that is saved saves a sync of the disk.
+pub const BUSY_INTERVAL: Duration = Duration::from_millis(60);
+
+/// Batches in one transaction from which on a run counts as busy.
+const BUSY_BATCHES: usize = 4;
 
 /// Batches that may wait for the writer; a caller beyond them waits before it queues.
 pub const QUEUE_BATCHES: usize = 4096;
@@ -108,16 +115,16 @@ impl Stage {
     fn write_all(&mut self, connection: &Connection, queue: &mut mpsc::Receiver<Batch>) -> Result<()> {
         let mut statements = Statements::prepare(connection).map_err(Error::write)?;
         let mut body = Vec::new();
-        let mut started: Option<Instant> = None;
+        let mut next: Option<Instant> = None;
         while let Some(first) = queue.blocking_recv() {
-            if let Some(rest) = started.and_then(|at| COMMIT_INTERVAL.checked_sub(at.elapsed())) {
+            if let Some(rest) = next.and_then(|at| at.checked_duration_since(Instant::now())) {
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "a thread of its own, which has nothing else to wait for"
                 )]
                 thread::sleep(rest);
             }
-            started = Some(Instant::now());
+            let started = Instant::now();
             let mut entries = first.entries.len();
             let mut batches = vec![first];
             while entries < TRANSACTION_ENTRIES
@@ -126,6 +133,12 @@ impl Stage {
                 entries += batch.entries.len();
                 batches.push(batch);
             }
+            let interval = if batches.len() < BUSY_BATCHES {
+                COMMIT_INTERVAL
+            } else {
+                BUSY_INTERVAL
+            };
+            next = Some(started + interval);
             self.write(connection, &mut statements, &mut body, batches)?;
         }
         Ok(())

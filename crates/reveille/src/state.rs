@@ -1,6 +1,7 @@
 //! Where things are: state directory, this machine's name, this user.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::cli::Globals;
 use crate::failure::Failure;
@@ -54,11 +55,15 @@ pub(crate) fn node() -> String {
 
 /// The name of the user who runs this.
 pub(crate) fn user() -> String {
-    ["LOGNAME", "USER"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .or_else(|| name_of(rustix::process::getuid().as_raw(), Path::new("/etc/passwd")))
-        .unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+    // Asked for every host.
+    static USER: LazyLock<String> = LazyLock::new(|| {
+        ["LOGNAME", "USER"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+            .or_else(|| name_of(rustix::process::getuid().as_raw(), Path::new("/etc/passwd")))
+            .unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+    });
+    USER.clone()
 }
 
 fn name_of(uid: u32, passwd: &Path) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The summary of a run: the object of `--format json`, and the rows that other artifacts are made from.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use reveille_account::{Account, Class, Exit, HostName, Outcome, PhaseTimings, RunId, RunState, Status};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -208,13 +209,23 @@ impl Ledger {
 impl Summary {
     /// The hosts in the roll's order, read one by one.
     pub fn hosts(&self) -> impl Iterator<Item = Result<HostSummary>> {
+        self.hosts.iter().map(|row| {
+            let steps = results(&self.connection.borrow(), self.key, row.round, &row.host)?;
+            let steps = steps.into_iter().map(StepSummary::from).collect();
+            Ok(HostSummary {
+                steps,
+                ..self.host(row)?
+            })
+        })
+    }
+
+    /// [`hosts`](Self::hosts) without their steps, which is cheaper.
+    pub fn hosts_without_steps(&self) -> impl Iterator<Item = Result<HostSummary>> {
         self.hosts.iter().map(|row| self.host(row))
     }
 
     fn host(&self, row: &HostRow) -> Result<HostSummary> {
-        let connection = self.connection.borrow();
-        let outcome = outcome(&connection, self.key, row)?;
-        let steps = results(&connection, self.key, row.round, &row.host)?;
+        let outcome = outcome(&self.connection.borrow(), self.key, row)?;
         let closed = self.record.state == RunState::Closed;
         let (status, class) = match &outcome {
             Some(outcome) => (outcome.status().as_str(), Some(outcome.class)),
@@ -242,7 +253,7 @@ impl Summary {
             stdout: decided.stdout_tail,
             stderr: decided.stderr_tail,
             truncated: decided.truncated,
-            steps: steps.into_iter().map(StepSummary::from).collect(),
+            steps: Vec::new(),
             dispatched: row.dispatched_ever,
             step: decided.step.map(|step| step.name),
         })
@@ -384,10 +395,23 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     let mut durations = Vec::new();
     let mut phases: [Vec<u64>; 4] = Default::default();
     let mut slowest: Vec<(u64, &HostName)> = Vec::new();
-    for row in hosts {
-        let Some(outcome) = outcome(connection, key, row)? else {
+    let newest: HashMap<&str, &HostRow> = hosts.iter().map(|row| (row.host.as_str(), row)).collect();
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT host, round, body FROM outcomes JOIN events USING (run, seq, host, round)
+             WHERE outcomes.run = ?1",
+        )
+        .map_err(Error::read)?;
+    let mut found = statement.query([key]).map_err(Error::read)?;
+    while let Some(found) = found.next().map_err(Error::read)? {
+        let (host, round) = found
+            .get_ref(0)
+            .and_then(|host| Ok((host.as_str()?, found.get::<_, u32>(1)?)))
+            .map_err(Error::read)?;
+        let Some(row) = newest.get(host).filter(|row| row.round == round) else {
             continue;
         };
+        let outcome = read_outcome(&row.host, found, 2)?;
         durations.push(outcome.duration_ms);
         slowest.push((outcome.duration_ms, &row.host));
         if slowest.len() > 2 * SLOWEST {

@@ -58,7 +58,7 @@ pub(crate) fn report(
     } else {
         if kind == RunKind::Exec && folded {
             let hosts: Vec<(HostName, u32)> = summary
-                .hosts()
+                .hosts_without_steps()
                 .filter_map(|host| {
                     host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
                         .transpose()
@@ -192,7 +192,7 @@ fn next_command(summary: &Summary, state: &str) -> Option<String> {
 fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
     let mut groups: BTreeMap<(Class, Option<String>, String), Group> = BTreeMap::new();
     let mut recovered = 0;
-    for host in summary.hosts() {
+    for host in summary.hosts_without_steps() {
         let host = host?;
         recovered += usize::from(host.class == Some(Class::OkAfterRecovery));
         let Some(class) = host.class.filter(|_| host.status != "success") else {

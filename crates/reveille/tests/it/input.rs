@@ -195,6 +195,55 @@ fn a_full_disk() {
     complains(&ended.expect(2), &["small"]);
 }
 
+/// The disk fills up while hosts are at work: nothing more is dispatched, what they do goes on without the controller,
+/// and with space again the run is resumed to its end.
+#[test]
+fn a_disk_that_fills_up_during_a_run() {
+    let testbed = Testbed::start(8, "").unwrap();
+    let reveille = Reveille::new();
+    let small = reveille.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mount = |options: &str| {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "reveille-test"])
+            .arg(&small)
+            .status();
+        assert!(
+            mounted.unwrap().success(),
+            "this test mounts a tmpfs and needs root"
+        );
+    };
+    mount("size=40m");
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    // Each host keeps its output until we have it; together it is more than there is space for.
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - name: talk\n    run: |\n      echo ran >>\"$HOME/ran-$SSH_CONNECTION\"\n      \
+         head -c 7000000 /dev/zero | tr '\\000' x\n      echo the end\n",
+    );
+    let state = small.to_str().unwrap();
+    let first = reveille.run(&["run", &job, "-i", &inventory, "--state-dir", state]);
+    mount("remount,size=400m");
+    let resumed = reveille.run(&["resume", "--state-dir", state, "--format", "json"]);
+    let output = reveille.run(&["logs", "host-008", "--raw", "--state-dir", state]);
+    let audit = reveille.run(&["audit", "--state-dir", state]);
+    assert!(Command::new("umount").arg(&small).status().unwrap().success());
+    let first = first.expect(1);
+    complains(&first, &["disk", "full", "reveille resume"]);
+    let summary = resumed.expect(0).json();
+    assert_eq!(summary["account"]["success"], 8, "{summary}");
+    assert_eq!(summary["account"]["balanced"], true, "{summary}");
+    audit.expect(0);
+    assert_eq!(output.stdout.len(), 7_000_000 + "the end\n".len());
+    assert!(output.stdout.ends_with("xthe end\n"));
+    let ran = std::fs::read_dir(testbed.home())
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+        .map(|text| text.lines().count())
+        .sum::<usize>();
+    assert_eq!(ran, 8, "nothing ran twice");
+}
+
 #[test]
 fn no_descriptors_left() {
     let reveille = Reveille::new();

@@ -1,6 +1,7 @@
 //! What all tables share: the fleet of real servers, the programs under test, and where their files go.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -70,14 +71,20 @@ impl Lab {
         measure::measure(command, self.files.path())
     }
 
-    /// A directory that is empty: a ledger without earlier runs, known hosts that knows nobody.
+    /// A new, empty directory: a ledger without earlier runs, known hosts that knows nobody.
+    ///
+    /// Earlier ones stay until the end: for some seconds after a removal ext4 looks for inodes that were not just
+    /// freed, and the next contestant would pay for that.
     pub(super) fn fresh(&self, name: &str) -> Result<PathBuf> {
-        let path = self.files.path().join(name);
-        if path.exists() {
-            fs::remove_dir_all(&path)?;
+        for number in 1.. {
+            let path = self.files.path().join(format!("{name}-{number}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(path),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        fs::create_dir(&path)?;
-        Ok(path)
+        unreachable!("numbers do not end")
     }
 
     /// A file for a measurement.
