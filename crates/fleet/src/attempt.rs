@@ -341,7 +341,7 @@ pub(crate) async fn durable(
             }
             Err(passed) => {
                 let evidence = watch.evidence();
-                let verified = match supervisor::stop(session, escalate, key).await {
+                let verified = match Box::pin(supervisor::stop(session, escalate, key)).await {
                     Ok(verified) => verified,
                     Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
                     // A connection that can't carry the kill can't carry the output either: come back with a new one.

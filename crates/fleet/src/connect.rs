@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reveille_account::{Class, EventKind, Outcome};
 use reveille_ledger::Entry;
+use reveille_pace::HandshakePermit;
 use reveille_transport::{ConnectError, Dialed, Session, Target};
 use tokio::time::{sleep, timeout};
 
@@ -40,7 +41,8 @@ impl HostTask {
             let entries = self.take_notes();
             let recording = self.engine.handle.record(entries);
             let mut stopped = self.engine.stopped.clone();
-            let connecting = async { tokio::join!(recording, self.engine.try_connect(&target, &endpoint)) };
+            let trying = self.engine.try_connect(&target, &endpoint, self.turn.take());
+            let connecting = async { tokio::join!(recording, trying) };
             let (recorded, result) = tokio::select! {
                 both = connecting => both,
                 () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
@@ -135,13 +137,18 @@ impl HostTask {
 }
 
 impl crate::engine::Engine {
-    /// One try, under the handshake limits. With an error comes whether others were pressing at the same endpoint.
+    /// One try, under the handshake limits, with the turn that is there already or a new one. With an error comes
+    /// whether others were pressing at the same endpoint.
     async fn try_connect(
         &self,
         target: &Target,
         endpoint: &str,
+        turn: Option<HandshakePermit>,
     ) -> Result<(Session, reveille_account::PhaseTimings), (ConnectError, bool)> {
-        let mut permit = Some(self.handshakes.acquire(endpoint).await);
+        let mut permit = match turn {
+            Some(turn) => Some(turn),
+            None => Some(self.handshakes.acquire(endpoint).await),
+        };
         let crowded = self.handshakes.in_use(endpoint) > 1;
         let with = |error: ConnectError| (error, crowded);
         let mut dialing = Box::pin(self.client.dial(target));

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use reveille_account::{Class, EventKind, HostName, Outcome, RunState, Status};
 use reveille_job::{Job, Registered, Shared};
 use reveille_ledger::{Entry, LedgerState, RunHandle};
-use reveille_pace::{Governor, Handshakes, Portion, batches};
+use reveille_pace::{Governor, HandshakePermit, Handshakes, Portion, batches};
 use reveille_transport::Client;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -198,8 +198,12 @@ impl Engine {
         let mut next = queue.next();
         let mut stopped = self.stopped.clone();
         while next.is_some() || !tasks.is_empty() {
-            if next.is_some() && self.is_halted() {
-                self.cancel(next.take().into_iter().chain(queue.by_ref())).await?;
+            if self.is_halted() && next.as_ref().is_some_and(|host| !host.is_under_way()) {
+                let rest = next.take().into_iter().chain(queue);
+                let (under_way, waiting): (Vec<_>, Vec<_>) = rest.partition(HostPlan::is_under_way);
+                self.cancel(waiting).await?;
+                queue = under_way.into_iter();
+                next = queue.next();
                 continue;
             }
             if let Some(host) = next.take_if(|host| host.not_ready) {
@@ -216,7 +220,7 @@ impl Engine {
                     if let Some(host) = next.take() {
                         let engine = Arc::clone(self);
                         tasks.spawn(async move {
-                            let ended = engine.supervise(host).await;
+                            let ended = engine.admit(Box::new(host)).await;
                             drop(slot);
                             ended
                         });
@@ -228,10 +232,30 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits for the host's turn to shake hands, and takes it through its life. A host that waits costs little memory
+    /// and is not dispatched yet.
+    async fn admit(self: Arc<Self>, host: Box<HostPlan>) -> Ended {
+        let mut stopped = self.stopped.clone();
+        let endpoint = host.target.first_endpoint();
+        let turn = tokio::select! {
+            biased;
+            () = stopped.wait(Stop::Soon) => return (host.name, Ok(None)),
+            turn = self.handshakes.acquire(&endpoint) => turn,
+        };
+        drop((stopped, endpoint));
+        if self.is_halted() && !host.is_under_way() {
+            let name = host.name.clone();
+            let cancelled = Box::pin(self.cancel([*host])).await;
+            return (name, cancelled.map(|()| None));
+        }
+        Box::pin(self.supervise(host, turn)).await
+    }
+
     /// Takes a host through its life; a panic on the way becomes an outcome.
-    async fn supervise(self: Arc<Self>, host: HostPlan) -> Ended {
+    async fn supervise(self: Arc<Self>, host: Box<HostPlan>, turn: HandshakePermit) -> Ended {
         let name = host.name.clone();
-        let life = AssertUnwindSafe(HostTask::new(Arc::clone(&self), host).live()).catch_unwind();
+        let task = Box::new(HostTask::new(Arc::clone(&self), host, turn));
+        let life = AssertUnwindSafe(task.live()).catch_unwind();
         let result = match life.await {
             Ok(result) => result,
             Err(panic) => {
@@ -245,10 +269,8 @@ impl Engine {
                     Class::Internal,
                     format!("a fault in Reveille: {words}"),
                 ));
-                let recorded = self
-                    .handle
-                    .record_host(&name, EventKind::OutcomeReached { outcome })
-                    .await;
+                let outcome = EventKind::OutcomeReached { outcome };
+                let recorded = Box::pin(self.handle.record_host(&name, outcome)).await;
                 match recorded {
                     Ok(_) => Ok(Some(Status::Failed)),
                     // It panicked after its outcome was on record: that one counts.

@@ -7,7 +7,7 @@ use reveille_account::{Class, EventKind, HostName, Outcome, PhaseTimings, Status
 use reveille_job::Registered;
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
-use reveille_pace::{Backoff, Budget};
+use reveille_pace::{Backoff, Budget, HandshakePermit};
 use reveille_transport::Session;
 use reveille_transport::supervisor::{Become, Durable};
 use serde_json::{Map, Value};
@@ -21,11 +21,13 @@ use crate::stop::Stop;
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) plan: HostPlan,
+    pub(crate) plan: Box<HostPlan>,
     /// Events that the next commit takes along.
     pub(crate) notes: Vec<Entry>,
     pub(crate) budget: Budget,
     pub(crate) backoff: Backoff,
+    /// The turn to shake hands that the host was admitted with, until it is used.
+    pub(crate) turn: Option<HandshakePermit>,
     pub(crate) connects: u32,
     pub(crate) causes: Vec<Class>,
     pub(crate) phases: Option<PhaseTimings>,
@@ -82,7 +84,7 @@ impl From<reveille_ledger::Error> for Halt {
 // === impl HostTask ===
 
 impl HostTask {
-    pub(crate) fn new(engine: Arc<Engine>, plan: HostPlan) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, plan: Box<HostPlan>, turn: HandshakePermit) -> Self {
         let writer = engine.handle.output(&plan.name, engine.settings.caps);
         let seed = engine.settings.seed ^ seed_of(&plan.name);
         let mut budget = Budget::new(Budget::DEFAULT);
@@ -93,6 +95,7 @@ impl HostTask {
             notes: Vec::new(),
             budget,
             backoff: Backoff::new(engine.settings.backoff.0, engine.settings.backoff.1, seed),
+            turn: Some(turn),
             connects,
             causes: Vec::new(),
             phases: None,
@@ -112,7 +115,10 @@ impl HostTask {
     }
 
     /// From dispatch to outcome. Nothing comes back if the run was stopped first.
-    pub(crate) async fn live(mut self) -> Result<Option<Status>, Failure> {
+    ///
+    /// There is one of these futures for every session, most of them waiting for output: what is rare or at the end is
+    /// boxed, so that it takes no room until then.
+    pub(crate) async fn live(mut self: Box<Self>) -> Result<Option<Status>, Failure> {
         if self.plan.before.as_ref().is_none_or(|before| !before.dispatched) {
             self.note(EventKind::Dispatched);
         }
@@ -136,10 +142,10 @@ impl HostTask {
         });
         self.commit_notes().await?;
         if let Some(work) = self.leftovers.take() {
-            work.clean().await;
+            Box::pin(work.clean()).await;
         }
         if let Some(session) = self.session.take() {
-            session.close().await;
+            Box::pin(session.close()).await;
         }
         Ok(Some(status))
     }
@@ -217,7 +223,7 @@ impl HostTask {
         }
         self.commit_notes().await?;
         if let Some(work) = self.leftovers.take() {
-            work.clean().await;
+            Box::pin(work.clean()).await;
         }
         Ok(())
     }

@@ -10,6 +10,8 @@ use crate::stop::Stop;
 
 impl HostTask {
     pub(crate) async fn wait_for_once(&mut self, index: usize, step: &Step) -> Result<(), Halt> {
+        // The host that everybody waits for may need it.
+        self.turn = None;
         self.commit_notes().await?;
         let mut once = self.engine.once[index].subscribe();
         let mut stopped = self.engine.stopped.clone();

@@ -33,6 +33,15 @@ pub struct HostPlan {
 /// A host's variables, asked for when a template needs them.
 pub type VarsOf = Arc<dyn Fn(&HostName) -> Map<String, Value> + Send + Sync>;
 
+// === impl HostPlan ===
+
+impl HostPlan {
+    /// Whether an earlier controller dispatched it: work may go on there, which is looked after whatever else happens.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| before.dispatched)
+    }
+}
+
 /// What all hosts of a run have in common.
 pub struct RunPlan {
     /// The job.

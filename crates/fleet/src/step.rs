@@ -23,6 +23,8 @@ struct Current {
     intended: bool,
     /// It was an earlier controller that began it.
     inherited: bool,
+    /// It is of an earlier round: if it did not succeed, it uses up no attempt of this one.
+    orphan: bool,
 }
 
 /// What an attempt came to.
@@ -93,7 +95,7 @@ impl HostTask {
             return Ok(());
         };
         let escalate = self.escalation(step, rendered.become_user.as_deref());
-        let mut current = self.resumed(index);
+        let mut current = self.resumed(index).or_else(|| self.orphaned(index));
         if let (Some(skip_if), None) = (&rendered.skip_if, &current) {
             let (command, reason) = work::check(skip_if);
             if self.holds(&at, &command, escalate.as_ref()).await? {
@@ -114,9 +116,17 @@ impl HostTask {
                     place: None,
                     intended: false,
                     inherited: false,
+                    orphan: false,
                 }
             });
+            last_attempt = last_attempt.max(now.attempt);
             let verdict = match Box::pin(self.attempt(step, &at, &work, escalate.as_ref(), &mut now)).await? {
+                // It failed, or can't be found: that is what this round is for.
+                Attempted::Judged(verdict) if now.orphan && verdict.class.status() != Status::Success => {
+                    self.recovered = true;
+                    continue;
+                }
+                Attempted::Never | Attempted::Unknown { .. } if now.orphan => continue,
                 Attempted::Judged(verdict) => {
                     attempts += 1;
                     verdict
@@ -218,13 +228,9 @@ impl HostTask {
         };
         let result = match (now.token, work) {
             (Some(token), Work::Command { payload, .. }) => {
-                self.attempt_durably(&session, step, at, escalate, now, token, payload)
-                    .await
+                Box::pin(self.attempt_durably(&session, step, at, escalate, now, token, payload)).await
             }
-            _ => {
-                self.attempt_plainly(&session, step, at, work, escalate, now)
-                    .await
-            }
+            _ => Box::pin(self.attempt_plainly(&session, step, at, work, escalate, now)).await,
         };
         self.session = Some(session);
         result
@@ -489,6 +495,26 @@ impl HostTask {
             place: intent.place.clone(),
             intended: true,
             inherited: true,
+            orphan: false,
+        })
+    }
+
+    /// Durable work of an earlier round whose end nobody saw. It is attached to, wherever it stands by now: a second
+    /// run of the same step beside it is what must not happen.
+    fn orphaned(&self, index: usize) -> Option<Current> {
+        let before = self.plan.before.as_ref()?;
+        let intent = before.orphan.as_ref()?;
+        let fresh = before
+            .intent
+            .as_ref()
+            .is_none_or(|intent| (intent.step.index as usize) < index);
+        (intent.step.index as usize == index && fresh).then(|| Current {
+            attempt: 1,
+            token: intent.token,
+            place: intent.place.clone(),
+            intended: false,
+            inherited: true,
+            orphan: true,
         })
     }
 

@@ -19,6 +19,8 @@ pub struct Remaining {
     pub connects: u32,
     /// The last attempt that was about to start.
     pub intent: Option<Intent>,
+    /// Durable work of an earlier round whose end nobody saw: before the same step runs again, it is looked for.
+    pub orphan: Option<Intent>,
     /// Finished attempts and skipped steps, in the order of steps and attempts.
     pub results: Vec<StepResult>,
 }
@@ -75,6 +77,9 @@ impl Ledger {
             let mut hosts = hosts(connection, key, round)?;
             let connects = connects(connection, key, round)?;
             for host in &mut hosts {
+                if round > 1 {
+                    host.orphan = orphan(connection, key, round, &host.entry.host)?;
+                }
                 if host.dispatched {
                     host.connects = connects.get(&host.entry.host).copied().unwrap_or_default();
                     host.results = results(connection, key, round, &host.entry.host)?;
@@ -107,6 +112,7 @@ fn hosts(connection: &Connection, key: i64, round: u32) -> Result<Vec<Remaining>
             dispatched: row.get(4)?,
             connects: 0,
             intent: None,
+            orphan: None,
             results: Vec::new(),
         })
     });
@@ -138,15 +144,44 @@ fn connects(connection: &Connection, key: i64, round: u32) -> Result<HashMap<Hos
 }
 
 fn intent(connection: &Connection, key: i64, round: u32, host: &HostName) -> Result<Option<Intent>> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT e.body, e.wall_ms, EXISTS (SELECT 1 FROM results r
-                WHERE r.run = i.run AND r.round = i.round AND r.host = i.host
-                  AND r.step = i.step AND r.attempt = i.attempt)
-             FROM intents i JOIN events e USING (run, seq)
-             WHERE i.run = ?1 AND i.round = ?2 AND i.host = ?3 ORDER BY i.step DESC, i.attempt DESC LIMIT 1",
-        )
-        .map_err(Error::read)?;
+    one_intent(
+        connection,
+        "SELECT e.body, e.wall_ms, EXISTS (SELECT 1 FROM results r
+            WHERE r.run = i.run AND r.round = i.round AND r.host = i.host
+              AND r.step = i.step AND r.attempt = i.attempt)
+         FROM intents i JOIN events e USING (run, seq)
+         WHERE i.run = ?1 AND i.round = ?2 AND i.host = ?3 ORDER BY i.step DESC, i.attempt DESC LIMIT 1",
+        key,
+        round,
+        host,
+    )
+}
+
+/// The last durable attempt of the rounds before this one that has no result in any round.
+fn orphan(connection: &Connection, key: i64, round: u32, host: &HostName) -> Result<Option<Intent>> {
+    one_intent(
+        connection,
+        "SELECT e.body, e.wall_ms, 0 FROM intents i JOIN events e USING (run, seq)
+         WHERE i.run = ?1 AND i.round < ?2 AND i.host = ?3 AND i.token IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM intents j
+               JOIN results r ON r.run = j.run AND r.round = j.round AND r.host = j.host
+                AND r.step = j.step AND r.attempt = j.attempt
+               WHERE j.run = i.run AND j.host = i.host AND j.token = i.token)
+         ORDER BY i.round DESC, i.step DESC, i.attempt DESC LIMIT 1",
+        key,
+        round,
+        host,
+    )
+}
+
+fn one_intent(
+    connection: &Connection,
+    query: &str,
+    key: i64,
+    round: u32,
+    host: &HostName,
+) -> Result<Option<Intent>> {
+    let mut statement = connection.prepare_cached(query).map_err(Error::read)?;
     let mut rows = statement
         .query(params![key, round, host.as_str()])
         .map_err(Error::read)?;

@@ -41,7 +41,7 @@ pub const QUEUE_BATCHES: usize = 4096;
 const TRANSACTION_ENTRIES: usize = 20_000;
 
 /// Published events that a slow reader may be behind before it reads from the ledger again.
-pub(crate) const PUBLISHED_EVENTS: usize = 4096;
+pub(crate) const PUBLISHED_EVENTS: usize = 1024;
 
 /// Some entries that are committed together or not at all.
 pub(crate) struct Batch {

@@ -5,5 +5,7 @@ mod fleet;
 mod hostile;
 mod input;
 mod killed;
+mod lost;
 mod machines;
+mod proxy;
 mod support;

@@ -1,0 +1,102 @@
+//! Connections that break for good, and what becomes of the work behind them.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use reveille_testbed::Testbed;
+
+use crate::proxy::Proxy;
+use crate::support::{Ended, Reveille};
+
+/// One host behind a proxy.
+fn inventory(testbed: &Testbed, proxy: &Proxy) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "web1 ansible_host=127.0.0.1 ansible_port={} ansible_ssh_private_key_file={}",
+        proxy.port(),
+        testbed.key().display()
+    );
+    text
+}
+
+fn fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// A job whose command says that it began, waits for a word, and ends with that status. It can run only once: a second
+/// run would wait for a word that never comes.
+fn begun_and_lost(reveille: &Reveille, testbed: &Testbed, proxy: &mut Proxy) {
+    fifo(&testbed.home().join("began"));
+    fifo(&testbed.home().join("word"));
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - name: work\n    run: |\n      echo run >>$HOME/runs\n      echo $$ >$HOME/began\n      \
+         read word <$HOME/word\n      echo the word is $word\n      exit $word\n",
+    );
+    let inventory = reveille.file("inventory", inventory(testbed, proxy));
+    let controller = reveille
+        .command(&["run", &job, "-i", &inventory, "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Reading waits for the command.
+    std::fs::read_to_string(testbed.home().join("began")).unwrap();
+    proxy.cut();
+    let summary = Ended::of(&controller.wait_with_output().unwrap())
+        .expect(3)
+        .json();
+    assert_eq!(summary["hosts"][0]["class"], "connection_lost", "{summary}");
+    proxy.restore();
+}
+
+fn runs(testbed: &Testbed) -> usize {
+    std::fs::read_to_string(testbed.home().join("runs"))
+        .unwrap()
+        .lines()
+        .count()
+}
+
+#[test]
+fn a_retry_after_a_lost_connection_attaches_to_what_still_runs() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let mut proxy = Proxy::to((testbed.address(0), testbed.port()).into());
+    let reveille = Reveille::new();
+    begun_and_lost(&reveille, &testbed, &mut proxy);
+    let retry = reveille
+        .command(&["retry", "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Writing waits for the command that reads, which is the first and only one.
+    std::fs::write(testbed.home().join("word"), "0\n").unwrap();
+    let summary = Ended::of(&retry.wait_with_output().unwrap()).expect(0).json();
+    assert_eq!(summary["hosts"][0]["status"], "success", "{summary}");
+    assert_eq!(summary["hosts"][0]["round"], 2, "{summary}");
+    assert_eq!(runs(&testbed), 1);
+    let said = reveille.run(&["logs", "web1", "--raw"]).expect(0).stdout;
+    assert_eq!(said, "the word is 0\n");
+}
+
+#[test]
+fn a_retry_after_a_lost_connection_runs_anew_what_failed_meanwhile() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let mut proxy = Proxy::to((testbed.address(0), testbed.port()).into());
+    let reveille = Reveille::new();
+    begun_and_lost(&reveille, &testbed, &mut proxy);
+    std::fs::write(testbed.home().join("word"), "7\n").unwrap();
+    let retry = reveille
+        .command(&["retry", "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::fs::read_to_string(testbed.home().join("began")).unwrap();
+    std::fs::write(testbed.home().join("word"), "0\n").unwrap();
+    let summary = Ended::of(&retry.wait_with_output().unwrap()).expect(0).json();
+    assert_eq!(summary["hosts"][0]["status"], "success", "{summary}");
+    assert_eq!(runs(&testbed), 2);
+}
