@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::Failure;
 use crate::output::Output;
 use crate::plan::Settings;
-use crate::work::Work;
+use crate::work::{Source, Work};
 
 /// Bytes of each stream that a host keeps of a durable command.
 const SPOOL_CAP: u64 = 64 << 20;
@@ -35,6 +35,8 @@ const SPOOL_CAP: u64 = 64 << 20;
 const CHUNK: usize = 32 * 1024;
 /// How long a check such as `skip_if` may take.
 const CHECK: Duration = Duration::from_mins(2);
+/// Bytes of the answer to a small question that are kept.
+const ANSWER_LIMIT: usize = 16 * 1024;
 /// How long a killed command may take to show its end.
 const AFTER_KILL: Duration = Duration::from_secs(15);
 
@@ -486,9 +488,16 @@ type Copied = Result<Result<bool, String>, Ended>;
 async fn upload(
     session: &Session,
     escalate: Option<&Become>,
-    source: &Path,
+    source: &Source,
     destination: &Destination,
 ) -> Copied {
+    let source = match source {
+        Source::File(path) => path,
+        Source::Content(content) => {
+            let size = content.len() as u64;
+            return sorted(transfer::upload(session, escalate, &content[..], size, destination).await);
+        }
+    };
     let opened = async {
         let file = tokio::fs::File::open(source).await?;
         let size = file.metadata().await?.len();
@@ -580,12 +589,12 @@ async fn port_opens(target: &Target, port: u16, within: Duration, every: Duratio
     }
 }
 
-/// Whether a small command succeeds; its output goes nowhere.
-pub(crate) async fn holds(
+/// The exit status of a small command, and the beginning of what it writes.
+pub(crate) async fn ask(
     session: &Session,
     escalate: Option<&Become>,
     command: &str,
-) -> Result<bool, (Class, String)> {
+) -> Result<(Option<u32>, Vec<u8>), (Class, String)> {
     let mark = supervisor::mark();
     let line = supervisor::plain_command(escalate, &format!("{command}\n"), &mark);
     let lost = |message: String| (Class::ConnectionLost, message);
@@ -597,14 +606,19 @@ pub(crate) async fn holds(
     let _ = exec.input().end().await;
     let mut became = Became::new(escalate.is_some(), &mark);
     let mut status = None;
+    let mut answer = Vec::new();
     let ending = async {
         loop {
             match exec.next().await {
+                Heard::Stdout(bytes) => {
+                    let room = ANSWER_LIMIT.saturating_sub(answer.len());
+                    answer.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                }
                 Heard::ExitStatus(number) => status = Some(number),
                 Heard::Stderr(bytes) => drop(became.pass(bytes)),
                 Heard::Closed => return Ok(()),
                 Heard::Lost => return Err(lost(session.why_closed())),
-                Heard::Stdout(_) | Heard::ExitSignal(_) | Heard::Eof => {}
+                Heard::ExitSignal(_) | Heard::Eof => {}
             }
         }
     };
@@ -613,7 +627,7 @@ pub(crate) async fn holds(
         .map_err(|_| lost(format!("`{command}` did not answer within {CHECK:?}")))??;
     match became.refusal() {
         Some(message) => Err((supervisor::judge_become(&message), message)),
-        None => Ok(status == Some(0)),
+        None => Ok((status, answer)),
     }
 }
 

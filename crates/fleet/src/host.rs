@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::{Class, EventKind, HostName, Outcome, PhaseTimings, Status, StepRef};
-use reveille_job::Registered;
+use reveille_job::{Facts, Registered};
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
 use reveille_pace::{Backoff, Budget, HandshakePermit};
@@ -42,6 +42,8 @@ pub(crate) struct HostTask {
     pub(crate) place: Option<(Option<Become>, String)>,
     /// Finished durable work whose end is not on record yet.
     pub(crate) leftovers: Option<Box<Durable>>,
+    /// What the host says of itself, once a template has asked for it.
+    pub(crate) facts: Option<Facts>,
     /// The host's variables, once a template has asked for them.
     pub(crate) vars: Option<Map<String, Value>>,
     pub(crate) started: Instant,
@@ -106,6 +108,7 @@ impl HostTask {
             registered: Vec::new(),
             place: None,
             leftovers: None,
+            facts: None,
             vars: None,
             started: Instant::now(),
             deciding: None,

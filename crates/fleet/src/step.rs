@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reveille_account::{Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
-use reveille_job::{Job, Registered, Rendered, Scope, Step, Verdict};
+use reveille_job::{FACTS_COMMAND, Facts, Job, Registered, Rendered, Scope, Step, Verdict};
 use reveille_pace::Backoff;
 use reveille_transport::Session;
 use reveille_transport::supervisor::{Become, Durable, Key, Payload};
@@ -45,7 +45,8 @@ impl HostTask {
         let vars = self
             .vars
             .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
-        let mut scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
+        let mut scope =
+            Scope::new(self.plan.name.as_str(), vars, &self.engine.shared).with_facts(self.facts.as_ref());
         for (name, registered) in &self.registered {
             scope.register(name.clone(), registered.clone());
         }
@@ -86,7 +87,12 @@ impl HostTask {
     /// One step, through as many attempts as it takes and may take.
     pub(crate) async fn step(&mut self, index: usize, step: &Step) -> Result<(), Halt> {
         let at = step_ref(index, step);
+        if let Some(why) = &step.left_out {
+            self.skip(step, at, why);
+            return Ok(());
+        }
         let job = Arc::clone(&self.engine.job);
+        self.ask_for_facts(&job, index, &at).await?;
         let rendered = self
             .render(&job, index)
             .map_err(|error| failed(&at, Class::TemplateError, error.to_string()))?;
@@ -446,17 +452,44 @@ impl HostTask {
         verdict
     }
 
+    /// Asks the host for its facts, if the step takes some and nobody has asked yet.
+    async fn ask_for_facts(&mut self, job: &Job, index: usize, at: &StepRef) -> Result<(), Halt> {
+        if self.facts.is_some() {
+            return Ok(());
+        }
+        let vars = self
+            .vars
+            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
+        let scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
+        if job.needs_facts(index, &scope) {
+            let (_, answer) = Box::pin(self.ask(at, FACTS_COMMAND, None)).await?;
+            self.facts = Some(Facts::parse(&String::from_utf8_lossy(&answer)));
+        }
+        Ok(())
+    }
+
     /// Whether a small command succeeds on the host; it leaves no output on record.
     async fn holds(&mut self, at: &StepRef, command: &str, escalate: Option<&Become>) -> Result<bool, Halt> {
+        let (status, _) = self.ask(at, command, escalate).await?;
+        Ok(status == Some(0))
+    }
+
+    /// The exit status and the beginning of the output of a small command, which may be asked again.
+    async fn ask(
+        &mut self,
+        at: &StepRef,
+        command: &str,
+        escalate: Option<&Become>,
+    ) -> Result<(Option<u32>, Vec<u8>), Halt> {
         loop {
             let session = match self.session.take().filter(|session| !session.is_closed()) {
                 Some(session) => session,
                 None => Box::pin(self.connect()).await?,
             };
-            let answer = Box::pin(attempt::holds(&session, escalate, command)).await;
+            let answer = Box::pin(attempt::ask(&session, escalate, command)).await;
             self.session = Some(session);
             match answer {
-                Ok(holds) => return Ok(holds),
+                Ok(answer) => return Ok(answer),
                 Err((class, message)) => {
                     self.session = None;
                     if !class.may_pass() || !self.budget.take() {

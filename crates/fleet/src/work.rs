@@ -1,9 +1,10 @@
 //! From a rendered step to what is sent to the host.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reveille_account::HostName;
 use reveille_job::{Job, Limit, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom};
 use reveille_pace::Deadlines;
@@ -25,7 +26,7 @@ pub(crate) enum Work {
     },
     /// Sends a file.
     Upload {
-        source: PathBuf,
+        source: Source,
         destination: Destination,
     },
     /// Fetches a file.
@@ -36,6 +37,23 @@ pub(crate) enum Work {
         within: Duration,
         every: Duration,
     },
+}
+
+/// What a file that is sent holds.
+pub(crate) enum Source {
+    /// What a file here holds.
+    File(PathBuf),
+    /// What a template came to. It may hold secrets.
+    Content(Bytes),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Source::Content(content) => write!(formatter, "Content({} bytes)", content.len()),
+        }
+    }
 }
 
 impl Work {
@@ -129,36 +147,27 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             owner,
             group,
         } => {
-            for word in [Some(&dest), owner.as_ref(), group.as_ref()]
-                .into_iter()
-                .flatten()
-            {
-                if word.contains('\n') || word.is_empty() {
-                    return Err(format!("{word:?} can't be a path or a name on the host"));
-                }
-            }
-            if let Some(name) = [&owner, &group]
-                .into_iter()
-                .flatten()
-                .find(|name| name.contains(char::is_whitespace))
-            {
-                return Err(format!("{name:?} is no user or group"));
-            }
-            let source = job.resolve(&src);
-            let name = source
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            let mode = mode.map(|mode| format!("{mode:04o}"));
+            let path = job.resolve(&src);
+            let name = file_name(&path);
             Ok(Work::Upload {
-                source,
-                destination: Destination {
-                    path: dest,
-                    name,
-                    mode,
-                    owner,
-                    group,
-                },
+                source: Source::File(path),
+                destination: destination(name, dest, mode, owner, group)?,
+            })
+        }
+        RenderedAction::Template {
+            src,
+            content,
+            dest,
+            mode,
+            owner,
+            group,
+        } => {
+            // Into a directory it goes by its own name, without what says that it is a template.
+            let name = file_name(Path::new(&src));
+            let name = name.strip_suffix(".j2").unwrap_or(&name).to_owned();
+            Ok(Work::Upload {
+                source: Source::Content(content.into()),
+                destination: destination(name, dest, mode, owner, group)?,
             })
         }
         RenderedAction::Download { src, to } => {
@@ -192,6 +201,43 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             })
         }
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn destination(
+    name: String,
+    path: String,
+    mode: Option<u32>,
+    owner: Option<String>,
+    group: Option<String>,
+) -> Result<Destination, String> {
+    for word in [Some(&path), owner.as_ref(), group.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        if word.contains('\n') || word.is_empty() {
+            return Err(format!("{word:?} can't be a path or a name on the host"));
+        }
+    }
+    if let Some(name) = [&owner, &group]
+        .into_iter()
+        .flatten()
+        .find(|name| name.contains(char::is_whitespace))
+    {
+        return Err(format!("{name:?} is no user or group"));
+    }
+    Ok(Destination {
+        path,
+        name,
+        mode: mode.map(|mode| format!("{mode:04o}")),
+        owner,
+        group,
+    })
 }
 
 fn quoted(words: &[String]) -> String {

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::parse;
 use crate::quantity::Amount;
-use crate::scope::Var;
+use crate::scope::{SecretSource, Var};
+use crate::selection::Selection;
 use crate::step::{Action, OnStuck, Rules, Step, Watchdog};
 use crate::template::Template;
+use crate::template_file::TemplateFile;
 
 /// A list of steps, and how hosts go through them.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Job {
     pub(crate) extra: BTreeMap<String, Value>,
     /// The step that registers each name.
     pub(crate) registers: HashMap<String, usize>,
+    /// The files of `template` steps by their paths as written.
+    pub(crate) template_files: BTreeMap<String, TemplateFile>,
     pub(crate) source: JobSource,
 }
 
@@ -72,6 +76,12 @@ pub enum JobSource {
         text: String,
         /// The vars of the command line.
         vars: BTreeMap<String, serde_json::Value>,
+        /// The texts of its template files, by their paths as written.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        files: BTreeMap<String, String>,
+        /// Which of its steps were asked for.
+        #[serde(default, skip_serializing_if = "Selection::is_everything")]
+        selection: Selection,
     },
     /// One command.
     Command {
@@ -132,7 +142,7 @@ impl Job {
         file: &str,
         vars: BTreeMap<String, serde_json::Value>,
     ) -> Result<Self, Vec<SourceError>> {
-        parse::job(text, file, vars)
+        parse::job(text, file, vars, None)
     }
 
     /// The same from the bytes of a file, which may not be text.
@@ -183,6 +193,8 @@ impl Job {
             settle: std::time::Duration::ZERO,
             on_stuck: OnStuck::default(),
             class: action.class(),
+            tags: Vec::new(),
+            left_out: None,
             rules: Rules::default(),
             action,
             when: None,
@@ -201,6 +213,7 @@ impl Job {
             vars: Vec::new(),
             extra: BTreeMap::new(),
             registers: HashMap::new(),
+            template_files: BTreeMap::new(),
             source: JobSource::Command { command, options },
         }
     }
@@ -213,8 +226,34 @@ impl Job {
     /// Makes a job from its recorded source.
     pub fn from_source(source: &JobSource) -> Result<Self, Vec<SourceError>> {
         match source {
-            JobSource::File { file, text, vars } => Self::parse_with(text, file, vars.clone()),
+            JobSource::File {
+                file,
+                text,
+                vars,
+                files,
+                selection,
+            } => {
+                let mut job = parse::job(text, file, vars.clone(), Some(files))?;
+                job.select(selection)
+                    .map_err(|message| vec![SourceError::whole(message, file)])?;
+                Ok(job)
+            }
             JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),
+        }
+    }
+
+    /// The vars whose values are secrets, and where those come from.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretSource)> {
+        self.vars.iter().filter_map(|(name, var)| match var {
+            Var::Secret(source) => Some((name.as_str(), source)),
+            _ => None,
+        })
+    }
+
+    /// Keeps with the source what was selected.
+    pub(crate) fn remember(&mut self, chosen: &Selection) {
+        if let JobSource::File { selection, .. } = &mut self.source {
+            selection.clone_from(chosen);
         }
     }
 

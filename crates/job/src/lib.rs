@@ -44,6 +44,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod facts;
 mod job;
 mod judge;
 mod parse;
@@ -53,15 +54,19 @@ mod reader;
 mod render;
 mod schema;
 mod scope;
+mod selection;
 mod step;
 mod template;
+mod template_file;
 mod tree;
 
+pub use facts::{FACTS_COMMAND, Facts};
 pub use job::{CommandOptions, Job, JobSource, MaxFail, Order};
 pub use judge::{Finished, Judge, MAX_LINE_BYTES, Verdict};
 pub use quantity::Amount;
 pub use render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 pub use schema::schema;
-pub use scope::{Registered, Scope, Shared};
+pub use scope::{Registered, Scope, SecretSource, Shared};
+pub use selection::Selection;
 pub use step::{Limit, OnStuck, Step, WaitFrom, Watchdog};
 pub use tree::MAX_FILE_BYTES;

@@ -3,7 +3,8 @@
 pub(crate) mod action;
 pub(crate) mod step;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use reveille_account::SourceError;
 
@@ -11,9 +12,11 @@ use crate::job::{Job, JobSource, MaxFail, Order};
 use crate::parse::step::Defaults;
 use crate::quantity::Amount;
 use crate::reader::{Reader, items};
-use crate::scope::{BUILT_IN, REGISTERED, Var};
+use crate::scope::{BUILT_IN, REGISTERED, SecretSource, Var};
+use crate::selection::Selection;
 use crate::step::{Step, Watchdog};
-use crate::template::{Template, TemplateFault, value_of};
+use crate::template::{Expression, Template, TemplateFault, value_of};
+use crate::template_file::{MAX_TEMPLATE_BYTES, TemplateFile};
 use crate::tree::{self, Node, Value};
 
 pub(crate) const JOB: &[&str] = &[
@@ -29,11 +32,16 @@ pub(crate) const JOB: &[&str] = &[
     "order",
     "steps",
 ];
-pub(crate) const LATER_JOB: &[&str] = &["heal", "tags"];
+pub(crate) const LATER_JOB: &[&str] = &["heal"];
+const SECRET: &[&str] = &["env", "file", "command", "prompt"];
 
 /// A job file being read.
 pub(crate) struct Context<'a> {
     pub(crate) reader: Reader<'a>,
+    /// The texts of template files as they were recorded; without them they are read.
+    recorded: Option<&'a BTreeMap<String, String>>,
+    template_files: BTreeMap<String, TemplateFile>,
+    template_texts: BTreeMap<String, String>,
 }
 
 /// Reads a job file.
@@ -41,6 +49,7 @@ pub(crate) fn job(
     text: &str,
     file: &str,
     extra: BTreeMap<String, serde_json::Value>,
+    recorded: Option<&BTreeMap<String, String>>,
 ) -> Result<Job, Vec<SourceError>> {
     let taken = extra.keys().find(|name| BUILT_IN.contains(&name.as_str()));
     if let Some(name) = taken {
@@ -54,6 +63,9 @@ pub(crate) fn job(
             text,
             mistakes: Vec::new(),
         },
+        recorded,
+        template_files: BTreeMap::new(),
+        template_texts: BTreeMap::new(),
     };
     let job = context.job(&root, extra);
     match job {
@@ -117,6 +129,7 @@ impl Context<'_> {
                 self.check_names(expression, index, &registers, &steps);
             }
         }
+        self.check_secrets(&steps, &vars);
         for expression in vars.iter().flat_map(|(_, var)| var.expressions()) {
             for root in &expression.roots {
                 if registers.contains_key(root) {
@@ -140,10 +153,13 @@ impl Context<'_> {
                 .map(|(name, value)| (name.clone(), value_of(value)))
                 .collect(),
             registers,
+            template_files: std::mem::take(&mut self.template_files),
             source: JobSource::File {
                 file: self.reader.file.to_owned(),
                 text: self.reader.text.to_owned(),
                 vars: extra,
+                files: std::mem::take(&mut self.template_texts),
+                selection: Selection::default(),
             },
         })
     }
@@ -209,7 +225,118 @@ impl Context<'_> {
         env
     }
 
-    /// Notes that a `{secret: …}` is not supported yet, if `node` is one.
+    /// Reads and compiles the file of a template step; notes what is wrong with it.
+    pub(crate) fn read_template(&mut self, path: &str, node: &Node) -> Option<()> {
+        if self.template_files.contains_key(path) {
+            return Some(());
+        }
+        let text = match self.recorded.map(|recorded| recorded.get(path)) {
+            Some(Some(text)) => text.clone(),
+            Some(None) => {
+                let message = format!("the record of the run has no text of {path}");
+                self.reader.mistake(&node.place, message);
+                return None;
+            }
+            None => {
+                let place = Path::new(self.reader.file)
+                    .parent()
+                    .map_or_else(|| path.into(), |directory| directory.join(path));
+                match read_text(&place) {
+                    Ok(text) => text,
+                    Err(why) => {
+                        let message = format!("can't read the template {}: {why}", place.display());
+                        self.reader.mistake(&node.place, message);
+                        return None;
+                    }
+                }
+            }
+        };
+        match TemplateFile::compile(path, &text) {
+            Ok(file) => {
+                self.template_files.insert(path.to_owned(), file);
+                self.template_texts.insert(path.to_owned(), text);
+                Some(())
+            }
+            Err(mistake) => {
+                self.reader.note(mistake);
+                None
+            }
+        }
+    }
+
+    /// Notes where the value of a secret would be seen by others: everywhere but in environment variables of durable
+    /// commands, which travel on standard input, and in template files.
+    fn check_secrets(&mut self, steps: &[Option<Step>], vars: &[(String, Var)]) {
+        let mut secret: BTreeSet<&str> = BTreeSet::new();
+        // Vars name vars that stand before or after them.
+        loop {
+            let more: Vec<&str> = vars
+                .iter()
+                .filter(|(name, var)| {
+                    !secret.contains(name.as_str())
+                        && (matches!(var, Var::Secret(_)) || takes(var.expressions(), &secret).is_some())
+                })
+                .map(|(name, _)| name.as_str())
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            secret.extend(more);
+        }
+        if secret.is_empty() {
+            return;
+        }
+        for step in steps.iter().flatten() {
+            let open = step
+                .when
+                .iter()
+                .chain(step.open_templates().flat_map(Template::expressions));
+            if let Some((expression, name)) = takes(open, &secret) {
+                let message = format!("`{name}` is a secret, which process lists and logs would show here");
+                let hint = format!(
+                    "give it to the command as an environment variable: `env: {{{}: \"{{{{ {name} }}}}\"}}`",
+                    name.to_uppercase()
+                );
+                self.at_byte(expression.at, message, Some(hint));
+            }
+            let in_env = step.env.iter().flat_map(|(_, template)| template.expressions());
+            if let Some((expression, name)) = takes(in_env, &secret).filter(|_| !step.durable) {
+                let message = format!(
+                    "`{name}` is a secret, and a step that is not durable has its environment in an argument"
+                );
+                self.at_byte(expression.at, message, Some("leave out `durable: false`".into()));
+            }
+        }
+    }
+
+    /// A `{secret: …}`.
+    fn secret(&mut self, node: &Node) -> Option<SecretSource> {
+        let fields = self.reader.fields(node, "a secret", &["secret"], &[])?;
+        let inner = fields.need("secret", "a secret", &mut self.reader)?;
+        let fields = self.reader.fields(inner, "`secret`", SECRET, &[])?;
+        let mut found = SECRET.iter().filter_map(|name| Some((*name, fields.get(name)?)));
+        let Some((name, value)) = found.next() else {
+            self.reader.mistake_with_hint(
+                fields.place,
+                "where does this secret come from?",
+                "a secret has one of env, file, command, prompt",
+            );
+            return None;
+        };
+        if found.next().is_some() {
+            self.reader.mistake(fields.place, "a secret comes from one place");
+            return None;
+        }
+        let text = self.reader.filled(value)?;
+        Some(match name {
+            "env" => SecretSource::Env(text),
+            "file" => SecretSource::File(text),
+            "command" => SecretSource::Command(text),
+            _ => SecretSource::Prompt(text),
+        })
+    }
+
+    /// Notes that a `{secret: …}` has no place here, if `node` is one.
     fn is_secret(&mut self, node: &Node) -> bool {
         let Value::Map(entries) = &node.value else {
             return false;
@@ -218,7 +345,11 @@ impl Context<'_> {
             .iter()
             .find(|(key, _)| matches!(&key.value, Value::Text(name) if name == "secret"));
         if let Some((key, _)) = secret {
-            self.reader.mistake(&key.place, "`secret` is not supported yet");
+            self.reader.mistake_with_hint(
+                &key.place,
+                "a secret is a var of its own",
+                "put it under `vars` and use its name here",
+            );
         }
         secret.is_some()
     }
@@ -233,9 +364,15 @@ impl Context<'_> {
             let Some(name) = self.reader.scalar(key) else {
                 continue;
             };
-            if self.variable_name(&name, key)
-                && let Some(var) = self.var(value)
-            {
+            let is_secret = matches!(&value.value, Value::Map(entries)
+                if entries.iter().any(|(key, _)| matches!(&key.value, Value::Text(name) if name == "secret")));
+            let name_is_good = self.variable_name(&name, key);
+            let var = if is_secret {
+                self.secret(value).map(Var::Secret)
+            } else {
+                self.var(value)
+            };
+            if name_is_good && let Some(var) = var {
                 vars.push((name, var));
             }
         }
@@ -400,6 +537,25 @@ impl Context<'_> {
             self.at_byte(expression.at, message, Some("write `env.NAME`".into()));
         }
     }
+}
+
+/// The first expression that takes one of the names, and which.
+fn takes<'e, 'n>(
+    expressions: impl IntoIterator<Item = &'e Expression>,
+    names: &BTreeSet<&'n str>,
+) -> Option<(&'e Expression, &'n str)> {
+    expressions.into_iter().find_map(|expression| {
+        let name = names.iter().find(|name| expression.roots.contains(**name))?;
+        Some((expression, *name))
+    })
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > MAX_TEMPLATE_BYTES {
+        return Err(format!("it is larger than {} MiB", MAX_TEMPLATE_BYTES >> 20));
+    }
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
 /// The value of a step's `register`, or the step.

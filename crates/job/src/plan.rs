@@ -54,6 +54,10 @@ impl Job {
         for (index, step) in self.steps.iter().enumerate() {
             let rendered = self.render_step(step, scope, Mode::Plan)?;
             let _ = writeln!(plan, "  {}. {}", index + 1, step.name);
+            if let Some(why) = &step.left_out {
+                let _ = writeln!(plan, "     {why}");
+                continue;
+            }
             if let Some(when) = &step.when {
                 let known = match self.evaluate(when, scope, Mode::Plan, 0)? {
                     Some(value) if value.is_true() => " (holds)",
@@ -78,6 +82,12 @@ impl Job {
                     mistakes.push(mistake);
                 }
             }
+            if let Action::Template { src, .. } = &step.action
+                && let Err(mistake) = self.template_file(src, scope, Mode::Plan)
+                && !mistakes.contains(&mistake)
+            {
+                mistakes.push(mistake);
+            }
             // A port from a var may be no port.
             if let Action::WaitFor {
                 condition: Condition::Port(template),
@@ -86,7 +96,7 @@ impl Job {
                 && template.expressions().next().is_some()
                 && template
                     .expressions()
-                    .all(|expression| !self.needs_results(expression))
+                    .all(|expression| !self.needs_results(expression, scope))
                 && let Ok(text) = self.text(template, scope, Mode::Plan, 0)
                 && let Err(message) = port(&text)
             {
@@ -129,6 +139,14 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             mode,
             owner,
             group,
+        }
+        | RenderedAction::Template {
+            src,
+            dest,
+            mode,
+            owner,
+            group,
+            ..
         } => {
             let mut text = format!("{src} to {dest}");
             if let Some(mode) = mode {
@@ -140,7 +158,7 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             if let Some(group) = group {
                 let _ = write!(text, ", group {group}");
             }
-            line("upload", &text);
+            line(step.kind(), &text);
         }
         RenderedAction::Download { src, to } => line("download", &format!("{src} to {to}")),
         RenderedAction::WaitFor {

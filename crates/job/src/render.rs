@@ -7,9 +7,10 @@ use std::time::Duration;
 use minijinja::value::Value;
 use reveille_account::SourceError;
 
+use crate::facts::{FACTS, Facts};
 use crate::job::{Job, JobSource};
 use crate::parse::action::port;
-use crate::scope::{BUILT_IN, FACTS, Registered, Scope, Var};
+use crate::scope::{BUILT_IN, Registered, Scope, Var};
 use crate::step::{Action, Condition, SkipIf, Step, WaitFrom};
 use crate::template::{Expression, Part, Template};
 use crate::tree;
@@ -53,6 +54,21 @@ pub enum RenderedAction {
     Upload {
         /// Its path here, relative to the job file.
         src: String,
+        /// Its path there.
+        dest: String,
+        /// Its permissions there.
+        mode: Option<u32>,
+        /// Its owner there.
+        owner: Option<String>,
+        /// Its group there.
+        group: Option<String>,
+    },
+    /// A file that is made here goes to the host.
+    Template {
+        /// The path of its template, as written.
+        src: String,
+        /// What the file holds; in a plan as far as that is known.
+        content: String,
         /// Its path there.
         dest: String,
         /// Its permissions there.
@@ -160,6 +176,20 @@ impl Job {
                 owner: maybe(owner)?,
                 group: maybe(group)?,
             },
+            Action::Template {
+                src,
+                dest,
+                mode: permissions,
+                owner,
+                group,
+            } => RenderedAction::Template {
+                src: src.clone(),
+                content: self.template_file(src, scope, mode)?.unwrap_or_default(),
+                dest: text(dest)?,
+                mode: *permissions,
+                owner: maybe(owner)?,
+                group: maybe(group)?,
+            },
             Action::Download { src, to } => RenderedAction::Download {
                 src: text(src)?,
                 to: text(to)?,
@@ -196,6 +226,73 @@ impl Job {
         })
     }
 
+    /// A template file filled in; nothing if that needs results or facts that a plan doesn't have.
+    pub(crate) fn template_file(
+        &self,
+        path: &str,
+        scope: &Scope<'_>,
+        mode: Mode,
+    ) -> Result<Option<String>, SourceError> {
+        let Some(file) = self.template_files.get(path) else {
+            return Err(SourceError::whole("this template was not read", path));
+        };
+        let mut roots = BTreeMap::new();
+        for root in &file.roots {
+            match self.look_up(root, scope, mode, 0)? {
+                Some(value) => drop(roots.insert(root.clone(), value)),
+                None if mode == Mode::Plan && self.comes_later(root) => return Ok(None),
+                // The file may ask whether it is defined.
+                None => {}
+            }
+        }
+        file.render(roots).map(Some).map_err(|mistake| {
+            let missing = file
+                .roots
+                .iter()
+                .find(|root| mistake.message.starts_with(&format!("`{root}` ")));
+            match missing.and_then(|root| SourceError::nearest(root, self.known_names(scope))) {
+                Some(near) => mistake.hint(format!("did you mean `{near}`?")),
+                None => mistake,
+            }
+        })
+    }
+
+    /// Whether the name has a value only while the job runs.
+    fn comes_later(&self, root: &str) -> bool {
+        self.registers.contains_key(root) || FACTS.contains(&root)
+    }
+
+    /// Whether filling in the step for this host takes facts, which are asked for only then.
+    pub fn needs_facts(&self, step: usize, scope: &Scope<'_>) -> bool {
+        let step = &self.steps[step];
+        let of_file = match &step.action {
+            Action::Template { src, .. } => self.template_files.get(src).map(|file| &file.roots),
+            _ => None,
+        };
+        step.expressions()
+            .flat_map(|expression| &expression.roots)
+            .chain(of_file.into_iter().flatten())
+            .any(|root| self.is_fact(root, scope, 0))
+    }
+
+    fn is_fact(&self, root: &str, scope: &Scope<'_>, depth: usize) -> bool {
+        if depth > MAX_VAR_DEPTH
+            || BUILT_IN.contains(&root)
+            || self.extra.contains_key(root)
+            || self.registers.contains_key(root)
+        {
+            return false;
+        }
+        if let Some((_, var)) = self.vars.iter().rev().find(|(name, _)| name == root) {
+            return var
+                .expressions()
+                .iter()
+                .flat_map(|expression| &expression.roots)
+                .any(|root| self.is_fact(root, scope, depth + 1));
+        }
+        FACTS.contains(&root) && !scope.vars.contains_key(root)
+    }
+
     fn port(
         &self,
         template: &Template,
@@ -207,7 +304,7 @@ impl Job {
         if mode == Mode::Plan
             && template
                 .expressions()
-                .any(|expression| self.needs_results(expression))
+                .any(|expression| self.needs_results(expression, scope))
         {
             // The plan shows the template instead.
             return Ok(WaitCondition::Port { port: 0, from });
@@ -262,6 +359,10 @@ impl Job {
                     needs_results = true;
                     Some(Registered::default().value())
                 }
+                None if mode == Mode::Plan && FACTS.contains(&root.as_str()) => {
+                    self.check_fact(expression, root)?;
+                    return Ok(None);
+                }
                 found => found,
             };
             if let Some(value) = value {
@@ -309,14 +410,23 @@ impl Job {
             return Ok(scope.registered(name));
         }
         if let Some((_, var)) = self.vars.iter().rev().find(|(var, _)| var == name) {
+            if let Var::Secret(_) = var {
+                return Ok(match mode {
+                    Mode::Plan => Some(Value::from("(secret)")),
+                    Mode::Run => scope.secret(name),
+                });
+            }
             return self.var(var, scope, mode, depth + 1).map(Some);
         }
-        Ok(scope.host_var(name))
+        Ok(scope
+            .host_var(name)
+            .or_else(|| scope.facts.and_then(|facts| facts.value(name))))
     }
 
     fn var(&self, var: &Var, scope: &Scope<'_>, mode: Mode, depth: usize) -> Result<Value, SourceError> {
         match var {
             Var::Plain(value) => Ok(value.clone()),
+            Var::Secret(_) => Ok(Value::UNDEFINED),
             Var::Template(template) => {
                 if depth > MAX_VAR_DEPTH {
                     let at = template
@@ -365,12 +475,26 @@ impl Job {
             })
     }
 
-    /// Whether the expression uses what a step registers.
-    pub(crate) fn needs_results(&self, expression: &Expression) -> bool {
+    /// Whether the expression uses what a step registers, or facts.
+    pub(crate) fn needs_results(&self, expression: &Expression, scope: &Scope<'_>) -> bool {
         expression
             .roots
             .iter()
-            .any(|root| self.registers.contains_key(root))
+            .any(|root| self.registers.contains_key(root) || self.is_fact(root, scope, 0))
+    }
+
+    /// Whether an expression takes what a fact has.
+    fn check_fact(&self, expression: &Expression, root: &str) -> Result<(), SourceError> {
+        for path in &expression.paths {
+            if path.split('.').next() == Some(root)
+                && let Some(hint) = Facts::wrong_path(path)
+            {
+                return Err(self
+                    .mistake(expression.at, format!("`{path}` is no fact"))
+                    .hint(hint));
+            }
+        }
+        Ok(())
     }
 
     fn undefined(&self, expression: &Expression, missing: &[&String], scope: &Scope<'_>) -> SourceError {
@@ -383,19 +507,23 @@ impl Job {
         let offset = expression.source.find(name.as_str()).unwrap_or(0);
         let mistake = self.mistake(expression.at + offset, format!("`{name}` is not defined"));
         if FACTS.contains(&name.as_str()) {
-            return mistake.hint("facts of the host are not supported yet");
+            return mistake.hint("the host did not tell this fact");
         }
-        let known = BUILT_IN
+        match SourceError::nearest(name, self.known_names(scope)) {
+            Some(near) => mistake.hint(format!("did you mean `{near}`?")),
+            None => mistake,
+        }
+    }
+
+    fn known_names<'n>(&'n self, scope: &'n Scope<'_>) -> impl Iterator<Item = &'n str> {
+        BUILT_IN
             .iter()
+            .chain(FACTS)
             .copied()
             .chain(self.extra.keys().map(String::as_str))
             .chain(self.registers.keys().map(String::as_str))
             .chain(self.vars.iter().map(|(name, _)| name.as_str()))
-            .chain(scope.vars.keys().map(String::as_str));
-        match SourceError::nearest(name, known) {
-            Some(near) => mistake.hint(format!("did you mean `{near}`?")),
-            None => mistake,
-        }
+            .chain(scope.vars.keys().map(String::as_str))
     }
 
     pub(crate) fn mistake(&self, byte: usize, message: String) -> SourceError {

@@ -45,7 +45,7 @@ struct JobFile {
     steps: Vec<StepFile>,
 }
 
-/// One step: exactly one of `run`, `script`, `upload`, `download`, `wait_for`, and options.
+/// One step: exactly one of `run`, `script`, `upload`, `template`, `download`, `wait_for`, and options.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct StepFile {
@@ -55,6 +55,8 @@ struct StepFile {
     script: Option<ScriptFile>,
     /// A file of this machine that goes to the host.
     upload: Option<UploadFile>,
+    /// A file that is made from a template of this machine, with `{{ … }}` and `{% … %}`, for each host.
+    template: Option<UploadFile>,
     /// A file of the host that comes to this machine.
     download: Option<DownloadFile>,
     /// Waits until a port answers, a file exists or a command succeeds.
@@ -106,6 +108,8 @@ struct StepFile {
     settle: Option<String>,
     /// The name under which the watchdog remembers how long the step takes.
     class: Option<String>,
+    /// Words that `--tags` and `--skip-tags` choose by; `always` and `never` have their own meaning.
+    tags: Option<OneOrMany<String>>,
 }
 
 /// A script of this machine.

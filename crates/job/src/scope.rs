@@ -1,26 +1,29 @@
 //! What templates can see on a host.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use minijinja::value::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
+use crate::facts::Facts;
 use crate::template::{Expression, Template, map_of, value_of};
 
 /// Names that are always there and that no var can take.
 pub(crate) const BUILT_IN: &[&str] = &["inventory_hostname", "groups", "run_id", "env"];
 /// What a registered result holds.
 pub(crate) const REGISTERED: &[&str] = &["stdout", "stderr", "exit_status", "changed", "skipped"];
-/// Facts that are planned; a var may have the name meanwhile.
-pub(crate) const FACTS: &[&str] = &["os", "arch", "cpus", "mem_mb", "boot_id", "machine_id"];
 
 /// What all hosts of a run see alike; made once a run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Shared {
     pub(crate) run_id: Value,
     pub(crate) groups: Value,
     pub(crate) env: Value,
+    /// Values of secret vars. Nothing prints them.
+    secrets: Arc<BTreeMap<String, String>>,
 }
 
 /// What the templates of one host see; cheap to make.
@@ -30,6 +33,7 @@ pub struct Scope<'a> {
     pub(crate) vars: &'a Map<String, serde_json::Value>,
     pub(crate) shared: &'a Shared,
     pub(crate) registered: BTreeMap<String, Registered>,
+    pub(crate) facts: Option<&'a Facts>,
 }
 
 /// The result of a step, as later steps see it.
@@ -47,9 +51,23 @@ pub struct Registered {
     pub skipped: bool,
 }
 
+/// Where the value of a secret var comes from, at each run and resume anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// An environment variable of Reveille.
+    Env(String),
+    /// A file, relative to the job file; a last line end does not count.
+    File(String),
+    /// A command on this machine, given to `sh`; a last line end of its output does not count.
+    Command(String),
+    /// The operator, who is asked with these words.
+    Prompt(String),
+}
+
 /// A job's var: a value, or templates for it.
 #[derive(Debug)]
 pub(crate) enum Var {
+    Secret(SecretSource),
     Plain(Value),
     Template(Template),
     List(Vec<Var>),
@@ -70,7 +88,24 @@ impl Shared {
             run_id: Value::from(run_id),
             groups: map_of(groups.into_iter().map(|(name, names)| (name, hosts(names)))),
             env: map_of(env.into_iter().map(|(name, value)| (name, Value::from(value)))),
+            secrets: Arc::default(),
         }
+    }
+
+    /// With the values of secret vars.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: BTreeMap<String, String>) -> Self {
+        self.secrets = Arc::new(secrets);
+        self
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Shared")
+            .field("run_id", &self.run_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,6 +119,7 @@ impl<'a> Scope<'a> {
             vars,
             shared,
             registered: BTreeMap::new(),
+            facts: None,
         }
     }
 
@@ -95,6 +131,21 @@ impl<'a> Scope<'a> {
     /// Gives later steps the result of one.
     pub fn register(&mut self, name: impl Into<String>, result: Registered) {
         self.registered.insert(name.into(), result);
+    }
+
+    /// With what the host says of itself.
+    #[must_use]
+    pub fn with_facts(mut self, facts: Option<&'a Facts>) -> Self {
+        self.facts = facts;
+        self
+    }
+
+    /// The value of a secret var.
+    pub(crate) fn secret(&self, name: &str) -> Option<Value> {
+        self.shared
+            .secrets
+            .get(name)
+            .map(|value| Value::from(value.as_str()))
     }
 
     /// A built-in name's value.
@@ -140,7 +191,7 @@ impl Var {
     /// The expressions in it.
     pub(crate) fn expressions(&self) -> Vec<&Expression> {
         match self {
-            Var::Plain(_) => Vec::new(),
+            Var::Plain(_) | Var::Secret(_) => Vec::new(),
             Var::Template(template) => template.expressions().collect(),
             Var::List(items) => items.iter().flat_map(Var::expressions).collect(),
             Var::Map(entries) => entries.iter().flat_map(|(_, var)| var.expressions()).collect(),

@@ -42,6 +42,10 @@ pub struct Step {
     pub on_stuck: OnStuck,
     /// The name its durations are remembered under.
     pub class: String,
+    /// The words it is chosen or left out by.
+    pub tags: Vec<String>,
+    /// Why it is left out of this run, if it is.
+    pub left_out: Option<String>,
     /// What counts as success.
     pub(crate) rules: Rules,
     pub(crate) action: Action,
@@ -65,6 +69,14 @@ pub(crate) enum Action {
     },
     Upload {
         src: Template,
+        dest: Template,
+        mode: Option<u32>,
+        owner: Option<Template>,
+        group: Option<Template>,
+    },
+    Template {
+        /// As it is written; the file was read with the job.
+        src: String,
         dest: Template,
         mode: Option<u32>,
         owner: Option<Template>,
@@ -180,15 +192,19 @@ impl Step {
 
     /// Every template of the step.
     pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let env = self.env.iter().map(|(_, template)| template);
+        self.open_templates().chain(env)
+    }
+
+    /// Every template whose text can be seen by others: all but those of environment variables.
+    pub(crate) fn open_templates(&self) -> impl Iterator<Item = &Template> {
         let skip_if = self.skip_if.iter().map(|skip_if| match skip_if {
             SkipIf::Command(template) | SkipIf::Exists(template) => template,
         });
-        let env = self.env.iter().map(|(_, template)| template);
         self.action
             .templates()
             .into_iter()
             .chain(skip_if)
-            .chain(env)
             .chain(&self.cwd)
             .chain(&self.become_user)
     }
@@ -209,6 +225,7 @@ impl Action {
             Action::Run { .. } => "run",
             Action::Script { .. } => "script",
             Action::Upload { .. } => "upload",
+            Action::Template { .. } => "template",
             Action::Download { .. } => "download",
             Action::WaitFor { .. } => "wait_for",
         }
@@ -225,6 +242,9 @@ impl Action {
                 group,
                 ..
             } => [src, dest].into_iter().chain(owner).chain(group).collect(),
+            Action::Template {
+                dest, owner, group, ..
+            } => std::iter::once(dest).chain(owner).chain(group).collect(),
             Action::Download { src, to } => vec![src, to],
             Action::WaitFor { condition, .. } => match condition {
                 Condition::Port(template) | Condition::File(template) | Condition::Command(template) => {
@@ -241,6 +261,7 @@ impl Action {
         let line = text.trim().lines().next().unwrap_or_default();
         let shown = match self {
             Action::Run { .. } => line.to_owned(),
+            Action::Template { src, .. } => format!("template {src}"),
             _ => format!("{} {line}", self.kind()),
         };
         if shown.chars().count() > 60 {
@@ -254,6 +275,9 @@ impl Action {
     pub(crate) fn class(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.kind());
+        if let Action::Template { src, .. } = self {
+            hash.update(src);
+        }
         for template in self.templates() {
             hash.update([0]);
             hash.update(template.text.as_bytes());

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use reveille_account::SourceError;
 use reveille_job::{
-    Amount, CommandOptions, Job, JobSource, Limit, Order, Registered, RenderedAction, Scope, Shared, schema,
+    Amount, CommandOptions, Facts, Job, JobSource, Limit, Order, Registered, RenderedAction, Scope,
+    SecretSource, Shared, schema,
 };
 use serde_json::{Map, Value, json};
 
@@ -256,4 +257,105 @@ proptest! {
             let _ = Job::parse(&text, "fuzz.yaml");
         }
     }
+}
+
+/// Reads a job that lies beside this file, as template files do.
+fn beside(text: &str) -> Result<Job, Vec<SourceError>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/job.yaml");
+    Job::parse(text, &file.display().to_string())
+}
+
+const CONFIGURE: &str = "
+vars:
+  db_pw: {secret: {env: DB_PW}}
+  workers: '{{ cpus * 2 }}'
+steps:
+  - name: configure
+    template: {src: server.conf.j2, dest: /etc/server.conf, mode: '0640', owner: tomcat}
+    register: conf
+  - name: restart
+    run: systemctl restart server --workers {{ workers }}
+    env: {DB_PW: '{{ db_pw }}'}
+    when: conf.changed and os.family == 'debian'
+  - name: tell
+    run: echo {{ inventory_hostname }}
+";
+
+#[test]
+fn template_files_facts_and_secrets() {
+    let job = beside(CONFIGURE).unwrap_or_else(|mistakes| panic!("{}", together(&mistakes)));
+    let (shared, vars) = (shared(), Map::new());
+    let scope = Scope::new("web1", &vars, &shared);
+    assert!(job.check(&scope).is_empty(), "{}", together(&job.check(&scope)));
+    // Neither facts nor the secret are known to a plan.
+    insta::assert_snapshot!(job.plan(&scope).expect("a plan"));
+    assert!(job.needs_facts(0, &scope) && job.needs_facts(1, &scope) && !job.needs_facts(2, &scope));
+    let secrets: Vec<_> = job.secrets().collect();
+    assert_eq!(secrets, [("db_pw", &SecretSource::Env("DB_PW".into()))]);
+
+    // The record has the file; it isn't read again.
+    let source = serde_json::to_value(job.source()).expect("JSON");
+    let JobSource::File { files, .. } = job.source() else {
+        unreachable!()
+    };
+    assert!(files["server.conf.j2"].contains("workers {{ cpus }}"));
+    let recorded: JobSource = serde_json::from_value(source).expect("a source");
+    let job = Job::from_source(&recorded).unwrap_or_else(|mistakes| panic!("{}", together(&mistakes)));
+    let shared = shared.with_secrets(BTreeMap::from([("db_pw".to_owned(), "hunter2".to_owned())]));
+    assert!(!format!("{shared:?}").contains("hunter2"));
+    let facts = Facts::parse("ID=debian\ncpus=4\n");
+    let mut scope = Scope::new("web1", &vars, &shared).with_facts(Some(&facts));
+    let RenderedAction::Template { content, dest, .. } = job.render(0, &scope).expect("rendered").action
+    else {
+        unreachable!()
+    };
+    assert_eq!(
+        (content.as_str(), dest.as_str()),
+        (
+            "# web1\nworkers 4\nserver web1\nserver web2\npassword hunter2\n",
+            "/etc/server.conf"
+        )
+    );
+    scope.register(
+        "conf",
+        Registered {
+            changed: true,
+            ..Registered::default()
+        },
+    );
+    assert!(job.when(1, &scope).expect("a condition"));
+    let rendered = job.render(1, &scope).expect("rendered");
+    assert_eq!(rendered.env, [("DB_PW".to_owned(), "hunter2".to_owned())]);
+}
+
+#[test]
+fn secrets_are_kept_out_of_sight_and_templates_are_checked() {
+    let text = "
+vars:
+  db_pw: {secret: {env: DB_PW}}
+  url: 'https://x:{{ db_pw }}@db'
+  nested: {a: {secret: {env: X}}}
+  two: {secret: {env: X, file: y}}
+  none: {secret: {}}
+steps:
+  - run: mysql -p{{ db_pw }}
+  - run: curl {{ url }}
+  - run: mysql
+    env: {PW: '{{ db_pw }}'}
+    durable: false
+  - template: {src: '{{ x }}.j2', dest: /x}
+  - template: {src: nowhere.j2, dest: /x}
+  - run: echo {{ os.famly }}
+";
+    let mistakes = beside(text).expect_err("mistakes");
+    let shown = together(&mistakes).replace(env!("CARGO_MANIFEST_DIR"), "");
+    insta::assert_snapshot!(shown);
+    let job = beside("steps:\n  - run: echo {{ os.famly }}\n").expect("good");
+    let (shared, vars) = (shared(), Map::new());
+    let mistakes = job.check(&Scope::new("web1", &vars, &shared));
+    assert!(
+        together(&mistakes).contains("`os` has family, name, version"),
+        "{}",
+        together(&mistakes)
+    );
 }

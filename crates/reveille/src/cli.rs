@@ -122,6 +122,15 @@ pub(crate) struct RunArgs {
     /// Print what would be done on each host, and connect to none
     #[arg(long)]
     pub(crate) plan: bool,
+    /// Only steps with one of these tags (and `always`)
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// No steps with one of these tags
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub(crate) skip_tags: Vec<String>,
+    /// Begin with the step of this name
+    #[arg(long, value_name = "STEP")]
+    pub(crate) start_at: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! From what was asked for to a run in the ledger, through the engine, to its end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::options::{Options, settings};
 use crate::printer::Printer;
 use crate::reach::{Reached, plans};
 use crate::render::{self, end::Extra};
-use crate::state;
+use crate::{secrets, state};
 
 /// The var of the roll that holds how a host is reached.
 const CONNECTION: &str = "reveille_connection";
@@ -66,6 +66,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         state_dir,
     } = request;
     options.input = input.as_ref().map(|input| sha256(input));
+    let secrets = secrets::find(&job)?;
     order(&mut hosts, job.order, seed);
     // Until the roll is on disk nothing was dispatched: whatever is wrong with the ledger is wrong input.
     let refused = |error: reveille_ledger::Error| {
@@ -132,7 +133,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
     };
     let run_id = handle.run().to_string();
     let plan = RunPlan {
-        shared: Shared::new(&run_id, groups, std::env::vars()),
+        shared: Shared::new(&run_id, groups, std::env::vars()).with_secrets(secrets),
         vars: Arc::new(move |name| all_vars.get(name).cloned().unwrap_or_default()),
         job: Arc::new(job),
         planned: host_plans.len() as u64,
@@ -154,9 +155,9 @@ pub(crate) fn resume(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     check_report(report)?;
-    check_input(record, input.as_ref())?;
+    let recorded = Recorded::read(record, concurrency, input, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
-    go_on(ledger, record, handle, concurrency, input, report, printer)
+    recorded.go_on(ledger, record, handle, report, printer)
 }
 
 /// Opens a new round for `hosts` and runs it.
@@ -170,7 +171,7 @@ pub(crate) fn retry(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     check_report(report)?;
-    check_input(record, input.as_ref())?;
+    let recorded = Recorded::read(record, concurrency, input, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
     let mut entries: HashMap<HostName, RollEntry> = HashMap::new();
     for round in 1..=record.round {
@@ -184,68 +185,104 @@ pub(crate) fn retry(
     let roll: Vec<RollEntry> = hosts.iter().filter_map(|host| entries.remove(host)).collect();
     runtime(1)?.block_on(handle.open_round(roll))?;
     let record = ledger.run(record.run)?;
-    go_on(ledger, &record, handle, concurrency, input, report, printer)
+    recorded.go_on(ledger, &record, handle, report, printer)
 }
 
-fn go_on(
-    ledger: &Ledger,
-    record: &RunRecord,
-    handle: RunHandle,
-    concurrency: Option<u32>,
+/// What an earlier controller was asked to do, and all that it was given.
+struct Recorded {
+    options: Options,
+    job: Job,
+    secrets: BTreeMap<String, String>,
     input: Option<Bytes>,
-    report: &Report,
-    printer: &Printer,
-) -> Result<Exit, Failure> {
-    let damaged =
-        |what: &str| Failure::System(format!("{}'s record of its {what} can't be read", record.run));
-    let mut options: Options =
-        serde_json::from_value(record.spec.options.clone()).map_err(|_| damaged("options"))?;
-    options.concurrency = concurrency.or(options.concurrency);
-    let source: JobSource = serde_json::from_str(&record.spec.text).map_err(|_| damaged("job"))?;
-    if let JobSource::File { file, text, .. } = &source
-        && std::fs::read(file).is_ok_and(|now| now != text.as_bytes())
-    {
-        printer.warning(&format!("{file} has changed since; using the recorded one"));
+}
+
+impl Recorded {
+    /// Reads it, and asks anew for what is never recorded. Nothing is changed before that is there.
+    fn read(
+        record: &RunRecord,
+        concurrency: Option<u32>,
+        input: Option<Bytes>,
+        printer: &Printer,
+    ) -> Result<Self, Failure> {
+        check_input(record, input.as_ref())?;
+        let mut options: Options =
+            serde_json::from_value(record.spec.options.clone()).map_err(|_| damaged(record, "options"))?;
+        options.concurrency = concurrency.or(options.concurrency);
+        let source: JobSource =
+            serde_json::from_str(&record.spec.text).map_err(|_| damaged(record, "job"))?;
+        if let JobSource::File { file, text, .. } = &source
+            && std::fs::read(file).is_ok_and(|now| now != text.as_bytes())
+        {
+            printer.warning(&format!("{file} has changed since; using the recorded one"));
+        }
+        let job = Job::from_source(&source).map_err(Failure::Mistakes)?;
+        let secrets = secrets::find(&job)?;
+        Ok(Self {
+            options,
+            job,
+            secrets,
+            input,
+        })
     }
-    let job = Job::from_source(&source).map_err(Failure::Mistakes)?;
-    let remaining = ledger.remaining(record.run)?;
-    let mut vars: HashMap<HostName, Map<String, Value>> = HashMap::new();
-    let mut hosts = Vec::new();
-    for host in remaining {
-        let name = host.entry.host.clone();
-        let mut kept: Map<String, Value> =
-            serde_json::from_str(&host.entry.vars).map_err(|_| damaged("roll"))?;
-        let reached = kept.remove(CONNECTION).ok_or_else(|| damaged("roll"))?;
-        let reached: Reached = serde_json::from_value(reached).map_err(|_| damaged("roll"))?;
-        vars.insert(name.clone(), kept);
-        hosts.push((name, reached, Some(host)));
+
+    /// Goes on with the hosts that have no outcome in the present round.
+    fn go_on(
+        self,
+        ledger: &Ledger,
+        record: &RunRecord,
+        handle: RunHandle,
+        report: &Report,
+        printer: &Printer,
+    ) -> Result<Exit, Failure> {
+        let Self {
+            options,
+            job,
+            secrets,
+            input,
+        } = self;
+        let remaining = ledger.remaining(record.run)?;
+        let mut vars: HashMap<HostName, Map<String, Value>> = HashMap::new();
+        let mut hosts = Vec::new();
+        for host in remaining {
+            let name = host.entry.host.clone();
+            let mut kept: Map<String, Value> =
+                serde_json::from_str(&host.entry.vars).map_err(|_| damaged(record, "roll"))?;
+            let reached = kept.remove(CONNECTION).ok_or_else(|| damaged(record, "roll"))?;
+            let reached: Reached = serde_json::from_value(reached).map_err(|_| damaged(record, "roll"))?;
+            vars.insert(name.clone(), kept);
+            hosts.push((name, reached, Some(host)));
+        }
+        let host_plans = plans(hosts, options.policy(), printer)?;
+        let state_dir = ledger.state_directory().to_owned();
+        let client = client(&state_dir, &options)?;
+        let (settings, banner) = settings(&options, &job, &host_plans, input, record.spec.seed)?;
+        let groups: Vec<(String, Vec<String>)> =
+            serde_json::from_value(record.spec.vars["groups"].clone()).unwrap_or_default();
+        let run_id = record.run.to_string();
+        let before = ledger.account(record.run)?.ended();
+        let roll = ledger.roll(record.run, record.round)?;
+        let failed = ledger
+            .outcomes(record.run)?
+            .iter()
+            .filter(|host| host.round == record.round)
+            .filter(|host| matches!(host.outcome.status(), Status::Failed | Status::Quarantined))
+            .count();
+        let plan = RunPlan {
+            shared: Shared::new(&run_id, groups, std::env::vars()).with_secrets(secrets),
+            vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
+            planned: roll.len() as u64,
+            failed: failed as u64,
+            first: roll.first().map(|entry| entry.host.clone()),
+            job: Arc::new(job),
+            hosts: host_plans,
+            settings,
+        };
+        work(handle, client, plan, &banner, &options, before, report, printer)?.report(None, report, printer)
     }
-    let host_plans = plans(hosts, options.policy(), printer)?;
-    let state_dir = ledger.state_directory().to_owned();
-    let client = client(&state_dir, &options)?;
-    let (settings, banner) = settings(&options, &job, &host_plans, input, record.spec.seed)?;
-    let groups: Vec<(String, Vec<String>)> =
-        serde_json::from_value(record.spec.vars["groups"].clone()).unwrap_or_default();
-    let run_id = record.run.to_string();
-    let before = ledger.account(record.run)?.ended();
-    let roll = ledger.roll(record.run, record.round)?;
-    let failed = ledger
-        .outcomes(record.run)?
-        .iter()
-        .filter(|host| host.round == record.round)
-        .filter(|host| matches!(host.outcome.status(), Status::Failed | Status::Quarantined))
-        .count();
-    let plan = RunPlan {
-        shared: Shared::new(&run_id, groups, std::env::vars()),
-        vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
-        planned: roll.len() as u64,
-        failed: failed as u64,
-        first: roll.first().map(|entry| entry.host.clone()),
-        job: Arc::new(job),
-        hosts: host_plans,
-        settings,
-    };
-    work(handle, client, plan, &banner, &options, before, report, printer)?.report(None, report, printer)
+}
+
+fn damaged(record: &RunRecord, what: &str) -> Failure {
+    Failure::System(format!("{}'s record of its {what} can't be read", record.run))
 }
 
 /// Runs the engine, with whoever watches.

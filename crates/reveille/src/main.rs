@@ -8,8 +8,10 @@ mod launch;
 mod limits;
 mod options;
 mod printer;
+mod prompt;
 mod reach;
 mod render;
+mod secrets;
 mod state;
 
 use std::process::ExitCode;

@@ -8,8 +8,8 @@ use crate::reader::Fields;
 use crate::step::{Action, Condition, WaitFrom};
 use crate::tree::{Node, Value};
 
-pub(crate) const KINDS: &[&str] = &["run", "script", "upload", "download", "wait_for"];
-pub(crate) const LATER_KINDS: &[&str] = &["template", "reboot", "bench"];
+pub(crate) const KINDS: &[&str] = &["run", "script", "upload", "template", "download", "wait_for"];
+pub(crate) const LATER_KINDS: &[&str] = &["reboot", "bench"];
 pub(crate) const SCRIPT: &[&str] = &["src", "args"];
 pub(crate) const UPLOAD: &[&str] = &["src", "dest", "mode", "owner", "group"];
 pub(crate) const DOWNLOAD: &[&str] = &["src", "to"];
@@ -48,6 +48,7 @@ impl Context<'_> {
             "run" => self.run(value, fields.get("shell")),
             "script" => self.script(value),
             "upload" => self.upload(value),
+            "template" => self.template_file(value),
             "download" => self.download(value),
             _ => self.wait_for(value),
         }
@@ -94,6 +95,33 @@ impl Context<'_> {
         let group = fields.get("group").and_then(|node| self.template(node));
         Some(Action::Upload {
             src: src?,
+            dest: dest?,
+            mode,
+            owner,
+            group,
+        })
+    }
+
+    fn template_file(&mut self, node: &Node) -> Option<Action> {
+        let fields = self.reader.fields(node, "`template`", UPLOAD, &[])?;
+        let src = fields.need("src", "`template`", &mut self.reader);
+        let path = src.and_then(|node| self.reader.filled(node));
+        let dest = self.needed(&fields, "dest", "`template`");
+        let mode = fields.get("mode").and_then(|node| self.mode(node));
+        let owner = fields.get("owner").and_then(|node| self.template(node));
+        let group = fields.get("group").and_then(|node| self.template(node));
+        let (node, src) = (src?, path?);
+        if src.contains("{{") {
+            self.reader.mistake_with_hint(
+                &node.place,
+                "the file of a template is fixed, so that it can be checked before anything is dispatched",
+                "use two steps with `when`",
+            );
+            return None;
+        }
+        self.read_template(&src, node)?;
+        Some(Action::Template {
+            src,
             dest: dest?,
             mode,
             owner,

@@ -35,8 +35,9 @@ pub(crate) const OPTIONS: &[&str] = &[
     "durable",
     "settle",
     "class",
+    "tags",
 ];
-pub(crate) const LATER_OPTIONS: &[&str] = &["on_stuck", "run_on", "tags"];
+pub(crate) const LATER_OPTIONS: &[&str] = &["on_stuck", "run_on"];
 /// Attempts of a step that may be run again.
 const IDEMPOTENT_ATTEMPTS: u32 = 3;
 
@@ -95,6 +96,8 @@ impl Context<'_> {
             settle: options.settle,
             on_stuck: options.on_stuck,
             class: options.class.unwrap_or_else(|| action.class()),
+            tags: options.tags,
+            left_out: None,
             rules: options.rules,
             action,
             when: options.when,
@@ -142,6 +145,12 @@ impl Context<'_> {
             options.settle = self.reader.duration(node).unwrap_or_default();
         }
         options.class = fields.get("class").and_then(|node| self.reader.filled(node));
+        if let Some(node) = fields.get("tags") {
+            options.tags = items(node)
+                .into_iter()
+                .filter_map(|item| self.reader.filled(item))
+                .collect();
+        }
         options
     }
 
@@ -285,6 +294,7 @@ struct Options {
     watchdog: Watchdog,
     rules: Rules,
     register: Option<String>,
+    tags: Vec<String>,
     ignore_errors: bool,
     once: bool,
     idempotent: Option<bool>,

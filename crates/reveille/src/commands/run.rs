@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use reveille_account::Exit;
-use reveille_job::{Job, MAX_FILE_BYTES, Scope, Shared};
+use reveille_job::{Job, MAX_FILE_BYTES, Scope, Selection, Shared};
 use reveille_ledger::RunKind;
 use serde_json::Value;
 
@@ -19,7 +19,13 @@ use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let options = Options::new(Some(&args.reach), &args.pacing, true)?;
-    let job = read_job(&args.job, variables(&args.vars)?)?;
+    let mut job = read_job(&args.job, variables(&args.vars)?)?;
+    let selection = Selection {
+        tags: args.tags.clone(),
+        skip_tags: args.skip_tags.clone(),
+        start_at: args.start_at.clone(),
+    };
+    job.select(&selection).map_err(Failure::usage)?;
     let (inventory, names) = choose(&args.reach.choice, job.hosts.as_deref(), globals, printer)?;
     let hosts = names
         .into_iter()
@@ -107,8 +113,8 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
     // What is given here is recorded with the run and shows in process lists.
     if let Some(name) = vars.keys().find(|name| reveille_inventory::is_secret(name)) {
         return Err(Failure::usage(format!(
-            "-e {name}: it looks like a secret, and these values are recorded; put it into the environment and use \
-             {{{{ env.{} }}}} in the job",
+            "-e {name}: it looks like a secret, and these values are recorded; make it a var of the job: \
+             `{name}: {{secret: {{env: {}}}}}`",
             name.to_uppercase()
         )));
     }

@@ -4,6 +4,7 @@ mod drill;
 mod fleet;
 mod hostile;
 mod input;
+mod job;
 mod killed;
 mod lost;
 mod machines;

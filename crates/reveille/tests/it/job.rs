@@ -1,0 +1,171 @@
+//! The job language against real servers: templates, facts, tags, secrets.
+
+use std::path::Path;
+
+use reveille_testbed::Testbed;
+
+use crate::support::Reveille;
+
+const JOB: &str = "
+vars:
+  db_pw: {secret: {env: DB_PW}}
+  api_key: {secret: {file: key.txt}}
+  token: {secret: {command: 'echo tok-4711-secret'}}
+steps:
+  - name: configure
+    template: {src: server.conf.j2, dest: '{{ env.TARGET }}/server.conf', mode: '0600'}
+    register: conf
+  - name: check
+    run: |
+      [ \"${PW#pw-0815-}\" = secret ] && [ \"${TOKEN#tok-4711-}\" = secret ] && echo right
+    env: {PW: '{{ db_pw }}', TOKEN: '{{ token }}'}
+    expect: ^right$
+    tags: check
+  - name: restart
+    when: conf.changed
+    run: echo restarted on {{ os.family }} {{ arch }}
+  - name: never asked for
+    run: exit 9
+    tags: never
+";
+
+fn leaks(directory: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            leaks(&path, found);
+        } else if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            for secret in ["pw-0815-secret", "key-1234-secret", "tok-4711-secret"] {
+                if bytes
+                    .windows(secret.len())
+                    .any(|window| window == secret.as_bytes())
+                {
+                    found.push(format!("{secret} in {}", path.display()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn templates_facts_and_secrets() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let job = reveille.file("job.yaml", JOB);
+    reveille.file("key.txt", "key-1234-secret\n");
+    reveille.file(
+        "server.conf.j2",
+        "host {{ inventory_hostname }} of {{ groups.all | length }}\n{% if cpus > 0 %}\nkey {{ api_key }}\n{% endif %}\n",
+    );
+    let artifacts = reveille.path().join("artifacts");
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["run", &job, "-i", &inventory];
+        arguments.extend(more);
+        let output = reveille
+            .command(&arguments)
+            .env("DB_PW", "pw-0815-secret")
+            .env("TARGET", testbed.home())
+            .output()
+            .unwrap();
+        crate::support::Ended::of(&output)
+    };
+    let plan = run(&["--plan"]).expect(0).stdout;
+    assert!(plan.contains("env: PW=(secret)"), "{plan}");
+    let events = reveille.path().join("events.ndjson");
+    let first = run(&[
+        "-c",
+        "1",
+        "--format",
+        "json",
+        "--export-to",
+        artifacts.to_str().unwrap(),
+        "--events",
+        events.to_str().unwrap(),
+        "-v",
+    ])
+    .expect(0);
+    let conf = std::fs::read_to_string(testbed.home().join("server.conf")).unwrap();
+    assert_eq!(conf, "host host-002 of 2\nkey key-1234-secret\n");
+    let said = reveille.run(&["logs", "host-001", "--raw"]).expect(0).stdout;
+    assert!(said.contains("restarted on ") && !said.contains("{{"), "{said}");
+    std::fs::remove_file(testbed.home().join("server.conf")).unwrap();
+    std::fs::remove_file(reveille.path().join("key.txt")).unwrap();
+    let mut found = Vec::new();
+    leaks(&testbed.home(), &mut found);
+    // The job itself names a command that writes one; that text is the operator's.
+    std::fs::remove_file(reveille.path().join("job.yaml")).unwrap();
+    leaks(reveille.path(), &mut found);
+    found.retain(|leak| !leak.contains("tok-4711-secret in") || !leak.contains("ledger.db"));
+    assert!(found.is_empty(), "{found:#?}");
+    for secret in ["pw-0815-secret", "key-1234-secret", "tok-4711-secret"] {
+        assert!(!first.stdout.contains(secret) && !first.stderr.contains(secret));
+    }
+}
+
+#[test]
+fn a_secret_that_is_missing_is_asked_for_before_anything_happens() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let job = |source: &str| {
+        reveille.file(
+            "job.yaml",
+            format!("vars: {{pw: {{secret: {{{source}}}}}}}\nsteps: [{{run: exit 3, env: {{PW: '{{{{ pw }}}}'}}}}]\n"),
+        )
+    };
+    for (source, words) in [
+        (
+            "env: NOT_SET_ANYWHERE",
+            "the environment variable NOT_SET_ANYWHERE is not set",
+        ),
+        ("file: nowhere.txt", "nowhere.txt: No such file"),
+        ("command: exit 7", "the command `exit 7` failed: exit status: 7"),
+    ] {
+        let job = job(source);
+        let ended = reveille.run(&["run", &job, "-i", &inventory]).expect(2);
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+    reveille.run(&["runs"]).expect(2);
+    // A retry without it opens no round.
+    let job = job("env: PW_OF_TEST");
+    let output = reveille
+        .command(&["run", &job, "-i", &inventory])
+        .env("PW_OF_TEST", "x")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    reveille.run(&["retry"]).expect(2);
+    let summary = reveille.run(&["show", "--format", "json"]).expect(0).json();
+    assert_eq!(summary["hosts"][0]["round"], 1, "{summary}");
+    assert_eq!(summary["state"], "closed");
+}
+
+#[test]
+fn steps_are_chosen_by_tag() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - {name: one, run: echo one, tags: [a]}\n  - {name: two, run: echo two, tags: [b]}\n  - {name: three, run: echo three}\n",
+    );
+    let said = |arguments: &[&str]| {
+        let mut all = vec!["run", &job, "-i", &inventory];
+        all.extend(arguments);
+        reveille.run(&all).expect(0);
+        reveille.run(&["logs", "host-001", "--raw"]).expect(0).stdout
+    };
+    assert_eq!(said(&["--tags", "b"]), "two\n");
+    assert_eq!(said(&["--skip-tags", "a"]), "two\nthree\n");
+    assert_eq!(said(&["--start-at", "three"]), "three\n");
+    let ended = reveille
+        .run(&["run", &job, "-i", &inventory, "--tags", "c,a"])
+        .expect(2);
+    assert!(
+        ended.stderr.contains("--tags c: no step has this tag"),
+        "{}",
+        ended.stderr
+    );
+}
