@@ -125,7 +125,7 @@ impl Engine {
             .await?;
         let mut disk = self.handle.ledger().state();
         let mut rest = hosts.into_iter();
-        for size in sizes {
+        for (number, size) in sizes.into_iter().enumerate() {
             let batch: Vec<HostPlan> = rest
                 .by_ref()
                 .take(usize::try_from(size).unwrap_or(usize::MAX))
@@ -133,10 +133,12 @@ impl Engine {
             let failed_before = self.failed.load(Ordering::Relaxed);
             self.run_batch(batch, total, &mut disk).await?;
             let failed_here = self.failed.load(Ordering::Relaxed) - failed_before;
-            if self
-                .settings
-                .max_fail_batch
-                .is_some_and(|most| most.exceeded(failed_here, size))
+            let trial_failed = self.settings.canary && number == 0 && failed_here > 0;
+            if trial_failed
+                || self
+                    .settings
+                    .max_fail_batch
+                    .is_some_and(|most| most.exceeded(failed_here, size))
             {
                 self.halt();
             }

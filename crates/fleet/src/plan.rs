@@ -77,6 +77,8 @@ pub struct Settings {
     pub max_fail: Option<Portion>,
     /// The same within a batch.
     pub max_fail_batch: Option<Portion>,
+    /// The first batch is a trial: if any of its hosts fails, nothing more is dispatched.
+    pub canary: bool,
     /// First and longest wait between connection tries and between attempts.
     pub backoff: (Duration, Duration),
     /// Close output files after each write, because descriptors are scarce.
@@ -102,6 +104,7 @@ impl Default for Settings {
             serial: Vec::new(),
             max_fail: None,
             max_fail_batch: None,
+            canary: false,
             backoff: (Duration::from_millis(500), Duration::from_secs(10)),
             frugal: false,
             grace: Duration::from_secs(10),

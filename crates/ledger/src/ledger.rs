@@ -247,7 +247,7 @@ impl Ledger {
     }
 
     /// The run's lock, or nothing if somebody else has it.
-    fn lock(&self, run: RunId) -> Result<Option<File>> {
+    pub(crate) fn lock(&self, run: RunId) -> Result<Option<File>> {
         let path = self.run_directory(run).join("lock");
         let file = disk::lock_file(&path)?;
         for attempt in 1.. {
@@ -340,7 +340,7 @@ pub(crate) fn key(connection: &Connection, run: RunId) -> Result<i64> {
 }
 
 /// Does `work` in one writing transaction.
-fn transaction<T>(connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn transaction<T>(connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
     connection
         .execute_batch("BEGIN IMMEDIATE")
         .map_err(Error::write)?;

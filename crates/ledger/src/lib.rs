@@ -49,6 +49,7 @@ mod handle;
 mod ledger;
 pub mod output;
 mod project;
+mod prune;
 mod read;
 mod remaining;
 mod schema;

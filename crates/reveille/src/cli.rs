@@ -73,6 +73,26 @@ pub(crate) enum Command {
     },
     /// Print the JSON Schema of job files
     Schema,
+    /// See which hosts answer
+    Ping(PingArgs),
+    /// Forget old runs, with their events and outputs
+    Prune(PruneArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Write man pages to a directory
+    Man {
+        /// The directory
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +151,35 @@ pub(crate) struct RunArgs {
     /// Begin with the step of this name
     #[arg(long, value_name = "STEP")]
     pub(crate) start_at: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every option with its value and where that comes from
+    Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PingArgs {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
+    #[command(flatten)]
+    pub(crate) report: Report,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Runs that ended longer ago than this, such as 90d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) older_than: Duration,
+    /// Also runs that were interrupted and could be resumed
+    #[arg(long)]
+    pub(crate) interrupted: bool,
+    /// Only list them
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -300,6 +349,15 @@ pub(crate) struct Pacing {
     /// Dispatch nothing more when more hosts than this have failed
     #[arg(long, value_name = "N|%")]
     pub(crate) max_fail: Option<String>,
+    /// Begin with this many hosts; if one of them fails, dispatch nothing more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) canary: Option<u32>,
+    /// Exit with 0 although up to this many hosts failed
+    #[arg(long, value_name = "N|%")]
+    pub(crate) allow_failed: Option<String>,
+    /// Exit with 0 although up to this many hosts failed with this class
+    #[arg(long, value_name = "CLASS=N")]
+    pub(crate) allow_class: Vec<String>,
     /// How long running steps may go on after the first Ctrl-C
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) grace: Duration,
@@ -326,6 +384,9 @@ pub(crate) struct Report {
     /// Write a JUnit report
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
+    /// Run this command (by sh) when the run has ended, with the summary as JSON on its input
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) notify: Option<String>,
 }
 
 /// How results are printed.
@@ -352,7 +413,7 @@ pub(crate) enum HostKey {
 
 /// `90`, `1.5s`, `10m`, `2h`, `500ms`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time such as 30s, 10m or 2h");
+    let wrong = || format!("`{text}` is not a time such as 30s, 10m, 2h or 90d");
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -363,6 +424,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => number,
         "m" => number * 60.0,
         "h" => number * 3600.0,
+        "d" => number * 86_400.0,
         _ => return Err(wrong()),
     };
     match Duration::try_from_secs_f64(seconds) {
@@ -407,7 +469,7 @@ mod tests {
         assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
         assert_eq!(parse_bytes("500M"), Ok(500 << 20));
         assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
-        for bad in ["", "s", "-1s", "0", "1d", "1e400"] {
+        for bad in ["", "s", "-1s", "0", "1y", "1e400"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
         assert!(parse_bytes("99999999999T").is_err());

@@ -1,7 +1,9 @@
 //! `reveille`: the program. Commands, screens and configuration; what is done stands in the crates below it.
 
+mod allowance;
 mod cli;
 mod commands;
+mod config;
 mod drill;
 mod failure;
 mod launch;
@@ -16,14 +18,27 @@ mod state;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use reveille_account::Exit;
 
 use crate::cli::Cli;
+use crate::config::Config;
 use crate::printer::Printer;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let command = Cli::command();
+    let config = match Config::read(&command) {
+        Ok(config) => config,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            return ExitCode::from(failure.exit().code());
+        }
+    };
+    let parsed = config
+        .apply(command)
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to standard output; a closed pipe there is no fault.
@@ -37,6 +52,9 @@ fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(&cli.globals);
+    for warning in &config.warnings {
+        printer.warning(warning);
+    }
     start_log(&cli.globals);
     let exit = match commands::run(cli, &printer) {
         Ok(exit) => exit,

@@ -11,6 +11,7 @@ use reveille_pace::Portion;
 use reveille_transport::{Deadlines, HostKeyPolicy};
 use serde::{Deserialize, Serialize};
 
+use crate::allowance::Allowance;
 use crate::cli::{HostKey, Pacing, Reach};
 use crate::failure::Failure;
 use crate::{limits, render};
@@ -24,6 +25,10 @@ pub(crate) struct Options {
     pub(crate) concurrency: Option<u32>,
     pub(crate) serial: Vec<String>,
     pub(crate) max_fail: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<u32>,
+    #[serde(default, skip_serializing_if = "Allowance::is_none")]
+    pub(crate) allowance: Allowance,
     pub(crate) grace_ms: u64,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) host_key: String,
@@ -62,6 +67,8 @@ impl Options {
             concurrency: pacing.concurrency,
             serial: pacing.serial.clone(),
             max_fail: pacing.max_fail.clone(),
+            canary: pacing.canary,
+            allowance: Allowance::new(pacing.allow_failed.as_ref(), &pacing.allow_class)?,
             grace_ms: millis(pacing.grace),
             connect_timeout_ms: reach.map_or(10_000, |reach| millis(reach.connect_timeout)),
             host_key: match reach.map(|reach| reach.host_key).unwrap_or_default() {
@@ -141,6 +148,12 @@ pub(crate) fn settings(
     if serial.is_empty() {
         serial = job.serial.iter().copied().map(portion).collect();
     }
+    if let Some(canary) = options.canary {
+        if serial.is_empty() {
+            serial.push(Portion::Share(10_000));
+        }
+        serial.insert(0, Portion::Count(canary.into()));
+    }
     max_fail = max_fail.or(job.max_fail.total.map(portion));
     let wanted = options
         .concurrency
@@ -162,6 +175,9 @@ pub(crate) fn settings(
     if let Some(reason) = reason {
         banner = format!("{banner}; {sessions} sessions instead of {wanted}, because of {reason}");
     }
+    if let Some(canary) = options.canary {
+        banner = format!("{banner}; {canary} first");
+    }
     match max_fail {
         Some(most) => banner = format!("{banner}; max_fail {most}"),
         None => banner.push_str("; max_fail none"),
@@ -173,6 +189,7 @@ pub(crate) fn settings(
         serial,
         max_fail,
         max_fail_batch: job.max_fail.batch.map(portion),
+        canary: options.canary.is_some(),
         backoff: options.hurry.map_or(
             usual.backoff,
             |Hurry {

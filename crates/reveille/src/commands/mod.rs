@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
 mod audit;
+mod completions;
+mod config;
 mod drill;
 mod exec;
 mod explain;
@@ -8,6 +10,8 @@ mod export;
 mod hosts;
 mod lint;
 mod logs;
+mod ping;
+mod prune;
 mod resume;
 mod retry;
 mod run;
@@ -16,7 +20,7 @@ mod show;
 
 use reveille_account::Exit;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ConfigCommand};
 use crate::failure::Failure;
 use crate::printer::Printer;
 
@@ -38,5 +42,12 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Command::Export(args) => export::run(&args, &globals, printer),
         Command::Explain { class } => explain::run(class.as_deref(), printer),
         Command::Schema => explain::schema(printer),
+        Command::Ping(args) => ping::run(&args, &globals, printer),
+        Command::Prune(args) => prune::run(&args, &globals, printer),
+        Command::Completions { shell } => completions::completions(shell, printer),
+        Command::Config {
+            command: ConfigCommand::Show,
+        } => config::show(printer),
+        Command::Man { to } => completions::man(&to, printer),
     }
 }

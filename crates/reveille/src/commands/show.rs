@@ -19,7 +19,8 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     if args.follow {
         crate::launch::runtime(1)?.block_on(follow(&ledger, run, args.format, printer))?;
     }
-    let summary = ledger.summary(run, SummaryOptions::default())?;
+    let mut summary = ledger.summary(run, SummaryOptions::default())?;
+    let allowed = end::allowance(&mut summary, false)?;
     if args.format == Format::Json {
         let json = serde_json::to_string(&summary)
             .map_err(|error| Failure::System(format!("the summary can't be written as JSON: {error}")))?;
@@ -42,11 +43,13 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         events: None,
         export_to: None,
         junit: None,
+        notify: None,
     };
     printer.data(&end::words(
         &summary,
         None,
         &state::option(ledger.state_directory()),
+        allowed.as_deref(),
         &report,
         |text, tone| printer.tone_out(text, tone),
     )?)?;

@@ -12,8 +12,9 @@ use serde_json::{Map, json};
 use crate::cli::{Format, Report};
 use crate::failure::Failure;
 use crate::limits;
+use crate::options::Options;
 use crate::printer::{Printer, Tone};
-use crate::render::{artifacts, fold, text};
+use crate::render::{artifacts, fold, notify, text};
 use crate::state;
 
 /// Names shown of a group of failed hosts.
@@ -51,7 +52,12 @@ pub(crate) fn report(
 ) -> Result<Exit, Failure> {
     let usage = limits::usage();
     let options = options(usage, extra.and_then(|extra| extra.exit));
-    let summary = ledger.summary(run, options.clone())?;
+    let mut summary = ledger.summary(run, options.clone())?;
+    let allowed = allowance(&mut summary, extra.is_some_and(|extra| extra.exit.is_some()))?;
+    let options = SummaryOptions {
+        exit: Some(summary.exit),
+        ..options
+    };
     let exit = summary.exit;
     if report.format == Format::Json {
         printer.data(&json(&summary, extra)?)?;
@@ -67,9 +73,14 @@ pub(crate) fn report(
             fold::print(ledger, run, &hosts, printer)?;
         }
         let state = state::option(ledger.state_directory());
-        printer.note(&words(&summary, Some(usage), &state, report, |text, tone| {
-            printer.tone_err(text, tone)
-        })?);
+        printer.note(&words(
+            &summary,
+            Some(usage),
+            &state,
+            allowed.as_deref(),
+            report,
+            |text, tone| printer.tone_err(text, tone),
+        )?);
         if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
             printer.note(&format!("\n{}", extra.words));
         }
@@ -80,7 +91,21 @@ pub(crate) fn report(
     if let Some(directory) = &report.export_to {
         artifacts::write(ledger, run, directory, options)?;
     }
+    if let Some(command) = &report.notify {
+        notify::tell(command, &json(&summary, extra)?, printer);
+    }
     Ok(exit)
+}
+
+/// Holds the failures against what the operator allowed, unless the exit status is settled otherwise.
+pub(crate) fn allowance(summary: &mut Summary, settled: bool) -> Result<Option<String>, Failure> {
+    let options: Option<Options> = serde_json::from_value(summary.record.spec.options.clone()).ok();
+    let Some(options) = options.filter(|options| !options.allowance.is_none() && !settled) else {
+        return Ok(None);
+    };
+    let judged = options.allowance.judge(summary)?;
+    summary.exit = judged.exit;
+    Ok(judged.words)
 }
 
 /// The summary as one line of JSON.
@@ -109,6 +134,7 @@ pub(crate) fn words(
     summary: &Summary,
     usage: Option<limits::Usage>,
     state: &str,
+    allowed: Option<&str>,
     report: &Report,
     tone: impl Fn(&str, Tone) -> String,
 ) -> Result<String, Failure> {
@@ -139,6 +165,9 @@ pub(crate) fn words(
         tone("balanced", Tone::Good)
     };
     let _ = writeln!(words, "account     {account}; {verdict}");
+    if let Some(allowed) = allowed {
+        let _ = writeln!(words, "allowed     {allowed}");
+    }
     if recovered > 0 {
         let _ = writeln!(
             words,

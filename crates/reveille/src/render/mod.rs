@@ -5,4 +5,5 @@ pub(crate) mod end;
 pub(crate) mod events;
 pub(crate) mod fold;
 pub(crate) mod live;
+pub(crate) mod notify;
 pub(crate) mod text;

@@ -8,5 +8,6 @@ mod job;
 mod killed;
 mod lost;
 mod machines;
+mod options;
 mod proxy;
 mod support;

@@ -1,0 +1,75 @@
+//! Forgetting old runs.
+
+use std::fs;
+use std::io;
+
+use reveille_account::{RunId, RunState};
+use rusqlite::params;
+
+use crate::ledger::transaction;
+use crate::schema::TABLES;
+use crate::{Error, Ledger, Result, RunRecord};
+
+impl Ledger {
+    /// The runs that ended before `before_ms` (Unix milliseconds), the oldest first. Runs that can be resumed are among
+    /// them only with `interrupted`; those that somebody works on never are.
+    pub fn prunable(&self, before_ms: u64, interrupted: bool) -> Result<Vec<RunRecord>> {
+        let mut runs = Vec::new();
+        for record in self.runs()? {
+            let is_over = match record.state {
+                RunState::Closed => true,
+                RunState::Interrupted => interrupted,
+                // Its controller may have died without a word.
+                RunState::Open => interrupted && self.holder(record.run)?.is_none(),
+            };
+            let ended_ms = record.ended_ms.unwrap_or(record.spec.started_ms);
+            if is_over && ended_ms < before_ms {
+                runs.push(record);
+            }
+        }
+        runs.sort_by_key(|record| record.spec.started_ms);
+        Ok(runs)
+    }
+
+    /// Removes a run, its events and its outputs.
+    ///
+    /// # Errors
+    ///
+    /// When somebody works on it, or the ledger or its directory can't be written.
+    pub fn forget(&self, run: RunId) -> Result<()> {
+        let record = self.run(run)?;
+        let lock = self.lock(run)?.ok_or_else(|| Error::Held {
+            run,
+            worker: record.worker.clone(),
+            user: record.spec.user.clone(),
+        })?;
+        let key = self.key(run)?;
+        let connection = self.connect()?;
+        transaction(&connection, || {
+            for table in TABLES {
+                connection
+                    .execute(&format!("DELETE FROM {table} WHERE run = ?1"), params![key])
+                    .map_err(Error::write)?;
+            }
+            connection
+                .execute("DELETE FROM runs WHERE run = ?1", params![key])
+                .map_err(Error::write)
+        })?;
+        let directory = self.run_directory(run);
+        match fs::remove_dir_all(&directory) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("remove", &directory)(error)),
+        }
+        drop(lock);
+        Ok(())
+    }
+
+    /// Gives the space of forgotten runs back to the disk. Needs as much space as the ledger has, for a while.
+    pub fn compact(&self) -> Result<()> {
+        let connection = self.connect()?;
+        connection
+            .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+            .map_err(Error::write)
+    }
+}

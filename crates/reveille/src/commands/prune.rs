@@ -1,0 +1,45 @@
+//! `reveille prune`: old runs are forgotten.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reveille_account::Exit;
+use reveille_ledger::Ledger;
+
+use crate::cli::{Globals, PruneArgs};
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::state;
+
+pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    let before = now.saturating_sub(args.older_than);
+    let before_ms = u64::try_from(before.as_millis()).unwrap_or(u64::MAX);
+    let runs = ledger.prunable(before_ms, args.interrupted)?;
+    let mut forgotten = 0;
+    for record in runs {
+        let account = ledger.account(record.run)?;
+        if !args.dry_run {
+            match ledger.forget(record.run) {
+                Ok(()) => {}
+                // Taken up since the list was made.
+                Err(reveille_ledger::Error::Held { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        forgotten += 1;
+        printer.data(&format!("{}  {account}", record.run))?;
+    }
+    if forgotten > 0 && !args.dry_run {
+        ledger.compact()?;
+    }
+    let runs = if forgotten == 1 { "run" } else { "runs" };
+    printer.say(&if args.dry_run {
+        format!("{forgotten} {runs} would be forgotten")
+    } else {
+        format!("{forgotten} {runs} forgotten")
+    });
+    Ok(Exit::Success)
+}

@@ -1,0 +1,308 @@
+//! Configuration: files and environment variables that give options their values.
+//!
+//! Every option of the command line is a key, by its long name. The strongest first: command line, `REVEILLE_NAME` in the
+//! environment, `./reveille.toml`, the user's file, the system's file. A table with a command's name holds keys for that
+//! command alone:
+//!
+//! ```toml
+//! user = "deploy"
+//! connect-timeout = "5s"
+//!
+//! [exec]
+//! concurrency = 100
+//! ```
+//!
+//! What is found becomes the default of the option, so that parsing, checking and help are the same for all of them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::builder::{BoolishValueParser, OsStr};
+use clap::{Arg, ArgAction, Command};
+use reveille_account::SourceError;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::failure::Failure;
+use crate::state;
+
+/// Largest configuration file.
+const MAX_BYTES: u64 = 1 << 20;
+/// Options that are about one invocation, and have no lasting value.
+const NOT_KEYS: &[&str] = &[
+    "help",
+    "version",
+    "plan",
+    "dry-run",
+    "follow",
+    "serve",
+    "good-commands",
+    "to",
+];
+
+/// The values of the configuration files.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    /// By command ("" for all commands) and option, the strongest file's value.
+    values: BTreeMap<(String, String), Setting>,
+    /// What was passed over, and why.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A value of a file.
+#[derive(Debug, Clone)]
+struct Setting {
+    values: Vec<String>,
+    origin: String,
+}
+
+/// An option with its value, for `config show`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) command: String,
+    pub(crate) option: String,
+    pub(crate) value: String,
+    pub(crate) origin: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads the files there are.
+    pub(crate) fn read(command: &Command) -> Result<Self, Failure> {
+        let mut config = Self::default();
+        // The weaker first: later ones win.
+        for path in files() {
+            config.read_file(&path, command)?;
+        }
+        Ok(config)
+    }
+
+    fn read_file(&mut self, path: &Path, command: &Command) -> Result<(), Failure> {
+        let shown = path.display().to_string();
+        let refused = |why: String| Failure::usage(format!("can't read the configuration {shown}: {why}"));
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(refused(error.to_string())),
+        };
+        if metadata.len() > MAX_BYTES {
+            return Err(refused(format!("it is larger than {} KiB", MAX_BYTES >> 10)));
+        }
+        // Whoever can write here could name a command that we would run.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = std::fs::metadata(directory.unwrap_or(Path::new(".")));
+        if metadata.mode() & 0o002 != 0 || directory.is_ok_and(|directory| directory.mode() & 0o002 != 0) {
+            self.warnings.push(format!(
+                "{shown} is not read: others can write to it or its directory"
+            ));
+            return Ok(());
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let table = DeTable::parse(&text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            mistake(&shown, &text, at, error.message().trim())
+        })?;
+        for (key, value) in table.get_ref() {
+            if let DeValue::Table(inner) = value.get_ref() {
+                let name: &str = key.get_ref();
+                let Some(of_command) = command.find_subcommand(name) else {
+                    let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+                    return Err(unknown(&shown, &text, key, "command", &names));
+                };
+                for (key, value) in inner {
+                    self.keep(
+                        &shown,
+                        &text,
+                        of_command.get_name(),
+                        &[of_command, command],
+                        key,
+                        value,
+                    )?;
+                }
+            } else {
+                let all: Vec<&Command> = std::iter::once(command)
+                    .chain(command.get_subcommands())
+                    .collect();
+                self.keep(&shown, &text, "", &all, key, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(
+        &mut self,
+        file: &str,
+        text: &str,
+        command: &str,
+        places: &[&Command],
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), Failure> {
+        let name = key.get_ref().replace('_', "-");
+        let known: Vec<&str> = places
+            .iter()
+            .flat_map(|place| place.get_arguments())
+            .filter_map(key_of)
+            .collect();
+        if !known.contains(&name.as_str()) {
+            return Err(unknown(file, text, key, "option", &known));
+        }
+        let values = plain(value.get_ref()).ok_or_else(|| {
+            mistake(
+                file,
+                text,
+                value.span().start,
+                &format!("`{name}` takes a text, a number, true or false, or a list of them"),
+            )
+        })?;
+        let (line, _) = position(text, key.span().start);
+        let origin = format!("{file}:{line}");
+        self.values
+            .insert((command.to_owned(), name), Setting { values, origin });
+        Ok(())
+    }
+
+    fn value(&self, command: &str, name: &str) -> Option<&Setting> {
+        self.values
+            .get(&(command.to_owned(), name.to_owned()))
+            .or_else(|| self.values.get(&(String::new(), name.to_owned())))
+    }
+
+    /// The command line with environment and files as the defaults of its options.
+    pub(crate) fn apply(&self, command: Command) -> Command {
+        let command = command.mut_args(|argument| self.with_default("", argument));
+        command.mut_subcommands(|of_command| {
+            let name = of_command.get_name().to_owned();
+            of_command.mut_args(|argument| self.with_default(&name, argument))
+        })
+    }
+
+    fn with_default(&self, command: &str, argument: Arg) -> Arg {
+        let Some(name) = key_of(&argument).map(str::to_owned) else {
+            return argument;
+        };
+        let mut argument = argument;
+        if matches!(argument.get_action(), ArgAction::SetTrue) {
+            argument = argument.value_parser(BoolishValueParser::new());
+        }
+        argument = argument.env(OsStr::from(variable(&name))).hide_env(true);
+        match self.value(command, &name) {
+            Some(setting) => argument
+                .default_values(setting.values.iter().map(OsStr::from))
+                .required(false),
+            None => argument,
+        }
+    }
+
+    /// Every option with its value and where that comes from, the defaults of the program included.
+    pub(crate) fn show(&self, command: &Command) -> Vec<Shown> {
+        let mut all = Vec::new();
+        let commands = std::iter::once(("", command))
+            .chain(command.get_subcommands().map(|inner| (inner.get_name(), inner)));
+        for (of_command, place) in commands {
+            for argument in place.get_arguments() {
+                let Some(name) = key_of(argument) else { continue };
+                let found = std::env::var(variable(name))
+                    .ok()
+                    .map(|value| (value, variable(name)))
+                    .or_else(|| {
+                        let setting = self.value(of_command, name)?;
+                        Some((setting.values.join(", "), setting.origin.clone()))
+                    })
+                    .or_else(|| {
+                        let defaults: Vec<String> = argument
+                            .get_default_values()
+                            .iter()
+                            .map(|value| value.to_string_lossy().into_owned())
+                            .collect();
+                        (!defaults.is_empty()).then(|| (defaults.join(", "), "default".to_owned()))
+                    });
+                let (value, origin) = found.unwrap_or((String::new(), "not set".to_owned()));
+                all.push(Shown {
+                    command: of_command.to_owned(),
+                    option: name.to_owned(),
+                    value,
+                    origin,
+                });
+            }
+        }
+        all
+    }
+}
+
+/// The files that are looked for, the weakest first.
+pub(crate) fn files() -> Vec<PathBuf> {
+    let user = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| state::home().map(|home| home.join(".config")));
+    let mut files = vec![PathBuf::from("/etc/reveille/config.toml")];
+    files.extend(user.map(|user| user.join("reveille/config.toml")));
+    files.push(PathBuf::from("reveille.toml"));
+    files
+}
+
+/// The environment variable of an option.
+fn variable(name: &str) -> String {
+    format!("REVEILLE_{}", name.to_uppercase().replace('-', "_"))
+}
+
+/// The key of an option, if it has one.
+fn key_of(argument: &Arg) -> Option<&str> {
+    argument.get_long().filter(|name| !NOT_KEYS.contains(name))
+}
+
+/// A value as the words that the command line would have.
+fn plain(value: &DeValue<'_>) -> Option<Vec<String>> {
+    let one = |value: &DeValue<'_>| match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Boolean(truth) => Some(truth.to_string()),
+        _ => None,
+    };
+    match value {
+        DeValue::Array(items) => items.iter().map(|item| one(item.get_ref())).collect(),
+        other => one(other).map(|value| vec![value]),
+    }
+}
+
+fn unknown(
+    file: &str,
+    text: &str,
+    key: &Spanned<std::borrow::Cow<'_, str>>,
+    what: &str,
+    known: &[&str],
+) -> Failure {
+    let name = key.get_ref();
+    let (line, column) = position(text, key.span().start);
+    let mistake = SourceError::at(format!("there is no {what} `{name}`"), file, text, line, column);
+    let mistake = match SourceError::nearest(name, known.iter().copied()) {
+        Some(near) => mistake.hint(format!("did you mean `{near}`?")),
+        None => mistake.hint("`reveille config show` lists all options"),
+    };
+    Failure::Mistakes(vec![mistake])
+}
+
+fn mistake(file: &str, text: &str, at: usize, message: &str) -> Failure {
+    let (line, column) = position(text, at);
+    Failure::Mistakes(vec![SourceError::at(message, file, text, line, column)])
+}
+
+/// Line and column of a byte, from 1.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (line, column)
+}

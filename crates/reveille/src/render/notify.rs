@@ -1,0 +1,50 @@
+//! Telling another program that a run has ended.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use crate::launch::runtime;
+use crate::printer::Printer;
+
+/// How long the program may take.
+const WITHIN: Duration = Duration::from_mins(1);
+
+/// Gives the summary to a command on its standard input. What goes wrong is said, and changes nothing of the run.
+pub(crate) fn tell(command: &str, summary: &str, printer: &Printer) {
+    let told = runtime(1)
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(run(command, summary)));
+    if let Err(why) = told {
+        printer.warning(&format!("--notify: `{command}` {why}"));
+    }
+}
+
+async fn run(command: &str, summary: &str) -> Result<(), String> {
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::piped())
+        // Data on standard output is the run's own.
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("can't be started: {error}"))?;
+    let mut input = child.stdin.take();
+    let telling = async {
+        if let Some(input) = &mut input {
+            // A program that does not read all of it may still end well.
+            let _ = input.write_all(summary.as_bytes()).await;
+            let _ = input.write_all(b"\n").await;
+        }
+        drop(input);
+        child.wait().await
+    };
+    match timeout(WITHIN, telling).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(format!("failed: {status}")),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("did not end within {WITHIN:?} and was killed")),
+    }
+}

@@ -1,0 +1,212 @@
+//! Options and configuration: allowances, canaries, notifications, files, completions.
+
+use reveille_testbed::Testbed;
+
+use crate::support::{Ended, Reveille};
+
+/// Two hosts that answer and, first, one that does not.
+fn with_a_dead_host(testbed: &Testbed) -> String {
+    format!(
+        "dead ansible_host=127.0.0.1 ansible_port=1\n{}",
+        testbed
+            .inventory()
+            .replace("[all:vars]\nansible_port", "[live:vars]\nansible_port")
+            .replace("host-001", "[live]\nhost-001")
+    )
+}
+
+#[test]
+fn stated_failures_are_allowed_and_said() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", with_a_dead_host(&testbed));
+    let exec = |more: &[&str], code: i32| {
+        let mut arguments = vec!["exec", "-i", &inventory];
+        arguments.extend(more);
+        arguments.extend(["--", "true"]);
+        reveille.run(&arguments).expect(code)
+    };
+    exec(&[], 3);
+    let ended = exec(&["--allow-failed", "1"], 0);
+    assert!(
+        ended
+            .stderr
+            .contains("allowed     1 host did not succeed, within --allow-failed 1"),
+        "{}",
+        ended.stderr
+    );
+    exec(&["--allow-failed", "34%"], 0);
+    exec(&["--allow-failed", "33%"], 3);
+    exec(&["--allow-class", "connect_refused=1"], 0);
+    exec(&["--allow-class", "auth_failed=1"], 3);
+    let json = exec(&["--allow-class", "connect_refused=1", "--format", "json"], 0).json();
+    assert_eq!(json["exit_code"], 0, "{json}");
+    assert_eq!(json["account"]["failed"], 1);
+    let ended = exec(&["--allow-class", "conect_refused=1"], 2);
+    assert!(
+        ended.stderr.contains("--allow-class conect_refused=1"),
+        "{}",
+        ended.stderr
+    );
+    exec(&["--allow-failed", "many"], 2);
+}
+
+#[test]
+fn a_canary_that_fails_stops_the_run() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", with_a_dead_host(&testbed));
+    let arguments = [
+        "exec", "-i", &inventory, "--canary", "1", "--format", "json", "--", "true",
+    ];
+    let summary = reveille.run(&arguments).expect(3).json();
+    assert_eq!(summary["account"]["failed"], 1, "{summary}");
+    assert_eq!(summary["account"]["cancelled"], 2, "{summary}");
+    let arguments = [
+        "exec", "-i", &inventory, "-l", "live", "--canary", "1", "--format", "json", "--", "true",
+    ];
+    let summary = reveille.run(&arguments).expect(0).json();
+    assert_eq!(summary["account"]["success"], 2, "{summary}");
+}
+
+#[test]
+fn another_program_is_told_of_the_end() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    reveille
+        .run(&[
+            "exec",
+            "-i",
+            &inventory,
+            "--notify",
+            "cat >told.json",
+            "--",
+            "true",
+        ])
+        .expect(0);
+    let told = std::fs::read_to_string(reveille.path().join("told.json")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["account"]["success"], 1);
+    let ended = reveille
+        .run(&["exec", "-i", &inventory, "--notify", "exit 7", "--", "true"])
+        .expect(0);
+    assert!(
+        ended.stderr.contains("--notify: `exit 7` failed"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn who_answers() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", with_a_dead_host(&testbed));
+    let ended = reveille.run(&["ping", "-i", &inventory]).expect(3);
+    assert_eq!(ended.stdout, "");
+    assert!(
+        ended.stderr.contains("3 planned = 2 success + 1 failed"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn old_runs_are_forgotten() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    for _ in 0..2 {
+        reveille
+            .run(&["exec", "-i", &inventory, "--", "echo x"])
+            .expect(0);
+    }
+    assert_eq!(
+        reveille.run(&["prune", "--older-than", "1d"]).expect(0).stdout,
+        ""
+    );
+    let listed = reveille.run(&["prune", "--older-than", "1ms", "-n"]).expect(0);
+    assert_eq!(listed.stdout.lines().count(), 2, "{}", listed.stdout);
+    let outputs = || std::fs::read_dir(reveille.state().join("runs")).unwrap().count();
+    assert_eq!(outputs(), 2);
+    let pruned = reveille.run(&["prune", "--older-than", "1ms"]).expect(0);
+    assert_eq!(pruned.stdout, listed.stdout);
+    assert_eq!(outputs(), 0);
+    assert_eq!(reveille.run(&["runs"]).expect(0).stdout, "");
+    // The ledger is good for more.
+    reveille.run(&["exec", "-i", &inventory, "--", "true"]).expect(0);
+    reveille.run(&["audit"]).expect(0);
+}
+
+#[test]
+fn configuration_is_layered() {
+    let reveille = Reveille::new();
+    let user = reveille.path().join(".config/reveille");
+    std::fs::create_dir_all(&user).unwrap();
+    std::fs::write(
+        user.join("config.toml"),
+        "concurrency = 7\nconnect_timeout = \"3s\"\nserial = [\"1\", \"50%\"]\nhost-key = \"strict\"\n[exec]\nattempts = 4\n",
+    )
+    .unwrap();
+    reveille.file("reveille.toml", "concurrency = 9\nquiet = true\n");
+    let output = reveille
+        .command(&["config", "show"])
+        .env("REVEILLE_HOST_KEY", "off")
+        .env("REVEILLE_CONFIG_TEST", "1")
+        .output()
+        .unwrap();
+    let shown = Ended::of(&output).expect(0).stdout;
+    let exec = &shown[shown.find("[exec]").unwrap()..shown.find("[run]").unwrap()];
+    let home = reveille.path().display();
+    for line in [
+        "concurrency = \"9\"  # reveille.toml:1".to_owned(),
+        format!("connect-timeout = \"3s\"  # {home}/.config/reveille/config.toml:2"),
+        "host-key = \"off\"  # REVEILLE_HOST_KEY".to_owned(),
+        format!("attempts = \"4\"  # {home}/.config/reveille/config.toml:6"),
+        "grace = \"10s\"  # default".to_owned(),
+        "# max-fail is not set".to_owned(),
+    ] {
+        assert!(exec.contains(&line), "{line} is not in\n{exec}");
+    }
+    // They have their effect, and the command line wins.
+    let ended = reveille.run(&[
+        "exec",
+        "-w",
+        "nowhere.invalid",
+        "--host-key",
+        "wrong",
+        "--",
+        "true",
+    ]);
+    assert!(ended.expect(2).stderr.contains("wrong"));
+    reveille.file("reveille.toml", "user = \"x\"\nconcurency = 9\n");
+    let ended = reveille.run(&["runs"]).expect(2);
+    assert!(
+        ended.stderr.contains("reveille.toml:2:1") && ended.stderr.contains("did you mean `concurrency`?"),
+        "{}",
+        ended.stderr
+    );
+    reveille.file("reveille.toml", "concurrency = {a = 1}\n");
+    let ended = reveille.run(&["runs"]).expect(2);
+    assert!(
+        ended.stderr.contains("no command `concurrency`"),
+        "{}",
+        ended.stderr
+    );
+    reveille.file("reveille.toml", "concurrency = \"many\"\n");
+    let ended = reveille.run(&["exec", "-w", "a,", "--", "true"]).expect(2);
+    assert!(ended.stderr.contains("many"), "{}", ended.stderr);
+}
+
+#[test]
+fn completions_and_man_pages() {
+    let reveille = Reveille::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let said = reveille.run(&["completions", shell]).expect(0).stdout;
+        assert!(said.contains("reveille") && said.contains("inventory"), "{shell}");
+    }
+    reveille.run(&["man", "--to", "man"]).expect(0);
+    let page = std::fs::read_to_string(reveille.path().join("man/reveille-exec.1")).unwrap();
+    assert!(page.contains("concurrency"), "{page}");
+}
