@@ -73,6 +73,10 @@ pub(crate) enum Command {
     },
     /// Print the JSON Schema of job files
     Schema,
+    /// Copy files to every host
+    Copy(CopyArgs),
+    /// Fetch files of every host
+    Fetch(FetchArgs),
     /// See which hosts answer
     Ping(PingArgs),
     /// Forget old runs, with their events and outputs
@@ -157,6 +161,44 @@ pub(crate) struct RunArgs {
 pub(crate) enum ConfigCommand {
     /// Print every option with its value and where that comes from
     Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// Files of this machine, and where they go on the hosts: a path, or a directory that ends in /
+    #[arg(required = true, num_args = 2.., value_names = ["SRC", "DEST"])]
+    pub(crate) files: Vec<PathBuf>,
+    /// Their permissions there, octal [default: those of the file replaced, else 0644]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) mode: Option<String>,
+    /// Their owner there
+    #[arg(long, value_name = "USER")]
+    pub(crate) owner: Option<String>,
+    /// Their group there
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
+    #[command(flatten)]
+    pub(crate) report: Report,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// Files on the hosts
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<String>,
+    /// The directory here; every host has one of its own in it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
+    #[command(flatten)]
+    pub(crate) report: Report,
 }
 
 #[derive(Debug, Args)]

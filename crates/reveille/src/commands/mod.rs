@@ -3,6 +3,7 @@
 mod audit;
 mod completions;
 mod config;
+mod copy;
 mod drill;
 mod exec;
 mod explain;
@@ -42,6 +43,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Command::Export(args) => export::run(&args, &globals, printer),
         Command::Explain { class } => explain::run(class.as_deref(), printer),
         Command::Schema => explain::schema(printer),
+        Command::Copy(args) => copy::copy(&args, &globals, printer),
+        Command::Fetch(args) => copy::fetch(&args, &globals, printer),
         Command::Ping(args) => ping::run(&args, &globals, printer),
         Command::Prune(args) => prune::run(&args, &globals, printer),
         Command::Completions { shell } => completions::completions(shell, printer),

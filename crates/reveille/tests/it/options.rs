@@ -210,3 +210,51 @@ fn completions_and_man_pages() {
     let page = std::fs::read_to_string(reveille.path().join("man/reveille-exec.1")).unwrap();
     assert!(page.contains("concurrency"), "{page}");
 }
+
+#[test]
+fn files_there_and_back() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    reveille.file("a {{ b }}.txt", "first\n");
+    reveille.file("c.txt", "second\n");
+    let there = format!("{}/", testbed.home().display());
+    reveille
+        .run(&[
+            "copy",
+            "a {{ b }}.txt",
+            "c.txt",
+            &there,
+            "--mode",
+            "0640",
+            "-i",
+            &inventory,
+        ])
+        .expect(0);
+    let copied = testbed.home().join("a {{ b }}.txt");
+    assert_eq!(std::fs::read_to_string(&copied).unwrap(), "first\n");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&copied.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o640);
+    let path = testbed.home().join("c.txt");
+    reveille
+        .run(&["fetch", path.to_str().unwrap(), "--to", "here", "-i", &inventory])
+        .expect(0);
+    for host in ["host-001", "host-002"] {
+        let fetched = reveille.path().join("here").join(host).join("c.txt");
+        assert_eq!(std::fs::read_to_string(fetched).unwrap(), "second\n");
+    }
+    reveille
+        .run(&["copy", "c.txt", "a {{ b }}.txt", "/x", "-i", &inventory])
+        .expect(2);
+    reveille
+        .run(&["copy", "nowhere", "/x", "-i", &inventory])
+        .expect(2);
+    reveille.run(&["copy", "here", "/x", "-i", &inventory]).expect(2);
+    reveille
+        .run(&["copy", "c.txt", "/x", "--mode", "9", "-i", &inventory])
+        .expect(2);
+    let ended = reveille
+        .run(&["fetch", "/no/such/file", "--to", "here", "-i", &inventory])
+        .expect(3);
+    assert!(ended.stderr.contains("/no/such/file"), "{}", ended.stderr);
+}

@@ -1,0 +1,147 @@
+//! `reveille copy` and `reveille fetch`: files there, files here.
+
+use std::path::{Path, PathBuf};
+
+use reveille_account::Exit;
+use reveille_job::Job;
+use reveille_ledger::RunKind;
+use serde_json::{Map, Value, json};
+
+use crate::cli::{CopyArgs, FetchArgs, Globals, Pacing, Reach, Report};
+use crate::commands::hosts::choose;
+use crate::failure::Failure;
+use crate::launch::{self, Request};
+use crate::options::Options;
+use crate::printer::Printer;
+use crate::reach::Reached;
+use crate::state;
+
+/// Copies files of this machine to every host.
+pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let [sources @ .., destination] = args.files.as_slice() else {
+        return Err(Failure::usage("copy needs a file and where it goes on the hosts"));
+    };
+    let destination = text(destination)?;
+    if sources.len() > 1 && !destination.ends_with('/') {
+        return Err(Failure::usage(format!(
+            "several files go into a directory; write it as `{destination}/`"
+        )));
+    }
+    let mut steps = Vec::new();
+    for source in sources {
+        let upload = json!({
+            "src": literal(&text(&file(source)?)?),
+            "dest": literal(&destination),
+            "mode": args.mode,
+            "owner": args.owner,
+            "group": args.group,
+        });
+        steps.push(json!({ "name": format!("copy {}", source.display()), "upload": without_nulls(upload) }));
+    }
+    start(
+        RunKind::Copy,
+        &steps,
+        &args.reach,
+        &args.pacing,
+        &args.report,
+        globals,
+        printer,
+    )
+}
+
+/// Fetches a file of every host.
+pub(crate) fn fetch(args: &FetchArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let directory = std::path::absolute(&args.to)
+        .map_err(|error| Failure::usage(format!("can't write to {}: {error}", args.to.display())))?;
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| Failure::usage(format!("can't write to {}: {error}", args.to.display())))?;
+    let steps: Vec<Value> = args
+        .paths
+        .iter()
+        .map(|path| {
+            Ok(json!({
+                "name": format!("fetch {path}"),
+                "download": { "src": literal(path), "to": literal(&format!("{}/", text(&directory)?)) },
+            }))
+        })
+        .collect::<Result<_, Failure>>()?;
+    start(
+        RunKind::Fetch,
+        &steps,
+        &args.reach,
+        &args.pacing,
+        &args.report,
+        globals,
+        printer,
+    )
+}
+
+#[expect(clippy::too_many_arguments, reason = "all options of a command that runs")]
+fn start(
+    kind: RunKind,
+    steps: &[Value],
+    reach: &Reach,
+    pacing: &Pacing,
+    report: &Report,
+    globals: &Globals,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
+    let options = Options::new(Some(reach), pacing, true)?;
+    // JSON is YAML: the same job as one in a file, which the ledger keeps.
+    let text = json!({ "steps": steps }).to_string();
+    let job = Job::parse(&text, kind.as_str()).map_err(Failure::Mistakes)?;
+    let (inventory, names) = choose(&reach.choice, None, globals, printer)?;
+    let hosts = names
+        .into_iter()
+        .map(|name| {
+            let reached = Reached::new(inventory.connection(name.as_str())?, reach, false)?;
+            Ok((name, reached, Map::new()))
+        })
+        .collect::<Result<_, Failure>>()?;
+    let request = Request {
+        kind,
+        job,
+        hosts,
+        groups: Vec::new(),
+        options,
+        comment: pacing.comment.clone(),
+        input: None,
+        seed: launch::seed(),
+        state_dir: state::directory(globals)?,
+    };
+    launch::start(request, report, printer)
+}
+
+/// The absolute path of a file that can be read, so that a resumed run finds it from anywhere.
+fn file(path: &Path) -> Result<PathBuf, Failure> {
+    let refused = |why: String| Failure::usage(format!("can't copy {}: {why}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(refused(
+            "it is not a file; pack directories with tar and unpack them in a job".to_owned(),
+        ));
+    }
+    std::fs::File::open(path).map_err(|error| refused(error.to_string()))?;
+    std::path::absolute(path).map_err(|error| refused(error.to_string()))
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::usage(format!("{} is not UTF-8", path.display())))
+}
+
+/// Text in which no template is looked for.
+fn literal(text: &str) -> String {
+    text.replace("{{", "{{ '{{' }}")
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(entries) => entries
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
+        other => other,
+    }
+}
