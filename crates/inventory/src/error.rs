@@ -42,6 +42,16 @@ pub enum InventoryError {
         /// What to do instead.
         hint: &'static str,
     },
+    /// An executable inventory did not give one.
+    #[error("the inventory program `{program}` {what}{}", said(stderr))]
+    Program {
+        /// The file.
+        program: String,
+        /// What happened, a predicate.
+        what: String,
+        /// The end of what it wrote on standard error, without control characters.
+        stderr: String,
+    },
     /// Nothing in it names a host.
     #[error("`{name}` names no host")]
     NoHosts {
@@ -104,6 +114,15 @@ impl fmt::Display for Mistakes {
     }
 }
 
+impl InventoryError {
+    pub(crate) fn read(path: &std::path::Path, source: io::Error) -> Self {
+        InventoryError::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 impl From<SourceError> for InventoryError {
     fn from(mistake: SourceError) -> Self {
         InventoryError::Mistakes(Mistakes {
@@ -111,6 +130,15 @@ impl From<SourceError> for InventoryError {
             more: 0,
         })
     }
+}
+
+fn said(stderr: &str) -> String {
+    let mut text = String::new();
+    for line in stderr.lines() {
+        text.push_str("\n  | ");
+        text.push_str(line);
+    }
+    text
 }
 
 fn at_line(line: usize) -> String {

@@ -1,14 +1,20 @@
 //! The inventory as it is asked: hosts, groups, merged vars.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
 use serde_json::{Map, Value};
 
-use crate::InventoryError;
 use crate::builder::Builder;
+use crate::connection::is_secret;
+use crate::secret::wipe;
 use crate::source::Source;
+use crate::vault::VaultPasswords;
+use crate::{InventoryError, script, vars_files};
 
 /// All hosts of a run's sources, in the order of their first appearance.
 #[derive(Debug)]
@@ -19,6 +25,8 @@ pub struct Inventory {
     pub(crate) group_index: HashMap<Arc<str>, u32>,
     /// Names of the sources that vars come from.
     pub(crate) files: Vec<Arc<str>>,
+    /// Vars of `host_vars/`, by host; later layers win.
+    pub(crate) host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
 }
 
 /// An inventory, and what was not understood while reading it.
@@ -28,6 +36,26 @@ pub struct Loaded {
     pub inventory: Inventory,
     /// What has no effect although it was written, each with its place.
     pub warnings: Vec<SourceError>,
+}
+
+/// How sources are read.
+///
+/// ```
+/// use reveille_inventory::{Inventory, LoadOptions, Secret, Source, VaultPasswords};
+///
+/// let mut vault = VaultPasswords::default();
+/// vault.add(None, Secret::new("hunter2"));
+/// let options = LoadOptions { vault, ..LoadOptions::default() };
+/// let loaded = Inventory::load_with(&[Source::List("web[1:3]".into())], options)?;
+/// assert_eq!(loaded.inventory.len(), 3);
+/// # Ok::<(), reveille_inventory::InventoryError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The passwords of vaults.
+    pub vault: VaultPasswords,
+    /// How long an executable inventory may take.
+    pub script_limit: Duration,
 }
 
 /// A host; the vars of a range are shared by all hosts of it.
@@ -48,6 +76,8 @@ pub(crate) struct Group {
     pub(crate) children: Vec<u32>,
     pub(crate) parents: Vec<u32>,
     pub(crate) variables: Vec<Variable>,
+    /// Vars of `group_vars/`, each with the number of the directory they are from.
+    pub(crate) file_layers: Vec<(u32, Vec<Variable>)>,
     /// The longest way from `all`.
     pub(crate) depth: u32,
     /// `ansible_group_priority`.
@@ -55,12 +85,14 @@ pub(crate) struct Group {
 }
 
 /// A var and the place that sets it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Variable {
     pub(crate) key: Arc<str>,
     pub(crate) value: Value,
-    pub(crate) file: u16,
+    pub(crate) file: u32,
     pub(crate) line: u32,
+    /// It came from a vault.
+    pub(crate) secret: bool,
 }
 
 /// The group of all hosts.
@@ -68,15 +100,56 @@ pub(crate) const ALL: u32 = 0;
 /// The group of hosts that are in no other.
 pub(crate) const UNGROUPED: u32 = 1;
 
+// === impl LoadOptions ===
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            vault: VaultPasswords::default(),
+            script_limit: script::TIME_LIMIT,
+        }
+    }
+}
+
+// === impl Variable ===
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Variable");
+        shown.field("key", &self.key);
+        if self.secret || is_secret(&self.key) {
+            shown.field("value", &"…");
+        } else {
+            shown.field("value", &self.value);
+        }
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl Drop for Variable {
+    fn drop(&mut self) {
+        if self.secret {
+            wipe(&mut self.value);
+        }
+    }
+}
+
 // === impl Inventory ===
 
 impl Inventory {
-    /// Reads all sources into one inventory.
+    /// Reads all sources into one inventory, without any vault password.
     pub fn load(sources: &[Source]) -> Result<Loaded, InventoryError> {
-        let mut builder = Builder::new();
+        Self::load_with(sources, LoadOptions::default())
+    }
+
+    /// Reads all sources into one inventory.
+    pub fn load_with(sources: &[Source], options: LoadOptions) -> Result<Loaded, InventoryError> {
+        let mut builder = Builder::new(options);
         for source in sources {
             source.read(&mut builder)?;
         }
+        let directories: Vec<PathBuf> = sources.iter().filter_map(Source::vars_directory).collect();
+        vars_files::read(&directories, &mut builder)?;
         let loaded = builder.finish()?;
         if loaded.inventory.hosts.is_empty() {
             let name = sources
@@ -123,11 +196,11 @@ impl Inventory {
     ///
     /// Ansible calls this `group_names`. Empty for a name that isn't in the inventory.
     pub fn group_names(&self, host: &str) -> Vec<&str> {
-        let Some(host) = self.host(host) else {
+        let Some(host) = self.index(host) else {
             return Vec::new();
         };
         let mut names: Vec<&str> = self
-            .ancestors(host)
+            .ancestors(&self.hosts[host as usize])
             .into_iter()
             .filter(|group| *group != ALL)
             .map(|group| &*self.groups[group as usize].name)
@@ -141,7 +214,7 @@ impl Inventory {
     /// Empty for a name that isn't in the inventory. Merged anew at each call.
     pub fn vars(&self, host: &str) -> Map<String, Value> {
         let mut merged = Map::new();
-        if let Some(host) = self.host(host) {
+        if let Some(host) = self.index(host) {
             for layer in self.layers(host).into_iter().rev() {
                 for variable in layer {
                     merged.insert(variable.key.to_string(), variable.value.clone());
@@ -151,14 +224,47 @@ impl Inventory {
         merged
     }
 
-    pub(crate) fn host(&self, name: &str) -> Option<&Host> {
-        self.host_index
-            .get(name)
-            .map(|index| &self.hosts[*index as usize])
+    /// Whether a var of `host` is secret: by its name, or because its value came from a vault.
+    ///
+    /// What is secret is shown nowhere and recorded nowhere. See [`is_secret`](crate::is_secret) for the names.
+    pub fn is_secret(&self, host: &str, var: &str) -> bool {
+        is_secret(var)
+            || self.index(host).is_some_and(|host| {
+                let layers = self.layers(host);
+                let found = layers
+                    .iter()
+                    .find_map(|layer| layer.iter().rev().find(|variable| &*variable.key == var));
+                found.is_some_and(|variable| variable.secret)
+            })
+    }
+
+    /// The merged vars of `host` that are not secret: what may be shown and recorded.
+    pub fn public_vars(&self, host: &str) -> Map<String, Value> {
+        let mut merged = Map::new();
+        if let Some(host) = self.index(host) {
+            for layer in self.layers(host).into_iter().rev() {
+                for variable in layer {
+                    if variable.secret || is_secret(&variable.key) {
+                        merged.shift_remove(&*variable.key);
+                    } else {
+                        merged.insert(variable.key.to_string(), variable.value.clone());
+                    }
+                }
+            }
+        }
+        merged
+    }
+
+    pub(crate) fn index(&self, name: &str) -> Option<u32> {
+        self.host_index.get(name).copied()
     }
 
     /// The vars that apply to a host, strongest first.
-    pub(crate) fn layers<'a>(&'a self, host: &'a Host) -> Vec<&'a [Variable]> {
+    ///
+    /// From weak to strong: `all` and the other groups as the sources give them, `group_vars/all`, `group_vars/` of the
+    /// other groups (directory by directory), the host as the sources give it, `host_vars/`.
+    pub(crate) fn layers(&self, index: u32) -> Vec<&[Variable]> {
+        let host = &self.hosts[index as usize];
         let mut groups = self.ancestors(host);
         groups.sort_unstable_by(|left, right| {
             let key = |index: u32| {
@@ -167,11 +273,26 @@ impl Inventory {
             };
             key(*right).cmp(&key(*left))
         });
-        let own = host.layers.iter().rev().map(|layer| &**layer);
-        let inherited = groups
-            .into_iter()
-            .map(|group| self.groups[group as usize].variables.as_slice());
-        own.chain(inherited).filter(|layer| !layer.is_empty()).collect()
+        let mut layers: Vec<&[Variable]> = Vec::with_capacity(host.layers.len() + groups.len());
+        if let Some(files) = self.host_files.get(&index) {
+            layers.extend(files.iter().rev().map(|layer| &**layer));
+        }
+        layers.extend(host.layers.iter().rev().map(|layer| &**layer));
+        let mut of_files: Vec<(bool, u32, usize, &[Variable])> = Vec::new();
+        for (rank, group) in groups.iter().rev().enumerate() {
+            for (directory, variables) in &self.groups[*group as usize].file_layers {
+                of_files.push((*group != ALL, *directory, rank, variables));
+            }
+        }
+        of_files.sort_unstable_by_key(|(specific, directory, rank, _)| (*specific, *directory, *rank));
+        layers.extend(of_files.into_iter().rev().map(|(.., variables)| variables));
+        layers.extend(
+            groups
+                .into_iter()
+                .map(|group| self.groups[group as usize].variables.as_slice()),
+        );
+        layers.retain(|layer| !layer.is_empty());
+        layers
     }
 
     /// The groups a host is in, itself or through children, `all` included.

@@ -60,6 +60,7 @@ impl Inventory {
                 file: "pattern",
                 number: 1,
                 text: pattern,
+                hidden: false,
             };
             selection.evaluate(&line, 0, &mut chosen)?;
         }
@@ -279,6 +280,7 @@ impl Selection<'_> {
                     file: reference,
                     number: index + 1,
                     text,
+                    hidden: false,
                 };
                 self.evaluate(&line, depth + 1, &mut chosen)?;
             }
@@ -435,7 +437,7 @@ fn pick(hosts: &[u32], (first, last): Subscript, matched: &mut [bool]) -> Result
 }
 
 /// A shell glob as an expression for the whole name.
-fn glob(text: &str) -> Option<Regex> {
+pub(crate) fn glob(text: &str) -> Option<Regex> {
     let mut expression = String::from("^(?s:");
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
