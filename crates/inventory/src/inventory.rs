@@ -192,6 +192,28 @@ impl Inventory {
             .collect()
     }
 
+    /// The groups right below a group, sorted; those below `all` are the ones without another parent.
+    pub fn children(&self, group: &str) -> Vec<&str> {
+        let Some(index) = self.group_index.get(group) else {
+            return Vec::new();
+        };
+        let mut names: Vec<&str> = if *index == ALL {
+            let top = self
+                .groups
+                .iter()
+                .skip(1)
+                .filter(|group| group.parents.is_empty());
+            top.map(|group| &*group.name).collect()
+        } else {
+            let children = self.groups[*index as usize].children.iter();
+            children
+                .map(|child| &*self.groups[*child as usize].name)
+                .collect()
+        };
+        names.sort_unstable();
+        names
+    }
+
     /// The names of the groups that `host` is in, itself or through their children, without `all`, sorted.
     ///
     /// Ansible calls this `group_names`. Empty for a name that isn't in the inventory.

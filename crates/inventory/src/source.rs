@@ -225,7 +225,14 @@ impl Directory<'_> {
                         format!("more than {MAX_FILES} files, the most that is read of a directory");
                     return Err(SourceError::whole(message, shown).into());
                 }
-                read_file(&full, self.builder)?;
+                match read_file(&full, self.builder) {
+                    Err(InventoryError::NoHosts { name }) => {
+                        self.builder.warn(&format!("nothing {name}"), || {
+                            SourceError::whole("this file names no host", &name)
+                        });
+                    }
+                    other => other?,
+                }
             }
         }
         Ok(())

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     /// `ansible-vault encrypt_string` of `s3kr1t`, with the password `hunter2`.
-    const SAMPLE: &str = include_str!("../tests/corpus/vault-sample");
+    const SAMPLE: &str = include_str!("../tests/vault-sample");
 
     fn vault(passwords: &[(Option<&str>, &str)]) -> Vault {
         let mut known = VaultPasswords::default();

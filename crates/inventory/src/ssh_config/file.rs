@@ -37,7 +37,7 @@ pub(super) struct Reader {
 }
 
 /// A file being read.
-struct Open<'a> {
+struct Open {
     number: u32,
     user: bool,
     depth: usize,
@@ -210,7 +210,7 @@ impl Reader {
         index
     }
 
-    fn line(&mut self, line: &Line<'_>, open: &mut Open<'_>) -> Result<(), InventoryError> {
+    fn line(&mut self, line: &Line<'_>, open: &mut Open) -> Result<(), InventoryError> {
         let start = line.text.trim_start_matches([' ', '\t', '\r']);
         if start.is_empty() || start.starts_with('#') {
             return Ok(());
@@ -247,7 +247,7 @@ impl Reader {
         rest: &str,
         at: usize,
         line: &Line<'_>,
-        open: &mut Open<'_>,
+        open: &mut Open,
     ) -> Result<(), Trouble> {
         if rest.is_empty() {
             return Err(Fault::new(at, format!("`{keyword}` needs a value")).into());
@@ -408,7 +408,7 @@ impl Reader {
         Ok(())
     }
 
-    fn set(&mut self, open: &Open<'_>, place: Place, value: Value) {
+    fn set(&mut self, open: &Open, place: Place, value: Value) {
         if let Value::CanonicalizeHostname(true) = value {
             self.config.wants_final = true;
             let warning = self.config.mistake(
@@ -509,7 +509,7 @@ impl Reader {
         Ok(criteria)
     }
 
-    fn include(&mut self, words: &[String], at: usize, open: &mut Open<'_>) -> Result<(), Trouble> {
+    fn include(&mut self, words: &[String], at: usize, open: &mut Open) -> Result<(), Trouble> {
         if words.is_empty() {
             return Err(Fault::new(at, "`include` needs names of files").into());
         }

@@ -301,7 +301,8 @@ impl<'a> Found<'a> {
                 }
             }
             Value::ProxyCommand(command) => {
-                if self.proxy_jump.is_none() {
+                // `ProxyJump none` leaves room for a command.
+                if self.proxy_jump.is_none_or(|(_, hops)| hops.is_empty()) {
                     self.proxy_command.get_or_insert(command);
                 }
             }
