@@ -158,25 +158,35 @@ fn option(dice: &mut Dice, bad: bool) -> String {
         1 => keyword.to_uppercase(),
         _ => keyword.to_owned(),
     };
-    if bad && dice.chance(12) {
+    // What is passed over here is not looked at; `ssh -G` puts no tokens into most paths; a jump host that looks like an
+    // option is refused here alone.
+    let checked = ![
+        "compression",
+        "localforward",
+        "ciphers",
+        "proxyjump",
+        "forwardagent",
+    ]
+    .iter()
+    .any(|other| keyword.eq_ignore_ascii_case(other));
+    if bad && checked && dice.chance(12) {
         match dice.below(6) {
             0 => keyword.push('x'),
             1 => value.clear(),
             2 => value = format!("{value} \"open"),
-            3 => value = "%z".to_owned(),
-            4 => value = "a b c".to_owned(),
+            3 if keyword.eq_ignore_ascii_case("hostname") => value = "%z".to_owned(),
+            3 | 4 => value = "a b c".to_owned(),
             _ => value = "-1".to_owned(),
         }
     }
     let indent = dice.one(&["", "  ", "\t", "    "]);
     let between = dice.one(&[" ", "=", " = ", "  ", "\t", " =", "= "]);
     let end = dice.one(&["", "", "", " ", "\t", " # note"]);
-    // These take the rest of the line, the note too.
-    let end = if keyword.eq_ignore_ascii_case("proxycommand") {
-        ""
-    } else {
-        end
-    };
+    // A command takes the rest of the line, the note too. `ProxyJump none # note` is a host named none in OpenSSH 9.2,
+    // which later versions mended; here it is no jump.
+    let keeps_notes = keyword.eq_ignore_ascii_case("proxycommand")
+        || (keyword.eq_ignore_ascii_case("proxyjump") && value.eq_ignore_ascii_case("none"));
+    let end = if keeps_notes { "" } else { end };
     format!("{indent}{keyword}{between}{value}{end}")
 }
 
@@ -434,6 +444,14 @@ fn compare(seed: u64, directory: &Path, local: &Local) -> (usize, Vec<String>) {
                     if *key == "proxyjump" {
                         ours = ours.iter().map(|text| jump(text)).collect();
                         theirs = theirs.iter().map(|text| jump(text)).collect();
+                    }
+                    // Debian's ssh keeps connections in batch mode alive by itself.
+                    let by_debian = *key == "serveraliveinterval"
+                        && resolved.server_alive_interval.is_none()
+                        && resolved.batch_mode == Some(true)
+                        && theirs == ["300"];
+                    if by_debian {
+                        theirs.clone_from(&ours);
                     }
                     if ours != theirs {
                         found.push(format!(

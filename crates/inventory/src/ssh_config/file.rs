@@ -266,6 +266,9 @@ impl Reader {
             file: open.number,
             line: u32::try_from(line.number).unwrap_or(u32::MAX),
         };
+        let Some(words) = arguments(rest) else {
+            return Err(Fault::new(at, "a quote is never closed").into());
+        };
         if keyword == "match" {
             let criteria = self.criteria(rest, at, place)?;
             open.block = self.begin(Condition::Match(criteria), open.within);
@@ -286,9 +289,6 @@ impl Reader {
             }
             _ => {}
         }
-        let Some(words) = arguments(rest) else {
-            return Err(Fault::new(at, "a quote is never closed").into());
-        };
         let one = |words: &[String]| -> Result<String, Fault> {
             match words {
                 [] => Err(Fault::new(at, format!("`{keyword}` needs a value"))),
