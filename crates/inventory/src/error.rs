@@ -42,8 +42,8 @@ pub enum InventoryError {
         /// What to do instead.
         hint: &'static str,
     },
-    /// An executable inventory did not give one.
-    #[error("the inventory program `{program}` {what}{}", said(stderr))]
+    /// An executable inventory did not give one, or a program no password.
+    #[error("the program `{program}` {what}{}", said(stderr))]
     Program {
         /// The file.
         program: String,
@@ -51,6 +51,14 @@ pub enum InventoryError {
         what: String,
         /// The end of what it wrote on standard error, without control characters.
         stderr: String,
+    },
+    /// A file of a vault password has none.
+    #[error("the vault password in `{file}` {problem}")]
+    VaultPassword {
+        /// The file.
+        file: String,
+        /// What is wrong with it, a predicate.
+        problem: &'static str,
     },
     /// Nothing in it names a host.
     #[error("`{name}` names no host")]

@@ -277,6 +277,22 @@ impl Inventory {
         merged
     }
 
+    /// The names of the vars of `host` that are secret though their names don't say so, because they came from a vault.
+    pub fn vault_vars(&self, host: &str) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        if let Some(host) = self.index(host) {
+            for layer in self.layers(host).into_iter().rev() {
+                for variable in layer {
+                    names.retain(|name| **name != *variable.key);
+                    if variable.secret {
+                        names.push(variable.key.to_string());
+                    }
+                }
+            }
+        }
+        names
+    }
+
     pub(crate) fn index(&self, name: &str) -> Option<u32> {
         self.host_index.get(name).copied()
     }

@@ -69,7 +69,7 @@ mod yaml_inventory;
 pub use connection::{Become, BecomeMethod, Connection, Hop, Transport, is_secret};
 pub use error::{InventoryError, Mistakes};
 pub use inventory::{Inventory, LoadOptions, Loaded};
-pub use pattern::no_runs;
+pub use pattern::{RunName, RunOutcome, RunSelector, no_runs};
 pub use range::MAX_NAMES;
 pub use secret::Secret;
 pub use source::{MAX_FILE_BYTES, Source};

@@ -3,10 +3,11 @@
 //! Terms are separated by commas or colons. Plain terms add hosts, `&term` keeps only those it matches, `!term` takes
 //! those it matches away; in this order, wherever they stand. Without a plain term it starts from `all`.
 
+use std::fmt;
 use std::fs;
 
 use regex::Regex;
-use reveille_account::{HostName, SourceError};
+use reveille_account::{Class, HostName, SourceError, Status};
 
 use crate::InventoryError;
 use crate::inventory::{Inventory, UNGROUPED};
@@ -32,18 +33,146 @@ enum Operation {
     Remove,
 }
 
-/// Finds the hosts of an earlier run, such as `last:failed`, or says why it can't.
-type Resolver<'a> = &'a dyn Fn(&str) -> Result<Vec<HostName>, String>;
+/// Which hosts of which earlier run: what stands after the `@` of a term such as `@last:failed`.
+///
+/// It is written anew as it was, so that messages can show it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RunSelector {
+    /// The run.
+    pub run: RunName,
+    /// How its hosts ended; failed if the term doesn't say.
+    pub outcome: RunOutcome,
+}
+
+/// An earlier run, as a pattern names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RunName {
+    /// `last`: the newest run.
+    Last,
+    /// An id, whole or its beginning: `r-20261121-101502-4f2a`.
+    Id(String),
+}
+
+/// How hosts ended in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunOutcome {
+    /// With this status.
+    Status(Status),
+    /// With this class.
+    Class(Class),
+    /// They were not dispatched.
+    Pending,
+    /// They were dispatched and have no outcome.
+    Running,
+}
+
+/// Finds the hosts of an earlier run, or says why it can't; a pattern shows what it says at its place.
+type Resolver<'a> = &'a dyn Fn(&RunSelector) -> Result<Vec<HostName>, String>;
 
 /// The resolver of a caller that knows no earlier runs.
-pub fn no_runs(reference: &str) -> Result<Vec<HostName>, String> {
-    Err(format!("there is no file and no run `{reference}`"))
+pub fn no_runs(selector: &RunSelector) -> Result<Vec<HostName>, String> {
+    Err(format!("there is no file and no run `{}`", selector.run))
+}
+
+// === impl RunSelector ===
+
+impl RunSelector {
+    /// Reads `RUN` or `RUN:OUTCOME`; an error is about the outcome.
+    fn parse(reference: &str) -> Result<Self, Fault> {
+        let (run, word) = match reference.split_once(':') {
+            Some((run, word)) => (run, Some(word)),
+            None => (reference, None),
+        };
+        let run = if run == "last" {
+            RunName::Last
+        } else {
+            RunName::Id(run.to_owned())
+        };
+        let outcome = word.map_or(Ok(RunOutcome::Status(Status::Failed)), RunOutcome::parse)?;
+        Ok(Self { run, outcome })
+    }
+}
+
+impl fmt::Display for RunSelector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.run, self.outcome)
+    }
+}
+
+impl fmt::Display for RunName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunName::Last => formatter.write_str("last"),
+            RunName::Id(id) => formatter.write_str(id),
+        }
+    }
+}
+
+// === impl RunOutcome ===
+
+/// The statuses that hosts of a run may have.
+const STATUSES: [Status; 5] = [
+    Status::Success,
+    Status::Failed,
+    Status::Quarantined,
+    Status::Cancelled,
+    Status::Ghost,
+];
+
+impl RunOutcome {
+    fn parse(word: &str) -> Result<Self, Fault> {
+        let status = STATUSES.into_iter().find(|status| status.as_str() == word);
+        match word {
+            "pending" => Ok(RunOutcome::Pending),
+            "running" => Ok(RunOutcome::Running),
+            _ => status
+                .map(RunOutcome::Status)
+                .or_else(|| word.parse().ok().map(RunOutcome::Class))
+                .ok_or_else(|| {
+                    let fault = Fault::new(0, format!("no status or class is named `{word}`"));
+                    let known = STATUSES
+                        .into_iter()
+                        .map(Status::as_str)
+                        .chain(["pending", "running"])
+                        .chain(Class::ALL.iter().map(|class| class.as_str()));
+                    match SourceError::nearest(word, known) {
+                        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                        None => fault.hint("`reveille explain` lists them"),
+                    }
+                }),
+        }
+    }
+}
+
+impl fmt::Display for RunOutcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            RunOutcome::Status(status) => status.as_str(),
+            RunOutcome::Class(class) => class.as_str(),
+            RunOutcome::Pending => "pending",
+            RunOutcome::Running => "running",
+        })
+    }
 }
 
 impl Inventory {
     /// The hosts that the patterns match together, in inventory order; all hosts if there is no pattern.
     ///
-    /// `resolver` answers the terms that name hosts of an earlier run, without their `@`: `last:failed`, `RUN:CLASS`.
+    /// `resolver` answers the terms that name hosts of an earlier run, `@last:failed` or `@RUN:CLASS`; it is called once for
+    /// each such term, and every host that it gives must be in the inventory.
+    ///
+    /// ```
+    /// use reveille_account::{Class, HostName};
+    /// use reveille_inventory::{Inventory, RunName, RunOutcome, RunSelector, Source};
+    ///
+    /// let inventory = Inventory::load(&[Source::List("web[1:3]".into())])?.inventory;
+    /// let earlier = |selector: &RunSelector| match (&selector.run, selector.outcome) {
+    ///     (RunName::Last, RunOutcome::Class(Class::Dns)) => Ok(vec![HostName::from("web2")]),
+    ///     _ => Err(format!("there is no run `{selector}`")),
+    /// };
+    /// assert_eq!(inventory.select(&["@last:dns"], &earlier)?, [HostName::from("web2")]);
+    /// # Ok::<(), reveille_inventory::InventoryError>(())
+    /// ```
     pub fn select<P: AsRef<str>>(
         &self,
         patterns: &[P],
@@ -198,7 +327,11 @@ impl Selection<'_> {
             self.mark(*group, matched);
             return true;
         }
-        if let Some(host) = self.inventory.host_index.get(text) {
+        let plain = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'))
+            .filter(|text| crate::entry::is_ipv6(text));
+        if let Some(host) = self.inventory.host_index.get(plain.unwrap_or(text)) {
             matched[*host as usize] = true;
             return true;
         }
@@ -292,7 +425,9 @@ impl Selection<'_> {
             }
             return Ok(());
         }
-        for host in (self.resolver)(reference).map_err(error)? {
+        let selector = RunSelector::parse(reference)
+            .map_err(|fault| InventoryError::Pattern(line.error(fault.shifted(term.offset))))?;
+        for host in (self.resolver)(&selector).map_err(error)? {
             match self.inventory.host_index.get(&host) {
                 Some(index) => matched[*index as usize] = true,
                 None => {
@@ -355,6 +490,12 @@ fn term_end(rest: &str) -> usize {
     let until_comma = rest.find(',').unwrap_or(rest.len());
     let body = rest.trim_start_matches([' ', '&', '!']);
     let lead = rest.len() - body.len();
+    if let Some(inside) = body.strip_prefix('[')
+        && let Some((address, after)) = inside.split_once(']')
+        && crate::entry::is_ipv6(address)
+    {
+        return rest.len() - after.len();
+    }
     if crate::entry::is_ipv6(rest[lead.min(until_comma)..until_comma].trim()) {
         return until_comma;
     }

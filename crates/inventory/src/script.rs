@@ -42,17 +42,7 @@ pub(crate) const MAX_CALLS: usize = 1_000;
 /// Runs the program at `path` and reads what it lists.
 pub(crate) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
     let name = path.display().to_string();
-    let program = Program {
-        name: &name,
-        // A name without a slash would be looked for on PATH.
-        path: if path.components().count() == 1 {
-            Path::new(".").join(path)
-        } else {
-            path.to_owned()
-        },
-        deadline: Instant::now() + builder.script_limit,
-        limit: builder.script_limit,
-    };
+    let program = Program::new(path, &name, builder.script_limit);
     let listed = program.call(&["--list"])?;
     let Value::Object(groups) = listed else {
         return Err(program.refuse("--list", "is no JSON object of groups"));
@@ -118,6 +108,12 @@ pub(crate) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryEr
     Ok(())
 }
 
+/// What a program that gives a password wrote on its standard output.
+pub(crate) fn password(path: &Path) -> Result<Vec<u8>, InventoryError> {
+    let name = path.display().to_string();
+    Ok(Program::new(path, &name, TIME_LIMIT).output(&[])?.0)
+}
+
 /// A program that is called.
 struct Program<'a> {
     name: &'a str,
@@ -128,7 +124,22 @@ struct Program<'a> {
 
 // === impl Program ===
 
-impl Program<'_> {
+impl<'a> Program<'a> {
+    fn new(path: &Path, name: &'a str, limit: Duration) -> Self {
+        // A name without a slash would be looked for on PATH.
+        let plain = path.components().count() == 1;
+        Self {
+            name,
+            path: if plain {
+                Path::new(".").join(path)
+            } else {
+                path.to_owned()
+            },
+            deadline: Instant::now() + limit,
+            limit,
+        }
+    }
+
     fn failed(&self, what: impl Into<String>, stderr: &[u8]) -> InventoryError {
         InventoryError::Program {
             program: self.name.to_owned(),
@@ -278,8 +289,8 @@ impl Program<'_> {
             .collect()
     }
 
-    /// Runs the program once; its output as JSON, null if it wrote nothing.
-    fn call(&self, arguments: &[&str]) -> Result<Value, InventoryError> {
+    /// Runs the program once; what it wrote on standard output and on standard error.
+    fn output(&self, arguments: &[&str]) -> Result<(Vec<u8>, Vec<u8>), InventoryError> {
         let mut command = Command::new(&self.path);
         command
             .args(arguments)
@@ -291,14 +302,20 @@ impl Program<'_> {
             .spawn()
             .map_err(|source| self.failed(format!("can't be started: {source}"), b""))?;
         let (status, stdout, stderr) = self.finish(child)?;
-        if !status.success() {
-            let how = match (status.code(), status.signal()) {
-                (Some(code), _) => format!("failed with exit status {code}"),
-                (None, Some(signal)) => format!("was killed by signal {signal}"),
-                (None, None) => "failed".to_owned(),
-            };
-            return Err(self.failed(how, &stderr));
+        if status.success() {
+            return Ok((stdout, stderr));
         }
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("failed with exit status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "failed".to_owned(),
+        };
+        Err(self.failed(how, &stderr))
+    }
+
+    /// Runs the program once; its output as JSON, null if it wrote nothing.
+    fn call(&self, arguments: &[&str]) -> Result<Value, InventoryError> {
+        let (stdout, stderr) = self.output(arguments)?;
         let said = arguments.join(" ");
         let text = std::str::from_utf8(&stdout).map_err(|_| {
             self.failed(

@@ -6,6 +6,9 @@
 //! Padding is that of PKCS#7. The HMAC is checked before anything is decrypted, in constant time.
 
 use std::collections::HashMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
 
 use aes::Aes256;
 use aes::cipher::{KeyIvInit as _, StreamCipher as _};
@@ -16,6 +19,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
+use crate::{InventoryError, script};
 
 /// What a vault's text begins with.
 pub(crate) const HEADER: &str = "$ANSIBLE_VAULT";
@@ -23,6 +27,8 @@ pub(crate) const HEADER: &str = "$ANSIBLE_VAULT";
 const ROUNDS: u32 = 10_000;
 /// Keys kept, so that a password is stretched once for a salt; beyond it they are derived anew.
 const KEYS_KEPT: usize = 1024;
+/// The most that is read of a password, bytes.
+pub(crate) const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 /// Bytes of a block of AES, and of the first counter block.
 const BLOCK: usize = 16;
 /// Bytes of each of the two keys.
@@ -80,6 +86,42 @@ impl VaultPasswords {
     /// Adds a password; `id` is the name that vaults call it by, if it has one.
     pub fn add(&mut self, id: Option<&str>, password: Secret) {
         self.entries.push((id.map(str::to_owned), password));
+    }
+
+    /// Adds the password of a file, given as `FILE` or `ID@FILE`, the way `--vault-password-file` takes it.
+    ///
+    /// An executable file is run, and prints the password. Blanks and line ends around it don't count.
+    pub fn add_file(&mut self, argument: &str) -> Result<(), InventoryError> {
+        let (id, file) = match argument.split_once('@') {
+            Some((id, file)) if !Path::new(argument).exists() => (Some(id), file),
+            _ => (None, argument),
+        };
+        let path = Path::new(file);
+        let fail = |source| InventoryError::read(path, source);
+        let metadata = fs::metadata(path).map_err(fail)?;
+        let executable = metadata.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+        let mut bytes = Zeroizing::new(Vec::new());
+        if executable {
+            *bytes = script::password(path)?;
+        } else {
+            let file = fs::File::open(path).map_err(fail)?;
+            file.take(MAX_PASSWORD_BYTES + 1)
+                .read_to_end(&mut bytes)
+                .map_err(fail)?;
+        }
+        let wrong = |problem| InventoryError::VaultPassword {
+            file: file.to_owned(),
+            problem,
+        };
+        if bytes.len() as u64 > MAX_PASSWORD_BYTES {
+            return Err(wrong("is longer than 64 KiB"));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is not text in UTF-8"))?;
+        if text.trim().is_empty() {
+            return Err(wrong("is empty"));
+        }
+        self.add(id.filter(|id| !id.is_empty()), Secret::new(text.trim()));
+        Ok(())
     }
 
     /// Whether there is no password.

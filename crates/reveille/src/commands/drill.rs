@@ -166,6 +166,7 @@ fn request(
         return Err(Failure::Mistakes(mistakes));
     }
     Ok(Request {
+        vault_vars: std::collections::HashMap::new(),
         kind: RunKind::Drill,
         job,
         hosts,

@@ -29,6 +29,11 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
             Ok((name, reached, vars))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
+    let vault_vars = hosts
+        .iter()
+        .map(|(name, ..)| (name.clone(), inventory.vault_vars(name.as_str())))
+        .filter(|(_, vars)| !vars.is_empty())
+        .collect();
     let groups: Vec<(String, Vec<String>)> = inventory
         .groups()
         .into_iter()
@@ -54,6 +59,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         return Ok(Exit::Success);
     }
     let request = Request {
+        vault_vars,
         kind: RunKind::Run,
         job,
         hosts,
