@@ -1,6 +1,7 @@
 //! How a host is reached, as its vars say it in Ansible's words.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -333,53 +334,96 @@ impl Inventory {
 
     /// Warnings about names that are the same machine: the same address and port, by the same way.
     pub(crate) fn doubles(&self) -> Vec<SourceError> {
-        let mut machines: HashMap<(String, u16, Vec<String>), u32> = HashMap::new();
+        // Most addresses are there once; only the others are worth a closer look.
+        let state = RandomState::new();
+        let mut first: HashMap<u64, u32> = HashMap::with_capacity(self.hosts.len());
+        let mut machines: HashMap<Machine, u32> = HashMap::new();
         let mut warnings = Vec::new();
         for index in 0..u32::try_from(self.hosts.len()).unwrap_or(u32::MAX) {
-            let vars = self.host_vars(index);
-            if vars
-                .find("ansible_connection")
-                .is_some_and(|variable| variable.value.as_str().and_then(transport) != Some(Transport::Ssh))
-            {
+            let hash = match self.own_address(index) {
+                Some(address) => state.hash_one(address.to_ascii_lowercase()),
+                None => match self.machine(index) {
+                    Some((machine, _)) => state.hash_one(machine.address),
+                    None => continue,
+                },
+            };
+            let Some(other) = first.get(&hash).copied() else {
+                first.insert(hash, index);
                 continue;
+            };
+            if let Some((machine, _)) = self.machine(other) {
+                machines.entry(machine).or_insert(other);
             }
-            // What can't be read is reported when the host is asked for.
-            let (Ok(address), Ok(port)) = (vars.text(ADDRESSES), vars.port()) else {
+            let Some((machine, variable)) = self.machine(index) else {
                 continue;
             };
-            let (address, place) = match address {
-                Some(found) => (found.text.to_ascii_lowercase(), Some(found.variable)),
-                None => (vars.name.as_str().to_ascii_lowercase(), None),
+            let Some(other) = machines.get(&machine) else {
+                machines.insert(machine, index);
+                continue;
             };
-            let way: Vec<String> = std::iter::once(&FIRST_ARGUMENTS)
-                .chain(ARGUMENTS)
-                .filter_map(|name| vars.find(name).and_then(|variable| scalar(&variable.value)))
-                .collect();
-            let port = port.unwrap_or(22);
-            let shown = if place.is_some_and(|variable| variable.secret) {
+            let shown = if variable.is_some_and(|variable| variable.secret) {
                 "the same address".to_owned()
             } else {
-                format!("{address} port {port}")
+                format!("{} port {}", machine.address, machine.port)
             };
-            let key = (address, port, way);
-            if let Some(other) = machines.get(&key) {
-                let other = &self.hosts[*other as usize].name;
-                let file = place.and_then(|variable| self.files.get(variable.file as usize));
-                let mut warning = SourceError::whole(
-                    format!(
-                        "`{other}` and `{}` are the same machine: both are reached at {shown}",
-                        vars.name
-                    ),
-                    file.map_or("inventory", |file| file),
-                );
-                warning.line = place.map_or(0, |variable| variable.line as usize);
-                warnings.push(warning);
-            } else {
-                machines.insert(key, index);
-            }
+            let (name, other) = (
+                &self.hosts[index as usize].name,
+                &self.hosts[*other as usize].name,
+            );
+            let file = variable.and_then(|variable| self.files.get(variable.file as usize));
+            let mut warning = SourceError::whole(
+                format!("`{other}` and `{name}` are the same machine: both are reached at {shown}"),
+                file.map_or("inventory", |file| file),
+            );
+            warning.line = variable.map_or(0, |variable| variable.line as usize);
+            warnings.push(warning);
         }
         warnings
     }
+
+    /// The address that a host's own vars set, if it is plain text.
+    fn own_address(&self, index: u32) -> Option<&str> {
+        let layers = &self.hosts[index as usize].layers;
+        if self.host_files.contains_key(&index) {
+            return None;
+        }
+        let mut variables = layers.iter().rev().flat_map(|layer| layer.iter().rev());
+        let variable = variables.find(|variable| ADDRESSES.contains(&&*variable.key))?;
+        variable.value.as_str().filter(|text| {
+            &*variable.key == "ansible_host" && !text.contains("{{") && !text.trim().is_empty()
+        })
+    }
+
+    /// Which machine a host is, and the var that gives its address; none if that can't be read or isn't by SSH.
+    fn machine(&self, index: u32) -> Option<(Machine, Option<&Variable>)> {
+        let vars = self.host_vars(index);
+        let by_ssh = vars
+            .find("ansible_connection")
+            .is_none_or(|variable| variable.value.as_str().and_then(transport) == Some(Transport::Ssh));
+        // What can't be read is reported when the host is asked for.
+        let (true, Ok(address), Ok(port)) = (by_ssh, vars.text(ADDRESSES), vars.port()) else {
+            return None;
+        };
+        let (address, variable) = match address {
+            Some(found) => (found.text.to_ascii_lowercase(), Some(found.variable)),
+            None => (vars.name.as_str().to_ascii_lowercase(), None),
+        };
+        let way = std::iter::once(&FIRST_ARGUMENTS)
+            .chain(ARGUMENTS)
+            .filter_map(|name| vars.find(name).and_then(|variable| scalar(&variable.value)))
+            .collect();
+        let port = port.unwrap_or(22);
+        Some((Machine { address, port, way }, variable))
+    }
+}
+
+/// What makes two hosts the same machine.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Machine {
+    address: String,
+    port: u16,
+    /// Arguments of ssh, jump hosts among them, by which it is reached.
+    way: Vec<String>,
 }
 
 /// The vars of one host, looked up and never merged.
