@@ -74,4 +74,5 @@ pub use range::MAX_NAMES;
 pub use secret::Secret;
 pub use source::{MAX_FILE_BYTES, Source};
 pub use ssh_arguments::SshOptions;
+pub use ssh_config::StrictHostKeyChecking;
 pub use vault::VaultPasswords;

@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use reveille_inventory::ssh_config::{Local, Query, Resolved, SshConfig, StrictHostKeyChecking};
+use reveille_inventory::ssh_config::{
+    IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking,
+};
 
 /// Configurations compared in a usual run.
 const CASES: u64 = 350;
@@ -502,4 +504,148 @@ fn it_resolves_as_ssh_does() {
         found.len(),
         shown.join("\n\n")
     );
+}
+
+fn resolve(text: &str, host: &str) -> Result<Resolved, String> {
+    let config = SshConfig::parse(text, "config").map_err(|error| error.to_string())?;
+    let local = Local {
+        user: "me".into(),
+        home: "/home/me".into(),
+        uid: 1000,
+        host_name: "here.example.org".into(),
+    };
+    config
+        .resolve(&Query::new(host, &local))
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn tokens_are_put_in() {
+    let text = "Host a\n  HostName %h.example.org\n  User u\n  Port 24\n  HostKeyAlias k\n  ProxyJump x,j\n  IdentityFile \
+                ~/.ssh/%h-%n-%p-%r-%u-%i-%l-%L-%k-%j-%%\n  IdentityFile %d/id\n  CertificateFile ${HOME}/c\n  \
+                IdentityAgent ~/agent\n  UserKnownHostsFile none\n";
+    let resolved = resolve(text, "a").expect("good");
+    let home = std::env::var("HOME").expect("a home");
+    assert_eq!(
+        resolved.identity_files,
+        [
+            Path::new("/home/me/.ssh/a.example.org-a-24-u-me-1000-here.example.org-here-k-j-%"),
+            Path::new("/home/me/id"),
+        ]
+    );
+    assert_eq!(resolved.certificate_files, [Path::new(&home).join("c")]);
+    assert_eq!(
+        resolved.identity_agent,
+        Some(IdentityAgent::Socket("/home/me/agent".into()))
+    );
+    assert_eq!(resolved.user_known_hosts_files, Some(Vec::new()));
+    assert_eq!(resolved.proxy_jump.map(|hops| hops.len()), Some(2));
+    assert_eq!(
+        resolve("IdentityAgent none", "a").expect("good").identity_agent,
+        Some(IdentityAgent::None)
+    );
+}
+
+#[test]
+fn commands_run_only_when_allowed() {
+    let local = Local::current();
+    let config = SshConfig::parse("Match exec true\n  User yes\n", "config").expect("good");
+    let mut query = Query::new("a", &local);
+    assert_eq!(config.resolve(&query).expect("good").user.as_deref(), Some("yes"));
+    query.run_exec = false;
+    let resolved = config.resolve(&query).expect("good");
+    assert_eq!((resolved.user, resolved.warnings.len()), (None, 1));
+}
+
+#[test]
+fn a_command_is_run_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let count = directory.path().join("count");
+    let text = format!("Match exec \"echo x >> {}\"\n  User yes\n", count.display());
+    let config = SshConfig::parse(&text, "config").expect("good");
+    let local = Local::current();
+    for host in ["a", "b", "c"] {
+        assert_eq!(
+            config
+                .resolve(&Query::new(host, &local))
+                .expect("good")
+                .user
+                .as_deref(),
+            Some("yes")
+        );
+    }
+    assert_eq!(fs::read_to_string(count).expect("written"), "x\n");
+}
+
+#[test]
+fn files_that_others_write_to_are_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("config");
+    fs::write(&path, "User x\n").expect("writable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("changeable");
+    let none = Path::new("/no/such/file");
+    let error = SshConfig::load(Some(&path), Some(none))
+        .expect_err("not ours alone")
+        .to_string();
+    assert!(error.contains("others may write to it"), "{error}");
+    assert!(
+        SshConfig::load(Some(none), Some(none))
+            .expect("nothing")
+            .is_empty()
+    );
+    let circle = directory.path().join("circle");
+    fs::write(&circle, format!("Include {}\n", circle.display())).expect("writable");
+    let error = SshConfig::only(&circle).expect_err("a circle").to_string();
+    assert!(error.contains("more than 16 files include each other"), "{error}");
+}
+
+#[test]
+fn mistakes_are_placed() {
+    let shown: Vec<String> = [
+        "Host a\n  Prot 22\n  Port x\n",
+        "Host a\n  Frobnicate yes\n",
+        "User a b\n",
+        "User \"a\n",
+        "Port\n",
+        "Match hots a\n",
+        "Match all host a\n",
+        "Match host\n",
+        "ConnectTimeout 5x\n",
+        "StrictHostKeyChecking maybe\n",
+        "ProxyJump a:b\n",
+        "UserKnownHostsFile none /x\n",
+        "HostName %z\n",
+        "IdentityFile ${REVEILLE_NO_SUCH_VARIABLE}/x\n",
+        "IdentityFile ~nobody-here/x\n",
+        "Include ~nobody-here/x\n",
+    ]
+    .iter()
+    .map(|text| resolve(text, "a").expect_err(text))
+    .collect();
+    insta::assert_snapshot!(shown.join("\n\n"));
+}
+
+#[test]
+fn what_has_no_effect_is_warned_about() {
+    let config = SshConfig::parse(
+        "CanonicalizeHostname yes\nMatch localnetwork 10.0.0.0/8\n  User x\nMatch !localnetwork 10.0.0.0/8\n  User y\n",
+        "config",
+    )
+    .expect("good");
+    assert_eq!(config.warnings().len(), 3);
+    let local = Local::current();
+    assert_eq!(config.resolve(&Query::new("a", &local)).expect("good").user, None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in r#"(Host|Match|Include|HostName|ProxyJump|IdentityFile|UserKnownHostsFile|ConnectTimeout|exec|host|final|all|[ =\t"'\\#%!*?@:,\[\]~$\{\}-]|a|22|none|é|\n){0,40}"#) {
+        if !text.contains("exec") {
+            let _ = resolve(&text, "a");
+        } else {
+            let _ = SshConfig::parse(&text, "config");
+        }
+    }
 }
