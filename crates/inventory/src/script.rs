@@ -29,7 +29,7 @@ use crate::inventory::Variable;
 use crate::place::{Fault, Line};
 
 /// How long all calls of a program may take together, if the caller doesn't say.
-pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_mins(1);
 /// The most that is read of a call's standard output, bytes.
 pub(crate) const MAX_OUTPUT: u64 = 64 << 20;
 /// The end of standard error that an error shows, bytes.

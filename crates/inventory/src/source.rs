@@ -92,7 +92,7 @@ impl Source {
             Source::File(path) => read_path(path, builder),
             Source::Text { name, text } => {
                 let text = decrypted(Zeroizing::new(text.clone()), name, builder)?;
-                read_text(&text, name, None, builder)
+                read_text(&text, name, is_yaml(Path::new(name)), builder)
             }
         }
     }
@@ -273,12 +273,16 @@ fn read_file(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
         return script::read(path, builder);
     }
     let text = decrypted(decode(bytes, &name)?, &name, builder)?;
-    let yaml = extension.map(|extension| {
-        ["yml", "yaml", "json"]
-            .iter()
-            .any(|known| extension.eq_ignore_ascii_case(known))
-    });
-    read_text(&text, &name, yaml.filter(|yaml| *yaml), builder)
+    read_text(&text, &name, is_yaml(path), builder)
+}
+
+/// Whether a file is YAML by its name; none if the name doesn't say.
+fn is_yaml(path: &Path) -> Option<bool> {
+    let extension = path.extension()?.to_str()?;
+    ["yml", "yaml", "json"]
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+        .then_some(true)
 }
 
 /// A file's bytes, if they are not too many.

@@ -328,7 +328,7 @@ mod tests {
             Arguments::parse("-o ConnectTimeout=1m -F /x").expect("good").ssh,
             SshOptions {
                 config_file: Some("/x".into()),
-                connect_timeout: Some(Duration::from_secs(60)),
+                connect_timeout: Some(Duration::from_mins(1)),
                 ..SshOptions::default()
             }
         );

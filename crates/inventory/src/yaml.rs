@@ -263,7 +263,7 @@ impl<'a> Reader<'a, '_> {
 
     /// The node that begins with `event`, and how many nodes it is.
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<(Node, usize), SourceError> {
-        let (line, column) = place(&span.start);
+        let (line, column) = place(&span.tag_start().unwrap_or(span.start));
         if depth > MAX_DEPTH {
             return Err(self.lines.mistake_at(
                 line,
@@ -308,7 +308,7 @@ impl<'a> Reader<'a, '_> {
                     if matches!(event, Event::MappingEnd) {
                         break;
                     }
-                    let merges = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
+                    let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
                         && self.types == Types::Yaml;
                     let (key, key_nodes) = self.node(event, span, depth + 1)?;
                     if matches!(key.data, Data::List(_) | Data::Map(_)) {
@@ -321,7 +321,7 @@ impl<'a> Reader<'a, '_> {
                     let (value, value_nodes) = self.node(event, span, depth + 1)?;
                     count += key_nodes + value_nodes;
                     node.secret |= value.secret;
-                    if merges {
+                    if is_merge {
                         self.merge(value, &mut merged)?;
                     } else {
                         entries.push((key, value));
@@ -377,13 +377,13 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Entries with each key once: the last one, at the place of the first.
-    fn unique(&mut self, merged: Vec<(Node, Node)>, own: Vec<(Node, Node)>) -> Vec<(Node, Node)> {
-        let merges = merged.len();
-        let mut entries: Vec<(Node, Node)> = Vec::with_capacity(merges + own.len());
+    fn unique(&mut self, inherited: Vec<(Node, Node)>, own: Vec<(Node, Node)>) -> Vec<(Node, Node)> {
+        let count = inherited.len();
+        let mut entries: Vec<(Node, Node)> = Vec::with_capacity(count + own.len());
         let mut table: HashMap<String, usize> = HashMap::new();
-        let many = merges + own.len() > FEW_KEYS;
+        let many = count + own.len() > FEW_KEYS;
         let mut replaceable: HashSet<usize> = HashSet::new();
-        for (index, (key, value)) in merged.into_iter().chain(own).enumerate() {
+        for (index, (key, value)) in inherited.into_iter().chain(own).enumerate() {
             let name = key_name(&key);
             let known = if many {
                 table.get(&*name).copied()
@@ -392,7 +392,7 @@ impl<'a> Reader<'a, '_> {
             };
             if let Some(at) = known {
                 // An own key is meant to replace one that was merged in; two own ones are not meant.
-                if index >= merges && !replaceable.contains(&at) {
+                if index >= count && !replaceable.contains(&at) {
                     self.duplicates.push((name.into_owned(), key.line, key.column));
                 }
                 replaceable.remove(&at);
@@ -401,7 +401,7 @@ impl<'a> Reader<'a, '_> {
                 if many {
                     table.insert(name.into_owned(), entries.len());
                 }
-                if index < merges {
+                if index < count {
                     replaceable.insert(entries.len());
                 }
                 entries.push((key, value));

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use reveille_inventory::{Inventory, LoadOptions, Secret, Source, VaultPasswords};
+use reveille_inventory::{Inventory, LoadOptions, Secret, Source, VaultPasswords, no_runs};
 use serde_json::{Map, Value, json};
 
 /// What is meant to differ: folder, host, var, the value here, and why.
@@ -242,7 +242,6 @@ impl Case {
 
 /// Runs one of Ansible's programs away from every configuration.
 fn output(mut command: Command, elsewhere: &Path, input: &str) -> String {
-    let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .current_dir(elsewhere)
         .env_clear()
@@ -256,7 +255,7 @@ fn output(mut command: Command, elsewhere: &Path, input: &str) -> String {
         .spawn()
         .unwrap_or_else(|error| {
             panic!(
-                "failed to run {program}: {error}; install the Debian package ansible-core, or run `cargo xtask test \
+                "failed to run one of Ansible's programs: {error}; install the Debian package ansible-core, or run `cargo xtask test \
                  --install`"
             )
         });
@@ -269,7 +268,7 @@ fn output(mut command: Command, elsewhere: &Path, input: &str) -> String {
     let output = child.wait_with_output().expect("ends");
     assert!(
         output.status.success(),
-        "{program}: {}",
+        "{command:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).expect("text")
@@ -396,6 +395,60 @@ fn same(ours: Option<&Value>, theirs: Option<&Value>) -> bool {
         }
         (ours, theirs) => ours == theirs,
     }
+}
+
+#[test]
+fn patterns_match_as_in_ansible() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("hosts");
+    let text = "lone\nfe80::1\n[web]\nweb[1:5]\n[db]\ndb[1:3].example.org\nweb4\n[site:children]\nweb\ndb\n[old]\nweb2\n";
+    fs::write(&path, text).expect("writable");
+    let inventory = Inventory::load(&[Source::File(path.clone())])
+        .expect("good")
+        .inventory;
+    let patterns = [
+        "web:&db",
+        "web,db,!old",
+        "web[1:2]",
+        "web[-1]",
+        "~web[12]$",
+        "!site",
+        "&old",
+        "fe80::1",
+        "site:&web:!old",
+        "web[0:1],db[-1]",
+        "*.example.org",
+    ];
+    let waiting = Mutex::new(patterns.to_vec());
+    let found: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(2, usize::from).clamp(2, 8) {
+            scope.spawn(|| {
+                loop {
+                    let Some(pattern) = waiting.lock().expect("whole").pop() else {
+                        break;
+                    };
+                    let mut command = Command::new("ansible");
+                    command.arg("-i").arg(&path).args([pattern, "--list-hosts"]);
+                    let theirs: BTreeSet<String> = output(command, folder.path(), "")
+                        .lines()
+                        .skip(1)
+                        .map(|line| line.trim().to_owned())
+                        .collect();
+                    let ours: BTreeSet<String> = inventory
+                        .select(&[pattern], &no_runs)
+                        .map(|hosts| hosts.iter().map(ToString::to_string).collect())
+                        .unwrap_or_default();
+                    if ours != theirs {
+                        let difference = format!("{pattern}: here {ours:?}, Ansible {theirs:?}");
+                        found.lock().expect("whole").push(difference);
+                    }
+                }
+            });
+        }
+    });
+    let found = found.into_inner().expect("whole");
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

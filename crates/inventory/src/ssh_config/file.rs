@@ -224,7 +224,6 @@ impl Reader {
         let rest = rest
             .unwrap_or_default()
             .trim_start_matches([' ', '\t', '\r', '\n']);
-        let keyword = keyword.to_ascii_lowercase();
         let at = line.text.len() - rest.len();
         match self.option(&keyword, rest, at, line, open) {
             Ok(()) => Ok(()),
@@ -243,18 +242,19 @@ impl Reader {
     /// Reads one option, whose arguments `rest` stand at `at`.
     fn option(
         &mut self,
-        keyword: &str,
+        written: &str,
         rest: &str,
         at: usize,
         line: &Line<'_>,
         open: &mut Open,
     ) -> Result<(), Trouble> {
+        let keyword = &*written.to_ascii_lowercase();
         if rest.is_empty() {
-            return Err(Fault::new(at, format!("`{keyword}` needs a value")).into());
+            return Err(Fault::new(at, format!("`{written}` needs a value")).into());
         }
         let known = keywords::is_known(keyword);
         if !known && !super::wildcard::any(&self.ignored, keyword) {
-            let fault = Fault::new(0, format!("ssh has no option `{keyword}`"));
+            let fault = Fault::new(0, format!("ssh has no option `{written}`"));
             return Err(Trouble::Keyword(
                 match SourceError::nearest(keyword, keywords::KEYWORDS.iter().copied()) {
                     Some(near) => fault.hint(format!("did you mean `{near}`?")),
@@ -291,17 +291,17 @@ impl Reader {
         }
         let one = |words: &[String]| -> Result<String, Fault> {
             match words {
-                [] => Err(Fault::new(at, format!("`{keyword}` needs a value"))),
-                [word] if word.is_empty() => Err(Fault::new(at, format!("`{keyword}` needs a value"))),
+                [] => Err(Fault::new(at, format!("`{written}` needs a value"))),
+                [word] if word.is_empty() => Err(Fault::new(at, format!("`{written}` needs a value"))),
                 [word] => Ok(word.clone()),
                 [_, second, ..] => Err(Fault::new(
                     rest.find(second.as_str()).map_or(at, |found| at + found),
-                    format!("`{keyword}` takes one value; `{second}` is one too many"),
+                    format!("`{written}` takes one value; `{second}` is one too many"),
                 )
                 .hint("a value with blanks needs quotes")),
             }
         };
-        let wrong = |what: &str, word: &str| Fault::new(at, format!("`{keyword}` is {what}, not `{word}`"));
+        let wrong = |what: &str, word: &str| Fault::new(at, format!("`{written}` is {what}, not `{word}`"));
         let value = match keyword {
             "host" => {
                 if words.iter().any(String::is_empty) {
@@ -377,13 +377,13 @@ impl Reader {
             "userknownhostsfile" | "globalknownhostsfile" => {
                 let none = |word: &String| word.eq_ignore_ascii_case("none");
                 if words.iter().any(String::is_empty) || words.is_empty() {
-                    return Err(Fault::new(at, format!("`{keyword}` needs names of files")).into());
+                    return Err(Fault::new(at, format!("`{written}` needs names of files")).into());
                 }
                 if words.len() > 1 && words.iter().any(none) {
                     return Err(Fault::new(at, "`none` stands alone").into());
                 }
                 if words.len() > MAX_KNOWN_HOSTS {
-                    let message = format!("`{keyword}` takes {MAX_KNOWN_HOSTS} files at most");
+                    let message = format!("`{written}` takes {MAX_KNOWN_HOSTS} files at most");
                     return Err(Fault::new(at, message).into());
                 }
                 if keyword == "userknownhostsfile" {
@@ -424,11 +424,11 @@ impl Reader {
     }
 
     /// Reads the conditions of a `Match`.
-    fn criteria(&mut self, text: &str, at: usize, place: Place) -> Result<Vec<Criterion>, Trouble> {
-        let mut rest = Some(text);
+    fn criteria(&mut self, line: &str, at: usize, place: Place) -> Result<Vec<Criterion>, Trouble> {
+        let mut rest = Some(line);
         let mut criteria = Vec::new();
         loop {
-            let offset = at + rest.map_or(text.len(), |rest| text.len() - rest.len());
+            let offset = at + rest.map_or(line.len(), |rest| line.len() - rest.len());
             let Some(word) = delimited(&mut rest).filter(|word| !word.is_empty()) else {
                 break;
             };

@@ -132,7 +132,8 @@ fn request(
 ) -> Result<Request, Failure> {
     let source = Source::Argument(practice.inventory().display().to_string());
     let inventory = Inventory::load(&[source])?.inventory;
-    let no_earlier = |_: &RunSelector| Err::<Vec<HostName>, _>("a practice fleet has no earlier runs".to_owned());
+    let no_earlier =
+        |_: &RunSelector| Err::<Vec<HostName>, _>("a practice fleet has no earlier runs".to_owned());
     // Whatever groups the job is for: a practice fleet has none.
     let hosts = inventory
         .select::<&str>(&[], &no_earlier)?
