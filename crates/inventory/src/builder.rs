@@ -317,6 +317,7 @@ impl Builder {
                 name,
                 layers: Vec::new(),
                 groups: Vec::new(),
+                source: u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE),
             });
             index
         };

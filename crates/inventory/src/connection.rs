@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -227,7 +228,7 @@ pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
             Fault::new(0, format!("`{key}` is not understood and has no effect")),
         )),
         _ if is_template => Some(Finding::Warning(
-            format!("template {key}"),
+            "template".to_owned(),
             Fault::new(
                 0,
                 format!("the template in `{key}` stays as it is; vars of an inventory are not rendered"),
@@ -328,6 +329,7 @@ impl Inventory {
         HostVars {
             inventory: self,
             name: &self.hosts[index as usize].name,
+            source: self.hosts[index as usize].source,
             layers: self.layers(index),
         }
     }
@@ -430,6 +432,7 @@ struct Machine {
 struct HostVars<'a> {
     inventory: &'a Inventory,
     name: &'a HostName,
+    source: u32,
     /// Strongest first.
     layers: Vec<&'a [Variable]>,
 }
@@ -509,8 +512,8 @@ impl<'a> HostVars<'a> {
             let (inside, after) = after.split_once("}}").ok_or("its template is never closed")?;
             rendered.push_str(before);
             let name = inside.trim();
-            if name == "inventory_hostname" {
-                rendered.push_str(self.name.as_str());
+            if let Some(magic) = self.magic(name) {
+                rendered.push_str(&magic);
             } else if name.chars().all(|c| c.is_alphanumeric() || c == '_') {
                 let variable = self
                     .find(name)
@@ -528,6 +531,25 @@ impl<'a> HostVars<'a> {
         }
         rendered.push_str(rest);
         Ok(rendered)
+    }
+
+    /// What Ansible knows of every host by itself.
+    fn magic(&self, name: &str) -> Option<String> {
+        let whole = self.name.as_str();
+        let source = || {
+            let file = self.inventory.files.get(self.source as usize)?;
+            std::path::absolute(&**file).ok().filter(|path| path.exists())
+        };
+        match name {
+            "inventory_hostname" => Some(whole.to_owned()),
+            "inventory_hostname_short" => Some(match whole.parse::<IpAddr>() {
+                Ok(_) => whole.to_owned(),
+                Err(_) => whole.split('.').next().unwrap_or_default().to_owned(),
+            }),
+            "inventory_file" => Some(source()?.display().to_string()),
+            "inventory_dir" => Some(source()?.parent()?.display().to_string()),
+            _ => None,
+        }
     }
 
     /// An error whose message holds the value, or `plain` if that is secret.

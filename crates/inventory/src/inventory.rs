@@ -66,6 +66,8 @@ pub(crate) struct Host {
     pub(crate) layers: Vec<Arc<[Variable]>>,
     /// The groups that list it, without `all` and `ungrouped`.
     pub(crate) groups: Vec<u32>,
+    /// The source that named it first, counted in the inventory's files.
+    pub(crate) source: u32,
 }
 
 /// A group, with the members its own section lists.

@@ -211,8 +211,8 @@ impl Case {
             top.retain(|group| !below.contains(group));
         }
         Picture {
-            children,
             groups,
+            children,
             vars,
         }
     }

@@ -61,10 +61,8 @@ fn vault(passwords: &[(Option<&str>, &str)]) -> LoadOptions {
 const VAULTED: &str = include_str!("vault-sample");
 
 fn indented(text: &str) -> String {
-    text.trim()
-        .lines()
-        .map(|line| format!("      {line}\n"))
-        .collect()
+    let lines: Vec<String> = text.trim().lines().map(|line| format!("      {line}")).collect();
+    lines.join("\n") + "\n"
 }
 
 #[test]
@@ -345,6 +343,28 @@ all:
         .map(|warning| warning.to_string().replace(&place, ""))
         .collect();
     insta::assert_snapshot!(warnings.join("\n\n"));
+}
+
+#[test]
+fn templates_know_where_the_inventory_is() {
+    let files = Files::new(&[
+        (
+            "inv/hosts",
+            "web1.example.org ansible_host={{inventory_hostname_short}}.internal\n",
+        ),
+        (
+            "inv/group_vars/all.yml",
+            "ansible_ssh_private_key_file: '{{ inventory_dir }}/keys/id'\n",
+        ),
+    ]);
+    let connection = files
+        .load("inv")
+        .expect("good")
+        .inventory
+        .connection("web1.example.org")
+        .expect("reachable");
+    assert_eq!(connection.address, "web1.internal");
+    assert_eq!(connection.key_files, [files.path("inv/keys/id")]);
 }
 
 #[test]

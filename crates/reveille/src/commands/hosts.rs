@@ -43,7 +43,12 @@ pub(crate) fn choose(
         let source = ansible.ok_or_else(|| {
             Failure::usage("which hosts? Name an inventory with -i FILE, or hosts with -w web1,web2")
         })?;
-        sources.push(Source::Argument(source));
+        // Ansible takes it for a list of files; a list of hosts is what is left.
+        if source.split(',').all(|file| std::path::Path::new(file).exists()) {
+            sources.extend(source.split(',').map(|file| Source::Argument(file.to_owned())));
+        } else {
+            sources.push(Source::Argument(source));
+        }
     }
     let mut options = LoadOptions::default();
     for file in &choice.vault_password_file {
