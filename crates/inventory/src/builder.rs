@@ -42,6 +42,7 @@ pub(crate) struct Builder {
     mistakes: Vec<SourceError>,
     more_mistakes: usize,
     warnings: Vec<(SourceError, usize)>,
+    more_warnings: usize,
     warning_index: HashMap<String, usize>,
 }
 
@@ -64,6 +65,7 @@ impl Builder {
             mistakes: Vec::new(),
             more_mistakes: 0,
             warnings: Vec::new(),
+            more_warnings: 0,
             warning_index: HashMap::new(),
         };
         builder.group("all");
@@ -99,6 +101,8 @@ impl Builder {
         } else if self.warnings.len() < MAX_WARNINGS {
             self.warning_index.insert(key.to_owned(), self.warnings.len());
             self.warnings.push((warning(), 0));
+        } else {
+            self.more_warnings += 1;
         }
     }
 
@@ -332,12 +336,12 @@ impl Builder {
     /// The inventory, if there was no mistake.
     pub(crate) fn finish(mut self) -> Result<Loaded, InventoryError> {
         self.set_depths();
-        let both: Vec<&Arc<str>> = self
-            .group_index
-            .keys()
-            .filter(|name| self.host_index.contains_key(&***name))
+        let both: Vec<Arc<str>> = self
+            .groups
+            .iter()
+            .map(|group| Arc::clone(&group.name))
+            .filter(|name| self.host_index.contains_key(&**name))
             .collect();
-        let both: Vec<Arc<str>> = both.into_iter().cloned().collect();
         for name in both {
             let message = format!("`{name}` is a host and a group; as a pattern it means the group");
             self.warn(&format!("both {name}"), || {
@@ -363,7 +367,7 @@ impl Builder {
                 more: self.more_mistakes,
             }));
         }
-        let warnings = self
+        let mut warnings: Vec<SourceError> = self
             .warnings
             .into_iter()
             .map(|(mut warning, more)| {
@@ -374,6 +378,10 @@ impl Builder {
                 warning
             })
             .collect();
+        if self.more_warnings > 0 {
+            let message = format!("{} more warnings are not shown", self.more_warnings);
+            warnings.push(SourceError::whole(message, "inventory"));
+        }
         Ok(Loaded { inventory, warnings })
     }
 

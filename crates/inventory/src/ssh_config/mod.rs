@@ -120,7 +120,7 @@ pub struct Resolved {
     pub global_known_hosts_files: Option<Vec<PathBuf>>,
     /// `StrictHostKeyChecking`.
     pub strict_host_key_checking: Option<StrictHostKeyChecking>,
-    /// `HostKeyAlias`.
+    /// `HostKeyAlias`, in lower case.
     pub host_key_alias: Option<String>,
     /// `ConnectTimeout`.
     pub connect_timeout: Option<Duration>,

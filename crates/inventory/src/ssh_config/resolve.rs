@@ -128,11 +128,12 @@ impl SshConfig {
 
     fn finish(&self, query: &Query<'_>, name: String, found: Found<'_>) -> Result<Resolved, SourceError> {
         let jump = found.proxy_jump.and_then(|(_, hops)| hops.last());
+        let key_alias = found.host_key_alias.map(str::to_ascii_lowercase);
         let tokens = Tokens {
             local: query.local,
             host: &name,
             original: query.host,
-            key_alias: found.host_key_alias.unwrap_or(query.host),
+            key_alias: key_alias.as_deref().unwrap_or(query.host),
             port: found.port.unwrap_or(22),
             user: found.user.unwrap_or(&query.local.user),
             jump: jump.map_or("", |hop| &hop.address),
@@ -188,7 +189,7 @@ impl SshConfig {
             user_known_hosts_files: known(found.user_known_hosts)?,
             global_known_hosts_files: known(found.global_known_hosts)?,
             strict_host_key_checking: found.strict,
-            host_key_alias: found.host_key_alias.map(str::to_owned),
+            host_key_alias: key_alias,
             connect_timeout: found.connect_timeout.map(Duration::from_secs),
             server_alive_interval: found.alive_interval.map(Duration::from_secs),
             server_alive_count_max: found.alive_count,
