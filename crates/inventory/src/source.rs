@@ -20,12 +20,10 @@ pub const MAX_FILE_BYTES: u64 = 64 << 20;
 pub(crate) const MAX_FILES: usize = 10_000;
 /// Directories within directories.
 pub(crate) const MAX_DIRECTORY_DEPTH: usize = 8;
-/// Files of a directory that are no inventories: Ansible's own list.
-const IGNORED_ENDINGS: [&str; 13] = [
-    ".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry",
+/// Files of a directory that are no inventories: Ansible's own list, which has lost `.ini` with version 2.18.
+const IGNORED_ENDINGS: [&str; 12] = [
+    ".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry",
 ];
-/// What to do about a file that is not read.
-const SKIPPED_HINT: &str = "in a directory Ansible leaves out names that end in `.ini`; name it without that ending, or with its own `-i`";
 
 /// Something that names hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,20 +160,11 @@ fn read_path(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
         }
     })?;
     if metadata.is_dir() {
-        let mut directory = Directory {
-            builder,
-            files: 0,
-            skipped: None,
-        };
+        let mut directory = Directory { builder, files: 0 };
         directory.read(path, 0)?;
         if directory.files == 0 {
             let name = path.display().to_string();
-            return Err(match directory.skipped {
-                Some(skipped) => SourceError::whole(format!("`{name}` has no file that is read"), skipped)
-                    .hint(SKIPPED_HINT)
-                    .into(),
-                None => InventoryError::NoHosts { name },
-            });
+            return Err(InventoryError::NoHosts { name });
         }
         return Ok(());
     }
@@ -186,8 +175,6 @@ fn read_path(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
 struct Directory<'a> {
     builder: &'a mut Builder,
     files: usize,
-    /// A file that looks like an inventory and is passed over.
-    skipped: Option<String>,
 }
 
 // === impl Directory ===
@@ -206,13 +193,6 @@ impl Directory<'_> {
                 continue;
             }
             if IGNORED_ENDINGS.iter().any(|ending| lossy.ends_with(ending)) {
-                if lossy.ends_with(".ini") && full.is_file() {
-                    let shown = full.display().to_string();
-                    self.skipped.get_or_insert_with(|| shown.clone());
-                    self.builder.warn(&format!("ini {shown}"), || {
-                        SourceError::whole("this file is passed over", shown).hint(SKIPPED_HINT)
-                    });
-                }
                 continue;
             }
             let metadata = fs::metadata(&full).map_err(|source| InventoryError::read(&full, source))?;

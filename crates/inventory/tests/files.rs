@@ -262,7 +262,8 @@ fn texts_with_the_executable_bit_are_read() {
 fn directories_have_bounds_and_mistakes() {
     let files = Files::new(&[
         ("empty/.hidden", "x\n"),
-        ("only-ini/hosts.ini", "x\n"),
+        ("only-text/notes.txt", "x\n"),
+        ("ini/hosts.ini", "x\n"),
         ("bad/a", "web1\n"),
         ("bad/b", "[web\n"),
         ("vars-list/hosts", "h\n"),
@@ -270,8 +271,9 @@ fn directories_have_bounds_and_mistakes() {
         ("toml/hosts.toml", "[all]\n"),
     ]);
     let shown =
-        ["empty", "only-ini", "bad", "vars-list", "toml"].map(|name| files.load(name).expect_err(name));
+        ["empty", "only-text", "bad", "vars-list", "toml"].map(|name| files.load(name).expect_err(name));
     insta::assert_snapshot!(shown.join("\n\n"));
+    assert_eq!(files.load("ini").expect("read").inventory.len(), 1);
     // A circle of directories ends.
     let circle = Files::new(&[("inv/hosts", "h\n")]);
     std::os::unix::fs::symlink(circle.path("inv"), circle.path("inv/again")).expect("linked");
