@@ -4,7 +4,8 @@
 //! those it matches away; in this order, wherever they stand. Without a plain term it starts from `all`.
 
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 
 use regex::Regex;
 use reveille_account::{Class, HostName, SourceError, Status};
@@ -16,6 +17,8 @@ use crate::range::{MAX_NAMES, Names};
 
 /// Files of patterns may name files of patterns, to this depth.
 const MAX_FILE_DEPTH: usize = 4;
+/// The most that is read of a file of patterns, bytes.
+const MAX_PATTERN_BYTES: u64 = 16 << 20;
 
 /// A term and what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -394,8 +397,16 @@ impl Selection<'_> {
     ) -> Result<(), InventoryError> {
         let error = |message: String| InventoryError::Pattern(line.error(Fault::new(term.offset, message)));
         if !is_run(reference) {
-            let text = fs::read_to_string(reference)
+            let mut text = String::new();
+            File::open(reference)
+                .and_then(|file| file.take(MAX_PATTERN_BYTES + 1).read_to_string(&mut text))
                 .map_err(|source| error(format!("failed to read `{reference}`: {source}")))?;
+            if text.len() as u64 > MAX_PATTERN_BYTES {
+                return Err(error(format!(
+                    "`{reference}` is larger than {} MiB, the most that is read of a file of patterns",
+                    MAX_PATTERN_BYTES >> 20
+                )));
+            }
             if depth == MAX_FILE_DEPTH {
                 return Err(error(format!(
                     "`{reference}` is named by too many files of patterns"

@@ -97,6 +97,8 @@ fn files_name_patterns() {
     assert!(error.contains(":2:1"), "{error}");
     std::fs::write(file.path(), &pattern).expect("writable");
     assert!(select(&[&pattern]).is_err());
+    let error = select(&["@/dev/zero"]).expect_err("endless").to_string();
+    assert!(error.contains("larger than 16 MiB"), "{error}");
 }
 
 #[test]

@@ -603,6 +603,32 @@ fn files_that_others_write_to_are_refused() {
 }
 
 #[test]
+fn the_user_s_file_wins_over_the_system_s() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (user, system) = (directory.path().join("user"), directory.path().join("system"));
+    fs::write(&user, "Host a\n  User mine\n  IdentityFile /k/mine\n").expect("writable");
+    fs::write(&system, "User theirs\nPort 24\nIdentityFile /k/theirs\n").expect("writable");
+    let config = SshConfig::load(Some(&user), Some(&system)).expect("good");
+    let local = Local::current();
+    let resolved = config.resolve(&Query::new("a", &local)).expect("good");
+    assert_eq!(
+        (resolved.user.as_deref(), resolved.port),
+        (Some("mine"), Some(24))
+    );
+    assert_eq!(
+        resolved.identity_files,
+        [Path::new("/k/mine"), Path::new("/k/theirs")]
+    );
+    let mut query = Query::new("b", &local);
+    (query.user, query.port) = (Some("given"), Some(25));
+    let resolved = config.resolve(&query).expect("good");
+    assert_eq!(
+        (resolved.user.as_deref(), resolved.port),
+        (Some("given"), Some(25))
+    );
+}
+
+#[test]
 fn mistakes_are_placed() {
     let shown: Vec<String> = [
         "Host a\n  Prot 22\n  Port x\n",
