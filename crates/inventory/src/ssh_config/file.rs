@@ -376,7 +376,11 @@ impl Reader {
             }
             "userknownhostsfile" | "globalknownhostsfile" => {
                 let none = |word: &String| word.eq_ignore_ascii_case("none");
-                if words.iter().any(String::is_empty) || words.is_empty() {
+                // A line with a comment alone says nothing, as in ssh.
+                if words.is_empty() {
+                    return Ok(());
+                }
+                if words.iter().any(String::is_empty) {
                     return Err(Fault::new(at, format!("`{written}` needs names of files")).into());
                 }
                 if words.len() > 1 && words.iter().any(none) {
