@@ -174,7 +174,7 @@ fn host_line(
 }
 
 fn host(group: u32, line: &Line<'_>, builder: &mut Builder) -> Result<(), Fault> {
-    let split = words::split(line.text)?;
+    let split = words::split(line.text.trim_end())?;
     let Some((name, rest)) = split.words.split_first() else {
         return Ok(());
     };
