@@ -374,19 +374,21 @@ impl Inventory {
 
     /// The hosts of a group and of its children, in inventory order.
     pub(crate) fn members(&self, group: u32) -> Vec<u32> {
-        let mut found = self.listed_members(group);
-        if group > UNGROUPED {
-            found.sort_unstable();
+        if group == ALL {
+            return (0u32..).zip(&self.hosts).map(|(index, _)| index).collect();
         }
+        let mut found = self.listed_members(group);
+        found.sort_unstable();
         found
     }
 
     /// The hosts of a group in the order of its own section, then those of its children; subscripts count in it.
+    ///
+    /// Of `all` the ungrouped hosts come first, as in Ansible.
     pub(crate) fn listed_members(&self, group: u32) -> Vec<u32> {
-        let all = (0u32..).zip(&self.hosts);
         match group {
-            ALL => all.map(|(index, _)| index).collect(),
-            UNGROUPED => all
+            UNGROUPED => (0u32..)
+                .zip(&self.hosts)
                 .filter(|(_, host)| host.groups.is_empty())
                 .map(|(index, _)| index)
                 .collect(),
@@ -396,6 +398,18 @@ impl Inventory {
                 let mut taken = vec![false; self.hosts.len()];
                 let mut found = Vec::new();
                 let mut waiting = VecDeque::from([group]);
+                if group == ALL {
+                    found = self.listed_members(UNGROUPED);
+                    for host in &found {
+                        taken[*host as usize] = true;
+                    }
+                    let groups = (0u32..).zip(&self.groups).skip(2);
+                    let top = groups.filter(|(_, group)| group.parents.is_empty());
+                    waiting.extend(top.map(|(index, _)| index));
+                    for top in &waiting {
+                        visited[*top as usize] = true;
+                    }
+                }
                 while let Some(group) = waiting.pop_front() {
                     let group = &self.groups[group as usize];
                     for host in &group.hosts {

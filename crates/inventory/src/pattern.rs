@@ -11,7 +11,7 @@ use regex::Regex;
 use reveille_account::{Class, HostName, SourceError, Status};
 
 use crate::InventoryError;
-use crate::inventory::{Inventory, UNGROUPED};
+use crate::inventory::{ALL, Inventory, UNGROUPED};
 use crate::place::{Fault, Line};
 use crate::range::{MAX_NAMES, Names};
 
@@ -307,17 +307,32 @@ impl Selection<'_> {
 
     /// What a name or a glob matches, in the order that subscripts count in; none if there is no such host or group.
     fn in_order(&self, text: &str) -> Option<Vec<u32>> {
+        if text == "*" {
+            return Some(self.inventory.listed_members(ALL));
+        }
         if let Some(group) = self.inventory.group_index.get(text) {
             return Some(self.inventory.listed_members(*group));
         }
-        let mut matched = vec![false; self.inventory.len()];
-        self.name_or_glob(text, &mut matched).then(|| {
-            (0u32..)
-                .zip(matched)
-                .filter(|(_, matched)| *matched)
-                .map(|(host, _)| host)
-                .collect()
-        })
+        if let Some(host) = self.inventory.host_index.get(text) {
+            return Some(vec![*host]);
+        }
+        let glob = text.contains(['*', '?', '[']).then(|| glob(text)).flatten()?;
+        let mut taken = vec![false; self.inventory.len()];
+        let mut found = Vec::new();
+        let groups = (0u32..).zip(&self.inventory.groups).skip(2);
+        let in_groups = groups
+            .filter(|(_, group)| glob.is_match(&group.name))
+            .flat_map(|(index, _)| self.inventory.listed_members(index));
+        let hosts = (0u32..)
+            .zip(self.inventory.hosts())
+            .filter(|(_, name)| glob.is_match(name.as_str()))
+            .map(|(index, _)| index);
+        for host in in_groups.chain(hosts) {
+            if !std::mem::replace(&mut taken[host as usize], true) {
+                found.push(host);
+            }
+        }
+        (!found.is_empty()).then_some(found)
     }
 
     /// Marks what a name or a glob matches; false if there is no such host or group.

@@ -416,7 +416,7 @@ fn patterns_match_as_in_ansible() {
         "&old",
         "fe80::1",
         "site:&web:!old",
-        "web[0:1],db[-1]",
+        "web[0:1],db[-1],all[0]",
         "*.example.org",
     ];
     let waiting = Mutex::new(patterns.to_vec());
