@@ -3,15 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
 use serde_json::Value;
 
-use crate::connection::{Finding, examine};
+use crate::connection::{ADDRESSES, Finding, examine, priority};
 use crate::error::Mistakes;
-use crate::inventory::{ALL, Group, Host, Inventory, Loaded, UNGROUPED, Variable};
+use crate::inventory::{ALL, Group, Host, Inventory, LoadOptions, Loaded, UNGROUPED, Variable};
 use crate::place::{Fault, Line};
 use crate::range::{MAX_NAMES, Names};
+use crate::vault::Vault;
 use crate::{InventoryError, entry};
 
 /// Mistakes shown of an inventory; the rest is counted.
@@ -31,17 +33,23 @@ pub(crate) struct Builder {
     files: Vec<Arc<str>>,
     keys: HashSet<Arc<str>>,
     edges: HashMap<(u32, u32), SourceError>,
+    host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
     expanded: u64,
+    /// Opens what is encrypted.
+    pub(crate) vault: Vault,
+    /// How long an executable inventory may take.
+    pub(crate) script_limit: Duration,
     mistakes: Vec<SourceError>,
     more_mistakes: usize,
     warnings: Vec<(SourceError, usize)>,
+    more_warnings: usize,
     warning_index: HashMap<String, usize>,
 }
 
 // === impl Builder ===
 
 impl Builder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(options: LoadOptions) -> Self {
         let mut builder = Self {
             hosts: Vec::new(),
             host_index: HashMap::new(),
@@ -50,10 +58,14 @@ impl Builder {
             files: Vec::new(),
             keys: HashSet::new(),
             edges: HashMap::new(),
+            host_files: HashMap::new(),
             expanded: 0,
+            vault: Vault::new(options.vault),
+            script_limit: options.script_limit,
             mistakes: Vec::new(),
             more_mistakes: 0,
             warnings: Vec::new(),
+            more_warnings: 0,
             warning_index: HashMap::new(),
         };
         builder.group("all");
@@ -89,6 +101,8 @@ impl Builder {
         } else if self.warnings.len() < MAX_WARNINGS {
             self.warning_index.insert(key.to_owned(), self.warnings.len());
             self.warnings.push((warning(), 0));
+        } else {
+            self.more_warnings += 1;
         }
     }
 
@@ -118,6 +132,7 @@ impl Builder {
             children: Vec::new(),
             parents: Vec::new(),
             variables: Vec::new(),
+            file_layers: Vec::new(),
             depth: 0,
             priority: 1,
         });
@@ -142,11 +157,28 @@ impl Builder {
     pub(crate) fn variable(&mut self, key: &str, value: Value, line: &Line<'_>, offset: usize) -> Variable {
         match examine(key, &value) {
             None => {}
+            Some(Finding::Mistake(fault)) if line.hidden => {
+                // The fault's own words may hold the value.
+                let message = format!("the value of `{key}` can't be used; it is secret and not shown");
+                self.mistake(line.error(Fault::new(offset, message)));
+                drop(fault);
+            }
             Some(Finding::Mistake(fault)) => self.mistake(line.error(Fault { offset, ..fault })),
+            Some(Finding::Warning(_, _)) if line.hidden => {
+                let message = format!("`{key}` is not understood in full; its value is secret and not shown");
+                self.warn(&format!("hidden {key}"), || {
+                    line.error(Fault::new(offset, message))
+                });
+            }
             Some(Finding::Warning(about, fault)) => {
                 self.warn(&about, || line.error(Fault { offset, ..fault }));
             }
         }
+        self.untested(key, value, line)
+    }
+
+    /// A var with its place, whatever it says.
+    pub(crate) fn untested(&mut self, key: &str, value: Value, line: &Line<'_>) -> Variable {
         let key = if let Some(key) = self.keys.get(key) {
             Arc::clone(key)
         } else {
@@ -157,9 +189,25 @@ impl Builder {
         Variable {
             key,
             value,
-            file: u16::try_from(self.files.len().saturating_sub(1)).unwrap_or(u16::MAX),
+            file: u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE),
             line: u32::try_from(line.number).unwrap_or(u32::MAX),
+            secret: line.hidden,
         }
+    }
+
+    /// Adds what `group_vars/` of a directory says of a group.
+    pub(crate) fn add_group_file(&mut self, group: u32, directory: u32, variables: Vec<Variable>) {
+        let layers = &mut self.groups[group as usize].file_layers;
+        layers.push((directory, variables));
+    }
+
+    /// Adds what `host_vars/` of a directory says of a host.
+    pub(crate) fn add_host_file(&mut self, host: u32, variables: Vec<Variable>) {
+        self.host_files.entry(host).or_default().push(variables.into());
+    }
+
+    pub(crate) fn find_host(&self, name: &str) -> Option<u32> {
+        self.host_index.get(name).copied()
     }
 
     /// Sets a var of a group; an earlier one of the same name is replaced.
@@ -167,7 +215,7 @@ impl Builder {
         let group = &mut self.groups[group as usize];
         if &*variable.key == "ansible_group_priority" {
             // `examine` has refused what is no number.
-            group.priority = variable.value.as_i64().unwrap_or(1);
+            group.priority = priority(&variable.value).unwrap_or(1);
         } else if let Some(old) = group.variables.iter_mut().find(|old| old.key == variable.key) {
             *old = variable;
         } else {
@@ -189,17 +237,49 @@ impl Builder {
         if let Some(user) = entry.user {
             layer.push(self.variable("ansible_user", user.into(), line, offset));
         }
+        let user = layer.len();
         if let Some(port) = entry.port {
             layer.push(self.variable("ansible_port", port.into(), line, offset));
         }
         layer.extend(variables);
+        let port = entry.port;
         let layer: Option<Arc<[Variable]>> = (!layer.is_empty()).then(|| layer.into());
+        let add = |builder: &mut Self, name: &str| {
+            let Some(known) = builder.find_host(name).filter(|_| port.is_some()) else {
+                builder.add_host(name, group, layer.clone());
+                return;
+            };
+            // Ansible takes the port after a name only where the name first appears.
+            let all = layer.iter().flat_map(|layer| layer.iter());
+            let rest: Vec<Variable> = all
+                .enumerate()
+                .filter(|(at, _)| *at != user)
+                .map(|(_, variable)| variable.clone())
+                .collect();
+            let same = builder.hosts[known as usize].layers.first().is_some_and(|layer| {
+                layer.iter().any(|variable| {
+                    &*variable.key == "ansible_port" && variable.value.as_u64() == port.map(u64::from)
+                })
+            });
+            if !same {
+                builder.warn("late port", || {
+                    line.error(
+                        Fault::new(
+                            offset,
+                            format!("`{name}` was listed before; the port after its name has no effect here"),
+                        )
+                        .hint("as in Ansible; write the port where the name first appears, or use `ansible_port`"),
+                    )
+                });
+            }
+            builder.add_host(name, group, (!rest.is_empty()).then(|| rest.into()));
+        };
         if entry.address || !entry.name.contains('[') {
             // Balanced brackets are the range parser's business.
             if !entry.address {
                 Names::parse(entry.name).map_err(|fault| fault.shifted(entry.offset))?;
             }
-            self.add_host(entry.name, group, layer);
+            add(self, entry.name);
             return Ok(());
         }
         let names = Names::parse(entry.name).map_err(|fault| fault.shifted(entry.offset))?;
@@ -214,7 +294,19 @@ impl Builder {
             ));
         }
         self.expanded += count;
-        names.each(&mut |name| self.add_host(name, group, layer.clone()));
+        names.each(&mut |name| add(self, name));
+        Ok(())
+    }
+
+    /// Adds a host by its plain name, as programs give it.
+    pub(crate) fn add_name(&mut self, name: &str, group: u32, variables: Vec<Variable>) -> Result<(), Fault> {
+        if !entry::is_ipv6(name) {
+            let entry = entry::parse(name)?;
+            if entry.user.is_some() || entry.port.is_some() || entry.name.contains('[') {
+                return Err(Fault::new(0, format!("`{name}` is not a plain host name")));
+            }
+        }
+        self.add_host(name, group, (!variables.is_empty()).then(|| variables.into()));
         Ok(())
     }
 
@@ -229,6 +321,7 @@ impl Builder {
                 name,
                 layers: Vec::new(),
                 groups: Vec::new(),
+                source: u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE),
             });
             index
         };
@@ -243,17 +336,30 @@ impl Builder {
     /// The inventory, if there was no mistake.
     pub(crate) fn finish(mut self) -> Result<Loaded, InventoryError> {
         self.set_depths();
-        let both: Vec<&Arc<str>> = self
-            .group_index
-            .keys()
-            .filter(|name| self.host_index.contains_key(&***name))
+        let both: Vec<Arc<str>> = self
+            .groups
+            .iter()
+            .map(|group| Arc::clone(&group.name))
+            .filter(|name| self.host_index.contains_key(&**name))
             .collect();
-        let both: Vec<Arc<str>> = both.into_iter().cloned().collect();
         for name in both {
             let message = format!("`{name}` is a host and a group; as a pattern it means the group");
             self.warn(&format!("both {name}"), || {
                 SourceError::whole(message, "inventory")
             });
+        }
+        let inventory = Inventory {
+            hosts: std::mem::take(&mut self.hosts),
+            host_index: std::mem::take(&mut self.host_index),
+            groups: std::mem::take(&mut self.groups),
+            group_index: std::mem::take(&mut self.group_index),
+            files: std::mem::take(&mut self.files),
+            host_files: std::mem::take(&mut self.host_files),
+        };
+        if self.mistakes.is_empty() && ADDRESSES.iter().any(|key| self.keys.contains(*key)) {
+            for warning in inventory.doubles() {
+                self.warn("double", || warning);
+            }
         }
         if !self.mistakes.is_empty() {
             return Err(InventoryError::Mistakes(Mistakes {
@@ -261,7 +367,7 @@ impl Builder {
                 more: self.more_mistakes,
             }));
         }
-        let warnings = self
+        let mut warnings: Vec<SourceError> = self
             .warnings
             .into_iter()
             .map(|(mut warning, more)| {
@@ -272,16 +378,11 @@ impl Builder {
                 warning
             })
             .collect();
-        Ok(Loaded {
-            inventory: Inventory {
-                hosts: self.hosts,
-                host_index: self.host_index,
-                groups: self.groups,
-                group_index: self.group_index,
-                files: self.files,
-            },
-            warnings,
-        })
+        if self.more_warnings > 0 {
+            let message = format!("{} more warnings are not shown", self.more_warnings);
+            warnings.push(SourceError::whole(message, "inventory"));
+        }
+        Ok(Loaded { inventory, warnings })
     }
 
     /// Sets every group's longest way from `all`, and reports a circle if there is one.

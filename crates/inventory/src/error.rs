@@ -42,6 +42,24 @@ pub enum InventoryError {
         /// What to do instead.
         hint: &'static str,
     },
+    /// An executable inventory did not give one, or a program no password.
+    #[error("the program `{program}` {what}{}", said(stderr))]
+    Program {
+        /// The file.
+        program: String,
+        /// What happened, a predicate.
+        what: String,
+        /// The end of what it wrote on standard error, without control characters.
+        stderr: String,
+    },
+    /// A file of a vault password has none.
+    #[error("the vault password in `{file}` {problem}")]
+    VaultPassword {
+        /// The file.
+        file: String,
+        /// What is wrong with it, a predicate.
+        problem: &'static str,
+    },
     /// Nothing in it names a host.
     #[error("`{name}` names no host")]
     NoHosts {
@@ -104,6 +122,15 @@ impl fmt::Display for Mistakes {
     }
 }
 
+impl InventoryError {
+    pub(crate) fn read(path: &std::path::Path, source: io::Error) -> Self {
+        InventoryError::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 impl From<SourceError> for InventoryError {
     fn from(mistake: SourceError) -> Self {
         InventoryError::Mistakes(Mistakes {
@@ -111,6 +138,15 @@ impl From<SourceError> for InventoryError {
             more: 0,
         })
     }
+}
+
+fn said(stderr: &str) -> String {
+    let mut text = String::new();
+    for line in stderr.lines() {
+        text.push_str("\n  | ");
+        text.push_str(line);
+    }
+    text
 }
 
 fn at_line(line: usize) -> String {

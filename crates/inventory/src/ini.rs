@@ -27,7 +27,7 @@ struct Pending {
 }
 
 /// Reads `text` into `builder`; mistakes are collected there. Returns whether it said anything at all.
-pub(crate) fn read(text: &str, file: &str, builder: &mut Builder) -> bool {
+pub(crate) fn read(text: &str, file: &str, hidden: bool, builder: &mut Builder) -> bool {
     let mut group = UNGROUPED;
     let mut kind = Kind::Hosts;
     let mut pending: HashMap<String, Pending> = HashMap::new();
@@ -37,6 +37,7 @@ pub(crate) fn read(text: &str, file: &str, builder: &mut Builder) -> bool {
             file,
             number: index + 1,
             text: raw.strip_suffix('\r').unwrap_or(raw),
+            hidden,
         };
         let content = line.text.trim();
         if content.is_empty() || content.starts_with(['#', ';']) {
@@ -173,7 +174,7 @@ fn host_line(
 }
 
 fn host(group: u32, line: &Line<'_>, builder: &mut Builder) -> Result<(), Fault> {
-    let split = words::split(line.text)?;
+    let split = words::split(line.text.trim_end())?;
     let Some((name, rest)) = split.words.split_first() else {
         return Ok(());
     };

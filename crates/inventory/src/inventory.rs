@@ -1,14 +1,20 @@
 //! The inventory as it is asked: hosts, groups, merged vars.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
 use serde_json::{Map, Value};
 
-use crate::InventoryError;
 use crate::builder::Builder;
+use crate::connection::is_secret;
+use crate::secret::wipe;
 use crate::source::Source;
+use crate::vault::VaultPasswords;
+use crate::{InventoryError, script, vars_files};
 
 /// All hosts of a run's sources, in the order of their first appearance.
 #[derive(Debug)]
@@ -19,6 +25,8 @@ pub struct Inventory {
     pub(crate) group_index: HashMap<Arc<str>, u32>,
     /// Names of the sources that vars come from.
     pub(crate) files: Vec<Arc<str>>,
+    /// Vars of `host_vars/`, by host; later layers win.
+    pub(crate) host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
 }
 
 /// An inventory, and what was not understood while reading it.
@@ -30,6 +38,26 @@ pub struct Loaded {
     pub warnings: Vec<SourceError>,
 }
 
+/// How sources are read.
+///
+/// ```
+/// use reveille_inventory::{Inventory, LoadOptions, Secret, Source, VaultPasswords};
+///
+/// let mut vault = VaultPasswords::default();
+/// vault.add(None, Secret::new("hunter2"));
+/// let options = LoadOptions { vault, ..LoadOptions::default() };
+/// let loaded = Inventory::load_with(&[Source::List("web[1:3]".into())], options)?;
+/// assert_eq!(loaded.inventory.len(), 3);
+/// # Ok::<(), reveille_inventory::InventoryError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The passwords of vaults.
+    pub vault: VaultPasswords,
+    /// How long an executable inventory may take.
+    pub script_limit: Duration,
+}
+
 /// A host; the vars of a range are shared by all hosts of it.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -38,6 +66,8 @@ pub(crate) struct Host {
     pub(crate) layers: Vec<Arc<[Variable]>>,
     /// The groups that list it, without `all` and `ungrouped`.
     pub(crate) groups: Vec<u32>,
+    /// The source that named it first, counted in the inventory's files.
+    pub(crate) source: u32,
 }
 
 /// A group, with the members its own section lists.
@@ -48,6 +78,8 @@ pub(crate) struct Group {
     pub(crate) children: Vec<u32>,
     pub(crate) parents: Vec<u32>,
     pub(crate) variables: Vec<Variable>,
+    /// Vars of `group_vars/`, each with the number of the directory they are from.
+    pub(crate) file_layers: Vec<(u32, Vec<Variable>)>,
     /// The longest way from `all`.
     pub(crate) depth: u32,
     /// `ansible_group_priority`.
@@ -55,12 +87,14 @@ pub(crate) struct Group {
 }
 
 /// A var and the place that sets it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Variable {
     pub(crate) key: Arc<str>,
     pub(crate) value: Value,
-    pub(crate) file: u16,
+    pub(crate) file: u32,
     pub(crate) line: u32,
+    /// It came from a vault.
+    pub(crate) secret: bool,
 }
 
 /// The group of all hosts.
@@ -68,15 +102,56 @@ pub(crate) const ALL: u32 = 0;
 /// The group of hosts that are in no other.
 pub(crate) const UNGROUPED: u32 = 1;
 
+// === impl LoadOptions ===
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            vault: VaultPasswords::default(),
+            script_limit: script::TIME_LIMIT,
+        }
+    }
+}
+
+// === impl Variable ===
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Variable");
+        shown.field("key", &self.key);
+        if self.secret || is_secret(&self.key) {
+            shown.field("value", &"…");
+        } else {
+            shown.field("value", &self.value);
+        }
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl Drop for Variable {
+    fn drop(&mut self) {
+        if self.secret {
+            wipe(&mut self.value);
+        }
+    }
+}
+
 // === impl Inventory ===
 
 impl Inventory {
-    /// Reads all sources into one inventory.
+    /// Reads all sources into one inventory, without any vault password.
     pub fn load(sources: &[Source]) -> Result<Loaded, InventoryError> {
-        let mut builder = Builder::new();
+        Self::load_with(sources, LoadOptions::default())
+    }
+
+    /// Reads all sources into one inventory.
+    pub fn load_with(sources: &[Source], options: LoadOptions) -> Result<Loaded, InventoryError> {
+        let mut builder = Builder::new(options);
         for source in sources {
             source.read(&mut builder)?;
         }
+        let directories: Vec<PathBuf> = sources.iter().filter_map(Source::vars_directory).collect();
+        vars_files::read(&directories, &mut builder)?;
         let loaded = builder.finish()?;
         if loaded.inventory.hosts.is_empty() {
             let name = sources
@@ -119,15 +194,37 @@ impl Inventory {
             .collect()
     }
 
+    /// The groups right below a group, sorted; those below `all` are the ones without another parent.
+    pub fn children(&self, group: &str) -> Vec<&str> {
+        let Some(index) = self.group_index.get(group) else {
+            return Vec::new();
+        };
+        let mut names: Vec<&str> = if *index == ALL {
+            let top = self
+                .groups
+                .iter()
+                .skip(1)
+                .filter(|group| group.parents.is_empty());
+            top.map(|group| &*group.name).collect()
+        } else {
+            let children = self.groups[*index as usize].children.iter();
+            children
+                .map(|child| &*self.groups[*child as usize].name)
+                .collect()
+        };
+        names.sort_unstable();
+        names
+    }
+
     /// The names of the groups that `host` is in, itself or through their children, without `all`, sorted.
     ///
     /// Ansible calls this `group_names`. Empty for a name that isn't in the inventory.
     pub fn group_names(&self, host: &str) -> Vec<&str> {
-        let Some(host) = self.host(host) else {
+        let Some(host) = self.index(host) else {
             return Vec::new();
         };
         let mut names: Vec<&str> = self
-            .ancestors(host)
+            .ancestors(&self.hosts[host as usize])
             .into_iter()
             .filter(|group| *group != ALL)
             .map(|group| &*self.groups[group as usize].name)
@@ -141,7 +238,7 @@ impl Inventory {
     /// Empty for a name that isn't in the inventory. Merged anew at each call.
     pub fn vars(&self, host: &str) -> Map<String, Value> {
         let mut merged = Map::new();
-        if let Some(host) = self.host(host) {
+        if let Some(host) = self.index(host) {
             for layer in self.layers(host).into_iter().rev() {
                 for variable in layer {
                     merged.insert(variable.key.to_string(), variable.value.clone());
@@ -151,14 +248,63 @@ impl Inventory {
         merged
     }
 
-    pub(crate) fn host(&self, name: &str) -> Option<&Host> {
-        self.host_index
-            .get(name)
-            .map(|index| &self.hosts[*index as usize])
+    /// Whether a var of `host` is secret: by its name, or because its value came from a vault.
+    ///
+    /// What is secret is shown nowhere and recorded nowhere. See [`is_secret`](crate::is_secret) for the names.
+    pub fn is_secret(&self, host: &str, var: &str) -> bool {
+        is_secret(var)
+            || self.index(host).is_some_and(|host| {
+                let layers = self.layers(host);
+                let found = layers
+                    .iter()
+                    .find_map(|layer| layer.iter().rev().find(|variable| &*variable.key == var));
+                found.is_some_and(|variable| variable.secret)
+            })
+    }
+
+    /// The merged vars of `host` that are not secret: what may be shown and recorded.
+    pub fn public_vars(&self, host: &str) -> Map<String, Value> {
+        let mut merged = Map::new();
+        if let Some(host) = self.index(host) {
+            for layer in self.layers(host).into_iter().rev() {
+                for variable in layer {
+                    if variable.secret || is_secret(&variable.key) {
+                        merged.shift_remove(&*variable.key);
+                    } else {
+                        merged.insert(variable.key.to_string(), variable.value.clone());
+                    }
+                }
+            }
+        }
+        merged
+    }
+
+    /// The names of the vars of `host` that are secret though their names don't say so, because they came from a vault.
+    pub fn vault_vars(&self, host: &str) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        if let Some(host) = self.index(host) {
+            for layer in self.layers(host).into_iter().rev() {
+                for variable in layer {
+                    names.retain(|name| **name != *variable.key);
+                    if variable.secret {
+                        names.push(variable.key.to_string());
+                    }
+                }
+            }
+        }
+        names
+    }
+
+    pub(crate) fn index(&self, name: &str) -> Option<u32> {
+        self.host_index.get(name).copied()
     }
 
     /// The vars that apply to a host, strongest first.
-    pub(crate) fn layers<'a>(&'a self, host: &'a Host) -> Vec<&'a [Variable]> {
+    ///
+    /// From weak to strong: `all` and the other groups as the sources give them, `group_vars/all`, `group_vars/` of the
+    /// other groups (directory by directory), the host as the sources give it, `host_vars/`.
+    pub(crate) fn layers(&self, index: u32) -> Vec<&[Variable]> {
+        let host = &self.hosts[index as usize];
         let mut groups = self.ancestors(host);
         groups.sort_unstable_by(|left, right| {
             let key = |index: u32| {
@@ -167,11 +313,26 @@ impl Inventory {
             };
             key(*right).cmp(&key(*left))
         });
-        let own = host.layers.iter().rev().map(|layer| &**layer);
-        let inherited = groups
-            .into_iter()
-            .map(|group| self.groups[group as usize].variables.as_slice());
-        own.chain(inherited).filter(|layer| !layer.is_empty()).collect()
+        let mut layers: Vec<&[Variable]> = Vec::with_capacity(host.layers.len() + groups.len());
+        if let Some(files) = self.host_files.get(&index) {
+            layers.extend(files.iter().rev().map(|layer| &**layer));
+        }
+        layers.extend(host.layers.iter().rev().map(|layer| &**layer));
+        let mut of_files: Vec<(bool, u32, usize, &[Variable])> = Vec::new();
+        for (rank, group) in groups.iter().rev().enumerate() {
+            for (directory, variables) in &self.groups[*group as usize].file_layers {
+                of_files.push((*group != ALL, *directory, rank, variables));
+            }
+        }
+        of_files.sort_unstable_by_key(|(specific, directory, rank, _)| (*specific, *directory, *rank));
+        layers.extend(of_files.into_iter().rev().map(|(.., variables)| variables));
+        layers.extend(
+            groups
+                .into_iter()
+                .map(|group| self.groups[group as usize].variables.as_slice()),
+        );
+        layers.retain(|layer| !layer.is_empty());
+        layers
     }
 
     /// The groups a host is in, itself or through children, `all` included.
@@ -213,19 +374,21 @@ impl Inventory {
 
     /// The hosts of a group and of its children, in inventory order.
     pub(crate) fn members(&self, group: u32) -> Vec<u32> {
-        let mut found = self.listed_members(group);
-        if group > UNGROUPED {
-            found.sort_unstable();
+        if group == ALL {
+            return (0u32..).zip(&self.hosts).map(|(index, _)| index).collect();
         }
+        let mut found = self.listed_members(group);
+        found.sort_unstable();
         found
     }
 
     /// The hosts of a group in the order of its own section, then those of its children; subscripts count in it.
+    ///
+    /// Of `all` the ungrouped hosts come first, as in Ansible.
     pub(crate) fn listed_members(&self, group: u32) -> Vec<u32> {
-        let all = (0u32..).zip(&self.hosts);
         match group {
-            ALL => all.map(|(index, _)| index).collect(),
-            UNGROUPED => all
+            UNGROUPED => (0u32..)
+                .zip(&self.hosts)
                 .filter(|(_, host)| host.groups.is_empty())
                 .map(|(index, _)| index)
                 .collect(),
@@ -235,6 +398,18 @@ impl Inventory {
                 let mut taken = vec![false; self.hosts.len()];
                 let mut found = Vec::new();
                 let mut waiting = VecDeque::from([group]);
+                if group == ALL {
+                    found = self.listed_members(UNGROUPED);
+                    for host in &found {
+                        taken[*host as usize] = true;
+                    }
+                    let groups = (0u32..).zip(&self.groups).skip(2);
+                    let top = groups.filter(|(_, group)| group.parents.is_empty());
+                    waiting.extend(top.map(|(index, _)| index));
+                    for top in &waiting {
+                        visited[*top as usize] = true;
+                    }
+                }
                 while let Some(group) = waiting.pop_front() {
                     let group = &self.groups[group as usize];
                     for host in &group.hosts {

@@ -3,14 +3,20 @@
 //! A *host* is a name, unique in the inventory. A *group* is a set of hosts and of other groups; every host is in
 //! `all`, and in `ungrouped` if it is in no other. A *var* is a value with a name, attached to a host or to a group.
 //!
-//! What comes in are [`Source`]s, as the user gave them: files (Ansible's INI form, of which a plain file of names is
-//! the simplest case) and lists of hosts (`web[01-40],db1`). Several sources merge, later ones winning. What goes out is
-//! one [`Inventory`], which keeps the order of first appearance, answers patterns ([`Inventory::select`]), merges the vars
-//! of a host when asked ([`Inventory::vars`]) and reads from them how to connect ([`Inventory::connection`]).
+//! What comes in are [`Source`]s, as the user gave them: lists of hosts (`web[01-40],db1`), files in Ansible's INI form (of
+//! which a plain file of names is the simplest case) or its YAML form, directories of them, and programs that write JSON.
+//! `group_vars/` and `host_vars/` beside them are read too, and what is encrypted is decrypted with the passwords of
+//! [`LoadOptions`]. Several sources merge, later ones winning. What goes out is one [`Inventory`], which keeps the order of
+//! first appearance, answers patterns ([`Inventory::select`]), merges the vars of a host when asked ([`Inventory::vars`])
+//! and reads from them how to connect ([`Inventory::connection`]). What `ssh` itself was told of hosts is the module
+//! [`ssh_config`].
 //!
-//! Vars merge as Ansible merges them: `all` first, then parents before children, siblings by `ansible_group_priority` and
-//! then by name, and the host's own last. Merged vars are never stored, so that 50,000 hosts cost little more than their
-//! names.
+//! Vars merge as Ansible merges them: groups of the sources, from `all` to the nearest, siblings by
+//! `ansible_group_priority` and then by name; `group_vars/all` and the other files of `group_vars/`; the host's own;
+//! `host_vars/`. Merged vars are never stored, so that 50,000 hosts cost little more than their names.
+//!
+//! Values from a vault, and vars whose names say so, are secret ([`Inventory::is_secret`]): they appear in no message and no
+//! `Debug` output, and [`Inventory::public_vars`] leaves them out.
 //!
 //! A mistake in a file is reported with file, line, column and caret, as many as there are up to a bound. What belongs to
 //! Ansible and is not understood here becomes a warning; no meaning is dropped in silence.
@@ -55,13 +61,24 @@ mod literal;
 mod pattern;
 mod place;
 mod range;
+mod script;
+mod secret;
 mod source;
 mod ssh_arguments;
+pub mod ssh_config;
+mod vars_files;
+mod vault;
 mod words;
+mod yaml;
+mod yaml_inventory;
 
 pub use connection::{Become, BecomeMethod, Connection, Hop, Transport, is_secret};
 pub use error::{InventoryError, Mistakes};
-pub use inventory::{Inventory, Loaded};
-pub use pattern::no_runs;
+pub use inventory::{Inventory, LoadOptions, Loaded};
+pub use pattern::{RunName, RunOutcome, RunSelector, no_runs};
 pub use range::MAX_NAMES;
+pub use secret::Secret;
 pub use source::{MAX_FILE_BYTES, Source};
+pub use ssh_arguments::SshOptions;
+pub use ssh_config::StrictHostKeyChecking;
+pub use vault::VaultPasswords;

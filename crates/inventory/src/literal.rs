@@ -9,10 +9,10 @@ const MAX_DEPTH: usize = 32;
 pub(crate) fn value(text: &str) -> Value {
     let may_be_literal = text
         .trim_start_matches([' ', '\t'])
-        .starts_with(|c: char| c.is_ascii_digit() || "'\"[{(+-.TFNrRuU".contains(c));
+        .starts_with(|c: char| c.is_ascii_digit() || "'\"[{(+-.TFNrRuUbB".contains(c));
     if may_be_literal {
         let mut reader = Reader { rest: text };
-        if let Some(value) = reader.value(0)
+        if let Some(value) = reader.tuple()
             && reader.at_end()
         {
             return value;
@@ -47,6 +47,22 @@ impl Reader<'_> {
         true
     }
 
+    /// A value, or several with commas between them, which Python takes for a tuple without its parentheses.
+    fn tuple(&mut self) -> Option<Value> {
+        let first = self.value(0)?;
+        if !self.take(",") {
+            return Some(first);
+        }
+        let mut items = vec![first];
+        while !self.at_end() {
+            items.push(self.value(1)?);
+            if !self.take(",") {
+                break;
+            }
+        }
+        Some(Value::Array(items))
+    }
+
     fn value(&mut self, depth: usize) -> Option<Value> {
         if depth > MAX_DEPTH {
             return None;
@@ -63,7 +79,7 @@ impl Reader<'_> {
                 }
             }
             '{' => self.braces(depth),
-            '\'' | '"' | 'r' | 'R' | 'u' | 'U' => self.strings().map(Value::String),
+            '\'' | '"' | 'r' | 'R' | 'u' | 'U' | 'b' | 'B' => self.strings().map(Value::String),
             'T' | 'F' | 'N' => self.constant(),
             _ => self.number(),
         }
@@ -143,7 +159,7 @@ impl Reader<'_> {
 
     fn string(&mut self) -> Option<String> {
         let raw = self.rest.starts_with(['r', 'R']);
-        if self.rest.starts_with(['r', 'R', 'u', 'U']) {
+        if self.rest.starts_with(['r', 'R', 'u', 'U', 'b', 'B']) {
             self.rest = &self.rest[1..];
         }
         let quote = self
@@ -271,6 +287,9 @@ mod tests {
             ("{'a': 1, 'b': {'c': None}}", json!({"a": 1, "b": {"c": null}})),
             ("{1, 2}", json!([1, 2])),
             ("5 # five", json!(5)),
+            ("80,443", json!([80, 443])),
+            ("80, # one", json!([80])),
+            ("b'x'", json!("x")),
         ] {
             assert_eq!(value(text), expected, "{text}");
         }
@@ -295,6 +314,11 @@ mod tests {
             "+-1",
             "{'a'}x",
             "_1",
+            "a,b",
+            "1,b",
+            "1,,2",
+            "b",
+            "10.0.0.1,10.0.0.2",
             "r",
             "u",
             "-",

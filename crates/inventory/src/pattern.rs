@@ -3,18 +3,22 @@
 //! Terms are separated by commas or colons. Plain terms add hosts, `&term` keeps only those it matches, `!term` takes
 //! those it matches away; in this order, wherever they stand. Without a plain term it starts from `all`.
 
-use std::fs;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 
 use regex::Regex;
-use reveille_account::{HostName, SourceError};
+use reveille_account::{Class, HostName, SourceError, Status};
 
 use crate::InventoryError;
-use crate::inventory::{Inventory, UNGROUPED};
+use crate::inventory::{ALL, Inventory, UNGROUPED};
 use crate::place::{Fault, Line};
 use crate::range::{MAX_NAMES, Names};
 
 /// Files of patterns may name files of patterns, to this depth.
 const MAX_FILE_DEPTH: usize = 4;
+/// The most that is read of a file of patterns, bytes.
+const MAX_PATTERN_BYTES: u64 = 16 << 20;
 
 /// A term and what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,18 +36,146 @@ enum Operation {
     Remove,
 }
 
-/// Finds the hosts of an earlier run, such as `last:failed`, or says why it can't.
-type Resolver<'a> = &'a dyn Fn(&str) -> Result<Vec<HostName>, String>;
+/// Which hosts of which earlier run: what stands after the `@` of a term such as `@last:failed`.
+///
+/// It is written anew as it was, so that messages can show it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RunSelector {
+    /// The run.
+    pub run: RunName,
+    /// How its hosts ended; failed if the term doesn't say.
+    pub outcome: RunOutcome,
+}
+
+/// An earlier run, as a pattern names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RunName {
+    /// `last`: the newest run.
+    Last,
+    /// An id, whole or its beginning: `r-20261121-101502-4f2a`.
+    Id(String),
+}
+
+/// How hosts ended in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunOutcome {
+    /// With this status.
+    Status(Status),
+    /// With this class.
+    Class(Class),
+    /// They were not dispatched.
+    Pending,
+    /// They were dispatched and have no outcome.
+    Running,
+}
+
+/// Finds the hosts of an earlier run, or says why it can't; a pattern shows what it says at its place.
+type Resolver<'a> = &'a dyn Fn(&RunSelector) -> Result<Vec<HostName>, String>;
 
 /// The resolver of a caller that knows no earlier runs.
-pub fn no_runs(reference: &str) -> Result<Vec<HostName>, String> {
-    Err(format!("there is no file and no run `{reference}`"))
+pub fn no_runs(selector: &RunSelector) -> Result<Vec<HostName>, String> {
+    Err(format!("there is no file and no run `{}`", selector.run))
+}
+
+// === impl RunSelector ===
+
+impl RunSelector {
+    /// Reads `RUN` or `RUN:OUTCOME`; an error is about the outcome.
+    fn parse(reference: &str) -> Result<Self, Fault> {
+        let (run, word) = match reference.split_once(':') {
+            Some((run, word)) => (run, Some(word)),
+            None => (reference, None),
+        };
+        let run = if run == "last" {
+            RunName::Last
+        } else {
+            RunName::Id(run.to_owned())
+        };
+        let outcome = word.map_or(Ok(RunOutcome::Status(Status::Failed)), RunOutcome::parse)?;
+        Ok(Self { run, outcome })
+    }
+}
+
+impl fmt::Display for RunSelector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.run, self.outcome)
+    }
+}
+
+impl fmt::Display for RunName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunName::Last => formatter.write_str("last"),
+            RunName::Id(id) => formatter.write_str(id),
+        }
+    }
+}
+
+// === impl RunOutcome ===
+
+/// The statuses that hosts of a run may have.
+const STATUSES: [Status; 5] = [
+    Status::Success,
+    Status::Failed,
+    Status::Quarantined,
+    Status::Cancelled,
+    Status::Ghost,
+];
+
+impl RunOutcome {
+    fn parse(word: &str) -> Result<Self, Fault> {
+        let status = STATUSES.into_iter().find(|status| status.as_str() == word);
+        match word {
+            "pending" => Ok(RunOutcome::Pending),
+            "running" => Ok(RunOutcome::Running),
+            _ => status
+                .map(RunOutcome::Status)
+                .or_else(|| word.parse().ok().map(RunOutcome::Class))
+                .ok_or_else(|| {
+                    let fault = Fault::new(0, format!("no status or class is named `{word}`"));
+                    let known = STATUSES
+                        .into_iter()
+                        .map(Status::as_str)
+                        .chain(["pending", "running"])
+                        .chain(Class::ALL.iter().map(|class| class.as_str()));
+                    match SourceError::nearest(word, known) {
+                        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                        None => fault.hint("`reveille explain` lists them"),
+                    }
+                }),
+        }
+    }
+}
+
+impl fmt::Display for RunOutcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            RunOutcome::Status(status) => status.as_str(),
+            RunOutcome::Class(class) => class.as_str(),
+            RunOutcome::Pending => "pending",
+            RunOutcome::Running => "running",
+        })
+    }
 }
 
 impl Inventory {
     /// The hosts that the patterns match together, in inventory order; all hosts if there is no pattern.
     ///
-    /// `resolver` answers the terms that name hosts of an earlier run, without their `@`: `last:failed`, `RUN:CLASS`.
+    /// `resolver` answers the terms that name hosts of an earlier run, `@last:failed` or `@RUN:CLASS`; it is called once for
+    /// each such term, and every host that it gives must be in the inventory.
+    ///
+    /// ```
+    /// use reveille_account::{Class, HostName};
+    /// use reveille_inventory::{Inventory, RunName, RunOutcome, RunSelector, Source};
+    ///
+    /// let inventory = Inventory::load(&[Source::List("web[1:3]".into())])?.inventory;
+    /// let earlier = |selector: &RunSelector| match (&selector.run, selector.outcome) {
+    ///     (RunName::Last, RunOutcome::Class(Class::Dns)) => Ok(vec![HostName::from("web2")]),
+    ///     _ => Err(format!("there is no run `{selector}`")),
+    /// };
+    /// assert_eq!(inventory.select(&["@last:dns"], &earlier)?, [HostName::from("web2")]);
+    /// # Ok::<(), reveille_inventory::InventoryError>(())
+    /// ```
     pub fn select<P: AsRef<str>>(
         &self,
         patterns: &[P],
@@ -60,6 +192,7 @@ impl Inventory {
                 file: "pattern",
                 number: 1,
                 text: pattern,
+                hidden: false,
             };
             selection.evaluate(&line, 0, &mut chosen)?;
         }
@@ -174,17 +307,32 @@ impl Selection<'_> {
 
     /// What a name or a glob matches, in the order that subscripts count in; none if there is no such host or group.
     fn in_order(&self, text: &str) -> Option<Vec<u32>> {
+        if text == "*" {
+            return Some(self.inventory.listed_members(ALL));
+        }
         if let Some(group) = self.inventory.group_index.get(text) {
             return Some(self.inventory.listed_members(*group));
         }
-        let mut matched = vec![false; self.inventory.len()];
-        self.name_or_glob(text, &mut matched).then(|| {
-            (0u32..)
-                .zip(matched)
-                .filter(|(_, matched)| *matched)
-                .map(|(host, _)| host)
-                .collect()
-        })
+        if let Some(host) = self.inventory.host_index.get(text) {
+            return Some(vec![*host]);
+        }
+        let glob = text.contains(['*', '?', '[']).then(|| glob(text)).flatten()?;
+        let mut taken = vec![false; self.inventory.len()];
+        let mut found = Vec::new();
+        let groups = (0u32..).zip(&self.inventory.groups).skip(2);
+        let in_groups = groups
+            .filter(|(_, group)| glob.is_match(&group.name))
+            .flat_map(|(index, _)| self.inventory.listed_members(index));
+        let hosts = (0u32..)
+            .zip(self.inventory.hosts())
+            .filter(|(_, name)| glob.is_match(name.as_str()))
+            .map(|(index, _)| index);
+        for host in in_groups.chain(hosts) {
+            if !std::mem::replace(&mut taken[host as usize], true) {
+                found.push(host);
+            }
+        }
+        (!found.is_empty()).then_some(found)
     }
 
     /// Marks what a name or a glob matches; false if there is no such host or group.
@@ -197,7 +345,11 @@ impl Selection<'_> {
             self.mark(*group, matched);
             return true;
         }
-        if let Some(host) = self.inventory.host_index.get(text) {
+        let plain = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'))
+            .filter(|text| crate::entry::is_ipv6(text));
+        if let Some(host) = self.inventory.host_index.get(plain.unwrap_or(text)) {
             matched[*host as usize] = true;
             return true;
         }
@@ -260,8 +412,16 @@ impl Selection<'_> {
     ) -> Result<(), InventoryError> {
         let error = |message: String| InventoryError::Pattern(line.error(Fault::new(term.offset, message)));
         if !is_run(reference) {
-            let text = fs::read_to_string(reference)
+            let mut text = String::new();
+            File::open(reference)
+                .and_then(|file| file.take(MAX_PATTERN_BYTES + 1).read_to_string(&mut text))
                 .map_err(|source| error(format!("failed to read `{reference}`: {source}")))?;
+            if text.len() as u64 > MAX_PATTERN_BYTES {
+                return Err(error(format!(
+                    "`{reference}` is larger than {} MiB, the most that is read of a file of patterns",
+                    MAX_PATTERN_BYTES >> 20
+                )));
+            }
             if depth == MAX_FILE_DEPTH {
                 return Err(error(format!(
                     "`{reference}` is named by too many files of patterns"
@@ -279,6 +439,7 @@ impl Selection<'_> {
                     file: reference,
                     number: index + 1,
                     text,
+                    hidden: false,
                 };
                 self.evaluate(&line, depth + 1, &mut chosen)?;
             }
@@ -290,7 +451,9 @@ impl Selection<'_> {
             }
             return Ok(());
         }
-        for host in (self.resolver)(reference).map_err(error)? {
+        let selector = RunSelector::parse(reference)
+            .map_err(|fault| InventoryError::Pattern(line.error(fault.shifted(term.offset))))?;
+        for host in (self.resolver)(&selector).map_err(error)? {
             match self.inventory.host_index.get(&host) {
                 Some(index) => matched[*index as usize] = true,
                 None => {
@@ -353,6 +516,12 @@ fn term_end(rest: &str) -> usize {
     let until_comma = rest.find(',').unwrap_or(rest.len());
     let body = rest.trim_start_matches([' ', '&', '!']);
     let lead = rest.len() - body.len();
+    if let Some(inside) = body.strip_prefix('[')
+        && let Some((address, after)) = inside.split_once(']')
+        && crate::entry::is_ipv6(address)
+    {
+        return rest.len() - after.len();
+    }
     if crate::entry::is_ipv6(rest[lead.min(until_comma)..until_comma].trim()) {
         return until_comma;
     }
@@ -435,7 +604,7 @@ fn pick(hosts: &[u32], (first, last): Subscript, matched: &mut [bool]) -> Result
 }
 
 /// A shell glob as an expression for the whole name.
-fn glob(text: &str) -> Option<Regex> {
+pub(crate) fn glob(text: &str) -> Option<Regex> {
     let mut expression = String::from("^(?s:");
     let mut rest = text;
     while let Some(character) = rest.chars().next() {

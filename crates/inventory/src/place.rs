@@ -19,6 +19,8 @@ pub(crate) struct Line<'a> {
     /// From 1.
     pub(crate) number: usize,
     pub(crate) text: &'a str,
+    /// The text is secret: it came from a vault.
+    pub(crate) hidden: bool,
 }
 
 // === impl Fault ===
@@ -59,7 +61,7 @@ impl Line<'_> {
             line: self.number,
             column: self.text[..offset].chars().count() + 1,
             // A line that holds a password is never shown.
-            excerpt: if self.holds_secret() {
+            excerpt: if self.hidden || self.holds_secret() {
                 String::new()
             } else {
                 self.text.chars().take(400).collect()
@@ -69,8 +71,8 @@ impl Line<'_> {
     }
 
     fn holds_secret(&self) -> bool {
-        self.text.match_indices('=').any(|(at, _)| {
-            let before = self.text[..at].trim_end();
+        self.text.match_indices(['=', ':']).any(|(at, _)| {
+            let before = self.text[..at].trim_end().trim_end_matches(['"', '\'']);
             let start = before
                 .rfind(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
                 .map_or(0, |at| at + 1);

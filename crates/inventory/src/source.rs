@@ -1,27 +1,38 @@
 //! Sources: what `-i` and `-w` were given.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use reveille_account::SourceError;
+use zeroize::Zeroizing;
 
 use crate::builder::Builder;
 use crate::inventory::UNGROUPED;
 use crate::place::Line;
-use crate::{InventoryError, entry, ini};
+use crate::{InventoryError, entry, ini, script, vault, yaml_inventory};
 
 /// The most that is read of one file, bytes.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
+/// Files that are read of a directory of inventories.
+pub(crate) const MAX_FILES: usize = 10_000;
+/// Directories within directories.
+pub(crate) const MAX_DIRECTORY_DEPTH: usize = 8;
+/// Files of a directory that are no inventories: Ansible's own list, which has lost `.ini` with version 2.18.
+const IGNORED_ENDINGS: [&str; 12] = [
+    ".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry",
+];
+
 /// Something that names hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// An `-i` argument: an existing file is read, something with a comma or a range is a list of hosts.
+    /// An `-i` argument: an existing file or directory is read, something with a comma or a range is a list of hosts.
     Argument(String),
     /// A `-w` argument: always a list of hosts, never a file.
     List(String),
-    /// A file.
+    /// A file or a directory.
     File(PathBuf),
     /// Text in the form of an inventory file, read from elsewhere.
     Text {
@@ -44,12 +55,29 @@ impl Source {
         }
     }
 
+    /// The directory whose `group_vars/` and `host_vars/` belong to the source; none for lists.
+    pub(crate) fn vars_directory(&self) -> Option<PathBuf> {
+        let path = match self {
+            Source::Argument(argument) => Path::new(argument),
+            Source::File(path) => path,
+            Source::List(_) | Source::Text { .. } => return None,
+        };
+        if path.is_dir() {
+            Some(path.to_owned())
+        } else if path.exists() {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            Some(parent.unwrap_or(Path::new(".")).to_owned())
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn read(&self, builder: &mut Builder) -> Result<(), InventoryError> {
         match self {
             Source::Argument(argument) => {
                 let path = Path::new(argument);
                 if path.exists() {
-                    read_file(path, builder)
+                    read_path(path, builder)
                 } else if is_list(argument) {
                     read_list(argument, "-i", builder)
                 } else {
@@ -59,8 +87,11 @@ impl Source {
                 }
             }
             Source::List(list) => read_list(list, "-w", builder),
-            Source::File(path) => read_file(path, builder),
-            Source::Text { name, text } => read_text(text, name, builder),
+            Source::File(path) => read_path(path, builder),
+            Source::Text { name, text } => {
+                let text = decrypted(Zeroizing::new(text.clone()), name, builder)?;
+                read_text(&text, name, is_yaml(Path::new(name)), builder)
+            }
         }
     }
 }
@@ -82,6 +113,7 @@ fn read_list(list: &str, option: &str, builder: &mut Builder) -> Result<(), Inve
         file: option,
         number: 1,
         text: list,
+        hidden: false,
     };
     let mut failed = false;
     for part in split_list(list) {
@@ -116,73 +148,186 @@ fn split_list(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn read_file(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
-    let name = path.display().to_string();
-    let fail = |source: io::Error| InventoryError::Read {
-        path: path.to_owned(),
-        source,
-    };
+/// Reads a file or a directory.
+fn read_path(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
     let metadata = fs::metadata(path).map_err(|source| {
         if source.kind() == io::ErrorKind::NotFound {
             InventoryError::NoSuchFile {
-                argument: name.clone(),
+                argument: path.display().to_string(),
             }
         } else {
-            fail(source)
+            InventoryError::read(path, source)
         }
     })?;
     if metadata.is_dir() {
+        let mut directory = Directory { builder, files: 0 };
+        directory.read(path, 0)?;
+        if directory.files == 0 {
+            let name = path.display().to_string();
+            return Err(InventoryError::NoHosts { name });
+        }
+        return Ok(());
+    }
+    read_file(path, builder)
+}
+
+/// A directory of inventories being read.
+struct Directory<'a> {
+    builder: &'a mut Builder,
+    files: usize,
+}
+
+// === impl Directory ===
+
+impl Directory<'_> {
+    fn read(&mut self, path: &Path, depth: usize) -> Result<(), InventoryError> {
+        let shown = path.display().to_string();
+        if depth > MAX_DIRECTORY_DEPTH {
+            let message = format!("directories are nested more than {MAX_DIRECTORY_DEPTH} deep");
+            return Err(SourceError::whole(message, shown).into());
+        }
+        for name in names(path)? {
+            let lossy = name.to_string_lossy();
+            let full = path.join(&name);
+            if lossy.starts_with('.') || matches!(&*lossy, "host_vars" | "group_vars" | "vars_plugins") {
+                continue;
+            }
+            if IGNORED_ENDINGS.iter().any(|ending| lossy.ends_with(ending)) {
+                continue;
+            }
+            let metadata = fs::metadata(&full).map_err(|source| InventoryError::read(&full, source))?;
+            if metadata.is_dir() {
+                self.read(&full, depth + 1)?;
+            } else if metadata.is_file() {
+                self.files += 1;
+                if self.files > MAX_FILES {
+                    let message =
+                        format!("more than {MAX_FILES} files, the most that is read of a directory");
+                    return Err(SourceError::whole(message, shown).into());
+                }
+                match read_file(&full, self.builder) {
+                    Err(InventoryError::NoHosts { name }) => {
+                        self.builder.warn(&format!("nothing {name}"), || {
+                            SourceError::whole("this file names no host", &name)
+                        });
+                    }
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names(path: &Path) -> Result<Vec<OsString>, InventoryError> {
+    let fail = |source| InventoryError::read(path, source);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(fail)? {
+        names.push(entry.map_err(fail)?.file_name());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn read_file(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
+    let name = path.display().to_string();
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {
         return Err(InventoryError::NotYet {
-            what: "inventory directories",
+            what: "TOML inventories",
             name,
-            hint: "name its files, each with its own `-i`",
+            hint: "convert it with `ansible-inventory -i FILE --list --yaml`",
         });
     }
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    match extension.map(str::to_ascii_lowercase).as_deref() {
-        Some("yml" | "yaml") => {
-            return Err(InventoryError::NotYet {
-                what: "YAML inventories",
-                name,
-                hint: "write it in the INI form",
-            });
+    let bytes = read_bytes(path)?;
+    let is_program = bytes.starts_with(b"#!") || bytes.starts_with(b"\x7fELF");
+    if is_program {
+        if rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_err() {
+            return Err(
+                SourceError::whole("this is a program, and it is not executable", name)
+                    .hint("make it so with `chmod +x`, or take away its first line if it is a text")
+                    .into(),
+            );
         }
-        Some("json") => {
-            return Err(InventoryError::NotYet {
-                what: "JSON inventories",
-                name,
-                hint: "write it in the INI form",
-            });
-        }
-        _ => {}
+        return script::read(path, builder);
     }
+    let text = decrypted(decode(bytes, &name)?, &name, builder)?;
+    read_text(&text, &name, is_yaml(path), builder)
+}
+
+/// Whether a file is YAML by its name; none if the name doesn't say.
+fn is_yaml(path: &Path) -> Option<bool> {
+    let extension = path.extension()?.to_str()?;
+    ["yml", "yaml", "json"]
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+        .then_some(true)
+}
+
+/// A file's bytes, if they are not too many.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, InventoryError> {
+    let fail = |source| InventoryError::read(path, source);
     let too_large = || InventoryError::TooLarge {
         path: path.to_owned(),
         bound: MAX_FILE_BYTES,
     };
-    if metadata.len() > MAX_FILE_BYTES {
+    let file = File::open(path).map_err(fail)?;
+    let length = file.metadata().map_err(fail)?.len();
+    if length > MAX_FILE_BYTES {
         return Err(too_large());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
     // Devices and pipes tell no size; the bound holds for them too.
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
         .map_err(fail)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(too_large());
     }
-    let text = decode(bytes, &name)?;
-    warn_of_neighbours(path, builder);
-    read_text(&text, &name, builder)
+    Ok(bytes)
+}
+
+/// The text of a file, whether or not it is encrypted.
+pub(crate) fn file_text(path: &Path, builder: &mut Builder) -> Result<Text, InventoryError> {
+    let name = path.display().to_string();
+    decrypted(decode(read_bytes(path)?, &name)?, &name, builder)
+}
+
+/// A file's text.
+pub(crate) struct Text {
+    pub(crate) text: Zeroizing<String>,
+    /// It came from a vault.
+    pub(crate) hidden: bool,
+}
+
+fn decrypted(text: Zeroizing<String>, name: &str, builder: &mut Builder) -> Result<Text, InventoryError> {
+    if !text.starts_with(vault::HEADER) {
+        return Ok(Text { text, hidden: false });
+    }
+    let opened = builder.vault.open(&text).map_err(|closed| {
+        let (message, hint) = closed.message();
+        let mistake = SourceError::whole(message, name);
+        match hint {
+            Some(hint) => mistake.hint(hint),
+            None => mistake,
+        }
+    })?;
+    let text = std::str::from_utf8(&opened)
+        .map_err(|_| SourceError::whole("what this vault holds is not text in UTF-8", name))?;
+    Ok(Text {
+        text: Zeroizing::new(text.to_owned()),
+        hidden: true,
+    })
 }
 
 /// The bytes as text, or where they stop being text.
-fn decode(bytes: Vec<u8>, name: &str) -> Result<String, SourceError> {
+fn decode(bytes: Vec<u8>, name: &str) -> Result<Zeroizing<String>, SourceError> {
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
         let message = format!("this is a binary file: byte {at} is NUL");
         return Err(at_byte(&bytes, at, message, name));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map(Zeroizing::new).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
         let message = format!("byte {at} (0x{:02x}) is not UTF-8", bytes[at]);
@@ -202,25 +347,24 @@ fn at_byte(bytes: &[u8], at: usize, message: String, name: &str) -> SourceError 
     mistake.hint("an inventory is a text file in UTF-8")
 }
 
-fn read_text(text: &str, name: &str, builder: &mut Builder) -> Result<(), InventoryError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.starts_with("$ANSIBLE_VAULT;") {
-        return Err(InventoryError::NotYet {
-            what: "vault-encrypted inventories",
-            name: name.to_owned(),
-            hint: "decrypt it with `ansible-vault view` and name the result",
-        });
-    }
+/// Reads an inventory's text; `yaml` says what it is, if its file's name does.
+fn read_text(
+    text: &Text,
+    name: &str,
+    yaml: Option<bool>,
+    builder: &mut Builder,
+) -> Result<(), InventoryError> {
+    let hidden = text.hidden;
+    let text = text.text.strip_prefix('\u{feff}').unwrap_or(&text.text);
     if text.starts_with("#!") {
-        return Err(InventoryError::NotYet {
-            what: "executable inventories",
-            name: name.to_owned(),
-            hint: "run it yourself and name a file with the hosts",
-        });
+        return Err(SourceError::whole("this is a program, not an inventory", name).into());
     }
     let before = (builder.host_count(), builder.group_count());
     builder.begin(name);
-    let declared = ini::read(text, name, builder);
+    if yaml.unwrap_or_else(|| yaml_inventory::is_likely(text)) {
+        return yaml_inventory::read(text, name, hidden, builder);
+    }
+    let declared = ini::read(text, name, hidden, builder);
     if !declared && before == (builder.host_count(), builder.group_count()) {
         return Err(InventoryError::NoHosts {
             name: name.to_owned(),
@@ -229,22 +373,10 @@ fn read_text(text: &str, name: &str, builder: &mut Builder) -> Result<(), Invent
     Ok(())
 }
 
-/// Ansible reads `group_vars/` and `host_vars/` beside an inventory.
-fn warn_of_neighbours(path: &Path, builder: &mut Builder) {
-    for name in ["group_vars", "host_vars"] {
-        let neighbour = path.with_file_name(name);
-        if neighbour.is_dir() {
-            let shown = neighbour.display().to_string();
-            builder.warn(&shown, || {
-                SourceError::whole(format!("`{name}/` is not read yet; its vars are missing"), &shown)
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LoadOptions;
 
     #[test]
     fn lists_are_told_from_single_names() {
@@ -279,7 +411,7 @@ mod tests {
 
     #[test]
     fn faults_are_shown_in_the_list() {
-        let mut builder = Builder::new();
+        let mut builder = Builder::new(LoadOptions::default());
         read_list("web1, web[5:1]", "-w", &mut builder).expect("mistakes are collected");
         let error = builder.finish().expect_err("a bad range");
         assert!(error.to_string().contains("-w:1:11"), "{error}");

@@ -1,8 +1,36 @@
 //! The arguments of OpenSSH's `ssh` that an inventory gives in `ansible_ssh_common_args`.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use crate::connection::Hop;
 use crate::entry;
+use crate::ssh_config::{StrictHostKeyChecking, seconds};
 use crate::words;
+
+/// What else the arguments of `ssh` in an inventory say; they win over `~/.ssh/config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SshOptions {
+    /// `-F`: the file to read instead of `~/.ssh/config`.
+    pub config_file: Option<PathBuf>,
+    /// A `ProxyCommand` that is no plain jump; only the system's ssh can run it.
+    pub proxy_command: Option<String>,
+    /// `UserKnownHostsFile`; empty if nothing is said.
+    pub user_known_hosts_files: Vec<String>,
+    /// `StrictHostKeyChecking`, or `no` by `ansible_host_key_checking: false`.
+    pub strict_host_key_checking: Option<StrictHostKeyChecking>,
+    /// `HostKeyAlias`.
+    pub host_key_alias: Option<String>,
+    /// `IdentitiesOnly`.
+    pub identities_only: Option<bool>,
+    /// `ConnectTimeout`, or `ansible_timeout`.
+    pub connect_timeout: Option<Duration>,
+    /// `ServerAliveInterval`; zero for never.
+    pub server_alive_interval: Option<Duration>,
+    /// `ServerAliveCountMax`.
+    pub server_alive_count_max: Option<u32>,
+}
 
 /// What arguments say, as far as it is understood.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -12,6 +40,7 @@ pub(crate) struct Arguments {
     pub(crate) key_files: Vec<String>,
     /// Empty for `ProxyJump=none`.
     pub(crate) jump: Option<Vec<Hop>>,
+    pub(crate) ssh: SshOptions,
     /// Arguments that mean something to `ssh` and nothing here.
     pub(crate) not_understood: Vec<String>,
 }
@@ -58,6 +87,7 @@ impl Arguments {
                 'p' => _ = arguments.option("port", &value)?,
                 'l' => _ = arguments.option("user", &value)?,
                 'i' => _ = arguments.option("identityfile", &value)?,
+                'F' => _ = arguments.ssh.config_file.get_or_insert_with(|| value.into()),
                 'o' => {
                     let (name, setting) = value
                         .split_once(['=', ' '])
@@ -78,6 +108,18 @@ impl Arguments {
         self.port = self.port.or(later.port);
         self.user = self.user.take().or(later.user);
         self.jump = self.jump.take().or(later.jump);
+        let (ssh, other) = (&mut self.ssh, later.ssh);
+        ssh.config_file = ssh.config_file.take().or(other.config_file);
+        ssh.proxy_command = ssh.proxy_command.take().or(other.proxy_command);
+        if ssh.user_known_hosts_files.is_empty() {
+            ssh.user_known_hosts_files = other.user_known_hosts_files;
+        }
+        ssh.strict_host_key_checking = ssh.strict_host_key_checking.or(other.strict_host_key_checking);
+        ssh.host_key_alias = ssh.host_key_alias.take().or(other.host_key_alias);
+        ssh.identities_only = ssh.identities_only.or(other.identities_only);
+        ssh.connect_timeout = ssh.connect_timeout.or(other.connect_timeout);
+        ssh.server_alive_interval = ssh.server_alive_interval.or(other.server_alive_interval);
+        ssh.server_alive_count_max = ssh.server_alive_count_max.or(other.server_alive_count_max);
         self.key_files.extend(later.key_files);
         self.not_understood.extend(later.not_understood);
     }
@@ -101,13 +143,66 @@ impl Arguments {
                 Some(hop) => {
                     self.jump.get_or_insert_with(|| vec![hop]);
                 }
-                None => return Ok(false),
+                None if value.eq_ignore_ascii_case("none") => {}
+                // As in ssh, what comes second of the two has no effect.
+                None if self.jump.is_some() => {}
+                None => {
+                    self.ssh.proxy_command.get_or_insert_with(|| value.to_owned());
+                }
             },
+            "userknownhostsfile" => {
+                if self.ssh.user_known_hosts_files.is_empty() {
+                    let words = words::split(value).map_err(|fault| fault.message)?.words;
+                    self.ssh.user_known_hosts_files =
+                        words.into_iter().map(|word| word.text.into_owned()).collect();
+                }
+            }
+            "stricthostkeychecking" => {
+                let strict = StrictHostKeyChecking::parse(value)
+                    .ok_or_else(|| format!("`StrictHostKeyChecking` can't be `{value}`"))?;
+                self.ssh.strict_host_key_checking.get_or_insert(strict);
+            }
+            "hostkeyalias" => {
+                self.ssh.host_key_alias.get_or_insert_with(|| value.to_owned());
+            }
+            "identitiesonly" => {
+                let only = match value.to_ascii_lowercase().as_str() {
+                    "yes" | "true" => true,
+                    "no" | "false" => false,
+                    _ => return Err(format!("`IdentitiesOnly` is yes or no, not `{value}`")),
+                };
+                self.ssh.identities_only.get_or_insert(only);
+            }
+            "connecttimeout" => {
+                if let Some(time) = time("ConnectTimeout", value)? {
+                    self.ssh.connect_timeout.get_or_insert(time);
+                }
+            }
+            "serveraliveinterval" => {
+                if let Some(time) = time("ServerAliveInterval", value)? {
+                    self.ssh.server_alive_interval.get_or_insert(time);
+                }
+            }
+            "serveralivecountmax" => {
+                let count = value
+                    .parse()
+                    .map_err(|_| format!("`ServerAliveCountMax` is a number, not `{value}`"))?;
+                self.ssh.server_alive_count_max.get_or_insert(count);
+            }
             _ if WITHOUT_MEANING.contains(&name) => {}
             _ => return Ok(false),
         }
         Ok(true)
     }
+}
+
+/// A time of ssh_config; none for `none`.
+fn time(name: &str, value: &str) -> Result<Option<Duration>, String> {
+    if value == "none" {
+        return Ok(None);
+    }
+    let time = seconds(value).ok_or_else(|| format!("`{name}` is a time, not `{value}`"))?;
+    Ok(Some(Duration::from_secs(time)))
 }
 
 /// The same text with every template replaced by a word, so that its shape can be looked at before it is rendered.
@@ -211,9 +306,10 @@ mod tests {
         let arguments =
             Arguments::parse("-o StrictHostKeyChecking=no -C -o ControlMaster=auto -p 24 -i ~/k -L 1:h:2 x")
                 .expect("good");
+        assert_eq!(arguments.not_understood, ["-C", "-L 1:h:2", "x"]);
         assert_eq!(
-            arguments.not_understood,
-            ["-o StrictHostKeyChecking=no", "-C", "-L 1:h:2", "x"]
+            arguments.ssh.strict_host_key_checking,
+            Some(StrictHostKeyChecking::No)
         );
         assert_eq!(
             (arguments.port, arguments.key_files),
@@ -222,8 +318,19 @@ mod tests {
         assert_eq!(
             Arguments::parse("-o ProxyCommand='nc %h %p'")
                 .expect("good")
-                .not_understood,
-            ["-o ProxyCommand=nc %h %p"]
+                .ssh
+                .proxy_command
+                .as_deref(),
+            Some("nc %h %p")
+        );
+        assert!(Arguments::parse("-o ConnectTimeout=x").is_err());
+        assert_eq!(
+            Arguments::parse("-o ConnectTimeout=1m -F /x").expect("good").ssh,
+            SshOptions {
+                config_file: Some("/x".into()),
+                connect_timeout: Some(Duration::from_mins(1)),
+                ..SshOptions::default()
+            }
         );
     }
 

@@ -92,11 +92,6 @@ fn a_single_name_is_no_file() {
 }
 
 #[test]
-fn yaml_in_an_ini_file_gets_a_hint() {
-    insta::assert_snapshot!(error("---\nall:\n  hosts:\n    web1:\n"));
-}
-
-#[test]
 fn secrets_are_not_shown() {
     let shown = error("web1 ansible_password=hunter2 loose\n");
     assert!(

@@ -162,15 +162,16 @@ ansible_become_user=app
     assert_eq!((web1.address.as_str(), web1.port), ("10.0.0.1", Some(2222)));
     assert_eq!(web1.user.as_deref(), Some("deploy"));
     assert_eq!(web1.key_files, [std::path::PathBuf::from("/k/id")]);
+    let jump = web1.jump.expect("jumps");
     assert_eq!(
-        web1.jump[0],
+        jump[0],
         Hop {
             user: Some("me".into()),
             address: "bastion".into(),
             port: Some(24)
         }
     );
-    assert_eq!(web1.jump.len(), 2);
+    assert_eq!(jump.len(), 2);
     let become_app = web1.escalate.expect("becomes");
     assert_eq!(
         (become_app.user.as_deref(), become_app.method),
@@ -222,21 +223,6 @@ web3
     let warnings = warnings.join("\n\n");
     assert!(!warnings.contains("hunter2"));
     insta::assert_snapshot!(warnings);
-}
-
-#[test]
-fn host_and_group_vars_beside_a_file_are_warned_about() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    std::fs::create_dir(directory.path().join("group_vars")).expect("writable");
-    let path = directory.path().join("hosts");
-    std::fs::write(&path, "web1\n").expect("writable");
-    let loaded = Inventory::load(&[Source::File(path)]).expect("good");
-    assert_eq!(loaded.warnings.len(), 1);
-    assert!(
-        loaded.warnings[0]
-            .message
-            .starts_with("`group_vars/` is not read yet")
-    );
 }
 
 proptest::proptest! {

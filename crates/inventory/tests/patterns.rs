@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use reveille_account::HostName;
-use reveille_inventory::{Inventory, InventoryError, Source, no_runs};
+use reveille_inventory::{Inventory, InventoryError, RunSelector, Source, no_runs};
 
 fn inventory() -> Inventory {
     let text = "
@@ -29,9 +29,9 @@ fe80::1
 }
 
 fn select(patterns: &[&str]) -> Result<Vec<String>, InventoryError> {
-    let runs = |reference: &str| match reference {
+    let runs = |selector: &RunSelector| match selector.to_string().as_str() {
         "last:failed" => Ok(vec![HostName::from("web2"), HostName::from("db1")]),
-        "last" => Ok(vec![HostName::from("lone")]),
+        "last:success" => Ok(vec![HostName::from("lone")]),
         "r-20261121-101502-4f2a:dns" => Ok(vec![HostName::from("gone")]),
         other => Err(format!("there is no run `{other}`")),
     };
@@ -65,7 +65,9 @@ fn terms_match() {
         ("@last:failed", &["web2", "db1"]),
         ("@last:failed:!db", &["web2"]),
         ("web:!@last:failed", &["web1", "web3", "web4"]),
-        ("@last", &["lone"]),
+        ("@last:success", &["lone"]),
+        ("@last", &["web2", "db1"]),
+        ("[fe80::1]:lone", &["lone", "fe80::1"]),
         ("all:!lone:&web:&db", &["web4"]),
         ("web1,", &["web1"]),
     ] {
@@ -95,6 +97,8 @@ fn files_name_patterns() {
     assert!(error.contains(":2:1"), "{error}");
     std::fs::write(file.path(), &pattern).expect("writable");
     assert!(select(&[&pattern]).is_err());
+    let error = select(&["@/dev/zero"]).expect_err("endless").to_string();
+    assert!(error.contains("larger than 16 MiB"), "{error}");
 }
 
 #[test]
@@ -110,6 +114,8 @@ fn mistakes_are_placed() {
         "web:&lone",
         "@/no/such/file",
         "@last:frobnicated",
+        "web1,@last:fialed",
+        "@r-20261121-999999-4f2a",
         "@r-20261121-101502-4f2a:dns",
         "&",
     ]

@@ -340,7 +340,8 @@ pub(crate) struct ExportArgs {
 /// Which hosts.
 #[derive(Debug, Args)]
 pub(crate) struct Choice {
-    /// An inventory file, or a list of hosts such as web[01-40],db1 [default: $ANSIBLE_INVENTORY]
+    /// An inventory: a file, a directory, a program, or a list of hosts such as web[01-40],db1 [default:
+    /// $ANSIBLE_INVENTORY]
     #[arg(short, long, value_name = "INV")]
     pub(crate) inventory: Vec<String>,
     /// A list of hosts; never a file
@@ -349,6 +350,10 @@ pub(crate) struct Choice {
     /// Only hosts that match: group, host, glob, a:b, a:&b, a:!b, ~regex, @FILE, @last:failed, @RUN:CLASS
     #[arg(short, long, value_name = "PATTERN")]
     pub(crate) limit: Vec<String>,
+    /// The password of encrypted inventories and vars: a file, or a program that prints it [default:
+    /// $ANSIBLE_VAULT_PASSWORD_FILE]
+    #[arg(long, value_name = "[ID@]FILE")]
+    pub(crate) vault_password_file: Vec<String>,
 }
 
 /// Which hosts, and how they are reached.

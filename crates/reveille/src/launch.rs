@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) job: Job,
     pub(crate) hosts: Vec<(HostName, Reached, Map<String, Value>)>,
     pub(crate) groups: Vec<(String, Vec<String>)>,
+    /// Names of vars that came from a vault; they are not recorded.
+    pub(crate) vault_vars: HashMap<HostName, Vec<String>>,
     pub(crate) options: Options,
     pub(crate) comment: Option<String>,
     pub(crate) input: Option<Bytes>,
@@ -59,6 +61,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         job,
         mut hosts,
         groups,
+        vault_vars,
         mut options,
         comment,
         input,
@@ -109,7 +112,10 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         .map(|(name, reached, vars)| {
             let mut kept = Map::new();
             if uses_vars {
-                let plain = vars.iter().filter(|(key, _)| !reveille_inventory::is_secret(key));
+                let from_vault = vault_vars.get(name).map_or(&[][..], Vec::as_slice);
+                let plain = vars
+                    .iter()
+                    .filter(|(key, _)| !reveille_inventory::is_secret(key) && !from_vault.contains(key));
                 kept.extend(plain.map(|(key, value)| (key.clone(), value.clone())));
             }
             kept.insert(

@@ -73,7 +73,7 @@ impl Reached {
             } else {
                 reach.key.clone()
             },
-            jump: connection.jump.into_iter().map(hop).collect(),
+            jump: connection.jump.unwrap_or_default().into_iter().map(hop).collect(),
             escalate: wanted.then(|| becomes.clone()),
             becomes,
             not_ready: connection.not_ready,

@@ -32,6 +32,11 @@ const PACKAGES: &[Package] = &[
         reason: "keys for those servers, and an agent to log in with",
     },
     Package {
+        name: "ansible-core",
+        programs: &["ansible-inventory", "ansible-vault"],
+        reason: "inventories are read as Ansible reads them",
+    },
+    Package {
         name: "busybox-static",
         programs: &["busybox"],
         reason: "the remote supervisor is tested with its shell and tools",

@@ -103,6 +103,7 @@ fn start(
         job,
         hosts,
         groups: Vec::new(),
+        vault_vars: std::collections::HashMap::new(),
         options,
         comment: pacing.comment.clone(),
         input: None,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use reveille_account::{Exit, HostName, RunState};
 use reveille_drill::{Fault, FaultKind, Targets};
-use reveille_inventory::{Inventory, Source};
+use reveille_inventory::{Inventory, RunSelector, Source};
 use reveille_job::{Job, Limit, Scope, Shared};
 use reveille_ledger::RunKind;
 use reveille_ledger::export::SummaryOptions;
@@ -132,7 +132,8 @@ fn request(
 ) -> Result<Request, Failure> {
     let source = Source::Argument(practice.inventory().display().to_string());
     let inventory = Inventory::load(&[source])?.inventory;
-    let no_earlier = |_: &str| Err::<Vec<HostName>, _>("a practice fleet has no earlier runs".to_owned());
+    let no_earlier =
+        |_: &RunSelector| Err::<Vec<HostName>, _>("a practice fleet has no earlier runs".to_owned());
     // Whatever groups the job is for: a practice fleet has none.
     let hosts = inventory
         .select::<&str>(&[], &no_earlier)?
@@ -166,6 +167,7 @@ fn request(
         return Err(Failure::Mistakes(mistakes));
     }
     Ok(Request {
+        vault_vars: std::collections::HashMap::new(),
         kind: RunKind::Drill,
         job,
         hosts,

@@ -45,6 +45,7 @@ pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Resu
         },
     );
     let request = Request {
+        vault_vars: std::collections::HashMap::new(),
         kind: RunKind::Exec,
         job,
         hosts,

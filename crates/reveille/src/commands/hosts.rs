@@ -1,7 +1,7 @@
 //! `reveille hosts`: whom a choice reaches. Also how every command reads inventories.
 
 use reveille_account::{Exit, HostName};
-use reveille_inventory::{Inventory, Loaded, Source, is_secret};
+use reveille_inventory::{Inventory, LoadOptions, Loaded, RunOutcome, RunSelector, Source};
 use reveille_ledger::{Ledger, Selector};
 
 use crate::cli::{Choice, Globals, HostsArgs};
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &HostsArgs, globals: &Globals, printer: &Printer) -> Res
         }
         let mut vars = inventory.vars(host.as_str());
         for (name, value) in &mut vars {
-            if is_secret(name) {
+            if inventory.is_secret(host.as_str(), name) {
                 *value = "********".into();
             }
         }
@@ -43,13 +43,28 @@ pub(crate) fn choose(
         let source = ansible.ok_or_else(|| {
             Failure::usage("which hosts? Name an inventory with -i FILE, or hosts with -w web1,web2")
         })?;
-        sources.push(Source::Argument(source));
+        // Ansible takes it for a list of files; a list of hosts is what is left.
+        if source.split(',').all(|file| std::path::Path::new(file).exists()) {
+            sources.extend(source.split(',').map(|file| Source::Argument(file.to_owned())));
+        } else {
+            sources.push(Source::Argument(source));
+        }
     }
-    let Loaded { inventory, warnings } = Inventory::load(&sources)?;
+    let mut options = LoadOptions::default();
+    for file in &choice.vault_password_file {
+        options.vault.add_file(file)?;
+    }
+    if choice.vault_password_file.is_empty()
+        && let Ok(file) = std::env::var("ANSIBLE_VAULT_PASSWORD_FILE")
+        && !file.is_empty()
+    {
+        options.vault.add_file(&file)?;
+    }
+    let Loaded { inventory, warnings } = Inventory::load_with(&sources, options)?;
     for warning in &warnings {
         printer.warning(&warning.to_string());
     }
-    let earlier = |reference: &str| earlier_hosts(reference, globals);
+    let earlier = |selector: &RunSelector| earlier_hosts(selector, globals);
     let hosts = inventory.select(&choice.limit, &earlier)?;
     let hosts = match pattern {
         None => hosts,
@@ -69,15 +84,17 @@ pub(crate) fn choose(
     Ok((inventory, hosts))
 }
 
-/// The hosts of `last:failed`, `RUN:CLASS` or `RUN`.
-fn earlier_hosts(reference: &str, globals: &Globals) -> Result<Vec<HostName>, String> {
-    let (run, selector) = match reference.rsplit_once(':') {
-        Some((run, word)) => (run, word.parse::<Selector>().map_err(|error| error.to_string())?),
-        None => (reference, Selector::Status(reveille_account::Status::Failed)),
+/// The hosts of an earlier run that ended in a way.
+fn earlier_hosts(earlier: &RunSelector, globals: &Globals) -> Result<Vec<HostName>, String> {
+    let selector = match earlier.outcome {
+        RunOutcome::Status(status) => Selector::Status(status),
+        RunOutcome::Class(class) => Selector::Class(class),
+        RunOutcome::Pending => Selector::Pending,
+        RunOutcome::Running => Selector::Running,
     };
     let find = || -> Result<Vec<HostName>, Failure> {
         let ledger = Ledger::open_existing(&state::directory(globals)?)?;
-        let run = ledger.resolve_run(run)?;
+        let run = ledger.resolve_run(&earlier.run.to_string())?;
         Ok(ledger.hosts_with(run, selector)?)
     };
     find().map_err(|failure| failure.to_string())

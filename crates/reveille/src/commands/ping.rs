@@ -32,6 +32,7 @@ pub(crate) fn run(args: &PingArgs, globals: &Globals, printer: &Printer) -> Resu
         job: Job::command(COMMAND.to_owned(), CommandOptions::default()),
         hosts,
         groups: Vec::new(),
+        vault_vars: std::collections::HashMap::new(),
         options,
         comment: args.pacing.comment.clone(),
         input: None,

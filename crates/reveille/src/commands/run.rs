@@ -35,6 +35,11 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
             Ok((name, reached, vars))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
+    let vault_vars = hosts
+        .iter()
+        .map(|(name, ..)| (name.clone(), inventory.vault_vars(name.as_str())))
+        .filter(|(_, vars)| !vars.is_empty())
+        .collect();
     let groups: Vec<(String, Vec<String>)> = inventory
         .groups()
         .into_iter()
@@ -60,6 +65,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         return Ok(Exit::Success);
     }
     let request = Request {
+        vault_vars,
         kind: RunKind::Run,
         job,
         hosts,
