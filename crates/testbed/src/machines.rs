@@ -12,6 +12,7 @@
 
 mod base;
 mod files;
+mod inside;
 mod process;
 
 use std::fmt::Write as _;
