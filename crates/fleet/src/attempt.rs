@@ -16,11 +16,9 @@ use bytes::Bytes;
 use reveille_account::{Class, EventKind, HostName, StepRef, Stream, Token};
 use reveille_ledger::RunHandle;
 use reveille_pace::{Deadline, Deadlines};
-use reveille_transport::supervisor::{
-    self, Beat, Become, Durable, End, Key, Offsets, Payload, SuperviseError,
-};
+use reveille_transport::supervisor::{self, Beat, Durable, End, Key, Offsets, Payload, SuperviseError};
 use reveille_transport::transfer::{self, Destination, TransferError};
-use reveille_transport::{ExecError, Heard, Input, Session, Target};
+use reveille_transport::{Become, ExecError, Heard, Input, Session, Target};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -173,17 +171,14 @@ pub(crate) async fn plain(
     limits: Deadlines,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
-    let mark = supervisor::mark();
-    let line = supervisor::plain_command(escalate, command, &mark);
     // Boxed, as every future that is done with before the long wait: what is inlined is held as long as the session.
-    let mut exec = match Box::pin(session.exec(line)).await {
+    let mut exec = match Box::pin(session.run(escalate, command)).await {
         Ok(exec) => exec,
         Err(ExecError::Refused { class, message }) => return Ok(Ended::Refused { class, message }),
         Err(ExecError::NotSent(message)) => return Ok(Ended::Lost { message }),
         Err(ExecError::Unanswered(message)) => return Ok(Ended::Unknown { message }),
     };
     let mut watch = Watch::new(limits);
-    let mut became = Became::new(escalate.is_some(), &mark);
     let (mut status, mut signal) = (None, None);
     // A command that does not read its input must not hold up its own output: both are waited for together.
     let mut sending = Box::pin(send_all(exec.input(), input.cloned()));
@@ -204,9 +199,7 @@ pub(crate) async fn plain(
             }
             Ok(Heard::Stderr(bytes)) => {
                 watch.heard(Stream::Stderr);
-                if let Some(bytes) = became.pass(bytes) {
-                    output.take(Stream::Stderr, &bytes)?;
-                }
+                output.take(Stream::Stderr, &bytes)?;
             }
             Ok(Heard::ExitStatus(number)) => status = i32::try_from(number).ok(),
             Ok(Heard::ExitSignal(name)) => signal = Some(name),
@@ -217,18 +210,12 @@ pub(crate) async fn plain(
                 });
             }
             Ok(Heard::Closed | Heard::Lost) => {
-                return Ok(match became.refusal() {
-                    Some(message) => Ended::Refused {
-                        class: supervisor::judge_become(&message),
-                        message,
-                    },
-                    None => Ended::Over(Over {
-                        exit_status: status,
-                        signal,
-                        changed: true,
-                        ..Over::default()
-                    }),
-                });
+                return Ok(Ended::Over(Over {
+                    exit_status: status,
+                    signal,
+                    changed: true,
+                    ..Over::default()
+                }));
             }
             Err(Passed { class, deadline }) => {
                 let evidence = format!(
@@ -262,55 +249,6 @@ async fn send_all(target: Input, input: Option<Bytes>) {
         }
     }
     let _ = target.end().await;
-}
-
-/// Waits for the word that a command writes once it runs as the other user; until then it is the escalation talking.
-struct Became {
-    mark: Option<Vec<u8>>,
-    before: Vec<u8>,
-}
-
-impl Became {
-    fn new(expected: bool, mark: &str) -> Self {
-        Self {
-            mark: expected.then(|| format!("{mark}\n").into_bytes()),
-            before: Vec::new(),
-        }
-    }
-
-    /// The bytes that are the command's own.
-    fn pass(&mut self, bytes: Bytes) -> Option<Bytes> {
-        let Some(mark) = &self.mark else {
-            return Some(bytes);
-        };
-        self.before.extend_from_slice(&bytes);
-        if let Some(at) = self
-            .before
-            .windows(mark.len())
-            .position(|window| window == mark.as_slice())
-        {
-            let after = self.before.split_off(at + mark.len());
-            self.mark = None;
-            self.before.clear();
-            return (!after.is_empty()).then(|| after.into());
-        }
-        // A lecture is short; what is longer is noise and only its end matters.
-        if self.before.len() > 64 * 1024 {
-            self.before.drain(..32 * 1024);
-        }
-        None
-    }
-
-    /// What was said instead of running the command.
-    fn refusal(&self) -> Option<String> {
-        self.mark.as_ref()?;
-        let said = String::from_utf8_lossy(&self.before).trim().to_owned();
-        Some(if said.is_empty() {
-            "the command did not run as the other user".to_owned()
-        } else {
-            said
-        })
-    }
 }
 
 /// Starts durable work, or attaches to it, and follows it.
@@ -586,35 +524,30 @@ pub(crate) async fn holds(
     escalate: Option<&Become>,
     command: &str,
 ) -> Result<bool, (Class, String)> {
-    let mark = supervisor::mark();
-    let line = supervisor::plain_command(escalate, &format!("{command}\n"), &mark);
     let lost = |message: String| (Class::ConnectionLost, message);
-    let mut exec = session.exec(line).await.map_err(|error| match error {
-        ExecError::Refused { class, message } => (class, message),
-        other => lost(other.to_string()),
-    })?;
+    let mut exec = Box::pin(session.run(escalate, &format!("{command}\n")))
+        .await
+        .map_err(|error| match error {
+            ExecError::Refused { class, message } => (class, message),
+            other => lost(other.to_string()),
+        })?;
     // Whether the end of the input arrives matters to nobody if the command is gone.
     let _ = exec.input().end().await;
-    let mut became = Became::new(escalate.is_some(), &mark);
     let mut status = None;
     let ending = async {
         loop {
             match exec.next().await {
                 Heard::ExitStatus(number) => status = Some(number),
-                Heard::Stderr(bytes) => drop(became.pass(bytes)),
                 Heard::Closed => return Ok(()),
                 Heard::Lost => return Err(lost(session.why_closed())),
-                Heard::Stdout(_) | Heard::ExitSignal(_) | Heard::Eof => {}
+                Heard::Stdout(_) | Heard::Stderr(_) | Heard::ExitSignal(_) | Heard::Eof => {}
             }
         }
     };
     timeout(CHECK, ending)
         .await
         .map_err(|_| lost(format!("`{command}` did not answer within {CHECK:?}")))??;
-    match became.refusal() {
-        Some(message) => Err((supervisor::judge_become(&message), message)),
-        None => Ok(status == Some(0)),
-    }
+    Ok(status == Some(0))
 }
 
 /// What a failed start of durable work comes to.
