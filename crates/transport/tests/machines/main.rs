@@ -1,0 +1,4 @@
+//! The transport against whole Debian machines: users, PAM, sudo, su, doas.
+
+mod become_user;
+mod support;
