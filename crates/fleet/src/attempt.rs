@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::Failure;
+use crate::engine::Engine;
 use crate::output::Output;
 use crate::plan::Settings;
 use crate::work::Work;
@@ -82,6 +83,33 @@ impl Kill {
             Class::WatchdogIdle => "killed for silence",
             _ => "killed for taking too long",
         }
+    }
+}
+
+/// The way to a host: its session, and what another one takes.
+pub(crate) struct Way<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) engine: &'a Engine,
+    pub(crate) target: &'a Target,
+}
+
+impl Way<'_> {
+    /// Kills durable work; over a second connection if the host opens no second session on the first.
+    async fn stop(&self, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
+        let full = match supervisor::stop(self.session, escalate, key).await {
+            Err(SuperviseError::Exec(ExecError::Refused {
+                class: Class::ChannelRefused,
+                message,
+            })) => message,
+            other => return other,
+        };
+        let beside = match self.engine.connect_beside(self.target).await {
+            Ok(session) => session,
+            Err(error) => return Err(SuperviseError::Lost(format!("{full}; and beside it: {error}"))),
+        };
+        let stopped = supervisor::stop(&beside, escalate, key).await;
+        beside.close().await;
+        stopped
     }
 }
 
@@ -254,7 +282,7 @@ async fn send_all(target: Input, input: Option<Bytes>) {
 /// Starts durable work, or attaches to it, and follows it.
 #[expect(clippy::too_many_arguments, reason = "all of what a durable attempt is")]
 pub(crate) async fn durable(
-    session: &Session,
+    way: &Way<'_>,
     escalate: Option<&Become>,
     key: &Key,
     mut work: Durable,
@@ -279,7 +307,7 @@ pub(crate) async fn durable(
             }
             Err(passed) => {
                 let evidence = watch.evidence();
-                let verified = match supervisor::stop(session, escalate, key).await {
+                let verified = match Box::pin(way.stop(escalate, key)).await {
                     Ok(verified) => verified,
                     Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
                     // A connection that can't carry the kill can't carry the output either: come back with a new one.
@@ -311,7 +339,7 @@ pub(crate) async fn durable(
             }
             Beat::Lost => {
                 return Ok(alone(Ended::Lost {
-                    message: session.why_closed(),
+                    message: way.session.why_closed(),
                 }));
             }
             Beat::End(End::Never) => return Ok(alone(Ended::Never)),

@@ -292,8 +292,13 @@ impl HostTask {
             token,
         };
         let limits = work::limits(step);
-        let following = attempt::durable(
+        let way = attempt::Way {
             session,
+            engine: &engine,
+            target: &self.plan.target,
+        };
+        let following = attempt::durable(
+            &way,
             escalate,
             &key,
             open,

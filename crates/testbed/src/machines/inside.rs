@@ -47,7 +47,6 @@ impl Machines {
     /// When sshd does not take the configuration.
     pub fn serve(&self, machine: &Machine, lines: &str) -> io::Result<u16> {
         let port = TcpListener::bind((machine.address, 0))?.local_addr()?.port();
-        // It goes into the background once it listens.
         self.shell(
             machine,
             &format!(
@@ -58,6 +57,7 @@ impl Machines {
                 address = machine.address
             ),
         )?;
+        self.wait_until_it_answers(machine, port)?;
         Ok(port)
     }
 }

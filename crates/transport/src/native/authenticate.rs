@@ -284,7 +284,7 @@ fn ended(report: &Report) -> ConnectError {
         None => ConnectError::new(
             Phase::Authentication,
             Class::SshInitiatedFailed,
-            "the connection was closed during authentication",
+            "the connection was closed during authentication; an account that may not log in and LoginGraceTime look so",
         ),
     }
 }

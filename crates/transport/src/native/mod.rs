@@ -9,6 +9,7 @@ mod publickey;
 mod signer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reveille_account::{Class, Phase};
@@ -25,6 +26,14 @@ use crate::wire::Switch;
 
 /// How long a host is given to take our goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long a host is waited for that has no room for another session, with `MaxSessions` reached: it takes a moment
+/// until it has let go of the last one.
+const SLOT_WAITS: [Duration; 3] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+];
 
 /// What a terminal is asked to leave alone: bytes go through it as they are. Special characters are switched off (255).
 const PLAIN_TERMINAL: [(Pty, u32); 17] = [
@@ -58,6 +67,8 @@ pub(crate) struct Native {
     report: Arc<Report>,
     // Dropped after the connection that runs through it.
     jump: Option<Box<Session>>,
+    /// Whether a session channel has been opened before.
+    used: AtomicBool,
 }
 
 // === impl Native ===
@@ -69,6 +80,7 @@ impl Native {
             switch,
             report,
             jump,
+            used: AtomicBool::new(false),
         }
     }
 
@@ -94,31 +106,44 @@ impl Native {
         terminal: bool,
         deadline: Duration,
     ) -> Result<Exec, ExecError> {
-        let refused = |message: String| ExecError::Refused {
-            class: Class::ChannelRefused,
-            message,
-        };
-        let channel = match timeout(deadline, self.handle.channel_open_session()).await {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
-                return Err(refused(format!(
-                    "the host refused to open a session: {}",
-                    open_failure(&why)
-                )));
-            }
-            Ok(Err(_)) => return Err(ExecError::NotSent(self.why_closed())),
-            Err(_) => {
-                return Err(refused(format!(
-                    "the host did not open a session within {deadline:?}"
-                )));
-            }
-        };
+        let channel = self.open(deadline).await?;
         match timeout(deadline, start(channel, command, terminal)).await {
             Ok(result) => result.map_err(|error| match error {
                 ExecError::Unanswered(_) => ExecError::Unanswered(self.why_closed()),
                 other => other,
             }),
             Err(_) => Err(ExecError::Unanswered(format!("no reply within {deadline:?}"))),
+        }
+    }
+
+    /// Opens a session channel. A host whose sessions are all in use may only not have noticed yet that one is over.
+    async fn open(&self, deadline: Duration) -> Result<Channel<Msg>, ExecError> {
+        let refused = |message: String| ExecError::Refused {
+            class: Class::ChannelRefused,
+            message,
+        };
+        let used = self.used.swap(true, Ordering::Relaxed);
+        let mut waits = SLOT_WAITS.iter().filter(|_| used);
+        loop {
+            match timeout(deadline, self.handle.channel_open_session()).await {
+                Ok(Ok(channel)) => return Ok(channel),
+                Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
+                    let full = matches!(why, ChannelOpenFailure::ConnectFailed);
+                    let Some(wait) = waits.next().filter(|_| full) else {
+                        return Err(refused(format!(
+                            "the host refused to open a session: {}",
+                            open_failure(&why)
+                        )));
+                    };
+                    tokio::time::sleep(*wait).await;
+                }
+                Ok(Err(_)) => return Err(ExecError::NotSent(self.why_closed())),
+                Err(_) => {
+                    return Err(refused(format!(
+                        "the host did not open a session within {deadline:?}"
+                    )));
+                }
+            }
         }
     }
 

@@ -17,6 +17,8 @@ use crate::session::Session;
 
 /// Bytes of noise kept for the message of a host that never said hello.
 const NOISE_LIMIT: usize = 2048;
+/// Characters of it that are shown.
+const NOISE_SHOWN: usize = 400;
 /// How long a host may take from the exec reply to hello.
 pub(crate) const REPLY: Duration = Duration::from_secs(30);
 
@@ -157,6 +159,7 @@ fn refused(noise: &[u8], otherwise: &str) -> ChannelError {
     let seen: String = String::from_utf8_lossy(noise)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
+        .take(NOISE_SHOWN)
         .collect::<String>()
         .trim()
         .to_owned();

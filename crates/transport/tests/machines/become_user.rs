@@ -62,7 +62,11 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
     assert_eq!(durable.next().await.unwrap(), Beat::Started, "{way}");
     let (stdout, stderr, end) = follow(&mut durable).await;
     assert_eq!(end, exited(4), "{way}");
-    let whole: &[u8] = if terminal { b"bob\nerr\na\r\nb\xff" } else { b"bob\na\r\nb\xff" };
+    let whole: &[u8] = if terminal {
+        b"bob\nerr\na\r\nb\xff"
+    } else {
+        b"bob\na\r\nb\xff"
+    };
     assert_eq!(stdout, whole, "{way}");
     assert_eq!(stderr, if terminal { &b""[..] } else { b"err\n" }, "{way}");
     // Attached to from the middle.
@@ -72,7 +76,11 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
         stderr: if terminal { 0 } else { 4 },
     };
     again.go(&work, offsets, CAP).await.unwrap();
-    assert_eq!(follow(&mut again).await, (whole[2..].to_vec(), Vec::new(), exited(4)), "{way}");
+    assert_eq!(
+        follow(&mut again).await,
+        (whole[2..].to_vec(), Vec::new(), exited(4)),
+        "{way}"
+    );
     assert!(again.clean().await, "{way}");
 
     // Killed.
@@ -80,8 +88,15 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
     let mut durable = Durable::open(session, other, &key(seed + 100)).await.unwrap();
     durable.go(&slow, Offsets::default(), CAP).await.unwrap();
     assert_eq!(durable.next().await.unwrap(), Beat::Started, "{way}");
-    assert_eq!(durable.next().await.unwrap(), Beat::Stdout("up\n".into()), "{way}");
-    assert!(supervisor::stop(session, other, &key(seed + 100)).await.unwrap(), "{way}");
+    assert_eq!(
+        durable.next().await.unwrap(),
+        Beat::Stdout("up\n".into()),
+        "{way}"
+    );
+    assert!(
+        supervisor::stop(session, other, &key(seed + 100)).await.unwrap(),
+        "{way}"
+    );
     let killed = End::Exit {
         status: 143,
         slain: Some(true),
@@ -197,23 +212,81 @@ async fn refusals_are_told_apart_and_a_password_is_tried_once() {
     let ann = lab.session("ann").await;
     let carl = lab.session("carl").await;
     for (session, other, class, words) in [
-        (&ann, by(Sudo, "bob", None), Class::BecomeFailed, "a password is required"),
-        (&ann, by(Sudo, "bob", Some(wrong)), Class::BecomeFailed, "sudo refused the password"),
-        (&ann, by(Sudo, "nobody-here", Some(PASSWORD)), Class::BecomeFailed, "nobody-here"),
-        (&carl, by(Sudo, "bob", Some(PASSWORD)), Class::BecomeFailed, "not in the sudoers file"),
-        (&carl, by(Sudo, "bob", None), Class::BecomeFailed, "a password is required"),
-        (&ann, by(Su, "bob", Some(wrong)), Class::BecomeFailed, "Authentication failure"),
-        (&ann, by(Su, "bob", None), Class::BecomeFailed, "su wants a password, and there is none"),
-        (&ann, by(Su, "nobody-here", Some(PASSWORD)), Class::BecomeFailed, "nobody-here"),
-        (&ann, by(Doas, "bob", Some(wrong)), Class::BecomeFailed, "Authentication failed"),
-        (&ann, by(Doas, "bob", None), Class::BecomeFailed, "Authentication required"),
-        (&carl, by(Doas, "bob", Some(PASSWORD)), Class::BecomeFailed, "Operation not permitted"),
+        (
+            &ann,
+            by(Sudo, "bob", None),
+            Class::BecomeFailed,
+            "a password is required",
+        ),
+        (
+            &ann,
+            by(Sudo, "bob", Some(wrong)),
+            Class::BecomeFailed,
+            "sudo refused the password",
+        ),
+        (
+            &ann,
+            by(Sudo, "nobody-here", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "nobody-here",
+        ),
+        (
+            &carl,
+            by(Sudo, "bob", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "not in the sudoers file",
+        ),
+        (
+            &carl,
+            by(Sudo, "bob", None),
+            Class::BecomeFailed,
+            "a password is required",
+        ),
+        (
+            &ann,
+            by(Su, "bob", Some(wrong)),
+            Class::BecomeFailed,
+            "Authentication failure",
+        ),
+        (
+            &ann,
+            by(Su, "bob", None),
+            Class::BecomeFailed,
+            "su wants a password, and there is none",
+        ),
+        (
+            &ann,
+            by(Su, "nobody-here", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "nobody-here",
+        ),
+        (
+            &ann,
+            by(Doas, "bob", Some(wrong)),
+            Class::BecomeFailed,
+            "Authentication failed",
+        ),
+        (
+            &ann,
+            by(Doas, "bob", None),
+            Class::BecomeFailed,
+            "Authentication required",
+        ),
+        (
+            &carl,
+            by(Doas, "bob", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "Operation not permitted",
+        ),
     ] {
         lab.root("rm -f /var/log/tried");
         let (found, message) = refused(session, &other).await;
         assert_eq!(found, class, "{other:?}: {message}");
         assert!(message.contains(words), "{other:?}: {message}");
-        assert!(!message.contains(wrong) && !message.contains(PASSWORD), "{message}");
+        assert!(
+            !message.contains(wrong) && !message.contains(PASSWORD),
+            "{message}"
+        );
         let tries = lab.root("cat /var/log/tried 2>/dev/null || true");
         assert!(tries.lines().count() <= 1, "{other:?}: {tries}");
     }

@@ -8,8 +8,8 @@ use reveille_account::{RunId, Token};
 use reveille_testbed::machines::{Machine, Machines};
 use reveille_transport::supervisor::{Beat, Durable, End, Interpreter, Key, Payload};
 use reveille_transport::{
-    Authentication, Become, BecomeMethod, Client, ConnectError, Deadlines, Exec, Heard, Identities, KnownHosts,
-    OpenSsh, Secret, Session, Target, Transport,
+    Authentication, Become, BecomeMethod, Client, ConnectError, Deadlines, Exec, Heard, Identities,
+    KnownHosts, OpenSsh, Secret, Session, Target, Transport,
 };
 
 /// The password of everybody on the machine. It has what shells and terminals like to read for themselves.
@@ -45,8 +45,10 @@ impl Lab {
         let directory = tempfile::tempdir().unwrap();
         // The base is made once for all tests, where the tests' own files are kept.
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
-        let machines = Machines::up(&shared, &directory.path().join("m"), 1, &|line| eprintln!("{line}"))
-            .unwrap_or_else(|error| panic!("can't bring up a machine: {error}"));
+        let machines = Machines::up(&shared, &directory.path().join("m"), 1, &|line| {
+            eprintln!("{line}")
+        })
+        .unwrap_or_else(|error| panic!("can't bring up a machine: {error}"));
         let lab = Self { machines, directory };
         let password = PASSWORD.replace('\'', r"'\''");
         lab.root(&format!("PASSWORD='{password}'\n{USERS}"));
