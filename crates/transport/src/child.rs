@@ -121,12 +121,28 @@ impl Running {
         self.group.kill();
     }
 
-    pub(crate) fn has_begun(&self) -> bool {
-        self.passage.as_ref().is_none_or(Passage::has_begun)
+    /// Waits until what is carried has begun. Of what ended instead it is told what was said.
+    pub(crate) async fn begin(&mut self) -> Option<String> {
+        loop {
+            let passage = self.passage.as_ref()?;
+            if passage.has_begun() || passage.said_much() {
+                return None;
+            }
+            let Some(heard) = self.read().await else {
+                let said = self.passage.as_ref()?.said();
+                // Its master may have gone with it, and is asked about next.
+                let _ = self.child.wait().await;
+                return Some(said);
+            };
+            self.passage.as_mut()?.push(heard);
+        }
     }
 
+    /// Lets the group live when this goes. An `ssh` process goes in any case: what it carries is elsewhere.
     pub(crate) fn leave(&mut self) {
-        self.group.leader = None;
+        if self.passage.is_none() {
+            self.group.leader = None;
+        }
     }
 
     /// The next bytes of either output; nothing when both are at their end.

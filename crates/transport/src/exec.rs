@@ -156,11 +156,12 @@ impl Exec {
         self.input.0.in_pieces.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the command is known to have begun; of one on a channel the host has said so.
-    pub(crate) fn has_begun(&self) -> bool {
-        match &self.output {
-            Output::Child(running) => running.has_begun(),
-            Output::Channel(_) => true,
+    /// Waits until the command has begun. Of one that ended instead it is told what was said, which will be heard again.
+    pub(crate) async fn begin(&mut self) -> Option<String> {
+        match &mut self.output {
+            Output::Child(running) => running.begin().await,
+            // The host has said so already.
+            Output::Channel(_) => None,
         }
     }
 

@@ -26,8 +26,36 @@ pub(super) struct Offers {
     count: usize,
     /// Keys that were accepted in part: the host wants another one.
     used: Vec<KeyData>,
-    /// The hash to sign with RSA, once the host was asked; nothing in it if it takes SHA-1 alone.
-    rsa: Option<Option<HashAlg>>,
+    rsa: Rsa,
+}
+
+/// How RSA keys are signed with, on one connection.
+#[derive(Debug, Default, Clone, Copy)]
+enum Rsa {
+    /// The host has not been asked.
+    #[default]
+    Unknown,
+    With(HashAlg),
+    /// Not at all: the host takes SHA-1 alone.
+    Never,
+}
+
+/// How one key signs.
+#[derive(Debug, Clone, Copy)]
+enum Signing {
+    Plain,
+    Rsa(HashAlg),
+}
+
+// === impl Signing ===
+
+impl Signing {
+    fn hash(self) -> Option<HashAlg> {
+        match self {
+            Self::Plain => None,
+            Self::Rsa(hash) => Some(hash),
+        }
+    }
 }
 
 // === impl Offers ===
@@ -57,10 +85,10 @@ impl Talk<'_> {
                     return Ok(self.used(public, answer));
                 }
             }
-            let Some(hash) = self.ready(public).await? else {
+            let Some(signing) = self.ready(public).await? else {
                 continue;
             };
-            let key = PrivateKeyWithHashAlg::new(Arc::clone(&identity.key), hash);
+            let key = PrivateKeyWithHashAlg::new(Arc::clone(&identity.key), signing.hash());
             let result = self
                 .handle
                 .authenticate_publickey(target.user.as_str(), key)
@@ -126,13 +154,13 @@ impl Talk<'_> {
             if own.is_some() {
                 continue;
             }
-            let Some(hash) = self.ready(data).await? else {
+            let Some(signing) = self.ready(data).await? else {
                 continue;
             };
             let user = self.target.user.as_str();
             let result = self
                 .handle
-                .authenticate_publickey_with(user, public.clone(), hash, &mut agent)
+                .authenticate_publickey_with(user, public.clone(), signing.hash(), &mut agent)
                 .await;
             let answer = self.judge_signed(result)?;
             if answer != Answer::Refused {
@@ -147,14 +175,14 @@ impl Talk<'_> {
         key: &Arc<PrivateKey>,
         certificate: &Certificate,
     ) -> Result<Answer, ConnectError> {
-        let Some(hash) = self.ready(certificate.public_key()).await? else {
+        let Some(signing) = self.ready(certificate.public_key()).await? else {
             return Ok(Answer::Refused);
         };
         let mut own = Own(Arc::clone(key));
         let user = self.target.user.as_str();
         let result = self
             .handle
-            .authenticate_certificate_with(user, certificate.clone(), hash, &mut own)
+            .authenticate_certificate_with(user, certificate.clone(), signing.hash(), &mut own)
             .await;
         self.judge_signed(result)
     }
@@ -164,53 +192,58 @@ impl Talk<'_> {
         agent: &mut Agent,
         certificate: &Certificate,
     ) -> Result<Answer, ConnectError> {
-        let Some(hash) = self.ready(certificate.public_key()).await? else {
+        let Some(signing) = self.ready(certificate.public_key()).await? else {
             return Ok(Answer::Refused);
         };
         let user = self.target.user.as_str();
         let result = self
             .handle
-            .authenticate_certificate_with(user, certificate.clone(), hash, agent)
+            .authenticate_certificate_with(user, certificate.clone(), signing.hash(), agent)
             .await;
         self.judge_signed(result)
     }
 
-    /// Counts an offer and says with which hash to sign; nothing if this key is not to be offered.
-    async fn ready(&mut self, key: &KeyData) -> Result<Option<Option<HashAlg>>, ConnectError> {
+    /// Counts an offer and says how to sign; nothing if this key is not to be offered.
+    async fn ready(&mut self, key: &KeyData) -> Result<Option<Signing>, ConnectError> {
         if !self.keys.more() || !self.takes(MethodKind::PublicKey) || self.keys.used.contains(key) {
             return Ok(None);
         }
-        if !key.algorithm().is_rsa() {
-            self.keys.count += 1;
-            return Ok(Some(None));
-        }
-        let hash = match self.keys.rsa {
-            Some(hash) => hash,
-            None => {
-                let hash = match self.handle.best_supported_rsa_hash().await {
-                    Ok(Some(best)) => best,
-                    // A host that does not say what it takes is asked for SHA-512, as OpenSSH does.
-                    Ok(None) => Some(HashAlg::Sha512),
-                    Err(error) => {
-                        let message = error.to_string();
-                        return Err(ConnectError::new(
-                            Phase::Authentication,
-                            Class::SshInitiatedFailed,
-                            message,
-                        ));
-                    }
-                };
-                if hash.is_none() {
+        let signing = if key.algorithm().is_rsa() {
+            match self.rsa().await? {
+                Rsa::With(hash) => Signing::Rsa(hash),
+                Rsa::Unknown | Rsa::Never => return Ok(None),
+            }
+        } else {
+            Signing::Plain
+        };
+        self.keys.count += 1;
+        Ok(Some(signing))
+    }
+
+    /// Asks the host, once, which hash it takes with RSA.
+    async fn rsa(&mut self) -> Result<Rsa, ConnectError> {
+        if matches!(self.keys.rsa, Rsa::Unknown) {
+            self.keys.rsa = match self.handle.best_supported_rsa_hash().await {
+                Ok(Some(Some(best))) => Rsa::With(best),
+                // A host that does not say what it takes is asked for SHA-512, as OpenSSH does.
+                Ok(None) => Rsa::With(HashAlg::Sha512),
+                Ok(Some(None)) => {
                     self.tried.push(
                         "the RSA key was kept back, because the host takes it with SHA-1 only".to_owned(),
                     );
+                    Rsa::Never
                 }
-                self.keys.rsa = Some(hash);
-                hash
-            }
-        };
-        self.keys.count += usize::from(hash.is_some());
-        Ok(hash.map(Some))
+                Err(error) => {
+                    let message = error.to_string();
+                    return Err(ConnectError::new(
+                        Phase::Authentication,
+                        Class::SshInitiatedFailed,
+                        message,
+                    ));
+                }
+            };
+        }
+        Ok(self.keys.rsa)
     }
 
     fn used(&mut self, key: &KeyData, answer: Answer) -> Answer {

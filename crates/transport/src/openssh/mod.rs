@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reveille_account::{Class, Phase, PhaseTimings};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
@@ -34,6 +35,11 @@ use crate::target::{Deadlines, OpenSsh, Target};
 
 /// Bytes of what `ssh` says that are kept.
 const SAID_LIMIT: usize = 16 * 1024;
+/// Runs what follows, and ends it when our end of its standard input is gone: a controller that is killed leaves no
+/// connection behind.
+const BOUND: &str = r#"exec 3<&0;(cat <&3 >/dev/null;kill "$$")& exec "$@" </dev/null 3<&-"#;
+/// Pieces of output that may come before a command says that it begins.
+const BEGINNING_LIMIT: usize = 16;
 /// What the master prints once it is connected.
 const READY: &str = "reveille-ready";
 /// How long the master is given to say goodbye.
@@ -59,15 +65,14 @@ struct State {
 /// A directory that goes away by itself.
 struct Directory(PathBuf);
 
-/// What an `ssh` process adds to a command: a word when it begins, a word when a signal ended it. Both are taken out.
+/// What an `ssh` process adds to a command: a word when it begins, and one when it ends. Both are taken out.
 #[derive(Debug)]
 pub(crate) struct Passage {
     splitter: Splitter,
     terminal: bool,
     queue: VecDeque<Heard>,
     begun: bool,
-    signal: Option<i32>,
-    master: Arc<State>,
+    end: Option<i32>,
     broken: bool,
 }
 
@@ -87,22 +92,20 @@ impl Master {
         let directory = Directory::new()
             .map_err(|error| internal(format!("can't make a directory for ssh's socket: {error}")))?;
         let arguments = arguments(how, target, known_hosts, deadlines, &directory);
-        let mut child = command(how)
+        let mut child = Command::new("sh")
+            .env("LC_ALL", "C")
+            .args(["-c", BOUND, "sh"])
+            .arg(&how.program)
             .args(["-N", "-M", "-o", "PermitLocalCommand=yes", "-o"])
             .arg(format!("LocalCommand=echo {READY}"))
             .args(&arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .process_group(0)
             .spawn()
-            .map_err(|error| {
-                internal(format!(
-                    "can't run {}: {error}; install OpenSSH's client, or use native SSH",
-                    how.program.display()
-                ))
-            })?;
+            .map_err(|error| internal(format!("can't run sh: {error}")))?;
         let state = Arc::new(State::default());
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
@@ -185,28 +188,25 @@ impl Master {
             terminal,
             queue: VecDeque::new(),
             begun: false,
-            signal: None,
-            master: Arc::clone(&self.state),
+            end: None,
             broken: false,
         };
         let (running, input) = Running::start(command, Some(passage))
             .map_err(|error| refused(format!("can't run {}: {error}", self.how.program.display())))?;
         let mut exec = Exec::on_child(running, input, terminal);
         // A forced command never says our word, and may be silent: then it is taken as it comes.
-        let Ok(first) = timeout(deadline, exec.first()).await else {
-            return Ok(exec);
-        };
-        self.judge(first)?;
+        if let Ok(Some(said)) = timeout(deadline, exec.begin()).await {
+            self.judge(&said)?;
+        }
         Ok(exec)
     }
 
-    /// What came before anything else: an end without a beginning is a refusal.
-    fn judge(&self, first: First) -> Result<(), ExecError> {
-        let First::Ended(said) = first else { return Ok(()) };
+    /// A command that ended without having begun was refused, or was a forced one.
+    fn judge(&self, said: &str) -> Result<(), ExecError> {
         if self.is_closed() {
             return Err(ExecError::Unanswered(self.why_closed()));
         }
-        match said::refusal(&said) {
+        match said::refusal(said) {
             Some(message) => Err(ExecError::Refused {
                 class: Class::ChannelRefused,
                 message,
@@ -234,48 +234,12 @@ impl Master {
     }
 }
 
-/// How a command began.
-pub(crate) enum First {
-    Begun,
-    /// It ended without having begun; what was said.
-    Ended(String),
-}
-
-impl Exec {
-    /// Hears until the command has begun or ended. What was heard will be heard again.
-    async fn first(&mut self) -> First {
-        let mut early = Vec::new();
-        let mut said = Vec::new();
-        let first = loop {
-            if self.has_begun() {
-                break First::Begun;
-            }
-            let heard = self.next().await;
-            let over = matches!(heard, Heard::Closed | Heard::Lost);
-            match &heard {
-                Heard::Stderr(bytes) | Heard::Stdout(bytes) => said.extend_from_slice(bytes),
-                _ => {}
-            }
-            let much = said.len() > SAID_LIMIT;
-            early.push(heard);
-            if over {
-                break First::Ended(String::from_utf8_lossy(&said).into_owned());
-            }
-            if much {
-                break First::Begun;
-            }
-        };
-        self.unhear(early);
-        first
-    }
-}
-
-/// `line` in a shell that says `word` when it begins, and tells a signal that ended it: `ssh` itself can't.
+/// `line` in a shell that says `word` when it begins and how it ended: `ssh` itself tells no signal, and its own failure
+/// by a status that commands have, too.
 fn noted(line: &str, word: &str, terminal: bool) -> String {
     let to = if terminal { "" } else { " >&2" };
     login_line(&format!(
-        "printf '\\036{word} begun\\n'{to};sh -c {line};s=$?;\
-         [ $s -gt 128 ]&&printf '\\036{word} signal %s\\n' $((s-128)){to};exit $s",
+        "printf '\\036{word} begun\\n'{to};sh -c {line};s=$?;printf '\\036{word} end %s\\n' $s{to};exit $s",
         line = sh_quote(line)
     ))
 }
@@ -363,6 +327,8 @@ fn listed(known_hosts: &KnownHosts) -> String {
 }
 
 /// Keeps what the master says, and sees to its end.
+///
+/// It leads a process group with the one that waits for our end; that is killed while the group still holds its number.
 async fn watch(
     mut child: Child,
     stderr: Option<ChildStderr>,
@@ -377,6 +343,11 @@ async fn watch(
         }
     };
     tokio::pin!(reading);
+    let bound = child.stdin.take();
+    let group = child
+        .id()
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw);
     let mut read = false;
     loop {
         tokio::select! {
@@ -389,6 +360,11 @@ async fn watch(
             }
         }
     }
+    if let Some(group) = group {
+        // Gone is as good.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    drop(bound);
     if !read {
         // What it said last is in the pipe; a process of its own (a proxy) may hold that open.
         let _ = timeout(Duration::from_millis(200), reading).await;
@@ -459,6 +435,22 @@ impl Passage {
         self.begun
     }
 
+    /// What was said and not heard yet.
+    pub(crate) fn said(&self) -> String {
+        let mut said = Vec::new();
+        for heard in &self.queue {
+            if let Heard::Stdout(bytes) | Heard::Stderr(bytes) = heard {
+                said.extend_from_slice(&bytes[..bytes.len().min(SAID_LIMIT)]);
+            }
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// Whether more was said than a beginning takes.
+    pub(crate) fn said_much(&self) -> bool {
+        self.queue.len() > BEGINNING_LIMIT
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
     }
@@ -475,7 +467,7 @@ impl Passage {
                 Piece::Data(bytes) => self.queue.push_back(Heard::Stderr(bytes)),
                 Piece::Frame(words) => match words.trim().split_once(' ') {
                     None => self.begun |= words.trim() == "begun",
-                    Some((_, number)) => self.signal = number.parse().ok(),
+                    Some((_, number)) => self.end = number.parse().ok(),
                 },
             }
         }
@@ -490,14 +482,16 @@ impl Passage {
                 Heard::Stderr(held)
             });
         }
-        let heard = match (self.signal, status.code()) {
-            (Some(signal), _) => Heard::ExitSignal(signal_name(signal)),
-            // Its own word for a connection that broke; or the command's status.
-            (None, Some(255) | None) if self.master.closed.load(Ordering::Acquire) || !self.begun => {
+        let heard = match (self.end, status.code()) {
+            // The shell's way to tell a signal.
+            (Some(end), _) if end > 128 => Heard::ExitSignal(signal_name(end - 128)),
+            (Some(end), _) => Heard::ExitStatus(u32::try_from(end).unwrap_or(255)),
+            // A forced command ends without our words; 255 is `ssh`'s own.
+            (None, Some(code @ 0..255)) if !self.begun => Heard::ExitStatus(code.unsigned_abs()),
+            (None, _) => {
                 self.broken = true;
-                return Heard::Lost;
+                Heard::Lost
             }
-            (None, code) => Heard::ExitStatus(code.and_then(|code| u32::try_from(code).ok()).unwrap_or(255)),
         };
         self.queue.push_back(heard);
         self.queue.pop_front().unwrap_or(Heard::Closed)

@@ -10,6 +10,7 @@ const SHOWN: usize = 400;
 
 /// What a message means. The first that is found counts.
 const MEANINGS: &[(&str, Phase, Class)] = &[
+    ("exec: ", Phase::Tcp, Class::Internal),
     ("Could not resolve hostname", Phase::Resolve, Class::Dns),
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -106,8 +107,7 @@ pub(super) fn refusal(said: &str) -> Option<String> {
 pub(super) fn last_words(said: &str) -> Option<String> {
     said.lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with("Warning: Permanently added"))
-        .next_back()
+        .rfind(|line| !line.is_empty() && !line.starts_with("Warning: Permanently added"))
         .map(shown)
 }
 

@@ -46,7 +46,7 @@ impl Lab {
         // The base is made once for all tests, where the tests' own files are kept.
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
         let machines = Machines::up(&shared, &directory.path().join("m"), 1, &|line| {
-            eprintln!("{line}")
+            eprintln!("{line}");
         })
         .unwrap_or_else(|error| panic!("can't bring up a machine: {error}"));
         let lab = Self { machines, directory };
