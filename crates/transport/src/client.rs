@@ -89,8 +89,8 @@ impl Client {
                 Ok((self.session(Link::Native(native)), phases))
             }),
             Way::OpenSsh(how) => Box::pin(async move {
-                let known_hosts = target.known_hosts.as_ref().unwrap_or(&self.known_hosts);
-                let (master, phases) = Master::start(&how, target, known_hosts, &self.deadlines).await?;
+                let (master, phases) =
+                    Master::start(&how, target, &self.known_hosts, &self.deadlines).await?;
                 Ok((self.session(Link::OpenSsh(master)), phases))
             }),
             Way::Local => Box::pin(async move {

@@ -4,6 +4,7 @@
 //! command is one more process that goes through it. When the master is gone a command fails: it never makes a
 //! connection of its own. `ssh` can't be given a password: it runs in batch mode.
 
+mod arguments;
 mod said;
 
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +28,7 @@ use tokio::time::timeout;
 use crate::child::{Running, signal_name};
 use crate::error::{ConnectError, ExecError};
 use crate::exec::{Exec, Heard};
-use crate::known_hosts::{HostKeyPolicy, KnownHosts};
+use crate::known_hosts::KnownHosts;
 use crate::nonce::nonce;
 use crate::quote::{login_line, sh_quote};
 use crate::supervisor::frames::{Piece, Splitter};
@@ -84,14 +85,14 @@ impl Master {
     pub(crate) async fn start(
         how: &Arc<OpenSsh>,
         target: &Target,
-        known_hosts: &KnownHosts,
+        known_hosts: &Arc<KnownHosts>,
         deadlines: &Deadlines,
     ) -> Result<(Self, PhaseTimings), ConnectError> {
         let internal = |message: String| ConnectError::new(Phase::Tcp, Class::Internal, message);
         let started = Instant::now();
         let directory = Directory::new()
             .map_err(|error| internal(format!("can't make a directory for ssh's socket: {error}")))?;
-        let arguments = arguments(how, target, known_hosts, deadlines, &directory);
+        let arguments = arguments::of(how, target, known_hosts, deadlines, &directory.socket());
         let mut child = Command::new("sh")
             .env("LC_ALL", "C")
             .args(["-c", BOUND, "sh"])
@@ -176,13 +177,10 @@ impl Master {
             .map_err(|_| refused("a command that goes through ssh has to be UTF-8".to_owned()))?;
         let word = nonce();
         let mut command = command(&self.how);
-        command.args(&self.arguments[..self.arguments.len() - 2]);
-        // Never a connection of its own.
+        // Never a connection of its own. Of what is said twice, `ssh` believes the first.
         command.args(["-o", "ControlMaster=no", "-o", "ProxyCommand=false"]);
         command.arg(if terminal { "-tt" } else { "-T" });
-        command
-            .args(&self.arguments[self.arguments.len() - 2..])
-            .arg(noted(text, &word, terminal));
+        command.args(&self.arguments).arg(noted(text, &word, terminal));
         let passage = Passage {
             splitter: Splitter::new(&word),
             terminal,
@@ -249,81 +247,6 @@ fn command(how: &OpenSsh) -> Command {
     // Its messages are read.
     command.env("LC_ALL", "C");
     command
-}
-
-/// What master and commands have in common; the last two are `--` and the address.
-fn arguments(
-    how: &OpenSsh,
-    target: &Target,
-    known_hosts: &KnownHosts,
-    deadlines: &Deadlines,
-    directory: &Directory,
-) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = Vec::new();
-    if let Some(config) = &how.config {
-        arguments.extend(["-F".into(), config.into()]);
-    }
-    let mut option = |text: String| arguments.extend(["-o".into(), text.into()]);
-    option("BatchMode=yes".to_owned());
-    option("LogLevel=INFO".to_owned());
-    option("ForwardX11=no".to_owned());
-    option("ForwardAgent=no".to_owned());
-    option("ClearAllForwardings=yes".to_owned());
-    option("ControlPersist=no".to_owned());
-    option(format!("ControlPath={}", directory.socket().display()));
-    option(format!("ConnectTimeout={}", deadlines.connect.as_secs().max(1)));
-    option(format!(
-        "ServerAliveInterval={}",
-        deadlines.keep_alive.as_secs().max(1)
-    ));
-    option("ServerAliveCountMax=3".to_owned());
-    let (policy, files) = match target.host_keys {
-        HostKeyPolicy::Strict => ("yes", listed(known_hosts)),
-        HostKeyPolicy::AcceptNew => ("accept-new", listed(known_hosts)),
-        HostKeyPolicy::Off => ("no", "/dev/null".to_owned()),
-    };
-    option(format!("StrictHostKeyChecking={policy}"));
-    if !files.is_empty() {
-        option(format!("UserKnownHostsFile={files}"));
-    }
-    if let Some(alias) = &target.host_key_alias {
-        option(format!("HostKeyAlias={alias}"));
-    }
-    let identities = &target.authentication.identities;
-    if identities.only.is_some() {
-        option("IdentitiesOnly=yes".to_owned());
-    }
-    for file in &identities.certificate_files {
-        option(format!("CertificateFile=\"{}\"", file.display()));
-    }
-    if let Some(agent) = identities.agent.as_ref().filter(|_| !identities.files.is_empty()) {
-        option(format!("IdentityAgent=\"{}\"", agent.display()));
-    }
-    for more in &how.options {
-        option(more.clone());
-    }
-    for file in &identities.files {
-        arguments.extend(["-i".into(), file.into()]);
-    }
-    let mut hops = Vec::new();
-    let mut jump = target.jump.as_deref();
-    while let Some(hop) = jump {
-        hops.insert(0, format!("{}@{}", hop.user, hop.endpoint()));
-        jump = hop.jump.as_deref();
-    }
-    if !hops.is_empty() {
-        arguments.extend(["-J".into(), hops.join(",").into()]);
-    }
-    arguments.extend(["-l".into(), target.user.as_str().into()]);
-    arguments.extend(["-p".into(), target.port.to_string().into()]);
-    arguments.extend(["--".into(), target.address.as_str().into()]);
-    arguments
-}
-
-/// The files of known hosts, the one that is written to first.
-fn listed(known_hosts: &KnownHosts) -> String {
-    let quoted = |path: &Path| format!("\"{}\"", path.display());
-    known_hosts.files().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Keeps what the master says, and sees to its end.

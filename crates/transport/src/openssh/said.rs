@@ -10,7 +10,6 @@ const SHOWN: usize = 400;
 
 /// What a message means. The first that is found counts.
 const MEANINGS: &[(&str, Phase, Class)] = &[
-    ("exec: ", Phase::Tcp, Class::Internal),
     ("Could not resolve hostname", Phase::Resolve, Class::Dns),
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -62,6 +61,8 @@ const MEANINGS: &[(&str, Phase, Class)] = &[
         Phase::KeyExchange,
         Class::SshInitiatedFailed,
     ),
+    // The shell that starts it does not find it.
+    ("exec: ", Phase::Tcp, Class::Internal),
 ];
 
 /// A connection that did not come about.

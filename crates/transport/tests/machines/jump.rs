@@ -120,3 +120,23 @@ async fn a_jump_host_that_dies_loses_the_connection() {
         (b"on\n".to_vec(), Vec::new(), exited(0))
     );
 }
+
+#[tokio::test]
+async fn the_systems_ssh_goes_through_jump_hosts() {
+    let lab = Lab::up();
+    let [first, second] = ["ann", "bob"].map(|user| lab.serve(&format!("AllowUsers {user}")));
+    let outer = hop(&lab, "ann", first, None);
+    let inner = hop(&lab, "bob", second, Some(outer));
+    let target = by_openssh(hop(&lab, "carl", lab.port(), Some(inner)));
+    let session = connect(&lab.client(), &target).await.unwrap();
+    let said = hear(session.run(None, "id -un").await.unwrap(), b"").await;
+    assert_eq!(said.text(), "carl\n");
+    session.close().await;
+    for user in ["ann", "bob", "carl"] {
+        let known = lab.directory.path().join(format!("known-{user}"));
+        assert!(
+            std::fs::read_to_string(known).unwrap().contains("ssh-ed25519"),
+            "{user}"
+        );
+    }
+}
