@@ -16,15 +16,14 @@ use bytes::Bytes;
 use reveille_account::{Class, EventKind, HostName, StepRef, Stream, Token};
 use reveille_ledger::RunHandle;
 use reveille_pace::{Deadline, Deadlines};
-use reveille_transport::supervisor::{
-    self, Beat, Become, Durable, End, Key, Offsets, Payload, SuperviseError,
-};
+use reveille_transport::supervisor::{self, Beat, Durable, End, Key, Offsets, Payload, SuperviseError};
 use reveille_transport::transfer::{self, Destination, TransferError};
-use reveille_transport::{ExecError, Heard, Input, Session, Target};
+use reveille_transport::{Become, ExecError, Heard, Input, Session, Target};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::Failure;
+use crate::engine::Engine;
 use crate::output::Output;
 use crate::plan::Settings;
 use crate::work::{Source, Work};
@@ -86,6 +85,33 @@ impl Kill {
             Class::WatchdogIdle => "killed for silence",
             _ => "killed for taking too long",
         }
+    }
+}
+
+/// The way to a host: its session, and what another one takes.
+pub(crate) struct Way<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) engine: &'a Engine,
+    pub(crate) target: &'a Target,
+}
+
+impl Way<'_> {
+    /// Kills durable work; over a second connection if the host opens no second session on the first.
+    async fn stop(&self, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
+        let full = match supervisor::stop(self.session, escalate, key).await {
+            Err(SuperviseError::Exec(ExecError::Refused {
+                class: Class::ChannelRefused,
+                message,
+            })) => message,
+            other => return other,
+        };
+        let beside = match self.engine.connect_beside(self.target).await {
+            Ok(session) => session,
+            Err(error) => return Err(SuperviseError::Lost(format!("{full}; and beside it: {error}"))),
+        };
+        let stopped = supervisor::stop(&beside, escalate, key).await;
+        beside.close().await;
+        stopped
     }
 }
 
@@ -175,17 +201,14 @@ pub(crate) async fn plain(
     limits: Deadlines,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
-    let mark = supervisor::mark();
-    let line = supervisor::plain_command(escalate, command, &mark);
     // Boxed, as every future that is done with before the long wait: what is inlined is held as long as the session.
-    let mut exec = match Box::pin(session.exec(line)).await {
+    let mut exec = match Box::pin(session.run(escalate, command)).await {
         Ok(exec) => exec,
         Err(ExecError::Refused { class, message }) => return Ok(Ended::Refused { class, message }),
         Err(ExecError::NotSent(message)) => return Ok(Ended::Lost { message }),
         Err(ExecError::Unanswered(message)) => return Ok(Ended::Unknown { message }),
     };
     let mut watch = Watch::new(limits);
-    let mut became = Became::new(escalate.is_some(), &mark);
     let (mut status, mut signal) = (None, None);
     // A command that does not read its input must not hold up its own output: both are waited for together.
     let mut sending = Box::pin(send_all(exec.input(), input.cloned()));
@@ -206,9 +229,7 @@ pub(crate) async fn plain(
             }
             Ok(Heard::Stderr(bytes)) => {
                 watch.heard(Stream::Stderr);
-                if let Some(bytes) = became.pass(bytes) {
-                    output.take(Stream::Stderr, &bytes)?;
-                }
+                output.take(Stream::Stderr, &bytes)?;
             }
             Ok(Heard::ExitStatus(number)) => status = i32::try_from(number).ok(),
             Ok(Heard::ExitSignal(name)) => signal = Some(name),
@@ -219,18 +240,12 @@ pub(crate) async fn plain(
                 });
             }
             Ok(Heard::Closed | Heard::Lost) => {
-                return Ok(match became.refusal() {
-                    Some(message) => Ended::Refused {
-                        class: supervisor::judge_become(&message),
-                        message,
-                    },
-                    None => Ended::Over(Over {
-                        exit_status: status,
-                        signal,
-                        changed: true,
-                        ..Over::default()
-                    }),
-                });
+                return Ok(Ended::Over(Over {
+                    exit_status: status,
+                    signal,
+                    changed: true,
+                    ..Over::default()
+                }));
             }
             Err(Passed { class, deadline }) => {
                 let evidence = format!(
@@ -266,59 +281,10 @@ async fn send_all(target: Input, input: Option<Bytes>) {
     let _ = target.end().await;
 }
 
-/// Waits for the word that a command writes once it runs as the other user; until then it is the escalation talking.
-struct Became {
-    mark: Option<Vec<u8>>,
-    before: Vec<u8>,
-}
-
-impl Became {
-    fn new(expected: bool, mark: &str) -> Self {
-        Self {
-            mark: expected.then(|| format!("{mark}\n").into_bytes()),
-            before: Vec::new(),
-        }
-    }
-
-    /// The bytes that are the command's own.
-    fn pass(&mut self, bytes: Bytes) -> Option<Bytes> {
-        let Some(mark) = &self.mark else {
-            return Some(bytes);
-        };
-        self.before.extend_from_slice(&bytes);
-        if let Some(at) = self
-            .before
-            .windows(mark.len())
-            .position(|window| window == mark.as_slice())
-        {
-            let after = self.before.split_off(at + mark.len());
-            self.mark = None;
-            self.before.clear();
-            return (!after.is_empty()).then(|| after.into());
-        }
-        // A lecture is short; what is longer is noise and only its end matters.
-        if self.before.len() > 64 * 1024 {
-            self.before.drain(..32 * 1024);
-        }
-        None
-    }
-
-    /// What was said instead of running the command.
-    fn refusal(&self) -> Option<String> {
-        self.mark.as_ref()?;
-        let said = String::from_utf8_lossy(&self.before).trim().to_owned();
-        Some(if said.is_empty() {
-            "the command did not run as the other user".to_owned()
-        } else {
-            said
-        })
-    }
-}
-
 /// Starts durable work, or attaches to it, and follows it.
 #[expect(clippy::too_many_arguments, reason = "all of what a durable attempt is")]
 pub(crate) async fn durable(
-    session: &Session,
+    way: &Way<'_>,
     escalate: Option<&Become>,
     key: &Key,
     mut work: Durable,
@@ -343,7 +309,7 @@ pub(crate) async fn durable(
             }
             Err(passed) => {
                 let evidence = watch.evidence();
-                let verified = match Box::pin(supervisor::stop(session, escalate, key)).await {
+                let verified = match Box::pin(way.stop(escalate, key)).await {
                     Ok(verified) => verified,
                     Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
                     // A connection that can't carry the kill can't carry the output either: come back with a new one.
@@ -375,7 +341,7 @@ pub(crate) async fn durable(
             }
             Beat::Lost => {
                 return Ok(alone(Ended::Lost {
-                    message: session.why_closed(),
+                    message: way.session.why_closed(),
                 }));
             }
             Beat::End(End::Never) => return Ok(alone(Ended::Never)),
@@ -595,16 +561,15 @@ pub(crate) async fn ask(
     escalate: Option<&Become>,
     command: &str,
 ) -> Result<(Option<u32>, Vec<u8>), (Class, String)> {
-    let mark = supervisor::mark();
-    let line = supervisor::plain_command(escalate, &format!("{command}\n"), &mark);
     let lost = |message: String| (Class::ConnectionLost, message);
-    let mut exec = session.exec(line).await.map_err(|error| match error {
-        ExecError::Refused { class, message } => (class, message),
-        other => lost(other.to_string()),
-    })?;
+    let mut exec = Box::pin(session.run(escalate, &format!("{command}\n")))
+        .await
+        .map_err(|error| match error {
+            ExecError::Refused { class, message } => (class, message),
+            other => lost(other.to_string()),
+        })?;
     // Whether the end of the input arrives matters to nobody if the command is gone.
     let _ = exec.input().end().await;
-    let mut became = Became::new(escalate.is_some(), &mark);
     let mut status = None;
     let mut answer = Vec::new();
     let ending = async {
@@ -615,20 +580,16 @@ pub(crate) async fn ask(
                     answer.extend_from_slice(&bytes[..bytes.len().min(room)]);
                 }
                 Heard::ExitStatus(number) => status = Some(number),
-                Heard::Stderr(bytes) => drop(became.pass(bytes)),
                 Heard::Closed => return Ok(()),
                 Heard::Lost => return Err(lost(session.why_closed())),
-                Heard::ExitSignal(_) | Heard::Eof => {}
+                Heard::Stderr(_) | Heard::ExitSignal(_) | Heard::Eof => {}
             }
         }
     };
     timeout(CHECK, ending)
         .await
         .map_err(|_| lost(format!("`{command}` did not answer within {CHECK:?}")))??;
-    match became.refusal() {
-        Some(message) => Err((supervisor::judge_become(&message), message)),
-        None => Ok((status, answer)),
-    }
+    Ok((status, answer))
 }
 
 /// What a failed start of durable work comes to.

@@ -137,6 +137,15 @@ impl HostTask {
 }
 
 impl crate::engine::Engine {
+    /// A connection beside the one that a host has: for a host that opens no second session on one (`MaxSessions 1`).
+    pub(crate) async fn connect_beside(&self, target: &Target) -> Result<Session, ConnectError> {
+        let endpoint = target.first_endpoint();
+        match Box::pin(self.try_connect(target, &endpoint, None)).await {
+            Ok((session, _)) => Ok(session),
+            Err((error, _)) => Err(error),
+        }
+    }
+
     /// One try, under the handshake limits, with the turn that is there already or a new one. With an error comes
     /// whether others were pressing at the same endpoint.
     async fn try_connect(

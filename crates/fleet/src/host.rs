@@ -8,8 +8,9 @@ use reveille_job::{Facts, Registered};
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
 use reveille_pace::{Backoff, Budget, HandshakePermit};
+use reveille_transport::Become;
 use reveille_transport::Session;
-use reveille_transport::supervisor::{Become, Durable};
+use reveille_transport::supervisor::Durable;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 

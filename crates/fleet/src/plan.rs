@@ -9,8 +9,8 @@ use reveille_job::{Job, Shared};
 use reveille_ledger::Remaining;
 use reveille_ledger::output::OutputCaps;
 use reveille_pace::Portion;
+use reveille_transport::Become;
 use reveille_transport::Target;
-use reveille_transport::supervisor::Become;
 use serde_json::{Map, Value};
 
 /// A host to work on.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use reveille_account::{Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
 use reveille_job::{FACTS_COMMAND, Facts, Job, Registered, Rendered, Scope, Step, Verdict};
 use reveille_pace::Backoff;
+use reveille_transport::Become;
 use reveille_transport::Session;
-use reveille_transport::supervisor::{Become, Durable, Key, Payload};
+use reveille_transport::supervisor::{Durable, Key, Payload};
 use tokio::time::Instant;
 
 use crate::attempt::{self, Announce, Ended, Over};
@@ -303,8 +304,13 @@ impl HostTask {
             token,
         };
         let limits = work::limits(step);
-        let following = attempt::durable(
+        let way = attempt::Way {
             session,
+            engine: &engine,
+            target: &self.plan.target,
+        };
+        let following = attempt::durable(
+            &way,
             escalate,
             &key,
             open,
@@ -580,11 +586,7 @@ impl HostTask {
         let wanted = step
             .becomes
             .unwrap_or(self.plan.escalate.is_some() || user.is_some());
-        let become_user = || {
-            user.map(|user| Become {
-                user: user.to_owned(),
-            })
-        };
+        let become_user = || user.map(|user| self.plan.becomes.for_user(user));
         wanted.then(|| {
             become_user()
                 .or_else(|| self.plan.escalate.clone())

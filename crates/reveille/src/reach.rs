@@ -8,8 +8,7 @@ use reveille_account::HostName;
 use reveille_fleet::HostPlan;
 use reveille_inventory::{Connection, Hop, Transport};
 use reveille_ledger::Remaining;
-use reveille_transport::supervisor::Become;
-use reveille_transport::{HostKeyPolicy, Identities, Target};
+use reveille_transport::{Authentication, Become, HostKeyPolicy, Identities, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Reach;
@@ -101,7 +100,7 @@ impl Reached {
 /// Key files are read once, however many hosts name them.
 struct KeyRing {
     agent: Option<PathBuf>,
-    loaded: HashMap<(Vec<PathBuf>, bool), Arc<Identities>>,
+    loaded: HashMap<(Vec<PathBuf>, bool), Arc<Authentication>>,
     warnings: Vec<String>,
 }
 
@@ -117,10 +116,10 @@ impl KeyRing {
         }
     }
 
-    fn get(&mut self, files: &[PathBuf], keys_only: bool) -> Result<Arc<Identities>, Failure> {
+    fn get(&mut self, files: &[PathBuf], keys_only: bool) -> Result<Arc<Authentication>, Failure> {
         let wanted = (files.to_vec(), keys_only);
-        if let Some(identities) = self.loaded.get(&wanted) {
-            return Ok(Arc::clone(identities));
+        if let Some(loaded) = self.loaded.get(&wanted) {
+            return Ok(Arc::clone(loaded));
         }
         let agent = self.agent.clone().filter(|_| !keys_only);
         let identities = if files.is_empty() {
@@ -132,9 +131,9 @@ impl KeyRing {
             let expanded: Vec<PathBuf> = files.iter().map(|path| expand_home(path)).collect();
             Identities::load(&expanded, agent).map_err(|error| Failure::usage(error.to_string()))?
         };
-        let identities = Arc::new(identities);
-        self.loaded.insert(wanted, Arc::clone(&identities));
-        Ok(identities)
+        let authentication = Arc::new(Authentication::keys(identities));
+        self.loaded.insert(wanted, Arc::clone(&authentication));
+        Ok(authentication)
     }
 }
 
@@ -154,35 +153,31 @@ pub(crate) fn plans(
     let mut ring = KeyRing::new();
     let mut plans = Vec::new();
     for (name, reached, before) in hosts {
-        let identities = ring.get(&reached.keys, reached.keys_only)?;
+        let authentication = ring.get(&reached.keys, reached.keys_only)?;
         let mut jump: Option<Arc<Target>> = None;
         for (address, port, user) in reached.jump {
             jump = Some(Arc::new(Target {
-                name: name.clone(),
-                address,
-                port,
-                user,
-                identities: Arc::clone(&identities),
                 host_keys: policy,
                 jump: jump.take(),
+                ..Target::new(name.clone(), address, port, user, Arc::clone(&authentication))
             }));
         }
         let target = Target {
-            name: name.clone(),
-            address: reached.address,
-            port: reached.port,
-            user: reached.user,
-            identities,
             host_keys: policy,
             jump,
+            ..Target::new(
+                name.clone(),
+                reached.address,
+                reached.port,
+                reached.user,
+                authentication,
+            )
         };
         plans.push(HostPlan {
             name,
             target: Arc::new(target),
-            escalate: reached.escalate.map(|user| Become { user }),
-            becomes: Become {
-                user: reached.becomes,
-            },
+            escalate: reached.escalate.map(Become::sudo),
+            becomes: Become::sudo(reached.becomes),
             before,
             not_ready: reached.not_ready,
         });

@@ -35,7 +35,8 @@ struct Server {
 // === impl Testbed ===
 
 impl Testbed {
-    /// Starts servers for `hosts` addresses, with `extra` lines at the end of the configuration.
+    /// Starts servers for `hosts` addresses, with `extra` lines at the beginning of the configuration, so that they
+    /// overrule what else is in it.
     ///
     /// # Errors
     ///
@@ -146,11 +147,13 @@ impl Testbed {
         for index in first..last {
             let _ = writeln!(config, "ListenAddress {}:{}", self.address(index), self.port);
         }
+        // sshd believes the first word on each option.
         let _ = write!(
             config,
-            "HostKey {root}/host_key\nAuthorizedKeysFile {root}/authorized_keys\nPidFile none\nStrictModes no\nUsePAM no\n\
+            "{extra}\n\
+             HostKey {root}/host_key\nAuthorizedKeysFile {root}/authorized_keys\nPidFile none\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nMaxStartups 1000:30:2000\n\
-             MaxSessions 20\nUseDNS no\nSetEnv HOME={root}/home\n{extra}\n",
+             MaxSessions 20\nUseDNS no\nSetEnv HOME={root}/home\n",
             root = root.display()
         );
         let path = root.join(format!("sshd_config.{first}"));

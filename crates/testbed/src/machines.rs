@@ -12,6 +12,7 @@
 
 mod base;
 mod files;
+mod inside;
 mod process;
 
 use std::fmt::Write as _;
@@ -100,7 +101,7 @@ impl Machines {
             set.write_state()?;
         }
         for machine in &set.all {
-            set.wait_until_it_answers(machine)?;
+            set.wait_until_it_answers(machine, set.port)?;
         }
         drop(turn);
         files::write_lists(&set)?;
@@ -261,11 +262,11 @@ impl Machines {
         }
     }
 
-    fn wait_until_it_answers(&self, machine: &Machine) -> io::Result<()> {
+    fn wait_until_it_answers(&self, machine: &Machine, port: u16) -> io::Result<()> {
         let deadline = Instant::now() + UP_WITHIN;
         loop {
             let mut banner = [0; 4];
-            if let Ok(mut stream) = TcpStream::connect((machine.address, self.port)) {
+            if let Ok(mut stream) = TcpStream::connect((machine.address, port)) {
                 stream.set_read_timeout(Some(UP_WITHIN))?;
                 if stream.read_exact(&mut banner).is_ok() && &banner == b"SSH-" {
                     return Ok(());

@@ -1,31 +1,58 @@
-//! A running command, as its channel.
+//! A running command: on a channel, or as a process on this machine.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reveille_account::Class;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 
+use crate::child::{ChildInput, Running};
 use crate::error::ExecError;
+
+/// Messages that a host may send before it answers the request.
+const EARLY_LIMIT: usize = 64;
+/// Bytes of input that go through a terminal as one piece.
+const TERMINAL_PIECE: usize = 32 * 1024;
 
 /// A command that the host accepted. Read it to its end: a channel that nobody reads stops its whole connection.
 #[derive(Debug)]
 pub struct Exec {
-    output: ChannelReadHalf,
+    output: Output,
     input: Input,
-    early: VecDeque<ChannelMsg>,
+    early: VecDeque<Heard>,
+    terminal: bool,
+}
+
+#[derive(Debug)]
+enum Output {
+    Channel(ChannelReadHalf),
+    Child(Box<Running>),
 }
 
 /// A command's standard input; clones share it.
 #[derive(Debug, Clone)]
-pub struct Input(Arc<ChannelWriteHalf<Msg>>);
+pub struct Input(Arc<Pipe>);
+
+#[derive(Debug)]
+struct Pipe {
+    sink: Sink,
+    /// Whether input goes in pieces with their length in front: a terminal that lets all bytes through has no end.
+    in_pieces: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Channel(ChannelWriteHalf<Msg>),
+    Child(ChildInput),
+}
 
 /// What comes from a running command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// Bytes of standard output.
+    /// Bytes of standard output; of both outputs, if the command has a [terminal](Exec::has_terminal).
     Stdout(Bytes),
     /// Bytes of standard error.
     Stderr(Bytes),
@@ -41,14 +68,19 @@ pub enum Heard {
     Lost,
 }
 
-/// Messages that a host may send before it answers the request.
-const EARLY_LIMIT: usize = 64;
-
 // === impl Exec ===
 
 impl Exec {
-    pub(crate) async fn start(mut channel: Channel<Msg>, command: Vec<u8>) -> Result<Self, ExecError> {
+    pub(crate) async fn on_channel(
+        mut channel: Channel<Msg>,
+        command: Vec<u8>,
+        terminal: bool,
+    ) -> Result<Self, ExecError> {
         let unanswered = || ExecError::Unanswered(String::new());
+        let refused = |message: &str| ExecError::Refused {
+            class: Class::ExecRefused,
+            message: message.to_owned(),
+        };
         channel.exec(true, command).await.map_err(|_| unanswered())?;
         let mut early = VecDeque::new();
         loop {
@@ -56,51 +88,50 @@ impl Exec {
                 Some(ChannelMsg::Success) => {
                     let (output, input) = channel.split();
                     return Ok(Self {
-                        output,
-                        input: Input(Arc::new(input)),
+                        output: Output::Channel(output),
+                        input: Input::new(Sink::Channel(input)),
                         early,
+                        terminal,
                     });
                 }
-                Some(ChannelMsg::Failure) => {
-                    let message = "the host refused to run a command".to_owned();
-                    return Err(ExecError::Refused {
-                        class: Class::ExecRefused,
-                        message,
-                    });
-                }
-                Some(ChannelMsg::WindowAdjusted { .. }) => {}
+                Some(ChannelMsg::Failure) => return Err(refused("the host refused to run a command")),
                 Some(ChannelMsg::Close) if early.is_empty() => {
-                    let message = "the host closed the session instead of running the command".to_owned();
-                    return Err(ExecError::Refused {
-                        class: Class::ExecRefused,
-                        message,
-                    });
+                    return Err(refused(
+                        "the host closed the session instead of running the command",
+                    ));
                 }
-                Some(message) if early.len() < EARLY_LIMIT => early.push_back(message),
+                Some(message) if early.len() < EARLY_LIMIT => early.extend(heard(message)),
                 Some(_) | None => return Err(unanswered()),
             }
         }
     }
 
+    pub(crate) fn on_child(running: Running, input: ChildInput, terminal: bool) -> Self {
+        Self {
+            output: Output::Child(Box::new(running)),
+            input: Input::new(Sink::Child(input)),
+            early: VecDeque::new(),
+            terminal,
+        }
+    }
+
     /// The next thing from the command. After [`Heard::Closed`] or [`Heard::Lost`] nothing follows.
     pub async fn next(&mut self) -> Heard {
-        loop {
-            let message = match self.early.pop_front() {
-                Some(message) => Some(message),
-                None => self.output.wait().await,
-            };
-            match message {
-                Some(ChannelMsg::Data { data }) => return Heard::Stdout(data),
-                Some(ChannelMsg::ExtendedData { data, ext: 1 }) => return Heard::Stderr(data),
-                Some(ChannelMsg::ExitStatus { exit_status }) => return Heard::ExitStatus(exit_status),
-                Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
-                    return Heard::ExitSignal(signal(signal_name));
+        if let Some(heard) = self.early.pop_front() {
+            return heard;
+        }
+        match &mut self.output {
+            Output::Child(running) => running.next().await,
+            Output::Channel(channel) => loop {
+                match channel.wait().await {
+                    Some(message) => {
+                        if let Some(heard) = heard(message) {
+                            return heard;
+                        }
+                    }
+                    None => return Heard::Lost,
                 }
-                Some(ChannelMsg::Eof) => return Heard::Eof,
-                Some(ChannelMsg::Close) => return Heard::Closed,
-                Some(_) => {}
-                None => return Heard::Lost,
-            }
+            },
         }
     }
 
@@ -109,25 +140,117 @@ impl Exec {
         self.input.clone()
     }
 
+    /// Whether it runs on a terminal, which makes one stream of its two outputs.
+    pub fn has_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Puts back what was heard, to be heard again, in order.
+    pub(crate) fn unhear(&mut self, early: impl IntoIterator<Item = Heard>) {
+        let after = std::mem::take(&mut self.early);
+        self.early = early.into_iter().chain(after).collect();
+    }
+
+    /// From here on input goes in pieces.
+    pub(crate) fn send_in_pieces(&self) {
+        self.input.0.in_pieces.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the command has begun. Of one that ended instead it is told what was said, which will be heard again.
+    pub(crate) async fn begin(&mut self) -> Option<String> {
+        match &mut self.output {
+            Output::Child(running) => running.begin().await,
+            // The host has said so already.
+            Output::Channel(_) => None,
+        }
+    }
+
+    /// Lets what runs go on when this is dropped, as it does on a host: it looks after itself.
+    pub(crate) fn leave_running(&mut self) {
+        if let Output::Child(running) = &mut self.output {
+            running.leave();
+        }
+    }
+
     /// Asks the host to signal the command. Many servers ignore this.
     pub async fn signal_kill(&self) {
-        // Best effort: a command whose connection is gone can't be reached anyway.
-        let _ = self.input.0.signal(Sig::KILL).await;
-        let _ = self.input.0.close().await;
+        match (&self.output, &self.input.0.sink) {
+            (Output::Child(running), _) => running.kill(),
+            (_, Sink::Channel(channel)) => {
+                // Best effort: a command whose connection is gone can't be reached anyway.
+                let _ = channel.signal(Sig::KILL).await;
+                let _ = channel.close().await;
+            }
+            (_, Sink::Child(_)) => {}
+        }
     }
+
+    /// Closes the channel, or ends the process that stands for it.
+    pub(crate) async fn abandon(self) {
+        match (&self.output, &self.input.0.sink) {
+            (Output::Child(running), _) => running.kill(),
+            (_, Sink::Channel(channel)) => drop(channel.close().await),
+            (_, Sink::Child(_)) => {}
+        }
+    }
+}
+
+fn heard(message: ChannelMsg) -> Option<Heard> {
+    Some(match message {
+        ChannelMsg::Data { data } => Heard::Stdout(data),
+        ChannelMsg::ExtendedData { data, ext: 1 } => Heard::Stderr(data),
+        ChannelMsg::ExitStatus { exit_status } => Heard::ExitStatus(exit_status),
+        ChannelMsg::ExitSignal { signal_name, .. } => Heard::ExitSignal(signal(signal_name)),
+        ChannelMsg::Eof => Heard::Eof,
+        ChannelMsg::Close => Heard::Closed,
+        _ => return None,
+    })
 }
 
 // === impl Input ===
 
 impl Input {
+    fn new(sink: Sink) -> Self {
+        Self(Arc::new(Pipe {
+            sink,
+            in_pieces: AtomicBool::new(false),
+        }))
+    }
+
     /// Sends bytes; waits while the host's window is full.
     pub async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), ExecError> {
-        self.0.data_bytes(bytes).await.map_err(|_| lost())
+        let mut bytes = bytes.into();
+        if !self.0.in_pieces.load(Ordering::Relaxed) {
+            return self.send_raw(bytes).await;
+        }
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(TERMINAL_PIECE));
+            let mut framed = BytesMut::from(format!("{}\n", piece.len()).as_bytes());
+            framed.extend_from_slice(&piece);
+            self.send_raw(framed.freeze()).await?;
+        }
+        Ok(())
     }
 
     /// Ends the input.
     pub async fn end(&self) -> Result<(), ExecError> {
-        self.0.eof().await.map_err(|_| lost())
+        if self.0.in_pieces.load(Ordering::Relaxed) {
+            return self.send_raw(Bytes::from_static(b"0\n")).await;
+        }
+        match &self.0.sink {
+            Sink::Channel(channel) => channel.eof().await.map_err(|_| lost()),
+            Sink::Child(input) => {
+                input.end().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn send_raw(&self, bytes: Bytes) -> Result<(), ExecError> {
+        match &self.0.sink {
+            Sink::Channel(channel) => channel.data_bytes(bytes).await.map_err(|_| lost()),
+            Sink::Child(input) => input.send(&bytes).await.map_err(|_| lost()),
+        }
     }
 }
 

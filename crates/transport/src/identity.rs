@@ -1,18 +1,58 @@
-//! What to authenticate with: keys from files, and the agent.
+//! What to authenticate with: keys and certificates from files, and the agent.
+//!
+//! Files are read once, before anything is dispatched. A key that is encrypted is opened with a passphrase that the
+//! [`Keyring`]'s owner is asked for, once a file; not at all if the agent holds the key anyway.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use russh::keys::{self, PrivateKey};
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{self, Certificate, PrivateKey, PublicKey};
 
-/// The keys to offer, in order. Files are read once, before anything is dispatched.
+use crate::agent;
+use crate::secret::Secret;
+
+/// Passphrases tried on one file.
+const PASSPHRASES: u32 = 3;
+/// The names of keys that OpenSSH tries by itself.
+const DEFAULTS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
+
+/// The keys to offer, in order.
 #[derive(Debug, Default)]
 pub struct Identities {
-    pub(crate) keys: Vec<Arc<PrivateKey>>,
+    pub(crate) keys: Vec<Identity>,
+    /// Certificates whose key only the agent has.
+    pub(crate) certificates: Vec<Certificate>,
     pub(crate) agent: Option<PathBuf>,
+    /// With this, the agent's other keys are not offered.
+    pub(crate) only: Option<Vec<KeyData>>,
+    /// The files that were named, for the system's own `ssh`.
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) certificate_files: Vec<PathBuf>,
 }
 
-/// A key file that can't be used.
+/// A key and what has been said about it.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) key: Arc<PrivateKey>,
+    pub(crate) certificates: Vec<Certificate>,
+}
+
+/// Which keys are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// Private key files. Each brings the certificate that lies beside it, as `KEY-cert.pub`.
+    pub keys: Vec<PathBuf>,
+    /// Further certificates (ssh_config's `CertificateFile`).
+    pub certificates: Vec<PathBuf>,
+    /// The socket of an SSH agent, asked after the keys.
+    pub agent: Option<PathBuf>,
+    /// Of the agent's keys, offer only those that are named above (`IdentitiesOnly`).
+    pub only: bool,
+}
+
+/// A key or certificate file that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("can't use the key {path}: {why}", path = path.display())]
 pub struct IdentityError {
@@ -20,53 +60,241 @@ pub struct IdentityError {
     why: String,
 }
 
+/// Asks for the passphrase of a key file; nothing to do without that key.
+pub type Ask<'a> = Box<dyn FnMut(&Path) -> Option<Secret> + 'a>;
+
+/// Reads key files, each of them once however many hosts name it.
+#[derive(Default)]
+pub struct Keyring<'a> {
+    ask: Option<Ask<'a>>,
+    read: HashMap<PathBuf, Result<File, IdentityError>>,
+}
+
+/// What is in a key file.
+#[derive(Debug, Clone)]
+enum File {
+    Open(Arc<PrivateKey>),
+    /// Nobody had the passphrase; the agent may have the key.
+    Closed(Box<PublicKey>),
+}
+
+// === impl Keyring ===
+
+impl<'a> Keyring<'a> {
+    /// One that can't open encrypted keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One that asks for passphrases.
+    pub fn asking(ask: impl FnMut(&Path) -> Option<Secret> + 'a) -> Self {
+        Self {
+            ask: Some(Box::new(ask)),
+            read: HashMap::new(),
+        }
+    }
+
+    /// Reads what is wanted; all of it must be usable.
+    pub fn load(&mut self, wanted: &Wanted) -> Result<Identities, IdentityError> {
+        let held = self.held_by_agent(wanted);
+        let mut identities = Identities::empty(wanted);
+        for path in &wanted.keys {
+            match self.read(path, &held)? {
+                File::Open(key) => identities.take(path, key)?,
+                File::Closed(key) if held.contains(key.key_data()) => identities.take_closed(path, &key)?,
+                File::Closed(_) => return Err(encrypted(path)),
+            }
+        }
+        for path in &wanted.certificates {
+            identities.take_certificate(read_certificate(path)?);
+        }
+        identities.files.clone_from(&wanted.keys);
+        Ok(identities)
+    }
+
+    /// The keys that OpenSSH would try by itself from `directory` (`~/.ssh`); those that can't be used are returned
+    /// as warnings.
+    pub fn defaults(&mut self, directory: &Path, agent: Option<PathBuf>) -> (Identities, Vec<IdentityError>) {
+        let wanted = Wanted {
+            keys: DEFAULTS
+                .iter()
+                .map(|name| directory.join(name))
+                .filter(|path| path.exists())
+                .collect(),
+            agent,
+            ..Wanted::default()
+        };
+        let held = self.held_by_agent(&wanted);
+        let mut identities = Identities::empty(&wanted);
+        let mut warnings = Vec::new();
+        for path in &wanted.keys {
+            let taken = self.read(path, &held).and_then(|file| match file {
+                File::Open(key) => identities.take(path, key),
+                File::Closed(key) if held.contains(key.key_data()) => identities.take_closed(path, &key),
+                File::Closed(_) => Err(encrypted(path)),
+            });
+            warnings.extend(taken.err());
+        }
+        (identities, warnings)
+    }
+
+    fn held_by_agent(&self, wanted: &Wanted) -> Vec<KeyData> {
+        let socket = wanted.agent.as_deref().filter(|_| !wanted.keys.is_empty());
+        socket.map(agent::held).unwrap_or_default()
+    }
+
+    fn read(&mut self, path: &Path, held: &[KeyData]) -> Result<File, IdentityError> {
+        if let Some(known) = self.read.get(path) {
+            return known.clone();
+        }
+        let file = read_key(path, held, self.ask.as_mut());
+        self.read.insert(path.to_owned(), file.clone());
+        file
+    }
+}
+
+impl std::fmt::Debug for Keyring<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Keyring")
+            .field("read", &self.read.len())
+            .finish_non_exhaustive()
+    }
+}
+
 // === impl Identities ===
 
 impl Identities {
     /// Reads the named keys; all must be usable. `agent` is the socket of an SSH agent, asked after the keys.
     pub fn load(files: &[PathBuf], agent: Option<PathBuf>) -> Result<Self, IdentityError> {
-        let keys = files
-            .iter()
-            .map(|path| read_key(path))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { keys, agent })
+        Keyring::new().load(&Wanted {
+            keys: files.to_vec(),
+            agent,
+            ..Wanted::default()
+        })
     }
 
     /// The keys that OpenSSH would try by itself from `directory` (`~/.ssh`); those that can't be used are returned
     /// as warnings.
     pub fn defaults(directory: &Path, agent: Option<PathBuf>) -> (Self, Vec<IdentityError>) {
-        let mut warnings = Vec::new();
-        let mut keys = Vec::new();
-        for name in ["id_ed25519", "id_ecdsa", "id_rsa"] {
-            let path = directory.join(name);
-            if path.exists() {
-                match read_key(&path) {
-                    Ok(key) => keys.push(key),
-                    Err(error) => warnings.push(error),
-                }
-            }
-        }
-        (Self { keys, agent }, warnings)
+        Keyring::new().defaults(directory, agent)
     }
 
     /// Whether there is nothing to offer.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.agent.is_none()
     }
+
+    fn empty(wanted: &Wanted) -> Self {
+        Self {
+            agent: wanted.agent.clone(),
+            only: wanted.only.then(Vec::new),
+            certificate_files: wanted.certificates.clone(),
+            ..Self::default()
+        }
+    }
+
+    fn take(&mut self, path: &Path, key: Arc<PrivateKey>) -> Result<(), IdentityError> {
+        self.name(key.public_key().key_data());
+        self.keys.push(Identity {
+            key,
+            certificates: Vec::new(),
+        });
+        self.take_beside(path)
+    }
+
+    /// A key that only the agent can use.
+    fn take_closed(&mut self, path: &Path, key: &PublicKey) -> Result<(), IdentityError> {
+        self.name(key.key_data());
+        self.take_beside(path)
+    }
+
+    fn name(&mut self, key: &KeyData) {
+        if let Some(only) = &mut self.only {
+            only.push(key.clone());
+        }
+    }
+
+    /// The certificate that lies beside a key.
+    fn take_beside(&mut self, path: &Path) -> Result<(), IdentityError> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push("-cert.pub");
+        let beside = PathBuf::from(beside);
+        if beside.exists() {
+            self.take_certificate(read_certificate(&beside)?);
+        }
+        Ok(())
+    }
+
+    fn take_certificate(&mut self, certificate: Certificate) {
+        let signs =
+            |identity: &&mut Identity| identity.key.public_key().key_data() == certificate.public_key();
+        let list = match self.keys.iter_mut().find(signs) {
+            Some(identity) => &mut identity.certificates,
+            None => &mut self.certificates,
+        };
+        if !list.contains(&certificate) {
+            list.push(certificate);
+        }
+    }
 }
 
-fn read_key(path: &Path) -> Result<Arc<PrivateKey>, IdentityError> {
-    keys::load_secret_key(path, None).map(Arc::new).map_err(|error| {
-        let why = match error {
-            keys::Error::KeyIsEncrypted => "it is encrypted; add it to an agent with ssh-add".to_owned(),
-            keys::Error::IO(error) => error.to_string(),
-            other => format!("{other} (is it a private key in OpenSSH or PEM form?)"),
+fn read_key(path: &Path, held: &[KeyData], ask: Option<&mut Ask<'_>>) -> Result<File, IdentityError> {
+    let unusable = |why: String| IdentityError {
+        path: path.to_owned(),
+        why,
+    };
+    let other = |error: keys::Error| match error {
+        keys::Error::IO(error) => unusable(error.to_string()),
+        other => unusable(format!("{other} (is it a private key in OpenSSH or PEM form?)")),
+    };
+    match keys::load_secret_key(path, None) {
+        Ok(key) => return Ok(File::Open(Arc::new(key))),
+        Err(keys::Error::KeyIsEncrypted) => {}
+        Err(error) => return Err(other(error)),
+    }
+    let public = public_half(path);
+    if let Some(public) = &public
+        && held.contains(public.key_data())
+    {
+        return Ok(File::Closed(Box::new(public.clone())));
+    }
+    let Some(ask) = ask else {
+        return Err(encrypted(path));
+    };
+    for _ in 0..PASSPHRASES {
+        let Some(passphrase) = ask(path) else {
+            return Err(encrypted(path));
         };
-        IdentityError {
-            path: path.to_owned(),
-            why,
+        if let Ok(key) = keys::load_secret_key(path, Some(passphrase.reveal())) {
+            return Ok(File::Open(Arc::new(key)));
         }
+    }
+    Err(unusable(format!("{PASSPHRASES} passphrases did not open it")))
+}
+
+/// The public key of an encrypted file: the OpenSSH form has it inside, others beside.
+fn public_half(path: &Path) -> Option<PublicKey> {
+    let inside = PrivateKey::read_openssh_file(path).ok();
+    inside.map(|key| key.public_key().clone()).or_else(|| {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".pub");
+        PublicKey::read_openssh_file(Path::new(&beside)).ok()
     })
+}
+
+fn read_certificate(path: &Path) -> Result<Certificate, IdentityError> {
+    keys::load_openssh_certificate(path).map_err(|error| IdentityError {
+        path: path.to_owned(),
+        why: format!("{error} (is it an OpenSSH certificate?)"),
+    })
+}
+
+fn encrypted(path: &Path) -> IdentityError {
+    IdentityError {
+        path: path.to_owned(),
+        why: "it is encrypted; add it to an agent with ssh-add".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -92,5 +320,40 @@ mod tests {
         let (identities, warnings) = Identities::defaults(directory.path(), None);
         assert!(identities.is_empty());
         assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_passphrase_is_asked_for_once_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, kind) in [("id_ed25519", "ed25519"), ("id_rsa", "rsa")] {
+            let made = std::process::Command::new("ssh-keygen")
+                .args(["-q", "-t", kind, "-N", "opensesame", "-f"])
+                .arg(directory.path().join(name))
+                .status();
+            assert!(made.unwrap().success());
+        }
+        let path = directory.path().join("id_ed25519");
+        let named = Wanted {
+            keys: vec![path.clone()],
+            ..Wanted::default()
+        };
+        let refused = Keyring::new().load(&named).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("it is encrypted; add it to an agent with ssh-add"),
+            "{refused}"
+        );
+        assert_eq!(Keyring::new().defaults(directory.path(), None).1.len(), 2);
+
+        let mut asked = Vec::new();
+        let mut answers = ["wrong", "opensesame", "opensesame"].into_iter();
+        let mut ring = Keyring::asking(|path| {
+            asked.push(path.file_name().unwrap().to_owned());
+            answers.next().map(Secret::new)
+        });
+        assert_eq!(ring.load(&named).unwrap().keys.len(), 1);
+        let (identities, warnings) = ring.defaults(directory.path(), None);
+        assert_eq!((identities.keys.len(), warnings.len()), (2, 0));
+        drop(ring);
+        assert_eq!(asked, ["id_ed25519", "id_ed25519", "id_rsa"]);
     }
 }

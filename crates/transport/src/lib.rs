@@ -14,23 +14,35 @@
 //!
 //! Everything about russh stays inside this crate.
 
+mod agent;
+mod authentication;
+mod child;
 mod client;
 mod error;
+mod escalate;
 mod exec;
 mod identity;
 mod known_hosts;
+mod local;
+mod native;
+mod nonce;
+mod openssh;
 mod quote;
+mod secret;
 mod session;
 pub mod supervisor;
 mod target;
 pub mod transfer;
 pub mod wire;
 
+pub use authentication::Authentication;
 pub use client::{Client, Dialed};
 pub use error::{ConnectError, ExecError};
+pub use escalate::{Become, BecomeMethod};
 pub use exec::{Exec, Heard, Input};
-pub use identity::{Identities, IdentityError};
+pub use identity::{Ask, Identities, IdentityError, Keyring, Wanted};
 pub use known_hosts::{HostKeyPolicy, HostKeyProblem, KnownHosts, KnownHostsError};
 pub use quote::sh_quote;
+pub use secret::Secret;
 pub use session::Session;
-pub use target::{Deadlines, Target};
+pub use target::{Deadlines, OpenSsh, Target, Transport};

@@ -1,4 +1,6 @@
-//! Quoting for a POSIX shell.
+//! Quoting for a POSIX shell, and for login shells that are none.
+
+use std::fmt::Write as _;
 
 /// `text` as one word of a POSIX shell, single-quoted when it needs to be.
 pub fn sh_quote(text: &str) -> String {
@@ -9,17 +11,53 @@ pub fn sh_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// A line that makes any login shell run `command` in `sh`.
+///
+/// Inside single quotes fish reads backslashes, csh reads `!` and takes no line breaks. What has such characters is
+/// written with octal escapes, in words that all shells read alike, and decoded by `sh`.
+pub(crate) fn login_line(command: &str) -> String {
+    if !command.contains(['\\', '!', '\n']) {
+        return format!("exec sh -c {}", sh_quote(command));
+    }
+    let mut encoded = String::with_capacity(command.len() * 2);
+    for character in command.chars() {
+        match character {
+            '\\' | '!' | '\n' | '\'' => {
+                let _ = write!(encoded, "\\0{:03o}", u32::from(character));
+            }
+            other => encoded.push(other),
+        }
+    }
+    format!("exec sh -c 'eval \"shift;$(printf %b \"$1\")\"' sh '{encoded}'")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn said(shell: &[&str], script: &str) -> Vec<u8> {
+        let output = std::process::Command::new(shell[0])
+            .args(&shell[1..])
+            .arg(script)
+            .output()
+            .unwrap();
+        output.stdout
+    }
 
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
         #[test]
         fn a_shell_reads_back_what_was_quoted(text in "[^\0]{0,40}") {
             let script = format!("printf %s {}", sh_quote(&text));
-            let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
-            proptest::prop_assert_eq!(output.stdout, text.as_bytes());
+            proptest::prop_assert_eq!(said(&["sh", "-c"], &script), text.as_bytes());
+        }
+
+        #[test]
+        fn a_login_shell_passes_on_what_was_meant(text in "[a-z!\\\\'\n\" $%]{0,24}") {
+            let script = login_line(&format!("printf %s {}", sh_quote(&text)));
+            for shell in [&["dash", "-c"][..], &["bash", "-c"], &["busybox", "ash", "-c"]] {
+                proptest::prop_assert_eq!(said(shell, &script), text.as_bytes(), "{}", script);
+            }
         }
     }
 }

@@ -1,93 +1,94 @@
-//! An authenticated connection.
+//! An authenticated connection, or what stands for one.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reveille_account::{Class, Phase};
-use russh::ChannelOpenFailure;
-use russh::client::Handle;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 
-use crate::client::{Handler, Report};
 use crate::error::{ConnectError, ExecError};
+use crate::escalate::{self, Become};
 use crate::exec::Exec;
-use crate::wire::Switch;
+use crate::local::Local;
+use crate::native::{Duplex, Native};
+use crate::openssh::Master;
+use crate::quote::login_line;
 
 /// An authenticated connection to one host. Dropping it cuts the connection.
 pub struct Session {
-    handle: Handle<Handler>,
-    switch: Switch,
-    report: Arc<Report>,
+    link: Link,
     deadline: Duration,
-    // Dropped after the connection that runs through it.
-    _jump: Option<Box<Session>>,
+    /// The host's sudo insists on a terminal.
+    needs_terminal: AtomicBool,
+}
+
+/// What carries the session.
+pub(crate) enum Link {
+    Native(Native),
+    OpenSsh(Master),
+    Local(Local),
 }
 
 // === impl Session ===
 
 impl Session {
-    pub(crate) fn new(
-        handle: Handle<Handler>,
-        switch: Switch,
-        report: Arc<Report>,
-        deadline: Duration,
-        jump: Option<Box<Session>>,
-    ) -> Self {
+    pub(crate) fn new(link: Link, deadline: Duration) -> Self {
         Self {
-            handle,
-            switch,
-            report,
+            link,
             deadline,
-            _jump: jump,
+            needs_terminal: AtomicBool::new(false),
         }
     }
 
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        self.handle.is_closed()
+        match &self.link {
+            Link::Native(native) => native.is_closed(),
+            Link::OpenSsh(master) => master.is_closed(),
+            Link::Local(_) => false,
+        }
     }
 
     /// Why the connection ended, in words.
     pub fn why_closed(&self) -> String {
-        self.report
-            .said()
-            .unwrap_or_else(|| "the connection was closed".to_owned())
+        match &self.link {
+            Link::Native(native) => native.why_closed(),
+            Link::OpenSsh(master) => master.why_closed(),
+            Link::Local(_) => "the shell on this machine ended".to_owned(),
+        }
     }
 
-    /// Starts `command` and returns once the host has accepted it.
-    pub async fn exec(&self, command: impl Into<Vec<u8>>) -> Result<Exec, ExecError> {
-        let refused = |message: String| ExecError::Refused {
-            class: Class::ChannelRefused,
-            message,
-        };
-        let channel = match timeout(self.deadline, self.handle.channel_open_session()).await {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
-                return Err(refused(format!(
-                    "the host refused to open a session: {}",
-                    open_failure(&why)
-                )));
-            }
-            Ok(Err(_)) => return Err(ExecError::NotSent(self.why_closed())),
-            Err(_) => {
-                return Err(refused(format!(
-                    "the host did not open a session within {:?}",
-                    self.deadline
-                )));
-            }
-        };
-        match timeout(self.deadline, Exec::start(channel, command.into())).await {
-            Ok(result) => result.map_err(|error| match error {
-                ExecError::Unanswered(_) => ExecError::Unanswered(self.why_closed()),
-                other => other,
-            }),
-            Err(_) => Err(ExecError::Unanswered(format!(
-                "no reply within {:?}",
-                self.deadline
-            ))),
+    /// Gives `line` to the user's login shell and returns once the host has accepted it.
+    pub async fn exec(&self, line: impl Into<Vec<u8>>) -> Result<Exec, ExecError> {
+        self.start(line.into(), false).await
+    }
+
+    /// Runs `command` in `sh`, as another user if that is wanted, and returns once it runs. A host that refuses to
+    /// change the user answers with [`ExecError::Refused`] of class `become_failed` or `become_missing`; then nothing
+    /// ran.
+    pub async fn run(&self, escalate: Option<&Become>, command: &str) -> Result<Exec, ExecError> {
+        match escalate {
+            None => self.exec(login_line(command)).await,
+            // On the heap: what is over before the long wait must not be held with it.
+            Some(other) => Box::pin(escalate::start(self, other, command)).await,
         }
+    }
+
+    pub(crate) async fn start(&self, line: Vec<u8>, terminal: bool) -> Result<Exec, ExecError> {
+        match &self.link {
+            Link::Native(native) => native.exec(line, terminal, self.deadline).await,
+            Link::OpenSsh(master) => master.exec(&line, terminal, self.deadline).await,
+            Link::Local(local) => local.exec(&line, terminal),
+        }
+    }
+
+    /// Whether a refusal of sudo has told that it insists on a terminal.
+    pub(crate) fn needs_terminal(&self) -> bool {
+        self.needs_terminal.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_needs_terminal(&self) {
+        self.needs_terminal.store(true, Ordering::Relaxed);
     }
 
     /// A byte stream from the host on to another address.
@@ -96,47 +97,24 @@ impl Session {
         address: &str,
         port: u16,
         deadline: Duration,
-    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ConnectError> {
-        let failed = |class, message| ConnectError::new(Phase::Tcp, class, message);
-        match timeout(
-            deadline,
-            self.handle
-                .channel_open_direct_tcpip(address, port.into(), "127.0.0.1", 0),
-        )
-        .await
-        {
-            Ok(Ok(channel)) => Ok(channel.into_stream()),
-            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => Err(failed(
-                Class::ConnectRefused,
-                format!("it can't connect to {address}:{port}"),
-            )),
-            Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
-                let message = format!(
-                    "it refused to forward to {address}:{port}: {}",
-                    open_failure(&why)
-                );
-                Err(failed(Class::ChannelRefused, message))
-            }
-            Ok(Err(_)) => Err(failed(Class::SshInitiatedFailed, self.why_closed())),
-            Err(_) => Err(failed(
-                Class::ConnectTimeout,
-                format!("no answer from {address}:{port} within {deadline:?}"),
+    ) -> Result<Box<dyn Duplex>, ConnectError> {
+        match &self.link {
+            Link::Native(native) => native.forward(address, port, deadline).await,
+            Link::OpenSsh(_) | Link::Local(_) => Err(ConnectError::new(
+                Phase::Tcp,
+                Class::ChannelRefused,
+                "a jump host has to be reached by native SSH; name it in ssh's own configuration instead",
             )),
         }
     }
 
     /// Says goodbye, so that the host logs an orderly end, and cuts the connection.
     pub async fn close(self) {
-        let goodbye = self.handle.disconnect(russh::Disconnect::ByApplication, "", "");
-        // A host that does not take the goodbye is cut all the same.
-        let _ = timeout(Duration::from_secs(1), goodbye).await;
-        tokio::task::yield_now().await;
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.switch.cut();
+        match self.link {
+            Link::Native(native) => native.close().await,
+            Link::OpenSsh(master) => master.close().await,
+            Link::Local(_) => {}
+        }
     }
 }
 
@@ -146,15 +124,5 @@ impl fmt::Debug for Session {
             .debug_struct("Session")
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-fn open_failure(why: &ChannelOpenFailure) -> String {
-    match why {
-        ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited".to_owned(),
-        ChannelOpenFailure::ConnectFailed => "connect failed".to_owned(),
-        ChannelOpenFailure::UnknownChannelType => "unknown channel type".to_owned(),
-        ChannelOpenFailure::ResourceShortage => "resource shortage".to_owned(),
-        ChannelOpenFailure::Other { code, .. } => format!("code {code}"),
     }
 }

@@ -1,12 +1,13 @@
 //! Where and as whom.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::HostName;
 
-use crate::identity::Identities;
-use crate::known_hosts::HostKeyPolicy;
+use crate::authentication::Authentication;
+use crate::known_hosts::{HostKeyPolicy, KnownHosts};
 
 /// A host to connect to, with everything that deciding has left behind.
 #[derive(Debug, Clone)]
@@ -20,17 +21,68 @@ pub struct Target {
     /// The user to log in as.
     pub user: String,
     /// What to authenticate with.
-    pub identities: Arc<Identities>,
+    pub authentication: Arc<Authentication>,
     /// What to do about host keys.
     pub host_keys: HostKeyPolicy,
-    /// The jump host in front, if there is one. Every target has a connection of its own to it, because one unread
-    /// channel would stop all others on a shared one.
+    /// The name to look the host's key up by, instead of address and port (ssh_config's `HostKeyAlias`).
+    pub host_key_alias: Option<String>,
+    /// Known hosts of this target's own, instead of the client's.
+    pub known_hosts: Option<Arc<KnownHosts>>,
+    /// The jump host in front, if there is one; it may have another in front. Every target has a connection of its own
+    /// to it, because one unread channel would stop all others on a shared one.
     pub jump: Option<Arc<Target>>,
+    /// What carries the session.
+    pub transport: Transport,
+}
+
+/// What carries a session.
+#[derive(Debug, Clone, Default)]
+pub enum Transport {
+    /// SSH in this process.
+    #[default]
+    Native,
+    /// The system's `ssh`, for what native SSH can't do.
+    OpenSsh(Arc<OpenSsh>),
+    /// No network: a shell on this machine, as the user that we are.
+    Local,
+}
+
+/// How the system's `ssh` is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSsh {
+    /// The program.
+    pub program: PathBuf,
+    /// Its configuration file, instead of the user's and the system's.
+    pub config: Option<PathBuf>,
+    /// Further options, each as `-o` takes it. They are seen in the process list.
+    pub options: Vec<String>,
 }
 
 // === impl Target ===
 
 impl Target {
+    /// A target that is reached directly and natively, with new host keys accepted.
+    pub fn new(
+        name: HostName,
+        address: impl Into<String>,
+        port: u16,
+        user: impl Into<String>,
+        authentication: Arc<Authentication>,
+    ) -> Self {
+        Self {
+            name,
+            address: address.into(),
+            port,
+            user: user.into(),
+            authentication,
+            host_keys: HostKeyPolicy::default(),
+            host_key_alias: None,
+            known_hosts: None,
+            jump: None,
+            transport: Transport::default(),
+        }
+    }
+
     /// `address:port`, IPv6 in brackets.
     pub fn endpoint(&self) -> String {
         if self.address.contains(':') {
@@ -45,6 +97,18 @@ impl Target {
         self.jump
             .as_ref()
             .map_or_else(|| self.endpoint(), |jump| jump.first_endpoint())
+    }
+}
+
+// === impl OpenSsh ===
+
+impl Default for OpenSsh {
+    fn default() -> Self {
+        Self {
+            program: "ssh".into(),
+            config: None,
+            options: Vec::new(),
+        }
     }
 }
 

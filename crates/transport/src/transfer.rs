@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::error::ExecError;
+use crate::escalate::Become;
 use crate::session::Session;
-use crate::supervisor::{Become, channel};
+use crate::supervisor::channel::{ChannelError, open};
 
 /// Bytes read from a local file at a time.
 const CHUNK: usize = 32 * 1024;
@@ -61,6 +62,19 @@ pub enum TransferError {
     },
 }
 
+// === impl TransferError ===
+
+impl From<ChannelError> for TransferError {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Exec(error) => Self::Exec(error),
+            ChannelError::Lost(why) => Self::Lost(why),
+            ChannelError::Refused { class, message } => Self::Refused { class, message },
+            ChannelError::Said(words) => Self::Remote(words),
+        }
+    }
+}
+
 /// Copies `size` bytes of `source` to the host. True if the host changed by it.
 pub async fn upload(
     session: &Session,
@@ -78,7 +92,7 @@ pub async fn upload(
         destination.path,
         destination.name
     );
-    let mut channel = channel::open(session, escalate, UPLOAD, &orders).await?;
+    let mut channel = open(session, escalate, UPLOAD, &orders).await?;
     let mut left = size;
     while left > 0 {
         let mut chunk = vec![0; CHUNK.min(usize::try_from(left).unwrap_or(CHUNK))];
@@ -113,7 +127,7 @@ pub async fn download(
     limit: u64,
     mut sink: impl AsyncWrite + Unpin,
 ) -> Result<u64, TransferError> {
-    let mut channel = channel::open(session, escalate, DOWNLOAD, &format!("\n{path}\n")).await?;
+    let mut channel = open(session, escalate, DOWNLOAD, &format!("\n{path}\n")).await?;
     let words = channel.words(session).await?;
     let Some(size) = words
         .strip_prefix("size ")

@@ -19,15 +19,15 @@ fn client(testbed: &Testbed) -> Client {
 }
 
 fn target(testbed: &Testbed) -> Target {
-    Target {
-        name: "host-001".into(),
-        address: testbed.address(0).to_string(),
-        port: testbed.port(),
-        user: user(),
-        identities: Arc::new(Identities::load(&[testbed.key()], None).unwrap()),
-        host_keys: HostKeyPolicy::AcceptNew,
-        jump: None,
-    }
+    let identities = Identities::load(&[testbed.key()], None).unwrap();
+    let address = testbed.address(0).to_string();
+    Target::new(
+        "host-001".into(),
+        address,
+        testbed.port(),
+        user(),
+        Arc::new(identities.into()),
+    )
 }
 
 fn user() -> String {
@@ -183,11 +183,11 @@ async fn an_agent_has_the_key() {
         .env("SSH_AUTH_SOCK", &socket)
         .status();
     assert!(added.unwrap().success());
-    let identities = Arc::new(Identities::load(&[], Some(socket)).unwrap());
+    let authentication = Arc::new(Identities::load(&[], Some(socket)).unwrap().into());
     let result = connect(
         &client(&testbed),
         &Target {
-            identities,
+            authentication,
             ..target(&testbed)
         },
     )
@@ -258,13 +258,8 @@ async fn a_port_that_closes_at_once_looks_throttled_and_another_service_does_not
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let testbed_less = Target {
-            name: "h".into(),
-            address: "127.0.0.1".into(),
-            port,
-            user: "u".into(),
-            identities: Arc::default(),
             host_keys: HostKeyPolicy::Off,
-            jump: None,
+            ..Target::new("h".into(), "127.0.0.1", port, "u", Arc::default())
         };
         let client = Client::new(Deadlines::default(), Arc::new(KnownHosts::default()));
         let closing = async {

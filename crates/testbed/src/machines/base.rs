@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What a machine has beyond Debian's smallest system: how to reach it, and how it trusts its package source.
-const PACKAGES: &str = "openssh-server,ca-certificates";
+/// What a machine has beyond Debian's smallest system: how to reach it, how it trusts its package source, the ways of
+/// becoming another user, and login shells that are not POSIX.
+const PACKAGES: &str = "openssh-server,ca-certificates,sudo,opendoas,fish,csh";
 
 /// Raised when the way the base is made changes, so that an older one is made again.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 
 /// Starting services is refused: there is no init system inside that could.
 const POLICY: &str = "#!/bin/sh\nexit 101\n";

@@ -4,19 +4,21 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::{Class, Token};
+use reveille_account::Class;
 use tokio::time::timeout;
 
 use super::frames::{Piece, Splitter};
 use super::script::BOOTSTRAP;
-use super::{Become, judge_become};
 use crate::error::ExecError;
+use crate::escalate::Become;
 use crate::exec::{Exec, Heard};
+use crate::nonce::nonce;
 use crate::session::Session;
-use crate::transfer::TransferError;
 
 /// Bytes of noise kept for the message of a host that never said hello.
 const NOISE_LIMIT: usize = 2048;
+/// Characters of it that are shown.
+const NOISE_SHOWN: usize = 400;
 /// How long a host may take from the exec reply to hello.
 pub(crate) const REPLY: Duration = Duration::from_secs(30);
 
@@ -46,17 +48,22 @@ pub(crate) enum ChannelError {
 // === impl Channel ===
 
 /// Runs `script` on the host and waits for its hello. The first word of its orders is a fresh nonce.
-pub(crate) async fn open_any(
+pub(crate) async fn open(
     session: &Session,
     escalate: Option<&Become>,
     script: &str,
     orders: &str,
 ) -> Result<Channel, ChannelError> {
-    let bootstrap = escalate.map_or_else(|| BOOTSTRAP.to_owned(), |other| other.wrap(BOOTSTRAP));
-    let exec = session
-        .exec(format!("exec {bootstrap}"))
+    // A terminal that goes with the connection (sudo may make one) would take along what is to go on.
+    let bootstrap = match escalate {
+        None => BOOTSTRAP.to_owned(),
+        Some(_) => format!("trap '' HUP;{BOOTSTRAP}"),
+    };
+    let mut exec = session
+        .run(escalate, &bootstrap)
         .await
         .map_err(ChannelError::Exec)?;
+    exec.leave_running();
     let nonce = nonce();
     let end = if script.ends_with('\n') { "" } else { "\n" };
     let space = if orders.starts_with('\n') { "" } else { " " };
@@ -75,7 +82,6 @@ pub(crate) async fn open_any(
     let mut noise = Vec::new();
     match timeout(REPLY, channel.wait_for_hello(&mut noise)).await {
         Err(_) => Err(refused(
-            escalate,
             &noise,
             &format!("no answer from a POSIX shell within {REPLY:?}"),
         )),
@@ -89,29 +95,8 @@ pub(crate) async fn open_any(
             )),
         },
         Ok(None) if session.is_closed() => Err(ChannelError::Lost(session.why_closed())),
-        Ok(None) => Err(refused(
-            escalate,
-            &noise,
-            "the host did not start a POSIX shell for us",
-        )),
+        Ok(None) => Err(refused(&noise, "the host did not start a POSIX shell for us")),
     }
-}
-
-/// The same for the copying scripts.
-pub(crate) async fn open(
-    session: &Session,
-    escalate: Option<&Become>,
-    script: &str,
-    orders: &str,
-) -> Result<Channel, TransferError> {
-    open_any(session, escalate, script, orders)
-        .await
-        .map_err(|error| match error {
-            ChannelError::Exec(error) => TransferError::Exec(error),
-            ChannelError::Lost(why) => TransferError::Lost(why),
-            ChannelError::Refused { class, message } => TransferError::Refused { class, message },
-            ChannelError::Said(words) => TransferError::Remote(words),
-        })
 }
 
 impl Channel {
@@ -138,7 +123,7 @@ impl Channel {
     }
 
     /// The next frame; data before it and standard error are dropped.
-    pub(crate) async fn words(&mut self, session: &Session) -> Result<String, TransferError> {
+    pub(crate) async fn words(&mut self, session: &Session) -> Result<String, ChannelError> {
         loop {
             while let Some(piece) = self.queue.pop_front() {
                 if let Piece::Frame(words) = piece {
@@ -147,7 +132,7 @@ impl Channel {
             }
             match self.exec.next().await {
                 Heard::Stdout(bytes) => self.queue.extend(self.splitter.feed(bytes)),
-                Heard::Closed | Heard::Lost => return Err(TransferError::Lost(session.why_closed())),
+                Heard::Closed | Heard::Lost => return Err(ChannelError::Lost(session.why_closed())),
                 _ => {}
             }
         }
@@ -170,22 +155,14 @@ impl Channel {
     }
 }
 
-fn refused(escalate: Option<&Become>, noise: &[u8], otherwise: &str) -> ChannelError {
+fn refused(noise: &[u8], otherwise: &str) -> ChannelError {
     let seen: String = String::from_utf8_lossy(noise)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
+        .take(NOISE_SHOWN)
         .collect::<String>()
         .trim()
         .to_owned();
-    if escalate.is_some() && (seen.contains("sudo") || seen.is_empty()) {
-        let class = judge_become(&seen);
-        let message = if seen.is_empty() {
-            "sudo ended without a word".to_owned()
-        } else {
-            seen
-        };
-        return ChannelError::Refused { class, message };
-    }
     let message = if seen.is_empty() {
         otherwise.to_owned()
     } else {
@@ -195,10 +172,4 @@ fn refused(escalate: Option<&Become>, noise: &[u8], otherwise: &str) -> ChannelE
         class: Class::NoShell,
         message,
     }
-}
-
-pub(super) fn nonce() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the system's random source works once a process runs");
-    Token::new(bytes).to_string()
 }

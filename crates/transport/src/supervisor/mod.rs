@@ -15,7 +15,7 @@
 //! ```
 
 pub(crate) mod channel;
-mod frames;
+pub(crate) mod frames;
 mod script;
 
 use std::collections::VecDeque;
@@ -26,6 +26,7 @@ use reveille_account::{Class, RunId, Token};
 use tokio::time::timeout;
 
 use crate::error::ExecError;
+use crate::escalate::Become;
 use crate::exec::Heard;
 use crate::quote::sh_quote;
 use crate::session::Session;
@@ -35,13 +36,6 @@ use script::Verb;
 
 /// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
 const STOP: Duration = Duration::from_mins(1);
-
-/// Another user to run as, by `sudo` without a password.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Become {
-    /// The user.
-    pub user: String,
-}
 
 /// Which remote work is meant, and who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,44 +175,6 @@ pub struct Durable {
     cleaned: bool,
 }
 
-// === impl Become ===
-
-impl Become {
-    /// `command` (a shell command line) as this user.
-    fn wrap(&self, command: &str) -> String {
-        format!("sudo -n -H -u {} -- {command}", sh_quote(&self.user))
-    }
-}
-
-/// A random word for [`plain_command`].
-pub fn mark() -> String {
-    channel::nonce()
-}
-
-/// A plain command line as another user, or as the login user. The wrapped command first writes `mark` to standard
-/// error, so that a refusal of `sudo` can be told from a failure of the command.
-pub fn plain_command(escalate: Option<&Become>, command: &str, mark: &str) -> String {
-    match escalate {
-        None => format!("exec sh -c {}", sh_quote(command)),
-        Some(other) => {
-            let marked = format!("echo {mark} >&2;{command}");
-            format!("exec {}", other.wrap(&format!("sh -c {}", sh_quote(&marked))))
-        }
-    }
-}
-
-/// What a refusal to become another user says, from the text that came instead of the command's.
-pub fn judge_become(seen: &str) -> Class {
-    if seen.contains("sudo: not found")
-        || seen.contains("sudo: command not found")
-        || seen.contains("sudo: No such file")
-    {
-        Class::BecomeMissing
-    } else {
-        Class::BecomeFailed
-    }
-}
-
 // === impl Payload ===
 
 impl Payload {
@@ -282,12 +238,19 @@ impl Durable {
         let text = payload.text.strip_suffix('\n').unwrap_or(&payload.text);
         let lines: Vec<&str> = text.split('\n').collect();
         let blocks = cap.div_ceil(512);
+        // On a terminal both outputs are one; they are one from their source on, so that its offsets are right.
+        let merge = if self.channel.exec.has_terminal() {
+            "exec 2>&1;"
+        } else {
+            ""
+        };
         let mut request = format!(
             "go {} {} {blocks} {}\n",
             offsets.stdout,
             offsets.stderr,
             lines.len()
         );
+        request.push_str(merge);
         request.push_str(&payload.prelude);
         request.push('\n');
         request.push_str(&payload.words());
@@ -311,6 +274,8 @@ impl Durable {
             while let Some(piece) = self.channel.queue.pop_front() {
                 match piece {
                     Piece::Data(bytes) => return Ok(Beat::Stdout(bytes)),
+                    // The other stream's end, on the one stream that a terminal makes of both.
+                    Piece::Frame(words) if words == "end" => self.ended.1 = true,
                     Piece::Frame(words) => match beat(&words)? {
                         Some(Beat::End(end)) => self.ended.0 = Some(end),
                         Some(beat) => return Ok(beat),
@@ -453,7 +418,7 @@ async fn open(
         key.epoch,
         key.token
     );
-    let channel = channel::open_any(session, escalate, verb.script(), &orders)
+    let channel = channel::open(session, escalate, verb.script(), &orders)
         .await
         .map_err(|error| match error {
             ChannelError::Exec(error) => SuperviseError::Exec(error),

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 const SOURCE: &str = include_str!("supervisor.sh");
 
-/// What a login shell of any kind is asked to run: read a line, evaluate it.
-pub(crate) const BOOTSTRAP: &str = r#"sh -c 'IFS= read -r s;eval "$s"'"#;
+/// What `sh` is asked to run: read a line, evaluate it.
+pub(crate) const BOOTSTRAP: &str = r#"IFS= read -r s;eval "$s""#;
 
 /// What the supervisor is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

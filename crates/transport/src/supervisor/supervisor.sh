@@ -113,6 +113,8 @@ victims() {
       case "$V$ANCESTORS$ME $RO $RE $FEED " in *" $X "*) continue ;; esac
       inspect "$X" || continue
       case " $ME $STREAMER $RO $RE " in *" $PP "*) continue ;; esac
+      # What carries the connection for its own processes, as on a terminal.
+      case "$ANCESTORS" in *" $PP "*) continue ;; esac
       if [ "$PG" != "$GROUP" ] || [ "$ST" = Z ]; then
         case $V in *" $PP "*) ;; *) continue ;; esac
       fi

@@ -1,0 +1,237 @@
+//! A process on this machine that a command is heard through: a local shell, or the system's `ssh`.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::Mutex;
+
+use crate::exec::Heard;
+use crate::openssh::Passage;
+
+/// Bytes read from a pipe at a time. A child that writes more waits until that is taken.
+const CHUNK: usize = 32 * 1024;
+
+/// A process, its outputs, and the process group that it leads.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    stage: Stage,
+    group: Group,
+    /// What an `ssh` process adds to what it carries.
+    passage: Option<Passage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Output,
+    Waiting,
+    Ended,
+}
+
+/// A process group that is killed when this goes, unless it is over or was let go.
+#[derive(Debug)]
+struct Group {
+    leader: Option<Pid>,
+    over: Arc<AtomicBool>,
+}
+
+/// The standard input of a process.
+#[derive(Debug)]
+pub(crate) struct ChildInput(Mutex<Option<ChildStdin>>);
+
+// === impl Running ===
+
+impl Running {
+    /// Starts `command` in a process group of its own.
+    pub(crate) fn start(
+        mut command: Command,
+        passage: Option<Passage>,
+    ) -> std::io::Result<(Self, ChildInput)> {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C in our terminal is ours to handle.
+            .process_group(0);
+        let mut child = command.spawn()?;
+        let leader = child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(Pid::from_raw);
+        let input = ChildInput(Mutex::new(child.stdin.take()));
+        let running = Self {
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            child,
+            stage: Stage::Output,
+            group: Group {
+                leader,
+                over: Arc::default(),
+            },
+            passage,
+        };
+        Ok((running, input))
+    }
+
+    pub(crate) async fn next(&mut self) -> Heard {
+        loop {
+            if let Some(heard) = self.passage.as_mut().and_then(Passage::pop) {
+                return heard;
+            }
+            match self.stage {
+                Stage::Output => {
+                    let Some(heard) = self.read().await else {
+                        self.stage = Stage::Waiting;
+                        return Heard::Eof;
+                    };
+                    match &mut self.passage {
+                        None => return heard,
+                        Some(passage) => passage.push(heard),
+                    }
+                }
+                Stage::Waiting => {
+                    let status = self.child.wait().await;
+                    self.group.over.store(true, Ordering::Relaxed);
+                    self.stage = Stage::Ended;
+                    let Ok(status) = status else { return Heard::Lost };
+                    return match &mut self.passage {
+                        None => ended(status),
+                        Some(passage) => passage.ended(status),
+                    };
+                }
+                Stage::Ended => {
+                    return match &self.passage {
+                        Some(passage) if passage.is_broken() => Heard::Lost,
+                        _ => Heard::Closed,
+                    };
+                }
+            }
+        }
+    }
+
+    pub(crate) fn kill(&self) {
+        self.group.kill();
+    }
+
+    /// Waits until what is carried has begun. Of what ended instead it is told what was said.
+    pub(crate) async fn begin(&mut self) -> Option<String> {
+        loop {
+            let passage = self.passage.as_ref()?;
+            if passage.has_begun() || passage.said_much() {
+                return None;
+            }
+            let Some(heard) = self.read().await else {
+                let said = self.passage.as_ref()?.said();
+                // Its master may have gone with it, and is asked about next.
+                let _ = self.child.wait().await;
+                return Some(said);
+            };
+            self.passage.as_mut()?.push(heard);
+        }
+    }
+
+    /// Lets the group live when this goes. An `ssh` process goes in any case: what it carries is elsewhere.
+    pub(crate) fn leave(&mut self) {
+        if self.passage.is_none() {
+            self.group.leader = None;
+        }
+    }
+
+    /// The next bytes of either output; nothing when both are at their end.
+    async fn read(&mut self) -> Option<Heard> {
+        loop {
+            tokio::select! {
+                bytes = chunk(&mut self.stdout), if self.stdout.is_some() => match bytes {
+                    Some(bytes) => return Some(Heard::Stdout(bytes)),
+                    None => self.stdout = None,
+                },
+                bytes = chunk(&mut self.stderr), if self.stderr.is_some() => match bytes {
+                    Some(bytes) => return Some(Heard::Stderr(bytes)),
+                    None => self.stderr = None,
+                },
+                else => return None,
+            }
+        }
+    }
+}
+
+async fn chunk(pipe: &mut Option<impl tokio::io::AsyncRead + Unpin>) -> Option<Bytes> {
+    let mut bytes = BytesMut::with_capacity(CHUNK);
+    match pipe.as_mut()?.read_buf(&mut bytes).await {
+        // A terminal that hung up says so with an error.
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(Bytes::copy_from_slice(&bytes)),
+    }
+}
+
+fn ended(status: ExitStatus) -> Heard {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Heard::ExitStatus(u32::from_ne_bytes(code.to_ne_bytes())),
+        (None, signal) => Heard::ExitSignal(signal.map_or_else(|| "unknown".to_owned(), signal_name)),
+    }
+}
+
+/// A signal's name without `SIG`; its number if it has no usual name. Numbers are Linux's.
+pub(crate) fn signal_name(number: i32) -> String {
+    let name = match number {
+        1 => "HUP",
+        2 => "INT",
+        3 => "QUIT",
+        4 => "ILL",
+        6 => "ABRT",
+        7 => "BUS",
+        8 => "FPE",
+        9 => "KILL",
+        10 => "USR1",
+        11 => "SEGV",
+        13 => "PIPE",
+        14 => "ALRM",
+        15 => "TERM",
+        24 => "XCPU",
+        25 => "XFSZ",
+        other => return other.to_string(),
+    };
+    name.to_owned()
+}
+
+// === impl Group ===
+
+impl Group {
+    fn kill(&self) {
+        if let Some(leader) = self.leader
+            && !self.over.load(Ordering::Relaxed)
+        {
+            // A group that is gone needs no kill.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+// === impl ChildInput ===
+
+impl ChildInput {
+    pub(crate) async fn send(&self, bytes: &[u8]) -> std::io::Result<()> {
+        match self.0.lock().await.as_mut() {
+            Some(pipe) => pipe.write_all(bytes).await,
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    pub(crate) async fn end(&self) {
+        self.0.lock().await.take();
+    }
+}

@@ -1,0 +1,44 @@
+//! What a host's certificate has to fulfil once its authority is trusted (PROTOCOL.certkeys of OpenSSH).
+
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Algorithm, Certificate, HashAlg};
+
+use super::table::glob_matches;
+
+/// Whether `certificate` holds for the host `name` at `now` (seconds since 1970); otherwise what is wrong, as the end of
+/// a sentence.
+pub(super) fn judge(certificate: &Certificate, name: &str, now: u64) -> Result<(), String> {
+    if certificate.cert_type() != CertType::Host {
+        return Err("is a user's, not a host's".to_owned());
+    }
+    // SHA-1 can be forged; OpenSSH accepts no such signature of an authority either.
+    if certificate.signature().algorithm() == (Algorithm::Rsa { hash: None }) {
+        return Err("is signed with SHA-1".to_owned());
+    }
+    if now < certificate.valid_after() {
+        return Err("is not valid yet".to_owned());
+    }
+    if now >= certificate.valid_before() {
+        return Err("has expired".to_owned());
+    }
+    let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
+    if certificate.validate_at(now, [&authority]).is_err() {
+        return Err("is not signed by it".to_owned());
+    }
+    if let Some((option, _)) = certificate.critical_options().iter().next() {
+        let option: String = option.chars().filter(|c| !c.is_control()).take(60).collect();
+        return Err(format!("has the critical option {option}, which is not known"));
+    }
+    let principals = certificate.valid_principals();
+    // None at all means any.
+    if principals.is_empty() || principals.iter().any(|pattern| glob_matches(pattern, name)) {
+        return Ok(());
+    }
+    let shown: String = principals
+        .join(", ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
+    Err(format!("is for {shown}, not for {name}"))
+}

@@ -1,0 +1,425 @@
+//! Host keys: which are known, and what to do about the others.
+//!
+//! The files are OpenSSH's `known_hosts` (sshd(8)): plain, wildcard, negated and hashed names, `@revoked`,
+//! `@cert-authority`. All are read once. New keys are appended to one file of ours, durably, before anything is
+//! authenticated; writers in one process share an append and its sync, writers in several processes a file lock.
+//!
+//! A host that shows a certificate is believed if an authority that is trusted for its name signed it; see
+//! [`certificate`]. A certificate of an authority that nobody named is taken for the plain key in it.
+
+mod certificate;
+mod record;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use data_encoding::BASE64;
+use russh::keys::{Certificate, HashAlg, PublicKey};
+
+use self::record::Record;
+use self::table::{Entry, Marker, Table};
+
+/// What to do about a host whose key is not known. A key that *differs* from a known one is refused by all but `Off`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HostKeyPolicy {
+    /// Refuse.
+    Strict,
+    /// Remember it and go on.
+    #[default]
+    AcceptNew,
+    /// Accept any key, remember nothing.
+    Off,
+}
+
+/// Why a host's key was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostKeyProblem {
+    /// Not known, and the policy is strict.
+    #[error("the host's key {fingerprint} is not known, and the policy is strict")]
+    Unknown {
+        /// SHA-256 fingerprint of the key received.
+        fingerprint: String,
+    },
+    /// Another key is known.
+    #[error("the host's key {fingerprint} is not the one in {place}")]
+    Mismatch {
+        /// SHA-256 fingerprint of the key received.
+        fingerprint: String,
+        /// `file:line` of the known key.
+        place: String,
+    },
+    /// The key, or the key of the authority that signed it, is marked as revoked.
+    #[error("the host's key {fingerprint} is revoked in {place}")]
+    Revoked {
+        /// SHA-256 fingerprint of the key received.
+        fingerprint: String,
+        /// `file:line` of the mark.
+        place: String,
+    },
+    /// The authority is trusted, and the certificate does not hold for this host and time.
+    #[error("the host's certificate {fingerprint}, by the authority in {place}, {why}")]
+    Certificate {
+        /// SHA-256 fingerprint of the key in it.
+        fingerprint: String,
+        /// `file:line` of the authority.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A new key could not be remembered.
+    #[error("can't remember the host's key: {0}")]
+    NotRecorded(String),
+}
+
+/// A file of known hosts that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("can't read known hosts from {path}: {why}", path = path.display())]
+pub struct KnownHostsError {
+    path: PathBuf,
+    why: String,
+}
+
+/// All known host keys, and the file that new ones go to.
+#[derive(Debug, Default)]
+pub struct KnownHosts {
+    table: Mutex<Table>,
+    files: Vec<PathBuf>,
+    record: Record,
+}
+
+/// How a host's key is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// It was known before, by itself or by its authority.
+    Known,
+    /// It is seen for the first time.
+    New,
+    /// Nobody looked.
+    Unchecked,
+}
+
+/// The names that a host's key is looked up by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownName {
+    /// As in the files: bare on port 22 and for an alias, otherwise `[address]:port`.
+    listed: String,
+    /// As a certificate names it.
+    principal: String,
+}
+
+/// A key as received from a host.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    pub(crate) algorithm: String,
+    pub(crate) blob: Vec<u8>,
+    pub(crate) fingerprint: String,
+}
+
+// === impl KnownName ===
+
+impl KnownName {
+    /// The name that OpenSSH uses for a host.
+    pub(crate) fn new(address: &str, port: u16, alias: Option<&str>) -> Self {
+        let principal = alias.unwrap_or(address).to_ascii_lowercase();
+        let listed = match alias {
+            None if port != 22 => format!("[{principal}]:{port}"),
+            _ => principal.clone(),
+        };
+        Self { listed, principal }
+    }
+}
+
+// === impl Received ===
+
+impl Received {
+    pub(crate) fn new(key: &PublicKey) -> Result<Self, russh::keys::ssh_key::Error> {
+        Ok(Self {
+            algorithm: key.algorithm().as_str().to_owned(),
+            blob: key.to_bytes()?,
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+        })
+    }
+}
+
+// === impl KnownHosts ===
+
+impl KnownHosts {
+    /// Reads every file of `files` that exists, the user's first, then the system's; new keys will go to `record`, which
+    /// is read too.
+    pub fn load(files: &[PathBuf], record: Option<PathBuf>) -> Result<Self, KnownHostsError> {
+        let mut table = Table::default();
+        for path in files.iter().chain(record.iter()) {
+            table.read(path).map_err(|why| KnownHostsError {
+                path: path.clone(),
+                why,
+            })?;
+        }
+        Ok(Self {
+            table: Mutex::new(table),
+            files: files.to_vec(),
+            record: Record::new(record),
+        })
+    }
+
+    /// Every file, the one that is written to first.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.record
+            .path()
+            .into_iter()
+            .chain(self.files.iter().map(PathBuf::as_path))
+    }
+
+    /// The algorithms of the keys known for a host, so that it can be asked for those first.
+    pub(crate) fn algorithms(&self, name: &KnownName) -> Vec<String> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut algorithms: Vec<String> = table
+            .find(&name.listed)
+            .into_iter()
+            .map(|index| &table.entries[index])
+            .filter(|entry| entry.marker == Marker::None)
+            .map(|entry| entry.algorithm.clone())
+            .collect();
+        algorithms.sort();
+        algorithms.dedup();
+        algorithms
+    }
+
+    /// Whether some authority may speak for this host: only then certificates are asked for.
+    pub(crate) fn has_authority(&self, name: &KnownName) -> bool {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.authorities > 0
+            && table
+                .find(&name.listed)
+                .into_iter()
+                .any(|index| table.entries[index].marker == Marker::Authority)
+    }
+
+    /// Checks a host's key against what is known, and remembers a new one if the policy says so.
+    pub(crate) async fn check(
+        &self,
+        name: &KnownName,
+        received: Received,
+        policy: HostKeyPolicy,
+    ) -> Result<Trust, HostKeyProblem> {
+        if policy == HostKeyPolicy::Off {
+            return Ok(Trust::Unchecked);
+        }
+        let Received {
+            algorithm,
+            blob,
+            fingerprint,
+        } = received;
+        {
+            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = table.find(&name.listed);
+            let entries = || found.iter().map(|index| &table.entries[*index]);
+            if let Some(place) = revoked(entries(), &blob) {
+                return Err(HostKeyProblem::Revoked { fingerprint, place });
+            }
+            let mut plain = entries().filter(|entry| entry.marker == Marker::None).peekable();
+            // Another algorithm counts as a mismatch too: otherwise whoever sits in between offers just that one.
+            if let Some(first) = plain.peek().map(|entry| entry.place.clone()) {
+                return if plain.any(|entry| entry.key == blob) {
+                    Ok(Trust::Known)
+                } else {
+                    Err(HostKeyProblem::Mismatch {
+                        fingerprint,
+                        place: first,
+                    })
+                };
+            }
+            if policy == HostKeyPolicy::Strict {
+                return Err(HostKeyProblem::Unknown { fingerprint });
+            }
+            let place = self
+                .record
+                .path()
+                .map_or_else(|| "this run".to_owned(), |path| path.display().to_string());
+            let entry = Entry {
+                marker: Marker::None,
+                algorithm: algorithm.clone(),
+                key: blob.clone(),
+                place,
+            };
+            table.add(&name.listed, entry);
+        }
+        let line = format!("{} {algorithm} {}\n", name.listed, BASE64.encode(&blob));
+        self.record
+            .append(line)
+            .await
+            .map(|()| Trust::New)
+            .map_err(|error: Arc<std::io::Error>| HostKeyProblem::NotRecorded(error.to_string()))
+    }
+
+    /// Checks a host's certificate. One by an authority that is not named for this host counts as the key in it.
+    pub(crate) async fn check_certificate(
+        &self,
+        name: &KnownName,
+        shown: &Certificate,
+        policy: HostKeyPolicy,
+        now: u64,
+    ) -> Result<Trust, HostKeyProblem> {
+        let key = PublicKey::new(shown.public_key().clone(), "");
+        let unreadable =
+            |error: russh::keys::ssh_key::Error| HostKeyProblem::NotRecorded(format!("unreadable: {error}"));
+        let received = Received::new(&key).map_err(unreadable)?;
+        let authority = PublicKey::new(shown.signature_key().clone(), "")
+            .to_bytes()
+            .map_err(unreadable)?;
+        if policy != HostKeyPolicy::Off {
+            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = table.find(&name.listed);
+            let entries = || found.iter().map(|index| &table.entries[*index]);
+            let fingerprint = received.fingerprint.clone();
+            if let Some(place) = revoked(entries(), &received.blob).or_else(|| revoked(entries(), &authority))
+            {
+                return Err(HostKeyProblem::Revoked { fingerprint, place });
+            }
+            let trusted = entries().find(|entry| entry.marker == Marker::Authority && entry.key == authority);
+            if let Some(entry) = trusted {
+                return match certificate::judge(shown, &name.principal, now) {
+                    Ok(()) => Ok(Trust::Known),
+                    Err(why) => Err(HostKeyProblem::Certificate {
+                        fingerprint,
+                        place: entry.place.clone(),
+                        why,
+                    }),
+                };
+            }
+        }
+        self.check(name, received, policy).await
+    }
+}
+
+/// Where a key is marked as revoked.
+fn revoked<'a>(mut entries: impl Iterator<Item = &'a Entry>, key: &[u8]) -> Option<String> {
+    entries
+        .find(|entry| entry.marker == Marker::Revoked && entry.key == key)
+        .map(|entry| entry.place.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha1::Sha1;
+
+    use super::*;
+
+    fn name(address: &str, port: u16) -> KnownName {
+        KnownName::new(address, port, None)
+    }
+
+    fn key(text: &str) -> Received {
+        Received {
+            algorithm: "ssh-ed25519".into(),
+            blob: text.as_bytes().to_vec(),
+            fingerprint: "SHA256:x".into(),
+        }
+    }
+
+    fn known(lines: &str) -> (tempfile::TempDir, KnownHosts) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        std::fs::write(&path, lines).unwrap();
+        let hosts = KnownHosts::load(&[path], Some(directory.path().join("record"))).unwrap();
+        (directory, hosts)
+    }
+
+    #[tokio::test]
+    async fn a_new_key_is_remembered_and_another_then_refused() {
+        let (directory, hosts) = known("");
+        hosts
+            .check(&name("web1", 22), key("a"), HostKeyPolicy::AcceptNew)
+            .await
+            .unwrap();
+        hosts
+            .check(&name("web1", 22), key("a"), HostKeyPolicy::Strict)
+            .await
+            .unwrap();
+        let record = directory.path().join("record");
+        assert_eq!(
+            std::fs::read_to_string(&record).unwrap(),
+            "web1 ssh-ed25519 YQ==\n"
+        );
+        let again = KnownHosts::load(&[], Some(record.clone())).unwrap();
+        let problem = again
+            .check(&name("web1", 22), key("b"), HostKeyPolicy::AcceptNew)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            problem.to_string(),
+            format!("the host's key SHA256:x is not the one in {}:1", record.display())
+        );
+        again
+            .check(&name("web1", 22), key("b"), HostKeyPolicy::Off)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn strict_refuses_what_is_unknown() {
+        let (_directory, hosts) = known("web1 ssh-ed25519 YQ==\n");
+        let strict = HostKeyPolicy::Strict;
+        assert!(matches!(
+            hosts.check(&name("web1", 2222), key("a"), strict).await,
+            Err(HostKeyProblem::Unknown { .. })
+        ));
+        assert!(hosts.check(&name("WEB1", 22), key("a"), strict).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn patterns_hashes_ports_and_revocations() {
+        // The hash is HMAC-SHA1 of "secret" under the salt "salt".
+        let mut mac = Hmac::<Sha1>::new_from_slice(b"salt").unwrap();
+        mac.update(b"secret");
+        let hash = BASE64.encode(&mac.finalize().into_bytes());
+        let (_directory, hosts) = known(&format!(
+            "*.example,!bad.example ssh-ed25519 YQ==\n|1|c2FsdA==|{hash} ssh-ed25519 YQ==\n[h]:2222 ssh-ed25519 YQ==\n\
+             @revoked * ssh-ed25519 eg==\nnot a line\n@cert-authority * ssh-ed25519 YQ==\n"
+        ));
+        let strict = HostKeyPolicy::Strict;
+        for (host, port) in [("a.example", 22), ("secret", 22), ("h", 2222)] {
+            assert!(
+                hosts.check(&name(host, port), key("a"), strict).await.is_ok(),
+                "{host}"
+            );
+        }
+        assert!(matches!(
+            hosts.check(&name("bad.example", 22), key("a"), strict).await,
+            Err(HostKeyProblem::Unknown { .. })
+        ));
+        let revoked = hosts
+            .check(&name("any", 22), key("z"), HostKeyPolicy::AcceptNew)
+            .await;
+        assert!(matches!(revoked, Err(HostKeyProblem::Revoked { .. })));
+    }
+
+    #[tokio::test]
+    async fn many_new_keys_at_once_are_whole_lines() {
+        let (directory, hosts) = known("");
+        let hosts = Arc::new(hosts);
+        let checks = (0..200).map(|number| {
+            let hosts = Arc::clone(&hosts);
+            tokio::spawn(async move {
+                hosts
+                    .check(
+                        &name(&format!("h{number}"), 22),
+                        key("a"),
+                        HostKeyPolicy::AcceptNew,
+                    )
+                    .await
+            })
+        });
+        for check in checks.collect::<Vec<_>>() {
+            check.await.unwrap().unwrap();
+        }
+        let text = std::fs::read_to_string(directory.path().join("record")).unwrap();
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.ends_with(" ssh-ed25519 YQ=="))
+                .count(),
+            200
+        );
+    }
+}

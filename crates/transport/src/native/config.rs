@@ -1,0 +1,109 @@
+//! The parameters of connections, shared by all hosts that need the same.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use russh::Preferred;
+use russh::client::Config;
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+
+use crate::target::Deadlines;
+
+/// Bytes a peer may send on a channel before we have read them. Together with the few messages that russh queues it
+/// bounds what a flooding host costs.
+const WINDOW: u32 = 256 * 1024;
+/// Messages of a channel that russh queues before it stops reading the connection.
+const CHANNEL_QUEUE: usize = 8;
+/// Keep-alives that may stay unanswered.
+const KEEP_ALIVES: usize = 3;
+
+/// Host key algorithms, most wanted first. SHA-1 (`ssh-rsa`) is not among them.
+const HOST_KEYS: [Algorithm; 6] = [
+    Algorithm::Ed25519,
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP256,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP384,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP521,
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha512),
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha256),
+    },
+];
+
+/// One configuration for each way that hosts are met.
+#[derive(Debug)]
+pub(crate) struct Configs {
+    deadlines: Deadlines,
+    usual: Arc<Config>,
+    others: Mutex<HashMap<Way, Arc<Config>>>,
+}
+
+/// Which algorithms are asked for first, and whether certificates are.
+type Way = (Vec<String>, bool);
+
+// === impl Configs ===
+
+impl Configs {
+    pub(crate) fn new(deadlines: Deadlines) -> Self {
+        Self {
+            usual: Arc::new(config(&deadlines, &[], false)),
+            deadlines,
+            others: Mutex::default(),
+        }
+    }
+
+    /// The configuration for a host of which keys of the `known` algorithms are known, and which may have a certificate.
+    pub(crate) fn get(&self, known: Vec<String>, certificates: bool) -> Arc<Config> {
+        let first = HOST_KEYS[0].as_str();
+        if !certificates && (known.is_empty() || known.iter().any(|algorithm| algorithm == first)) {
+            return Arc::clone(&self.usual);
+        }
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let way = (known, certificates);
+        if let Some(config) = others.get(&way) {
+            return Arc::clone(config);
+        }
+        let config = Arc::new(config(&self.deadlines, &way.0, certificates));
+        others.insert(way, Arc::clone(&config));
+        config
+    }
+}
+
+fn config(deadlines: &Deadlines, known: &[String], certificates: bool) -> Config {
+    let is_known = |algorithm: &Algorithm| {
+        known
+            .iter()
+            .any(|name| name == algorithm.as_str() || (name == "ssh-rsa" && algorithm.clone().is_rsa()))
+    };
+    let (mut keys, others): (Vec<_>, Vec<_>) = HOST_KEYS.into_iter().partition(is_known);
+    keys.extend(others);
+    Config {
+        client_id: russh::SshId::Standard(Cow::Borrowed(concat!(
+            "SSH-2.0-Reveille_",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        window_size: WINDOW,
+        channel_buffer_size: CHANNEL_QUEUE,
+        keepalive_interval: Some(deadlines.keep_alive),
+        keepalive_max: KEEP_ALIVES,
+        nodelay: true,
+        preferred: Preferred {
+            host_key_certificates: if certificates {
+                Cow::Owned(keys.clone())
+            } else {
+                Cow::Borrowed(&[])
+            },
+            key: Cow::Owned(keys),
+            ..Preferred::default()
+        },
+        ..Config::default()
+    }
+}

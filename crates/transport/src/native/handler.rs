@@ -1,0 +1,120 @@
+//! What russh asks and tells while a connection lives.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use russh::keys::PublicKeyOrCertificate;
+use tokio::sync::Notify;
+
+use crate::known_hosts::{HostKeyPolicy, HostKeyProblem, KnownHosts, KnownName, Received, Trust};
+
+/// Characters of a host's parting words that are kept.
+const WORDS_LIMIT: usize = 200;
+
+/// What russh's task hears and we want to know later.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    heard: Mutex<Told>,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    said: Option<String>,
+    trust: Option<Trust>,
+}
+
+// === impl Report ===
+
+impl Report {
+    /// The host's own words when it ended the connection, or why russh did.
+    pub(crate) fn said(&self) -> Option<String> {
+        self.told(|told| told.said.clone())
+    }
+
+    /// How the host's key is trusted, once it was shown.
+    pub(super) fn trust(&self) -> Option<Trust> {
+        self.told(|told| told.trust)
+    }
+
+    /// Waits for the end of the connection.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
+    fn told<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
+        look(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+pub(crate) struct Handler {
+    pub(super) name: KnownName,
+    pub(super) policy: HostKeyPolicy,
+    pub(super) known_hosts: Arc<KnownHosts>,
+    pub(super) report: Arc<Report>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandlerError {
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
+    #[error(transparent)]
+    HostKey(#[from] HostKeyProblem),
+}
+
+impl russh::client::Handler for Handler {
+    type Error = HandlerError;
+
+    async fn check_server_key(&mut self, presented: &PublicKeyOrCertificate) -> Result<bool, HandlerError> {
+        let trust = match presented {
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                let received = Received::new(key).map_err(|error| HandlerError::Ssh(error.into()))?;
+                self.known_hosts.check(&self.name, received, self.policy).await?
+            }
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                let now = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs());
+                self.known_hosts
+                    .check_certificate(&self.name, certificate, self.policy, now)
+                    .await?
+            }
+        };
+        // A later key exchange shows the same key, which is known by then.
+        self.report
+            .told(|told| told.trust.get_or_insert(trust).to_owned());
+        Ok(true)
+    }
+
+    async fn disconnected(
+        &mut self,
+        reason: russh::client::DisconnectReason<HandlerError>,
+    ) -> Result<(), HandlerError> {
+        let words = match reason {
+            russh::client::DisconnectReason::ReceivedDisconnect(info) => {
+                sanitised(&info.message, WORDS_LIMIT)
+            }
+            russh::client::DisconnectReason::Error(HandlerError::Ssh(russh::Error::KeepaliveTimeout)) => {
+                "the host stopped answering keep-alives".to_owned()
+            }
+            // A plain end of the stream says nothing that the caller does not know.
+            russh::client::DisconnectReason::Error(_) => String::new(),
+        };
+        if !words.is_empty() {
+            self.report.told(|told| told.said = Some(words));
+        }
+        self.report.ended.notify_one();
+        Ok(())
+    }
+}
+
+/// A host's words, made fit for a message.
+pub(super) fn sanitised(words: &str, limit: usize) -> String {
+    words
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(limit)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}

@@ -1,0 +1,219 @@
+//! Identification, key exchange, host key, authentication.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reveille_account::{Class, Phase, PhaseTimings};
+use russh::client::Config;
+use tokio::time::timeout;
+
+use super::authenticate::authenticate;
+use super::handler::{Handler, HandlerError, Report, sanitised};
+use super::{Duplex, Native};
+use crate::error::ConnectError;
+use crate::known_hosts::{HostKeyProblem, KnownHosts, KnownName};
+use crate::session::Session;
+use crate::target::{Deadlines, Target};
+use crate::wire::{Switch, Wire};
+
+/// Characters of a host's list of algorithms that are shown.
+const OFFERS_LIMIT: usize = 400;
+/// Characters of what came instead of a banner that are shown.
+const HEARD_LIMIT: usize = 120;
+
+/// A stream to shake hands on.
+pub(crate) struct Opened {
+    pub(crate) stream: Box<dyn Duplex>,
+    pub(crate) jump: Option<Box<Session>>,
+    pub(crate) took: Duration,
+}
+
+/// What a host is met with.
+pub(crate) struct Meeting<'a> {
+    pub(crate) config: Arc<Config>,
+    pub(crate) deadlines: &'a Deadlines,
+    pub(crate) known_hosts: &'a Arc<KnownHosts>,
+    pub(crate) name: KnownName,
+}
+
+impl Meeting<'_> {
+    /// Makes a connection of an open stream.
+    pub(crate) async fn shake_hands(
+        self,
+        target: &Target,
+        opened: Opened,
+    ) -> Result<(Native, PhaseTimings), ConnectError> {
+        let Opened { stream, jump, took } = opened;
+        let started = Instant::now();
+        let (wire, switch) = Wire::new(stream);
+        let guard = CutOnDrop(Some(switch.clone()));
+        let report = Arc::new(Report::default());
+        let handler = Handler {
+            name: self.name.clone(),
+            policy: target.host_keys,
+            known_hosts: Arc::clone(self.known_hosts),
+            report: Arc::clone(&report),
+        };
+        let whole = self.deadlines.banner + self.deadlines.key_exchange;
+        let connecting = russh::client::connect_stream(Arc::clone(&self.config), wire, handler);
+        let mut handle = tokio::select! {
+            result = timeout(whole, connecting) => match result {
+                Ok(Ok(handle)) => handle,
+                Ok(Err(error)) => return Err(handshake_error(error, &switch)),
+                Err(_) => return Err(stalled(&switch, whole)),
+            },
+            () = self.no_banner(&switch) => return Err(stalled(&switch, self.deadlines.banner)),
+        };
+        let exchanged = Instant::now();
+        let banner_at = switch.introduction().banner_at.unwrap_or(exchanged);
+        if let Ok(result) = timeout(
+            self.deadlines.authentication,
+            authenticate(&mut handle, target, &report),
+        )
+        .await
+        {
+            result?;
+        } else {
+            let message = format!(
+                "authentication did not finish within {:?}",
+                self.deadlines.authentication
+            );
+            return Err(ConnectError::new(
+                Phase::Authentication,
+                Class::AuthStalled,
+                message,
+            ));
+        }
+        let phases = PhaseTimings {
+            tcp_ms: millis(took),
+            banner_ms: millis(banner_at.saturating_duration_since(started)),
+            key_exchange_ms: millis(exchanged.saturating_duration_since(banner_at)),
+            authentication_ms: millis(exchanged.elapsed()),
+        };
+        guard.disarm();
+        Ok((Native::new(handle, switch, report, jump), phases))
+    }
+
+    /// Ends when the banner's deadline passes without a banner; never when it comes.
+    async fn no_banner(&self, switch: &Switch) {
+        tokio::time::sleep(self.deadlines.banner).await;
+        if switch.introduction().banner_at.is_some() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn stalled(switch: &Switch, after: Duration) -> ConnectError {
+    if switch.introduction().banner_at.is_some() {
+        let message = format!("key exchange did not finish within {after:?}");
+        ConnectError::new(Phase::KeyExchange, Class::HandshakeStalled, message)
+    } else {
+        let message = format!("no SSH banner within {after:?}{}", heard(switch));
+        ConnectError::new(Phase::Banner, Class::HandshakeStalled, message)
+    }
+}
+
+/// What the peer said instead of a banner, made safe for a screen.
+fn heard(switch: &Switch) -> String {
+    let bytes = switch.introduction().bytes;
+    if bytes.is_empty() {
+        return String::new();
+    }
+    let shown = sanitised(&String::from_utf8_lossy(&bytes), HEARD_LIMIT);
+    format!(" (received: {shown:?})")
+}
+
+fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
+    let introduced = switch.introduction().banner_at.is_some();
+    let phase = if introduced {
+        Phase::KeyExchange
+    } else {
+        Phase::Banner
+    };
+    let closed = |message: String| {
+        if !introduced && speaks_otherwise(&switch.introduction().bytes) {
+            return ConnectError::new(phase, Class::ProtocolError, message);
+        }
+        ConnectError {
+            // Closed before a word: most often the host's limit on unauthenticated connections.
+            throttled: !introduced,
+            ..ConnectError::new(phase, Class::SshInitiatedFailed, message)
+        }
+    };
+    match error {
+        HandlerError::HostKey(problem) => {
+            let class = match problem {
+                HostKeyProblem::Unknown { .. } => Class::HostKeyUnknown,
+                HostKeyProblem::NotRecorded(_) => Class::Internal,
+                HostKeyProblem::Mismatch { .. }
+                | HostKeyProblem::Revoked { .. }
+                | HostKeyProblem::Certificate { .. } => Class::HostKeyMismatch,
+            };
+            ConnectError::new(Phase::KeyExchange, class, problem.to_string())
+        }
+        HandlerError::Ssh(russh::Error::Disconnect | russh::Error::HUP) => closed(format!(
+            "the connection was closed during {}{}",
+            phase.as_str(),
+            heard_before(introduced, switch)
+        )),
+        HandlerError::Ssh(russh::Error::IO(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            ConnectError::new(phase, Class::ProtocolError, format!("{error}{}", heard(switch)))
+        }
+        HandlerError::Ssh(russh::Error::IO(error)) => closed(format!(
+            "{} during {}{}",
+            error,
+            phase.as_str(),
+            heard_before(introduced, switch)
+        )),
+        HandlerError::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }) => {
+            let what = match kind {
+                russh::AlgorithmKind::Kex => "key exchange",
+                russh::AlgorithmKind::Key => "host key algorithm",
+                russh::AlgorithmKind::Cipher => "cipher",
+                russh::AlgorithmKind::Compression => "compression",
+                russh::AlgorithmKind::Mac => "MAC",
+            };
+            let offers = sanitised(&theirs.join(", "), OFFERS_LIMIT);
+            let message = format!("no {what} in common; the host offers only {offers}");
+            ConnectError::new(phase, Class::ProtocolError, message)
+        }
+        HandlerError::Ssh(error) => {
+            let seen = heard_before(introduced, switch);
+            ConnectError::new(phase, Class::ProtocolError, format!("{error}{seen}"))
+        }
+    }
+}
+
+/// Whether text that came instead of a banner is another service's, not an SSH server's reason to close: sshd says
+/// "Exceeded MaxStartups", or "Not allowed at this time" to those it penalises.
+fn speaks_otherwise(bytes: &[u8]) -> bool {
+    let said = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let reasons = ["ssh", "maxstartups", "not allowed", "too many", "refused"];
+    !said.trim().is_empty() && !reasons.iter().any(|reason| said.contains(reason))
+}
+
+fn heard_before(introduced: bool, switch: &Switch) -> String {
+    if introduced { String::new() } else { heard(switch) }
+}
+
+/// Cuts the wire unless the handshake went well.
+struct CutOnDrop(Option<Switch>);
+
+impl CutOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        if let Some(switch) = &self.0 {
+            switch.cut();
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Becoming another user: every method, with everything that runs under it.
+
+use reveille_account::Class;
+use reveille_transport::supervisor::{self, Beat, Durable, End, Offsets};
+use reveille_transport::transfer::{self, Destination};
+use reveille_transport::{Become, BecomeMethod, ExecError, Session};
+
+use crate::support::*;
+
+/// The user that logs in, and how it becomes bob.
+fn ways() -> Vec<(&'static str, Become)> {
+    use BecomeMethod::{Doas, Su, Sudo};
+    vec![
+        ("free", by(Sudo, "bob", None)),
+        // Not asked, and so not sent.
+        ("free", by(Sudo, "bob", Some("unused"))),
+        ("ann", by(Sudo, "bob", Some(PASSWORD))),
+        ("tess", by(Sudo, "bob", Some(PASSWORD))),
+        (
+            "ann",
+            Become {
+                terminal: true,
+                ..by(Sudo, "bob", Some(PASSWORD))
+            },
+        ),
+        ("ann", by(Su, "bob", Some(PASSWORD))),
+        ("root", by(Su, "bob", None)),
+        ("free", by(Doas, "bob", None)),
+        ("ann", by(Doas, "bob", Some(PASSWORD))),
+    ]
+}
+
+/// Everything that runs under a way to become bob.
+async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way: &str) {
+    let other = Some(other);
+    // Plain, with input of all bytes.
+    let input: Vec<u8> = (0..=255u8).cycle().take(200_000).collect();
+    let exec = session.run(other, "cat; id -un >&2; exit 7").await.unwrap();
+    let terminal = exec.has_terminal();
+    let said = hear(exec, &input).await;
+    assert_eq!(said.status, Some(7), "{way}: {}", said.error());
+    if terminal {
+        assert_eq!(said.stdout, [&input[..], b"bob\n"].concat(), "{way}");
+    } else {
+        assert!(said.stdout == input, "{way}: {} bytes", said.stdout.len());
+        assert_eq!(said.error(), "bob\n", "{way}");
+    }
+    // One that reads no input, and one that gets none.
+    let exec = session.run(other, "echo \"$HOME/$USER\"; tty").await.unwrap();
+    let said = hear(exec, b"").await;
+    assert_eq!(
+        (said.text(), said.status),
+        ("/home/bob/bob\nnot a tty\n".to_owned(), Some(1)),
+        "{way}: {}",
+        said.error()
+    );
+
+    // Durable.
+    let work = payload("id -un; echo err >&2; printf 'a\\r\\nb\\377'; exit 4");
+    let mut durable = Durable::open(session, other, &key(seed)).await.unwrap();
+    durable.go(&work, Offsets::default(), CAP).await.unwrap();
+    assert_eq!(durable.next().await.unwrap(), Beat::Started, "{way}");
+    let (stdout, stderr, end) = follow(&mut durable).await;
+    assert_eq!(end, exited(4), "{way}");
+    let whole: &[u8] = if terminal {
+        b"bob\nerr\na\r\nb\xff"
+    } else {
+        b"bob\na\r\nb\xff"
+    };
+    assert_eq!(stdout, whole, "{way}");
+    assert_eq!(stderr, if terminal { &b""[..] } else { b"err\n" }, "{way}");
+    // Attached to from the middle.
+    let mut again = Durable::open(session, other, &key(seed)).await.unwrap();
+    let offsets = Offsets {
+        stdout: 2,
+        stderr: if terminal { 0 } else { 4 },
+    };
+    again.go(&work, offsets, CAP).await.unwrap();
+    assert_eq!(
+        follow(&mut again).await,
+        (whole[2..].to_vec(), Vec::new(), exited(4)),
+        "{way}"
+    );
+    assert!(again.clean().await, "{way}");
+
+    // Killed.
+    let slow = payload("echo up; sleep 1000");
+    let mut durable = Durable::open(session, other, &key(seed + 100)).await.unwrap();
+    durable.go(&slow, Offsets::default(), CAP).await.unwrap();
+    assert_eq!(durable.next().await.unwrap(), Beat::Started, "{way}");
+    assert_eq!(
+        durable.next().await.unwrap(),
+        Beat::Stdout("up\n".into()),
+        "{way}"
+    );
+    assert!(
+        supervisor::stop(session, other, &key(seed + 100)).await.unwrap(),
+        "{way}"
+    );
+    let killed = End::Exit {
+        status: 143,
+        slain: Some(true),
+        over: false,
+    };
+    assert_eq!(follow(&mut durable).await.2, Some(killed), "{way}");
+
+    // Files.
+    let destination = Destination {
+        path: format!("/home/bob/copy{seed}"),
+        name: String::new(),
+        mode: Some("0600".into()),
+        owner: None,
+        group: None,
+    };
+    let size = input.len() as u64;
+    for changed in [true, false] {
+        let copied = transfer::upload(session, other, input.as_slice(), size, &destination).await;
+        assert_eq!(copied.unwrap(), changed, "{way}");
+    }
+    let mut back = Vec::new();
+    transfer::download(session, other, &destination.path, size, &mut back)
+        .await
+        .unwrap();
+    assert!(back == input, "{way}");
+    let owner = lab.root(&format!("stat -c '%U %a' {}", destination.path));
+    assert_eq!(owner, "bob 600\n", "{way}");
+}
+
+#[tokio::test]
+async fn everything_runs_under_every_method() {
+    let lab = Lab::up();
+    for (number, (user, other)) in ways().into_iter().enumerate() {
+        let way = format!("{user} by {other:?}");
+        let session = lab.session(user).await;
+        everything(&lab, &session, &other, u8::try_from(number).unwrap(), &way).await;
+        session.close().await;
+    }
+}
+
+#[tokio::test]
+async fn everything_runs_through_the_systems_ssh() {
+    let lab = Lab::up();
+    for (number, (user, other)) in ways().into_iter().enumerate() {
+        let way = format!("{user} by {other:?} through ssh");
+        let target = by_openssh(lab.target(user, lab.port()));
+        let session = connect(&lab.client(), &target).await.unwrap();
+        everything(&lab, &session, &other, u8::try_from(number).unwrap(), &way).await;
+        session.close().await;
+    }
+}
+
+// With a second thread, the connection goes while this one waits for the host to notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn durable_work_outlives_the_connection_and_its_terminal() {
+    let lab = Lab::up();
+    for (number, (user, other)) in ways().into_iter().enumerate() {
+        let key = key(u8::try_from(number).unwrap());
+        let gate = format!("/tmp/gate{number}");
+        lab.root(&format!("mkfifo -m 666 {gate}"));
+        let first = lab.session(user).await;
+        let work = payload(&format!("echo before; cat {gate}; echo after"));
+        let mut durable = Durable::open(&first, Some(&other), &key).await.unwrap();
+        durable.go(&work, Offsets::default(), CAP).await.unwrap();
+        assert_eq!(durable.next().await.unwrap(), Beat::Started);
+        assert_eq!(durable.next().await.unwrap(), Beat::Stdout("before\n".into()));
+        drop(durable);
+        drop(first);
+        // The host notices that the connection is gone, and hangs up the terminals of it.
+        // Root's connections are ours too, so there only the work is waited for.
+        let gone = if user == "root" { "-" } else { user };
+        lab.root(&format!(
+            "while grep -qs 'sshd[:] {gone}@' /proc/[0-9]*/cmdline; do sleep 0.05; done"
+        ));
+        let second = lab.session(user).await;
+        let mut durable = Durable::open(&second, Some(&other), &key).await.unwrap();
+        let offsets = Offsets { stdout: 7, stderr: 0 };
+        durable.go(&work, offsets, CAP).await.unwrap();
+        assert_eq!(
+            durable.next().await.unwrap(),
+            Beat::Attached { finished: false },
+            "{user} by {other:?}"
+        );
+        lab.root(&format!("timeout 10 sh -c 'echo through >{gate}'"));
+        assert_eq!(
+            follow(&mut durable).await,
+            (b"through\nafter\n".to_vec(), Vec::new(), exited(0)),
+            "{user} by {other:?}"
+        );
+    }
+}
+
+/// What a refusal says.
+async fn refused(session: &Session, other: &Become) -> (Class, String) {
+    match session.run(Some(other), "id").await {
+        Err(ExecError::Refused { class, message }) => (class, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart_and_a_password_is_tried_once() {
+    use BecomeMethod::{Doas, Su, Sudo};
+    let lab = Lab::up();
+    // PAM counts the tries.
+    lab.root(
+        "cat >/etc/pam.d/tries <<'END'\nauth required pam_exec.so quiet /usr/local/bin/tried\nEND\n\
+         printf '#!/bin/sh\\necho \"$PAM_SERVICE $PAM_TYPE\" >>/var/log/tried\\n' >/usr/local/bin/tried\n\
+         chmod 755 /usr/local/bin/tried\n\
+         for service in sudo su doas; do sed -i '1i auth optional pam_exec.so quiet /usr/local/bin/tried' /etc/pam.d/$service; done",
+    );
+    let wrong = "Wr0ng!pass";
+    let ann = lab.session("ann").await;
+    let carl = lab.session("carl").await;
+    for (session, other, class, words) in [
+        (
+            &ann,
+            by(Sudo, "bob", None),
+            Class::BecomeFailed,
+            "a password is required",
+        ),
+        (
+            &ann,
+            by(Sudo, "bob", Some(wrong)),
+            Class::BecomeFailed,
+            "sudo refused the password",
+        ),
+        (
+            &ann,
+            by(Sudo, "nobody-here", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "nobody-here",
+        ),
+        (
+            &carl,
+            by(Sudo, "bob", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "not in the sudoers file",
+        ),
+        (
+            &carl,
+            by(Sudo, "bob", None),
+            Class::BecomeFailed,
+            "a password is required",
+        ),
+        (
+            &ann,
+            by(Su, "bob", Some(wrong)),
+            Class::BecomeFailed,
+            "Authentication failure",
+        ),
+        (
+            &ann,
+            by(Su, "bob", None),
+            Class::BecomeFailed,
+            "su wants a password, and there is none",
+        ),
+        (
+            &ann,
+            by(Su, "nobody-here", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "nobody-here",
+        ),
+        (
+            &ann,
+            by(Doas, "bob", Some(wrong)),
+            Class::BecomeFailed,
+            "Authentication failed",
+        ),
+        (
+            &ann,
+            by(Doas, "bob", None),
+            Class::BecomeFailed,
+            "Authentication required",
+        ),
+        (
+            &carl,
+            by(Doas, "bob", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "Operation not permitted",
+        ),
+    ] {
+        lab.root("rm -f /var/log/tried");
+        let (found, message) = refused(session, &other).await;
+        assert_eq!(found, class, "{other:?}: {message}");
+        assert!(message.contains(words), "{other:?}: {message}");
+        assert!(
+            !message.contains(wrong) && !message.contains(PASSWORD),
+            "{message}"
+        );
+        let tries = lab.root("cat /var/log/tried 2>/dev/null || true");
+        assert!(tries.lines().count() <= 1, "{other:?}: {tries}");
+    }
+    lab.root("mv /usr/bin/sudo /usr/bin/sudo.away; mv /usr/bin/su /usr/bin/su.away; mv /usr/bin/doas /usr/bin/doas.away");
+    for method in [Sudo, Su, Doas] {
+        for password in [None, Some(PASSWORD)] {
+            let (class, message) = refused(&ann, &by(method, "bob", password)).await;
+            assert_eq!(class, Class::BecomeMissing, "{method:?}: {message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_the_input_is_sent_before_the_user_is_changed() {
+    let lab = Lab::up();
+    // A sudo that reads all it can get while it waits, and then refuses.
+    lab.root(
+        "mv /usr/bin/sudo /usr/bin/sudo.away; printf '#!/bin/sh\\ntimeout 1 cat >/tmp/stolen\\nexit 1\\n' >/usr/bin/sudo; \
+         chmod 755 /usr/bin/sudo",
+    );
+    let session = lab.session("ann").await;
+    for password in [None, Some(PASSWORD)] {
+        let (class, _) = refused(&session, &by(BecomeMethod::Sudo, "bob", password)).await;
+        assert_eq!(class, Class::BecomeFailed);
+        let error = Durable::open(&session, Some(&by(BecomeMethod::Sudo, "bob", password)), &key(1)).await;
+        assert!(error.is_err());
+        assert_eq!(lab.root("cat /tmp/stolen"), "");
+    }
+}
