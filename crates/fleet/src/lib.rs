@@ -29,6 +29,7 @@ mod output;
 mod plan;
 mod step;
 mod stop;
+mod trial;
 mod work;
 
 pub use engine::{RunEnd, run};

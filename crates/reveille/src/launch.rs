@@ -15,9 +15,11 @@ use serde_json::{Map, Value, json};
 use crate::cli::Report;
 use crate::failure::Failure;
 use crate::options::{Options, settings};
+use crate::passwords::Passwords;
 use crate::printer::Printer;
-use crate::reach::{Reached, plans};
+use crate::reach::Reached;
 use crate::render::{self, end::Extra};
+use crate::targets::plans;
 use crate::{secrets, state};
 
 /// The var of the roll that holds how a host is reached.
@@ -31,6 +33,7 @@ pub(crate) struct Request {
     pub(crate) groups: Vec<(String, Vec<String>)>,
     /// Names of vars that came from a vault; they are not recorded.
     pub(crate) vault_vars: HashMap<HostName, Vec<String>>,
+    pub(crate) passwords: Passwords,
     pub(crate) options: Options,
     pub(crate) comment: Option<String>,
     pub(crate) input: Option<Bytes>,
@@ -62,6 +65,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         mut hosts,
         groups,
         vault_vars,
+        passwords,
         mut options,
         comment,
         input,
@@ -82,13 +86,13 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         })
     };
     let ledger = Ledger::open(&state_dir).map_err(refused)?;
-    let policy = options.policy();
     let client = client(&state_dir, &options)?;
     let host_plans = plans(
         hosts
             .iter()
             .map(|(name, reached, _)| (name.clone(), reached.clone(), None)),
-        policy,
+        &options,
+        &passwords,
         printer,
     )?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
@@ -123,8 +127,8 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
                 serde_json::to_value(reached).unwrap_or_default(),
             );
             let mut entry = RollEntry::new(name.clone());
-            entry.address = Some(reached.address.clone());
-            entry.port = reached.port;
+            entry.address = Some(reached.way.address.clone());
+            entry.port = reached.way.port;
             entry.vars = Value::Object(kept).to_string();
             entry
         })
@@ -199,6 +203,7 @@ struct Recorded {
     options: Options,
     job: Job,
     secrets: BTreeMap<String, String>,
+    passwords: Passwords,
     input: Option<Bytes>,
 }
 
@@ -223,10 +228,12 @@ impl Recorded {
         }
         let job = Job::from_source(&source).map_err(Failure::Mistakes)?;
         let secrets = secrets::find(&job)?;
+        let passwords = options.passwords.find(None, printer)?;
         Ok(Self {
             options,
             job,
             secrets,
+            passwords,
             input,
         })
     }
@@ -244,6 +251,7 @@ impl Recorded {
             options,
             job,
             secrets,
+            passwords,
             input,
         } = self;
         let remaining = ledger.remaining(record.run)?;
@@ -258,7 +266,7 @@ impl Recorded {
             vars.insert(name.clone(), kept);
             hosts.push((name, reached, Some(host)));
         }
-        let host_plans = plans(hosts, options.policy(), printer)?;
+        let host_plans = plans(hosts, &options, &passwords, printer)?;
         let state_dir = ledger.state_directory().to_owned();
         let client = client(&state_dir, &options)?;
         let (settings, banner) = settings(&options, &job, &host_plans, input, record.spec.seed)?;
