@@ -75,7 +75,6 @@ pub(crate) fn fetch(args: &FetchArgs, globals: &Globals, printer: &Printer) -> R
     )
 }
 
-#[expect(clippy::too_many_arguments, reason = "all options of a command that runs")]
 fn start(
     kind: RunKind,
     steps: &[Value],
