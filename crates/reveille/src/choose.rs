@@ -144,25 +144,31 @@ pub(crate) fn reach(
 ) -> Result<Chosen, Failure> {
     let (inventory, names) = choose(&reach.choice, pattern, globals, printer)?;
     let mut finder = Finder::new(reach, printer)?;
-    let mut has_passwords = false;
+    let mut has_secrets = false;
     let hosts = names
         .into_iter()
         .map(|name| {
             let connection = inventory.connection(name.as_str())?;
-            has_passwords |= passwords::in_inventory(&connection);
+            has_secrets |= passwords::in_inventory(&connection) || has_secret_vars(&inventory, &name);
             let reached = finder.find(connection, false)?;
             Ok((name, reached))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    if has_passwords {
+    if has_secrets {
         options.passwords.inventory = Some(Choosing::new(&reach.choice)?.absolute());
     }
-    let passwords = options.passwords.find(Some(&inventory), printer)?;
+    let passwords = options.passwords.find(Some(&inventory))?;
     Ok(Chosen {
         inventory,
         hosts,
         passwords,
     })
+}
+
+/// Whether a host has vars that are not recorded.
+fn has_secret_vars(inventory: &Inventory, host: &HostName) -> bool {
+    let vars = inventory.vars(host.as_str());
+    vars.keys().any(|name| inventory.is_secret(host.as_str(), name))
 }
 
 /// The hosts of an earlier run that ended in a way.

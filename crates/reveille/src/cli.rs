@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Fetch(FetchArgs),
     /// See which hosts answer
     Ping(PingArgs),
+    /// Remove what a run left on its hosts
+    Clean(CleanArgs),
     /// Forget old runs, with their events and outputs
     Prune(PruneArgs),
     /// Print completions for a shell
@@ -209,6 +211,16 @@ pub(crate) struct PingArgs {
     pub(crate) pacing: Pacing,
     #[command(flatten)]
     pub(crate) report: Report,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CleanArgs {
+    /// The run: its id, a unique beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    /// Hosts at once
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: Option<u32>,
 }
 
 #[derive(Debug, Args)]

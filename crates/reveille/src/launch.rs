@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use reveille_account::{Exit, HostName, RunId, Status};
-use reveille_fleet::{RunEnd, RunPlan, Stop, stopper};
+use reveille_fleet::{HostPlan, RunEnd, RunPlan, Stop, stopper};
+use reveille_inventory::Inventory;
 use reveille_job::{Job, JobSource, Order, Shared};
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord, RunSpec};
 use reveille_transport::{Client, KnownHosts};
@@ -198,12 +199,45 @@ pub(crate) fn retry(
     recorded.go_on(ledger, &record, handle, report, printer)
 }
 
+/// The ways to every host that was on a roll of the run, and a client for them.
+pub(crate) fn ways(
+    ledger: &Ledger,
+    record: &RunRecord,
+    printer: &Printer,
+) -> Result<(Vec<HostPlan>, Client), Failure> {
+    let options: Options =
+        serde_json::from_value(record.spec.options.clone()).map_err(|_| damaged(record, "options"))?;
+    let inventory = options.passwords.reload(printer)?;
+    let passwords = options.passwords.find(inventory.as_ref())?;
+    let hosts = ledger
+        .roll(record.run, 1)?
+        .into_iter()
+        .map(|entry| {
+            let (reached, _) = recorded_way(record, &entry)?;
+            Ok((entry.host, reached, None))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let plans = plans(hosts, &options, &passwords, printer)?;
+    Ok((plans, client(ledger.state_directory(), &options)?))
+}
+
+/// How a host of the roll is reached, and its vars.
+fn recorded_way(record: &RunRecord, entry: &RollEntry) -> Result<(Reached, Map<String, Value>), Failure> {
+    let mut kept: Map<String, Value> =
+        serde_json::from_str(&entry.vars).map_err(|_| damaged(record, "roll"))?;
+    let reached = kept.remove(CONNECTION).ok_or_else(|| damaged(record, "roll"))?;
+    let reached = serde_json::from_value(reached).map_err(|_| damaged(record, "roll"))?;
+    Ok((reached, kept))
+}
+
 /// What an earlier controller was asked to do, and all that it was given.
 struct Recorded {
     options: Options,
     job: Job,
     secrets: BTreeMap<String, String>,
     passwords: Passwords,
+    /// The inventory, if some of it is not recorded.
+    inventory: Option<Inventory>,
     input: Option<Bytes>,
 }
 
@@ -228,12 +262,14 @@ impl Recorded {
         }
         let job = Job::from_source(&source).map_err(Failure::Mistakes)?;
         let secrets = secrets::find(&job)?;
-        let passwords = options.passwords.find(None, printer)?;
+        let inventory = options.passwords.reload(printer)?;
+        let passwords = options.passwords.find(inventory.as_ref())?;
         Ok(Self {
             options,
             job,
             secrets,
             passwords,
+            inventory,
             input,
         })
     }
@@ -252,6 +288,7 @@ impl Recorded {
             job,
             secrets,
             passwords,
+            inventory,
             input,
         } = self;
         let remaining = ledger.remaining(record.run)?;
@@ -259,10 +296,11 @@ impl Recorded {
         let mut hosts = Vec::new();
         for host in remaining {
             let name = host.entry.host.clone();
-            let mut kept: Map<String, Value> =
-                serde_json::from_str(&host.entry.vars).map_err(|_| damaged(record, "roll"))?;
-            let reached = kept.remove(CONNECTION).ok_or_else(|| damaged(record, "roll"))?;
-            let reached: Reached = serde_json::from_value(reached).map_err(|_| damaged(record, "roll"))?;
+            let (reached, mut kept) = recorded_way(record, &host.entry)?;
+            if let Some(inventory) = &inventory {
+                let now = inventory.vars(name.as_str()).into_iter();
+                kept.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));
+            }
             vars.insert(name.clone(), kept);
             hosts.push((name, reached, Some(host)));
         }

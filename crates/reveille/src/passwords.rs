@@ -31,7 +31,7 @@ pub(crate) struct PasswordSources {
     pub(crate) file: Option<PathBuf>,
     /// `--become-password-file`
     pub(crate) become_file: Option<PathBuf>,
-    /// How the hosts were chosen, if the inventory has passwords of theirs.
+    /// How the hosts were chosen, if the inventory has passwords or secret vars of theirs.
     pub(crate) inventory: Option<Choosing>,
 }
 
@@ -74,13 +74,17 @@ impl PasswordSources {
         *self == Self::default()
     }
 
+    /// The inventory once more, if a run that goes on needs what is not recorded of it.
+    pub(crate) fn reload(&self, printer: &Printer) -> Result<Option<Inventory>, Failure> {
+        self.inventory
+            .as_ref()
+            .map(|choosing| choosing.load(printer))
+            .transpose()
+    }
+
     /// Asks for what is to be asked for and reads what is to be read. `inventory` is the one that the hosts were chosen
-    /// from, if it is loaded already.
-    pub(crate) fn find(
-        &self,
-        inventory: Option<&Inventory>,
-        printer: &Printer,
-    ) -> Result<Passwords, Failure> {
+    /// from.
+    pub(crate) fn find(&self, inventory: Option<&Inventory>) -> Result<Passwords, Failure> {
         let login = match (&self.file, self.ask) {
             (Some(file), _) => Some(read(file)?),
             (None, true) => Some(Secret::new(prompt::hidden("SSH password", INSTEAD)?)),
@@ -107,14 +111,7 @@ impl PasswordSources {
             escalate,
             of_hosts: HashMap::new(),
         };
-        if let Some(choosing) = &self.inventory {
-            let loaded;
-            let inventory = if let Some(inventory) = inventory {
-                inventory
-            } else {
-                loaded = choosing.load(printer)?;
-                &loaded
-            };
+        if let Some(inventory) = inventory.filter(|_| self.inventory.is_some()) {
             for host in inventory.hosts() {
                 if let Ok(connection) = inventory.connection(host.as_str()) {
                     passwords.take(host, &connection);
