@@ -28,6 +28,7 @@ mod host;
 mod once;
 mod output;
 mod plan;
+mod reboot;
 mod step;
 mod stop;
 mod trial;

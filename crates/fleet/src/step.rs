@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reveille_account::{Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
-use reveille_job::{FACTS_COMMAND, Facts, Job, Registered, Rendered, Scope, Step, Verdict};
+use reveille_job::{FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Scope, Step, Verdict};
 use reveille_pace::Backoff;
 use reveille_transport::Become;
 use reveille_transport::Session;
@@ -109,6 +109,13 @@ impl HostTask {
                 self.skip(step, at, &reason);
                 return Ok(());
             }
+        }
+        if let RenderedAction::Reboot { within, only_if } = &rendered.action {
+            let rebooting = self.reboot(step, &at, escalate.as_ref(), *within, only_if.as_deref());
+            return match Box::pin(rebooting).await {
+                Err(Halt::Outcome(_)) if step.ignore_errors => Ok(()),
+                other => other,
+            };
         }
         let work = work::prepare(&job, step, rendered, &self.plan.name)
             .map_err(|message| failed(&at, Class::TransferFailed, message))?;
@@ -481,13 +488,18 @@ impl HostTask {
     }
 
     /// Whether a small command succeeds on the host; it leaves no output on record.
-    async fn holds(&mut self, at: &StepRef, command: &str, escalate: Option<&Become>) -> Result<bool, Halt> {
+    pub(crate) async fn holds(
+        &mut self,
+        at: &StepRef,
+        command: &str,
+        escalate: Option<&Become>,
+    ) -> Result<bool, Halt> {
         let (status, _) = self.ask(at, command, escalate).await?;
         Ok(status == Some(0))
     }
 
     /// The exit status and the beginning of the output of a small command, which may be asked again.
-    async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         at: &StepRef,
         command: &str,
@@ -588,6 +600,11 @@ impl HostTask {
         )
     }
 
+    /// The number of the next attempt of a step.
+    pub(crate) fn next_attempt(&self, index: usize) -> u32 {
+        self.attempts_before(index).1 + 1
+    }
+
     fn escalation(&self, step: &Step, user: Option<&str>) -> Option<Become> {
         let wanted = step
             .becomes
@@ -647,7 +664,7 @@ fn attempted(ended: Ended) -> Attempted {
     }
 }
 
-fn failed(at: &StepRef, class: Class, message: impl Into<String>) -> Halt {
+pub(crate) fn failed(at: &StepRef, class: Class, message: impl Into<String>) -> Halt {
     let mut outcome = Outcome::new(class, message);
     outcome.step = Some(at.clone());
     Halt::Outcome(Box::new(outcome))

@@ -174,6 +174,8 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             let target = download_target(&job.resolve(&to), &to, &src, host)?;
             Ok(Work::Download { source: src, target })
         }
+        // Its own way is in `reboot.rs`.
+        RenderedAction::Reboot { .. } => Err("a reboot is no single piece of work".to_owned()),
         RenderedAction::WaitFor {
             condition:
                 WaitCondition::Port {

@@ -161,6 +161,12 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             line(step.kind(), &text);
         }
         RenderedAction::Download { src, to } => line("download", &format!("{src} to {to}")),
+        RenderedAction::Reboot { within, only_if } => {
+            line("reboot", &format!("within {within:?}"));
+            if let Some(command) = only_if {
+                line("only if it succeeds", command);
+            }
+        }
         RenderedAction::WaitFor {
             condition, within, ..
         } => {

@@ -85,6 +85,13 @@ pub enum RenderedAction {
         /// The directory or file here, relative to the job file.
         to: String,
     },
+    /// The host is booted again.
+    Reboot {
+        /// For how long it is waited for.
+        within: Duration,
+        /// A command that says whether it is needed.
+        only_if: Option<String>,
+    },
     /// Waiting until something is so.
     WaitFor {
         /// What.
@@ -193,6 +200,10 @@ impl Job {
             Action::Download { src, to } => RenderedAction::Download {
                 src: text(src)?,
                 to: text(to)?,
+            },
+            Action::Reboot { within, only_if } => RenderedAction::Reboot {
+                within: *within,
+                only_if: maybe(only_if)?,
             },
             Action::WaitFor {
                 condition,

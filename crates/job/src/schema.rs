@@ -45,7 +45,7 @@ struct JobFile {
     steps: Vec<StepFile>,
 }
 
-/// One step: exactly one of `run`, `script`, `upload`, `template`, `download`, `wait_for`, and options.
+/// One step: exactly one of `run`, `script`, `upload`, `template`, `download`, `wait_for`, `reboot`, and options.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct StepFile {
@@ -61,6 +61,8 @@ struct StepFile {
     download: Option<DownloadFile>,
     /// Waits until a port answers, a file exists or a command succeeds.
     wait_for: Option<WaitForFile>,
+    /// Boots the host again and waits until it really is another boot.
+    reboot: Option<RebootFile>,
     /// What the step is called on screens.
     name: Option<String>,
     /// An expression without braces; the step is skipped unless it holds.
@@ -147,6 +149,16 @@ struct DownloadFile {
     src: String,
     /// Where it goes, relative to the job file.
     to: String,
+}
+
+/// A reboot; `reboot: {}` for one without options.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct RebootFile {
+    /// For how long the host is waited for, `10m`.
+    within: Option<String>,
+    /// A command on the host; it is booted again only if this succeeds.
+    only_if: Option<String>,
 }
 
 /// Something to wait for: one of `port`, `file`, `command`.
@@ -262,7 +274,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::parse::action::{DOWNLOAD, KINDS, SCRIPT, UPLOAD, WAIT_FOR};
+    use crate::parse::action::{DOWNLOAD, KINDS, REBOOT, SCRIPT, UPLOAD, WAIT_FOR};
     use crate::parse::{JOB, step::OPTIONS};
 
     #[test]
@@ -283,5 +295,6 @@ mod tests {
         assert_eq!(names("/$defs/UploadFile/properties"), read(UPLOAD));
         assert_eq!(names("/$defs/DownloadFile/properties"), read(DOWNLOAD));
         assert_eq!(names("/$defs/WaitForFile/properties"), read(WAIT_FOR));
+        assert_eq!(names("/$defs/RebootFile/properties"), read(REBOOT));
     }
 }

@@ -86,6 +86,10 @@ pub(crate) enum Action {
         src: Template,
         to: Template,
     },
+    Reboot {
+        within: Duration,
+        only_if: Option<Template>,
+    },
     WaitFor {
         condition: Condition,
         from: WaitFrom,
@@ -227,6 +231,7 @@ impl Action {
             Action::Upload { .. } => "upload",
             Action::Template { .. } => "template",
             Action::Download { .. } => "download",
+            Action::Reboot { .. } => "reboot",
             Action::WaitFor { .. } => "wait_for",
         }
     }
@@ -246,6 +251,7 @@ impl Action {
                 dest, owner, group, ..
             } => std::iter::once(dest).chain(owner).chain(group).collect(),
             Action::Download { src, to } => vec![src, to],
+            Action::Reboot { only_if, .. } => only_if.iter().collect(),
             Action::WaitFor { condition, .. } => match condition {
                 Condition::Port(template) | Condition::File(template) | Condition::Command(template) => {
                     vec![template]
@@ -262,6 +268,7 @@ impl Action {
         let shown = match self {
             Action::Run { .. } => line.to_owned(),
             Action::Template { src, .. } => format!("template {src}"),
+            Action::Reboot { .. } => "reboot".to_owned(),
             _ => format!("{} {line}", self.kind()),
         };
         if shown.chars().count() > 60 {

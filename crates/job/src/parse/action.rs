@@ -8,13 +8,18 @@ use crate::reader::Fields;
 use crate::step::{Action, Condition, WaitFrom};
 use crate::tree::{Node, Value};
 
-pub(crate) const KINDS: &[&str] = &["run", "script", "upload", "template", "download", "wait_for"];
-pub(crate) const LATER_KINDS: &[&str] = &["reboot", "bench"];
+pub(crate) const KINDS: &[&str] = &[
+    "run", "script", "upload", "template", "download", "wait_for", "reboot",
+];
+pub(crate) const LATER_KINDS: &[&str] = &["bench"];
 pub(crate) const SCRIPT: &[&str] = &["src", "args"];
 pub(crate) const UPLOAD: &[&str] = &["src", "dest", "mode", "owner", "group"];
 pub(crate) const DOWNLOAD: &[&str] = &["src", "to"];
+pub(crate) const REBOOT: &[&str] = &["within", "only_if"];
 pub(crate) const WAIT_FOR: &[&str] = &["port", "file", "command", "within", "from", "every"];
 
+/// How long `reboot` waits when the step doesn't say.
+const REBOOT_WITHIN: Duration = Duration::from_mins(10);
 /// How long `wait_for` waits, and how often it looks, when the step doesn't say.
 const WAIT_WITHIN: Duration = Duration::from_mins(1);
 const WAIT_EVERY: Duration = Duration::from_secs(1);
@@ -50,6 +55,7 @@ impl Context<'_> {
             "upload" => self.upload(value),
             "template" => self.template_file(value),
             "download" => self.download(value),
+            "reboot" => self.reboot(value),
             _ => self.wait_for(value),
         }
     }
@@ -148,6 +154,25 @@ impl Context<'_> {
         let src = self.needed(&fields, "src", "`download`");
         let to = self.needed(&fields, "to", "`download`");
         Some(Action::Download { src: src?, to: to? })
+    }
+
+    fn reboot(&mut self, node: &Node) -> Option<Action> {
+        if let Value::Null = node.value {
+            return Some(Action::Reboot {
+                within: REBOOT_WITHIN,
+                only_if: None,
+            });
+        }
+        let fields = self.reader.fields(node, "`reboot`", REBOOT, &[])?;
+        let within = match fields.get("within") {
+            Some(node) => self.reader.duration(node)?,
+            None => REBOOT_WITHIN,
+        };
+        let only_if = match fields.get("only_if") {
+            Some(node) => Some(self.template(node)?),
+            None => None,
+        };
+        Some(Action::Reboot { within, only_if })
     }
 
     fn wait_for(&mut self, node: &Node) -> Option<Action> {

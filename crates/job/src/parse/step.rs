@@ -67,7 +67,8 @@ impl Context<'_> {
         let options = self.options(&fields, defaults);
         let action = action?;
         let repeats = !matches!(action, Action::Run { .. } | Action::Script { .. });
-        let idempotent = options.idempotent.unwrap_or(repeats);
+        let is_reboot = matches!(action, Action::Reboot { .. });
+        let idempotent = options.idempotent.unwrap_or(repeats && !is_reboot);
         let attempts = options.attempts.unwrap_or(match action {
             // It looks again by itself until its time is over.
             Action::WaitFor { .. } => 1,

@@ -11,4 +11,5 @@ mod machines;
 mod options;
 mod passwords;
 mod proxy;
+mod reboot;
 mod support;
