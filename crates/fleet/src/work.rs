@@ -12,6 +12,8 @@ use reveille_transport::sh_quote;
 use reveille_transport::supervisor::{Interpreter, Payload, export};
 use reveille_transport::transfer::{self, Destination};
 
+/// Seconds that one look at a URL may take.
+const HTTP_SECONDS: u32 = 10;
 /// Largest script that is sent.
 const SCRIPT_LIMIT: u64 = 4 << 20;
 
@@ -306,6 +308,15 @@ fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> 
             format!("[ -e {} ]", sh_quote(path)),
             format!("{path} does not exist"),
         ),
+        WaitCondition::Http(url) => (
+            format!(
+                "if command -v curl >/dev/null 2>&1; then curl -fsS -o /dev/null -m {HTTP_SECONDS} -- {url} 2>/dev/null; \
+                 elif command -v wget >/dev/null 2>&1; then wget -q -T {HTTP_SECONDS} -O /dev/null -- {url} 2>/dev/null; \
+                 else echo 'neither curl nor wget is here to ask with' >&2; exit 127; fi",
+                url = sh_quote(url)
+            ),
+            format!("{url} does not answer well"),
+        ),
         WaitCondition::Command(command) => (
             format!("( {command}\n) >/dev/null 2>&1"),
             "the command does not succeed".to_owned(),
@@ -368,6 +379,24 @@ mod tests {
             run(wait_script(&WaitCondition::File("/".into()), second, second))
                 .status
                 .success()
+        );
+        let url = |port: u16| WaitCondition::Http(format!("http://127.0.0.1:{port}/"));
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let answers = std::thread::spawn(move || {
+            for status in ["503 Later", "200 Well"] {
+                let (mut stream, _) = server.accept().unwrap();
+                let _ = std::io::Read::read(&mut stream, &mut [0; 1024]).unwrap();
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+            }
+        });
+        assert!(run(wait_script(&url(port), 20 * second, second)).status.success());
+        answers.join().unwrap();
+        let output = run(wait_script(&url(port), second, second));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            format!("http://127.0.0.1:{port}/ does not answer well after 1 s\n")
         );
         assert!(
             run(wait_script(

@@ -186,6 +186,7 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
                 }
                 WaitCondition::File(path) => format!("file {path}"),
                 WaitCondition::Command(command) => format!("command {command}"),
+                WaitCondition::Http(url) => url.clone(),
             };
             line("wait for", &format!("{what}, within {within:?}"));
         }

@@ -117,6 +117,8 @@ pub enum WaitCondition {
     File(String),
     /// A command that exits with 0.
     Command(String),
+    /// A URL that the host gets an answer from, not an error.
+    Http(String),
 }
 
 /// What says that a step has nothing to do.
@@ -215,6 +217,7 @@ impl Job {
                     Condition::Port(template) => self.port(template, *from, scope, mode)?,
                     Condition::File(template) => WaitCondition::File(text(template)?),
                     Condition::Command(template) => WaitCondition::Command(text(template)?),
+                    Condition::Http(template) => WaitCondition::Http(text(template)?),
                 },
                 within: *within,
                 every: *every,

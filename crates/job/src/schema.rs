@@ -161,7 +161,7 @@ struct RebootFile {
     only_if: Option<String>,
 }
 
-/// Something to wait for: one of `port`, `file`, `command`.
+/// Something to wait for: one of `port`, `file`, `command`, `http`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct WaitForFile {
@@ -171,6 +171,8 @@ struct WaitForFile {
     file: Option<String>,
     /// A command on the host that succeeds.
     command: Option<String>,
+    /// A URL that answers the host, with a status below 400.
+    http: Option<String>,
     /// For how long, `60s`; a minute if left out.
     within: Option<String>,
     /// Where a port is looked at from; the host if left out.

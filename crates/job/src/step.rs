@@ -104,6 +104,7 @@ pub(crate) enum Condition {
     Port(Template),
     File(Template),
     Command(Template),
+    Http(Template),
 }
 
 /// When a step is skipped, before its templates are rendered.
@@ -253,9 +254,10 @@ impl Action {
             Action::Download { src, to } => vec![src, to],
             Action::Reboot { only_if, .. } => only_if.iter().collect(),
             Action::WaitFor { condition, .. } => match condition {
-                Condition::Port(template) | Condition::File(template) | Condition::Command(template) => {
-                    vec![template]
-                }
+                Condition::Port(template)
+                | Condition::File(template)
+                | Condition::Command(template)
+                | Condition::Http(template) => vec![template],
             },
         }
     }

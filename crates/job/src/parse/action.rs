@@ -16,7 +16,7 @@ pub(crate) const SCRIPT: &[&str] = &["src", "args"];
 pub(crate) const UPLOAD: &[&str] = &["src", "dest", "mode", "owner", "group"];
 pub(crate) const DOWNLOAD: &[&str] = &["src", "to"];
 pub(crate) const REBOOT: &[&str] = &["within", "only_if"];
-pub(crate) const WAIT_FOR: &[&str] = &["port", "file", "command", "within", "from", "every"];
+pub(crate) const WAIT_FOR: &[&str] = &["port", "file", "command", "http", "within", "from", "every"];
 
 /// How long `reboot` waits when the step doesn't say.
 const REBOOT_WITHIN: Duration = Duration::from_mins(10);
@@ -176,7 +176,7 @@ impl Context<'_> {
     }
 
     fn wait_for(&mut self, node: &Node) -> Option<Action> {
-        let fields = self.reader.fields(node, "`wait_for`", WAIT_FOR, &["http"])?;
+        let fields = self.reader.fields(node, "`wait_for`", WAIT_FOR, &[])?;
         let mut within = WAIT_WITHIN;
         if let Some(node) = fields.get("within") {
             within = self.reader.duration(node).unwrap_or(within);
@@ -192,15 +192,14 @@ impl Context<'_> {
             let words = [("host", WaitFrom::Host), ("controller", WaitFrom::Controller)];
             self.reader.word(node, &words)
         });
-        let mut found = ["port", "file", "command"]
+        let mut found = ["port", "file", "command", "http"]
             .into_iter()
             .filter_map(|name| Some((name, fields.entry(name)?)));
         let Some((name, (_, value))) = found.next() else {
-            if !matches!(&node.value, Value::Map(entries) if entries.iter().any(|(key, _)| key_text(key) == "http"))
-            {
-                self.reader
-                    .mistake(fields.place, "`wait_for` needs `port`, `file` or `command`");
-            }
+            self.reader.mistake(
+                fields.place,
+                "`wait_for` needs `port`, `file`, `command` or `http`",
+            );
             return None;
         };
         if let Some((second, (key, _))) = found.next() {
@@ -213,7 +212,7 @@ impl Context<'_> {
         {
             self.reader.mistake(
                 &key.place,
-                "`from` belongs to a `port`; files and commands are the host's",
+                "`from` belongs to a `port`; the host looks for all else",
             );
         }
         let template = self.template(value)?;
@@ -227,6 +226,18 @@ impl Context<'_> {
                 Condition::Port(template)
             }
             "file" => Condition::File(template),
+            "http" => {
+                let is_url = ["http://", "https://"]
+                    .iter()
+                    .any(|scheme| template.text.starts_with(scheme));
+                if !is_url && !template.text.starts_with("{{") {
+                    self.reader.mistake(
+                        &value.place,
+                        "`http` is a URL that begins with `http://` or `https://`",
+                    );
+                }
+                Condition::Http(template)
+            }
             _ => Condition::Command(template),
         };
         Some(Action::WaitFor {
