@@ -42,6 +42,11 @@ const PACKAGES: &[Package] = &[
         reason: "the remote supervisor is tested with its shell and tools",
     },
     Package {
+        name: "curl",
+        programs: &["curl"],
+        reason: "hosts ask for URLs with it",
+    },
+    Package {
         name: "procps",
         programs: &["ps", "pgrep"],
         reason: "tests look at processes on the hosts",
