@@ -51,12 +51,14 @@ impl HostTask {
             let (error, crowded) = match result {
                 Ok((session, phases)) => {
                     self.phases = Some(phases);
+                    self.password_worked(&session);
                     self.recovered |= counted > 0;
                     self.note(EventKind::Connected { tries, phases });
                     return Ok(session);
                 }
                 Err(failed) => failed,
             };
+            self.password_refused |= error.password_refused;
             // Closed before the banner is our own doing only if we were pressing, or the endpoint says so.
             let is_throttled = error.throttled && (crowded || error.message.contains("MaxStartups"));
             if is_throttled {
@@ -128,6 +130,16 @@ impl HostTask {
                 Halt::Outcome(Box::new(outcome))
             }
             None => Halt::Outcome(Box::new(Outcome::new(class, message))),
+        }
+    }
+
+    /// A login by password proves it. One by key says nothing of it, and others may have their turn.
+    fn password_worked(&mut self, session: &Session) {
+        if self.plan.becomes.password.is_none() {
+            if session.took_password() {
+                self.engine.trial.worked();
+            }
+            self.trial = None;
         }
     }
 

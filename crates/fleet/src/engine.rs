@@ -18,7 +18,7 @@ use crate::Failure;
 use crate::host::HostTask;
 use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
 use crate::stop::{Stop, Stopped};
-use crate::trial::Trial;
+use crate::trial::{Trial, Turn};
 
 /// Bounds of the global handshake limit.
 const LEAST_HANDSHAKES: usize = 4;
@@ -263,15 +263,18 @@ impl Engine {
             let cancelled = Box::pin(self.cancel([*host])).await;
             return (name, cancelled.map(|()| None));
         }
-        let ended = Box::pin(self.supervise(host, turn)).await;
-        drop(trial);
-        ended
+        Box::pin(self.supervise(host, turn, trial)).await
     }
 
     /// Takes a host through its life; a panic on the way becomes an outcome.
-    async fn supervise(self: Arc<Self>, host: Box<HostPlan>, turn: HandshakePermit) -> Ended {
+    async fn supervise(
+        self: Arc<Self>,
+        host: Box<HostPlan>,
+        turn: HandshakePermit,
+        trial: Option<Turn>,
+    ) -> Ended {
         let name = host.name.clone();
-        let task = Box::new(HostTask::new(Arc::clone(&self), host, turn));
+        let task = Box::new(HostTask::new(Arc::clone(&self), host, turn, trial));
         let life = AssertUnwindSafe(task.live()).catch_unwind();
         let result = match life.await {
             Ok(result) => result,

@@ -18,6 +18,7 @@ use crate::Failure;
 use crate::engine::Engine;
 use crate::plan::HostPlan;
 use crate::stop::Stop;
+use crate::trial::Turn;
 
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
@@ -29,6 +30,10 @@ pub(crate) struct HostTask {
     pub(crate) backoff: Backoff,
     /// The turn to shake hands that the host was admitted with, until it is used.
     pub(crate) turn: Option<HandshakePermit>,
+    /// The turn to try the password, until it is known that this host has no need of it.
+    pub(crate) trial: Option<Turn>,
+    /// The password was offered and did not let us in.
+    pub(crate) password_refused: bool,
     pub(crate) connects: u32,
     pub(crate) causes: Vec<Class>,
     pub(crate) phases: Option<PhaseTimings>,
@@ -87,7 +92,12 @@ impl From<reveille_ledger::Error> for Halt {
 // === impl HostTask ===
 
 impl HostTask {
-    pub(crate) fn new(engine: Arc<Engine>, plan: Box<HostPlan>, turn: HandshakePermit) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        plan: Box<HostPlan>,
+        turn: HandshakePermit,
+        trial: Option<Turn>,
+    ) -> Self {
         let writer = engine.handle.output(&plan.name, engine.settings.caps);
         let seed = engine.settings.seed ^ seed_of(&plan.name);
         let mut budget = Budget::new(Budget::DEFAULT);
@@ -99,6 +109,8 @@ impl HostTask {
             budget,
             backoff: Backoff::new(engine.settings.backoff.0, engine.settings.backoff.1, seed),
             turn: Some(turn),
+            trial,
+            password_refused: false,
             connects,
             causes: Vec::new(),
             phases: None,
@@ -157,11 +169,17 @@ impl HostTask {
 
     /// What this host's end says of the password.
     fn judge_password(&self, outcome: &Outcome) {
-        let refused = matches!(outcome.class, Class::AuthFailed | Class::BecomeFailed);
-        if outcome.status() == Status::Success {
-            self.engine.trial.worked();
-        } else if refused && self.plan.has_password() && self.engine.trial.refused() {
+        let becomes = self.plan.becomes.password.is_some();
+        let refused = match outcome.class {
+            Class::AuthFailed => self.password_refused,
+            Class::BecomeFailed => becomes,
+            _ => false,
+        };
+        if refused && self.engine.trial.refused() {
             self.engine.halt();
+        } else if becomes && outcome.status() == Status::Success {
+            // It worked, or this job has no need of it.
+            self.engine.trial.worked();
         }
     }
 

@@ -240,10 +240,6 @@ impl HostTask {
             Some(session) => session,
             None => Box::pin(self.connect()).await?,
         };
-        if self.plan.becomes.password.is_none() {
-            // Logging in was all that a password is needed for.
-            self.engine.trial.worked();
-        }
         let result = match (now.token, work) {
             (Some(token), Work::Command { payload, .. }) => {
                 Box::pin(self.attempt_durably(&session, step, at, escalate, now, token, payload)).await
@@ -290,7 +286,7 @@ impl HostTask {
             Ok(open) => open,
             Err(error) => return Ok(attempted(attempt::refused(error)?)),
         };
-        self.engine.trial.worked();
+        self.became(escalate);
         key.place = Some(open.place().to_owned());
         now.place.clone_from(&key.place);
         self.place = Some((escalate.cloned(), open.place().to_owned()));
@@ -372,8 +368,8 @@ impl HostTask {
         let running = attempt::run(session, target, escalate, work, settings, limits, &mut output);
         match Box::pin(running).await? {
             Ended::Over(over) => {
-                engine.trial.worked();
                 let (verdict, said) = output.finish(&over)?;
+                self.became(escalate);
                 Ok(Attempted::Judged(
                     self.conclude(at, now, began, over, verdict, &said),
                 ))
@@ -615,6 +611,14 @@ impl HostTask {
                 .or_else(|| self.plan.escalate.clone())
                 .unwrap_or_else(|| self.plan.becomes.clone())
         })
+    }
+
+    /// A command ran as the other user: the password is right.
+    fn became(&mut self, escalate: Option<&Become>) {
+        if escalate.is_some_and(|escalate| escalate.password.is_some()) {
+            self.engine.trial.worked();
+            self.trial = None;
+        }
     }
 
     fn place_for(&self, escalate: Option<&Become>) -> Option<String> {

@@ -101,9 +101,12 @@ impl Config {
         // Whoever can write here could name a command that we would run.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = std::fs::metadata(directory.unwrap_or(Path::new(".")));
-        if metadata.mode() & 0o002 != 0 || directory.is_ok_and(|directory| directory.mode() & 0o002 != 0) {
+        let us = rustix::process::geteuid().as_raw();
+        let foreign =
+            |metadata: &std::fs::Metadata| metadata.mode() & 0o002 != 0 || ![0, us].contains(&metadata.uid());
+        if foreign(&metadata) || directory.is_ok_and(|directory| foreign(&directory)) {
             self.warnings.push(format!(
-                "{shown} is not read: others can write to it or its directory"
+                "{shown} is not read: it or its directory belongs to somebody else, or others can write to it"
             ));
             return Ok(());
         }

@@ -15,6 +15,8 @@ pub struct ConnectError {
     /// Whether it looks like the host's (or bastion's) limit on new connections rather than a fault: accepted, then
     /// closed before the banner, or told so.
     pub throttled: bool,
+    /// Whether the password was offered and did not let us in.
+    pub password_refused: bool,
 }
 
 // === impl ConnectError ===
@@ -26,6 +28,7 @@ impl ConnectError {
             class,
             message: message.into(),
             throttled: false,
+            password_refused: false,
         }
     }
 }

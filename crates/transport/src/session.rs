@@ -49,6 +49,14 @@ impl Session {
         }
     }
 
+    /// Whether the password was needed to log in.
+    pub fn took_password(&self) -> bool {
+        match &self.link {
+            Link::Native(native) => native.took_password(),
+            Link::OpenSsh(_) | Link::Local(_) => false,
+        }
+    }
+
     /// Why the connection ended, in words.
     pub fn why_closed(&self) -> String {
         match &self.link {

@@ -10,8 +10,8 @@ pub(super) fn write_head(target: &mut impl Write, summary: &Summary) -> io::Resu
     let name = escape(&summary.record.run.to_string());
     let tests = account.planned;
     let failures = account.failed + account.quarantined;
-    let errors = account.ghost;
-    let skipped = account.cancelled + account.pending + account.running;
+    let errors = account.ghost + account.pending + account.running;
+    let skipped = account.cancelled;
     let time = summary.timing.wall_s.unwrap_or_default();
     let started = escape(&summary.timing.started);
     writeln!(target, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
@@ -40,7 +40,8 @@ pub(super) fn write_case(target: &mut impl Write, suite: &str, host: &HostSummar
     let element = match host.status {
         "success" => return writeln!(target, "/>"),
         "failed" | "quarantined" => "failure",
-        "ghost" => "error",
+        // Neither is a success: a report of an interrupted run must not look like one.
+        "ghost" | "pending" | "running" => "error",
         _ => "skipped",
     };
     let message = escape(&host.message);

@@ -22,7 +22,10 @@ const AT_ONCE: u32 = 64;
 const NAMES: usize = 20;
 
 pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let ledger = Ledger::open(&state::directory(globals)?)?;
+    let directory = state::directory(globals)?;
+    // Where there is none, none is made.
+    Ledger::open_existing(&directory)?;
+    let ledger = Ledger::open(&directory)?;
     let run = ledger.resolve_run(&args.run)?;
     let record = ledger.run(run)?;
     if record.state != RunState::Closed {

@@ -12,7 +12,10 @@ use crate::printer::Printer;
 use crate::{launch, state};
 
 pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let ledger = Ledger::open(&state::directory(globals)?)?;
+    let directory = state::directory(globals)?;
+    // Where there is none, none is made.
+    Ledger::open_existing(&directory)?;
+    let ledger = Ledger::open(&directory)?;
     let run = ledger.resolve_run(&args.run)?;
     let record = ledger.run(run)?;
     let account = ledger.account(run)?;

@@ -282,3 +282,53 @@ fn whoami() -> String {
     let output = std::process::Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
+
+/// A host that takes keys and no password has refused none.
+#[test]
+fn hosts_that_take_no_password_do_not_stop_the_others() {
+    let lab = Lab::up();
+    let testbed = Testbed::start(3, "").unwrap();
+    let reveille = Reveille::new();
+    let other = reveille.path().join("other");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&other)
+        .status();
+    assert!(made.unwrap().success());
+    let mut inventory = String::new();
+    for index in 0..3 {
+        let _ = writeln!(
+            inventory,
+            "key{index} ansible_host={} ansible_port={} ansible_ssh_private_key_file={}",
+            testbed.address(index),
+            testbed.port(),
+            if index < 2 { &other } else { &testbed.key() }.display()
+        );
+    }
+    for number in 0..3 {
+        let _ = writeln!(
+            inventory,
+            "password{number} ansible_host={} ansible_port={} ansible_user=ann",
+            lab.address(),
+            lab.port
+        );
+    }
+    let inventory = reveille.file("inventory.ini", inventory);
+    let right = reveille.file("right", format!("{PASSWORD}\n"));
+    let arguments = [
+        "exec",
+        "-i",
+        &inventory,
+        "--password-file",
+        &right,
+        "--host-key",
+        "accept-new",
+        "--format",
+        "json",
+        "--",
+        "true",
+    ];
+    let summary = reveille.run(&arguments).expect(3).json();
+    assert_eq!(summary["account"]["failed"], 2, "{summary}");
+    assert_eq!(summary["account"]["success"], 4, "{summary}");
+}

@@ -77,12 +77,16 @@ pub(super) async fn authenticate(
         tried: Vec::new(),
         keys: Offers::default(),
     };
-    tokio::select! {
+    let result = tokio::select! {
         biased;
         result = talk.run() => result,
         // An agent that thinks does not notice that the host has gone.
         () = report.ended() => Err(ended(report)),
-    }
+    };
+    result.map_err(|error| ConnectError {
+        password_refused: error.class == Class::AuthFailed && report.password_was_sent(),
+        ..error
+    })
 }
 
 // === impl Talk ===
@@ -196,6 +200,7 @@ impl Talk<'_> {
                 [] => Vec::new(),
                 [question] if !question.echo && !answered => {
                     answered = true;
+                    self.report.password_is_sent();
                     self.password_used = question.prompt.to_ascii_lowercase().contains("password");
                     vec![password.reveal().to_owned()]
                 }
@@ -224,6 +229,7 @@ impl Talk<'_> {
         let Some(password) = &self.target.authentication.password else {
             return Ok(Answer::Refused);
         };
+        self.report.password_is_sent();
         let sending = self
             .handle
             .authenticate_password(self.target.user.as_str(), password.reveal());

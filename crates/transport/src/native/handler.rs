@@ -22,6 +22,7 @@ pub(crate) struct Report {
 struct Told {
     said: Option<String>,
     trust: Option<Trust>,
+    password_sent: bool,
 }
 
 // === impl Report ===
@@ -35,6 +36,15 @@ impl Report {
     /// How the host's key is trusted, once it was shown.
     pub(super) fn trust(&self) -> Option<Trust> {
         self.told(|told| told.trust)
+    }
+
+    /// Whether the password was sent on this connection.
+    pub(super) fn password_was_sent(&self) -> bool {
+        self.told(|told| told.password_sent)
+    }
+
+    pub(super) fn password_is_sent(&self) {
+        self.told(|told| told.password_sent = true);
     }
 
     /// Waits for the end of the connection.

@@ -88,6 +88,10 @@ impl Native {
         self.handle.is_closed()
     }
 
+    pub(crate) fn took_password(&self) -> bool {
+        self.report.password_was_sent()
+    }
+
     pub(crate) fn why_closed(&self) -> String {
         if let Some(said) = self.report.said() {
             return said;
