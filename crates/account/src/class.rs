@@ -144,8 +144,8 @@ classes! {
         "look at the host's auth log";
     BecomeFailed "become_failed" Failed
         "the user could not become another user on the host"
-        "sudo wants a password, or the user is not allowed to"
-        "check with `sudo -n true` on the host; never tried again by itself because accounts get locked";
+        "a wrong password or none, or the user is not allowed to"
+        "check by hand on the host, give the password with -K; never tried again by itself because accounts get locked";
     BecomeMissing "become_missing" Failed
         "the program to become another user is not on the host"
         "a minimal image without sudo"

@@ -18,6 +18,7 @@ use crate::Failure;
 use crate::host::HostTask;
 use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
 use crate::stop::{Stop, Stopped};
+use crate::trial::Trial;
 
 /// Bounds of the global handshake limit.
 const LEAST_HANDSHAKES: usize = 4;
@@ -39,6 +40,8 @@ pub(crate) struct Engine {
     pub(crate) once: Vec<watch::Sender<Option<Once>>>,
     /// The host that `once` steps run on.
     pub(crate) first: Option<HostName>,
+    /// Whether the passwords of this run are any good.
+    pub(crate) trial: Trial,
     halted: AtomicBool,
     failed: AtomicU64,
 }
@@ -92,6 +95,7 @@ pub async fn run(
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
         first,
+        trial: Trial::new(hosts.iter().any(HostPlan::has_password)),
         halted: AtomicBool::new(false),
         failed: AtomicU64::new(failed),
         handle,
@@ -239,10 +243,19 @@ impl Engine {
     async fn admit(self: Arc<Self>, host: Box<HostPlan>) -> Ended {
         let mut stopped = self.stopped.clone();
         let endpoint = host.target.first_endpoint();
-        let turn = tokio::select! {
+        let turns = async {
+            // Nobody waits for the trial with a handshake's turn in hand.
+            let trial = if host.has_password() {
+                self.trial.turn().await
+            } else {
+                None
+            };
+            (trial, self.handshakes.acquire(&endpoint).await)
+        };
+        let (trial, turn) = tokio::select! {
             biased;
             () = stopped.wait(Stop::Soon) => return (host.name, Ok(None)),
-            turn = self.handshakes.acquire(&endpoint) => turn,
+            turns = turns => turns,
         };
         drop((stopped, endpoint));
         if self.is_halted() && !host.is_under_way() {
@@ -250,7 +263,9 @@ impl Engine {
             let cancelled = Box::pin(self.cancel([*host])).await;
             return (name, cancelled.map(|()| None));
         }
-        Box::pin(self.supervise(host, turn)).await
+        let ended = Box::pin(self.supervise(host, turn)).await;
+        drop(trial);
+        ended
     }
 
     /// Takes a host through its life; a panic on the way becomes an outcome.
@@ -336,6 +351,9 @@ impl Engine {
                 self.halted_class()
             };
             let message = match class {
+                _ if !host.not_ready && self.trial.is_given_up() => {
+                    "two hosts refused the password, so it was offered to no other"
+                }
                 Class::MaxFailReached => "more hosts failed than the run allows",
                 Class::Stopped => "a step that runs once for all hosts failed",
                 _ => "the inventory marks it as not ready",
@@ -366,7 +384,7 @@ impl Engine {
             .once
             .iter()
             .any(|once| matches!(*once.borrow(), Some(Once::Failed(_))));
-        if once_failed {
+        if once_failed || self.trial.is_given_up() {
             Class::Stopped
         } else {
             Class::MaxFailReached

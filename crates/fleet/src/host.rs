@@ -137,6 +137,7 @@ impl HostTask {
         };
         let outcome = self.complete(outcome);
         let status = outcome.status();
+        self.judge_password(&outcome);
         if self.leftovers.is_some() {
             // The host may forget its copy only when ours survives a power cut.
             self.writer.sync()?;
@@ -152,6 +153,16 @@ impl HostTask {
             Box::pin(session.close()).await;
         }
         Ok(Some(status))
+    }
+
+    /// What this host's end says of the password.
+    fn judge_password(&self, outcome: &Outcome) {
+        let refused = matches!(outcome.class, Class::AuthFailed | Class::BecomeFailed);
+        if outcome.status() == Status::Success {
+            self.engine.trial.worked();
+        } else if refused && self.plan.has_password() && self.engine.trial.refused() {
+            self.engine.halt();
+        }
     }
 
     async fn steps(&mut self) -> Result<(), Halt> {

@@ -21,6 +21,7 @@
 //! next; the outcome; and only then is what the host kept of the work removed.
 
 mod attempt;
+mod clean;
 mod connect;
 mod engine;
 mod host;
@@ -29,8 +30,10 @@ mod output;
 mod plan;
 mod step;
 mod stop;
+mod trial;
 mod work;
 
+pub use clean::{CleanPlan, Cleaned, clean};
 pub use engine::{RunEnd, run};
 pub use plan::{HostPlan, RunPlan, Settings, VarsOf};
 pub use stop::{Stop, Stopped, Stopper, stopper};

@@ -40,6 +40,11 @@ impl HostPlan {
     pub(crate) fn is_under_way(&self) -> bool {
         self.before.as_ref().is_some_and(|before| before.dispatched)
     }
+
+    /// Whether a password may be offered to it.
+    pub(crate) fn has_password(&self) -> bool {
+        self.target.authentication.password.is_some() || self.becomes.password.is_some()
+    }
 }
 
 /// What all hosts of a run have in common.

@@ -233,6 +233,10 @@ impl HostTask {
             Some(session) => session,
             None => Box::pin(self.connect()).await?,
         };
+        if self.plan.becomes.password.is_none() {
+            // Logging in was all that a password is needed for.
+            self.engine.trial.worked();
+        }
         let result = match (now.token, work) {
             (Some(token), Work::Command { payload, .. }) => {
                 Box::pin(self.attempt_durably(&session, step, at, escalate, now, token, payload)).await
@@ -279,6 +283,7 @@ impl HostTask {
             Ok(open) => open,
             Err(error) => return Ok(attempted(attempt::refused(error)?)),
         };
+        self.engine.trial.worked();
         key.place = Some(open.place().to_owned());
         now.place.clone_from(&key.place);
         self.place = Some((escalate.cloned(), open.place().to_owned()));
@@ -360,6 +365,7 @@ impl HostTask {
         let running = attempt::run(session, target, escalate, work, settings, limits, &mut output);
         match Box::pin(running).await? {
             Ended::Over(over) => {
+                engine.trial.worked();
                 let (verdict, said) = output.finish(&over)?;
                 Ok(Attempted::Judged(
                     self.conclude(at, now, began, over, verdict, &said),

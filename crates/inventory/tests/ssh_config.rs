@@ -1,6 +1,7 @@
 //! `ssh_config` against the real `ssh -G`, on configurations that a seeded generator writes, and by itself.
 //!
-//! `REVEILLE_SSH_CASES` sets how many configurations are compared, 350 without it.
+//! `REVEILLE_SSH_CASES` sets how many configurations are compared, 350 without it, and `REVEILLE_SSH_FIRST` the number of
+//! the first.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

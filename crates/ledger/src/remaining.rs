@@ -68,6 +68,22 @@ pub struct StepResult {
 // === impl Ledger ===
 
 impl Ledger {
+    /// The directories on the hosts that durable work of a run was kept in, all rounds together.
+    pub fn places(&self, run: RunId) -> Result<Vec<(HostName, String)>> {
+        self.snapshot(run, |connection, key| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT DISTINCT host, place FROM intents WHERE run = ?1 AND place IS NOT NULL
+                     ORDER BY host, place",
+                )
+                .map_err(Error::read)?;
+            let rows = statement.query_map([key], |row| {
+                Ok((HostName::from(row.get_ref(0)?.as_str()?), row.get(1)?))
+            });
+            rows.and_then(Iterator::collect).map_err(Error::read)
+        })
+    }
+
     /// The hosts of the current round without an outcome, in the roll's order.
     pub fn remaining(&self, run: RunId) -> Result<Vec<Remaining>> {
         self.snapshot(run, |connection, key| {

@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Fetch(FetchArgs),
     /// See which hosts answer
     Ping(PingArgs),
+    /// Remove what a run left on its hosts
+    Clean(CleanArgs),
     /// Forget old runs, with their events and outputs
     Prune(PruneArgs),
     /// Print completions for a shell
@@ -209,6 +211,16 @@ pub(crate) struct PingArgs {
     pub(crate) pacing: Pacing,
     #[command(flatten)]
     pub(crate) report: Report,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CleanArgs {
+    /// The run: its id, a unique beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    /// Hosts at once
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -370,18 +382,39 @@ pub(crate) struct Reach {
     /// Connect to this port
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
-    /// Become root (by sudo without a password) for the commands
+    /// Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none` for none
+    #[arg(short = 'F', long, value_name = "FILE")]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// What carries the sessions [default: native; the inventory's `local`; openssh for a ProxyCommand]
+    #[arg(long, value_enum)]
+    pub(crate) transport: Option<Transport>,
+    /// Ask for the SSH password
+    #[arg(short = 'k', long)]
+    pub(crate) ask_pass: bool,
+    /// Ask for the password to become another user with
+    #[arg(short = 'K', long)]
+    pub(crate) ask_become_pass: bool,
+    /// Read the SSH password from the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password to become another user from the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) become_password_file: Option<PathBuf>,
+    /// Become root for the commands
     #[arg(short = 'b', long = "become")]
     pub(crate) escalate: bool,
     /// Become this user instead of root
     #[arg(long, value_name = "USER")]
     pub(crate) become_user: Option<String>,
+    /// How to become another user [default: the inventory's, or sudo]
+    #[arg(long, value_enum)]
+    pub(crate) become_method: Option<BecomeMethod>,
     /// How long a TCP connection may take
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) connect_timeout: Duration,
-    /// What to do about host keys
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) host_key: HostKey,
+    /// What to do about host keys [default: accept-new, without offering passwords to new hosts]
+    #[arg(long, value_enum)]
+    pub(crate) host_key: Option<HostKey>,
 }
 
 /// How a run is paced and when it stops.
@@ -456,6 +489,39 @@ pub(crate) enum HostKey {
     AcceptNew,
     /// Accept anything, remember nothing.
     Off,
+}
+
+impl HostKey {
+    /// Its name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            HostKey::Strict => "strict",
+            HostKey::AcceptNew => "accept-new",
+            HostKey::Off => "off",
+        }
+    }
+}
+
+/// What carries the sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// SSH in this program.
+    Native,
+    /// The system's `ssh`.
+    Openssh,
+    /// A shell on this machine.
+    Local,
+}
+
+/// How to become another user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BecomeMethod {
+    /// By sudo.
+    Sudo,
+    /// By su.
+    Su,
+    /// By doas.
+    Doas,
 }
 
 /// `90`, `1.5s`, `10m`, `2h`, `500ms`.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use reveille_account::{Exit, HostName, RunId, Status};
-use reveille_fleet::{RunEnd, RunPlan, Stop, stopper};
+use reveille_fleet::{HostPlan, RunEnd, RunPlan, Stop, stopper};
+use reveille_inventory::Inventory;
 use reveille_job::{Job, JobSource, Order, Shared};
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord, RunSpec};
 use reveille_transport::{Client, KnownHosts};
@@ -15,9 +16,11 @@ use serde_json::{Map, Value, json};
 use crate::cli::Report;
 use crate::failure::Failure;
 use crate::options::{Options, settings};
+use crate::passwords::Passwords;
 use crate::printer::Printer;
-use crate::reach::{Reached, plans};
+use crate::reach::Reached;
 use crate::render::{self, end::Extra};
+use crate::targets::plans;
 use crate::{secrets, state};
 
 /// The var of the roll that holds how a host is reached.
@@ -31,6 +34,7 @@ pub(crate) struct Request {
     pub(crate) groups: Vec<(String, Vec<String>)>,
     /// Names of vars that came from a vault; they are not recorded.
     pub(crate) vault_vars: HashMap<HostName, Vec<String>>,
+    pub(crate) passwords: Passwords,
     pub(crate) options: Options,
     pub(crate) comment: Option<String>,
     pub(crate) input: Option<Bytes>,
@@ -62,6 +66,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         mut hosts,
         groups,
         vault_vars,
+        passwords,
         mut options,
         comment,
         input,
@@ -82,13 +87,13 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         })
     };
     let ledger = Ledger::open(&state_dir).map_err(refused)?;
-    let policy = options.policy();
     let client = client(&state_dir, &options)?;
     let host_plans = plans(
         hosts
             .iter()
             .map(|(name, reached, _)| (name.clone(), reached.clone(), None)),
-        policy,
+        &options,
+        &passwords,
         printer,
     )?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
@@ -123,8 +128,8 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
                 serde_json::to_value(reached).unwrap_or_default(),
             );
             let mut entry = RollEntry::new(name.clone());
-            entry.address = Some(reached.address.clone());
-            entry.port = reached.port;
+            entry.address = Some(reached.way.address.clone());
+            entry.port = reached.way.port;
             entry.vars = Value::Object(kept).to_string();
             entry
         })
@@ -194,11 +199,45 @@ pub(crate) fn retry(
     recorded.go_on(ledger, &record, handle, report, printer)
 }
 
+/// The ways to every host that was on a roll of the run, and a client for them.
+pub(crate) fn ways(
+    ledger: &Ledger,
+    record: &RunRecord,
+    printer: &Printer,
+) -> Result<(Vec<HostPlan>, Client), Failure> {
+    let options: Options =
+        serde_json::from_value(record.spec.options.clone()).map_err(|_| damaged(record, "options"))?;
+    let inventory = options.passwords.reload(printer)?;
+    let passwords = options.passwords.find(inventory.as_ref())?;
+    let hosts = ledger
+        .roll(record.run, 1)?
+        .into_iter()
+        .map(|entry| {
+            let (reached, _) = recorded_way(record, &entry)?;
+            Ok((entry.host, reached, None))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let plans = plans(hosts, &options, &passwords, printer)?;
+    Ok((plans, client(ledger.state_directory(), &options)?))
+}
+
+/// How a host of the roll is reached, and its vars.
+fn recorded_way(record: &RunRecord, entry: &RollEntry) -> Result<(Reached, Map<String, Value>), Failure> {
+    let mut kept: Map<String, Value> =
+        serde_json::from_str(&entry.vars).map_err(|_| damaged(record, "roll"))?;
+    let reached = kept.remove(CONNECTION).ok_or_else(|| damaged(record, "roll"))?;
+    let reached = serde_json::from_value(reached).map_err(|_| damaged(record, "roll"))?;
+    Ok((reached, kept))
+}
+
 /// What an earlier controller was asked to do, and all that it was given.
 struct Recorded {
     options: Options,
     job: Job,
     secrets: BTreeMap<String, String>,
+    passwords: Passwords,
+    /// The inventory, if some of it is not recorded.
+    inventory: Option<Inventory>,
     input: Option<Bytes>,
 }
 
@@ -223,10 +262,14 @@ impl Recorded {
         }
         let job = Job::from_source(&source).map_err(Failure::Mistakes)?;
         let secrets = secrets::find(&job)?;
+        let inventory = options.passwords.reload(printer)?;
+        let passwords = options.passwords.find(inventory.as_ref())?;
         Ok(Self {
             options,
             job,
             secrets,
+            passwords,
+            inventory,
             input,
         })
     }
@@ -244,6 +287,8 @@ impl Recorded {
             options,
             job,
             secrets,
+            passwords,
+            inventory,
             input,
         } = self;
         let remaining = ledger.remaining(record.run)?;
@@ -251,14 +296,15 @@ impl Recorded {
         let mut hosts = Vec::new();
         for host in remaining {
             let name = host.entry.host.clone();
-            let mut kept: Map<String, Value> =
-                serde_json::from_str(&host.entry.vars).map_err(|_| damaged(record, "roll"))?;
-            let reached = kept.remove(CONNECTION).ok_or_else(|| damaged(record, "roll"))?;
-            let reached: Reached = serde_json::from_value(reached).map_err(|_| damaged(record, "roll"))?;
+            let (reached, mut kept) = recorded_way(record, &host.entry)?;
+            if let Some(inventory) = &inventory {
+                let now = inventory.vars(name.as_str()).into_iter();
+                kept.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));
+            }
             vars.insert(name.clone(), kept);
             hosts.push((name, reached, Some(host)));
         }
-        let host_plans = plans(hosts, options.policy(), printer)?;
+        let host_plans = plans(hosts, &options, &passwords, printer)?;
         let state_dir = ledger.state_directory().to_owned();
         let client = client(&state_dir, &options)?;
         let (settings, banner) = settings(&options, &job, &host_plans, input, record.spec.seed)?;

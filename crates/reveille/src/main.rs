@@ -1,6 +1,7 @@
 //! `reveille`: the program. Commands, screens and configuration; what is done stands in the crates below it.
 
 mod allowance;
+mod choose;
 mod cli;
 mod commands;
 mod config;
@@ -9,12 +10,14 @@ mod failure;
 mod launch;
 mod limits;
 mod options;
+mod passwords;
 mod printer;
 mod prompt;
 mod reach;
 mod render;
 mod secrets;
 mod state;
+mod targets;
 
 use std::process::ExitCode;
 

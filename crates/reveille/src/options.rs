@@ -12,8 +12,9 @@ use reveille_transport::{Deadlines, HostKeyPolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::allowance::Allowance;
-use crate::cli::{HostKey, Pacing, Reach};
+use crate::cli::{Pacing, Reach};
 use crate::failure::Failure;
+use crate::passwords::PasswordSources;
 use crate::{limits, render};
 
 /// Sessions at once if nobody says otherwise.
@@ -32,6 +33,11 @@ pub(crate) struct Options {
     pub(crate) grace_ms: u64,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) host_key: String,
+    /// Passwords may go to hosts seen for the first time.
+    #[serde(default)]
+    pub(crate) password_to_new_hosts: bool,
+    #[serde(default, skip_serializing_if = "PasswordSources::is_none")]
+    pub(crate) passwords: PasswordSources,
     pub(crate) max_output: Option<u64>,
     pub(crate) fold: bool,
     /// SHA-256 of the commands' input, which is not kept.
@@ -71,12 +77,14 @@ impl Options {
             allowance: Allowance::new(pacing.allow_failed.as_ref(), &pacing.allow_class)?,
             grace_ms: millis(pacing.grace),
             connect_timeout_ms: reach.map_or(10_000, |reach| millis(reach.connect_timeout)),
-            host_key: match reach.map(|reach| reach.host_key).unwrap_or_default() {
-                HostKey::Strict => "strict",
-                HostKey::AcceptNew => "accept-new",
-                HostKey::Off => "off",
-            }
-            .to_owned(),
+            host_key: reach
+                .and_then(|reach| reach.host_key)
+                .unwrap_or_default()
+                .as_str()
+                .to_owned(),
+            // Whoever says so has thought of who may sit in between.
+            password_to_new_hosts: reach.is_some_and(|reach| reach.host_key.is_some()),
+            passwords: reach.map(PasswordSources::new).transpose()?.unwrap_or_default(),
             max_output: pacing.max_output,
             fold,
             input: None,
@@ -128,11 +136,16 @@ impl Options {
     }
 
     pub(crate) fn policy(&self) -> HostKeyPolicy {
-        match self.host_key.as_str() {
-            "strict" => HostKeyPolicy::Strict,
-            "off" => HostKeyPolicy::Off,
-            _ => HostKeyPolicy::AcceptNew,
-        }
+        host_key_policy(&self.host_key)
+    }
+}
+
+/// The policy of this name.
+pub(crate) fn host_key_policy(name: &str) -> HostKeyPolicy {
+    match name {
+        "strict" => HostKeyPolicy::Strict,
+        "off" => HostKeyPolicy::Off,
+        _ => HostKeyPolicy::AcceptNew,
     }
 }
 

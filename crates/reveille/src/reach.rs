@@ -1,58 +1,168 @@
-//! How hosts are reached: the inventory's word, the command line's on top, and the keys that go with it.
+//! How hosts are reached: the command line, the inventory and `~/.ssh/config`, the strongest first, come to one way for
+//! each host. The way is recorded with the roll; keys are read from it when a run starts or goes on.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use reveille_account::HostName;
-use reveille_fleet::HostPlan;
-use reveille_inventory::{Connection, Hop, Transport};
-use reveille_ledger::Remaining;
-use reveille_transport::{Authentication, Become, HostKeyPolicy, Identities, Target};
+use reveille_inventory::ssh_config::{
+    IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking,
+};
+use reveille_inventory::{BecomeMethod, Connection, Hop, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Reach;
+use crate::cli::{self, HostKey, Reach};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::state;
 
+/// Jump hosts that name further jump hosts, to this depth.
+const MAX_JUMPS: usize = 8;
+
 /// How a host is reached, with every option applied; recorded with the roll.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Reached {
+    #[serde(flatten)]
+    pub(crate) way: Way,
+    /// Jump hosts, the nearest to this machine first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) jump: Vec<Way>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) escalate: Option<String>,
+    pub(crate) becomes: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) become_method: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) not_ready: bool,
+    /// `openssh` or `local`; native if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) transport: Option<String>,
+    /// The file that the system's `ssh` reads instead of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// Further options of the system's `ssh`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ssh_options: Vec<String>,
+}
+
+/// One connection on the way to a host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Way {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) user: String,
+    /// Key files that were named; the usual ones if none was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) keys: Vec<PathBuf>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) jump: Vec<(String, u16, String)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) escalate: Option<String>,
-    pub(crate) becomes: String,
-    #[serde(default)]
-    pub(crate) not_ready: bool,
-    /// The agent's keys are not offered.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Key files of `~/.ssh/config`, which may be of no use here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) more_keys: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) certificates: Vec<PathBuf>,
+    /// The agent's other keys are not offered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) keys_only: bool,
+    #[serde(skip_serializing_if = "Agent::is_usual")]
+    pub(crate) agent: Agent,
+    /// A policy of its own, as `--host-key` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host_key_alias: Option<String>,
+    /// Known hosts of its own, the one that is written to first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) known_hosts: Option<Vec<PathBuf>>,
+}
+
+/// Which agent is asked for keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Agent {
+    /// That of `SSH_AUTH_SOCK`, at the time.
+    #[default]
+    Usual,
+    None,
+    Socket(PathBuf),
+}
+
+/// Finds the ways to hosts.
+pub(crate) struct Finder<'a> {
+    reach: &'a Reach,
+    local: Local,
+    usual: SshConfig,
+    /// Files that the inventory names for some hosts.
+    others: HashMap<PathBuf, SshConfig>,
+    user: String,
+    printer: &'a Printer,
+    told: std::collections::HashSet<String>,
+}
+
+// === impl Agent ===
+
+impl Agent {
+    fn is_usual(&self) -> bool {
+        *self == Self::Usual
+    }
 }
 
 // === impl Reached ===
 
 impl Reached {
-    /// What the inventory says of a host, with the command line's word on top.
-    pub(crate) fn new(connection: Connection, reach: &Reach, job_becomes: bool) -> Result<Self, Failure> {
-        if connection.transport == Transport::Local {
-            return Err(Failure::usage(format!(
-                "{} has ansible_connection=local, which is not supported yet; use its SSH server",
-                connection.address
-            )));
+    /// A plain way to an address with one key and no agent, for the drill.
+    pub(crate) fn plain(address: String, port: u16, user: &str, key: PathBuf) -> Self {
+        Self {
+            way: Way {
+                address,
+                port,
+                user: user.to_owned(),
+                keys: vec![key],
+                keys_only: true,
+                agent: Agent::None,
+                ..Way::default()
+            },
+            becomes: "root".to_owned(),
+            ..Self::default()
         }
-        if connection.becomes.method != reveille_inventory::BecomeMethod::Sudo {
-            return Err(Failure::usage(format!(
-                "{} has an ansible_become_method other than sudo, which is not supported yet",
-                connection.address
-            )));
+    }
+}
+
+// === impl Finder ===
+
+impl<'a> Finder<'a> {
+    /// Reads the user's and the system's configuration of `ssh`, or the one that was named.
+    pub(crate) fn new(reach: &'a Reach, printer: &'a Printer) -> Result<Self, Failure> {
+        let usual = match &reach.ssh_config {
+            None => SshConfig::load(None, None)?,
+            Some(path) if path.as_os_str() == "none" => SshConfig::default(),
+            Some(path) => SshConfig::only(path)?,
+        };
+        for warning in usual.warnings() {
+            printer.warning(&warning.to_string());
         }
-        let user = reach.user.clone().or(connection.user).unwrap_or_else(state::user);
+        Ok(Self {
+            reach,
+            local: Local::current(),
+            usual,
+            others: HashMap::new(),
+            user: state::user(),
+            printer,
+            told: std::collections::HashSet::new(),
+        })
+    }
+
+    /// The way to a host, from what the inventory says of it.
+    pub(crate) fn find(&mut self, connection: Connection, job_becomes: bool) -> Result<Reached, Failure> {
+        let reach = self.reach;
+        let file = connection.ssh.config_file.clone();
+        let wanted_user = reach.user.clone().or_else(|| connection.user.clone());
+        let wanted_port = reach.port.or(connection.port);
+        let resolved = self.resolve(
+            file.as_deref(),
+            &connection.address,
+            wanted_user.as_deref(),
+            wanted_port,
+        )?;
         let becomes = reach
             .become_user
             .clone()
@@ -60,130 +170,188 @@ impl Reached {
             .unwrap_or_else(|| "root".to_owned());
         let wanted =
             reach.escalate || reach.become_user.is_some() || job_becomes || connection.escalate.is_some();
-        let hop = |hop: Hop| {
-            let hop_user = hop.user.unwrap_or_else(|| user.clone());
-            (hop.address, hop.port.unwrap_or(22), hop_user)
+        let method = reach
+            .become_method
+            .map_or(connection.becomes.method, |method| match method {
+                cli::BecomeMethod::Sudo => BecomeMethod::Sudo,
+                cli::BecomeMethod::Su => BecomeMethod::Su,
+                cli::BecomeMethod::Doas => BecomeMethod::Doas,
+            });
+        let mut jump = Vec::new();
+        let hops = connection.jump.clone().or_else(|| resolved.proxy_jump.clone());
+        self.jump(file.as_deref(), &hops.unwrap_or_default(), &mut jump, 0)?;
+        let mut way = self.way(&resolved, true);
+        way.keys = if reach.key.is_empty() {
+            connection.key_files
+        } else {
+            reach.key.clone()
         };
-        Ok(Self {
-            address: connection.address,
-            port: reach.port.or(connection.port).unwrap_or(22),
-            keys: if reach.key.is_empty() {
-                connection.key_files
-            } else {
-                reach.key.clone()
-            },
-            jump: connection.jump.unwrap_or_default().into_iter().map(hop).collect(),
+        let ssh = connection.ssh;
+        way.keys_only = ssh.identities_only.unwrap_or(way.keys_only);
+        way.host_key_alias = ssh.host_key_alias.or(way.host_key_alias);
+        if let Some(strict) = ssh.strict_host_key_checking.filter(|_| reach.host_key.is_none()) {
+            way.host_key = policy(strict).map(str::to_owned);
+        }
+        if !ssh.user_known_hosts_files.is_empty() {
+            let files = ssh.user_known_hosts_files.iter();
+            way.known_hosts = Some(files.map(|file| expand_home(Path::new(file))).collect());
+        }
+        let mut ssh_options = Vec::new();
+        let mut transport = match (reach.transport, connection.transport) {
+            (Some(cli::Transport::Openssh), _) => Some("openssh"),
+            (Some(cli::Transport::Local), _) | (None, Transport::Local) => Some("local"),
+            (Some(cli::Transport::Native), _) | (None, Transport::Ssh) => None,
+        };
+        let proxy = ssh.proxy_command.or_else(|| resolved.proxy_command.clone());
+        if let Some(proxy) = proxy.filter(|_| transport.is_none()) {
+            if reach.transport.is_some() {
+                return Err(Failure::usage(format!(
+                    "{} is reached by a ProxyCommand, which native SSH can't run; use --transport openssh",
+                    connection.address
+                )));
+            }
+            self.tell_once("hosts with a ProxyCommand are reached by the system's ssh".to_owned());
+            transport = Some("openssh");
+            ssh_options.push(format!("ProxyCommand={proxy}"));
+        }
+        Ok(Reached {
+            way,
+            jump,
             escalate: wanted.then(|| becomes.clone()),
             becomes,
+            become_method: match method {
+                BecomeMethod::Sudo => None,
+                BecomeMethod::Su => Some("su".to_owned()),
+                BecomeMethod::Doas => Some("doas".to_owned()),
+            },
             not_ready: connection.not_ready,
-            keys_only: false,
-            user,
+            transport: transport.map(str::to_owned),
+            ssh_config: file.or_else(|| reach.ssh_config.clone()),
+            ssh_options,
         })
     }
 
-    /// A plain way to an address with one key and no agent, for the drill.
-    pub(crate) fn plain(address: String, port: u16, user: &str, key: PathBuf) -> Self {
-        Self {
-            address,
-            port,
-            user: user.to_owned(),
-            keys: vec![key],
-            jump: Vec::new(),
-            escalate: None,
-            becomes: "root".to_owned(),
-            not_ready: false,
-            keys_only: true,
+    fn resolve(
+        &mut self,
+        file: Option<&Path>,
+        host: &str,
+        user: Option<&str>,
+        port: Option<u16>,
+    ) -> Result<Resolved, Failure> {
+        if let Some(file) = file
+            && !self.others.contains_key(file)
+        {
+            let config = if file.as_os_str() == "none" {
+                SshConfig::default()
+            } else {
+                SshConfig::only(file)?
+            };
+            self.others.insert(file.to_owned(), config);
         }
-    }
-}
-
-/// Key files are read once, however many hosts name them.
-struct KeyRing {
-    agent: Option<PathBuf>,
-    loaded: HashMap<(Vec<PathBuf>, bool), Arc<Authentication>>,
-    warnings: Vec<String>,
-}
-
-impl KeyRing {
-    fn new() -> Self {
-        let agent = std::env::var_os("SSH_AUTH_SOCK")
-            .map(PathBuf::from)
-            .filter(|path| path.exists());
-        Self {
-            agent,
-            loaded: HashMap::new(),
-            warnings: Vec::new(),
+        let config = file.and_then(|file| self.others.get(file)).unwrap_or(&self.usual);
+        let mut query = Query::new(host, &self.local);
+        query.user = user;
+        query.port = port;
+        let resolved = config.resolve(&query)?;
+        for warning in &resolved.warnings {
+            self.tell_once(warning.to_string());
         }
+        Ok(resolved)
     }
 
-    fn get(&mut self, files: &[PathBuf], keys_only: bool) -> Result<Arc<Authentication>, Failure> {
-        let wanted = (files.to_vec(), keys_only);
-        if let Some(loaded) = self.loaded.get(&wanted) {
-            return Ok(Arc::clone(loaded));
+    /// Adds the jump hosts, and those in front of the first, to the way.
+    fn jump(
+        &mut self,
+        file: Option<&Path>,
+        hops: &[Hop],
+        ways: &mut Vec<Way>,
+        depth: usize,
+    ) -> Result<(), Failure> {
+        for (index, hop) in hops.iter().enumerate() {
+            let resolved = self.resolve(file, &hop.address, hop.user.as_deref(), hop.port)?;
+            if let Some(before) = resolved
+                .proxy_jump
+                .as_ref()
+                .filter(|_| index == 0 && !hops.is_empty())
+            {
+                if depth == MAX_JUMPS {
+                    return Err(Failure::usage(format!(
+                        "the jump hosts of {} name each other without end",
+                        hop.address
+                    )));
+                }
+                self.jump(file, before, ways, depth + 1)?;
+            }
+            let mut way = self.way(&resolved, false);
+            if !self.reach.key.is_empty() {
+                way.keys.clone_from(&self.reach.key);
+            }
+            ways.push(way);
         }
-        let agent = self.agent.clone().filter(|_| !keys_only);
-        let identities = if files.is_empty() {
-            let directory = state::home().map(|home| home.join(".ssh")).unwrap_or_default();
-            let (identities, warnings) = Identities::defaults(&directory, agent);
-            self.warnings.extend(warnings.iter().map(ToString::to_string));
-            identities
-        } else {
-            let expanded: Vec<PathBuf> = files.iter().map(|path| expand_home(path)).collect();
-            Identities::load(&expanded, agent).map_err(|error| Failure::usage(error.to_string()))?
+        Ok(())
+    }
+
+    /// What the configuration of `ssh` says of one connection.
+    fn way(&self, resolved: &Resolved, is_last: bool) -> Way {
+        // A jump host without a user of its own gets ours.
+        let user = resolved
+            .user
+            .clone()
+            .or_else(|| self.reach.user.clone().filter(|_| !is_last))
+            .unwrap_or_else(|| self.user.clone());
+        let host_key = match self.reach.host_key {
+            Some(_) => None,
+            None => resolved
+                .strict_host_key_checking
+                .and_then(policy)
+                .map(str::to_owned),
         };
-        let authentication = Arc::new(Authentication::keys(identities));
-        self.loaded.insert(wanted, Arc::clone(&authentication));
-        Ok(authentication)
+        let known_hosts = resolved.user_known_hosts_files.as_ref().map(|user| {
+            let global = resolved.global_known_hosts_files.clone();
+            let global = global.unwrap_or_else(|| vec!["/etc/ssh/ssh_known_hosts".into()]);
+            user.iter().cloned().chain(global).collect()
+        });
+        Way {
+            address: resolved.host_name.clone(),
+            port: resolved.port.unwrap_or(22),
+            user,
+            keys: Vec::new(),
+            more_keys: resolved.identity_files.clone(),
+            certificates: resolved.certificate_files.clone(),
+            keys_only: resolved.identities_only.unwrap_or(false),
+            agent: match &resolved.identity_agent {
+                None | Some(IdentityAgent::Environment) => Agent::Usual,
+                Some(IdentityAgent::None) => Agent::None,
+                Some(IdentityAgent::Socket(path)) => Agent::Socket(path.clone()),
+            },
+            host_key,
+            host_key_alias: resolved.host_key_alias.clone(),
+            known_hosts,
+        }
+    }
+
+    fn tell_once(&mut self, words: String) {
+        if !self.told.contains(&words) {
+            self.printer.warning(&words);
+            self.told.insert(words);
+        }
     }
 }
 
-fn expand_home(path: &Path) -> PathBuf {
+/// The policy that `StrictHostKeyChecking` asks for; `ask` leaves it to ours.
+fn policy(strict: StrictHostKeyChecking) -> Option<&'static str> {
+    match strict {
+        StrictHostKeyChecking::Yes => Some(HostKey::Strict.as_str()),
+        StrictHostKeyChecking::No => Some(HostKey::Off.as_str()),
+        StrictHostKeyChecking::AcceptNew => Some(HostKey::AcceptNew.as_str()),
+        StrictHostKeyChecking::Ask => None,
+    }
+}
+
+/// A path with `~` for the home directory.
+pub(crate) fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), state::home()) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path.to_owned(),
     }
-}
-
-/// Turns recorded ways into targets.
-pub(crate) fn plans(
-    hosts: impl IntoIterator<Item = (HostName, Reached, Option<Remaining>)>,
-    policy: HostKeyPolicy,
-    printer: &Printer,
-) -> Result<Vec<HostPlan>, Failure> {
-    let mut ring = KeyRing::new();
-    let mut plans = Vec::new();
-    for (name, reached, before) in hosts {
-        let authentication = ring.get(&reached.keys, reached.keys_only)?;
-        let mut jump: Option<Arc<Target>> = None;
-        for (address, port, user) in reached.jump {
-            jump = Some(Arc::new(Target {
-                host_keys: policy,
-                jump: jump.take(),
-                ..Target::new(name.clone(), address, port, user, Arc::clone(&authentication))
-            }));
-        }
-        let target = Target {
-            host_keys: policy,
-            jump,
-            ..Target::new(
-                name.clone(),
-                reached.address,
-                reached.port,
-                reached.user,
-                authentication,
-            )
-        };
-        plans.push(HostPlan {
-            name,
-            target: Arc::new(target),
-            escalate: reached.escalate.map(Become::sudo),
-            becomes: Become::sudo(reached.becomes),
-            before,
-            not_ready: reached.not_ready,
-        });
-    }
-    for warning in ring.warnings {
-        printer.warning(&warning);
-    }
-    Ok(plans)
 }

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Bytes, BytesMut};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 use crate::exec::Heard;
 use crate::openssh::Passage;
+use crate::terminal::Terminal;
 
 /// Bytes read from a pipe at a time. A child that writes more waits until that is taken.
 const CHUNK: usize = 32 * 1024;
@@ -21,12 +23,18 @@ const CHUNK: usize = 32 * 1024;
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    stdout: Option<ChildStdout>,
+    stdout: Option<Stdout>,
     stderr: Option<ChildStderr>,
     stage: Stage,
     group: Group,
     /// What an `ssh` process adds to what it carries.
     passage: Option<Passage>,
+}
+
+#[derive(Debug)]
+enum Stdout {
+    Pipe(ChildStdout),
+    Terminal(Receiver),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +53,13 @@ struct Group {
 
 /// The standard input of a process.
 #[derive(Debug)]
-pub(crate) struct ChildInput(Mutex<Option<ChildStdin>>);
+pub(crate) struct ChildInput(Mutex<Option<Stdin>>);
+
+#[derive(Debug)]
+enum Stdin {
+    Pipe(ChildStdin),
+    Terminal(Sender),
+}
 
 // === impl Running ===
 
@@ -62,13 +76,36 @@ impl Running {
             // Ctrl-C in our terminal is ours to handle.
             .process_group(0);
         let mut child = command.spawn()?;
+        let stdin = child.stdin.take().map(Stdin::Pipe);
+        let stdout = child.stdout.take().map(Stdout::Pipe);
+        Ok(Self::new(child, stdin, stdout, passage))
+    }
+
+    /// Starts `command`, which has to become the leader of a session by itself, on a terminal.
+    pub(crate) fn start_on_terminal(mut command: Command) -> std::io::Result<(Self, ChildInput)> {
+        let terminal = Terminal::open()?;
+        command
+            .stdin(terminal.stdio()?)
+            .stdout(terminal.stdio()?)
+            .stderr(terminal.stdio()?);
+        let child = command.spawn()?;
+        let stdin = Some(Stdin::Terminal(terminal.input));
+        let stdout = Some(Stdout::Terminal(terminal.output));
+        Ok(Self::new(child, stdin, stdout, None))
+    }
+
+    fn new(
+        mut child: Child,
+        stdin: Option<Stdin>,
+        stdout: Option<Stdout>,
+        passage: Option<Passage>,
+    ) -> (Self, ChildInput) {
         let leader = child
             .id()
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(Pid::from_raw);
-        let input = ChildInput(Mutex::new(child.stdin.take()));
         let running = Self {
-            stdout: child.stdout.take(),
+            stdout,
             stderr: child.stderr.take(),
             child,
             stage: Stage::Output,
@@ -78,7 +115,7 @@ impl Running {
             },
             passage,
         };
-        Ok((running, input))
+        (running, ChildInput(Mutex::new(stdin)))
     }
 
     pub(crate) async fn next(&mut self) -> Heard {
@@ -149,7 +186,7 @@ impl Running {
     async fn read(&mut self) -> Option<Heard> {
         loop {
             tokio::select! {
-                bytes = chunk(&mut self.stdout), if self.stdout.is_some() => match bytes {
+                bytes = chunk_of(&mut self.stdout), if self.stdout.is_some() => match bytes {
                     Some(bytes) => return Some(Heard::Stdout(bytes)),
                     None => self.stdout = None,
                 },
@@ -160,6 +197,13 @@ impl Running {
                 else => return None,
             }
         }
+    }
+}
+
+async fn chunk_of(stdout: &mut Option<Stdout>) -> Option<Bytes> {
+    match stdout.as_mut()? {
+        Stdout::Pipe(pipe) => chunk(&mut Some(pipe)).await,
+        Stdout::Terminal(terminal) => chunk(&mut Some(terminal)).await,
     }
 }
 
@@ -226,7 +270,8 @@ impl Drop for Group {
 impl ChildInput {
     pub(crate) async fn send(&self, bytes: &[u8]) -> std::io::Result<()> {
         match self.0.lock().await.as_mut() {
-            Some(pipe) => pipe.write_all(bytes).await,
+            Some(Stdin::Pipe(pipe)) => pipe.write_all(bytes).await,
+            Some(Stdin::Terminal(terminal)) => terminal.write_all(bytes).await,
             None => Err(std::io::ErrorKind::BrokenPipe.into()),
         }
     }

@@ -32,6 +32,7 @@ mod secret;
 mod session;
 pub mod supervisor;
 mod target;
+mod terminal;
 pub mod transfer;
 pub mod wire;
 

@@ -8,7 +8,8 @@ use reveille_testbed::Testbed;
 use reveille_transport::supervisor::{self, Beat, Durable, End, Found, Interpreter, Key, Offsets, Payload};
 use reveille_transport::transfer::{self, Destination};
 use reveille_transport::{
-    Client, ConnectError, Deadlines, Heard, HostKeyPolicy, Identities, KnownHosts, Session, Target,
+    Client, ConnectError, Deadlines, Heard, HostKeyPolicy, Identities, Keyring, KnownHosts, Session, Target,
+    Wanted,
 };
 
 const CAP: u64 = 1 << 20;
@@ -20,14 +21,15 @@ fn client(testbed: &Testbed) -> Client {
 
 fn target(testbed: &Testbed) -> Target {
     let identities = Identities::load(&[testbed.key()], None).unwrap();
+    Target {
+        authentication: Arc::new(identities.into()),
+        ..target_without_key(testbed)
+    }
+}
+
+fn target_without_key(testbed: &Testbed) -> Target {
     let address = testbed.address(0).to_string();
-    Target::new(
-        "host-001".into(),
-        address,
-        testbed.port(),
-        user(),
-        Arc::new(identities.into()),
-    )
+    Target::new("host-001".into(), address, testbed.port(), user(), Arc::default())
 }
 
 fn user() -> String {
@@ -183,18 +185,32 @@ async fn an_agent_has_the_key() {
         .env("SSH_AUTH_SOCK", &socket)
         .status();
     assert!(added.unwrap().success());
-    let authentication = Arc::new(Identities::load(&[], Some(socket)).unwrap().into());
-    let result = connect(
-        &client(&testbed),
-        &Target {
+    // By itself; and for a file that is encrypted, whose passphrase nobody has to be asked for then.
+    let locked = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-p", "-N", "opensesame", "-f"])
+        .arg(testbed.key())
+        .status();
+    assert!(locked.unwrap().success());
+    let mut results = Vec::new();
+    for (keys, only) in [(vec![], false), (vec![testbed.key()], true)] {
+        let wanted = Wanted {
+            keys,
+            agent: Some(socket.clone()),
+            only,
+            ..Wanted::default()
+        };
+        let authentication = Arc::new(Keyring::new().load(&wanted).unwrap().into());
+        let target = Target {
             authentication,
-            ..target(&testbed)
-        },
-    )
-    .await;
+            ..target_without_key(&testbed)
+        };
+        results.push(connect(&client(&testbed), &target).await);
+    }
     agent.kill().unwrap();
     agent.wait().unwrap();
-    result.unwrap();
+    for result in results {
+        result.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "openssh-client",
         programs: &["ssh", "ssh-keygen", "ssh-agent", "ssh-add"],
-        reason: "keys for those servers, and an agent to log in with",
+        reason: "keys for those servers, an agent to log in with, and the transport of that name",
     },
     Package {
         name: "ansible-core",
@@ -49,7 +49,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "debootstrap",
         programs: &["debootstrap"],
-        reason: "makes the Debian machines that packages are installed on",
+        reason: "makes the Debian machines that packages are installed on; sudo, doas and other shells are in them",
     },
     Package {
         name: "util-linux",

@@ -7,13 +7,12 @@ use reveille_job::Job;
 use reveille_ledger::RunKind;
 use serde_json::{Map, Value, json};
 
+use crate::choose::reach;
 use crate::cli::{CopyArgs, FetchArgs, Globals, Pacing, Reach, Report};
-use crate::commands::hosts::choose;
 use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::options::Options;
 use crate::printer::Printer;
-use crate::reach::Reached;
 use crate::state;
 
 /// Copies files of this machine to every host.
@@ -76,32 +75,29 @@ pub(crate) fn fetch(args: &FetchArgs, globals: &Globals, printer: &Printer) -> R
     )
 }
 
-#[expect(clippy::too_many_arguments, reason = "all options of a command that runs")]
 fn start(
     kind: RunKind,
     steps: &[Value],
-    reach: &Reach,
+    way: &Reach,
     pacing: &Pacing,
     report: &Report,
     globals: &Globals,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let options = Options::new(Some(reach), pacing, true)?;
+    let mut options = Options::new(Some(way), pacing, true)?;
     // JSON is YAML: the same job as one in a file, which the ledger keeps.
     let text = json!({ "steps": steps }).to_string();
     let job = Job::parse(&text, kind.as_str()).map_err(Failure::Mistakes)?;
-    let (inventory, names) = choose(&reach.choice, None, globals, printer)?;
-    let hosts = names
-        .into_iter()
-        .map(|name| {
-            let reached = Reached::new(inventory.connection(name.as_str())?, reach, false)?;
-            Ok((name, reached, Map::new()))
-        })
-        .collect::<Result<_, Failure>>()?;
+    let chosen = reach(way, None, &mut options, globals, printer)?;
     let request = Request {
         kind,
         job,
-        hosts,
+        hosts: chosen
+            .hosts
+            .into_iter()
+            .map(|(name, way)| (name, way, Map::new()))
+            .collect(),
+        passwords: chosen.passwords,
         groups: Vec::new(),
         vault_vars: std::collections::HashMap::new(),
         options,

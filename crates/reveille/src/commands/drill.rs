@@ -18,6 +18,7 @@ use crate::drill::practice::{Practice, Wanted, serve};
 use crate::failure::Failure;
 use crate::launch::{self, Finished, Request};
 use crate::options::{Hurry, Options};
+use crate::passwords::Passwords;
 use crate::printer::{Printer, Tone};
 use crate::reach::Reached;
 use crate::render::end::Extra;
@@ -168,6 +169,7 @@ fn request(
     }
     Ok(Request {
         vault_vars: std::collections::HashMap::new(),
+        passwords: Passwords::default(),
         kind: RunKind::Drill,
         job,
         hosts,

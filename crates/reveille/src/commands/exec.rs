@@ -9,28 +9,20 @@ use reveille_job::{CommandOptions, Job, Limit, Watchdog};
 use reveille_ledger::RunKind;
 use serde_json::Map;
 
+use crate::choose::reach;
 use crate::cli::{ExecArgs, Globals};
-use crate::commands::hosts::choose;
 use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::options::Options;
 use crate::printer::Printer;
-use crate::reach::Reached;
 use crate::state;
 
 /// Input that every host gets is kept in memory; more should be copied.
 const INPUT_LIMIT: u64 = 64 << 20;
 
 pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let options = Options::new(Some(&args.reach), &args.pacing, !args.no_fold)?;
-    let (inventory, names) = choose(&args.reach.choice, None, globals, printer)?;
-    let hosts = names
-        .into_iter()
-        .map(|name| {
-            let reached = Reached::new(inventory.connection(name.as_str())?, &args.reach, false)?;
-            Ok((name, reached, Map::new()))
-        })
-        .collect::<Result<_, Failure>>()?;
+    let mut options = Options::new(Some(&args.reach), &args.pacing, !args.no_fold)?;
+    let chosen = reach(&args.reach, None, &mut options, globals, printer)?;
     let limit = |time: Option<std::time::Duration>| time.map_or(Limit::Off, Limit::After);
     let job = Job::command(
         args.command.join(" "),
@@ -48,7 +40,12 @@ pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Resu
         vault_vars: std::collections::HashMap::new(),
         kind: RunKind::Exec,
         job,
-        hosts,
+        hosts: chosen
+            .hosts
+            .into_iter()
+            .map(|(name, way)| (name, way, Map::new()))
+            .collect(),
+        passwords: chosen.passwords,
         groups: Vec::new(),
         options,
         comment: args.pacing.comment.clone(),

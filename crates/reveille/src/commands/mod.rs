@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod audit;
+mod clean;
 mod completions;
 mod config;
 mod copy;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Command::Copy(args) => copy::copy(&args, &globals, printer),
         Command::Fetch(args) => copy::fetch(&args, &globals, printer),
         Command::Ping(args) => ping::run(&args, &globals, printer),
+        Command::Clean(args) => clean::run(&args, &globals, printer),
         Command::Prune(args) => prune::run(&args, &globals, printer),
         Command::Completions { shell } => completions::completions(shell, printer),
         Command::Config {

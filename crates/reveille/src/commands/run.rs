@@ -8,17 +8,16 @@ use reveille_job::{Job, MAX_FILE_BYTES, Scope, Selection, Shared};
 use reveille_ledger::RunKind;
 use serde_json::Value;
 
+use crate::choose::{Chosen, reach};
 use crate::cli::{Globals, RunArgs};
-use crate::commands::hosts::choose;
 use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::options::Options;
 use crate::printer::Printer;
-use crate::reach::Reached;
 use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let options = Options::new(Some(&args.reach), &args.pacing, true)?;
+    let mut options = Options::new(Some(&args.reach), &args.pacing, true)?;
     let mut job = read_job(&args.job, variables(&args.vars)?)?;
     let selection = Selection {
         tags: args.tags.clone(),
@@ -26,15 +25,18 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         start_at: args.start_at.clone(),
     };
     job.select(&selection).map_err(Failure::usage)?;
-    let (inventory, names) = choose(&args.reach.choice, job.hosts.as_deref(), globals, printer)?;
-    let hosts = names
+    let Chosen {
+        inventory,
+        hosts,
+        passwords,
+    } = reach(&args.reach, job.hosts.as_deref(), &mut options, globals, printer)?;
+    let hosts: Vec<_> = hosts
         .into_iter()
-        .map(|name| {
-            let reached = Reached::new(inventory.connection(name.as_str())?, &args.reach, false)?;
+        .map(|(name, reached)| {
             let vars = inventory.vars(name.as_str());
-            Ok((name, reached, vars))
+            (name, reached, vars)
         })
-        .collect::<Result<Vec<_>, Failure>>()?;
+        .collect();
     let vault_vars = hosts
         .iter()
         .map(|(name, ..)| (name.clone(), inventory.vault_vars(name.as_str())))
@@ -66,6 +68,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
     }
     let request = Request {
         vault_vars,
+        passwords,
         kind: RunKind::Run,
         job,
         hosts,

@@ -139,7 +139,16 @@ fn a_step_that_runs_once_gives_its_result_to_all() {
 
 #[test]
 fn a_deadline_kills_what_is_silent_and_spares_what_speaks() {
-    let testbed = Testbed::start(1, "").unwrap();
+    deadline_kills("");
+}
+
+#[test]
+fn a_deadline_kills_on_a_host_that_opens_one_session_on_a_connection() {
+    deadline_kills("MaxSessions 1");
+}
+
+fn deadline_kills(configuration: &str) {
+    let testbed = Testbed::start(1, configuration).unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
     let job = |idle: &str, command: &str| {

@@ -100,3 +100,50 @@ fn a_retry_after_a_lost_connection_runs_anew_what_failed_meanwhile() {
     assert_eq!(summary["hosts"][0]["status"], "success", "{summary}");
     assert_eq!(runs(&testbed), 2);
 }
+
+#[test]
+fn what_a_run_left_on_its_hosts_is_removed() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let mut proxy = Proxy::to((testbed.address(0), testbed.port()).into());
+    let reveille = Reveille::new();
+    begun_and_lost(&reveille, &testbed, &mut proxy);
+    // It still runs, and is left alone.
+    let ended = reveille.run(&["clean"]).expect(3);
+    assert!(
+        ended
+            .stdout
+            .contains("web1: 1 of the run's commands still run there"),
+        "{}",
+        ended.stdout
+    );
+    std::fs::write(testbed.home().join("word"), "0\n").unwrap();
+    let spool = testbed.home().join(".local/state/reveille");
+    let run = std::fs::read_dir(&spool).unwrap().next().unwrap().unwrap().path();
+    let names = |wanted: &str| {
+        std::fs::read_dir(&run)
+            .unwrap()
+            .filter_map(|token| std::fs::read_dir(token.unwrap().path()).ok())
+            .flatten()
+            .filter(|entry| entry.as_ref().unwrap().file_name() == wanted)
+            .count()
+    };
+    while names("exit") == 0 {
+        std::thread::yield_now();
+    }
+    let ended = reveille.run(&["clean"]).expect(0);
+    assert!(
+        ended.stdout.contains("1 of 1 host clean but for tombstones"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!((names("out"), names("go")), (0, 1));
+    // A day after its end nothing of it is needed.
+    let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
+    database
+        .execute("UPDATE runs SET ended_ms = ended_ms - 90000000", [])
+        .unwrap();
+    drop(database);
+    let ended = reveille.run(&["clean"]).expect(0);
+    assert_eq!(ended.stdout, "1 of 1 host clean\n");
+    assert!(!run.exists());
+}

@@ -9,5 +9,6 @@ mod killed;
 mod lost;
 mod machines;
 mod options;
+mod passwords;
 mod proxy;
 mod support;

@@ -43,6 +43,13 @@ enum Not {
 
 /// Runs `command` in `sh` as another user, and returns once it runs.
 pub(crate) async fn start(session: &Session, other: &Become, command: &str) -> Result<Exec, ExecError> {
+    // su would take it for an option.
+    if other.user.is_empty() || other.user.starts_with('-') {
+        return Err(ExecError::Refused {
+            class: Class::BecomeFailed,
+            message: format!("{:?} is no user to become", other.user),
+        });
+    }
     let mut terminal = other.needs_terminal() || session.needs_terminal();
     loop {
         let mark = nonce();

@@ -258,7 +258,7 @@ impl Talk<'_> {
     /// Every method that was tried, and what the host takes.
     fn refusal(&self) -> String {
         let (endpoint, user) = (self.target.endpoint(), &self.target.user);
-        let mut text = match self.keys.offered() {
+        let mut text = match self.keys.refused() {
             0 => format!("{endpoint} did not let {user} in"),
             1 => format!("{endpoint} refused the key offered for {user} (1 tried)"),
             more => format!("{endpoint} refused every key offered for {user} ({more} tried)"),

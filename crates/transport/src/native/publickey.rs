@@ -61,8 +61,9 @@ impl Signing {
 // === impl Offers ===
 
 impl Offers {
-    pub(super) fn offered(&self) -> usize {
-        self.count
+    /// Offers that came to nothing.
+    pub(super) fn refused(&self) -> usize {
+        self.count.saturating_sub(self.used.len())
     }
 
     fn more(&self) -> bool {

@@ -5,15 +5,15 @@
 //! connection of its own. `ssh` can't be given a password: it runs in batch mode.
 
 mod arguments;
+mod passage;
 mod said;
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,22 +25,21 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::child::{Running, signal_name};
+use crate::child::Running;
 use crate::error::{ConnectError, ExecError};
-use crate::exec::{Exec, Heard};
+use crate::exec::Exec;
 use crate::known_hosts::KnownHosts;
 use crate::nonce::nonce;
 use crate::quote::{login_line, sh_quote};
-use crate::supervisor::frames::{Piece, Splitter};
 use crate::target::{Deadlines, OpenSsh, Target};
+
+pub(crate) use self::passage::Passage;
 
 /// Bytes of what `ssh` says that are kept.
 const SAID_LIMIT: usize = 16 * 1024;
 /// Runs what follows, and ends it when our end of its standard input is gone: a controller that is killed leaves no
 /// connection behind.
 const BOUND: &str = r#"exec 3<&0;(cat <&3 >/dev/null;kill "$$")& exec "$@" </dev/null 3<&-"#;
-/// Pieces of output that may come before a command says that it begins.
-const BEGINNING_LIMIT: usize = 16;
 /// What the master prints once it is connected.
 const READY: &str = "reveille-ready";
 /// How long the master is given to say goodbye.
@@ -65,17 +64,6 @@ struct State {
 
 /// A directory that goes away by itself.
 struct Directory(PathBuf);
-
-/// What an `ssh` process adds to a command: a word when it begins, and one when it ends. Both are taken out.
-#[derive(Debug)]
-pub(crate) struct Passage {
-    splitter: Splitter,
-    terminal: bool,
-    queue: VecDeque<Heard>,
-    begun: bool,
-    end: Option<i32>,
-    broken: bool,
-}
 
 // === impl Master ===
 
@@ -181,14 +169,7 @@ impl Master {
         command.args(["-o", "ControlMaster=no", "-o", "ProxyCommand=false"]);
         command.arg(if terminal { "-tt" } else { "-T" });
         command.args(&self.arguments).arg(noted(text, &word, terminal));
-        let passage = Passage {
-            splitter: Splitter::new(&word),
-            terminal,
-            queue: VecDeque::new(),
-            begun: false,
-            end: None,
-            broken: false,
-        };
+        let passage = Passage::new(&word, terminal);
         let (running, input) = Running::start(command, Some(passage))
             .map_err(|error| refused(format!("can't run {}: {error}", self.how.program.display())))?;
         let mut exec = Exec::on_child(running, input, terminal);
@@ -344,79 +325,5 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // Nobody is left to tell.
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-// === impl Passage ===
-
-impl Passage {
-    pub(crate) fn pop(&mut self) -> Option<Heard> {
-        self.queue.pop_front()
-    }
-
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun
-    }
-
-    /// What was said and not heard yet.
-    pub(crate) fn said(&self) -> String {
-        let mut said = Vec::new();
-        for heard in &self.queue {
-            if let Heard::Stdout(bytes) | Heard::Stderr(bytes) = heard {
-                said.extend_from_slice(&bytes[..bytes.len().min(SAID_LIMIT)]);
-            }
-        }
-        String::from_utf8_lossy(&said).into_owned()
-    }
-
-    /// Whether more was said than a beginning takes.
-    pub(crate) fn said_much(&self) -> bool {
-        self.queue.len() > BEGINNING_LIMIT
-    }
-
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken
-    }
-
-    pub(crate) fn push(&mut self, heard: Heard) {
-        let (bytes, stdout) = match heard {
-            Heard::Stdout(bytes) if self.terminal => (bytes, true),
-            Heard::Stderr(bytes) if !self.terminal => (bytes, false),
-            other => return self.queue.push_back(other),
-        };
-        for piece in self.splitter.feed(bytes) {
-            match piece {
-                Piece::Data(bytes) if stdout => self.queue.push_back(Heard::Stdout(bytes)),
-                Piece::Data(bytes) => self.queue.push_back(Heard::Stderr(bytes)),
-                Piece::Frame(words) => match words.trim().split_once(' ') {
-                    None => self.begun |= words.trim() == "begun",
-                    Some((_, number)) => self.end = number.parse().ok(),
-                },
-            }
-        }
-    }
-
-    /// What the end of the process means.
-    pub(crate) fn ended(&mut self, status: ExitStatus) -> Heard {
-        if let Some(held) = self.splitter.finish() {
-            self.queue.push_back(if self.terminal {
-                Heard::Stdout(held)
-            } else {
-                Heard::Stderr(held)
-            });
-        }
-        let heard = match (self.end, status.code()) {
-            // The shell's way to tell a signal.
-            (Some(end), _) if end > 128 => Heard::ExitSignal(signal_name(end - 128)),
-            (Some(end), _) => Heard::ExitStatus(u32::try_from(end).unwrap_or(255)),
-            // A forced command ends without our words; 255 is `ssh`'s own.
-            (None, Some(code @ 0..255)) if !self.begun => Heard::ExitStatus(code.unsigned_abs()),
-            (None, _) => {
-                self.broken = true;
-                Heard::Lost
-            }
-        };
-        self.queue.push_back(heard);
-        self.queue.pop_front().unwrap_or(Heard::Closed)
     }
 }

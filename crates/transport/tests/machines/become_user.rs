@@ -237,6 +237,12 @@ async fn refusals_are_told_apart_and_a_password_is_tried_once() {
             "not in the sudoers file",
         ),
         (
+            &ann,
+            by(Su, "-c", Some(PASSWORD)),
+            Class::BecomeFailed,
+            "no user to become",
+        ),
+        (
             &carl,
             by(Sudo, "bob", None),
             Class::BecomeFailed,

@@ -563,5 +563,14 @@ async fn servers() {
         );
     }
 
+    let other = by(BecomeMethod::Su, "with-fish", Some("simple"));
+    let login = "sh, su with a password to a user of fish";
+    let target = lab.target_by("ann", lab.port(), key());
+    table.row(
+        "login shell",
+        login,
+        outcome(&client, &target, Some(&other)).await,
+    );
+
     insta::assert_snapshot!(table.text(&lab));
 }

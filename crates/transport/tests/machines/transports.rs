@@ -6,7 +6,8 @@ use reveille_account::Class;
 use reveille_transport::supervisor::{self, Beat, Durable, Offsets, SuperviseError};
 use reveille_transport::transfer::{self, Destination};
 use reveille_transport::{
-    Client, Deadlines, ExecError, Heard, HostKeyPolicy, KnownHosts, OpenSsh, Session, Target, Transport,
+    Become, BecomeMethod, Client, Deadlines, ExecError, Heard, HostKeyPolicy, KnownHosts, OpenSsh, Session,
+    Target, Transport,
 };
 
 use crate::support::*;
@@ -191,6 +192,44 @@ async fn a_local_command_goes_with_its_reader() {
     while stat().contains("(sleep)") && !stat().contains(") Z ") {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_local_command_on_a_terminal() {
+    let lab = Lab::up();
+    let (_, session) = sessions(&lab).await.pop().unwrap();
+    // Root becomes root: nothing on this machine is changed for it.
+    let other = Become {
+        terminal: true,
+        ..by(BecomeMethod::Su, "root", None)
+    };
+    let input: Vec<u8> = (0..=255u8).cycle().take(200_000).collect();
+    let exec = session
+        .run(Some(&other), "cat; id -un; tty <&2; exit 6")
+        .await
+        .unwrap();
+    assert!(exec.has_terminal());
+    let said = hear(exec, &input).await;
+    assert_eq!(said.status, Some(6));
+    assert_eq!(said.stdout, [&input[..], b"root\nnot a tty\n"].concat());
+    let place = lab.directory.path().join("place").display().to_string();
+    let key = supervisor::Key {
+        place: Some(place),
+        ..key(1)
+    };
+    let mut durable = Durable::open(&session, Some(&other), &key).await.unwrap();
+    durable
+        .go(
+            &payload("echo out; echo err >&2; exit 4"),
+            Offsets::default(),
+            CAP,
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        follow(&mut durable).await,
+        (b"out\nerr\n".to_vec(), Vec::new(), exited(4))
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,105 @@
+//! `reveille clean`: what a run left on its hosts is removed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reveille_account::{Exit, HostName, RunState};
+use reveille_fleet::{CleanPlan, Cleaned};
+use reveille_ledger::Ledger;
+
+use crate::cli::{CleanArgs, Globals};
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::render::text;
+use crate::{launch, limits, state};
+
+/// How long after its end a run's tombstones stay: a request that was under way then may still arrive.
+const TOMBSTONES: Duration = Duration::from_hours(24);
+/// Hosts at once, if nobody says otherwise.
+const AT_ONCE: u32 = 64;
+/// Hosts that are named when something went wrong.
+const NAMES: usize = 20;
+
+pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    let ledger = Ledger::open(&state::directory(globals)?)?;
+    let run = ledger.resolve_run(&args.run)?;
+    let record = ledger.run(run)?;
+    if record.state != RunState::Closed {
+        return Err(Failure::usage(format!(
+            "{run} is not over: hosts may still have work of it; finish it first with `reveille resume {run}`"
+        )));
+    }
+    let mut places: HashMap<HostName, Vec<String>> = HashMap::new();
+    for (host, place) in ledger.places(run)? {
+        places.entry(host).or_default().push(place);
+    }
+    if places.is_empty() {
+        printer.say(&format!("{run} left nothing on its hosts"));
+        return Ok(Exit::Success);
+    }
+    let (plans, client) = launch::ways(&ledger, &record, printer)?;
+    let hosts: Vec<CleanPlan> = plans
+        .into_iter()
+        .filter_map(|plan| {
+            let places = places.remove(&plan.name)?;
+            let mut becomes: Vec<_> = plan.escalate.into_iter().collect();
+            if !becomes.contains(&plan.becomes) {
+                becomes.push(plan.becomes);
+            }
+            Some(CleanPlan {
+                name: plan.name,
+                target: plan.target,
+                becomes,
+                places,
+            })
+        })
+        .collect();
+    let ended = Duration::from_millis(record.ended_ms.unwrap_or(u64::MAX));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let tombstones = ended.saturating_add(TOMBSTONES) < now;
+    let at_once = limits::sessions(args.concurrency.unwrap_or(AT_ONCE).into())
+        .map_err(Failure::Usage)?
+        .sessions;
+    let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
+    let total = hosts.len();
+    // Nobody else may work on the run meanwhile, and hosts refuse whoever did before.
+    let handle = ledger.take_over(run, &state::node())?;
+    let (mut done, mut running, mut failed) = (0, Vec::new(), Vec::new());
+    let tell = |host: HostName, cleaned: Cleaned| match cleaned {
+        Cleaned::Done { running: 0 } => done += 1,
+        Cleaned::Done { running: count } => running.push((host, count)),
+        Cleaned::Failed(why) => failed.push((host, why)),
+    };
+    let cleaning = reveille_fleet::clean(
+        Arc::new(client),
+        run,
+        handle.epoch(),
+        hosts,
+        at_once,
+        tombstones,
+        tell,
+    );
+    launch::runtime(at_once)?.block_on(cleaning);
+    let what = if tombstones {
+        "clean"
+    } else {
+        "clean but for tombstones, which stay for a day after the end of a run"
+    };
+    printer.data(&format!("{} of {} {what}", done, text::hosts(total)))?;
+    for (host, count) in running.iter().take(NAMES) {
+        printer.data(&format!("{host}: {count} of the run's commands still run there"))?;
+    }
+    for (host, why) in failed.iter().take(NAMES) {
+        printer.data(&format!("{host}: {}", text::harmless(why.as_bytes())))?;
+    }
+    let more = (running.len() + failed.len()).saturating_sub(2 * NAMES);
+    if more > 0 {
+        printer.data(&format!("… and {} more", text::hosts(more)))?;
+    }
+    Ok(if done == total {
+        Exit::Success
+    } else {
+        Exit::HostsFailed
+    })
+}

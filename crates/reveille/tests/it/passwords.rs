@@ -1,0 +1,284 @@
+//! Passwords and ways to hosts, from the command line to a real machine.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use reveille_testbed::Testbed;
+use reveille_testbed::machines::Machines;
+
+use crate::support::Reveille;
+
+const PASSWORD: &str = "correct-horse-battery";
+
+struct Lab {
+    machines: Machines,
+    _directory: tempfile::TempDir,
+    port: u16,
+}
+
+impl Lab {
+    /// A machine where `ann` may do all by sudo with her password, and sshd takes passwords on a port of its own.
+    fn up() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
+        let machines = Machines::up(&shared, &directory.path().join("m"), 1, &|_| ()).unwrap();
+        let machine = &machines.machines()[0];
+        let script = format!(
+            "useradd -m -s /bin/sh ann\nprintf 'ann:{PASSWORD}\\nroot:{PASSWORD}\\n' | chpasswd\n\
+             echo 'ann ALL=(ALL) ALL' >/etc/sudoers.d/ann\nchmod 440 /etc/sudoers.d/ann\n"
+        );
+        machines.shell(machine, &script).unwrap();
+        let port = machines
+            .serve(
+                machine,
+                "PasswordAuthentication yes\nPubkeyAuthentication no\nUsePAM yes",
+            )
+            .unwrap();
+        Self {
+            machines,
+            _directory: directory,
+            port,
+        }
+    }
+
+    fn address(&self) -> String {
+        self.machines.machines()[0].address().to_string()
+    }
+
+    /// Many names of the machine, with these vars.
+    fn inventory(&self, names: usize, vars: &str) -> String {
+        let mut text = String::new();
+        for number in 1..=names {
+            let _ = writeln!(text, "n{number:03} ansible_host={}", self.address());
+        }
+        let _ = write!(text, "[all:vars]\nansible_user=ann\n{vars}\n");
+        text
+    }
+}
+
+fn contains(directory: &Path, secret: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contains(&path, secret));
+        } else if let Ok(bytes) = std::fs::read(&path)
+            && bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes())
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn passwords_open_doors_and_stay_secret() {
+    let lab = Lab::up();
+    let reveille = Reveille::new();
+    let inventory = reveille.file(
+        "inventory.ini",
+        lab.inventory(3, &format!("ansible_port={}", lab.port)),
+    );
+    let right = reveille.file("right", format!("{PASSWORD}\n"));
+    let exec = |more: &[&str], code: i32| {
+        let mut arguments = vec!["exec", "-i", &inventory];
+        arguments.extend(more);
+        arguments.extend(["--", "id -un"]);
+        reveille.run(&arguments).expect(code)
+    };
+    // Not to a host that is seen for the first time, unless somebody says so.
+    let refused = exec(&["--password-file", &right], 3);
+    assert!(refused.stderr.contains("auth_failed"), "{}", refused.stderr);
+    std::fs::remove_file(reveille.state().join("known_hosts")).unwrap();
+    let ann = exec(&["--password-file", &right, "--host-key", "accept-new"], 0);
+    assert!(ann.stdout.ends_with("ann\n"), "{}", ann.stdout);
+    let by = |method: &'static str| {
+        [
+            "--password-file",
+            &right,
+            "--become-password-file",
+            &right,
+            "-b",
+            "--become-method",
+            method,
+        ]
+        .map(str::to_owned)
+    };
+    for method in ["sudo", "su"] {
+        let words = by(method);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let root = exec(&words, 0);
+        assert!(root.stdout.ends_with("root\n"), "{method}: {}", root.stdout);
+    }
+    // From the inventory, and once more in a retry, which reads it anew.
+    let vars = format!(
+        "ansible_port={}\nansible_password={PASSWORD}\nansible_become=true\nansible_become_password={PASSWORD}",
+        lab.port
+    );
+    reveille.file("inventory.ini", lab.inventory(3, &vars));
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - run: id -un; [ -e /tmp/second ] || { touch /tmp/second; exit 1; }\n",
+    );
+    let arguments = ["run", &job, "-i", &inventory, "-c", "1"];
+    reveille.run(&arguments).expect(3);
+    reveille.run(&["retry"]).expect(0);
+    std::fs::remove_file(&right).unwrap();
+    std::fs::remove_file(&inventory).unwrap();
+    assert_eq!(contains(reveille.path(), PASSWORD), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_wrong_password_is_offered_to_two_hosts_at_most() {
+    let lab = Lab::up();
+    let reveille = Reveille::new();
+    let vars = format!(
+        "ansible_port={}\nansible_ssh_private_key_file={}",
+        lab.machines.port(),
+        lab.machines.key().display()
+    );
+    let inventory = reveille.file("inventory.ini", lab.inventory(100, &vars));
+    let wrong = reveille.file("wrong", "no-such-password\n");
+    let arguments = [
+        "exec",
+        "-i",
+        &inventory,
+        "-b",
+        "--become-password-file",
+        &wrong,
+        "--format",
+        "json",
+        "--",
+        "id -un",
+    ];
+    let summary = reveille.run(&arguments).expect(3).json();
+    let of_class = |class: &str| {
+        summary["hosts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|host| host["class"] == class)
+            .count()
+    };
+    assert_eq!(of_class("become_failed"), 2, "{summary}");
+    assert_eq!(of_class("stopped"), 98);
+    assert_eq!(summary["account"]["balanced"], true);
+    // The right one goes to all.
+    let right = reveille.file("right", format!("{PASSWORD}\n"));
+    let arguments = [
+        "exec",
+        "-i",
+        &inventory,
+        "-l",
+        "n00*",
+        "-b",
+        "--become-password-file",
+        &right,
+        "--format",
+        "json",
+        "--",
+        "id -un",
+    ];
+    let summary = reveille.run(&arguments).expect(0).json();
+    assert_eq!(summary["account"]["success"], 9, "{summary}");
+}
+
+#[test]
+fn the_users_own_ssh_config_is_followed() {
+    let testbed = Testbed::start(3, "").unwrap();
+    let reveille = Reveille::new();
+    let ssh = reveille.path().join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    let config = format!(
+        "Host bastion\n  HostName {}\n  Port {port}\nHost web* !web9\n  HostName {}\n  ProxyJump bastion\n  Port {port}\n\
+         Host db\n  HostName {}\n  ProxyCommand ssh -F none -i {key} -p {port} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -W %h:%p \
+         {user}@{}\n  Port {port}\nHost *\n  User {user}\n  IdentityFile {key}\n  \
+         IdentityFile ~/.ssh/none\n  UserKnownHostsFile ~/.ssh/mine\n  StrictHostKeyChecking accept-new\n",
+        testbed.address(0),
+        testbed.address(1),
+        testbed.address(2),
+        testbed.address(0),
+        port = testbed.port(),
+        key = testbed.key().display(),
+        user = whoami(),
+    );
+    std::fs::write(ssh.join("config"), config).unwrap();
+    let said = |host: &str, more: &[&str]| {
+        let mut arguments = vec!["exec", "-w", host];
+        arguments.extend(more);
+        arguments.extend(["--", "echo $SSH_CONNECTION"]);
+        reveille.run(&arguments).expect(0)
+    };
+    let ended = said("web1", &[]);
+    let address = testbed.address(1).to_string();
+    assert!(ended.stdout.contains(&format!(" {address} ")), "{}", ended.stdout);
+    let known = std::fs::read_to_string(ssh.join("mine")).unwrap();
+    assert!(
+        known.contains(&address) && known.contains(&testbed.address(0).to_string()),
+        "{known}"
+    );
+    // What only the system's ssh can do is left to it.
+    let ended = said("db", &[]);
+    assert!(
+        ended.stdout.contains(&testbed.address(2).to_string()),
+        "{}",
+        ended.stdout
+    );
+    assert!(ended.stderr.contains("the system's ssh"), "{}", ended.stderr);
+    let ended = reveille
+        .run(&["exec", "-w", "db", "--transport", "native", "--", "true"])
+        .expect(2);
+    assert!(ended.stderr.contains("--transport openssh"), "{}", ended.stderr);
+    said("web1", &["--transport", "openssh"]);
+    // Without the file nobody knows web1.
+    reveille
+        .run(&[
+            "exec",
+            "-w",
+            "web1.invalid",
+            "-F",
+            "none",
+            "--connect-timeout",
+            "1s",
+            "--",
+            "true",
+        ])
+        .expect(3);
+    std::fs::write(ssh.join("config"), "Hots x\n").unwrap();
+    let ended = reveille.run(&["exec", "-w", "web1", "--", "true"]).expect(2);
+    assert!(ended.stderr.contains(".ssh/config:1:1"), "{}", ended.stderr);
+}
+
+#[test]
+fn this_machine_needs_no_server() {
+    let reveille = Reveille::new();
+    let ended = reveille
+        .run(&[
+            "exec",
+            "-w",
+            "localhost",
+            "--transport",
+            "local",
+            "--",
+            "echo $0 here; exit 4",
+        ])
+        .expect(3);
+    assert!(ended.stdout.contains("here"), "{}", ended.stdout);
+    let inventory = reveille.file("inventory.ini", "this ansible_connection=local\n");
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - run: echo durable\n  - upload: {src: job.yaml, dest: copied.yaml}\n",
+    );
+    reveille.run(&["run", &job, "-i", &inventory]).expect(0);
+    assert_eq!(
+        reveille.run(&["logs", "this", "--raw"]).expect(0).stdout,
+        "durable\n"
+    );
+}
+
+fn whoami() -> String {
+    let output = std::process::Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}

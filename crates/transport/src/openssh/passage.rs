@@ -1,0 +1,110 @@
+//! What an `ssh` process adds to the command that it carries, taken out again.
+
+use std::collections::VecDeque;
+use std::process::ExitStatus;
+
+use crate::child::signal_name;
+use crate::exec::Heard;
+use crate::supervisor::frames::{Piece, Splitter};
+
+use super::SAID_LIMIT;
+
+/// Pieces of output that may come before a command says that it begins.
+const BEGINNING_LIMIT: usize = 16;
+
+/// What an `ssh` process adds to a command: a word when it begins, and one when it ends. Both are taken out.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    splitter: Splitter,
+    terminal: bool,
+    queue: VecDeque<Heard>,
+    begun: bool,
+    end: Option<i32>,
+    broken: bool,
+}
+
+// === impl Passage ===
+
+impl Passage {
+    /// For a command that says `word` when it begins and when it ends.
+    pub(super) fn new(word: &str, terminal: bool) -> Self {
+        Self {
+            splitter: Splitter::new(word),
+            terminal,
+            queue: VecDeque::new(),
+            begun: false,
+            end: None,
+            broken: false,
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Heard> {
+        self.queue.pop_front()
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// What was said and not heard yet.
+    pub(crate) fn said(&self) -> String {
+        let mut said = Vec::new();
+        for heard in &self.queue {
+            if let Heard::Stdout(bytes) | Heard::Stderr(bytes) = heard {
+                said.extend_from_slice(&bytes[..bytes.len().min(SAID_LIMIT)]);
+            }
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// Whether more was said than a beginning takes.
+    pub(crate) fn said_much(&self) -> bool {
+        self.queue.len() > BEGINNING_LIMIT
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    pub(crate) fn push(&mut self, heard: Heard) {
+        let (bytes, stdout) = match heard {
+            Heard::Stdout(bytes) if self.terminal => (bytes, true),
+            Heard::Stderr(bytes) if !self.terminal => (bytes, false),
+            other => return self.queue.push_back(other),
+        };
+        for piece in self.splitter.feed(bytes) {
+            match piece {
+                Piece::Data(bytes) if stdout => self.queue.push_back(Heard::Stdout(bytes)),
+                Piece::Data(bytes) => self.queue.push_back(Heard::Stderr(bytes)),
+                Piece::Frame(words) => match words.trim().split_once(' ') {
+                    None => self.begun |= words.trim() == "begun",
+                    Some((_, number)) => self.end = number.parse().ok(),
+                },
+            }
+        }
+    }
+
+    /// What the end of the process means.
+    pub(crate) fn ended(&mut self, status: ExitStatus) -> Heard {
+        if let Some(held) = self.splitter.finish() {
+            self.queue.push_back(if self.terminal {
+                Heard::Stdout(held)
+            } else {
+                Heard::Stderr(held)
+            });
+        }
+        let heard = match (self.end, status.code()) {
+            // The shell's way to tell a signal.
+            (Some(end), _) if end > 128 => Heard::ExitSignal(signal_name(end - 128)),
+            (Some(end), _) => Heard::ExitStatus(u32::try_from(end).unwrap_or(255)),
+            // A forced command ends without our words; 255 is `ssh`'s own.
+            (None, Some(code @ 0..255)) if !self.begun => Heard::ExitStatus(code.unsigned_abs()),
+            (None, _) => {
+                self.broken = true;
+                Heard::Lost
+            }
+        };
+        self.queue.push_back(heard);
+        self.queue.pop_front().unwrap_or(Heard::Closed)
+    }
+}
