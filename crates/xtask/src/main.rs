@@ -1,6 +1,7 @@
 //! Build, test and release chores: `cargo xtask --help`.
 
 mod bench;
+mod docs;
 mod failure;
 mod machines;
 mod packages;
@@ -30,6 +31,8 @@ enum Chore {
     /// Real Debian machines to try things on
     #[command(subcommand)]
     Machines(machines::Order),
+    /// Write the pages of docs/ that are made from the program's own tables
+    Docs(docs::Arguments),
     /// Measure Reveille beside its peers, for BENCHMARKS.md
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Machines(order) => machines::run(&order),
+        Chore::Docs(arguments) => docs::run(&arguments),
         Chore::Bench(bench) => bench::run(&bench),
     };
     match done {
