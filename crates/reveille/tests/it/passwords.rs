@@ -302,7 +302,7 @@ fn hosts_that_take_no_password_do_not_stop_the_others() {
             "key{index} ansible_host={} ansible_port={} ansible_ssh_private_key_file={}",
             testbed.address(index),
             testbed.port(),
-            if index < 2 { &other } else { &testbed.key() }.display()
+            if index < 2 { other.clone() } else { testbed.key() }.display()
         );
     }
     for number in 0..3 {
