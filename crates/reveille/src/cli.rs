@@ -127,8 +127,9 @@ pub(crate) struct ExecArgs {
     /// Print every host's output line by line as it comes, instead of folding it at the end
     #[arg(long)]
     pub(crate) no_fold: bool,
-    /// The command; its words are joined and given to the remote sh
-    #[arg(required = true, last = true, value_name = "COMMAND")]
+    /// The command, from its first word on (after -- if that begins with -); its words are joined and given to the remote
+    /// sh
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 

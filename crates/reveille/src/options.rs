@@ -190,6 +190,9 @@ pub(crate) fn settings(
     }
     if let Some(canary) = options.canary {
         banner = format!("{banner}; {canary} first");
+    } else if !serial.is_empty() {
+        let sizes: Vec<String> = serial.iter().map(ToString::to_string).collect();
+        banner = format!("{banner}; in batches of {}", sizes.join(", "));
     }
     match max_fail {
         Some(most) => banner = format!("{banner}; max_fail {most}"),

@@ -64,6 +64,11 @@ impl Printer {
         let _ = write_all(io::stderr(), format!("{text}\n").as_bytes());
     }
 
+    /// Whether only failures are to be told.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Something that the quiet can do without.
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet {

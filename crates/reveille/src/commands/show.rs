@@ -29,9 +29,12 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     }
     let record = &summary.record;
     let who = format!("{}@{}", record.spec.user, record.spec.node);
+    let state = match record.state {
+        RunState::Open if ledger.holder(run)?.is_none() => "its controller is gone",
+        state => state.as_str(),
+    };
     printer.data(&format!(
-        "{run}  {}  {} by {who}  round {}",
-        record.state.as_str(),
+        "{run}  {state}  {} by {who}  round {}",
         record.spec.kind.as_str(),
         record.round
     ))?;

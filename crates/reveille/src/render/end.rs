@@ -73,14 +73,18 @@ pub(crate) fn report(
             fold::print(ledger, run, &hosts, printer)?;
         }
         let state = state::option(ledger.state_directory());
-        printer.note(&words(
-            &summary,
-            Some(usage),
-            &state,
-            allowed.as_deref(),
-            report,
-            |text, tone| printer.tone_err(text, tone),
-        )?);
+        // The quiet are told of what failed, and of nothing else.
+        if exit != Exit::Success || !printer.is_quiet() {
+            let colour = |text: &str, tone| printer.tone_err(text, tone);
+            printer.note(&words(
+                &summary,
+                Some(usage),
+                &state,
+                allowed.as_deref(),
+                report,
+                colour,
+            )?);
+        }
         if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
             printer.note(&format!("\n{}", extra.words));
         }

@@ -258,3 +258,23 @@ fn files_there_and_back() {
         .expect(3);
     assert!(ended.stderr.contains("/no/such/file"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_command_needs_no_dashes_and_the_quiet_hear_only_failures() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let ended = reveille
+        .run(&["exec", "-q", "-i", &inventory, "printf", "%s", "a-b", "-c"])
+        .expect(0);
+    assert!(ended.stdout.contains("a-b-c"), "{}", ended.stdout);
+    assert_eq!(ended.stderr, "");
+    let ended = reveille
+        .run(&["exec", "-q", "-i", &inventory, "exit", "3"])
+        .expect(3);
+    assert!(ended.stderr.contains("1 planned = 1 failed"), "{}", ended.stderr);
+    let ended = reveille
+        .run(&["exec", "-i", &inventory, "--concurency", "3", "true"])
+        .expect(2);
+    assert!(ended.stderr.contains("--concurrency"), "{}", ended.stderr);
+}
