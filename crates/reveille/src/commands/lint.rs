@@ -1,6 +1,8 @@
 //! `reveille lint`: is this file right?
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
 
 use reveille_account::Exit;
 use reveille_inventory::{Inventory, Source};
@@ -11,13 +13,16 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::render::text;
 
+/// How much of a file is looked at to tell a job from an inventory.
+const LOOKED_AT: u64 = 256 * 1024;
+
 pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
     let shown = args.file.display();
     let is_job = args
         .file
         .extension()
         .is_some_and(|extension| extension == "yaml" || extension == "yml");
-    if is_job {
+    if is_job && !is_inventory(&args.file) {
         let job = read_job(&args.file, BTreeMap::new())?;
         printer.data(&format!(
             "{shown}: a job of {} steps, no mistakes",
@@ -35,4 +40,21 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
         loaded.warnings.len()
     ))?;
     Ok(Exit::Success)
+}
+
+/// Whether a YAML file is an inventory: a job has steps, groups have hosts and children.
+fn is_inventory(path: &Path) -> bool {
+    let mut text = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut text));
+    if read.is_err() {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&text);
+    let has_steps = text.lines().any(|line| line.starts_with("steps:"));
+    let of_group = |line: &str| {
+        let inner = line.trim_start();
+        inner.len() < line.len() && (inner.starts_with("hosts:") || inner.starts_with("children:"))
+    };
+    let is_group = |line: &str| line.starts_with("all:") || line.starts_with("ungrouped:") || of_group(line);
+    !has_steps && text.lines().any(is_group)
 }

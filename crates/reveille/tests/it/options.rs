@@ -278,3 +278,17 @@ fn a_command_needs_no_dashes_and_the_quiet_hear_only_failures() {
         .expect(2);
     assert!(ended.stderr.contains("--concurrency"), "{}", ended.stderr);
 }
+
+#[test]
+fn jobs_and_inventories_are_told_apart() {
+    let reveille = Reveille::new();
+    let job = reveille.file("job.yml", "hosts: all\nsteps:\n  - run: 'true'\n");
+    let inventory = reveille.file("inv.yml", "web:\n  hosts:\n    web[1:3]:\n");
+    let lint = |file: &str| reveille.run(&["lint", file]).expect(0).stdout;
+    assert!(lint(&job).contains("a job of 1 steps"), "{}", lint(&job));
+    assert!(
+        lint(&inventory).contains("an inventory of 3 hosts"),
+        "{}",
+        lint(&inventory)
+    );
+}
