@@ -42,27 +42,26 @@ impl HostTask {
         only_if: Option<&str>,
     ) -> Result<(), Halt> {
         let began = Instant::now();
-        let (attempt, before) = match self.rebooting(at) {
-            Some(begun) => begun,
-            None => {
-                if let Some(command) = only_if
-                    && !self.holds(at, command, escalate).await?
-                {
-                    self.skip(step, at.clone(), &format!("`{command}` does not succeed"));
-                    return Ok(());
-                }
-                let before = self.boot(at).await?;
-                let attempt = self.next_attempt(at.index as usize);
-                self.note(EventKind::StepStarted {
-                    step: at.clone(),
-                    attempt,
-                    token: None,
-                    place: Some(format!("{BOOT}{before}")),
-                });
-                self.record_intent().await?;
-                self.ask_to_reboot(at, escalate).await?;
-                (attempt, before)
+        let (attempt, before) = if let Some(asked) = self.rebooting(at) {
+            asked
+        } else {
+            if let Some(command) = only_if
+                && !self.holds(at, command, escalate).await?
+            {
+                self.skip(step, at.clone(), &format!("`{command}` does not succeed"));
+                return Ok(());
             }
+            let before = self.boot(at).await?;
+            let attempt = self.next_attempt(at.index as usize);
+            self.note(EventKind::StepStarted {
+                step: at.clone(),
+                attempt,
+                token: None,
+                place: Some(format!("{BOOT}{before}")),
+            });
+            self.record_intent().await?;
+            self.ask_to_reboot(at, escalate).await?;
+            (attempt, before)
         };
         let session = self.other_boot(at, &before, began + within, within).await?;
         self.session = Some(session);

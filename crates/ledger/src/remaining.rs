@@ -73,7 +73,8 @@ impl Ledger {
         self.snapshot(run, |connection, key| {
             let mut statement = connection
                 .prepare_cached(
-                    "SELECT DISTINCT host, place FROM intents WHERE run = ?1 AND place IS NOT NULL
+                    "SELECT DISTINCT host, place FROM intents
+                     WHERE run = ?1 AND place IS NOT NULL AND token IS NOT NULL
                      ORDER BY host, place",
                 )
                 .map_err(Error::read)?;
