@@ -13,7 +13,8 @@ use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord, RunSpec}
 use reveille_transport::{Client, KnownHosts};
 use serde_json::{Map, Value, json};
 
-use crate::cli::Report;
+use crate::choose::Chosen;
+use crate::cli::{Globals, Pacing, Report};
 use crate::failure::Failure;
 use crate::options::{Options, settings};
 use crate::passwords::Passwords;
@@ -40,6 +41,38 @@ pub(crate) struct Request {
     pub(crate) input: Option<Bytes>,
     pub(crate) seed: u64,
     pub(crate) state_dir: PathBuf,
+}
+
+// === impl Request ===
+
+impl Request {
+    /// A run that needs no vars and no groups: one command, or copies.
+    pub(crate) fn plain(
+        kind: RunKind,
+        job: Job,
+        chosen: Chosen,
+        options: Options,
+        pacing: &Pacing,
+        globals: &Globals,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            kind,
+            job,
+            hosts: chosen
+                .hosts
+                .into_iter()
+                .map(|(name, way)| (name, way, Map::new()))
+                .collect(),
+            groups: Vec::new(),
+            vault_vars: HashMap::new(),
+            passwords: chosen.passwords,
+            options,
+            comment: pacing.comment.clone(),
+            input: None,
+            seed: seed(),
+            state_dir: state::directory(globals)?,
+        })
+    }
 }
 
 /// A run that the engine has let go of; to be reported.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reveille_account::Exit;
 use reveille_job::Job;
 use reveille_ledger::RunKind;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::choose::reach;
 use crate::cli::{CopyArgs, FetchArgs, Globals, Pacing, Reach, Report};
@@ -13,7 +13,6 @@ use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::options::Options;
 use crate::printer::Printer;
-use crate::state;
 
 /// Copies files of this machine to every host.
 pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -89,23 +88,7 @@ fn start(
     let text = json!({ "steps": steps }).to_string();
     let job = Job::parse(&text, kind.as_str()).map_err(Failure::Mistakes)?;
     let chosen = reach(way, None, &mut options, globals, printer)?;
-    let request = Request {
-        kind,
-        job,
-        hosts: chosen
-            .hosts
-            .into_iter()
-            .map(|(name, way)| (name, way, Map::new()))
-            .collect(),
-        passwords: chosen.passwords,
-        groups: Vec::new(),
-        vault_vars: std::collections::HashMap::new(),
-        options,
-        comment: pacing.comment.clone(),
-        input: None,
-        seed: launch::seed(),
-        state_dir: state::directory(globals)?,
-    };
+    let request = Request::plain(kind, job, chosen, options, pacing, globals)?;
     launch::start(request, report, printer)
 }
 

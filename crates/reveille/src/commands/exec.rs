@@ -7,7 +7,6 @@ use bytes::Bytes;
 use reveille_account::Exit;
 use reveille_job::{CommandOptions, Job, Limit, Watchdog};
 use reveille_ledger::RunKind;
-use serde_json::Map;
 
 use crate::choose::reach;
 use crate::cli::{ExecArgs, Globals};
@@ -15,7 +14,6 @@ use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::options::Options;
 use crate::printer::Printer;
-use crate::state;
 
 /// Input that every host gets is kept in memory; more should be copied.
 const INPUT_LIMIT: u64 = 64 << 20;
@@ -37,21 +35,8 @@ pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Resu
         },
     );
     let request = Request {
-        vault_vars: std::collections::HashMap::new(),
-        kind: RunKind::Exec,
-        job,
-        hosts: chosen
-            .hosts
-            .into_iter()
-            .map(|(name, way)| (name, way, Map::new()))
-            .collect(),
-        passwords: chosen.passwords,
-        groups: Vec::new(),
-        options,
-        comment: args.pacing.comment.clone(),
         input: args.stdin.as_deref().map(read_input).transpose()?,
-        seed: launch::seed(),
-        state_dir: state::directory(globals)?,
+        ..Request::plain(RunKind::Exec, job, chosen, options, &args.pacing, globals)?
     };
     launch::start(request, &args.report, printer)
 }

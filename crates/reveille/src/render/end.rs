@@ -74,7 +74,8 @@ pub(crate) fn report(
         }
         let state = state::option(ledger.state_directory());
         // The quiet are told of what failed, and of nothing else.
-        if exit != Exit::Success || !printer.is_quiet() {
+        let all_well = summary.account.success == summary.account.planned;
+        if !(all_well && printer.is_quiet()) {
             let colour = |text: &str, tone| printer.tone_err(text, tone);
             printer.note(&words(
                 &summary,
