@@ -15,6 +15,8 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::state;
 
+/// A file that keeps nothing.
+pub(crate) const NOWHERE: &str = "/dev/null";
 /// Jump hosts that name further jump hosts, to this depth.
 const MAX_JUMPS: usize = 8;
 
@@ -309,7 +311,13 @@ impl<'a> Finder<'a> {
         let known_hosts = resolved.user_known_hosts_files.as_ref().map(|user| {
             let global = resolved.global_known_hosts_files.clone();
             let global = global.unwrap_or_else(|| vec!["/etc/ssh/ssh_known_hosts".into()]);
-            user.iter().cloned().chain(global).collect()
+            let mut files = user.clone();
+            if files.is_empty() {
+                // New keys are kept nowhere; in no case in the system's file, which comes next.
+                files.push(NOWHERE.into());
+            }
+            files.extend(global);
+            files
         });
         Way {
             address: resolved.host_name.clone(),

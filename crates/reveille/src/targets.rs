@@ -17,7 +17,7 @@ use crate::options::{Options, host_key_policy};
 use crate::passwords::Passwords;
 use crate::printer::Printer;
 use crate::prompt;
-use crate::reach::{Agent, Reached, Way, expand_home};
+use crate::reach::{Agent, NOWHERE, Reached, Way, expand_home};
 use crate::state;
 
 /// Turns recorded ways into targets.
@@ -219,7 +219,7 @@ impl Maker<'_> {
         if let Some(known) = self.known_hosts.get(files) {
             return Ok(Arc::clone(known));
         }
-        let nowhere = |path: &&PathBuf| path.as_path() != Path::new("/dev/null");
+        let nowhere = |path: &&PathBuf| path.as_path() != Path::new(NOWHERE);
         let record = files.first().filter(nowhere).cloned();
         let known = KnownHosts::load(files.get(1..).unwrap_or_default(), record)
             .map_err(|error| Failure::usage(error.to_string()))?;

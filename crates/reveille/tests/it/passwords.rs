@@ -232,6 +232,21 @@ fn the_users_own_ssh_config_is_followed() {
         .expect(2);
     assert!(ended.stderr.contains("--transport openssh"), "{}", ended.stderr);
     said("web1", &["--transport", "openssh"]);
+    // `none` keeps new keys nowhere, and least of all in the system's file.
+    let global = reveille.path().join("global_known_hosts");
+    std::fs::write(&global, "").unwrap();
+    let text = std::fs::read_to_string(ssh.join("config")).unwrap();
+    let nowhere = format!(
+        "UserKnownHostsFile none\n  GlobalKnownHostsFile {}",
+        global.display()
+    );
+    std::fs::write(
+        ssh.join("config"),
+        text.replace("UserKnownHostsFile ~/.ssh/mine", &nowhere),
+    )
+    .unwrap();
+    said("web1", &[]);
+    assert_eq!(std::fs::read_to_string(&global).unwrap(), "");
     // Without the file nobody knows web1.
     reveille
         .run(&[
