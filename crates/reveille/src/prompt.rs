@@ -1,7 +1,7 @@
 //! Asking the operator for what must not be seen.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, Read, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -21,23 +21,42 @@ pub(crate) fn hidden(words: &str, instead: &str) -> Result<String, Failure> {
     let quiet = Quiet::new(&terminal).map_err(|error| refused(error.to_string()))?;
     let answer = ask(&terminal, words);
     drop(quiet);
-    let answer = answer.map_err(|error| refused(error.to_string()))?;
-    match answer.strip_suffix('\n') {
-        Some(line) => Ok(line.strip_suffix('\r').unwrap_or(line).to_owned()),
-        None => Err(refused("the input ended".to_owned())),
-    }
+    answer.map_err(|error| refused(error.to_string()))
 }
 
 fn ask(mut terminal: &File, words: &str) -> io::Result<String> {
     write!(terminal, "{words}: ")?;
-    let mut line = Vec::new();
-    BufReader::new(io::Read::take(terminal, LIMIT as u64)).read_until(b'\n', &mut line)?;
+    let answer = read_line(terminal);
     // What ended the line was not shown either.
     writeln!(terminal)?;
-    String::from_utf8(line).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    answer
 }
 
-/// A terminal that does not show what is typed, until it is dropped.
+/// Reads a line as a terminal would that edits it. Ctrl-C comes as a byte, so that the terminal is never left silent.
+fn read_line(source: impl Read) -> io::Result<String> {
+    let interrupted = |why| Err(io::Error::new(io::ErrorKind::Interrupted, why));
+    let mut line: Vec<u8> = Vec::new();
+    for byte in source.bytes() {
+        match byte? {
+            b'\r' | b'\n' => {
+                return String::from_utf8(line)
+                    .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"));
+            }
+            // Ctrl-C, Ctrl-\, and Ctrl-D on an empty line.
+            3 | 28 => return interrupted("interrupted"),
+            4 if line.is_empty() => return interrupted("the input ended"),
+            4 => {}
+            // Backspace takes a character, Ctrl-U all of them.
+            8 | 127 => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            21 => line.clear(),
+            _ if line.len() == LIMIT => return interrupted("it is too long"),
+            byte => line.push(byte),
+        }
+    }
+    interrupted("the input ended")
+}
+
+/// A terminal that gives every byte as it is typed and shows none, until it is dropped.
 struct Quiet<'a> {
     terminal: &'a File,
     before: Termios,
@@ -47,7 +66,9 @@ impl<'a> Quiet<'a> {
     fn new(terminal: &'a File) -> rustix::io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO);
+        quiet
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
         tcsetattr(terminal, OptionalActions::Flush, &quiet)?;
         Ok(Self { terminal, before })
     }
@@ -57,5 +78,25 @@ impl Drop for Quiet<'_> {
     fn drop(&mut self) {
         // A terminal that is gone needs no echo.
         let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_edited_and_broken_off() {
+        let line = |typed: &[u8]| read_line(typed).map_err(|error| error.to_string());
+        assert_eq!(line(b"secret\rmore"), Ok("secret".to_owned()));
+        assert_eq!(
+            line("xé\x7fy\x15sé\x7fecrex\x08t\n".as_bytes()),
+            Ok("secret".to_owned())
+        );
+        assert_eq!(line(b"sec\x03"), Err("interrupted".to_owned()));
+        assert_eq!(line(b"\x04"), Err("the input ended".to_owned()));
+        assert_eq!(line(b"half"), Err("the input ended".to_owned()));
+        assert_eq!(line(b"\xff\n"), Err("it is not UTF-8".to_owned()));
+        assert_eq!(line(&[b'x'; LIMIT + 1]), Err("it is too long".to_owned()));
     }
 }
