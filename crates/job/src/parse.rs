@@ -4,6 +4,7 @@ pub(crate) mod action;
 pub(crate) mod step;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read as _;
 use std::path::Path;
 
 use reveille_account::SourceError;
@@ -551,11 +552,14 @@ fn takes<'e, 'n>(
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_TEMPLATE_BYTES {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_TEMPLATE_BYTES + 1).read_to_string(&mut text))
+        .map_err(|error| error.to_string())?;
+    if text.len() as u64 > MAX_TEMPLATE_BYTES {
         return Err(format!("it is larger than {} MiB", MAX_TEMPLATE_BYTES >> 20));
     }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+    Ok(text)
 }
 
 /// The value of a step's `register`, or the step.

@@ -345,6 +345,7 @@ steps:
     durable: false
   - template: {src: '{{ x }}.j2', dest: /x}
   - template: {src: nowhere.j2, dest: /x}
+  - template: {src: /dev/zero, dest: /x}
   - run: echo {{ os.famly }}
 ";
     let mistakes = beside(text).expect_err("mistakes");

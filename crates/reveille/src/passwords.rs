@@ -1,6 +1,7 @@
 //! Passwords: asked for, read from files, taken from the inventory. They are never recorded; a resumed run asks again.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use reveille_account::HostName;
@@ -158,11 +159,13 @@ pub(crate) fn in_inventory(connection: &Connection) -> bool {
 fn read(path: &Path) -> Result<Secret, Failure> {
     let refused =
         |why: String| Failure::usage(format!("can't use the password file {}: {why}", path.display()));
-    let metadata = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?;
-    if metadata.len() > LIMIT {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text))
+        .map_err(|error| refused(error.to_string()))?;
+    if text.len() as u64 > LIMIT {
         return Err(refused(format!("it has more than {LIMIT} bytes")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Secret::new(line)),
         _ => Err(refused("its first line is empty".to_owned())),

@@ -1,10 +1,12 @@
 //! The values of a job's secret vars, taken from where the job says, at every run and resume anew.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::process::Stdio;
 use std::time::Duration;
 
 use reveille_job::{Job, SecretSource};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
@@ -23,8 +25,7 @@ pub(crate) fn find(job: &Job) -> Result<BTreeMap<String, String>, Failure> {
             let value = one(job, name, source)?;
             if value.len() > LIMIT {
                 return Err(Failure::usage(format!(
-                    "the secret `{name}` has {} bytes, more than {LIMIT}",
-                    value.len()
+                    "the secret `{name}` has more than {LIMIT} bytes"
                 )));
             }
             Ok((name.to_owned(), value))
@@ -47,7 +48,8 @@ fn one(job: &Job, name: &str, source: &SecretSource) -> Result<String, Failure> 
         }),
         SecretSource::File(path) => {
             let path = job.resolve(path);
-            let text = std::fs::read_to_string(&path)
+            let text = std::fs::File::open(&path)
+                .and_then(bounded)
                 .map_err(|error| refused(format!("can't read {}: {error}", path.display())))?;
             Ok(without_line_end(text))
         }
@@ -68,14 +70,38 @@ fn output(command: &str) -> Result<String, String> {
         .stderr(Stdio::inherit())
         .kill_on_drop(true);
     let runtime = runtime(1).map_err(|error| error.to_string())?;
-    let output = runtime
-        .block_on(async { timeout(COMMAND_WITHIN, process.output()).await })
-        .map_err(|_| format!("did not end within {COMMAND_WITHIN:?}"))?
-        .map_err(|error| format!("can't be started: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("failed: {}", output.status));
-    }
-    String::from_utf8(output.stdout).map_err(|_| "wrote what is not UTF-8".to_owned())
+    // Started inside the runtime, which hears of its end.
+    let asking = async {
+        let mut child = process
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("can't be started: {error}"))?;
+        let mut written = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            // Dropped when there is more, so that the command ends.
+            let read = stdout.take(LIMIT as u64 + 1).read_to_end(&mut written).await;
+            read.map_err(|error| error.to_string())?;
+        }
+        if written.len() > LIMIT {
+            return Err(format!("wrote more than {LIMIT} bytes"));
+        }
+        let status = child.wait().await.map_err(|error| error.to_string())?;
+        if status.success() {
+            String::from_utf8(written).map_err(|_| "wrote what is not UTF-8".to_owned())
+        } else {
+            Err(format!("failed: {status}"))
+        }
+    };
+    runtime
+        .block_on(async { timeout(COMMAND_WITHIN, asking).await })
+        .unwrap_or_else(|_| Err(format!("did not end within {COMMAND_WITHIN:?}")))
+}
+
+/// The text of a file, and no more of an endless one than shows that it is too long.
+fn bounded(file: std::fs::File) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::io::Read::take(file, LIMIT as u64 + 2).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn without_line_end(mut text: String) -> String {

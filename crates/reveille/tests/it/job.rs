@@ -122,6 +122,8 @@ fn a_secret_that_is_missing_is_asked_for_before_anything_happens() {
         ),
         ("file: nowhere.txt", "nowhere.txt: No such file"),
         ("command: exit 7", "the command `exit 7` failed: exit status: 7"),
+        ("command: yes", "the command `yes` wrote more than 65536 bytes"),
+        ("file: /dev/zero", "has more than 65536 bytes"),
     ] {
         let job = job(source);
         let ended = reveille.run(&["run", &job, "-i", &inventory]).expect(2);
