@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reveille_account::Exit;
+use reveille_account::{Exit, RunState};
 use reveille_ledger::Ledger;
 
 use crate::cli::{Globals, PruneArgs};
@@ -33,7 +33,12 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
         printer.data(&format!("{}  {account}", record.run))?;
     }
     if forgotten > 0 && !args.dry_run {
-        ledger.compact()?;
+        // Compacting locks everybody else out for as long as it takes.
+        if somebody_works(&ledger)? {
+            printer.say("a run is under way; the space is given back by a later prune");
+        } else {
+            ledger.compact()?;
+        }
     }
     let runs = if forgotten == 1 { "run" } else { "runs" };
     printer.say(&if args.dry_run {
@@ -42,4 +47,14 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
         format!("{forgotten} {runs} forgotten")
     });
     Ok(Exit::Success)
+}
+
+/// Whether a controller writes to the ledger.
+fn somebody_works(ledger: &Ledger) -> Result<bool, Failure> {
+    for record in ledger.runs()? {
+        if record.state == RunState::Open && ledger.holder(record.run)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
