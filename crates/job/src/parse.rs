@@ -301,11 +301,18 @@ impl Context<'_> {
                 self.at_byte(expression.at, message, Some(hint));
             }
             let in_env = step.env.iter().flat_map(|(_, template)| template.expressions());
-            if let Some((expression, name)) = takes(in_env, &secret).filter(|_| !step.durable) {
+            // Copies and reboots run nothing that sees the environment.
+            let hint = match step.kind() {
+                _ if step.durable => continue,
+                "run" | "script" => "leave out `durable: false`",
+                "wait_for" => "give it to the steps that need it, not to the whole job",
+                _ => continue,
+            };
+            if let Some((expression, name)) = takes(in_env, &secret) {
                 let message = format!(
                     "`{name}` is a secret, and a step that is not durable has its environment in an argument"
                 );
-                self.at_byte(expression.at, message, Some("leave out `durable: false`".into()));
+                self.at_byte(expression.at, message, Some(hint.into()));
             }
         }
     }

@@ -360,3 +360,16 @@ steps:
         together(&mistakes)
     );
 }
+
+#[test]
+fn a_secret_of_the_whole_job_stands_in_the_way_of_waits_alone() {
+    let text = "vars: {pw: {secret: {env: PW}}}\nenv: {PW: '{{ pw }}'}\nsteps:\n  - run: x\n  - upload: {src: a, dest: /a}\n  \
+                - reboot: {}\n";
+    assert!(beside(text).is_ok());
+    let mistakes = beside(&format!("{text}  - wait_for: {{port: 80}}\n")).expect_err("a mistake");
+    assert!(
+        together(&mistakes).contains("not to the whole job"),
+        "{}",
+        together(&mistakes)
+    );
+}
