@@ -1,12 +1,14 @@
 //! Removing what a run left on its hosts: spools of finished work, and in the end the tombstones too.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use reveille_account::{HostName, RunId, Token};
 use reveille_transport::supervisor::{self, Key};
 use reveille_transport::{Become, Client, Session, Target, sh_quote};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// A host to clean, and where it keeps things.
 #[derive(Debug, Clone)]
@@ -51,16 +53,14 @@ pub async fn clean(
         tokio::select! {
             biased;
             Some(ended) = tasks.join_next() => {
-                // A task that panicked has no result; its host was told of nothing.
-                if let Ok((name, cleaned)) = ended {
-                    tell(name, cleaned);
-                }
+                tell_ended(ended, &mut tell);
             }
             slot = Arc::clone(&slots).acquire_owned() => {
                 let Some(host) = rest.next() else { break };
                 let client = Arc::clone(&client);
                 tasks.spawn(async move {
-                    let cleaned = one(&client, run, epoch, &host, tombstones).await;
+                    let cleaning = AssertUnwindSafe(one(&client, run, epoch, &host, tombstones)).catch_unwind();
+                    let cleaned = cleaning.await.unwrap_or_else(|_| Err("a fault in Reveille".to_owned()));
                     drop(slot);
                     (host.name, cleaned.unwrap_or_else(Cleaned::Failed))
                 });
@@ -68,9 +68,14 @@ pub async fn clean(
         }
     }
     while let Some(ended) = tasks.join_next().await {
-        if let Ok((name, cleaned)) = ended {
-            tell(name, cleaned);
-        }
+        tell_ended(ended, &mut tell);
+    }
+}
+
+/// Panics are caught inside, and nobody ends a task.
+fn tell_ended(ended: Result<(HostName, Cleaned), JoinError>, tell: &mut impl FnMut(HostName, Cleaned)) {
+    if let Ok((name, cleaned)) = ended {
+        tell(name, cleaned);
     }
 }
 
