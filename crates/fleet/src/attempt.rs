@@ -18,7 +18,7 @@ use reveille_ledger::RunHandle;
 use reveille_pace::{Deadline, Deadlines};
 use reveille_transport::supervisor::{self, Beat, Durable, End, Key, Offsets, Payload, SuperviseError};
 use reveille_transport::transfer::{self, Destination, TransferError};
-use reveille_transport::{Become, ExecError, Heard, Input, Session, Target};
+use reveille_transport::{Become, ExecError, Heard, Input, Session, Target, signal_name};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -605,24 +605,7 @@ pub(crate) fn refused(error: SuperviseError) -> Result<Ended, Failure> {
     })
 }
 
-/// A POSIX shell tells a signal as a status over 128. Numbers are Linux's; those that differ elsewhere are rare.
+/// A POSIX shell tells a signal as a status over 128.
 fn inferred_signal(status: i32) -> Option<String> {
-    let name = match status - 128 {
-        1 => "HUP",
-        2 => "INT",
-        3 => "QUIT",
-        4 => "ILL",
-        6 => "ABRT",
-        7 => "BUS",
-        8 => "FPE",
-        9 => "KILL",
-        11 => "SEGV",
-        13 => "PIPE",
-        14 => "ALRM",
-        15 => "TERM",
-        24 => "XCPU",
-        25 => "XFSZ",
-        _ => return None,
-    };
-    Some(name.to_owned())
+    signal_name(status - 128).map(str::to_owned)
 }

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::exec::Heard;
 use crate::openssh::Passage;
+use crate::signal;
 use crate::terminal::Terminal;
 
 /// Bytes read from a pipe at a time. A child that writes more waits until that is taken.
@@ -219,31 +220,10 @@ async fn chunk(pipe: &mut Option<impl tokio::io::AsyncRead + Unpin>) -> Option<B
 fn ended(status: ExitStatus) -> Heard {
     match (status.code(), status.signal()) {
         (Some(code), _) => Heard::ExitStatus(u32::from_ne_bytes(code.to_ne_bytes())),
-        (None, signal) => Heard::ExitSignal(signal.map_or_else(|| "unknown".to_owned(), signal_name)),
+        (None, signal) => {
+            Heard::ExitSignal(signal.map_or_else(|| "unknown".to_owned(), signal::name_or_number))
+        }
     }
-}
-
-/// A signal's name without `SIG`; its number if it has no usual name. Numbers are Linux's.
-pub(crate) fn signal_name(number: i32) -> String {
-    let name = match number {
-        1 => "HUP",
-        2 => "INT",
-        3 => "QUIT",
-        4 => "ILL",
-        6 => "ABRT",
-        7 => "BUS",
-        8 => "FPE",
-        9 => "KILL",
-        10 => "USR1",
-        11 => "SEGV",
-        13 => "PIPE",
-        14 => "ALRM",
-        15 => "TERM",
-        24 => "XCPU",
-        25 => "XFSZ",
-        other => return other.to_string(),
-    };
-    name.to_owned()
 }
 
 // === impl Group ===

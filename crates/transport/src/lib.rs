@@ -30,6 +30,7 @@ mod openssh;
 mod quote;
 mod secret;
 mod session;
+mod signal;
 pub mod supervisor;
 mod target;
 mod terminal;
@@ -46,4 +47,5 @@ pub use known_hosts::{HostKeyPolicy, HostKeyProblem, KnownHosts, KnownHostsError
 pub use quote::sh_quote;
 pub use secret::Secret;
 pub use session::Session;
+pub use signal::signal_name;
 pub use target::{Deadlines, OpenSsh, Target, Transport};

@@ -7,7 +7,7 @@ use reveille_job::Job;
 use reveille_ledger::RunKind;
 use serde_json::{Value, json};
 
-use crate::choose::reach;
+use crate::choose;
 use crate::cli::{CopyArgs, FetchArgs, Globals, Pacing, Reach, Report};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
@@ -77,17 +77,17 @@ pub(crate) fn fetch(args: &FetchArgs, globals: &Globals, printer: &Printer) -> R
 fn start(
     kind: RunKind,
     steps: &[Value],
-    way: &Reach,
+    reach: &Reach,
     pacing: &Pacing,
     report: &Report,
     globals: &Globals,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let mut options = Options::new(Some(way), pacing, true)?;
+    let mut options = Options::new(Some(reach), pacing, true)?;
     // JSON is YAML: the same job as one in a file, which the ledger keeps.
     let text = json!({ "steps": steps }).to_string();
     let job = Job::parse(&text, kind.as_str()).map_err(Failure::Mistakes)?;
-    let chosen = reach(way, None, &mut options, globals, printer)?;
+    let chosen = choose::reach(reach, None, &mut options, globals, printer)?;
     let request = Request::plain(kind, job, chosen, options, pacing, globals)?;
     launch::start(request, report, printer)
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::process::ExitStatus;
 
-use crate::child::signal_name;
 use crate::exec::Heard;
+use crate::signal::name_or_number;
 use crate::supervisor::frames::{Piece, Splitter};
 
 use super::SAID_LIMIT;
@@ -95,7 +95,7 @@ impl Passage {
         }
         let heard = match (self.end, status.code()) {
             // The shell's way to tell a signal.
-            (Some(end), _) if end > 128 => Heard::ExitSignal(signal_name(end - 128)),
+            (Some(end), _) if end > 128 => Heard::ExitSignal(name_or_number(end - 128)),
             (Some(end), _) => Heard::ExitStatus(u32::try_from(end).unwrap_or(255)),
             // A forced command ends without our words; 255 is `ssh`'s own.
             (None, Some(code @ 0..255)) if !self.begun => Heard::ExitStatus(code.unsigned_abs()),
