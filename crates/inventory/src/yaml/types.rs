@@ -1,0 +1,140 @@
+//! What plain words of YAML 1.1 and of JSON are.
+
+use serde_json::Number;
+
+use super::Data;
+
+/// What a plain word of JSON is.
+pub(super) fn json(text: &str) -> Option<Data> {
+    Some(match text {
+        "null" => Data::Null,
+        "true" => Data::Truth(true),
+        "false" => Data::Truth(false),
+        _ => Data::Number(serde_json::from_str(text).ok()?),
+    })
+}
+
+/// What a plain word of YAML 1.1 is; none if it is text.
+pub(super) fn resolve(text: &str) -> Option<Data> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Some(Data::Null),
+        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            return Some(Data::Truth(true));
+        }
+        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            return Some(Data::Truth(false));
+        }
+        _ => {}
+    }
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
+        return None;
+    }
+    integer(text).or_else(|| float(text)).map(Data::Number)
+}
+
+fn integer(text: &str) -> Option<Number> {
+    let (negative, digits) = sign(text);
+    let plain = || digits.replace('_', "");
+    let only = |digits: &str, of: fn(char) -> bool| digits.chars().all(|c| of(c) || c == '_');
+    let magnitude = if let Some(bits) = digits.strip_prefix("0b") {
+        (!bits.is_empty() && only(bits, |c| matches!(c, '0' | '1')))
+            .then(|| i128::from_str_radix(&bits.replace('_', ""), 2).ok())??
+    } else if let Some(hexadecimal) = digits.strip_prefix("0x") {
+        (!hexadecimal.is_empty() && only(hexadecimal, |c| c.is_ascii_hexdigit()))
+            .then(|| i128::from_str_radix(&hexadecimal.replace('_', ""), 16).ok())??
+    } else if digits == "0" {
+        0
+    } else if let Some(octal) = digits.strip_prefix('0') {
+        (!octal.is_empty() && only(octal, |c| c.is_digit(8)))
+            .then(|| i128::from_str_radix(&plain(), 8).ok())??
+    } else if digits.starts_with(|c: char| c.is_ascii_digit()) {
+        if let Some((first, rest)) = digits.split_once(':') {
+            if !only(first, |c| c.is_ascii_digit()) {
+                return None;
+            }
+            let mut total: i128 = first.replace('_', "").parse().ok()?;
+            for part in rest.split(':') {
+                total = total.checked_mul(60)?.checked_add(sixtieth(part)?)?;
+            }
+            total
+        } else if only(digits, |c| c.is_ascii_digit()) {
+            plain().parse().ok()?
+        } else {
+            return None;
+        }
+    } else {
+        return None;
+    };
+    if negative {
+        i64::try_from(-magnitude).ok().map(Number::from)
+    } else {
+        u64::try_from(magnitude).ok().map(Number::from)
+    }
+}
+
+fn float(text: &str) -> Option<Number> {
+    let (negative, digits) = sign(text);
+    let magnitude = if let Some((sixties, last)) = digits.rsplit_once(':') {
+        let mut parts = sixties.split(':');
+        let first = parts.next()?;
+        if !first.starts_with(|c: char| c.is_ascii_digit())
+            || !first.chars().all(|c| c.is_ascii_digit() || c == '_')
+        {
+            return None;
+        }
+        let mut total: f64 = first.replace('_', "").parse().ok()?;
+        for part in parts {
+            total = total * 60.0 + f64::from(i32::try_from(sixtieth(part)?).ok()?);
+        }
+        let (whole, fraction) = last.split_once('.')?;
+        if !fraction.chars().all(|c| c.is_ascii_digit() || c == '_') {
+            return None;
+        }
+        let whole = sixtieth(whole)?;
+        let seconds: f64 = format!("{whole}.{}0", fraction.replace('_', "")).parse().ok()?;
+        total * 60.0 + seconds
+    } else {
+        let (mantissa, exponent) = match digits.find(['e', 'E']) {
+            Some(at) => (&digits[..at], Some(&digits[at + 1..])),
+            None => (digits, None),
+        };
+        let (whole, fraction) = mantissa.split_once('.')?;
+        let number = |part: &str| part.chars().all(|c| c.is_ascii_digit() || c == '_');
+        let whole_fits = if whole.is_empty() {
+            // `.5` may have no sign, and needs a digit.
+            text.starts_with('.') && fraction.starts_with(|c: char| c.is_ascii_digit())
+        } else {
+            whole.starts_with(|c: char| c.is_ascii_digit())
+        };
+        let exponent_fits = exponent.is_none_or(|exponent| {
+            exponent
+                .strip_prefix(['+', '-'])
+                .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        if !(whole_fits && number(whole) && number(fraction) && exponent_fits) {
+            return None;
+        }
+        let written = format!(
+            "{}.{}0e{}",
+            whole.replace('_', ""),
+            fraction.replace('_', ""),
+            exponent.unwrap_or("0")
+        );
+        written.parse().ok()?
+    };
+    Number::from_f64(if negative { -magnitude } else { magnitude })
+}
+
+fn sign(text: &str) -> (bool, &str) {
+    match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    }
+}
+
+/// A part of a number that counts in sixties: one or two digits, 59 at most.
+fn sixtieth(part: &str) -> Option<i128> {
+    let fits = matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_digit());
+    part.parse().ok().filter(|number| fits && *number < 60)
+}
