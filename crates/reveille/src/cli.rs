@@ -410,9 +410,9 @@ pub(crate) struct Reach {
     /// How to become another user [default: the inventory's, or sudo]
     #[arg(long, value_enum)]
     pub(crate) become_method: Option<BecomeMethod>,
-    /// How long a TCP connection may take
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
-    pub(crate) connect_timeout: Duration,
+    /// How long a TCP connection may take [default: ConnectTimeout of ssh_config, or 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) connect_timeout: Option<Duration>,
     /// What to do about host keys [default: accept-new, without offering passwords to new hosts]
     #[arg(long, value_enum)]
     pub(crate) host_key: Option<HostKey>,

@@ -20,6 +20,9 @@ use crate::{limits, render};
 /// Sessions at once if nobody says otherwise.
 const SESSIONS: u32 = 512;
 
+/// How long a TCP connection may take if nobody says otherwise.
+const CONNECT_TIMEOUT_MS: u64 = 10_000;
+
 /// The options that a run keeps, so that `resume` goes on as it began.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Options {
@@ -76,7 +79,9 @@ impl Options {
             canary: pacing.canary,
             allowance: Allowance::new(pacing.allow_failed.as_ref(), &pacing.allow_class)?,
             grace_ms: millis(pacing.grace),
-            connect_timeout_ms: reach.map_or(10_000, |reach| millis(reach.connect_timeout)),
+            connect_timeout_ms: reach
+                .and_then(|reach| reach.connect_timeout)
+                .map_or(CONNECT_TIMEOUT_MS, millis),
             host_key: reach
                 .and_then(|reach| reach.host_key)
                 .unwrap_or_default()

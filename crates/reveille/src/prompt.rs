@@ -36,7 +36,7 @@ fn ask(mut terminal: &File, words: &str) -> io::Result<String> {
 fn read_line(source: impl Read) -> io::Result<String> {
     let interrupted = |why| Err(io::Error::new(io::ErrorKind::Interrupted, why));
     let mut line: Vec<u8> = Vec::new();
-    for byte in source.bytes() {
+    for byte in io::BufReader::new(source).bytes() {
         match byte? {
             b'\r' | b'\n' => {
                 return String::from_utf8(line)

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reveille_inventory::ssh_config::{
     IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking,
@@ -75,6 +76,9 @@ pub(crate) struct Way {
     /// Known hosts of its own, the one that is written to first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) known_hosts: Option<Vec<PathBuf>>,
+    /// How long its TCP connection may take, if it is not the run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connect_timeout_ms: Option<u64>,
 }
 
 /// Which agent is asked for keys.
@@ -197,6 +201,9 @@ impl<'a> Finder<'a> {
         if !ssh.user_known_hosts_files.is_empty() {
             let files = ssh.user_known_hosts_files.iter();
             way.known_hosts = Some(files.map(|file| expand_home(Path::new(file))).collect());
+        }
+        if let Some(within) = ssh.connect_timeout {
+            way.connect_timeout_ms = self.timeout(within);
         }
         let mut ssh_options = Vec::new();
         let mut transport = match (reach.transport, connection.transport) {
@@ -335,7 +342,14 @@ impl<'a> Finder<'a> {
             host_key,
             host_key_alias: resolved.host_key_alias.clone(),
             known_hosts,
+            connect_timeout_ms: resolved.connect_timeout.and_then(|within| self.timeout(within)),
         }
+    }
+
+    /// What the command line says wins.
+    fn timeout(&self, within: Duration) -> Option<u64> {
+        let unsaid = self.reach.connect_timeout.is_none();
+        u64::try_from(within.as_millis()).ok().filter(|_| unsaid)
     }
 
     fn tell_once(&mut self, words: String) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use reveille_account::HostName;
 use reveille_fleet::HostPlan;
@@ -136,6 +137,7 @@ impl Maker<'_> {
                 .map(|files| self.known_hosts(files))
                 .transpose()?,
             jump,
+            connect_timeout: way.connect_timeout_ms.map(Duration::from_millis),
             transport,
             ..Target::new(
                 name.clone(),

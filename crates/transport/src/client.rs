@@ -115,7 +115,11 @@ impl Client {
         let dialed = self.dial(jump).await.map_err(through)?;
         let (session, _) = self.handshake(jump, dialed).await.map_err(through)?;
         let stream = session
-            .forward(&target.address, target.port, self.deadlines.connect)
+            .forward(
+                &target.address,
+                target.port,
+                target.connect_within(&self.deadlines),
+            )
             .await
             .map_err(through)?;
         Ok((stream, session))

@@ -31,6 +31,8 @@ pub struct Target {
     /// The jump host in front, if there is one; it may have another in front. Every target has a connection of its own
     /// to it, because one unread channel would stop all others on a shared one.
     pub jump: Option<Arc<Target>>,
+    /// How long its TCP connection may take, instead of what the client allows (ssh_config's `ConnectTimeout`).
+    pub connect_timeout: Option<Duration>,
     /// What carries the session.
     pub transport: Transport,
 }
@@ -79,8 +81,14 @@ impl Target {
             host_key_alias: None,
             known_hosts: None,
             jump: None,
+            connect_timeout: None,
             transport: Transport::default(),
         }
+    }
+
+    /// How long its TCP connection may take.
+    pub(crate) fn connect_within(&self, deadlines: &Deadlines) -> Duration {
+        self.connect_timeout.unwrap_or(deadlines.connect)
     }
 
     /// `address:port`, IPv6 in brackets.

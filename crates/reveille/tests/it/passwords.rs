@@ -347,3 +347,36 @@ fn hosts_that_take_no_password_do_not_stop_the_others() {
     assert_eq!(summary["account"]["failed"], 2, "{summary}");
     assert_eq!(summary["account"]["success"], 4, "{summary}");
 }
+
+/// An address that answers nobody: a listener whose queue is full.
+#[test]
+fn the_users_own_time_for_connecting_is_kept() {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+    let deaf = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&deaf, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    listen(&deaf, 0).unwrap();
+    let address = std::net::SocketAddr::try_from(getsockname(&deaf).unwrap()).unwrap();
+    let moment = std::time::Duration::from_millis(200);
+    let mut queue = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, moment) {
+        queue.push(stream);
+    }
+    let reveille = Reveille::new();
+    let ssh = reveille.path().join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    let config = format!(
+        "Host deaf\n  HostName 127.0.0.1\n  Port {}\n  ConnectTimeout 1\n",
+        address.port()
+    );
+    std::fs::write(ssh.join("config"), config).unwrap();
+    let ended = reveille.run(&["exec", "-w", "deaf", "true"]).expect(3);
+    assert!(
+        ended.stderr.contains("connect_timeout") && ended.stderr.contains("within 1s"),
+        "{}",
+        ended.stderr
+    );
+    let ended = reveille
+        .run(&["exec", "-w", "deaf", "--connect-timeout", "500ms", "true"])
+        .expect(3);
+    assert!(ended.stderr.contains("within 500ms"), "{}", ended.stderr);
+}

@@ -23,7 +23,8 @@ pub(crate) async fn tcp(deadlines: &Deadlines, target: &Target) -> Result<TcpStr
         }
         Err(last)
     };
-    let stream = match timeout(deadlines.connect, dialing).await {
+    let within = target.connect_within(deadlines);
+    let stream = match timeout(within, dialing).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(Some((address, error)))) => return Err(tcp_error(address, &error)),
         Ok(Err(None)) => {
@@ -34,11 +35,7 @@ pub(crate) async fn tcp(deadlines: &Deadlines, target: &Target) -> Result<TcpStr
             ));
         }
         Err(_) => {
-            let message = format!(
-                "no answer from {} within {:?}",
-                target.endpoint(),
-                deadlines.connect
-            );
+            let message = format!("no answer from {} within {within:?}", target.endpoint());
             return Err(ConnectError::new(Phase::Tcp, Class::ConnectTimeout, message));
         }
     };

@@ -44,7 +44,8 @@ fn way(how: &OpenSsh, target: &Target, known_hosts: &Arc<KnownHosts>, deadlines:
     ] {
         option(text.to_owned());
     }
-    option(format!("ConnectTimeout={}", deadlines.connect.as_secs().max(1)));
+    let within = target.connect_within(deadlines);
+    option(format!("ConnectTimeout={}", within.as_secs().max(1)));
     option(format!(
         "ServerAliveInterval={}",
         deadlines.keep_alive.as_secs().max(1)

@@ -108,7 +108,7 @@ impl Master {
             stdout.read_line(&mut line).await.is_ok() && line.trim() == READY
         };
         let whole = deadlines.resolve
-            + deadlines.connect
+            + target.connect_within(deadlines)
             + deadlines.banner
             + deadlines.key_exchange
             + deadlines.authentication;
