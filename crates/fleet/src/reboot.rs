@@ -68,6 +68,10 @@ impl HostTask {
         // What was known of the host was of the boot before.
         self.facts = None;
         self.place = None;
+        let registered = Registered {
+            changed: true,
+            ..Registered::default()
+        };
         self.note(EventKind::StepFinished {
             step: at.clone(),
             attempt,
@@ -80,14 +84,14 @@ impl HostTask {
             dropped_bytes: 0,
             changed: true,
             empty_output: false,
-            registered: None,
+            // A run that is resumed later takes it from here.
+            registered: step
+                .register
+                .as_ref()
+                .and_then(|_| serde_json::to_string(&registered).ok()),
             message: String::new(),
         });
         if let Some(name) = &step.register {
-            let registered = Registered {
-                changed: true,
-                ..Registered::default()
-            };
             self.registered.push((name.clone(), registered));
         }
         self.deciding = Some(Deciding {

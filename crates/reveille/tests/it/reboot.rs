@@ -48,7 +48,18 @@ fn a_host_is_rebooted_until_it_is_another_boot() {
     reveille.run(&["run", &job, "-i", inventory]).expect(0);
     assert_eq!(said(), "before 11111111-0000-0000-0000-000000000000\n");
     root("touch /root/wanted");
-    reveille.run(&["run", &job, "-i", inventory]).expect(0);
+    let events = reveille.path().join("events.ndjson");
+    reveille
+        .run(&["run", &job, "-i", inventory, "--events", events.to_str().unwrap()])
+        .expect(0);
+    // What the step registered is on record, for a run that goes on later.
+    let events = std::fs::read_to_string(events).unwrap();
+    let rebooted = events.lines().find(|event| {
+        event.contains("step_finished")
+            && event.contains("\"name\":\"reboot\"")
+            && event.contains("registered")
+    });
+    assert!(rebooted.unwrap().contains(r#"\"changed\":true"#), "{events}");
     assert_eq!(
         said(),
         "before 11111111-0000-0000-0000-000000000000\nafter 22222222-0000-0000-0000-000000000001\n"
