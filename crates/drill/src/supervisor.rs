@@ -33,9 +33,13 @@ use crate::{Call, ChannelIo, FaultKind, Gone, Host, Script, ScriptFuture, Shell}
 /// Part of every command line that asks for the supervisor.
 const BOOTSTRAP: &[u8] = br#"IFS= read -r s;eval "$s""#;
 /// Only in the script that takes a file.
-const UPLOAD: &str = "SIZE MODE OWNER GROUP";
+const UPLOAD: &str = "SIZE ID MODE OWNER GROUP";
 /// Only in the script that gives a file.
-const DOWNLOAD: &str = r#"exec cat "$SRC""#;
+const DOWNLOAD: &str = "read -r N K SIZE";
+/// Only in the script that tells what of a directory is there.
+const SURVEY: &str = "read -r N WHAT ID";
+/// Only in the script that unpacks a directory, and in the one that puts it into place.
+const UNPACK: [&str; 2] = ["tar -xpof", "read -r L"];
 /// The longest line that is read.
 const LONGEST_LINE: usize = 8 << 20;
 /// The unit of the spool's cap.
@@ -103,7 +107,13 @@ impl Talk {
         if script.contains(UPLOAD) {
             self.upload(&orders).await?;
         } else if script.contains(DOWNLOAD) {
-            self.download(orders).await?;
+            self.download(&orders).await?;
+        } else if script.contains(SURVEY) {
+            self.nonce = first_word(&orders);
+            self.say("hello absent").await?;
+        } else if UNPACK.iter().any(|mark| script.contains(mark)) {
+            self.nonce = first_word(&orders);
+            self.swallow().await?;
         } else {
             self.supervise(&orders, escalated).await?;
         }
@@ -256,11 +266,16 @@ impl Talk {
         let mut words = orders.split(' ');
         words.next().unwrap_or_default().clone_into(&mut self.nonce);
         let size: u64 = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let asks = words.next() != Some("-");
         let mode = words.next().unwrap_or_default().to_owned();
         let (Some(path), Some(_name)) = (self.line().await?, self.line().await?) else {
             return Ok(());
         };
         self.say("hello").await?;
+        if asks {
+            self.say("state - 0 -").await?;
+            self.line().await?;
+        }
         let mut hasher = DefaultHasher::new();
         hasher.write(mode.as_bytes());
         let mut arrived = self.held.len() as u64;
@@ -279,14 +294,22 @@ impl Talk {
         self.say(&format!("end {}", u8::from(changed))).await
     }
 
-    async fn download(&mut self, nonce: String) -> Result<(), Gone> {
-        self.nonce = nonce;
+    /// Takes a directory, or the commands that put it into place, and keeps nothing of it.
+    async fn swallow(&mut self) -> Result<(), Gone> {
+        self.say("hello /home/drill/unpacked").await?;
+        self.held.clear();
+        while self.io.read().await?.is_some() {}
+        self.say("end").await
+    }
+
+    async fn download(&mut self, orders: &str) -> Result<(), Gone> {
+        self.nonce = first_word(orders);
         let Some(path) = self.line().await? else {
             return Ok(());
         };
         self.say("hello").await?;
         let file = format!("{} has no files; this stands for {path}\n", self.host.name());
-        self.say(&format!("size {}", file.len())).await?;
+        self.say(&format!("size {} - -", file.len())).await?;
         self.io.stdout(file).await
     }
 
@@ -327,6 +350,10 @@ impl Talk {
             }
         }
     }
+}
+
+fn first_word(orders: &str) -> String {
+    orders.split(' ').next().unwrap_or_default().to_owned()
 }
 
 // === impl Orders ===

@@ -9,7 +9,6 @@
 //! ```
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,16 +16,16 @@ use reveille_account::{Class, EventKind, HostName, StepRef, Stream, Token};
 use reveille_ledger::RunHandle;
 use reveille_pace::{Deadline, Deadlines};
 use reveille_transport::supervisor::{self, Beat, Durable, End, Key, Offsets, Payload, SuperviseError};
-use reveille_transport::transfer::{self, Destination, TransferError};
+use reveille_transport::transfer::TransferError;
 use reveille_transport::{Become, ExecError, Heard, Input, Session, Target, signal_name};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::Failure;
 use crate::engine::Engine;
+use crate::copy;
 use crate::output::Output;
-use crate::plan::Settings;
-use crate::work::{Source, Work};
+use crate::work::Work;
 
 /// Bytes of each stream that a host keeps of a durable command.
 const SPOOL_CAP: u64 = 64 << 20;
@@ -388,35 +387,35 @@ fn alone(ended: Ended) -> (Ended, Option<Box<Durable>>) {
 
 /// Runs what is not durable: plain commands, copies, waiting for a port from here.
 pub(crate) async fn run(
-    session: &Session,
-    target: &Target,
+    way: &Way<'_>,
     escalate: Option<&Become>,
     work: &Work,
-    settings: &Settings,
     limits: Deadlines,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
     if let Work::Command { plain: command, .. } = work {
         return plain(
-            session,
+            way.session,
             escalate,
             command,
-            settings.input.as_ref(),
+            way.engine.settings.input.as_ref(),
             limits,
             output,
         )
         .await;
     }
+    let target = way.target;
     let copying = async {
-        let copied: Copied = match work {
-            Work::Upload { source, destination } => upload(session, escalate, source, destination).await,
-            Work::Download { source, target } => {
-                download(session, escalate, source, target, settings.download_limit).await
+        match work {
+            Work::Upload { source, destination } => {
+                sorted(copy::upload(way, escalate, source, destination).await)
             }
-            Work::Port { port, within, every } => Ok(port_opens(target, *port, *within, *every).await),
+            Work::Download { source, target } => sorted(copy::download(way, escalate, source, target).await),
+            Work::Port { port, within, every } => Ok(port_opens(target, *port, *within, *every)
+                .await
+                .map(|changed| (changed, String::new()))),
             Work::Command { .. } => Ok(Err(String::new())),
-        };
-        copied
+        }
     };
     let watch = Watch::new(Deadlines { idle: None, ..limits });
     let copied = match watch.guard(Box::pin(copying)).await {
@@ -435,102 +434,20 @@ pub(crate) async fn run(
         }
     };
     Ok(match copied {
-        Ok(Ok(changed)) => Ended::Over(Over {
-            exit_status: Some(0),
-            changed,
-            ..Over::default()
-        }),
+        Ok(Ok((changed, words))) => {
+            output.take(Stream::Stdout, &Bytes::from(words))?;
+            Ended::Over(Over {
+                exit_status: Some(0),
+                changed,
+                ..Over::default()
+            })
+        }
         Ok(Err(message)) => Ended::Over(Over {
             failed: Some(message),
             ..Over::default()
         }),
         Err(ended) => ended,
     })
-}
-
-/// A failed copy: in words if the attempt is over, otherwise how it ended.
-type Copied = Result<Result<bool, String>, Ended>;
-
-async fn upload(
-    session: &Session,
-    escalate: Option<&Become>,
-    source: &Source,
-    destination: &Destination,
-) -> Copied {
-    let source = match source {
-        Source::File(path) => path,
-        Source::Content(content) => {
-            let size = content.len() as u64;
-            return sorted(transfer::upload(session, escalate, &content[..], size, destination).await);
-        }
-    };
-    let opened = async {
-        let file = tokio::fs::File::open(source).await?;
-        let size = file.metadata().await?.len();
-        std::io::Result::Ok((file, size))
-    };
-    let (file, size) = match opened.await {
-        Ok(opened) => opened,
-        Err(error) => return Ok(Err(format!("can't read {}: {error}", source.display()))),
-    };
-    sorted(transfer::upload(session, escalate, file, size, destination).await)
-}
-
-async fn download(
-    session: &Session,
-    escalate: Option<&Become>,
-    source: &str,
-    target: &Path,
-    limit: u64,
-) -> Copied {
-    // Beside its destination, so that the rename is atomic and a broken copy is never taken for a whole one.
-    let mut partial = target.as_os_str().to_owned();
-    partial.push(".reveille-partial");
-    let partial = PathBuf::from(partial);
-    let created = async {
-        if let Some(directory) = target.parent() {
-            tokio::fs::create_dir_all(directory).await?;
-        }
-        tokio::fs::File::create(&partial).await
-    };
-    let mut file = match created.await {
-        Ok(file) => file,
-        Err(error) => return Ok(Err(format!("can't write {}: {error}", partial.display()))),
-    };
-    let copied = sorted(
-        transfer::download(session, escalate, source, limit, &mut file)
-            .await
-            .map(|_| true),
-    );
-    if matches!(copied, Ok(Ok(_))) {
-        let placed = async {
-            file.sync_all().await?;
-            tokio::fs::rename(&partial, target).await
-        };
-        return Ok(placed
-            .await
-            .map(|()| false)
-            .map_err(|error| format!("can't write {}: {error}", target.display())));
-    }
-    // What is left of it is of no use to anybody.
-    let _ = tokio::fs::remove_file(&partial).await;
-    copied
-}
-
-fn sorted(result: Result<bool, TransferError>) -> Copied {
-    match result {
-        Ok(changed) => Ok(Ok(changed)),
-        Err(TransferError::Remote(message)) => Ok(Err(message)),
-        Err(TransferError::Local(error)) => Ok(Err(error.to_string())),
-        Err(TransferError::Lost(message)) => Err(Ended::Lost { message }),
-        Err(
-            TransferError::Refused { class, message }
-            | TransferError::Exec(ExecError::Refused { class, message }),
-        ) => Err(Ended::Refused { class, message }),
-        Err(TransferError::Exec(error)) => Err(Ended::Lost {
-            message: error.to_string(),
-        }),
-    }
 }
 
 async fn port_opens(target: &Target, port: u16, within: Duration, every: Duration) -> Result<bool, String> {
@@ -552,6 +469,26 @@ async fn port_opens(target: &Target, port: u16, within: Duration, every: Duratio
             "port {port} of {} is not open after {within:?}",
             target.address
         )),
+    }
+}
+
+/// What a copy came to: whether the host changed, and what is to be said; or in words why not, if the attempt is over,
+/// otherwise how it ended.
+type Copied = Result<Result<(bool, String), String>, Ended>;
+
+fn sorted(result: Result<(bool, String), TransferError>) -> Copied {
+    match result {
+        Ok(copied) => Ok(Ok(copied)),
+        Err(TransferError::Remote(message)) => Ok(Err(message)),
+        Err(TransferError::Local(error)) => Ok(Err(error.to_string())),
+        Err(TransferError::Lost(message)) => Err(Ended::Lost { message }),
+        Err(
+            TransferError::Refused { class, message }
+            | TransferError::Exec(ExecError::Refused { class, message }),
+        ) => Err(Ended::Refused { class, message }),
+        Err(TransferError::Exec(error)) => Err(Ended::Lost {
+            message: error.to_string(),
+        }),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Failure;
+use crate::copy::Originals;
 use crate::host::HostTask;
 use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
 use crate::stop::{Stop, Stopped};
@@ -36,6 +37,7 @@ pub(crate) struct Engine {
     pub(crate) settings: Settings,
     pub(crate) handshakes: Handshakes,
     pub(crate) stopped: Stopped,
+    pub(crate) originals: Originals,
     /// Results of `once` steps, by position.
     pub(crate) once: Vec<watch::Sender<Option<Once>>>,
     /// The host that `once` steps run on.
@@ -93,6 +95,7 @@ pub async fn run(
     } = plan;
     let engine = Arc::new(Engine {
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
+        originals: Originals::default(),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
         first,
         trial: Trial::new(hosts.iter().any(HostPlan::has_password)),

@@ -23,6 +23,7 @@
 mod attempt;
 mod clean;
 mod connect;
+mod copy;
 mod engine;
 mod host;
 mod once;

@@ -363,9 +363,12 @@ impl HostTask {
             engine.settings.frugal,
         );
         let limits = work::limits(step);
-        let settings = &engine.settings;
-        let target = &self.plan.target;
-        let running = attempt::run(session, target, escalate, work, settings, limits, &mut output);
+        let way = attempt::Way {
+            session,
+            engine: &engine,
+            target: &self.plan.target,
+        };
+        let running = attempt::run(&way, escalate, work, limits, &mut output);
         match Box::pin(running).await? {
             Ended::Over(over) => {
                 let (verdict, said) = output.finish(&over)?;

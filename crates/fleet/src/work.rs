@@ -43,8 +43,8 @@ pub(crate) enum Work {
 
 /// What a file that is sent holds.
 pub(crate) enum Source {
-    /// What a file here holds.
-    File(PathBuf),
+    /// A file here, or a directory.
+    Path(PathBuf),
     /// What a template came to. It may hold secrets.
     Content(Bytes),
 }
@@ -52,7 +52,7 @@ pub(crate) enum Source {
 impl fmt::Debug for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Source::Path(path) => formatter.debug_tuple("Path").field(path).finish(),
             Source::Content(content) => write!(formatter, "Content({} bytes)", content.len()),
         }
     }
@@ -150,9 +150,14 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             group,
         } => {
             let path = job.resolve(&src);
-            let name = file_name(&path);
+            // With a slash at its end a directory stands for what is in it.
+            let name = if src.ends_with('/') {
+                String::new()
+            } else {
+                file_name(&path)
+            };
             Ok(Work::Upload {
-                source: Source::File(path),
+                source: Source::Path(path),
                 destination: destination(name, dest, mode, owner, group)?,
             })
         }

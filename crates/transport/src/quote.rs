@@ -11,6 +11,19 @@ pub fn sh_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// The same for a file name that may not be UTF-8.
+pub(crate) fn sh_quote_bytes(name: &[u8]) -> Vec<u8> {
+    let mut quoted = vec![b'\''];
+    for byte in name {
+        match byte {
+            b'\'' => quoted.extend_from_slice(br"'\''"),
+            byte => quoted.push(*byte),
+        }
+    }
+    quoted.push(b'\'');
+    quoted
+}
+
 /// A line that makes any login shell run `command` in `sh`.
 ///
 /// Inside single quotes fish reads backslashes, csh reads `!` and takes no line breaks. What has such characters is

@@ -1,10 +1,11 @@
-//! `reveille copy` and `reveille fetch`: files there, files here.
+//! `reveille copy` and `reveille fetch`: files there, files here; directories as well.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use reveille_account::Exit;
 use reveille_job::Job;
 use reveille_ledger::RunKind;
+use reveille_transport::transfer::Original;
 use serde_json::{Value, json};
 
 use crate::choose;
@@ -14,7 +15,7 @@ use crate::launch::{self, Request};
 use crate::options::Options;
 use crate::printer::Printer;
 
-/// Copies files of this machine to every host.
+/// Copies files and directories of this machine to every host.
 pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let [sources @ .., destination] = args.files.as_slice() else {
         return Err(Failure::usage("copy needs a file and where it goes on the hosts"));
@@ -28,7 +29,7 @@ pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Res
     let mut steps = Vec::new();
     for source in sources {
         let upload = json!({
-            "src": literal(&text(&file(source)?)?),
+            "src": literal(&self::source(source)?),
             "dest": literal(&destination),
             "mode": args.mode,
             "owner": args.owner,
@@ -47,7 +48,7 @@ pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Res
     )
 }
 
-/// Fetches a file of every host.
+/// Fetches files and directories of every host.
 pub(crate) fn fetch(args: &FetchArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let directory = std::path::absolute(&args.to)
         .map_err(|error| Failure::usage(format!("can't write to {}: {error}", args.to.display())))?;
@@ -92,17 +93,24 @@ fn start(
     launch::start(request, report, printer)
 }
 
-/// The absolute path of a file that can be read, so that a resumed run finds it from anywhere.
-fn file(path: &Path) -> Result<PathBuf, Failure> {
+/// The absolute path of what is copied, so that a resumed run finds it from anywhere.
+fn source(path: &Path) -> Result<String, Failure> {
     let refused = |why: String| Failure::usage(format!("can't copy {}: {why}", path.display()));
-    let metadata = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(refused(
-            "it is not a file; pack directories with tar and unpack them in a job".to_owned(),
-        ));
+    let wrong = |error: std::io::Error| refused(error.to_string());
+    let original = Original::at(path).map_err(wrong)?;
+    let written = text(path)?;
+    let whole = text(&std::path::absolute(path).map_err(wrong)?)?;
+    let whole = whole.trim_end_matches('/');
+    if original.is_directory() {
+        // A slash says that only what is in it goes.
+        let slash = if written.ends_with('/') { "/" } else { "" };
+        return Ok(format!("{whole}{slash}"));
     }
-    std::fs::File::open(path).map_err(|error| refused(error.to_string()))?;
-    std::path::absolute(path).map_err(|error| refused(error.to_string()))
+    if written.ends_with('/') {
+        return Err(refused("it is a file; leave out the slash".to_owned()));
+    }
+    std::fs::File::open(path).map_err(wrong)?;
+    Ok(whole.to_owned())
 }
 
 fn text(path: &Path) -> Result<String, Failure> {

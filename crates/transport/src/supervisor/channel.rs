@@ -122,18 +122,27 @@ impl Channel {
         }
     }
 
-    /// The next frame; data before it and standard error are dropped.
-    pub(crate) async fn words(&mut self, session: &Session) -> Result<String, ChannelError> {
+    /// The next piece; nothing at the end of the channel. Standard error is dropped.
+    pub(crate) async fn piece(&mut self) -> Option<Piece> {
         loop {
-            while let Some(piece) = self.queue.pop_front() {
-                if let Piece::Frame(words) = piece {
-                    return Ok(words);
-                }
+            if let Some(piece) = self.queue.pop_front() {
+                return Some(piece);
             }
             match self.exec.next().await {
                 Heard::Stdout(bytes) => self.queue.extend(self.splitter.feed(bytes)),
-                Heard::Closed | Heard::Lost => return Err(ChannelError::Lost(session.why_closed())),
+                Heard::Closed | Heard::Lost => return self.splitter.finish().map(Piece::Data),
                 _ => {}
+            }
+        }
+    }
+
+    /// The next frame; data before it is dropped.
+    pub(crate) async fn words(&mut self, session: &Session) -> Result<String, ChannelError> {
+        loop {
+            match self.piece().await {
+                Some(Piece::Frame(words)) => return Ok(words),
+                Some(Piece::Data(_)) => {}
+                None => return Err(ChannelError::Lost(session.why_closed())),
             }
         }
     }
@@ -141,15 +150,8 @@ impl Channel {
     /// The next bytes of data; nothing at the end of the channel.
     pub(crate) async fn data(&mut self) -> Option<Bytes> {
         loop {
-            while let Some(piece) = self.queue.pop_front() {
-                if let Piece::Data(bytes) = piece {
-                    return Some(bytes);
-                }
-            }
-            match self.exec.next().await {
-                Heard::Stdout(bytes) => self.queue.extend(self.splitter.feed(bytes)),
-                Heard::Closed | Heard::Lost => return self.splitter.finish(),
-                _ => {}
+            if let Piece::Data(bytes) = self.piece().await? {
+                return Some(bytes);
             }
         }
     }

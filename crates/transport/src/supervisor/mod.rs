@@ -16,7 +16,7 @@
 
 pub(crate) mod channel;
 pub(crate) mod frames;
-mod script;
+pub(crate) mod script;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -38,10 +38,15 @@ impl Verb {
     pub(crate) fn script(self) -> &'static str {
         static SCRIPTS: LazyLock<[String; 4]> = LazyLock::new(|| {
             [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean]
-                .map(|verb| fold(&sections(SOURCE, verb.word())))
+                .map(|verb| folded(SOURCE, verb.word()))
         });
         &SCRIPTS[self as usize]
     }
+}
+
+/// What `verb` needs of `source`, as one line.
+pub(crate) fn folded(source: &str, verb: &str) -> String {
+    fold(&sections(source, verb))
 }
 
 /// The lines of the sections that name `verb`.

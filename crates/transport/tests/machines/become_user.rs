@@ -2,7 +2,7 @@
 
 use reveille_account::Class;
 use reveille_transport::supervisor::{self, Beat, Durable, End, Offsets};
-use reveille_transport::transfer::{self, Destination};
+use reveille_transport::transfer::{self, Destination, Original};
 use reveille_transport::{Become, BecomeMethod, ExecError, Session};
 
 use crate::support::*;
@@ -112,16 +112,37 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
         owner: None,
         group: None,
     };
-    let size = input.len() as u64;
+    let here = tempfile::tempdir().unwrap();
+    let source = here.path().join("source");
+    std::fs::write(&source, &input).unwrap();
+    let original = Original::at(&source).unwrap();
     for changed in [true, false] {
-        let copied = transfer::upload(session, other, input.as_slice(), size, &destination).await;
-        assert_eq!(copied.unwrap(), changed, "{way}");
+        let copied = transfer::upload(session, other, &original, &destination).await;
+        assert_eq!(copied.unwrap().changed, changed, "{way}");
     }
-    let mut back = Vec::new();
-    transfer::download(session, other, &destination.path, size, &mut back)
+    let back = here.path().join("back");
+    transfer::download(session, other, &destination.path, &back, input.len() as u64)
         .await
         .unwrap();
-    assert!(back == input, "{way}");
+    assert!(std::fs::read(&back).unwrap() == input, "{way}");
+    let site = here.path().join("site");
+    std::fs::create_dir(&site).unwrap();
+    std::fs::write(site.join("file"), &input).unwrap();
+    let directory = Destination {
+        path: format!("/home/bob/site{seed}"),
+        mode: None,
+        ..destination.clone()
+    };
+    let original = Original::at(&site).unwrap();
+    for changed in [true, false] {
+        let copied = transfer::upload(session, other, &original, &directory).await;
+        assert_eq!(copied.unwrap().changed, changed, "{way}");
+    }
+    let back = here.path().join("back-site");
+    transfer::download(session, other, &directory.path, &back, 1 << 30)
+        .await
+        .unwrap();
+    assert!(std::fs::read(back.join("file")).unwrap() == input, "{way}");
     let owner = lab.root(&format!("stat -c '%U %a' {}", destination.path));
     assert_eq!(owner, "bob 600\n", "{way}");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reveille_account::Class;
 use reveille_transport::supervisor::{self, Beat, Durable, Offsets, SuperviseError};
-use reveille_transport::transfer::{self, Destination};
+use reveille_transport::transfer::{self, Destination, Original};
 use reveille_transport::{
     Become, BecomeMethod, Client, Deadlines, ExecError, Heard, HostKeyPolicy, KnownHosts, OpenSsh, Session,
     Target, Transport,
@@ -123,19 +123,44 @@ async fn all_transports_do_the_same() {
             owner: None,
             group: None,
         };
-        let size = input.len() as u64;
+        let here = tempfile::tempdir().unwrap();
+        let source = here.path().join("source");
+        std::fs::write(&source, &input).unwrap();
+        let original = Original::at(&source).unwrap();
         assert!(
-            transfer::upload(&session, None, input.as_slice(), size, &destination)
+            transfer::upload(&session, None, &original, &destination)
                 .await
-                .unwrap(),
+                .unwrap()
+                .changed,
             "{name}"
         );
-        let mut back = Vec::new();
+        let back = here.path().join("back");
         let path = format!("{}/{}", destination.path, destination.name);
-        transfer::download(&session, None, &path, size, &mut back)
+        transfer::download(&session, None, &path, &back, input.len() as u64)
             .await
             .unwrap();
-        assert!(back == input, "{name}");
+        assert!(std::fs::read(&back).unwrap() == input, "{name}");
+
+        // Directories.
+        let site = here.path().join("site");
+        std::fs::create_dir_all(site.join("a/b")).unwrap();
+        std::fs::write(site.join("a/b/c"), &input).unwrap();
+        let original = Original::at(&site).unwrap();
+        let destination = Destination {
+            name: format!("site-{name}"),
+            ..destination
+        };
+        for changed in [true, false] {
+            let sent = transfer::upload(&session, None, &original, &destination).await;
+            assert_eq!(sent.unwrap().changed, changed, "{name}");
+        }
+        let path = format!("{}/{}", destination.path, destination.name);
+        let back = here.path().join("site-back");
+        for files in [1, 0] {
+            let fetched = transfer::download(&session, None, &path, &back, 1 << 30).await;
+            assert_eq!(fetched.unwrap().files, files, "{name}");
+        }
+        assert!(std::fs::read(back.join("a/b/c")).unwrap() == input, "{name}");
         assert!(!session.is_closed(), "{name}");
         session.close().await;
     }

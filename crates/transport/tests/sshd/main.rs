@@ -1,12 +1,13 @@
 //! The transport against a real sshd.
 
+mod copies;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::{Class, RunId, Token};
 use reveille_testbed::Testbed;
 use reveille_transport::supervisor::{self, Beat, Durable, End, Found, Interpreter, Key, Offsets, Payload};
-use reveille_transport::transfer::{self, Destination};
 use reveille_transport::{
     Client, ConnectError, Deadlines, Heard, HostKeyPolicy, Identities, Keyring, KnownHosts, Session, Target,
     Wanted,
@@ -612,77 +613,4 @@ async fn a_forced_command_is_no_shell() {
     };
     assert_eq!(class, Class::NoShell);
     assert!(message.contains("only backups here"), "{message}");
-}
-
-#[tokio::test]
-async fn files_there_and_back() {
-    let testbed = Testbed::start(1, "").unwrap();
-    let session = session(&testbed).await;
-    let content: Vec<u8> = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
-    let path = testbed.path().join("it's a copy");
-    let destination = Destination {
-        path: path.display().to_string(),
-        name: "unused".into(),
-        mode: Some("0640".into()),
-        owner: None,
-        group: None,
-    };
-    let size = content.len() as u64;
-    assert!(
-        transfer::upload(&session, None, content.as_slice(), size, &destination)
-            .await
-            .unwrap()
-    );
-    assert!(
-        !transfer::upload(&session, None, content.as_slice(), size, &destination)
-            .await
-            .unwrap()
-    );
-    let looser = Destination {
-        mode: Some("0644".into()),
-        ..destination.clone()
-    };
-    assert!(
-        transfer::upload(&session, None, content.as_slice(), size, &looser)
-            .await
-            .unwrap()
-    );
-    let mut back = Vec::new();
-    assert_eq!(
-        transfer::download(&session, None, &destination.path, 1 << 30, &mut back)
-            .await
-            .unwrap(),
-        size
-    );
-    assert!(back == content);
-    let nowhere = Destination {
-        path: "/nowhere/x".into(),
-        ..destination.clone()
-    };
-    let error = transfer::upload(&session, None, content.as_slice(), size, &nowhere)
-        .await
-        .unwrap_err();
-    assert_eq!(error.to_string(), "there is no directory /nowhere");
-    let error = transfer::download(&session, None, "/nowhere/x", 9, &mut back)
-        .await
-        .unwrap_err();
-    assert_eq!(error.to_string(), "there is no file /nowhere/x");
-    let error = transfer::download(&session, None, &destination.path, 9, &mut back)
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("more than the 9 allowed"), "{error}");
-    assert_eq!(
-        std::fs::read_dir(testbed.path())
-            .unwrap()
-            .filter(|entry| {
-                entry
-                    .as_ref()
-                    .unwrap()
-                    .file_name()
-                    .to_string_lossy()
-                    .contains("reveille-")
-            })
-            .count(),
-        0
-    );
 }

@@ -1,0 +1,186 @@
+//! A file from a host, or a directory if that is what is there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::fs::{File, OpenOptions};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::task::spawn_blocking;
+
+use super::original::{BLOCK, hash_of};
+use super::script::Verb;
+use super::{TransferError, is_hash, pull};
+use crate::escalate::Become;
+use crate::session::Session;
+use crate::supervisor::channel::{Channel, open};
+
+/// Bytes that are collected before they are written.
+const WRITE: usize = 256 * 1024;
+
+/// What came from a host.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Whether it is a directory; the rest is told of directories only.
+    pub directory: bool,
+    /// Files that were sent, and their bytes; what was here already is not sent again.
+    pub files: u64,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// Files that were here already.
+    pub had: u64,
+    /// What was left out, and why, at most a few of them by name.
+    pub left_out: Vec<String>,
+}
+
+/// Copies the host's `path` to `target`, which is replaced when all is here. More than `limit` bytes are refused.
+///
+/// What an interrupted copy brought stands beside `target` with `.reveille-partial` at its end, and is used again.
+pub async fn download(
+    session: &Session,
+    escalate: Option<&Become>,
+    path: &str,
+    target: &Path,
+    limit: u64,
+) -> Result<Fetched, TransferError> {
+    let partial = partial(target);
+    let named = |error: io::Error| io::Error::other(format!("can't write {}: {error}", partial.display()));
+    if let Some(directory) = target.parent() {
+        tokio::fs::create_dir_all(directory).await.map_err(named)?;
+    }
+    let blocks = size_of_file(&partial).map_or(0, |size| size / BLOCK);
+    let here = size_of_file(target);
+    let here_word = here.map_or_else(|| "-".to_owned(), |size| size.to_string());
+    let orders = format!("{blocks} {here_word}\n{path}\n");
+    let mut channel = open(session, escalate, Verb::Download.script(), &orders).await?;
+    let words = channel.words(session).await?;
+    if words == "directory" {
+        return pull::pull(session, escalate, path, target, &partial, limit).await;
+    }
+    let offer = Offer::parse(&words).ok_or_else(|| TransferError::said(&words))?;
+    if offer.size > limit {
+        return Err(TransferError::Remote(format!(
+            "{path} has {} bytes, more than the {limit} allowed",
+            offer.size
+        )));
+    }
+    let mut from = 0;
+    if offer.asks() {
+        if here == Some(offer.size) && offer.whole.as_deref() == Some(&*hash(target, offer.size).await?) {
+            let _ = channel.exec.input().send("have\n").await;
+            return Ok(Fetched::default());
+        }
+        let length = blocks * BLOCK;
+        if blocks > 0
+            && length <= offer.size
+            && offer.beginning.as_deref() == Some(&*hash(&partial, length).await?)
+        {
+            from = blocks;
+        }
+        let _ = channel.exec.input().send(format!("{from}\n")).await;
+    }
+    let mut file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&partial)
+        .await
+        .map_err(named)?;
+    file.set_max_buf_size(WRITE);
+    file.set_len(from * BLOCK).await.map_err(named)?;
+    file.seek(io::SeekFrom::Start(from * BLOCK)).await.map_err(named)?;
+    receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
+    file.sync_all().await.map_err(named)?;
+    let placed = tokio::fs::rename(&partial, target).await;
+    placed.map_err(|error| io::Error::other(format!("can't write {}: {error}", target.display())))?;
+    Ok(Fetched::default())
+}
+
+/// Writes the next `left` bytes of data to `file`. A file that grows meanwhile is taken as it was announced.
+async fn receive(
+    channel: &mut Channel,
+    file: &mut File,
+    mut left: u64,
+    path: &str,
+) -> Result<(), TransferError> {
+    let announced = left;
+    let mut held = Vec::new();
+    while left > 0 {
+        let Some(bytes) = channel.data().await else {
+            // What came is of use to the next try.
+            file.write_all(&held).await?;
+            file.flush().await?;
+            return Err(TransferError::Lost(format!(
+                "{left} of {announced} bytes of {path} did not arrive"
+            )));
+        };
+        let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        left -= taken as u64;
+        if held.is_empty() && taken >= WRITE {
+            file.write_all(&bytes[..taken]).await?;
+            continue;
+        }
+        held.extend_from_slice(&bytes[..taken]);
+        if held.len() >= WRITE {
+            file.write_all(&held).await?;
+            held.clear();
+        }
+    }
+    file.write_all(&held).await?;
+    file.flush().await?;
+    Ok(())
+}
+
+/// What a host says of a file that it would send.
+struct Offer {
+    size: u64,
+    /// The hash of all of it, if it is as long as ours.
+    whole: Option<String>,
+    /// The hash of as many blocks as we have.
+    beginning: Option<String>,
+}
+
+impl Offer {
+    fn parse(words: &str) -> Option<Self> {
+        let mut words = words.split(' ');
+        (words.next() == Some("size")).then_some(())?;
+        let size = words.next()?.parse().ok()?;
+        let mut hash = || {
+            let word = words.next()?;
+            (word != "-").then(|| {
+                if is_hash(word) {
+                    word.to_owned()
+                } else {
+                    String::new()
+                }
+            })
+        };
+        Some(Self {
+            size,
+            whole: hash(),
+            beginning: hash(),
+        })
+    }
+
+    /// Whether the host waits to hear from where on it should send.
+    fn asks(&self) -> bool {
+        self.whole.is_some() || self.beginning.is_some()
+    }
+}
+
+/// The name under which a copy grows: beside its destination, so that the rename is atomic.
+fn partial(target: &Path) -> PathBuf {
+    let mut partial = target.as_os_str().to_owned();
+    partial.push(".reveille-partial");
+    PathBuf::from(partial)
+}
+
+fn size_of_file(path: &Path) -> Option<u64> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    metadata.is_file().then(|| metadata.len())
+}
+
+async fn hash(path: &Path, length: u64) -> io::Result<String> {
+    let path = path.to_owned();
+    let computed = spawn_blocking(move || hash_of(io::Read::take(std::fs::File::open(path)?, length)));
+    computed.await.map_err(io::Error::other)?
+}

@@ -1,0 +1,179 @@
+//! What is copied to hosts: a file, a text, or a directory, read once for all of them.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use super::tree::Tree;
+
+/// Bytes of a block, the grain in which broken copies go on.
+pub(crate) const BLOCK: u64 = 65_536;
+/// Bytes read at a time while a hash is computed.
+const READ: usize = 256 * 1024;
+/// Hexadecimal digits of an identity.
+const IDENTITY: usize = 16;
+
+/// What goes to hosts. One is shared by all hosts of a step, so that nothing is read or hashed twice.
+#[derive(Debug)]
+pub struct Original(pub(crate) Kind);
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    File(Whole),
+    Tree(Arc<Tree>),
+}
+
+/// One file's worth of bytes.
+pub(crate) struct Whole {
+    pub(crate) content: Content,
+    pub(crate) size: u64,
+    /// Names these bytes: another file, or the same one changed, has another.
+    pub(crate) identity: String,
+    /// Hexadecimal SHA-256 of the first so many bytes.
+    hashes: Mutex<HashMap<u64, Arc<str>>>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Content {
+    File(PathBuf),
+    Memory(Bytes),
+}
+
+// === impl Original ===
+
+impl Original {
+    /// What is at `path`: a file or a directory. This reads directories, and blocks while it does.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        if metadata.is_dir() {
+            return Tree::read(path).map(|tree| Self(Kind::Tree(Arc::new(tree))));
+        }
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is neither a file nor a directory"));
+        }
+        let identity = identity_of(path, &metadata);
+        Ok(Self(Kind::File(Whole {
+            content: Content::File(path.to_owned()),
+            size: metadata.len(),
+            identity,
+            hashes: Mutex::default(),
+        })))
+    }
+
+    /// A text that is not in a file.
+    pub fn text(content: Bytes) -> Self {
+        let hash: Arc<str> = HEXLOWER.encode(&Sha256::digest(&content)).into();
+        Self(Kind::File(Whole {
+            size: content.len() as u64,
+            identity: hash[..IDENTITY].to_owned(),
+            hashes: Mutex::new(HashMap::from([(content.len() as u64, hash)])),
+            content: Content::Memory(content),
+        }))
+    }
+
+    /// Whether it is still what is at its path. Directories are taken as they were when they were read.
+    pub fn is_current(&self) -> bool {
+        match &self.0 {
+            Kind::File(whole) => whole.is_current(),
+            Kind::Tree(_) => true,
+        }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.0, Kind::Tree(_))
+    }
+}
+
+// === impl Whole ===
+
+impl Whole {
+    /// Whether the file has not changed since it was looked at.
+    pub(crate) fn is_current(&self) -> bool {
+        match &self.content {
+            Content::Memory(_) => true,
+            Content::File(path) => {
+                std::fs::metadata(path).is_ok_and(|metadata| identity_of(path, &metadata) == self.identity)
+            }
+        }
+    }
+
+    /// The hash of the first `length` bytes.
+    pub(crate) async fn hash(&self, length: u64) -> io::Result<Arc<str>> {
+        // Hosts that ask for the same one at the same time wait for one computation.
+        let mut hashes = self.hashes.lock().await;
+        if let Some(known) = hashes.get(&length) {
+            return Ok(Arc::clone(known));
+        }
+        let content = self.content.clone();
+        let computed = spawn_blocking(move || match content {
+            Content::Memory(bytes) => {
+                let end = bytes.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+                Ok(HEXLOWER.encode(&Sha256::digest(&bytes[..end])))
+            }
+            Content::File(path) => hash_of(std::fs::File::open(path)?.take(length)),
+        });
+        let hash: Arc<str> = computed.await.map_err(io::Error::other)??.into();
+        hashes.insert(length, Arc::clone(&hash));
+        Ok(hash)
+    }
+}
+
+impl std::fmt::Debug for Whole {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A text may hold secrets.
+        match &self.content {
+            Content::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Content::Memory(_) => write!(formatter, "Text({} bytes)", self.size),
+        }
+    }
+}
+
+/// Hexadecimal SHA-256 of what `source` has.
+pub(crate) fn hash_of(mut source: impl Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; READ];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(HEXLOWER.encode(&hasher.finalize())),
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn identity_of(path: &Path, metadata: &std::fs::Metadata) -> String {
+    identity([
+        path.as_os_str().as_encoded_bytes(),
+        &metadata.len().to_le_bytes(),
+        &stamp(metadata),
+    ])
+}
+
+/// A short name for what `parts` tell apart.
+pub(crate) fn identity<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    HEXLOWER.encode(&hasher.finalize())[..IDENTITY].to_owned()
+}
+
+/// When a file was changed last, as bytes.
+pub(crate) fn stamp(metadata: &std::fs::Metadata) -> [u8; 16] {
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    modified
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos())
+        .to_le_bytes()
+}

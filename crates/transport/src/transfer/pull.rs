@@ -1,0 +1,595 @@
+//! A directory from a host: an archive that nothing is taken from on trust.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use tar::{Archive, EntryType};
+use tokio::task::spawn_blocking;
+
+use super::download::Fetched;
+use super::original::hash_of;
+use super::push::parse_hash;
+use super::script::Verb;
+use super::tree::ENTRIES_LIMIT;
+use super::{TransferError, stream};
+use crate::escalate::Become;
+use crate::session::Session;
+use crate::supervisor::channel::open;
+use crate::supervisor::frames::Piece;
+
+/// Directories within directories that are taken at most.
+const DEPTH_LIMIT: usize = 128;
+/// Bytes of the hashes of a whole directory.
+const HASHES_LIMIT: usize = 256 << 20;
+/// Things left out that are named.
+const NAMED: usize = 5;
+
+/// Copies the host's directory `path` to `target` by way of `partial`.
+pub(crate) async fn pull(
+    session: &Session,
+    escalate: Option<&Become>,
+    path: &str,
+    target: &Path,
+    partial: &Path,
+    limit: u64,
+) -> Result<Fetched, TransferError> {
+    let wanted = if target.exists() || partial.exists() {
+        let theirs = hashes(session, escalate, path).await?;
+        let (target, partial) = (target.to_owned(), partial.to_owned());
+        let compared = spawn_blocking(move || missing(&theirs, &target, &partial));
+        Some(compared.await.map_err(io::Error::other)??)
+    } else {
+        None
+    };
+    let (what, had, list) = match &wanted {
+        None => ("all", 0, BytesMut::new()),
+        Some(wanted) if wanted.missing.is_empty() => ("none", wanted.had, BytesMut::new()),
+        Some(wanted) => {
+            let mut list = BytesMut::new();
+            for name in &wanted.missing {
+                list.extend_from_slice(b"./");
+                list.extend_from_slice(name);
+                list.extend_from_slice(b"\0");
+            }
+            ("some", wanted.had, list)
+        }
+    };
+    let mut channel = open(session, escalate, Verb::Pack.script(), &format!("{what}\n{path}\n")).await?;
+    match channel.words(session).await? {
+        words if words == "begin" => {}
+        words => return Err(TransferError::said(&words)),
+    }
+    let (sender, reader) = stream::intake();
+    let place = partial.to_owned();
+    let unpacking = spawn_blocking(move || unpack(reader, &place, limit));
+    let input = channel.exec.input();
+    let asking = async {
+        let _ = input.send(list.freeze()).await;
+        let _ = input.end().await;
+    };
+    let listening = async {
+        loop {
+            match channel.piece().await {
+                // When the thread wants no more, it says why below.
+                Some(Piece::Data(bytes)) => {
+                    if sender.send(bytes).await.is_err() {
+                        return None;
+                    }
+                }
+                Some(Piece::Frame(words)) => return Some(Ok(words)),
+                None => return Some(Err(TransferError::Lost(session.why_closed()))),
+            }
+        }
+    };
+    let (said, ()) = tokio::join!(listening, asking);
+    drop(sender);
+    let unpacked = unpacking.await.map_err(io::Error::other)?;
+    let said = match said {
+        Some(said) => said?,
+        None => String::new(),
+    };
+    let mut fetched = unpacked?;
+    fetched.had = had;
+    let complaint = complaint(&said);
+    let (from, to) = (partial.to_owned(), target.to_owned());
+    let placed = spawn_blocking(move || place_all(&from, &to));
+    placed.await.map_err(io::Error::other)??;
+    match complaint {
+        None => Ok(fetched),
+        Some(why) => Err(TransferError::Remote(format!(
+            "what could be read is here, not all could: {why}"
+        ))),
+    }
+}
+
+/// What `tar` complained about, by the words at the end of an archive.
+fn complaint(words: &str) -> Option<String> {
+    let words = words.strip_prefix("end").unwrap_or(words).trim();
+    let (said, status) = words.rsplit_once("status ").unwrap_or((words, "0"));
+    let said = said.trim();
+    match (said.is_empty(), status.trim()) {
+        // 1 means that something changed while it was read.
+        (true, "0" | "1" | "") => None,
+        (true, status) => Some(format!("tar ended with status {status}")),
+        (false, _) => Some(said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()),
+    }
+}
+
+/// The hash of every file below the host's directory.
+async fn hashes(
+    session: &Session,
+    escalate: Option<&Become>,
+    path: &str,
+) -> Result<HashMap<Vec<u8>, String>, TransferError> {
+    let mut channel = open(session, escalate, Verb::Sums.script(), &format!("\n{path}\n")).await?;
+    let mut lines = Vec::new();
+    loop {
+        match channel.piece().await {
+            Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= HASHES_LIMIT => lines.extend_from_slice(&bytes),
+            Some(Piece::Data(_)) => return Err(TransferError::Remote(format!("{path} has too many files"))),
+            Some(Piece::Frame(words)) if words == "end" => break,
+            Some(Piece::Frame(words)) => return Err(TransferError::said(&words)),
+            None => return Err(TransferError::Lost(session.why_closed())),
+        }
+    }
+    Ok(lines
+        .split(|byte| *byte == b'\n')
+        .filter_map(parse_hash)
+        .collect())
+}
+
+/// What of the host's files is not here.
+struct Missing {
+    missing: Vec<Vec<u8>>,
+    had: u64,
+}
+
+/// Compares the host's files with what is at `target` and what an earlier try brought to `partial`; what of that is no
+/// longer right is removed.
+fn missing(theirs: &HashMap<Vec<u8>, String>, target: &Path, partial: &Path) -> io::Result<Missing> {
+    let mut missing = Vec::new();
+    let mut had = 0;
+    for (name, hash) in theirs {
+        let Some(path) = plain_path(name) else {
+            // It is left out when it comes, and said so.
+            missing.push(name.clone());
+            continue;
+        };
+        let same = |root: &Path| {
+            let whole = beneath(root, &path)?;
+            Ok::<_, io::Error>(match whole {
+                Some(whole) if fs::symlink_metadata(&whole).is_ok_and(|found| found.is_file()) => {
+                    hash_of(fs::File::open(&whole)?)? == *hash
+                }
+                _ => false,
+            })
+        };
+        if same(partial)? || same(target)? {
+            had += 1;
+        } else {
+            missing.push(name.clone());
+        }
+    }
+    missing.sort();
+    let known: HashSet<&[u8]> = theirs.keys().map(Vec::as_slice).collect();
+    for file in files_below(partial)? {
+        if !known.contains(file.as_os_str().as_bytes()) {
+            fs::remove_file(partial.join(file))?;
+        }
+    }
+    Ok(Missing { missing, had })
+}
+
+/// Every file and link below a directory, by its way from there; nothing if there is no directory.
+fn files_below(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    if !fs::symlink_metadata(root).is_ok_and(|found| found.is_dir()) {
+        return Ok(files);
+    }
+    let mut unread = vec![PathBuf::new()];
+    while let Some(directory) = unread.pop() {
+        for entry in fs::read_dir(root.join(&directory))? {
+            let entry = entry?;
+            let path = directory.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                unread.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Takes an archive apart below `place`.
+fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetched> {
+    let mut fetched = Fetched {
+        directory: true,
+        ..Fetched::default()
+    };
+    let mut left_out = LeftOut::default();
+    let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
+    directory(place, Path::new(""))?;
+    // What is not an archive of one piece (it comes in up to three) is one all the same.
+    let mut archive = Archive::new(reader);
+    archive.set_ignore_zeros(true);
+    let mut count = 0;
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        count += 1;
+        if count > ENTRIES_LIMIT {
+            return Err(io::Error::other(format!(
+                "the directory has more than {ENTRIES_LIMIT} entries"
+            )));
+        }
+        let name = entry.path_bytes().into_owned();
+        let kind = entry.header().entry_type();
+        let Some(path) = plain_path(&name) else {
+            left_out.note(&name, "its name can't be a file's here");
+            continue;
+        };
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        match kind {
+            EntryType::Directory => directory(place, &path)?,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                fetched.files += 1;
+                fetched.bytes += entry.size();
+                if fetched.bytes > limit {
+                    return Err(io::Error::other(format!(
+                        "the directory has more than the {limit} bytes allowed"
+                    )));
+                }
+                let header = entry.header();
+                let mode = header.mode().unwrap_or(0o644) & 0o777 | 0o600;
+                let modified = header.mtime().ok();
+                file(place, &path, &mut entry, mode, modified)?;
+            }
+            EntryType::Link => {
+                // The same file under another name: it came before, or is left out as well.
+                let first = entry.link_name_bytes().and_then(|name| plain_path(&name));
+                let source = match first {
+                    Some(first) => beneath(place, &first)?,
+                    None => None,
+                };
+                match source {
+                    Some(source) if fs::symlink_metadata(&source).is_ok_and(|found| found.is_file()) => {
+                        let mode = fs::metadata(&source)?.permissions().mode() & 0o777;
+                        let mut again = fs::File::open(&source)?;
+                        fetched.files += 1;
+                        file(place, &path, &mut again, mode, None)?;
+                    }
+                    _ => left_out.note(&name, "it is another name of a file that did not come"),
+                }
+            }
+            EntryType::Symlink => match entry.link_name_bytes() {
+                Some(to) => {
+                    let to = PathBuf::from(std::ffi::OsString::from_vec(to.into_owned()));
+                    if stays_within(&path, &to) {
+                        links.push((path, to));
+                    } else {
+                        left_out.note(&name, "it is a link that leads out of the directory");
+                    }
+                }
+                None => left_out.note(&name, "it is a link to nothing"),
+            },
+            _ => left_out.note(&name, "it is neither a file, a directory nor a link"),
+        }
+    }
+    // Links come last: nothing is written through one.
+    for (path, to) in links {
+        if let Some(parent) = path.parent() {
+            directory(place, parent)?;
+        }
+        let whole = place.join(&path);
+        let _ = fs::remove_file(&whole);
+        std::os::unix::fs::symlink(&to, &whole).map_err(|error| named(&whole, &error))?;
+    }
+    fetched.left_out = left_out.told();
+    Ok(fetched)
+}
+
+#[derive(Default)]
+struct LeftOut {
+    named: Vec<String>,
+    others: usize,
+}
+
+impl LeftOut {
+    fn note(&mut self, name: &[u8], why: &str) {
+        if self.named.len() < NAMED {
+            let name: String = String::from_utf8_lossy(name)
+                .chars()
+                .map(|c| if c.is_control() { '?' } else { c })
+                .take(200)
+                .collect();
+            self.named.push(format!("{name}: {why}"));
+        } else {
+            self.others += 1;
+        }
+    }
+
+    fn told(mut self) -> Vec<String> {
+        if self.others > 0 {
+            self.named.push(format!("and {} others", self.others));
+        }
+        self.named
+    }
+}
+
+/// A path out of an archive, as a way below a directory; nothing if it is none, or unfit for this machine.
+fn plain_path(name: &[u8]) -> Option<PathBuf> {
+    let mut path = PathBuf::new();
+    let mut depth = 0;
+    for component in Path::new(std::ffi::OsStr::from_bytes(name)).components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(part) if !part.as_bytes().iter().any(u8::is_ascii_control) => {
+                depth += 1;
+                path.push(part);
+            }
+            _ => return None,
+        }
+    }
+    (depth <= DEPTH_LIMIT).then_some(path)
+}
+
+/// Whether a link at `path` that points to `to` stays below the directory that `path` starts from. A way up counts at its
+/// beginning only: behind a name, which may be a link itself, nobody knows where it leads.
+fn stays_within(path: &Path, to: &Path) -> bool {
+    let mut depth = path.components().count().saturating_sub(1);
+    let mut down = false;
+    for component in to.components() {
+        match component {
+            Component::Normal(_) => down = true,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 && !down => depth -= 1,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// `path` below `root`, unless the way there leads through something that is no directory.
+fn beneath(root: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
+    let mut whole = root.to_owned();
+    for component in path.parent().unwrap_or(Path::new("")).components() {
+        whole.push(component);
+        match fs::symlink_metadata(&whole) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(root.join(path)))
+}
+
+/// Makes a directory and those above it. What stands in the way, a link above all, is removed.
+fn directory(root: &Path, path: &Path) -> io::Result<()> {
+    let make = |whole: &Path| {
+        match fs::symlink_metadata(whole) {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => fs::remove_file(whole)?,
+            Err(_) => {}
+        }
+        fs::create_dir(whole)
+    };
+    let mut whole = root.to_owned();
+    make(&whole).map_err(|error| named(&whole, &error))?;
+    for part in path.components() {
+        whole.push(part);
+        make(&whole).map_err(|error| named(&whole, &error))?;
+    }
+    Ok(())
+}
+
+fn file(root: &Path, path: &Path, source: &mut impl Read, mode: u32, modified: Option<u64>) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        directory(root, parent)?;
+    }
+    let whole = root.join(path);
+    let wrong = |error: io::Error| named(&whole, &error);
+    match fs::symlink_metadata(&whole) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(&whole).map_err(wrong)?,
+        Ok(_) => fs::remove_file(&whole).map_err(wrong)?,
+        Err(_) => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&whole)
+        .map_err(wrong)?;
+    io::copy(source, &mut file).map_err(wrong)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .map_err(wrong)?;
+    if let Some(seconds) = modified {
+        // A time that this file system can't express is not worth a failure.
+        let _ = SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(seconds))
+            .map(|time| file.set_modified(time));
+    }
+    Ok(())
+}
+
+/// Puts what came into place, file by file where something is there already.
+fn place_all(partial: &Path, target: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(target) {
+        Err(_) => return fs::rename(partial, target).map_err(|error| named(target, &error)),
+        Ok(found) if !found.is_dir() => {
+            return Err(io::Error::other(format!(
+                "{} is here, and no directory",
+                target.display()
+            )));
+        }
+        Ok(_) => {}
+    }
+    let mut unread = vec![PathBuf::new()];
+    while let Some(path) = unread.pop() {
+        directory(target, &path)?;
+        for entry in fs::read_dir(partial.join(&path))? {
+            let entry = entry?;
+            let path = path.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                unread.push(path);
+                continue;
+            }
+            let whole = target.join(&path);
+            if fs::symlink_metadata(&whole).is_ok_and(|found| found.is_dir()) {
+                return Err(io::Error::other(format!(
+                    "{} is a directory here, and none on the host",
+                    whole.display()
+                )));
+            }
+            fs::rename(partial.join(&path), &whole).map_err(|error| named(&whole, &error))?;
+        }
+    }
+    fs::remove_dir_all(partial)
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("can't write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive as a hostile host would make it: names and links are written as they are.
+    fn archive(entries: &[(&str, EntryType, &str, &[u8])]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, kind, link, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(0o4777);
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            bytes.extend_from_slice(header.as_bytes());
+            bytes.extend_from_slice(content);
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+        }
+        bytes
+    }
+
+    fn take(bytes: &[u8], place: &Path) -> io::Result<Fetched> {
+        let (sender, reader) = stream::intake();
+        let bytes = bytes.to_vec();
+        std::thread::spawn(move || {
+            for piece in bytes.chunks(700) {
+                if sender.blocking_send(piece.to_vec().into()).is_err() {
+                    return;
+                }
+            }
+        });
+        unpack(reader, place, 1 << 20)
+    }
+
+    #[test]
+    fn a_hostile_archive_stays_where_it_is_put() {
+        let here = tempfile::tempdir().unwrap();
+        let place = here.path().join("in");
+        let outside = here.path().join("out");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("secret"), "secret").unwrap();
+        let absolute = format!("{}/evil", outside.display());
+        let bytes = archive(&[
+            ("./a/ok", EntryType::Regular, "", b"fine"),
+            ("../out/evil", EntryType::Regular, "", b"x"),
+            (&absolute, EntryType::Regular, "", b"x"),
+            ("./link", EntryType::Symlink, "../out", b""),
+            ("./link/evil", EntryType::Regular, "", b"x"),
+            ("./a/up", EntryType::Symlink, "../a/ok", b""),
+            ("./a/far", EntryType::Symlink, "../../out/secret", b""),
+            ("./root", EntryType::Symlink, "/etc/passwd", b""),
+            ("./hard", EntryType::Link, "../out/secret", b""),
+            ("./twice", EntryType::Link, "./a/ok", b""),
+            ("./null", EntryType::Char, "", b""),
+            ("./esc\u{1b}[2J", EntryType::Regular, "", b"x"),
+        ]);
+        let fetched = take(&bytes, &place).unwrap();
+        assert_eq!(fetched.left_out.last().unwrap(), "and 3 others", "{fetched:?}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+        assert_eq!(fs::read(place.join("link/evil")).unwrap(), b"x");
+        assert_eq!(fs::read(place.join("a/up")).unwrap(), b"fine");
+        assert_eq!(fs::read(place.join("twice")).unwrap(), b"fine");
+        assert_eq!(fs::metadata(place.join("a/ok")).unwrap().permissions().mode() & 0o7777, 0o777);
+        for absent in ["hard", "root", "null", "a/far"] {
+            assert!(fs::symlink_metadata(place.join(absent)).is_err(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_placed_through_a_link_that_was_here() {
+        let here = tempfile::tempdir().unwrap();
+        let (partial, target, outside) = (here.path().join("p"), here.path().join("t"), here.path().join("o"));
+        for directory in [partial.join("d"), target.clone(), outside.clone()] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write(partial.join("d/f"), "new").unwrap();
+        std::os::unix::fs::symlink(&outside, target.join("d")).unwrap();
+        place_all(&partial, &target).unwrap();
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        assert_eq!(fs::read(target.join("d/f")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let here = tempfile::tempdir().unwrap();
+        let big = vec![0; 1 << 19];
+        let bytes = archive(&[
+            ("a", EntryType::Regular, "", &big),
+            ("b", EntryType::Regular, "", &big),
+            ("c", EntryType::Regular, "", &big),
+        ]);
+        let error = take(&bytes, &here.path().join("x")).unwrap_err();
+        assert!(error.to_string().contains("bytes allowed"), "{error}");
+        let deep = "d/".repeat(DEPTH_LIMIT + 1);
+        assert!(plain_path(deep.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn complaints_are_told_from_changes() {
+        assert_eq!(complaint("end status 0 "), None);
+        assert_eq!(complaint("end status 1 "), None);
+        assert_eq!(complaint("end"), None);
+        assert_eq!(
+            complaint("end tar: ./x: Cannot open: Permission denied status 2 ").as_deref(),
+            Some("tar: ./x: Cannot open: Permission denied")
+        );
+        assert_eq!(complaint("end status 127").as_deref(), Some("tar ended with status 127"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn links_that_stay_do_not_leave(path in "[ab](/[ab]){0,3}", to in "(\\.\\./|[ab]/|\\./){0,5}[ab]?") {
+            let here = Path::new("/x/y/z");
+            if stays_within(Path::new(&path), Path::new(&to)) {
+                let mut whole = here.join(&path);
+                whole.pop();
+                for part in Path::new(&to).components() {
+                    match part {
+                        Component::ParentDir => { whole.pop(); }
+                        Component::Normal(part) => whole.push(part),
+                        _ => {}
+                    }
+                }
+                proptest::prop_assert!(whole.starts_with(here));
+            }
+        }
+
+        #[test]
+        fn no_archive_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2048)) {
+            let here = tempfile::tempdir().unwrap();
+            let _ = take(&bytes, &here.path().join("x"));
+        }
+    }
+}

@@ -1,0 +1,607 @@
+//! A directory to a host: look what is there, send what is not, put it into place.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::spawn_blocking;
+
+use super::script::Verb;
+use super::stream;
+use super::tree::{Node, Tree};
+use super::{Destination, Sent, TransferError, is_hash};
+use crate::escalate::Become;
+use crate::quote::{sh_quote, sh_quote_bytes};
+use crate::session::Session;
+use crate::supervisor::channel::{Channel, open};
+use crate::supervisor::frames::Piece;
+
+/// Bytes of the arguments of one command.
+const ARGUMENTS: usize = 32 * 1024;
+/// Bytes that a host may say of each of our names, beyond the name.
+const ANSWER_EACH: usize = 256;
+
+/// Copies `tree` to the host.
+pub(crate) async fn push(
+    session: &Session,
+    escalate: Option<&Become>,
+    tree: &Arc<Tree>,
+    destination: &Destination,
+) -> Result<Sent, TransferError> {
+    let way = Way { session, escalate };
+    let root = root(destination);
+    let mode = destination
+        .mode
+        .as_deref()
+        .and_then(|mode| u32::from_str_radix(mode, 8).ok());
+    let (work, found) = way.compare(tree, &root, mode).await?;
+    let mut sent = Sent {
+        changed: !work.install.is_empty() || !work.modes.is_empty() || !work.merge,
+        ..Sent::default()
+    };
+    for entry in &tree.entries {
+        sent.had += u64::from(matches!(entry.node, Node::File { .. }));
+    }
+    for index in &work.send {
+        if let Node::File { size, .. } = tree.entries[*index].node {
+            sent.files += 1;
+            sent.bytes += size;
+            sent.had -= 1;
+        }
+    }
+    let owner = owner(destination);
+    if sent.changed {
+        let place = way.unpack(tree, &work, mode, &root).await?;
+        let quoted = sh_quote(&place);
+        let mut steps = Vec::new();
+        if let Some(owner) = &owner {
+            steps.push(format!("chown -hR {owner} {quoted}").into());
+        }
+        if work.merge {
+            work.merge_into(&mut steps, tree, mode, &place, &root);
+            steps.push(format!("rm -rf {quoted}").into());
+        } else {
+            let root = sh_quote(&root);
+            steps.push(format!("chmod {:04o} {quoted}", tree.mode).into());
+            steps.push(format!("[ ! -e {root} ] || {{ echo {root} has appeared meanwhile; false; }}").into());
+            steps.push(format!("mv {quoted} {root}").into());
+        }
+        way.steps(&steps).await?;
+    }
+    if let Some(owner) = owner.filter(|_| work.merge) {
+        let paths = tree.entries.iter().map(|entry| below(&root, &entry.path));
+        way.steps(&in_pieces(&format!("chown -h {owner}"), paths, b"")).await?;
+        if !sent.changed {
+            let names: Vec<&[u8]> = tree.entries.iter().map(|entry| &*entry.path).collect();
+            let now = way.list(&root, &tree.identity, &names).await?.found;
+            sent.changed = now.iter().any(|(name, now)| {
+                found
+                    .get(name)
+                    .is_none_or(|before| before.owner != now.owner)
+            });
+        }
+    }
+    Ok(sent)
+}
+
+/// Where the directory's content goes.
+fn root(destination: &Destination) -> String {
+    let path = destination.path.trim_end_matches('/');
+    let path = match (path, destination.path.as_str()) {
+        ("", _) => "/",
+        (path, _) => path,
+    };
+    let root = match destination.name.as_str() {
+        "" => path.to_owned(),
+        name => format!("{}/{name}", path.trim_end_matches('/')),
+    };
+    // No command is to take it for an option.
+    if root.starts_with('-') {
+        format!("./{root}")
+    } else {
+        root
+    }
+}
+
+/// What `chown` is told, quoted.
+fn owner(destination: &Destination) -> Option<String> {
+    let owner = destination.owner.as_deref().unwrap_or_default();
+    match &destination.group {
+        Some(group) => Some(sh_quote(&format!("{owner}:{group}"))),
+        None => destination.owner.as_deref().map(sh_quote),
+    }
+}
+
+/// What is found under a name on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    kind: u8,
+    mode: u32,
+    size: u64,
+    /// User and group, as numbers.
+    owner: (String, String),
+    /// What a link points to.
+    target: Vec<u8>,
+}
+
+/// What is found on the host under our names.
+struct Listing {
+    /// The directory is there.
+    present: bool,
+    /// What an earlier try unpacked is there, in this place.
+    staged: Option<String>,
+    found: HashMap<Vec<u8>, Found>,
+}
+
+/// What has to be done on the host. Numbers are those of entries.
+struct Work {
+    /// To be put into place, in order.
+    install: Vec<usize>,
+    /// Those of them to be sent: the others were, in an earlier try.
+    send: Vec<usize>,
+    /// Files whose mode alone is wrong.
+    modes: Vec<usize>,
+    /// The destination is there.
+    merge: bool,
+}
+
+// === impl Work ===
+
+impl Work {
+    /// Commands that put what was unpacked at `place` to where it belongs below `root`.
+    fn merge_into(&self, steps: &mut Vec<Bytes>, tree: &Tree, mode: Option<u32>, place: &str, root: &str) {
+        let mut directories = Vec::new();
+        let mut modes: HashMap<u32, Vec<Vec<u8>>> = HashMap::new();
+        let mut files: Vec<(&[u8], Vec<Vec<u8>>)> = Vec::new();
+        for entry in self.install.iter().map(|index| &tree.entries[*index]) {
+            if let Node::Directory { mode } = entry.node {
+                directories.push(below(root, &entry.path));
+                modes
+                    .entry(mode)
+                    .or_default()
+                    .push(below(root, &entry.path));
+                continue;
+            }
+            let cut = entry.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            let parent = &entry.path[..cut];
+            let path = below(place, &entry.path);
+            match files.last_mut().filter(|(last, _)| *last == parent) {
+                Some((_, paths)) => paths.push(path),
+                None => files.push((parent, vec![path])),
+            }
+        }
+        for entry in self.modes.iter().map(|index| &tree.entries[*index]) {
+            if let Node::File { mode: own, .. } = entry.node {
+                modes
+                    .entry(mode.unwrap_or(own))
+                    .or_default()
+                    .push(below(root, &entry.path));
+            }
+        }
+        steps.extend(in_pieces("mkdir -p", directories, b""));
+        for (parent, paths) in files {
+            let mut target = below(root, parent);
+            target.push(b'/');
+            steps.extend(in_pieces("mv -f", paths, &sh_quote_bytes(&target)));
+        }
+        for (mode, paths) in modes {
+            steps.extend(in_pieces(&format!("chmod {mode:04o}"), paths, b""));
+        }
+    }
+}
+
+/// Commands that have all of `paths` as arguments, and `last` behind them.
+fn in_pieces(command: &str, paths: impl IntoIterator<Item = Vec<u8>>, last: &[u8]) -> Vec<Bytes> {
+    let mut lines = Vec::new();
+    let mut line = BytesMut::new();
+    let mut finish = |line: &mut BytesMut| {
+        if !line.is_empty() {
+            line.extend_from_slice(b" ");
+            line.extend_from_slice(last);
+            lines.push(line.split().freeze());
+        }
+    };
+    for path in paths {
+        if line.is_empty() {
+            line.extend_from_slice(command.as_bytes());
+        }
+        line.extend_from_slice(b" ");
+        line.extend_from_slice(&sh_quote_bytes(&path));
+        if line.len() > ARGUMENTS {
+            finish(&mut line);
+        }
+    }
+    finish(&mut line);
+    lines
+}
+
+fn below(root: &str, path: &[u8]) -> Vec<u8> {
+    let mut whole = root.trim_end_matches('/').as_bytes().to_vec();
+    if !path.is_empty() {
+        whole.push(b'/');
+        whole.extend_from_slice(path);
+    }
+    whole
+}
+
+/// The way to the host.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    session: &'a Session,
+    escalate: Option<&'a Become>,
+}
+
+// === impl Way ===
+
+impl Way<'_> {
+    async fn open(&self, verb: Verb, orders: &str) -> Result<Channel, TransferError> {
+        Ok(open(self.session, self.escalate, verb.script(), orders).await?)
+    }
+
+    /// What there is to do, and how our names stood on the host before.
+    async fn compare(
+        &self,
+        tree: &Arc<Tree>,
+        root: &str,
+        mode: Option<u32>,
+    ) -> Result<(Work, HashMap<Vec<u8>, Found>), TransferError> {
+        let all = 0..tree.entries.len();
+        let names: Vec<&[u8]> = tree.entries.iter().map(|entry| &*entry.path).collect();
+        let Listing {
+            present,
+            staged,
+            found,
+        } = self.list(root, &tree.identity, &names).await?;
+        let mut work = Work {
+            install: Vec::new(),
+            send: Vec::new(),
+            modes: Vec::new(),
+            merge: present,
+        };
+        if present {
+            let same = self.same(tree, root, &found, all).await?;
+            for (index, entry) in tree.entries.iter().enumerate() {
+                let there = found.get(&*entry.path);
+                if let Some(there) = there {
+                    conflict(&entry.node, there)
+                        .map_err(|what| TransferError::Remote(format!("{root}/{} {what}", show(&entry.path))))?;
+                }
+                match (&entry.node, there) {
+                    (Node::Directory { .. }, Some(_)) => {}
+                    (Node::Link { target }, Some(there))
+                        if there.target == *target || masked(target).contains(&there.target) => {}
+                    (Node::File { mode: own, .. }, Some(there)) if same.contains(&index) => {
+                        if there.mode != mode.unwrap_or(*own) {
+                            work.modes.push(index);
+                        }
+                    }
+                    _ => work.install.push(index),
+                }
+            }
+        } else {
+            work.install.extend(all);
+        }
+        work.send.clone_from(&work.install);
+        if let Some(place) = staged {
+            let names: Vec<&[u8]> = work.install.iter().map(|index| names[*index]).collect();
+            let listing = self.list(&place, &tree.identity, &names).await?;
+            let same = self
+                .same(tree, &place, &listing.found, work.install.iter().copied())
+                .await?;
+            work.send.retain(|index| !same.contains(index));
+        }
+        Ok((work, found))
+    }
+
+    /// How `names` stand below `root`.
+    async fn list(&self, root: &str, identity: &str, names: &[&[u8]]) -> Result<Listing, TransferError> {
+        let channel = self
+            .open(Verb::Survey, &format!("list {identity}\n{root}\n"))
+            .await?;
+        let mut hello = channel.hello.splitn(2, ' ');
+        let present = hello.next() == Some("present");
+        let staged = hello.next().filter(|place| !place.is_empty()).map(str::to_owned);
+        let mut found = HashMap::new();
+        if present {
+            let lines = self.ask(channel, names).await?;
+            let told: HashMap<Vec<u8>, Found> = lines
+                .split(|byte| *byte == b'\n')
+                .filter_map(parse_listed)
+                .collect();
+            for name in names {
+                let like = || masked(name).iter().find_map(|name| told.get(name));
+                if let Some(there) = told.get(*name).or_else(like) {
+                    found.insert(name.to_vec(), there.clone());
+                }
+            }
+        }
+        Ok(Listing {
+            present,
+            staged,
+            found,
+        })
+    }
+
+    /// Which of these entries have a file below `root` with the same bytes.
+    async fn same(
+        &self,
+        tree: &Arc<Tree>,
+        root: &str,
+        found: &HashMap<Vec<u8>, Found>,
+        among: impl Iterator<Item = usize>,
+    ) -> Result<std::collections::HashSet<usize>, TransferError> {
+        let candidates: Vec<usize> = among
+            .filter(|index| {
+                let entry = &tree.entries[*index];
+                let there = found.get(&*entry.path);
+                matches!((&entry.node, there), (Node::File { size, .. }, Some(there)) if there.kind == b'-' && there.size == *size)
+            })
+            .collect();
+        if candidates.is_empty() {
+            return Ok(std::collections::HashSet::new());
+        }
+        let channel = self
+            .open(Verb::Survey, &format!("hashes {}\n{root}\n", tree.identity))
+            .await?;
+        let names: Vec<&[u8]> = candidates
+            .iter()
+            .map(|index| &*tree.entries[*index].path)
+            .collect();
+        let lines = self.ask(channel, &names).await?;
+        let hashes: HashMap<Vec<u8>, String> = lines
+            .split(|byte| *byte == b'\n')
+            .filter_map(parse_hash)
+            .collect();
+        let tree = Arc::clone(tree);
+        let compared = spawn_blocking(move || {
+            candidates
+                .into_iter()
+                .filter_map(|index| {
+                    let entry = &tree.entries[index];
+                    let theirs = hashes.get(&entry.path)?;
+                    match tree.hash(entry) {
+                        Ok(ours) => (ours == theirs).then_some(Ok(index)),
+                        Err(error) => Some(Err(error)),
+                    }
+                })
+                .collect::<io::Result<_>>()
+        });
+        Ok(compared.await.map_err(io::Error::other)??)
+    }
+
+    /// Sends names and takes what is said of them, up to the end of it.
+    async fn ask(&self, mut channel: Channel, names: &[&[u8]]) -> Result<Vec<u8>, TransferError> {
+        let mut list = BytesMut::new();
+        for name in names {
+            list.extend_from_slice(b"./");
+            list.extend_from_slice(name);
+            list.extend_from_slice(b"\0");
+        }
+        let limit = list.len() * 2 + names.len() * ANSWER_EACH;
+        let input = channel.exec.input();
+        // A host that answers while it is asked must not wait for us to listen.
+        let asking = async {
+            let _ = input.send(list.freeze()).await;
+            let _ = input.end().await;
+        };
+        let listening = async {
+            let mut lines = Vec::new();
+            loop {
+                match channel.piece().await {
+                    Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= limit => lines.extend_from_slice(&bytes),
+                    Some(Piece::Data(_)) => {
+                        return Err(TransferError::Remote(
+                            "the host says more of its files than there is to say".to_owned(),
+                        ));
+                    }
+                    Some(Piece::Frame(words)) if words == "end" => return Ok(lines),
+                    Some(Piece::Frame(words)) => return Err(TransferError::said(&words)),
+                    None => return Err(TransferError::Lost(self.session.why_closed())),
+                }
+            }
+        };
+        let (lines, ()) = tokio::join!(listening, asking);
+        lines
+    }
+
+    /// Sends what is to be sent; the place beside the destination where it was unpacked is returned.
+    async fn unpack(
+        &self,
+        tree: &Arc<Tree>,
+        work: &Work,
+        mode: Option<u32>,
+        root: &str,
+    ) -> Result<String, TransferError> {
+        let mut channel = self
+            .open(Verb::Unpack, &format!("{}\n{root}\n", tree.identity))
+            .await?;
+        let place = channel.hello.clone();
+        let (sender, mut pieces) = stream::pipe();
+        let (packed, wanted) = (Arc::clone(tree), work.send.clone());
+        let packing = spawn_blocking(move || packed.pack(&wanted, mode, sender));
+        let input = channel.exec.input();
+        let sending = async {
+            while let Some(piece) = pieces.recv().await {
+                if input.send(piece).await.is_err() {
+                    break;
+                }
+            }
+            drop(pieces);
+            let packed = packing.await.map_err(io::Error::other);
+            // Without its end the host knows an archive as broken.
+            let _ = input.end().await;
+            packed?
+        };
+        let (said, packed) = tokio::join!(channel.words(self.session), sending);
+        let said = said.map_err(TransferError::from);
+        let result = match (said, packed) {
+            (Ok(words), Ok(())) if words == "end" => return Ok(place),
+            (Err(error), _) => Err(error),
+            // What the host says of a broken archive says less than why it broke; a host that wants no more breaks it.
+            (_, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            (Ok(words), _) => Err(TransferError::said(&words)),
+        };
+        if !matches!(result, Err(TransferError::Lost(_))) {
+            // Nobody will go on with it.
+            let _ = self
+                .steps(&[format!("rm -rf {}", sh_quote(&place)).into()])
+                .await;
+        }
+        result
+    }
+
+    /// Runs commands up to the first that fails.
+    async fn steps(&self, lines: &[Bytes]) -> Result<(), TransferError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut channel = self.open(Verb::Steps, "\n").await?;
+        let input = channel.exec.input();
+        for line in lines {
+            let mut line = BytesMut::from(&line[..]);
+            line.extend_from_slice(b"\n");
+            if input.send(line.freeze()).await.is_err() {
+                break;
+            }
+        }
+        let _ = input.end().await;
+        match channel.words(self.session).await? {
+            words if words == "end" => Ok(()),
+            words => Err(TransferError::said(&words)),
+        }
+    }
+}
+
+/// Why an entry can't go where something is.
+fn conflict(node: &Node, there: &Found) -> Result<(), &'static str> {
+    match (node, there.kind) {
+        (Node::Directory { .. }, b'd') => Ok(()),
+        (Node::Directory { .. }, b'l') => Err("is a link on the host, and a directory here"),
+        (Node::Directory { .. }, _) => Err("is no directory on the host, and one here"),
+        (_, b'd') => Err("is a directory on the host, and none here"),
+        _ => Ok(()),
+    }
+}
+
+/// Names as the `ls` of BusyBox shows them: what is not printable ASCII becomes a question mark, by characters or by
+/// bytes. Two names that look alike so do no harm: it is by their hashes that files are told apart.
+fn masked(name: &[u8]) -> [Vec<u8>; 2] {
+    let mask = |plain: bool, byte: u8| if plain { byte } else { b'?' };
+    let plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    let text = String::from_utf8_lossy(name);
+    let by_characters = text.chars().map(|c| {
+        let byte = u8::try_from(c).unwrap_or(0);
+        mask(plain(byte), byte)
+    });
+    let by_bytes = name.iter().map(|byte| mask(plain(*byte), *byte));
+    [by_characters.collect(), by_bytes.collect()]
+}
+
+fn show(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// A line of `ls -ldn`: mode, links, user, group, size, three words of a date, name.
+fn parse_listed(line: &[u8]) -> Option<(Vec<u8>, Found)> {
+    let mut rest = line;
+    let mut word = || {
+        let start = rest.iter().position(|byte| *byte != b' ')?;
+        rest = &rest[start..];
+        let end = rest.iter().position(|byte| *byte == b' ')?;
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        std::str::from_utf8(word).ok()
+    };
+    let (mode, _links) = (word()?, word()?);
+    let owner = (word()?.to_owned(), word()?.to_owned());
+    let size = word()?.parse().ok()?;
+    let _date = (word()?, word()?, word()?);
+    let name = rest.get(1..)?;
+    let kind = *mode.as_bytes().first()?;
+    let (name, target) = if kind == b'l' {
+        let arrow = name.windows(4).position(|bytes| bytes == b" -> ")?;
+        (&name[..arrow], name[arrow + 4..].to_vec())
+    } else {
+        (name, Vec::new())
+    };
+    let found = Found {
+        kind,
+        mode: permissions(mode.get(1..10)?)?,
+        size,
+        owner,
+        target,
+    };
+    Some((name.strip_prefix(b"./")?.to_vec(), found))
+}
+
+/// `rwxr-x---` as a number; the letters of setuid, setgid and sticky count for the `x` that they stand for.
+fn permissions(letters: &str) -> Option<u32> {
+    letters
+        .bytes()
+        .map(|letter| match letter {
+            b'-' | b'S' | b'T' => Some(0),
+            b'r' | b'w' | b'x' | b's' | b't' => Some(1),
+            _ => None,
+        })
+        .try_fold(0, |mode, bit| Some(mode << 1 | bit?))
+}
+
+/// A line of `sha256sum`: the hash, two characters, the name; a line that begins with a backslash has names escaped.
+pub(crate) fn parse_hash(line: &[u8]) -> Option<(Vec<u8>, String)> {
+    let (escaped, line) = match line.strip_prefix(b"\\") {
+        Some(line) => (true, line),
+        None => (false, line),
+    };
+    let hash = std::str::from_utf8(line.get(..64)?).ok().filter(|hash| is_hash(hash))?;
+    let name = line.get(64..)?.strip_prefix(b" ")?;
+    let name = name.strip_prefix(b" ").or_else(|| name.strip_prefix(b"*"))?.strip_prefix(b"./")?;
+    let mut plain = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(byte) = bytes.next() {
+        match (escaped, byte) {
+            (true, b'\\') => plain.push(match bytes.next()? {
+                b'n' => b'\n',
+                b'r' => b'\r',
+                other => *other,
+            }),
+            (_, byte) => plain.push(*byte),
+        }
+    }
+    Some((plain, hash.to_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_ls_are_read() {
+        let (name, found) = parse_listed(b"-rwsr-xr--+ 1 0 1000 42 Nov 21 19:39 ./a b").unwrap();
+        assert_eq!((name.as_slice(), found.mode, found.size), (&b"a b"[..], 0o754, 42));
+        let (name, found) = parse_listed(b"lrwxrwxrwx   1 0 0 1 Nov 21  2024 ./l -> ../x -> y").unwrap();
+        assert_eq!((name.as_slice(), found.target.as_slice()), (&b"l"[..], &b"../x -> y"[..]));
+        for bad in [&b""[..], b"total 3", b"-rw 1 0 0 x Nov 1 1 ./a", b"-rw-r--r-- 1 0 0 1 Nov 21 2024 a"] {
+            assert_eq!(parse_listed(bad), None);
+        }
+    }
+
+    #[test]
+    fn lines_of_sha256sum_are_read() {
+        let hash = "0123456789abcdef".repeat(4);
+        let read = |rest: &str| parse_hash(format!("{rest}").replace('H', &hash).as_bytes()).map(|(name, _)| name);
+        assert_eq!(read("H  ./a  b").as_deref(), Some(&b"a  b"[..]));
+        assert_eq!(read("H *./a").as_deref(), Some(&b"a"[..]));
+        assert_eq!(read(r"\H  ./a\\b\nc").as_deref(), Some(&b"a\\b\nc"[..]));
+        assert_eq!(read("H ./a"), None);
+        assert_eq!(read("sha256sum: ./x: No such file"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_a_host_says_is_trusted(line: Vec<u8>) {
+            let _ = parse_listed(&line);
+            let _ = parse_hash(&line);
+        }
+    }
+}

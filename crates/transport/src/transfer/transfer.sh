@@ -1,0 +1,180 @@
+# What copies ask of a host, in sections for the verbs that the `#:` lines name. Each is folded into one line, so that no
+# line ends in the middle of a `case`. The orders come on standard input, behind the script.
+#: upload download survey sums unpack pack steps
+umask 022
+IFS=' '
+T=
+say() { printf '\036%s %s\n' "$N" "$*"; }
+fail() { say error "$@"; [ -z "$T" ] || rm -f "$T"; exit 0; }
+#: upload download survey sums
+if command -v sha256sum >/dev/null 2>&1; then S=sha256sum
+elif command -v shasum >/dev/null 2>&1; then S='shasum -a 256'
+elif command -v openssl >/dev/null 2>&1; then S='openssl dgst -sha256 -r'
+else S=
+fi
+sum() { [ "$S" ] || { echo -; return; }; set -- $($S); echo "$1"; }
+#: upload unpack survey
+# Whether a name is a thing of ours that nobody else can touch: $2 is what its mode looks like, Z gets its size, J its links.
+ours() { set -- "$2" $(ls -ldn "$1" 2>/dev/null); Z=$6; J=$3; case $2 in $1*) [ "$4" = "$(id -u)" ];; *) false;; esac; }
+# Where a directory is unpacked that goes to $1: on the same file system.
+beside() { if [ -d "$1" ]; then printf '%s\n' "${1%/}/.reveille"; else printf '%s\n' "$1.reveille"; fi; }
+parent() { case $1 in */*) P=${1%/*};; *) P=.;; esac; [ -d "${P:-/}" ] || fail "there is no directory ${P:-/}"; }
+#: upload
+read -r N SIZE ID MODE OWNER GROUP || exit 0
+IFS= read -r D
+IFS= read -r NAME
+say hello
+case $D in -*) D=./$D;; esac
+[ -d "$D" ] && D=${D%/}/$NAME
+parent "$D"
+[ ! -d "$D" ] || fail "$D is a directory"
+X=$D.reveille-$N
+R=
+B=0
+if [ "$ID" != - ]; then
+R=$D.reveille-$ID
+H=-
+if [ -f "$D" ]; then
+set -- $(ls -lnL "$D")
+[ "$5" != "$SIZE" ] || H=$(sum <"$D")
+fi
+K=0
+I=-
+if [ ! -e "$R" ] && [ ! -h "$R" ]; then X=$R
+elif [ -f "$R" ] && ours "$R" '-rw-------' && [ "$J" = 1 ]; then
+X=$R
+K=$((Z / 65536))
+[ $K = 0 ] || I=$(dd if="$R" bs=65536 count=$K 2>/dev/null | sum)
+fi
+say state $H $K $I
+IFS= read -r B || exit 0
+fi
+meta() { set -- $(ls -ldn "$D" 2>/dev/null); M="$1 $3 $4"; }
+meta
+W=$M
+C=0
+F=$D
+if [ "$B" != have ]; then
+C=1
+[ "$X" = "$R" ] && [ -e "$X" ] || (umask 077; set -C; : >"$X") 2>/dev/null || fail "can't write $X (no space or no permission)"
+T=$X
+dd bs=65536 seek="$B" conv=notrunc of="$T" 2>/dev/null || fail "can't write $T (no space or no permission)"
+set -- $(ls -ln "$T")
+if [ "$5" != "$SIZE" ]; then
+[ "$T" = "$R" ] && [ "$5" -gt 1048576 ] && T=
+fail "only $5 of $SIZE bytes arrived"
+fi
+F=$T
+if cmp -s "$T" "$D"; then
+C=0
+F=$D
+rm -f "$T"
+fi
+fi
+if [ "$MODE" != - ]; then
+chmod "$MODE" "$F" 2>/dev/null || fail "can't set mode $MODE on $F"
+elif [ $C = 1 ]; then
+[ -e "$D" ] && chmod --reference="$D" "$T" 2>/dev/null || chmod 644 "$T"
+fi
+O=
+[ "$OWNER" != - ] && O=$OWNER
+[ "$GROUP" != - ] && O=$O:$GROUP
+if [ "$O" ]; then
+chown "$O" "$F" 2>/dev/null || fail "can't give $F to $O"
+fi
+if [ $C = 1 ]; then
+mv -f "$T" "$D" 2>/dev/null || fail "can't replace $D"
+else
+meta
+[ "$M" = "$W" ] || C=1
+fi
+T=
+say end $C
+#: download
+read -r N K SIZE || exit 0
+IFS= read -r D
+case $D in -*) D=./$D;; esac
+say hello
+if [ -d "$D" ]; then
+say directory
+exit 0
+fi
+[ -e "$D" ] || fail "there is no file $D"
+[ -f "$D" ] || fail "$D is not a file"
+[ -r "$D" ] || fail "$D can't be read"
+set -- $(ls -lnL "$D")
+Z=$5
+H=-
+I=-
+[ "$Z" != "$SIZE" ] || H=$(sum <"$D")
+if [ "$K" -gt 0 ] && [ $((K * 65536)) -le "$Z" ]; then
+I=$(dd if="$D" bs=65536 count="$K" 2>/dev/null | sum)
+fi
+say size "$Z" "$H" "$I"
+B=0
+if [ "$H$I" != -- ]; then
+IFS= read -r B || exit 0
+fi
+[ "$B" = have ] || exec dd if="$D" bs=65536 skip="$B" 2>/dev/null
+#: survey
+# Of the names that follow: how each stands there, or its hash.
+read -r N WHAT ID || exit 0
+IFS= read -r D
+A=$(beside "$D")-$ID
+ours "$A" 'drwx------' || A=
+if [ ! -e "$D" ] && [ ! -h "$D" ]; then
+say hello absent "$A"
+exit 0
+fi
+say hello present "$A"
+[ -d "$D" ] || fail "$D is on the host, and no directory"
+cd "$D" 2>/dev/null || fail "$D can't be entered"
+export LC_ALL=C
+if [ "$WHAT" = hashes ]; then
+[ -z "$S" ] || xargs -0 $S 2>/dev/null
+else
+xargs -0 ls -ldn 2>/dev/null
+fi
+say end
+#: sums
+# The hash of every file below a directory.
+read -r N || exit 0
+IFS= read -r D
+say hello
+cd "$D" 2>/dev/null || fail "$D can't be entered"
+[ -z "$S" ] || find . -type f -print0 2>/dev/null | LC_ALL=C xargs -0 $S 2>/dev/null
+say end
+#: unpack
+read -r N ID || exit 0
+IFS= read -r D
+command -v tar >/dev/null 2>&1 || fail "the host has no tar, which copies of directories need"
+parent "$D"
+X=$(beside "$D")
+A=$X-$ID
+mkdir -m 700 "$A" 2>/dev/null || ours "$A" 'drwx------' || { A=$X-$N; mkdir -m 700 "$A" 2>/dev/null; } || fail "can't make $A (no space or no permission)"
+say hello "$A"
+E=$(tar -xpof - -C "$A" 2>&1 >/dev/null) || fail "can't unpack at $A: $E"
+say end
+#: pack
+# Everything below a directory, or its directories, links and those of its files whose names follow.
+read -r N WHAT || exit 0
+IFS= read -r D
+say hello
+command -v tar >/dev/null 2>&1 || fail "the host has no tar, which copies of directories need"
+cd "$D" 2>/dev/null || fail "$D can't be entered"
+say begin
+exec 3>&1
+few() { grep -v -e 'file changed as we read it' -e 'socket ignored' | tail -c 2000 | tr '\n' ' '; }
+if [ "$WHAT" = all ]; then
+E=$({ tar -cf - . 2>&1 >&3; echo "status $?"; } | few)
+else
+E=$({ find . '(' -type d -o -type l ')' -print0 | xargs -0 tar --no-recursion -cf -; } 2>&1 >&3 | few)
+[ "$WHAT" = none ] || E="$E$({ xargs -0 tar -cf - 2>&1 >&3; echo "status $?"; } | few)"
+fi
+say end "$E"
+#: steps
+# Commands, a line each, up to the first that fails.
+read -r N || exit 0
+say hello
+while IFS= read -r L; do E=$(eval "$L" 2>&1 </dev/null) || fail "$E"; done
+say end

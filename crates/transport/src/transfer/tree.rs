@@ -1,0 +1,215 @@
+//! A local directory on its way to hosts.
+
+use std::fs::Metadata;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use tar::{Builder, EntryType, Header};
+
+use super::original::{hash_of, identity, stamp};
+
+/// Entries of a directory that are copied at most.
+pub(crate) const ENTRIES_LIMIT: usize = 1_000_000;
+
+/// A directory and all that is below it, in an order that has directories before what is in them.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) root: PathBuf,
+    /// Permission bits of the directory itself.
+    pub(crate) mode: u32,
+    pub(crate) entries: Vec<Entry>,
+    /// Names this state of the directory.
+    pub(crate) identity: String,
+}
+
+/// Something below a directory.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The way to it from the directory, without a slash in front.
+    pub(crate) path: Vec<u8>,
+    pub(crate) node: Node,
+}
+
+#[derive(Debug)]
+pub(crate) enum Node {
+    Directory {
+        mode: u32,
+    },
+    File {
+        mode: u32,
+        size: u64,
+        hash: OnceLock<String>,
+    },
+    Link {
+        target: Vec<u8>,
+    },
+}
+
+// === impl Tree ===
+
+impl Tree {
+    /// Reads the directory at `root`, which may be a link to one; links below it stay links.
+    pub(crate) fn read(root: &Path) -> io::Result<Self> {
+        let mut entries = Vec::new();
+        let mut facts: Vec<u8> = root.as_os_str().as_bytes().to_vec();
+        let mut unread = vec![Vec::new()];
+        while let Some(directory) = unread.pop() {
+            let at = join(root, &directory);
+            let refused = |path: &Path, why: String| io::Error::other(format!("{}: {why}", path.display()));
+            let mut names: Vec<_> = std::fs::read_dir(&at)
+                .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+                .map_err(|error| refused(&at, error.to_string()))?;
+            names.sort_by_key(std::fs::DirEntry::file_name);
+            for name in names {
+                let full = name.path();
+                let metadata = name
+                    .metadata()
+                    .map_err(|error| refused(&full, error.to_string()))?;
+                let mut path = directory.clone();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend(name.file_name().into_vec());
+                if path.contains(&b'\n') {
+                    return Err(refused(&full, "a name with a line break can't be copied".to_owned()));
+                }
+                let node = Node::of(&full, &metadata).map_err(|error| refused(&full, error.to_string()))?;
+                facts.extend_from_slice(&path);
+                facts.extend_from_slice(&metadata.len().to_le_bytes());
+                facts.extend_from_slice(&stamp(&metadata));
+                facts.extend_from_slice(&metadata.mode().to_le_bytes());
+                if matches!(node, Node::Directory { .. }) {
+                    unread.push(path.clone());
+                }
+                entries.push(Entry { path, node });
+                if entries.len() > ENTRIES_LIMIT {
+                    return Err(refused(
+                        root,
+                        format!("it has more than {ENTRIES_LIMIT} entries; copy its parts"),
+                    ));
+                }
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            mode: std::fs::metadata(root)?.mode() & 0o777,
+            entries,
+            identity: identity([&facts[..]]),
+        })
+    }
+
+    /// Where an entry is on this machine.
+    pub(crate) fn local(&self, entry: &Entry) -> PathBuf {
+        join(&self.root, &entry.path)
+    }
+
+    /// The hash of a file, computed once for all hosts.
+    pub(crate) fn hash<'a>(&self, entry: &'a Entry) -> io::Result<&'a str> {
+        let Node::File { hash, .. } = &entry.node else {
+            return Ok("");
+        };
+        if let Some(hash) = hash.get() {
+            return Ok(hash);
+        }
+        let computed = hash_of(std::fs::File::open(self.local(entry))?)?;
+        Ok(hash.get_or_init(|| computed))
+    }
+
+    /// Writes the entries of these numbers as an archive; files get `mode`, if one is given.
+    pub(crate) fn pack(&self, wanted: &[usize], mode: Option<u32>, sink: impl Write) -> io::Result<()> {
+        let mut archive = Builder::new(sink);
+        for entry in wanted.iter().map(|index| &self.entries[*index]) {
+            let path = Path::new(std::ffi::OsStr::from_bytes(&entry.path));
+            let mut header = Header::new_gnu();
+            match &entry.node {
+                Node::Directory { mode } => {
+                    header.set_entry_type(EntryType::Directory);
+                    header.set_mode(*mode);
+                    header.set_size(0);
+                    archive.append_data(&mut header, path, io::empty())?;
+                }
+                Node::Link { target } => {
+                    header.set_entry_type(EntryType::Symlink);
+                    header.set_mode(0o777);
+                    header.set_size(0);
+                    let target = Path::new(std::ffi::OsStr::from_bytes(target));
+                    archive.append_link(&mut header, path, target)?;
+                }
+                Node::File { mode: own, size, .. } => {
+                    let local = self.local(entry);
+                    let named = |error: io::Error| io::Error::other(format!("{}: {error}", local.display()));
+                    let file = std::fs::File::open(&local).map_err(named)?;
+                    let metadata = file.metadata().map_err(named)?;
+                    if metadata.len() != *size {
+                        return Err(named(io::Error::other("it has changed since the copy began")));
+                    }
+                    header.set_entry_type(EntryType::Regular);
+                    header.set_mode(mode.unwrap_or(*own));
+                    header.set_size(*size);
+                    header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0));
+                    let exactly = Exactly {
+                        source: file.take(*size),
+                        left: *size,
+                    };
+                    archive.append_data(&mut header, path, exactly).map_err(named)?;
+                }
+            }
+        }
+        archive.into_inner()?.flush()
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    fn of(path: &Path, metadata: &Metadata) -> io::Result<Self> {
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            Ok(Node::Directory {
+                mode: metadata.mode() & 0o777,
+            })
+        } else if kind.is_file() {
+            Ok(Node::File {
+                mode: metadata.mode() & 0o777,
+                size: metadata.len(),
+                hash: OnceLock::new(),
+            })
+        } else if kind.is_symlink() {
+            Ok(Node::Link {
+                target: std::fs::read_link(path)?.into_os_string().into_vec(),
+            })
+        } else {
+            Err(io::Error::other(
+                "it is neither a file, a directory nor a link, and can't be copied",
+            ))
+        }
+    }
+}
+
+/// A source that has as many bytes as were announced, or fails.
+struct Exactly<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.left -= read as u64;
+        if read == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::Error::other("it became shorter while it was sent"));
+        }
+        Ok(read)
+    }
+}
+
+fn join(root: &Path, path: &[u8]) -> PathBuf {
+    if path.is_empty() {
+        root.to_owned()
+    } else {
+        root.join(std::ffi::OsStr::from_bytes(path))
+    }
+}

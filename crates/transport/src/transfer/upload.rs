@@ -1,0 +1,158 @@
+//! A file to a host.
+
+use std::io::SeekFrom;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+use super::original::{BLOCK, Content, Kind, Whole};
+use super::script::Verb;
+use super::{Destination, Original, TransferError, is_hash, push};
+use crate::escalate::Become;
+use crate::exec::Input;
+use crate::session::Session;
+use crate::supervisor::channel::open;
+
+/// Bytes that go with the orders: asking what is there would cost more than sending them.
+const BLIND: u64 = 64 * 1024;
+/// Bytes read from a local file at a time, and bytes sent at a time.
+const READ: usize = 256 * 1024;
+const CHUNK: usize = 32 * 1024;
+
+/// What a copy to a host came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Whether the host changed by it.
+    pub changed: bool,
+    /// Files of a directory that were sent, and their bytes; those of a single file are not counted.
+    pub files: u64,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// Files of a directory that the host had already.
+    pub had: u64,
+}
+
+/// Copies `original` to the host.
+pub async fn upload(
+    session: &Session,
+    escalate: Option<&Become>,
+    original: &Original,
+    destination: &Destination,
+) -> Result<Sent, TransferError> {
+    match &original.0 {
+        Kind::Tree(tree) => push::push(session, escalate, tree, destination).await,
+        Kind::File(whole) => {
+            let changed = file(session, escalate, whole, destination).await?;
+            Ok(Sent {
+                changed,
+                ..Sent::default()
+            })
+        }
+    }
+}
+
+async fn file(
+    session: &Session,
+    escalate: Option<&Become>,
+    whole: &Whole,
+    destination: &Destination,
+) -> Result<bool, TransferError> {
+    let word = |option: &Option<String>| option.clone().unwrap_or_else(|| "-".to_owned());
+    let blind = whole.size <= BLIND;
+    let orders = format!(
+        "{} {} {} {} {}\n{}\n{}\n",
+        whole.size,
+        if blind { "-" } else { &whole.identity },
+        word(&destination.mode),
+        word(&destination.owner),
+        word(&destination.group),
+        destination.path,
+        destination.name
+    );
+    let mut channel = open(session, escalate, Verb::Upload.script(), &orders).await?;
+    let input = channel.exec.input();
+    let from = if blind {
+        Some(0)
+    } else {
+        let words = channel.words(session).await?;
+        let from = from(whole, &words).await?;
+        let answer = from.map_or_else(|| "have".to_owned(), |block| block.to_string());
+        // What a host says that has given up is read below.
+        let _ = input.send(format!("{answer}\n")).await;
+        from
+    };
+    if let Some(block) = from {
+        send(&input, whole, block * BLOCK).await?;
+    }
+    let _ = input.end().await;
+    match channel.words(session).await? {
+        words if words == "end 0" => Ok(false),
+        words if words == "end 1" => Ok(true),
+        words => Err(TransferError::said(&words)),
+    }
+}
+
+/// The block to go on from, by what the host says it has; none if it has all.
+async fn from(whole: &Whole, words: &str) -> Result<Option<u64>, TransferError> {
+    let mut state = words.split(' ');
+    let (Some("state"), Some(there), Some(blocks), Some(beginning)) =
+        (state.next(), state.next(), state.next(), state.next())
+    else {
+        return Err(TransferError::said(words));
+    };
+    if is_hash(there) && *there == *whole.hash(whole.size).await? {
+        return Ok(None);
+    }
+    let blocks = blocks
+        .parse::<u64>()
+        .ok()
+        .filter(|blocks| *blocks <= whole.size / BLOCK)
+        .unwrap_or(0);
+    if blocks > 0 && is_hash(beginning) && *beginning == *whole.hash(blocks * BLOCK).await? {
+        return Ok(Some(blocks));
+    }
+    Ok(Some(0))
+}
+
+/// Sends the bytes from `start` on. A host that takes no more says why itself.
+async fn send(input: &Input, whole: &Whole, start: u64) -> Result<(), TransferError> {
+    let path = match &whole.content {
+        Content::Memory(bytes) => {
+            let mut rest = bytes.slice(usize::try_from(start).unwrap_or(bytes.len()).min(bytes.len())..);
+            while !rest.is_empty() {
+                if input.send(rest.split_to(rest.len().min(CHUNK))).await.is_err() {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        Content::File(path) => path,
+    };
+    let mut file = tokio::fs::File::open(path).await?;
+    file.set_max_buf_size(READ);
+    file.seek(SeekFrom::Start(start)).await?;
+    let mut left = whole.size - start;
+    while left > 0 {
+        let mut chunk = vec![0; READ.min(usize::try_from(left).unwrap_or(READ))];
+        let read = file.read(&mut chunk).await?;
+        if read == 0 {
+            return Err(TransferError::Remote(format!(
+                "the local file became shorter while it was sent ({left} bytes)"
+            )));
+        }
+        chunk.truncate(read);
+        left -= read as u64;
+        if left == 0 && !whole.is_current() {
+            // Short of its end the host does not put it into place.
+            let why = "the local file changed while it was sent".to_owned();
+            return Err(TransferError::Remote(why));
+        }
+        let mut chunk = Bytes::from(chunk);
+        while !chunk.is_empty() {
+            if input.send(chunk.split_to(chunk.len().min(CHUNK))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,362 @@
+//! Files and directories there and back.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use reveille_testbed::Testbed;
+use reveille_transport::transfer::{Destination, Original, TransferError, download, upload};
+
+use crate::{run, session};
+
+fn to(path: &Path) -> Destination {
+    Destination {
+        path: path.display().to_string(),
+        name: String::new(),
+        mode: None,
+        owner: None,
+        group: None,
+    }
+}
+
+fn content() -> Vec<u8> {
+    (0..200_000u32).flat_map(u32::to_le_bytes).collect()
+}
+
+/// Everything below a directory: path, mode, and content or target.
+fn state(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut unread = vec![root.to_owned()];
+    while let Some(directory) = unread.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let content = if metadata.is_symlink() {
+                fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+            } else if metadata.is_dir() {
+                unread.push(path.clone());
+                Vec::new()
+            } else {
+                fs::read(&path).unwrap()
+            };
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            found.push((name, metadata.mode() & 0o7777, content));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn make_tree(root: &Path) {
+    for directory in ["", "empty", "etc/deep/er", "it's \"odd\" $(x) *"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    for (name, content, mode) in [
+        ("run.sh", "#!/bin/sh\n", 0o755),
+        ("etc/secret", "s3", 0o600),
+        ("etc/deep/er/-rf", "x", 0o644),
+        ("it's \"odd\" $(x) */ä ö", "y", 0o640),
+        ("nothing", "", 0o644),
+    ] {
+        fs::write(root.join(name), content).unwrap();
+        fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::write(root.join("etc/large"), content()).unwrap();
+    let long = "l".repeat(120);
+    fs::write(root.join(format!("etc/{long}")), "long").unwrap();
+    symlink("../run.sh", root.join("etc/link")).unwrap();
+    symlink("/nowhere", root.join("dangling")).unwrap();
+    fs::set_permissions(root.join("empty"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+fn left_over(directory: &Path) -> usize {
+    state(directory)
+        .iter()
+        .filter(|(name, ..)| name.contains("reveille-"))
+        .count()
+}
+
+#[tokio::test]
+async fn files_there_and_back() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    for (name, content) in [("large", content()), ("small", b"few".to_vec()), ("empty", Vec::new())] {
+        let here = tempfile::tempdir().unwrap();
+        let there = here.path().join("there");
+        fs::create_dir(&there).unwrap();
+        let source = here.path().join("source");
+        fs::write(&source, &content).unwrap();
+        let original = Original::at(&source).unwrap();
+        let path = there.join("it's a copy");
+        let destination = Destination {
+            mode: Some("0640".into()),
+            ..to(&path)
+        };
+        let sent = async |destination| upload(&session, None, &original, destination).await;
+        assert!(sent(&destination).await.unwrap().changed, "{name}");
+        assert!(!sent(&destination).await.unwrap().changed, "{name}");
+        let looser = Destination {
+            mode: Some("0644".into()),
+            ..destination.clone()
+        };
+        assert!(sent(&looser).await.unwrap().changed, "{name}");
+        let back = here.path().join("back");
+        for _ in 0..2 {
+            download(&session, None, &destination.path, &back, 1 << 30)
+                .await
+                .unwrap();
+            assert!(fs::read(&back).unwrap() == content, "{name}");
+        }
+        let nowhere = to(Path::new("/nowhere/x"));
+        let error = sent(&nowhere).await.unwrap_err();
+        assert_eq!(error.to_string(), "there is no directory /nowhere");
+        let error = download(&session, None, "/nowhere/x", &back, 9).await.unwrap_err();
+        assert_eq!(error.to_string(), "there is no file /nowhere/x");
+        assert_eq!(left_over(&there), 0);
+        assert_eq!(left_over(here.path()), 0);
+    }
+    let target = testbed.path().join("x");
+    let text = Original::text("0123456789".into());
+    upload(&session, None, &text, &to(&target)).await.unwrap();
+    let error = download(&session, None, &to(&target).path, &testbed.path().join("y"), 9)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("more than the 9 allowed"), "{error}");
+}
+
+/// Begins a copy, and breaks its connection once `begun` says so.
+async fn break_off(testbed: &Testbed, original: &Original, destination: &Destination, begun: impl Fn() -> bool) {
+    let session = session(testbed).await;
+    let watching = async {
+        while !begun() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        copied = upload(&session, None, original, destination) => panic!("too fast to be broken off: {copied:?}"),
+        () = watching => {}
+    }
+    session.close().await;
+}
+
+/// What an interrupted copy left in a directory, by a name that it has in it.
+fn partial(directory: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?;
+    entries
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.display().to_string().contains("reveille-"))
+}
+
+#[tokio::test]
+async fn what_is_there_is_not_sent_again() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let here = testbed.path().join("here");
+    let content: Vec<u8> = (0..16_000_000u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(&here, &content).unwrap();
+    let there = testbed.path().join("there");
+    fs::create_dir(&there).unwrap();
+    let path = there.join("file");
+    let original = Original::at(&here).unwrap();
+    for spoilt in [false, true] {
+        let size = || partial(&there).map_or(0, |path| fs::metadata(path).unwrap().len());
+        break_off(&testbed, &original, &to(&path), || size() > 2 << 20).await;
+        let left = partial(&there).unwrap();
+        if spoilt {
+            let mut bytes = fs::read(&left).unwrap();
+            bytes[600_000] ^= 1;
+            fs::write(&left, bytes).unwrap();
+        }
+        let inode = fs::metadata(&left).unwrap().ino();
+        let copied = upload(&session, None, &original, &to(&path)).await;
+        assert!(copied.unwrap().changed);
+        assert!(fs::read(&path).unwrap() == content, "{spoilt}");
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        assert_eq!(left_over(&there), 0);
+        fs::remove_file(&path).unwrap();
+    }
+    // A name that others could have prepared is not written to.
+    let size = || partial(&there).map_or(0, |path| fs::metadata(path).unwrap().len());
+    break_off(&testbed, &original, &to(&path), || size() > 2 << 20).await;
+    let left = partial(&there).unwrap();
+    fs::remove_file(&left).unwrap();
+    let elsewhere = testbed.path().join("elsewhere");
+    fs::write(&elsewhere, "theirs").unwrap();
+    symlink(&elsewhere, &left).unwrap();
+    upload(&session, None, &original, &to(&path)).await.unwrap();
+    assert!(fs::read(&path).unwrap() == content);
+    assert!(fs::read(&elsewhere).unwrap() == b"theirs");
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_where_it_stopped() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let there = testbed.path().join("there");
+    fs::write(&there, content()).unwrap();
+    for spoilt in [false, true] {
+        let here = tempfile::tempdir().unwrap();
+        let mut partial = content();
+        partial.truncate(400_000);
+        partial[10] ^= u8::from(spoilt);
+        fs::write(here.path().join("back.reveille-partial"), partial).unwrap();
+        let back = here.path().join("back");
+        download(&session, None, &there.display().to_string(), &back, 1 << 30)
+            .await
+            .unwrap();
+        assert!(fs::read(&back).unwrap() == content(), "{spoilt}");
+        assert_eq!(left_over(here.path()), 0);
+    }
+}
+
+#[tokio::test]
+async fn directories_there_and_back() {
+    directories(&Testbed::start(1, "").unwrap()).await;
+}
+
+#[tokio::test]
+async fn directories_with_the_tools_of_busybox() {
+    let tools = tempfile::tempdir().unwrap();
+    let installed = std::process::Command::new("busybox")
+        .args(["--install", "-s"])
+        .arg(tools.path())
+        .status()
+        .unwrap();
+    assert!(installed.success());
+    let testbed = Testbed::start(1, &format!("SetEnv PATH={}", tools.path().display())).unwrap();
+    let session = session(&testbed).await;
+    let (tar, ..) = run(&session, "tar --version 2>&1").await;
+    assert!(String::from_utf8_lossy(&tar).contains("busybox"));
+    directories(&testbed).await;
+}
+
+async fn directories(testbed: &Testbed) {
+    let session = session(testbed).await;
+    let here = testbed.path().join("site");
+    make_tree(&here);
+    let original = Original::at(&here).unwrap();
+    let there = testbed.path().join("there");
+    fs::create_dir(&there).unwrap();
+    let destination = Destination {
+        name: "site".into(),
+        ..to(&there)
+    };
+    let sent = upload(&session, None, &original, &destination).await.unwrap();
+    assert_eq!((sent.changed, sent.files, sent.had), (true, 7, 0));
+    let copy = there.join("site");
+    assert_eq!(state(&copy), state(&here));
+    // Nothing to do.
+    let sent = upload(&session, None, &original, &destination).await.unwrap();
+    assert_eq!((sent.changed, sent.files, sent.had), (false, 0, 7));
+    // Only what differs goes, and what is not ours stays.
+    fs::write(copy.join("run.sh"), "#!/bin/SH\n").unwrap();
+    fs::set_permissions(copy.join("nothing"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::remove_dir_all(copy.join("etc/deep")).unwrap();
+    fs::remove_file(copy.join("etc/link")).unwrap();
+    symlink("/etc/passwd", copy.join("etc/link")).unwrap();
+    fs::write(copy.join("theirs"), "stays").unwrap();
+    let sent = upload(&session, None, &original, &destination).await.unwrap();
+    assert_eq!((sent.changed, sent.files, sent.had), (true, 2, 5));
+    fs::remove_file(copy.join("theirs")).unwrap();
+    assert_eq!(state(&copy), state(&here));
+    // What is in it, into what is there.
+    let contents = to(&there.join("other"));
+    fs::create_dir(there.join("other")).unwrap();
+    let modes = Destination {
+        mode: Some("0604".into()),
+        ..contents
+    };
+    assert_eq!(upload(&session, None, &original, &modes).await.unwrap().files, 7);
+    let mode = fs::metadata(there.join("other/run.sh")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o604);
+    assert_eq!(left_over(&there), 0);
+    // Back, twice; then with a file changed and one gone there.
+    let back = testbed.path().join("back/site");
+    let path = copy.display().to_string();
+    let fetched = download(&session, None, &path, &back, 1 << 30).await.unwrap();
+    assert_eq!((fetched.files, fetched.had), (7, 0));
+    assert_eq!(fetched.left_out.len(), 1, "{fetched:?}");
+    fs::remove_file(copy.join("dangling")).unwrap();
+    fs::write(copy.join("run.sh"), "changed").unwrap();
+    let fetched = download(&session, None, &path, &back, 1 << 30).await.unwrap();
+    assert_eq!((fetched.files, fetched.had), (1, 6), "{fetched:?}");
+    let contents = |root: &Path| {
+        let found = state(root).into_iter();
+        found.map(|(name, _, content)| (name, content)).collect::<Vec<_>>()
+    };
+    assert_eq!(contents(&back), contents(&copy));
+    assert_eq!(left_over(&testbed.path().join("back")), 0);
+}
+
+#[tokio::test]
+async fn what_can_not_be_copied_is_said_before_anything_is_changed() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let here = testbed.path().join("here");
+    make_tree(&here);
+    let original = Original::at(&here).unwrap();
+    let there = testbed.path().join("there");
+    fs::create_dir(&there).unwrap();
+    for (name, make, message) in [
+        ("run.sh", "directory", "run.sh is a directory on the host, and none here"),
+        ("etc", "file", "etc is no directory on the host, and one here"),
+        ("etc", "link", "etc is a link on the host, and a directory here"),
+    ] {
+        let path = there.join(name);
+        match make {
+            "directory" => fs::create_dir(&path).unwrap(),
+            "file" => fs::write(&path, "").unwrap(),
+            _ => symlink("/tmp", &path).unwrap(),
+        }
+        let before = state(&there);
+        let error = upload(&session, None, &original, &to(&there)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{}/{message}", there.display()));
+        assert_eq!(state(&there), before);
+        if make == "directory" {
+            fs::remove_dir(&path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+    }
+    let error = upload(&session, None, &original, &to(Path::new("/nowhere/x")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "there is no directory /nowhere");
+    let fifo = here.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let error = Original::at(&here).unwrap_err();
+    assert!(error.to_string().ends_with("can't be copied"), "{error}");
+    fs::remove_file(&fifo).unwrap();
+    // A file that changed since it was looked at is not half of each.
+    fs::write(here.join("etc/large"), "short").unwrap();
+    let error = upload(&session, None, &original, &to(&there)).await.unwrap_err();
+    assert!(matches!(error, TransferError::Local(_)), "{error:?}");
+    assert!(error.to_string().contains("etc/large: it has changed"), "{error}");
+    assert!(state(&there).is_empty(), "{:?}", state(&there));
+}
+
+#[tokio::test]
+async fn a_directory_goes_on_where_it_stopped() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let here = testbed.path().join("here");
+    make_tree(&here);
+    let large = fs::File::create(here.join("etc/large")).unwrap();
+    large.set_len(64 << 20).unwrap();
+    let original = Original::at(&here).unwrap();
+    let outer = testbed.path().join("outer");
+    let there = outer.join("there");
+    for present in [false, true] {
+        let beside = if present { there.clone() } else { outer.clone() };
+        fs::create_dir_all(&beside).unwrap();
+        let begun = || partial(&beside).is_some_and(|place| place.join("etc/large").exists());
+        break_off(&testbed, &original, &to(&there), begun).await;
+        let sent = upload(&session, None, &original, &to(&there)).await.unwrap();
+        assert!(sent.changed);
+        assert!(sent.files < 7, "{sent:?}");
+        assert_eq!(state(&there), state(&here), "{present}");
+        assert_eq!(left_over(&outer), 0);
+        fs::remove_dir_all(&there).unwrap();
+    }
+}
