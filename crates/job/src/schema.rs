@@ -124,15 +124,15 @@ struct ScriptFile {
     args: Option<Vec<Scalar>>,
 }
 
-/// A file for the host.
+/// A file or directory for the host.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct UploadFile {
-    /// Its path here, relative to the job file.
+    /// Its path here, relative to the job file; a directory with `/` at its end stands for what is in it.
     src: String,
     /// Its path on the host.
     dest: String,
-    /// Its permissions in octal digits, in quotes: `"0640"`.
+    /// The permissions of files in octal digits, in quotes: `"0640"`.
     #[schemars(regex(pattern = "^[0-7]{3,4}$"))]
     mode: Option<String>,
     /// Its owner on the host.
@@ -141,7 +141,7 @@ struct UploadFile {
     group: Option<String>,
 }
 
-/// A file of the host.
+/// A file or directory of the host.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct DownloadFile {

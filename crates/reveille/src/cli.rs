@@ -73,9 +73,9 @@ pub(crate) enum Command {
     },
     /// Print the JSON Schema of job files
     Schema,
-    /// Copy files to every host
+    /// Copy files and directories to every host
     Copy(CopyArgs),
-    /// Fetch files of every host
+    /// Fetch files and directories of every host
     Fetch(FetchArgs),
     /// See which hosts answer
     Ping(PingArgs),
@@ -168,10 +168,11 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {
-    /// Files of this machine, and where they go on the hosts: a path, or a directory that ends in /
+    /// Files and directories of this machine, and where they go on the hosts: a path, or a directory that ends in /.
+    /// `conf` goes there with its name, `conf/` stands for what is in it
     #[arg(required = true, num_args = 2.., value_names = ["SRC", "DEST"])]
     pub(crate) files: Vec<PathBuf>,
-    /// Their permissions there, octal [default: those of the file replaced, else 0644]
+    /// Permissions of files there, octal [default: those of the file replaced, else 0644; in a directory their own]
     #[arg(long, value_name = "MODE")]
     pub(crate) mode: Option<String>,
     /// Their owner there
@@ -190,7 +191,7 @@ pub(crate) struct CopyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct FetchArgs {
-    /// Files on the hosts
+    /// Files and directories on the hosts
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<String>,
     /// The directory here; every host has one of its own in it

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod contestant;
+mod copy;
 mod drill;
 mod fleet;
 mod held;
@@ -25,6 +26,8 @@ use crate::workspace::Workspace;
 pub(crate) enum Bench {
     /// One echo on every host, sessions held open, and 10,000 hosts of the drill
     Fleet(FleetArguments),
+    /// A large file and many small ones to 8 hosts
+    Copy(CopyArguments),
     /// The same work at 16, 32 … sessions at once
     Sweep(Common),
 }
@@ -63,6 +66,25 @@ pub(crate) struct FleetArguments {
     drill_hosts: u32,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CopyArguments {
+    /// Size of the large file, in MB
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    megabytes: u32,
+    /// Number of small files
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    files: u32,
+    /// Number of small files when Ansible takes part
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    ansible_files: u32,
+    /// Install missing Debian packages, and Python packages below the target directory
+    #[arg(long)]
+    install: bool,
+    /// Print the tables, and leave BENCHMARKS.md alone
+    #[arg(long)]
+    print: bool,
+}
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Table {
@@ -78,6 +100,7 @@ pub(crate) fn run(bench: &Bench) -> Result {
     let workspace = Workspace::find()?;
     match bench {
         Bench::Fleet(arguments) => arguments.run(&workspace),
+        Bench::Copy(arguments) => arguments.run(&workspace),
         Bench::Sweep(common) => common.sweep(&workspace),
     }
 }
@@ -96,19 +119,47 @@ impl Common {
             load: lab.load.clone(),
             body: sweep::run(&lab)?,
         };
-        self.publish(workspace, &section)
+        publish(workspace, &section, self.print)
     }
+}
 
-    fn publish(&self, workspace: &Workspace, section: &Section) -> Result {
-        println!("{}", section.body);
-        if self.print {
-            return Ok(());
-        }
-        let path = workspace.root.join("BENCHMARKS.md");
-        section.write(&path)?;
-        tell::line(&format!("wrote {}", path.display()));
-        Ok(())
+// === impl CopyArguments ===
+
+impl CopyArguments {
+    /// Hosts that are copied to.
+    const HOSTS: usize = 8;
+
+    fn run(&self, workspace: &Workspace) -> Result {
+        peers::prepare(workspace, &[Contestant::Ansible], self.install)?;
+        peers::prepare_rsync(self.install)?;
+        let lab = Lab::open(workspace, Self::HOSTS)?;
+        let load = copy::Load {
+            megabytes: self.megabytes,
+            files: self.files,
+            ansible_files: self.ansible_files,
+        };
+        let section = Section {
+            name: "copy",
+            title: format!("Copies to {} hosts", Self::HOSTS),
+            command: command_line(),
+            versions: peers::versions(workspace, &lab.reveille, &[Contestant::Ansible]),
+            load: lab.load.clone(),
+            body: copy::run(&lab, load)?,
+        };
+        publish(workspace, &section, self.print)
     }
+}
+
+/// Prints a section, and puts it into BENCHMARKS.md unless it is only to be printed.
+fn publish(workspace: &Workspace, section: &Section, print: bool) -> Result {
+    println!("{}", section.body);
+    if print {
+        return Ok(());
+    }
+    let path = workspace.root.join("BENCHMARKS.md");
+    section.write(&path)?;
+    tell::line(&format!("wrote {}", path.display()));
+    Ok(())
 }
 
 // === impl FleetArguments ===
@@ -124,7 +175,7 @@ impl FleetArguments {
         peers::prepare(workspace, &contestants, self.common.install)?;
         let lab = Lab::open(workspace, self.common.hosts.into())?;
         let versions = peers::versions(workspace, &lab.reveille, &contestants);
-        let publish = |name, title, body| {
+        let publish_table = |name, title, body| {
             let section = Section {
                 name,
                 title,
@@ -133,7 +184,7 @@ impl FleetArguments {
                 load: lab.load.clone(),
                 body,
             };
-            self.common.publish(workspace, &section)
+            publish(workspace, &section, self.common.print)
         };
         if self.wants(Table::Echo) {
             let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
@@ -143,7 +194,7 @@ impl FleetArguments {
                 format!("{rounds} rounds in turn")
             };
             let body = fleet::run(&lab, &contestants, rounds)?;
-            publish(
+            publish_table(
                 "fleet",
                 format!("One `echo` on {} hosts, {times}", lab.hosts),
                 body,
@@ -156,11 +207,11 @@ impl FleetArguments {
                 .filter(|contestant| !contestant.runs_ssh())
                 .collect();
             let body = held::run(&lab, &one_program)?;
-            publish("held", format!("{} sessions held open for 12 s", lab.hosts), body)?;
+            publish_table("held", format!("{} sessions held open for 12 s", lab.hosts), body)?;
         }
         if self.wants(Table::Drill) {
             let body = drill::run(&lab, self.drill_hosts)?;
-            publish(
+            publish_table(
                 "drill",
                 format!("{} sessions held at once against the drill", self.drill_hosts),
                 body,

@@ -62,7 +62,7 @@ pub(crate) fn report(
     if report.format == Format::Json {
         printer.data(&json(&summary, extra)?)?;
     } else {
-        if kind == RunKind::Exec && folded {
+        if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch) && folded {
             let hosts: Vec<(HostName, u32)> = summary
                 .hosts_without_steps()
                 .filter_map(|host| {

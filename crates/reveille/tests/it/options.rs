@@ -249,7 +249,9 @@ fn files_there_and_back() {
     reveille
         .run(&["copy", "nowhere", "/x", "-i", &inventory])
         .expect(2);
-    reveille.run(&["copy", "here", "/x", "-i", &inventory]).expect(2);
+    reveille
+        .run(&["copy", "c.txt/", "/x", "-i", &inventory])
+        .expect(2);
     reveille
         .run(&["copy", "c.txt", "/x", "--mode", "9", "-i", &inventory])
         .expect(2);
@@ -257,6 +259,55 @@ fn files_there_and_back() {
         .run(&["fetch", "/no/such/file", "--to", "here", "-i", &inventory])
         .expect(3);
     assert!(ended.stderr.contains("/no/such/file"), "{}", ended.stderr);
+}
+
+#[test]
+fn directories_there_and_back() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    std::fs::create_dir_all(reveille.path().join("conf/sub")).unwrap();
+    for (name, content) in [("conf/a", "one"), ("conf/sub/b", "two"), ("conf/it's", "three")] {
+        reveille.file(name, content);
+    }
+    let home = testbed.home();
+    let there = format!("{}/", home.display());
+    let copied = |source: &str| {
+        let ended = reveille.run(&["copy", source, &there, "-c", "1", "-i", &inventory]);
+        ended.expect(0).stdout
+    };
+    // Both hosts have one home: the second finds what the first was sent.
+    let said = copied("conf");
+    assert!(said.contains("3 files sent (11 B), 0 there already"), "{said}");
+    assert!(said.contains("0 files sent (0 B), 3 there already"), "{said}");
+    assert_eq!(std::fs::read_to_string(home.join("conf/sub/b")).unwrap(), "two");
+    copied("conf/");
+    assert_eq!(std::fs::read_to_string(home.join("sub/b")).unwrap(), "two");
+    let path = home.join("conf");
+    for _ in 0..2 {
+        reveille
+            .run(&["fetch", path.to_str().unwrap(), "--to", "here", "-i", &inventory])
+            .expect(0);
+        for host in ["host-001", "host-002"] {
+            let fetched = reveille.path().join("here").join(host).join("conf");
+            assert_eq!(std::fs::read_to_string(fetched.join("it's")).unwrap(), "three");
+            assert_eq!(std::fs::read_to_string(fetched.join("sub/b")).unwrap(), "two");
+        }
+    }
+    // What a condition makes of it.
+    let job = reveille.file(
+        "job.yaml",
+        format!(
+            "hosts: host-001\nsteps:\n  - upload: {{src: conf, dest: {there}}}\n    register: conf\n  \
+             - run: echo reload\n    when: conf.changed\n"
+        ),
+    );
+    for (content, reloads) in [("one", false), ("ONE", true)] {
+        reveille.file("conf/a", content);
+        reveille.run(&["run", &job, "-i", &inventory]).expect(0);
+        let said = reveille.run(&["logs", "host-001"]).expect(0).stdout;
+        assert_eq!(!said.contains("`echo reload` skipped"), reloads, "{said}");
+    }
 }
 
 #[test]

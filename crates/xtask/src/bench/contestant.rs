@@ -223,7 +223,8 @@ fn paramiko_processes(hosts: usize) -> usize {
     hosts.min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1)
 }
 
-fn ssh_options(lab: &Lab) -> String {
+/// Options for OpenSSH's programs that leave the user's own configuration out of it.
+pub(super) fn ssh_options(lab: &Lab) -> String {
     format!(
         "-F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o IdentitiesOnly=yes \
          -o IdentityAgent=none -i {} -p {}",

@@ -39,7 +39,7 @@ impl Lab {
             .prefix("bench-")
             .tempdir_in(&workspace.target)?;
         let load = proc::load();
-        let testbed = Testbed::start(hosts, "")?;
+        let testbed = Testbed::start(hosts, "Subsystem sftp internal-sftp")?;
         Ok(Self {
             testbed,
             hosts,
@@ -87,9 +87,14 @@ impl Lab {
         unreachable!("numbers do not end")
     }
 
+    /// Where a file for a measurement goes.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
     /// A file for a measurement.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
-        let path = self.files.path().join(name);
+        let path = self.path(name);
         fs::write(&path, text)?;
         Ok(path)
     }

@@ -40,6 +40,12 @@ const PYTHON: Package = Package {
     reason: "the peers that are written in Python",
 };
 
+const RSYNC: Package = Package {
+    name: "rsync",
+    programs: &["rsync"],
+    reason: "a peer of copies",
+};
+
 /// Python packages of the peers.
 const MODULES: &[&str] = &["asyncssh", "parallel-ssh", "paramiko", "ansible-core"];
 
@@ -84,6 +90,21 @@ pub(super) fn prepare(workspace: &Workspace, contestants: &[Contestant], install
         )?;
     }
     Ok(())
+}
+
+/// Sees to rsync, or says that it is missing.
+pub(super) fn prepare_rsync(install: bool) -> Result {
+    let missing = packages::missing(&[RSYNC]);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    packages::name_all(&missing);
+    if !install {
+        return Err(Failure::Missing(
+            "the comparison of copies needs rsync; nothing was installed. `--install` installs it".to_owned(),
+        ));
+    }
+    packages::install(&missing)
 }
 
 /// Versions of what takes part.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::time::Duration;
 
 /// Memory and CPU time of processes.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +109,21 @@ pub(super) fn swap_used() -> u64 {
 /// The machine's memory, in KiB.
 pub(super) fn total() -> u64 {
     memory("MemTotal:")
+}
+
+/// Processor time that anything at all used since the machine was started, to 10 ms.
+pub(super) fn busy() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: u64 = text
+        .lines()
+        .next()
+        .into_iter()
+        .flat_map(|line| line.split_whitespace().skip(1).enumerate())
+        // user, nice, system, idle, iowait, irq, softirq
+        .filter(|(field, _)| *field < 7 && *field != 3 && *field != 4)
+        .filter_map(|(_, word)| word.parse::<u64>().ok())
+        .sum();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
 /// The load average of the last minute.
