@@ -22,8 +22,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::Failure;
-use crate::engine::Engine;
 use crate::copy;
+use crate::engine::Engine;
 use crate::output::Output;
 use crate::work::Work;
 

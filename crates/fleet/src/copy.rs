@@ -123,7 +123,13 @@ mod tests {
 
     #[test]
     fn sizes_read_well() {
-        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (999_999, "1.0 MB"), (5 << 30, "5.4 GB")] {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 KB"),
+            (999_999, "1.0 MB"),
+            (5 << 30, "5.4 GB"),
+        ] {
             assert_eq!(Size(bytes).to_string(), text);
         }
     }

@@ -1,5 +1,6 @@
 //! The dispatcher: admits hosts, sees every task to its end, stops when it must.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) originals: Originals,
     /// Results of `once` steps, by position.
     pub(crate) once: Vec<watch::Sender<Option<Once>>>,
+    /// Other hosts that steps run on.
+    pub(crate) delegates: HashMap<HostName, HostPlan>,
     /// The host that `once` steps run on.
     pub(crate) first: Option<HostName>,
     /// Whether the passwords of this run are any good.
@@ -88,6 +91,7 @@ pub async fn run(
         hosts,
         planned,
         failed,
+        delegates,
         first,
         shared,
         vars,
@@ -97,6 +101,7 @@ pub async fn run(
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         originals: Originals::default(),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
+        delegates,
         first,
         trial: Trial::new(hosts.iter().any(HostPlan::has_password)),
         halted: AtomicBool::new(false),

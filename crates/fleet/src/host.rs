@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::{Class, EventKind, HostName, Outcome, PhaseTimings, Status, StepRef};
-use reveille_job::{Facts, Registered};
+use reveille_job::{Facts, Registered, Role};
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
 use reveille_pace::{Backoff, Budget, HandshakePermit};
@@ -138,8 +138,16 @@ impl HostTask {
         if self.plan.before.as_ref().is_none_or(|before| !before.dispatched) {
             self.note(EventKind::Dispatched);
         }
-        let outcome = match Box::pin(self.steps()).await {
-            Ok(()) => self.success(),
+        let ended = match Box::pin(self.steps()).await {
+            Ok(()) => {
+                let outcome = self.success();
+                Ok(self.complete(outcome))
+            }
+            Err(Halt::Outcome(outcome)) => Box::pin(self.after_failure(*outcome)).await,
+            Err(halt) => Err(halt),
+        };
+        let outcome = match ended {
+            Ok(outcome) => outcome,
             Err(Halt::Outcome(outcome)) => *outcome,
             Err(Halt::Interrupted) => {
                 self.commit_notes().await?;
@@ -147,7 +155,6 @@ impl HostTask {
             }
             Err(Halt::Failure(failure)) => return Err(failure),
         };
-        let outcome = self.complete(outcome);
         let status = outcome.status();
         self.judge_password(&outcome);
         if self.leftovers.is_some() {
@@ -186,7 +193,7 @@ impl HostTask {
     async fn steps(&mut self) -> Result<(), Halt> {
         let engine = Arc::clone(&self.engine);
         for (index, step) in engine.job.steps.iter().enumerate() {
-            if self.done_before(index, step) {
+            if step.role != Role::Main || self.done_before(index, step) {
                 continue;
             }
             if self.engine.stopped.asked() > Stop::No {
@@ -229,7 +236,7 @@ impl HostTask {
     }
 
     /// Fills in what is known of the host.
-    fn complete(&mut self, mut outcome: Outcome) -> Outcome {
+    pub(crate) fn complete(&mut self, mut outcome: Outcome) -> Outcome {
         outcome.connects = self.connects;
         outcome.causes = std::mem::take(&mut self.causes);
         outcome.phases = self.phases;

@@ -1,5 +1,6 @@
 //! What the engine is given.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub struct RunPlan {
     pub planned: u64,
     /// Hosts of the round that failed under an earlier controller.
     pub failed: u64,
+    /// Other hosts that steps run on, by the names that steps give them.
+    pub delegates: HashMap<HostName, HostPlan>,
     /// The host that `once` steps run on: the first of the round's play order.
     pub first: Option<HostName>,
     /// What templates of every host see.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use reveille_account::{Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
-use reveille_job::{FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Scope, Step, Verdict};
+use reveille_job::{
+    FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Role, Scope, Step, Verdict,
+};
 use reveille_pace::Backoff;
 use reveille_transport::Become;
 use reveille_transport::Session;
@@ -101,6 +103,25 @@ impl HostTask {
             self.skip(step, at, "its condition does not hold");
             return Ok(());
         };
+        match rendered
+            .run_on
+            .clone()
+            .filter(|name| *name != self.plan.name.as_str())
+        {
+            Some(name) => Box::pin(self.step_elsewhere(&name, index, step, at, rendered)).await,
+            None => self.step_here(index, step, at, rendered).await,
+        }
+    }
+
+    /// The step with its templates filled in, on whichever host is the task's own now.
+    pub(crate) async fn step_here(
+        &mut self,
+        index: usize,
+        step: &Step,
+        at: StepRef,
+        rendered: Rendered,
+    ) -> Result<(), Halt> {
+        let job = Arc::clone(&self.engine.job);
         let escalate = self.escalation(step, rendered.become_user.as_deref());
         let mut current = self.resumed(index).or_else(|| self.orphaned(index));
         if let (Some(skip_if), None) = (&rendered.skip_if, &current) {
@@ -121,6 +142,9 @@ impl HostTask {
             .map_err(|message| failed(&at, Class::TransferFailed, message))?;
         // An earlier controller's attempts count, and their numbers are taken.
         let (mut attempts, mut last_attempt) = self.attempts_before(index);
+        if let (None, Some(halt)) = (&current, self.given_up_before(index, step, attempts)) {
+            return Err(halt);
+        }
         loop {
             let mut now = current.take().unwrap_or_else(|| {
                 last_attempt += 1;
@@ -571,6 +595,22 @@ impl HostTask {
             intended: false,
             inherited: true,
             orphan: true,
+        })
+    }
+
+    /// The failure that an earlier controller had come to, if it used up all attempts and died over what follows one.
+    fn given_up_before(&self, index: usize, step: &Step, attempts: u32) -> Option<Halt> {
+        if step.role != Role::Main || attempts < step.attempts {
+            return None;
+        }
+        let results = &self.plan.before.as_ref()?.results;
+        let last = results
+            .iter()
+            .rev()
+            .find(|result| result.step.index as usize == index && result.attempt > 0)?;
+        (last.class.status() == Status::Failed).then(|| {
+            let message = format!("the last of {attempts} attempts failed before the controller ended");
+            failed(&last.step, last.class, message)
         })
     }
 

@@ -11,7 +11,7 @@ use crate::parse;
 use crate::quantity::Amount;
 use crate::scope::{SecretSource, Var};
 use crate::selection::Selection;
-use crate::step::{Action, OnStuck, Rules, Step, Watchdog};
+use crate::step::{Action, OnStuck, Role, Rules, Step, Watchdog};
 use crate::template::Template;
 use crate::template_file::TemplateFile;
 
@@ -28,8 +28,10 @@ pub struct Job {
     pub max_fail: MaxFail,
     /// The order of the hosts.
     pub order: Order,
-    /// What is done; at least one step.
+    /// What is done; at least one step that every host has, then those for hosts that failed.
     pub steps: Vec<Step>,
+    /// What may be done to bring a host back.
+    pub heal: Heal,
     pub(crate) vars: Vec<(String, Var)>,
     /// Vars of the command line; they win over all others.
     pub(crate) extra: BTreeMap<String, Value>,
@@ -38,6 +40,15 @@ pub struct Job {
     /// The files of `template` steps by their paths as written.
     pub(crate) template_files: BTreeMap<String, TemplateFile>,
     pub(crate) source: JobSource,
+}
+
+/// What a job allows to bring a host back; its repairs are among its steps.
+#[derive(Debug, Clone, Default)]
+pub struct Heal {
+    /// The host may be booted again.
+    pub reboot: bool,
+    /// A command of this machine that puts another machine in the host's place, and prints its address.
+    pub(crate) replace: Option<Template>,
 }
 
 /// How many failed hosts are too many; unreachable ones count.
@@ -195,6 +206,7 @@ impl Job {
             class: action.class(),
             tags: Vec::new(),
             left_out: None,
+            role: Role::Main,
             rules: Rules::default(),
             action,
             when: None,
@@ -202,6 +214,7 @@ impl Job {
             env: env.collect(),
             cwd: options.cwd.as_deref().map(Template::plain),
             become_user: options.become_user.as_deref().map(Template::plain),
+            run_on: None,
         };
         Self {
             name: step.name.clone(),
@@ -210,12 +223,23 @@ impl Job {
             max_fail: MaxFail::default(),
             order: Order::default(),
             steps: vec![step],
+            heal: Heal::default(),
             vars: Vec::new(),
             extra: BTreeMap::new(),
             registers: HashMap::new(),
             template_files: BTreeMap::new(),
             source: JobSource::Command { command, options },
         }
+    }
+
+    /// The steps that every host has, without those for hosts that failed.
+    pub fn main_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.role == Role::Main)
+    }
+
+    /// Whether a host may be replaced by another machine.
+    pub fn replaces(&self) -> bool {
+        self.heal.replace.is_some()
     }
 
     /// All that the job was made from.

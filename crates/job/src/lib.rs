@@ -68,5 +68,5 @@ pub use render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 pub use schema::schema;
 pub use scope::{Registered, Scope, SecretSource, Shared};
 pub use selection::Selection;
-pub use step::{Limit, OnStuck, Step, WaitFrom, Watchdog};
+pub use step::{Limit, OnStuck, Role, Step, WaitFrom, Watchdog};
 pub use tree::MAX_FILE_BYTES;

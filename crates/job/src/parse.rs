@@ -9,7 +9,7 @@ use std::path::Path;
 
 use reveille_account::SourceError;
 
-use crate::job::{Job, JobSource, MaxFail, Order};
+use crate::job::{Heal, Job, JobSource, MaxFail, Order};
 use crate::parse::step::Defaults;
 use crate::quantity::Amount;
 use crate::reader::{Reader, items};
@@ -32,8 +32,10 @@ pub(crate) const JOB: &[&str] = &[
     "max_fail",
     "order",
     "steps",
+    "on_failed",
+    "heal",
 ];
-pub(crate) const LATER_JOB: &[&str] = &["heal"];
+pub(crate) const HEAL: &[&str] = &["repair", "reboot", "replace"];
 const SECRET: &[&str] = &["env", "file", "command", "prompt"];
 
 /// A job file being read.
@@ -84,7 +86,7 @@ pub(crate) fn job(
 
 impl Context<'_> {
     fn job(&mut self, root: &Node, extra: BTreeMap<String, serde_json::Value>) -> Option<Job> {
-        let fields = self.reader.fields(root, "a job", JOB, LATER_JOB)?;
+        let fields = self.reader.fields(root, "a job", JOB, &[])?;
         let name = fields.get("name").and_then(|node| self.reader.filled(node));
         let hosts = fields.get("hosts").and_then(|node| self.reader.filled(node));
         let defaults = Defaults {
@@ -123,8 +125,30 @@ impl Context<'_> {
             self.reader
                 .mistake(&steps_node.place, "a job has at least one step");
         }
-        let steps: Vec<Option<Step>> = nodes.iter().map(|node| self.step(node, &defaults)).collect();
-        let registers = self.registers(nodes, &steps, &vars);
+        let mut steps: Vec<Option<Step>> = nodes.iter().map(|node| self.step(node, &defaults)).collect();
+        let mut nodes: Vec<&Node> = nodes.iter().collect();
+        for node in fields.get("on_failed").map(items).unwrap_or_default() {
+            steps.push(self.step_on_failed(node, &defaults));
+            nodes.push(node);
+        }
+        let mut heal = Heal::default();
+        if let Some(node) = fields.get("heal")
+            && let Some(fields) = self.reader.fields(node, "`heal`", HEAL, &[])
+        {
+            for node in fields.get("repair").map(items).unwrap_or_default() {
+                steps.push(self.repair(node, &defaults));
+                nodes.push(node);
+            }
+            heal.reboot = fields
+                .get("reboot")
+                .and_then(|node| self.reader.truth(node))
+                .unwrap_or(false);
+            heal.replace = fields.get("replace").and_then(|node| self.template(node));
+        }
+        let registers = self.registers(&nodes, &steps, &vars);
+        for expression in heal.replace.iter().flat_map(Template::expressions) {
+            self.check_names(expression, 0, &registers, &steps);
+        }
         for (index, step) in steps.iter().enumerate() {
             for expression in step.iter().flat_map(Step::expressions) {
                 self.check_names(expression, index, &registers, &steps);
@@ -148,6 +172,7 @@ impl Context<'_> {
             max_fail,
             order: order.unwrap_or_default(),
             steps: steps.into_iter().flatten().collect(),
+            heal,
             vars,
             extra: extra
                 .iter()
@@ -473,7 +498,7 @@ impl Context<'_> {
     /// The step that registers each name.
     fn registers(
         &mut self,
-        nodes: &[Node],
+        nodes: &[&Node],
         steps: &[Option<Step>],
         vars: &[(String, Var)],
     ) -> HashMap<String, usize> {
@@ -482,7 +507,7 @@ impl Context<'_> {
             let Some(name) = step.as_ref().and_then(|step| step.register.as_ref()) else {
                 continue;
             };
-            let place = register_place(&nodes[index]);
+            let place = register_place(nodes[index]);
             if let Some(first) = registers.insert(name.clone(), index) {
                 registers.insert(name.clone(), first);
                 let message = format!(

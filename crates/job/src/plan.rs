@@ -9,7 +9,8 @@ use crate::job::Job;
 use crate::parse::action::port;
 use crate::render::{Mode, Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 use crate::scope::Scope;
-use crate::step::{Action, Condition, Step, WaitFrom};
+use crate::step::{Action, Condition, Role, Step, WaitFrom};
+use crate::template::Template;
 
 impl Job {
     /// Checks every template of the job for one host, as far as it can be known before anything has run.
@@ -53,7 +54,15 @@ impl Job {
         let mut plan = format!("{}\n", scope.host);
         for (index, step) in self.steps.iter().enumerate() {
             let rendered = self.render_step(step, scope, Mode::Plan)?;
-            let _ = writeln!(plan, "  {}. {}", index + 1, step.name);
+            let when = match &step.role {
+                Role::Main => String::new(),
+                Role::OnFailed => " (if the host fails)".to_owned(),
+                Role::Repair(classes) => {
+                    let names: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
+                    format!(" (repairs {})", names.join(", "))
+                }
+            };
+            let _ = writeln!(plan, "  {}. {}{when}", index + 1, step.name);
             if let Some(why) = &step.left_out {
                 let _ = writeln!(plan, "     {why}");
                 continue;
@@ -73,6 +82,12 @@ impl Job {
 
     fn check_expressions(&self, scope: &Scope<'_>, with_constant: bool) -> Vec<SourceError> {
         let mut mistakes = Vec::new();
+        let replace = self.heal.replace.iter().flat_map(Template::expressions);
+        for expression in replace {
+            if let Err(mistake) = self.evaluate(expression, scope, Mode::Plan, 0) {
+                mistakes.push(mistake);
+            }
+        }
         for step in &self.steps {
             for expression in step.expressions() {
                 if (with_constant || !self.is_constant(expression, 0))
@@ -190,6 +205,9 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             };
             line("wait for", &format!("{what}, within {within:?}"));
         }
+    }
+    if let Some(host) = &rendered.run_on {
+        line("on", host);
     }
     if let Some(user) = &rendered.become_user {
         line("as", user);

@@ -99,13 +99,18 @@ impl Reader<'_> {
             place: &node.place,
         };
         for (key, value) in entries {
-            let Value::Text(name) = &key.value else {
-                self.expected(key, &format!("a name that {what} has"));
-                continue;
+            let name = match &key.value {
+                Value::Text(name) => name.as_str(),
+                // YAML takes an unquoted `on` for true.
+                Value::Truth(true) if self.raw(key) == "on" => "on",
+                _ => {
+                    self.expected(key, &format!("a name that {what} has"));
+                    continue;
+                }
             };
-            if known.contains(&name.as_str()) {
+            if known.contains(&name) {
                 fields.entries.push((name, key, value));
-            } else if later.contains(&name.as_str()) {
+            } else if later.contains(&name) {
                 self.mistake(&key.place, format!("`{name}` is not supported yet"));
             } else {
                 let message = format!("{what} has no `{name}`");

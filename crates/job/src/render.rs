@@ -31,6 +31,8 @@ pub struct Rendered {
     pub become_user: Option<String>,
     /// What says that the step has nothing to do.
     pub skip_if: Option<RenderedSkipIf>,
+    /// The host that its commands run on, if it is not the host itself.
+    pub run_on: Option<String>,
 }
 
 /// What a step does on one host.
@@ -237,7 +239,37 @@ impl Job {
                 Some(SkipIf::Command(template)) => Some(RenderedSkipIf::Command(text(template)?)),
                 Some(SkipIf::Exists(template)) => Some(RenderedSkipIf::Exists(text(template)?)),
             },
+            run_on: maybe(&step.run_on)?,
         })
+    }
+
+    /// The hosts that steps run on for this one: what they need is found before anything is dispatched, so that their
+    /// names can't come from results.
+    pub fn delegates(&self, scope: &Scope<'_>) -> Result<Vec<String>, SourceError> {
+        let mut names: Vec<String> = Vec::new();
+        for template in self.steps.iter().filter_map(|step| step.run_on.as_ref()) {
+            if let Some(expression) = template
+                .expressions()
+                .find(|expression| self.needs_results(expression, scope))
+            {
+                let message =
+                    "`run_on` is settled before anything is dispatched; results and facts are not there yet";
+                return Err(self.mistake(expression.at, message.to_owned()));
+            }
+            let name = self.text(template, scope, Mode::Plan, 0)?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The command that puts another machine in the host's place.
+    pub fn replacement(&self, scope: &Scope<'_>) -> Result<Option<String>, SourceError> {
+        let replace = self.heal.replace.as_ref();
+        replace
+            .map(|template| self.text(template, scope, Mode::Run, 0))
+            .transpose()
     }
 
     /// A template file filled in; nothing if that needs results or facts that a plan doesn't have.

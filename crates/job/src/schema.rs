@@ -43,6 +43,32 @@ struct JobFile {
     /// What is done on each host, in order.
     #[schemars(length(min = 1))]
     steps: Vec<StepFile>,
+    /// What is done on hosts that failed, before they have their outcome; it changes nothing about that.
+    on_failed: Option<Vec<StepFile>>,
+    /// What may be done to bring a failed host back.
+    heal: Option<HealFile>,
+}
+
+/// What may be done to bring a failed host back. Nothing of it happens unless it is said here.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HealFile {
+    /// Steps that are run on a host that failed with one of their classes, before it is tried again.
+    repair: Option<OneOrMany<RepairFile>>,
+    /// Whether a host may be booted again; false if left out.
+    reboot: Option<bool>,
+    /// A command of this machine that puts another machine in the place of a host that is beyond repair, and prints its
+    /// address as its last line.
+    replace: Option<String>,
+}
+
+/// A step, and the classes of failure that it repairs.
+#[derive(JsonSchema)]
+struct RepairFile {
+    /// Classes of failure, `[fatal_pattern, command_failed]`.
+    on: OneOrMany<String>,
+    #[serde(flatten)]
+    step: StepFile,
 }
 
 /// One step: exactly one of `run`, `script`, `upload`, `template`, `download`, `wait_for`, `reboot`, and options.
@@ -110,6 +136,11 @@ struct StepFile {
     settle: Option<String>,
     /// The name under which the watchdog remembers how long the step takes.
     class: Option<String>,
+    /// What happens when nothing moves for longer than Reveille expected by itself: `warn` (as if left out) or `kill`.
+    /// Deadlines that you set kill in any case.
+    on_stuck: Option<OnStuckFile>,
+    /// Another host of the inventory, or `localhost`, that the step runs on, for this one.
+    run_on: Option<String>,
     /// Words that `--tags` and `--skip-tags` choose by; `always` and `never` have their own meaning.
     tags: Option<OneOrMany<String>>,
 }
@@ -277,7 +308,7 @@ mod tests {
 
     use super::*;
     use crate::parse::action::{DOWNLOAD, KINDS, REBOOT, SCRIPT, UPLOAD, WAIT_FOR};
-    use crate::parse::{JOB, step::OPTIONS};
+    use crate::parse::{HEAL, JOB, step::OPTIONS};
 
     #[test]
     fn the_schema_has_the_names_that_are_read() {
@@ -298,5 +329,6 @@ mod tests {
         assert_eq!(names("/$defs/DownloadFile/properties"), read(DOWNLOAD));
         assert_eq!(names("/$defs/WaitForFile/properties"), read(WAIT_FOR));
         assert_eq!(names("/$defs/RebootFile/properties"), read(REBOOT));
+        assert_eq!(names("/$defs/HealFile/properties"), read(HEAL));
     }
 }

@@ -4,6 +4,7 @@ use reveille_account::SourceError;
 use serde::{Deserialize, Serialize};
 
 use crate::job::Job;
+use crate::step::Role;
 
 /// A step with this tag runs whatever tags are asked for, unless they are left out by name.
 const ALWAYS: &str = "always";
@@ -76,7 +77,7 @@ impl Job {
         let first = match &selection.start_at {
             None => 0,
             Some(name) => {
-                let names = || self.steps.iter().map(|step| step.name.as_str());
+                let names = || self.main_steps().map(|step| step.name.as_str());
                 names().position(|step| step == name).ok_or_else(|| {
                     let hint = SourceError::nearest(name, names())
                         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -84,14 +85,15 @@ impl Job {
                 })?
             }
         };
-        for (index, step) in self.steps.iter_mut().enumerate() {
+        let main = self.steps.iter_mut().filter(|step| step.role == Role::Main);
+        for (index, step) in main.enumerate() {
             step.left_out = if index < first {
                 Some("left out by --start-at".to_owned())
             } else {
                 selection.leaves_out(&step.tags)
             };
         }
-        if self.steps.iter().all(|step| step.left_out.is_some()) {
+        if self.main_steps().all(|step| step.left_out.is_some()) {
             return Err("no step is left to run".to_owned());
         }
         self.remember(selection);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use regex::bytes::{Regex, RegexSet};
+use reveille_account::Class;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -46,6 +47,8 @@ pub struct Step {
     pub tags: Vec<String>,
     /// Why it is left out of this run, if it is.
     pub left_out: Option<String>,
+    /// When it has its turn.
+    pub role: Role,
     /// What counts as success.
     pub(crate) rules: Rules,
     pub(crate) action: Action,
@@ -54,6 +57,20 @@ pub struct Step {
     pub(crate) env: Vec<(String, Template)>,
     pub(crate) cwd: Option<Template>,
     pub(crate) become_user: Option<Template>,
+    /// The host that its commands run on, if it is not the host itself.
+    pub(crate) run_on: Option<Template>,
+}
+
+/// When a step has its turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Role {
+    /// In the order of the job.
+    #[default]
+    Main,
+    /// On a host that failed, before it has its outcome.
+    OnFailed,
+    /// Before a host that failed with one of these classes is tried again.
+    Repair(Vec<Class>),
 }
 
 /// What a step does, before its templates are rendered.
@@ -128,10 +145,10 @@ pub enum WaitFrom {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStuck {
-    /// It is said, and the step goes on.
-    Warn,
-    /// The step is ended.
+    /// It is said, and the step goes on; unless an operator's deadline passed, or much is known of its class.
     #[default]
+    Warn,
+    /// The step is ended, also by deadlines that Reveille found itself.
     Kill,
 }
 
@@ -190,6 +207,11 @@ impl Step {
         &self.class
     }
 
+    /// Whether its commands run on another host than the one they are for.
+    pub fn runs_elsewhere(&self) -> bool {
+        self.run_on.is_some()
+    }
+
     /// The kind of step, as the job file names it.
     pub fn kind(&self) -> &'static str {
         self.action.kind()
@@ -212,6 +234,7 @@ impl Step {
             .chain(skip_if)
             .chain(&self.cwd)
             .chain(&self.become_user)
+            .chain(&self.run_on)
     }
 
     /// Every expression of the step, that of `when` first.

@@ -128,20 +128,21 @@ pub(crate) fn choose(
 }
 
 /// Whom a command reaches, how, and with which passwords.
-pub(crate) struct Chosen {
+pub(crate) struct Chosen<'a> {
+    pub(crate) finder: Finder<'a>,
     pub(crate) inventory: Inventory,
     pub(crate) hosts: Vec<(HostName, Reached)>,
     pub(crate) passwords: Passwords,
 }
 
 /// Chooses hosts and finds the ways to them. What a resumed run will need anew is noted in the options.
-pub(crate) fn reach(
-    reach: &Reach,
+pub(crate) fn reach<'a>(
+    reach: &'a Reach,
     pattern: Option<&str>,
     options: &mut Options,
     globals: &Globals,
-    printer: &Printer,
-) -> Result<Chosen, Failure> {
+    printer: &'a Printer,
+) -> Result<Chosen<'a>, Failure> {
     let (inventory, names) = choose(&reach.choice, pattern, globals, printer)?;
     let mut finder = Finder::new(reach, printer)?;
     let mut has_secrets = false;
@@ -159,10 +160,40 @@ pub(crate) fn reach(
     }
     let passwords = options.passwords.find(Some(&inventory))?;
     Ok(Chosen {
+        finder,
         inventory,
         hosts,
         passwords,
     })
+}
+
+/// Finds the ways to hosts on which steps of others run, and notes them in the options.
+pub(crate) fn delegates(
+    names: impl IntoIterator<Item = String>,
+    reach: &Reach,
+    chosen: &mut Chosen<'_>,
+    options: &mut Options,
+) -> Result<(), Failure> {
+    for name in names {
+        let host = HostName::from(name.as_str());
+        let is_known = chosen.inventory.hosts().any(|known| *known == host);
+        let reached = if is_known {
+            let connection = chosen.inventory.connection(&name)?;
+            if passwords::in_inventory(&connection) {
+                options.passwords.inventory = Some(Choosing::new(&reach.choice)?.absolute());
+                chosen.passwords.take(&host, &connection);
+            }
+            chosen.finder.find(connection, false)?
+        } else if ["localhost", "127.0.0.1"].contains(&name.as_str()) {
+            Reached::this_machine()
+        } else {
+            return Err(Failure::usage(format!(
+                "a step runs on {name} (`run_on`), which is neither in the inventory nor localhost"
+            )));
+        };
+        options.delegates.insert(host, reached);
+    }
+    Ok(())
 }
 
 /// Whether a host has vars that are not recorded.

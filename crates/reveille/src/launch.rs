@@ -129,6 +129,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         &passwords,
         printer,
     )?;
+    let delegates = delegates(&options, &passwords, printer)?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
     let mut spec = RunSpec::new(kind, serde_json::to_string(job.source()).unwrap_or_default());
     if let JobSource::File { file, text, .. } = job.source() {
@@ -183,6 +184,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         planned: host_plans.len() as u64,
         failed: 0,
         hosts: host_plans,
+        delegates,
         first,
         settings,
     };
@@ -360,10 +362,25 @@ impl Recorded {
             first: roll.first().map(|entry| entry.host.clone()),
             job: Arc::new(job),
             hosts: host_plans,
+            delegates: delegates(&options, &passwords, printer)?,
             settings,
         };
         work(handle, client, plan, &banner, &options, before, report, printer)?.report(None, report, printer)
     }
+}
+
+/// The hosts that steps of others run on.
+fn delegates(
+    options: &Options,
+    passwords: &Passwords,
+    printer: &Printer,
+) -> Result<HashMap<HostName, HostPlan>, Failure> {
+    let ways = options
+        .delegates
+        .iter()
+        .map(|(name, reached)| (name.clone(), reached.clone(), None));
+    let plans = plans(ways, options, passwords, printer)?;
+    Ok(plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect())
 }
 
 fn damaged(record: &RunRecord, what: &str) -> Failure {

@@ -1,9 +1,11 @@
 //! The options that a run keeps, and what they come to for the engine.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use reveille_account::HostName;
 use reveille_fleet::{HostPlan, Settings};
 use reveille_job::{Amount, Job};
 use reveille_ledger::output::OutputCaps;
@@ -15,6 +17,7 @@ use crate::allowance::Allowance;
 use crate::cli::{Pacing, Reach};
 use crate::failure::Failure;
 use crate::passwords::PasswordSources;
+use crate::reach::Reached;
 use crate::{limits, render};
 
 /// Sessions at once if nobody says otherwise.
@@ -51,6 +54,9 @@ pub(crate) struct Options {
     pub(crate) known_hosts: Vec<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hurry: Option<Hurry>,
+    /// Ways to hosts that are not on the roll, on which steps of others run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) delegates: BTreeMap<HostName, Reached>,
 }
 
 /// Shorter deadlines and waits than the usual ones, for hosts that are next door.
@@ -95,6 +101,7 @@ impl Options {
             input: None,
             known_hosts: Vec::new(),
             hurry: None,
+            delegates: BTreeMap::new(),
         };
         options.portions()?;
         Ok(options)

@@ -126,7 +126,8 @@ impl PasswordSources {
 // === impl Passwords ===
 
 impl Passwords {
-    fn take(&mut self, host: &HostName, connection: &Connection) {
+    /// Takes over what the inventory has for a host.
+    pub(crate) fn take(&mut self, host: &HostName, connection: &Connection) {
         let secret = |secret: &reveille_inventory::Secret| Secret::new(secret.expose());
         let of_host = OfHost {
             login: connection.password.as_ref().map(secret),

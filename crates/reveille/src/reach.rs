@@ -79,6 +79,12 @@ pub(crate) struct Way {
     /// How long its TCP connection may take, if it is not the run's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connect_timeout_ms: Option<u64>,
+    /// How often its silence is met with a question, zero for never, if it is not the usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alive_interval_ms: Option<u64>,
+    /// Such questions that may stay unanswered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alive_count: Option<u32>,
 }
 
 /// Which agent is asked for keys.
@@ -128,6 +134,20 @@ impl Reached {
                 ..Way::default()
             },
             becomes: "root".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The machine that Reveille runs on.
+    pub(crate) fn this_machine() -> Self {
+        Self {
+            way: Way {
+                address: "localhost".to_owned(),
+                user: state::user(),
+                ..Way::default()
+            },
+            becomes: "root".to_owned(),
+            transport: Some("local".to_owned()),
             ..Self::default()
         }
     }
@@ -205,6 +225,8 @@ impl<'a> Finder<'a> {
         if let Some(within) = ssh.connect_timeout {
             way.connect_timeout_ms = self.timeout(within);
         }
+        way.alive_interval_ms = ssh.server_alive_interval.map(millis).or(way.alive_interval_ms);
+        way.alive_count = ssh.server_alive_count_max.or(way.alive_count);
         let mut ssh_options = Vec::new();
         let mut transport = match (reach.transport, connection.transport) {
             (Some(cli::Transport::Openssh), _) => Some("openssh"),
@@ -343,6 +365,8 @@ impl<'a> Finder<'a> {
             host_key_alias: resolved.host_key_alias.clone(),
             known_hosts,
             connect_timeout_ms: resolved.connect_timeout.and_then(|within| self.timeout(within)),
+            alive_interval_ms: resolved.server_alive_interval.map(millis),
+            alive_count: resolved.server_alive_count_max,
         }
     }
 
@@ -368,6 +392,10 @@ fn policy(strict: StrictHostKeyChecking) -> Option<&'static str> {
         StrictHostKeyChecking::AcceptNew => Some(HostKey::AcceptNew.as_str()),
         StrictHostKeyChecking::Ask => None,
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A path with `~` for the home directory.

@@ -9,8 +9,8 @@ use reveille_account::HostName;
 use reveille_fleet::HostPlan;
 use reveille_ledger::Remaining;
 use reveille_transport::{
-    Authentication, Become, BecomeMethod, HostKeyPolicy, Identities, Keyring, KnownHosts, OpenSsh, Secret,
-    Target, Transport, Wanted,
+    Authentication, Become, BecomeMethod, HostKeyPolicy, Identities, KeepAlive, Keyring, KnownHosts, OpenSsh,
+    Secret, Target, Transport, Wanted,
 };
 
 use crate::failure::Failure;
@@ -138,6 +138,10 @@ impl Maker<'_> {
                 .transpose()?,
             jump,
             connect_timeout: way.connect_timeout_ms.map(Duration::from_millis),
+            keep_alive: KeepAlive {
+                interval: way.alive_interval_ms.map(Duration::from_millis),
+                most: way.alive_count,
+            },
             transport,
             ..Target::new(
                 name.clone(),

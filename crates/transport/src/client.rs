@@ -129,10 +129,12 @@ impl Client {
         let known_hosts = target.known_hosts.as_ref().unwrap_or(&self.known_hosts);
         let name = KnownName::new(&target.address, target.port, target.host_key_alias.as_deref());
         let config = match target.host_keys {
-            HostKeyPolicy::Off => self.configs.get(Vec::new(), false),
-            _ => self
-                .configs
-                .get(known_hosts.algorithms(&name), known_hosts.has_authority(&name)),
+            HostKeyPolicy::Off => self.configs.get(Vec::new(), false, target.keep_alive),
+            _ => self.configs.get(
+                known_hosts.algorithms(&name),
+                known_hosts.has_authority(&name),
+                target.keep_alive,
+            ),
         };
         Meeting {
             config,

@@ -48,4 +48,4 @@ pub use quote::sh_quote;
 pub use secret::Secret;
 pub use session::Session;
 pub use signal::signal_name;
-pub use target::{Deadlines, OpenSsh, Target, Transport};
+pub use target::{Deadlines, KeepAlive, OpenSsh, Target, Transport};

@@ -33,8 +33,20 @@ pub struct Target {
     pub jump: Option<Arc<Target>>,
     /// How long its TCP connection may take, instead of what the client allows (ssh_config's `ConnectTimeout`).
     pub connect_timeout: Option<Duration>,
+    /// How often a silent connection is asked whether it is there, and how many answers may be missing, instead of what
+    /// the client does (ssh_config's `ServerAliveInterval` and `ServerAliveCountMax`).
+    pub keep_alive: KeepAlive,
     /// What carries the session.
     pub transport: Transport,
+}
+
+/// Questions that keep a connection alive, and find it dead; nothing where the client's own way is good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct KeepAlive {
+    /// How often; zero for never.
+    pub interval: Option<Duration>,
+    /// Questions without an answer after which the connection is given up.
+    pub most: Option<u32>,
 }
 
 /// What carries a session.
@@ -82,6 +94,7 @@ impl Target {
             known_hosts: None,
             jump: None,
             connect_timeout: None,
+            keep_alive: KeepAlive::default(),
             transport: Transport::default(),
         }
     }
@@ -148,7 +161,7 @@ impl Default for Deadlines {
             key_exchange: Duration::from_secs(15),
             authentication: Duration::from_secs(30),
             channel: Duration::from_secs(15),
-            keep_alive: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(10),
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use regex::bytes::Regex;
+use reveille_account::{Class, SourceError, Status};
 
 use crate::parse::Context;
 use crate::parse::action::{KINDS, LATER_KINDS};
 use crate::reader::{Fields, items};
-use crate::step::{Action, Limit, OnStuck, Rules, SkipIf, StderrRule, Step, Watchdog};
+use crate::step::{Action, Limit, OnStuck, Role, Rules, SkipIf, StderrRule, Step, Watchdog};
 use crate::template::{Expression, Template};
 use crate::tree::{Node, Value};
 
@@ -36,8 +37,11 @@ pub(crate) const OPTIONS: &[&str] = &[
     "settle",
     "class",
     "tags",
+    "on_stuck",
+    "run_on",
 ];
-pub(crate) const LATER_OPTIONS: &[&str] = &["on_stuck", "run_on"];
+/// What a repair has beyond a step.
+const REPAIR: &[&str] = &["on"];
 /// Attempts of a step that may be run again.
 const IDEMPOTENT_ATTEMPTS: u32 = 3;
 
@@ -52,8 +56,73 @@ pub(crate) struct Defaults {
 impl Context<'_> {
     pub(crate) fn step(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
         let known: Vec<&str> = KINDS.iter().chain(OPTIONS).copied().collect();
-        let later: Vec<&str> = LATER_KINDS.iter().chain(LATER_OPTIONS).copied().collect();
-        let fields = self.reader.fields(node, "a step", &known, &later)?;
+        let fields = self.reader.fields(node, "a step", &known, LATER_KINDS)?;
+        self.step_of(node, &fields, defaults)
+    }
+
+    /// A step that is run on hosts that failed.
+    pub(crate) fn step_on_failed(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
+        let step = self.step(node, defaults)?;
+        if step.once {
+            self.reader.mistake(
+                &node.place,
+                "a step of `on_failed` is run on every host that failed, not once",
+            );
+        }
+        Some(Step {
+            role: Role::OnFailed,
+            ..step
+        })
+    }
+
+    /// A step that repairs a host, with the classes of failure that it is for.
+    pub(crate) fn repair(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
+        let known: Vec<&str> = KINDS.iter().chain(OPTIONS).chain(REPAIR).copied().collect();
+        let fields = self.reader.fields(node, "a repair", &known, LATER_KINDS)?;
+        let step = self.step_of(node, &fields, defaults);
+        let on = fields.need("on", "a repair", &mut self.reader)?;
+        let classes: Vec<Class> = items(on)
+            .into_iter()
+            .filter_map(|item| self.class(item))
+            .collect();
+        let step = step?;
+        if step.once {
+            self.reader.mistake(
+                &node.place,
+                "a repair is made on every host that needs it, not once",
+            );
+        }
+        Some(Step {
+            role: Role::Repair(classes),
+            ..step
+        })
+    }
+
+    /// A class of failure that something can be done about.
+    fn class(&mut self, node: &Node) -> Option<Class> {
+        let name = self.reader.filled(node)?;
+        match name.parse::<Class>() {
+            Ok(class) if class.status() == Status::Failed => Some(class),
+            Ok(class) => {
+                let message = format!("`{class}` is no failure");
+                self.reader.mistake(&node.place, message);
+                None
+            }
+            Err(_) => {
+                let failures = Class::ALL.iter().filter(|class| class.status() == Status::Failed);
+                let all = failures.map(|class| class.as_str());
+                let hint = SourceError::nearest(&name, all).map_or_else(
+                    || "`reveille explain` lists them".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                let message = format!("no class of failure is called `{name}`");
+                self.reader.mistake_with_hint(&node.place, message, hint);
+                None
+            }
+        }
+    }
+
+    fn step_of(&mut self, node: &Node, fields: &Fields<'_>, defaults: &Defaults) -> Option<Step> {
         let names_later_kind = matches!(&node.value, Value::Map(entries) if entries.iter().any(
             |(key, _)| matches!(&key.value, Value::Text(name) if LATER_KINDS.contains(&name.as_str()))
         ));
@@ -62,10 +131,16 @@ impl Context<'_> {
         let action = if names_later_kind && !has_kind {
             None
         } else {
-            self.action(&fields)
+            self.action(fields)
         };
-        let options = self.options(&fields, defaults);
+        let options = self.options(fields, defaults);
         let action = action?;
+        if let (Action::Reboot { .. }, Some((key, _))) = (&action, fields.entry("run_on")) {
+            self.reader.mistake(
+                &key.place,
+                "`reboot` boots the host itself; it can't be run on another",
+            );
+        }
         let repeats = !matches!(action, Action::Run { .. } | Action::Script { .. });
         let is_reboot = matches!(action, Action::Reboot { .. });
         let idempotent = options.idempotent.unwrap_or(repeats && !is_reboot);
@@ -99,6 +174,7 @@ impl Context<'_> {
             class: options.class.unwrap_or_else(|| action.class()),
             tags: options.tags,
             left_out: None,
+            role: Role::Main,
             rules: options.rules,
             action,
             when: options.when,
@@ -106,6 +182,7 @@ impl Context<'_> {
             env: options.env,
             cwd: options.cwd,
             become_user: options.become_user.or_else(|| defaults.become_user.clone()),
+            run_on: options.run_on,
         })
     }
 
@@ -144,6 +221,11 @@ impl Context<'_> {
         options.durable = truth("durable");
         if let Some(node) = fields.get("settle") {
             options.settle = self.reader.duration(node).unwrap_or_default();
+        }
+        options.run_on = fields.get("run_on").and_then(|node| self.template(node));
+        if let Some(node) = fields.get("on_stuck") {
+            let words = [("warn", OnStuck::Warn), ("kill", OnStuck::Kill)];
+            options.on_stuck = self.reader.word(node, &words).unwrap_or_default();
         }
         options.class = fields.get("class").and_then(|node| self.reader.filled(node));
         if let Some(node) = fields.get("tags") {
@@ -302,5 +384,6 @@ struct Options {
     durable: Option<bool>,
     settle: Duration,
     class: Option<String>,
+    run_on: Option<Template>,
     on_stuck: OnStuck,
 }

@@ -1,14 +1,14 @@
 //! `reveille run`: a job, step by step, on every host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use reveille_account::Exit;
-use reveille_job::{Job, MAX_FILE_BYTES, Scope, Selection, Shared};
+use reveille_job::{Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step};
 use reveille_ledger::RunKind;
 use serde_json::Value;
 
-use crate::choose::{Chosen, reach};
+use crate::choose::{Chosen, delegates, reach};
 use crate::cli::{Globals, RunArgs};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
@@ -25,11 +25,29 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         start_at: args.start_at.clone(),
     };
     job.select(&selection).map_err(Failure::usage)?;
+    let mut chosen = reach(&args.reach, job.hosts.as_deref(), &mut options, globals, printer)?;
+    let groups: Vec<(String, Vec<String>)> = chosen
+        .inventory
+        .groups()
+        .into_iter()
+        .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
+        .collect();
+    let shared = Shared::new("RUN", groups.clone(), std::env::vars());
+    let mut elsewhere = BTreeSet::new();
+    if job.steps.iter().any(Step::runs_elsewhere) {
+        for (name, _) in &chosen.hosts {
+            let vars = chosen.inventory.vars(name.as_str());
+            let names = job.delegates(&Scope::new(name.as_str(), &vars, &shared));
+            elsewhere.extend(names.map_err(|mistake| Failure::Mistakes(vec![mistake]))?);
+        }
+    }
+    delegates(elsewhere, &args.reach, &mut chosen, &mut options)?;
     let Chosen {
         inventory,
         hosts,
         passwords,
-    } = reach(&args.reach, job.hosts.as_deref(), &mut options, globals, printer)?;
+        ..
+    } = chosen;
     let hosts: Vec<_> = hosts
         .into_iter()
         .map(|(name, reached)| {
@@ -42,12 +60,6 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         .map(|(name, ..)| (name.clone(), inventory.vault_vars(name.as_str())))
         .filter(|(_, vars)| !vars.is_empty())
         .collect();
-    let groups: Vec<(String, Vec<String>)> = inventory
-        .groups()
-        .into_iter()
-        .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
-        .collect();
-    let shared = Shared::new("RUN", groups.clone(), std::env::vars());
     let mistakes = job.check_all(
         hosts
             .iter()

@@ -147,3 +147,25 @@ fn what_a_run_left_on_its_hosts_is_removed() {
     assert_eq!(ended.stdout, "1 of 1 host clean\n");
     assert!(!run.exists());
 }
+
+/// A connection that is silent because nobody is there any more is found by questions that stay unanswered.
+#[test]
+fn a_dead_connection_is_found_as_ssh_config_says() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let config = reveille.file(
+        "config",
+        "Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 1\n",
+    );
+    // The server's process for this connection stops as if its machine were gone; it goes on when all is over.
+    let command = "(sleep 15; kill -CONT $PPID) >/dev/null 2>&1 & kill -STOP $PPID; sleep 15";
+    let ended = reveille
+        .run(&[
+            "exec", "-F", &config, "-i", &inventory, "--format", "json", "--", command,
+        ])
+        .expect(3);
+    let host = &ended.json()["hosts"][0];
+    assert_eq!(host["class"], "result_unknown", "{host}");
+    assert!(host["duration_s"].as_f64().unwrap() < 14.0, "{host}");
+}

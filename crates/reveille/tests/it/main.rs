@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary against real servers and real files.
 
 mod drill;
+mod elsewhere;
 mod fleet;
 mod hostile;
 mod input;

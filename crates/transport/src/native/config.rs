@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use russh::Preferred;
 use russh::client::Config;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 
-use crate::target::Deadlines;
+use crate::target::{Deadlines, KeepAlive};
 
 /// Bytes a peer may send on a channel before we have read them. Together with the few messages that russh queues it
 /// bounds what a flooding host costs.
@@ -46,38 +47,39 @@ pub(crate) struct Configs {
     others: Mutex<HashMap<Way, Arc<Config>>>,
 }
 
-/// Which algorithms are asked for first, and whether certificates are.
-type Way = (Vec<String>, bool);
+/// Which algorithms are asked for first, whether certificates are, and how silence is met.
+type Way = (Vec<String>, bool, KeepAlive);
 
 // === impl Configs ===
 
 impl Configs {
     pub(crate) fn new(deadlines: Deadlines) -> Self {
         Self {
-            usual: Arc::new(config(&deadlines, &[], false)),
+            usual: Arc::new(config(&deadlines, &[], false, KeepAlive::default())),
             deadlines,
             others: Mutex::default(),
         }
     }
 
     /// The configuration for a host of which keys of the `known` algorithms are known, and which may have a certificate.
-    pub(crate) fn get(&self, known: Vec<String>, certificates: bool) -> Arc<Config> {
+    pub(crate) fn get(&self, known: Vec<String>, certificates: bool, keep_alive: KeepAlive) -> Arc<Config> {
         let first = HOST_KEYS[0].as_str();
-        if !certificates && (known.is_empty() || known.iter().any(|algorithm| algorithm == first)) {
+        let is_usual = !certificates && keep_alive == KeepAlive::default();
+        if is_usual && (known.is_empty() || known.iter().any(|algorithm| algorithm == first)) {
             return Arc::clone(&self.usual);
         }
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        let way = (known, certificates);
+        let way = (known, certificates, keep_alive);
         if let Some(config) = others.get(&way) {
             return Arc::clone(config);
         }
-        let config = Arc::new(config(&self.deadlines, &way.0, certificates));
+        let config = Arc::new(config(&self.deadlines, &way.0, certificates, keep_alive));
         others.insert(way, Arc::clone(&config));
         config
     }
 }
 
-fn config(deadlines: &Deadlines, known: &[String], certificates: bool) -> Config {
+fn config(deadlines: &Deadlines, known: &[String], certificates: bool, keep_alive: KeepAlive) -> Config {
     let is_known = |algorithm: &Algorithm| {
         known
             .iter()
@@ -92,8 +94,15 @@ fn config(deadlines: &Deadlines, known: &[String], certificates: bool) -> Config
         ))),
         window_size: WINDOW,
         channel_buffer_size: CHANNEL_QUEUE,
-        keepalive_interval: Some(deadlines.keep_alive),
-        keepalive_max: KEEP_ALIVES,
+        keepalive_interval: match keep_alive.interval {
+            None => Some(deadlines.keep_alive),
+            Some(Duration::ZERO) => None,
+            Some(interval) => Some(interval),
+        },
+        // The library takes zero for no limit.
+        keepalive_max: keep_alive.most.map_or(KEEP_ALIVES, |most| {
+            usize::try_from(most).unwrap_or(usize::MAX).max(1)
+        }),
         nodelay: true,
         preferred: Preferred {
             host_key_certificates: if certificates {

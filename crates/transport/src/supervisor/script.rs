@@ -37,8 +37,7 @@ impl Verb {
     /// The one line that has to be sent first.
     pub(crate) fn script(self) -> &'static str {
         static SCRIPTS: LazyLock<[String; 4]> = LazyLock::new(|| {
-            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean]
-                .map(|verb| folded(SOURCE, verb.word()))
+            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean].map(|verb| folded(SOURCE, verb.word()))
         });
         &SCRIPTS[self as usize]
     }

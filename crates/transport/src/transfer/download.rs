@@ -87,7 +87,9 @@ pub async fn download(
         .map_err(named)?;
     file.set_max_buf_size(WRITE);
     file.set_len(from * BLOCK).await.map_err(named)?;
-    file.seek(io::SeekFrom::Start(from * BLOCK)).await.map_err(named)?;
+    file.seek(io::SeekFrom::Start(from * BLOCK))
+        .await
+        .map_err(named)?;
     receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
     file.sync_all().await.map_err(named)?;
     let placed = tokio::fs::rename(&partial, target).await;

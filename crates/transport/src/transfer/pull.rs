@@ -60,7 +60,13 @@ pub(crate) async fn pull(
             ("some", wanted.had, list)
         }
     };
-    let mut channel = open(session, escalate, Verb::Pack.script(), &format!("{what}\n{path}\n")).await?;
+    let mut channel = open(
+        session,
+        escalate,
+        Verb::Pack.script(),
+        &format!("{what}\n{path}\n"),
+    )
+    .await?;
     match channel.words(session).await? {
         words if words == "begin" => {}
         words => return Err(TransferError::said(&words)),
@@ -117,7 +123,11 @@ fn complaint(words: &str) -> Option<String> {
         // 1 means that something changed while it was read.
         (true, "0" | "1" | "") => None,
         (true, status) => Some(format!("tar ended with status {status}")),
-        (false, _) => Some(said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()),
+        (false, _) => Some(
+            said.chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect(),
+        ),
     }
 }
 
@@ -131,7 +141,9 @@ async fn hashes(
     let mut lines = Vec::new();
     loop {
         match channel.piece().await {
-            Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= HASHES_LIMIT => lines.extend_from_slice(&bytes),
+            Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= HASHES_LIMIT => {
+                lines.extend_from_slice(&bytes)
+            }
             Some(Piece::Data(_)) => return Err(TransferError::Remote(format!("{path} has too many files"))),
             Some(Piece::Frame(words)) if words == "end" => break,
             Some(Piece::Frame(words)) => return Err(TransferError::said(&words)),
@@ -391,7 +403,13 @@ fn directory(root: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn file(root: &Path, path: &Path, source: &mut impl Read, mode: u32, modified: Option<u64>) -> io::Result<()> {
+fn file(
+    root: &Path,
+    path: &Path,
+    source: &mut impl Read,
+    mode: u32,
+    modified: Option<u64>,
+) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         directory(root, parent)?;
     }
@@ -521,7 +539,10 @@ mod tests {
         assert_eq!(fs::read(place.join("link/evil")).unwrap(), b"x");
         assert_eq!(fs::read(place.join("a/up")).unwrap(), b"fine");
         assert_eq!(fs::read(place.join("twice")).unwrap(), b"fine");
-        assert_eq!(fs::metadata(place.join("a/ok")).unwrap().permissions().mode() & 0o7777, 0o777);
+        assert_eq!(
+            fs::metadata(place.join("a/ok")).unwrap().permissions().mode() & 0o7777,
+            0o777
+        );
         for absent in ["hard", "root", "null", "a/far"] {
             assert!(fs::symlink_metadata(place.join(absent)).is_err(), "{absent}");
         }
@@ -530,7 +551,11 @@ mod tests {
     #[test]
     fn nothing_is_placed_through_a_link_that_was_here() {
         let here = tempfile::tempdir().unwrap();
-        let (partial, target, outside) = (here.path().join("p"), here.path().join("t"), here.path().join("o"));
+        let (partial, target, outside) = (
+            here.path().join("p"),
+            here.path().join("t"),
+            here.path().join("o"),
+        );
         for directory in [partial.join("d"), target.clone(), outside.clone()] {
             fs::create_dir_all(directory).unwrap();
         }
@@ -565,7 +590,10 @@ mod tests {
             complaint("end tar: ./x: Cannot open: Permission denied status 2 ").as_deref(),
             Some("tar: ./x: Cannot open: Permission denied")
         );
-        assert_eq!(complaint("end status 127").as_deref(), Some("tar ended with status 127"));
+        assert_eq!(
+            complaint("end status 127").as_deref(),
+            Some("tar ended with status 127")
+        );
     }
 
     proptest::proptest! {

@@ -71,15 +71,14 @@ pub(crate) async fn push(
     }
     if let Some(owner) = owner.filter(|_| work.merge) {
         let paths = tree.entries.iter().map(|entry| below(&root, &entry.path));
-        way.steps(&in_pieces(&format!("chown -h {owner}"), paths, b"")).await?;
+        way.steps(&in_pieces(&format!("chown -h {owner}"), paths, b""))
+            .await?;
         if !sent.changed {
             let names: Vec<&[u8]> = tree.entries.iter().map(|entry| &*entry.path).collect();
             let now = way.list(&root, &tree.identity, &names).await?.found;
-            sent.changed = now.iter().any(|(name, now)| {
-                found
-                    .get(name)
-                    .is_none_or(|before| before.owner != now.owner)
-            });
+            sent.changed = now
+                .iter()
+                .any(|(name, now)| found.get(name).is_none_or(|before| before.owner != now.owner));
         }
     }
     Ok(sent)
@@ -157,10 +156,7 @@ impl Work {
         for entry in self.install.iter().map(|index| &tree.entries[*index]) {
             if let Node::Directory { mode } = entry.node {
                 directories.push(below(root, &entry.path));
-                modes
-                    .entry(mode)
-                    .or_default()
-                    .push(below(root, &entry.path));
+                modes.entry(mode).or_default().push(below(root, &entry.path));
                 continue;
             }
             let cut = entry.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
@@ -264,8 +260,9 @@ impl Way<'_> {
             for (index, entry) in tree.entries.iter().enumerate() {
                 let there = found.get(&*entry.path);
                 if let Some(there) = there {
-                    conflict(&entry.node, there)
-                        .map_err(|what| TransferError::Remote(format!("{root}/{} {what}", show(&entry.path))))?;
+                    conflict(&entry.node, there).map_err(|what| {
+                        TransferError::Remote(format!("{root}/{} {what}", show(&entry.path)))
+                    })?;
                 }
                 match (&entry.node, there) {
                     (Node::Directory { .. }, Some(_)) => {}
@@ -389,7 +386,9 @@ impl Way<'_> {
             let mut lines = Vec::new();
             loop {
                 match channel.piece().await {
-                    Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= limit => lines.extend_from_slice(&bytes),
+                    Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= limit => {
+                        lines.extend_from_slice(&bytes)
+                    }
                     Some(Piece::Data(_)) => {
                         return Err(TransferError::Remote(
                             "the host says more of its files than there is to say".to_owned(),
@@ -444,9 +443,7 @@ impl Way<'_> {
         };
         if !matches!(result, Err(TransferError::Lost(_))) {
             // Nobody will go on with it.
-            let _ = self
-                .steps(&[format!("rm -rf {}", sh_quote(&place)).into()])
-                .await;
+            let _ = self.steps(&[format!("rm -rf {}", sh_quote(&place)).into()]).await;
         }
         result
     }
@@ -499,7 +496,10 @@ fn masked(name: &[u8]) -> [Vec<u8>; 2] {
 }
 
 fn show(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    String::from_utf8_lossy(path)
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 /// A line of `ls -ldn`: mode, links, user, group, size, three words of a date, name.
@@ -553,9 +553,14 @@ pub(crate) fn parse_hash(line: &[u8]) -> Option<(Vec<u8>, String)> {
         Some(line) => (true, line),
         None => (false, line),
     };
-    let hash = std::str::from_utf8(line.get(..64)?).ok().filter(|hash| is_hash(hash))?;
+    let hash = std::str::from_utf8(line.get(..64)?)
+        .ok()
+        .filter(|hash| is_hash(hash))?;
     let name = line.get(64..)?.strip_prefix(b" ")?;
-    let name = name.strip_prefix(b" ").or_else(|| name.strip_prefix(b"*"))?.strip_prefix(b"./")?;
+    let name = name
+        .strip_prefix(b" ")
+        .or_else(|| name.strip_prefix(b"*"))?
+        .strip_prefix(b"./")?;
     let mut plain = Vec::with_capacity(name.len());
     let mut bytes = name.iter();
     while let Some(byte) = bytes.next() {
@@ -578,10 +583,21 @@ mod tests {
     #[test]
     fn lines_of_ls_are_read() {
         let (name, found) = parse_listed(b"-rwsr-xr--+ 1 0 1000 42 Nov 21 19:39 ./a b").unwrap();
-        assert_eq!((name.as_slice(), found.mode, found.size), (&b"a b"[..], 0o754, 42));
+        assert_eq!(
+            (name.as_slice(), found.mode, found.size),
+            (&b"a b"[..], 0o754, 42)
+        );
         let (name, found) = parse_listed(b"lrwxrwxrwx   1 0 0 1 Nov 21  2024 ./l -> ../x -> y").unwrap();
-        assert_eq!((name.as_slice(), found.target.as_slice()), (&b"l"[..], &b"../x -> y"[..]));
-        for bad in [&b""[..], b"total 3", b"-rw 1 0 0 x Nov 1 1 ./a", b"-rw-r--r-- 1 0 0 1 Nov 21 2024 a"] {
+        assert_eq!(
+            (name.as_slice(), found.target.as_slice()),
+            (&b"l"[..], &b"../x -> y"[..])
+        );
+        for bad in [
+            &b""[..],
+            b"total 3",
+            b"-rw 1 0 0 x Nov 1 1 ./a",
+            b"-rw-r--r-- 1 0 0 1 Nov 21 2024 a",
+        ] {
             assert_eq!(parse_listed(bad), None);
         }
     }
@@ -589,7 +605,8 @@ mod tests {
     #[test]
     fn lines_of_sha256sum_are_read() {
         let hash = "0123456789abcdef".repeat(4);
-        let read = |rest: &str| parse_hash(format!("{rest}").replace('H', &hash).as_bytes()).map(|(name, _)| name);
+        let read =
+            |rest: &str| parse_hash(format!("{rest}").replace('H', &hash).as_bytes()).map(|(name, _)| name);
         assert_eq!(read("H  ./a  b").as_deref(), Some(&b"a  b"[..]));
         assert_eq!(read("H *./a").as_deref(), Some(&b"a"[..]));
         assert_eq!(read(r"\H  ./a\\b\nc").as_deref(), Some(&b"a\\b\nc"[..]));

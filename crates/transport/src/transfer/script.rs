@@ -55,7 +55,11 @@ mod tests {
             assert_eq!(script.matches('\n').count(), 1, "{word}");
             for shell in [&["dash"][..], &["bash"], &["busybox", "ash"]] {
                 let mut command = std::process::Command::new(shell[0]);
-                let status = command.args(&shell[1..]).args(["-n", "-c", script]).status().unwrap();
+                let status = command
+                    .args(&shell[1..])
+                    .args(["-n", "-c", script])
+                    .status()
+                    .unwrap();
                 assert!(status.success(), "{shell:?} {word}");
             }
         }

@@ -74,7 +74,10 @@ impl Tree {
                 }
                 path.extend(name.file_name().into_vec());
                 if path.contains(&b'\n') {
-                    return Err(refused(&full, "a name with a line break can't be copied".to_owned()));
+                    return Err(refused(
+                        &full,
+                        "a name with a line break can't be copied".to_owned(),
+                    ));
                 }
                 let node = Node::of(&full, &metadata).map_err(|error| refused(&full, error.to_string()))?;
                 facts.extend_from_slice(&path);

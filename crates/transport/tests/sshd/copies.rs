@@ -32,7 +32,10 @@ fn state(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
             let path = entry.unwrap().path();
             let metadata = fs::symlink_metadata(&path).unwrap();
             let content = if metadata.is_symlink() {
-                fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+                fs::read_link(&path)
+                    .unwrap()
+                    .into_os_string()
+                    .into_encoded_bytes()
             } else if metadata.is_dir() {
                 unread.push(path.clone());
                 Vec::new()
@@ -80,7 +83,11 @@ fn left_over(directory: &Path) -> usize {
 async fn files_there_and_back() {
     let testbed = Testbed::start(1, "").unwrap();
     let session = session(&testbed).await;
-    for (name, content) in [("large", content()), ("small", b"few".to_vec()), ("empty", Vec::new())] {
+    for (name, content) in [
+        ("large", content()),
+        ("small", b"few".to_vec()),
+        ("empty", Vec::new()),
+    ] {
         let here = tempfile::tempdir().unwrap();
         let there = here.path().join("there");
         fs::create_dir(&there).unwrap();
@@ -110,7 +117,9 @@ async fn files_there_and_back() {
         let nowhere = to(Path::new("/nowhere/x"));
         let error = sent(&nowhere).await.unwrap_err();
         assert_eq!(error.to_string(), "there is no directory /nowhere");
-        let error = download(&session, None, "/nowhere/x", &back, 9).await.unwrap_err();
+        let error = download(&session, None, "/nowhere/x", &back, 9)
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "there is no file /nowhere/x");
         assert_eq!(left_over(&there), 0);
         assert_eq!(left_over(here.path()), 0);
@@ -125,7 +134,12 @@ async fn files_there_and_back() {
 }
 
 /// Begins a copy, and breaks its connection once `begun` says so.
-async fn break_off(testbed: &Testbed, original: &Original, destination: &Destination, begun: impl Fn() -> bool) {
+async fn break_off(
+    testbed: &Testbed,
+    original: &Original,
+    destination: &Destination,
+    begun: impl Fn() -> bool,
+) {
     let session = session(testbed).await;
     let watching = async {
         while !begun() {
@@ -282,7 +296,9 @@ async fn directories(testbed: &Testbed) {
     assert_eq!((fetched.files, fetched.had), (1, 6), "{fetched:?}");
     let contents = |root: &Path| {
         let found = state(root).into_iter();
-        found.map(|(name, _, content)| (name, content)).collect::<Vec<_>>()
+        found
+            .map(|(name, _, content)| (name, content))
+            .collect::<Vec<_>>()
     };
     assert_eq!(contents(&back), contents(&copy));
     assert_eq!(left_over(&testbed.path().join("back")), 0);
@@ -298,7 +314,11 @@ async fn what_can_not_be_copied_is_said_before_anything_is_changed() {
     let there = testbed.path().join("there");
     fs::create_dir(&there).unwrap();
     for (name, make, message) in [
-        ("run.sh", "directory", "run.sh is a directory on the host, and none here"),
+        (
+            "run.sh",
+            "directory",
+            "run.sh is a directory on the host, and none here",
+        ),
         ("etc", "file", "etc is no directory on the host, and one here"),
         ("etc", "link", "etc is a link on the host, and a directory here"),
     ] {

@@ -148,7 +148,11 @@ impl Way {
                 let job = format!("name: bench\nhosts: all\nsteps:\n  - upload: {step}\n");
                 let job = lab.write("copy.yaml", &job)?;
                 let mut command = lab.reveille(&lab.fresh("state")?);
-                command.arg("run").arg(job).arg("-i").arg(lab.inventory(lab.hosts)?);
+                command
+                    .arg("run")
+                    .arg(job)
+                    .arg("-i")
+                    .arg(lab.inventory(lab.hosts)?);
                 Ok(command)
             }
             Way::Scp | Way::Rsync => {
@@ -158,7 +162,11 @@ impl Way {
                     let options = ssh_options(lab);
                     let _ = if self == Way::Scp {
                         let options = options.replace(" -p ", " -P ");
-                        writeln!(script, "scp -q -r -p {options} {source} {}@{address}:{to}/ &", user())
+                        writeln!(
+                            script,
+                            "scp -q -r -p {options} {source} {}@{address}:{to}/ &",
+                            user()
+                        )
                     } else {
                         writeln!(
                             script,
