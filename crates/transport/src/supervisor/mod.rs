@@ -16,6 +16,7 @@
 
 pub(crate) mod channel;
 pub(crate) mod frames;
+mod look;
 pub(crate) mod script;
 
 use std::collections::VecDeque;
@@ -34,8 +35,12 @@ use channel::{Channel, ChannelError, REPLY};
 use frames::{Piece, Splitter};
 use script::Verb;
 
+pub use look::{Alive, Counters, Look, look};
+
 /// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
 const STOP: Duration = Duration::from_mins(1);
+/// How long a look may take.
+const LOOK: Duration = Duration::from_secs(20);
 
 /// Which remote work is meant, and who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,8 @@ pub(crate) enum Verb {
     Stop,
     /// Remove what finished tokens of the run left.
     Clean,
+    /// See what the token's processes are doing.
+    Look,
 }
 
 impl Verb {
@@ -31,13 +33,14 @@ impl Verb {
             Verb::Tomb => "tomb",
             Verb::Stop => "stop",
             Verb::Clean => "clean",
+            Verb::Look => "look",
         }
     }
 
     /// The one line that has to be sent first.
     pub(crate) fn script(self) -> &'static str {
-        static SCRIPTS: LazyLock<[String; 4]> = LazyLock::new(|| {
-            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean].map(|verb| folded(SOURCE, verb.word()))
+        static SCRIPTS: LazyLock<[String; 5]> = LazyLock::new(|| {
+            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean, Verb::Look].map(|verb| folded(SOURCE, verb.word()))
         });
         &SCRIPTS[self as usize]
     }
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_script_is_one_line_of_valid_sh() {
-        for verb in [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean] {
+        for verb in [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean, Verb::Look] {
             let script = verb.script();
             assert_eq!(script.matches('\n').count(), 1);
             for shell in ["dash", "bash", "busybox"] {

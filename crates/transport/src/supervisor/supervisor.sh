@@ -7,7 +7,7 @@
 #           pid    supervisor's pid, start time, boot id, process group, streamer's pid; written before go
 #           out err   output;  exit   wait status, renamed into place;  slain   a kill was asked for
 #           s 1 2  fifos: the command's text, its stdout, its stderr
-#: ensure tomb stop clean
+#: ensure tomb stop clean look
 # An exported variable of the same name would carry our values into the command's environment.
 unset AGAIN ANCESTORS BOOT BORN C CAP COUNT D E END F FEED FILE GO GREW GROUP J K L LEFT LIVE ME N OFFSET_ERR OFFSET_OUT
 unset OVER P PG PP PRE PROC R RC RE RO SBOOT SBORN SLAIN ST STREAMER SUP T U UM V VERB WAITED WHY WORDS X
@@ -91,7 +91,7 @@ fence() {
   [ -f "$D/e.$E" ] || true 2>/dev/null >"$D/e.$E" || fail place "can't write to $D"
 }
 
-#: ensure stop
+#: ensure stop look
 # Pids that lead up to pid $1: the connection's own processes, which are never touched.
 ancestors() {
   ANCESTORS=" "
@@ -102,6 +102,7 @@ ancestors() {
   done
 }
 
+#: ensure stop
 # Everything that belongs to the command, into V: its process group, and its descendants in any group. Not the
 # supervisor, the streamer, the relays, nor what those three run.
 victims() {
@@ -428,10 +429,125 @@ clean() {
   say end cleaned "$LEFT"
 }
 
-#: ensure tomb stop clean
+#: look
+# The work's processes into V: from the roots in V on, their descendants and whoever is in the process group.
+family() {
+  while :; do
+    GREW=
+    for F in /proc/[0-9]*; do
+      X=${F##*/}
+      case "$V$ANCESTORS$STREAMER " in *" $X "*) continue ;; esac
+      inspect "$X" || continue
+      [ "$ST" != Z ] || continue
+      case "$ANCESTORS$STREAMER " in *" $PP "*) continue ;; esac
+      case "$V" in *" $PP "*) ;; *) [ "$PG" = "$GROUP" ] || continue ;; esac
+      V="$V$X "
+      GREW=1
+    done
+    [ "$GREW" ] || break
+  done
+}
+
+# The roots of a plain command: what else the connection's own process has started.
+siblings() {
+  for X in $ANCESTORS; do
+    { read -r L <"/proc/$X/comm"; } 2>/dev/null || continue
+    case $L in sshd*|dropbear*) J=$X; break ;; esac
+  done
+  [ "$J" ] || return 1
+  for F in /proc/[0-9]*; do
+    X=${F##*/}
+    case "$ANCESTORS" in *" $X "*) continue ;; esac
+    inspect "$X" && [ "$PP" = "$J" ] && [ "$ST" != Z ] && V="$V$X "
+  done
+  return 0
+}
+
+# Adds up what moves, and sees whether a tool for packages is there, and whether somebody reads from a terminal.
+count() {
+  COUNT=0 CPU=0 IO=0 CTX=0 TOOL= ASKS=-
+  for X in $V; do
+    { read -r L <"/proc/$X/stat"; } 2>/dev/null || continue
+    NAME=${L#*(}
+    NAME=${NAME%)*}
+    set -- ${L##*) }
+    COUNT=$((COUNT + 1))
+    CPU=$((CPU + ${12} + ${13} + ${14} + ${15}))
+    [ "$X" -gt "$LAST" ] && LAST=$X
+    case $NAME in apt|apt-get|aptitude|dpkg|unattended-upgr*|yum|dnf*|microdnf|rpm|zypper|apk|pacman) TOOL=1 ;; esac
+    while read -r K L; do
+      case $K in rchar:|wchar:) IO=$((IO + L)) ;; esac
+    done <"/proc/$X/io"
+    while read -r K L; do
+      case $K in voluntary_ctxt_switches:) CTX=$((CTX + L)) ;; esac
+    done <"/proc/$X/status"
+    L=
+    { read -r L <"/proc/$X/wchan"; } 2>/dev/null
+    case $L in *tty_read*|wait_woken) case $(readlink "/proc/$X/fd/0") in /dev/pts/*|/dev/tty*) ASKS=$X ;; esac ;; esac
+  done 2>/dev/null
+}
+
+# Who else holds a lock of the package tools.
+holder() {
+  HOLDS=- NAME=-
+  [ "$TOOL" ] || return
+  for F in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock /var/lib/rpm/.rpm.lock /usr/lib/sysimage/rpm/.rpm.lock /run/zypp.pid /lib/apk/db/lock; do
+    [ -e "$F" ] || continue
+    set -- $(ls -i "$F" 2>/dev/null)
+    while read -r X L J C X G L; do
+      case $G in *:"$1") ;; *) continue ;; esac
+      case "$V" in *" $X "*) continue ;; esac
+      { read -r NAME <"/proc/$X/comm"; } 2>/dev/null || continue
+      HOLDS=$X
+      return
+    done </proc/locks
+  done
+}
+
+look() {
+  V=" " J= LAST=0 GROUP=none STREAMER=" " C=
+  if [ "$PROC" = 0 ]; then
+    say end unknown
+    return
+  fi
+  ancestors "$$"
+  if [ "$P" = - ]; then
+    if ! siblings; then
+      say end unknown
+      return
+    fi
+  else
+    T=$P/$R/$K
+    if [ -f "$T/exit" ] || [ ! -f "$T/pid" ]; then
+      say end finished
+      return
+    fi
+    read -r SUP SBORN SBOOT GROUP STREAMER <"$T/pid"
+    STREAMER=" $STREAMER"
+    if [ "$SBOOT" != "$BOOT" ]; then
+      say end gone
+      return
+    fi
+    alive "$SUP" "$SBORN" && V=" $SUP "
+  fi
+  family
+  if [ "$V" = " " ]; then
+    say end gone
+    return
+  fi
+  count
+  holder
+  OVER=-
+  { read -r OVER X </proc/loadavg; } 2>/dev/null
+  say end alive "$COUNT" "$CPU" "$IO" "$CTX" "$LAST" "$OVER" "$ASKS" "$HOLDS" "$NAME"
+}
+
+#: ensure tomb stop clean look
 look_around
 read -r N VERB R E K P || exit 0
-if [ "$P" = - ]; then
+if [ "$VERB" = look ]; then
+  :
+elif [ "$P" = - ]; then
   choose_place
 elif ! usable "$P"; then
   fail place "$P is not a directory of ours that can be written to"

@@ -614,3 +614,42 @@ async fn a_forced_command_is_no_shell() {
     assert_eq!(class, Class::NoShell);
     assert!(message.contains("only backups here"), "{message}");
 }
+
+#[tokio::test]
+async fn a_look_tells_what_moves_from_what_is_still() {
+    use reveille_transport::supervisor::{Look, look};
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    // Durable: a sleep is still, a loop moves, what has ended is finished.
+    for (seed, text, moves) in [(31, "sleep 30", false), (32, "while :; do :; done", true)] {
+        let mut durable = Durable::open(&session, None, &key(seed)).await.unwrap();
+        let place = Some(durable.place().to_owned());
+        durable.go(&payload(text), Offsets::default(), CAP).await.unwrap();
+        assert!(matches!(durable.next().await.unwrap(), Beat::Started));
+        let key = Key { place, ..key(seed) };
+        let once = async || match look(&session, None, &key).await.unwrap() {
+            Look::Alive(alive) => alive,
+            other => panic!("{text}: {other:?}"),
+        };
+        // The command starts a moment after its supervisor says so.
+        let mut one = once().await;
+        let mut two = once().await;
+        while !moves && one.counters != two.counters {
+            one = two;
+            two = once().await;
+        }
+        while moves && one.counters == two.counters {
+            two = once().await;
+        }
+        assert!(one.counters.processes >= 2, "{one:?}");
+        assert!(!one.asks && one.lock.is_none(), "{one:?}");
+        assert!(supervisor::stop(&session, None, &key).await.unwrap());
+        assert_eq!(look(&session, None, &key).await.unwrap(), Look::Finished);
+    }
+    // Plain: what else runs on this connection.
+    assert_eq!(look(&session, None, &key(33)).await.unwrap(), Look::Gone);
+    let exec = session.exec("exec sleep 30").await.unwrap();
+    let found = look(&session, None, &key(33)).await.unwrap();
+    assert!(matches!(&found, Look::Alive(alive) if alive.counters.processes == 1), "{found:?}");
+    exec.signal_kill().await;
+}

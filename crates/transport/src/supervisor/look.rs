@@ -1,0 +1,118 @@
+//! A look at work that is silent: are its processes there, and do they move?
+
+use crate::escalate::Become;
+use crate::session::Session;
+
+use super::script::Verb;
+use super::{Key, LOOK, SuperviseError, ask};
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// Processes of the work are there.
+    Alive(Alive),
+    /// It has ended, and its end is on its way.
+    Finished,
+    /// No process of it is left, and no status.
+    Gone,
+    /// The host can't tell.
+    Unknown,
+}
+
+/// The work's processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alive {
+    /// What moves while they do.
+    pub counters: Counters,
+    /// The load average of the last minute, as the host writes it.
+    pub load: String,
+    /// One of them reads from a terminal.
+    pub asks: bool,
+    /// Another process that holds a lock of the package tools, of which one is among the work's processes.
+    pub lock: Option<(u32, String)>,
+}
+
+/// Sums over all processes of the work. When one of them differs between two looks, something moved in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Processes.
+    pub processes: u64,
+    /// Clock ticks of CPU time.
+    pub cpu: u64,
+    /// Bytes read and written, as far as the host lets us know.
+    pub bytes: u64,
+    /// Voluntary context switches.
+    pub switches: u64,
+    /// The highest pid.
+    pub last_pid: u64,
+}
+
+/// Looks at `key`'s work; without a place in the key at whatever else runs on this connection.
+pub async fn look(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<Look, SuperviseError> {
+    let words = ask(session, escalate, key, Verb::Look, LOOK).await?;
+    Ok(parse(&words))
+}
+
+/// What is no answer of ours is none: nobody is killed for it.
+fn parse(words: &str) -> Look {
+    let mut words = words.splitn(10, ' ');
+    match words.next() {
+        Some("finished") => return Look::Finished,
+        Some("gone") => return Look::Gone,
+        Some("alive") => {}
+        _ => return Look::Unknown,
+    }
+    let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+    let (Some(processes), Some(cpu), Some(bytes), Some(switches), Some(last_pid)) =
+        (number(), number(), number(), number(), number())
+    else {
+        return Look::Unknown;
+    };
+    let load = plain(words.next().unwrap_or("-"));
+    let asks = words.next().is_some_and(|word| word != "-");
+    let holder = words.next().and_then(|word| word.parse().ok());
+    let name = plain(words.next().unwrap_or_default());
+    Look::Alive(Alive {
+        counters: Counters {
+            processes,
+            cpu,
+            bytes,
+            switches,
+            last_pid,
+        },
+        load,
+        asks,
+        lock: holder.map(|pid| (pid, name)),
+    })
+}
+
+/// A word of a host, for messages.
+fn plain(word: &str) -> String {
+    word.chars().filter(|c| !c.is_control()).take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read() {
+        assert_eq!(parse("gone"), Look::Gone);
+        assert_eq!(parse("finished"), Look::Finished);
+        for none in ["", "alive", "alive 1 2 3", "alive a b c d e", "unknown", "x"] {
+            assert_eq!(parse(none), Look::Unknown, "{none}");
+        }
+        let Look::Alive(alive) = parse("alive 3 42 1000 7 991 0.50 - 17 apt-get") else {
+            panic!()
+        };
+        assert_eq!((alive.counters.cpu, alive.asks), (42, false));
+        assert_eq!(alive.lock, Some((17, "apt-get".to_owned())));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_panics(words: String) {
+            let _ = parse(&words);
+        }
+    }
+}
