@@ -57,7 +57,7 @@ impl Script for Shell {
         Box::pin(async move {
             let performance = call.host.perform(&call.command);
             // A client that went away needs no answer.
-            let _ = call.io.play(performance).await;
+            let _ = call.io.play(performance, &call.host).await;
         })
     }
 }
@@ -148,7 +148,7 @@ impl ChannelIo {
     }
 
     /// Plays a performance to its end. One whose connection breaks is over with that.
-    pub async fn play(mut self, performance: Performance) -> Result<(), Gone> {
+    pub async fn play(mut self, performance: Performance, host: &Host) -> Result<(), Gone> {
         for act in performance {
             match act {
                 Act::Stdout(bytes) => self.write_out(bytes, false).await?,
@@ -161,6 +161,10 @@ impl ChannelIo {
                 }
                 Act::Cut => {
                     self.cut();
+                    return Err(Gone);
+                }
+                Act::Reboot => {
+                    host.reboot();
                     return Err(Gone);
                 }
                 Act::End(Ending::Exit(status)) => return self.exit(status).await,

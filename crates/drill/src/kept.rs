@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::{Act, Ending, Performance};
+use crate::{Act, Ending, Host, Performance};
 
 /// The wait status that a shell tells of a command ended by TERM.
 const TERMINATED: u32 = 128 + 15;
@@ -63,6 +63,8 @@ pub(crate) enum Stage {
     },
     /// It vanished without a status.
     Gone,
+    /// It was of another boot.
+    Rebooted,
 }
 
 /// One output stream. Pieces are shared, so a flood of the same piece costs next to nothing.
@@ -140,6 +142,19 @@ impl Kept {
         of_run.filter(|(_, work)| !work.bury()).count()
     }
 
+    /// Ends what runs: the machine was booted again.
+    pub(crate) fn reboot(&self) {
+        for work in self.lock().works.values() {
+            work.change(|progress| progress.stage = Stage::Rebooted);
+        }
+    }
+
+    /// Forgets everything: it was another machine.
+    pub(crate) fn forget(&self) {
+        self.reboot();
+        *self.lock() = State::default();
+    }
+
     /// Takes a file; whether that changed the host.
     pub(crate) fn put_file(&self, path: &str, size: u64, hash: u64) -> bool {
         let mut state = self.lock();
@@ -187,7 +202,7 @@ impl Work {
     }
 
     /// Plays a performance to its end, or until somebody ends it. Nobody needs to listen.
-    pub(crate) async fn perform(&self, performance: Performance) {
+    pub(crate) async fn perform(&self, performance: Performance, host: &Host) {
         for act in performance {
             match act {
                 Act::Stdout(bytes) => self.change(|progress| progress.stdout.push(bytes)),
@@ -199,6 +214,7 @@ impl Work {
                 // Its input is /dev/null.
                 Act::CopyInput => {}
                 Act::Cut => self.change(|progress| progress.cuts += 1),
+                Act::Reboot => host.reboot(),
                 Act::End(ending) => self.end(ending),
             }
             if self.stage() != Stage::Running {
@@ -349,6 +365,31 @@ impl Spool {
 mod tests {
     use super::*;
 
+    fn host() -> Host {
+        Host::new("drill-0001".into(), 0, None, 0, std::time::Duration::ZERO, 0)
+    }
+
+    #[tokio::test]
+    async fn what_ran_is_gone_after_a_reboot() {
+        let host = host();
+        let boot = host.boot_id();
+        let (work, _) = host.kept.ensure("run", "a", 8);
+        let acts = [
+            Act::Stdout(Bytes::from_static(b"abc")),
+            Act::Reboot,
+            Act::Stdout(Bytes::from_static(b"def")),
+        ];
+        work.perform(Performance::new(acts, Ending::Exit(0)), &host).await;
+        assert_eq!(work.stage(), Stage::Rebooted);
+        assert_eq!(host.kept.tomb("run", "a"), Stage::Rebooted);
+        assert_ne!(host.boot_id(), boot);
+        assert!(host.away().is_some());
+        let machine = host.machine_id();
+        host.replace();
+        assert_ne!(host.machine_id(), machine);
+        assert!(host.kept.ensure("run", "a", 8).1);
+    }
+
     #[test]
     fn a_later_controller_fences_an_earlier_one() {
         let kept = Kept::default();
@@ -376,7 +417,8 @@ mod tests {
         let (work, _) = Kept::default().ensure("run", "a", 8);
         let (mut cursor, _) = work.follow(0, 0);
         let acts = ["abc", "def", "ghi"].map(|text| Act::Stdout(Bytes::from_static(text.as_bytes())));
-        work.perform(Performance::new(acts, Ending::Signal("KILL"))).await;
+        let performance = Performance::new(acts, Ending::Signal("KILL"));
+        work.perform(performance, &host()).await;
         let news = work.news(&mut cursor);
         assert_eq!(news.stdout.concat(), b"abcdefgh");
         assert_eq!(news.over, 1);
@@ -400,7 +442,8 @@ mod tests {
     async fn what_hangs_can_be_ended() {
         let (work, _) = Kept::default().ensure("run", "a", 8);
         let acts = [Act::Wait(std::time::Duration::from_secs(1_000_000))];
-        let performing = work.perform(Performance::new(acts, Ending::Hang));
+        let host = host();
+        let performing = work.perform(Performance::new(acts, Ending::Hang), &host);
         let ((), before) = tokio::join!(performing, async { work.stop() });
         assert_eq!(before, Stage::Running);
     }

@@ -40,6 +40,7 @@ mod fleet;
 mod host;
 mod kept;
 mod keys;
+mod kind;
 mod listen;
 mod performance;
 mod session;
@@ -49,8 +50,9 @@ mod wire;
 mod words;
 
 pub use channel::{Call, ChannelIo, Gone, Script, ScriptFuture, Shell};
-pub use fault::{Expected, Fault, FaultError, FaultKind, Targets};
+pub use fault::{Fault, FaultError, Targets};
 pub use fleet::{Fleet, FleetError, FleetSpec};
 pub use host::{Host, HostReport};
+pub use kind::{Expected, FaultKind, Shows};
 pub use performance::{Act, Ending, Performance};
 pub use supervisor::Supervisor;

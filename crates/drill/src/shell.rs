@@ -14,16 +14,25 @@ const DEEPEST: u32 = 8;
 /// The pause between the lines of a package manager.
 const STEP: Duration = Duration::from_millis(20);
 
+/// The machine that a command asks about.
+pub(crate) struct Machine<'a> {
+    pub(crate) name: &'a str,
+    /// Seconds since the epoch.
+    pub(crate) clock: u64,
+    pub(crate) boot_id: String,
+    pub(crate) id: String,
+}
+
 /// A line being interpreted.
 struct Player<'a> {
-    host: &'a str,
+    host: &'a Machine<'a>,
     acts: Vec<Act>,
     status: u32,
     exited: bool,
 }
 
-/// What a host with this name makes of a command line.
-pub(crate) fn interpret(host: &str, line: &[u8]) -> Performance {
+/// What a host makes of a command line.
+pub(crate) fn interpret(host: &Machine<'_>, line: &[u8]) -> Performance {
     let mut player = Player {
         host,
         acts: Vec::new(),
@@ -74,6 +83,10 @@ impl Player<'_> {
 
     fn play(&mut self, program: &str, arguments: &[&str], to_stderr: bool, depth: u32) {
         match (program.rsplit('/').next().unwrap_or(program), arguments) {
+            ("systemctl", ["reboot", ..]) | ("reboot", _) | ("shutdown", ["-r", ..]) => {
+                self.acts.extend([Act::Wait(STEP), Act::Reboot]);
+                self.exited = true;
+            }
             ("systemctl", ["is-active", ..]) => self.say("active\n", to_stderr),
             (
                 ":" | "true" | "set" | "cd" | "export" | "umask" | "sync" | "systemctl" | "service" | "mkdir"
@@ -95,7 +108,12 @@ impl Player<'_> {
             ("echo", _) => self.say(&format!("{}\n", arguments.join(" ")), to_stderr),
             ("printf", [format, arguments @ ..]) => self.say(&printf(format, arguments), to_stderr),
             ("cat", []) => self.acts.push(Act::CopyInput),
-            ("hostname", _) => self.say(&format!("{}\n", self.host), to_stderr),
+            ("cat", ["/proc/sys/kernel/random/boot_id"]) => {
+                self.say(&format!("{}\n", self.host.boot_id), to_stderr);
+            }
+            ("cat", ["/etc/machine-id"]) => self.say(&format!("{}\n", self.host.id), to_stderr),
+            ("date", _) => self.say(&format!("{}\n", self.host.clock), to_stderr),
+            ("hostname", _) => self.say(&format!("{}\n", self.host.name), to_stderr),
             ("uname", _) => self.say("Linux\n", to_stderr),
             ("whoami", _) => self.say("drill\n", to_stderr),
             ("id", ["-u"]) => self.say("1000\n", to_stderr),
@@ -111,7 +129,7 @@ impl Player<'_> {
                     self.exited = false;
                 }
             }
-            ("env" | "exec" | "nice" | "command" | "sudo", [_, ..]) if depth > 0 => {
+            ("env" | "exec" | "nice" | "nohup" | "command" | "sudo", [_, ..]) if depth > 0 => {
                 self.command(&without_options(arguments), depth - 1);
             }
             ("apt-get" | "apt", _) => self.apt(arguments),
@@ -246,9 +264,18 @@ fn printf(format: &str, arguments: &[&str]) -> String {
 mod tests {
     use super::*;
 
+    fn machine() -> Machine<'static> {
+        Machine {
+            name: "drill-0001",
+            clock: 1_763_721_302,
+            boot_id: "a boot".to_owned(),
+            id: "a machine".to_owned(),
+        }
+    }
+
     fn said(line: &str) -> (String, String, u32) {
         let (mut stdout, mut stderr, mut status) = (String::new(), String::new(), 0);
-        for act in interpret("drill-0001", line.as_bytes()) {
+        for act in interpret(&machine(), line.as_bytes()) {
             match act {
                 Act::Stdout(bytes) => stdout += &String::from_utf8_lossy(&bytes),
                 Act::Stderr(bytes) => stderr += &String::from_utf8_lossy(&bytes),
@@ -265,6 +292,12 @@ mod tests {
         assert_eq!(said("echo hello  world"), out("hello world\n"));
         assert_eq!(said("printf '%s-%d\\n' a 7"), out("a-7\n"));
         assert_eq!(said("hostname"), out("drill-0001\n"));
+        assert_eq!(said("date +%s"), out("1763721302\n"));
+        assert_eq!(said("cat /etc/machine-id || echo none"), out("a machine\n"));
+        let boot = "cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.boottime 2>/dev/null";
+        assert_eq!(said(boot), out("a boot\n"));
+        let reboots = "nohup sh -c 'sleep 1; reboot || systemctl reboot' >/dev/null 2>&1 &";
+        assert!(interpret(&machine(), reboots.as_bytes()).any(|act| act == Act::Reboot));
         assert_eq!(said("A=b /bin/sh -c 'echo \"in here\"'"), out("in here\n"));
         assert_eq!(said("sudo -n true && echo yes || echo no"), out("yes\n"));
         assert_eq!(said("exit 100"), (String::new(), String::new(), 100));
@@ -283,7 +316,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_line_panics(line: Vec<u8>) {
-            assert!(interpret("h", &line).count() > 0);
+            assert!(interpret(&machine(), &line).count() > 0);
         }
     }
 }

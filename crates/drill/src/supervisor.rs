@@ -13,7 +13,7 @@
 //!                                                ^NONCE started | attached running | attached finished
 //!                                                output from the offsets on
 //!                                                ^NONCE end, on standard error
-//!                                                ^NONCE end exit STATUS SLAIN OVER | gone | tombstone
+//!                                                ^NONCE end exit STATUS SLAIN OVER | gone | rebooted | tombstone
 //! clean
 //!                                                ^NONCE cleaned
 //! ```
@@ -63,6 +63,8 @@ struct Orders {
     epoch: u64,
     token: String,
     place: String,
+    /// The host is to choose the place.
+    chooses: bool,
 }
 
 // === impl Supervisor ===
@@ -115,6 +117,14 @@ impl Talk {
             return Ok(());
         };
         self.nonce = nonce;
+        if orders.chooses && self.host.is_full() {
+            self.host.exercise();
+            let full = format!(
+                "{0} has only 0 KiB free; /var/tmp/reveille-1000 has only 0 KiB free;",
+                orders.place
+            );
+            return self.say(&format!("error place  {full}")).await;
+        }
         let hello = format!("hello {} 1 {}", self.host.boot_id(), orders.place);
         self.say(&hello).await?;
         if orders.verb == "ensure" {
@@ -130,12 +140,14 @@ impl Talk {
                 Stage::Running => "running",
                 Stage::Exited { .. } => "finished",
                 Stage::Gone => "gone",
+                Stage::Rebooted => "rebooted",
             }
             .to_owned(),
             "stop" => match kept.find(&orders.run, &orders.token).map(|work| work.stop()) {
                 None | Some(Stage::Tombstone) => "tombstone",
                 Some(Stage::Running | Stage::Gone) => "slain verified",
                 Some(Stage::Exited { .. }) => "slain finished",
+                Some(Stage::Rebooted) => "rebooted",
             }
             .to_owned(),
             "clean" => format!("cleaned {}", kept.clean(&orders.run)),
@@ -177,6 +189,11 @@ impl Talk {
         if !self.fence(orders).await? {
             return Ok(());
         }
+        if self.host.is_full() && self.host.kept.find(&orders.run, &orders.token).is_none() {
+            self.host.exercise();
+            let directory = format!("{}/{}/{}", orders.place, orders.run, orders.token);
+            return self.say(&format!("error place can't create {directory}")).await;
+        }
         let cap = blocks.saturating_mul(BLOCK);
         let (work, began) = self.host.kept.ensure(&orders.run, &orders.token, cap);
         if began {
@@ -185,7 +202,8 @@ impl Talk {
             drop(text);
             let performed = Arc::clone(&work);
             let (cursor, changed) = work.follow(0, 0);
-            tokio::spawn(async move { performed.perform(performance).await });
+            let host = Arc::clone(&self.host);
+            tokio::spawn(async move { performed.perform(performance, &host).await });
             self.say("started").await?;
             return self.stream(&work, cursor, changed).await;
         }
@@ -195,7 +213,12 @@ impl Talk {
             _ => "running",
         };
         self.say(&format!("attached {found}")).await?;
-        if self.host.fault() == Some(FaultKind::DisconnectMid) {
+        let breaks = match self.host.fault() {
+            Some(FaultKind::DisconnectMid) => true,
+            Some(FaultKind::Replaced(from)) => self.host.connections() < from,
+            _ => false,
+        };
+        if breaks {
             self.host.exercise();
             self.io.wait(BEFORE_CUT).await?;
             self.io.cut();
@@ -230,6 +253,10 @@ impl Talk {
                     self.finish("gone").await?;
                     break;
                 }
+                Stage::Rebooted => {
+                    self.finish("rebooted").await?;
+                    break;
+                }
                 Stage::Exited { status, slain } => {
                     let slain = if slain { "verified" } else { "-" };
                     self.finish(&format!("exit {status} {slain} {}", news.over))
@@ -261,6 +288,12 @@ impl Talk {
             return Ok(());
         };
         self.say("hello").await?;
+        if self.host.is_full() {
+            self.host.exercise();
+            return self
+                .say(&format!("error can't write {path}: No space left on device"))
+                .await;
+        }
         let mut hasher = DefaultHasher::new();
         hasher.write(mode.as_bytes());
         let mut arrived = self.held.len() as u64;
@@ -342,8 +375,10 @@ impl Orders {
             epoch: words.next()?.parse().ok()?,
             token: words.next()?,
             place: words.next()?,
+            chooses: false,
         };
         if orders.place == "-" {
+            orders.chooses = true;
             let home = if escalated { "/root" } else { "/home/drill" };
             orders.place = format!("{home}/.local/state/reveille");
         }

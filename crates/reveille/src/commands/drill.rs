@@ -60,6 +60,10 @@ const HURRY: Hurry = Hurry {
 };
 
 pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    if args.list_faults {
+        printer.data(&list_of_faults())?;
+        return Ok(Exit::Success);
+    }
     if let Some(directory) = &args.serve {
         let faults = faults(args)?.unwrap_or_default();
         let wanted = Wanted {
@@ -79,6 +83,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     let traits = Traits {
         own: args.job.is_some(),
         durable: job.steps.iter().all(|step| step.durable),
+        repeatable: job.steps.iter().any(|step| step.idempotent),
     };
     let faults = match faults(args)? {
         Some(faults) => faults,
@@ -195,12 +200,38 @@ fn faults(args: &DrillArgs) -> Result<Option<Vec<Fault>>, Failure> {
         };
     }
     let parse = |text: &String| {
-        Fault::parse(text).map_err(|error| {
+        Fault::parse_all(text).map_err(|error| {
             let kinds: Vec<&str> = FaultKind::all().map(FaultKind::name).collect();
-            Failure::usage(format!("--fault {text}: {error}\n\nkinds: {}", kinds.join(", ")))
+            Failure::usage(format!(
+                "--fault {text}: {error}\n\nkinds: {}; --list-faults explains them",
+                kinds.join(", ")
+            ))
         })
     };
-    args.faults.iter().map(parse).collect::<Result<_, _>>().map(Some)
+    let faults: Vec<Vec<Fault>> = args.faults.iter().map(parse).collect::<Result<_, _>>()?;
+    Ok(Some(faults.concat()))
+}
+
+/// Each kind with its default number, what it is, and the classes that are right.
+fn list_of_faults() -> String {
+    let width = FaultKind::all()
+        .map(|kind| kind.to_string().len())
+        .max()
+        .unwrap_or(0);
+    let mut lines = String::new();
+    for kind in FaultKind::all() {
+        let classes: Vec<String> = kind.expected().classes.iter().map(ToString::to_string).collect();
+        let name = kind.to_string();
+        // Writing to a string can't fail.
+        let _ = writeln!(
+            lines,
+            "{name:<width$}  {}: {}",
+            kind.meaning(),
+            classes.join(" or ")
+        );
+    }
+    lines.truncate(lines.trim_end().len());
+    lines
 }
 
 fn default_faults(hosts: u32, job: &Job) -> Vec<Fault> {

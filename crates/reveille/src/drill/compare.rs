@@ -23,6 +23,8 @@ pub(crate) struct Traits {
     pub(crate) own: bool,
     /// Every command survives the loss of its connection.
     pub(crate) durable: bool,
+    /// Some command may run again after its end was lost.
+    pub(crate) repeatable: bool,
 }
 
 /// The comparison, a row a kind of fault.
@@ -303,8 +305,11 @@ fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
                         | FaultKind::DisconnectMid
                         | FaultKind::ExecStall
                         | FaultKind::EofNoClose
+                        | FaultKind::IdleNatDrop(_)
+                        | FaultKind::Reboot(_)
                 )
         }
+        Class::OkAfterRecovery if matches!(fault, FaultKind::Reboot(_)) => traits.own && traits.repeatable,
         // The user's own job may call any status a success, or do without.
         Class::Ok | Class::OkAfterRecovery => traits.own && of_commands,
         _ => false,

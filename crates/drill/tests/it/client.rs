@@ -1,5 +1,6 @@
 //! A plain SSH client on russh, to look at the fleet from outside.
 
+use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,9 @@ use reveille_drill::{Fault, Fleet, FleetSpec};
 use russh::client::{Config, Handle, Handler, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// Longer than anything takes that is not stalled, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,6 +63,24 @@ pub(crate) fn fleet(hosts: u32, faults: &[&str]) -> Fleet {
 
 pub(crate) fn address(fleet: &Fleet, host: usize) -> SocketAddrV4 {
     fleet.addresses().nth(host).unwrap().1
+}
+
+/// Reads until the end, a reset, or `STALL` of silence.
+pub(crate) async fn read_raw(fleet: &Fleet, host: usize, say: &[u8]) -> (Vec<u8>, Option<io::Result<()>>) {
+    let mut stream = TcpStream::connect(address(fleet, host)).await.unwrap();
+    // A host that resets at once may be quicker than this.
+    let _ = stream.write_all(say).await;
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while seen.len() < 100_000 {
+        match timeout(STALL, stream.read(&mut buffer)).await {
+            Err(_) => return (seen, None),
+            Ok(Ok(0)) => return (seen, Some(Ok(()))),
+            Ok(Ok(count)) => seen.extend(&buffer[..count]),
+            Ok(Err(error)) => return (seen, Some(Err(error))),
+        }
+    }
+    (seen, None)
 }
 
 /// Connects and authenticates with the fleet's key.

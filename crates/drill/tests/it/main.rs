@@ -1,0 +1,5 @@
+//! The fleet, looked at from outside.
+
+mod away;
+mod client;
+mod faults;
