@@ -26,7 +26,7 @@ pub(crate) const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.6p1";
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The pause between two lines of an endless greeting.
-const LINE_PAUSE: Duration = Duration::from_millis(50);
+const LINE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Connections that may wait to be accepted by a host that listens by itself.
 pub(crate) const BACKLOG_ALONE: u32 = 64;

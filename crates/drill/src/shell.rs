@@ -11,6 +11,9 @@ use crate::words::{self, After};
 /// How deep `sh -c 'sh -c …'` is followed.
 const DEEPEST: u32 = 8;
 
+/// The script that decodes the octal escapes of its argument, and runs that.
+const DECODES: &str = r#"eval "shift;$(printf %b "$1")""#;
+
 /// The pause between the lines of a package manager.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -122,6 +125,8 @@ impl Player<'_> {
                 " 10:15:02 up 3 days,  1:02,  0 users,  load average: 0.00, 0.01, 0.05\n",
                 to_stderr,
             ),
+            // How a controller writes a command for login shells that are no POSIX shells.
+            ("sh", ["-c", DECODES, _, encoded]) if depth > 0 => self.line(&decoded(encoded), depth - 1),
             ("sh" | "bash" | "dash", [flags, line, ..]) if flags.starts_with('-') && flags.contains('c') => {
                 if depth > 0 {
                     self.line(line, depth - 1);
@@ -226,6 +231,25 @@ fn without_options(arguments: &[&str]) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
+/// What `printf %b` makes of octal escapes.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split("\\0");
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let escaped = part
+            .get(..3)
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match (escaped, part.get(3..)) {
+            (Some(byte), Some(rest)) => {
+                decoded.push(char::from(byte));
+                decoded.push_str(rest);
+            }
+            _ => decoded.push_str(part),
+        }
+    }
+    decoded
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -300,6 +324,8 @@ mod tests {
         assert!(interpret(&machine(), reboots.as_bytes()).any(|act| act == Act::Reboot));
         assert_eq!(said("A=b /bin/sh -c 'echo \"in here\"'"), out("in here\n"));
         assert_eq!(said("sudo -n true && echo yes || echo no"), out("yes\n"));
+        let encoded = r#"exec sh -c 'eval "shift;$(printf %b "$1")"' sh 'echo a\0012echo \0047b  c\0047'"#;
+        assert_eq!(said(encoded), out("a\nb  c\n"));
         assert_eq!(said("exit 100"), (String::new(), String::new(), 100));
         assert_eq!(said("sh -c 'exit 3'; echo x"), out("x\n"));
         assert_eq!(said("echo oops >&2; false").1, "oops\n");
@@ -314,6 +340,11 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn no_escape_panics(text: String) {
+            decoded(&text.replace('a', "\\0"));
+        }
+
         #[test]
         fn no_line_panics(line: Vec<u8>) {
             assert!(interpret(&machine(), &line).count() > 0);

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+use reveille_drill::FaultKind;
 use serde_json::Value;
 
 use crate::support::Reveille;
@@ -98,54 +99,92 @@ fn the_default_drill_names_every_fault_and_succeeds() {
     assert_eq!(String::from_utf8_lossy(&real.stdout), "");
 }
 
+/// Kinds that the engine does not make the right thing of yet, each with a test of its own.
+const MISJUDGED: [&str; 2] = ["penalties", "replaced"];
+/// Hosts that each kind strikes.
+const EACH: usize = 5;
+/// Hosts without a fault beside them.
+const HEALTHY: usize = 500;
+
 #[test]
-fn every_kind_of_fault_is_named_rightly() {
-    let kinds = [
-        "refuse",
-        "reset_on_accept",
-        "exceeded_startups_2",
-        "banner_stall",
-        "prebanner_lines",
-        "prebanner_endless",
-        "garbage_banner",
-        "kex_stall",
-        "stall_once",
-        "auth_stall",
-        "auth_fail",
-        "host_key_changed",
-        "channel_refused",
-        "max_sessions_1",
-        "force_command",
-        "exec_refused",
-        "exec_stall",
-        "late_exec_1",
-        "latency_100",
-        "slow_drip",
-        "flood_4",
-        "binary_output",
-        "partial_stall",
-        "early_exit",
-        "eof_no_close",
-        "disconnect_mid",
-        "drop_once",
-        "flap_3",
-        "exit_7",
-        "stderr_warning",
-        "stderr_error",
-        "killed",
-    ];
-    let faults: Vec<String> = kinds.iter().map(|kind| format!("--fault={kind}=1")).collect();
-    let mut arguments = vec!["--hosts", "40"];
+fn every_kind_of_fault_is_found_among_five_hundred_healthy_hosts() {
+    let kinds: Vec<FaultKind> = FaultKind::all()
+        .filter(|kind| !MISJUDGED.contains(&kind.name()))
+        .collect();
+    let hosts = (HEALTHY + EACH * kinds.len()).to_string();
+    let faults: Vec<String> = kinds
+        .iter()
+        .map(|kind| format!("--fault={kind}={EACH}"))
+        .collect();
+    let mut arguments = vec!["--hosts", &hosts];
     arguments.extend(faults.iter().map(String::as_str));
-    let (_, rows) = drill(&arguments);
+    let (json, rows) = drill(&arguments);
+    assert_eq!(json["account"]["ghost"], 0);
     assert_eq!(rows.len(), kinds.len() + 1);
-    assert_eq!(rows["healthy"]["succeeded"], 8);
-    for (kind, row) in rows {
+    assert_eq!(rows["healthy"]["succeeded"], HEALTHY);
+    for kind in kinds {
+        let row = &rows[&kind.to_string()];
+        assert_eq!(row["hosts"], EACH, "{row}");
+        assert_eq!(row["not_reached"], 0, "{row}");
+        let recovered = if kind.expected().recoverable { EACH } else { 0 };
+        assert_eq!(row["succeeded"], recovered, "{row}");
         assert!(
-            row["met"] == 1 || ["healthy", "refuse"].contains(&kind.as_str()),
-            "{kind} was never met: {row}"
+            row["met"] == EACH || kind == FaultKind::Refuse,
+            "{kind} was not met everywhere: {row}"
         );
     }
+}
+
+#[test]
+#[ignore = "the engine does not know sshd's words of a penalty, and gives up before it is over"]
+fn penalties_are_waited_out() {
+    let (_, rows) = drill(&["--hosts", "8", "--fault", "penalties=5"]);
+    assert_eq!(
+        rows["penalties_20"]["reported"],
+        serde_json::json!({ "ok_after_recovery": 5 })
+    );
+}
+
+#[test]
+#[ignore = "the engine calls a host that comes back with another key a lost connection"]
+fn a_replaced_machine_is_told_by_its_key() {
+    let (_, rows) = drill(&["--hosts", "8", "--fault", "replaced=5"]);
+    assert_eq!(
+        rows["replaced_2"]["reported"],
+        serde_json::json!({ "host_key_mismatch": 5 })
+    );
+}
+
+#[test]
+fn all_strikes_with_every_kind_and_the_list_explains_them() {
+    let reveille = Reveille::new();
+    let list = reveille.run(&["drill", "--list-faults"]).expect(0).stdout;
+    for kind in FaultKind::all() {
+        let line = list
+            .lines()
+            .find(|line| line.split(' ').next() == Some(&kind.to_string()));
+        let line = line.unwrap_or_else(|| panic!("{kind} is not in {list}"));
+        assert!(line.contains(kind.meaning()), "{line}");
+    }
+    // The kinds that are wanted and the hosts that there are.
+    let ended = reveille
+        .run(&["drill", "--hosts", "10", "--fault", "all=1"])
+        .expect(2);
+    assert!(ended.stderr.contains("only 0 are left"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_job_that_reboots_its_hosts_is_rehearsed() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "reboot.yaml",
+        "name: reboot\nsteps:\n- run: cat /proc/sys/kernel/random/boot_id\n- reboot: {within: 1m}\n\
+         - run: cat /proc/sys/kernel/random/boot_id\n",
+    );
+    let ended = reveille
+        .run(&["drill", &job, "--hosts", "4", "--fault", "none"])
+        .expect(0);
+    assert!(ended.stderr.contains("every host succeeded"), "{}", ended.stderr);
 }
 
 #[test]
@@ -158,6 +197,8 @@ fn one_kind_of_fault_at_a_time() {
         ("flap_3", "ok_after_recovery"),
         ("exit_7", "command_failed"),
         ("killed", "killed_by_signal"),
+        ("reboot_1", "result_unknown"),
+        ("disk_full", "transfer_failed"),
         ("early_exit", "early_exit"),
     ] {
         let (_, rows) = drill(&["--hosts", "5", "--fault", &format!("{kind}=2")]);
