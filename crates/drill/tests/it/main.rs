@@ -1,5 +1,8 @@
 //! The fleet, looked at from outside.
 
 mod away;
+mod calibration;
 mod client;
+mod dialect;
 mod faults;
+mod sshd;
