@@ -39,6 +39,8 @@ pub struct ChannelIo {
     write: ChannelWriteHalf<Msg>,
     handle: Handle,
     cut: Cut,
+    /// The end of the outputs was told already.
+    ended: bool,
 }
 
 /// The connection or the channel is gone.
@@ -71,7 +73,18 @@ impl ChannelIo {
             write,
             handle,
             cut,
+            ended: false,
         }
+    }
+
+    /// What is read and what is written, for somebody who does both at once.
+    pub(crate) fn halves(&mut self) -> (&mut ChannelReadHalf, &ChannelWriteHalf<Msg>) {
+        (&mut self.read, &self.write)
+    }
+
+    /// Notes that the end of the outputs was told by the half that writes.
+    pub(crate) fn output_ended(&mut self) {
+        self.ended = true;
     }
 
     /// The next bytes of standard input; nothing at its end.
@@ -101,6 +114,9 @@ impl ChannelIo {
 
     /// Ends the outputs and leaves the channel open.
     pub async fn eof(&self) -> Result<(), Gone> {
+        if self.ended {
+            return Ok(());
+        }
         self.write.eof().await.map_err(|_| Gone)
     }
 
@@ -114,7 +130,7 @@ impl ChannelIo {
 
     /// Ends the command with an exit status.
     pub async fn exit(self, status: u32) -> Result<(), Gone> {
-        self.write.eof().await.map_err(|_| Gone)?;
+        self.eof().await?;
         self.write.exit_status(status).await.map_err(|_| Gone)?;
         self.write.close().await.map_err(|_| Gone)
     }
@@ -128,7 +144,7 @@ impl ChannelIo {
             "ABRT" => Sig::ABRT,
             other => Sig::Custom(other.to_owned()),
         };
-        self.write.eof().await.map_err(|_| Gone)?;
+        self.eof().await?;
         self.handle
             .exit_signal_request(self.write.id(), signal, false, String::new(), String::new())
             .await
@@ -138,7 +154,7 @@ impl ChannelIo {
 
     /// Closes the channel without a word about how the command ended.
     pub async fn vanish(self) -> Result<(), Gone> {
-        self.write.eof().await.map_err(|_| Gone)?;
+        self.eof().await?;
         self.write.close().await.map_err(|_| Gone)
     }
 

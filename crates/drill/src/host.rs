@@ -145,6 +145,36 @@ impl Host {
         performance
     }
 
+    /// Counts a command that runs for real; whether its connection is to break.
+    pub(crate) fn begin(&self) -> bool {
+        let calls = self.commands.fetch_add(1, Ordering::Relaxed);
+        let Some(bad) = calls.checked_sub(self.good) else {
+            return false;
+        };
+        let breaks = match self.fault {
+            Some(FaultKind::DisconnectMid) => true,
+            Some(FaultKind::DropOnce(times)) => bad < times,
+            _ => false,
+        };
+        if breaks {
+            self.exercise();
+        }
+        breaks
+    }
+
+    /// Whether the connection of somebody who came back to a command is to break, too.
+    pub(crate) fn breaks_again(&self) -> bool {
+        let breaks = match self.fault {
+            Some(FaultKind::DisconnectMid) => true,
+            Some(FaultKind::Replaced(from)) => self.connections() < from,
+            _ => false,
+        };
+        if breaks {
+            self.exercise();
+        }
+        breaks
+    }
+
     /// Whether the next command can't be started, because there is no space for what is to be kept of it.
     pub(crate) fn is_full(&self) -> bool {
         self.fault == Some(FaultKind::DiskFull) && self.commands.load(Ordering::Relaxed) >= self.good

@@ -25,8 +25,11 @@ pub(crate) const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.6p1";
 /// The pause after a connection could not be accepted, as a rule for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// The pause between two lines of an endless greeting.
-const LINE_PAUSE: Duration = Duration::from_millis(5);
+/// Lines of an endless greeting that come at once: more than a client puts up with, so that it need not wait for more.
+const LINES: usize = 256;
+
+/// The pause after those.
+const LINE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections that may wait to be accepted by a host that listens by itself.
 pub(crate) const BACKLOG_ALONE: u32 = 64;
@@ -238,8 +241,9 @@ async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io:
         }
         FaultKind::PrebannerEndless => {
             host.exercise();
+            let lines = b"Please stand by\r\n".repeat(LINES);
             loop {
-                stream.write_all(b"Please stand by\r\n").await?;
+                stream.write_all(&lines).await?;
                 tokio::time::sleep(LINE_PAUSE).await;
             }
         }

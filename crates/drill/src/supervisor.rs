@@ -28,10 +28,9 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 
 use crate::kept::{Stage, Work};
-use crate::{Call, ChannelIo, FaultKind, Gone, Host, Script, ScriptFuture, Shell};
+use crate::listening::BOOTSTRAP;
+use crate::{Call, ChannelIo, Gone, Host, Script, ScriptFuture, Shell};
 
-/// Part of every command line that asks for the supervisor.
-const BOOTSTRAP: &[u8] = br#"IFS= read -r s;eval "$s""#;
 /// Only in the script that takes a file.
 const UPLOAD: &str = "SIZE MODE OWNER GROUP";
 /// Only in the script that gives a file.
@@ -213,13 +212,7 @@ impl Talk {
             _ => "running",
         };
         self.say(&format!("attached {found}")).await?;
-        let breaks = match self.host.fault() {
-            Some(FaultKind::DisconnectMid) => true,
-            Some(FaultKind::Replaced(from)) => self.host.connections() < from,
-            _ => false,
-        };
-        if breaks {
-            self.host.exercise();
+        if self.host.breaks_again() {
             self.io.wait(BEFORE_CUT).await?;
             self.io.cut();
             return Err(Gone);

@@ -284,6 +284,13 @@ pub(crate) struct DrillArgs {
     /// List the kinds of fault: what each is, and how its hosts should end
     #[arg(long)]
     pub(crate) list_faults: bool,
+    /// Run the job's commands for real, on this machine: each host has a home directory of its own, and no other
+    /// protection. Only faults of the connection can be injected then
+    #[arg(long)]
+    pub(crate) real_shell: bool,
+    /// Let --real-shell run the job's commands as root
+    #[arg(long, requires = "real_shell")]
+    pub(crate) allow_root: bool,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

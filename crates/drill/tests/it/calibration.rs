@@ -23,7 +23,7 @@ use crate::sshd::Sshd;
 
 /// Runs a command and tells every message that comes, in order; data in one piece. `heard` is called once, when the
 /// first data is there.
-async fn record(connected: &Connected, command: &str, heard: impl FnOnce()) -> Vec<String> {
+pub(crate) async fn record(connected: &Connected, command: &str, heard: impl FnOnce()) -> Vec<String> {
     let mut channel = connected.session.channel_open_session().await.unwrap();
     channel.exec(true, command).await.unwrap();
     follow(&mut channel, &connected.session, heard).await
@@ -88,7 +88,7 @@ fn push(seen: &mut Vec<String>, stream: &str, data: &[u8]) {
 }
 
 /// What the order of the end's messages leaves open: sshd's depends on whether the process or its pipes end first.
-fn facts(mut seen: Vec<String>) -> Vec<String> {
+pub(crate) fn facts(mut seen: Vec<String>) -> Vec<String> {
     let is_end = |word: &String| word == "eof" || word.starts_with("exit-");
     let first = seen.iter().position(is_end).unwrap_or(seen.len());
     let last = seen.iter().rposition(is_end).map_or(first, |last| last + 1);

@@ -17,7 +17,7 @@ use crate::sshd::{Sshd, children, pid};
 /// Bytes of output that are kept at most.
 const CAP: u64 = 1 << 20;
 
-async fn connect(address: SocketAddrV4, key: &str) -> Session {
+pub(crate) async fn connect(address: SocketAddrV4, key: &str) -> Session {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("id");
     fs::write(&file, key).unwrap();
@@ -45,7 +45,7 @@ async fn played(fleet: &Fleet) -> Session {
     connect(address(fleet, 0), &fleet.client_key().unwrap()).await
 }
 
-fn key(number: u8) -> Key {
+pub(crate) fn key(number: u8) -> Key {
     Key {
         run: RunId::new(1, [7; 10]),
         epoch: 1,
@@ -55,7 +55,12 @@ fn key(number: u8) -> Key {
 }
 
 /// Starts or attaches, and tells every beat; data in one piece.
-async fn follow(session: &Session, key: &Key, text: &str, mut heard: impl FnMut(&str)) -> Vec<String> {
+pub(crate) async fn follow(
+    session: &Session,
+    key: &Key,
+    text: &str,
+    mut heard: impl FnMut(&str),
+) -> Vec<String> {
     let mut seen: Vec<String> = Vec::new();
     let mut durable = match Durable::open(session, None, key).await {
         Ok(durable) => durable,

@@ -5,4 +5,5 @@ mod calibration;
 mod client;
 mod dialect;
 mod faults;
+mod real;
 mod sshd;
