@@ -117,6 +117,7 @@ impl Performance {
                     Ending::Exit(1),
                 );
             }
+            FaultKind::Exit(0) => self.ending = Some(Ending::Exit(0)),
             FaultKind::Exit(status) => {
                 let words = format!("drill: ends with status {status}\n");
                 self = Self::new([Act::Stderr(words.into())], Ending::Exit(status));

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use reveille_drill::FaultKind;
+use reveille_drill::{FaultKind, Shows};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -174,4 +174,28 @@ fn the_list_of_kinds_is_whole() {
         wanted.split_whitespace().count() + 1,
         "prebanner_endless is beyond it"
     );
+}
+
+#[test]
+fn the_page_names_every_kind() {
+    let page = include_str!("../../../../docs/drill.md");
+    for kind in FaultKind::all() {
+        let classes: Vec<String> = kind
+            .expected()
+            .classes
+            .iter()
+            .map(|class| format!("`{class}`"))
+            .collect();
+        let real = if kind.shows() == Shows::Connection {
+            "yes"
+        } else {
+            ""
+        };
+        let row = format!(
+            "| `{kind}` | {} | {} | {real} |",
+            kind.meaning(),
+            classes.join(" or ")
+        );
+        assert!(page.contains(&row), "{row}");
+    }
 }

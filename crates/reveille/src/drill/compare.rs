@@ -64,10 +64,12 @@ impl Comparison {
             .hosts()
             .map(|host| host.map(|host| (host.host, host.class)))
             .collect::<Result<_, _>>()?;
-        let mut rows: BTreeMap<usize, Row> = BTreeMap::new();
+        // Two numbers of a kind are two rows.
+        let mut rows: BTreeMap<(usize, Option<String>), Row> = BTreeMap::new();
         for host in injected {
             let fault = host.kind();
-            let row = rows.entry(position(fault)).or_insert_with(|| Row::new(fault));
+            let place = (position(fault), host.fault.clone());
+            let row = rows.entry(place).or_insert_with(|| Row::new(fault));
             row.hosts += 1;
             let met = host.exercised > 0;
             row.met += usize::from(met);

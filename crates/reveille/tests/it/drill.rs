@@ -156,6 +156,16 @@ fn a_replaced_machine_is_told_by_its_key() {
 }
 
 #[test]
+fn two_numbers_of_a_kind_are_two_rows() {
+    let (_, rows) = drill(&["--hosts", "8", "--fault", "exit_7=2", "--fault", "exit_0=3"]);
+    assert_eq!(
+        rows["exit_7"]["reported"],
+        serde_json::json!({ "command_failed": 2 })
+    );
+    assert_eq!(rows["exit_0"]["reported"], serde_json::json!({ "ok": 3 }));
+}
+
+#[test]
 fn all_strikes_with_every_kind_and_the_list_explains_them() {
     let reveille = Reveille::new();
     let list = reveille.run(&["drill", "--list-faults"]).expect(0).stdout;
