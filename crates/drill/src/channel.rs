@@ -15,6 +15,11 @@ use crate::{Act, Ending, Host, Performance};
 pub trait Script: Send + Sync + 'static {
     /// Plays a command on its channel until that ends.
     fn run(&self, call: Call) -> ScriptFuture<'_>;
+
+    /// Whether it makes terminals when it is asked to.
+    fn makes_terminals(&self) -> bool {
+        true
+    }
 }
 
 /// What [`Script::run`] returns.

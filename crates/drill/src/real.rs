@@ -14,6 +14,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct RealShell {
     slots: Arc<Semaphore>,
     /// Hosts at work, by index: how many commands hold the host's slot.
     at_work: Mutex<HashMap<u32, (usize, OwnedSemaphorePermit)>>,
+    /// Nothing is started any more.
+    closed: AtomicBool,
     path: OsString,
     user: OsString,
 }
@@ -70,13 +73,16 @@ impl RealShell {
             directory: fs::canonicalize(directory)?,
             slots: Arc::new(Semaphore::new(at_once)),
             at_work: Mutex::default(),
+            closed: AtomicBool::new(false),
             path: variable("PATH", "/usr/local/bin:/usr/bin:/bin"),
             user: variable("USER", "drill"),
         })
     }
 
-    /// Ends everything that the hosts' commands left running, and tells how many processes that were.
+    /// Ends everything that the hosts' commands left running, and tells how many processes that were. Nothing is
+    /// started any more.
     pub fn end(&self) -> usize {
+        self.closed.store(true, Ordering::SeqCst);
         end_marked(&self.directory)
     }
 
@@ -98,6 +104,25 @@ impl RealShell {
     }
 
     fn spawn(&self, host: &Host, command: &[u8]) -> io::Result<Child> {
+        let closed = || {
+            let is = self.closed.load(Ordering::SeqCst);
+            is.then(|| io::Error::other("the drill is at its end"))
+        };
+        if let Some(error) = closed() {
+            return Err(error);
+        }
+        let mut child = self.start(host, command)?;
+        // The look for what is left may just have been over.
+        match closed() {
+            None => Ok(child),
+            Some(error) => {
+                child.start_kill()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn start(&self, host: &Host, command: &[u8]) -> io::Result<Child> {
         let home = self.directory.join(host.name().as_str());
         make(&home)?;
         Command::new("sh")
@@ -143,6 +168,10 @@ impl Script for RealShell {
             // What a client that went away had started goes on.
             let _ = self.perform(call).await;
         })
+    }
+
+    fn makes_terminals(&self) -> bool {
+        false
     }
 }
 

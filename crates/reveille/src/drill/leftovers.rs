@@ -59,12 +59,13 @@ fn is_owned(directory: &Path, process: u32) -> bool {
     }
 }
 
-fn remove(directory: &Path) {
+/// Removes a fleet's directory, and ends what its hosts' commands left running if the fleet did not.
+pub(super) fn remove(directory: &Path) {
     // The mark of what ran for real is the directory's full name.
     if let Ok(homes) = fs::canonicalize(directory.join(HOMES)) {
         end_marked(&homes);
     }
-    // What can't be removed does no harm: its keys are of use to nobody.
+    // Keys of a fleet that is gone are of no use to anybody; those that stay do no harm.
     let _ = fs::remove_dir_all(directory);
 }
 

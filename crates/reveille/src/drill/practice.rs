@@ -340,8 +340,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Keys of a fleet that is gone are of no use to anybody; those that stay do no harm.
-        let _ = fs::remove_dir_all(&self.0);
+        leftovers::remove(&self.0);
     }
 }
 
