@@ -473,6 +473,13 @@ fn what_may_not_run_for_real_is_refused() {
         let ended = reveille.run(&all).expect(2);
         assert!(ended.stderr.contains(wanted), "{all:?}: {}", ended.stderr);
     }
+    // No file and no variable makes commands run for real.
+    let ended = reveille
+        .command(&["drill", &job, "--hosts", "2", "--fault", "none"])
+        .envs([("REVEILLE_REAL_SHELL", "1"), ("REVEILLE_ALLOW_ROOT", "1")])
+        .output()
+        .unwrap();
+    assert!(!String::from_utf8_lossy(&ended.stderr).contains("run for real"));
     if rustix::process::geteuid().is_root() {
         let ended = reveille.run(&["drill", &job, "--real-shell"]).expect(2);
         assert!(ended.stderr.contains("as root"), "{}", ended.stderr);
