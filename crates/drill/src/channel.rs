@@ -15,6 +15,11 @@ use crate::{Act, Ending, Host, Performance};
 pub trait Script: Send + Sync + 'static {
     /// Plays a command on its channel until that ends.
     fn run(&self, call: Call) -> ScriptFuture<'_>;
+
+    /// Whether it makes terminals when it is asked to.
+    fn makes_terminals(&self) -> bool {
+        true
+    }
 }
 
 /// What [`Script::run`] returns.
@@ -39,6 +44,8 @@ pub struct ChannelIo {
     write: ChannelWriteHalf<Msg>,
     handle: Handle,
     cut: Cut,
+    /// The end of the outputs was told already.
+    ended: bool,
 }
 
 /// The connection or the channel is gone.
@@ -57,7 +64,7 @@ impl Script for Shell {
         Box::pin(async move {
             let performance = call.host.perform(&call.command);
             // A client that went away needs no answer.
-            let _ = call.io.play(performance).await;
+            let _ = call.io.play(performance, &call.host).await;
         })
     }
 }
@@ -71,7 +78,18 @@ impl ChannelIo {
             write,
             handle,
             cut,
+            ended: false,
         }
+    }
+
+    /// What is read and what is written, for somebody who does both at once.
+    pub(crate) fn halves(&mut self) -> (&mut ChannelReadHalf, &ChannelWriteHalf<Msg>) {
+        (&mut self.read, &self.write)
+    }
+
+    /// Notes that the end of the outputs was told by the half that writes.
+    pub(crate) fn output_ended(&mut self) {
+        self.ended = true;
     }
 
     /// The next bytes of standard input; nothing at its end.
@@ -101,6 +119,9 @@ impl ChannelIo {
 
     /// Ends the outputs and leaves the channel open.
     pub async fn eof(&self) -> Result<(), Gone> {
+        if self.ended {
+            return Ok(());
+        }
         self.write.eof().await.map_err(|_| Gone)
     }
 
@@ -114,7 +135,7 @@ impl ChannelIo {
 
     /// Ends the command with an exit status.
     pub async fn exit(self, status: u32) -> Result<(), Gone> {
-        self.write.eof().await.map_err(|_| Gone)?;
+        self.eof().await?;
         self.write.exit_status(status).await.map_err(|_| Gone)?;
         self.write.close().await.map_err(|_| Gone)
     }
@@ -128,7 +149,7 @@ impl ChannelIo {
             "ABRT" => Sig::ABRT,
             other => Sig::Custom(other.to_owned()),
         };
-        self.write.eof().await.map_err(|_| Gone)?;
+        self.eof().await?;
         self.handle
             .exit_signal_request(self.write.id(), signal, false, String::new(), String::new())
             .await
@@ -138,7 +159,7 @@ impl ChannelIo {
 
     /// Closes the channel without a word about how the command ended.
     pub async fn vanish(self) -> Result<(), Gone> {
-        self.write.eof().await.map_err(|_| Gone)?;
+        self.eof().await?;
         self.write.close().await.map_err(|_| Gone)
     }
 
@@ -148,7 +169,7 @@ impl ChannelIo {
     }
 
     /// Plays a performance to its end. One whose connection breaks is over with that.
-    pub async fn play(mut self, performance: Performance) -> Result<(), Gone> {
+    pub async fn play(mut self, performance: Performance, host: &Host) -> Result<(), Gone> {
         for act in performance {
             match act {
                 Act::Stdout(bytes) => self.write_out(bytes, false).await?,
@@ -161,6 +182,10 @@ impl ChannelIo {
                 }
                 Act::Cut => {
                     self.cut();
+                    return Err(Gone);
+                }
+                Act::Reboot => {
+                    host.reboot();
                     return Err(Gone);
                 }
                 Act::End(Ending::Exit(status)) => return self.exit(status).await,

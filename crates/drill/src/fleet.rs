@@ -1,6 +1,7 @@
 //! The fleet: started from a specification, stopped when dropped.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::host::{self, MOST_HOSTS};
 use crate::keys::{Whose, client_key, host_key};
-use crate::listen::{IDENTIFICATION, Service};
+use crate::listen::{BACKLOG_ALONE, IDENTIFICATION, Service, bind};
 use crate::{Fault, FaultKind, Host, HostReport, Script, Supervisor, Targets};
 
 /// Connections that may wait to be accepted; the system may allow less.
@@ -53,6 +54,8 @@ pub struct Fleet {
     /// Bound and not listening: connections to its port are refused, and nobody else can take it.
     refusing: TcpSocket,
     refusing_port: u16,
+    /// Ports of the hosts that listen by themselves, by index.
+    alone: HashMap<u32, u16>,
     stop: watch::Sender<bool>,
 }
 
@@ -140,7 +143,23 @@ impl Fleet {
             script: spec.script,
             stop: stopped,
         };
-        tokio::spawn(Arc::new(service).listen(listener));
+        let service = Arc::new(service);
+        let mut alone = HashMap::new();
+        for host in &hosts {
+            if matches!(host.fault, Some(FaultKind::Reboot(_))) {
+                let any_port = SocketAddr::V4(SocketAddrV4::new(host::address(host.index), 0));
+                let listener = bind(any_port)?.listen(BACKLOG_ALONE)?;
+                alone.insert(host.index, listener.local_addr()?.port());
+                let service = Arc::clone(&service);
+                let host = Arc::clone(host);
+                tokio::spawn(async move {
+                    if let Err(error) = service.listen_alone(listener, Arc::clone(&host)).await {
+                        tracing::warn!(host = %host.name, %error, "a host of the drill can't listen");
+                    }
+                });
+            }
+        }
+        tokio::spawn(service.listen(listener));
         Ok(Self {
             hosts,
             port,
@@ -149,11 +168,12 @@ impl Fleet {
             client_key,
             refusing,
             refusing_port,
+            alone,
             stop,
         })
     }
 
-    /// The port that the hosts listen on, except those that refuse connections.
+    /// The port that the hosts listen on, except those that refuse connections or reboot.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -164,7 +184,7 @@ impl Fleet {
             let port = if host.fault == Some(FaultKind::Refuse) {
                 self.refusing_port
             } else {
-                self.port
+                self.alone.get(&host.index).copied().unwrap_or(self.port)
             };
             let address = SocketAddrV4::new(host::address(host.index), port);
             (host.name.clone(), address)

@@ -3,15 +3,23 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 use reveille_account::HostName;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::kept::Kept;
-use crate::shell;
+use crate::shell::{self, Machine};
+use crate::wire::Cut;
 use crate::{FaultKind, Performance};
+
+/// How far the clock of a host jumps.
+const JUMP: Duration = Duration::from_hours(1);
+/// How long a host that was asked to reboot is away.
+const REBOOT_TAKES: Duration = Duration::from_secs(1);
 
 /// A host. It has no task of its own.
 #[derive(Debug)]
@@ -31,6 +39,24 @@ pub struct Host {
     tokens: Mutex<BTreeMap<String, u32>>,
     /// What outlives connections.
     pub(crate) kept: Kept,
+    power: Mutex<Power>,
+    /// Told when the host goes away for a reboot; nobody listens but a listener of its own.
+    pub(crate) went_down: Notify,
+}
+
+/// What ends with a boot, and when the next one begins.
+#[derive(Debug, Default)]
+struct Power {
+    /// Boots before this one.
+    boots: u32,
+    /// Another machine has taken the host's place.
+    replaced: bool,
+    /// Nothing listens before this.
+    back: Option<Instant>,
+    /// The connections of this boot.
+    connections: Vec<Cut>,
+    /// Nobody is let in before this, for what a connection did.
+    penalty: Option<Instant>,
 }
 
 /// What was injected into a host, and what was done to it.
@@ -74,6 +100,8 @@ impl Host {
             exercised: AtomicU32::new(0),
             tokens: Mutex::default(),
             kept: Kept::default(),
+            power: Mutex::default(),
+            went_down: Notify::new(),
         }
     }
 
@@ -93,16 +121,71 @@ impl Host {
     pub fn perform(&self, line: &[u8]) -> Performance {
         let calls = self.commands.fetch_add(1, Ordering::Relaxed);
         let mut random = Rng::with_seed(self.seed ^ (u64::from(calls) << 32) ^ u64::from(self.index));
-        let performance =
-            shell::interpret(self.name.as_str(), line).delayed(self.latency.mul_f64(random.f64()));
-        let (Some(kind), Some(bad)) = (self.fault, calls.checked_sub(self.good)) else {
+        let bad = calls.checked_sub(self.good);
+        let jumps = self.fault == Some(FaultKind::ClockJump);
+        let clock = self.clock(jumps && bad.is_some_and(|bad| bad > 0));
+        let machine = Machine {
+            name: self.name.as_str(),
+            clock,
+            boot_id: self.boot_id(),
+            id: self.machine_id(),
+        };
+        let performance = shell::interpret(&machine, line).delayed(self.latency.mul_f64(random.f64()));
+        let (Some(kind), Some(bad)) = (self.fault, bad) else {
             return performance;
         };
-        let (performance, spoiled) = performance.spoil(kind, bad, &mut random);
+        let (performance, spoiled) = match kind {
+            FaultKind::ClockJump => performance.stamped(clock, clock + JUMP.as_secs() * u64::from(bad == 0)),
+            FaultKind::Replaced(from) => performance.breaking(self.connections() < from),
+            kind => performance.spoil(kind, bad, &mut random),
+        };
         if spoiled {
             self.exercise();
         }
         performance
+    }
+
+    /// Counts a command that runs for real; whether its connection is to break.
+    pub(crate) fn begin(&self) -> bool {
+        let calls = self.commands.fetch_add(1, Ordering::Relaxed);
+        let Some(bad) = calls.checked_sub(self.good) else {
+            return false;
+        };
+        let breaks = match self.fault {
+            Some(FaultKind::DisconnectMid) => true,
+            Some(FaultKind::DropOnce(times)) => bad < times,
+            _ => false,
+        };
+        if breaks {
+            self.exercise();
+        }
+        breaks
+    }
+
+    /// Whether the connection of somebody who came back to a command is to break, too.
+    pub(crate) fn breaks_again(&self) -> bool {
+        let breaks = match self.fault {
+            Some(FaultKind::DisconnectMid) => true,
+            Some(FaultKind::Replaced(from)) => self.connections() < from,
+            _ => false,
+        };
+        if breaks {
+            self.exercise();
+        }
+        breaks
+    }
+
+    /// Whether the next command can't be started, because there is no space for what is to be kept of it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.fault == Some(FaultKind::DiskFull) && self.commands.load(Ordering::Relaxed) >= self.good
+    }
+
+    /// Seconds since the epoch by the host's clock.
+    fn clock(&self, jumped: bool) -> u64 {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        now.as_secs() + if jumped { JUMP.as_secs() } else { 0 }
     }
 
     /// Counts that the command of a token ran. Scripts that know tokens call it.
@@ -111,18 +194,86 @@ impl Host {
         *tokens.entry(token.to_owned()).or_default() += 1;
     }
 
-    /// Stays the same for as long as the fleet runs: its hosts do not reboot.
+    /// The id of the present boot.
     pub(crate) fn boot_id(&self) -> String {
+        let power = self.power();
         format!(
-            "{:08x}-d1a1-4000-8000-{:012x}",
+            "{:08x}-d1a1-4000-8{:03x}-{:012x}",
             self.seed & 0xffff_ffff,
+            power.boots & 0xfff,
             self.index
         )
     }
 
-    /// Counts a connection and tells how many there were before.
-    pub(crate) fn connected(&self) -> u32 {
+    /// The id of the machine, which is not that of the one before it.
+    pub(crate) fn machine_id(&self) -> String {
+        let replaced = u8::from(self.power().replaced);
+        format!("{:016x}d{replaced}{:014x}", self.seed, self.index)
+    }
+
+    /// Goes away and comes back as another boot: connections and running commands are gone.
+    pub(crate) fn reboot(&self) {
+        let away = match self.fault {
+            Some(FaultKind::Reboot(seconds)) => Duration::from_secs(seconds.into()),
+            _ => REBOOT_TAKES,
+        };
+        let connections = {
+            let mut power = self.power();
+            power.boots += 1;
+            power.back = Some(Instant::now() + away);
+            std::mem::take(&mut power.connections)
+        };
+        self.kept.reboot();
+        self.went_down.notify_one();
+        for cut in connections {
+            cut.cut();
+        }
+    }
+
+    /// Another machine takes its place.
+    pub(crate) fn replace(&self) {
+        let mut power = self.power();
+        if !std::mem::replace(&mut power.replaced, true) {
+            power.boots += 1;
+            drop(power);
+            self.kept.forget();
+        }
+    }
+
+    /// Until when nothing listens, if the host is away.
+    pub(crate) fn away(&self) -> Option<Instant> {
+        self.power().back.filter(|back| *back > Instant::now())
+    }
+
+    /// Lets nobody in for a while.
+    pub(crate) fn penalise(&self, duration: Duration) {
+        self.power().penalty = Some(Instant::now() + duration);
+    }
+
+    /// Whether nobody is let in.
+    pub(crate) fn penalises(&self) -> bool {
+        self.power().penalty.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Counts a connection and tells how many there were before. It is cut when the host goes away.
+    pub(crate) fn connected(&self, cut: &Cut) -> u32 {
+        self.power().connections.push(cut.clone());
         self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn disconnected(&self, cut: &Cut) {
+        let mut power = self.power();
+        power.connections.retain(|other| !other.is(cut));
+        power.connections.shrink_to_fit();
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn power(&self) -> MutexGuard<'_, Power> {
+        self.power.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts that somebody ran into the fault.

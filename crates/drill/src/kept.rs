@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::{Act, Ending, Performance};
+use crate::{Act, Ending, Host, Performance};
 
 /// The wait status that a shell tells of a command ended by TERM.
 const TERMINATED: u32 = 128 + 15;
@@ -45,6 +45,10 @@ struct Progress {
     stderr: Spool,
     /// How often the connection broke under it.
     cuts: u32,
+    /// It has come to where it does nothing any more, and does not end.
+    hangs: bool,
+    /// How often it was looked at.
+    looks: u64,
 }
 
 /// How far work has come.
@@ -63,6 +67,8 @@ pub(crate) enum Stage {
     },
     /// It vanished without a status.
     Gone,
+    /// It was of another boot.
+    Rebooted,
 }
 
 /// One output stream. Pieces are shared, so a flood of the same piece costs next to nothing.
@@ -140,6 +146,19 @@ impl Kept {
         of_run.filter(|(_, work)| !work.bury()).count()
     }
 
+    /// Ends what runs: the machine was booted again.
+    pub(crate) fn reboot(&self) {
+        for work in self.lock().works.values() {
+            work.change(|progress| progress.stage = Stage::Rebooted);
+        }
+    }
+
+    /// Forgets everything: it was another machine.
+    pub(crate) fn forget(&self) {
+        self.reboot();
+        *self.lock() = State::default();
+    }
+
     /// Takes a file; whether that changed the host.
     pub(crate) fn put_file(&self, path: &str, size: u64, hash: u64) -> bool {
         let mut state = self.lock();
@@ -177,6 +196,8 @@ impl Work {
                 stdout: spool(),
                 stderr: spool(),
                 cuts: 0,
+                hangs: false,
+                looks: 0,
             }),
             changed: watch::Sender::new(()),
         }
@@ -186,8 +207,17 @@ impl Work {
         self.lock().stage
     }
 
+    /// What a look at its processes counts: a number that differs from the last one unless it hangs.
+    pub(crate) fn moved(&self) -> u64 {
+        let mut progress = self.lock();
+        if !progress.hangs {
+            progress.looks += 1;
+        }
+        progress.looks
+    }
+
     /// Plays a performance to its end, or until somebody ends it. Nobody needs to listen.
-    pub(crate) async fn perform(&self, performance: Performance) {
+    pub(crate) async fn perform(&self, performance: Performance, host: &Host) {
         for act in performance {
             match act {
                 Act::Stdout(bytes) => self.change(|progress| progress.stdout.push(bytes)),
@@ -199,6 +229,7 @@ impl Work {
                 // Its input is /dev/null.
                 Act::CopyInput => {}
                 Act::Cut => self.change(|progress| progress.cuts += 1),
+                Act::Reboot => host.reboot(),
                 Act::End(ending) => self.end(ending),
             }
             if self.stage() != Stage::Running {
@@ -230,6 +261,8 @@ impl Work {
             stdout: Spool::default(),
             stderr: Spool::default(),
             cuts: progress.cuts,
+            hangs: false,
+            looks: 0,
         };
         true
     }
@@ -268,7 +301,10 @@ impl Work {
             },
             Ending::Vanish => Stage::Gone,
             // Nobody can tell one from the other, because the supervisor holds the channel open.
-            Ending::EofOnly | Ending::Hang => return,
+            Ending::EofOnly | Ending::Hang => {
+                self.lock().hangs = true;
+                return;
+            }
         };
         self.change(|progress| progress.stage = stage);
     }
@@ -349,6 +385,31 @@ impl Spool {
 mod tests {
     use super::*;
 
+    fn host() -> Host {
+        Host::new("drill-0001".into(), 0, None, 0, std::time::Duration::ZERO, 0)
+    }
+
+    #[tokio::test]
+    async fn what_ran_is_gone_after_a_reboot() {
+        let host = host();
+        let boot = host.boot_id();
+        let (work, _) = host.kept.ensure("run", "a", 8);
+        let acts = [
+            Act::Stdout(Bytes::from_static(b"abc")),
+            Act::Reboot,
+            Act::Stdout(Bytes::from_static(b"def")),
+        ];
+        work.perform(Performance::new(acts, Ending::Exit(0)), &host).await;
+        assert_eq!(work.stage(), Stage::Rebooted);
+        assert_eq!(host.kept.tomb("run", "a"), Stage::Rebooted);
+        assert_ne!(host.boot_id(), boot);
+        assert!(host.away().is_some());
+        let machine = host.machine_id();
+        host.replace();
+        assert_ne!(host.machine_id(), machine);
+        assert!(host.kept.ensure("run", "a", 8).1);
+    }
+
     #[test]
     fn a_later_controller_fences_an_earlier_one() {
         let kept = Kept::default();
@@ -376,7 +437,8 @@ mod tests {
         let (work, _) = Kept::default().ensure("run", "a", 8);
         let (mut cursor, _) = work.follow(0, 0);
         let acts = ["abc", "def", "ghi"].map(|text| Act::Stdout(Bytes::from_static(text.as_bytes())));
-        work.perform(Performance::new(acts, Ending::Signal("KILL"))).await;
+        let performance = Performance::new(acts, Ending::Signal("KILL"));
+        work.perform(performance, &host()).await;
         let news = work.news(&mut cursor);
         assert_eq!(news.stdout.concat(), b"abcdefgh");
         assert_eq!(news.over, 1);
@@ -400,7 +462,8 @@ mod tests {
     async fn what_hangs_can_be_ended() {
         let (work, _) = Kept::default().ensure("run", "a", 8);
         let acts = [Act::Wait(std::time::Duration::from_secs(1_000_000))];
-        let performing = work.perform(Performance::new(acts, Ending::Hang));
+        let host = host();
+        let performing = work.perform(Performance::new(acts, Ending::Hang), &host);
         let ((), before) = tokio::join!(performing, async { work.stop() });
         assert_eq!(before, Stage::Running);
     }

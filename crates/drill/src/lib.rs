@@ -12,6 +12,7 @@
 //! Three things can be wrong with a host, and each is played where it belongs: its wire (before SSH starts), its
 //! session (authentication, channels), or the command itself. The last is described by a [`Performance`]. A [`Script`]
 //! plays it: [`Shell`] on the channel it was asked for on, [`Supervisor`] as durable work that outlives its connection.
+//! [`RealShell`] plays nothing: it runs commands on this machine, and only the connection can have a fault.
 //!
 //! Only connections to and from the loopback network are answered. The addresses need Linux, where all of 127.0.0.0/8
 //! is local.
@@ -40,8 +41,11 @@ mod fleet;
 mod host;
 mod kept;
 mod keys;
+mod kind;
 mod listen;
+mod listening;
 mod performance;
+mod real;
 mod session;
 mod shell;
 mod supervisor;
@@ -49,8 +53,10 @@ mod wire;
 mod words;
 
 pub use channel::{Call, ChannelIo, Gone, Script, ScriptFuture, Shell};
-pub use fault::{Expected, Fault, FaultError, FaultKind, Targets};
+pub use fault::{Fault, FaultError, Targets};
 pub use fleet::{Fleet, FleetError, FleetSpec};
 pub use host::{Host, HostReport};
+pub use kind::{Expected, FaultKind, Shows};
 pub use performance::{Act, Ending, Performance};
+pub use real::{RealShell, end_marked};
 pub use supervisor::Supervisor;

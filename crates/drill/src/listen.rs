@@ -9,8 +9,9 @@ use std::time::Duration;
 use russh::keys::PublicKey;
 use russh::server::{Config, run_stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::host;
 use crate::keys::{Whose, host_key};
@@ -24,8 +25,14 @@ pub(crate) const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.6p1";
 /// The pause after a connection could not be accepted, as a rule for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// The pause between two lines of an endless greeting.
+/// Lines of an endless greeting that come at once: more than a client puts up with, so that it need not wait for more.
+const LINES: usize = 256;
+
+/// The pause after those.
 const LINE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that may wait to be accepted by a host that listens by itself.
+pub(crate) const BACKLOG_ALONE: u32 = 64;
 
 /// What all connections share.
 pub(crate) struct Service {
@@ -77,10 +84,49 @@ impl Service {
         }
     }
 
+    /// Accepts the connections of one host at an address of its own, which refuses them while the host is away.
+    pub(crate) async fn listen_alone(
+        self: Arc<Self>,
+        mut listener: TcpListener,
+        host: Arc<Host>,
+    ) -> io::Result<()> {
+        let address = listener.local_addr()?;
+        let mut stop = self.stop.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => Some(accepted),
+                () = host.went_down.notified() => None,
+                _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
+            };
+            let Some(accepted) = accepted else {
+                drop(listener);
+                // Bound, so that nobody else takes it, and not listening.
+                let socket = bind(address)?;
+                let back = host.away().unwrap_or_else(Instant::now);
+                tokio::select! {
+                    () = tokio::time::sleep_until(back) => {}
+                    _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
+                }
+                listener = socket.listen(BACKLOG_ALONE)?;
+                continue;
+            };
+            match accepted {
+                Ok((stream, peer)) if peer.ip().is_loopback() => {
+                    tokio::spawn(Arc::clone(&self).serve(stream, Arc::clone(&host)));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the drill can't accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
     async fn serve(self: Arc<Self>, stream: TcpStream, host: Arc<Host>) {
-        let connection = host.connected();
         let mut stop = self.stop.clone();
         let cut = Cut::default();
+        let connection = host.connected(&cut);
         tokio::select! {
             result = self.answer(stream, &host, connection, cut.clone()) => {
                 if let Err(error) = result {
@@ -90,6 +136,7 @@ impl Service {
             _ = stop.wait_for(|stopped| *stopped) => {}
         }
         cut.cut();
+        host.disconnected(&cut);
     }
 
     async fn answer(
@@ -114,6 +161,11 @@ impl Service {
                 host.exercise();
                 Arc::clone(&self.changed)
             }
+            Some(FaultKind::Replaced(from)) if connection + 1 >= from => {
+                host.exercise();
+                host.replace();
+                Arc::clone(&self.changed)
+            }
             _ if self.key_per_host => {
                 let key = host_key(self.seed, Whose::Host(host.index));
                 Arc::new((self.make_config)(key))
@@ -130,7 +182,9 @@ impl Service {
             waiting: HashMap::new(),
             channels: 0,
         };
-        run_stream(config, Wire::new(stream, cut), answers).await?.await
+        run_stream(config, Wire::new(stream, cut, Arc::clone(host)), answers)
+            .await?
+            .await
     }
 }
 
@@ -143,6 +197,9 @@ enum Next {
 
 /// Plays what is wrong before SSH starts.
 async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io::Result<Next> {
+    if host.away().is_some() {
+        return Ok(Next::Reset);
+    }
     let Some(fault) = host.fault else {
         return Ok(Next::Ssh);
     };
@@ -154,6 +211,18 @@ async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io:
         FaultKind::ExceededStartups(times) if connection < times => {
             host.exercise();
             stream.write_all(b"Exceeded MaxStartups\r\n").await?;
+            stream.shutdown().await?;
+            Ok(Next::Close)
+        }
+        FaultKind::Penalties(seconds) if connection == 0 => {
+            host.exercise();
+            host.penalise(Duration::from_secs(seconds.into()));
+            close_after_identification(stream).await
+        }
+        FaultKind::Penalties(_) if host.penalises() => {
+            host.exercise();
+            // As sshd does from version 9.8 on, whatever its reason for turning a connection away.
+            stream.write_all(b"Not allowed at this time\r\n").await?;
             stream.shutdown().await?;
             Ok(Next::Close)
         }
@@ -172,8 +241,9 @@ async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io:
         }
         FaultKind::PrebannerEndless => {
             host.exercise();
+            let lines = b"Please stand by\r\n".repeat(LINES);
             loop {
-                stream.write_all(b"Please stand by\r\n").await?;
+                stream.write_all(&lines).await?;
                 tokio::time::sleep(LINE_PAUSE).await;
             }
         }
@@ -202,12 +272,7 @@ async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io:
         }
         FaultKind::Flap(times) if connection < times && connection % 3 == 1 => {
             host.exercise();
-            stream
-                .write_all(format!("{IDENTIFICATION}\r\n").as_bytes())
-                .await?;
-            // Reads the client's identification, so that the end is an orderly one.
-            let _ = stream.read(&mut [0; 256]).await?;
-            Ok(Next::Close)
+            close_after_identification(stream).await
         }
         FaultKind::Latency(milliseconds) => {
             tokio::time::sleep(Duration::from_millis(milliseconds.into())).await;
@@ -215,6 +280,24 @@ async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io:
         }
         _ => Ok(Next::Ssh),
     }
+}
+
+async fn close_after_identification(stream: &mut TcpStream) -> io::Result<Next> {
+    stream
+        .write_all(format!("{IDENTIFICATION}\r\n").as_bytes())
+        .await?;
+    // Reads the client's identification, so that the end is an orderly one.
+    let _ = stream.read(&mut [0; 256]).await?;
+    Ok(Next::Close)
+}
+
+/// A socket for a host that listens by itself.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // Its port may still be held by connections of the boot before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 async fn stall_after_identification(stream: &mut TcpStream) -> io::Result<Next> {

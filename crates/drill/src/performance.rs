@@ -21,6 +21,8 @@ pub enum Act {
     CopyInput,
     /// The connection breaks. A command that outlives it goes on.
     Cut,
+    /// The host reboots, and nothing outlives that.
+    Reboot,
     /// It ends, and with it the performance.
     End(Ending),
 }
@@ -92,7 +94,8 @@ impl Performance {
                     Duration::from_millis(100),
                 ));
             }
-            FaultKind::Flood(mebibytes) => {
+            // Once is enough for this, too.
+            FaultKind::Flood(mebibytes) if calls == 0 => {
                 let line = b"the quick brown fox jumps over the lazy dog and back again 0123\n";
                 let piece: Bytes = line.repeat(FLOOD_PIECE / line.len()).into();
                 let pieces = mebibytes.saturating_mul((1 << 20) / 65_536);
@@ -114,6 +117,7 @@ impl Performance {
                     Ending::Exit(1),
                 );
             }
+            FaultKind::Exit(0) => self.ending = Some(Ending::Exit(0)),
             FaultKind::Exit(status) => {
                 let words = format!("drill: ends with status {status}\n");
                 self = Self::new([Act::Stderr(words.into())], Ending::Exit(status));
@@ -124,6 +128,18 @@ impl Performance {
             FaultKind::EofNoClose => self = self.broken_off(Ending::EofOnly),
             FaultKind::DisconnectMid => self.cut(),
             FaultKind::DropOnce(times) if calls < times => self.cut(),
+            FaultKind::Reboot(_) if calls == 0 => {
+                self.after_first_output([Act::Wait(BEFORE_CUT), Act::Reboot]);
+            }
+            // Long enough for the connection to be forgotten; what comes then vanishes.
+            FaultKind::IdleNatDrop(seconds) if calls == 0 => {
+                let silence = Duration::from_secs(u64::from(seconds) + 1);
+                self.after_first_output([
+                    Act::Wait(silence),
+                    Act::Stdout(Bytes::from_static(b"still here\n")),
+                ]);
+                return (self, false);
+            }
             _ => return (self, false),
         }
         (self, true)
@@ -141,8 +157,30 @@ impl Performance {
         self
     }
 
+    /// The same, with the connection broken in the middle of it if it breaks.
+    pub(crate) fn breaking(mut self, breaks: bool) -> (Self, bool) {
+        if breaks {
+            self.cut();
+        }
+        (self, breaks)
+    }
+
+    /// The same between two lines with the time in them.
+    pub(crate) fn stamped(mut self, begin: u64, end: u64) -> (Self, bool) {
+        let stamp =
+            |time: u64| Act::Stdout(format!("[{time}.000000] drill: the clock of this host\n").into());
+        self.first(stamp(begin));
+        self.acts.push_back(stamp(end));
+        (self, true)
+    }
+
     /// The connection breaks after the first output.
     fn cut(&mut self) {
+        self.after_first_output([Act::Wait(BEFORE_CUT), Act::Cut]);
+    }
+
+    /// These happen after the first output.
+    fn after_first_output(&mut self, acts: [Act; 2]) {
         let is_output = |act: &Act| matches!(act, Act::Stdout(_) | Act::Stderr(_));
         let after = if let Some(first) = self.acts.iter().position(is_output) {
             first + 1
@@ -150,8 +188,9 @@ impl Performance {
             self.first(Act::Stdout(Bytes::from_static(b"working\n")));
             1
         };
-        self.acts.insert(after, Act::Cut);
-        self.acts.insert(after, Act::Wait(BEFORE_CUT));
+        for act in acts.into_iter().rev() {
+            self.acts.insert(after, act);
+        }
     }
 
     fn first(&mut self, act: Act) {

@@ -11,19 +11,31 @@ use crate::words::{self, After};
 /// How deep `sh -c 'sh -c …'` is followed.
 const DEEPEST: u32 = 8;
 
+/// The script that decodes the octal escapes of its argument, and runs that.
+const DECODES: &str = r#"eval "shift;$(printf %b "$1")""#;
+
 /// The pause between the lines of a package manager.
 const STEP: Duration = Duration::from_millis(20);
 
+/// The machine that a command asks about.
+pub(crate) struct Machine<'a> {
+    pub(crate) name: &'a str,
+    /// Seconds since the epoch.
+    pub(crate) clock: u64,
+    pub(crate) boot_id: String,
+    pub(crate) id: String,
+}
+
 /// A line being interpreted.
 struct Player<'a> {
-    host: &'a str,
+    host: &'a Machine<'a>,
     acts: Vec<Act>,
     status: u32,
     exited: bool,
 }
 
-/// What a host with this name makes of a command line.
-pub(crate) fn interpret(host: &str, line: &[u8]) -> Performance {
+/// What a host makes of a command line.
+pub(crate) fn interpret(host: &Machine<'_>, line: &[u8]) -> Performance {
     let mut player = Player {
         host,
         acts: Vec::new(),
@@ -74,6 +86,10 @@ impl Player<'_> {
 
     fn play(&mut self, program: &str, arguments: &[&str], to_stderr: bool, depth: u32) {
         match (program.rsplit('/').next().unwrap_or(program), arguments) {
+            ("systemctl", ["reboot", ..]) | ("reboot", _) | ("shutdown", ["-r", ..]) => {
+                self.acts.extend([Act::Wait(STEP), Act::Reboot]);
+                self.exited = true;
+            }
             ("systemctl", ["is-active", ..]) => self.say("active\n", to_stderr),
             (
                 ":" | "true" | "set" | "cd" | "export" | "umask" | "sync" | "systemctl" | "service" | "mkdir"
@@ -95,7 +111,12 @@ impl Player<'_> {
             ("echo", _) => self.say(&format!("{}\n", arguments.join(" ")), to_stderr),
             ("printf", [format, arguments @ ..]) => self.say(&printf(format, arguments), to_stderr),
             ("cat", []) => self.acts.push(Act::CopyInput),
-            ("hostname", _) => self.say(&format!("{}\n", self.host), to_stderr),
+            ("cat", ["/proc/sys/kernel/random/boot_id"]) => {
+                self.say(&format!("{}\n", self.host.boot_id), to_stderr);
+            }
+            ("cat", ["/etc/machine-id"]) => self.say(&format!("{}\n", self.host.id), to_stderr),
+            ("date", _) => self.say(&format!("{}\n", self.host.clock), to_stderr),
+            ("hostname", _) => self.say(&format!("{}\n", self.host.name), to_stderr),
             ("uname", _) => self.say("Linux\n", to_stderr),
             ("whoami", _) => self.say("drill\n", to_stderr),
             ("id", ["-u"]) => self.say("1000\n", to_stderr),
@@ -104,6 +125,8 @@ impl Player<'_> {
                 " 10:15:02 up 3 days,  1:02,  0 users,  load average: 0.00, 0.01, 0.05\n",
                 to_stderr,
             ),
+            // How a controller writes a command for login shells that are no POSIX shells.
+            ("sh", ["-c", DECODES, _, encoded]) if depth > 0 => self.line(&decoded(encoded), depth - 1),
             ("sh" | "bash" | "dash", [flags, line, ..]) if flags.starts_with('-') && flags.contains('c') => {
                 if depth > 0 {
                     self.line(line, depth - 1);
@@ -111,7 +134,7 @@ impl Player<'_> {
                     self.exited = false;
                 }
             }
-            ("env" | "exec" | "nice" | "command" | "sudo", [_, ..]) if depth > 0 => {
+            ("env" | "exec" | "nice" | "nohup" | "command" | "sudo", [_, ..]) if depth > 0 => {
                 self.command(&without_options(arguments), depth - 1);
             }
             ("apt-get" | "apt", _) => self.apt(arguments),
@@ -208,6 +231,25 @@ fn without_options(arguments: &[&str]) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
+/// What `printf %b` makes of octal escapes.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split("\\0");
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let escaped = part
+            .get(..3)
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match (escaped, part.get(3..)) {
+            (Some(byte), Some(rest)) => {
+                decoded.push(char::from(byte));
+                decoded.push_str(rest);
+            }
+            _ => decoded.push_str(part),
+        }
+    }
+    decoded
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -246,9 +288,18 @@ fn printf(format: &str, arguments: &[&str]) -> String {
 mod tests {
     use super::*;
 
+    fn machine() -> Machine<'static> {
+        Machine {
+            name: "drill-0001",
+            clock: 1_763_721_302,
+            boot_id: "a boot".to_owned(),
+            id: "a machine".to_owned(),
+        }
+    }
+
     fn said(line: &str) -> (String, String, u32) {
         let (mut stdout, mut stderr, mut status) = (String::new(), String::new(), 0);
-        for act in interpret("drill-0001", line.as_bytes()) {
+        for act in interpret(&machine(), line.as_bytes()) {
             match act {
                 Act::Stdout(bytes) => stdout += &String::from_utf8_lossy(&bytes),
                 Act::Stderr(bytes) => stderr += &String::from_utf8_lossy(&bytes),
@@ -265,8 +316,16 @@ mod tests {
         assert_eq!(said("echo hello  world"), out("hello world\n"));
         assert_eq!(said("printf '%s-%d\\n' a 7"), out("a-7\n"));
         assert_eq!(said("hostname"), out("drill-0001\n"));
+        assert_eq!(said("date +%s"), out("1763721302\n"));
+        assert_eq!(said("cat /etc/machine-id || echo none"), out("a machine\n"));
+        let boot = "cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.boottime 2>/dev/null";
+        assert_eq!(said(boot), out("a boot\n"));
+        let reboots = "nohup sh -c 'sleep 1; reboot || systemctl reboot' >/dev/null 2>&1 &";
+        assert!(interpret(&machine(), reboots.as_bytes()).any(|act| act == Act::Reboot));
         assert_eq!(said("A=b /bin/sh -c 'echo \"in here\"'"), out("in here\n"));
         assert_eq!(said("sudo -n true && echo yes || echo no"), out("yes\n"));
+        let encoded = r#"exec sh -c 'eval "shift;$(printf %b "$1")"' sh 'echo a\0012echo \0047b  c\0047'"#;
+        assert_eq!(said(encoded), out("a\nb  c\n"));
         assert_eq!(said("exit 100"), (String::new(), String::new(), 100));
         assert_eq!(said("sh -c 'exit 3'; echo x"), out("x\n"));
         assert_eq!(said("echo oops >&2; false").1, "oops\n");
@@ -282,8 +341,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn no_escape_panics(text: String) {
+            decoded(&text.replace('a', "\\0"));
+        }
+
+        #[test]
         fn no_line_panics(line: Vec<u8>) {
-            assert!(interpret("h", &line).count() > 0);
+            assert!(interpret(&machine(), &line).count() > 0);
         }
     }
 }

@@ -13,7 +13,7 @@
 //!                                                ^NONCE started | attached running | attached finished
 //!                                                output from the offsets on
 //!                                                ^NONCE end, on standard error
-//!                                                ^NONCE end exit STATUS SLAIN OVER | gone | tombstone
+//!                                                ^NONCE end exit STATUS SLAIN OVER | gone | rebooted | tombstone
 //! clean
 //!                                                ^NONCE cleaned
 //! ```
@@ -28,10 +28,9 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 
 use crate::kept::{Stage, Work};
-use crate::{Call, ChannelIo, FaultKind, Gone, Host, Script, ScriptFuture, Shell};
+use crate::listening::BOOTSTRAP;
+use crate::{Call, ChannelIo, Gone, Host, Script, ScriptFuture, Shell};
 
-/// Part of every command line that asks for the supervisor.
-const BOOTSTRAP: &[u8] = br#"IFS= read -r s;eval "$s""#;
 /// Only in the script that takes a file.
 const UPLOAD: &str = "SIZE ID MODE OWNER GROUP";
 /// Only in the script that gives a file.
@@ -67,6 +66,8 @@ struct Orders {
     epoch: u64,
     token: String,
     place: String,
+    /// The host is to choose the place.
+    chooses: bool,
 }
 
 // === impl Supervisor ===
@@ -125,10 +126,30 @@ impl Talk {
             return Ok(());
         };
         self.nonce = nonce;
+        if orders.chooses && self.host.is_full() {
+            self.host.exercise();
+            let full = format!(
+                "{0} has only 0 KiB free; /var/tmp/reveille-1000 has only 0 KiB free;",
+                orders.place
+            );
+            return self.say(&format!("error place  {full}")).await;
+        }
         let hello = format!("hello {} 1 {}", self.host.boot_id(), orders.place);
         self.say(&hello).await?;
         if orders.verb == "ensure" {
             return self.ensure(&orders).await;
+        }
+        if orders.verb == "look" {
+            // Of plain commands it knows nothing.
+            let end = match self.host.kept.find(&orders.run, &orders.token) {
+                None => "unknown".to_owned(),
+                Some(work) => match work.stage() {
+                    Stage::Running => format!("alive 1 {} 0 0 4711 0.10 - - -", work.moved()),
+                    Stage::Exited { .. } | Stage::Tombstone => "finished".to_owned(),
+                    Stage::Gone | Stage::Rebooted => "gone".to_owned(),
+                },
+            };
+            return self.say(&format!("end {end}")).await;
         }
         if !self.fence(&orders).await? {
             return Ok(());
@@ -140,12 +161,14 @@ impl Talk {
                 Stage::Running => "running",
                 Stage::Exited { .. } => "finished",
                 Stage::Gone => "gone",
+                Stage::Rebooted => "rebooted",
             }
             .to_owned(),
             "stop" => match kept.find(&orders.run, &orders.token).map(|work| work.stop()) {
                 None | Some(Stage::Tombstone) => "tombstone",
                 Some(Stage::Running | Stage::Gone) => "slain verified",
                 Some(Stage::Exited { .. }) => "slain finished",
+                Some(Stage::Rebooted) => "rebooted",
             }
             .to_owned(),
             "clean" => format!("cleaned {}", kept.clean(&orders.run)),
@@ -187,6 +210,11 @@ impl Talk {
         if !self.fence(orders).await? {
             return Ok(());
         }
+        if self.host.is_full() && self.host.kept.find(&orders.run, &orders.token).is_none() {
+            self.host.exercise();
+            let directory = format!("{}/{}/{}", orders.place, orders.run, orders.token);
+            return self.say(&format!("error place can't create {directory}")).await;
+        }
         let cap = blocks.saturating_mul(BLOCK);
         let (work, began) = self.host.kept.ensure(&orders.run, &orders.token, cap);
         if began {
@@ -195,7 +223,8 @@ impl Talk {
             drop(text);
             let performed = Arc::clone(&work);
             let (cursor, changed) = work.follow(0, 0);
-            tokio::spawn(async move { performed.perform(performance).await });
+            let host = Arc::clone(&self.host);
+            tokio::spawn(async move { performed.perform(performance, &host).await });
             self.say("started").await?;
             return self.stream(&work, cursor, changed).await;
         }
@@ -205,8 +234,7 @@ impl Talk {
             _ => "running",
         };
         self.say(&format!("attached {found}")).await?;
-        if self.host.fault() == Some(FaultKind::DisconnectMid) {
-            self.host.exercise();
+        if self.host.breaks_again() {
             self.io.wait(BEFORE_CUT).await?;
             self.io.cut();
             return Err(Gone);
@@ -238,6 +266,10 @@ impl Talk {
                 Stage::Tombstone => return self.finish("tombstone").await,
                 Stage::Gone => {
                     self.finish("gone").await?;
+                    break;
+                }
+                Stage::Rebooted => {
+                    self.finish("rebooted").await?;
                     break;
                 }
                 Stage::Exited { status, slain } => {
@@ -272,6 +304,12 @@ impl Talk {
             return Ok(());
         };
         self.say("hello").await?;
+        if self.host.is_full() {
+            self.host.exercise();
+            return self
+                .say(&format!("error can't write {path}: No space left on device"))
+                .await;
+        }
         if asks {
             self.say("state - 0 -").await?;
             self.line().await?;
@@ -369,8 +407,10 @@ impl Orders {
             epoch: words.next()?.parse().ok()?,
             token: words.next()?,
             place: words.next()?,
+            chooses: false,
         };
         if orders.place == "-" {
+            orders.chooses = true;
             let home = if escalated { "/root" } else { "/home/drill" };
             orders.place = format!("{home}/.local/state/reveille");
         }

@@ -1,18 +1,49 @@
-//! A TCP stream that can be cut from elsewhere.
+//! A TCP stream that can be cut from elsewhere, carry little, or lose everything.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{FaultKind, Host};
 
 /// The connection of a session; it breaks when its [`Cut`] says so.
 #[derive(Debug)]
 pub(crate) struct Wire {
     stream: TcpStream,
     cut: Cut,
+    host: Arc<Host>,
+    way: Way,
+}
+
+/// What is wrong with what a connection carries.
+#[derive(Debug)]
+enum Way {
+    Free,
+    /// After so long without traffic whatever comes vanishes, as at a NAT that has forgotten the connection.
+    Forgetful {
+        after: Duration,
+        last: Instant,
+        forgotten: bool,
+    },
+    Narrow {
+        input: Line,
+        output: Line,
+    },
+}
+
+/// One direction of a narrow connection.
+#[derive(Debug)]
+struct Line {
+    bytes_per_second: u32,
+    /// When what was carried is through.
+    free: Instant,
+    waiting: Option<Pin<Box<Sleep>>>,
 }
 
 /// Breaks a connection: the peer sees a reset, as from a machine that went away.
@@ -27,6 +58,9 @@ struct State {
     reader: Option<Waker>,
 }
 
+/// A narrow line carries so many pieces a second.
+const PIECES: u32 = 20;
+
 // === impl Cut ===
 
 impl Cut {
@@ -38,6 +72,11 @@ impl Cut {
         }
     }
 
+    /// Whether it is of the same connection.
+    pub(crate) fn is(&self, other: &Cut) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
     /// Whether it is cut; if not, the reader is woken when it will be.
     fn poll(&self, context: &Context<'_>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,44 +86,168 @@ impl Cut {
         state.cut
     }
 
-    fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).cut
+    }
+}
+
+// === impl Way ===
+
+impl Way {
+    fn of(host: &Host) -> Self {
+        match host.fault() {
+            Some(FaultKind::IdleNatDrop(seconds)) => Way::Forgetful {
+                after: Duration::from_secs(seconds.into()),
+                last: Instant::now(),
+                forgotten: false,
+            },
+            Some(FaultKind::Bandwidth(kibibytes)) => {
+                host.exercise();
+                Way::Narrow {
+                    input: Line::new(kibibytes),
+                    output: Line::new(kibibytes),
+                }
+            }
+            _ => Way::Free,
+        }
+    }
+
+    /// Whether what comes now vanishes.
+    fn swallows(&mut self, host: &Host) -> bool {
+        let Way::Forgetful {
+            after,
+            last,
+            forgotten,
+        } = self
+        else {
+            return false;
+        };
+        if !*forgotten && last.elapsed() >= *after {
+            *forgotten = true;
+            host.exercise();
+        }
+        *last = Instant::now();
+        *forgotten
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn new(kibibytes: u32) -> Self {
+        Self {
+            bytes_per_second: kibibytes.saturating_mul(1024).max(64),
+            free: Instant::now(),
+            waiting: None,
+        }
+    }
+
+    /// Bytes that may go in one piece.
+    fn piece(&self) -> usize {
+        usize::try_from(self.bytes_per_second / PIECES)
+            .unwrap_or(usize::MAX)
+            .max(16)
+    }
+
+    /// Waits until what went before is through.
+    fn poll_free(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.free > Instant::now() {
+            let until = self.free;
+            let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            ready!(waiting.as_mut().poll(context));
+        }
+        self.waiting = None;
+        Poll::Ready(())
+    }
+
+    fn carried(&mut self, bytes: usize) {
+        let takes = Duration::from_secs_f64(bytes as f64 / f64::from(self.bytes_per_second));
+        self.free = self.free.max(Instant::now()) + takes;
     }
 }
 
 // === impl Wire ===
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, cut: Cut) -> Self {
-        Self { stream, cut }
+    pub(crate) fn new(stream: TcpStream, cut: Cut, host: Arc<Host>) -> Self {
+        Self {
+            stream,
+            cut,
+            way: Way::of(&host),
+            host,
+        }
     }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.cut.poll(context) {
+        let Self {
+            stream,
+            cut,
+            host,
+            way,
+        } = self.get_mut();
+        if cut.poll(context) {
             // Without it the system would still deliver what is under way.
-            let _ = self.stream.set_zero_linger();
+            let _ = stream.set_zero_linger();
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let stream = Pin::new(stream);
+        match way {
+            Way::Free => stream.poll_read(context, buffer),
+            Way::Forgetful { .. } => {
+                let stream = stream.get_mut();
+                let before = buffer.filled().len();
+                loop {
+                    ready!(Pin::new(&mut *stream).poll_read(context, buffer))?;
+                    // Nobody would learn that the client left; the connection is given up all the same.
+                    if buffer.filled().len() == before || !way.swallows(host) {
+                        return Poll::Ready(Ok(()));
+                    }
+                    buffer.set_filled(before);
+                }
+            }
+            Way::Narrow { input, .. } => {
+                ready!(input.poll_free(context));
+                let most = input.piece().min(buffer.remaining());
+                let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
+                ready!(stream.poll_read(context, &mut piece))?;
+                let bytes = piece.filled().len();
+                buffer.advance(bytes);
+                input.carried(bytes);
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.cut.is_cut() {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self {
+            stream,
+            cut,
+            host,
+            way,
+        } = self.get_mut();
+        if cut.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        if way.swallows(host) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let stream = Pin::new(stream);
+        let Way::Narrow { output, .. } = way else {
+            return stream.poll_write(context, bytes);
+        };
+        ready!(output.poll_free(context));
+        let most = output.piece().min(bytes.len());
+        let written = ready!(stream.poll_write(context, &bytes[..most]))?;
+        output.carried(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -92,6 +255,9 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.way, Way::Forgetful { forgotten: true, .. }) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -278,9 +278,20 @@ pub(crate) struct DrillArgs {
     /// Hosts in the fleet
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) hosts: u32,
-    /// Inject a fault: KIND=SHARE, KIND=COUNT or KIND=HOST,…; `none` for none [default: a dozen kinds]
+    /// Inject a fault: KIND=SHARE, KIND=COUNT or KIND=HOST,…; `all=COUNT` for every kind, `none` for none [default: a
+    /// dozen kinds]
     #[arg(long = "fault", value_name = "KIND=SHARE")]
     pub(crate) faults: Vec<String>,
+    /// List the kinds of fault: what each is, and how its hosts should end
+    #[arg(long)]
+    pub(crate) list_faults: bool,
+    /// Run the job's commands for real, on this machine: each host has a home directory of its own, and no other
+    /// protection. Only faults of the connection can be injected then
+    #[arg(long)]
+    pub(crate) real_shell: bool,
+    /// Let --real-shell run the job's commands as root
+    #[arg(long, requires = "real_shell")]
+    pub(crate) allow_root: bool,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

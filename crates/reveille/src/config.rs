@@ -39,6 +39,9 @@ const NOT_KEYS: &[&str] = &[
     "follow",
     "serve",
     "good-commands",
+    "list-faults",
+    "real-shell",
+    "allow-root",
     "to",
 ];
 

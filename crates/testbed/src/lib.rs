@@ -147,12 +147,15 @@ impl Testbed {
         for index in first..last {
             let _ = writeln!(config, "ListenAddress {}:{}", self.address(index), self.port);
         }
-        // sshd believes the first word on each option.
+        // sshd believes the first word on each option, but the last one on this.
+        if !extra.contains("MaxStartups") {
+            config.push_str("MaxStartups 1000:30:2000\n");
+        }
         let _ = write!(
             config,
             "{extra}\n\
              HostKey {root}/host_key\nAuthorizedKeysFile {root}/authorized_keys\nPidFile none\nStrictModes no\nUsePAM no\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nMaxStartups 1000:30:2000\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\n\
              MaxSessions 20\nUseDNS no\nSetEnv HOME={root}/home\n",
             root = root.display()
         );

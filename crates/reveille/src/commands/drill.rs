@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use reveille_account::{Exit, HostName, RunState};
-use reveille_drill::{Fault, FaultKind, Targets};
+use reveille_drill::{Fault, FaultKind, Shows, Targets};
 use reveille_inventory::{Inventory, RunSelector, Source};
 use reveille_job::{Job, Limit, Scope, Shared};
 use reveille_ledger::RunKind;
@@ -15,6 +15,7 @@ use crate::cli::{DrillArgs, Globals};
 use crate::commands::run::read_job;
 use crate::drill::compare::{Comparison, Traits};
 use crate::drill::practice::{Practice, Wanted, serve};
+use crate::drill::real;
 use crate::failure::Failure;
 use crate::launch::{self, Finished, Request};
 use crate::options::{Hurry, Options};
@@ -60,6 +61,13 @@ const HURRY: Hurry = Hurry {
 };
 
 pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
+    if args.list_faults {
+        printer.data(&list_of_faults())?;
+        return Ok(Exit::Success);
+    }
+    if args.real_shell {
+        real::may_run(args)?;
+    }
     if let Some(directory) = &args.serve {
         let faults = faults(args)?.unwrap_or_default();
         let wanted = Wanted {
@@ -67,6 +75,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
             seed: args.seed,
             faults,
             good_commands: args.good_commands,
+            real_shell: args.real_shell,
         };
         serve(&wanted, directory, printer)?;
         return Ok(Exit::Success);
@@ -76,13 +85,18 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
         None => Job::parse_bytes(INSTALL.as_bytes(), "install.yaml", BTreeMap::new())
             .map_err(Failure::Mistakes)?,
     };
+    if args.real_shell {
+        real::may_rehearse(&job)?;
+    }
     let traits = Traits {
+        real: args.real_shell,
         own: args.job.is_some(),
         durable: job.steps.iter().all(|step| step.durable),
+        repeatable: job.steps.iter().any(|step| step.idempotent),
     };
     let faults = match faults(args)? {
         Some(faults) => faults,
-        None => default_faults(args.hosts, &job),
+        None => default_faults(args, &job),
     };
     let hurry = (!faults.is_empty()).then_some(HURRY);
     let good_commands = if traits.own { 0 } else { GOOD_STEPS };
@@ -91,6 +105,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
         seed: args.seed,
         faults,
         good_commands,
+        real_shell: args.real_shell,
     };
     let state_dir = match &globals.state_dir {
         Some(directory) => directory.clone(),
@@ -98,6 +113,9 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
         None => state::directory(globals)?.join("drill"),
     };
     let practice = Practice::start(&wanted, &state_dir)?;
+    if args.real_shell && !printer.is_quiet() {
+        printer.warning(&real::notice(&practice));
+    }
     let request = request(args, job, &practice, hurry, state_dir)?;
     let finished = launch::execute(request, &args.report, printer)?;
     let injected = practice.end()?;
@@ -167,6 +185,14 @@ fn request(
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
     }
+    let mut options = Options::new(None, &args.pacing, true)?.rehearsing(practice.known_hosts(), hurry);
+    if args.real_shell {
+        options.concurrency = Some(
+            options
+                .concurrency
+                .map_or(real::AT_ONCE, |wanted| wanted.min(real::AT_ONCE)),
+        );
+    }
     Ok(Request {
         vault_vars: std::collections::HashMap::new(),
         passwords: Passwords::default(),
@@ -174,7 +200,7 @@ fn request(
         job,
         hosts,
         groups,
-        options: Options::new(None, &args.pacing, true)?.rehearsing(practice.known_hosts(), hurry),
+        options,
         comment: args.pacing.comment.clone(),
         input: None,
         seed: args.seed,
@@ -195,25 +221,57 @@ fn faults(args: &DrillArgs) -> Result<Option<Vec<Fault>>, Failure> {
         };
     }
     let parse = |text: &String| {
-        Fault::parse(text).map_err(|error| {
+        let faults = Fault::parse_all(text).map_err(|error| {
             let kinds: Vec<&str> = FaultKind::all().map(FaultKind::name).collect();
-            Failure::usage(format!("--fault {text}: {error}\n\nkinds: {}", kinds.join(", ")))
-        })
+            Failure::usage(format!(
+                "--fault {text}: {error}\n\nkinds: {}; --list-faults explains them",
+                kinds.join(", ")
+            ))
+        })?;
+        if args.real_shell {
+            real::can_show(text, faults)
+        } else {
+            Ok(faults)
+        }
     };
-    args.faults.iter().map(parse).collect::<Result<_, _>>().map(Some)
+    let faults: Vec<Vec<Fault>> = args.faults.iter().map(parse).collect::<Result<_, Failure>>()?;
+    Ok(Some(faults.concat()))
 }
 
-fn default_faults(hosts: u32, job: &Job) -> Vec<Fault> {
+/// Each kind with its default number, what it is, and the classes that are right.
+fn list_of_faults() -> String {
+    let width = FaultKind::all()
+        .map(|kind| kind.to_string().len())
+        .max()
+        .unwrap_or(0);
+    let mut lines = String::new();
+    for kind in FaultKind::all() {
+        let classes: Vec<String> = kind.expected().classes.iter().map(ToString::to_string).collect();
+        let name = kind.to_string();
+        // Writing to a string can't fail.
+        let _ = writeln!(
+            lines,
+            "{name:<width$}  {}: {}",
+            kind.meaning(),
+            classes.join(" or ")
+        );
+    }
+    lines.truncate(lines.trim_end().len());
+    lines
+}
+
+fn default_faults(args: &DrillArgs, job: &Job) -> Vec<Fault> {
     // Without a deadline nothing ends what hangs.
     let watched = job.steps.iter().all(|step| {
         matches!(step.watchdog.idle, Limit::After(_)) || matches!(step.watchdog.total, Limit::After(_))
     });
-    let each = u64::from((hosts / ONE_IN).max(1));
+    let each = u64::from((args.hosts / ONE_IN).max(1));
     // At least half of the hosts stay healthy.
-    let kinds = usize::try_from(hosts / 2).unwrap_or(usize::MAX);
+    let kinds = usize::try_from(args.hosts / 2).unwrap_or(usize::MAX);
     DEFAULT_FAULTS
         .into_iter()
         .filter(|kind| watched || *kind != FaultKind::PartialStall)
+        .filter(|kind| !args.real_shell || kind.shows() == Shows::Connection)
         .take(kinds)
         .map(|kind| Fault {
             kind,

@@ -18,11 +18,19 @@ const NAMES: usize = 3;
 
 /// What a rehearsed job is like, as far as it decides what a fault comes to.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question with an answer of its own"
+)]
 pub(crate) struct Traits {
     /// It is the user's own; what its rules make of the hosts' canned answers is not the drill's to judge.
     pub(crate) own: bool,
+    /// Its commands run for real: what they come to is theirs.
+    pub(crate) real: bool,
     /// Every command survives the loss of its connection.
     pub(crate) durable: bool,
+    /// Some command may run again after its end was lost.
+    pub(crate) repeatable: bool,
 }
 
 /// The comparison, a row a kind of fault.
@@ -56,14 +64,17 @@ impl Comparison {
             .hosts()
             .map(|host| host.map(|host| (host.host, host.class)))
             .collect::<Result<_, _>>()?;
-        let mut rows: BTreeMap<usize, Row> = BTreeMap::new();
+        // Two numbers of a kind are two rows.
+        let mut rows: BTreeMap<(usize, Option<String>), Row> = BTreeMap::new();
         for host in injected {
             let fault = host.kind();
-            let row = rows.entry(position(fault)).or_insert_with(|| Row::new(fault));
+            let place = (position(fault), host.fault.clone());
+            let row = rows.entry(place).or_insert_with(|| Row::new(fault));
             row.hosts += 1;
-            row.met += usize::from(host.exercised > 0);
+            let met = host.exercised > 0;
+            row.met += usize::from(met);
             let class = outcomes.get(&host.host).copied().flatten();
-            row.take(&host.host, class, traits);
+            row.take(&host.host, class, met, traits);
         }
         Ok(Self {
             rows: rows.into_values().collect(),
@@ -161,17 +172,21 @@ impl Row {
         }
     }
 
-    fn take(&mut self, host: &HostName, class: Option<Class>, traits: Traits) {
+    fn take(&mut self, host: &HostName, class: Option<Class>, met: bool, traits: Traits) {
         let Some(class) = class.filter(|class| class.status() != Status::Cancelled) else {
             self.unreached += 1;
             return;
         };
         *self.reported.entry(class).or_default() += 1;
         self.succeeded += usize::from(class.status() == Status::Success);
-        if is_right(self.fault, class, traits) {
+        // A command that runs for real does not wait for its fault: one that never was silent lost no connection.
+        let fault = self
+            .fault
+            .filter(|_| met || !traits.real || self.fault == Some(FaultKind::Refuse));
+        if is_right(fault, class, traits) {
             return;
         }
-        if traits.own && of_the_job(class) {
+        if traits.own && of_the_job(class, traits.real) {
             self.by_job += 1;
         } else {
             self.wrong.push((host.clone(), class));
@@ -303,24 +318,32 @@ fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
                         | FaultKind::DisconnectMid
                         | FaultKind::ExecStall
                         | FaultKind::EofNoClose
+                        | FaultKind::IdleNatDrop(_)
+                        | FaultKind::Reboot(_)
                 )
         }
+        Class::OkAfterRecovery if matches!(fault, FaultKind::Reboot(_)) => traits.own && traits.repeatable,
         // The user's own job may call any status a success, or do without.
         Class::Ok | Class::OkAfterRecovery => traits.own && of_commands,
         _ => false,
     }
 }
 
-/// Classes that a job's own rules decide.
-fn of_the_job(class: Class) -> bool {
-    matches!(
+/// Classes that a job's own rules decide, or its own commands if they run for real.
+fn of_the_job(class: Class, real: bool) -> bool {
+    let of_commands = matches!(
         class,
-        Class::CommandFailed
-            | Class::FatalPattern
-            | Class::StderrRejected
-            | Class::ExpectMissing
-            | Class::TemplateError
-            | Class::TransferFailed
-            | Class::WatchdogTotal
-    )
+        Class::WatchdogIdle | Class::KilledBySignal | Class::EarlyExit | Class::AsksAQuestion
+    );
+    (real && of_commands)
+        || matches!(
+            class,
+            Class::CommandFailed
+                | Class::FatalPattern
+                | Class::StderrRejected
+                | Class::ExpectMissing
+                | Class::TemplateError
+                | Class::TransferFailed
+                | Class::WatchdogTotal
+        )
 }

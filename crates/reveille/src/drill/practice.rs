@@ -6,16 +6,18 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::HostName;
-use reveille_drill::{Fault, FaultKind, Fleet, FleetSpec, HostReport};
+use reveille_drill::{Fault, FaultKind, Fleet, FleetSpec, HostReport, RealShell};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use super::{leftovers, real};
 use crate::failure::Failure;
 use crate::limits;
 use crate::printer::Printer;
@@ -33,6 +35,8 @@ const KEY: &str = "id";
 const KNOWN_HOSTS: &str = "known_hosts";
 const REPORT: &str = "report.json";
 const READY: &str = "ready";
+/// The directory of the hosts' own directories.
+pub(super) const HOMES: &str = "hosts";
 
 /// What a fleet is to be.
 pub(crate) struct Wanted {
@@ -41,6 +45,8 @@ pub(crate) struct Wanted {
     pub(crate) faults: Vec<Fault>,
     /// Commands of a host that go well before its fault shows.
     pub(crate) good_commands: u32,
+    /// Commands run for real.
+    pub(crate) real_shell: bool,
 }
 
 /// A running fleet and its directory, which goes with it.
@@ -78,14 +84,18 @@ struct Report {
 // === impl Wanted ===
 
 impl Wanted {
-    fn start(&self) -> Result<Fleet, Failure> {
-        let spec = FleetSpec {
+    /// Starts the fleet; `script` answers commands if they are not played.
+    fn start(&self, script: Option<Arc<RealShell>>) -> Result<Fleet, Failure> {
+        let mut spec = FleetSpec {
             hosts: self.hosts,
             seed: self.seed,
             faults: self.faults.clone(),
             good_commands: self.good_commands,
             ..FleetSpec::default()
         };
+        if let Some(script) = script {
+            spec.script = script;
+        }
         Fleet::start(spec).map_err(|error| Failure::usage(error.to_string()))
     }
 
@@ -97,6 +107,10 @@ impl Wanted {
             format!("--good-commands={}", self.good_commands),
         ];
         arguments.extend(self.faults.iter().map(|fault| format!("--fault={fault}")));
+        if self.real_shell {
+            // Whoever asks for it was let before.
+            arguments.extend(["--real-shell", "--allow-root"].map(str::to_owned));
+        }
         if self.faults.is_empty() {
             arguments.push("--fault=none".to_owned());
         }
@@ -109,16 +123,20 @@ impl Wanted {
 impl Practice {
     /// Starts a fleet with a directory for its keys under the state directory.
     pub(crate) fn start(wanted: &Wanted, state: &Path) -> Result<Self, Failure> {
-        let directory = Directory::create(state.join(format!("fleet-{}", std::process::id())))?;
+        leftovers::sweep(state);
+        let directory = Directory::create(leftovers::directory(state))?;
+        leftovers::own(&directory.0).map_err(|error| cannot_write(&directory.0, &error))?;
         let runtime = runtime(1)?;
         let descriptors = limits::raise_descriptors();
-        let apart =
-            wanted.hosts > MOST_HERE || descriptors < u64::from(wanted.hosts) * DESCRIPTORS_EACH + 256;
+        // What runs for real is ended by its fleet even if this process is killed.
+        let apart = wanted.real_shell
+            || wanted.hosts > MOST_HERE
+            || descriptors < u64::from(wanted.hosts) * DESCRIPTORS_EACH + 256;
         let place = if apart {
             Place::Apart(runtime.block_on(spawn(wanted, &directory.0))?)
         } else {
             let entered = runtime.enter();
-            let fleet = wanted.start()?;
+            let fleet = wanted.start(None)?;
             write_ways(&fleet, &directory.0)?;
             drop(entered);
             Place::Here(Box::new(fleet))
@@ -132,6 +150,11 @@ impl Practice {
 
     pub(crate) fn inventory(&self) -> PathBuf {
         self.directory.0.join(INVENTORY)
+    }
+
+    /// Where the hosts' own directories are, if commands run for real.
+    pub(crate) fn homes(&self) -> PathBuf {
+        self.directory.0.join(HOMES)
     }
 
     pub(crate) fn key(&self) -> PathBuf {
@@ -216,12 +239,19 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
         .mode(0o700)
         .create(directory)
         .map_err(|error| cannot_write(directory, &error))?;
+    let shell = wanted
+        .real_shell
+        .then(|| RealShell::new(directory.join(HOMES), real::AT_ONCE as usize));
+    let shell = shell
+        .transpose()
+        .map_err(|error| cannot_write(directory, &error))?
+        .map(Arc::new);
     let runtime = runtime(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)))?;
     let result = runtime.block_on(async {
         let unheard = |error: std::io::Error| Failure::System(format!("can't listen for signals: {error}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
-        let fleet = wanted.start()?;
+        let fleet = wanted.start(shell.clone())?;
         write_ways(&fleet, directory)?;
         write(&directory.join(READY), "", 0o600)?;
         printer.data(READY)?;
@@ -239,6 +269,9 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
     });
     // Whoever still reads standard input is left alone.
     runtime.shutdown_background();
+    if let Some(shell) = shell {
+        shell.end();
+    }
     result
 }
 
@@ -307,8 +340,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Keys of a fleet that is gone are of no use to anybody; those that stay do no harm.
-        let _ = fs::remove_dir_all(&self.0);
+        leftovers::remove(&self.0);
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+use reveille_drill::{FaultKind, Shows};
 use serde_json::Value;
 
 use crate::support::Reveille;
@@ -98,54 +99,131 @@ fn the_default_drill_names_every_fault_and_succeeds() {
     assert_eq!(String::from_utf8_lossy(&real.stdout), "");
 }
 
+/// Kinds that the engine does not make the right thing of yet, each with a test of its own.
+const MISJUDGED: [&str; 2] = ["penalties", "replaced"];
+/// Hosts that each kind strikes.
+const EACH: usize = 5;
+/// Hosts without a fault beside them.
+const HEALTHY: usize = 500;
+
 #[test]
-fn every_kind_of_fault_is_named_rightly() {
-    let kinds = [
-        "refuse",
-        "reset_on_accept",
-        "exceeded_startups_2",
-        "banner_stall",
-        "prebanner_lines",
-        "prebanner_endless",
-        "garbage_banner",
-        "kex_stall",
-        "stall_once",
-        "auth_stall",
-        "auth_fail",
-        "host_key_changed",
-        "channel_refused",
-        "max_sessions_1",
-        "force_command",
-        "exec_refused",
-        "exec_stall",
-        "late_exec_1",
-        "latency_100",
-        "slow_drip",
-        "flood_4",
-        "binary_output",
-        "partial_stall",
-        "early_exit",
-        "eof_no_close",
-        "disconnect_mid",
-        "drop_once",
-        "flap_3",
-        "exit_7",
-        "stderr_warning",
-        "stderr_error",
-        "killed",
-    ];
-    let faults: Vec<String> = kinds.iter().map(|kind| format!("--fault={kind}=1")).collect();
-    let mut arguments = vec!["--hosts", "40"];
+fn every_kind_of_fault_is_found_among_five_hundred_healthy_hosts() {
+    let kinds: Vec<FaultKind> = FaultKind::all()
+        .filter(|kind| !MISJUDGED.contains(&kind.name()))
+        .collect();
+    let hosts = (HEALTHY + EACH * kinds.len()).to_string();
+    let faults: Vec<String> = kinds
+        .iter()
+        .map(|kind| format!("--fault={kind}={EACH}"))
+        .collect();
+    let mut arguments = vec!["--hosts", &hosts];
     arguments.extend(faults.iter().map(String::as_str));
-    let (_, rows) = drill(&arguments);
+    let (json, rows) = drill(&arguments);
+    assert_eq!(json["account"]["ghost"], 0);
     assert_eq!(rows.len(), kinds.len() + 1);
-    assert_eq!(rows["healthy"]["succeeded"], 8);
-    for (kind, row) in rows {
+    assert_eq!(rows["healthy"]["succeeded"], HEALTHY);
+    for kind in kinds {
+        let row = &rows[&kind.to_string()];
+        assert_eq!(row["hosts"], EACH, "{row}");
+        assert_eq!(row["not_reached"], 0, "{row}");
+        let recovered = if kind.expected().recoverable { EACH } else { 0 };
+        assert_eq!(row["succeeded"], recovered, "{row}");
         assert!(
-            row["met"] == 1 || ["healthy", "refuse"].contains(&kind.as_str()),
-            "{kind} was never met: {row}"
+            row["met"] == EACH || kind == FaultKind::Refuse,
+            "{kind} was not met everywhere: {row}"
         );
     }
+}
+
+#[test]
+#[ignore = "the engine does not know sshd's words of a penalty, and gives up before it is over"]
+fn penalties_are_waited_out() {
+    let (_, rows) = drill(&["--hosts", "8", "--fault", "penalties=5"]);
+    assert_eq!(
+        rows["penalties_20"]["reported"],
+        serde_json::json!({ "ok_after_recovery": 5 })
+    );
+}
+
+#[test]
+#[ignore = "the engine calls a host that comes back with another key a lost connection"]
+fn a_replaced_machine_is_told_by_its_key() {
+    let (_, rows) = drill(&["--hosts", "8", "--fault", "replaced=5"]);
+    assert_eq!(
+        rows["replaced_2"]["reported"],
+        serde_json::json!({ "host_key_mismatch": 5 })
+    );
+}
+
+#[test]
+#[ignore = "the engine gives a host that went away in the middle of a step five quick tries, which no reboot fits into"]
+fn a_host_that_reboots_by_itself_is_waited_for() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "again.yaml",
+        "name: again\nsteps:\n- run: echo one; sleep 0.5; echo two\n  idempotent: true\n",
+    );
+    let (_, rows) = drill(&[&job, "--hosts", "8", "--fault", "reboot_20=2"]);
+    assert_eq!(
+        rows["reboot_20"]["reported"],
+        serde_json::json!({ "ok_after_recovery": 2 })
+    );
+}
+
+#[test]
+fn a_host_that_is_back_soon_runs_an_idempotent_step_again() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "again.yaml",
+        "name: again\nsteps:\n- run: echo one; sleep 0.5; echo two\n  idempotent: true\n",
+    );
+    let (_, rows) = drill(&[&job, "--hosts", "8", "--fault", "reboot_1=2"]);
+    assert_eq!(
+        rows["reboot_1"]["reported"],
+        serde_json::json!({ "ok_after_recovery": 2 })
+    );
+}
+
+#[test]
+fn two_numbers_of_a_kind_are_two_rows() {
+    let (_, rows) = drill(&["--hosts", "8", "--fault", "exit_7=2", "--fault", "exit_0=3"]);
+    assert_eq!(
+        rows["exit_7"]["reported"],
+        serde_json::json!({ "command_failed": 2 })
+    );
+    assert_eq!(rows["exit_0"]["reported"], serde_json::json!({ "ok": 3 }));
+}
+
+#[test]
+fn all_strikes_with_every_kind_and_the_list_explains_them() {
+    let reveille = Reveille::new();
+    let list = reveille.run(&["drill", "--list-faults"]).expect(0).stdout;
+    for kind in FaultKind::all() {
+        let line = list
+            .lines()
+            .find(|line| line.split(' ').next() == Some(&kind.to_string()));
+        let line = line.unwrap_or_else(|| panic!("{kind} is not in {list}"));
+        assert!(line.contains(kind.meaning()), "{line}");
+    }
+    // The kinds that are wanted and the hosts that there are.
+    let ended = reveille
+        .run(&["drill", "--hosts", "10", "--fault", "all=1"])
+        .expect(2);
+    assert!(ended.stderr.contains("only 0 are left"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_job_that_reboots_its_hosts_is_rehearsed() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "reboot.yaml",
+        "name: reboot\nsteps:\n- run: cat /proc/sys/kernel/random/boot_id\n- reboot: {within: 1m}\n\
+         - run: cat /proc/sys/kernel/random/boot_id\n",
+    );
+    let ended = reveille
+        .run(&["drill", &job, "--hosts", "4", "--fault", "none"])
+        .expect(0);
+    assert!(ended.stderr.contains("every host succeeded"), "{}", ended.stderr);
 }
 
 #[test]
@@ -158,6 +236,8 @@ fn one_kind_of_fault_at_a_time() {
         ("flap_3", "ok_after_recovery"),
         ("exit_7", "command_failed"),
         ("killed", "killed_by_signal"),
+        ("reboot_1", "result_unknown"),
+        ("disk_full", "transfer_failed"),
         ("early_exit", "early_exit"),
     ] {
         let (_, rows) = drill(&["--hosts", "5", "--fault", &format!("{kind}=2")]);
@@ -290,6 +370,168 @@ fn a_large_fleet_has_a_process_of_its_own() {
     let (json, rows) = drill(&["--hosts", "1001", "--fault", "refuse=1", "--fault", "killed=2"]);
     assert_eq!(json["account"]["success"], 998);
     assert_eq!(rows["killed"]["met"], 2);
+}
+
+/// A job whose commands leave traces in their host's home.
+const TRACES: &str = "name: traces\nwatchdog: {idle: 20s}\nsteps:\n\
+    - run: echo $$ >pid; echo one; echo ran >>ran; sleep 0.3; echo two\n\
+    - run: test \"$(cat ran)\" = ran && pwd\n";
+
+fn real_shell(reveille: &Reveille, job: &str, arguments: &[&str]) -> crate::support::Ended {
+    let mut all = vec!["drill", job, "--real-shell", "--allow-root"];
+    all.extend(arguments);
+    reveille.run(&all)
+}
+
+#[test]
+fn commands_run_for_real_when_that_is_asked_for() {
+    let reveille = Reveille::new();
+    let job = reveille.file("traces.yaml", TRACES);
+    let faults = [
+        "drop_once=2",
+        "flap_3=2",
+        "latency_100=1",
+        "exceeded_startups_2=1",
+        "bandwidth_32=1",
+        "refuse=1",
+    ];
+    let mut arguments = vec!["--hosts", "12", "--format", "json"];
+    for fault in &faults {
+        arguments.extend(["--fault", fault]);
+    }
+    let ended = real_shell(&reveille, &job, &arguments).expect(0);
+    let json = ended.json();
+    assert_eq!(json["drill"]["as_expected"], true, "{}", json["drill"]);
+    assert_eq!(json["account"]["success"], 11);
+    for row in json["drill"]["faults"].as_array().unwrap() {
+        let fault = row["fault"].as_str().unwrap_or_default();
+        assert!(
+            fault.is_empty() || fault == "refuse" || row["met"] == row["hosts"],
+            "{row}"
+        );
+    }
+    assert!(
+        ended
+            .stderr
+            .contains("commands run for real on this machine, as "),
+        "{}",
+        ended.stderr
+    );
+    let logs = reveille.run(&["logs", "drill-0012"]).expect(0).stdout;
+    assert!(logs.contains("/hosts/drill-0012"), "{logs}");
+    assert_no_fleet(&reveille);
+}
+
+/// Nothing is left of any fleet.
+fn assert_no_fleet(reveille: &Reveille) {
+    let left: Vec<_> = std::fs::read_dir(reveille.state())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("fleet-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn every_fault_of_the_connection_goes_with_real_commands() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "true.yaml",
+        "name: true\nwatchdog: {idle: 20s}\nsteps:\n- run: echo one; sleep 0.2; echo two\n",
+    );
+    let without =
+        FaultKind::all().filter(|kind| kind.shows() == Shows::Connection && kind.name() != "penalties");
+    let faults: Vec<String> = without.map(|kind| format!("--fault={kind}=1")).collect();
+    let mut arguments = vec!["--hosts", "36", "--format", "json"];
+    arguments.extend(faults.iter().map(String::as_str));
+    let json = real_shell(&reveille, &job, &arguments).expect(0).json();
+    assert_eq!(json["drill"]["as_expected"], true, "{}", json["drill"]);
+    assert_eq!(json["account"]["ghost"], 0);
+}
+
+#[test]
+fn what_may_not_run_for_real_is_refused() {
+    let reveille = Reveille::new();
+    let job = reveille.file("traces.yaml", TRACES);
+    let reboots = reveille.file("reboot.yaml", "name: r\nsteps:\n- reboot: {}\n");
+    let becomes = reveille.file("become.yaml", "name: b\nbecome: true\nsteps:\n- run: id\n");
+    for (arguments, wanted) in [
+        (vec!["--real-shell", "--allow-root"], "name a job of your own"),
+        (vec![&*job, "--allow-root"], "--real-shell"),
+        (
+            vec![&*job, "--real-shell", "--allow-root", "--fault", "killed=1"],
+            "killed shows only where commands are played",
+        ),
+        (vec![&*reboots, "--real-shell", "--allow-root"], "would reboot it"),
+        (
+            vec![&*becomes, "--real-shell", "--allow-root"],
+            "would become another user",
+        ),
+    ] {
+        let mut all = vec!["drill"];
+        all.extend(arguments);
+        let ended = reveille.run(&all).expect(2);
+        assert!(ended.stderr.contains(wanted), "{all:?}: {}", ended.stderr);
+    }
+    // No file and no variable makes commands run for real.
+    let ended = reveille
+        .command(&["drill", &job, "--hosts", "2", "--fault", "none"])
+        .envs([("REVEILLE_REAL_SHELL", "1"), ("REVEILLE_ALLOW_ROOT", "1")])
+        .output()
+        .unwrap();
+    assert!(!String::from_utf8_lossy(&ended.stderr).contains("run for real"));
+    if rustix::process::geteuid().is_root() {
+        let ended = reveille.run(&["drill", &job, "--real-shell"]).expect(2);
+        assert!(ended.stderr.contains("as root"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_a_killed_drill_leaves_is_swept_up_by_the_next() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "long.yaml",
+        "name: long\nsteps:\n- run: echo $$ >pid.new; mv pid.new pid; exec sleep 1000\n",
+    );
+    let mut child = reveille
+        .command(&[
+            "drill",
+            &job,
+            "--real-shell",
+            "--allow-root",
+            "--hosts",
+            "2",
+            "--fault",
+            "none",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let directory = reveille.state().join(format!("fleet-{}", child.id()));
+    let pid = |host: &str| std::fs::read_to_string(directory.join("hosts").join(host).join("pid"));
+    let (one, two) = loop {
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
+        if let (Ok(one), Ok(two)) = (pid("drill-0001"), pid("drill-0002")) {
+            break (one, two);
+        }
+        std::thread::yield_now();
+    };
+    let lives = |pid: &str| {
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    assert!(lives(&one) && lives(&two));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The fleet sees that nobody needs it any more, and ends what it ran.
+    while lives(&one) || lives(&two) {
+        std::thread::yield_now();
+    }
+    assert!(directory.exists());
+    reveille
+        .run(&["drill", "--hosts", "2", "--fault", "none"])
+        .expect(0);
+    assert_no_fleet(&reveille);
 }
 
 /// A fleet in a process of its own.

@@ -647,6 +647,7 @@ async fn a_look_tells_what_moves_from_what_is_still() {
         assert_eq!(look(&session, None, &key).await.unwrap(), Look::Finished);
     }
     // Plain: what else runs on this connection.
+    let session = crate::session(&testbed).await;
     assert_eq!(look(&session, None, &key(33)).await.unwrap(), Look::Gone);
     let exec = session.exec("exec sleep 30").await.unwrap();
     let found = look(&session, None, &key(33)).await.unwrap();

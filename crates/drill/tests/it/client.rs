@@ -1,5 +1,6 @@
 //! A plain SSH client on russh, to look at the fleet from outside.
 
+use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,9 @@ use reveille_drill::{Fault, Fleet, FleetSpec};
 use russh::client::{Config, Handle, Handler, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// Longer than anything takes that is not stalled, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,6 +65,29 @@ pub(crate) fn address(fleet: &Fleet, host: usize) -> SocketAddrV4 {
     fleet.addresses().nth(host).unwrap().1
 }
 
+/// Reads until the end, a reset, or `STALL` of silence.
+pub(crate) async fn read_raw(fleet: &Fleet, host: usize, say: &[u8]) -> (Vec<u8>, Option<io::Result<()>>) {
+    let stream = TcpStream::connect(address(fleet, host)).await.unwrap();
+    read_from(stream, say).await
+}
+
+/// The same on a connection that there is.
+pub(crate) async fn read_from(mut stream: TcpStream, say: &[u8]) -> (Vec<u8>, Option<io::Result<()>>) {
+    // A host that resets at once may be quicker than this.
+    let _ = stream.write_all(say).await;
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while seen.len() < 100_000 {
+        match timeout(STALL, stream.read(&mut buffer)).await {
+            Err(_) => return (seen, None),
+            Ok(Ok(0)) => return (seen, Some(Ok(()))),
+            Ok(Ok(count)) => seen.extend(&buffer[..count]),
+            Ok(Err(error)) => return (seen, Some(Err(error))),
+        }
+    }
+    (seen, None)
+}
+
 /// Connects and authenticates with the fleet's key.
 pub(crate) async fn connect(fleet: &Fleet, host: usize) -> Result<Connected, russh::Error> {
     connect_with(fleet, host, &fleet.client_key().unwrap()).await
@@ -72,21 +99,38 @@ pub(crate) async fn connect_with(
     host: usize,
     client_key: &str,
 ) -> Result<Connected, russh::Error> {
+    connect_to(address(fleet, host), client_key).await
+}
+
+/// Connects and authenticates to any server.
+pub(crate) async fn connect_to(address: SocketAddrV4, client_key: &str) -> Result<Connected, russh::Error> {
+    let mut connected = greet(address).await?;
+    let client_key = PrivateKey::from_openssh(client_key).unwrap();
+    let client_key = PrivateKeyWithHashAlg::new(Arc::new(client_key), None);
+    let result = connected
+        .session
+        .authenticate_publickey(user(), client_key)
+        .await?;
+    if !result.success() {
+        return Err(russh::Error::NotAuthenticated);
+    }
+    Ok(connected)
+}
+
+/// Who is asked for: a real server knows only users that there are.
+pub(crate) fn user() -> String {
+    let output = std::process::Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Connects as far as the end of the key exchange.
+pub(crate) async fn greet(address: SocketAddrV4) -> Result<Connected, russh::Error> {
     let key = Arc::default();
     let watcher = Watcher {
         key: Arc::clone(&key),
     };
-    let address = address(fleet, host);
     let connecting = russh::client::connect(Arc::new(Config::default()), address, watcher);
-    let mut session = tokio::time::timeout(PATIENCE, connecting)
-        .await
-        .expect("it stalls")?;
-    let client_key = PrivateKey::from_openssh(client_key).unwrap();
-    let client_key = PrivateKeyWithHashAlg::new(Arc::new(client_key), None);
-    let result = session.authenticate_publickey("anybody", client_key).await?;
-    if !result.success() {
-        return Err(russh::Error::NotAuthenticated);
-    }
+    let session = timeout(PATIENCE, connecting).await.expect("it stalls")?;
     let host_key = key.lock().unwrap().clone();
     Ok(Connected { session, host_key })
 }

@@ -1,38 +1,18 @@
 //! Each fault looks on the wire as it is meant to.
 
-mod client;
-
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::{PATIENCE, STALL, address, connect, connect_with, exec, exec_on, fleet, run};
+use crate::client::{PATIENCE, STALL, address, connect, connect_with, exec, exec_on, fleet, read_raw, run};
 use reveille_drill::{
     Act, Call, Ending, Fault, FaultKind, Fleet, FleetError, FleetSpec, Script, ScriptFuture,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-
-/// Reads until the end, a reset, or `STALL` of silence.
-async fn read_raw(fleet: &Fleet, host: usize, say: &[u8]) -> (Vec<u8>, Option<io::Result<()>>) {
-    let mut stream = TcpStream::connect(address(fleet, host)).await.unwrap();
-    // A host that resets at once may be quicker than this.
-    let _ = stream.write_all(say).await;
-    let mut seen = Vec::new();
-    let mut buffer = [0; 4096];
-    while seen.len() < 100_000 {
-        match timeout(STALL, stream.read(&mut buffer)).await {
-            Err(_) => return (seen, None),
-            Ok(Ok(0)) => return (seen, Some(Ok(()))),
-            Ok(Ok(count)) => seen.extend(&buffer[..count]),
-            Ok(Err(error)) => return (seen, Some(Err(error))),
-        }
-    }
-    (seen, None)
-}
 
 #[tokio::test]
 async fn healthy_hosts_answer() {
@@ -328,7 +308,7 @@ async fn late_and_slow_hosts_are_alive() {
 #[tokio::test]
 async fn a_strangers_key_is_refused() {
     let fleet = fleet(1, &[]);
-    let strangers = client::fleet(1, &[]).client_key().unwrap();
+    let strangers = crate::client::fleet(1, &[]).client_key().unwrap();
     let refused = connect_with(&fleet, 0, &strangers).await.err().unwrap();
     assert!(matches!(refused, russh::Error::NotAuthenticated), "{refused}");
 }

@@ -1,0 +1,312 @@
+//! The kinds of fault: one table of what each is, and what a run should make of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use reveille_account::{Class, SourceError};
+
+use crate::FaultError;
+
+/// What a run with default settings should make of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The final classes that are right.
+    pub classes: &'static [Class],
+    /// Whether the host can succeed in the end although something went wrong.
+    pub recoverable: bool,
+}
+
+/// Where a fault shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// On the way to the host, or in its SSH server: whatever runs there.
+    Connection,
+    /// In the machine or its commands, which only a host that plays them can show.
+    Machine,
+}
+
+/// What is known of a kind.
+struct Facts {
+    name: &'static str,
+    meaning: &'static str,
+    shows: Shows,
+    expected: Expected,
+}
+
+/// Declares [`FaultKind`] from one table, so that a kind can't lack its name, its meaning or what it should come to.
+///
+/// `(u32 = N)` is the number of a kind, with its default; `recovers` or `fails` is how its hosts should end, and then
+/// come the classes that are right.
+macro_rules! kinds {
+    ($(
+        $shows:ident $variant:ident $(($number:ident = $default:literal))? $name:literal
+        $meaning:literal $recoverable:ident [$($class:ident)*];
+    )*) => {
+        /// What is wrong with a host. The number of some kinds is written after the name: `exit_100`, `flap_2`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum FaultKind { $(#[doc = $meaning] $variant $(($number))?,)* }
+
+        impl FaultKind {
+            /// Every kind, in the order of the documentation, the numbers being the defaults.
+            const ALL: &'static [FaultKind] = &[$(FaultKind::$variant $(($default))?,)*];
+
+            fn facts(self) -> Facts {
+                match self {
+                    $(FaultKind::$variant $(($number::MIN..))? => Facts {
+                        name: $name,
+                        meaning: $meaning,
+                        shows: Shows::$shows,
+                        expected: Expected {
+                            classes: &[$(Class::$class,)*],
+                            recoverable: is_recoverable!($recoverable),
+                        },
+                    },)*
+                }
+            }
+
+            /// The number of a kind that has one.
+            fn number(self) -> Option<u32> {
+                let mut number: Option<u32> = None;
+                match self {
+                    $(FaultKind::$variant $((it @ $number::MIN..))? => { $(number = Some::<$number>(it);)? })*
+                }
+                number
+            }
+
+            fn with_number(self, number: u32) -> Option<Self> {
+                let mut kind = None;
+                match self {
+                    $(FaultKind::$variant $(($number::MIN..))? => {
+                        $(kind = Some(FaultKind::$variant(<$number>::from(number)));)?
+                    })*
+                }
+                kind
+            }
+        }
+    };
+}
+
+/// The words of the table for whether hosts with a fault can succeed.
+macro_rules! is_recoverable {
+    (recovers) => {
+        true
+    };
+    (fails) => {
+        false
+    };
+}
+
+kinds! {
+    Connection Refuse "refuse"
+        "nothing listens on the host's port"
+        fails [ConnectRefused];
+    Connection ResetOnAccept "reset_on_accept"
+        "each connection is reset as soon as it is accepted"
+        fails [SshInitiatedFailed];
+    Connection ExceededStartups(u32 = 3) "exceeded_startups"
+        "so many first connections are turned away as sshd does at its MaxStartups limit"
+        recovers [Ok OkAfterRecovery];
+    Connection Penalties(u32 = 20) "penalties"
+        "the first connection is closed during the handshake, then for so many seconds every one at once, as sshd does \
+         with PerSourcePenalties"
+        recovers [OkAfterRecovery];
+    Connection BannerStall "banner_stall"
+        "connections are accepted and nothing is ever said"
+        fails [HandshakeStalled];
+    Connection PrebannerLines(u32 = 5) "prebanner_lines"
+        "so many lines come before the SSH identification, which the protocol allows"
+        recovers [Ok];
+    Connection PrebannerEndless "prebanner_endless"
+        "lines come instead of the SSH identification, without end"
+        fails [ProtocolError HandshakeStalled];
+    Connection GarbageBanner "garbage_banner"
+        "a web server answers"
+        fails [ProtocolError];
+    Connection KexStall "kex_stall"
+        "after the identification nothing is said any more"
+        fails [HandshakeStalled];
+    Connection StallOnce(u32 = 1) "stall_once"
+        "so many first connections stall in the key exchange"
+        recovers [OkAfterRecovery];
+    Connection AuthStall "auth_stall"
+        "requests to authenticate are never answered"
+        fails [AuthStalled];
+    Connection AuthFail "auth_fail"
+        "no credential is accepted"
+        fails [AuthFailed];
+    Connection HostKeyChanged "host_key_changed"
+        "the host key is not the one in the fleet's known_hosts"
+        fails [HostKeyMismatch];
+    Connection ChannelRefused "channel_refused"
+        "no session channel can be opened"
+        fails [ChannelRefused];
+    Connection MaxSessions(u32 = 1) "max_sessions"
+        "a connection carries only so many sessions at once"
+        recovers [Ok OkAfterRecovery];
+    Connection ForceCommand "force_command"
+        "whatever is asked for, another command runs"
+        fails [NoShell];
+    Connection ExecRefused "exec_refused"
+        "requests to run a command are refused"
+        fails [ExecRefused];
+    Connection ExecStall "exec_stall"
+        "requests to run a command are never answered"
+        fails [ConnectionLost];
+    Connection LateExec(u32 = 3) "late_exec"
+        "commands start so many seconds after they were asked for"
+        recovers [Ok];
+    Connection Latency(u32 = 300) "latency"
+        "everything takes so many milliseconds longer"
+        recovers [Ok];
+    Connection Bandwidth(u32 = 8) "bandwidth"
+        "a connection carries only so many KiB a second each way"
+        recovers [Ok];
+    Machine SlowDrip "slow_drip"
+        "output comes byte by byte: slow, and alive"
+        recovers [Ok];
+    Machine Flood(u32 = 64) "flood"
+        "so many MiB of output come at once"
+        recovers [Ok];
+    Machine BinaryOutput "binary_output"
+        "the output has invalid UTF-8 and escape sequences"
+        recovers [Ok];
+    Machine PartialStall "partial_stall"
+        "some output comes, then nothing any more"
+        fails [WatchdogIdle WatchdogTotal];
+    Machine EarlyExit "early_exit"
+        "the command vanishes without an exit status"
+        fails [EarlyExit];
+    Machine EofNoClose "eof_no_close"
+        "the output ends, and the channel stays open without an exit status"
+        fails [WatchdogIdle WatchdogTotal];
+    Connection DisconnectMid "disconnect_mid"
+        "each connection breaks while a command runs"
+        fails [ConnectionLost];
+    Connection DropOnce(u32 = 1) "drop_once"
+        "so many first connections break while a command runs"
+        recovers [OkAfterRecovery];
+    Connection Flap(u32 = 3) "flap"
+        "so many first connections break, each in another phase"
+        recovers [OkAfterRecovery];
+    Connection IdleNatDrop(u32 = 1) "idle_nat_drop"
+        "after so many seconds without traffic whatever a connection carries vanishes, both ways"
+        recovers [OkAfterRecovery];
+    Machine Exit(u32 = 1) "exit"
+        "commands end with this exit status"
+        fails [CommandFailed];
+    Machine StderrWarning "stderr_warning"
+        "commands succeed and warn on standard error"
+        recovers [Ok];
+    Machine StderrError "stderr_error"
+        "commands complain on standard error and end with status 1"
+        fails [CommandFailed];
+    Machine Killed "killed"
+        "commands are ended by the signal KILL"
+        fails [KilledBySignal];
+    Machine Reboot(u32 = 1) "reboot"
+        "the host reboots while a command runs, and refuses connections for so many seconds"
+        fails [ResultUnknown];
+    Machine Replaced(u32 = 2) "replaced"
+        "from this connection on another machine answers, and those before break while a command runs"
+        fails [HostKeyMismatch];
+    Machine ClockJump "clock_jump"
+        "the host's clock jumps an hour while a command runs"
+        recovers [Ok];
+    Machine DiskFull "disk_full"
+        "the host has no space left for what it is to keep"
+        fails [TransferFailed];
+}
+
+// === impl FaultKind ===
+
+impl FaultKind {
+    /// Every kind, with its default number.
+    pub fn all() -> impl Iterator<Item = FaultKind> {
+        Self::ALL.iter().copied()
+    }
+
+    /// The kind's name without its number.
+    pub fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// What is wrong, in a clause.
+    pub fn meaning(self) -> &'static str {
+        self.facts().meaning
+    }
+
+    /// Where it shows.
+    pub fn shows(self) -> Shows {
+        self.facts().shows
+    }
+
+    /// What a run with default settings should make of it.
+    pub fn expected(self) -> Expected {
+        match self {
+            FaultKind::Exit(0) => Expected {
+                classes: &[Class::Ok],
+                recoverable: true,
+            },
+            // More than the tries that a host has.
+            FaultKind::Flap(5..) | FaultKind::StallOnce(5..) => Expected {
+                classes: &[
+                    Class::SshInitiatedFailed,
+                    Class::HandshakeStalled,
+                    Class::SshRetryFailed,
+                ],
+                recoverable: false,
+            },
+            _ => self.facts().expected,
+        }
+    }
+}
+
+impl FromStr for FaultKind {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let named = |name: &str| FaultKind::all().find(|kind| kind.name() == name);
+        let numbered = || {
+            let (name, number) = text.rsplit_once('_')?;
+            let number = number.parse().ok().filter(|number| *number <= 1_000_000)?;
+            named(name)?.with_number(number)
+        };
+        named(text).or_else(numbered).ok_or_else(|| FaultError::Kind {
+            name: text.to_owned(),
+            nearest: SourceError::nearest(text, FaultKind::all().map(FaultKind::name)).map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())?;
+        match self.number() {
+            Some(number) => write!(formatter, "_{number}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_reads_itself_back() {
+        for kind in FaultKind::all() {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+            assert_eq!(kind.name().parse(), Ok(kind));
+            assert!(!kind.expected().classes.is_empty());
+            assert!(!kind.meaning().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn numbers_are_read() {
+        assert_eq!("exit_100".parse(), Ok(FaultKind::Exit(100)));
+        assert_eq!("penalties_5".parse(), Ok(FaultKind::Penalties(5)));
+        assert_eq!("bandwidth_16".parse(), Ok(FaultKind::Bandwidth(16)));
+        assert!("killed_2".parse::<FaultKind>().is_err());
+    }
+}

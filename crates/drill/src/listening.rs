@@ -1,0 +1,164 @@
+//! Overhearing what a command and its client say to each other: when a command begins, and under which token.
+
+use std::sync::OnceLock;
+
+/// Part of every command line that asks for the supervisor.
+pub(crate) const BOOTSTRAP: &[u8] = br#"IFS= read -r s;eval "$s""#;
+/// The longest beginning of the input that is looked at.
+const LONGEST: usize = 1 << 20;
+/// The longest frame that is looked for.
+const FRAME: usize = 128;
+
+/// What was overheard of one channel.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// Somebody talks to the supervisor; otherwise it is a plain command.
+    supervised: bool,
+    /// The beginning of the input, until the orders are known.
+    input: Vec<u8>,
+    orders: OnceLock<Orders>,
+    /// The end of what was said, in which a frame may have begun.
+    tail: Vec<u8>,
+    begun: bool,
+    attached: bool,
+}
+
+#[derive(Debug)]
+struct Orders {
+    nonce: String,
+    token: String,
+}
+
+/// What the latest words mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing new.
+    Nothing,
+    /// A command has begun.
+    Begins,
+    /// Somebody came back to one that had.
+    Attaches,
+}
+
+// === impl Listening ===
+
+impl Listening {
+    pub(crate) fn to(command: &[u8]) -> Self {
+        Self {
+            supervised: command.windows(BOOTSTRAP.len()).any(|window| window == BOOTSTRAP),
+            input: Vec::new(),
+            orders: OnceLock::new(),
+            tail: Vec::new(),
+            begun: false,
+            attached: false,
+        }
+    }
+
+    /// The client said this.
+    pub(crate) fn input(&mut self, bytes: &[u8]) {
+        if !self.supervised || self.orders.get().is_some() || self.input.len() > LONGEST {
+            return;
+        }
+        self.input.extend_from_slice(bytes);
+        // The script is the first line, and the orders are the second.
+        let mut lines = self.input.split_inclusive(|byte| *byte == b'\n').skip(1);
+        let Some(line) = lines.next().filter(|line| line.ends_with(b"\n")) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(line).into_owned();
+        let mut words = text.split_whitespace().map(str::to_owned);
+        let orders = Orders {
+            nonce: words.next().unwrap_or_default(),
+            token: words.nth(3).unwrap_or_default(),
+        };
+        // It was looked at above.
+        let _ = self.orders.set(orders);
+        self.input = Vec::new();
+    }
+
+    /// The command said this.
+    pub(crate) fn output(&mut self, bytes: &[u8]) -> Heard {
+        if self.begun || self.attached {
+            return Heard::Nothing;
+        }
+        if !self.supervised {
+            return self.end();
+        }
+        let Some(orders) = self.orders.get() else {
+            return Heard::Nothing;
+        };
+        self.tail.extend_from_slice(bytes);
+        let has = |words: &str| {
+            let frame = format!("\u{1e}{} {words}", orders.nonce);
+            self.tail
+                .windows(frame.len())
+                .any(|window| window == frame.as_bytes())
+        };
+        if has("started\n") {
+            self.begun = true;
+            return Heard::Begins;
+        }
+        if has("attached ") {
+            self.attached = true;
+            return Heard::Attaches;
+        }
+        self.tail.drain(..self.tail.len().saturating_sub(FRAME));
+        Heard::Nothing
+    }
+
+    /// The command has ended: one that said nothing had begun all the same.
+    pub(crate) fn end(&mut self) -> Heard {
+        if self.supervised || std::mem::replace(&mut self.begun, true) {
+            return Heard::Nothing;
+        }
+        Heard::Begins
+    }
+
+    /// The token whose command began here.
+    pub(crate) fn started(&self) -> Option<String> {
+        let orders = self.orders.get().filter(|_| self.begun)?;
+        Some(orders.token.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn supervised_commands_begin_with_a_frame() {
+        let mut listening = Listening::to(br#"exec sh -c 'IFS= read -r s;eval "$s"'"#);
+        for piece in ["script", " line\nNONCE ensure RUN 1 TO", "KEN -\ngo 0 0 1 1\n"] {
+            listening.input(piece.as_bytes());
+        }
+        assert_eq!(
+            listening.output(b"\x1eNONCE hello - 1 /place\n\x1eNON"),
+            Heard::Nothing
+        );
+        assert_eq!(listening.output(b"CE started\nout"), Heard::Begins);
+        assert_eq!(listening.output(b"\x1eNONCE started\n"), Heard::Nothing);
+        assert_eq!(listening.end(), Heard::Nothing);
+        assert_eq!(listening.started().as_deref(), Some("TOKEN"));
+    }
+
+    #[test]
+    fn plain_commands_begin_with_their_output_or_their_end() {
+        let mut listening = Listening::to(b"echo hello");
+        assert_eq!(listening.output(b"hello\n"), Heard::Begins);
+        assert_eq!(listening.end(), Heard::Nothing);
+        let mut silent = Listening::to(b"true");
+        assert_eq!(silent.end(), Heard::Begins);
+        assert_eq!(silent.started(), None);
+    }
+
+    #[test]
+    fn attaching_is_no_beginning() {
+        let mut listening = Listening::to(BOOTSTRAP);
+        listening.input(b"script\nN ensure R 1 T -\n");
+        assert_eq!(
+            listening.output(b"\x1eN hello - 1 /p\n\x1eN attached running\n"),
+            Heard::Attaches
+        );
+        assert_eq!(listening.started(), None);
+    }
+}

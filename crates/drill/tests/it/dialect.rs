@@ -1,0 +1,253 @@
+//! The real supervisor on a real sshd beside the drill's: what a controller that runs durable work is told by each.
+
+use std::fs;
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::sync::Arc;
+
+use reveille_account::{RunId, Token};
+use reveille_drill::Fleet;
+use reveille_transport::supervisor::{self, Beat, Durable, Interpreter, Key, Offsets, Payload};
+use reveille_transport::{Client, Deadlines, HostKeyPolicy, Identities, KnownHosts, Session, Target};
+use rustix::process::{Signal, kill_process};
+
+use crate::client::{address, fleet, user};
+use crate::sshd::{Sshd, children, pid};
+
+/// Bytes of output that are kept at most.
+const CAP: u64 = 1 << 20;
+
+pub(crate) async fn connect(address: SocketAddrV4, key: &str) -> Session {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("id");
+    fs::write(&file, key).unwrap();
+    let known = KnownHosts::load(&[], Some(directory.path().join("known_hosts"))).unwrap();
+    let client = Client::new(Deadlines::default(), Arc::new(known));
+    let identities = Identities::load(&[file], None).unwrap();
+    let mut target = Target::new(
+        "host".into(),
+        address.ip().to_string(),
+        address.port(),
+        user(),
+        Arc::default(),
+    );
+    target.authentication = Arc::new(identities.into());
+    target.host_keys = HostKeyPolicy::Off;
+    let dialed = client.dial(&target).await.unwrap();
+    client.handshake(&target, dialed).await.unwrap().0
+}
+
+async fn real(sshd: &Sshd) -> Session {
+    connect(sshd.address(), &sshd.key()).await
+}
+
+async fn played(fleet: &Fleet) -> Session {
+    connect(address(fleet, 0), &fleet.client_key().unwrap()).await
+}
+
+pub(crate) fn key(number: u8) -> Key {
+    Key {
+        run: RunId::new(1, [7; 10]),
+        epoch: 1,
+        token: Token::new([number; 16]),
+        place: None,
+    }
+}
+
+/// Starts or attaches, and tells every beat; data in one piece.
+pub(crate) async fn follow(
+    session: &Session,
+    key: &Key,
+    text: &str,
+    mut heard: impl FnMut(&str),
+) -> Vec<String> {
+    let mut seen: Vec<String> = Vec::new();
+    let mut durable = match Durable::open(session, None, key).await {
+        Ok(durable) => durable,
+        Err(error) => return vec![kind_of(&format!("{error:?}"))],
+    };
+    let payload = Payload {
+        prelude: String::new(),
+        text: text.into(),
+        interpreter: Interpreter::Shell(vec!["sh".into()]),
+    };
+    let offsets = Offsets { stdout: 0, stderr: 0 };
+    durable.go(&payload, offsets, CAP).await.unwrap();
+    loop {
+        let beat = match durable.next().await {
+            Ok(beat) => beat,
+            Err(error) => {
+                seen.push(kind_of(&format!("{error:?}")));
+                return seen;
+            }
+        };
+        let (word, last) = match beat {
+            Beat::Stdout(bytes) => (format!("stdout {}", String::from_utf8_lossy(&bytes)), false),
+            Beat::Stderr(bytes) => (format!("stderr {}", String::from_utf8_lossy(&bytes)), false),
+            Beat::Lost => ("lost".to_owned(), true),
+            Beat::End(end) => (format!("{end:?}"), true),
+            other => (format!("{other:?}"), false),
+        };
+        heard(&word);
+        seen.push(word);
+        if last {
+            return seen;
+        }
+    }
+}
+
+/// An error without its places, which differ.
+fn kind_of(error: &str) -> String {
+    let class = error.split("message").next().unwrap_or(error).trim();
+    format!(
+        "{class} {}",
+        if error.contains("can't") || error.contains("KiB free") {
+            "said why"
+        } else {
+            error
+        }
+    )
+}
+
+/// The directory of a token on the real host.
+fn place(sshd: &Sshd, number: u8) -> std::path::PathBuf {
+    let key = key(number);
+    sshd.0
+        .home()
+        .join(".local/state/reveille")
+        .join(key.run.uuid())
+        .join(key.token.to_string())
+}
+
+fn supervisor_of(token: &Path) -> u32 {
+    let text = fs::read_to_string(token.join("pid")).unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+fn kill(number: u32) {
+    let mut all = vec![number];
+    let mut next = 0;
+    while let Some(parent) = all.get(next).copied() {
+        next += 1;
+        all.extend(children(parent));
+    }
+    for process in all {
+        let _ = kill_process(pid(process), Signal::KILL);
+    }
+}
+
+#[tokio::test]
+async fn durable_commands_end() {
+    let sshd = Sshd::start("");
+    let (session, fleet_of_one) = (real(&sshd).await, fleet(1, &[]));
+    let other = played(&fleet_of_one).await;
+    let shows = follow(&session, &key(1), "echo hello; exit 7", |_| ()).await;
+    assert_eq!(follow(&other, &key(1), "echo hello; exit 7", |_| ()).await, shows);
+    // Whoever comes again finds it finished.
+    let again = follow(&session, &key(1), "echo hello; exit 7", |_| ()).await;
+    assert_eq!(again[0], "Attached { finished: true }");
+    assert_eq!(follow(&other, &key(1), "echo hello; exit 7", |_| ()).await, again);
+
+    let killed = fleet(1, &["killed=1"]);
+    let shows = follow(&session, &key(2), "echo hello; kill -9 $$", |_| ()).await;
+    assert_eq!(
+        follow(&played(&killed).await, &key(2), "echo hello", |_| ()).await,
+        shows
+    );
+}
+
+#[tokio::test]
+async fn supervisors_vanish_and_machines_reboot() {
+    let sshd = Sshd::start("");
+    let session = real(&sshd).await;
+    for (number, fault) in [(1, "early_exit=1"), (2, "reboot=1")] {
+        let token = place(&sshd, number);
+        let shows = follow(&session, &key(number), "echo hello; exec sleep 5", |word| {
+            if word == "stdout hello\n" {
+                let supervisor = supervisor_of(&token);
+                if fault.starts_with("reboot") {
+                    let text = fs::read_to_string(token.join("pid")).unwrap();
+                    let mut words: Vec<&str> = text.trim().split(' ').collect();
+                    words[2] = "00000000-0000-4000-8000-000000000000";
+                    fs::write(token.join("pid"), format!("{}\n", words.join(" "))).unwrap();
+                }
+                kill(supervisor);
+            }
+        })
+        .await;
+        let fleet = fleet(1, &[fault]);
+        let mut plays = follow(&played(&fleet).await, &key(number), "echo hello", |_| ()).await;
+        if fault.starts_with("reboot") {
+            // Here the connection goes with the machine; a later one is told the rest.
+            assert_eq!(plays.pop().as_deref(), Some("lost"));
+            let back = async {
+                while tokio::net::TcpStream::connect(address(&fleet, 0)).await.is_err() {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(crate::client::PATIENCE, back).await.unwrap();
+            let after = follow(&played(&fleet).await, &key(number), "echo hello", |_| ()).await;
+            assert_eq!(after[0], "Attached { finished: false }");
+            let real_again = follow(&real(&sshd).await, &key(number), "echo hello", |_| ()).await;
+            assert_eq!(after, real_again);
+            let tombs = (
+                supervisor::tomb(&played(&fleet).await, None, &key(number))
+                    .await
+                    .unwrap(),
+                supervisor::tomb(&real(&sshd).await, None, &key(number))
+                    .await
+                    .unwrap(),
+            );
+            assert_eq!(tombs.0, tombs.1);
+        } else {
+            assert_eq!(plays, shows, "{fault}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_hangs_is_stopped_and_what_never_was_is_forbidden() {
+    let sshd = Sshd::start("");
+    let stalling = fleet(1, &["partial_stall=1"]);
+    let mut told = Vec::new();
+    for side in [
+        (real(&sshd).await, real(&sshd).await),
+        (played(&stalling).await, played(&stalling).await),
+    ] {
+        let (session, beside) = side;
+        let (begun, mut beginning) = tokio::sync::mpsc::unbounded_channel();
+        let stopping = async {
+            beginning.recv().await.unwrap();
+            let running = supervisor::tomb(&beside, None, &key(1)).await.unwrap();
+            let stopped = supervisor::stop(&beside, None, &key(1)).await.unwrap();
+            let never = supervisor::tomb(&beside, None, &key(2)).await.unwrap();
+            (running, stopped, never)
+        };
+        let first = key(1);
+        let following = follow(&session, &first, "echo hello; exec sleep 60", |word| {
+            if word.starts_with("stdout") {
+                begun.send(()).unwrap();
+            }
+        });
+        let (seen, asked) = tokio::join!(following, stopping);
+        let forbidden = follow(&beside, &key(2), "echo hello", |_| ()).await;
+        told.push((seen, asked, forbidden));
+    }
+    assert_eq!(told[1], told[0]);
+}
+
+#[tokio::test]
+async fn there_is_no_space() {
+    let sshd = Sshd::start("");
+    let session = real(&sshd).await;
+    // A directory of the run in which nothing can be made, as on a full disk, whoever asks.
+    let mut chosen = key(1);
+    chosen.place = Some("/proc/self".to_owned());
+    let shows = follow(&session, &chosen, "echo hello", |_| ()).await;
+    let full = fleet(1, &["disk_full=1"]);
+    let plays = follow(&played(&full).await, &key(1), "echo hello", |_| ()).await;
+    assert_eq!(plays.len(), 1, "{plays:?}");
+    assert!(plays[0].contains("TransferFailed"), "{plays:?}");
+    assert!(shows[0].contains("TransferFailed"), "{shows:?}");
+    assert_eq!(full.report()[0].commands, 0);
+}

@@ -1,0 +1,9 @@
+//! The fleet, looked at from outside.
+
+mod away;
+mod calibration;
+mod client;
+mod dialect;
+mod faults;
+mod real;
+mod sshd;
