@@ -6,7 +6,7 @@
 //!   endpoints that push back;
 //! - how long to wait: [`Backoff`] with full jitter, seeded;
 //! - how often: a host's own [`Budget`], and a [`RetryBudget`] for the fleet;
-//! - how long to bear silence: [`Deadlines`];
+//! - how long to bear silence: [`Deadlines`], and the [`watchdog`], which chooses and judges them;
 //! - how many may fail, and how many go first: [`Portion`] and [`batches`];
 //! - once and only once: [`RunOnce`].
 //!
@@ -32,6 +32,7 @@ mod governor;
 mod handshakes;
 mod portion;
 mod run_once;
+pub mod watchdog;
 
 pub use backoff::Backoff;
 pub use budget::{Budget, RetryBudget};
