@@ -11,6 +11,7 @@ mod peers;
 mod proc;
 mod report;
 mod sweep;
+mod watchdog;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -27,6 +28,8 @@ pub(crate) enum Bench {
     Fleet(FleetArguments),
     /// The same work at 16, 32 … sessions at once
     Sweep(Common),
+    /// Recorded durations of commands, replayed against the watchdog's rule and others
+    Watchdog(watchdog::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +82,7 @@ pub(crate) fn run(bench: &Bench) -> Result {
     match bench {
         Bench::Fleet(arguments) => arguments.run(&workspace),
         Bench::Sweep(common) => common.sweep(&workspace),
+        Bench::Watchdog(arguments) => watchdog::run(arguments, &workspace),
     }
 }
 

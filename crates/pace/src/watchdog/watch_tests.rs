@@ -163,5 +163,8 @@ fn many_who_overrun_together_are_waited_for_while_some_end() {
     );
     assert!((300..330).contains(&killed), "two extensions: {killed}");
     let (killed, _) = judge(true);
-    assert_eq!(killed, 7200, "while some end, up to the hard cap");
+    assert!(
+        (7200..7210).contains(&killed),
+        "while some end, up to the hard cap: {killed}"
+    );
 }
