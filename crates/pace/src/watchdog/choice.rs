@@ -36,7 +36,7 @@ pub enum Reason {
     NoHistory,
     /// The durations of the class.
     Durations,
-    /// The durations of the class, doubled because it became slower lately.
+    /// The durations of the class, and more because it became slower lately.
     Drift,
     /// The operator's cap.
     Cap,
@@ -54,7 +54,7 @@ impl fmt::Display for Reason {
             Self::Operator => "set by the operator",
             Self::NoHistory => "no history yet",
             Self::Durations => "from earlier durations",
-            Self::Drift => "from earlier durations, doubled after overruns",
+            Self::Drift => "from earlier durations, more after overruns",
             Self::Cap => "the operator's cap",
             Self::Prior => "from hosts and retries",
             Self::Floor => "the shortest there is",

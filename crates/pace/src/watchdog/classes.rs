@@ -56,6 +56,13 @@ impl Classes {
         }
     }
 
+    /// All attempts of a run of the class were killed at deadlines of ours; see [`History::given_up`].
+    pub fn given_up(&mut self, class: &str) {
+        if let Some(history) = self.entry(class) {
+            history.given_up();
+        }
+    }
+
     /// What is known of the class.
     pub fn history(&self, class: &str) -> Option<&History> {
         self.histories.get(class)

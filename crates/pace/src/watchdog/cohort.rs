@@ -13,7 +13,7 @@ pub struct Cohort {
     rule: CohortRule,
     running: u32,
     overdue: u32,
-    /// Overdue attempts that ended by themselves: waiting was right.
+    /// Attempts that ended by themselves after their deadline: waiting was right.
     ended_late: u32,
     /// When attempts ended, oldest first.
     ended: VecDeque<Instant>,
@@ -35,15 +35,17 @@ pub struct Together {
     pub overdue: u32,
     /// Hosts that run the class, or did within the last deadline.
     pub of: u32,
-    /// Overdue ones that ended by themselves so far. While this grows, waiting helps.
+    /// Those that ended by themselves after their deadline, so far. While this grows, waiting helps.
     pub ended_late: u32,
 }
 
 /// How an attempt left its cohort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// By itself.
-    Itself,
+    /// By itself, before its deadline passed.
+    InTime,
+    /// By itself, after its deadline passed.
+    Late,
     /// Killed, or lost with its connection.
     Otherwise,
 }
@@ -81,9 +83,9 @@ impl Cohort {
         self.running = self.running.saturating_sub(1);
         if overdue {
             self.overdue = self.overdue.saturating_sub(1);
-            if ending == Ending::Itself {
-                self.ended_late = self.ended_late.saturating_add(1);
-            }
+        }
+        if ending == Ending::Late {
+            self.ended_late = self.ended_late.saturating_add(1);
         }
         self.overdue = self.overdue.min(self.running);
         if self.ended.len() == ENDS {
@@ -158,7 +160,7 @@ mod tests {
         );
         cohort.overdue();
         for _ in 0..90 {
-            cohort.ended(start + MINUTE, false, Ending::Itself);
+            cohort.ended(start + MINUTE, false, Ending::InTime);
         }
         let together = Together {
             overdue: 6,
@@ -170,7 +172,7 @@ mod tests {
             Some(together),
             "who ended counts too"
         );
-        cohort.ended(start + MINUTE, true, Ending::Itself);
+        cohort.ended(start + MINUTE, true, Ending::Late);
         cohort.ended(start + MINUTE, true, Ending::Otherwise);
         assert_eq!(cohort.together(start + MINUTE, MINUTE), None, "four are too few");
         assert_eq!((cohort.running(), cohort.ended_late), (8, 1));
@@ -185,7 +187,7 @@ mod tests {
                 match call {
                     0 => cohort.started(),
                     1 => cohort.overdue(),
-                    2 => cohort.ended(start, overdue, Ending::Itself),
+                    2 => cohort.ended(start, overdue, Ending::Late),
                     _ => cohort.ended(start, overdue, Ending::Otherwise),
                 }
                 proptest::prop_assert!(cohort.overdue <= cohort.running);

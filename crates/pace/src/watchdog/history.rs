@@ -25,6 +25,8 @@ pub struct History {
     overruns: u32,
     /// Samples still to come until deadlines are no longer doubled.
     doubled: u32,
+    /// Runs given up since the last sample.
+    given_up: u32,
     resolved: u64,
 }
 
@@ -37,6 +39,8 @@ const RECENT: usize = 31;
 const DRIFT_OVERRUNS: u32 = 3;
 /// Samples in which overruns are counted, and for which deadlines stay doubled after a drift.
 const DRIFT_WINDOW: u32 = 20;
+/// How often deadlines are doubled at most because runs were given up.
+const GIVEN_UP: u32 = 6;
 /// The shortest duration told apart, in seconds.
 const SHORTEST_S: f64 = 0.001;
 
@@ -52,6 +56,7 @@ impl History {
             silences: Window::new(SAMPLES),
             overruns: 0,
             doubled: 0,
+            given_up: 0,
             resolved: 0,
         }
     }
@@ -83,6 +88,7 @@ impl History {
         self.recent.push(narrow(log));
         self.durations.push(narrow(log));
         self.resolved += 1;
+        self.given_up = 0;
         self.doubled = self.doubled.saturating_sub(1);
         let overran = limit.is_some_and(|limit| took > limit);
         self.overruns = (self.overruns << 1 | u32::from(overran)) & ((1 << DRIFT_WINDOW) - 1);
@@ -90,6 +96,12 @@ impl History {
             self.doubled = DRIFT_WINDOW;
             self.overruns = 0;
         }
+    }
+
+    /// All attempts of a run were killed at deadlines of ours. Deadlines double with each such run until one ends: a
+    /// class that became much slower would otherwise never give a sample again.
+    pub fn given_up(&mut self) {
+        self.given_up = (self.given_up + 1).min(GIVEN_UP);
     }
 
     /// The longest silence of a run that ended by itself.
@@ -113,9 +125,15 @@ impl History {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// Whether deadlines are doubled because the class has changed.
+    /// Whether deadlines are longer because the class has changed.
     pub fn is_drifting(&self) -> bool {
-        self.doubled > 0
+        self.widening() > 1
+    }
+
+    /// How many times longer.
+    pub(super) fn widening(&self) -> u32 {
+        let drift = if self.doubled > 0 { 2 } else { 1 };
+        drift << self.given_up
     }
 
     pub(super) fn durations(&self) -> &Window {
@@ -168,6 +186,19 @@ mod tests {
             }
         }
         assert!(!history.is_drifting(), "two in twenty are not");
+    }
+
+    #[test]
+    fn what_was_given_up_widens_until_a_run_ends() {
+        let mut history = History::seed([SECOND; 50], []);
+        history.given_up();
+        assert_eq!(history.widening(), 2);
+        for _ in 0..100 {
+            history.given_up();
+        }
+        assert_eq!(history.widening(), 64);
+        history.resolved(SECOND * 40, Some(SECOND));
+        assert_eq!(history.widening(), 1);
     }
 
     #[test]

@@ -27,7 +27,8 @@ use super::window::Window;
 /// own whatever they hit.
 ///
 /// Attempts after the first get more: twice, then 8, 32 … times as much. Two attempts in a row that hang are rare; a
-/// class that became five times slower is not.
+/// class that became five times slower is not. After three overruns among twenty samples everything is doubled until
+/// there are twenty fresh ones, and with each run that was given up until one ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TotalRule {
     /// Samples below which there is no deadline.
@@ -72,10 +73,8 @@ impl TotalRule {
             .filter(|(residuals, _)| residuals.len() >= self.least_local)
             .and_then(|(residuals, level)| self.stretch(residuals, level));
         let log = local.map_or(plain, |local| plain.min(local));
-        let mut seconds = self.margin * log.exp() + self.hiccup.as_secs_f64();
-        if history.is_drifting() {
-            seconds *= 2.0;
-        }
+        let seconds = self.margin * log.exp() + self.hiccup.as_secs_f64();
+        let seconds = seconds * f64::from(history.widening());
         let chosen = Duration::try_from_secs_f64(seconds)
             .unwrap_or(Duration::MAX)
             .max(self.floor)

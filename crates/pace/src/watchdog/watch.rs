@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cohort::Together;
+use super::cohort::{Ending, Together};
 use super::look::{Case, Decision, Evidence, Extension, LookRule, Looks, SetBy, Terms};
 use crate::Deadline;
 
@@ -133,6 +133,14 @@ impl Watch {
     /// Whether the cohort was told.
     pub fn is_overdue(&self) -> bool {
         self.overdue
+    }
+
+    /// How it left its [`Cohort`](super::Cohort), if it ended by itself just now.
+    pub fn ending(&self, now: Instant, lost: Duration) -> Ending {
+        match self.total() {
+            Some(total) if self.elapsed(now, lost) > total => Ending::Late,
+            _ => Ending::InTime,
+        }
     }
 
     /// Decides after a look. `samples` are those of the class, `together` what the [`Cohort`](super::Cohort) says.

@@ -151,6 +151,7 @@ deadline: ours 2 and 8 times as long, the others 2 and 4 times. No rule judges b
 1,000. Ours is used without its floor of a minute, which would hide it.
 
 - **Reveille**: `TotalRule` and, several hosts at a time, `Cohort`, in `crates/pace/src/watchdog`
+- conformal: 1.10 times the bound that 99.9 % of exchangeable runs stay below; one view, no hiccup, no cohorts
 - static: 90 s
 - mean + 4 deviations; phi-accrual with threshold 8: a normal distribution, deviation at least 0.1 s (Akka's default)
 - 3 medians

@@ -49,6 +49,8 @@ struct Host {
     overdue: bool,
     /// Nanoseconds since the batch began.
     started: u64,
+    /// The deadline of this attempt, before extensions.
+    first_limit: Option<f64>,
     /// The deadline that holds, since the attempt began.
     limit: Option<f64>,
     /// The deadline of the first attempt, before extensions.
@@ -134,6 +136,7 @@ impl Host {
             wronged: 0,
             overdue: false,
             started: 0,
+            first_limit: None,
             limit: None,
             first: None,
             in_vain: 0,
@@ -172,6 +175,7 @@ impl Batch<'_> {
         host.overdue = false;
         host.hangs = self.random.f64() < self.hang_share;
         host.limit = self.rule.deadline(host.attempt);
+        host.first_limit = host.limit;
         if host.attempt == 1 {
             host.first = host.limit;
         }
@@ -203,7 +207,11 @@ impl Batch<'_> {
         let host = &mut self.hosts[event.host];
         let overdue = std::mem::take(&mut host.overdue);
         let now = self.begin + Duration::from_nanos(event.at);
-        self.cohort.ended(now, overdue, Ending::Itself);
+        let late = host
+            .first_limit
+            .is_some_and(|limit| event.at - host.started > nanoseconds(limit));
+        let ending = if late { Ending::Late } else { Ending::InTime };
+        self.cohort.ended(now, overdue, ending);
         self.rule.resolved(host.took, host.first);
         // Whatever is still planned for it is void.
         host.limit = None;
@@ -257,7 +265,10 @@ impl Batch<'_> {
         }
         if again {
             self.start(event.host, event.at);
-        } else if judged {
+            return;
+        }
+        self.rule.given_up();
+        if judged {
             self.close(event.host, true);
         }
     }
@@ -320,6 +331,14 @@ mod tests {
                 "{kind:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_class_that_became_far_slower_is_learned_again() {
+        let mut durations = vec![5.0; 300];
+        durations.extend([200.0; 300]);
+        let tally = replay(Kind::Reveille, 0.0, 1, durations);
+        assert!((1..=3).contains(&tally.abandoned), "{}", tally.abandoned);
     }
 
     #[test]

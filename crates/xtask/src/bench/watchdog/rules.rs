@@ -9,6 +9,7 @@ use reveille_pace::watchdog::{History, TotalRule};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Reveille,
+    Conformal,
     Static,
     Deviations,
     Phi,
@@ -44,12 +45,17 @@ const PHI_8: f64 = 5.612;
 /// Akka's `min-std-deviation`.
 const PHI_LEAST_DEVIATION_S: f64 = 0.1;
 const MEDIANS: f64 = 3.0;
+/// Factor of the conformal rule.
+const CONFORMAL_MARGIN: f64 = 1.10;
+/// Its level, in thousandths.
+const CONFORMAL_MISSED: usize = 1;
 
 // === impl Kind ===
 
 impl Kind {
-    pub(super) const ALL: [Kind; 5] = [
+    pub(super) const ALL: [Kind; 6] = [
         Kind::Reveille,
+        Kind::Conformal,
         Kind::Static,
         Kind::Deviations,
         Kind::Phi,
@@ -59,6 +65,7 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Reveille => "**Reveille**",
+            Kind::Conformal => "conformal",
             Kind::Static => "static 90 s",
             Kind::Deviations => "mean + 4 deviations",
             Kind::Phi => "phi-accrual, 8",
@@ -99,6 +106,7 @@ impl Rule {
                     Kind::Deviations => mean + DEVIATIONS * deviation,
                     Kind::Phi => mean + PHI_8 * deviation.max(PHI_LEAST_DEVIATION_S),
                     Kind::Medians => MEDIANS * last.sorted[last.sorted.len() / 2],
+                    Kind::Conformal => last.conformal(),
                     Kind::Static | Kind::Reveille => STATIC_S,
                 };
                 Some(first * f64::from(1u32 << (attempt - 1)))
@@ -114,6 +122,13 @@ impl Rule {
                 history.resolved(Duration::from_secs_f64(took), limit);
             }
             Rule::Other { last, .. } => last.push(took),
+        }
+    }
+
+    /// All tries of a run were killed.
+    pub(super) fn given_up(&mut self) {
+        if let Rule::Reveille { history, .. } = self {
+            history.given_up();
         }
     }
 
@@ -147,6 +162,18 @@ impl Last {
         let distance = value - self.origin;
         self.sum += sign * distance;
         self.squares += sign * distance * distance;
+    }
+
+    /// 1.10 · the conformal bound at 0.1 % of the logarithms; beyond the largest, half its distance from the median more.
+    fn conformal(&self) -> f64 {
+        let count = self.sorted.len();
+        let rank = ((count + 1) * (1000 - CONFORMAL_MISSED)).div_ceil(1000);
+        let (median, largest) = (self.sorted[count / 2].ln(), self.sorted[count - 1].ln());
+        let bound = match self.sorted.get(rank - 1) {
+            Some(ranked) => ranked.ln(),
+            None => largest + 0.5 * (largest - median) + 0.1,
+        };
+        CONFORMAL_MARGIN * bound.exp()
     }
 
     fn moments(&self) -> (f64, f64) {
