@@ -39,6 +39,15 @@ pub struct Together {
     pub ended_late: u32,
 }
 
+/// How often one attempt was extended together with others, and whether that helped.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extensions {
+    /// Extensions in a row in which none of the others ended.
+    in_vain: u8,
+    /// Late ends when it was last extended.
+    ended_late: u32,
+}
+
 /// How an attempt left its cohort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -50,6 +59,12 @@ pub enum Ending {
     Otherwise,
 }
 
+/// Extensions in vain when most of the class overruns: that hardly is a hang.
+const IN_VAIN_MOST: u8 = 2;
+/// Extensions in vain when a few do: they may well hang.
+const IN_VAIN_FEW: u8 = 1;
+/// The part of the class that divides the two.
+const MOST: f64 = 0.25;
 /// Ends that are remembered.
 const ENDS: usize = 4096;
 
@@ -117,6 +132,24 @@ impl Cohort {
     /// Attempts that run.
     pub fn running(&self) -> u32 {
         self.running
+    }
+}
+
+// === impl Extensions ===
+
+impl Extensions {
+    /// Whether another extension makes sense: since the last one some ended by themselves, or it was not tried often.
+    pub fn may_help(self, together: Together) -> bool {
+        let share = f64::from(together.overdue) / f64::from(together.of.max(1));
+        let most = if share > MOST { IN_VAIN_MOST } else { IN_VAIN_FEW };
+        together.ended_late > self.ended_late || self.in_vain < most
+    }
+
+    /// It was extended.
+    pub fn extended(&mut self, together: Together) {
+        let helped = together.ended_late > self.ended_late;
+        self.in_vain = if helped { 0 } else { self.in_vain.saturating_add(1) };
+        self.ended_late = together.ended_late;
     }
 }
 

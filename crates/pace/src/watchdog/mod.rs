@@ -29,7 +29,7 @@ mod window;
 
 pub use choice::{Choice, Reason};
 pub use classes::Classes;
-pub use cohort::{Cohort, CohortRule, Ending, Together};
+pub use cohort::{Cohort, CohortRule, Ending, Extensions, Together};
 pub use history::History;
 pub use look::{
     Case, Decision, Evidence, Extension, Holder, KillReason, LookRule, Looks, OnStuck, SetBy, Terms,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cohort::{Ending, Together};
+use super::cohort::{Ending, Extensions, Together};
 use super::look::{Case, Decision, Evidence, Extension, LookRule, Looks, SetBy, Terms};
 use crate::Deadline;
 
@@ -34,9 +34,7 @@ pub struct Watch {
     /// Not before this time, whatever the deadlines say.
     again: Option<Duration>,
     looks: Looks,
-    /// Extensions together with others in which none of them ended.
-    in_vain: u8,
-    ended_late: u32,
+    together: Extensions,
     overdue: bool,
 }
 
@@ -53,8 +51,6 @@ pub struct Limit {
 const LEAD: u32 = 10;
 /// The longest lead.
 const LONGEST_LEAD: Duration = Duration::from_secs(15);
-/// How often many who overrun together are extended although none of them ends.
-const IN_VAIN: u8 = 2;
 
 // === impl Watch ===
 
@@ -77,8 +73,7 @@ impl Watch {
             longest_silence: Duration::ZERO,
             again: None,
             looks: Looks::default(),
-            in_vain: 0,
-            ended_late: 0,
+            together: Extensions::default(),
             overdue: false,
         }
     }
@@ -168,7 +163,7 @@ impl Watch {
             elapsed,
             samples,
             terms: self.terms,
-            together: together.filter(|together| self.helps(*together)),
+            together: together.filter(|together| self.together.may_help(*together)),
         };
         let decision = rule.decide(&case, evidence, &mut self.looks);
         if moves {
@@ -177,12 +172,7 @@ impl Watch {
         match &decision {
             Decision::Extend { until, why } => {
                 if let Extension::Together(together) = why {
-                    self.in_vain = if together.ended_late > self.ended_late {
-                        0
-                    } else {
-                        self.in_vain + 1
-                    };
-                    self.ended_late = together.ended_late;
+                    self.together.extended(*together);
                     // What was seen before the others overran too says little.
                     self.looks.forget();
                 }
@@ -193,11 +183,6 @@ impl Watch {
             _ => {}
         }
         decision
-    }
-
-    /// Whether it is worth waiting with the others: some of them end, or it has not been tried often.
-    fn helps(&self, together: Together) -> bool {
-        together.ended_late > self.ended_late || self.in_vain < IN_VAIN
     }
 
     fn moved(&mut self, now: Duration) {

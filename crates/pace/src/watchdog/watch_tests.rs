@@ -143,7 +143,7 @@ fn many_who_overrun_together_are_waited_for_while_some_end() {
             now = watch.next(&rule, now, NONE).0;
             assert_eq!(watch.becomes_overdue(&rule), look == 0);
             let together = Together {
-                overdue: 50,
+                overdue: 450,
                 of: 500,
                 ended_late: if ending { look + 1 } else { 0 },
             };

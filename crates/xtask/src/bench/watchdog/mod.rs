@@ -31,9 +31,6 @@ pub(crate) struct Arguments {
     /// Durations made up from this seed: changes of speed, heavy tails, two speeds, drift, shared slowness
     #[arg(long, value_name = "SEED", conflicts_with = "files")]
     synthetic: Option<u64>,
-    /// Of each stream, use this part only
-    #[arg(long, value_enum, value_name = "PART", default_value_t = Part::All)]
-    part: Part,
     /// Hosts that run a command at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     cohort: u16,
@@ -45,29 +42,15 @@ pub(crate) struct Arguments {
     print: bool,
 }
 
-/// A part of the data, to try on one what was chosen on another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
-    /// Everything.
-    All,
-    /// The first half of each stream.
-    First,
-    /// The second half of each stream.
-    Second,
-}
-
 /// Shares of attempts that hang.
 const HANGS: [f64; 3] = [0.0, 0.01, 0.05];
 
 pub(super) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
     let load = proc::load();
-    let (name, mut streams) = match arguments.synthetic {
+    let (name, streams) = match arguments.synthetic {
         Some(seed) => ("watchdog-synthetic", synthetic::streams(seed)),
         None => ("watchdog", data::read(&arguments.files)?),
     };
-    for stream in &mut streams {
-        stream.keep(arguments.part);
-    }
     let runs: usize = streams.iter().map(|stream| stream.durations.len()).sum();
     if runs == 0 {
         return Err(Failure::Missing("there are no durations in it".to_owned()));
@@ -139,7 +122,26 @@ fn tables(arguments: &Arguments, streams: &[Stream]) -> String {
         }
         text.push('\n');
     }
+    text.push_str(&halves(arguments, streams));
     text.push_str(NOTES);
+    text
+}
+
+/// The rule on each half of the streams alone: what was chosen on one should hold on the other.
+fn halves(arguments: &Arguments, streams: &[Stream]) -> String {
+    let (first, second): (Vec<_>, Vec<_>) = streams.iter().map(Stream::halves).map(<(_, _)>::from).unzip();
+    let mut text = format!("**Each half of the classes' runs alone**\n\n{}", Tally::HEAD);
+    for (name, half) in [("first half", first), ("second half", second)] {
+        let replay = Replay {
+            kind: Kind::Reveille,
+            hang_share: 0.0,
+            hosts: 1,
+            judged: replay::JUDGED,
+            seed: arguments.seed,
+        };
+        text.push_str(&replay.run(&half).row(&format!("**Reveille**, {name}"), 0.0));
+    }
+    text.push('\n');
     text
 }
 
@@ -150,7 +152,9 @@ mean over all runs. Each attempt hangs with the given probability; a rule that k
 deadline: ours 2 and 8 times as long, the others 2 and 4 times. No rule judges before 20 samples; all remember the last \
 1,000. Ours is used without its floor of a minute, which would hide it.
 
-- **Reveille**: `TotalRule` and, several hosts at a time, `Cohort`, in `crates/pace/src/watchdog`
+- **Reveille**: `TotalRule` and, several hosts at a time, `Cohort`: \
+five or more that overrun together, and more than 5 %, get twice as long, in vain once, or twice if they are more than a \
+quarter; in `crates/pace/src/watchdog`
 - conformal: 1.10 times the bound that 99.9 % of exchangeable runs stay below; one view, no hiccup, no cohorts
 - static: 90 s
 - mean + 4 deviations; phi-accrual with threshold 8: a normal distribution, deviation at least 0.1 s (Akka's default)
@@ -168,12 +172,11 @@ fn shown(command: &str) -> String {
 // === impl Stream ===
 
 impl Stream {
-    fn keep(&mut self, part: Part) {
-        let half = self.durations.len() / 2;
-        match part {
-            Part::All => {}
-            Part::First => self.durations.truncate(half),
-            Part::Second => drop(self.durations.drain(..half)),
-        }
+    /// Both halves, as streams of their own.
+    fn halves(&self) -> [Stream; 2] {
+        let (first, second) = self.durations.split_at(self.durations.len() / 2);
+        [first, second].map(|half| Stream {
+            durations: half.to_vec(),
+        })
     }
 }

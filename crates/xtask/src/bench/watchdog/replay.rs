@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use fastrand::Rng;
-use reveille_pace::watchdog::{Cohort, Ending, Together};
+use reveille_pace::watchdog::{Cohort, Ending, Extensions};
 use tokio::time::Instant;
 
 use super::data::Stream;
@@ -32,8 +32,6 @@ pub(super) const JUDGED: Range<usize> = 50..usize::MAX;
 pub(super) const YOUNG: Range<usize> = LEAST..100;
 /// Tries of a run.
 const TRIES: u32 = 3;
-/// Extensions together with others in which none of them ended; as in `Watch`.
-const IN_VAIN: u32 = 2;
 /// The part of a deadline after which an attempt counts as overdue; as in `Watch`.
 const NEAR: f64 = 0.9;
 
@@ -55,8 +53,7 @@ struct Host {
     limit: Option<f64>,
     /// The deadline of the first attempt, before extensions.
     first: Option<f64>,
-    in_vain: u32,
-    ended_late: u32,
+    together: Extensions,
 }
 
 /// Something happens to a host. Ordered by time; at the same time ends come first, judgements last.
@@ -139,8 +136,7 @@ impl Host {
             first_limit: None,
             limit: None,
             first: None,
-            in_vain: 0,
-            ended_late: 0,
+            together: Extensions::default(),
         }
     }
 }
@@ -181,7 +177,7 @@ impl Batch<'_> {
         }
         // Without a deadline nothing would end a hang; there are none then.
         host.hangs &= host.limit.is_some();
-        host.in_vain = 0;
+        host.together = Extensions::default();
         self.cohort.started();
         let ends = nanoseconds(host.took);
         let limit = host.limit.map(nanoseconds);
@@ -232,9 +228,9 @@ impl Batch<'_> {
             .then(|| self.cohort.together(now, Duration::from_secs_f64(limit)))
             .flatten();
         if let Some(together) = together
-            && host.helps(together)
+            && host.together.may_help(together)
         {
-            host.extended(together);
+            host.together.extended(together);
             let limit = limit * 2.0;
             host.limit = Some(limit);
             if host.attempt == 1 && host.judged {
@@ -278,21 +274,6 @@ impl Batch<'_> {
         self.tally.runs += 1;
         self.tally.abandoned += u64::from(given_up && host.wronged > 0);
         self.tally.stretch += host.first.map_or(0.0, |first| first / host.took);
-    }
-}
-
-impl Host {
-    fn helps(&self, together: Together) -> bool {
-        together.ended_late > self.ended_late || self.in_vain < IN_VAIN
-    }
-
-    fn extended(&mut self, together: Together) {
-        self.in_vain = if together.ended_late > self.ended_late {
-            0
-        } else {
-            self.in_vain + 1
-        };
-        self.ended_late = together.ended_late;
     }
 }
 
