@@ -4,6 +4,7 @@
 //!
 //! - how many at once: a [`Gate`] whose limit can change while it is in use, and [`Handshakes`], which slows down for
 //!   endpoints that push back;
+//! - how many the machine can bear: [`admission`], from memory and pressure;
 //! - how long to wait: [`Backoff`] with full jitter, seeded;
 //! - how often: a host's own [`Budget`], and a [`RetryBudget`] for the fleet;
 //! - how long to bear silence: [`Deadlines`], and the [`watchdog`], which chooses and judges them;
@@ -24,6 +25,7 @@
 //! assert_eq!(batches(&serial, 100).collect::<Vec<_>>(), [1, 5, 25, 25, 25, 19]);
 //! ```
 
+pub mod admission;
 mod backoff;
 mod budget;
 mod deadlines;
