@@ -87,10 +87,15 @@ impl Cohort {
         self.running = self.running.saturating_add(1);
     }
 
-    /// An attempt nears its total deadline, once for each. Meant for the first look, which is a little before the
+    /// An attempt nears a deadline, once for each. Meant for the first look, which is a little before the
     /// deadline, so that the first of many is not judged before the others are counted.
     pub fn overdue(&mut self) {
         self.overdue = self.overdue.saturating_add(1).min(self.running);
+    }
+
+    /// An attempt that was overdue by its silence moves again.
+    pub fn moved(&mut self) {
+        self.overdue = self.overdue.saturating_sub(1);
     }
 
     /// An attempt is over; `overdue` tells whether it was counted as that.
@@ -213,7 +218,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_order_of_calls_breaks_it(calls in proptest::collection::vec((0u8..4, proptest::bool::ANY), 0..300)) {
+        fn no_order_of_calls_breaks_it(calls in proptest::collection::vec((0u8..5, proptest::bool::ANY), 0..300)) {
             let start = Instant::now();
             let mut cohort = Cohort::default();
             for (call, overdue) in calls {
@@ -221,6 +226,7 @@ mod tests {
                     0 => cohort.started(),
                     1 => cohort.overdue(),
                     2 => cohort.ended(start, overdue, Ending::Late),
+                    3 => cohort.moved(),
                     _ => cohort.ended(start, overdue, Ending::Otherwise),
                 }
                 proptest::prop_assert!(cohort.overdue <= cohort.running);

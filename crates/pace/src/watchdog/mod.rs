@@ -15,6 +15,41 @@
 //! - [`Watch`] is one attempt: its deadlines, its progress, when to look next.
 //! - [`LookRule`] decides after a look: [`Evidence`] in, [`Decision`] out.
 //! - [`Cohort`] sees that many overrun together; [`Stalls`] that the controller itself was late.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use reveille_pace::watchdog::*;
+//! use tokio::time::Instant;
+//!
+//! let start = Instant::now();
+//! let class: Arc<str> = "apt-get install/micro".into();
+//! let mut classes = Classes::default();
+//! classes.seed(&class, [Duration::from_mins(3); 200], [Duration::from_secs(20); 200]);
+//! let mut cohort = Cohort::default();
+//! let stalls = Stalls::new(Duration::from_millis(250), start);
+//!
+//! // An attempt begins: deadlines, each with a record of what it was chosen from.
+//! let silence = classes.choose_silence(&class, 512, 0, 1);
+//! let total = classes.choose_total(&class, 512, 0, 1);
+//! let limit = |choice: &Choice| choice.limit.map(|length| Limit { length, by: SetBy::Auto });
+//! let terms = Terms { idempotent: true, ..Terms::default() };
+//! let mut watch = Watch::start(limit(&silence), limit(&total), terms, &mut cohort, start, stalls.lost());
+//!
+//! // It is silent; shortly before the deadline it is looked at.
+//! let rule = LookRule::default();
+//! let (when, _) = watch.next(&rule, start, stalls.lost());
+//! assert_eq!(when, start + Duration::from_secs(108));
+//! let decision = watch.look(&rule, Evidence::Moves, classes.samples(&class), &mut cohort, when, stalls.lost());
+//! assert!(matches!(decision, Decision::Extend { why: Extension::Slow, .. }));
+//!
+//! // It ends by itself: a sample.
+//! let now = start + Duration::from_mins(3);
+//! let took = watch.end(true, &mut cohort, now, stalls.lost());
+//! let silence = watch.longest_silence(now, stalls.lost());
+//! classes.resolved(&class, took, silence, watch.total());
+//! assert_eq!(classes.samples(&class), 201);
+//! ```
 
 mod choice;
 mod classes;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cohort::{Ending, Extensions, Together};
+use super::cohort::{Cohort, Ending, Extensions};
 use super::look::{Case, Decision, Evidence, Extension, LookRule, Looks, SetBy, Terms};
 use crate::Deadline;
 
-/// One attempt: its deadlines, what it last did, and when to look at it. Some 150 bytes.
+/// One attempt: its deadlines, what it last did, and when to look at it. Some 200 bytes.
 ///
 /// It counts time from the attempt's start, without what the controller lost (see [`Stalls`](super::Stalls)); every call
 /// therefore takes the time and the total that was lost.
@@ -30,12 +30,18 @@ pub struct Watch {
     terms: Terms,
     /// When something last moved.
     progress: Duration,
+    /// When output last came.
+    output: Duration,
     longest_silence: Duration,
-    /// Not before this time, whatever the deadlines say.
+    /// Extensions: the deadlines pass at these times, not before.
+    idle_until: Option<Duration>,
+    total_until: Option<Duration>,
+    /// When to look again, if a look was not enough.
     again: Option<Duration>,
     looks: Looks,
     together: Extensions,
-    overdue: bool,
+    /// The deadline that the cohort was told to be near.
+    overdue: Option<Deadline>,
 }
 
 /// How long, and who says so.
@@ -55,14 +61,16 @@ const LONGEST_LEAD: Duration = Duration::from_secs(15);
 // === impl Watch ===
 
 impl Watch {
-    /// An attempt starts. `lost` is [`Stalls::lost`](super::Stalls::lost) now.
-    pub fn new(
+    /// An attempt starts, in the cohort of its class. `lost` is [`Stalls::lost`](super::Stalls::lost) now.
+    pub fn start(
         idle: Option<Limit>,
         total: Option<Limit>,
         terms: Terms,
+        cohort: &mut Cohort,
         now: Instant,
         lost: Duration,
     ) -> Self {
+        cohort.started();
         Self {
             started: now,
             lost_before: lost,
@@ -70,19 +78,25 @@ impl Watch {
             total,
             terms,
             progress: Duration::ZERO,
+            output: Duration::ZERO,
             longest_silence: Duration::ZERO,
+            idle_until: None,
+            total_until: None,
             again: None,
             looks: Looks::default(),
             together: Extensions::default(),
-            overdue: false,
+            overdue: None,
         }
     }
 
-    /// Output arrived, or something else says that it moves.
-    pub fn progress(&mut self, now: Instant, lost: Duration) {
+    /// Output arrived. True if its silence had been counted as overdue: then [`Cohort::moved`] is to be called. (Output is
+    /// frequent and the cohort shared, so it is not asked for here.)
+    #[must_use]
+    pub fn progress(&mut self, now: Instant, lost: Duration) -> bool {
         let now = self.elapsed(now, lost);
-        self.moved(now);
-        self.again = None;
+        self.longest_silence = self.longest_silence.max(now.saturating_sub(self.output));
+        self.output = self.output.max(now);
+        self.moved(now)
     }
 
     /// How long it runs, without what the controller lost.
@@ -96,9 +110,10 @@ impl Watch {
         self.elapsed(now, lost).saturating_sub(self.progress)
     }
 
-    /// The longest silence up to now, for the class's history.
+    /// The longest time without output up to now, for the class's history.
     pub fn longest_silence(&self, now: Instant, lost: Duration) -> Duration {
-        self.longest_silence.max(self.silence(now, lost))
+        let silence = self.elapsed(now, lost).saturating_sub(self.output);
+        self.longest_silence.max(silence)
     }
 
     /// The total deadline, for the class's history.
@@ -117,39 +132,37 @@ impl Watch {
         (moment, deadline)
     }
 
-    /// The first look before the total deadline: tell the [`Cohort`](super::Cohort), once.
-    #[must_use]
-    pub fn becomes_overdue(&mut self, rule: &LookRule) -> bool {
-        let first = !self.overdue && self.first_due(rule).2 == Deadline::Total;
-        self.overdue |= first;
-        first
+    /// The attempt is over, by itself or otherwise. Tells how long it took.
+    pub fn end(&self, by_itself: bool, cohort: &mut Cohort, now: Instant, lost: Duration) -> Duration {
+        let took = self.elapsed(now, lost);
+        let late = self.total().is_some_and(|total| took > total);
+        let ending = match (by_itself, late) {
+            (false, _) => Ending::Otherwise,
+            (true, true) => Ending::Late,
+            (true, false) => Ending::InTime,
+        };
+        cohort.ended(now, self.overdue.is_some(), ending);
+        took
     }
 
-    /// Whether the cohort was told.
-    pub fn is_overdue(&self) -> bool {
-        self.overdue
-    }
-
-    /// How it left its [`Cohort`](super::Cohort), if it ended by itself just now.
-    pub fn ending(&self, now: Instant, lost: Duration) -> Ending {
-        match self.total() {
-            Some(total) if self.elapsed(now, lost) > total => Ending::Late,
-            _ => Ending::InTime,
-        }
-    }
-
-    /// Decides after a look. `samples` are those of the class, `together` what the [`Cohort`](super::Cohort) says.
+    /// Decides after a look. `samples` are those of the class. The first look near a deadline counts it as overdue in its
+    /// cohort.
     pub fn look(
         &mut self,
         rule: &LookRule,
         evidence: Evidence,
         samples: u64,
-        together: Option<Together>,
+        cohort: &mut Cohort,
         now: Instant,
         lost: Duration,
     ) -> Decision {
         let elapsed = self.elapsed(now, lost);
         let (due, limit, deadline) = self.first_due(rule);
+        if self.overdue.is_none() {
+            self.overdue = Some(deadline);
+            cohort.overdue();
+        }
+        let together = cohort.together(now, limit.length);
         let moves = evidence == Evidence::Moves;
         let case = Case {
             deadline,
@@ -166,43 +179,61 @@ impl Watch {
             together: together.filter(|together| self.together.may_help(*together)),
         };
         let decision = rule.decide(&case, evidence, &mut self.looks);
-        if moves {
-            self.moved(elapsed);
+        if moves && self.moved(elapsed) {
+            cohort.moved();
         }
+        self.again = None;
         match &decision {
+            Decision::Extend {
+                until,
+                why: Extension::LookAgain,
+            } => self.again = Some(*until),
             Decision::Extend { until, why } => {
                 if let Extension::Together(together) = why {
                     self.together.extended(*together);
                     // What was seen before the others overran too says little.
                     self.looks.forget();
                 }
-                // What moves is silent anew from now on; for its total deadline the extension counts.
-                self.again = (!moves || deadline == Deadline::Total).then_some(*until);
+                self.extend(deadline, *until);
             }
-            Decision::WarnAndWait { until } => self.again = Some(*until),
+            Decision::WarnAndWait { until } => self.extend(deadline, *until),
             _ => {}
         }
         decision
     }
 
-    fn moved(&mut self, now: Duration) {
-        self.longest_silence = self.longest_silence.max(now.saturating_sub(self.progress));
+    /// Whether its silence was counted as overdue.
+    fn moved(&mut self, now: Duration) -> bool {
         self.progress = self.progress.max(now);
+        self.idle_until = None;
+        self.again = None;
         self.looks.forget();
+        self.overdue
+            .take_if(|overdue| *overdue == Deadline::Idle)
+            .is_some()
+    }
+
+    fn extend(&mut self, deadline: Deadline, until: Duration) {
+        match deadline {
+            Deadline::Idle => self.idle_until = Some(until),
+            Deadline::Total => self.total_until = Some(until),
+        }
     }
 
     /// The deadline that passes first, and when.
     fn first_due(&self, rule: &LookRule) -> (Duration, Limit, Deadline) {
-        let hard_cap = Limit {
+        let total = self.total.unwrap_or(Limit {
             length: rule.hard_cap,
             by: SetBy::Auto,
-        };
-        let total = self.total.unwrap_or(hard_cap);
-        let total = (total.length, total, Deadline::Total);
-        match self.idle {
-            Some(idle) if self.progress.saturating_add(idle.length) < total.0 => {
-                (self.progress.saturating_add(idle.length), idle, Deadline::Idle)
-            }
+        });
+        let total_due = total.length.max(self.total_until.unwrap_or_default());
+        let total = (total_due, total, Deadline::Total);
+        let idle = self.idle.map(|idle| {
+            let due = self.progress.saturating_add(idle.length);
+            (due.max(self.idle_until.unwrap_or_default()), idle, Deadline::Idle)
+        });
+        match idle {
+            Some(idle) if idle.0 < total.0 => idle,
             _ => total,
         }
     }
