@@ -158,6 +158,28 @@ mod tests {
         assert_eq!(budget.left(), 0);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn never_more_than_the_share_or_the_floor(seconds in proptest::collection::vec((0u32..300, 0u32..300), 1..40)) {
+            let start = Instant::now();
+            let mut budget = RetryBudget::new(0.2, 10.0, start);
+            let mut taken = Vec::new();
+            for (second, (dispatched, wanted)) in seconds.iter().enumerate() {
+                let now = start + Duration::from_secs(second as u64);
+                for _ in 0..*dispatched {
+                    budget.dispatched(now);
+                }
+                taken.push((0..*wanted).filter(|_| budget.withdraw(now)).count());
+                let from = (second + 1).saturating_sub(WINDOW_S);
+                let lately: u32 = seconds[from..=second].iter().map(|(dispatched, _)| dispatched).sum();
+                let most = (f64::from(lately) * 0.2).max(100.0);
+                let in_window = taken[from..].iter().sum::<usize>();
+                // What was taken against dispatches that are now forgotten is not taken back.
+                proptest::prop_assert!(*taken.last().unwrap() == 0 || in_window as f64 <= most);
+            }
+        }
+    }
+
     #[test]
     fn recoveries_are_a_share_of_the_dispatches() {
         let start = Instant::now();

@@ -36,6 +36,12 @@ impl Governor {
         self.limit
     }
 
+    /// Changes the most, at least the least: memory or CPU pressure may allow fewer than were planned.
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most.max(self.least);
+        self.limit = self.limit.min(self.most);
+    }
+
     /// Takes in how late a tick was, and whether the limit was used up; tells the new limit.
     pub fn observe(&mut self, lateness: Duration, used_up: bool) -> usize {
         if lateness > LATE {
@@ -64,6 +70,16 @@ mod tests {
         }
         assert_eq!(governor.limit(), 4);
         assert_eq!(governor.observe(Duration::ZERO, false), 4);
+        governor.set_most(2);
+        assert_eq!(governor.observe(Duration::ZERO, true), 4);
+        governor.set_most(5);
+        assert_eq!(
+            [
+                governor.observe(Duration::ZERO, true),
+                governor.observe(Duration::ZERO, true)
+            ],
+            [5, 5]
+        );
     }
 
     proptest::proptest! {

@@ -4,9 +4,11 @@
 //!
 //! - how many at once: a [`Gate`] whose limit can change while it is in use, and [`Handshakes`], which slows down for
 //!   endpoints that push back;
+//! - how many the machine can bear: [`admission`], from memory and pressure;
 //! - how long to wait: [`Backoff`] with full jitter, seeded;
-//! - how often: a host's own [`Budget`], and a [`RetryBudget`] for the fleet;
-//! - how long to bear silence: [`Deadlines`];
+//! - how often: a host's own [`Budget`], a [`RetryBudget`] for the fleet, a [`Breaker`] for each group, and a [`Reserve`]
+//!   of slots for recoveries;
+//! - how long to bear silence: [`Deadlines`], and the [`watchdog`], which chooses and judges them;
 //! - how many may fail, and how many go first: [`Portion`] and [`batches`];
 //! - once and only once: [`RunOnce`].
 //!
@@ -24,20 +26,26 @@
 //! assert_eq!(batches(&serial, 100).collect::<Vec<_>>(), [1, 5, 25, 25, 25, 19]);
 //! ```
 
+pub mod admission;
 mod backoff;
+mod breaker;
 mod budget;
 mod deadlines;
 mod gate;
 mod governor;
 mod handshakes;
 mod portion;
+mod reserve;
 mod run_once;
+pub mod watchdog;
 
 pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerRule, Opened, Pass};
 pub use budget::{Budget, RetryBudget};
 pub use deadlines::{Deadline, Deadlines};
 pub use gate::{Gate, Permit};
 pub use governor::Governor;
 pub use handshakes::{HandshakePermit, Handshakes};
 pub use portion::{Portion, PortionError, batches};
+pub use reserve::{Reserve, Slot};
 pub use run_once::RunOnce;

@@ -12,6 +12,7 @@ mod peers;
 mod proc;
 mod report;
 mod sweep;
+mod watchdog;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -30,6 +31,8 @@ pub(crate) enum Bench {
     Copy(CopyArguments),
     /// The same work at 16, 32 … sessions at once
     Sweep(Common),
+    /// Recorded durations of commands, replayed against the watchdog's rule and others
+    Watchdog(watchdog::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +105,7 @@ pub(crate) fn run(bench: &Bench) -> Result {
         Bench::Fleet(arguments) => arguments.run(&workspace),
         Bench::Copy(arguments) => arguments.run(&workspace),
         Bench::Sweep(common) => common.sweep(&workspace),
+        Bench::Watchdog(arguments) => watchdog::run(arguments, &workspace),
     }
 }
 

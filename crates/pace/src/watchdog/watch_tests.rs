@@ -1,0 +1,215 @@
+use super::*;
+use crate::watchdog::look::{KillReason, OnStuck};
+
+const SECOND: Duration = Duration::from_secs(1);
+const NONE: Duration = Duration::ZERO;
+const KILL: Terms = Terms {
+    on_stuck: OnStuck::Kill,
+    idempotent: false,
+};
+
+fn limit(seconds: u64, by: SetBy) -> Limit {
+    Limit {
+        length: Duration::from_secs(seconds),
+        by,
+    }
+}
+
+fn at(start: Instant, seconds: u64) -> Instant {
+    start + Duration::from_secs(seconds)
+}
+
+/// One attempt in a cohort of its own.
+struct Scene {
+    start: Instant,
+    rule: LookRule,
+    cohort: Cohort,
+    watch: Watch,
+}
+
+impl Scene {
+    fn new(idle: Option<Limit>, total: Option<Limit>, terms: Terms) -> Self {
+        let start = Instant::now();
+        let mut cohort = Cohort::default();
+        let watch = Watch::start(idle, total, terms, &mut cohort, start, NONE);
+        Self {
+            start,
+            rule: LookRule::default(),
+            cohort,
+            watch,
+        }
+    }
+
+    fn output(&mut self, second: u64) -> bool {
+        self.watch.progress(at(self.start, second), NONE)
+    }
+
+    fn next(&self, second: u64) -> (u64, Deadline) {
+        let (next, deadline) = self.watch.next(&self.rule, at(self.start, second), NONE);
+        (next.duration_since(self.start).as_secs(), deadline)
+    }
+
+    fn look(&mut self, evidence: Evidence, second: u64) -> Decision {
+        let now = at(self.start, second);
+        self.watch
+            .look(&self.rule, evidence, 500, &mut self.cohort, now, NONE)
+    }
+
+    /// Looks when it is time to, and sees the same each time, until something else than waiting is decided.
+    fn until_decided(&mut self, evidence: &Evidence) -> (u64, Decision) {
+        let mut second = 0;
+        for _ in 0..10_000 {
+            let (next, _) = self.next(second);
+            assert!(next >= second, "time goes on");
+            second = next;
+            let decision = self.look(evidence.clone(), second);
+            if !matches!(decision, Decision::Extend { .. } | Decision::WarnAndWait { .. }) {
+                return (second, decision);
+            }
+        }
+        panic!("nothing was ever decided");
+    }
+}
+
+#[test]
+fn a_host_that_hangs_is_judged_when_its_deadline_passes() {
+    let mut scene = Scene::new(Some(limit(120, SetBy::Operator)), None, Terms::default());
+    let why = KillReason::Operator {
+        still: 3,
+        unanswered: 0,
+    };
+    assert_eq!(
+        scene.until_decided(&Evidence::Still),
+        (120, Decision::Kill { why })
+    );
+}
+
+#[test]
+fn without_consent_the_hard_cap_decides() {
+    for evidence in [Evidence::Still, Evidence::None] {
+        for total in [None, Some(limit(600, SetBy::Auto))] {
+            let mut scene = Scene::new(Some(limit(120, SetBy::Auto)), total, Terms::default());
+            let why = KillReason::HardCap;
+            assert_eq!(scene.until_decided(&evidence), (7200, Decision::Kill { why }));
+        }
+    }
+}
+
+#[test]
+fn what_moves_is_never_killed() {
+    let terms = Terms {
+        idempotent: true,
+        ..KILL
+    };
+    let idle = Some(limit(120, SetBy::Operator));
+    let mut scene = Scene::new(idle, Some(limit(300, SetBy::Operator)), terms);
+    let (mut second, mut looks) = (0, 0);
+    while second < 20_000 {
+        let (next, _) = scene.next(second);
+        assert!(next > second || looks == 0, "no busy loop");
+        second = next;
+        let decision = scene.look(Evidence::Moves, second);
+        assert!(matches!(
+            decision,
+            Decision::Extend {
+                why: Extension::Slow,
+                ..
+            }
+        ));
+        looks += 1;
+    }
+    assert!(looks < 300, "{looks} looks");
+}
+
+#[test]
+fn output_after_an_extension_calls_for_no_further_look() {
+    let idle = Some(limit(120, SetBy::Operator));
+    let mut scene = Scene::new(idle, Some(limit(300, SetBy::Operator)), Terms::default());
+    for second in 0..300 {
+        assert!(!scene.output(second));
+    }
+    let extended = Decision::Extend {
+        until: SECOND * 600,
+        why: Extension::Slow,
+    };
+    assert_eq!(scene.look(Evidence::Moves, 300), extended);
+    assert!(!scene.output(301));
+    assert_eq!(scene.next(301), (409, Deadline::Idle), "silence is still watched");
+    assert!(!scene.output(500));
+    assert_eq!(scene.next(500), (585, Deadline::Total));
+}
+
+#[test]
+fn a_silence_that_ends_leaves_the_cohort() {
+    let mut scene = Scene::new(Some(limit(120, SetBy::Auto)), None, Terms::default());
+    scene.look(Evidence::Still, 110);
+    assert!(scene.output(115));
+    assert!(!scene.output(116));
+    let (now, lost) = (at(scene.start, 130), NONE);
+    assert_eq!(scene.watch.longest_silence(now, lost), SECOND * 115);
+    assert_eq!(scene.watch.end(true, &mut scene.cohort, now, lost), SECOND * 130);
+    assert_eq!(scene.cohort.running(), 0);
+}
+
+#[test]
+fn what_moves_silently_still_counts_as_silent_for_the_history() {
+    let mut scene = Scene::new(Some(limit(120, SetBy::Auto)), None, Terms::default());
+    for second in [108, 216, 324] {
+        scene.look(Evidence::Moves, second);
+    }
+    let now = at(scene.start, 330);
+    assert_eq!(scene.watch.silence(now, NONE), SECOND * 6);
+    assert_eq!(scene.watch.longest_silence(now, NONE), SECOND * 330);
+}
+
+#[test]
+fn time_that_the_controller_lost_does_not_count() {
+    let (start, rule) = (Instant::now(), LookRule::default());
+    let mut cohort = Cohort::default();
+    let idle = Some(limit(120, SetBy::Operator));
+    let mut watch = Watch::start(idle, None, Terms::default(), &mut cohort, start, SECOND);
+    let lost = SECOND * 1001;
+    assert_eq!(watch.silence(at(start, 1010), lost), SECOND * 10);
+    assert_eq!(
+        watch.next(&rule, at(start, 1010), lost),
+        (at(start, 1108), Deadline::Idle)
+    );
+    let decision = watch.look(&rule, Evidence::Still, 0, &mut cohort, at(start, 1010), lost);
+    assert!(matches!(decision, Decision::Extend { .. }));
+    assert!(watch.progress(at(start, 1030), lost));
+    assert_eq!(watch.longest_silence(at(start, 1040), lost), SECOND * 30);
+}
+
+#[test]
+fn many_who_overrun_together_are_waited_for_while_some_end() {
+    let judge = |ending: bool| {
+        let mut scene = Scene::new(None, Some(limit(100, SetBy::Auto)), KILL);
+        for _ in 0..450 {
+            scene.cohort.started();
+            scene.cohort.overdue();
+        }
+        let mut second = 0;
+        for _ in 0..1000 {
+            second = scene.next(second).0;
+            if ending {
+                scene.cohort.ended(at(scene.start, second), true, Ending::Late);
+                scene.cohort.started();
+                scene.cohort.overdue();
+            }
+            let decision = scene.look(Evidence::Still, second);
+            if !matches!(decision, Decision::Extend { .. }) {
+                return (second, decision);
+            }
+        }
+        panic!("nothing was ever decided");
+    };
+    let why = KillReason::OnStuck;
+    assert_eq!(judge(false), (300, Decision::Kill { why }), "two extensions");
+    let why = KillReason::HardCap;
+    assert_eq!(judge(true), (7200, Decision::Kill { why }), "while some end");
+}
+
+#[test]
+fn a_watch_is_small() {
+    assert!(size_of::<Watch>() <= 200, "{}", size_of::<Watch>());
+}
