@@ -20,8 +20,8 @@ pub struct Classes {
     pub total: TotalRule,
 }
 
-/// Classes that are remembered, at most 24 KiB each. Those beyond have no history, which is the careful side.
-const CLASSES: usize = 512;
+/// Classes that are remembered, at most 84 KiB each. Those beyond have no history, which is the careful side.
+const CLASSES: usize = 256;
 
 // === impl Classes ===
 

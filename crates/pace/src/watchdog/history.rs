@@ -10,7 +10,7 @@ use super::window::Window;
 /// ends, its duration is a sample, and the class has changed. A history that learned from what it killed would take its
 /// own deadlines for the truth.
 ///
-/// It costs up to 24 KiB, and less while it has seen less.
+/// It costs up to 84 KiB, and less while it has seen less.
 #[derive(Debug, Clone)]
 pub struct History {
     /// Logarithms of seconds.
@@ -30,8 +30,10 @@ pub struct History {
     resolved: u64,
 }
 
-/// Samples that are remembered.
-const SAMPLES: usize = 1000;
+/// Samples that are remembered: enough to meet again what happens once in a few thousand runs.
+const SAMPLES: usize = 3000;
+/// Silences that are remembered.
+const SILENCES: usize = 1000;
 /// Samples whose median is the level at the moment: enough that a few odd ones don't move it, few enough that it
 /// follows a change within sixteen runs.
 const RECENT: usize = 31;
@@ -53,7 +55,7 @@ impl History {
             durations: Window::new(SAMPLES),
             residuals: Window::new(SAMPLES),
             recent: Window::new(RECENT),
-            silences: Window::new(SAMPLES),
+            silences: Window::new(SILENCES),
             overruns: 0,
             doubled: 0,
             given_up: 0,
@@ -205,7 +207,7 @@ mod tests {
     fn silences_are_forgotten_with_their_runs() {
         let mut history = History::seed([], [SECOND * 9]);
         assert_eq!(history.longest_silence(), Some(SECOND * 9));
-        for _ in 0..SAMPLES {
+        for _ in 0..SILENCES {
             history.silent(SECOND);
         }
         assert_eq!(history.longest_silence(), Some(SECOND));

@@ -1,13 +1,17 @@
 //! The last values of a series, also in order of size.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-/// The last `limit` values, with their median and largest at hand. It grows with what is in it: 8 bytes a value.
+/// The last `limit` values, with their median and largest at hand. It grows with what is in it: 12 bytes a value.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     limit: usize,
     arrived: VecDeque<f32>,
-    sorted: Vec<f32>,
+    /// Values with the number of their arrival, which wraps around.
+    sorted: Vec<(f32, u32)>,
+    /// The number of the next arrival.
+    next: u32,
 }
 
 // === impl Window ===
@@ -19,6 +23,7 @@ impl Window {
             limit: limit.max(1),
             arrived: VecDeque::new(),
             sorted: Vec::new(),
+            next: 0,
         }
     }
 
@@ -27,15 +32,12 @@ impl Window {
         if self.arrived.len() == self.limit
             && let Some(oldest) = self.arrived.pop_front()
         {
-            let at = self
-                .sorted
-                .partition_point(|other| other.total_cmp(&oldest).is_lt());
-            self.sorted.remove(at);
+            // Of equal values the oldest stands first.
+            self.sorted.remove(self.place(oldest, Ordering::is_lt));
         }
-        let at = self
-            .sorted
-            .partition_point(|other| other.total_cmp(&value).is_lt());
-        self.sorted.insert(at, value);
+        let at = self.place(value, Ordering::is_le);
+        self.sorted.insert(at, (value, self.next));
+        self.next = self.next.wrapping_add(1);
         self.arrived.push_back(value);
     }
 
@@ -43,18 +45,29 @@ impl Window {
         self.sorted.len()
     }
 
-    /// The part of the window that is filled, up to 1.
-    pub(super) fn filled(&self) -> f64 {
-        self.len() as f64 / self.limit as f64
-    }
-
     /// The upper median.
     pub(super) fn median(&self) -> Option<f64> {
-        self.sorted.get(self.len() / 2).copied().map(f64::from)
+        let (value, _) = self.sorted.get(self.len() / 2)?;
+        Some((*value).into())
     }
 
     pub(super) fn largest(&self) -> Option<f64> {
-        self.sorted.last().copied().map(f64::from)
+        let (value, _) = self.sorted.last()?;
+        Some((*value).into())
+    }
+
+    /// From the largest down, each with how many values arrived after it.
+    pub(super) fn descending(&self) -> impl Iterator<Item = (f64, u32)> {
+        let age = |arrival: u32| self.next.wrapping_sub(arrival).wrapping_sub(1);
+        self.sorted
+            .iter()
+            .rev()
+            .map(move |(value, arrival)| (f64::from(*value), age(*arrival)))
+    }
+
+    fn place(&self, value: f32, before: impl Fn(Ordering) -> bool) -> usize {
+        self.sorted
+            .partition_point(|(other, _)| before(other.total_cmp(&value)))
     }
 }
 
@@ -74,6 +87,10 @@ mod tests {
             proptest::prop_assert_eq!(window.len(), last.len());
             proptest::prop_assert_eq!(window.median(), last.get(last.len() / 2).copied());
             proptest::prop_assert_eq!(window.largest(), last.last().copied());
+            for (value, age) in window.descending() {
+                let arrived = values[values.len() - 1 - usize::try_from(age).unwrap()];
+                proptest::prop_assert_eq!(value.total_cmp(&f64::from(arrived)), Ordering::Equal);
+            }
         }
     }
 }

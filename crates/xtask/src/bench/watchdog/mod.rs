@@ -149,8 +149,8 @@ const NOTES: &str = "\
 Runs count from the 51st of a class on. False kills: healthy attempts that were killed. Abandoned: runs whose three \
 attempts were all killed, at least one of them healthy. Deadline ÷ run: that of the first attempt, extensions included, \
 mean over all runs. Each attempt hangs with the given probability; a rule that kills is tried again with a longer \
-deadline: ours 2 and 8 times as long, the others 2 and 4 times. No rule judges before 20 samples; all remember the last \
-1,000. Ours is used without its floor of a minute, which would hide it.
+deadline: ours 2 and 8 times as long, the others 2 and 4 times. No rule judges before 20 samples; the others \
+remember the last 1,000. Ours is used without its floor of a minute, which would hide it.
 
 - **Reveille**: `TotalRule` and, several hosts at a time, `Cohort`: \
 five or more that overrun together, and more than 5 %, get twice as long, in vain once, or twice if they are more than a \
