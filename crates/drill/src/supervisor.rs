@@ -38,7 +38,7 @@ const DOWNLOAD: &str = "read -r N K SIZE";
 /// Only in the script that tells what of a directory is there.
 const SURVEY: &str = "read -r N WHAT ID";
 /// Only in the script that unpacks a directory, and in the one that puts it into place.
-const UNPACK: [&str; 2] = ["tar -xpof", "read -r L"];
+const UNPACK: [&str; 2] = ["tar -xpof", "do E=$(eval"];
 /// The longest line that is read.
 const LONGEST_LINE: usize = 8 << 20;
 /// The unit of the spool's cap.

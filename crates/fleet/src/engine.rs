@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use reveille_account::{Class, EventKind, HostName, Outcome, RunState, Status};
@@ -21,6 +22,7 @@ use crate::host::HostTask;
 use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
 use crate::stop::{Stop, Stopped};
 use crate::trial::{Trial, Turn};
+use crate::watchdog::Overseer;
 
 /// Bounds of the global handshake limit.
 const LEAST_HANDSHAKES: usize = 4;
@@ -39,6 +41,7 @@ pub(crate) struct Engine {
     pub(crate) handshakes: Handshakes,
     pub(crate) stopped: Stopped,
     pub(crate) originals: Originals,
+    pub(crate) overseer: Arc<Overseer>,
     /// Results of `once` steps, by position.
     pub(crate) once: Vec<watch::Sender<Option<Once>>>,
     /// Other hosts that steps run on.
@@ -100,6 +103,7 @@ pub async fn run(
     let engine = Arc::new(Engine {
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         originals: Originals::default(),
+        overseer: Arc::new(Overseer::new(hosts.len(), settings.hard_cap)),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
         delegates,
         first,
@@ -119,6 +123,7 @@ pub async fn run(
         biased;
         end = engine.run_batches(hosts, planned) => end,
         never = engine.govern_handshakes() => match never {},
+        never = engine.watch_clock() => match never {},
     }
 }
 
@@ -185,6 +190,19 @@ impl Engine {
         }
         self.handle.set_state(state, reason).await?;
         Ok(end)
+    }
+
+    /// Notices when this process itself stood still, and says so.
+    async fn watch_clock(&self) -> std::convert::Infallible {
+        let stalled = async |late: Duration| {
+            let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+            // A ledger that can't be written stops the run elsewhere.
+            let _ = self
+                .handle
+                .record_run(EventKind::ControllerStalled { late_ms })
+                .await;
+        };
+        self.overseer.watch_clock(stalled).await
     }
 
     /// Keeps the global handshake limit at what this machine's CPU can take.

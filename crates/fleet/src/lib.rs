@@ -28,6 +28,7 @@ mod elsewhere;
 mod engine;
 mod failed;
 mod host;
+mod look;
 mod once;
 mod output;
 mod plan;
@@ -35,6 +36,7 @@ mod reboot;
 mod step;
 mod stop;
 mod trial;
+mod watchdog;
 mod work;
 
 pub use clean::{CleanPlan, Cleaned, clean};

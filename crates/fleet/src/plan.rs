@@ -101,6 +101,10 @@ pub struct Settings {
     pub input: Option<Bytes>,
     /// The seed of all jitter.
     pub seed: u64,
+    /// How long a host is looked for that went away in the middle of a step; minutes, if nothing is said.
+    pub away: Option<Duration>,
+    /// The longest that an attempt may be stuck when no deadline of the operator's says otherwise.
+    pub hard_cap: Duration,
 }
 
 impl Default for Settings {
@@ -120,6 +124,8 @@ impl Default for Settings {
             download_limit: 16 << 30,
             input: None,
             seed: 0,
+            away: None,
+            hard_cap: Duration::from_hours(2),
         }
     }
 }

@@ -58,6 +58,7 @@ impl HostTask {
                 attempt,
                 token: None,
                 place: Some(format!("{BOOT}{before}")),
+                chosen: None,
             });
             self.record_intent().await?;
             self.ask_to_reboot(at, escalate).await?;
@@ -90,6 +91,7 @@ impl HostTask {
                 .as_ref()
                 .and_then(|_| serde_json::to_string(&registered).ok()),
             message: String::new(),
+            learned: None,
         });
         if let Some(name) = &step.register {
             self.registered.push((name.clone(), registered));

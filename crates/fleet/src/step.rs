@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reveille_account::{Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
+use reveille_account::{Chosen, Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
 use reveille_job::{
     FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Role, Scope, Step, Verdict,
 };
@@ -12,7 +12,7 @@ use reveille_transport::Session;
 use reveille_transport::supervisor::{Durable, Key, Payload};
 use tokio::time::Instant;
 
-use crate::attempt::{self, Announce, Ended, Over};
+use crate::attempt::{self, Ended, Over};
 use crate::host::{Deciding, Halt, HostTask, millis};
 use crate::output::{Output, Said, TAIL_LIMIT};
 use crate::work::{self, Work};
@@ -28,6 +28,8 @@ struct Current {
     inherited: bool,
     /// It is of an earlier round: if it did not succeed, it uses up no attempt of this one.
     orphan: bool,
+    /// The deadlines that were chosen for it, until they are on record.
+    chosen: Option<Box<Chosen>>,
 }
 
 /// What an attempt came to.
@@ -155,6 +157,7 @@ impl HostTask {
                     intended: false,
                     inherited: false,
                     orphan: false,
+                    chosen: None,
                 }
             });
             last_attempt = last_attempt.max(now.attempt);
@@ -225,6 +228,7 @@ impl HostTask {
                 return Ok(());
             }
             if !verdict.class.may_pass() || attempts >= step.attempts || !self.budget.take() {
+                self.engine.overseer.given_up(step, verdict.class);
                 return if step.ignore_errors {
                     Ok(())
                 } else {
@@ -290,6 +294,8 @@ impl HostTask {
     ) -> Result<Attempted, Halt> {
         let engine = Arc::clone(&self.engine);
         let began = Instant::now();
+        let (limits, chosen) = engine.overseer.choose(step, now.attempt, true, &engine.handle)?;
+        now.chosen = chosen;
         let place = now.place.clone().or_else(|| self.place_for(escalate));
         let mut key = Key {
             run: engine.handle.run(),
@@ -329,28 +335,14 @@ impl HostTask {
         if resumed {
             output.recover(&engine.handle, &self.plan.name)?;
         }
-        let announce = Announce {
-            handle: &engine.handle,
-            host: &self.plan.name,
-            step: at,
-            token,
-        };
-        let limits = work::limits(step);
         let way = attempt::Way {
             session,
             engine: &engine,
             target: &self.plan.target,
+            host: &self.plan.name,
+            at,
         };
-        let following = attempt::durable(
-            &way,
-            escalate,
-            &key,
-            open,
-            payload,
-            limits,
-            &mut output,
-            &announce,
-        );
+        let following = attempt::durable(&way, escalate, &key, open, payload, &limits, &mut output);
         let (ended, leftovers) = Box::pin(following).await?;
         self.under_way = None;
         self.leftovers = leftovers;
@@ -375,6 +367,11 @@ impl HostTask {
         now: &mut Current,
     ) -> Result<Attempted, Halt> {
         let engine = Arc::clone(&self.engine);
+        let commands = matches!(work, Work::Command { .. }) && step.kind() != "wait_for";
+        let (limits, chosen) = engine
+            .overseer
+            .choose(step, now.attempt, commands, &engine.handle)?;
+        now.chosen = chosen;
         self.note_start(at, now);
         self.record_intent().await?;
         now.intended = true;
@@ -386,13 +383,14 @@ impl HostTask {
             now.attempt,
             engine.settings.frugal,
         );
-        let limits = work::limits(step);
         let way = attempt::Way {
             session,
             engine: &engine,
             target: &self.plan.target,
+            host: &self.plan.name,
+            at,
         };
-        let running = attempt::run(&way, escalate, work, limits, &mut output);
+        let running = attempt::run(&way, escalate, work, &limits, &mut output);
         match Box::pin(running).await? {
             Ended::Over(over) => {
                 let (verdict, said) = output.finish(&over)?;
@@ -421,6 +419,7 @@ impl HostTask {
             changed,
             killed,
             failed,
+            lasted,
         } = over;
         let waited = matches!(self.engine.job.steps[at.index as usize].kind(), "wait_for");
         let verdict = match (&killed, failed) {
@@ -461,7 +460,11 @@ impl HostTask {
             changed,
             skipped: false,
         });
+        let learned = lasted
+            .filter(|_| verdict.class.status() == Status::Success)
+            .and_then(|lasted| self.engine.overseer.learn(&lasted));
         self.note(EventKind::StepFinished {
+            learned,
             step: at.clone(),
             attempt: now.attempt,
             class: verdict.class,
@@ -576,6 +579,7 @@ impl HostTask {
             intended: true,
             inherited: true,
             orphan: false,
+            chosen: None,
         })
     }
 
@@ -595,6 +599,7 @@ impl HostTask {
             intended: false,
             inherited: true,
             orphan: true,
+            chosen: None,
         })
     }
 
@@ -671,12 +676,13 @@ impl HostTask {
             .map(|(_, place)| place.clone())
     }
 
-    fn note_start(&mut self, at: &StepRef, now: &Current) {
+    fn note_start(&mut self, at: &StepRef, now: &mut Current) {
         self.note(EventKind::StepStarted {
             step: at.clone(),
             attempt: now.attempt,
             token: now.token,
             place: now.place.clone(),
+            chosen: now.chosen.take(),
         });
     }
 }

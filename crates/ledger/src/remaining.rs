@@ -210,6 +210,7 @@ fn one_intent(
         attempt,
         token,
         place,
+        ..
     } = read_kind(row, 0)?
     else {
         return Err(Error::damaged(

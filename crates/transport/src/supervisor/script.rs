@@ -40,7 +40,8 @@ impl Verb {
     /// The one line that has to be sent first.
     pub(crate) fn script(self) -> &'static str {
         static SCRIPTS: LazyLock<[String; 5]> = LazyLock::new(|| {
-            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean, Verb::Look].map(|verb| folded(SOURCE, verb.word()))
+            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean, Verb::Look]
+                .map(|verb| folded(SOURCE, verb.word()))
         });
         &SCRIPTS[self as usize]
     }

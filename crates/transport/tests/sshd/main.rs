@@ -651,6 +651,9 @@ async fn a_look_tells_what_moves_from_what_is_still() {
     assert_eq!(look(&session, None, &key(33)).await.unwrap(), Look::Gone);
     let exec = session.exec("exec sleep 30").await.unwrap();
     let found = look(&session, None, &key(33)).await.unwrap();
-    assert!(matches!(&found, Look::Alive(alive) if alive.counters.processes == 1), "{found:?}");
+    assert!(
+        matches!(&found, Look::Alive(alive) if alive.counters.processes == 1),
+        "{found:?}"
+    );
     exec.signal_kill().await;
 }
