@@ -103,7 +103,7 @@ pub async fn run(
     let engine = Arc::new(Engine {
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         originals: Originals::default(),
-        overseer: Arc::new(Overseer::new(hosts.len(), settings.hard_cap)),
+        overseer: Arc::new(Overseer::new(hosts.len(), &settings)),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
         delegates,
         first,

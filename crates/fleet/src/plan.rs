@@ -103,6 +103,8 @@ pub struct Settings {
     pub seed: u64,
     /// How long a host is looked for that went away in the middle of a step; minutes, if nothing is said.
     pub away: Option<Duration>,
+    /// The shortest silence after which a step without a deadline of the operator's is looked at.
+    pub silence_floor: Option<Duration>,
     /// The longest that an attempt may be stuck when no deadline of the operator's says otherwise.
     pub hard_cap: Duration,
 }
@@ -125,6 +127,7 @@ impl Default for Settings {
             input: None,
             seed: 0,
             away: None,
+            silence_floor: None,
             hard_cap: Duration::from_hours(2),
         }
     }

@@ -12,12 +12,14 @@ use reveille_job::{Limit as JobLimit, OnStuck as JobOnStuck, Step};
 use reveille_ledger::RunHandle;
 use reveille_pace::Deadline;
 use reveille_pace::watchdog::{
-    Classes, Cohort, Decision, Evidence, Limit, LookRule, OnStuck, SetBy, Stalls, Terms, Watch,
+    Classes, Cohort, Decision, Evidence, Limit, LookRule, OnStuck, SetBy, SilenceRule, Stalls, Terms,
+    TotalRule, Watch,
 };
 use reveille_transport::supervisor::Counters;
 use tokio::time::{Instant, sleep};
 
 use crate::host::millis;
+use crate::plan::Settings;
 
 /// Durations of a class that one run adds to the ledger: more would tell no more.
 const LEARNED: u32 = 200;
@@ -99,16 +101,25 @@ pub(crate) struct Lasted {
 // === impl Overseer ===
 
 impl Overseer {
-    pub(crate) fn new(hosts: usize, hard_cap: Duration) -> Self {
+    pub(crate) fn new(hosts: usize, settings: &Settings) -> Self {
+        let mut silence = SilenceRule::default();
+        silence.floor = settings.silence_floor.unwrap_or(silence.floor);
+        // Who wants a shorter one does not want the rest of the formula either.
+        if settings.silence_floor.is_some() {
+            silence.base = silence.base.min(silence.floor);
+        }
         Self {
             rule: LookRule {
-                hard_cap,
+                hard_cap: settings.hard_cap,
                 ..LookRule::default()
             },
             hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
             retries: AtomicU32::new(0),
             lost_ms: AtomicU64::new(0),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                classes: Classes::new(silence, TotalRule::default()),
+                ..State::default()
+            }),
         }
     }
 
@@ -198,7 +209,11 @@ impl Overseer {
         let watch = Watch::start(limits.idle, limits.total, limits.terms, cohort, now, lost);
         drop(state);
         let mut rule = self.rule;
-        let shortest = [limits.idle, limits.total].into_iter().flatten().map(|limit| limit.length).min();
+        let shortest = [limits.idle, limits.total]
+            .into_iter()
+            .flatten()
+            .map(|limit| limit.length)
+            .min();
         if let Some(shortest) = shortest {
             rule.between = rule.between.min(shortest / SHARE).max(CLOSEST);
         }
@@ -319,8 +334,7 @@ impl Overseen {
         let samples = state.classes.samples(&self.class);
         let cohort = state.cohorts.entry(Arc::clone(&self.class)).or_default();
         let (now, lost) = (Instant::now(), self.overseer.lost());
-        self.watch
-            .look(&self.rule, evidence, samples, cohort, now, lost)
+        self.watch.look(&self.rule, evidence, samples, cohort, now, lost)
     }
 
     /// It ended by itself.

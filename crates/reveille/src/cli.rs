@@ -457,6 +457,9 @@ pub(crate) struct Pacing {
     /// How long a host is looked for that went away in the middle of a step [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) reconnect_within: Option<Duration>,
+    /// The shortest silence after which a step without a deadline of yours is looked at [default: 2m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) silence_floor: Option<Duration>,
     /// How long work may be stuck, not a process of it moving, if no deadline of yours says otherwise [default: 2h]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) hard_cap: Option<Duration>,

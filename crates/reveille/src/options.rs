@@ -41,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) reconnect_within_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hard_cap_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) silence_floor_ms: Option<u64>,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) host_key: String,
     /// Passwords may go to hosts seen for the first time.
@@ -91,6 +93,7 @@ impl Options {
             grace_ms: millis(pacing.grace),
             reconnect_within_ms: pacing.reconnect_within.map(millis),
             hard_cap_ms: pacing.hard_cap.map(millis),
+            silence_floor_ms: pacing.silence_floor.map(millis),
             connect_timeout_ms: reach
                 .and_then(|reach| reach.connect_timeout)
                 .map_or(CONNECT_TIMEOUT_MS, millis),
@@ -233,6 +236,7 @@ pub(crate) fn settings(
         ),
         grace: Duration::from_millis(options.grace_ms),
         away: options.reconnect_within_ms.map(Duration::from_millis),
+        silence_floor: options.silence_floor_ms.map(Duration::from_millis),
         hard_cap: options.hard_cap_ms.map_or(usual.hard_cap, Duration::from_millis),
         caps: OutputCaps::default(),
         input,

@@ -14,3 +14,4 @@ mod passwords;
 mod proxy;
 mod reboot;
 mod support;
+mod watchdog;
