@@ -2,17 +2,20 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use reveille_account::{Class, EventKind, HostName, Outcome, RunState, Status};
 use reveille_job::{Job, Registered, Shared};
 use reveille_ledger::{Entry, LedgerState, RunHandle};
-use reveille_pace::{Governor, HandshakePermit, Handshakes, Portion, batches};
+use reveille_pace::admission::{Admission, Sources, Thresholds};
+use reveille_pace::{
+    Breaker, BreakerRule, Governor, HandshakePermit, Handshakes, Portion, Reserve, RetryBudget, batches,
+};
 use reveille_transport::Client;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -42,6 +45,16 @@ pub(crate) struct Engine {
     pub(crate) stopped: Stopped,
     pub(crate) originals: Originals,
     pub(crate) overseer: Arc<Overseer>,
+    /// The slots of the run; a part of them is kept for recoveries while there are some.
+    pub(crate) slots: Reserve,
+    /// How many recoveries there may be, for all hosts together.
+    pub(crate) recoveries: Mutex<RetryBudget>,
+    /// Whether many fail alike.
+    breaker: Mutex<Breaker<Class>>,
+    /// Hosts that wait for a slot.
+    queued: AtomicU64,
+    /// The most handshakes at once that the CPU's pressure leaves.
+    most_handshakes: AtomicUsize,
     /// Results of `once` steps, by position.
     pub(crate) once: Vec<watch::Sender<Option<Once>>>,
     /// Other hosts that steps run on.
@@ -103,6 +116,11 @@ pub async fn run(
     let engine = Arc::new(Engine {
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         originals: Originals::default(),
+        slots: Reserve::new(settings.sessions.max(1), Reserve::SHARE),
+        recoveries: Mutex::default(),
+        breaker: Mutex::new(Breaker::new(BreakerRule::default(), Instant::now())),
+        queued: AtomicU64::new(hosts.len() as u64),
+        most_handshakes: AtomicUsize::new(usize::MAX),
         overseer: Arc::new(Overseer::new(hosts.len(), &settings)),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
         delegates,
@@ -124,6 +142,7 @@ pub async fn run(
         end = engine.run_batches(hosts, planned) => end,
         never = engine.govern_handshakes() => match never {},
         never = engine.watch_clock() => match never {},
+        never = engine.watch_pressure() => match never {},
     }
 }
 
@@ -205,6 +224,72 @@ impl Engine {
         self.overseer.watch_clock(stalled).await
     }
 
+    /// Opens fewer sessions while this machine is short of memory.
+    async fn watch_pressure(&self) -> std::convert::Infallible {
+        let mut admission = Admission::new(
+            Thresholds::default(),
+            self.settings.sessions.max(1),
+            MOST_HANDSHAKES.max(self.settings.handshakes),
+        );
+        let sources = Sources::default();
+        loop {
+            sleep(Admission::TICK).await;
+            let step = admission.observe(&sources.read(), self.slots.used(), Instant::now());
+            self.slots.set_limit(step.sessions);
+            self.most_handshakes.store(step.handshakes, Ordering::Relaxed);
+            if let Some(change) = step.change {
+                let limited = EventKind::SessionsLimited {
+                    sessions: step.sessions as u64,
+                    queued: self.queued.load(Ordering::Relaxed),
+                    reason: Some(change.to_string()),
+                };
+                // A ledger that can't be written stops the run elsewhere.
+                let _ = self.handle.record_run(limited).await;
+            }
+        }
+    }
+
+    /// A host failed; if many fail alike, that is said once.
+    pub(crate) async fn failed_alike(&self, host: u64, class: Class) -> Result<(), Failure> {
+        let opened = {
+            let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+            // A number of its own for each host is all that is asked for; two that share one are counted as one.
+            let number = u32::try_from(host & u64::from(u32::MAX)).unwrap_or_default();
+            breaker.failed(number, &class, false, false, Instant::now())
+        };
+        if let Some(opened) = opened {
+            let message = format!(
+                "{} of {} hosts failed with {class}: suspect the job, the mirror or the network; nothing more of it is recovered",
+                opened.hosts, opened.of
+            );
+            self.handle.record_run(EventKind::Warning { message }).await?;
+        }
+        Ok(())
+    }
+
+    /// Why no host that failed like this is to be recovered, if many fail so.
+    pub(crate) fn suspicion(&self, class: Class) -> Option<String> {
+        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        breaker
+            .suspected()
+            .filter(|suspected| **suspected == class)
+            .map(|class| format!("many hosts fail with {class}: suspect the job, the mirror or the network"))
+    }
+
+    /// Waits until the fleet's budget allows one more recovery.
+    pub(crate) async fn may_recover(&self) {
+        loop {
+            let pause = {
+                let mut budget = self.recoveries.lock().unwrap_or_else(PoisonError::into_inner);
+                if budget.withdraw(Instant::now()) {
+                    return;
+                }
+                budget.pause()
+            };
+            sleep(pause).await;
+        }
+    }
+
     /// Keeps the global handshake limit at what this machine's CPU can take.
     async fn govern_handshakes(&self) -> std::convert::Infallible {
         let start = self.settings.handshakes;
@@ -212,6 +297,11 @@ impl Engine {
         loop {
             let due = Instant::now() + Governor::TICK;
             sleep_until(due).await;
+            governor.set_most(
+                self.most_handshakes
+                    .load(Ordering::Relaxed)
+                    .min(MOST_HANDSHAKES.max(start)),
+            );
             let limit = governor.observe(due.elapsed(), self.handshakes.is_used_up());
             self.handshakes.set_global_limit(limit);
         }
@@ -224,7 +314,6 @@ impl Engine {
         total: u64,
         disk: &mut watch::Receiver<LedgerState>,
     ) -> Result<(), Failure> {
-        let slots = Arc::new(Semaphore::new(self.settings.sessions.max(1)));
         let mut tasks: JoinSet<Ended> = JoinSet::new();
         let mut queue = batch.into_iter();
         let mut next = queue.next();
@@ -248,8 +337,14 @@ impl Engine {
                 () = stopped.wait(Stop::Soon) => return self.wind_down(tasks, total).await,
                 () = is_full(disk) => return self.wind_down(tasks, total).await,
                 Some(ended) = tasks.join_next() => self.settle(ended, total)?,
-                slot = Arc::clone(&slots).acquire_owned(), if next.is_some() => {
+                slot = self.slots.dispatch(), if next.is_some() => {
                     if let Some(host) = next.take() {
+                        self.queued.fetch_sub(1, Ordering::Relaxed);
+                        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).dispatched();
+                        self.recoveries
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .dispatched(Instant::now());
                         let engine = Arc::clone(self);
                         tasks.spawn(async move {
                             let ended = engine.admit(Box::new(host)).await;
@@ -332,6 +427,10 @@ impl Engine {
     fn settle(&self, ended: Result<Ended, tokio::task::JoinError>, total: u64) -> Result<(), Failure> {
         // Panics are caught inside; only an abort of ours ends a task otherwise.
         let Ok((name, result)) = ended else { return Ok(()) };
+        self.breaker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .succeeded(false, Instant::now());
         let status = result?;
         if matches!(status, Some(Status::Failed | Status::Quarantined)) {
             let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;

@@ -27,6 +27,8 @@ mod copy;
 mod elsewhere;
 mod engine;
 mod failed;
+mod gatekeeper;
+mod heal;
 mod host;
 mod look;
 mod once;
@@ -41,6 +43,7 @@ mod work;
 
 pub use clean::{CleanPlan, Cleaned, clean};
 pub use engine::{RunEnd, run};
+pub use heal::place;
 pub use plan::{HostPlan, RunPlan, Settings, VarsOf};
 pub use stop::{Stop, Stopped, Stopper, stopper};
 

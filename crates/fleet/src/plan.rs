@@ -25,6 +25,8 @@ pub struct HostPlan {
     pub escalate: Option<Become>,
     /// Whom to become for steps that ask for it.
     pub becomes: Become,
+    /// Further ways to it: addresses and ports.
+    pub routes: Vec<(String, u16)>,
     /// How far it came under an earlier controller.
     pub before: Option<Remaining>,
     /// Never to be dispatched.

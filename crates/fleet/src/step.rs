@@ -125,7 +125,11 @@ impl HostTask {
     ) -> Result<(), Halt> {
         let job = Arc::clone(&self.engine.job);
         let escalate = self.escalation(step, rendered.become_user.as_deref());
-        let mut current = self.resumed(index).or_else(|| self.orphaned(index));
+        // What an earlier controller had begun is taken up once; a step that comes again after a repair is a new one.
+        let again = self.begun.contains_key(&index) && self.healing.count > 0;
+        let mut current = (!again)
+            .then(|| self.resumed(index).or_else(|| self.orphaned(index)))
+            .flatten();
         if let (Some(skip_if), None) = (&rendered.skip_if, &current) {
             let (command, reason) = work::check(skip_if);
             if self.holds(&at, &command, escalate.as_ref()).await? {
@@ -144,7 +148,10 @@ impl HostTask {
             .map_err(|message| failed(&at, Class::TransferFailed, message))?;
         // An earlier controller's attempts count, and their numbers are taken.
         let (mut attempts, mut last_attempt) = self.attempts_before(index);
-        if let (None, Some(halt)) = (&current, self.given_up_before(index, step, attempts)) {
+        last_attempt = last_attempt.max(self.begun.get(&index).copied().unwrap_or_default());
+        if again {
+            attempts = 0;
+        } else if let (None, Some(halt)) = (&current, self.given_up_before(index, step, attempts)) {
             return Err(halt);
         }
         loop {
@@ -161,6 +168,7 @@ impl HostTask {
                 }
             });
             last_attempt = last_attempt.max(now.attempt);
+            self.begun.insert(index, last_attempt);
             let verdict = match Box::pin(self.attempt(step, &at, &work, escalate.as_ref(), &mut now)).await? {
                 // It failed, or can't be found: that is what this round is for.
                 Attempted::Judged(verdict) if now.orphan && verdict.class.status() != Status::Success => {
@@ -646,7 +654,8 @@ impl HostTask {
 
     /// The number of the next attempt of a step.
     pub(crate) fn next_attempt(&self, index: usize) -> u32 {
-        self.attempts_before(index).1 + 1
+        let begun = self.begun.get(&index).copied().unwrap_or_default();
+        self.attempts_before(index).1.max(begun) + 1
     }
 
     fn escalation(&self, step: &Step, user: Option<&str>) -> Option<Become> {

@@ -108,9 +108,14 @@ fn words(kind: &EventKind) -> String {
     match kind {
         EventKind::RunOpened { planned } => format!("round opened, {planned} planned"),
         EventKind::RunResumed { remaining } => format!("resumed, {remaining} left"),
-        EventKind::SessionsLimited { sessions, queued, .. } => {
-            format!("{sessions} sessions, {queued} queued")
-        }
+        EventKind::SessionsLimited {
+            sessions,
+            queued,
+            reason,
+        } => match reason {
+            Some(reason) => format!("{reason}; {queued} queued"),
+            None => format!("{sessions} sessions, {queued} queued"),
+        },
         EventKind::RunStateChanged { state, reason } => {
             format!(
                 "run {}{}",

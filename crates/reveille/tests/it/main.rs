@@ -3,6 +3,7 @@
 mod drill;
 mod elsewhere;
 mod fleet;
+mod heal;
 mod hostile;
 mod input;
 mod job;
