@@ -12,7 +12,7 @@ use reveille_job::{Job, Registered, Shared};
 use reveille_ledger::{Entry, LedgerState, RunHandle};
 use reveille_pace::admission::{Admission, Sources, Thresholds};
 use reveille_pace::{
-    Breaker, BreakerRule, Governor, HandshakePermit, Handshakes, Portion, Reserve, RetryBudget, batches,
+    Breaker, BreakerRule, Governor, HandshakePermit, Handshakes, Pass, Portion, Reserve, RetryBudget, batches,
 };
 use reveille_transport::Client;
 use tokio::sync::watch;
@@ -49,8 +49,9 @@ pub(crate) struct Engine {
     pub(crate) slots: Reserve,
     /// How many recoveries there may be, for all hosts together.
     pub(crate) recoveries: Mutex<RetryBudget>,
-    /// Whether many fail alike.
+    /// Whether many fail alike, and the host that was let through to see.
     breaker: Mutex<Breaker<Class>>,
+    probe: Mutex<Option<HostName>>,
     /// Hosts that wait for a slot.
     queued: AtomicU64,
     /// The most handshakes at once that the CPU's pressure leaves.
@@ -118,6 +119,7 @@ pub async fn run(
         originals: Originals::default(),
         slots: Reserve::new(settings.sessions.max(1), Reserve::SHARE),
         recoveries: Mutex::default(),
+        probe: Mutex::default(),
         breaker: Mutex::new(Breaker::new(BreakerRule::default(), Instant::now())),
         queued: AtomicU64::new(hosts.len() as u64),
         most_handshakes: AtomicUsize::new(usize::MAX),
@@ -250,17 +252,26 @@ impl Engine {
     }
 
     /// A host failed; if many fail alike, that is said once.
-    pub(crate) async fn failed_alike(&self, host: u64, class: Class) -> Result<(), Failure> {
+    pub(crate) async fn failed_alike(
+        &self,
+        host: &HostName,
+        number: u64,
+        class: Class,
+    ) -> Result<(), Failure> {
+        let probe = self.is_probe(host);
         let opened = {
             let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
             // A number of its own for each host is all that is asked for; two that share one are counted as one.
-            let number = u32::try_from(host & u64::from(u32::MAX)).unwrap_or_default();
-            breaker.failed(number, &class, false, false, Instant::now())
+            let number = u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+            breaker.failed(number, &class, false, probe, Instant::now())
         };
         if let Some(opened) = opened {
             let message = format!(
-                "{} of {} hosts failed with {class}: suspect the job, the mirror or the network; nothing more of it is recovered",
-                opened.hosts, opened.of
+                "{} of {} hosts failed with {class}: suspect the job, the mirror or the network; nothing of it is recovered, and no \
+                 further host is dispatched for {} s",
+                opened.hosts,
+                opened.of,
+                opened.hold.as_secs()
             );
             self.handle.record_run(EventKind::Warning { message }).await?;
         }
@@ -318,6 +329,7 @@ impl Engine {
         let mut queue = batch.into_iter();
         let mut next = queue.next();
         let mut stopped = self.stopped.clone();
+        let mut held: Option<Instant> = None;
         while next.is_some() || !tasks.is_empty() {
             if self.is_halted() && next.as_ref().is_some_and(|host| !host.is_under_way()) {
                 let rest = next.take().into_iter().chain(queue);
@@ -337,10 +349,14 @@ impl Engine {
                 () = stopped.wait(Stop::Soon) => return self.wind_down(tasks, total).await,
                 () = is_full(disk) => return self.wind_down(tasks, total).await,
                 Some(ended) = tasks.join_next() => self.settle(ended, total)?,
-                slot = self.slots.dispatch(), if next.is_some() => {
+                () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => held = None,
+                slot = self.slots.dispatch(), if next.is_some() && held.is_none() => {
+                    held = next.as_ref().and_then(|host| self.may_go(&host.name).err());
+                    if held.is_some() {
+                        continue;
+                    }
                     if let Some(host) = next.take() {
                         self.queued.fetch_sub(1, Ordering::Relaxed);
-                        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).dispatched();
                         self.recoveries
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
@@ -357,6 +373,25 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether a host may be dispatched, or from when on: where many fail alike, one is let through to see.
+    fn may_go(&self, host: &HostName) -> Result<(), Instant> {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        match breaker.pass(Instant::now()) {
+            Pass::Go => {}
+            Pass::Probe => {
+                *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
+            }
+            Pass::Hold { until } => return Err(until),
+        }
+        breaker.dispatched();
+        Ok(())
+    }
+
+    /// Whether a host is the one that was let through to see.
+    fn is_probe(&self, host: &HostName) -> bool {
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(host)
     }
 
     /// Waits for the host's turn to shake hands, and takes it through its life. A host that waits costs little memory
@@ -427,11 +462,13 @@ impl Engine {
     fn settle(&self, ended: Result<Ended, tokio::task::JoinError>, total: u64) -> Result<(), Failure> {
         // Panics are caught inside; only an abort of ours ends a task otherwise.
         let Ok((name, result)) = ended else { return Ok(()) };
+        let status = result?;
+        // A probe that failed has told so itself.
+        let well = self.is_probe(&name) && matches!(status, Some(Status::Success));
         self.breaker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .succeeded(false, Instant::now());
-        let status = result?;
+            .succeeded(well, Instant::now());
         if matches!(status, Some(Status::Failed | Status::Quarantined)) {
             let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
             if self

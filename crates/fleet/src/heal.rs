@@ -40,7 +40,9 @@ impl HostTask {
     pub(crate) async fn heal(&mut self, outcome: Box<Outcome>) -> Result<Option<Box<Outcome>>, Halt> {
         let mut outcome = outcome;
         if self.case(outcome.class).considered {
-            self.engine.failed_alike(self.seed(), outcome.class).await?;
+            self.engine
+                .failed_alike(&self.plan.name, self.seed(), outcome.class)
+                .await?;
         }
         loop {
             if self.engine.stopped.asked() > Stop::No {

@@ -13,7 +13,7 @@ use crate::{Error, Ledger, Result, RollEntry};
 const PAGE: i64 = 1000;
 
 /// Durations of a class that are of use.
-pub(crate) const DURATIONS: u32 = 1000;
+pub(crate) const DURATIONS: u32 = 3000;
 
 /// An outcome and whose it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +52,7 @@ impl Ledger {
     }
 
     /// What was learned of a class, oldest first: how long its runs took, and their longest silences. At most the latest
-    /// 1,000.
+    /// 3,000.
     pub fn durations(&self, class: &str) -> Result<Vec<(Duration, Duration)>> {
         let connection = self.connection();
         let mut statement = connection

@@ -199,16 +199,21 @@ fn nothing_is_recovered_where_many_fail_alike() {
         "job.yaml",
         "steps:\n  - run: exit 9\nheal:\n  repair: [{on: [command_failed], run: 'echo x >> $HOME/repairs'}]\n",
     );
-    let ended = reveille
-        .run(&["run", &job, "-i", &inventory, "-c", "4"])
-        .expect(3);
-    assert!(
-        ended
-            .stderr
-            .contains("suspect the job, the mirror or the network"),
-        "{}",
-        ended.stderr
-    );
+    // Those that are not dispatched yet wait for half a minute, which is not waited for here.
+    let mut child = reveille
+        .command(&["run", &job, "-i", &inventory, "-c", "6"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .find(|line| line.contains("suspect the job, the mirror or the network"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = said.unwrap();
+    assert!(said.contains("no further host is dispatched for 30 s"), "{said}");
     let repairs = std::fs::read_to_string(testbed.home().join("repairs")).unwrap();
     assert!(repairs.lines().count() <= 8, "{repairs}");
 }
