@@ -214,6 +214,6 @@ fn nothing_is_recovered_where_many_fail_alike() {
     child.wait().unwrap();
     let said = said.unwrap();
     assert!(said.contains("no further host is dispatched for 30 s"), "{said}");
-    let repairs = std::fs::read_to_string(testbed.home().join("repairs")).unwrap();
+    let repairs = std::fs::read_to_string(testbed.home().join("repairs")).unwrap_or_default();
     assert!(repairs.lines().count() <= 8, "{repairs}");
 }
