@@ -139,6 +139,9 @@ impl Talk {
         if orders.verb == "ensure" {
             return self.ensure(&orders).await;
         }
+        if orders.verb == "halt" {
+            return self.say("end unverified").await;
+        }
         if orders.verb == "look" {
             // Of plain commands it knows nothing.
             let end = match self.host.kept.find(&orders.run, &orders.token) {

@@ -341,8 +341,13 @@ async fn plain(
             Verdict::Gone(message) => return Ok(Ended::Vanished { message }),
             Verdict::Reconnect(message) => return Ok(Ended::Unknown { message }),
             Verdict::Kill(mut kill) => {
-                kill.evidence
-                    .push_str("; its connection was closed, which may not end it");
+                kill.verified = Box::pin(supervisor::halt(session, escalate, &key))
+                    .await
+                    .unwrap_or(false);
+                if !kill.verified {
+                    kill.evidence
+                        .push_str("; its connection was closed, which may not end it");
+                }
                 exec.signal_kill().await;
                 return Ok(Ended::Over(Over {
                     changed: true,

@@ -77,12 +77,18 @@ fn an_operators_deadlines_are_kept() {
         assert_eq!(host["class"], "watchdog_idle", "{logs}");
         assert!(logs.contains("nothing of it moves"), "{logs}");
         // What moves is not silent, but late in the end.
-        let step =
-            format!("{{run: 'while :; do :; done', durable: {durable}, watchdog: {{idle: 1s, total: 4s}}}}");
+        let step = format!(
+            "{{run: 'while :; do :; done # endless', durable: {durable}, watchdog: {{idle: 1s, total: 4s}}}}"
+        );
         let (host, logs) = run(&reveille, &inventory, &step, &[]);
         assert_eq!(host["class"], "watchdog_total", "{logs}");
         assert!(logs.contains("slow, but it moves"), "{logs}");
     }
+    let left = std::process::Command::new("pgrep")
+        .args(["-f", "done # endless"])
+        .output()
+        .unwrap();
+    assert!(left.stdout.is_empty(), "{left:?}");
 }
 
 /// Deadlines come from earlier runs, and once enough is known a step that may run again is ended and run again.
