@@ -27,6 +27,8 @@ mod copy;
 mod elsewhere;
 mod engine;
 mod failed;
+#[cfg(debug_assertions)]
+mod failpoint;
 mod gatekeeper;
 mod heal;
 mod host;

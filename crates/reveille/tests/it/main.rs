@@ -3,6 +3,7 @@
 mod drill;
 mod elsewhere;
 mod fleet;
+mod ghosts;
 mod heal;
 mod hostile;
 mod input;
