@@ -144,6 +144,12 @@ struct Watched<'a> {
     heard: Option<Stream>,
 }
 
+/// A look that is under way, and the deadline that it is for.
+type Looking<'a> = (
+    Deadline,
+    Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + 'a>>,
+);
+
 /// What the watchdog wants of the attempt.
 enum Verdict {
     /// Nothing.
@@ -276,10 +282,7 @@ async fn plain(
     // A command that does not read its input must not hold up its own output: both are waited for together.
     let mut sending = Box::pin(send_all(exec.input(), input));
     let mut sent = false;
-    let mut looking: Option<(
-        Deadline,
-        Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + '_>>,
-    )> = None;
+    let mut looking: Option<Looking<'_>> = None;
     loop {
         let due = watched.overseen.next().filter(|_| looking.is_none());
         let verdict = tokio::select! {
@@ -360,12 +363,7 @@ async fn plain(
 }
 
 /// Waits for a look that is under way.
-async fn looked(
-    looking: &mut Option<(
-        Deadline,
-        Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + '_>>,
-    )>,
-) -> Result<(Deadline, Seen), Failure> {
+async fn looked(looking: &mut Option<Looking<'_>>) -> Result<(Deadline, Seen), Failure> {
     match looking {
         Some((deadline, seen)) => Ok((*deadline, seen.await?)),
         None => std::future::pending().await,
@@ -401,10 +399,7 @@ pub(crate) async fn durable(
     let mut watched = Watched::new(way, escalate, key, limits);
     let mut killed: Option<Kill> = None;
     let mut killed_at: Option<Instant> = None;
-    let mut looking: Option<(
-        Deadline,
-        Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + '_>>,
-    )> = None;
+    let mut looking: Option<Looking<'_>> = None;
     loop {
         let due = match killed_at {
             Some(at) => Some((at + AFTER_KILL, Due::Hard(AFTER_KILL))),
@@ -534,20 +529,17 @@ pub(crate) async fn run(
         }
     };
     let hard = limits.hard();
-    let copied = match timeout(hard.unwrap_or(Duration::MAX), Box::pin(copying)).await {
-        Ok(copied) => copied,
-        Err(_) => {
-            let killed = Some(Kill {
-                class: Class::WatchdogTotal,
-                deadline: hard.unwrap_or_default(),
-                verified: true,
-                evidence: "the copy was broken off".to_owned(),
-            });
-            return Ok(Ended::Over(Over {
-                killed,
-                ..Over::default()
-            }));
-        }
+    let Ok(copied) = timeout(hard.unwrap_or(Duration::MAX), Box::pin(copying)).await else {
+        let killed = Some(Kill {
+            class: Class::WatchdogTotal,
+            deadline: hard.unwrap_or_default(),
+            verified: true,
+            evidence: "the copy was broken off".to_owned(),
+        });
+        return Ok(Ended::Over(Over {
+            killed,
+            ..Over::default()
+        }));
     };
     Ok(match copied {
         Ok(Ok((changed, words))) => {
@@ -562,7 +554,7 @@ pub(crate) async fn run(
             failed: Some(message),
             ..Over::default()
         }),
-        Err(ended) => ended,
+        Err(ended) => *ended,
     })
 }
 
@@ -590,21 +582,21 @@ async fn port_opens(target: &Target, port: u16, within: Duration, every: Duratio
 
 /// What a copy came to: whether the host changed, and what is to be said; or in words why not, if the attempt is over,
 /// otherwise how it ended.
-type Copied = Result<Result<(bool, String), String>, Ended>;
+type Copied = Result<Result<(bool, String), String>, Box<Ended>>;
 
 fn sorted(result: Result<(bool, String), TransferError>) -> Copied {
     match result {
         Ok(copied) => Ok(Ok(copied)),
         Err(TransferError::Remote(message)) => Ok(Err(message)),
         Err(TransferError::Local(error)) => Ok(Err(error.to_string())),
-        Err(TransferError::Lost(message)) => Err(Ended::Lost { message }),
+        Err(TransferError::Lost(message)) => Err(Box::new(Ended::Lost { message })),
         Err(
             TransferError::Refused { class, message }
             | TransferError::Exec(ExecError::Refused { class, message }),
-        ) => Err(Ended::Refused { class, message }),
-        Err(TransferError::Exec(error)) => Err(Ended::Lost {
+        ) => Err(Box::new(Ended::Refused { class, message })),
+        Err(TransferError::Exec(error)) => Err(Box::new(Ended::Lost {
             message: error.to_string(),
-        }),
+        })),
     }
 }
 

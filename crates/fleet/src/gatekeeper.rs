@@ -19,6 +19,7 @@ const MOST: u32 = 3;
 
 /// What is known of a host that failed.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Case {
     /// Recoveries so far, of the rungs 3 to 6.
     pub(crate) recoveries: u32,
