@@ -43,6 +43,7 @@ mod order;
 mod query;
 mod refusal;
 mod render;
+mod room;
 mod select;
 pub mod server;
 mod snapshot;

@@ -9,6 +9,7 @@ use std::io::BufRead;
 use std::net::IpAddr;
 
 use crate::error::Reason;
+use crate::room::roomy;
 
 /// AS numbers by address.
 #[derive(Debug, Clone)]
@@ -21,12 +22,12 @@ pub struct Networks {
 /// Where each piece begins, and its AS; 0 for none.
 #[derive(Debug, Clone)]
 struct Pieces<A> {
-    starts: Box<[A]>,
-    systems: Box<[u32]>,
+    starts: Vec<A>,
+    systems: Vec<u32>,
 }
 
-/// A prefix: first address, last address, AS.
-type Prefix<A> = (A, A, u32);
+/// A prefix: first address, last address, AS, and the line that it was on.
+type Prefix<A> = (A, A, u32, u32);
 
 /// A line is not longer; what is longer is no such file.
 const LONGEST_LINE: u64 = 4096;
@@ -37,8 +38,8 @@ impl Networks {
     /// No network at all.
     pub(crate) fn none() -> Self {
         Self {
-            four: Pieces::flatten(Vec::new()),
-            six: Pieces::flatten(Vec::new()),
+            four: Pieces::none(),
+            six: Pieces::none(),
             prefixes: 0,
         }
     }
@@ -46,18 +47,18 @@ impl Networks {
     /// Reads `PREFIX ASN` lines. As in the file's other readers, lines that are anything else are passed over; a file
     /// with no line at all that is right is refused.
     pub(crate) fn read(mut input: impl BufRead) -> Result<Self, Reason> {
-        let (mut four, mut six) = (Vec::new(), Vec::new());
+        let (mut four, mut six) = (roomy(), roomy());
         let mut line = Vec::new();
-        let mut number = 0;
+        let mut number: u32 = 0;
         loop {
             line.clear();
-            number += 1;
+            number = number.saturating_add(1);
             if std::io::Read::take(&mut input, LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
                 break;
             }
             if line.len() as u64 == LONGEST_LINE {
                 return Err(Reason::Line {
-                    line: number,
+                    line: number as usize,
                     what: "longer than 4,096 bytes: not a list of prefixes".to_owned(),
                 });
             }
@@ -65,12 +66,12 @@ impl Networks {
                 Some((IpAddr::V4(address), length, system)) => {
                     let all: u32 = u32::MAX.checked_shr(length).unwrap_or(0);
                     let first = u32::from(address) & !all;
-                    four.push((first, first | all, system));
+                    four.push((first, first | all, system, number));
                 }
                 Some((IpAddr::V6(address), length, system)) => {
                     let all: u128 = u128::MAX.checked_shr(length).unwrap_or(0);
                     let first = u128::from(address) & !all;
-                    six.push((first, first | all, system));
+                    six.push((first, first | all, system, number));
                 }
                 None => {}
             }
@@ -104,48 +105,62 @@ impl Networks {
 // === impl Pieces ===
 
 impl<A: Copy + Ord + Step> Pieces<A> {
+    fn none() -> Self {
+        Self {
+            starts: Vec::new(),
+            systems: Vec::new(),
+        }
+    }
+
     fn flatten(mut prefixes: Vec<Prefix<A>>) -> Self {
-        // Outer before inner; of equal ones the last line counts, so it comes last (the sort is stable).
-        prefixes.sort_by(|one, other| one.0.cmp(&other.0).then(other.1.cmp(&one.1)));
-        let mut pieces: Vec<(A, u32)> = Vec::with_capacity(prefixes.len() + prefixes.len() / 4);
-        let mut around: Vec<(A, u32)> = Vec::new();
-        let close = |pieces: &mut Vec<(A, u32)>, around: &mut Vec<(A, u32)>, before: Option<A>| {
-            while let Some(&(last, _)) = around.last() {
-                if before.is_some_and(|before| last >= before) {
-                    break;
-                }
-                around.pop();
-                if let Some(next) = last.next() {
-                    let outer = around.last().map_or(0, |(_, system)| *system);
-                    begin(pieces, next, outer);
-                }
-            }
+        // Outer before inner; of equal ones the last line counts, so it comes last.
+        prefixes.sort_unstable_by(|one, other| {
+            let outer_first = one.0.cmp(&other.0).then(other.1.cmp(&one.1));
+            outer_first.then(one.3.cmp(&other.3))
+        });
+        let mut pieces = Self {
+            starts: roomy(),
+            systems: roomy(),
         };
-        for (first, last, system) in prefixes {
-            close(&mut pieces, &mut around, Some(first));
-            begin(&mut pieces, first, system);
+        let mut around: Vec<(A, u32)> = Vec::new();
+        for (first, last, system, _) in prefixes {
+            pieces.close(&mut around, Some(first));
+            pieces.begin(first, system);
             around.push((last, system));
         }
-        close(&mut pieces, &mut around, None);
-        // A piece that a longer prefix covers from its first address on never begins; neighbours of one AS are one.
-        pieces.dedup_by(|next, before| next.1 == before.1);
-        Self {
-            starts: pieces.iter().map(|piece| piece.0).collect(),
-            systems: pieces.iter().map(|piece| piece.1).collect(),
+        pieces.close(&mut around, None);
+        pieces
+    }
+
+    /// Ends the prefixes that lie before an address, the inner ones first; what follows each belongs to the one around it.
+    fn close(&mut self, around: &mut Vec<(A, u32)>, before: Option<A>) {
+        while let Some(&(last, _)) = around.last() {
+            if before.is_some_and(|before| last >= before) {
+                break;
+            }
+            around.pop();
+            if let Some(next) = last.next() {
+                let outer = around.last().map_or(0, |(_, system)| *system);
+                self.begin(next, outer);
+            }
+        }
+    }
+
+    /// A new piece, in place of one that began at the same address; neighbours of one AS are one piece.
+    fn begin(&mut self, start: A, system: u32) {
+        if self.starts.last() == Some(&start) {
+            self.starts.pop();
+            self.systems.pop();
+        }
+        if self.systems.last() != Some(&system) {
+            self.starts.push(start);
+            self.systems.push(system);
         }
     }
 
     fn find(&self, address: A) -> u32 {
         let after = self.starts.partition_point(|start| *start <= address);
         after.checked_sub(1).map_or(0, |place| self.systems[place])
-    }
-}
-
-/// A new piece, in place of one that began at the same address.
-fn begin<A: PartialEq>(pieces: &mut Vec<(A, u32)>, start: A, system: u32) {
-    match pieces.last_mut() {
-        Some(last) if last.0 == start => last.1 = system,
-        _ => pieces.push((start, system)),
     }
 }
 

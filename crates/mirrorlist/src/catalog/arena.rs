@@ -4,6 +4,8 @@ use std::hash::{BuildHasher as _, Hash};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::room::roomy;
+
 /// A list in an [`Arena`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct List {
@@ -13,7 +15,7 @@ pub(crate) struct List {
 
 /// Many short lists, one behind the other.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Arena<T>(Box<[T]>);
+pub(crate) struct Arena<T>(Vec<T>);
 
 /// An arena that is being filled: a list that is there already is found, not stored again. Mirrors of one project carry
 /// the same sets of directories, so most lists are.
@@ -41,7 +43,7 @@ impl<T> Arena<T> {
 
     /// In bytes.
     pub(crate) fn size(&self) -> usize {
-        std::mem::size_of_val(&*self.0)
+        std::mem::size_of_val(self.0.as_slice())
     }
 }
 
@@ -60,10 +62,6 @@ impl<T: Copy + Eq + Hash> Interner<T> {
             length: u32::try_from(list.len()).ok()?,
         };
         u32::try_from(self.items.len() + list.len()).ok()?;
-        if self.items.capacity() - self.items.len() < list.len() {
-            // By an eighth: the items are most of what the index needs.
-            self.items.reserve_exact(list.len().max(self.items.len() / 8));
-        }
         self.items.extend_from_slice(list);
         let (items, hasher) = (&self.items, &self.hasher);
         self.known
@@ -72,14 +70,14 @@ impl<T: Copy + Eq + Hash> Interner<T> {
     }
 
     pub(crate) fn done(self) -> Arena<T> {
-        Arena(self.items.into_boxed_slice())
+        Arena(self.items)
     }
 }
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
         Self {
-            items: Vec::new(),
+            items: roomy(),
             known: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
         }

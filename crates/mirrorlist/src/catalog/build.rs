@@ -35,7 +35,7 @@ struct Builder {
     urls_lists: Interner<u32>,
     offers: Vec<(HostNumber, List)>,
     /// An offer by the bytes that told of it: most are repeated for thousands of directories.
-    known_offers: HashMap<Box<[u8]>, u32, hashbrown::DefaultHashBuilder>,
+    known_offers: hashbrown::HashMap<OfferKey, u32>,
     subpaths: Vec<Box<str>>,
     known_subpaths: HashMap<Box<str>, u32>,
     repositories: Repositories,
@@ -62,6 +62,13 @@ struct Scratch {
     spare: Vec<Vec<HostNumber>>,
 }
 
+/// The bytes that tell of an offer; most are few.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum OfferKey {
+    Short(u128),
+    Long(Box<[u8]>),
+}
+
 /// Small numbers for identifiers of 64 bits.
 #[derive(Debug, Default)]
 struct Numbers {
@@ -75,7 +82,10 @@ struct Numbers {
 impl Catalog {
     /// Compiles what MirrorManager wrote.
     pub(crate) fn read(input: impl BufRead) -> Result<Self, Reason> {
-        let mut builder = Builder::default();
+        let mut builder = Builder {
+            files: Files::new(),
+            ..Builder::default()
+        };
         let mut messages = Messages::of(input);
         loop {
             let offset = messages.offset();
@@ -193,9 +203,7 @@ impl Builder {
         let global = self.hosts_lists.intern(&scratch.global).ok_or(TOO_MANY)?;
         // By name, so that what clients read has an order.
         let names = &self.countries;
-        scratch
-            .countries
-            .sort_by(|(one, _), (other, _)| names.name(*one).cmp(names.name(*other)));
+        scratch.countries.sort_by_key(|(country, _)| (names.key(*country), *country));
         scratch.countries.dedup_by_key(|(country, _)| *country);
         scratch.hosts.clear();
         let mut ends = Vec::with_capacity(scratch.countries.len() * 2);
@@ -235,7 +243,8 @@ impl Builder {
 
     /// The number of a host together with its URLs.
     fn offer(&mut self, message: &[u8]) -> Result<u32, Malformed> {
-        if let Some(known) = self.known_offers.get(message) {
+        let key = OfferKey::of(message);
+        if let Some(known) = self.known_offers.get(&key) {
             return Ok(*known);
         }
         let (mut host, mut urls) = (None, Vec::new());
@@ -254,7 +263,7 @@ impl Builder {
         let number = u32::try_from(self.offers.len()).map_err(|_| TOO_MANY)?;
         let list = self.urls_lists.intern(&urls).ok_or(TOO_MANY)?;
         self.offers.push((host, list));
-        self.known_offers.insert(message.into(), number);
+        self.known_offers.insert(key, number);
         Ok(number)
     }
 
@@ -420,7 +429,6 @@ impl Builder {
             self.warn(|| format!("{lost} repositories lead to directories that are not in the file"));
         }
         self.repositories.list();
-        self.files.shrink();
         if self.more_warnings > 0 {
             let more = self.more_warnings;
             self.warnings.push(format!("and {more} more of these"));
@@ -502,6 +510,23 @@ impl Scratch {
         for (_, mut hosts) in self.countries.drain(..) {
             hosts.clear();
             self.spare.push(hosts);
+        }
+    }
+}
+
+// === impl OfferKey ===
+
+impl OfferKey {
+    fn of(message: &[u8]) -> Self {
+        let mut bytes = [0; 16];
+        let length = message.len();
+        if length < bytes.len() {
+            bytes[..length].copy_from_slice(message);
+            // With the length, bytes of zero at the end are told apart.
+            bytes[15] = length.to_le_bytes()[0];
+            Self::Short(u128::from_le_bytes(bytes))
+        } else {
+            Self::Long(message.into())
         }
     }
 }

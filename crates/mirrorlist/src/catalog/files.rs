@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::render::xml::Escaped;
+use crate::room::roomy_text;
 use crate::wire::{Fields, Malformed, files};
 
 /// What is known of files, by directory and name.
@@ -76,8 +77,11 @@ impl Files {
         Ok(None)
     }
 
-    pub(crate) fn shrink(&mut self) {
-        self.text.shrink_to_fit();
+    pub(crate) fn new() -> Self {
+        Self {
+            text: roomy_text(),
+            places: HashMap::new(),
+        }
     }
 }
 

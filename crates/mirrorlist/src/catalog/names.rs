@@ -1,6 +1,6 @@
 //! Numbers for names.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Names, each with a number of its own: the order in which they were seen.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,15 @@ impl Names {
 
     pub(crate) fn name(&self, number: u16) -> &str {
         self.names.get(usize::from(number)).map_or("", |name| name)
+    }
+
+    /// By which names are sorted: their first eight bytes.
+    pub(crate) fn key(&self, number: u16) -> u64 {
+        let name = self.name(number).as_bytes();
+        let length = name.len().min(8);
+        let mut bytes = [0; 8];
+        bytes[..length].copy_from_slice(&name[..length]);
+        u64::from_be_bytes(bytes)
     }
 
     /// The number of a name that may be new; nothing if there are 65,536 already.
