@@ -203,7 +203,9 @@ impl Builder {
         let global = self.hosts_lists.intern(&scratch.global).ok_or(TOO_MANY)?;
         // By name, so that what clients read has an order.
         let names = &self.countries;
-        scratch.countries.sort_by_key(|(country, _)| (names.key(*country), *country));
+        scratch
+            .countries
+            .sort_by_key(|(country, _)| (names.key(*country), *country));
         scratch.countries.dedup_by_key(|(country, _)| *country);
         scratch.hosts.clear();
         let mut ends = Vec::with_capacity(scratch.countries.len() * 2);

@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Prefixes with an AS number
     #[arg(long, value_name = "N", default_value_t = 1_200_000, value_parser = clap::value_parser!(u32).range(1..))]
     prefixes: u32,
+    /// What the names of all mirrors end in
+    #[arg(long, value_name = "NAME", default_value = "example")]
+    domain: String,
     /// The same seed makes the same data
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -36,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         carriers: arguments.carriers,
         prefixes: arguments.prefixes,
     };
-    synthetic::write(&arguments.to, size, arguments.seed).map_err(|error| {
+    synthetic::write(&arguments.to, size, &arguments.domain, arguments.seed).map_err(|error| {
         Failure::Input(format!(
             "can't write made-up data to {}: {error}",
             arguments.to.display()

@@ -106,12 +106,13 @@ struct Host {
     private: bool,
 }
 
-/// Writes all files into a directory, which must exist.
-pub fn write(directory: &Path, size: Size, seed: u64) -> io::Result<()> {
+/// Writes all files into a directory, which must exist. The names of all mirrors end in `domain`, so that answers from
+/// two sets of data can be told apart.
+pub fn write(directory: &Path, size: Size, domain: &str, seed: u64) -> io::Result<()> {
     let mut random = Rng::with_seed(seed);
     let create =
         |name: &str| File::create(directory.join(name)).map(|file| BufWriter::with_capacity(1 << 20, file));
-    write_cache(create(CACHE)?, size, &mut random)?;
+    write_cache(create(CACHE)?, size, domain, &mut random)?;
     write_prefixes(create(NETBLOCKS)?, size, &mut random)?;
     let mut countries = create(COUNTRIES)?;
     writeln!(countries, "\"iso 3166 country\",\"continent code\"")?;
@@ -153,7 +154,7 @@ fn subpath(number: u32) -> String {
     format!("releases/{}/Everything-{base}/{arch}/os{repodata}", base % 50)
 }
 
-fn write_cache(output: impl Write, size: Size, random: &mut Rng) -> io::Result<()> {
+fn write_cache(output: impl Write, size: Size, domain: &str, random: &mut Rng) -> io::Result<()> {
     let mut list = ListWriter::new(output, TIME)?;
     let hosts: Vec<Host> = (1..=i64::from(size.hosts))
         .map(|id| Host {
@@ -165,7 +166,7 @@ fn write_cache(output: impl Write, size: Size, random: &mut Rng) -> io::Result<(
         })
         .collect();
     list.netblock_country("203.0.113.0/24", "NZ")?;
-    write_urls(&mut list, &hosts)?;
+    write_urls(&mut list, &hosts, domain)?;
     for number in (1..size.directories).step_by(2) {
         let versions: Vec<Version> = (0..=u64::from(number % 5 == 1))
             .map(|age| version(random, age))
@@ -190,10 +191,10 @@ fn write_cache(output: impl Write, size: Size, random: &mut Rng) -> io::Result<(
     Ok(())
 }
 
-fn write_urls(list: &mut ListWriter<impl Write>, hosts: &[Host]) -> io::Result<()> {
+fn write_urls(list: &mut ListWriter<impl Write>, hosts: &[Host], domain: &str) -> io::Result<()> {
     for host in hosts {
         let (country, _) = COUNTRY_NAMES[host.country];
-        let name = format!("mirror{}.{}.example", host.id, country.to_lowercase());
+        let name = format!("mirror{}.{}.{domain}", host.id, country.to_lowercase());
         for (place, category) in CATEGORIES.iter().enumerate() {
             let [web, sync] = urls(host.id, place);
             // Some have no TLS.
