@@ -107,13 +107,10 @@ impl Answer {
                 .header
                 .push_str(&format!("\n# database creation time: {created}"));
         }
-        let offered = |wanted: Wanted<'_>| wanted.is_offered(catalog, &selection.hosts);
-        if !protocols.is_empty() && !offered(wanted) {
-            if !rules.strict && !selection.hosts.is_empty() {
-                let header = std::mem::take(&mut selection.header);
-                return Err(Refusal::NoMirror { header });
-            }
-            wanted = Wanted::ALL;
+        let nothing = !protocols.is_empty() && !wanted.is_offered(catalog, &selection.hosts);
+        if nothing && !rules.strict && !selection.hosts.is_empty() {
+            let header = std::mem::take(&mut selection.header);
+            return Err(Refusal::NoMirror { header });
         }
         if metalink {
             let versions =
@@ -152,16 +149,13 @@ impl Answer {
         }
         let format = Format::choose(query.format.as_deref(), request.agent);
         if protocols.is_empty() {
-            let first = Wanted {
+            wanted = Wanted {
                 protocols: match format {
                     Format::Plain => &["https", "http", "ftp"],
                     Format::Apt => &["https", "http"],
                 },
                 most: 1,
             };
-            if first.is_offered(catalog, &selection.hosts) {
-                wanted = first;
-            }
         }
         let body = render::list(
             catalog,

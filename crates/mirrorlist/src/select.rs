@@ -373,11 +373,7 @@ impl Search<'_> {
                 }
             }
         }
-        if protocols.is_empty() || (matching == 0 && self.rules.strict) {
-            all
-        } else {
-            matching
-        }
+        if protocols.is_empty() { all } else { matching }
     }
 
     fn order(mut self, random: &mut Rng) -> Selection {

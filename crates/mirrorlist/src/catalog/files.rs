@@ -38,11 +38,6 @@ impl Files {
         Some(&self.text[place.start as usize..place.end as usize])
     }
 
-    /// Directories with files of which something is known.
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
-    }
-
     /// Adds one message of `FileDetailsCache`. Tells the directory if it was there before: the first one counts.
     pub(crate) fn add(&mut self, message: &[u8]) -> Result<Option<String>, Malformed> {
         let mut directory = None;

@@ -146,11 +146,6 @@ impl Catalog {
             .map(|&number| self.table[number as usize])
     }
 
-    /// Names of all directories.
-    pub(crate) fn directory_names(&self) -> impl Iterator<Item = &str> {
-        self.directories.keys().map(|name| &**name)
-    }
-
     pub(crate) fn subpath(&self, directory: Directory) -> &str {
         &self.subpaths[directory.subpath as usize]
     }

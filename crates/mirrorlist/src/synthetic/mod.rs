@@ -166,6 +166,7 @@ fn write_cache(output: impl Write, size: Size, domain: &str, random: &mut Rng) -
         })
         .collect();
     list.netblock_country("203.0.113.0/24", "NZ")?;
+    list.location("cloud-region", &[1, 2, 3])?;
     write_urls(&mut list, &hosts, domain)?;
     for number in (1..size.directories).step_by(2) {
         let versions: Vec<Version> = (0..=u64::from(number % 5 == 1))
@@ -290,13 +291,15 @@ fn write_prefixes(mut output: impl Write, size: Size, random: &mut Rng) -> io::R
     for number in 0..size.prefixes {
         let system = random.u32(1..=SYSTEMS);
         if number % 6 == 5 {
-            let high = random.u32(..) & 0xffff;
-            let low = random.u32(..) & 0xffff;
+            let length = [32, 40, 44, 48][random.usize(..4)];
+            let (high, low) = (
+                random.u16(..),
+                random.u16(..) & u16::MAX.checked_shl(48 - length).unwrap_or(0),
+            );
             writeln!(
                 output,
-                "2a{:02x}:{high:x}:{low:x}::/{} {system}",
-                number % 16,
-                [32, 40, 44, 48][random.usize(..4)]
+                "2a{:02x}:{high:x}:{low:x}::/{length} {system}",
+                number % 16
             )?;
         } else {
             let length = [16, 19, 20, 21, 22, 22, 23, 24, 24, 24][random.usize(..10)];

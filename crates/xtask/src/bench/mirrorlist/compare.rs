@@ -129,23 +129,8 @@ fn expected(request: &Request, mine: &Reply, their: &Reply, strict: bool) -> Opt
     if their.body.contains("repo disabled") && mine.body.contains("repo disabled") {
         return (mine.status == 404).then_some("disabled repository: status 404");
     }
-    if request.has("protocol=") {
-        let protocols: Vec<&str> = request
-            .target
-            .split("protocol=")
-            .nth(1)?
-            .split('&')
-            .next()?
-            .split(',')
-            .collect();
-        let offered = Content::of(their).urls.iter().any(|url| {
-            protocols
-                .iter()
-                .any(|protocol| url.contains(&format!("{protocol}://")))
-        });
-        if !offered {
-            return Some("no near mirror has the protocol: others are not offered in its place");
-        }
+    if request.has("protocol=") && mine.status == 404 && Content::of(their).urls.is_empty() {
+        return Some("no mirror has the protocol: status 404 in place of an empty list");
     }
     if request.has("ip=") {
         let (mine, their) = (Content::of(mine), Content::of(their));
