@@ -115,18 +115,18 @@ fn list(directory: &Path, repository: &str, mirrors: &[(&str, SocketAddr, &str)]
 
 fn apt_tree(root: &Path) {
     let packages =
-        "Package: hello\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n\
+        "Package: hello\nVersion: 1.0\nArchitecture: amd64\nMaintainer: Nobody <nobody@example.org>\n\
                     Description: nothing\nFilename: pool/hello.deb\nSize: 5\n"
             .to_owned()
             + &format!("SHA256: {}\n", sum(b"hello"));
-    let binary = root.join("debian/dists/stable/main/binary-all");
+    let binary = root.join("debian/dists/stable/main/binary-amd64");
     fs::create_dir_all(&binary).unwrap();
     fs::create_dir_all(root.join("debian/pool")).unwrap();
     fs::write(root.join("debian/pool/hello.deb"), "hello").unwrap();
     fs::write(binary.join("Packages"), &packages).unwrap();
     let release = format!(
-        "Origin: test\nSuite: stable\nCodename: stable\nArchitectures: all\nComponents: main\n\
-         Date: Sat, 21 Nov 2026 00:00:00 UTC\nSHA256:\n {} {} main/binary-all/Packages\n",
+        "Origin: test\nSuite: stable\nCodename: stable\nArchitectures: amd64\nComponents: main\n\
+         Date: Sat, 21 Nov 2026 00:00:00 UTC\nSHA256:\n {} {} main/binary-amd64/Packages\n",
         sum(packages.as_bytes()),
         packages.len()
     );
@@ -166,7 +166,12 @@ fn apt_get_takes_the_first_mirror_and_goes_on_to_the_next() {
             listed.contains(&format!("http://{}/debian/\tpriority:2\n", near.address)),
             "{listed}"
         );
-        for part in ["state/lists/partial", "cache/archives/partial", "etc", "log"] {
+        for part in [
+            "state/lists/partial",
+            "cache/archives/partial",
+            "etc/preferences.d",
+            "log",
+        ] {
             fs::create_dir_all(root.join("apt").join(part)).unwrap();
         }
         fs::write(root.join("apt/state/status"), "").unwrap();
@@ -188,6 +193,7 @@ fn apt_get_takes_the_first_mirror_and_goes_on_to_the_next() {
                     .arg("-o")
                     .arg(format!("{name}={}", root.join("apt").join(value).display()));
             }
+            command.args(["-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64"]);
             command.args(["-o", "APT::Sandbox::User=", "-o", "Acquire::http::Proxy=DIRECT"]);
             command.args(["-o", "Acquire::Retries=0", "-o", "Debug::NoLocking=1"]);
             command

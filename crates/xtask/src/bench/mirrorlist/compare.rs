@@ -245,7 +245,8 @@ impl Content {
                 // Countries of a continent come in any order.
                 let words = line
                     .replace("country = ", "\ncountry = ")
-                    .replace("protocol = ", "\nprotocol = ");
+                    .replace("protocol = ", "\nprotocol = ")
+                    .replace("Using ", "\nUsing ");
                 head.extend(
                     words
                         .lines()
