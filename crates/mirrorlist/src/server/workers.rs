@@ -209,7 +209,6 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         .header_read_timeout(SILENCE)
         .max_headers(HEADERS)
         .max_buf_size(HEAD)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
