@@ -36,6 +36,8 @@ mod continents;
 mod error;
 mod explain;
 mod forwarded;
+#[doc(hidden)]
+pub mod fuzz;
 mod geoip;
 pub mod mirrors;
 mod networks;

@@ -151,6 +151,22 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// A snapshot of a catalogue alone.
+    pub(crate) fn of_catalog(catalog: Catalog) -> Self {
+        let none = || Stamps(Vec::new());
+        let mut snapshot = Self {
+            catalog: Part::new(catalog, none()),
+            networks: Part::new(Networks::none(), none()),
+            continents: Part::new(Continents::built_in(), none()),
+            geoip: Part::new(GeoIp::default(), none()),
+            continent_of: Vec::new(),
+            continent_names: Vec::new(),
+            identity: fastrand::u64(..),
+        };
+        snapshot.number_continents();
+        snapshot
+    }
+
     /// Hosts and directories.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog.value

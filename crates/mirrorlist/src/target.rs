@@ -37,13 +37,12 @@ impl Target {
             clean.push_str(part);
         }
         let header = format!("# path = {} ", plain(&clean));
-        let (directory, name, file) = match catalog.directory(&clean) {
-            Some(directory) => (directory, clean, String::new()),
-            None => {
-                let (name, file) = clean.rsplit_once('/').unwrap_or(("", &clean));
-                let directory = catalog.directory(name).ok_or(Refusal::InvalidPath)?;
-                (directory, name.to_owned(), file.to_owned())
-            }
+        let (directory, name, file) = if let Some(directory) = catalog.directory(&clean) {
+            (directory, clean, String::new())
+        } else {
+            let (name, file) = clean.rsplit_once('/').unwrap_or(("", &clean));
+            let directory = catalog.directory(name).ok_or(Refusal::InvalidPath)?;
+            (directory, name.to_owned(), file.to_owned())
         };
         Ok(Self {
             directory,

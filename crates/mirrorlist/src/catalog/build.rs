@@ -125,7 +125,7 @@ impl Builder {
             }
             mirror_list::HOST_ASN => self.add_asn(value.bytes()?)?,
             mirror_list::HOST_COUNTRY | mirror_list::HOST_BANDWIDTH | mirror_list::HOST_COUNTRY_ALLOWED => {
-                self.add_host(field, value.bytes()?)?
+                self.add_host(field, value.bytes()?)?;
             }
             mirror_list::DISABLED_REPOSITORY => {
                 let (name, value) = pair(value.bytes()?)?;

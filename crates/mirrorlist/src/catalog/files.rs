@@ -11,8 +11,12 @@ use crate::wire::{Fields, Malformed, files};
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     text: String,
-    places: HashMap<Box<str>, Vec<(Box<str>, std::ops::Range<u32>)>>,
+    /// File names of a directory, and where in the text their versions are.
+    places: HashMap<Box<str>, Vec<(Box<str>, Place)>>,
 }
+
+/// A part of the text.
+type Place = std::ops::Range<u32>;
 
 /// One version of a file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

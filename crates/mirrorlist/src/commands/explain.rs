@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reveille_mirrorlist::{Rules, Snapshot, explain};
 
 use super::Files;
@@ -54,7 +55,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     ];
     let query: Vec<String> = words
         .into_iter()
-        .filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_ref()?))))
+        .filter_map(|(name, value)| {
+            Some(format!(
+                "{name}={}",
+                utf8_percent_encode(value.as_ref()?, NON_ALPHANUMERIC)
+            ))
+        })
         .collect();
     let rules = Rules {
         minimum: arguments.minimum,
@@ -65,8 +71,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Failure::Input(format!("the client gets no list: {}", lines.join("\n")))
     })?;
     print(&text)
-}
-
-fn encode(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

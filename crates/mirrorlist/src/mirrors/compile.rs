@@ -136,7 +136,7 @@ fn is_offered(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Re
         _ => false,
     };
     let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
-    let stale = finding
+    let is_behind = finding
         .behind_since
         .is_some_and(|since| state.checked.saturating_sub(since) > max_lag);
     let all_stale_is_fine = file.freshness.if_all_stale() == IfAllStale::Keep
@@ -149,7 +149,7 @@ fn is_offered(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Re
                     .finding(&other.name, repository.directory())
                     .is_some_and(|finding| finding.failures > 0 || finding.behind_since.is_some())
             });
-    all_stale_is_fine || !(unreachable || stale)
+    all_stale_is_fine || !(unreachable || is_behind)
 }
 
 /// Hosts by what they have in common.

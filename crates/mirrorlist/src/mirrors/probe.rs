@@ -140,7 +140,7 @@ impl Original {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 fn tls(path: &Path) -> Result<ClientConfig, BadFile> {

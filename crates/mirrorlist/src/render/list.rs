@@ -20,9 +20,8 @@ impl Format {
     pub(crate) fn choose(asked: Option<&str>, agent: Option<&[u8]>) -> Self {
         match asked {
             Some("apt") => Self::Apt,
-            Some(_) => Self::Plain,
             None if agent.is_some_and(|agent| agent.starts_with(b"Debian APT")) => Self::Apt,
-            None => Self::Plain,
+            _ => Self::Plain,
         }
     }
 }

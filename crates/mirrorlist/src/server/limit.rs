@@ -54,7 +54,7 @@ impl Limiter {
         }
         let empty = clients.entry(client).or_default();
         let level = (*empty).max(now) + self.cost;
-        if level - now > BURST {
+        if level > now + BURST {
             return false;
         }
         *empty = level;

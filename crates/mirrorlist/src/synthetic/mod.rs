@@ -130,6 +130,13 @@ pub fn write(directory: &Path, size: Size, domain: &str, seed: u64) -> io::Resul
     std::fs::write(directory.join(GEOIP), tree.bytes())
 }
 
+/// MirrorManager's snapshot alone, in memory.
+pub(crate) fn cache(size: Size, domain: &str, seed: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write_cache(&mut bytes, size, domain, &mut Rng::with_seed(seed))?;
+    Ok(bytes)
+}
+
 /// The name of a directory, which is also known as a repository.
 pub fn directory_name(number: u32) -> String {
     let base = number / 2;
@@ -159,9 +166,10 @@ fn write_cache(output: impl Write, size: Size, domain: &str, random: &mut Rng) -
     let hosts: Vec<Host> = (1..=i64::from(size.hosts))
         .map(|id| Host {
             id,
-            // The square makes the first countries the most frequent ones.
-            country: ((random.f64().powi(2) * COUNTRY_NAMES.len() as f64) as usize)
-                .min(COUNTRY_NAMES.len() - 1),
+            // The lower of two makes the first countries the most frequent ones.
+            country: random
+                .usize(..COUNTRY_NAMES.len())
+                .min(random.usize(..COUNTRY_NAMES.len())),
             private: random.u8(..) < 13,
         })
         .collect();
@@ -266,7 +274,8 @@ fn write_directory(
 }
 
 fn urls(host: i64, category: usize) -> [i64; 2] {
-    let first = ((host - 1) * CATEGORIES.len() as i64 + i64::try_from(category).unwrap_or(0)) * 2 + 1;
+    let number = |place: usize| i64::try_from(place).unwrap_or(0);
+    let first = ((host - 1) * number(CATEGORIES.len()) + number(category)) * 2 + 1;
     [first, first + 1]
 }
 
@@ -275,8 +284,10 @@ fn system_of(host: i64) -> u32 {
 }
 
 fn version(random: &mut Rng, age: u64) -> Version {
-    let mut hash =
-        |length: usize| -> String { (0..length).map(|_| format!("{:02x}", random.u8(..))).collect() };
+    let mut hash = |length: usize| {
+        let bytes: Vec<u8> = (0..length).map(|_| random.u8(..)).collect();
+        data_encoding::HEXLOWER.encode(&bytes)
+    };
     Version {
         timestamp: TIME - 3600 - age * 86_400,
         size: 4000 + age,

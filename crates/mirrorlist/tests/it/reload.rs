@@ -19,7 +19,7 @@ fn place(text: &[u8], directory: &Path) {
 fn answers_never_mix_two_snapshots_and_none_fails() {
     let (one, two) = (data("one.example"), data("two.example"));
     let caches = [&one, &two].map(|set| fs::read(set.path().join(synthetic::CACHE)).unwrap());
-    let broken = [&caches[0][..caches[0].len() / 2 + 1], b"<html>", b""];
+    let broken = [&caches[0][..=caches[0].len() / 2], b"<html>", b""];
     serve(&options(one.path()), |server| {
         let (address, admin) = (server.addresses()[0], server.admin().unwrap());
         let over = AtomicBool::new(false);

@@ -10,7 +10,7 @@ use crate::net::{Client, Reply, data, options, serve};
 fn with_server(ask: impl FnOnce(&mut Client) + Send) {
     let directory = data("example");
     serve(&options(directory.path()), |server| {
-        ask(&mut Client::to(server.addresses()[0]))
+        ask(&mut Client::to(server.addresses()[0]));
     });
 }
 
@@ -61,7 +61,7 @@ fn every_subject_is_answered() {
         let timed = client.get(&format!("/mirrorlist?repo={repo}&arch={arch}&time=1"), "");
         assert!(timed.text().contains("\n# database creation time: 1793491200\n"));
         let all = client.get(&format!("/mirrorlist?repo={repo}&arch={arch}&country=global"), "");
-        assert!(hosts(&all).len() > hosts(&list).len());
+        assert!(hosts(&all).len() >= hosts(&list).len());
         let redirect = client.get(&format!("/mirrorlist?repo={repo}&arch={arch}&redirect=1"), "");
         assert_eq!((redirect.status, redirect.body.len()), (302, 0));
         assert!(redirect.header("location").unwrap().starts_with("http"));

@@ -137,13 +137,12 @@ async fn ask(
     request: &[u8],
     buffer: &mut Vec<u8>,
 ) -> std::io::Result<u16> {
-    let stream = match open {
-        Some(stream) => stream,
-        None => {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            open.insert(stream)
-        }
+    let stream = if let Some(stream) = open {
+        stream
+    } else {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        open.insert(stream)
     };
     stream.write_all(request).await?;
     buffer.clear();

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// An answer may take so long.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A connection, opened when it is needed.
 #[derive(Debug)]
@@ -31,14 +31,13 @@ impl Connection {
 
     /// Asks; a server that hangs up instead of answering is an error.
     pub(super) fn ask(&mut self, method: &str, target: &str, headers: &str) -> io::Result<Reply> {
-        let mut stream = match self.open.take() {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(self.address)?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                BufReader::new(stream)
-            }
+        let mut stream = if let Some(stream) = self.open.take() {
+            stream
+        } else {
+            let stream = TcpStream::connect(self.address)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            BufReader::new(stream)
         };
         let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         stream.get_mut().write_all(request.as_bytes())?;

@@ -28,13 +28,13 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
     for (domain, set) in DOMAINS.iter().zip(&sets) {
         lab.make_data(set, domain, lab.directories, 1)?;
     }
-    let served = lab.scratch.path().join("served");
-    fs::create_dir_all(&served)?;
+    let live = lab.scratch.path().join("live");
+    fs::create_dir_all(&live)?;
     for file in ["global_netblocks.txt", "country_continent.csv", "country.mmdb"] {
-        fs::hard_link(lab.data.join(file), served.join(file))?;
+        fs::hard_link(lab.data.join(file), live.join(file))?;
     }
-    place(&sets[0].join(CACHE), &served)?;
-    let server = Server::ours(lab, &served, &[])?;
+    place(&sets[0].join(CACHE), &live)?;
+    let server = Server::ours(lab, &live, &[])?;
     let before = server.memory();
     let mut text = String::from(
         "| clients | | requests | failed | mixed | from one, from two | p50 | p99 | worst |\n|---|---|---|---|---|---|---|---|---|\n",
@@ -57,7 +57,7 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
             until: Until::Elapsed(Duration::from_secs(seconds)),
             ..load
         };
-        let (outcome, done) = with_reloads(&load, &server, &sets, &served, seconds)?;
+        let (outcome, done) = with_reloads(&load, &server, &sets, &live, seconds)?;
         let [good, bad] = done;
         text.push_str(&row(
             concurrency,
@@ -105,7 +105,7 @@ fn with_reloads(
     load: &Load,
     server: &Server,
     sets: &[std::path::PathBuf; 2],
-    served: &Path,
+    live: &Path,
     seconds: u64,
 ) -> Result<(Outcome, [u32; 2])> {
     let admin = server
@@ -122,9 +122,9 @@ fn with_reloads(
             std::thread::park_timeout(due.saturating_sub(started.elapsed()));
             let broken = number % 2 == 1;
             if broken {
-                break_file(&sets[0].join(CACHE), served, number)?;
+                break_file(&sets[0].join(CACHE), live, number)?;
             } else {
-                place(&sets[(number as usize / 2 + 1) % 2].join(CACHE), served)?;
+                place(&sets[(number as usize / 2 + 1) % 2].join(CACHE), live)?;
             }
             let reply = Connection::to(admin).ask("POST", "/-/reload", "Content-Length: 0\r\n")?;
             if (reply.status == 200) == broken {
@@ -143,15 +143,15 @@ fn with_reloads(
 }
 
 /// Puts a file into place in one step.
-fn place(file: &Path, served: &Path) -> Result {
-    let new = served.join("new");
+fn place(file: &Path, live: &Path) -> Result {
+    let new = live.join("new");
     fs::copy(file, &new)?;
-    fs::rename(&new, served.join(CACHE))?;
+    fs::rename(&new, live.join(CACHE))?;
     Ok(())
 }
 
-fn break_file(whole: &Path, served: &Path, number: u32) -> Result {
-    let new = served.join("new");
+fn break_file(whole: &Path, live: &Path, number: u32) -> Result {
+    let new = live.join("new");
     match number / 2 % 3 {
         0 => {
             fs::copy(whole, &new)?;
@@ -164,7 +164,7 @@ fn break_file(whole: &Path, served: &Path, number: u32) -> Result {
         1 => fs::write(&new, "<html>502 Bad Gateway</html>\n")?,
         _ => fs::write(&new, "")?,
     }
-    fs::rename(&new, served.join(CACHE))?;
+    fs::rename(&new, live.join(CACHE))?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::bench::proc::{self, Memory};
 use crate::failure::{Failure, Result};
 
 /// Loading may take so long.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// A server that runs.
 #[derive(Debug)]
