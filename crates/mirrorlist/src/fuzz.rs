@@ -100,7 +100,7 @@ mod tests {
         #[test]
         fn no_damage_breaks_it(
             changes in proptest::collection::vec((proptest::num::u64::ANY, proptest::num::u8::ANY), 1..8),
-            cut in proptest::option::of(0.0..1.0),
+            cut in proptest::option::of(0_usize..4096),
         ) {
             let size = Size { directories: 4, hosts: 6, carriers: 3, prefixes: 0 };
             let mut bytes = synthetic::cache(size, "example", 1).unwrap();
@@ -108,10 +108,8 @@ mod tests {
                 let place = usize::try_from(place % bytes.len() as u64).unwrap();
                 bytes[place] = byte;
             }
-            if let Some(share) = cut {
-                let share: f64 = share;
-                let length = bytes.len() as f64 * share;
-                bytes.truncate(length as usize);
+            if let Some(length) = cut {
+                bytes.truncate(length);
             }
             protobuf(&bytes);
         }

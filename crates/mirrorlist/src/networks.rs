@@ -245,10 +245,11 @@ mod tests {
         fn it_is_what_looking_at_every_prefix_finds(
             prefixes in proptest::collection::vec((0u32..64, 26u32..=32, 1u32..20), 1..40),
         ) {
-            let text: String = prefixes
+            let lines: Vec<String> = prefixes
                 .iter()
                 .map(|(low, length, system)| format!("10.0.0.{low}/{length} {system}\n"))
                 .collect();
+            let text = lines.concat();
             let networks = networks(&text);
             for low in 0..=255u32 {
                 let mut best: Option<(u32, u32)> = None;

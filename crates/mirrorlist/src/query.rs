@@ -107,7 +107,7 @@ mod tests {
 
         #[test]
         fn what_is_encoded_comes_back(text: String) {
-            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encoded = percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC);
             let query = format!("path={encoded}");
             assert_eq!(Query::parse(&query).path.as_deref(), Some(text.as_str()));
         }

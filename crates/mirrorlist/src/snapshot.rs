@@ -1,7 +1,7 @@
 //! The snapshot: everything that an answer depends on, read together and never changed.
 
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +17,12 @@ use crate::networks::Networks;
 /// The country of a client of which none is known.
 pub(crate) const NO_COUNTRY: &str = "N/A";
 
-/// Read at once.
-const BUFFER: usize = 256 << 10;
+/// Read at once, between two chances for other threads to run.
+const BUFFER: usize = 32 << 10;
+
+/// A file that is read by a thread which gives way at each piece: on a machine that is busy with answers, a reload must
+/// not hold a processor for as long as the scheduler would let it.
+struct GivingWay(File);
 
 /// The files that a snapshot is made from.
 #[derive(Debug, Clone)]
@@ -103,7 +107,7 @@ impl Data {
             Self::Cache(path) => {
                 let bad = |reason: Reason| BadFile::new(path, reason);
                 let file = File::open(path).map_err(|error| bad(error.into()))?;
-                Catalog::read(BufReader::with_capacity(BUFFER, file)).map_err(bad)
+                Catalog::read(BufReader::with_capacity(BUFFER, GivingWay(file))).map_err(bad)
             }
             Self::Mirrors(path) => mirrors::read(path),
         }
@@ -124,7 +128,7 @@ impl Snapshot {
             sources.netblocks.as_deref(),
             before.map(|before| &before.networks),
             Networks::none,
-            |path| Networks::read(BufReader::with_capacity(BUFFER, File::open(path)?)),
+            |path| Networks::read(BufReader::with_capacity(BUFFER, GivingWay(File::open(path)?))),
         )?;
         let continents = part(
             sources.countries.as_deref(),
@@ -231,6 +235,15 @@ impl Snapshot {
         }
         self.continent_names = names;
         self.continent_of = numbers;
+    }
+}
+
+// === impl GivingWay ===
+
+impl Read for GivingWay {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        std::thread::yield_now();
+        self.0.read(buffer)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Shared, told};
 use crate::snapshot::{Snapshot, Sources, Stamps};
 
 /// The thread that reads gives way to those that answer.
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 
 /// Reloads, one at a time.
 #[derive(Debug)]

@@ -109,7 +109,7 @@ pub(super) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
         let section = Section {
             name,
             title,
-            command: command_line(),
+            command: arguments.as_repeated(),
             versions: versions.clone(),
             load: load.clone(),
             body,
@@ -146,6 +146,15 @@ pub(super) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
 // === impl Arguments ===
 
 impl Arguments {
+    /// The command without where somebody happens to have the reference.
+    fn as_repeated(&self) -> String {
+        let command = command_line();
+        match &self.reference {
+            Some(path) => command.replace(&path.display().to_string(), "mirrorlist-server"),
+            None => command,
+        }
+    }
+
     fn wants(&self, table: Table) -> bool {
         self.table.is_empty() || self.table.contains(&table)
     }
