@@ -8,6 +8,7 @@ mod fleet;
 mod held;
 mod lab;
 mod measure;
+mod mirrorlist;
 mod peers;
 mod proc;
 mod report;
@@ -33,6 +34,8 @@ pub(crate) enum Bench {
     Sweep(Common),
     /// Recorded durations of commands, replayed against the watchdog's rule and others
     Watchdog(watchdog::Arguments),
+    /// The mirrorlist server under load, beside MirrorManager's own
+    Mirrorlist(mirrorlist::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +109,7 @@ pub(crate) fn run(bench: &Bench) -> Result {
         Bench::Copy(arguments) => arguments.run(&workspace),
         Bench::Sweep(common) => common.sweep(&workspace),
         Bench::Watchdog(arguments) => watchdog::run(arguments, &workspace),
+        Bench::Mirrorlist(arguments) => mirrorlist::run(arguments, &workspace),
     }
 }
 

@@ -62,6 +62,16 @@ const PACKAGES: &[Package] = &[
         reason: "namespaces for those machines, and sessions of their own for durable steps",
     },
     Package {
+        name: "apt",
+        programs: &["apt-get"],
+        reason: "the mirrorlist server is asked by real clients",
+    },
+    Package {
+        name: "dnf",
+        programs: &["dnf"],
+        reason: "the same",
+    },
+    Package {
         name: "mount",
         programs: &["mount"],
         reason: "overlay roots for those machines",

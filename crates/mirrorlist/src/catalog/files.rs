@@ -1,0 +1,159 @@
+//! Checksums of files, kept as the XML in which metalinks tell them.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use crate::render::xml::Escaped;
+use crate::room::roomy_text;
+use crate::wire::{Fields, Malformed, files};
+
+/// What is known of files, by directory and name.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    text: String,
+    /// File names of a directory, and where in the text their versions are.
+    places: HashMap<Box<str>, Vec<(Box<str>, Place)>>,
+}
+
+/// A part of the text.
+type Place = std::ops::Range<u32>;
+
+/// One version of a file.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Details<'a> {
+    pub(crate) timestamp: u64,
+    pub(crate) size: u64,
+    pub(crate) md5: &'a str,
+    pub(crate) sha1: &'a str,
+    pub(crate) sha256: &'a str,
+    pub(crate) sha512: &'a str,
+}
+
+// === impl Files ===
+
+impl Files {
+    /// The versions of a file, as XML.
+    pub(crate) fn get(&self, directory: &str, file: &str) -> Option<&str> {
+        let (_, place) = self
+            .places
+            .get(directory)?
+            .iter()
+            .find(|(name, _)| **name == *file)?;
+        Some(&self.text[place.start as usize..place.end as usize])
+    }
+
+    /// Adds one message of `FileDetailsCache`. Tells the directory if it was there before: the first one counts.
+    pub(crate) fn add(&mut self, message: &[u8]) -> Result<Option<String>, Malformed> {
+        let mut directory = None;
+        let mut found: Vec<(&str, Vec<Details>)> = Vec::new();
+        for field in Fields::of(message) {
+            match field? {
+                (files::DIRECTORY, value) => directory = Some(value.text()?),
+                (files::FILES, value) => {
+                    let (name, versions) = file(value.bytes()?)?;
+                    match found.iter_mut().find(|(known, _)| *known == name) {
+                        Some((_, known)) => known.extend(versions),
+                        None => found.push((name, versions)),
+                    }
+                }
+                _ => {}
+            }
+        }
+        let directory = directory.ok_or(Malformed("file details without a directory"))?;
+        if self.places.contains_key(directory) {
+            return Ok(Some(directory.to_owned()));
+        }
+        let mut places = Vec::with_capacity(found.len());
+        for (name, versions) in found {
+            let place = |text: &String| {
+                u32::try_from(text.len()).map_err(|_| Malformed("more than 4 GiB of file details"))
+            };
+            let start = place(&self.text)?;
+            write_versions(&mut self.text, &versions);
+            places.push((name.into(), start..place(&self.text)?));
+        }
+        self.places.insert(directory.into(), places);
+        Ok(None)
+    }
+
+    pub(crate) fn new() -> Self {
+        Self {
+            text: roomy_text(),
+            places: HashMap::new(),
+        }
+    }
+}
+
+fn file(message: &[u8]) -> Result<(&str, Vec<Details<'_>>), Malformed> {
+    let mut name = None;
+    let mut versions = Vec::new();
+    for field in Fields::of(message) {
+        match field? {
+            (files::FILE_NAME, value) => name = Some(value.text()?),
+            (files::DETAILS, value) => versions.push(details(value.bytes()?)?),
+            _ => {}
+        }
+    }
+    Ok((
+        name.ok_or(Malformed("file details without a file name"))?,
+        versions,
+    ))
+}
+
+fn details(message: &[u8]) -> Result<Details<'_>, Malformed> {
+    let mut details = Details::default();
+    for field in Fields::of(message) {
+        match field? {
+            (files::TIMESTAMP, value) => details.timestamp = value.number()?,
+            (files::SIZE, value) => details.size = value.number()?,
+            (files::SHA1, value) => details.sha1 = value.text()?,
+            (files::MD5, value) => details.md5 = value.text()?,
+            (files::SHA256, value) => details.sha256 = value.text()?,
+            (files::SHA512, value) => details.sha512 = value.text()?,
+            _ => {}
+        }
+    }
+    Ok(details)
+}
+
+/// The newest version comes first in the data; the others are alternates that a mirror may still have.
+fn write_versions(text: &mut String, versions: &[Details]) {
+    if let Some((newest, others)) = versions.split_first() {
+        write_details(text, newest, "  ");
+        if !others.is_empty() {
+            text.push_str("   <mm0:alternates>\n");
+            for other in others {
+                text.push_str("    <mm0:alternate>\n");
+                write_details(text, other, "     ");
+                text.push_str("    </mm0:alternate>\n");
+            }
+            text.push_str("   </mm0:alternates>\n");
+        }
+    }
+}
+
+fn write_details(text: &mut String, details: &Details, indent: &str) {
+    // Writing to a string does not fail.
+    if details.timestamp != 0 {
+        let _ = writeln!(
+            text,
+            "{indent} <mm0:timestamp>{}</mm0:timestamp>",
+            details.timestamp
+        );
+    }
+    if details.size != 0 {
+        let _ = writeln!(text, "{indent} <size>{}</size>", details.size);
+    }
+    let _ = writeln!(text, "{indent} <verification>");
+    for (kind, hash) in [
+        ("md5", details.md5),
+        ("sha1", details.sha1),
+        ("sha256", details.sha256),
+        ("sha512", details.sha512),
+    ] {
+        if !hash.is_empty() {
+            let _ = writeln!(text, "{indent}  <hash type=\"{kind}\">{}</hash>", Escaped(hash));
+        }
+    }
+    let _ = writeln!(text, "{indent} </verification>");
+}

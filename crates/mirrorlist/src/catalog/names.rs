@@ -1,0 +1,46 @@
+//! Numbers for names.
+
+use hashbrown::HashMap;
+
+/// Names, each with a number of its own: the order in which they were seen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    names: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, u16>,
+}
+
+// === impl Names ===
+
+impl Names {
+    pub(crate) fn number(&self, name: &str) -> Option<u16> {
+        self.numbers.get(name).copied()
+    }
+
+    pub(crate) fn name(&self, number: u16) -> &str {
+        self.names.get(usize::from(number)).map_or("", |name| name)
+    }
+
+    /// By which names are sorted: their first eight bytes.
+    pub(crate) fn key(&self, number: u16) -> u64 {
+        let name = self.name(number).as_bytes();
+        let length = name.len().min(8);
+        let mut bytes = [0; 8];
+        bytes[..length].copy_from_slice(&name[..length]);
+        u64::from_be_bytes(bytes)
+    }
+
+    /// The number of a name that may be new; nothing if there are 65,536 already.
+    pub(crate) fn add(&mut self, name: &str) -> Option<u16> {
+        if let Some(number) = self.number(name) {
+            return Some(number);
+        }
+        let number = u16::try_from(self.names.len()).ok()?;
+        self.names.push(name.into());
+        self.numbers.insert(name.into(), number);
+        Some(number)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+}

@@ -1,0 +1,72 @@
+//! Networks that hosts name as their own, and networks whose country is known better than by GeoIP.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+/// What is known of networks; asked for an address it tells all networks around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Netblocks<T> {
+    four: PrefixMap<Ipv4Net, T>,
+    six: PrefixMap<Ipv6Net, T>,
+}
+
+/// A network, or an address alone. Bits beyond the prefix are dropped.
+pub(crate) fn parse(text: &str) -> Option<IpNet> {
+    let net = match text.parse::<IpNet>() {
+        Ok(net) => net,
+        Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
+    };
+    Some(net.trunc())
+}
+
+// === impl Netblocks ===
+
+impl<T: Default> Netblocks<T> {
+    /// What is known of a network, to be added to.
+    pub(crate) fn entry(&mut self, net: IpNet) -> &mut T {
+        match net {
+            IpNet::V4(net) => self.four.entry(net).or_default(),
+            IpNet::V6(net) => self.six.entry(net).or_default(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.four.len() + self.six.len()
+    }
+
+    /// All networks around an address, the longest prefix last.
+    pub(crate) fn around(&self, address: IpAddr) -> impl Iterator<Item = (IpNet, &T)> {
+        let (four, six) = match IpNet::from(address) {
+            IpNet::V4(net) => (Some(net), None),
+            IpNet::V6(net) => (None, Some(net)),
+        };
+        let four = four.into_iter().flat_map(|net| {
+            let around: Vec<(IpNet, &T)> = self
+                .four
+                .cover(&net)
+                .map(|(net, value)| (IpNet::V4(net), value))
+                .collect();
+            around
+        });
+        let six = six.into_iter().flat_map(|net| {
+            let around: Vec<(IpNet, &T)> = self
+                .six
+                .cover(&net)
+                .map(|(net, value)| (IpNet::V6(net), value))
+                .collect();
+            around
+        });
+        four.chain(six)
+    }
+}
+
+impl<T> Default for Netblocks<T> {
+    fn default() -> Self {
+        Self {
+            four: PrefixMap::new(),
+            six: PrefixMap::new(),
+        }
+    }
+}

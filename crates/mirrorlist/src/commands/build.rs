@@ -1,0 +1,33 @@
+//! `reveille-mirrorlist build`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reveille_mirrorlist::mirrors;
+
+use crate::{Failure, say};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// A list of mirrors
+    #[arg(value_name = "FILE.yaml")]
+    mirrors: PathBuf,
+    /// Where the snapshot goes, in one step
+    #[arg(short, long, value_name = "FILE.proto")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let bytes = mirrors::compile(&arguments.mirrors)?;
+    let mut new = arguments.output.as_os_str().to_owned();
+    new.push(".new");
+    std::fs::write(&new, &bytes)
+        .and_then(|()| std::fs::rename(&new, &arguments.output))
+        .map_err(|error| Failure::Input(format!("can't write {}: {error}", arguments.output.display())))?;
+    say(&format!(
+        "wrote {}, {} bytes",
+        arguments.output.display(),
+        bytes.len()
+    ));
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! Which continent a country belongs to.
+
+use std::collections::HashMap;
+use std::io::BufRead;
+
+use crate::error::Reason;
+
+/// Continents by country, both as two letters.
+#[derive(Debug, Clone, Default)]
+pub struct Continents(HashMap<Box<str>, Box<str>>);
+
+/// There are fewer countries.
+const MOST_LINES: usize = 100_000;
+
+// === impl Continents ===
+
+impl Continents {
+    /// Reads `COUNTRY,CONTINENT` lines; lines whose country has not two characters, such as a heading, are passed over.
+    pub(crate) fn read(input: impl BufRead) -> Result<Self, Reason> {
+        let mut continents = HashMap::new();
+        for (number, line) in input.lines().enumerate().take(MOST_LINES) {
+            let line = line.map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => Reason::Line {
+                    line: number + 1,
+                    what: "not text".to_owned(),
+                },
+                _ => Reason::Io(error),
+            })?;
+            if let Some((country, rest)) = line.split_once(',')
+                && country.len() == 2
+            {
+                let continent = rest.split(',').next().unwrap_or_default().trim_end();
+                continents.insert(country.into(), continent.into());
+            }
+        }
+        if continents.is_empty() {
+            return Err(Reason::NoCountries);
+        }
+        Ok(Self(continents))
+    }
+
+    /// The table that is used when no file is given.
+    pub(crate) fn built_in() -> Self {
+        let mut continents = HashMap::new();
+        for line in include_str!("continents.txt").lines() {
+            if let Some((continent, countries)) = line.split_once(':') {
+                for country in countries.split_ascii_whitespace() {
+                    continents.insert(country.into(), continent.into());
+                }
+            }
+        }
+        Self(continents)
+    }
+
+    pub(crate) fn of(&self, country: &str) -> Option<&str> {
+        self.0.get(country).map(|continent| &**continent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_two_letters_are_read() {
+        let text = "\"iso 3166 country\",\"continent code\"\nDE,EU\nUS,NA\r\n";
+        let continents = Continents::read(text.as_bytes()).unwrap();
+        assert_eq!(
+            (continents.of("DE"), continents.of("US")),
+            (Some("EU"), Some("NA"))
+        );
+        assert_eq!(continents.of("de"), None);
+        assert!(Continents::read("nothing\n".as_bytes()).is_err());
+        assert!(Continents::read([0xff, 0xfe, b'\n'].as_slice()).is_err());
+    }
+
+    #[test]
+    fn every_country_has_one_continent() {
+        let continents = Continents::built_in();
+        assert!(continents.0.len() > 240);
+        let listed: usize = include_str!("continents.txt")
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(_, countries)| countries.split_ascii_whitespace().count())
+            .sum();
+        assert_eq!(listed, continents.0.len());
+    }
+}

@@ -1,0 +1,56 @@
+//! What goes wrong, worded for the operator.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that can't be used. The snapshot that serves is not touched by it.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct BadFile {
+    path: PathBuf,
+    reason: Reason,
+}
+
+/// Why a file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Reason {
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("the file is empty; was it being written? A writer renames a finished file into place")]
+    Empty,
+    #[error("no MirrorManager snapshot: {what} (at byte {offset}); is it the .proto file, complete?")]
+    Malformed { offset: u64, what: &'static str },
+    #[error("no MirrorManager snapshot, or only its end: it does not say when it was made (field 1, Time)")]
+    NoTime,
+    #[error("the snapshot names no directory; nothing could be answered from it")]
+    NoDirectories,
+    #[error("line {line}: {what}")]
+    Line { line: usize, what: String },
+    #[error("no line of it is a prefix and an AS number, as in `192.0.2.0/24 64496`")]
+    NoNetworks,
+    #[error("no line of it is a country and its continent, as in `DE,EU`")]
+    NoCountries,
+    #[error("no country database in MaxMind's format: {0}")]
+    GeoIp(maxminddb::MaxMindDbError),
+    #[error("{0}")]
+    Mirrors(String),
+}
+
+// === impl BadFile ===
+
+impl BadFile {
+    pub(crate) fn new(path: &Path, reason: impl Into<Reason>) -> Self {
+        Self {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+// === impl Reason ===
+
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

@@ -1,0 +1,51 @@
+//! Which country an address is in, by MaxMind's database.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::Reason;
+
+/// Countries by address; empty without a database.
+#[derive(Default)]
+pub struct GeoIp(Option<maxminddb::Reader<Vec<u8>>>);
+
+/// What is wanted of a record.
+#[derive(Deserialize)]
+struct Record<'a> {
+    #[serde(borrow)]
+    country: Option<Country<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Country<'a> {
+    iso_code: Option<&'a str>,
+}
+
+// === impl GeoIp ===
+
+impl GeoIp {
+    pub(crate) fn open(path: &Path) -> Result<Self, Reason> {
+        let bytes = std::fs::read(path)?;
+        if bytes.is_empty() {
+            return Err(Reason::Empty);
+        }
+        let reader = maxminddb::Reader::from_source(bytes).map_err(Reason::GeoIp)?;
+        Ok(Self(Some(reader)))
+    }
+
+    /// Two letters.
+    pub(crate) fn country(&self, address: IpAddr) -> Option<&str> {
+        let record: Record<'_> = self.0.as_ref()?.lookup(address).ok()?.decode().ok()??;
+        record.country?.iso_code
+    }
+}
+
+impl fmt::Debug for GeoIp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = self.0.as_ref().map(|reader| reader.metadata().node_count);
+        formatter.debug_struct("GeoIp").field("nodes", &nodes).finish()
+    }
+}

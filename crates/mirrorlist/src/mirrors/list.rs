@@ -1,0 +1,287 @@
+//! The list itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::catalog::parse_netblock;
+use crate::error::{BadFile, Reason};
+
+/// A list is not longer.
+const LONGEST: u64 = 16 << 20;
+
+/// A file of repositories and mirrors.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MirrorFile {
+    version: u32,
+    pub(super) repositories: Vec<Repository>,
+    pub(super) mirrors: Vec<Mirror>,
+    #[serde(default)]
+    pub(super) freshness: Freshness,
+}
+
+/// What is mirrored.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Repository {
+    pub(super) repo: String,
+    /// As clients name it; none for repositories that have all architectures in one.
+    pub(super) arch: Option<String>,
+    pub(super) path: String,
+    /// Where it comes from.
+    pub(super) origin: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: Kind,
+    /// The file whose change tells that the repository has changed.
+    probe: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Rpm,
+    Apt,
+}
+
+/// Who mirrors it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mirror {
+    pub(super) name: String,
+    /// By protocol.
+    pub(super) urls: BTreeMap<String, String>,
+    pub(super) country: Option<String>,
+    bandwidth: Option<String>,
+    #[serde(default)]
+    pub(super) asn: Vec<u32>,
+    #[serde(default)]
+    pub(super) netblocks: Vec<String>,
+    /// Offered inside its networks only.
+    #[serde(default)]
+    pub(super) private: bool,
+    /// Where it has each repository.
+    pub(super) content: BTreeMap<String, String>,
+}
+
+/// Which mirrors are left out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Freshness {
+    max_lag: String,
+    every: String,
+    on_unreachable: String,
+    if_all_stale: IfAllStale,
+}
+
+/// What is offered when every mirror is too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum IfAllStale {
+    Origin,
+    Keep,
+}
+
+// === impl MirrorFile ===
+
+impl MirrorFile {
+    pub(super) fn read(path: &Path) -> Result<Self, BadFile> {
+        let bad = |what: String| BadFile::new(path, Reason::Mirrors(what));
+        let length = std::fs::metadata(path)
+            .map_err(|error| BadFile::new(path, error))?
+            .len();
+        if length > LONGEST {
+            return Err(bad(format!(
+                "{length} bytes; a list of mirrors has 16 MiB at most"
+            )));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| BadFile::new(path, error))?;
+        let file: Self = serde_saphyr::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        file.check().map_err(bad)?;
+        Ok(file)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.version != 1 {
+            return Err(format!(
+                "version {} is not known; this program reads version 1",
+                self.version
+            ));
+        }
+        let mut seen = std::collections::HashSet::new();
+        for repository in &self.repositories {
+            if !seen.insert((&repository.repo, &repository.arch)) {
+                return Err(format!("repository {} is there twice", repository.key()));
+            }
+        }
+        let mut names = std::collections::HashSet::new();
+        for mirror in &self.mirrors {
+            let name = &mirror.name;
+            if !names.insert(name) {
+                return Err(format!("mirror {name} is there twice"));
+            }
+            mirror
+                .bandwidth()
+                .map_err(|what| format!("mirror {name}: {what}"))?;
+            for netblock in &mirror.netblocks {
+                if parse_netblock(netblock).is_none() {
+                    return Err(format!(
+                        "mirror {name}: {netblock:?} is no network; write 10.0.0.0/8"
+                    ));
+                }
+            }
+            for (protocol, url) in &mirror.urls {
+                if !url.starts_with(&format!("{protocol}://")) || url.contains(char::is_whitespace) {
+                    return Err(format!("mirror {name}: {url:?} is no URL of {protocol}"));
+                }
+            }
+            for repo in mirror.content.keys() {
+                if !self
+                    .repositories
+                    .iter()
+                    .any(|repository| repository.repo == *repo)
+                {
+                    return Err(format!(
+                        "mirror {name}: content names {repo}, which is no repository of this file"
+                    ));
+                }
+            }
+        }
+        self.freshness.max_lag()?;
+        self.freshness.every()?;
+        self.freshness.drop_after()?;
+        Ok(())
+    }
+}
+
+// === impl Repository ===
+
+impl Repository {
+    /// Name and architecture, as MirrorManager joins them.
+    pub(super) fn key(&self) -> String {
+        format!("{}+{}", self.repo, self.arch.as_deref().unwrap_or("all"))
+    }
+
+    pub(super) fn directory(&self) -> &str {
+        self.path.trim_matches('/')
+    }
+
+    /// What is fetched to see whether a mirror is up to date, below the repository.
+    pub(super) fn probe(&self) -> &str {
+        match (&self.probe, self.kind) {
+            (Some(probe), _) => probe.trim_start_matches('/'),
+            (None, Kind::Rpm) => "repodata/repomd.xml",
+            (None, Kind::Apt) => "dists/stable/Release",
+        }
+    }
+}
+
+// === impl Mirror ===
+
+impl Mirror {
+    /// In Mbit/s.
+    pub(super) fn bandwidth(&self) -> Result<i64, String> {
+        let Some(text) = &self.bandwidth else {
+            return Ok(100);
+        };
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let factor = match text[digits.len()..].trim() {
+            "" | "Mbit" => 1,
+            "Gbit" => 1000,
+            _ => 0,
+        };
+        match digits.trim().parse::<i64>() {
+            Ok(number) if factor > 0 && number > 0 => Ok(number.saturating_mul(factor)),
+            _ => Err(format!("{text:?} is no bandwidth; write 10Gbit or 100Mbit")),
+        }
+    }
+
+    /// The URLs of a repository, the best protocol first. If the repository's path begins with the content's path, the
+    /// mirror has the same tree; otherwise the content's path is the repository itself.
+    pub(super) fn repository_urls(&self, repository: &Repository) -> Vec<String> {
+        let Some(content) = self.content.get(&repository.repo) else {
+            return Vec::new();
+        };
+        let content = content.trim_matches('/');
+        let directory = repository.directory();
+        let same_tree = directory
+            .strip_prefix(content)
+            .is_some_and(|rest| content.is_empty() || rest.is_empty() || rest.starts_with('/'));
+        let path = if same_tree { directory } else { content };
+        let mut urls: Vec<(&String, &String)> = self.urls.iter().collect();
+        urls.sort_by_key(|(protocol, _)| {
+            ["https", "http"]
+                .iter()
+                .position(|best| best == protocol)
+                .unwrap_or(2)
+        });
+        urls.into_iter()
+            .map(|(_, base)| {
+                format!("{}/{path}", base.trim_end_matches('/'))
+                    .trim_end_matches('/')
+                    .to_owned()
+            })
+            .collect()
+    }
+}
+
+// === impl Freshness ===
+
+impl Freshness {
+    /// How far behind its origin a mirror may be.
+    pub(super) fn max_lag(&self) -> Result<Duration, String> {
+        duration(&self.max_lag)
+    }
+
+    /// How often mirrors are asked.
+    pub(super) fn every(&self) -> Result<Duration, String> {
+        duration(&self.every)
+    }
+
+    /// After how many failures in a row a mirror is left out; never without.
+    pub(super) fn drop_after(&self) -> Result<Option<u32>, String> {
+        if self.on_unreachable == "keep" {
+            return Ok(None);
+        }
+        let number = self.on_unreachable.strip_prefix("drop_after_");
+        match number.and_then(|number| number.parse().ok()) {
+            Some(number) if number > 0 => Ok(Some(number)),
+            _ => Err(format!(
+                "on_unreachable: {:?} is neither keep nor drop_after_3",
+                self.on_unreachable
+            )),
+        }
+    }
+
+    pub(super) fn if_all_stale(&self) -> IfAllStale {
+        self.if_all_stale
+    }
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self {
+            max_lag: "12h".to_owned(),
+            every: "30m".to_owned(),
+            on_unreachable: "drop_after_3".to_owned(),
+            if_all_stale: IfAllStale::Origin,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let seconds = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => 0,
+    };
+    match digits.parse::<u64>() {
+        Ok(number) if seconds > 0 => Ok(Duration::from_secs(number.saturating_mul(seconds))),
+        _ => Err(format!("{text:?} is no duration; write 90s, 30m, 12h or 2d")),
+    }
+}

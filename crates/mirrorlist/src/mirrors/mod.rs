@@ -1,0 +1,42 @@
+//! Mirrors without MirrorManager: a list in YAML, and what `check` found out about the mirrors in it.
+
+mod compile;
+mod list;
+mod probe;
+mod state;
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+pub use self::probe::probe;
+pub use self::state::{Finding, State};
+
+use self::list::MirrorFile;
+use crate::catalog::Catalog;
+use crate::error::{BadFile, Reason};
+
+/// Where the findings about a list of mirrors are kept: beside it.
+pub fn state_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".state.json");
+    name.into()
+}
+
+/// Compiles a list, with the findings about it, into MirrorManager's format.
+pub fn compile(path: &Path) -> Result<Vec<u8>, BadFile> {
+    let file = MirrorFile::read(path)?;
+    let state = State::read(&state_path(path))?;
+    let modified = std::fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .ok();
+    let time = modified
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .map_or(0, |age| age.as_secs());
+    compile::compile(&file, &state, time.max(state.checked))
+        .map_err(|what| BadFile::new(path, Reason::Mirrors(what)))
+}
+
+pub(crate) fn read(path: &Path) -> Result<Catalog, BadFile> {
+    let bytes = compile(path)?;
+    Catalog::read(BufReader::new(bytes.as_slice())).map_err(|reason| BadFile::new(path, reason))
+}

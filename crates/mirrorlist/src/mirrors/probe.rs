@@ -1,0 +1,217 @@
+//! Asking mirrors how old they are: the file that changes with a repository is fetched from its origin and from every
+//! mirror, and compared.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::{HOST, USER_AGENT};
+use hyper_util::rt::TokioIo;
+use sha2::{Digest as _, Sha256, Sha512};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::list::MirrorFile;
+use super::state::{Original, State};
+use super::state_path;
+use crate::error::{BadFile, Reason};
+
+/// One file takes no longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Mirrors that are asked at the same time.
+const AT_ONCE: usize = 16;
+
+/// A `Release` or `repomd.xml` is not longer.
+const LONGEST: usize = 16 << 20;
+
+/// A copy that is fetched: mirror, directory, URL.
+struct Copy {
+    mirror: String,
+    directory: String,
+    url: String,
+}
+
+/// Asks every mirror of a list once, keeps the findings beside it, and returns them.
+pub async fn probe(path: &Path) -> Result<State, BadFile> {
+    let file = MirrorFile::read(path)?;
+    let place = state_path(path);
+    let mut state = State::read(&place)?;
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+    let tls = Arc::new(tls(path)?);
+    for repository in &file.repositories {
+        let Some(origin) = &repository.origin else {
+            continue;
+        };
+        let url = format!("{}/{}", origin.trim_end_matches('/'), repository.probe());
+        match fetch(&url, &tls).await {
+            Ok(bytes) => {
+                let known = state
+                    .origins
+                    .entry(repository.directory().to_owned())
+                    .or_default();
+                let new = Original::of(&bytes, now);
+                if known.sha256 != new.sha256 {
+                    *known = new;
+                }
+            }
+            Err(problem) => tracing::warn!("origin of {}: {url}: {problem}", repository.key()),
+        }
+    }
+    let mut copies = Vec::new();
+    for repository in &file.repositories {
+        for mirror in &file.mirrors {
+            let urls = mirror.repository_urls(repository);
+            if let Some(url) = urls.iter().find(|url| url.starts_with("http")) {
+                copies.push(Copy {
+                    mirror: mirror.name.clone(),
+                    directory: repository.directory().to_owned(),
+                    url: format!("{url}/{}", repository.probe()),
+                });
+            }
+        }
+    }
+    let mut waiting = copies.into_iter();
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        while tasks.len() < AT_ONCE
+            && let Some(copy) = waiting.next()
+        {
+            let tls = Arc::clone(&tls);
+            tasks.spawn(async move { (fetch(&copy.url, &tls).await, copy) });
+        }
+        let Some(done) = tasks.join_next().await else {
+            break;
+        };
+        if let Ok((fetched, copy)) = done {
+            state.judge(&copy, fetched, now);
+        }
+    }
+    state.checked = now;
+    state.write(&place).map_err(|error| BadFile::new(&place, error))?;
+    Ok(state)
+}
+
+// === impl State ===
+
+impl State {
+    fn judge(&mut self, copy: &Copy, fetched: Result<Bytes, String>, now: u64) {
+        let original = self.origins.get(&copy.directory).cloned();
+        let mirror = self.mirrors.entry(copy.mirror.clone()).or_default();
+        let finding = mirror.entry(copy.directory.clone()).or_default();
+        match fetched {
+            Err(problem) => {
+                finding.failures = finding.failures.saturating_add(1);
+                finding.problem = Some(format!("{}: {problem}", copy.url));
+            }
+            Ok(bytes) => {
+                finding.failures = 0;
+                finding.problem = None;
+                let differs = original.filter(|original| original.sha256 != Original::of(&bytes, now).sha256);
+                finding.behind_since = match (differs, finding.behind_since) {
+                    // It is behind since its origin changed, as far as we have seen.
+                    (Some(original), None) => Some(original.since),
+                    (Some(_), since) => since,
+                    (None, _) => None,
+                };
+            }
+        }
+    }
+}
+
+// === impl Original ===
+
+impl Original {
+    fn of(bytes: &[u8], since: u64) -> Self {
+        Self {
+            sha256: hex(&Sha256::digest(bytes)),
+            sha512: hex(&Sha512::digest(bytes)),
+            size: bytes.len() as u64,
+            since,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+fn tls(path: &Path) -> Result<ClientConfig, BadFile> {
+    let bad = |what: String| BadFile::new(path, Reason::Mirrors(what));
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(format!("TLS can't be set up: {error}")))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+async fn fetch(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
+    tokio::time::timeout(PATIENCE, get(url, tls))
+        .await
+        .unwrap_or_else(|_| Err("no answer within 20 s".to_owned()))
+}
+
+async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
+    let uri: hyper::Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
+    let host = uri.host().ok_or("the URL names no host")?.to_owned();
+    let secure = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let stream = TcpStream::connect((bare.as_str(), port))
+        .await
+        .map_err(|error| error.to_string())?;
+    if secure {
+        let name = ServerName::try_from(bare).map_err(|error| error.to_string())?;
+        let connector = TlsConnector::from(Arc::clone(tls));
+        let stream = connector
+            .connect(name, stream)
+            .await
+            .map_err(|error| error.to_string())?;
+        exchange(stream, &uri, &host).await
+    } else {
+        exchange(stream, &uri, &host).await
+    }
+}
+
+async fn exchange<S>(stream: S, uri: &hyper::Uri, host: &str) -> Result<Bytes, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let driver = tokio::spawn(connection);
+    let target = uri.path_and_query().map_or("/", |path| path.as_str());
+    let host = uri
+        .port_u16()
+        .map_or(host.to_owned(), |port| format!("{host}:{port}"));
+    let request = Request::get(target)
+        .header(HOST, host)
+        .header(
+            USER_AGENT,
+            concat!("reveille-mirrorlist/", env!("CARGO_PKG_VERSION")),
+        )
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| error.to_string())?;
+    if !response.status().is_success() {
+        return Err(format!("status {}", response.status()));
+    }
+    let body = Limited::new(response.into_body(), LONGEST)
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?;
+    driver.abort();
+    Ok(body.to_bytes())
+}

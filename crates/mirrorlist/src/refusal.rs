@@ -1,0 +1,99 @@
+//! Requests that get no list.
+
+/// Why there is no list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Another path than `/mirrorlist` and `/metalink`.
+    NotServed,
+    /// Another method than GET and HEAD.
+    Method,
+    /// Neither `path` nor `repo` and `arch`.
+    NothingAsked,
+    /// No directory is called like that.
+    InvalidPath,
+    /// The operators of the mirrors took it down.
+    Disabled,
+    /// No repository is called like that.
+    InvalidRepository {
+        /// The line with what was asked for.
+        header: String,
+    },
+    /// The repository leads to a directory that is not in the data.
+    NoDirectory,
+    /// `ip=` is no address.
+    InvalidAddress,
+    /// Nothing is known of the file that a metalink would tell about.
+    NoMetalink {
+        /// Directory and file.
+        what: String,
+    },
+    /// No mirror offers what `protocol=` asks for, or `redirect` can lead to.
+    NoMirror {
+        /// The line with what was asked for.
+        header: String,
+    },
+    /// The client asks more often than it may.
+    TooOften,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// The HTTP status; under strict compatibility the one of MirrorManager's server.
+    pub(crate) fn status(&self, strict: bool) -> u16 {
+        match self {
+            Self::NothingAsked | Self::Disabled if strict => 200,
+            Self::NoDirectory | Self::InvalidAddress if strict => 500,
+            Self::NothingAsked | Self::InvalidAddress => 400,
+            Self::NotServed
+            | Self::InvalidPath
+            | Self::Disabled
+            | Self::InvalidRepository { .. }
+            | Self::NoDirectory
+            | Self::NoMetalink { .. }
+            | Self::NoMirror { .. } => 404,
+            Self::Method => 405,
+            Self::TooOften => 429,
+        }
+    }
+
+    /// What the client reads; `listing` names all repositories.
+    pub(crate) fn text(&self, listing: &str) -> String {
+        match self {
+            Self::NotServed => "not found: this server answers /mirrorlist and /metalink".to_owned(),
+            Self::Method => "only GET and HEAD are answered".to_owned(),
+            Self::NothingAsked => "# either path=, or repo= and arch= must be specified".to_owned(),
+            Self::InvalidPath => "error: invalid path".to_owned(),
+            Self::Disabled => "repo disabled".to_owned(),
+            Self::InvalidRepository { header } => {
+                format!(
+                    "{header}error: invalid repo or arch\n# following repositories are available:\n{listing}"
+                )
+            }
+            Self::NoDirectory => "error: the repository's directory is not in the mirror data".to_owned(),
+            Self::InvalidAddress => "error: ip= is not an IP address".to_owned(),
+            Self::NoMetalink { what } => format!("{what} not found or has not metalink"),
+            Self::NoMirror { header } => {
+                format!("{header}\n# no mirror offers this over the protocols asked for\n")
+            }
+            Self::TooOften => "too many requests from this address; try again in a second".to_owned(),
+        }
+    }
+
+    /// As it is counted.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::NotServed => "not_served",
+            Self::Method => "method",
+            Self::NothingAsked => "nothing_asked",
+            Self::InvalidPath => "invalid_path",
+            Self::Disabled => "disabled",
+            Self::InvalidRepository { .. } => "invalid_repository",
+            Self::NoDirectory => "no_directory",
+            Self::InvalidAddress => "invalid_address",
+            Self::NoMetalink { .. } => "no_metalink",
+            Self::NoMirror { .. } => "no_mirror",
+            Self::TooOften => "too_often",
+        }
+    }
+}

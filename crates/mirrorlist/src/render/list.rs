@@ -1,0 +1,73 @@
+//! Lists of URLs, a line each.
+
+use super::Wanted;
+use crate::catalog::Catalog;
+use crate::select::Chosen;
+
+/// Who reads the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Format {
+    /// dnf and yum: a URL a line.
+    Plain,
+    /// apt's `mirror` method: a URL, a tab, and its place. Without places apt shuffles.
+    Apt,
+}
+
+// === impl Format ===
+
+impl Format {
+    /// As asked for, or as the client's name suggests.
+    pub(crate) fn choose(asked: Option<&str>, agent: Option<&[u8]>) -> Self {
+        match asked {
+            Some("apt") => Self::Apt,
+            None if agent.is_some_and(|agent| agent.starts_with(b"Debian APT")) => Self::Apt,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// The list itself.
+pub(crate) fn list(
+    catalog: &Catalog,
+    hosts: &[Chosen],
+    wanted: Wanted<'_>,
+    format: Format,
+    header: &str,
+    suffix: &str,
+) -> String {
+    let mut text = String::with_capacity(header.len() + 1 + hosts.len() * (80 + suffix.len()));
+    text.push_str(header);
+    text.push('\n');
+    for (place, chosen) in hosts.iter().enumerate() {
+        for url in wanted.of(catalog, chosen) {
+            push_url(&mut text, &url.text, suffix);
+            if format == Format::Apt {
+                text.push_str(&format!("\tpriority:{}", place + 1));
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The first URL that a browser can follow.
+pub(crate) fn redirect(
+    catalog: &Catalog,
+    hosts: &[Chosen],
+    wanted: Wanted<'_>,
+    suffix: &str,
+) -> Option<String> {
+    let mut urls = hosts.iter().flat_map(|chosen| wanted.of(catalog, chosen));
+    let url = urls.find(|url| url.text.starts_with("http"))?;
+    let mut text = String::new();
+    push_url(&mut text, &url.text, suffix);
+    Some(text)
+}
+
+/// A URL with what follows it, which begins with a slash.
+pub(super) fn push_url(text: &mut String, url: &str, suffix: &str) {
+    text.push_str(url);
+    // A file right below a URL that ends with a slash already.
+    let doubled = url.ends_with('/') && suffix.len() > 1 && !suffix[1..].contains('/');
+    text.push_str(if doubled { &suffix[1..] } else { suffix });
+}

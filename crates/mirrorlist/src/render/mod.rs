@@ -1,0 +1,47 @@
+//! How answers are written.
+
+mod list;
+mod metalink;
+pub(crate) mod xml;
+
+pub(crate) use list::{Format, list, redirect};
+pub(crate) use metalink::{failure, metalink};
+
+use crate::catalog::{Catalog, Url};
+use crate::select::{Chosen, has_protocol};
+
+/// Which URLs of a host are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Over these protocols; over any if there are none.
+    pub(crate) protocols: &'a [&'a str],
+    /// This many at most.
+    pub(crate) most: usize,
+}
+
+// === impl Wanted ===
+
+impl<'a> Wanted<'a> {
+    /// All that there are.
+    pub(crate) const ALL: Self = Self {
+        protocols: &[],
+        most: usize::MAX,
+    };
+
+    pub(crate) fn of<'b>(self, catalog: &'b Catalog, chosen: &Chosen) -> impl Iterator<Item = &'b Url>
+    where
+        'a: 'b,
+    {
+        catalog
+            .urls(chosen.offer)
+            .filter(move |url| self.protocols.is_empty() || has_protocol(&url.text, self.protocols))
+            .take(self.most)
+    }
+
+    /// Whether any host offers what is wanted.
+    pub(crate) fn is_offered(self, catalog: &Catalog, hosts: &[Chosen]) -> bool {
+        hosts
+            .iter()
+            .any(|chosen| self.of(catalog, chosen).next().is_some())
+    }
+}

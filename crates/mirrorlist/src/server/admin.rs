@@ -1,0 +1,138 @@
+//! The administrator's listener: health, metrics, reloads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+
+use super::listen::{Listener, Stream};
+use super::reload::Reloader;
+use super::{Shared, told};
+
+/// A monitoring system and an administrator need no more.
+const CONNECTIONS: usize = 64;
+
+/// A client that says nothing for longer is hung up on.
+const SILENCE: Duration = Duration::from_secs(30);
+
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) async fn serve(
+    listener: Listener,
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
+            () = told(&mut stopped) => return,
+            Some(_) = connections.join_next() => continue,
+            accepted = accepted => accepted,
+        };
+        let Ok(stream) = stream else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let (shared, reloader) = (Arc::clone(&shared), Arc::clone(&reloader));
+        connections.spawn(async move {
+            match stream {
+                Stream::Tcp(stream, _) => {
+                    if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
+                        connection(stream, shared, reloader).await;
+                    }
+                }
+                Stream::Unix(stream) => {
+                    if let Ok(stream) = tokio::net::UnixStream::from_std(stream) {
+                        connection(stream, shared, reloader).await;
+                    }
+                }
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+) {
+    let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
+        let (shared, reloader) = (Arc::clone(&shared), Arc::clone(&reloader));
+        async move { Ok::<_, std::convert::Infallible>(respond(&request, &shared, &reloader).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(SILENCE)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!("admin connection: {error}");
+    }
+}
+
+async fn respond<B>(request: &Request<B>, shared: &Shared, reloader: &Reloader) -> Response<Full<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/healthz") => match staleness(shared) {
+            None => text(StatusCode::OK, "ok\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
+        (&Method::GET, "/readyz") => text(StatusCode::OK, "ready\n"),
+        (&Method::GET, "/metrics") => {
+            let mut response = text(StatusCode::OK, shared.metrics.text(shared));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static(METRICS));
+            response
+        }
+        (&Method::POST, "/-/reload") => match reloader.reload().await {
+            Ok(()) => text(StatusCode::OK, "reloaded\n"),
+            Err(error) => text(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("not reloaded, the old data serve on: {error}\n"),
+            ),
+        },
+        (_, "/-/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST reloads\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "GET /healthz, /readyz, /metrics; POST /-/reload\n",
+        ),
+    }
+}
+
+/// Why the data are too old to be healthy.
+fn staleness(shared: &Shared) -> Option<String> {
+    let limit = shared.max_stale?;
+    let created = shared.snapshot.load().catalog().created();
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+    let age = now.saturating_sub(created);
+    (age > limit.as_secs()).then(|| {
+        format!(
+            "the data are {age} s old, more than {} s: is whatever writes them still running?\n",
+            limit.as_secs()
+        )
+    })
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}

@@ -1,0 +1,102 @@
+//! How often one client may ask.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Clients that are remembered, in each part.
+const CLIENTS: usize = 1 << 14;
+
+/// Parts with a lock each.
+const PARTS: usize = 16;
+
+/// A leaky bucket for each client: so many requests a second, and as many at once after a quiet second.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    /// What a request costs.
+    cost: Duration,
+    started: Instant,
+    /// When each client's bucket is empty again, since the start.
+    parts: [Mutex<HashMap<IpAddr, Duration>>; PARTS],
+}
+
+/// As much as is let through at once.
+const BURST: Duration = Duration::from_secs(1);
+
+// === impl Limiter ===
+
+impl Limiter {
+    pub(crate) fn new(a_second: NonZeroUsize) -> Self {
+        let a_second = u32::try_from(a_second.get()).unwrap_or(u32::MAX);
+        Self {
+            cost: BURST / a_second,
+            started: Instant::now(),
+            parts: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+
+    pub(crate) fn may_pass(&self, client: IpAddr) -> bool {
+        self.may_pass_at(client, self.started.elapsed())
+    }
+
+    fn may_pass_at(&self, client: IpAddr, now: Duration) -> bool {
+        let client = network(client);
+        let part = &self.parts[part(client)];
+        let mut clients = part.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() >= CLIENTS && !clients.contains_key(&client) {
+            clients.retain(|_, empty| *empty > now);
+            if clients.len() >= CLIENTS {
+                // So many at once are a crowd, not one client.
+                return true;
+            }
+        }
+        let empty = clients.entry(client).or_default();
+        let level = (*empty).max(now) + self.cost;
+        if level > now + BURST {
+            return false;
+        }
+        *empty = level;
+        true
+    }
+}
+
+/// A customer has a whole /64 of IPv6.
+fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+fn part(client: IpAddr) -> usize {
+    let sum: usize = match client {
+        IpAddr::V4(address) => address.octets().iter().map(|octet| usize::from(*octet)).sum(),
+        IpAddr::V6(address) => address.octets().iter().map(|octet| usize::from(*octet)).sum(),
+    };
+    sum % PARTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_gets_its_share_and_others_theirs() {
+        let limiter = Limiter::new(NonZeroUsize::new(10).unwrap());
+        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let passed = |client, at| {
+            (0..30)
+                .filter(|_| limiter.may_pass_at(client, Duration::from_millis(at)))
+                .count()
+        };
+        assert_eq!(passed(one, 0), 10);
+        assert_eq!(passed(other, 0), 10);
+        assert_eq!(passed(one, 500), 5);
+        assert_eq!(passed(one, 5000), 10);
+        let neighbours = ["2001:db8::1", "2001:db8::2"].map(|text| text.parse().unwrap());
+        assert_eq!(passed(neighbours[0], 0), 10);
+        assert_eq!(passed(neighbours[1], 0), 0);
+    }
+}

@@ -1,0 +1,181 @@
+//! Addresses, and sockets on them.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::StartError;
+
+/// Where to listen: `ADDRESS:PORT`, or `unix:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// Text that is no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an address to listen on; write 127.0.0.1:3000, [::]:3000 or unix:/run/mirrorlist.sock")]
+pub struct AddressError;
+
+/// A socket that clients connect to.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+/// A connection that was accepted, without a runtime.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Connections that wait to be accepted: thousands of clients come in the same second.
+const BACKLOG: u32 = 4096;
+
+// === impl Address ===
+
+impl Address {
+    pub(super) fn listen(&self) -> Result<Listener, StartError> {
+        let listener = match self {
+            Self::Ip(address) => tcp(*address).map(Listener::Tcp),
+            Self::Unix(path) => unix(path).map(Listener::Unix),
+        };
+        listener.map_err(|error| StartError::Listen {
+            address: self.to_string(),
+            hint: match error.kind() {
+                io::ErrorKind::AddrInUse => "; is another server running there? `ss -ltnp` tells",
+                io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+                _ => "",
+            },
+            error,
+        })
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(AddressError),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Ip).map_err(|_| AddressError),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(formatter),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Stream::Tcp(stream.into_std()?, peer))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Stream::Unix(stream.into_std()?))
+            }
+        }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    /// Who is at the other end. Whoever may open a Unix socket is on this machine.
+    pub(super) fn peer(&self) -> IpAddr {
+        match self {
+            Self::Tcp(_, peer) => peer.ip().to_canonical(),
+            Self::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
+/// Sockets that systemd opened for us; they say themselves what they are.
+pub(super) fn inherited() -> Result<Vec<Listener>, StartError> {
+    let mut descriptors = listenfd::ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for place in 0..descriptors.len() {
+        let listener = match descriptors.take_tcp_listener(place) {
+            Ok(Some(listener)) => {
+                listener.set_nonblocking(true)?;
+                Listener::Tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
+            Ok(None) => continue,
+            Err(_) => match descriptors.take_unix_listener(place)? {
+                Some(listener) => {
+                    listener.set_nonblocking(true)?;
+                    Listener::Unix(tokio::net::UnixListener::from_std(listener)?)
+                }
+                None => continue,
+            },
+        };
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let socket = if address.is_ipv4() {
+        tokio::net::TcpSocket::new_v4()
+    } else {
+        tokio::net::TcpSocket::new_v6()
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn unix(path: &PathBuf) -> io::Result<tokio::net::UnixListener> {
+    // A socket that a former server left behind; anything else stays where it is.
+    if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path).is_err()
+    {
+        std::fs::remove_file(path)?;
+    }
+    let listener = tokio::net::UnixListener::bind(path)?;
+    // The web server in front is another user.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_as_they_are_written() {
+        for text in ["127.0.0.1:3000", "[::]:3000", "unix:/run/mirrorlist.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in ["", "3000", "localhost:3000", "unix:"] {
+            assert_eq!(text.parse::<Address>(), Err(AddressError), "{text}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Logs of lines. Whoever answers a request adds to a buffer; a thread of the log's own writes it to the file.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::StartError;
+use crate::answer::LogLine;
+
+/// How long a line waits at most.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// What waits to be written; more is dropped and counted, because a slow disk must not stop answers.
+const WAITING: usize = 8 << 20;
+
+/// A log that lines are appended to.
+#[derive(Debug)]
+pub(crate) struct LineLog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    buffer: Mutex<Buffer>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    text: Vec<u8>,
+    dropped: u64,
+    reopen: bool,
+    writing: bool,
+    ended: bool,
+}
+
+// === impl LineLog ===
+
+impl LineLog {
+    pub(crate) fn open(path: &PathBuf) -> Result<Self, StartError> {
+        let file = append(path).map_err(|error| StartError::Log {
+            path: path.clone(),
+            error,
+        })?;
+        let inner = Arc::new(Inner {
+            path: path.clone(),
+            buffer: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let writer = Arc::clone(&inner);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.write(file))?;
+        Ok(Self { inner })
+    }
+
+    /// MirrorManager's line, which its statistics are made from.
+    pub(crate) fn repository(&self, line: &LogLine) {
+        let date = jiff::Timestamp::now().strftime("%Y-%m-%d");
+        self.line(format_args!(
+            "IP: {}; DATE: {date}; COUNTRY: {}; REPO: {}; ARCH: {}",
+            line.address,
+            Word(&line.country),
+            Word(&line.repo),
+            Word(&line.arch)
+        ));
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&self, line: fmt::Arguments<'_>) {
+        let mut buffer = self.inner.lock();
+        if buffer.text.len() >= WAITING {
+            buffer.dropped += 1;
+            return;
+        }
+        // Writing to memory does not fail.
+        let _ = writeln!(buffer.text, "{line}");
+    }
+
+    /// Lines that were dropped because the disk was too slow.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.inner.lock().dropped
+    }
+
+    /// Opens the file anew, after it was moved away.
+    pub(crate) fn reopen(&self) {
+        self.inner.lock().reopen = true;
+        self.inner.changed.notify_all();
+    }
+
+    /// Waits until everything is written.
+    pub(crate) fn flush(&self) {
+        let mut buffer = self.inner.lock();
+        self.inner.changed.notify_all();
+        while !buffer.text.is_empty() || buffer.writing {
+            buffer = self
+                .inner
+                .changed
+                .wait_timeout(buffer, EVERY)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Drop for LineLog {
+    fn drop(&mut self) {
+        self.inner.lock().ended = true;
+        self.inner.changed.notify_all();
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, mut file: File) {
+        let mut text = Vec::new();
+        loop {
+            {
+                let buffer = self.lock();
+                let (mut buffer, _) = self
+                    .changed
+                    .wait_timeout(buffer, EVERY)
+                    .unwrap_or_else(PoisonError::into_inner);
+                if buffer.ended && buffer.text.is_empty() {
+                    return;
+                }
+                if std::mem::take(&mut buffer.reopen) {
+                    match append(&self.path) {
+                        Ok(opened) => file = opened,
+                        Err(error) => tracing::warn!("can't reopen the log {}: {error}", self.path.display()),
+                    }
+                }
+                std::mem::swap(&mut text, &mut buffer.text);
+                buffer.writing = true;
+            }
+            if let Err(error) = file.write_all(&text) {
+                tracing::warn!("can't write the log {}: {error}", self.path.display());
+            }
+            text.clear();
+            self.lock().writing = false;
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// A client's word in a line: no line ends in it.
+struct Word<'a>(&'a str);
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(|c: char| c.is_control() || c == ';') {
+            formatter.write_str(&self.0.replace(|c: char| c.is_control() || c == ';', "?"))
+        } else {
+            formatter.write_str(self.0)
+        }
+    }
+}
+
+fn append(path: &PathBuf) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_written_and_the_file_is_opened_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mirrorlist.log");
+        let log = LineLog::open(&path).unwrap();
+        log.repository(&LogLine {
+            address: "192.0.2.1".parse().unwrap(),
+            country: "DE".to_owned(),
+            repo: "epel-9\nIP: forged".to_owned(),
+            arch: "x86_64".to_owned(),
+        });
+        log.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("IP: 192.0.2.1; DATE: 20") && text.lines().count() == 1,
+            "{text}"
+        );
+        assert!(
+            text.ends_with("; COUNTRY: DE; REPO: epel-9?IP: forged; ARCH: x86_64\n"),
+            "{text}"
+        );
+        std::fs::rename(&path, directory.path().join("old")).unwrap();
+        log.reopen();
+        log.line(format_args!("second"));
+        log.flush();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second\n");
+    }
+}

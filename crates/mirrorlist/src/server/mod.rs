@@ -1,0 +1,249 @@
+//! The server: listeners, workers, reloads.
+//!
+//! ```text
+//! listeners ─► acceptor ─► worker 1 … n    a thread each, connections in turn
+//!                             │ one snapshot a request
+//!                          [pointer] ◄── reloader: SIGHUP, changed files, POST /-/reload
+//!                             │
+//!                           admin: health, metrics
+//! ```
+
+mod admin;
+mod conditional;
+mod limit;
+mod listen;
+mod log;
+mod metrics;
+mod notify;
+mod reload;
+mod service;
+mod tls;
+mod workers;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+pub use self::listen::{Address, AddressError};
+pub use self::tls::TlsFiles;
+
+use self::limit::Limiter;
+use self::log::LineLog;
+use self::metrics::Metrics;
+use self::reload::Reloader;
+use crate::error::BadFile;
+use crate::forwarded::TrustedProxies;
+use crate::select::Rules;
+use crate::snapshot::{Snapshot, Sources};
+
+/// How long requests under way may take after the server was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How a server runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The files that are served.
+    pub sources: Sources,
+    /// Where clients are answered; sockets that systemd passed count instead.
+    pub listen: Vec<Address>,
+    /// Where health, metrics and reloads are.
+    pub admin: Option<Address>,
+    /// How answers are chosen.
+    pub rules: Rules,
+    /// Proxies whose word about the client is taken.
+    pub proxies: TrustedProxies,
+    /// MirrorManager's log of repositories and countries.
+    pub log: Option<PathBuf>,
+    /// A log of all requests.
+    pub access_log: Option<PathBuf>,
+    /// TLS for clients.
+    pub tls: Option<TlsFiles>,
+    /// Requests a second that one client may make.
+    pub rate_limit: Option<NonZeroUsize>,
+    /// Connections at once; further ones wait to be accepted.
+    pub connections: NonZeroUsize,
+    /// Threads that answer.
+    pub workers: NonZeroUsize,
+    /// Data older than this make `/healthz` fail.
+    pub max_stale: Option<Duration>,
+    /// How often files are looked at for changes; never without.
+    pub watch: Option<Duration>,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file can't be used.
+    #[error(transparent)]
+    BadFile(#[from] BadFile),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {error}{hint}")]
+    Listen {
+        /// The address, as it was given.
+        address: String,
+        /// The system's reason.
+        error: std::io::Error,
+        /// What to try.
+        hint: &'static str,
+    },
+    /// A log can't be written.
+    #[error("can't append to the log {}: {error}", path.display())]
+    Log {
+        /// The log.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// TLS can't be set up.
+    #[error("{0}")]
+    Tls(String),
+    /// The system refuses threads or timers.
+    #[error("can't start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    stop: watch::Sender<bool>,
+    done: Vec<tokio::task::JoinHandle<()>>,
+    workers: workers::Workers,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) rules: Rules,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) metrics: Metrics,
+    pub(crate) limiter: Option<Limiter>,
+    pub(crate) log: Option<LineLog>,
+    pub(crate) access_log: Option<LineLog>,
+    pub(crate) max_stale: Option<Duration>,
+}
+
+/// Waits for the word to stop; a server that is gone without a word has stopped, too.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Loads the files, listens, and answers from then on. Must be called within a tokio runtime.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        let first = Snapshot::load(&options.sources, None)?;
+        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            metrics: Metrics::new(),
+            snapshot: ArcSwap::from_pointee(first),
+            rules: options.rules,
+            proxies: options.proxies.clone(),
+            limiter: options.rate_limit.map(Limiter::new),
+            log: options.log.as_ref().map(LineLog::open).transpose()?,
+            access_log: options.access_log.as_ref().map(LineLog::open).transpose()?,
+            max_stale: options.max_stale,
+        });
+        shared.metrics.loaded(&shared.snapshot.load());
+        let reloader = Arc::new(Reloader::new(options.sources.clone(), Arc::clone(&shared)));
+        let mut listeners = listen::inherited()?;
+        if listeners.is_empty() {
+            for address in &options.listen {
+                listeners.push(address.listen()?);
+            }
+        }
+        let addresses = listeners
+            .iter()
+            .filter_map(listen::Listener::local_address)
+            .collect();
+        let workers = workers::Workers::start(options.workers, &shared, tls.as_ref(), &stopped)?;
+        let places = Arc::new(tokio::sync::Semaphore::new(options.connections.get()));
+        let mut done: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                tokio::spawn(workers.sender().accept(
+                    listener,
+                    Arc::clone(&places),
+                    Arc::clone(&shared),
+                    stopped.clone(),
+                ))
+            })
+            .collect();
+        let mut admin = None;
+        if let Some(address) = &options.admin {
+            let listener = address.listen()?;
+            admin = listener.local_address();
+            done.push(tokio::spawn(admin::serve(
+                listener,
+                Arc::clone(&shared),
+                Arc::clone(&reloader),
+                stopped.clone(),
+            )));
+        }
+        if let Some(every) = options.watch {
+            done.push(tokio::spawn(reload::watch(Arc::clone(&reloader), every, stopped)));
+        }
+        notify::ready();
+        Ok(Self {
+            addresses,
+            admin,
+            shared,
+            reloader,
+            stop,
+            done,
+            workers,
+        })
+    }
+
+    /// Where clients are answered, as far as these are IP addresses.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the administrator is answered.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The snapshot that serves now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// Reads the files anew. If that fails, what was served before is served on.
+    pub async fn reload(&self) -> Result<(), String> {
+        self.reloader.reload().await
+    }
+
+    /// Opens logs anew, after they were moved away.
+    pub fn reopen_logs(&self) {
+        for log in [&self.shared.log, &self.shared.access_log].into_iter().flatten() {
+            log.reopen();
+        }
+    }
+
+    /// Accepts no more, finishes what is under way, and ends.
+    pub async fn stop(self) {
+        notify::stopping();
+        // Everybody may be gone already.
+        let _ = self.stop.send(true);
+        for task in self.done {
+            let _ = task.await;
+        }
+        self.workers.end(GRACE).await;
+        for log in [&self.shared.log, &self.shared.access_log].into_iter().flatten() {
+            log.flush();
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! systemd is told when the server is ready: a unit that depends on it starts with answers, not with refusals.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// Where systemd listens, if it started us.
+const SOCKET: &str = "NOTIFY_SOCKET";
+
+pub(super) fn ready() {
+    tell("READY=1");
+}
+
+pub(super) fn stopping() {
+    tell("STOPPING=1");
+}
+
+fn tell(state: &str) {
+    let Some(path) = std::env::var_os(SOCKET) else {
+        return;
+    };
+    let bytes = path.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = sent {
+        tracing::warn!("can't tell systemd {state}: {error}");
+    }
+}

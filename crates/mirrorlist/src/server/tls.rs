@@ -1,0 +1,41 @@
+//! TLS for clients.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::StartError;
+
+/// A certificate chain and its key, in PEM.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The server's certificate first.
+    pub certificates: PathBuf,
+    /// Its key, not encrypted.
+    pub key: PathBuf,
+}
+
+pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
+    let bad = |path: &Path, what: &str| StartError::Tls(format!("{}: {what}", path.display()));
+    let certificates = CertificateDer::pem_file_iter(&files.certificates)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| bad(&files.certificates, &format!("no certificates in PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(bad(&files.certificates, "there is no certificate in it"));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| bad(&files.key, &format!("no private key in PEM: {error}")))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| StartError::Tls(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| bad(&files.key, &format!("key and certificate do not fit: {error}")))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

@@ -1,0 +1,224 @@
+//! Threads that answer. Each has a runtime of its own and keeps the connections that it was given, so that a request
+//! never moves between processors and nothing is locked on its way.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::listen::{Listener, Stream};
+use super::service;
+use super::{Shared, told};
+
+/// A client that says nothing for longer is hung up on: between two requests, or in the middle of one.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A TLS handshake takes no longer.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Bytes of one request's head.
+const HEAD: usize = 32 << 10;
+
+/// Headers of one request.
+const HEADERS: usize = 64;
+
+/// After an error of `accept`, such as no more descriptors, it is tried again so much later.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The threads.
+#[derive(Debug)]
+pub(super) struct Workers {
+    sender: Sender,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Hands connections to workers in turn.
+#[derive(Debug, Clone)]
+pub(super) struct Sender {
+    queues: Arc<[mpsc::UnboundedSender<Accepted>]>,
+    next: Arc<AtomicUsize>,
+}
+
+/// A connection, and its place among those that are allowed.
+#[derive(Debug)]
+struct Accepted {
+    stream: Stream,
+    place: OwnedSemaphorePermit,
+}
+
+// === impl Workers ===
+
+impl Workers {
+    pub(super) fn start(
+        number: NonZeroUsize,
+        shared: &Arc<Shared>,
+        tls: Option<&TlsAcceptor>,
+        stopped: &watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        let mut queues = Vec::new();
+        let mut threads = Vec::new();
+        for worker in 0..number.get() {
+            // As long as the number of connections allowed, at most.
+            let (queue, accepted) = mpsc::unbounded_channel();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let (shared, tls, stopped) = (Arc::clone(shared), tls.cloned(), stopped.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{worker}"))
+                .spawn(move || runtime.block_on(work(accepted, shared, tls, stopped)))?;
+            queues.push(queue);
+            threads.push(thread);
+        }
+        let sender = Sender {
+            queues: queues.into(),
+            next: Arc::default(),
+        };
+        Ok(Self { sender, threads })
+    }
+
+    pub(super) fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// Waits for the threads, up to a limit.
+    pub(super) async fn end(self, grace: Duration) {
+        drop(self.sender);
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // A panic was told by the panic hook.
+                let _ = thread.join();
+            }
+        });
+        // What is not done by then is cut off when the process ends.
+        let _ = tokio::time::timeout(grace, joined).await;
+    }
+}
+
+// === impl Sender ===
+
+impl Sender {
+    /// Accepts until told to stop.
+    pub(super) async fn accept(
+        self,
+        listener: Listener,
+        places: Arc<Semaphore>,
+        shared: Arc<Shared>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        loop {
+            let accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (place, listener.accept().await)
+            };
+            let (place, stream) = tokio::select! {
+                () = told(&mut stopped) => return,
+                accepted = accepted => accepted,
+            };
+            let Ok(place) = place else { return };
+            match stream {
+                Ok(stream) => {
+                    shared.metrics.connection();
+                    let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+                    // A worker ends only when all do.
+                    let _ = self.queues[turn].send(Accepted { stream, place });
+                }
+                Err(error) => {
+                    tracing::warn!("can't accept a connection: {error}");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+async fn work(
+    mut accepted: mpsc::UnboundedReceiver<Accepted>,
+    shared: Arc<Shared>,
+    tls: Option<TlsAcceptor>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            connection = accepted.recv() => {
+                let Some(connection) = connection else { break };
+                connections.spawn(connect(connection, Arc::clone(&shared), tls.clone(), stopped.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+            () = told(&mut stopped) => break,
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connect(
+    accepted: Accepted,
+    shared: Arc<Shared>,
+    tls: Option<TlsAcceptor>,
+    stopped: watch::Receiver<bool>,
+) {
+    let Accepted { stream, place } = accepted;
+    let peer = stream.peer();
+    let served = async {
+        match stream {
+            Stream::Tcp(stream, _) => {
+                stream.set_nodelay(true)?;
+                let stream = tokio::net::TcpStream::from_std(stream)?;
+                match tls {
+                    None => serve(stream, peer, shared, stopped).await,
+                    Some(tls) => {
+                        let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+                        serve(stream, peer, shared, stopped).await;
+                    }
+                }
+            }
+            Stream::Unix(stream) => {
+                let stream = tokio::net::UnixStream::from_std(stream)?;
+                serve(stream, peer, shared, stopped).await;
+            }
+        }
+        io::Result::Ok(())
+    };
+    if let Err(error) = served.await {
+        tracing::debug!("connection from {peer}: {error}");
+    }
+    drop(place);
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: std::net::IpAddr,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let service = hyper::service::service_fn(|request| {
+        let response = service::respond(&request, peer, &shared);
+        async move { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(SILENCE)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection from {peer}: {error}");
+    }
+}

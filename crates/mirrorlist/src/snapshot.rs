@@ -1,0 +1,302 @@
+//! The snapshot: everything that an answer depends on, read together and never changed.
+
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::catalog::Catalog;
+use crate::continents::Continents;
+use crate::error::{BadFile, Reason};
+use crate::geoip::GeoIp;
+use crate::mirrors;
+use crate::networks::Networks;
+
+/// The country of a client of which none is known.
+pub(crate) const NO_COUNTRY: &str = "N/A";
+
+/// Read at once, between two chances for other threads to run.
+const BUFFER: usize = 32 << 10;
+
+/// A file that is read by a thread which gives way at each piece: on a machine that is busy with answers, a reload must
+/// not hold a processor for as long as the scheduler would let it.
+struct GivingWay(File);
+
+/// The files that a snapshot is made from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Hosts and directories.
+    pub data: Data,
+    /// `PREFIX ASN` lines.
+    pub netblocks: Option<PathBuf>,
+    /// `COUNTRY,CONTINENT` lines; a built-in table otherwise.
+    pub countries: Option<PathBuf>,
+    /// A country database in MaxMind's format.
+    pub geoip: Option<PathBuf>,
+}
+
+/// Where hosts and directories come from.
+#[derive(Debug, Clone)]
+pub enum Data {
+    /// What MirrorManager wrote.
+    Cache(PathBuf),
+    /// A list of mirrors in YAML, and what `check` found out about them.
+    Mirrors(PathBuf),
+}
+
+/// Everything that an answer depends on.
+#[derive(Debug)]
+pub struct Snapshot {
+    catalog: Part<Catalog>,
+    networks: Part<Networks>,
+    continents: Part<Continents>,
+    geoip: Part<GeoIp>,
+    /// The continent of each of the catalogue's countries, as a number.
+    continent_of: Vec<Option<u8>>,
+    continent_names: Vec<Box<str>>,
+    identity: u64,
+}
+
+/// What was read from files, and how they looked then.
+#[derive(Debug)]
+struct Part<T> {
+    value: Arc<T>,
+    stamps: Stamps,
+}
+
+/// How a source's files looked: when all of it is as before, so is what is in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamps(Vec<Option<Stamp>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    inode: u64,
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// How all files look now.
+    pub fn stamps(&self) -> Stamps {
+        let all = [
+            self.data.stamps(),
+            Stamps::of(&[self.netblocks.as_deref()]),
+            Stamps::of(&[self.countries.as_deref()]),
+            Stamps::of(&[self.geoip.as_deref()]),
+        ];
+        Stamps(all.into_iter().flat_map(|stamps| stamps.0).collect())
+    }
+}
+
+// === impl Data ===
+
+impl Data {
+    fn stamps(&self) -> Stamps {
+        match self {
+            Self::Cache(path) => Stamps::of(&[Some(path)]),
+            Self::Mirrors(path) => Stamps::of(&[Some(path), Some(&mirrors::state_path(path))]),
+        }
+    }
+
+    fn read(&self) -> Result<Catalog, BadFile> {
+        match self {
+            Self::Cache(path) => {
+                let bad = |reason: Reason| BadFile::new(path, reason);
+                let file = File::open(path).map_err(|error| bad(error.into()))?;
+                Catalog::read(BufReader::with_capacity(BUFFER, GivingWay(file))).map_err(bad)
+            }
+            Self::Mirrors(path) => mirrors::read(path),
+        }
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Reads all files. Those that look as they did for the snapshot `before` are not read again.
+    pub fn load(sources: &Sources, before: Option<&Self>) -> Result<Self, BadFile> {
+        let stamps = sources.data.stamps();
+        let catalog = match before.filter(|before| before.catalog.stamps == stamps) {
+            Some(before) => before.catalog.again(),
+            None => Part::new(sources.data.read()?, stamps),
+        };
+        let networks = part(
+            sources.netblocks.as_deref(),
+            before.map(|before| &before.networks),
+            Networks::none,
+            |path| Networks::read(BufReader::with_capacity(BUFFER, GivingWay(File::open(path)?))),
+        )?;
+        let continents = part(
+            sources.countries.as_deref(),
+            before.map(|before| &before.continents),
+            Continents::built_in,
+            |path| Continents::read(BufReader::new(File::open(path)?)),
+        )?;
+        let geoip = part(
+            sources.geoip.as_deref(),
+            before.map(|before| &before.geoip),
+            GeoIp::default,
+            GeoIp::open,
+        )?;
+        let mut snapshot = Self {
+            catalog,
+            networks,
+            continents,
+            geoip,
+            continent_of: Vec::new(),
+            continent_names: Vec::new(),
+            identity: fastrand::u64(..),
+        };
+        snapshot.number_continents();
+        Ok(snapshot)
+    }
+
+    /// A snapshot of a catalogue alone.
+    pub(crate) fn of_catalog(catalog: Catalog) -> Self {
+        let none = || Stamps(Vec::new());
+        let mut snapshot = Self {
+            catalog: Part::new(catalog, none()),
+            networks: Part::new(Networks::none(), none()),
+            continents: Part::new(Continents::built_in(), none()),
+            geoip: Part::new(GeoIp::default(), none()),
+            continent_of: Vec::new(),
+            continent_names: Vec::new(),
+            identity: fastrand::u64(..),
+        };
+        snapshot.number_continents();
+        snapshot
+    }
+
+    /// Hosts and directories.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog.value
+    }
+
+    /// Another number for each snapshot, for caches of answers.
+    pub(crate) fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// AS numbers of addresses.
+    pub fn networks(&self) -> &Networks {
+        &self.networks.value
+    }
+
+    /// The country that an address is taken to be in, and whether a network's entry said so.
+    pub(crate) fn country(&self, address: IpAddr) -> (&str, bool) {
+        let named = self.catalog.value.netblock_countries.around(address).last();
+        match named {
+            Some((_, country)) if !country.is_empty() => (country, true),
+            _ => (self.geoip.value.country(address).unwrap_or(NO_COUNTRY), false),
+        }
+    }
+
+    /// The number of a country's continent; the country is in upper case.
+    pub(crate) fn continent(&self, country: &str) -> Option<u8> {
+        let name = self.continent_name(country)?;
+        let number = self.continent_names.iter().position(|known| **known == *name)?;
+        u8::try_from(number).ok()
+    }
+
+    /// What the continent with a number is called.
+    pub(crate) fn continent_named(&self, number: u8) -> &str {
+        &self.continent_names[usize::from(number)]
+    }
+
+    /// The continent of one of the catalogue's countries.
+    pub(crate) fn continent_of(&self, country: u16) -> Option<u8> {
+        self.continent_of.get(usize::from(country)).copied().flatten()
+    }
+
+    /// A country that the table does not have is on no continent, whatever MirrorManager's redirections say.
+    fn continent_name(&self, country: &str) -> Option<&str> {
+        let listed = self.continents.value.of(country)?;
+        let redirected = self.catalog.value.continents.get(country);
+        Some(redirected.map_or(listed, |name| name))
+    }
+
+    fn number_continents(&mut self) {
+        let mut names: Vec<Box<str>> = Vec::new();
+        let mut numbers = Vec::new();
+        for country in self.catalog.value.countries.all() {
+            let number = self.continent_name(country).and_then(|name| {
+                let known = names.iter().position(|known| **known == *name);
+                let place = known.unwrap_or_else(|| {
+                    names.push(name.into());
+                    names.len() - 1
+                });
+                u8::try_from(place).ok()
+            });
+            numbers.push(number);
+        }
+        self.continent_names = names;
+        self.continent_of = numbers;
+    }
+}
+
+// === impl GivingWay ===
+
+impl Read for GivingWay {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        std::thread::yield_now();
+        self.0.read(buffer)
+    }
+}
+
+// === impl Part ===
+
+impl<T> Part<T> {
+    fn new(value: T, stamps: Stamps) -> Self {
+        Self {
+            value: Arc::new(value),
+            stamps,
+        }
+    }
+
+    fn again(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            stamps: self.stamps.clone(),
+        }
+    }
+}
+
+// === impl Stamps ===
+
+impl Stamps {
+    fn of(paths: &[Option<&Path>]) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let stamp = |path: &Path| {
+            let metadata = fs::metadata(path).ok()?;
+            Some(Stamp {
+                modified: metadata.modified().ok(),
+                length: metadata.len(),
+                inode: metadata.ino(),
+            })
+        };
+        Self(paths.iter().map(|path| path.and_then(stamp)).collect())
+    }
+}
+
+/// One part, read anew if its file looks different.
+fn part<T>(
+    path: Option<&Path>,
+    before: Option<&Part<T>>,
+    none: impl FnOnce() -> T,
+    read: impl FnOnce(&Path) -> Result<T, Reason>,
+) -> Result<Part<T>, BadFile> {
+    // Before it is read: a file that changes meanwhile is read again next time.
+    let stamps = Stamps::of(&[path]);
+    if let Some(before) = before.filter(|before| before.stamps == stamps) {
+        return Ok(before.again());
+    }
+    let value = match path {
+        None => none(),
+        Some(path) => read(path).map_err(|reason| BadFile::new(path, reason))?,
+    };
+    Ok(Part::new(value, stamps))
+}

@@ -1,0 +1,110 @@
+//! From parameters to a directory.
+
+use crate::catalog::{Catalog, Directory};
+use crate::query::Query;
+use crate::refusal::Refusal;
+
+/// What is asked for, found in the catalogue.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) directory: Directory,
+    /// Its name.
+    pub(crate) name: String,
+    /// A file in it, or none.
+    pub(crate) file: String,
+    /// The beginning of the line that heads the answer.
+    pub(crate) header: String,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// `path` counts before `repo` and `arch`.
+    pub(crate) fn find(catalog: &Catalog, query: &Query<'_>, metalink: bool) -> Result<Self, Refusal> {
+        match (&query.path, &query.repo, &query.arch) {
+            (Some(path), _, _) => Self::by_path(catalog, path),
+            (None, Some(repo), Some(arch)) => Self::by_repository(catalog, repo, arch, metalink),
+            _ => Err(Refusal::NothingAsked),
+        }
+    }
+
+    fn by_path(catalog: &Catalog, path: &str) -> Result<Self, Refusal> {
+        let mut clean = String::with_capacity(path.len());
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            if !clean.is_empty() {
+                clean.push('/');
+            }
+            clean.push_str(part);
+        }
+        let header = format!("# path = {} ", plain(&clean));
+        let (directory, name, file) = if let Some(directory) = catalog.directory(&clean) {
+            (directory, clean, String::new())
+        } else {
+            let (name, file) = clean.rsplit_once('/').unwrap_or(("", &clean));
+            let directory = catalog.directory(name).ok_or(Refusal::InvalidPath)?;
+            (directory, name.to_owned(), file.to_owned())
+        };
+        Ok(Self {
+            directory,
+            name,
+            file,
+            header,
+        })
+    }
+
+    fn by_repository(catalog: &Catalog, repo: &str, arch: &str, metalink: bool) -> Result<Self, Refusal> {
+        let repositories = &catalog.repositories;
+        let arch = if repo.contains("source") { "source" } else { arch };
+        // One step only.
+        let repo = repositories.redirects.get(repo).map_or(repo, |to| to);
+        let header = format!("# repo = {} arch = {} ", plain(repo), plain(arch));
+        if repositories.disabled.contains(repo) {
+            return Err(Refusal::Disabled);
+        }
+        let Some(name) = repositories.directories.get(format!("{repo}+{arch}").as_str()) else {
+            return Err(Refusal::InvalidRepository { header });
+        };
+        let mut name = name.to_string();
+        let mut file = String::new();
+        if metalink {
+            if !name.ends_with("/repodata") {
+                name.push_str("/repodata");
+            }
+            file.push_str("repomd.xml");
+        }
+        let directory = catalog.directory(&name).ok_or(Refusal::NoDirectory)?;
+        Ok(Self {
+            directory,
+            name,
+            file,
+            header,
+        })
+    }
+
+    /// What follows a URL of a host: the directory below it, and the file.
+    pub(crate) fn suffix(&self, catalog: &Catalog) -> String {
+        let subpath = catalog.subpath(self.directory);
+        let mut suffix = String::with_capacity(subpath.len() + self.file.len() + 2);
+        if !subpath.is_empty() {
+            suffix.push('/');
+            suffix.push_str(subpath);
+        }
+        if self.file.is_empty() || !suffix.ends_with('/') {
+            suffix.push('/');
+        }
+        suffix.push_str(&self.file);
+        suffix
+    }
+}
+
+/// A client's words as they may stand in a list of lines.
+pub(crate) fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains(|c: char| c.is_control()) {
+        text.chars()
+            .filter(|c| !c.is_control())
+            .collect::<String>()
+            .into()
+    } else {
+        text.into()
+    }
+}

@@ -1,0 +1,161 @@
+//! The program itself: files, exit statuses, signals.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+use reveille_mirrorlist::synthetic;
+
+use crate::net::{Client, data};
+
+fn program(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_list_of_mirrors_is_built_checked_and_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let (list, snapshot) = (
+        directory.path().join("mirrors.yaml"),
+        directory.path().join("out.proto"),
+    );
+    fs::write(
+        &list,
+        "version: 1\n\
+         repositories:\n  - {repo: epel-9, arch: x86_64, path: epel/9/Everything/x86_64, type: rpm}\n\
+         mirrors:\n  - name: fra1\n    urls: {https: https://m.example/, rsync: rsync://m.example/}\n    country: de\n    \
+         bandwidth: 10Gbit\n    asn: [64500]\n    netblocks: [10.0.0.0/8]\n    private: true\n    \
+         content: {epel-9: epel/9/}\n  - name: fra2\n    urls: {http: http://n.example/}\n    country: DE\n    \
+         content: {epel-9: pub/epel9}\n",
+    )
+    .unwrap();
+    let (list, snapshot) = (list.to_str().unwrap(), snapshot.to_str().unwrap());
+    let built = program(&["build", list, "-o", snapshot]);
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    let checked = program(&["check", "--cache", snapshot]);
+    assert!(
+        text(&checked.stdout).contains("2 directories, 1 repositories, 2 hosts, 3 URLs, 1 netblocks"),
+        "{}",
+        text(&checked.stdout)
+    );
+    let explain = |ip: &str| {
+        let output = program(&[
+            "explain", "--cache", snapshot, "--ip", ip, "--repo", "epel-9", "--arch", "x86_64",
+        ]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let inside = explain("10.1.2.3");
+    assert!(
+        inside.contains("netblock: 10.0.0.0/8 is of host 1, which carries the content"),
+        "{inside}"
+    );
+    assert!(inside.contains("  1. netblock  host 1 (DE, weight 10000, private)\n       https://m.example/epel/9/Everything/x86_64/\n"), "{inside}");
+    let outside = explain("192.0.2.1");
+    assert!(
+        !outside.contains("m.example") && outside.contains("  1. global    host 2"),
+        "{outside}"
+    );
+    assert!(outside.contains("http://n.example/pub/epel9/"), "{outside}");
+}
+
+#[test]
+fn bad_input_is_named_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("mirrors.yaml");
+    for (yaml, words) in [
+        (
+            "version: 2\nrepositories: []\nmirrors: []\n",
+            "version 2 is not known",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors: []\nmirors: []\n",
+            "mirors",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {epel: x}}\n",
+            "mirror a: content names epel, which is no repository",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}, netblocks: [ten]}\n",
+            "mirror a: \"ten\" is no network",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}, bandwidth: fast}\n",
+            "mirror a: \"fast\" is no bandwidth",
+        ),
+    ] {
+        fs::write(&list, yaml).unwrap();
+        let output = program(&["check", "--offline", "--mirrors", list.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{yaml}");
+        assert!(
+            text(&output.stderr).contains(words),
+            "{yaml}: {}",
+            text(&output.stderr)
+        );
+    }
+    assert_eq!(program(&["serve"]).status.code(), Some(2));
+    assert_eq!(
+        program(&["serve", "--cache", "/no/such/file"]).status.code(),
+        Some(2)
+    );
+}
+
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn signals_reload_and_end_it() {
+    let (one, two) = (data("one.example"), data("two.example"));
+    let cache = one.path().join(synthetic::CACHE);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--watch", "0", "--cache"])
+        .arg(&cache)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut child = Ended(child);
+    let mut line_with = |words: &str| -> String {
+        lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains(words))
+            .unwrap_or_else(|| panic!("it says {words}"))
+    };
+    let address = line_with("listening on ")
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let mut client = Client::to(address);
+    let (repo, arch) = synthetic::repository(0);
+    let target = format!("/mirrorlist?repo={repo}&arch={arch}&country=global");
+    assert!(client.get(&target, "").text().contains("one.example"));
+    fs::copy(two.path().join(synthetic::CACHE), &cache).unwrap();
+    let pid = rustix::process::Pid::from_child(&child.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    line_with("reloaded in ");
+    assert!(client.get(&target, "").text().contains("two.example"));
+    fs::write(&cache, "damage").unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    line_with("not reloaded, the old data serve on");
+    assert!(client.get(&target, "").text().contains("two.example"));
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.0.wait().unwrap().success());
+}

@@ -1,0 +1,216 @@
+//! `cargo xtask bench mirrorlist`: the mirrorlist server under load, beside MirrorManager's own if its binary is given.
+
+mod client;
+mod compare;
+mod corpus;
+mod crowd;
+mod http;
+mod latencies;
+mod reloads;
+mod server;
+mod speed;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::{Args, ValueEnum};
+
+use super::report::Section;
+use super::{command_line, proc, publish};
+use crate::failure::{Failure, Result};
+use crate::packages::{self, Package};
+use crate::tell;
+use crate::workspace::{self, Workspace};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// MirrorManager's mirrorlist-server, to be measured beside ours and compared with it
+    #[arg(long, value_name = "PATH")]
+    reference: Option<PathBuf>,
+    /// Make these tables only
+    #[arg(long, value_enum, value_name = "TABLE", value_delimiter = ',')]
+    table: Vec<Table>,
+    /// Directories of the data; the bars are for as many as this
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    directories: u32,
+    /// Prefixes of the data
+    #[arg(long, value_name = "N", default_value_t = 1_200_000)]
+    prefixes: u32,
+    /// How long each load lasts
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Requests that are compared
+    #[arg(long, value_name = "N", default_value_t = 6000)]
+    requests: u32,
+    /// Install missing Debian packages
+    #[arg(long)]
+    install: bool,
+    /// Print the tables, and leave BENCHMARKS.md alone
+    #[arg(long)]
+    print: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Table {
+    /// Memory, start, requests a second.
+    Speed,
+    /// Many clients at once.
+    Crowd,
+    /// Reloads under load.
+    Reloads,
+    /// Answers beside the reference's.
+    Compare,
+}
+
+/// What the loads are made with.
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "wrk",
+        programs: &["wrk"],
+        reason: "requests over connections that are kept",
+    },
+    Package {
+        name: "apache2-utils",
+        programs: &["ab"],
+        reason: "requests with a connection each, as in the discussion of MirrorManager's server",
+    },
+];
+
+/// Where everything is.
+#[derive(Debug)]
+pub(super) struct Lab {
+    ours: PathBuf,
+    reference: Option<PathBuf>,
+    /// Data to serve.
+    data: PathBuf,
+    scratch: tempfile::TempDir,
+    directories: u32,
+    seconds: u64,
+    requests: u32,
+}
+
+pub(super) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
+    let missing = packages::missing(PACKAGES);
+    if !missing.is_empty() {
+        packages::name_all(&missing);
+        if !arguments.install {
+            let how = packages::command_line(&missing);
+            return Err(Failure::Missing(format!(
+                "the loads need what is named above; --install does it:\n    {how}"
+            )));
+        }
+        packages::install(&missing)?;
+    }
+    let load = proc::load();
+    let lab = Lab::open(arguments, workspace)?;
+    let versions = vec![lab.version()];
+    let section = |name, title: String, body| {
+        let section = Section {
+            name,
+            title,
+            command: arguments.as_repeated(),
+            versions: versions.clone(),
+            load: load.clone(),
+            body,
+        };
+        publish(workspace, &section, arguments.print)
+    };
+    if arguments.wants(Table::Speed) {
+        let title = format!(
+            "The mirrorlist server: {} directories, 700 mirrors, 100 of them each",
+            lab.directories
+        );
+        section("mirrorlist", title, speed::run(&lab)?)?;
+    }
+    if arguments.wants(Table::Crowd) {
+        let title = "The mirrorlist server, asked by many at once".to_owned();
+        section("mirrorlist-crowd", title, crowd::run(&lab)?)?;
+    }
+    if arguments.wants(Table::Reloads) {
+        let title = "The mirrorlist server, reloading under load".to_owned();
+        section("mirrorlist-reloads", title, reloads::run(&lab)?)?;
+    }
+    if arguments.wants(Table::Compare) {
+        match &lab.reference {
+            Some(reference) => {
+                let title = "Answers of the mirrorlist server, beside MirrorManager's".to_owned();
+                section("mirrorlist-compare", title, compare::run(&lab, reference)?)?;
+            }
+            None => tell::line("no answers are compared: --reference names the server to compare with"),
+        }
+    }
+    Ok(())
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    /// The command without where somebody happens to have the reference.
+    fn as_repeated(&self) -> String {
+        let command = command_line();
+        match &self.reference {
+            Some(path) => command.replace(&path.display().to_string(), "mirrorlist-server"),
+            None => command,
+        }
+    }
+
+    fn wants(&self, table: Table) -> bool {
+        self.table.is_empty() || self.table.contains(&table)
+    }
+}
+
+// === impl Lab ===
+
+impl Lab {
+    fn open(arguments: &Arguments, workspace: &Workspace) -> Result<Self> {
+        let mut build = workspace.cargo();
+        build.args([
+            "build",
+            "--release",
+            "--package",
+            "reveille-mirrorlist",
+            "--locked",
+        ]);
+        workspace::run(&mut build)?;
+        let scratch = tempfile::tempdir()?;
+        let lab = Self {
+            ours: workspace.target.join("release/reveille-mirrorlist"),
+            reference: arguments.reference.clone(),
+            data: scratch.path().join("data"),
+            scratch,
+            directories: arguments.directories,
+            seconds: arguments.seconds,
+            requests: arguments.requests,
+        };
+        lab.make_data(&lab.data, "example", arguments.directories, arguments.prefixes)?;
+        Ok(lab)
+    }
+
+    /// Data of a size, always the same but for the domain.
+    fn make_data(&self, directory: &Path, domain: &str, directories: u32, prefixes: u32) -> Result {
+        std::fs::create_dir_all(directory)?;
+        let mut command = Command::new(&self.ours);
+        command
+            .args(["bench-data", "--domain", domain, "--to"])
+            .arg(directory);
+        command.args([
+            "--directories",
+            &directories.to_string(),
+            "--prefixes",
+            &prefixes.to_string(),
+        ]);
+        workspace::run(&mut command)
+    }
+
+    fn version(&self) -> String {
+        super::report::first_line(Command::new(&self.ours).arg("--version"))
+    }
+}
+
+/// A directory of made-up data, its repository and its architecture.
+fn repository(directory: u32) -> (String, &'static str) {
+    const ARCHITECTURES: [&str; 4] = ["x86_64", "aarch64", "ppc64le", "s390x"];
+    let base = directory / 2;
+    (format!("repo-{base}"), ARCHITECTURES[base as usize / 7 % 4])
+}

@@ -1,0 +1,158 @@
+//! Memory, start, and requests a second.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use super::server::Server;
+use super::{Lab, repository};
+use crate::failure::{Failure, Result};
+use crate::tell;
+
+/// Connections of the main load.
+const CONNECTIONS: u32 = 8;
+
+/// Clients at once, a connection for each request.
+const CONCURRENCY: [u32; 4] = [10, 100, 200, 400];
+
+/// Requests with a connection each.
+const REQUESTS: u32 = 5000;
+
+/// What a load came to.
+#[derive(Debug, Clone, Default)]
+struct Row {
+    a_second: f64,
+    cpu_ms: f64,
+    quantile_99: String,
+}
+
+pub(super) fn run(lab: &Lab) -> Result<String> {
+    let mut text = String::from("| | ours |");
+    let mut columns = vec![measure(lab, &Server::ours(lab, &lab.data, &[])?)?];
+    if let Some(reference) = &lab.reference {
+        text.push_str(" reference |");
+        columns.push(measure(lab, &Server::reference(lab, reference, &lab.data)?)?);
+    }
+    text.push_str("\n|---|");
+    text.push_str(&"---|".repeat(columns.len()));
+    text.push('\n');
+    for row in 0..columns[0].len() {
+        let _ = write!(text, "| {} |", columns[0][row].0);
+        for column in &columns {
+            let _ = write!(text, " {} |", column[row].1);
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "\nCPU is the server's. `wrk -t 1 -c {CONNECTIONS} -d {}s`; `ab -n {REQUESTS} -c N`, a connection for each \
+         request. The client is in Japan, on no network of a mirror.\n",
+        lab.seconds
+    ));
+    Ok(text)
+}
+
+fn measure(lab: &Lab, server: &Server) -> Result<Vec<(String, String)>> {
+    let mut rows = Vec::new();
+    let mut add = |name: &str, value: String| {
+        tell::line(&format!("{name}: {value}"));
+        rows.push((name.to_owned(), value));
+    };
+    add(
+        "start to the first answer, CPU",
+        format!("{:.2} s", server.start.0.as_secs_f64()),
+    );
+    add(
+        "start to the first answer, wall",
+        format!("{:.2} s", server.start.1.as_secs_f64()),
+    );
+    let last = lab.directories / 2 * 2 - 2;
+    for (what, path, directory) in [
+        ("mirrorlist, directory at the end", "mirrorlist", last),
+        ("mirrorlist, directory at the start", "mirrorlist", 0),
+        ("metalink, end", "metalink", last),
+        ("metalink, start", "metalink", 0),
+    ] {
+        let (repo, arch) = repository(directory);
+        let url = format!("http://{}/{path}?repo={repo}&arch={arch}", server.address);
+        let row = wrk(lab, server, &url)?;
+        add(
+            &format!("{what}, {CONNECTIONS} connections"),
+            format!(
+                "{:.0}/s, {:.3} ms CPU, p99 {}",
+                row.a_second, row.cpu_ms, row.quantile_99
+            ),
+        );
+    }
+    for concurrency in CONCURRENCY {
+        let (repo, arch) = repository(last);
+        let url = format!("http://{}/mirrorlist?repo={repo}&arch={arch}", server.address);
+        add(
+            &format!("ab, {concurrency} at once: worst request"),
+            ab(&url, concurrency)?,
+        );
+    }
+    let (now, most) = server.memory();
+    add("memory", format!("{now:.0} MB ({most:.0} MB at most)"));
+    Ok(rows)
+}
+
+fn wrk(lab: &Lab, server: &Server, url: &str) -> Result<Row> {
+    let before = server.cpu();
+    let output = Command::new("wrk")
+        .args([
+            "-t",
+            "1",
+            "-c",
+            &CONNECTIONS.to_string(),
+            "-d",
+            &format!("{}s", lab.seconds),
+        ])
+        .args(["--latency", "-H", "X-Forwarded-For: 5.6.7.8", url])
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let used = server.cpu().saturating_sub(before);
+    if text.contains("Non-2xx") || text.contains("Socket errors") {
+        return Err(Failure::failed(format!("requests failed: {text}")));
+    }
+    let after = |name: &str| {
+        text.lines()
+            .find_map(|line| line.trim().strip_prefix(name))
+            .map(|rest| rest.trim().to_owned())
+            .ok_or_else(|| Failure::failed(format!("wrk said something else: {text}")))
+    };
+    let a_second: f64 = after("Requests/sec:")?.parse().unwrap_or(0.0);
+    let requests: f64 = text
+        .lines()
+        .find(|line| line.contains(" requests in "))
+        .and_then(|line| line.split_whitespace().next())
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(f64::NAN);
+    Ok(Row {
+        a_second,
+        cpu_ms: used.as_secs_f64() * 1000.0 / requests,
+        quantile_99: after("99%")?,
+    })
+}
+
+fn ab(url: &str, concurrency: u32) -> Result<String> {
+    let output = Command::new("ab")
+        .args(["-q", "-n", &REQUESTS.to_string(), "-c", &concurrency.to_string()])
+        // Answers differ in length, as they should.
+        .args(["-l", "-H", "X-Forwarded-For: 5.6.7.8", url])
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let value = |name: &str| -> Option<u64> {
+        text.lines()
+            .find_map(|line| line.trim().strip_prefix(name))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    };
+    let worst = value("100%").ok_or_else(|| Failure::failed(format!("ab said something else: {text}")))?;
+    let failed = value("Failed requests:").unwrap_or(0) + value("Non-2xx responses:").unwrap_or(0);
+    Ok(format!(
+        "{:.3} s, {failed} failed",
+        Duration::from_millis(worst).as_secs_f64()
+    ))
+}
