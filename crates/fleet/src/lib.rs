@@ -27,7 +27,6 @@ mod copy;
 mod elsewhere;
 mod engine;
 mod failed;
-#[cfg(debug_assertions)]
 mod failpoint;
 mod gatekeeper;
 mod heal;
