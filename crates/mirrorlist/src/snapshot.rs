@@ -18,7 +18,7 @@ use crate::networks::Networks;
 pub(crate) const NO_COUNTRY: &str = "N/A";
 
 /// Read at once, between two chances for other threads to run.
-const BUFFER: usize = 32 << 10;
+const BUFFER: usize = 128 << 10;
 
 /// A file that is read by a thread which gives way at each piece: on a machine that is busy with answers, a reload must
 /// not hold a processor for as long as the scheduler would let it.

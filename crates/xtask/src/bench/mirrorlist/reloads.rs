@@ -15,6 +15,9 @@ use crate::tell;
 /// Clients at once.
 const CONCURRENCY: [usize; 4] = [10, 100, 200, 400];
 
+/// How long a load with reloads lasts.
+const SECONDS: u64 = 60;
+
 /// Reloads in each load.
 const RELOADS: u32 = 10;
 
@@ -40,11 +43,6 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
         "| clients | | requests | failed | mixed | from one, from two | p50 | p99 | worst |\n|---|---|---|---|---|---|---|---|---|\n",
     );
     for concurrency in CONCURRENCY {
-        let seconds = if concurrency == 400 {
-            60
-        } else {
-            lab.seconds.max(20)
-        };
         let load = load(
             lab,
             &server,
@@ -54,14 +52,17 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
         let quiet = load.apply()?;
         text.push_str(&row(concurrency, "no reload", &quiet));
         let load = Load {
-            until: Until::Elapsed(Duration::from_secs(seconds)),
+            until: Until::Elapsed(Duration::from_secs(SECONDS)),
             ..load
         };
-        let (outcome, done) = with_reloads(&load, &server, &sets, &live, seconds)?;
+        let (outcome, done, took) = with_reloads(&load, &server, &sets, &live)?;
         let [good, bad] = done;
         text.push_str(&row(
             concurrency,
-            &format!("{good} reloads, {bad} refused, in {seconds} s"),
+            &format!(
+                "{good} reloads, {bad} refused, in {SECONDS} s, the slowest {:.1} s",
+                took.as_secs_f64()
+            ),
             &outcome,
         ));
         tell::line(&format!(
@@ -100,24 +101,24 @@ fn load(lab: &Lab, server: &Server, connections: usize, lasts: Duration) -> Load
     }
 }
 
-/// Applies a load, reloads meanwhile, and tells how many reloads succeeded and how many were refused.
+/// Applies a load, reloads meanwhile, and tells how many reloads succeeded, how many were refused, and how
+/// long the slowest took.
 fn with_reloads(
     load: &Load,
     server: &Server,
     sets: &[std::path::PathBuf; 2],
     live: &Path,
-    seconds: u64,
-) -> Result<(Outcome, [u32; 2])> {
+) -> Result<(Outcome, [u32; 2], Duration)> {
     let admin = server
         .admin
         .ok_or_else(|| Failure::failed("the server has no administrator's address"))?;
     let started = Instant::now();
     std::thread::scope(|scope| {
         let applied = scope.spawn(|| load.apply());
-        let mut done = [0, 0];
+        let (mut done, mut slowest) = ([0, 0], Duration::ZERO);
         for number in 0..RELOADS {
             let due = Duration::from_millis(
-                seconds * 1000 * (u64::from(number) * 2 + 1) / (u64::from(RELOADS) * 2),
+                SECONDS * 1000 * (u64::from(number) * 2 + 1) / (u64::from(RELOADS) * 2),
             );
             std::thread::park_timeout(due.saturating_sub(started.elapsed()));
             let broken = number % 2 == 1;
@@ -126,6 +127,7 @@ fn with_reloads(
             } else {
                 place(&sets[(number as usize / 2 + 1) % 2].join(CACHE), live)?;
             }
+            let asked = Instant::now();
             let reply = Connection::to(admin).ask("POST", "/-/reload", "Content-Length: 0\r\n")?;
             if (reply.status == 200) == broken {
                 return Err(Failure::failed(format!(
@@ -134,11 +136,12 @@ fn with_reloads(
                 )));
             }
             done[usize::from(broken)] += 1;
+            slowest = slowest.max(asked.elapsed());
         }
         let outcome = applied
             .join()
             .map_err(|_| Failure::failed("the load broke off"))??;
-        Ok((outcome, done))
+        Ok((outcome, done, slowest))
     })
 }
 
