@@ -342,6 +342,8 @@ struct Test<'a> {
     stopping: Option<(Instant, Ended)>,
     cut: bool,
     busy: Vec<(u32, u32)>,
+    /// Users and requests under way, as each shard last told.
+    carried: Vec<(u64, u64)>,
     saturated: Option<(Duration, String)>,
     lost: Vec<String>,
     resets: u64,
@@ -366,6 +368,7 @@ impl<'a> Test<'a> {
             stopping: None,
             cut: false,
             busy: vec![(0, 0); shards],
+            carried: vec![(0, 0); shards],
             saturated: None,
             lost: Vec::new(),
             resets: 0,
@@ -406,6 +409,7 @@ impl<'a> Test<'a> {
         resets.reverse();
         let mut ticks = tokio::time::interval_at((now + SAMPLE).into(), SAMPLE);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut asked = true;
         while self.alive.contains(&true) {
             let mut notes = Vec::new();
             let deadline = match &self.stopping {
@@ -422,16 +426,12 @@ impl<'a> Test<'a> {
                     carriers.send(&share(renewal.generation, values));
                     observer.note(self.begun.elapsed(), "the bootstrap was refreshed");
                 }
-                ask = asks.recv() => match ask {
+                ask = asks.recv(), if asked => match ask {
                     Some(Ask::Stop) if self.stopping.is_some() => self.cut(carriers),
                     Some(Ask::Stop) => self.stop(carriers, Ended::Interrupted),
                     Some(Ask::Reset) => self.reset(carriers, observer),
-                    None => {
-                        // Nobody is left to ask; the test goes on.
-                        let (_, never) = mpsc::unbounded_channel();
-                        *asks = never;
-                        tokio::time::sleep(SAMPLE).await;
-                    }
+                    // Nobody is left to ask; the test goes on.
+                    None => asked = false,
                 },
                 _ = ticks.tick() => self.sample(carriers, observer),
                 () = at(reset) => {
@@ -458,12 +458,20 @@ impl<'a> Test<'a> {
         match event {
             Event::Counted(delta) => {
                 self.watch(shard, &delta.health);
+                let users = delta.classes.iter().map(|class| class.users).sum();
+                self.carried[shard] = (users, delta.health.in_flight);
+                let all = self.carried.iter().map(|(users, _)| users).sum();
+                self.peak_users = self.peak_users.max(all);
                 self.totals.add(&delta, &mut self.second, self.scenario);
             }
-            Event::Ended => self.alive[shard] = false,
+            Event::Ended => {
+                self.alive[shard] = false;
+                self.carried[shard] = (0, 0);
+            }
             Event::Broken(error) => {
                 if self.alive[shard] {
                     self.alive[shard] = false;
+                    self.carried[shard] = (0, 0);
                     observer.note(self.begun.elapsed(), &error);
                     self.lost.push(error);
                 }
@@ -512,9 +520,10 @@ impl<'a> Test<'a> {
     }
 
     fn sample(&mut self, carriers: &mut Carriers, observer: &mut dyn Observer) {
-        let second = std::mem::take(&mut self.second);
+        let mut second = std::mem::take(&mut self.second);
+        second.users = self.carried.iter().map(|(users, _)| users).sum();
+        second.in_flight = self.carried.iter().map(|(_, requests)| requests).sum();
         let at = self.begun.elapsed();
-        self.peak_users = self.peak_users.max(second.users);
         self.keep(at, &second);
         observer.second(at, &second, &self.totals);
         let measured = self.since.elapsed();

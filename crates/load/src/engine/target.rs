@@ -50,13 +50,13 @@ impl Target {
         if host.is_empty() {
             return Err(wrong("it names no host"));
         }
-        let port = match authority.port_u16() {
-            Some(port) => port,
-            None if authority.as_str().ends_with(':') || authority.port().is_some() => {
-                return Err(wrong("the port is not a number below 65536"));
-            }
-            None if tls => 443,
-            None => 80,
+        let after = &authority.as_str()[uri.host().unwrap_or_default().len()..];
+        let port = match (after.strip_prefix(':'), tls) {
+            (Some(port), _) => port
+                .parse()
+                .map_err(|_| wrong("the port is not a number below 65536"))?,
+            (None, true) => 443,
+            (None, false) => 80,
         };
         Ok(Self {
             origin: Rc::new(Origin {

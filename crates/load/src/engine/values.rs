@@ -77,7 +77,7 @@ impl Names for Scope<'_> {
             return Some(Value::from(value.as_str()));
         }
         match name {
-            "user" => Some(Value::from_iter([
+            "user" => Some(Value::from_pairs([
                 ("id", Value::from(self.user)),
                 ("iteration", Value::from(self.iteration)),
                 ("class", Value::from(self.class.map_or("", |class| &class.name))),

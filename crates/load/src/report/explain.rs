@@ -73,6 +73,7 @@ pub(super) fn sentences(
         let offered_rate = offered.map(|offered| offered / load);
         match offered_rate {
             _ if !tester.is_empty() => {}
+            _ if totals.all.counts.completed == 0 => text.push_str("; nothing was answered as expected: see the failures"),
             Some(offered) if ended_rate < offered * BELOW => text.push_str(&format!(
                 "; the service, not the tester, sets the rate: {} requests/s were offered",
                 rate(offered)
@@ -95,7 +96,10 @@ pub(super) fn sentences(
             counters.arrivals_late,
             counters.arrivals_never
         );
-        if counters.arrivals_late + counters.arrivals_never > counters.arrivals_due / 100 && tester.is_empty() {
+        let all_busy = outcome.peak_users >= scenario.schedule().most_users();
+        if !all_busy && counters.arrivals_late > 0 {
+            text.push_str("; users were free: late is what the tester itself began late");
+        } else if counters.arrivals_late + counters.arrivals_never > counters.arrivals_due / 100 && tester.is_empty() {
             text.push_str(&format!(
                 "; the service, not the tester, sets the rate: it ends {} requests/s, and all {} users of the open model were busy",
                 rate(ended_rate),

@@ -264,7 +264,7 @@ impl Expression {
             .collect();
         let value = self
             .compiled
-            .eval(Value::from_iter(roots))
+            .eval(Value::from_pairs(roots))
             .map_err(|error| match error.kind() {
                 ErrorKind::UndefinedError => format!("something in `{}` has no value", self.source),
                 _ => error
@@ -344,7 +344,7 @@ mod tests {
     fn constants() -> BTreeMap<String, Value> {
         BTreeMap::from([
             ("host".to_owned(), Value::from("web1")),
-            ("env".to_owned(), Value::from_iter([("HOME", "/root")])),
+            ("env".to_owned(), Value::from_pairs([("HOME", Value::from("/root"))])),
         ])
     }
 

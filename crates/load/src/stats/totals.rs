@@ -97,10 +97,8 @@ impl Totals {
         self.tls.add(&delta.tls);
         self.counters.add(&delta.counters);
         second.counters.add(&delta.counters);
-        second.in_flight += delta.health.in_flight;
         for ((class, more), definition) in self.classes.iter_mut().zip(&delta.classes).zip(&scenario.classes) {
             class.user_seconds += more.user_seconds;
-            second.users += more.users;
             second.offered += more.user_seconds * definition.offered_each().unwrap_or(0.0);
         }
         for (row, kind, text) in &delta.examples {

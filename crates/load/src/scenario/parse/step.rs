@@ -2,7 +2,7 @@
 
 use hyper::Method;
 
-use super::super::reader::items;
+use super::super::reader::{Fields, items};
 use super::super::tree::{Node, Value};
 use super::super::{
     Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Text, Wait, template::Holds,
@@ -64,7 +64,7 @@ impl Context<'_> {
             let steps = self.steps(sequence, &name);
             Task { name, weight, steps }
         } else {
-            let step = self.step(node, &known, None)?;
+            let step = self.step_of(&fields, None)?;
             Task {
                 name: step.name.clone(),
                 weight,
@@ -83,13 +83,14 @@ impl Context<'_> {
     pub(super) fn steps(&mut self, node: &Node, sequence: &str) -> Vec<Step> {
         let mut steps = Vec::new();
         for node in items(node).into_iter().take(MOST) {
-            steps.extend(self.step(node, STEP, Some(sequence)));
+            if let Some(fields) = self.reader.fields(node, "a step", STEP) {
+                steps.extend(self.step_of(&fields, Some(sequence)));
+            }
         }
         steps
     }
 
-    fn step(&mut self, node: &Node, known: &[&str], sequence: Option<&str>) -> Option<Step> {
-        let fields = self.reader.fields(node, "a step", known)?;
+    fn step_of(&mut self, fields: &Fields<'_>, sequence: Option<&str>) -> Option<Step> {
         let mut methods = METHODS
             .iter()
             .filter_map(|(word, method)| Some((word, method, fields.get(word)?)));
@@ -140,7 +141,7 @@ impl Context<'_> {
             url: url?,
             headers,
             basic: None,
-            body: self.body(&fields)?,
+            body: self.body(fields)?,
             expect: fields
                 .get("expect")
                 .map(|node| self.expect(node))
@@ -219,7 +220,7 @@ impl Context<'_> {
         }
     }
 
-    fn body(&mut self, fields: &super::super::reader::Fields<'_>) -> Option<Body> {
+    fn body(&mut self, fields: &Fields<'_>) -> Option<Body> {
         let mut bodies = ["json", "form", "body", "file"]
             .into_iter()
             .filter_map(|name| Some((name, fields.get(name)?)));
