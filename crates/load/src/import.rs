@@ -6,8 +6,19 @@ use crate::engine::Target;
 
 /// Headers that a browser sets for itself, or that this program does.
 const OWN: &[&str] = &[
-    "host", "connection", "content-length", "cookie", "accept-encoding", "user-agent", "content-type", "referer",
-    "origin", "cache-control", "pragma", "te", "upgrade-insecure-requests",
+    "host",
+    "connection",
+    "content-length",
+    "cookie",
+    "accept-encoding",
+    "user-agent",
+    "content-type",
+    "referer",
+    "origin",
+    "cache-control",
+    "pragma",
+    "te",
+    "upgrade-insecure-requests",
 ];
 
 /// The most requests of a recording.
@@ -31,14 +42,19 @@ pub(crate) fn har(text: &str) -> Result<String, String> {
         let scheme = if target.origin.tls { "https" } else { "http" };
         let origin = format!("{scheme}://{}", target.origin.authority);
         let base = base.get_or_insert_with(|| origin.clone());
-        let path = if *base == origin { target.path.to_string() } else { target.to_string() };
+        let path = if *base == origin {
+            target.path.to_string()
+        } else {
+            target.to_string()
+        };
         let mut step = Map::new();
         step.insert(method.to_ascii_lowercase(), braces(&path).into());
         let mut headers = Map::new();
         for header in request["headers"].as_array().into_iter().flatten() {
             if let (Some(name), Some(value)) = (header["name"].as_str(), header["value"].as_str()) {
                 let lower = name.to_ascii_lowercase();
-                let own = OWN.contains(&lower.as_str()) || lower.starts_with("sec-") || lower.starts_with(':');
+                let own =
+                    OWN.contains(&lower.as_str()) || lower.starts_with("sec-") || lower.starts_with(':');
                 if lower == "authorization" {
                     headers.insert(lower, "{{ env.AUTHORIZATION }}".into());
                 } else if !own && !value.is_empty() {
@@ -46,7 +62,10 @@ pub(crate) fn har(text: &str) -> Result<String, String> {
                 }
             }
         }
-        if let Some(body) = request["postData"]["text"].as_str().filter(|body| !body.is_empty()) {
+        if let Some(body) = request["postData"]["text"]
+            .as_str()
+            .filter(|body| !body.is_empty())
+        {
             match serde_json::from_str::<Value>(body) {
                 Ok(json) if json.is_object() || json.is_array() => {
                     step.insert("json".into(), json);
@@ -62,7 +81,10 @@ pub(crate) fn har(text: &str) -> Result<String, String> {
         if !headers.is_empty() {
             step.insert("headers".into(), headers.into());
         }
-        if let Some(status) = entry["response"]["status"].as_u64().filter(|status| (100..400).contains(status)) {
+        if let Some(status) = entry["response"]["status"]
+            .as_u64()
+            .filter(|status| (100..400).contains(status))
+        {
             // Redirects are followed, so that only their end is seen.
             if !(300..400).contains(&status) {
                 step.insert("expect".into(), json!({ "status": status }));
@@ -73,12 +95,12 @@ pub(crate) fn har(text: &str) -> Result<String, String> {
     let Some(base) = base else {
         return Err("no request in it is one of HTTP".into());
     };
-    write(&json!({
+    Ok(write(&json!({
         "name": "recording",
         "base_url": base,
         "classes": [{"name": "visitor", "wait": "1s", "sequence": sequence}],
         "stages": [{"ramp": 10, "over": "10s"}, {"hold": "1m"}],
-    }))
+    })))
 }
 
 /// A task for each operation of a description; path parameters become vars.
@@ -92,11 +114,15 @@ pub(crate) fn openapi(text: &str) -> Result<String, String> {
     let mut vars = Map::new();
     for (path, operations) in paths {
         for method in ["get", "post", "put", "patch", "delete", "head", "options"] {
-            let Some(operation) = operations.get(method) else { continue };
+            let Some(operation) = operations.get(method) else {
+                continue;
+            };
             let mut url = String::new();
             let mut rest = path.as_str();
             while let Some((before, after)) = rest.split_once('{') {
-                let (name, after) = after.split_once('}').ok_or_else(|| format!("`{path}` has a `{{` too many"))?;
+                let (name, after) = after
+                    .split_once('}')
+                    .ok_or_else(|| format!("`{path}` has a `{{` too many"))?;
                 let name: String = name
                     .chars()
                     .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
@@ -107,9 +133,10 @@ pub(crate) fn openapi(text: &str) -> Result<String, String> {
             }
             url.push_str(rest);
             let mut task = Map::new();
-            let name = operation["operationId"]
-                .as_str()
-                .map_or_else(|| format!("{} {path}", method.to_ascii_uppercase()), str::to_owned);
+            let name = operation["operationId"].as_str().map_or_else(
+                || format!("{} {path}", method.to_ascii_uppercase()),
+                str::to_owned,
+            );
             task.insert("name".into(), name.into());
             task.insert(method.to_owned(), url.into());
             let content = &operation["requestBody"]["content"]["application/json"];
@@ -129,8 +156,14 @@ pub(crate) fn openapi(text: &str) -> Result<String, String> {
     if tasks.is_empty() {
         return Err("it describes no operation".into());
     }
-    let server = document["servers"][0]["url"].as_str().unwrap_or("http://localhost");
-    let base = if server.contains("://") { server.to_owned() } else { format!("http://localhost{server}") };
+    let server = document["servers"][0]["url"]
+        .as_str()
+        .unwrap_or("http://localhost");
+    let base = if server.contains("://") {
+        server.to_owned()
+    } else {
+        format!("http://localhost{server}")
+    };
     let mut scenario = json!({
         "name": document["info"]["title"].as_str().unwrap_or("description"),
         "base_url": base,
@@ -140,7 +173,7 @@ pub(crate) fn openapi(text: &str) -> Result<String, String> {
     }
     scenario["classes"] = json!([{"name": "caller", "wait": "1s", "tasks": tasks}]);
     scenario["stages"] = json!([{"ramp": 10, "over": "10s"}, {"hold": "1m"}]);
-    write(&scenario)
+    Ok(write(&scenario))
 }
 
 /// Braces of a recording are not ours.
@@ -149,10 +182,10 @@ fn braces(text: &str) -> String {
 }
 
 /// JSON as YAML: mappings and lists in blocks, every text in quotes.
-fn write(value: &Value) -> Result<String, String> {
+fn write(value: &Value) -> String {
     let mut text = String::new();
     block(value, 0, &mut text);
-    Ok(text)
+    text
 }
 
 fn block(value: &Value, indent: usize, text: &mut String) {
@@ -163,8 +196,14 @@ fn block(value: &Value, indent: usize, text: &mut String) {
                 if index > 0 || !text.ends_with("- ") {
                     text.push_str(&pad);
                 }
-                let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-                let key = if plain { key.clone() } else { Value::from(key.as_str()).to_string() };
+                let plain = key
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+                let key = if plain {
+                    key.clone()
+                } else {
+                    Value::from(key.as_str()).to_string()
+                };
                 text.push_str(&format!("{key}:"));
                 inner(value, indent + 2, text);
             }

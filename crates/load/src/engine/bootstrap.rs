@@ -81,5 +81,10 @@ pub(crate) fn lasts(bootstrap: &Bootstrap, captured: &Captured) -> Result<Option
     let text = refresh.every.render(&names)?;
     let every = quantity::duration(&text)?;
     // Half of the time at least is used, whatever `early` says; and no service is asked more than once a second.
-    Ok(Some(every.saturating_sub(refresh.early).max(every / 2).max(Duration::from_secs(1))))
+    Ok(Some(
+        every
+            .saturating_sub(refresh.early)
+            .max(every / 2)
+            .max(Duration::from_secs(1)),
+    ))
 }

@@ -24,6 +24,9 @@ use crate::stats::{Kind, Phases};
 /// The most of an answer that is kept for checks and captures.
 pub(crate) const KEPT: usize = 1 << 20;
 
+/// What a connection reads into when there are very many; the head of an answer has to fit.
+const SMALL: usize = 4096;
+
 /// Origins that a user keeps connections to.
 const MOST_ORIGINS: usize = 8;
 
@@ -49,7 +52,9 @@ enum Connection {
 }
 
 /// The connection proper; gone once it has ended.
-struct Driver(Option<Pin<Box<http1::Connection<TokioIo<Stream>, Outgoing>>>>);
+struct Driver(Option<Pin<Box<One>>>);
+
+type One = http1::Connection<TokioIo<Stream>, Outgoing>;
 
 /// What came back.
 #[derive(Debug)]
@@ -124,7 +129,7 @@ impl Client {
                 Connection::One { sender, driver, .. } => one(sender, driver, request).await,
                 Connection::Two { sender, .. } => sender.send_request(request).await,
             };
-            let failure = match answered {
+            match answered {
                 Ok(response) => {
                     progress.phases.first_byte = Some(sent.elapsed());
                     progress.stage = Stage::Reading;
@@ -136,17 +141,17 @@ impl Client {
                 }
                 Err(error) => {
                     let canceled = error.is_canceled();
+                    // From here on this shard's connections have room for long heads.
+                    let too_small = error.is_parse_too_large() && net.small.replace(false);
                     let failure = Failure::of(&error, Kind::Closed);
                     self.forget(origin);
                     // A kept connection that the server closed before it saw the request: what browsers do as well.
                     let gone = matches!(failure.kind, Kind::Closed | Kind::Reset);
-                    if !(used && gone && (idempotent || canceled)) || progress.resent {
+                    if !(((used && gone) || too_small) && (idempotent || canceled)) || progress.resent {
                         return Err(failure);
                     }
-                    failure
                 }
-            };
-            drop(failure);
+            }
             progress.resent = true;
         }
     }
@@ -169,10 +174,8 @@ impl Client {
             self.connections.swap_remove(at);
         }
         progress.stage = Stage::Connecting;
-        let mut phases = Phases::default();
-        let connected = net.connect(origin, &mut phases).await;
-        let (stream, two) = connected?;
-        let connection = Connection::open(stream, two).await?;
+        // Boxed: a request on a connection that is there does not need the room.
+        let (connection, phases) = Box::pin(Connection::open(net, origin)).await?;
         progress.connected = Some(phases);
         if self.connections.len() == MOST_ORIGINS {
             self.connections.remove(0);
@@ -266,22 +269,35 @@ async fn one(
 /// A body as it was before it was compressed.
 fn opened(headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;
-    let encoding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
+    let encoding = headers
+        .get(CONTENT_ENCODING)
+        .map(hyper::header::HeaderValue::as_bytes);
     let mut opened = Vec::new();
     let limit = KEPT as u64;
     let read = match encoding {
-        Some(b"gzip") => flate2::read::MultiGzDecoder::new(&*body).take(limit).read_to_end(&mut opened),
-        Some(b"deflate") => flate2::read::ZlibDecoder::new(&*body).take(limit).read_to_end(&mut opened),
+        Some(b"gzip") => flate2::read::MultiGzDecoder::new(&*body)
+            .take(limit)
+            .read_to_end(&mut opened),
+        Some(b"deflate") => flate2::read::ZlibDecoder::new(&*body)
+            .take(limit)
+            .read_to_end(&mut opened),
         _ => return Ok(body),
     };
-    read.map_err(|error| Failure::new(Kind::Protocol, format!("the compressed body can't be opened: {error}")))?;
+    read.map_err(|error| {
+        Failure::new(
+            Kind::Protocol,
+            format!("the compressed body can't be opened: {error}"),
+        )
+    })?;
     Ok(opened)
 }
 
 // === impl Connection ===
 
 impl Connection {
-    async fn open(stream: Stream, two: bool) -> Result<Self, Failure> {
+    async fn open(net: &Net, origin: &Origin) -> Result<(Self, Phases), Failure> {
+        let mut phases = Phases::default();
+        let (stream, two) = net.connect(origin, &mut phases).await?;
         let failed = |error: hyper::Error| Failure::of(&error, Kind::Closed);
         let io = TokioIo::new(stream);
         if two {
@@ -289,14 +305,19 @@ impl Connection {
                 .await
                 .map_err(failed)?;
             tokio::task::spawn_local(connection);
-            Ok(Connection::Two { sender, used: false })
+            Ok((Connection::Two { sender, used: false }, phases))
         } else {
-            let (sender, connection) = http1::handshake(io).await.map_err(failed)?;
-            Ok(Connection::One {
+            let mut builder = http1::Builder::new();
+            if net.small.get() {
+                builder.read_buf_exact_size(Some(SMALL));
+            }
+            let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
+            let connection = Connection::One {
                 sender,
                 driver: Driver(Some(Box::pin(connection))),
                 used: false,
-            })
+            };
+            Ok((connection, phases))
         }
     }
 

@@ -184,7 +184,12 @@ pub async fn conduct(
         Carriers::Here(threads.map_err(|error| format!("can't start a thread: {error}"))?)
     } else {
         let start = Start::new(options, shards);
-        Carriers::There(Processes::start(&start, options.workers, options.threads.max(1), &tell).await?)
+        Carriers::There(Processes::start(
+            &start,
+            options.workers,
+            options.threads.max(1),
+            &tell,
+        )?)
     };
     drop(tell);
     let mut test = Test::new(scenario, options, shards, events);
@@ -255,7 +260,8 @@ impl Renewal {
             captured = run => captured,
             () = stopped(asks) => Err("it was interrupted".to_owned()),
         };
-        let captured = captured.map_err(|error| format!("the bootstrap failed, no user has started: {error}"))?;
+        let captured =
+            captured.map_err(|error| format!("the bootstrap failed, no user has started: {error}"))?;
         self.made += 1;
         self.plan(bootstrap, &captured)?;
         Ok(Some(captured))
@@ -284,11 +290,15 @@ impl Renewal {
                     let Some(bootstrap) = &scenario.bootstrap else {
                         return Err("there is none".to_owned());
                     };
-                    once.get(generation, || bootstrap::run(&scenario, bootstrap, &net, generation))
-                        .await
+                    once.get(generation, || {
+                        bootstrap::run(&scenario, bootstrap, &net, generation)
+                    })
+                    .await
                 }));
             }
-            let Some(running) = &mut self.running else { continue };
+            let Some(running) = &mut self.running else {
+                continue;
+            };
             let ended = running.await;
             self.running = None;
             let scenario = Arc::clone(&self.scenario);
@@ -310,7 +320,9 @@ impl Renewal {
                     self.failures += 1;
                     let wait = self.backoff.wait();
                     self.next = Some(Instant::now() + wait);
-                    observer.push(format!("the bootstrap could not be refreshed ({error}); again in {wait:.1?}"));
+                    observer.push(format!(
+                        "the bootstrap could not be refreshed ({error}); again in {wait:.1?}"
+                    ));
                 }
             }
         }
@@ -344,6 +356,8 @@ struct Test<'a> {
     busy: Vec<(u32, u32)>,
     /// Users and requests under way, as each shard last told.
     carried: Vec<(u64, u64)>,
+    /// When a request ended last, as far as shards have told.
+    last: Instant,
     saturated: Option<(Duration, String)>,
     lost: Vec<String>,
     resets: u64,
@@ -369,6 +383,7 @@ impl<'a> Test<'a> {
             cut: false,
             busy: vec![(0, 0); shards],
             carried: vec![(0, 0); shards],
+            last: now,
             saturated: None,
             lost: Vec::new(),
             resets: 0,
@@ -458,6 +473,9 @@ impl<'a> Test<'a> {
         match event {
             Event::Counted(delta) => {
                 self.watch(shard, &delta.health);
+                let quiet = Duration::try_from_secs_f64(delta.health.quiet).unwrap_or_default();
+                let last = Instant::now().checked_sub(quiet).unwrap_or(self.begun);
+                self.last = self.last.max(last);
                 let users = delta.classes.iter().map(|class| class.users).sum();
                 self.carried[shard] = (users, delta.health.in_flight);
                 let all = self.carried.iter().map(|(users, _)| users).sum();
@@ -487,7 +505,10 @@ impl<'a> Test<'a> {
         *lags = if health.lag > LAGS { *lags + 1 } else { 0 };
         if self.saturated.is_none() && (*busy >= IN_A_ROW || *lags >= IN_A_ROW) {
             let why = if *busy >= IN_A_ROW {
-                format!("a thread of the tester used {:.0} % of its processor", health.cpu * 100.0)
+                format!(
+                    "a thread of the tester used {:.0} % of its processor",
+                    health.cpu * 100.0
+                )
             } else {
                 format!("its timers fired up to {:.0} ms late", health.lag * 1e3)
             };
@@ -542,7 +563,7 @@ impl<'a> Test<'a> {
 
     fn keep(&mut self, at: Duration, second: &Second) {
         self.seconds += 1;
-        if self.seconds % self.stride != 0 {
+        if !self.seconds.is_multiple_of(self.stride) {
             return;
         }
         let ms = |quantile| second.intended.quantile(quantile).as_secs_f64() * 1e3;
@@ -570,14 +591,19 @@ impl<'a> Test<'a> {
     fn outcome(self, renewal: &Renewal) -> Outcome {
         let over = self.begun + self.scenario.schedule().length();
         let (stopped, ended) = self.stopping.unwrap_or_else(|| {
-            let ended = if self.lost.is_empty() { Ended::Finished } else { Ended::Lost };
+            let ended = if self.lost.is_empty() {
+                Ended::Finished
+            } else {
+                Ended::Lost
+            };
             (Instant::now().min(over), ended)
         });
         Outcome {
             totals: self.totals,
             ended,
             load: stopped.saturating_duration_since(self.since),
-            total: self.since.elapsed(),
+            // Until the last request ended; that users are put away takes no part in it.
+            total: self.last.max(stopped).saturating_duration_since(self.since),
             bootstraps: renewal.made,
             refresh_failures: renewal.failures,
             saturated: self.saturated,

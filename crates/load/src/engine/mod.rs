@@ -27,8 +27,8 @@ mod user;
 mod values;
 mod worker;
 
-pub(crate) use self::once::Once;
 pub use self::conductor::{Ask, Ended, Observer, Options, Outcome, Point, Source, conduct};
+pub(crate) use self::once::Once;
 pub(crate) use self::request::Exchange;
 pub(crate) use self::script::check as check_script;
 pub(crate) use self::target::Target;

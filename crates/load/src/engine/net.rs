@@ -1,6 +1,6 @@
 //! Connections: names, TCP, proxies, TLS; every phase is timed and fails with a kind of its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,11 +22,16 @@ use crate::stats::{Kind, Phases};
 /// Names are asked for again after this time, so that a service may move during a test.
 const NAME_AGE: Duration = Duration::from_secs(30);
 
+/// So many users are many: their connections read into small buffers.
+const MANY: u64 = 2000;
+
 /// What all users of a shard connect with.
 pub(crate) struct Net {
     tls: Option<TlsConnector>,
     names: RefCell<HashMap<String, (Instant, Vec<IpAddr>)>>,
     pub(crate) http: Http,
+    /// Connections of HTTP/1.1 read into small buffers.
+    pub(crate) small: Cell<bool>,
 }
 
 /// A connection to an origin, before HTTP.
@@ -50,11 +55,22 @@ impl Net {
             tls: tls.map(TlsConnector::from),
             names: RefCell::default(),
             http: http.clone(),
+            small: Cell::new(false),
         }
     }
 
+    /// The same for `users` users: very many share the memory that there is.
+    pub(crate) fn for_users(self, users: u64) -> Self {
+        self.small.set(users >= MANY);
+        self
+    }
+
     /// Connects; says what was agreed on with TLS.
-    pub(crate) async fn connect(&self, origin: &Origin, phases: &mut Phases) -> Result<(Stream, bool), Failure> {
+    pub(crate) async fn connect(
+        &self,
+        origin: &Origin,
+        phases: &mut Phases,
+    ) -> Result<(Stream, bool), Failure> {
         let limit = self.http.connect_timeout;
         tokio::time::timeout(limit, self.connect_unlimited(origin, phases))
             .await
@@ -66,7 +82,11 @@ impl Net {
             })
     }
 
-    async fn connect_unlimited(&self, origin: &Origin, phases: &mut Phases) -> Result<(Stream, bool), Failure> {
+    async fn connect_unlimited(
+        &self,
+        origin: &Origin,
+        phases: &mut Phases,
+    ) -> Result<(Stream, bool), Failure> {
         let (host, port) = self
             .http
             .proxy
@@ -108,7 +128,10 @@ impl Net {
         let name = ServerName::try_from(origin.host.clone())
             .map_err(|_| Failure::new(Kind::Tls, format!("{} is no name for a certificate", origin.host)))?;
         let stream = connector.connect(name, stream).await.map_err(|error| {
-            let kind = if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+            let kind = if error
+                .get_ref()
+                .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+            {
                 Kind::Tls
             } else {
                 Failure::stream_kind(&error, Kind::Tls)
@@ -158,7 +181,12 @@ impl Net {
 /// Asks a proxy for a way to the origin.
 async fn tunnel(stream: &mut TcpStream, origin: &Origin) -> Result<(), Failure> {
     const MAX_HEAD: usize = 8192;
-    let fail = |error: &io::Error| Failure::new(Failure::stream_kind(error, Kind::Other), format!("proxy: {error}"));
+    let fail = |error: &io::Error| {
+        Failure::new(
+            Failure::stream_kind(error, Kind::Other),
+            format!("proxy: {error}"),
+        )
+    };
     let to = format!("{}:{}", origin.host, origin.port);
     stream
         .write_all(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes())
@@ -316,11 +344,13 @@ impl Failure {
         } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
             ended
         } else {
-            kind.unwrap_or(if text.contains("reset") || text.contains("GOAWAY") || text.contains("go away") {
-                Kind::Reset
-            } else {
-                Kind::Protocol
-            })
+            kind.unwrap_or(
+                if text.contains("reset") || text.contains("GOAWAY") || text.contains("go away") {
+                    Kind::Reset
+                } else {
+                    Kind::Protocol
+                },
+            )
         };
         Self { kind, text }
     }

@@ -73,7 +73,10 @@ impl<'a> Once<'a> {
         }
         if let (Some(script), Some(answer), None) = (&step.script, &exchange.answer, &exchange.failure) {
             let vars = self.values.all(class);
-            match self.scripts.run(step.id, script, answer.status, &answer.body, vars) {
+            match self
+                .scripts
+                .run(step.id, script, answer.status, &answer.body, vars)
+            {
                 Ok(vars) => {
                     for (name, value) in vars {
                         self.values.set(class, &name, value);
@@ -118,10 +121,12 @@ impl<'a> Once<'a> {
             .unwrap_or_default()
             .into_iter()
             .map(|(name, value)| (name, value.to_string()));
-        let shared = self
-            .captured
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+        let shared = self.captured.iter().map(|(name, value)| {
+            (
+                name.clone(),
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            )
+        });
         let constants = scenario
             .constants
             .iter()

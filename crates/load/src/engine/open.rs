@@ -109,11 +109,23 @@ mod tests {
         let mut open = Open::new(&schedule, 0, 1);
         let signal = Rc::new(Signal::default());
         assert_eq!(open.take(Duration::ZERO, &signal), None);
-        assert_eq!(open.advance(Duration::ZERO), Due { arrived: 1, wanted: 0 });
+        assert_eq!(
+            open.advance(Duration::ZERO),
+            Due {
+                arrived: 1,
+                wanted: 0
+            }
+        );
         assert!(signal.go.get());
         assert_eq!(open.take(Duration::ZERO, &signal), Some(Duration::ZERO));
         // Nine more come while the user is busy; the first of them was due at 100 ms.
-        assert_eq!(open.advance(second), Due { arrived: 9, wanted: 9 });
+        assert_eq!(
+            open.advance(second),
+            Due {
+                arrived: 9,
+                wanted: 9
+            }
+        );
         assert_eq!(open.take(second, &signal), Some(second * 9 / 10));
         assert_eq!(open.abandon(), 8);
         assert_eq!(open.next(), None);

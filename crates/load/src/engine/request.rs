@@ -225,11 +225,18 @@ impl Step {
                 .await?;
             if net.http.cookies {
                 for header in answer.headers.get_all(SET_COOKIE) {
-                    cookies.set(&now.target.origin.host, &String::from_utf8_lossy(header.as_bytes()));
+                    cookies.set(
+                        &now.target.origin.host,
+                        &String::from_utf8_lossy(header.as_bytes()),
+                    );
                 }
             }
             let location = answer.headers.get(LOCATION);
-            let wanted = self.expect.status.iter().any(|(low, high)| (*low..=*high).contains(&answer.status));
+            let wanted = self
+                .expect
+                .status
+                .iter()
+                .any(|(low, high)| (*low..=*high).contains(&answer.status));
             let Some(location) = location.filter(|_| {
                 matches!(answer.status, 301 | 302 | 303 | 307 | 308) && net.http.redirects > 0 && !wanted
             }) else {
@@ -242,14 +249,14 @@ impl Step {
                     format!("more than {} redirects", net.http.redirects),
                 ));
             }
-            let to = String::from_utf8_lossy(location.as_bytes());
+            let leads_to = String::from_utf8_lossy(location.as_bytes());
             let target = now
                 .target
-                .join(&to)
+                .join(&leads_to)
                 .map_err(|error| Failure::new(Kind::Redirect, error))?;
-            let next = now.moved(target, answer.status)?;
+            let redirected = now.moved(target, answer.status)?;
             exchange.absorb(progress);
-            moved = Some(next);
+            moved = Some(redirected);
         }
     }
 
@@ -266,7 +273,9 @@ impl Step {
         let good = if status.is_empty() {
             answer.status < 400
         } else {
-            status.iter().any(|(low, high)| (*low..=*high).contains(&answer.status))
+            status
+                .iter()
+                .any(|(low, high)| (*low..=*high).contains(&answer.status))
         };
         if !good {
             return Err(Failure::new(Kind::Status, format!("status {}", answer.status)));
@@ -291,7 +300,10 @@ impl Step {
             return Ok(());
         }
         if !answer.whole {
-            return check(format!("the body is longer than the {} KiB that are looked at", super::client::KEPT >> 10));
+            return check(format!(
+                "the body is longer than the {} KiB that are looked at",
+                super::client::KEPT >> 10
+            ));
         }
         let text = String::from_utf8_lossy(&answer.body);
         for part in contains {
@@ -383,8 +395,12 @@ fn same(found: &serde_json::Value, wanted: &serde_json::Value) -> bool {
 }
 
 fn header(text: &str) -> Result<HeaderValue, Failure> {
-    HeaderValue::from_str(text)
-        .map_err(|_| Failure::new(Kind::Template, "a header can't hold line breaks or control characters"))
+    HeaderValue::from_str(text).map_err(|_| {
+        Failure::new(
+            Kind::Template,
+            "a header can't hold line breaks or control characters",
+        )
+    })
 }
 
 fn form_escape(text: &str, to: &mut String) {

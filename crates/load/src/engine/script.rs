@@ -65,11 +65,9 @@ impl Scripts {
         let mut compiled = self.compiled.borrow_mut();
         let ast = match compiled.entry(step) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(
-                self.engine
-                    .compile(script)
-                    .map_err(|error| error.to_string())?,
-            ),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(self.engine.compile(script).map_err(|error| error.to_string())?)
+            }
         };
         let mut map = Map::new();
         for (name, value) in vars {
@@ -107,11 +105,7 @@ fn rhai_of(value: &serde_json::Value) -> Option<Dynamic> {
             None => number.as_f64()?.into(),
         },
         serde_json::Value::String(text) => text.clone().into(),
-        serde_json::Value::Array(items) => items
-            .iter()
-            .filter_map(rhai_of)
-            .collect::<Vec<Dynamic>>()
-            .into(),
+        serde_json::Value::Array(items) => items.iter().filter_map(rhai_of).collect::<Vec<Dynamic>>().into(),
         serde_json::Value::Object(entries) => entries
             .iter()
             .filter_map(|(name, value)| Some((name.as_str().into(), rhai_of(value)?)))
@@ -150,7 +144,10 @@ mod tests {
 
     #[test]
     fn scripts_are_bounded() {
-        assert_eq!(run(r#"if status != 201 { throw "not made" }"#), Err("not made".to_owned()));
+        assert_eq!(
+            run(r#"if status != 201 { throw "not made" }"#),
+            Err("not made".to_owned())
+        );
         assert!(run("loop {}").is_err());
         assert!(run(r#"let s = "x"; loop { s += s }"#).is_err());
         assert!(run("fn f() { f() } f()").is_err());

@@ -16,7 +16,7 @@ use super::script::Scripts;
 use super::user::{Signal, User};
 use super::values::Feeds;
 use crate::scenario::{Scenario, Schedule};
-use crate::stats::{Health, Tally};
+use crate::stats::{End, Health, Tally};
 
 /// Between two looks at how many users there should be.
 const TICK: Duration = Duration::from_millis(20);
@@ -72,7 +72,7 @@ impl Shard {
         let scenario = &part.scenario;
         Self {
             scenario: Arc::clone(scenario),
-            net: Net::new(&scenario.http, part.tls.clone()),
+            net: Net::new(&scenario.http, part.tls.clone()).for_users(schedule.most_users()),
             seed: part.seed,
             tally: RefCell::new(Tally::new(scenario.rows.len(), scenario.classes.len())),
             in_flight: RefCell::new(vec![0; scenario.rows.len()]),
@@ -152,13 +152,15 @@ impl Counted {
             .map(|failure| (failure.kind, failure.text.as_str()));
         tally.ended(
             self.row,
-            exchange.latency,
-            late,
-            interval,
-            &exchange.phases,
-            exchange.answer.as_ref().map(|answer| answer.status),
-            exchange.bytes,
-            failure,
+            &End {
+                latency: exchange.latency,
+                late,
+                interval,
+                phases: &exchange.phases,
+                status: exchange.answer.as_ref().map(|answer| answer.status),
+                bytes: exchange.bytes,
+                failure,
+            },
         );
     }
 }
@@ -286,7 +288,10 @@ impl<'a> Conductor<'a> {
             }
             while self.tasks.try_join_next().is_some() {}
             // All users have left by themselves, for want of data: nobody is going to send anything any more.
-            if self.tasks.is_empty() && !self.users.is_empty() && self.shard.open.borrow_mut().next().is_none() {
+            if self.tasks.is_empty()
+                && !self.users.is_empty()
+                && self.shard.open.borrow_mut().next().is_none()
+            {
                 break;
             }
         }
@@ -402,6 +407,11 @@ impl<'a> Conductor<'a> {
             cpu: (processor.saturating_sub(self.processor)).as_secs_f64() / passed.max(1e-3),
             lag: self.lag.as_secs_f64(),
             in_flight: self.shard.in_flight.borrow().iter().sum(),
+            quiet: self
+                .shard
+                .tally()
+                .last_ended
+                .map_or(0.0, |at| at.elapsed().as_secs_f64()),
         };
         self.processor = processor;
         self.lag = Duration::ZERO;
@@ -464,7 +474,10 @@ impl Threads {
                         }
                     }));
                     if ran.is_err() {
-                        tell(shard, Event::Broken("a defect in the tester ended this shard".into()));
+                        tell(
+                            shard,
+                            Event::Broken("a defect in the tester ended this shard".into()),
+                        );
                     }
                 })?;
             this.senders.push(sender);

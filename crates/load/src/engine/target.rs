@@ -123,7 +123,15 @@ mod tests {
         let target = Target::parse("https://Shop.example:8443/a b?q=ü#x").expect("good");
         assert_eq!(target.to_string(), "https://shop.example:8443/a%20b?q=%C3%BC");
         assert_eq!(Target::parse("http://[::1]:80").expect("good").origin.host, "::1");
-        for bad in ["", "/x", "ftp://x/", "http://", "http://u:p@x/", "http://x:99999/", "x y"] {
+        for bad in [
+            "",
+            "/x",
+            "ftp://x/",
+            "http://",
+            "http://u:p@x/",
+            "http://x:99999/",
+            "x y",
+        ] {
             assert!(Target::parse(bad).is_err(), "{bad}");
         }
     }

@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -173,7 +173,8 @@ impl User {
                 if !late.is_zero() && self.iteration > 0 {
                     self.shard.tally().counters.behind += 1;
                 }
-                self.iterate(class, late, !matches!(class.wait, Wait::Pacing(_))).await;
+                self.iterate(class, late, !matches!(class.wait, Wait::Pacing(_)))
+                    .await;
                 if let Wait::Pacing(period) = class.wait {
                     planned += period;
                     self.rest_until(planned).await;
@@ -246,6 +247,10 @@ impl User {
             self.client.close();
         }
         self.signal.sleep(until).await;
+        if self.signal.is_stopped() {
+            // A wait that was cut short says nothing about waits.
+            return;
+        }
         let mut tally = self.shard.tally();
         tally.counters.waited += now.elapsed().as_secs_f64();
         tally.counters.waits += 1;
@@ -287,7 +292,19 @@ impl User {
     }
 
     /// One request; whether it was good.
-    async fn step(&mut self, class: &Class, step: &Step, late: Duration, free: bool) -> bool {
+    ///
+    /// It is boxed, so that a user who waits does not keep the room that a request under way needs.
+    fn step<'u>(
+        &'u mut self,
+        class: &'u Class,
+        step: &'u Step,
+        late: Duration,
+        free: bool,
+    ) -> Pin<Box<dyn Future<Output = bool> + 'u>> {
+        Box::pin(self.send(class, step, late, free))
+    }
+
+    async fn send(&mut self, class: &Class, step: &Step, late: Duration, free: bool) -> bool {
         let shard = Rc::clone(&self.shard);
         let started = Instant::now();
         if free {
@@ -295,28 +312,27 @@ impl User {
         }
         let counted = shard.start(step.row);
         let prepared = {
-            let shared = shard.shared();
-            let cached = shard.cache().get(step, shared.generation);
-            match cached {
-                Some(prepared) => Ok(prepared),
-                None => {
-                    let scope = Scope {
-                        scenario: &shard.scenario,
-                        class: Some(class),
-                        values: &self.values,
-                        shared: &shared,
-                        user: self.number,
-                        iteration: self.iteration,
-                    };
-                    step.prepare(&shard.scenario, shared.generation, &scope)
-                        .map(|prepared| {
-                            let prepared = Rc::new(prepared);
-                            if step.holds(&shard.scenario) < Holds::Once {
-                                shard.cache().put(step, &prepared);
-                            }
-                            prepared
-                        })
-                }
+            let common = shard.shared();
+            let ready = shard.cache().get(step, common.generation);
+            if let Some(request) = ready {
+                Ok(request)
+            } else {
+                let scope = Scope {
+                    scenario: &shard.scenario,
+                    class: Some(class),
+                    values: &self.values,
+                    shared: &common,
+                    user: self.number,
+                    iteration: self.iteration,
+                };
+                step.prepare(&shard.scenario, common.generation, &scope)
+                    .map(|request| {
+                        let request = Rc::new(request);
+                        if step.holds(&shard.scenario) < Holds::Once {
+                            shard.cache().put(step, &request);
+                        }
+                        request
+                    })
             }
         };
         let mut exchange = match prepared {
@@ -331,7 +347,10 @@ impl User {
         }
         if let (Some(script), Some(answer), None) = (&step.script, &exchange.answer, &exchange.failure) {
             let vars = self.values.all(class);
-            match shard.scripts().run(step.id, script, answer.status, &answer.body, vars) {
+            match shard
+                .scripts()
+                .run(step.id, script, answer.status, &answer.body, vars)
+            {
                 Ok(vars) => {
                     for (name, value) in vars {
                         self.values.set(class, &name, value);
@@ -340,12 +359,18 @@ impl User {
                 Err(text) => exchange.failure = Some(super::net::Failure::new(Kind::Script, text)),
             }
         }
-        let interval = if free { self.pace.stalled(exchange.latency) } else { None };
+        let interval = if free {
+            self.pace.stalled(exchange.latency)
+        } else {
+            None
+        };
         counted.end(&exchange, late, interval);
         let good = exchange.failure.is_none();
         if exchange.answer.is_none() {
             // A service that refuses at once is not asked a hundred thousand times a second.
-            self.signal.sleep(Instant::now() + Duration::from_millis(10)).await;
+            self.signal
+                .sleep(Instant::now() + Duration::from_millis(10))
+                .await;
         }
         good
     }

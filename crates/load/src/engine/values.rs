@@ -113,7 +113,12 @@ impl Feeds {
     }
 
     /// Gives a user its rows for the next iteration; false if there is none left for it.
-    pub(crate) fn feed(&mut self, scenario: &Scenario, values: &mut Values, random: &mut fastrand::Rng) -> bool {
+    pub(crate) fn feed(
+        &mut self,
+        scenario: &Scenario,
+        values: &mut Values,
+        random: &mut fastrand::Rng,
+    ) -> bool {
         for (at, data) in scenario.data.iter().enumerate() {
             let count = data.rows.len();
             let index = match data.order {

@@ -67,7 +67,7 @@ impl Start {
 // === impl Processes ===
 
 impl Processes {
-    pub(crate) async fn start(
+    pub(crate) fn start(
         start: &Start,
         workers: usize,
         threads: usize,
@@ -114,7 +114,9 @@ impl Processes {
                 let mut lines = BufReader::new(stdout).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
                     match serde_json::from_str::<Line>(&line) {
-                        Ok(line) if (first..first + threads).contains(&line.shard) => tell(line.shard, line.event),
+                        Ok(line) if (first..first + threads).contains(&line.shard) => {
+                            tell(line.shard, line.event);
+                        }
                         Ok(_) | Err(_) => break,
                     }
                 }
@@ -122,7 +124,10 @@ impl Processes {
                 for shard in first..first + threads {
                     tell(
                         shard,
-                        Event::Broken(format!("worker {} ended unexpectedly; its users are gone", worker + 1)),
+                        Event::Broken(format!(
+                            "worker {} ended unexpectedly; its users are gone",
+                            worker + 1
+                        )),
                     );
                 }
             }));
@@ -187,7 +192,9 @@ pub fn serve() -> Result<(), String> {
     let commands = std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { break };
-            let Ok(command) = serde_json::from_str::<Command>(&line) else { break };
+            let Ok(command) = serde_json::from_str::<Command>(&line) else {
+                break;
+            };
             threads.send(&command);
         }
         threads.send(&Command::Cut);

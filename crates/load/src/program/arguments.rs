@@ -14,6 +14,7 @@ use crate::engine::{Options, Source};
 use crate::report::Summary;
 use crate::scenario::{Given, Scenario, Stage, Threshold, quantity};
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
 #[command(
     name = "reveille-load",
@@ -210,7 +211,7 @@ impl Arguments {
                 .push(Threshold::parse(mark).map_err(Problem::input)?);
         }
         if is_url {
-            scenario.name = what.to_owned();
+            what.clone_into(&mut scenario.name);
         }
         Ok((scenario, Source { file, text, given }))
     }
@@ -232,15 +233,18 @@ impl Arguments {
         let braces = |text: &str| text.replace("{{", "{{ '{{' }}");
         let mut headers = serde_json::Map::new();
         for header in &quick.headers {
-            let (name, value) = header
-                .split_once(':')
-                .ok_or_else(|| Problem::input(format!("`-H {header}` has no `:`; write `-H 'NAME: VALUE'`")))?;
+            let (name, value) = header.split_once(':').ok_or_else(|| {
+                Problem::input(format!("`-H {header}` has no `:`; write `-H 'NAME: VALUE'`"))
+            })?;
             headers.insert(name.trim().to_owned(), braces(value.trim()).into());
         }
         let method = quick.method.to_ascii_lowercase();
         let mut task = serde_json::Map::new();
         task.insert(method, braces(url).into());
-        task.insert("name".into(), format!("{} {url}", quick.method.to_ascii_uppercase()).into());
+        task.insert(
+            "name".into(),
+            format!("{} {url}", quick.method.to_ascii_uppercase()).into(),
+        );
         if !headers.is_empty() {
             task.insert("headers".into(), headers.into());
         }
@@ -286,7 +290,10 @@ impl Arguments {
             }
             (None, Some(users), Some(time)) => {
                 if !ramp.is_zero() {
-                    stages.push(Stage::Ramp { to: users, over: ramp });
+                    stages.push(Stage::Ramp {
+                        to: users,
+                        over: ramp,
+                    });
                 }
                 stages.push(Stage::Users { users, time });
             }
@@ -342,6 +349,8 @@ impl Arguments {
             return Err(wrong(&"it is too large for a summary"));
         }
         let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        serde_json::from_str(&text).map(Some).map_err(|error| wrong(&error))
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| wrong(&error))
     }
 }

@@ -68,7 +68,10 @@ impl Live {
         self.clear();
         let mut lines = vec![first, format!("          {}", self.sparkline())];
         if !errors.is_empty() {
-            lines.push(report::human_harmless(&format!("          failures: {}", errors.join(", "))));
+            lines.push(report::human_harmless(&format!(
+                "          failures: {}",
+                errors.join(", ")
+            )));
         }
         self.drawn = lines.len();
         eprint(&(lines.join("\n") + "\n"));

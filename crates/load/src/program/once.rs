@@ -103,4 +103,3 @@ fn body(text: &mut String, sign: char, body: &[u8]) {
         text.push('\n');
     }
 }
-

@@ -170,4 +170,3 @@ impl Observer for Outputs {
 fn create(path: &Path) -> Result<File, Problem> {
     File::create(path).map_err(|error| Problem::input(format!("can't write {}: {error}", path.display())))
 }
-

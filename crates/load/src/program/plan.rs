@@ -72,7 +72,9 @@ pub(crate) fn plan(scenario: &Scenario) -> String {
             steps(&mut text, scenario, &class.on_stop);
         }
         if let Some(offered) = class.offered_each() {
-            text.push_str(&format!("    a user offers {offered:.3} requests/s if answers take no time\n"));
+            text.push_str(&format!(
+                "    a user offers {offered:.3} requests/s if answers take no time\n"
+            ));
         }
     }
     if !scenario.thresholds.is_empty() {

@@ -22,7 +22,7 @@ pub(super) fn offered(scenario: &Scenario, outcome: &Outcome) -> Option<f64> {
     Some(arrivals + closed)
 }
 
-pub(super) fn law(outcome: &Outcome) -> Option<Law> {
+pub(super) fn law(scenario: &Scenario, outcome: &Outcome) -> Option<Law> {
     let totals = &outcome.totals;
     let user_seconds: f64 = totals.classes.iter().map(|class| class.user_seconds).sum();
     let ended = totals.ended();
@@ -31,7 +31,14 @@ pub(super) fn law(outcome: &Outcome) -> Option<Law> {
     }
     let users = user_seconds / outcome.load.as_secs_f64().max(1e-3);
     let response = totals.all.actual.mean().as_secs_f64();
-    let wait = totals.counters.waited / ended as f64;
+    let counters = &totals.counters;
+    // Each iteration is followed by a wait; those that the end cut short, or that go on, are not measured.
+    let waits = if scenario.is_greedy() {
+        counters.waits
+    } else {
+        counters.waits.max(counters.iterations)
+    };
+    let wait = counters.waited / counters.waits.max(1) as f64 * waits as f64 / ended as f64;
     Some(Law {
         users,
         response_seconds: response,
@@ -73,7 +80,9 @@ pub(super) fn sentences(
         let offered_rate = offered.map(|offered| offered / load);
         match offered_rate {
             _ if !tester.is_empty() => {}
-            _ if totals.all.counts.completed == 0 => text.push_str("; nothing was answered as expected: see the failures"),
+            _ if totals.all.counts.completed == 0 => {
+                text.push_str("; nothing was answered as expected: see the failures");
+            }
             Some(offered) if ended_rate < offered * BELOW => text.push_str(&format!(
                 "; the service, not the tester, sets the rate: {} requests/s were offered",
                 rate(offered)
@@ -82,7 +91,9 @@ pub(super) fn sentences(
                 "; the scenario sets the rate: its users wait {:.0} % of their time",
                 100.0 * law.wait_seconds / (law.response_seconds + law.wait_seconds).max(1e-9)
             )),
-            None => text.push_str("; the service, not the tester, sets the rate: users send as soon as they are answered"),
+            None => text.push_str(
+                "; the service, not the tester, sets the rate: users send as soon as they are answered",
+            ),
         }
         sentences.push(text);
     }
@@ -99,7 +110,9 @@ pub(super) fn sentences(
         let all_busy = outcome.peak_users >= scenario.schedule().most_users();
         if !all_busy && counters.arrivals_late > 0 {
             text.push_str("; users were free: late is what the tester itself began late");
-        } else if counters.arrivals_late + counters.arrivals_never > counters.arrivals_due / 100 && tester.is_empty() {
+        } else if counters.arrivals_late + counters.arrivals_never > counters.arrivals_due / 100
+            && tester.is_empty()
+        {
             text.push_str(&format!(
                 "; the service, not the tester, sets the rate: it ends {} requests/s, and all {} users of the open model were busy",
                 rate(ended_rate),
@@ -121,7 +134,10 @@ pub(super) fn sentences(
         ));
     }
     if counters.out_of_data > 0 {
-        sentences.push(format!("{} users stopped because no row of data was left for them", counters.out_of_data));
+        sentences.push(format!(
+            "{} users stopped because no row of data was left for them",
+            counters.out_of_data
+        ));
     }
     sentences.extend(tester);
     sentences
@@ -130,7 +146,12 @@ pub(super) fn sentences(
 /// `00:03:10`.
 pub(super) fn clock(duration: std::time::Duration) -> String {
     let seconds = duration.as_secs();
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 /// A rate with three digits or more.

@@ -41,16 +41,30 @@ pub fn html(summary: &Summary, series: &Series) -> String {
     }
     text.push_str("<h2>Requests</h2>\n<table><tr><th></th><th>count</th><th>a second</th></tr>\n");
     let mut row = |name: &str, count: String, each: String| {
-        text.push_str(&format!("<tr><td>{name}</td><td>{count}</td><td>{each}</td></tr>\n"));
+        text.push_str(&format!(
+            "<tr><td>{name}</td><td>{count}</td><td>{each}</td></tr>\n"
+        ));
     };
     row(
         "offered",
         requests.offered.map_or("as answered".to_owned(), number),
         requests.offered_rate.map_or(String::new(), rate),
     );
-    row("started", number(requests.started as f64), rate(requests.started_rate));
-    row("completed", number(requests.completed as f64), rate(requests.completed_rate));
-    row("failed", number(requests.failed as f64), rate(requests.failed_rate));
+    row(
+        "started",
+        number(requests.started as f64),
+        rate(requests.started_rate),
+    );
+    row(
+        "completed",
+        number(requests.completed as f64),
+        rate(requests.completed_rate),
+    );
+    row(
+        "failed",
+        number(requests.failed as f64),
+        rate(requests.failed_rate),
+    );
     row("unfinished", number(requests.unfinished as f64), String::new());
     text.push_str("</table>\n");
     if !summary.thresholds.is_empty() {
@@ -59,8 +73,13 @@ pub fn html(summary: &Summary, series: &Series) -> String {
             text.push_str(&format!(
                 "<tr><td>{}</td><td>{}</td><td{}</td></tr>\n",
                 escape(&mark.text),
-                mark.value.map_or("never".to_owned(), |value| in_unit(&mark.text, value)),
-                if mark.holds { ">held" } else { " class=\"missed\">missed" }
+                mark.value
+                    .map_or("never".to_owned(), |value| in_unit(&mark.text, value)),
+                if mark.holds {
+                    ">held"
+                } else {
+                    " class=\"missed\">missed"
+                }
             ));
         }
         text.push_str("</table>\n");
@@ -86,7 +105,11 @@ pub fn html(summary: &Summary, series: &Series) -> String {
         ],
     );
     text.push_str("<h2>Users</h2>\n");
-    chart(&mut text, series, &[("users", "#1565c0", &|point| point.users as f64)]);
+    chart(
+        &mut text,
+        series,
+        &[("users", "#1565c0", &|point| point.users as f64)],
+    );
     tables(&mut text, summary);
     text.push_str("</body></html>\n");
     text
@@ -114,7 +137,9 @@ fn tables(text: &mut String, summary: &Summary) {
     if summary.errors.is_empty() {
         return;
     }
-    text.push_str("<h2>Failures</h2>\n<table><tr><th>task</th><th>kind</th><th>count</th><th>the first one</th></tr>\n");
+    text.push_str(
+        "<h2>Failures</h2>\n<table><tr><th>task</th><th>kind</th><th>count</th><th>the first one</th></tr>\n",
+    );
     for failures in &summary.errors {
         text.push_str(&format!(
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
@@ -139,7 +164,11 @@ fn chart(text: &mut String, series: &Series, lines: &[Line<'_>]) {
         "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n",
         WIDTH + LEFT,
         HEIGHT + BOTTOM + 20.0,
-        lines.iter().map(|(name, _, _)| *name).collect::<Vec<_>>().join(", ")
+        lines
+            .iter()
+            .map(|(name, _, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
     ));
     for share in [0.0, 0.5, 1.0] {
         let y = 20.0 + HEIGHT * (1.0 - share);

@@ -28,9 +28,24 @@ pub fn human(summary: &Summary) -> String {
         (Some(offered), Some(each)) => line(&mut text, "offered", number(offered), rate(each)),
         _ => text.push_str("  offered      as much as is answered\n"),
     }
-    line(&mut text, "started", number(requests.started as f64), rate(requests.started_rate));
-    line(&mut text, "completed", number(requests.completed as f64), rate(requests.completed_rate));
-    line(&mut text, "failed", number(requests.failed as f64), rate(requests.failed_rate));
+    line(
+        &mut text,
+        "started",
+        number(requests.started as f64),
+        rate(requests.started_rate),
+    );
+    line(
+        &mut text,
+        "completed",
+        number(requests.completed as f64),
+        rate(requests.completed_rate),
+    );
+    line(
+        &mut text,
+        "failed",
+        number(requests.failed as f64),
+        rate(requests.failed_rate),
+    );
     if requests.unfinished > 0 {
         text.push_str(&format!(
             "  {:<11}{:>13}  cut off at the end\n",
@@ -108,8 +123,10 @@ pub fn human(summary: &Summary) -> String {
             "  {}  {}{}\n",
             if mark.holds { "held  " } else { "MISSED" },
             mark.text,
-            mark.value
-                .map_or(" (never measured)".to_owned(), |value| format!(": {}", in_unit(&mark.text, value)))
+            mark.value.map_or(" (never measured)".to_owned(), |value| format!(
+                ": {}",
+                in_unit(&mark.text, value)
+            ))
         ));
     }
     text.push_str(&format!(
@@ -131,10 +148,22 @@ pub fn compare(now: &Summary, before: &Summary) -> String {
         } else {
             String::new()
         };
-        text.push_str(&format!("  {name:<14}{before:>12.2}{now:>12.2} {unit:<4}{change:>10}\n"));
+        text.push_str(&format!(
+            "  {name:<14}{before:>12.2}{now:>12.2} {unit:<4}{change:>10}\n"
+        ));
     };
-    row("completed", now.requests.completed_rate, before.requests.completed_rate, "/s");
-    row("failed", now.requests.failed_rate, before.requests.failed_rate, "/s");
+    row(
+        "completed",
+        now.requests.completed_rate,
+        before.requests.completed_rate,
+        "/s",
+    );
+    row(
+        "failed",
+        now.requests.failed_rate,
+        before.requests.failed_rate,
+        "/s",
+    );
     row("p50", now.intended.p50, before.intended.p50, "ms");
     row("p95", now.intended.p95, before.intended.p95, "ms");
     row("p99", now.intended.p99, before.intended.p99, "ms");
@@ -151,7 +180,14 @@ fn times(count: u64) -> String {
 
 fn latency(text: &mut String, name: &str, latency: &Latency) {
     text.push_str(&format!("  {name:<23}"));
-    for value in [latency.mean, latency.p50, latency.p95, latency.p99, latency.p999, latency.max] {
+    for value in [
+        latency.mean,
+        latency.p50,
+        latency.p95,
+        latency.p99,
+        latency.p999,
+        latency.max,
+    ] {
         text.push_str(&format!("{:>10}", ms(value)));
     }
     text.push('\n');

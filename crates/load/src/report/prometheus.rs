@@ -82,8 +82,12 @@ fn render(scenario: &Scenario, second: &Second, totals: &Totals) -> String {
         }
     };
     metric("started", "Requests that began.", &|row| row.counts.started);
-    metric("completed", "Requests answered as expected.", &|row| row.counts.completed);
-    metric("failed", "Requests not answered as expected.", &|row| row.counts.failed);
+    metric("completed", "Requests answered as expected.", &|row| {
+        row.counts.completed
+    });
+    metric("failed", "Requests not answered as expected.", &|row| {
+        row.counts.failed
+    });
     for (name, latencies) in [("intended", &totals.all.intended), ("actual", &totals.all.actual)] {
         text.push_str(&format!(
             "# HELP reveille_load_latency_{name}_seconds Latency from the {name} start.\n# TYPE reveille_load_latency_{name}_seconds summary\n"
@@ -104,5 +108,7 @@ fn render(scenario: &Scenario, second: &Second, totals: &Totals) -> String {
 }
 
 fn label(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }

@@ -251,7 +251,7 @@ impl Summary {
             })
             .collect();
         let counters = &totals.counters;
-        let law = explain::law(outcome);
+        let law = explain::law(scenario, outcome);
         Self {
             schema: 1,
             name: scenario.name.clone(),

@@ -22,7 +22,8 @@ enum Step {
 
 impl JsonPath {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |what: &str| format!("`{text}` is not a path into JSON: {what}; write it like `$.items[0].id`");
+        let wrong =
+            |what: &str| format!("`{text}` is not a path into JSON: {what}; write it like `$.items[0].id`");
         let mut rest = text
             .trim()
             .strip_prefix('$')
@@ -67,7 +68,8 @@ impl JsonPath {
             Step::Index(index) => {
                 let list = value.as_array()?;
                 let at = if *index < 0 {
-                    list.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?
+                    list.len()
+                        .checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?
                 } else {
                     usize::try_from(*index).ok()?
                 };

@@ -342,7 +342,9 @@ impl Scenario {
 
     /// Whether it is known beforehand that TLS is spoken.
     pub(crate) fn needs_tls(&self) -> bool {
-        self.base_url.as_deref().is_some_and(|url| url.starts_with("https:"))
+        self.base_url
+            .as_deref()
+            .is_some_and(|url| url.starts_with("https:"))
     }
 
     /// Requests of one iteration, in the mean over all classes.

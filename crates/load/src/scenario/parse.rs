@@ -15,7 +15,9 @@ use super::names::{BUILT_IN, set_by_script};
 use super::reader::{Reader, items};
 use super::template::{Fault, Text};
 use super::tree::{self, Node, Value};
-use super::{Bootstrap, Class, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity};
+use super::{
+    Bootstrap, Class, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity,
+};
 use crate::mistake::Mistake;
 
 pub(super) const SCENARIO: &[&str] = &[
@@ -145,13 +147,13 @@ impl Context<'_> {
                 }
             }
             (None, Some(_)) => classes.extend(self.tasks_alone(root, wait, &known, &http)),
-            (Some(_), Some(node)) => self.reader.mistake(
-                &node.place,
-                "tasks stand in their class once there are `classes`",
-            ),
-            (None, None) => self
+            (Some(_), Some(node)) => self
                 .reader
-                .mistake(&root.place, "a scenario needs `classes`, or `tasks` for a single one"),
+                .mistake(&node.place, "tasks stand in their class once there are `classes`"),
+            (None, None) => self.reader.mistake(
+                &root.place,
+                "a scenario needs `classes`, or `tasks` for a single one",
+            ),
         }
         let stages = match &self.given.stages {
             Some(stages) => stages.clone(),
@@ -237,8 +239,7 @@ impl Context<'_> {
 
     fn vars(&mut self, node: &Node) {
         let Value::Map(entries) = &node.value else {
-            self.reader
-                .expected(node, "`vars`, a mapping of names to values");
+            self.reader.expected(node, "`vars`, a mapping of names to values");
             return;
         };
         for (key, value) in entries {
@@ -279,7 +280,9 @@ impl Context<'_> {
         http.keep_alive = truth("keep_alive", reader, true);
         http.compression = truth("compression", reader, false);
         let time = |name, reader: &mut Reader<'_>, default| {
-            get(name).and_then(|node| reader.duration(node)).unwrap_or(default)
+            get(name)
+                .and_then(|node| reader.duration(node))
+                .unwrap_or(default)
         };
         http.timeout = time("timeout", reader, http.timeout);
         http.connect_timeout = time("connect_timeout", reader, http.connect_timeout);
@@ -302,9 +305,9 @@ impl Context<'_> {
                     .get("latency")
                     .and_then(|node| reader.duration(node))
                     .unwrap_or(Duration::ZERO),
-                bandwidth: fields
-                    .get("bandwidth")
-                    .and_then(|node| reader.parsed(node, |text| quantity::bytes(text.trim_end_matches("/s")))),
+                bandwidth: fields.get("bandwidth").and_then(|node| {
+                    reader.parsed(node, |text| quantity::bytes(text.trim_end_matches("/s")))
+                }),
             };
         }
         for node in get("resolve").map(items).unwrap_or_default() {
@@ -343,8 +346,10 @@ impl Context<'_> {
                     .constant()
                     .is_some_and(|text| hyper::header::HeaderValue::from_str(text).is_err())
                 {
-                    self.reader
-                        .mistake(&value.place, "a header can't hold line breaks or control characters");
+                    self.reader.mistake(
+                        &value.place,
+                        "a header can't hold line breaks or control characters",
+                    );
                 }
                 headers.push((name, text));
             }
@@ -354,7 +359,8 @@ impl Context<'_> {
 
     pub(super) fn header_name(&mut self, node: &Node) -> Option<HeaderName> {
         self.reader.parsed(node, |text| {
-            HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("`{text}` is not the name of a header"))
+            HeaderName::from_bytes(text.as_bytes())
+                .map_err(|_| format!("`{text}` is not the name of a header"))
         })
     }
 
@@ -440,7 +446,16 @@ impl Context<'_> {
                 return None;
             }
         };
-        self.finish_class(name, weight, wait.unwrap_or(Wait::None), on_start, on_stop, tasks, data, http)
+        self.finish_class(
+            name,
+            weight,
+            wait.unwrap_or(Wait::None),
+            on_start,
+            on_stop,
+            tasks,
+            data,
+            http,
+        )
     }
 
     /// The single class of a scenario that has only tasks.
@@ -459,7 +474,16 @@ impl Context<'_> {
             .find(|(key, _)| matches!(&key.value, Value::Text(name) if name == "tasks"))?;
         let tasks = self.tasks(node, &[]);
         let wait = wait.unwrap_or(Wait::None);
-        self.finish_class("user".to_owned(), 1, wait, Vec::new(), Vec::new(), tasks, data, http)
+        self.finish_class(
+            "user".to_owned(),
+            1,
+            wait,
+            Vec::new(),
+            Vec::new(),
+            tasks,
+            data,
+            http,
+        )
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a class, once")]
@@ -546,7 +570,11 @@ fn resolve(text: &str) -> Result<(String, u16, std::net::IpAddr), String> {
     let (host, rest) = text.split_once(':').ok_or_else(wrong)?;
     let (port, address) = rest.split_once(':').ok_or_else(wrong)?;
     let address = address.trim_matches(['[', ']']).parse().map_err(|_| wrong())?;
-    Ok((host.to_ascii_lowercase(), port.parse().map_err(|_| wrong())?, address))
+    Ok((
+        host.to_ascii_lowercase(),
+        port.parse().map_err(|_| wrong())?,
+        address,
+    ))
 }
 
 fn default_name(file: &str) -> String {
@@ -557,7 +585,9 @@ fn default_name(file: &str) -> String {
 
 pub(super) fn is_identifier(name: &str) -> bool {
     let mut characters = name.chars();
-    characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+    characters
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 

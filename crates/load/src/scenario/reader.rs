@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use regex::Regex;
 use crate::mistake::Mistake;
+use regex::Regex;
 
 use super::quantity;
 use super::tree::{Node, Place, Value};
@@ -83,12 +83,7 @@ impl Reader<'_> {
     }
 
     /// A mapping's entries; keys outside `known` are mistakes, those in `later` with their own message.
-    pub(crate) fn fields<'n>(
-        &mut self,
-        node: &'n Node,
-        what: &str,
-        known: &[&str],
-    ) -> Option<Fields<'n>> {
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node, what: &str, known: &[&str]) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
             self.expected(node, &format!("{what}, a mapping"));
             return None;

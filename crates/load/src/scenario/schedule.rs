@@ -231,7 +231,10 @@ mod tests {
     #[test]
     fn users_follow_the_stages() {
         let schedule = Schedule::new(&[
-            Stage::Ramp { to: 100, over: 10 * S },
+            Stage::Ramp {
+                to: 100,
+                over: 10 * S,
+            },
             Stage::Hold(5 * S),
             Stage::Users { users: 7, time: S },
             Stage::Ramp { to: 0, over: 7 * S },

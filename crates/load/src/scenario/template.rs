@@ -330,11 +330,7 @@ pub(crate) fn value_of(json: &serde_json::Value) -> Value {
 
 /// A mapping as a template's value.
 fn map_of(entries: impl IntoIterator<Item = (String, Value)>) -> Value {
-    Value::from_object(
-        entries
-            .into_iter()
-            .collect::<BTreeMap<String, Value>>(),
-    )
+    Value::from_object(entries.into_iter().collect::<BTreeMap<String, Value>>())
 }
 
 #[cfg(test)]
@@ -344,7 +340,10 @@ mod tests {
     fn constants() -> BTreeMap<String, Value> {
         BTreeMap::from([
             ("host".to_owned(), Value::from("web1")),
-            ("env".to_owned(), Value::from_pairs([("HOME", Value::from("/root"))])),
+            (
+                "env".to_owned(),
+                Value::from_pairs([("HOME", Value::from("/root"))]),
+            ),
         ])
     }
 
@@ -372,7 +371,10 @@ mod tests {
 
     #[test]
     fn json_keeps_types() {
-        let names = BTreeMap::from([("n".to_owned(), Value::from(3)), ("s".to_owned(), Value::from("a\"b"))]);
+        let names = BTreeMap::from([
+            ("n".to_owned(), Value::from(3)),
+            ("s".to_owned(), Value::from("a\"b")),
+        ]);
         let json = |text: &str| compile(text).expect("good").render_json(&names).expect("good");
         assert_eq!(json("{{ n }}"), "3");
         assert_eq!(json("{{ s }}"), r#""a\"b""#);

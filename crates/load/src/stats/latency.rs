@@ -162,7 +162,11 @@ mod tests {
         assert_eq!(latencies.record_with_missed(1000 * MS, 10 * MS), 99);
         assert_eq!(latencies.count(), 1000);
         // 1000, 990, 980 … 10 ms: a tenth of all.
-        assert!(close(latencies.quantile(0.95), 500 * MS), "{:?}", latencies.quantile(0.95));
+        assert!(
+            close(latencies.quantile(0.95), 500 * MS),
+            "{:?}",
+            latencies.quantile(0.95)
+        );
         assert!(close(latencies.quantile(0.5), MS));
     }
 
@@ -172,7 +176,11 @@ mod tests {
         let hour = Duration::from_hours(1);
         let missed = latencies.record_with_missed(hour, Duration::from_micros(1));
         assert_eq!(latencies.count(), missed + 1);
-        assert!(close(latencies.quantile(0.5), hour / 2), "{:?}", latencies.quantile(0.5));
+        assert!(
+            close(latencies.quantile(0.5), hour / 2),
+            "{:?}",
+            latencies.quantile(0.5)
+        );
     }
 
     proptest::proptest! {

@@ -15,5 +15,5 @@ mod totals;
 
 pub use self::kind::Kind;
 pub(crate) use self::latency::{Latencies, Sparse};
-pub(crate) use self::tally::{Delta, Health, Phases, Tally};
+pub(crate) use self::tally::{Delta, End, Health, Phases, Tally};
 pub use self::totals::{RowTotals, Second, Totals};

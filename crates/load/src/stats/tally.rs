@@ -1,7 +1,7 @@
 //! What one shard has counted since it last told.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,20 @@ pub(crate) struct Phases {
     pub(crate) body: Option<Duration>,
 }
 
+/// How a request ended.
+#[derive(Debug)]
+pub(crate) struct End<'a> {
+    pub(crate) latency: Duration,
+    /// How long after its intended start it began.
+    pub(crate) late: Duration,
+    /// How often the user usually starts something, where nothing says when it intended to.
+    pub(crate) interval: Option<Duration>,
+    pub(crate) phases: &'a Phases,
+    pub(crate) status: Option<u16>,
+    pub(crate) bytes: u64,
+    pub(crate) failure: Option<(Kind, &'a str)>,
+}
+
 /// A shard's counters.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -35,6 +49,8 @@ pub(crate) struct Tally {
     /// For each class: running users, and users × seconds.
     pub(crate) classes: Vec<ClassTime>,
     pub(crate) epoch: u32,
+    /// When a request ended last.
+    pub(crate) last_ended: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +116,8 @@ pub(crate) struct Health {
     pub(crate) lag: f64,
     /// Requests under way.
     pub(crate) in_flight: u64,
+    /// Seconds since a request ended last.
+    pub(crate) quiet: f64,
 }
 
 /// What came since the last delta.
@@ -142,6 +160,7 @@ impl Tally {
             told: std::collections::BTreeSet::new(),
             classes: vec![ClassTime::default(); classes],
             epoch: 0,
+            last_ended: None,
         }
     }
 
@@ -166,19 +185,18 @@ impl Tally {
         }
     }
 
-    /// A request that ended. `late` is how long after its intended start it began; `interval` is how often the user
-    /// usually starts something, where nothing says when it intended to.
-    pub(crate) fn ended(
-        &mut self,
-        row: usize,
-        latency: Duration,
-        late: Duration,
-        interval: Option<Duration>,
-        phases: &Phases,
-        status: Option<u16>,
-        bytes: u64,
-        failure: Option<(Kind, &str)>,
-    ) {
+    /// A request that ended.
+    pub(crate) fn ended(&mut self, row: usize, end: &End<'_>) {
+        let End {
+            latency,
+            late,
+            interval,
+            phases,
+            status,
+            bytes,
+            failure,
+        } = *end;
+        self.last_ended = Some(Instant::now());
         let counted = &mut self.rows[row];
         counted.counts.bytes += bytes;
         counted.actual.record(latency);

@@ -97,15 +97,14 @@ impl Totals {
         self.tls.add(&delta.tls);
         self.counters.add(&delta.counters);
         second.counters.add(&delta.counters);
-        for ((class, more), definition) in self.classes.iter_mut().zip(&delta.classes).zip(&scenario.classes) {
+        for ((class, more), definition) in self.classes.iter_mut().zip(&delta.classes).zip(&scenario.classes)
+        {
             class.user_seconds += more.user_seconds;
             second.offered += more.user_seconds * definition.offered_each().unwrap_or(0.0);
         }
         for (row, kind, text) in &delta.examples {
             if self.examples.len() < MAX_EXAMPLES {
-                self.examples
-                    .entry((*row, *kind))
-                    .or_insert_with(|| text.clone());
+                self.examples.entry((*row, *kind)).or_insert_with(|| text.clone());
             }
         }
     }
@@ -122,12 +121,21 @@ impl Totals {
     }
 
     /// The value of a threshold's metric; none while nothing was measured.
-    pub(crate) fn value(&self, threshold: &Threshold, scenario: &Scenario, measured: Duration) -> Option<f64> {
+    pub(crate) fn value(
+        &self,
+        threshold: &Threshold,
+        scenario: &Scenario,
+        measured: Duration,
+    ) -> Option<f64> {
         let row = match &threshold.task {
             None => &self.all,
             Some(task) => &self.rows[scenario.rows.iter().position(|row| row == task)?],
         };
-        let latencies = if threshold.actual { &row.actual } else { &row.intended };
+        let latencies = if threshold.actual {
+            &row.actual
+        } else {
+            &row.intended
+        };
         let ended = row.counts.completed + row.counts.failed;
         match threshold.metric {
             Metric::Rate => Some(row.counts.completed as f64 / measured.as_secs_f64().max(0.001)),
@@ -156,7 +164,11 @@ impl Second {
 
 /// `part` of `whole`, 0 if there is no whole.
 pub(crate) fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 impl RowCounts {
@@ -205,11 +217,21 @@ impl crate::scenario::Class {
             .tasks
             .iter()
             .map(|task| {
-                let pauses: Duration = task.steps.iter().filter_map(|step| step.pause).map(Wait::mean).sum();
+                let pauses: Duration = task
+                    .steps
+                    .iter()
+                    .filter_map(|step| step.pause)
+                    .map(Wait::mean)
+                    .sum();
                 pauses.as_secs_f64() * f64::from(task.weight)
             })
             .sum::<f64>()
-            / self.tasks.iter().map(|task| f64::from(task.weight)).sum::<f64>().max(1.0);
+            / self
+                .tasks
+                .iter()
+                .map(|task| f64::from(task.weight))
+                .sum::<f64>()
+                .max(1.0);
         let turn = match self.wait {
             Wait::Pacing(period) => period.as_secs_f64().max(pauses),
             wait => wait.mean().as_secs_f64() + pauses,

@@ -27,7 +27,9 @@ fn interrupted(bench: &Bench, more: &[&str], signal: impl Fn(i32)) -> (i32, Vec<
     for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
         let line = line.expect("readable");
         // What follows the events is for people.
-        let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+        let Ok(event) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
         if !sent && event["completed"].as_u64() > Some(0) {
             signal(i32::try_from(child.id()).expect("a pid"));
             sent = true;
@@ -61,13 +63,22 @@ fn a_lost_worker_is_told_and_the_rest_is_reported() {
     let bench = Bench::new(&scenario(&server));
     let (status, events) = interrupted(&bench, &["--workers", "2"], |pid| {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("readable");
-        let first = children.split_whitespace().next().expect("a child").parse().expect("a pid");
+        let first = children
+            .split_whitespace()
+            .next()
+            .expect("a child")
+            .parse()
+            .expect("a pid");
         kill(first, Signal::KILL);
         kill(pid, Signal::TERM);
     });
     assert_eq!(status, 1);
     let summary = &events.last().expect("some")["summary"];
-    assert_eq!(summary["generator"]["lost"].as_array().map(Vec::len), Some(1), "{summary:#}");
+    assert_eq!(
+        summary["generator"]["lost"].as_array().map(Vec::len),
+        Some(1),
+        "{summary:#}"
+    );
     assert!(summary["requests"]["completed"].as_u64() > Some(0));
 }
 
@@ -75,7 +86,16 @@ fn a_lost_worker_is_told_and_the_rest_is_reported() {
 fn a_full_disk_costs_the_file_and_not_the_numbers() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
-    let output = bench.run(&["-u", "2", "-d", "1200ms", "--events", "/dev/full", "--html", "/dev/full"]);
+    let output = bench.run(&[
+        "-u",
+        "2",
+        "-d",
+        "1200ms",
+        "--events",
+        "/dev/full",
+        "--html",
+        "/dev/full",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let (screen, errors) = (
         String::from_utf8_lossy(&output.stdout),
@@ -96,7 +116,10 @@ fn a_failed_bootstrap_starts_no_user() {
     let output = bench.run(&[]);
     assert_eq!(output.status.code(), Some(3));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("the bootstrap failed, no user has started: GET /missing: status 404"), "{errors}");
+    assert!(
+        errors.contains("the bootstrap failed, no user has started: GET /missing: status 404"),
+        "{errors}"
+    );
     assert_eq!(server.count("/"), 0);
 }
 

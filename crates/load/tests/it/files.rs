@@ -64,7 +64,10 @@ fn a_mistake_is_exit_2_and_nothing_is_sent() {
     let output = bench.run(&[]);
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("the environment variable NOBODY_SETS_THIS is not set\n  --> load.yaml:2:"), "{errors}");
+    assert!(
+        errors.contains("the environment variable NOBODY_SETS_THIS is not set\n  --> load.yaml:2:"),
+        "{errors}"
+    );
     assert_eq!(server.count("/"), 0);
 }
 
@@ -103,7 +106,10 @@ fn every_output_is_written() {
     assert!(read("s.csv").lines().count() == 3);
     let html = read("s.html");
     assert!(html.contains("all &lt;outputs&gt;") && html.contains("<svg") && html.ends_with("</html>\n"));
-    assert!(!html.contains("http://www") && !html.contains("<script"), "it needs nothing from elsewhere");
+    assert!(
+        !html.contains("http://www") && !html.contains("<script"),
+        "it needs nothing from elsewhere"
+    );
     for line in read("s.ndjson").lines() {
         let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
         assert_eq!(event["schema"], 1);

@@ -13,7 +13,11 @@ fn import(kind: &str, text: &str) -> String {
         .arg(&path)
         .output()
         .expect("started");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).expect("text");
     let mut given = Given::default();
     given.env.insert("AUTHORIZATION".into(), "Bearer x".into());

@@ -20,12 +20,25 @@ stages: [{{users: 40, for: 2s}}]
         server.url()
     ));
     let (status, summary) = bench.summary(&[
-        "--workers", "2", "--reset-after", "400ms", "--reset-after", "800ms", "--reset-after", "1200ms",
+        "--workers",
+        "2",
+        "--reset-after",
+        "400ms",
+        "--reset-after",
+        "800ms",
+        "--reset-after",
+        "1200ms",
     ]);
     assert_eq!(status, 0, "{summary:#}");
     assert_eq!(server.count("/token"), 1);
-    assert_eq!((&summary["bootstraps"], &summary["resets"]), (&1.into(), &3.into()));
-    assert_eq!((&summary["peak_users"], &summary["requests"]["failed"]), (&40.into(), &0.into()));
+    assert_eq!(
+        (&summary["bootstraps"], &summary["resets"]),
+        (&1.into(), &3.into())
+    );
+    assert_eq!(
+        (&summary["peak_users"], &summary["requests"]["failed"]),
+        (&40.into(), &0.into())
+    );
     // Numbers are those since the last reset; the server saw more.
     assert!(summary["requests"]["started"].as_u64() < Some(server.count("/guarded")));
     assert_balanced(&summary);
@@ -51,7 +64,10 @@ stages: [{{users: 20, for: 2500ms}}]
     let (status, summary) = bench.summary(&[]);
     assert_eq!(status, 0, "{summary:#}");
     assert_eq!(server.count("/token"), 2);
-    assert_eq!((&summary["bootstraps"], &summary["requests"]["failed"]), (&2.into(), &0.into()));
+    assert_eq!(
+        (&summary["bootstraps"], &summary["requests"]["failed"]),
+        (&2.into(), &0.into())
+    );
 }
 
 #[test]
@@ -72,7 +88,10 @@ fn a_slow_service_is_named_as_what_sets_the_rate() {
     assert!(offered > 400.0 && completed < 60.0, "{requests}");
     let sentence = summary["sentences"][0].as_str().expect("a sentence");
     assert!(sentence.contains("⇒ at most"), "{sentence}");
-    assert!(sentence.contains("the service, not the tester, sets the rate"), "{sentence}");
+    assert!(
+        sentence.contains("the service, not the tester, sets the rate"),
+        "{sentence}"
+    );
 }
 
 #[test]
@@ -126,14 +145,24 @@ stages: [{{users: 3, for: 300ms}}]
     assert!(server.count("/total/14/x1") > 0);
     let sentences = summary["sentences"].to_string();
     // Three users, two rows.
-    assert!(sentences.contains("1 users stopped because no row of data was left"), "{sentences}");
+    assert!(
+        sentences.contains("1 users stopped because no row of data was left"),
+        "{sentences}"
+    );
     let names: Vec<&str> = summary["tasks"]
         .as_array()
         .expect("a list")
         .iter()
         .filter_map(|task| task["name"].as_str())
         .collect();
-    assert_eq!(names, ["buyer / POST /login", "buyer / buy", "buyer / GET /total/{{ total }}/{{ csrf }}"]);
+    assert_eq!(
+        names,
+        [
+            "buyer / POST /login",
+            "buyer / buy",
+            "buyer / GET /total/{{ total }}/{{ csrf }}"
+        ]
+    );
 }
 
 #[test]
@@ -165,7 +194,10 @@ thresholds: ['errors < 1%', 'p99(good) < 20s']
         .collect();
     assert_eq!(marks, [false, true]);
     let junit = std::fs::read_to_string(bench.path("marks.xml")).expect("written");
-    assert!(junit.contains("failures=\"1\"") && junit.contains("errors &lt; 1%"), "{junit}");
+    assert!(
+        junit.contains("failures=\"1\"") && junit.contains("errors &lt; 1%"),
+        "{junit}"
+    );
 }
 
 #[test]

@@ -58,9 +58,8 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let (counts, turn, tls) = (Arc::clone(&shared), Arc::clone(&turn), tls.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| {
-                        answer(request, Arc::clone(&counts), Arc::clone(&turn))
-                    });
+                    let service =
+                        service_fn(move |request| answer(request, Arc::clone(&counts), Arc::clone(&turn)));
                     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                     // Clients that leave are no failure of the server.
                     if let Some(config) = tls {
@@ -87,7 +86,13 @@ impl Server {
 
     /// How often a path was asked for.
     pub(crate) fn count(&self, path: &str) -> u64 {
-        self.counts.paths.lock().expect("no panic").get(path).copied().unwrap_or(0)
+        self.counts
+            .paths
+            .lock()
+            .expect("no panic")
+            .get(path)
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -97,7 +102,12 @@ async fn answer(
     turn: Arc<tokio::sync::Mutex<()>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
-    *counts.paths.lock().expect("no panic").entry(path.clone()).or_default() += 1;
+    *counts
+        .paths
+        .lock()
+        .expect("no panic")
+        .entry(path.clone())
+        .or_default() += 1;
     let header = |name: &str| {
         request
             .headers()
@@ -107,7 +117,7 @@ async fn answer(
             .to_owned()
     };
     let mut response = Response::new(Full::default());
-    let mut body = |text: String| Full::new(Bytes::from(text));
+    let body = |text: String| Full::new(Bytes::from(text));
     match path.as_str() {
         "/token" => {
             let number = counts.tokens.fetch_add(1, Ordering::SeqCst) + 1;
@@ -115,7 +125,11 @@ async fn answer(
         }
         "/guarded" => {
             let good = header("authorization").starts_with("Bearer secret-");
-            *response.status_mut() = if good { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            *response.status_mut() = if good {
+                StatusCode::OK
+            } else {
+                StatusCode::UNAUTHORIZED
+            };
         }
         "/slow" => {
             let _turn = turn.lock().await;
@@ -125,17 +139,27 @@ async fn answer(
         "/login" => {
             let set = hyper::header::HeaderValue::from_static("session=abc; Path=/; HttpOnly");
             response.headers_mut().insert("set-cookie", set);
-            response.headers_mut().insert("location", hyper::header::HeaderValue::from_static("/cart"));
+            response
+                .headers_mut()
+                .insert("location", hyper::header::HeaderValue::from_static("/cart"));
             *response.status_mut() = StatusCode::SEE_OTHER;
         }
         "/cart" => {
             let good = header("cookie") == "session=abc";
-            *response.status_mut() = if good { StatusCode::OK } else { StatusCode::FORBIDDEN };
+            *response.status_mut() = if good {
+                StatusCode::OK
+            } else {
+                StatusCode::FORBIDDEN
+            };
             *response.body_mut() = body(r#"{"items": [{"id": 7}], "csrf": "x1"}"#.to_owned());
         }
         "/echo" => {
             let kind = header("content-type");
-            let bytes = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+            let bytes = request
+                .into_body()
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes);
             *response.body_mut() = Full::new(bytes.unwrap_or_default());
             if let Ok(kind) = hyper::header::HeaderValue::from_str(&kind) {
                 response.headers_mut().insert("content-type", kind);

@@ -48,7 +48,11 @@ fn certificates_are_checked_and_versions_negotiated() {
         std::fs::write(bench.path("load.yaml"), scenario(port, http, version)).expect("written");
         let (status, summary) = bench.summary(&[]);
         if good {
-            assert_eq!((status, &summary["requests"]["failed"]), (0, &0.into()), "{http}: {summary:#}");
+            assert_eq!(
+                (status, &summary["requests"]["failed"]),
+                (0, &0.into()),
+                "{http}: {summary:#}"
+            );
             assert_eq!(summary["connections"], 3);
             assert_eq!(summary["phases"]["tls"]["count"], 3);
         } else {
@@ -66,5 +70,9 @@ fn http_2_without_tls_is_spoken_when_asked_for() {
         server.url()
     ));
     let (status, summary) = bench.summary(&[]);
-    assert_eq!((status, &summary["requests"]["failed"]), (0, &0.into()), "{summary:#}");
+    assert_eq!(
+        (status, &summary["requests"]["failed"]),
+        (0, &0.into()),
+        "{summary:#}"
+    );
 }

@@ -30,9 +30,12 @@ enum From {
 
 impl Import {
     pub(crate) fn run(&self) -> Result<u8, Problem> {
-        let wrong =
-            |error: &dyn std::fmt::Display| Problem::input(format!("can't import {}: {error}", self.file.display()));
-        let length = std::fs::metadata(&self.file).map_err(|error| wrong(&error))?.len();
+        let wrong = |error: &dyn std::fmt::Display| {
+            Problem::input(format!("can't import {}: {error}", self.file.display()))
+        };
+        let length = std::fs::metadata(&self.file)
+            .map_err(|error| wrong(&error))?
+            .len();
         if length > MAX_BYTES {
             return Err(wrong(&format!("it has more than {} MiB", MAX_BYTES >> 20)));
         }

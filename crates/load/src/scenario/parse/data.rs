@@ -12,6 +12,9 @@ use super::{Context, is_identifier};
 
 pub(in crate::scenario) const DATA: &[&str] = &["csv", "jsonl", "order", "on_end"];
 
+/// Reads all rows of a file.
+type Read = fn(&Path) -> Result<Vec<Json>, String>;
+
 /// The most rows, and the most bytes, that a file may have.
 const MAX_ROWS: usize = 1_000_000;
 const MAX_BYTES: u64 = 256 << 20;
@@ -19,8 +22,7 @@ const MAX_BYTES: u64 = 256 << 20;
 impl Context<'_> {
     pub(super) fn data(&mut self, node: &Node) -> Vec<Data> {
         let Value::Map(entries) = &node.value else {
-            self.reader
-                .expected(node, "`data`, a mapping of names to files");
+            self.reader.expected(node, "`data`, a mapping of names to files");
             return Vec::new();
         };
         let mut data = Vec::new();
@@ -53,16 +55,15 @@ impl Context<'_> {
         let on_end = fields
             .get("on_end")
             .and_then(|node| self.reader.word(node, &ends));
-        let (node, read): (_, fn(&Path) -> Result<Vec<Json>, String>) =
-            match (fields.get("csv"), fields.get("jsonl")) {
-                (Some(node), None) => (node, csv),
-                (None, Some(node)) => (node, jsonl),
-                _ => {
-                    self.reader
-                        .mistake(fields.place, "data comes from a file: `csv` or `jsonl`");
-                    return None;
-                }
-            };
+        let (node, read): (_, Read) = match (fields.get("csv"), fields.get("jsonl")) {
+            (Some(node), None) => (node, csv),
+            (None, Some(node)) => (node, jsonl),
+            _ => {
+                self.reader
+                    .mistake(fields.place, "data comes from a file: `csv` or `jsonl`");
+                return None;
+            }
+        };
         let path = self.given.directory.join(self.constant(node)?);
         let rows = match bounded(&path).and_then(|()| read(&path)) {
             Ok(rows) if rows.is_empty() => Err("it has no rows".to_owned()),
@@ -123,6 +124,8 @@ fn jsonl(path: &Path) -> Result<Vec<Json>, String> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
         .take(MAX_ROWS)
-        .map(|(index, line)| serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1)))
+        .map(|(index, line)| {
+            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))
+        })
         .collect()
 }

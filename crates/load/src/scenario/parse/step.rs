@@ -23,11 +23,9 @@ pub(in crate::scenario) const STEP: &[&str] = &[
     "body", "file", "expect", "capture", "timeout", "pause", "script",
 ];
 pub(in crate::scenario) const TASK: &[&str] = &["weight", "tags", "sequence"];
-pub(in crate::scenario) const EXPECT: &[&str] = &[
-    "status", "contains", "lacks", "regex", "json", "headers", "under",
-];
-pub(in crate::scenario) const CAPTURE: &[&str] =
-    &["json", "header", "cookie", "regex", "status", "default"];
+pub(in crate::scenario) const EXPECT: &[&str] =
+    &["status", "contains", "lacks", "regex", "json", "headers", "under"];
+pub(in crate::scenario) const CAPTURE: &[&str] = &["json", "header", "cookie", "regex", "status", "default"];
 pub(in crate::scenario) const AUTH: &[&str] = &["basic", "bearer"];
 
 /// The most that is read of a file that is sent.
@@ -40,8 +38,7 @@ impl Context<'_> {
             return Vec::new();
         };
         if nodes.is_empty() {
-            self.reader
-                .mistake(&node.place, "a class has at least one task");
+            self.reader.mistake(&node.place, "a class has at least one task");
         }
         let mut tasks = Vec::new();
         for node in nodes.iter().take(MOST) {
@@ -241,8 +238,7 @@ impl Context<'_> {
             }
             "form" => {
                 let Value::Map(entries) = &node.value else {
-                    self.reader
-                        .expected(node, "`form`, a mapping of names to values");
+                    self.reader.expected(node, "`form`, a mapping of names to values");
                     return None;
                 };
                 let mut form = Vec::new();
@@ -354,7 +350,7 @@ impl Context<'_> {
             Value::Map(entries) => {
                 for (key, value) in entries {
                     let path = self.reader.parsed(key, JsonPath::parse);
-                    expect.json.extend(path.map(|path| (path, plain(value))));
+                    expect.json.extend(path.map(|path| (path, Some(plain(value)))));
                 }
             }
             _ => {
@@ -441,23 +437,22 @@ fn status(text: &str) -> Result<(u16, u16), String> {
 }
 
 /// A node as JSON.
-fn plain(node: &Node) -> Option<serde_json::Value> {
-    Some(match &node.value {
+fn plain(node: &Node) -> serde_json::Value {
+    match &node.value {
         Value::Null => serde_json::Value::Null,
         Value::Truth(truth) => (*truth).into(),
         Value::Number(number) => serde_json::Value::Number(number.clone()),
         Value::Text(text) => text.as_str().into(),
-        Value::List(items) => items.iter().filter_map(plain).collect(),
+        Value::List(items) => items.iter().map(plain).collect(),
         Value::Map(entries) => entries
             .iter()
             .filter_map(|(key, value)| match &key.value {
-                Value::Text(name) => Some((name.clone(), plain(value)?)),
+                Value::Text(name) => Some((name.clone(), plain(value))),
                 _ => None,
             })
             .collect(),
-    })
+    }
 }
-
 
 #[cfg(test)]
 mod tests {

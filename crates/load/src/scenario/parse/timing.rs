@@ -7,8 +7,7 @@ use super::super::tree::{Node, Value};
 use super::super::{Metric, Stage, Threshold, Wait, quantity};
 use super::Context;
 
-pub(in crate::scenario) const WAIT: &[&str] =
-    &["constant", "uniform", "exponential", "pacing", "throughput"];
+pub(in crate::scenario) const WAIT: &[&str] = &["constant", "uniform", "exponential", "pacing", "throughput"];
 pub(in crate::scenario) const STAGE: &[&str] =
     &["ramp", "over", "hold", "users", "arrive", "for", "max_users"];
 pub(in crate::scenario) const THRESHOLD: &[&str] = &["metric", "task", "below", "above", "abort", "start"];
@@ -41,23 +40,19 @@ impl Context<'_> {
             return Some(Wait::Pacing(Duration::from_secs_f64(1.0 / rate)));
         }
         let node = fields.need("uniform", "`wait`", reader)?;
-        match items(node)[..] {
-            [low, high] => {
-                let (from, to) = (reader.duration(low)?, reader.duration(high)?);
-                if to < from {
-                    reader.mistake(&high.place, "the shorter of the two waits comes first");
-                    return None;
-                }
-                Some(Wait::Uniform(from, to))
-            }
-            _ => {
-                reader.mistake(
-                    &node.place,
-                    "`uniform` has the shortest and the longest wait: `[1s, 3s]`",
-                );
-                None
-            }
+        let [low, high] = items(node)[..] else {
+            reader.mistake(
+                &node.place,
+                "`uniform` has the shortest and the longest wait: `[1s, 3s]`",
+            );
+            return None;
+        };
+        let (from, to) = (reader.duration(low)?, reader.duration(high)?);
+        if to < from {
+            reader.mistake(&high.place, "the shorter of the two waits comes first");
+            return None;
         }
+        Some(Wait::Uniform(from, to))
     }
 
     pub(super) fn stages(&mut self, node: &Node) -> Vec<Stage> {
@@ -98,10 +93,7 @@ impl Context<'_> {
             });
         }
         let Some(node) = fields.get("arrive") else {
-            reader.mistake(
-                fields.place,
-                "a stage has `ramp`, `hold`, `users` or `arrive`",
-            );
+            reader.mistake(fields.place, "a stage has `ramp`, `hold`, `users` or `arrive`");
             return None;
         };
         let rate = reader.parsed(node, quantity::rate);
@@ -193,7 +185,9 @@ impl Threshold {
     /// Reads `errors < 1%`, `p99(manifest) < 500ms`, `rate > 100/s`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("`{text}` is not a threshold; write it like `errors < 1%`, `p99 < 500ms` or `rate > 100/s`")
+            format!(
+                "`{text}` is not a threshold; write it like `errors < 1%`, `p99 < 500ms` or `rate > 100/s`"
+            )
         };
         let (left, below, right) = text
             .split_once('<')
