@@ -25,7 +25,9 @@ use crate::stats::{Kind, Phases};
 pub(crate) const KEPT: usize = 1 << 20;
 
 /// What a connection reads into when there are very many; the head of an answer has to fit.
-const SMALL: usize = 4096;
+const SMALL: usize = 2048;
+/// Where answers are longer than this, buffers are not to be small.
+const LONG: u64 = 64 << 10;
 
 /// Origins that a user keeps connections to.
 const MOST_ORIGINS: usize = 8;
@@ -44,6 +46,8 @@ enum Connection {
         sender: http1::SendRequest<Outgoing>,
         driver: Driver,
         used: bool,
+        /// It reads into a small buffer.
+        small: bool,
     },
     Two {
         sender: http2::SendRequest<Outgoing>,
@@ -121,7 +125,7 @@ impl Client {
         let idempotent = !matches!(*make(false).method(), hyper::Method::POST | hyper::Method::PATCH);
         loop {
             let connection = self.connection(net, origin, progress).await?;
-            let used = connection.used();
+            let (used, small) = (connection.used(), connection.is_small());
             progress.stage = Stage::Waiting;
             let sent = Instant::now();
             let request = make(connection.is_two());
@@ -142,7 +146,10 @@ impl Client {
                 Err(error) => {
                     let canceled = error.is_canceled();
                     // From here on this shard's connections have room for long heads.
-                    let too_small = error.is_parse_too_large() && net.small.replace(false);
+                    let too_small = small && is_long_head(&error);
+                    if too_small {
+                        net.small.set(false);
+                    }
                     let failure = Failure::of(&error, Kind::Closed);
                     self.forget(origin);
                     // A kept connection that the server closed before it saw the request: what browsers do as well.
@@ -228,6 +235,9 @@ impl Client {
                     format!("more than {} bytes came", net.http.max_body),
                 ));
             }
+            if bytes > LONG {
+                net.small.set(false);
+            }
             if keep {
                 let room = KEPT - kept.len();
                 whole &= data.len() <= room;
@@ -264,6 +274,11 @@ async fn one(
         response.as_mut().poll(context)
     })
     .await
+}
+
+/// Whether the head of an answer did not fit; hyper tells it in words alone.
+fn is_long_head(error: &hyper::Error) -> bool {
+    error.is_parse() && error.to_string().contains("too large")
 }
 
 /// A body as it was before it was compressed.
@@ -308,7 +323,8 @@ impl Connection {
             Ok((Connection::Two { sender, used: false }, phases))
         } else {
             let mut builder = http1::Builder::new();
-            if net.small.get() {
+            let small = net.small.get();
+            if small {
                 builder.read_buf_exact_size(Some(SMALL));
             }
             let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
@@ -316,6 +332,7 @@ impl Connection {
                 sender,
                 driver: Driver(Some(Box::pin(connection))),
                 used: false,
+                small,
             };
             Ok((connection, phases))
         }
@@ -340,6 +357,10 @@ impl Connection {
 
     fn is_two(&self) -> bool {
         matches!(self, Connection::Two { .. })
+    }
+
+    fn is_small(&self) -> bool {
+        matches!(self, Connection::One { small: true, .. })
     }
 
     fn used(&self) -> bool {

@@ -101,7 +101,7 @@ impl Step {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
         }
         let body = self.render_body(names, &mut headers).map_err(template)?;
-        for (name, text) in scenario.http.headers.iter().chain(&self.headers) {
+        for (name, text) in self.all_headers(&scenario.http.headers) {
             let text = text.render(names).map_err(template)?;
             headers.insert(name, header(&text)?);
         }

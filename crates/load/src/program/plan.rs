@@ -96,7 +96,7 @@ fn steps(text: &mut String, scenario: &Scenario, steps: &[Step]) {
             ""
         };
         text.push_str(&format!("      {} {base}{url}\n", step.method));
-        for (name, value) in scenario.http.headers.iter().chain(&step.headers) {
+        for (name, value) in step.all_headers(&scenario.http.headers) {
             // The source, so that nothing secret is shown.
             text.push_str(&format!("        {name}: {}\n", value.source));
         }

@@ -157,6 +157,8 @@ pub(crate) struct Task {
 pub(crate) struct Step {
     /// Its number in the scenario.
     pub(crate) id: usize,
+    /// It belongs to the bootstrap, and so has none of its values.
+    pub(crate) in_bootstrap: bool,
     /// The row of the statistics.
     pub(crate) row: usize,
     pub(crate) name: String,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::template::Text;
+use hyper::header::HeaderName;
+
+use super::template::{Holds, Text};
 use super::{Body, JsonPart, Step};
 
 /// Names that every user has: its number, class and iteration; the seconds since 1970; a new identifier.
@@ -24,6 +26,19 @@ impl Step {
             })),
         }
         texts
+    }
+
+    /// The headers that it is sent with, those of all requests before its own. In the bootstrap there are no values of
+    /// the bootstrap yet, and no header that needs one.
+    pub(crate) fn all_headers<'s>(
+        &'s self,
+        common: &'s [(HeaderName, Text)],
+    ) -> impl Iterator<Item = &'s (HeaderName, Text)> {
+        let left_out = self.in_bootstrap;
+        common
+            .iter()
+            .filter(move |(_, text)| !(left_out && text.holds > Holds::Always))
+            .chain(&self.headers)
     }
 
     /// The names that its captures set.

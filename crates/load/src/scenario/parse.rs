@@ -368,7 +368,10 @@ impl Context<'_> {
         let fields = self.reader.fields(node, "`bootstrap`", BOOTSTRAP)?;
         let tags = self.tags(fields.get("tags"));
         let steps = fields.need("steps", "`bootstrap`", &mut self.reader)?;
-        let steps = self.steps(steps, "bootstrap");
+        let mut steps = self.steps(steps, "bootstrap");
+        for step in &mut steps {
+            step.in_bootstrap = true;
+        }
         let mut set = BTreeSet::new();
         for step in &steps {
             self.check_names(std::slice::from_ref(step), &set);

@@ -55,6 +55,26 @@ fn examples_have_a_plan() {
 }
 
 #[test]
+fn the_shop_and_the_soak_can_be_run() {
+    let server = Server::start();
+    for (example, load) in [
+        ("shop.yaml", ["--users", "20"]),
+        ("soak.yaml", ["--rate", "50/s"]),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+            .arg(root().join("examples").join(example))
+            .args(load)
+            .args(["--duration", "1s", "--quiet", "--threads", "1"])
+            .env("SHOP_URL", server.url())
+            .output()
+            .expect("started");
+        let screen = String::from_utf8_lossy(&output.stdout);
+        assert!(screen.contains("held    errors < "), "{example}: {screen}");
+    }
+    assert!(server.count("/") > 0 && server.count("/login") > 0);
+}
+
+#[test]
 fn a_mistake_is_exit_2_and_nothing_is_sent() {
     let server = Server::start();
     let bench = Bench::new(&format!(

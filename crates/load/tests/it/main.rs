@@ -4,6 +4,7 @@ mod bad_peers;
 mod ends;
 mod files;
 mod import;
+mod registry;
 mod rooms;
 mod server;
 mod tls;

@@ -132,6 +132,7 @@ impl Context<'_> {
         self.steps += 1;
         let mut step = Step {
             id: self.steps - 1,
+            in_bootstrap: false,
             row: 0,
             name: name?,
             method: method.clone(),
