@@ -24,11 +24,6 @@ use crate::stats::{Kind, Phases};
 /// The most of an answer that is kept for checks and captures.
 pub(crate) const KEPT: usize = 1 << 20;
 
-/// What a connection reads into when there are very many; the head of an answer has to fit.
-const SMALL: usize = 2048;
-/// Where answers are longer than this, buffers are not to be small.
-const LONG: u64 = 64 << 10;
-
 /// Origins that a user keeps connections to.
 const MOST_ORIGINS: usize = 8;
 
@@ -46,8 +41,6 @@ enum Connection {
         sender: http1::SendRequest<Outgoing>,
         driver: Driver,
         used: bool,
-        /// It reads into a small buffer.
-        small: bool,
     },
     Two {
         sender: http2::SendRequest<Outgoing>,
@@ -113,19 +106,20 @@ impl Client {
         self.connections.clear();
     }
 
-    /// Sends a request and reads its answer; `keep` says whether the body is needed.
+    /// Sends a request and reads its answer; `keep` says whether the body is needed, `idempotent`
+    /// whether it may be sent again although the server may have seen it.
     pub(crate) async fn exchange(
         &mut self,
         net: &Net,
         origin: &Rc<Origin>,
         make: &dyn Fn(bool) -> Request<Outgoing>,
         keep: bool,
+        idempotent: bool,
         progress: &mut Progress,
     ) -> Result<Answer, Failure> {
-        let idempotent = !matches!(*make(false).method(), hyper::Method::POST | hyper::Method::PATCH);
         loop {
             let connection = self.connection(net, origin, progress).await?;
-            let (used, small) = (connection.used(), connection.is_small());
+            let used = connection.used();
             progress.stage = Stage::Waiting;
             let sent = Instant::now();
             let request = make(connection.is_two());
@@ -145,16 +139,11 @@ impl Client {
                 }
                 Err(error) => {
                     let canceled = error.is_canceled();
-                    // From here on this shard's connections have room for long heads.
-                    let too_small = small && is_long_head(&error);
-                    if too_small {
-                        net.small.set(false);
-                    }
                     let failure = Failure::of(&error, Kind::Closed);
                     self.forget(origin);
                     // A kept connection that the server closed before it saw the request: what browsers do as well.
                     let gone = matches!(failure.kind, Kind::Closed | Kind::Reset);
-                    if !(((used && gone) || too_small) && (idempotent || canceled)) || progress.resent {
+                    if !(used && gone && (idempotent || canceled)) || progress.resent {
                         return Err(failure);
                     }
                 }
@@ -235,9 +224,6 @@ impl Client {
                     format!("more than {} bytes came", net.http.max_body),
                 ));
             }
-            if bytes > LONG {
-                net.small.set(false);
-            }
             if keep {
                 let room = KEPT - kept.len();
                 whole &= data.len() <= room;
@@ -274,11 +260,6 @@ async fn one(
         response.as_mut().poll(context)
     })
     .await
-}
-
-/// Whether the head of an answer did not fit; hyper tells it in words alone.
-fn is_long_head(error: &hyper::Error) -> bool {
-    error.is_parse() && error.to_string().contains("too large")
 }
 
 /// A body as it was before it was compressed.
@@ -322,17 +303,11 @@ impl Connection {
             tokio::task::spawn_local(connection);
             Ok((Connection::Two { sender, used: false }, phases))
         } else {
-            let mut builder = http1::Builder::new();
-            let small = net.small.get();
-            if small {
-                builder.read_buf_exact_size(Some(SMALL));
-            }
-            let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
+            let (sender, connection) = http1::handshake(io).await.map_err(failed)?;
             let connection = Connection::One {
                 sender,
                 driver: Driver(Some(Box::pin(connection))),
                 used: false,
-                small,
             };
             Ok((connection, phases))
         }
@@ -357,10 +332,6 @@ impl Connection {
 
     fn is_two(&self) -> bool {
         matches!(self, Connection::Two { .. })
-    }
-
-    fn is_small(&self) -> bool {
-        matches!(self, Connection::One { small: true, .. })
     }
 
     fn used(&self) -> bool {

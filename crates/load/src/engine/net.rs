@@ -1,6 +1,6 @@
 //! Connections: names, TCP, proxies, TLS; every phase is timed and fails with a kind of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,16 +22,11 @@ use crate::stats::{Kind, Phases};
 /// Names are asked for again after this time, so that a service may move during a test.
 const NAME_AGE: Duration = Duration::from_secs(30);
 
-/// So many users are many: their connections read into small buffers.
-const MANY: u64 = 2000;
-
 /// What all users of a shard connect with.
 pub(crate) struct Net {
     tls: Option<TlsConnector>,
     names: RefCell<HashMap<String, (Instant, Vec<IpAddr>)>>,
     pub(crate) http: Http,
-    /// Connections of HTTP/1.1 read into small buffers.
-    pub(crate) small: Cell<bool>,
 }
 
 /// A connection to an origin, before HTTP.
@@ -55,14 +50,7 @@ impl Net {
             tls: tls.map(TlsConnector::from),
             names: RefCell::default(),
             http: http.clone(),
-            small: Cell::new(false),
         }
-    }
-
-    /// The same for `users` users: very many share the memory that there is.
-    pub(crate) fn for_users(self, users: u64) -> Self {
-        self.small.set(users >= MANY);
-        self
     }
 
     /// Connects; says what was agreed on with TLS.

@@ -219,9 +219,10 @@ impl Step {
                 None
             };
             let absolute = net.http.proxy.is_some() && !now.target.origin.tls;
+            let idempotent = !matches!(now.method, Method::POST | Method::PATCH);
             let make = |two: bool| now.request(two, absolute, cookie.as_deref());
             let answer = client
-                .exchange(net, &now.target.origin, &make, keep, progress)
+                .exchange(net, &now.target.origin, &make, keep, idempotent, progress)
                 .await?;
             if net.http.cookies {
                 for header in answer.headers.get_all(SET_COOKIE) {

@@ -72,7 +72,7 @@ impl Shard {
         let scenario = &part.scenario;
         Self {
             scenario: Arc::clone(scenario),
-            net: Net::new(&scenario.http, part.tls.clone()).for_users(schedule.most_users()),
+            net: Net::new(&scenario.http, part.tls.clone()),
             seed: part.seed,
             tally: RefCell::new(Tally::new(scenario.rows.len(), scenario.classes.len())),
             in_flight: RefCell::new(vec![0; scenario.rows.len()]),

@@ -160,26 +160,3 @@ fn no_tls_where_tls_is_spoken() {
     assert_eq!(status, 3);
     assert!(failures(&summary, "tls") > 0, "{summary:#}");
 }
-
-#[test]
-fn long_heads_fit_with_many_users_too() {
-    let address = peer(|mut stream| {
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nx-long: {}\r\ncontent-length: 2\r\n\r\nok",
-            "a".repeat(6000)
-        );
-        loop {
-            question(&mut stream);
-            if stream.write_all(answer.as_bytes()).is_err() {
-                return;
-            }
-        }
-    });
-    // The last stage makes it a test of many users.
-    let bench = Bench::new(&format!(
-        "base_url: http://{address}\nwait: 20ms\ntasks: [{{get: /}}]\nstages: [{{users: 5, for: 500ms}}, {{ramp: 5, over: 1ms}}, {{arrive: 1/h, for: 1ms, max_users: 3000}}]\n"
-    ));
-    let (_, summary) = bench.summary(&[]);
-    assert_eq!(summary["requests"]["failed"], 0, "{summary:#}");
-    assert!(summary["resent"].as_u64() > Some(0));
-}
