@@ -51,16 +51,16 @@ fn the_hard_cap_and_the_step_itself_may_end_it() {
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
     let short = ["--silence-floor", "1s"];
-    let (host, logs) = run(&reveille, &inventory, "{run: sleep 60, on_stuck: kill}", &short);
+    let (host, logs) = run(&reveille, &inventory, "{run: sleep 61.25, on_stuck: kill}", &short);
     assert_eq!(host["class"], "watchdog_idle", "{logs}");
     assert!(logs.contains("the step says on_stuck: kill"), "{logs}");
     let capped = ["--silence-floor", "1s", "--hard-cap", "4s"];
-    let (host, logs) = run(&reveille, &inventory, "run: sleep 60", &capped);
+    let (host, logs) = run(&reveille, &inventory, "run: sleep 61.25", &capped);
     assert!(host["class"].as_str().unwrap().starts_with("watchdog_"), "{logs}");
     assert!(logs.contains("the hard cap has passed"), "{logs}");
-    // Nothing of either is left.
+    // Nothing of either is left; the duration is of this test alone.
     let left = std::process::Command::new("pgrep")
-        .args(["-f", "^sleep 60$"])
+        .args(["-f", "^sleep 61.25$"])
         .output()
         .unwrap();
     assert!(left.stdout.is_empty(), "{left:?}");
