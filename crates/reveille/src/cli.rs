@@ -115,6 +115,9 @@ pub(crate) struct ExecArgs {
     /// Keep the command going when the connection is lost, and re-attach to it
     #[arg(long, conflicts_with = "stdin")]
     pub(crate) durable: bool,
+    /// Run the command on a terminal: for programs that insist on one. Nobody sits at it
+    #[arg(long, conflicts_with_all = ["stdin", "durable"])]
+    pub(crate) pty: bool,
     /// Kill the command after this long without output
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) idle: Option<Duration>,

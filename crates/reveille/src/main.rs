@@ -15,6 +15,7 @@ mod printer;
 mod prompt;
 mod reach;
 mod render;
+mod routes;
 mod secrets;
 mod state;
 mod targets;

@@ -61,6 +61,18 @@ pub struct Timing {
     pub phases: Phases,
     /// The slowest hosts, the slowest first.
     pub slowest: Vec<Slow>,
+    /// Attempts that were ended by the watchdog, if any was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_attempts: Option<EndedAttempts>,
+}
+
+/// Attempts that were ended because they were silent or late, or asked a question.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct EndedAttempts {
+    /// How many.
+    pub count: u64,
+    /// From the last progress that was seen until each was ended.
+    pub lag: Spread,
 }
 
 /// Durations of the connection phases.
@@ -453,7 +465,28 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
                 duration_s: seconds(duration_ms),
             })
             .collect(),
+        ended_attempts: ended_attempts(connection, key)?,
     })
+}
+
+fn ended_attempts(connection: &Connection, key: i64) -> Result<Option<EndedAttempts>> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT json_extract(body, '$.lag_ms') FROM events
+             WHERE run = ?1 AND body GLOB '{\"event\":\"deadline_passed\"*'",
+        )
+        .map_err(Error::read)?;
+    let lags: Vec<Option<i64>> = statement
+        .query_map([key], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .map_err(Error::read)?;
+    let lags: Vec<u64> = lags
+        .into_iter()
+        .flatten()
+        .filter_map(|lag| u64::try_from(lag).ok())
+        .collect();
+    let count = lags.len() as u64;
+    Ok(Spread::of(lags).map(|lag| EndedAttempts { count, lag }))
 }
 
 fn keep_slowest(slowest: &mut Vec<(u64, &HostName)>) {

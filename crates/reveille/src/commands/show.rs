@@ -191,6 +191,7 @@ fn words(kind: &EventKind) -> String {
             deadline_ms,
             killed,
             evidence,
+            lag_ms: _,
         } => {
             let killed = if *killed { "killed" } else { "kill not verified" };
             format!(

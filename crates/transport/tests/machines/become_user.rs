@@ -54,6 +54,24 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
         "{way}: {}",
         said.error()
     );
+    // On a terminal of its own.
+    let command = "test -t 0 && test -t 1 && echo all here; id -un; printf 'err\\n' >&2; exit 5";
+    let exec = session.run_on_terminal(other, command).await.unwrap();
+    let mut exec = exec;
+    let mut said = Vec::new();
+    let status = loop {
+        match exec.next().await {
+            Heard::Stdout(bytes) => said.extend_from_slice(&bytes),
+            Heard::ExitStatus(status) => break status,
+            Heard::Closed | Heard::Lost => panic!("{way}: no status"),
+            _ => {}
+        }
+    };
+    assert_eq!(
+        (String::from_utf8_lossy(&said).into_owned(), status),
+        ("all here\nbob\nerr\n".to_owned(), 5),
+        "{way}"
+    );
 
     // Durable.
     let work = payload("id -un; echo err >&2; printf 'a\\r\\nb\\377'; exit 4");
