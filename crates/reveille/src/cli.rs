@@ -425,7 +425,7 @@ pub(crate) struct Reach {
     /// How to become another user [default: the inventory's, or sudo]
     #[arg(long, value_enum)]
     pub(crate) become_method: Option<BecomeMethod>,
-    /// How long a TCP connection may take [default: ConnectTimeout of ssh_config, or 10s]
+    /// How long resolving the name, and then the TCP connection, may take [default: ConnectTimeout of ssh_config, or 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) connect_timeout: Option<Duration>,
     /// What to do about host keys [default: accept-new, without offering passwords to new hosts]

@@ -197,7 +197,7 @@ fn a_held_package_lock_is_waited_for() {
             controller.try_wait().unwrap().is_none(),
             "it ended while the lock was held"
         );
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::yield_now();
     }
     said(&machines, first, "touch /root/free");
     let summary = Ended::of(&controller.wait_with_output().unwrap())

@@ -3,7 +3,7 @@
 use reveille_account::Class;
 use reveille_transport::supervisor::{self, Beat, Durable, End, Offsets};
 use reveille_transport::transfer::{self, Destination, Original};
-use reveille_transport::{Become, BecomeMethod, ExecError, Session};
+use reveille_transport::{Become, BecomeMethod, ExecError, Heard, Session};
 
 use crate::support::*;
 
