@@ -83,6 +83,12 @@ pub(crate) enum Command {
     Clean(CleanArgs),
     /// Forget old runs, with their events and outputs
     Prune(PruneArgs),
+    /// Load-test HTTP services: the program reveille-load
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Load(ProgramArgs),
+    /// Tell package managers which mirrors are best for them: the program reveille-mirrorlist
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Mirrorlist(ProgramArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -99,6 +105,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProgramArgs {
+    /// What the program is given
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub(crate) arguments: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]
