@@ -12,7 +12,8 @@ use reveille_job::{Job, Registered, Shared};
 use reveille_ledger::{Entry, LedgerState, RunHandle};
 use reveille_pace::admission::{Admission, Sources, Thresholds};
 use reveille_pace::{
-    Breaker, BreakerRule, Governor, HandshakePermit, Handshakes, Pass, Portion, Reserve, RetryBudget, batches,
+    Breaker, BreakerRule, Gate, Governor, HandshakePermit, Handshakes, Pass, Portion, Reserve, RetryBudget,
+    batches,
 };
 use reveille_transport::Client;
 use tokio::sync::watch;
@@ -47,6 +48,9 @@ pub(crate) struct Engine {
     pub(crate) overseer: Arc<Overseer>,
     /// The slots of the run; a part of them is kept for recoveries while there are some.
     pub(crate) slots: Reserve,
+    /// Hosts with a session, or about to open one: of those that have a slot many may still wait for their handshake,
+    /// and cost nothing.
+    open: Gate,
     /// How many recoveries there may be, for all hosts together.
     pub(crate) recoveries: Mutex<RetryBudget>,
     /// Whether many fail alike, and the host that was let through to see.
@@ -118,6 +122,7 @@ pub async fn run(
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         originals: Originals::default(),
         slots: Reserve::new(settings.sessions.max(1), Reserve::SHARE),
+        open: Gate::new(settings.sessions.max(1)),
         recoveries: Mutex::default(),
         probe: Mutex::default(),
         breaker: Mutex::new(Breaker::new(BreakerRule::default(), Instant::now())),
@@ -234,9 +239,10 @@ impl Engine {
             MOST_HANDSHAKES.max(self.settings.handshakes),
         );
         let sources = Sources::default();
+        // The first look is before the first session: what is there then costs no session anything.
         loop {
-            sleep(Admission::TICK).await;
-            let step = admission.observe(&sources.read(), self.slots.used(), Instant::now());
+            let step = admission.observe(&sources.read(), self.open.used(), Instant::now());
+            self.open.set_limit(step.sessions);
             self.slots.set_limit(step.sessions);
             self.most_handshakes.store(step.handshakes, Ordering::Relaxed);
             if let Some(change) = step.change {
@@ -248,6 +254,7 @@ impl Engine {
                 // A ledger that can't be written stops the run elsewhere.
                 let _ = self.handle.record_run(limited).await;
             }
+            sleep(Admission::TICK).await;
         }
     }
 
@@ -406,9 +413,18 @@ impl Engine {
             } else {
                 None
             };
-            (trial, self.handshakes.acquire(&endpoint).await)
+            let turn = self.handshakes.acquire(&endpoint).await;
+            // Nor for memory: who has a session already may need the turn for another.
+            match self.open.try_acquire() {
+                Some(open) => (trial, turn, open),
+                None => {
+                    drop(turn);
+                    let open = self.open.acquire().await;
+                    (trial, self.handshakes.acquire(&endpoint).await, open)
+                }
+            }
         };
-        let (trial, turn) = tokio::select! {
+        let (trial, turn, open) = tokio::select! {
             biased;
             () = stopped.wait(Stop::Soon) => return (host.name, Ok(None)),
             turns = turns => turns,
@@ -419,7 +435,9 @@ impl Engine {
             let cancelled = Box::pin(self.cancel([*host])).await;
             return (name, cancelled.map(|()| None));
         }
-        Box::pin(self.supervise(host, turn, trial)).await
+        let ended = Box::pin(self.supervise(host, turn, trial)).await;
+        drop(open);
+        ended
     }
 
     /// Takes a host through its life; a panic on the way becomes an outcome.

@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: tables for BENCHMARKS.md, Reveille beside its peers in one run.
 
 mod cgroup;
+mod chart;
+mod confined;
 mod contestant;
 mod copy;
 mod drill;
@@ -33,6 +35,8 @@ pub(crate) enum Bench {
     Copy(CopyArguments),
     /// The same work at 16, 32 … sessions at once
     Sweep(Common),
+    /// Chatty hosts with the controller confined to little memory, as a picture
+    Confined(ConfinedArguments),
     /// HTTP requests against one local server, beside wrk, oha and Locust
     Load(load::Arguments),
     /// Recorded durations of commands, replayed against the watchdog's rule and others
@@ -94,6 +98,19 @@ pub(crate) struct CopyArguments {
     print: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ConfinedArguments {
+    /// Hosts of the drill
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    hosts: u32,
+    /// Memory that the controller may use, MiB
+    #[arg(long, value_name = "N", default_value_t = 143, value_parser = clap::value_parser!(u64).range(32..=100_000))]
+    memory: u64,
+    /// Print the table, and leave BENCHMARKS.md and its picture alone
+    #[arg(long)]
+    print: bool,
+}
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Table {
@@ -111,6 +128,7 @@ pub(crate) fn run(bench: &Bench) -> Result {
         Bench::Fleet(arguments) => arguments.run(&workspace),
         Bench::Copy(arguments) => arguments.run(&workspace),
         Bench::Sweep(common) => common.sweep(&workspace),
+        Bench::Confined(arguments) => arguments.run(&workspace),
         Bench::Load(arguments) => load::run(arguments, &workspace),
         Bench::Watchdog(arguments) => watchdog::run(arguments, &workspace),
         Bench::Mirrorlist(arguments) => mirrorlist::run(arguments, &workspace),
@@ -157,6 +175,37 @@ impl CopyArguments {
             versions: peers::versions(workspace, &lab.reveille, &[Contestant::Ansible]),
             load: lab.load.clone(),
             body: copy::run(&lab, load)?,
+        };
+        publish(workspace, &section, self.print)
+    }
+}
+
+// === impl ConfinedArguments ===
+
+impl ConfinedArguments {
+    /// Where the picture is, for readers of BENCHMARKS.md.
+    const PICTURE: &str = "docs/pictures/confined.svg";
+
+    fn run(&self, workspace: &Workspace) -> Result {
+        let lab = Lab::open(workspace, 1)?;
+        let case = confined::Case {
+            hosts: self.hosts,
+            megabytes: self.memory,
+        };
+        let (body, picture) = confined::run(&lab, case, Self::PICTURE.as_ref())?;
+        if !self.print {
+            std::fs::write(workspace.root.join(Self::PICTURE), picture)?;
+        }
+        let section = Section {
+            name: "confined",
+            title: format!(
+                "{} chatty hosts, {} MiB for the controller",
+                self.hosts, self.memory
+            ),
+            command: command_line(),
+            versions: peers::versions(workspace, &lab.reveille, &[]),
+            load: lab.load.clone(),
+            body,
         };
         publish(workspace, &section, self.print)
     }

@@ -68,6 +68,8 @@ struct Cost {
     base: Option<u64>,
     /// The most resident memory so far.
     peak: u64,
+    /// The most sessions that were open at once.
+    most: usize,
 }
 
 /// What follows from one look.
@@ -122,7 +124,7 @@ enum Press {
     Pause(Cause),
 }
 
-/// Steps are this far apart at least.
+/// Steps under pressure are this far apart at least.
 const STEP: Duration = Duration::from_secs(1);
 /// A session is measured while at least so many are open.
 const MEASURED_FROM: usize = 16;
@@ -135,7 +137,9 @@ const TELL: f64 = 0.25;
 
 impl Admission {
     /// How often [`observe`](Self::observe) is meant to be called.
-    pub const TICK: Duration = STEP;
+    ///
+    /// Hundreds of sessions open in a second, and each may grow as fast.
+    pub const TICK: Duration = Duration::from_millis(200);
 
     /// `wanted` sessions and `handshakes` when nothing presses.
     pub fn new(thresholds: Thresholds, wanted: usize, handshakes: usize) -> Self {
@@ -145,6 +149,7 @@ impl Admission {
                 each: thresholds.session_bytes.max(1) as f64,
                 base: None,
                 peak: 0,
+                most: 0,
             },
             thresholds,
             wanted,
@@ -314,30 +319,32 @@ impl Admission {
 // === impl Cost ===
 
 impl Cost {
-    /// Measured when resident memory is at a new height only: what sessions that ended leave behind is used again by
-    /// the next ones, and must not make those that are open look dear.
+    /// Measured when resident memory is at a new height only, and shared among the most that were open: what sessions
+    /// that ended leave behind is used again by the next ones, and must not make those that are open look dear.
     fn measure(&mut self, readings: &Readings, open: usize, assumed: u64) {
         let Some(resident) = readings.resident else { return };
         let base = *self.base.get_or_insert(resident);
+        self.most = self.most.max(open);
         if resident <= self.peak {
             return;
         }
         self.peak = resident;
-        if open >= MEASURED_FROM {
-            let each = resident.saturating_sub(base) as f64 / open as f64;
+        if self.most >= MEASURED_FROM {
+            let each = resident.saturating_sub(base) as f64 / self.most as f64;
             let assumed = assumed.max(1) as f64;
             self.each = each.clamp(assumed * COST_RANGE.0, assumed * COST_RANGE.1);
         }
     }
 
-    /// Sessions that fit into what they have and what is left.
+    /// Sessions that fit into what they have and what is left. The margin is of both: of what is left alone, it would
+    /// be used up bit by bit.
     fn fitting(&self, readings: &Readings, margin: f64) -> Option<usize> {
-        let left = readings.left()? as f64 * margin;
+        let left = readings.left()? as f64;
         let paid = readings
             .resident
             .zip(self.base)
             .map_or(0, |(resident, base)| resident.saturating_sub(base));
-        usize::try_from(whole((paid as f64 + left) / self.each)).ok()
+        usize::try_from(whole((paid as f64 + left) * margin / self.each)).ok()
     }
 }
 

@@ -87,12 +87,12 @@ pub(super) fn run(lab: &Lab, hosts: u32) -> Result<String> {
 }
 
 /// The drill's process; ended when dropped.
-struct Server(Child);
+pub(super) struct Server(Child);
 
 // === impl Server ===
 
 impl Server {
-    fn start(command: &mut Command) -> Result<Self> {
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
         tell::command(command);
         // It serves as long as its standard input is open.
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// Waits until the drill says that its hosts answer.
-    fn wait_until_ready(&mut self) -> Result {
+    pub(super) fn wait_until_ready(&mut self) -> Result {
         let said = self
             .0
             .stdout
@@ -134,7 +134,7 @@ impl Drop for Server {
 }
 
 /// Raises the limit on open files, which children inherit, as far as `wanted` or as it goes.
-fn raise_files(wanted: u64) {
+pub(super) fn raise_files(wanted: u64) {
     let now = rustix::process::getrlimit(Resource::Nofile);
     let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
     if enough(now.current) {
