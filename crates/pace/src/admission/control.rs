@@ -182,7 +182,7 @@ impl Admission {
     pub fn observe(&mut self, readings: &Readings, open: usize, now: Instant) -> Step {
         self.cost.measure(readings, open, self.thresholds.session_bytes);
         self.swap(readings, now);
-        let press = self.press(readings);
+        let press = self.press(readings, self.cost.spare(readings, open));
         let due = self
             .stepped
             .is_none_or(|last| now.saturating_duration_since(last) >= STEP);
@@ -218,9 +218,10 @@ impl Admission {
         }
     }
 
-    fn press(&self, readings: &Readings) -> Press {
+    /// `spare` bytes are this process's, and free to it.
+    fn press(&self, readings: &Readings, spare: u64) -> Press {
         let thresholds = &self.thresholds;
-        let left = readings.share_left();
+        let left = readings.share_left_with(spare);
         if let Some(memory) = readings
             .memory
             .filter(|memory| memory.full > thresholds.pause_full)
@@ -334,6 +335,15 @@ impl Cost {
             let assumed = assumed.max(1) as f64;
             self.each = each.clamp(assumed * COST_RANGE.0, assumed * COST_RANGE.1);
         }
+    }
+
+    /// What sessions that ended left behind: the allocator keeps it for the next ones.
+    fn spare(&self, readings: &Readings, open: usize) -> u64 {
+        let paid = readings
+            .resident
+            .zip(self.base)
+            .map_or(0, |(resident, base)| resident.saturating_sub(base));
+        paid.saturating_sub(whole(open as f64 * self.each))
     }
 
     /// Sessions that fit into what they have and what is left. The margin is of both: of what is left alone, it would

@@ -119,6 +119,19 @@ fn sessions_fit_into_the_group_and_do_not_ratchet_down() {
     assert_eq!((admission.session_bytes() / 1024, step.sessions), (204, 460));
 }
 
+/// The allocator gives little back. What it keeps is there for the next sessions, and no reason to open none.
+#[test]
+fn what_sessions_left_behind_presses_nobody() {
+    let start = Instant::now();
+    let mut admission = Admission::new(Thresholds::default(), 2000, 512);
+    admission.observe(&confined(15 * MIB), 0, start);
+    let mut step = admission.observe(&confined(126 * MIB), 500, at(start, 1));
+    for second in 2..60 {
+        step = admission.observe(&confined(126 * MIB), 100, at(start, second));
+    }
+    assert!(step.sessions > 300, "{}", step.sessions);
+}
+
 /// Sessions are let in for as long as they fit, whatever they turn out to cost: memory never fills up.
 #[test]
 fn memory_does_not_fill_up_bit_by_bit() {

@@ -126,9 +126,14 @@ impl Readings {
 
     /// The smaller part of memory that is left, of the group or the machine, from 0 to 1.
     pub fn share_left(&self) -> Option<f64> {
+        self.share_left_with(0)
+    }
+
+    /// The same where `spare` bytes of what is used are this process's, and free to it.
+    pub(super) fn share_left_with(&self, spare: u64) -> Option<f64> {
         let shares = [self.group, self.machine].into_iter().flatten();
         shares
-            .map(|headroom| headroom.left as f64 / headroom.of.max(1) as f64)
+            .map(|headroom| headroom.left.saturating_add(spare) as f64 / headroom.of.max(1) as f64)
             .min_by(f64::total_cmp)
     }
 }
