@@ -1,5 +1,8 @@
 //! New snapshots in place of old ones.
 //!
+//! The thread that reads has the weight of any other, but gives way at each piece. With less weight a reload would take
+//! minutes on a machine that is busy with answers, when new data are wanted most.
+//!
 //! The new one is read and checked as a whole beside the old one; then one pointer is swapped. Requests under way keep
 //! the snapshot they began with, and the last of them frees it.
 
@@ -10,9 +13,6 @@ use tokio::sync::{Mutex, oneshot, watch as watching};
 
 use super::{Shared, told};
 use crate::snapshot::{Snapshot, Sources, Stamps};
-
-/// The thread that reads gives way to those that answer.
-const NICE: i32 = 5;
 
 /// Reloads, one at a time.
 #[derive(Debug)]
@@ -70,8 +70,6 @@ impl Reloader {
         let (sources, before) = (self.sources.clone(), self.shared.snapshot.load_full());
         let (done, loaded) = oneshot::channel();
         let reader = move || {
-            // Of this thread alone; if it is refused, it competes.
-            let _ = rustix::process::nice(NICE);
             let snapshot = Snapshot::load(&sources, Some(&before)).map_err(|error| error.to_string());
             // The server may have been stopped meanwhile.
             let _ = done.send(snapshot);
