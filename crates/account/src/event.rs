@@ -129,6 +129,36 @@ pub struct StepRef {
     pub name: String,
 }
 
+/// Deadlines that Reveille chose for an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The class of the step, under which its durations are remembered.
+    pub class: String,
+    /// Durations of the class that were known.
+    pub samples: u64,
+    /// Hosts of the run.
+    pub hosts: u32,
+    /// The highest number of connection tries so far.
+    pub retries: u32,
+    /// Silence after which it is looked at, seconds; none if an operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence_s: Option<f64>,
+    /// Duration after which it is looked at, seconds; none without history, or if an operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_s: Option<f64>,
+}
+
+/// A duration that counts for the deadlines of later runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The class of the step.
+    pub class: String,
+    /// How long it took, without what the controller lost, milliseconds.
+    pub took_ms: u64,
+    /// The longest time without output, milliseconds.
+    pub silence_ms: u64,
+}
+
 /// What happened. New kinds may be added; readers ignore those they don't know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -205,6 +235,9 @@ pub enum EventKind {
         /// The remote directory that holds it, when the step is durable.
         #[serde(skip_serializing_if = "Option::is_none")]
         place: Option<String>,
+        /// The deadlines that Reveille chose itself, and what from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        chosen: Option<Box<Chosen>>,
     },
     /// A step was not run because its condition said so.
     StepSkipped {
@@ -247,6 +280,35 @@ pub enum EventKind {
         /// What went wrong, in words; empty when nothing did.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         message: String,
+        /// What the watchdog learns from it, if it ended well and by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        learned: Option<Learned>,
+    },
+    /// A silent or late step was looked at.
+    Looked {
+        /// The step.
+        step: StepRef,
+        /// `silence` or `total`.
+        deadline: String,
+        /// What was seen, in words.
+        evidence: String,
+        /// What follows, in words.
+        decision: String,
+        /// It seems stuck, and nobody allowed to end it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stuck: bool,
+    },
+    /// The controller itself stood still: all deadlines moved.
+    ControllerStalled {
+        /// For so long, milliseconds.
+        late_ms: u64,
+    },
+    /// Another machine took the host's place.
+    Replaced {
+        /// Its address.
+        address: String,
+        /// Its port.
+        port: u16,
     },
     /// The connection broke during a step.
     ConnectionLost {

@@ -28,7 +28,7 @@ mod source;
 
 pub use account::Account;
 pub use class::{Class, Status, UnknownClass};
-pub use event::{Event, EventKind, Phase, PhaseTimings, RunState, StepRef, Stream};
+pub use event::{Chosen, Event, EventKind, Learned, Phase, PhaseTimings, RunState, StepRef, Stream};
 pub use exit::Exit;
 pub use id::{HostName, RunId, RunIdError, Token, TokenError, WorkerId};
 pub use outcome::Outcome;

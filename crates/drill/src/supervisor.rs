@@ -38,7 +38,7 @@ const DOWNLOAD: &str = "read -r N K SIZE";
 /// Only in the script that tells what of a directory is there.
 const SURVEY: &str = "read -r N WHAT ID";
 /// Only in the script that unpacks a directory, and in the one that puts it into place.
-const UNPACK: [&str; 2] = ["tar -xpof", "read -r L"];
+const UNPACK: [&str; 2] = ["tar -xpof", "do E=$(eval"];
 /// The longest line that is read.
 const LONGEST_LINE: usize = 8 << 20;
 /// The unit of the spool's cap.
@@ -138,6 +138,9 @@ impl Talk {
         self.say(&hello).await?;
         if orders.verb == "ensure" {
             return self.ensure(&orders).await;
+        }
+        if orders.verb == "halt" {
+            return self.say("end unverified").await;
         }
         if orders.verb == "look" {
             // Of plain commands it knows nothing.

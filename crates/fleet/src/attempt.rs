@@ -9,12 +9,13 @@
 //! ```
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::{Class, EventKind, HostName, StepRef, Stream, Token};
-use reveille_ledger::RunHandle;
-use reveille_pace::{Deadline, Deadlines};
+use reveille_pace::Deadline;
+use reveille_pace::watchdog::Decision;
 use reveille_transport::supervisor::{self, Beat, Durable, End, Key, Offsets, Payload, SuperviseError};
 use reveille_transport::transfer::TransferError;
 use reveille_transport::{Become, ExecError, Heard, Input, Session, Target, signal_name};
@@ -24,7 +25,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::Failure;
 use crate::copy;
 use crate::engine::Engine;
+use crate::look::Seen;
 use crate::output::Output;
+use crate::watchdog::{Due, Lasted, Limits, Overseen};
 use crate::work::Work;
 
 /// Bytes of each stream that a host keeps of a durable command.
@@ -65,6 +68,8 @@ pub(crate) struct Over {
     pub(crate) killed: Option<Kill>,
     /// Why a copy did not come about; it has no exit status that says so.
     pub(crate) failed: Option<String>,
+    /// How long a command took that ended by itself.
+    pub(crate) lasted: Option<Lasted>,
 }
 
 /// A deadline that passed, and what was done about it.
@@ -82,6 +87,7 @@ impl Kill {
     pub(crate) fn what(&self) -> &'static str {
         match self.class {
             Class::WatchdogIdle => "killed for silence",
+            Class::AsksAQuestion => "ended because it asks a question",
             _ => "killed for taking too long",
         }
     }
@@ -92,9 +98,24 @@ pub(crate) struct Way<'a> {
     pub(crate) session: &'a Session,
     pub(crate) engine: &'a Engine,
     pub(crate) target: &'a Target,
+    /// Whom and what it is for.
+    pub(crate) host: &'a HostName,
+    pub(crate) at: &'a StepRef,
 }
 
 impl Way<'_> {
+    /// Tells the ledger that work was found again.
+    async fn attached(&self, token: Token, finished: bool) -> Result<(), Failure> {
+        let found = if finished { "finished" } else { "running" }.to_owned();
+        let found = EventKind::Reattached {
+            step: self.at.clone(),
+            token,
+            found,
+        };
+        self.engine.handle.record_host(self.host, found).await?;
+        Ok(())
+    }
+
     /// Kills durable work; over a second connection if the host opens no second session on the first.
     async fn stop(&self, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
         let full = match supervisor::stop(self.session, escalate, key).await {
@@ -114,76 +135,117 @@ impl Way<'_> {
     }
 }
 
-/// Tells the ledger when work was found again.
-pub(crate) struct Announce<'a> {
-    pub(crate) handle: &'a RunHandle,
-    pub(crate) host: &'a HostName,
-    pub(crate) step: &'a StepRef,
-    pub(crate) token: Token,
-}
-
-impl Announce<'_> {
-    async fn attached(&self, finished: bool) -> Result<(), Failure> {
-        let found = if finished { "finished" } else { "running" }.to_owned();
-        let found = EventKind::Reattached {
-            step: self.step.clone(),
-            token: self.token,
-            found,
-        };
-        self.handle.record_host(self.host, found).await?;
-        Ok(())
-    }
-}
-
-/// Which deadline passed, with which class.
-struct Passed {
-    class: Class,
-    deadline: Duration,
-}
-
-/// Watches one attempt: when it started, when it last moved.
-struct Watch {
-    limits: Deadlines,
-    started: Instant,
-    moved: Instant,
+/// One attempt under watch, as the loop that follows it sees it.
+struct Watched<'a> {
+    way: &'a Way<'a>,
+    escalate: Option<&'a Become>,
+    key: &'a Key,
+    overseen: Overseen,
     heard: Option<Stream>,
 }
 
-// === impl Watch ===
+/// A look that is under way, and the deadline that it is for.
+type Looking<'a> = (
+    Deadline,
+    Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + 'a>>,
+);
 
-impl Watch {
-    fn new(limits: Deadlines) -> Self {
-        let now = Instant::now();
+/// What the watchdog wants of the attempt.
+enum Verdict {
+    /// Nothing.
+    GoOn,
+    /// Its end.
+    Kill(Kill),
+    /// To be told as gone without a status.
+    Gone(String),
+    /// A new connection.
+    Reconnect(String),
+}
+
+// === impl Watched ===
+
+impl<'a> Watched<'a> {
+    fn new(way: &'a Way<'a>, escalate: Option<&'a Become>, key: &'a Key, limits: &Limits) -> Self {
         Self {
-            limits,
-            started: now,
-            moved: now,
+            way,
+            escalate,
+            key,
+            overseen: way.engine.overseer.start(limits),
             heard: None,
         }
     }
 
     fn heard(&mut self, stream: Stream) {
-        self.moved = Instant::now();
+        self.overseen.heard();
         self.heard = Some(stream);
     }
 
-    /// Waits for `next` unless a deadline passes first. If both are there, what came wins.
-    async fn guard<T>(&self, next: impl Future<Output = T>) -> Result<T, Passed> {
-        let Some((at, which)) = self.limits.next(self.started, self.moved) else {
-            return Ok(next.await);
-        };
-        tokio::select! {
-            biased;
-            came = next => Ok(came),
-            () = sleep_until(at) => Err(match which {
-                Deadline::Idle => Passed { class: Class::WatchdogIdle, deadline: self.limits.idle.unwrap_or_default() },
-                Deadline::Total => Passed { class: Class::WatchdogTotal, deadline: self.limits.total.unwrap_or_default() },
+    /// Waits until something is due. What comes meanwhile wins, so that nothing is judged that has been said already.
+    async fn due(next: Option<(Instant, Due)>) -> Due {
+        match next {
+            Some((at, due)) => {
+                sleep_until(at).await;
+                due
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Looks at it. The caller goes on listening meanwhile.
+    fn look(&self, said: &str) -> impl Future<Output = Result<Seen, Failure>> + use<'a> {
+        let (way, escalate, key) = (self.way, self.escalate, self.key);
+        let (before, glance) = (self.overseen.counters, self.overseen.glance());
+        let said = said.to_owned();
+        async move { Box::pin(way.look(escalate, key, before, glance, &said)).await }
+    }
+
+    /// What follows from a look.
+    async fn judge(&mut self, deadline: Deadline, seen: Seen) -> Result<Verdict, Failure> {
+        if seen.counters.is_some() {
+            self.overseen.counters = seen.counters;
+        }
+        let decision = self.overseen.look(seen.evidence);
+        let words = format!("{}; {}", self.evidence(), seen.words);
+        Box::pin(self.way.note_look(deadline, &words, &decision)).await?;
+        Ok(match decision {
+            Decision::Extend { .. } | Decision::WarnAndWait { .. } => Verdict::GoOn,
+            Decision::Reconnect => Verdict::Reconnect(words),
+            Decision::EarlyExit => Verdict::Gone(words),
+            Decision::Ask { prompt } => Verdict::Kill(Kill {
+                class: Class::AsksAQuestion,
+                deadline: self.overseen.elapsed(),
+                verified: false,
+                evidence: format!("it waits for an answer: {prompt}"),
             }),
+            Decision::Kill { why } => Verdict::Kill(self.kill(deadline, format!("{words}; {why}"))),
+        })
+    }
+
+    fn kill(&self, deadline: Deadline, evidence: String) -> Kill {
+        let (class, deadline) = match deadline {
+            Deadline::Idle => (Class::WatchdogIdle, self.overseen.silence()),
+            Deadline::Total => (Class::WatchdogTotal, self.overseen.elapsed()),
+        };
+        Kill {
+            class,
+            deadline,
+            verified: false,
+            evidence,
+        }
+    }
+
+    /// The operator's deadline for the whole has passed.
+    fn late(&self, deadline: Duration) -> Kill {
+        Kill {
+            class: Class::WatchdogTotal,
+            deadline,
+            verified: false,
+            evidence: self.evidence(),
         }
     }
 
     fn evidence(&self) -> String {
-        let silent = self.moved.elapsed().as_secs_f64();
+        let silent = self.overseen.silence().as_secs_f64();
         match self.heard {
             None => format!("no output in {silent:.1} s"),
             Some(stream) => format!("last output on {} {silent:.1} s ago", stream.as_str()),
@@ -192,79 +254,119 @@ impl Watch {
 }
 
 /// Runs `command` plainly. A broken connection leaves nothing to ask afterwards.
-pub(crate) async fn plain(
-    session: &Session,
+async fn plain(
+    way: &Way<'_>,
     escalate: Option<&Become>,
     command: &str,
-    input: Option<&Bytes>,
-    limits: Deadlines,
+    limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
-    // Boxed, as every future that is done with before the long wait: what is inlined is held as long as the session.
-    let mut exec = match Box::pin(session.run(escalate, command)).await {
+    let session = way.session;
+    let started = Box::pin(session.run(escalate, &format!("{command}\n"))).await;
+    let mut exec = match started {
         Ok(exec) => exec,
         Err(ExecError::Refused { class, message }) => return Ok(Ended::Refused { class, message }),
         Err(ExecError::NotSent(message)) => return Ok(Ended::Lost { message }),
         Err(ExecError::Unanswered(message)) => return Ok(Ended::Unknown { message }),
     };
-    let mut watch = Watch::new(limits);
+    // Of what has no token it is looked at what else runs on the connection.
+    let key = Key {
+        run: way.engine.handle.run(),
+        epoch: way.engine.handle.epoch(),
+        token: Token::new([0; 16]),
+        place: None,
+    };
+    let mut watched = Watched::new(way, escalate, &key, limits);
     let (mut status, mut signal) = (None, None);
+    let input = way.engine.settings.input.clone();
     // A command that does not read its input must not hold up its own output: both are waited for together.
-    let mut sending = Box::pin(send_all(exec.input(), input.cloned()));
+    let mut sending = Box::pin(send_all(exec.input(), input));
     let mut sent = false;
+    let mut looking: Option<Looking<'_>> = None;
     loop {
-        let next = async {
-            loop {
-                tokio::select! {
-                    heard = exec.next() => return heard,
-                    () = &mut sending, if !sent => sent = true,
+        let due = watched.overseen.next().filter(|_| looking.is_none());
+        let verdict = tokio::select! {
+            biased;
+            heard = exec.next() => match heard {
+                Heard::Stdout(bytes) => {
+                    watched.heard(Stream::Stdout);
+                    output.take(Stream::Stdout, &bytes)?;
+                    continue;
                 }
+                Heard::Stderr(bytes) => {
+                    watched.heard(Stream::Stderr);
+                    output.take(Stream::Stderr, &bytes)?;
+                    continue;
+                }
+                Heard::ExitStatus(number) => {
+                    status = i32::try_from(number).ok();
+                    continue;
+                }
+                Heard::ExitSignal(name) => {
+                    signal = Some(name);
+                    continue;
+                }
+                Heard::Eof => continue,
+                Heard::Lost if status.is_none() && signal.is_none() => {
+                    return Ok(Ended::Unknown {
+                        message: session.why_closed(),
+                    });
+                }
+                Heard::Closed | Heard::Lost => {
+                    return Ok(Ended::Over(Over {
+                        exit_status: status,
+                        signal,
+                        changed: true,
+                        lasted: Some(watched.overseen.end()),
+                        ..Over::default()
+                    }));
+                }
+            },
+            () = &mut sending, if !sent => {
+                sent = true;
+                continue;
             }
+            seen = looked(&mut looking) => {
+                let (deadline, seen) = seen?;
+                looking = None;
+                watched.judge(deadline, seen).await?
+            }
+            due = Watched::due(due) => match due {
+                Due::Look(deadline) => {
+                    looking = Some((deadline, Box::pin(watched.look(&output.last_line()))));
+                    continue;
+                }
+                Due::Hard(deadline) => Verdict::Kill(watched.late(deadline)),
+            },
         };
-        match watch.guard(next).await {
-            Ok(Heard::Stdout(bytes)) => {
-                watch.heard(Stream::Stdout);
-                output.take(Stream::Stdout, &bytes)?;
-            }
-            Ok(Heard::Stderr(bytes)) => {
-                watch.heard(Stream::Stderr);
-                output.take(Stream::Stderr, &bytes)?;
-            }
-            Ok(Heard::ExitStatus(number)) => status = i32::try_from(number).ok(),
-            Ok(Heard::ExitSignal(name)) => signal = Some(name),
-            Ok(Heard::Eof) => {}
-            Ok(Heard::Lost) if status.is_none() && signal.is_none() => {
-                return Ok(Ended::Unknown {
-                    message: session.why_closed(),
-                });
-            }
-            Ok(Heard::Closed | Heard::Lost) => {
-                return Ok(Ended::Over(Over {
-                    exit_status: status,
-                    signal,
-                    changed: true,
-                    ..Over::default()
-                }));
-            }
-            Err(Passed { class, deadline }) => {
-                let evidence = format!(
-                    "{}; its connection was closed, which may not end it",
-                    watch.evidence()
-                );
+        match verdict {
+            Verdict::GoOn => {}
+            Verdict::Gone(message) => return Ok(Ended::Vanished { message }),
+            Verdict::Reconnect(message) => return Ok(Ended::Unknown { message }),
+            Verdict::Kill(mut kill) => {
+                kill.verified = Box::pin(supervisor::halt(session, escalate, &key))
+                    .await
+                    .unwrap_or(false);
+                if !kill.verified {
+                    kill.evidence
+                        .push_str("; its connection was closed, which may not end it");
+                }
                 exec.signal_kill().await;
-                let killed = Some(Kill {
-                    class,
-                    deadline,
-                    verified: false,
-                    evidence,
-                });
                 return Ok(Ended::Over(Over {
                     changed: true,
-                    killed,
+                    killed: Some(kill),
                     ..Over::default()
                 }));
             }
         }
+    }
+}
+
+/// Waits for a look that is under way.
+async fn looked(looking: &mut Option<Looking<'_>>) -> Result<(Deadline, Seen), Failure> {
+    match looking {
+        Some((deadline, seen)) => Ok((*deadline, seen.await?)),
+        None => std::future::pending().await,
     }
 }
 
@@ -281,102 +383,119 @@ async fn send_all(target: Input, input: Option<Bytes>) {
 }
 
 /// Starts durable work, or attaches to it, and follows it.
-#[expect(clippy::too_many_arguments, reason = "all of what a durable attempt is")]
 pub(crate) async fn durable(
     way: &Way<'_>,
     escalate: Option<&Become>,
     key: &Key,
     mut work: Durable,
     payload: &Payload,
-    limits: Deadlines,
+    limits: &Limits,
     output: &mut Output<'_>,
-    announce: &Announce<'_>,
 ) -> Result<(Ended, Option<Box<Durable>>), Failure> {
     let [stdout, stderr] = output.offsets();
     if let Err(error) = work.go(payload, Offsets { stdout, stderr }, SPOOL_CAP).await {
         return refused(error).map(alone);
     }
-    let mut watch = Watch::new(limits);
-    let mut killed: Option<(Passed, bool, String)> = None;
+    let mut watched = Watched::new(way, escalate, key, limits);
+    let mut killed: Option<Kill> = None;
+    let mut killed_at: Option<Instant> = None;
+    let mut looking: Option<Looking<'_>> = None;
     loop {
-        let beat = match watch.guard(work.next()).await {
-            Ok(Ok(beat)) => beat,
-            Ok(Err(error)) => return refused(error).map(alone),
-            Err(_) if killed.is_some() => {
-                let message = "the host did not show the end of what was killed".to_owned();
-                return Ok(alone(Ended::Lost { message }));
+        let due = match killed_at {
+            Some(at) => Some((at + AFTER_KILL, Due::Hard(AFTER_KILL))),
+            None => watched.overseen.next().filter(|_| looking.is_none()),
+        };
+        let verdict = tokio::select! {
+            biased;
+            beat = work.next() => match beat {
+                Err(error) => return refused(error).map(alone),
+                Ok(Beat::Started) => continue,
+                Ok(Beat::Attached { finished }) => {
+                    way.attached(key.token, finished).await?;
+                    continue;
+                }
+                Ok(Beat::Stdout(bytes)) => {
+                    watched.heard(Stream::Stdout);
+                    output.take(Stream::Stdout, &bytes)?;
+                    continue;
+                }
+                Ok(Beat::Stderr(bytes)) => {
+                    watched.heard(Stream::Stderr);
+                    output.take(Stream::Stderr, &bytes)?;
+                    continue;
+                }
+                Ok(Beat::Lost) => {
+                    return Ok(alone(Ended::Lost {
+                        message: way.session.why_closed(),
+                    }));
+                }
+                Ok(Beat::End(End::Exit { status, slain, .. })) => {
+                    let killed = killed.filter(|_| slain.is_some());
+                    let signal = inferred_signal(status);
+                    let over = Over {
+                        exit_status: signal.is_none().then_some(status),
+                        signal,
+                        changed: true,
+                        lasted: killed.is_none().then(|| watched.overseen.end()),
+                        killed,
+                        failed: None,
+                    };
+                    return Ok((Ended::Over(over), Some(Box::new(work))));
+                }
+                Ok(Beat::End(end)) => return Ok(alone(without_status(&end))),
+            },
+            seen = looked(&mut looking) => {
+                let (deadline, seen) = seen?;
+                looking = None;
+                watched.judge(deadline, seen).await?
             }
-            Err(passed) => {
-                let evidence = watch.evidence();
-                let verified = match Box::pin(way.stop(escalate, key)).await {
+            due = Watched::due(due) => match due {
+                Due::Look(deadline) => {
+                    looking = Some((deadline, Box::pin(watched.look(&output.last_line()))));
+                    continue;
+                }
+                Due::Hard(_) if killed.is_some() => {
+                    let message = "the host did not show the end of what was killed".to_owned();
+                    return Ok(alone(Ended::Lost { message }));
+                }
+                Due::Hard(deadline) => Verdict::Kill(watched.late(deadline)),
+            },
+        };
+        match verdict {
+            Verdict::GoOn => {}
+            Verdict::Gone(message) => return Ok(alone(Ended::Vanished { message })),
+            Verdict::Reconnect(message) => return Ok(alone(Ended::Lost { message })),
+            Verdict::Kill(mut kill) => {
+                kill.verified = match Box::pin(way.stop(escalate, key)).await {
                     Ok(verified) => verified,
                     Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
                     // A connection that can't carry the kill can't carry the output either: come back with a new one.
                     Err(error) => {
                         return Ok(alone(Ended::Lost {
-                            message: format!("{evidence}; the kill failed: {error}"),
+                            message: format!("{}; the kill failed: {error}", kill.evidence),
                         }));
                     }
                 };
-                killed = Some((passed, verified, evidence));
                 // The end comes on the same channel as always.
-                watch = Watch::new(Deadlines {
-                    idle: None,
-                    total: Some(AFTER_KILL),
-                });
-                continue;
-            }
-        };
-        match beat {
-            Beat::Started => {}
-            Beat::Attached { finished } => announce.attached(finished).await?,
-            Beat::Stdout(bytes) => {
-                watch.heard(Stream::Stdout);
-                output.take(Stream::Stdout, &bytes)?;
-            }
-            Beat::Stderr(bytes) => {
-                watch.heard(Stream::Stderr);
-                output.take(Stream::Stderr, &bytes)?;
-            }
-            Beat::Lost => {
-                return Ok(alone(Ended::Lost {
-                    message: way.session.why_closed(),
-                }));
-            }
-            Beat::End(End::Never) => return Ok(alone(Ended::Never)),
-            Beat::End(End::Gone) => {
-                let message =
-                    "the command and its supervisor vanished from the host without an exit status".to_owned();
-                return Ok(alone(Ended::Vanished { message }));
-            }
-            Beat::End(End::Rebooted) => {
-                let message = "the host was booted again while the command ran".to_owned();
-                return Ok(alone(Ended::Unknown { message }));
-            }
-            Beat::End(End::Exit { status, slain, .. }) => {
-                let killed = killed
-                    .filter(|_| slain.is_some())
-                    .map(|(passed, verified, evidence)| {
-                        let Passed { class, deadline } = passed;
-                        Kill {
-                            class,
-                            deadline,
-                            verified,
-                            evidence,
-                        }
-                    });
-                let signal = inferred_signal(status);
-                let exit_status = signal.is_none().then_some(status);
-                let over = Over {
-                    exit_status,
-                    signal,
-                    changed: true,
-                    killed,
-                    failed: None,
-                };
-                return Ok((Ended::Over(over), Some(Box::new(work))));
+                looking = None;
+                killed_at = Some(Instant::now());
+                killed = Some(kill);
             }
         }
+    }
+}
+
+/// Durable work that ended, and nobody knows how.
+fn without_status(end: &End) -> Ended {
+    match end {
+        End::Never => Ended::Never,
+        End::Rebooted => Ended::Unknown {
+            message: "the host was booted again while the command ran".to_owned(),
+        },
+        End::Gone | End::Exit { .. } => Ended::Vanished {
+            message: "the command and its supervisor vanished from the host without an exit status"
+                .to_owned(),
+        },
     }
 }
 
@@ -390,19 +509,11 @@ pub(crate) async fn run(
     way: &Way<'_>,
     escalate: Option<&Become>,
     work: &Work,
-    limits: Deadlines,
+    limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
     if let Work::Command { plain: command, .. } = work {
-        return plain(
-            way.session,
-            escalate,
-            command,
-            way.engine.settings.input.as_ref(),
-            limits,
-            output,
-        )
-        .await;
+        return plain(way, escalate, command, limits, output).await;
     }
     let target = way.target;
     let copying = async {
@@ -417,21 +528,18 @@ pub(crate) async fn run(
             Work::Command { .. } => Ok(Err(String::new())),
         }
     };
-    let watch = Watch::new(Deadlines { idle: None, ..limits });
-    let copied = match watch.guard(Box::pin(copying)).await {
-        Ok(copied) => copied,
-        Err(Passed { class, deadline }) => {
-            let killed = Some(Kill {
-                class,
-                deadline,
-                verified: true,
-                evidence: "the copy was broken off".to_owned(),
-            });
-            return Ok(Ended::Over(Over {
-                killed,
-                ..Over::default()
-            }));
-        }
+    let hard = limits.hard();
+    let Ok(copied) = timeout(hard.unwrap_or(Duration::MAX), Box::pin(copying)).await else {
+        let killed = Some(Kill {
+            class: Class::WatchdogTotal,
+            deadline: hard.unwrap_or_default(),
+            verified: true,
+            evidence: "the copy was broken off".to_owned(),
+        });
+        return Ok(Ended::Over(Over {
+            killed,
+            ..Over::default()
+        }));
     };
     Ok(match copied {
         Ok(Ok((changed, words))) => {
@@ -446,7 +554,7 @@ pub(crate) async fn run(
             failed: Some(message),
             ..Over::default()
         }),
-        Err(ended) => ended,
+        Err(ended) => *ended,
     })
 }
 
@@ -474,21 +582,21 @@ async fn port_opens(target: &Target, port: u16, within: Duration, every: Duratio
 
 /// What a copy came to: whether the host changed, and what is to be said; or in words why not, if the attempt is over,
 /// otherwise how it ended.
-type Copied = Result<Result<(bool, String), String>, Ended>;
+type Copied = Result<Result<(bool, String), String>, Box<Ended>>;
 
 fn sorted(result: Result<(bool, String), TransferError>) -> Copied {
     match result {
         Ok(copied) => Ok(Ok(copied)),
         Err(TransferError::Remote(message)) => Ok(Err(message)),
         Err(TransferError::Local(error)) => Ok(Err(error.to_string())),
-        Err(TransferError::Lost(message)) => Err(Ended::Lost { message }),
+        Err(TransferError::Lost(message)) => Err(Box::new(Ended::Lost { message })),
         Err(
             TransferError::Refused { class, message }
             | TransferError::Exec(ExecError::Refused { class, message }),
-        ) => Err(Ended::Refused { class, message }),
-        Err(TransferError::Exec(error)) => Err(Ended::Lost {
+        ) => Err(Box::new(Ended::Refused { class, message })),
+        Err(TransferError::Exec(error)) => Err(Box::new(Ended::Lost {
             message: error.to_string(),
-        }),
+        })),
     }
 }
 

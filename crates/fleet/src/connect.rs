@@ -6,7 +6,7 @@ use reveille_account::{Class, EventKind, Outcome};
 use reveille_ledger::Entry;
 use reveille_pace::HandshakePermit;
 use reveille_transport::{ConnectError, Dialed, Session, Target};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::host::{Halt, HostTask};
 use crate::stop::Stop;
@@ -17,6 +17,10 @@ const TRIES: u32 = 5;
 const THROTTLED_TRIES: u32 = 20;
 /// From this many quick closes in a row on, the endpoint is taken to penalise us (OpenSSH's PerSourcePenalties).
 const PENALISED_AFTER: u32 = 3;
+/// How sshd says that it limits new connections; from 9.8 on for MaxStartups and PerSourcePenalties alike.
+const LIMITS: [&str; 2] = ["MaxStartups", "Not allowed at this time"];
+/// How long a host is looked for that went away in the middle of a step, beyond the usual tries: a boot takes minutes.
+const AWAY: Duration = Duration::from_mins(5);
 /// How long a penalty is waited out at least.
 const PENALTY: Duration = Duration::from_secs(15);
 /// A TCP connection that takes longer than this gives its handshake permit back while it waits.
@@ -30,9 +34,11 @@ impl HostTask {
         let mut counted = 0;
         let mut throttled = 0;
         let mut causes = Vec::new();
+        let began = Instant::now();
         loop {
             self.connects += 1;
             let tries = self.connects;
+            self.engine.overseer.tried(counted + 1);
             self.note(EventKind::Connecting {
                 tries,
                 address: target.endpoint(),
@@ -60,7 +66,8 @@ impl HostTask {
             };
             self.password_refused |= error.password_refused;
             // Closed before the banner is our own doing only if we were pressing, or the endpoint says so.
-            let is_throttled = error.throttled && (crowded || error.message.contains("MaxStartups"));
+            let said_so = LIMITS.iter().any(|words| error.message.contains(words));
+            let is_throttled = said_so || (error.throttled && crowded);
             if is_throttled {
                 throttled += 1;
                 let limit = self.engine.handshakes.throttled(&endpoint);
@@ -75,7 +82,11 @@ impl HostTask {
                 self.causes.push(error.class);
             }
             let may_help = error.class.may_pass() && counted < TRIES && throttled < THROTTLED_TRIES;
-            let again = may_help && (is_throttled || self.budget.take());
+            // Work that goes on there is worth waiting for, and so is a host that boots.
+            let away = self.under_way.is_some()
+                && error.class.may_pass()
+                && began.elapsed() < self.engine.settings.away.unwrap_or(AWAY);
+            let again = (may_help && (is_throttled || self.budget.take())) || away;
             let wait = if is_throttled && throttled >= PENALISED_AFTER {
                 PENALTY + self.backoff.wait()
             } else {
@@ -119,9 +130,10 @@ impl HostTask {
         } else {
             message
         };
-        // Work that was under way when the connection broke goes on without us.
+        // Work that was under way when the connection broke goes on without us. What trying does not change, a host key
+        // above all, says more.
         match self.under_way.take() {
-            Some(step) => {
+            Some(step) if class.may_pass() => {
                 let message = format!(
                     "the connection broke during the step and could not be re-established: {message}"
                 );
@@ -129,7 +141,11 @@ impl HostTask {
                 outcome.step = Some(step);
                 Halt::Outcome(Box::new(outcome))
             }
-            None => Halt::Outcome(Box::new(Outcome::new(class, message))),
+            step => {
+                let mut outcome = Outcome::new(class, message);
+                outcome.step = step;
+                Halt::Outcome(Box::new(outcome))
+            }
         }
     }
 

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use reveille_account::{Class, EventKind, HostName, Outcome, RunState, Status};
 use reveille_job::{Job, Registered, Shared};
 use reveille_ledger::{Entry, LedgerState, RunHandle};
-use reveille_pace::{Governor, HandshakePermit, Handshakes, Portion, batches};
+use reveille_pace::admission::{Admission, Sources, Thresholds};
+use reveille_pace::{
+    Breaker, BreakerRule, Governor, HandshakePermit, Handshakes, Pass, Portion, Reserve, RetryBudget, batches,
+};
 use reveille_transport::Client;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -21,6 +25,7 @@ use crate::host::HostTask;
 use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
 use crate::stop::{Stop, Stopped};
 use crate::trial::{Trial, Turn};
+use crate::watchdog::Overseer;
 
 /// Bounds of the global handshake limit.
 const LEAST_HANDSHAKES: usize = 4;
@@ -39,6 +44,18 @@ pub(crate) struct Engine {
     pub(crate) handshakes: Handshakes,
     pub(crate) stopped: Stopped,
     pub(crate) originals: Originals,
+    pub(crate) overseer: Arc<Overseer>,
+    /// The slots of the run; a part of them is kept for recoveries while there are some.
+    pub(crate) slots: Reserve,
+    /// How many recoveries there may be, for all hosts together.
+    pub(crate) recoveries: Mutex<RetryBudget>,
+    /// Whether many fail alike, and the host that was let through to see.
+    breaker: Mutex<Breaker<Class>>,
+    probe: Mutex<Option<HostName>>,
+    /// Hosts that wait for a slot.
+    queued: AtomicU64,
+    /// The most handshakes at once that the CPU's pressure leaves.
+    most_handshakes: AtomicUsize,
     /// Results of `once` steps, by position.
     pub(crate) once: Vec<watch::Sender<Option<Once>>>,
     /// Other hosts that steps run on.
@@ -100,6 +117,13 @@ pub async fn run(
     let engine = Arc::new(Engine {
         handshakes: Handshakes::new(settings.handshakes, settings.handshakes_each),
         originals: Originals::default(),
+        slots: Reserve::new(settings.sessions.max(1), Reserve::SHARE),
+        recoveries: Mutex::default(),
+        probe: Mutex::default(),
+        breaker: Mutex::new(Breaker::new(BreakerRule::default(), Instant::now())),
+        queued: AtomicU64::new(hosts.len() as u64),
+        most_handshakes: AtomicUsize::new(usize::MAX),
+        overseer: Arc::new(Overseer::new(hosts.len(), &settings)),
         once: job.steps.iter().map(|_| watch::Sender::new(None)).collect(),
         delegates,
         first,
@@ -119,6 +143,8 @@ pub async fn run(
         biased;
         end = engine.run_batches(hosts, planned) => end,
         never = engine.govern_handshakes() => match never {},
+        never = engine.watch_clock() => match never {},
+        never = engine.watch_pressure() => match never {},
     }
 }
 
@@ -187,6 +213,94 @@ impl Engine {
         Ok(end)
     }
 
+    /// Notices when this process itself stood still, and says so.
+    async fn watch_clock(&self) -> std::convert::Infallible {
+        let stalled = async |late: Duration| {
+            let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+            // A ledger that can't be written stops the run elsewhere.
+            let _ = self
+                .handle
+                .record_run(EventKind::ControllerStalled { late_ms })
+                .await;
+        };
+        self.overseer.watch_clock(stalled).await
+    }
+
+    /// Opens fewer sessions while this machine is short of memory.
+    async fn watch_pressure(&self) -> std::convert::Infallible {
+        let mut admission = Admission::new(
+            Thresholds::default(),
+            self.settings.sessions.max(1),
+            MOST_HANDSHAKES.max(self.settings.handshakes),
+        );
+        let sources = Sources::default();
+        loop {
+            sleep(Admission::TICK).await;
+            let step = admission.observe(&sources.read(), self.slots.used(), Instant::now());
+            self.slots.set_limit(step.sessions);
+            self.most_handshakes.store(step.handshakes, Ordering::Relaxed);
+            if let Some(change) = step.change {
+                let limited = EventKind::SessionsLimited {
+                    sessions: step.sessions as u64,
+                    queued: self.queued.load(Ordering::Relaxed),
+                    reason: Some(change.to_string()),
+                };
+                // A ledger that can't be written stops the run elsewhere.
+                let _ = self.handle.record_run(limited).await;
+            }
+        }
+    }
+
+    /// A host failed; if many fail alike, that is said once.
+    pub(crate) async fn failed_alike(
+        &self,
+        host: &HostName,
+        number: u64,
+        class: Class,
+    ) -> Result<(), Failure> {
+        let probe = self.is_probe(host);
+        let opened = {
+            let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+            // A number of its own for each host is all that is asked for; two that share one are counted as one.
+            let number = u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+            breaker.failed(number, &class, false, probe, Instant::now())
+        };
+        if let Some(opened) = opened {
+            let message = format!(
+                "{} of {} hosts failed with {class}: suspect the job, the mirror or the network; nothing of it is recovered, and no \
+                 further host is dispatched for {} s",
+                opened.hosts,
+                opened.of,
+                opened.hold.as_secs()
+            );
+            self.handle.record_run(EventKind::Warning { message }).await?;
+        }
+        Ok(())
+    }
+
+    /// Why no host that failed like this is to be recovered, if many fail so.
+    pub(crate) fn suspicion(&self, class: Class) -> Option<String> {
+        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        breaker
+            .suspected()
+            .filter(|suspected| **suspected == class)
+            .map(|class| format!("many hosts fail with {class}: suspect the job, the mirror or the network"))
+    }
+
+    /// Waits until the fleet's budget allows one more recovery.
+    pub(crate) async fn may_recover(&self) {
+        loop {
+            let pause = {
+                let mut budget = self.recoveries.lock().unwrap_or_else(PoisonError::into_inner);
+                if budget.withdraw(Instant::now()) {
+                    return;
+                }
+                budget.pause()
+            };
+            sleep(pause).await;
+        }
+    }
+
     /// Keeps the global handshake limit at what this machine's CPU can take.
     async fn govern_handshakes(&self) -> std::convert::Infallible {
         let start = self.settings.handshakes;
@@ -194,6 +308,11 @@ impl Engine {
         loop {
             let due = Instant::now() + Governor::TICK;
             sleep_until(due).await;
+            governor.set_most(
+                self.most_handshakes
+                    .load(Ordering::Relaxed)
+                    .min(MOST_HANDSHAKES.max(start)),
+            );
             let limit = governor.observe(due.elapsed(), self.handshakes.is_used_up());
             self.handshakes.set_global_limit(limit);
         }
@@ -206,11 +325,11 @@ impl Engine {
         total: u64,
         disk: &mut watch::Receiver<LedgerState>,
     ) -> Result<(), Failure> {
-        let slots = Arc::new(Semaphore::new(self.settings.sessions.max(1)));
         let mut tasks: JoinSet<Ended> = JoinSet::new();
         let mut queue = batch.into_iter();
         let mut next = queue.next();
         let mut stopped = self.stopped.clone();
+        let mut held: Option<Instant> = None;
         while next.is_some() || !tasks.is_empty() {
             if self.is_halted() && next.as_ref().is_some_and(|host| !host.is_under_way()) {
                 let rest = next.take().into_iter().chain(queue);
@@ -230,8 +349,18 @@ impl Engine {
                 () = stopped.wait(Stop::Soon) => return self.wind_down(tasks, total).await,
                 () = is_full(disk) => return self.wind_down(tasks, total).await,
                 Some(ended) = tasks.join_next() => self.settle(ended, total)?,
-                slot = Arc::clone(&slots).acquire_owned(), if next.is_some() => {
+                () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => held = None,
+                slot = self.slots.dispatch(), if next.is_some() && held.is_none() => {
+                    held = next.as_ref().and_then(|host| self.may_go(&host.name).err());
+                    if held.is_some() {
+                        continue;
+                    }
                     if let Some(host) = next.take() {
+                        self.queued.fetch_sub(1, Ordering::Relaxed);
+                        self.recoveries
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .dispatched(Instant::now());
                         let engine = Arc::clone(self);
                         tasks.spawn(async move {
                             let ended = engine.admit(Box::new(host)).await;
@@ -244,6 +373,25 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether a host may be dispatched, or from when on: where many fail alike, one is let through to see.
+    fn may_go(&self, host: &HostName) -> Result<(), Instant> {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        match breaker.pass(Instant::now()) {
+            Pass::Go => {}
+            Pass::Probe => {
+                *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
+            }
+            Pass::Hold { until } => return Err(until),
+        }
+        breaker.dispatched();
+        Ok(())
+    }
+
+    /// Whether a host is the one that was let through to see.
+    fn is_probe(&self, host: &HostName) -> bool {
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(host)
     }
 
     /// Waits for the host's turn to shake hands, and takes it through its life. A host that waits costs little memory
@@ -315,6 +463,12 @@ impl Engine {
         // Panics are caught inside; only an abort of ours ends a task otherwise.
         let Ok((name, result)) = ended else { return Ok(()) };
         let status = result?;
+        // A probe that failed has told so itself.
+        let well = self.is_probe(&name) && matches!(status, Some(Status::Success));
+        self.breaker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .succeeded(well, Instant::now());
         if matches!(status, Some(Status::Failed | Status::Quarantined)) {
             let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
             if self

@@ -15,7 +15,8 @@ impl HostTask {
     pub(crate) async fn after_failure(&mut self, outcome: Outcome) -> Result<Outcome, Halt> {
         let engine = Arc::clone(&self.engine);
         let is_last = |role: &Role| *role == Role::OnFailed;
-        if outcome.status() != Status::Failed || !engine.job.steps.iter().any(|step| is_last(&step.role)) {
+        let over = matches!(outcome.status(), Status::Failed | Status::Quarantined);
+        if !over || !engine.job.steps.iter().any(|step| is_last(&step.role)) {
             return Ok(self.complete(outcome));
         }
         let mut outcome = self.complete(outcome);

@@ -1,5 +1,6 @@
 //! A host's life: a task that ends in exactly one outcome.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Failure;
 use crate::engine::Engine;
+use crate::heal::Healing;
 use crate::plan::HostPlan;
 use crate::stop::Stop;
 use crate::trial::Turn;
@@ -54,6 +56,12 @@ pub(crate) struct HostTask {
     pub(crate) vars: Option<Map<String, Value>>,
     pub(crate) started: Instant,
     pub(crate) deciding: Option<Deciding>,
+    /// The step that it is at.
+    pub(crate) reached: usize,
+    /// The highest attempt of each step that this task has begun.
+    pub(crate) begun: HashMap<usize, u32>,
+    /// What was done to bring it back.
+    pub(crate) healing: Healing,
 }
 
 /// The last step that ran, for the outcome.
@@ -125,6 +133,14 @@ impl HostTask {
             vars: None,
             started: Instant::now(),
             deciding: None,
+            reached: 0,
+            begun: plan
+                .before
+                .iter()
+                .flat_map(|before| &before.attempts)
+                .map(|(step, attempt)| (*step as usize, *attempt))
+                .collect(),
+            healing: Healing::default(),
             engine,
             plan,
         }
@@ -138,13 +154,22 @@ impl HostTask {
         if self.plan.before.as_ref().is_none_or(|before| !before.dispatched) {
             self.note(EventKind::Dispatched);
         }
-        let ended = match Box::pin(self.steps()).await {
-            Ok(()) => {
-                let outcome = self.success();
-                Ok(self.complete(outcome))
+        let ended = loop {
+            match Box::pin(self.steps()).await {
+                Ok(()) => {
+                    let outcome = self.success();
+                    break Ok(self.complete(outcome));
+                }
+                Err(Halt::Outcome(outcome)) => match Box::pin(self.heal(outcome)).await {
+                    Ok(None) => self.recovered = true,
+                    Ok(Some(outcome)) => {
+                        self.tell_failure(&outcome);
+                        break Box::pin(self.after_failure(*outcome)).await;
+                    }
+                    Err(halt) => break Err(halt),
+                },
+                Err(halt) => break Err(halt),
             }
-            Err(Halt::Outcome(outcome)) => Box::pin(self.after_failure(*outcome)).await,
-            Err(halt) => Err(halt),
         };
         let outcome = match ended {
             Ok(outcome) => outcome,
@@ -192,10 +217,11 @@ impl HostTask {
 
     async fn steps(&mut self) -> Result<(), Halt> {
         let engine = Arc::clone(&self.engine);
-        for (index, step) in engine.job.steps.iter().enumerate() {
+        for (index, step) in engine.job.steps.iter().enumerate().skip(self.reached) {
             if step.role != Role::Main || self.done_before(index, step) {
                 continue;
             }
+            self.reached = index;
             if self.engine.stopped.asked() > Stop::No {
                 return Err(Halt::Interrupted);
             }
@@ -203,11 +229,10 @@ impl HostTask {
                 self.wait_for_once(index, step).await?;
                 continue;
             }
-            let result = self.step(index, step).await;
+            self.step(index, step).await?;
             if step.once {
-                self.tell_once(index, step, &result);
+                self.tell_once(index, step, None);
             }
-            result?;
             if !step.settle.is_zero() {
                 self.commit_notes().await?;
                 sleep(step.settle).await;
@@ -285,6 +310,7 @@ impl HostTask {
 
     /// Keeps an event for the next commit.
     pub(crate) fn note(&mut self, kind: EventKind) {
+        crate::failpoint::reach(&self.plan.name, &kind);
         let mut entry = Entry::host(&self.plan.name, kind);
         self.engine.handle.stamp(&mut entry);
         self.notes.push(entry);

@@ -27,7 +27,11 @@ mod copy;
 mod elsewhere;
 mod engine;
 mod failed;
+mod failpoint;
+mod gatekeeper;
+mod heal;
 mod host;
+mod look;
 mod once;
 mod output;
 mod plan;
@@ -35,10 +39,12 @@ mod reboot;
 mod step;
 mod stop;
 mod trial;
+mod watchdog;
 mod work;
 
 pub use clean::{CleanPlan, Cleaned, clean};
 pub use engine::{RunEnd, run};
+pub use heal::place;
 pub use plan::{HostPlan, RunPlan, Settings, VarsOf};
 pub use stop::{Stop, Stopped, Stopper, stopper};
 

@@ -1,5 +1,7 @@
 //! Steps that run once for all hosts: on the first one, while the others wait for its result.
 
+use std::sync::Arc;
+
 use reveille_account::{Class, EventKind, Outcome};
 use reveille_job::Step;
 
@@ -43,9 +45,18 @@ impl HostTask {
         }
     }
 
-    pub(crate) fn tell_once(&mut self, index: usize, step: &Step, result: &Result<(), Halt>) {
-        match result {
-            Ok(()) => {
+    /// Tells those who wait that this host's step failed for good, if they do.
+    pub(crate) fn tell_failure(&mut self, outcome: &Outcome) {
+        let engine = Arc::clone(&self.engine);
+        let step = &engine.job.steps[self.reached];
+        if step.once && engine.first.as_ref() == Some(&self.plan.name) {
+            self.tell_once(self.reached, step, Some(outcome));
+        }
+    }
+
+    pub(crate) fn tell_once(&mut self, index: usize, step: &Step, failure: Option<&Outcome>) {
+        match failure {
+            None => {
                 let registered = step
                     .register
                     .as_ref()
@@ -54,11 +65,10 @@ impl HostTask {
                     .unwrap_or_default();
                 self.engine.once[index].send_replace(Some(Once::Done(registered)));
             }
-            Err(Halt::Outcome(outcome)) => {
+            Some(outcome) => {
                 self.engine
                     .fail_once(&format!("it failed on {}: {}", self.plan.name, outcome.message));
             }
-            Err(Halt::Interrupted | Halt::Failure(_)) => {}
         }
     }
 }

@@ -13,6 +13,9 @@ pub(crate) const TAIL_LIMIT: usize = 4 * 1024;
 /// Bytes of each stream that `register` keeps.
 const REGISTER_LIMIT: usize = 64 * 1024;
 
+/// Bytes of a line that is told.
+const LINE_LIMIT: usize = 400;
+
 /// The output of one attempt of a step.
 pub(crate) struct Output<'a> {
     writer: &'a mut OutputWriter,
@@ -96,6 +99,17 @@ impl<'a> Output<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The last line that it said on either stream.
+    pub(crate) fn last_line(&self) -> String {
+        let [stdout, stderr] = &self.tails;
+        let last = |tail: &Tail| {
+            let (text, _) = tail.text(LINE_LIMIT);
+            text.trim_end().lines().next_back().unwrap_or_default().to_owned()
+        };
+        let line = last(stderr);
+        if line.is_empty() { last(stdout) } else { line }
     }
 
     /// Bytes of stdout and stderr on record.

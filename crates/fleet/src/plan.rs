@@ -25,6 +25,8 @@ pub struct HostPlan {
     pub escalate: Option<Become>,
     /// Whom to become for steps that ask for it.
     pub becomes: Become,
+    /// Further ways to it: addresses and ports.
+    pub routes: Vec<(String, u16)>,
     /// How far it came under an earlier controller.
     pub before: Option<Remaining>,
     /// Never to be dispatched.
@@ -101,6 +103,12 @@ pub struct Settings {
     pub input: Option<Bytes>,
     /// The seed of all jitter.
     pub seed: u64,
+    /// How long a host is looked for that went away in the middle of a step; minutes, if nothing is said.
+    pub away: Option<Duration>,
+    /// The shortest silence after which a step without a deadline of the operator's is looked at.
+    pub silence_floor: Option<Duration>,
+    /// The longest that an attempt may be stuck when no deadline of the operator's says otherwise.
+    pub hard_cap: Duration,
 }
 
 impl Default for Settings {
@@ -120,6 +128,9 @@ impl Default for Settings {
             download_limit: 16 << 30,
             input: None,
             seed: 0,
+            away: None,
+            silence_floor: None,
+            hard_cap: Duration::from_hours(2),
         }
     }
 }

@@ -53,11 +53,13 @@ impl HostTask {
             }
             let before = self.boot(at).await?;
             let attempt = self.next_attempt(at.index as usize);
+            self.begun.insert(at.index as usize, attempt);
             self.note(EventKind::StepStarted {
                 step: at.clone(),
                 attempt,
                 token: None,
                 place: Some(format!("{BOOT}{before}")),
+                chosen: None,
             });
             self.record_intent().await?;
             self.ask_to_reboot(at, escalate).await?;
@@ -90,6 +92,7 @@ impl HostTask {
                 .as_ref()
                 .and_then(|_| serde_json::to_string(&registered).ok()),
             message: String::new(),
+            learned: None,
         });
         if let Some(name) = &step.register {
             self.registered.push((name.clone(), registered));
@@ -102,6 +105,23 @@ impl HostTask {
             stdout: (String::new(), false),
             stderr: (String::new(), false),
         });
+        Ok(())
+    }
+
+    /// Reboots a host that failed, for the sake of healing it. That it was asked is on record as a recovery.
+    pub(crate) async fn reboot_to_heal(&mut self, at: &StepRef, within: Duration) -> Result<(), Halt> {
+        let began = Instant::now();
+        let before = self.boot(at).await?;
+        if self.session.as_ref().is_none_or(Session::is_closed) {
+            self.session = Some(Box::pin(self.connect()).await?);
+        }
+        let root = self.plan.becomes.clone();
+        let escalate = (self.plan.target.user != "root").then_some(root);
+        self.ask_to_reboot(at, escalate.as_ref()).await?;
+        let session = self.other_boot(at, &before, began + within, within).await?;
+        self.session = Some(session);
+        self.facts = None;
+        self.place = None;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reveille_account::{Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
+use reveille_account::{Chosen, Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
 use reveille_job::{
     FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Role, Scope, Step, Verdict,
 };
@@ -12,7 +12,7 @@ use reveille_transport::Session;
 use reveille_transport::supervisor::{Durable, Key, Payload};
 use tokio::time::Instant;
 
-use crate::attempt::{self, Announce, Ended, Over};
+use crate::attempt::{self, Ended, Over};
 use crate::host::{Deciding, Halt, HostTask, millis};
 use crate::output::{Output, Said, TAIL_LIMIT};
 use crate::work::{self, Work};
@@ -28,6 +28,8 @@ struct Current {
     inherited: bool,
     /// It is of an earlier round: if it did not succeed, it uses up no attempt of this one.
     orphan: bool,
+    /// The deadlines that were chosen for it, until they are on record.
+    chosen: Option<Box<Chosen>>,
 }
 
 /// What an attempt came to.
@@ -123,7 +125,11 @@ impl HostTask {
     ) -> Result<(), Halt> {
         let job = Arc::clone(&self.engine.job);
         let escalate = self.escalation(step, rendered.become_user.as_deref());
-        let mut current = self.resumed(index).or_else(|| self.orphaned(index));
+        // What an earlier controller had begun is taken up once; a step that comes again after a repair is a new one.
+        let again = self.begun.contains_key(&index) && self.healing.count > 0;
+        let mut current = (!again)
+            .then(|| self.resumed(index).or_else(|| self.orphaned(index)))
+            .flatten();
         if let (Some(skip_if), None) = (&rendered.skip_if, &current) {
             let (command, reason) = work::check(skip_if);
             if self.holds(&at, &command, escalate.as_ref()).await? {
@@ -142,7 +148,10 @@ impl HostTask {
             .map_err(|message| failed(&at, Class::TransferFailed, message))?;
         // An earlier controller's attempts count, and their numbers are taken.
         let (mut attempts, mut last_attempt) = self.attempts_before(index);
-        if let (None, Some(halt)) = (&current, self.given_up_before(index, step, attempts)) {
+        last_attempt = last_attempt.max(self.begun.get(&index).copied().unwrap_or_default());
+        if again {
+            attempts = 0;
+        } else if let (None, Some(halt)) = (&current, self.given_up_before(index, step, attempts)) {
             return Err(halt);
         }
         loop {
@@ -155,9 +164,11 @@ impl HostTask {
                     intended: false,
                     inherited: false,
                     orphan: false,
+                    chosen: None,
                 }
             });
             last_attempt = last_attempt.max(now.attempt);
+            self.begun.insert(index, last_attempt);
             let verdict = match Box::pin(self.attempt(step, &at, &work, escalate.as_ref(), &mut now)).await? {
                 // It failed, or can't be found: that is what this round is for.
                 Attempted::Judged(verdict) if now.orphan && verdict.class.status() != Status::Success => {
@@ -225,6 +236,7 @@ impl HostTask {
                 return Ok(());
             }
             if !verdict.class.may_pass() || attempts >= step.attempts || !self.budget.take() {
+                self.engine.overseer.given_up(step, verdict.class);
                 return if step.ignore_errors {
                     Ok(())
                 } else {
@@ -290,6 +302,8 @@ impl HostTask {
     ) -> Result<Attempted, Halt> {
         let engine = Arc::clone(&self.engine);
         let began = Instant::now();
+        let (limits, chosen) = engine.overseer.choose(step, now.attempt, true, &engine.handle)?;
+        now.chosen = chosen;
         let place = now.place.clone().or_else(|| self.place_for(escalate));
         let mut key = Key {
             run: engine.handle.run(),
@@ -329,28 +343,14 @@ impl HostTask {
         if resumed {
             output.recover(&engine.handle, &self.plan.name)?;
         }
-        let announce = Announce {
-            handle: &engine.handle,
-            host: &self.plan.name,
-            step: at,
-            token,
-        };
-        let limits = work::limits(step);
         let way = attempt::Way {
             session,
             engine: &engine,
             target: &self.plan.target,
+            host: &self.plan.name,
+            at,
         };
-        let following = attempt::durable(
-            &way,
-            escalate,
-            &key,
-            open,
-            payload,
-            limits,
-            &mut output,
-            &announce,
-        );
+        let following = attempt::durable(&way, escalate, &key, open, payload, &limits, &mut output);
         let (ended, leftovers) = Box::pin(following).await?;
         self.under_way = None;
         self.leftovers = leftovers;
@@ -375,6 +375,11 @@ impl HostTask {
         now: &mut Current,
     ) -> Result<Attempted, Halt> {
         let engine = Arc::clone(&self.engine);
+        let commands = matches!(work, Work::Command { .. }) && step.kind() != "wait_for";
+        let (limits, chosen) = engine
+            .overseer
+            .choose(step, now.attempt, commands, &engine.handle)?;
+        now.chosen = chosen;
         self.note_start(at, now);
         self.record_intent().await?;
         now.intended = true;
@@ -386,13 +391,14 @@ impl HostTask {
             now.attempt,
             engine.settings.frugal,
         );
-        let limits = work::limits(step);
         let way = attempt::Way {
             session,
             engine: &engine,
             target: &self.plan.target,
+            host: &self.plan.name,
+            at,
         };
-        let running = attempt::run(&way, escalate, work, limits, &mut output);
+        let running = attempt::run(&way, escalate, work, &limits, &mut output);
         match Box::pin(running).await? {
             Ended::Over(over) => {
                 let (verdict, said) = output.finish(&over)?;
@@ -421,6 +427,7 @@ impl HostTask {
             changed,
             killed,
             failed,
+            lasted,
         } = over;
         let waited = matches!(self.engine.job.steps[at.index as usize].kind(), "wait_for");
         let verdict = match (&killed, failed) {
@@ -461,7 +468,11 @@ impl HostTask {
             changed,
             skipped: false,
         });
+        let learned = lasted
+            .filter(|_| verdict.class.status() == Status::Success)
+            .and_then(|lasted| self.engine.overseer.learn(&lasted));
         self.note(EventKind::StepFinished {
+            learned,
             step: at.clone(),
             attempt: now.attempt,
             class: verdict.class,
@@ -576,6 +587,7 @@ impl HostTask {
             intended: true,
             inherited: true,
             orphan: false,
+            chosen: None,
         })
     }
 
@@ -595,6 +607,7 @@ impl HostTask {
             intended: false,
             inherited: true,
             orphan: true,
+            chosen: None,
         })
     }
 
@@ -641,7 +654,8 @@ impl HostTask {
 
     /// The number of the next attempt of a step.
     pub(crate) fn next_attempt(&self, index: usize) -> u32 {
-        self.attempts_before(index).1 + 1
+        let begun = self.begun.get(&index).copied().unwrap_or_default();
+        self.attempts_before(index).1.max(begun) + 1
     }
 
     fn escalation(&self, step: &Step, user: Option<&str>) -> Option<Become> {
@@ -671,12 +685,13 @@ impl HostTask {
             .map(|(_, place)| place.clone())
     }
 
-    fn note_start(&mut self, at: &StepRef, now: &Current) {
+    fn note_start(&mut self, at: &StepRef, now: &mut Current) {
         self.note(EventKind::StepStarted {
             step: at.clone(),
             attempt: now.attempt,
             token: now.token,
             place: now.place.clone(),
+            chosen: now.chosen.take(),
         });
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::HostName;
-use reveille_job::{Job, Limit, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom};
-use reveille_pace::Deadlines;
+use reveille_job::{Job, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom};
 use reveille_transport::sh_quote;
 use reveille_transport::supervisor::{Interpreter, Payload, export};
 use reveille_transport::transfer::{self, Destination};
@@ -61,24 +60,6 @@ impl fmt::Debug for Source {
 impl Work {
     pub(crate) fn is_durable(&self) -> bool {
         matches!(self, Work::Command { durable: true, .. })
-    }
-}
-
-/// The deadlines that an operator set. `auto` has no effect before there is history to learn from.
-pub(crate) fn limits(step: &Step) -> Deadlines {
-    let fixed = |limit: Limit| match limit {
-        Limit::After(after) => Some(after),
-        Limit::Auto | Limit::Off => None,
-    };
-    // A wait is silent by nature, and has its own end.
-    let idle = if step.kind() == "wait_for" {
-        None
-    } else {
-        fixed(step.watchdog.idle)
-    };
-    Deadlines {
-        idle,
-        total: fixed(step.watchdog.total),
     }
 }
 

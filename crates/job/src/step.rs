@@ -145,8 +145,10 @@ pub enum WaitFrom {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStuck {
-    /// It is said, and the step goes on; unless an operator's deadline passed, or much is known of its class.
+    /// Nothing is said: it goes on unless it is idempotent and enough is known of its class.
     #[default]
+    Unsaid,
+    /// It is said, and the step goes on, up to the hard cap.
     Warn,
     /// The step is ended, also by deadlines that Reveille found itself.
     Kill,

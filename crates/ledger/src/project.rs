@@ -25,6 +25,7 @@ pub(crate) struct Statements<'c> {
     state: CachedStatement<'c>,
     round: CachedStatement<'c>,
     roll: CachedStatement<'c>,
+    learned: CachedStatement<'c>,
 }
 
 // === impl Statements ===
@@ -65,6 +66,8 @@ impl<'c> Statements<'c> {
                  VALUES (?1, ?2, ?3, COALESCE((SELECT ordinal FROM roll WHERE run = ?1 AND round = 1 AND host = ?3), ?4),
                          ?5, ?6, ?7)",
             )?,
+            learned: connection
+                .prepare_cached("INSERT INTO durations (class, took_ms, silence_ms) VALUES (?1, ?2, ?3)")?,
         })
     }
 
@@ -167,6 +170,7 @@ impl<'c> Statements<'c> {
                 attempt,
                 token,
                 place: remote,
+                ..
             } => self.intent.execute(params![
                 run,
                 round,
@@ -177,7 +181,21 @@ impl<'c> Statements<'c> {
                 remote,
                 seq
             ]),
-            EventKind::StepFinished { step, attempt, .. } => {
+            EventKind::StepFinished {
+                step,
+                attempt,
+                learned,
+                ..
+            } => {
+                if let Some(learned) = learned {
+                    self.learned
+                        .execute(params![
+                            learned.class,
+                            learned.took_ms.cast_signed(),
+                            learned.silence_ms.cast_signed()
+                        ])
+                        .map_err(Error::write)?;
+                }
                 self.result
                     .execute(params![run, round, host.as_str(), step.index, attempt, seq])
             }

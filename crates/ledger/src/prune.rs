@@ -7,6 +7,7 @@ use reveille_account::{RunId, RunState};
 use rusqlite::params;
 
 use crate::ledger::transaction;
+use crate::read::DURATIONS;
 use crate::schema::TABLES;
 use crate::{Error, Ledger, Result, RunRecord};
 
@@ -63,6 +64,20 @@ impl Ledger {
         }
         drop(lock);
         Ok(())
+    }
+
+    /// Forgets durations beyond those of each class that are still of use; their number is returned.
+    pub fn forget_durations(&self) -> Result<usize> {
+        let connection = self.connect()?;
+        connection
+            .execute(
+                "DELETE FROM durations WHERE number < (
+                     SELECT MIN(number) FROM (
+                         SELECT number FROM durations AS of_class WHERE of_class.class = durations.class
+                         ORDER BY number DESC LIMIT ?1))",
+                params![i64::from(DURATIONS)],
+            )
+            .map_err(Error::write)
     }
 
     /// Gives the space of forgotten runs back to the disk. Needs as much space as the ledger has, for a while.

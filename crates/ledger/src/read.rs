@@ -1,5 +1,6 @@
 //! Reading what is on record: rolls, events, outcomes.
 
+use std::time::Duration;
 use std::vec;
 
 use reveille_account::{Event, EventKind, HostName, Outcome, RunId, WorkerId};
@@ -10,6 +11,9 @@ use crate::{Error, Ledger, Result, RollEntry};
 
 /// Events that are read at once.
 const PAGE: i64 = 1000;
+
+/// Durations of a class that are of use.
+pub(crate) const DURATIONS: u32 = 3000;
 
 /// An outcome and whose it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +49,26 @@ impl Ledger {
                 .map_err(Error::read)?;
             Ok(last.unsigned_abs())
         })
+    }
+
+    /// What was learned of a class, oldest first: how long its runs took, and their longest silences. At most the latest
+    /// 3,000.
+    pub fn durations(&self, class: &str) -> Result<Vec<(Duration, Duration)>> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT took_ms, silence_ms FROM durations WHERE class = ?1 ORDER BY number DESC LIMIT ?2",
+            )
+            .map_err(Error::read)?;
+        let milliseconds = |number: i64| Duration::from_millis(u64::try_from(number).unwrap_or(0));
+        let rows = statement
+            .query_map(params![class, i64::from(DURATIONS)], |row| {
+                Ok((milliseconds(row.get(0)?), milliseconds(row.get(1)?)))
+            })
+            .map_err(Error::read)?;
+        let mut durations = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(Error::read)?;
+        durations.reverse();
+        Ok(durations)
     }
 
     /// The roll of a round, in its order.

@@ -23,6 +23,10 @@ pub struct Remaining {
     pub orphan: Option<Intent>,
     /// Finished attempts and skipped steps, in the order of steps and attempts.
     pub results: Vec<StepResult>,
+    /// Another machine has taken its place; what was done before that counts no more.
+    pub replaced: bool,
+    /// Of such a host, the highest attempt of each step that was begun on either machine: their numbers are taken.
+    pub attempts: Vec<(u32, u32)>,
 }
 
 /// An attempt that was about to start.
@@ -93,14 +97,27 @@ impl Ledger {
                 .map_err(Error::read)?;
             let mut hosts = hosts(connection, key, round)?;
             let connects = connects(connection, key, round)?;
+            let mut replaced = replaced(connection, key)?;
             for host in &mut hosts {
+                let since = match replaced.remove(&host.entry.host) {
+                    Some((seq, address, port)) => {
+                        host.entry.address = Some(address);
+                        host.entry.port = port;
+                        host.replaced = true;
+                        host.attempts = attempts(connection, key, round, &host.entry.host)?;
+                        seq
+                    }
+                    None => 0,
+                };
                 if round > 1 {
                     host.orphan = orphan(connection, key, round, &host.entry.host)?;
                 }
                 if host.dispatched {
                     host.connects = connects.get(&host.entry.host).copied().unwrap_or_default();
-                    host.results = results(connection, key, round, &host.entry.host)?;
-                    host.intent = intent(connection, key, round, &host.entry.host)?;
+                    host.results = results_since(connection, key, round, &host.entry.host, since)?;
+                    host.intent = intent(connection, key, round, &host.entry.host)?
+                        .filter(|(seq, _)| *seq > since)
+                        .map(|(_, intent)| intent);
                 }
             }
             Ok(hosts)
@@ -130,6 +147,8 @@ fn hosts(connection: &Connection, key: i64, round: u32) -> Result<Vec<Remaining>
             connects: 0,
             intent: None,
             orphan: None,
+            replaced: false,
+            attempts: Vec::new(),
             results: Vec::new(),
         })
     });
@@ -160,14 +179,16 @@ fn connects(connection: &Connection, key: i64, round: u32) -> Result<HashMap<Hos
     Ok(connects)
 }
 
-fn intent(connection: &Connection, key: i64, round: u32, host: &HostName) -> Result<Option<Intent>> {
+/// The latest intent, with its place in the order of events: a repair comes after the step that it repairs, and that step
+/// once more after it.
+fn intent(connection: &Connection, key: i64, round: u32, host: &HostName) -> Result<Option<(i64, Intent)>> {
     one_intent(
         connection,
         "SELECT e.body, e.wall_ms, EXISTS (SELECT 1 FROM results r
             WHERE r.run = i.run AND r.round = i.round AND r.host = i.host
-              AND r.step = i.step AND r.attempt = i.attempt)
+              AND r.step = i.step AND r.attempt = i.attempt), i.seq
          FROM intents i JOIN events e USING (run, seq)
-         WHERE i.run = ?1 AND i.round = ?2 AND i.host = ?3 ORDER BY i.step DESC, i.attempt DESC LIMIT 1",
+         WHERE i.run = ?1 AND i.round = ?2 AND i.host = ?3 ORDER BY i.seq DESC LIMIT 1",
         key,
         round,
         host,
@@ -178,17 +199,49 @@ fn intent(connection: &Connection, key: i64, round: u32, host: &HostName) -> Res
 fn orphan(connection: &Connection, key: i64, round: u32, host: &HostName) -> Result<Option<Intent>> {
     one_intent(
         connection,
-        "SELECT e.body, e.wall_ms, 0 FROM intents i JOIN events e USING (run, seq)
+        "SELECT e.body, e.wall_ms, 0, i.seq FROM intents i JOIN events e USING (run, seq)
          WHERE i.run = ?1 AND i.round < ?2 AND i.host = ?3 AND i.token IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM intents j
                JOIN results r ON r.run = j.run AND r.round = j.round AND r.host = j.host
                 AND r.step = j.step AND r.attempt = j.attempt
                WHERE j.run = i.run AND j.host = i.host AND j.token = i.token)
-         ORDER BY i.round DESC, i.step DESC, i.attempt DESC LIMIT 1",
+         ORDER BY i.seq DESC LIMIT 1",
         key,
         round,
         host,
     )
+    .map(|found| found.map(|(_, intent)| intent))
+}
+
+fn attempts(connection: &Connection, key: i64, round: u32, host: &HostName) -> Result<Vec<(u32, u32)>> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT step, MAX(attempt) FROM intents WHERE run = ?1 AND round = ?2 AND host = ?3 GROUP BY step",
+        )
+        .map_err(Error::read)?;
+    let rows = statement.query_map(params![key, round, host.as_str()], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    });
+    rows.and_then(Iterator::collect).map_err(Error::read)
+}
+
+/// Hosts whose place another machine has taken: when, and where it is.
+fn replaced(connection: &Connection, key: i64) -> Result<HashMap<HostName, (i64, String, u16)>> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT seq, host, body FROM events WHERE run = ?1 AND body LIKE '{\"event\":\"replaced\"%' ORDER BY seq",
+        )
+        .map_err(Error::read)?;
+    let mut rows = statement.query(params![key]).map_err(Error::read)?;
+    let mut replaced = HashMap::new();
+    while let Some(row) = rows.next().map_err(Error::read)? {
+        let seq: i64 = row.get(0).map_err(Error::read)?;
+        let host: String = row.get(1).map_err(Error::read)?;
+        if let EventKind::Replaced { address, port } = read_kind(row, 2)? {
+            replaced.insert(HostName::from(host), (seq, address, port));
+        }
+    }
+    Ok(replaced)
 }
 
 fn one_intent(
@@ -197,7 +250,7 @@ fn one_intent(
     key: i64,
     round: u32,
     host: &HostName,
-) -> Result<Option<Intent>> {
+) -> Result<Option<(i64, Intent)>> {
     let mut statement = connection.prepare_cached(query).map_err(Error::read)?;
     let mut rows = statement
         .query(params![key, round, host.as_str()])
@@ -210,6 +263,7 @@ fn one_intent(
         attempt,
         token,
         place,
+        ..
     } = read_kind(row, 0)?
     else {
         return Err(Error::damaged(
@@ -217,14 +271,16 @@ fn one_intent(
             &"its event is another one",
         ));
     };
-    Ok(Some(Intent {
+    let seq = row.get(3).map_err(Error::read)?;
+    let intent = Intent {
         step,
         attempt,
         token,
         place,
         wall_ms: row.get::<_, i64>(1).map_err(Error::read)?.cast_unsigned(),
         finished: row.get(2).map_err(Error::read)?,
-    }))
+    };
+    Ok(Some((seq, intent)))
 }
 
 /// The results of a host in a round, in the order of steps and attempts.
@@ -234,14 +290,25 @@ pub(crate) fn results(
     round: u32,
     host: &HostName,
 ) -> Result<Vec<StepResult>> {
+    results_since(connection, key, round, host, 0)
+}
+
+/// The same, of events after `since`.
+fn results_since(
+    connection: &Connection,
+    key: i64,
+    round: u32,
+    host: &HostName,
+    since: i64,
+) -> Result<Vec<StepResult>> {
     let mut statement = connection
         .prepare_cached(
             "SELECT e.body FROM results r JOIN events e USING (run, seq)
-             WHERE r.run = ?1 AND r.round = ?2 AND r.host = ?3 ORDER BY r.step, r.attempt",
+             WHERE r.run = ?1 AND r.round = ?2 AND r.host = ?3 AND r.seq > ?4 ORDER BY r.step, r.attempt",
         )
         .map_err(Error::read)?;
     let mut rows = statement
-        .query(params![key, round, host.as_str()])
+        .query(params![key, round, host.as_str(), since])
         .map_err(Error::read)?;
     let mut results = Vec::new();
     while let Some(row) = rows.next().map_err(Error::read)? {

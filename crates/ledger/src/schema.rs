@@ -3,6 +3,7 @@
 //! | schema version | written by | read by |
 //! |---|---|---|
 //! | 1 | 0.1 | 0.1 |
+//! | 2 | 0.1 | 0.1 |
 //!
 //! A program reads and migrates every older version and refuses newer ones. `run` in all tables is the key of the
 //! table `runs`; it never leaves this crate.
@@ -28,7 +29,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 const CHECKPOINT_PAGES: i64 = 4096;
 
 /// What each version adds, oldest first. The length of this list is the newest version.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE runs (
         run INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
@@ -114,7 +116,18 @@ const MIGRATIONS: [&str; 1] = ["
         taken_ms INTEGER NOT NULL,
         PRIMARY KEY (run, epoch)
     ) WITHOUT ROWID;
-"];
+",
+    "
+    -- What the watchdog learned. It outlives the runs that it came from.
+    CREATE TABLE durations (
+        number INTEGER PRIMARY KEY,
+        class TEXT NOT NULL,
+        took_ms INTEGER NOT NULL,
+        silence_ms INTEGER NOT NULL
+    );
+    CREATE INDEX durations_of_class ON durations (class, number);
+",
+];
 
 /// The tables whose rows belong to a run, besides `runs` itself.
 pub(crate) const TABLES: [&str; 7] = [

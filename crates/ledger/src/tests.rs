@@ -51,6 +51,7 @@ fn finished(index: u32, attempt: u32, registered: Option<&str>) -> EventKind {
         empty_output: true,
         registered: registered.map(str::to_owned),
         message: String::new(),
+        learned: None,
     }
 }
 
@@ -221,6 +222,7 @@ async fn an_intent_keeps_its_token() {
         attempt: 1,
         token: Some(Token::new([token; 16])),
         place: Some("/var/tmp/reveille-0".to_owned()),
+        chosen: None,
     };
     handle.record_host(&host, intent(1)).await.unwrap();
     handle.record_host(&host, intent(1)).await.unwrap();
@@ -270,6 +272,7 @@ async fn tells_what_remains() {
             attempt: 1,
             token: Some(token),
             place: None,
+            chosen: None,
         },
         finished(1, 1, Some("{\"changed\":true}")),
         EventKind::StepStarted {
@@ -277,6 +280,7 @@ async fn tells_what_remains() {
             attempt: 1,
             token: Some(token),
             place: Some("/var/tmp/reveille-0".to_owned()),
+            chosen: None,
         },
     ];
     let entries = kinds.map(|kind| Entry::host(&host, kind)).to_vec();
@@ -477,7 +481,7 @@ fn foreign_and_newer_files_are_refused_and_left_alone() {
     assert!(
         error
             .to_string()
-            .contains("has schema version 99, this program knows up to 1"),
+            .contains("has schema version 99, this program knows up to 2"),
         "{error}"
     );
 

@@ -454,6 +454,15 @@ pub(crate) struct Pacing {
     /// How long running steps may go on after the first Ctrl-C
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) grace: Duration,
+    /// How long a host is looked for that went away in the middle of a step [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) reconnect_within: Option<Duration>,
+    /// The shortest silence after which a step without a deadline of yours is looked at [default: 2m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) silence_floor: Option<Duration>,
+    /// How long work may be stuck, not a process of it moving, if no deadline of yours says otherwise [default: 2h]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) hard_cap: Option<Duration>,
     /// Output kept of all hosts together, such as 500M; more is counted and dropped
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) max_output: Option<u64>,

@@ -331,7 +331,10 @@ impl Recorded {
         let mut hosts = Vec::new();
         for host in remaining {
             let name = host.entry.host.clone();
-            let (reached, mut kept) = recorded_way(record, &host.entry)?;
+            let (mut reached, mut kept) = recorded_way(record, &host.entry)?;
+            if let Some(address) = host.entry.address.clone().filter(|_| host.replaced) {
+                reached.moved(&name, record.run, address, host.entry.port);
+            }
             if let Some(inventory) = &inventory {
                 let now = inventory.vars(name.as_str()).into_iter();
                 kept.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));

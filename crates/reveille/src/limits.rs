@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use reveille_pace::admission::Sources;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that are not sessions: ledger, outputs being written, log, runtime.
@@ -69,30 +70,11 @@ pub(crate) fn raise_descriptors() -> u64 {
 /// Bytes that can be used before something has to give: of the control group, or of the machine.
 fn available_memory() -> Option<u64> {
     let machine = field("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024);
-    let group = control_group().and_then(|path| {
-        let limit: u64 = fs::read_to_string(format!("{path}/memory.max"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()?;
-        let used: u64 = fs::read_to_string(format!("{path}/memory.current"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()?;
-        Some(limit.saturating_sub(used))
-    });
+    let group = Sources::default().read().group.map(|headroom| headroom.left);
     match (machine, group) {
         (Some(machine), Some(group)) => Some(machine.min(group)),
         (one, other) => one.or(other),
     }
-}
-
-/// The directory of this process's control group, version 2.
-fn control_group() -> Option<String> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    Some(format!("/sys/fs/cgroup{}", path.trim_end_matches('/')))
 }
 
 /// A number behind a word in a file of `/proc`.

@@ -37,6 +37,12 @@ pub(crate) struct Options {
     #[serde(default, skip_serializing_if = "Allowance::is_none")]
     pub(crate) allowance: Allowance,
     pub(crate) grace_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reconnect_within_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hard_cap_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) silence_floor_ms: Option<u64>,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) host_key: String,
     /// Passwords may go to hosts seen for the first time.
@@ -85,6 +91,9 @@ impl Options {
             canary: pacing.canary,
             allowance: Allowance::new(pacing.allow_failed.as_ref(), &pacing.allow_class)?,
             grace_ms: millis(pacing.grace),
+            reconnect_within_ms: pacing.reconnect_within.map(millis),
+            hard_cap_ms: pacing.hard_cap.map(millis),
+            silence_floor_ms: pacing.silence_floor.map(millis),
             connect_timeout_ms: reach
                 .and_then(|reach| reach.connect_timeout)
                 .map_or(CONNECT_TIMEOUT_MS, millis),
@@ -226,6 +235,9 @@ pub(crate) fn settings(
              }| { (Duration::from_millis(first), Duration::from_millis(longest)) },
         ),
         grace: Duration::from_millis(options.grace_ms),
+        away: options.reconnect_within_ms.map(Duration::from_millis),
+        silence_floor: options.silence_floor_ms.map(Duration::from_millis),
+        hard_cap: options.hard_cap_ms.map_or(usual.hard_cap, Duration::from_millis),
         caps: OutputCaps::default(),
         input,
         seed,

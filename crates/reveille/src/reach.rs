@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reveille_account::{HostName, RunId};
 use reveille_inventory::ssh_config::{
     IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking,
 };
@@ -37,6 +38,9 @@ pub(crate) struct Reached {
     pub(crate) become_method: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) not_ready: bool,
+    /// Further ways to the host, from the inventory: addresses and ports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) routes: Vec<(String, u16)>,
     /// `openssh` or `local`; native if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) transport: Option<String>,
@@ -136,6 +140,15 @@ impl Reached {
             becomes: "root".to_owned(),
             ..Self::default()
         }
+    }
+
+    /// Another machine has taken the host's place. Under the same address it has a key of its own, as the engine has it.
+    pub(crate) fn moved(&mut self, name: &HostName, run: RunId, address: String, port: u16) {
+        if (self.way.address.as_str(), self.way.port) == (address.as_str(), port) {
+            self.way.host_key_alias = Some(format!("{name}.{run}"));
+        }
+        self.way.address = address;
+        self.way.port = port;
     }
 
     /// The machine that Reveille runs on.
@@ -256,6 +269,7 @@ impl<'a> Finder<'a> {
                 BecomeMethod::Doas => Some("doas".to_owned()),
             },
             not_ready: connection.not_ready,
+            routes: Vec::new(),
             transport: transport.map(str::to_owned),
             ssh_config: file.or_else(|| reach.ssh_config.clone()),
             ssh_options,

@@ -69,6 +69,7 @@ pub(crate) fn plans(
             target: Arc::new(target),
             escalate: reached.escalate.clone().map(&becomes),
             becomes: becomes(reached.becomes.clone()),
+            routes: reached.routes.clone(),
             before,
             not_ready: reached.not_ready,
             name,

@@ -7,6 +7,7 @@ mod drill;
 mod fleet;
 mod held;
 mod lab;
+mod load;
 mod measure;
 mod mirrorlist;
 mod peers;
@@ -32,6 +33,8 @@ pub(crate) enum Bench {
     Copy(CopyArguments),
     /// The same work at 16, 32 … sessions at once
     Sweep(Common),
+    /// HTTP requests against one local server, beside wrk, oha and Locust
+    Load(load::Arguments),
     /// Recorded durations of commands, replayed against the watchdog's rule and others
     Watchdog(watchdog::Arguments),
     /// The mirrorlist server under load, beside MirrorManager's own
@@ -108,6 +111,7 @@ pub(crate) fn run(bench: &Bench) -> Result {
         Bench::Fleet(arguments) => arguments.run(&workspace),
         Bench::Copy(arguments) => arguments.run(&workspace),
         Bench::Sweep(common) => common.sweep(&workspace),
+        Bench::Load(arguments) => load::run(arguments, &workspace),
         Bench::Watchdog(arguments) => watchdog::run(arguments, &workspace),
         Bench::Mirrorlist(arguments) => mirrorlist::run(arguments, &workspace),
     }

@@ -47,6 +47,11 @@ const PACKAGES: &[Package] = &[
         reason: "hosts ask for URLs with it",
     },
     Package {
+        name: "docker-registry",
+        programs: &["docker-registry"],
+        reason: "the load tester's example scenario pulls from it",
+    },
+    Package {
         name: "procps",
         programs: &["ps", "pgrep"],
         reason: "tests look at processes on the hosts",

@@ -29,7 +29,7 @@ use super::window::Window;
 ///
 /// One run that took three times as long as all others would hold the deadline at three times for 3,000 runs. With 500
 /// samples, *h* therefore is the value that costs least: a deadline costs what it is in medians, and a kill of a healthy
-/// run costs 600. Values above *h* that came within 31 runs of each other are one occasion, and each occasion in *n*
+/// run costs 1,200. Values above *h* that came within 31 runs of each other are one occasion, and each occasion in *n*
 /// runs is expected again at that rate. What came within the last 50 runs is never left out.
 ///
 /// Attempts after the first get more: twice, then 8, 32 … times as much. Two attempts in a row that hang are rare; a
@@ -152,7 +152,7 @@ impl Default for TotalRule {
             allowance_few: 0.1,
             least_local: 100,
             many: 1000,
-            price: 600.0,
+            price: 1200.0,
             least_priced: 500,
             fresh: 50,
             floor: Duration::from_mins(1),

@@ -37,6 +37,7 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
         if somebody_works(&ledger)? {
             printer.say("a run is under way; the space is given back by a later prune");
         } else {
+            ledger.forget_durations()?;
             ledger.compact()?;
         }
     }

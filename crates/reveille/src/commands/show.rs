@@ -1,6 +1,6 @@
 //! `reveille show`: what a run came to.
 
-use reveille_account::{Event, EventKind, Exit, RunState};
+use reveille_account::{Chosen, Event, EventKind, Exit, RunState};
 use reveille_ledger::Ledger;
 use reveille_ledger::export::SummaryOptions;
 
@@ -108,9 +108,14 @@ fn words(kind: &EventKind) -> String {
     match kind {
         EventKind::RunOpened { planned } => format!("round opened, {planned} planned"),
         EventKind::RunResumed { remaining } => format!("resumed, {remaining} left"),
-        EventKind::SessionsLimited { sessions, queued, .. } => {
-            format!("{sessions} sessions, {queued} queued")
-        }
+        EventKind::SessionsLimited {
+            sessions,
+            queued,
+            reason,
+        } => match reason {
+            Some(reason) => format!("{reason}; {queued} queued"),
+            None => format!("{sessions} sessions, {queued} queued"),
+        },
         EventKind::RunStateChanged { state, reason } => {
             format!(
                 "run {}{}",
@@ -140,10 +145,15 @@ fn words(kind: &EventKind) -> String {
             phases.tcp_ms, phases.banner_ms, phases.key_exchange_ms, phases.authentication_ms
         ),
         EventKind::StepStarted {
-            step, attempt, token, ..
+            step,
+            attempt,
+            token,
+            chosen,
+            ..
         } => {
             let token = token.map(|token| format!(", token {token}")).unwrap_or_default();
-            format!("`{}` attempt {attempt} starts{token}", step.name)
+            let chosen = chosen.as_deref().map(deadlines).unwrap_or_default();
+            format!("`{}` attempt {attempt} starts{token}{chosen}", step.name)
         }
         EventKind::StepSkipped { step, reason } => format!("`{}` skipped: {reason}", step.name),
         EventKind::StepFinished {
@@ -188,6 +198,20 @@ fn words(kind: &EventKind) -> String {
                 step.name
             )
         }
+        EventKind::Looked {
+            step,
+            deadline,
+            evidence,
+            decision,
+            ..
+        } => format!(
+            "`{}`: its {deadline} was looked at: {evidence}; {decision}",
+            step.name
+        ),
+        EventKind::ControllerStalled { late_ms } => {
+            format!("the controller stood still for {late_ms} ms; all deadlines moved")
+        }
+        EventKind::Replaced { address, port } => format!("another machine took its place: {address}:{port}"),
         EventKind::Recovering { class, reason, in_ms } => {
             format!("recovering from {class} in {in_ms} ms: {reason}")
         }
@@ -205,4 +229,19 @@ fn words(kind: &EventKind) -> String {
         EventKind::Cleaned => "remote leftovers removed".to_owned(),
         EventKind::Warning { message } => format!("warning: {message}"),
     }
+}
+
+/// Deadlines that were chosen, and what from.
+fn deadlines(chosen: &Chosen) -> String {
+    let limit = |name: &str, seconds: Option<f64>| seconds.map(|seconds| format!("{name} {seconds:.0} s"));
+    let limits: Vec<String> = [limit("silence", chosen.silence_s), limit("total", chosen.total_s)]
+        .into_iter()
+        .flatten()
+        .collect();
+    format!(
+        "; looked at after {} (class {}, {} samples)",
+        limits.join(", "),
+        chosen.class,
+        chosen.samples
+    )
 }

@@ -29,6 +29,8 @@ pub(crate) struct View {
     /// Hosts under way, and when they last did something.
     running: HashMap<HostName, Instant>,
     classes: HashSet<Class>,
+    /// Steps of which it was said that one seems stuck.
+    stuck: HashSet<u32>,
     told: Instant,
     /// Print each host's output when its step ends.
     stream: bool,
@@ -57,6 +59,7 @@ impl View {
             recovering: HashSet::new(),
             running: HashMap::new(),
             classes: HashSet::new(),
+            stuck: HashSet::new(),
             told: Instant::now(),
             stream,
         }
@@ -67,6 +70,22 @@ impl View {
             return self.take_run(&event.kind);
         };
         match &event.kind {
+            EventKind::Looked {
+                step,
+                evidence,
+                stuck,
+                ..
+            } if *stuck => {
+                // Said once for each step, not for each look at each host.
+                if self.stuck.insert(step.index) {
+                    let line = format!(
+                        "first that seems stuck: {host} in `{}`: {}",
+                        text::harmless(step.name.as_bytes()),
+                        text::shorten(&text::harmless(evidence.as_bytes()), 160)
+                    );
+                    self.say(&line);
+                }
+            }
             EventKind::OutcomeReached { outcome } => {
                 self.running.remove(host);
                 self.recovering.remove(host);
@@ -90,11 +109,19 @@ impl View {
     }
 
     fn take_run(&mut self, kind: &EventKind) {
-        if let EventKind::Warning { message } = kind {
-            self.say(&format!(
+        match kind {
+            EventKind::Warning { message } => self.say(&format!(
                 "{} {message}",
                 self.printer.tone_err("warning:", Tone::Odd)
-            ));
+            )),
+            EventKind::SessionsLimited {
+                reason: Some(reason), ..
+            } => self.say(reason),
+            EventKind::ControllerStalled { late_ms } => self.say(&format!(
+                "this machine stood still for {}; all deadlines moved",
+                text::duration(Duration::from_millis(*late_ms))
+            )),
+            _ => {}
         }
     }
 

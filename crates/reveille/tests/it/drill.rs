@@ -136,7 +136,6 @@ fn every_kind_of_fault_is_found_among_five_hundred_healthy_hosts() {
 }
 
 #[test]
-#[ignore = "the engine does not know sshd's words of a penalty, and gives up before it is over"]
 fn penalties_are_waited_out() {
     let (_, rows) = drill(&["--hosts", "8", "--fault", "penalties=5"]);
     assert_eq!(
@@ -146,7 +145,6 @@ fn penalties_are_waited_out() {
 }
 
 #[test]
-#[ignore = "the engine calls a host that comes back with another key a lost connection"]
 fn a_replaced_machine_is_told_by_its_key() {
     let (_, rows) = drill(&["--hosts", "8", "--fault", "replaced=5"]);
     assert_eq!(
@@ -156,7 +154,6 @@ fn a_replaced_machine_is_told_by_its_key() {
 }
 
 #[test]
-#[ignore = "the engine gives a host that went away in the middle of a step five quick tries, which no reboot fits into"]
 fn a_host_that_reboots_by_itself_is_waited_for() {
     let reveille = Reveille::new();
     let job = reveille.file(

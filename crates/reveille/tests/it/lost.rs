@@ -37,7 +37,16 @@ fn begun_and_lost(reveille: &Reveille, testbed: &Testbed, proxy: &mut Proxy) {
     );
     let inventory = reveille.file("inventory", inventory(testbed, proxy));
     let controller = reveille
-        .command(&["run", &job, "-i", &inventory, "--format", "json"])
+        .command(&[
+            "run",
+            &job,
+            "-i",
+            &inventory,
+            "--format",
+            "json",
+            "--reconnect-within",
+            "1s",
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

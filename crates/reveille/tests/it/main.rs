@@ -3,6 +3,8 @@
 mod drill;
 mod elsewhere;
 mod fleet;
+mod ghosts;
+mod heal;
 mod hostile;
 mod input;
 mod job;
@@ -14,3 +16,4 @@ mod passwords;
 mod proxy;
 mod reboot;
 mod support;
+mod watchdog;

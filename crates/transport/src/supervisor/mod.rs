@@ -371,6 +371,13 @@ pub async fn stop(session: &Session, escalate: Option<&Become>, key: &Key) -> Re
     ))
 }
 
+/// Ends what a plain command has started on this connection: TERM, two seconds, KILL. True if all of it is verified to be
+/// gone. OpenSSH ends nothing by itself when a channel without a terminal is closed.
+pub async fn halt(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
+    let words = ask(session, escalate, key, Verb::Halt, REPLY).await?;
+    Ok(words == "verified")
+}
+
 /// Removes what the finished work of the run left on the host; the number of tokens that still run is returned.
 pub async fn clean(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<u64, SuperviseError> {
     let words = ask(session, escalate, key, Verb::Clean, REPLY).await?;

@@ -24,6 +24,8 @@ pub(crate) enum Verb {
     Clean,
     /// See what the token's processes are doing.
     Look,
+    /// End what runs on this connection beside us.
+    Halt,
 }
 
 impl Verb {
@@ -34,13 +36,22 @@ impl Verb {
             Verb::Stop => "stop",
             Verb::Clean => "clean",
             Verb::Look => "look",
+            Verb::Halt => "halt",
         }
     }
 
     /// The one line that has to be sent first.
     pub(crate) fn script(self) -> &'static str {
-        static SCRIPTS: LazyLock<[String; 5]> = LazyLock::new(|| {
-            [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean, Verb::Look].map(|verb| folded(SOURCE, verb.word()))
+        static SCRIPTS: LazyLock<[String; 6]> = LazyLock::new(|| {
+            [
+                Verb::Ensure,
+                Verb::Tomb,
+                Verb::Stop,
+                Verb::Clean,
+                Verb::Look,
+                Verb::Halt,
+            ]
+            .map(|verb| folded(SOURCE, verb.word()))
         });
         &SCRIPTS[self as usize]
     }
@@ -90,7 +101,14 @@ mod tests {
 
     #[test]
     fn every_script_is_one_line_of_valid_sh() {
-        for verb in [Verb::Ensure, Verb::Tomb, Verb::Stop, Verb::Clean, Verb::Look] {
+        for verb in [
+            Verb::Ensure,
+            Verb::Tomb,
+            Verb::Stop,
+            Verb::Clean,
+            Verb::Look,
+            Verb::Halt,
+        ] {
             let script = verb.script();
             assert_eq!(script.matches('\n').count(), 1);
             for shell in ["dash", "bash", "busybox"] {

@@ -7,7 +7,7 @@
 #           pid    supervisor's pid, start time, boot id, process group, streamer's pid; written before go
 #           out err   output;  exit   wait status, renamed into place;  slain   a kill was asked for
 #           s 1 2  fifos: the command's text, its stdout, its stderr
-#: ensure tomb stop clean look
+#: ensure tomb stop clean look halt
 # An exported variable of the same name would carry our values into the command's environment.
 unset AGAIN ANCESTORS BOOT BORN C CAP COUNT D E END F FEED FILE GO GREW GROUP J K L LEFT LIVE ME N OFFSET_ERR OFFSET_OUT
 unset OVER P PG PP PRE PROC R RC RE RO SBOOT SBORN SLAIN ST STREAMER SUP T U UM V VERB WAITED WHY WORDS X
@@ -91,7 +91,7 @@ fence() {
   [ -f "$D/e.$E" ] || true 2>/dev/null >"$D/e.$E" || fail place "can't write to $D"
 }
 
-#: ensure stop look
+#: ensure stop look halt
 # Pids that lead up to pid $1: the connection's own processes, which are never touched.
 ancestors() {
   ANCESTORS=" "
@@ -429,7 +429,7 @@ clean() {
   say end cleaned "$LEFT"
 }
 
-#: look
+#: look halt
 # The work's processes into V: from the roots in V on, their descendants and whoever is in the process group.
 family() {
   while :; do
@@ -463,6 +463,7 @@ siblings() {
   return 0
 }
 
+#: look
 # Adds up what moves, and sees whether a tool for packages is there, and whether somebody reads from a terminal.
 count() {
   COUNT=0 CPU=0 IO=0 CTX=0 TOOL= ASKS=-
@@ -542,10 +543,43 @@ look() {
   say end alive "$COUNT" "$CPU" "$IO" "$CTX" "$LAST" "$OVER" "$ASKS" "$HOLDS" "$NAME"
 }
 
-#: ensure tomb stop clean look
+#: halt
+# Ends what a plain command has started on this connection: TERM, two seconds, KILL.
+halt() {
+  V=" " J= GROUP=none STREAMER=" "
+  if [ "$PROC" = 0 ]; then
+    say end unverified
+    return
+  fi
+  ancestors "$$"
+  if ! siblings; then
+    say end unverified
+    return
+  fi
+  family
+  J=0
+  kill -TERM $V 2>/dev/null
+  while [ "$J" -lt 40 ] && left; do
+    [ "$J" = 20 ] && kill -KILL $V 2>/dev/null
+    nap 0.1
+    J=$((J + 1))
+  done
+  if left; then say end survived; else say end verified; fi
+}
+
+# Whether any of V lives, or what it started meanwhile, which joins it.
+left() {
+  family
+  for X in $V; do
+    inspect "$X" && [ "$ST" != Z ] && return 0
+  done
+  return 1
+}
+
+#: ensure tomb stop clean look halt
 look_around
 read -r N VERB R E K P || exit 0
-if [ "$VERB" = look ]; then
+if [ "$VERB" = look ] || [ "$VERB" = halt ]; then
   :
 elif [ "$P" = - ]; then
   choose_place

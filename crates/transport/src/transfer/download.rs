@@ -178,7 +178,7 @@ fn partial(target: &Path) -> PathBuf {
 
 fn size_of_file(path: &Path) -> Option<u64> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
-    metadata.is_file().then(|| metadata.len())
+    metadata.is_file().then_some(metadata.len())
 }
 
 async fn hash(path: &Path, length: u64) -> io::Result<String> {

@@ -142,7 +142,7 @@ async fn hashes(
     loop {
         match channel.piece().await {
             Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= HASHES_LIMIT => {
-                lines.extend_from_slice(&bytes)
+                lines.extend_from_slice(&bytes);
             }
             Some(Piece::Data(_)) => return Err(TransferError::Remote(format!("{path} has too many files"))),
             Some(Piece::Frame(words)) if words == "end" => break,

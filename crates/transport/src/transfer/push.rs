@@ -387,7 +387,7 @@ impl Way<'_> {
             loop {
                 match channel.piece().await {
                     Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= limit => {
-                        lines.extend_from_slice(&bytes)
+                        lines.extend_from_slice(&bytes);
                     }
                     Some(Piece::Data(_)) => {
                         return Err(TransferError::Remote(
@@ -606,7 +606,7 @@ mod tests {
     fn lines_of_sha256sum_are_read() {
         let hash = "0123456789abcdef".repeat(4);
         let read =
-            |rest: &str| parse_hash(format!("{rest}").replace('H', &hash).as_bytes()).map(|(name, _)| name);
+            |rest: &str| parse_hash(rest.to_string().replace('H', &hash).as_bytes()).map(|(name, _)| name);
         assert_eq!(read("H  ./a  b").as_deref(), Some(&b"a  b"[..]));
         assert_eq!(read("H *./a").as_deref(), Some(&b"a"[..]));
         assert_eq!(read(r"\H  ./a\\b\nc").as_deref(), Some(&b"a\\b\nc"[..]));

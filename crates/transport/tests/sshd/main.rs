@@ -627,19 +627,19 @@ async fn a_look_tells_what_moves_from_what_is_still() {
         durable.go(&payload(text), Offsets::default(), CAP).await.unwrap();
         assert!(matches!(durable.next().await.unwrap(), Beat::Started));
         let key = Key { place, ..key(seed) };
-        let once = async || match look(&session, None, &key).await.unwrap() {
+        let count = async || match look(&session, None, &key).await.unwrap() {
             Look::Alive(alive) => alive,
             other => panic!("{text}: {other:?}"),
         };
         // The command starts a moment after its supervisor says so.
-        let mut one = once().await;
-        let mut two = once().await;
+        let mut one = count().await;
+        let mut two = count().await;
         while !moves && one.counters != two.counters {
             one = two;
-            two = once().await;
+            two = count().await;
         }
         while moves && one.counters == two.counters {
-            two = once().await;
+            two = count().await;
         }
         assert!(one.counters.processes >= 2, "{one:?}");
         assert!(!one.asks && one.lock.is_none(), "{one:?}");
@@ -651,6 +651,9 @@ async fn a_look_tells_what_moves_from_what_is_still() {
     assert_eq!(look(&session, None, &key(33)).await.unwrap(), Look::Gone);
     let exec = session.exec("exec sleep 30").await.unwrap();
     let found = look(&session, None, &key(33)).await.unwrap();
-    assert!(matches!(&found, Look::Alive(alive) if alive.counters.processes == 1), "{found:?}");
+    assert!(
+        matches!(&found, Look::Alive(alive) if alive.counters.processes == 1),
+        "{found:?}"
+    );
     exec.signal_kill().await;
 }

@@ -1,0 +1,166 @@
+//! Looks at work that is silent or late, before anything is done about it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use reveille_account::{Class, EventKind};
+use reveille_pace::Deadline;
+use reveille_pace::watchdog::{Decision, Evidence, Extension, Holder};
+use reveille_transport::supervisor::{self, Alive, Counters, Key, Look, SuperviseError};
+use reveille_transport::{Become, ExecError};
+use tokio::time::sleep;
+
+use crate::Failure;
+use crate::attempt::Way;
+
+/// What a look found.
+pub(crate) struct Seen {
+    pub(crate) evidence: Evidence,
+    /// What was counted, for the next look.
+    pub(crate) counters: Option<Counters>,
+    /// In words.
+    pub(crate) words: String,
+}
+
+impl Way<'_> {
+    /// Looks at the work of `key`, or without a place in it at whatever runs on this connection. `before` is what the last
+    /// look counted; without that there are two counts, `glance` apart. `said` is the last line of output.
+    pub(crate) async fn look(
+        &self,
+        escalate: Option<&Become>,
+        key: &Key,
+        mut before: Option<Counters>,
+        glance: Duration,
+        said: &str,
+    ) -> Result<Seen, Failure> {
+        loop {
+            let alive = match self.glance(escalate, key).await {
+                Ok(Look::Alive(alive)) => alive,
+                Ok(Look::Finished) => return Ok(Seen::plain(Evidence::Moves, "it has ended")),
+                Ok(Look::Gone) => return Ok(Seen::plain(Evidence::Gone, "its processes are gone")),
+                Ok(Look::Unknown) => {
+                    return Ok(Seen::plain(Evidence::None, "the host can't tell what it does"));
+                }
+                Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
+                Err(_) if self.session.is_closed() => {
+                    return Ok(Seen::plain(Evidence::ConnectionDead, &self.session.why_closed()));
+                }
+                Err(error) => return Ok(Seen::plain(Evidence::None, &format!("no answer ({error})"))),
+            };
+            if before.is_none() && alive.lock.is_none() && !alive.asks {
+                before = Some(alive.counters);
+                sleep(glance).await;
+                continue;
+            }
+            return Ok(Seen::of(&alive, before, said));
+        }
+    }
+
+    /// One look, over a second connection if the host opens no second session on the first.
+    async fn glance(&self, escalate: Option<&Become>, key: &Key) -> Result<Look, SuperviseError> {
+        let full = match supervisor::look(self.session, escalate, key).await {
+            Err(SuperviseError::Exec(ExecError::Refused {
+                class: Class::ChannelRefused,
+                message,
+            })) => message,
+            other => return other,
+        };
+        // What a plain command does can be seen on its own connection alone.
+        if key.place.is_none() {
+            return Ok(Look::Unknown);
+        }
+        let beside = self
+            .engine
+            .connect_beside(self.target)
+            .await
+            .map_err(|error| SuperviseError::Lost(format!("{full}; and beside it: {error}")))?;
+        let seen = supervisor::look(&beside, escalate, key).await;
+        beside.close().await;
+        seen
+    }
+
+    /// Records a look, unless it only says that one is not enough.
+    pub(crate) async fn note_look(
+        &self,
+        deadline: Deadline,
+        seen: &str,
+        decision: &Decision,
+    ) -> Result<(), Failure> {
+        let words = match decision {
+            Decision::Extend {
+                why: Extension::LookAgain,
+                ..
+            } => return Ok(()),
+            Decision::Extend { why, .. } => format!("it gets more time: {why}"),
+            Decision::WarnAndWait { .. } => {
+                "it seems stuck; nobody allowed to end it, so it is waited for".to_owned()
+            }
+            Decision::Kill { why } => format!("it is ended: {why}"),
+            Decision::Ask { .. } => "it asks a question, and is ended".to_owned(),
+            Decision::EarlyExit => "it is gone".to_owned(),
+            Decision::Reconnect => "a new connection is made".to_owned(),
+        };
+        let looked = EventKind::Looked {
+            step: self.at.clone(),
+            deadline: match deadline {
+                Deadline::Idle => "silence",
+                Deadline::Total => "total",
+            }
+            .to_owned(),
+            evidence: seen.to_owned(),
+            decision: words,
+            stuck: matches!(decision, Decision::WarnAndWait { .. }),
+        };
+        self.engine.handle.record_host(self.host, looked).await?;
+        Ok(())
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    fn plain(evidence: Evidence, words: &str) -> Self {
+        Self {
+            evidence,
+            counters: None,
+            words: words.to_owned(),
+        }
+    }
+
+    fn of(alive: &Alive, before: Option<Counters>, said: &str) -> Self {
+        let counters = alive.counters;
+        let moves = before.is_some_and(|before| before != counters);
+        let mut words = match counters.processes {
+            1 => "1 process".to_owned(),
+            processes => format!("{processes} processes"),
+        };
+        words.push_str(match (before, moves) {
+            (None, _) => "",
+            (_, true) => ", which moves",
+            (_, false) => ", nothing of it moves",
+        });
+        if alive.load != "-" {
+            let _ = write!(words, ", load {}", alive.load);
+        }
+        let evidence = if alive.asks {
+            Evidence::WaitsForInput {
+                prompt: said.to_owned(),
+            }
+        } else if let Some((pid, name)) = &alive.lock {
+            let _ = write!(words, ", a package lock is held by {name} (pid {pid})");
+            Evidence::WaitsForLock(Holder {
+                pid: *pid,
+                name: name.clone(),
+            })
+        } else if moves {
+            Evidence::Moves
+        } else {
+            Evidence::Still
+        };
+        Self {
+            evidence,
+            counters: Some(counters),
+            words,
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The watchdog of a run: which deadlines an attempt has, and what a look at it comes to.
+//!
+//! The rules are in `reveille_pace::watchdog`; here they meet hosts, the ledger and the clock.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reveille_account::{Chosen, Class, Learned};
+use reveille_job::{Limit as JobLimit, OnStuck as JobOnStuck, Step};
+use reveille_ledger::RunHandle;
+use reveille_pace::Deadline;
+use reveille_pace::watchdog::{
+    Classes, Cohort, Decision, Evidence, Limit, LookRule, OnStuck, SetBy, SilenceRule, Stalls, Terms,
+    TotalRule, Watch,
+};
+use reveille_transport::supervisor::Counters;
+use tokio::time::{Instant, sleep};
+
+use crate::host::millis;
+use crate::plan::Settings;
+
+/// Durations of a class that one run adds to the ledger: more would tell no more.
+const LEARNED: u32 = 200;
+/// Looks at one deadline follow each other after this part of it, and not more closely than that.
+const SHARE: u32 = 10;
+const CLOSEST: Duration = Duration::from_millis(300);
+/// The longest time between the two counts of a first look.
+const GLANCE: Duration = Duration::from_secs(1);
+/// How often the controller looks at its own clock.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What the watchdog knows and counts, for all hosts of a run.
+#[derive(Debug)]
+pub(crate) struct Overseer {
+    rule: LookRule,
+    hosts: u32,
+    /// The highest number of connection tries so far, beyond the first.
+    retries: AtomicU32,
+    /// Time that the controller itself lost, in milliseconds.
+    lost_ms: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    classes: Classes,
+    /// Classes whose history was read.
+    known: HashSet<Arc<str>>,
+    cohorts: HashMap<Arc<str>, Cohort>,
+    learned: HashMap<Arc<str>, u32>,
+}
+
+/// The deadlines of an attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    class: Arc<str>,
+    idle: Option<Limit>,
+    total: Option<Limit>,
+    /// An operator's deadline for the whole: a promise, whatever moves.
+    hard: Option<Duration>,
+    terms: Terms,
+    /// It is looked at: not if an operator wants no deadlines.
+    watched: bool,
+}
+
+/// One attempt under watch. What it counts for in its cohort ends with it.
+#[derive(Debug)]
+pub(crate) struct Overseen {
+    overseer: Arc<Overseer>,
+    /// The run's rule, with less time between looks where deadlines are short.
+    rule: LookRule,
+    class: Arc<str>,
+    watch: Watch,
+    hard: Option<Duration>,
+    watched: bool,
+    /// What the last look counted.
+    pub(crate) counters: Option<Counters>,
+    ended: bool,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A look.
+    Look(Deadline),
+    /// The operator's deadline for the whole has passed.
+    Hard(Duration),
+}
+
+/// How long an attempt lasted that ended by itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Lasted {
+    class: Arc<str>,
+    took: Duration,
+    silence: Duration,
+    total: Option<Duration>,
+}
+
+// === impl Overseer ===
+
+impl Overseer {
+    pub(crate) fn new(hosts: usize, settings: &Settings) -> Self {
+        let mut silence = SilenceRule::default();
+        silence.floor = settings.silence_floor.unwrap_or(silence.floor);
+        // Who wants a shorter one does not want the rest of the formula either.
+        if settings.silence_floor.is_some() {
+            silence.base = silence.base.min(silence.floor);
+        }
+        Self {
+            rule: LookRule {
+                hard_cap: settings.hard_cap,
+                ..LookRule::default()
+            },
+            hosts: u32::try_from(hosts).unwrap_or(u32::MAX),
+            retries: AtomicU32::new(0),
+            lost_ms: AtomicU64::new(0),
+            state: Mutex::new(State {
+                classes: Classes::new(silence, TotalRule::default()),
+                ..State::default()
+            }),
+        }
+    }
+
+    /// A host needed so many connection tries.
+    pub(crate) fn tried(&self, tries: u32) {
+        self.retries.fetch_max(tries.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// The deadlines of an attempt, and what is to be recorded of how they were chosen. Only `commands` are watched:
+    /// copies and waits are silent by nature.
+    pub(crate) fn choose(
+        &self,
+        step: &Step,
+        attempt: u32,
+        commands: bool,
+        handle: &RunHandle,
+    ) -> Result<(Limits, Option<Box<Chosen>>), reveille_ledger::Error> {
+        let fixed = |limit: JobLimit| match limit {
+            JobLimit::After(length) => Some(length),
+            JobLimit::Auto | JobLimit::Off => None,
+        };
+        let operators = |length| Limit {
+            length,
+            by: SetBy::Operator,
+        };
+        let (silence, total) = (step.watchdog.idle, step.watchdog.total);
+        let mut limits = Limits {
+            class: step.class_name().into(),
+            idle: fixed(silence).filter(|_| commands).map(operators),
+            total: None,
+            hard: fixed(total),
+            terms: Terms {
+                on_stuck: match step.on_stuck {
+                    JobOnStuck::Unsaid => OnStuck::Unsaid,
+                    JobOnStuck::Warn => OnStuck::Warn,
+                    JobOnStuck::Kill => OnStuck::Kill,
+                },
+                idempotent: step.idempotent,
+            },
+            watched: commands && (silence, total) != (JobLimit::Off, JobLimit::Off),
+        };
+        if !commands || (silence != JobLimit::Auto && total != JobLimit::Auto) {
+            return Ok((limits, None));
+        }
+        let mut state = self.lock();
+        if !state.known.contains(&limits.class) {
+            let (took, silent): (Vec<_>, Vec<_>) =
+                handle.ledger().durations(&limits.class)?.into_iter().unzip();
+            state.classes.seed(&limits.class, took, silent);
+            state.known.insert(Arc::clone(&limits.class));
+        }
+        let retries = self.retries.load(Ordering::Relaxed);
+        let ours = |length| Limit {
+            length,
+            by: SetBy::Auto,
+        };
+        let classes = &state.classes;
+        if silence == JobLimit::Auto {
+            let choice = classes.choose_silence(&limits.class, self.hosts, retries, attempt);
+            limits.idle = choice.limit.map(ours);
+        }
+        if total == JobLimit::Auto {
+            let choice = classes.choose_total(&limits.class, self.hosts, retries, attempt);
+            limits.total = choice.limit.map(ours);
+        }
+        let seconds = |limit: Option<Limit>| {
+            limit
+                .filter(|limit| limit.by == SetBy::Auto)
+                .map(|limit| limit.length.as_secs_f64())
+        };
+        let chosen = Chosen {
+            class: limits.class.to_string(),
+            samples: classes.samples(&limits.class),
+            hosts: self.hosts,
+            retries,
+            silence_s: seconds(limits.idle),
+            total_s: seconds(limits.total),
+        };
+        Ok((limits, Some(Box::new(chosen))))
+    }
+
+    /// An attempt starts.
+    pub(crate) fn start(self: &Arc<Self>, limits: &Limits) -> Overseen {
+        let mut state = self.lock();
+        let cohort = state.cohorts.entry(Arc::clone(&limits.class)).or_default();
+        let (now, lost) = (Instant::now(), self.lost());
+        let watch = Watch::start(limits.idle, limits.total, limits.terms, cohort, now, lost);
+        drop(state);
+        let mut rule = self.rule;
+        let shortest = [limits.idle, limits.total]
+            .into_iter()
+            .flatten()
+            .map(|limit| limit.length)
+            .min();
+        if let Some(shortest) = shortest {
+            rule.between = rule.between.min(shortest / SHARE).max(CLOSEST);
+        }
+        Overseen {
+            overseer: Arc::clone(self),
+            rule,
+            class: Arc::clone(&limits.class),
+            watch,
+            hard: limits.hard,
+            watched: limits.watched,
+            counters: None,
+            ended: false,
+        }
+    }
+
+    /// Takes in how long an attempt took that ended well by itself; what the ledger is to keep of it is returned.
+    pub(crate) fn learn(&self, lasted: &Lasted) -> Option<Learned> {
+        let mut state = self.lock();
+        state
+            .classes
+            .resolved(&lasted.class, lasted.took, lasted.silence, lasted.total);
+        let count = state.learned.entry(Arc::clone(&lasted.class)).or_default();
+        *count += 1;
+        (*count <= LEARNED).then(|| Learned {
+            class: lasted.class.to_string(),
+            took_ms: millis(lasted.took),
+            silence_ms: millis(lasted.silence),
+        })
+    }
+
+    /// All attempts of a step failed, the last with `class`. If that was a deadline of ours, later ones are wider.
+    pub(crate) fn given_up(&self, step: &Step, class: Class) {
+        let ours = match class {
+            Class::WatchdogIdle => step.watchdog.idle == JobLimit::Auto,
+            Class::WatchdogTotal => step.watchdog.total == JobLimit::Auto,
+            _ => false,
+        };
+        if ours {
+            self.lock().classes.given_up(step.class_name());
+        }
+    }
+
+    /// Watches the controller's own clock; `stalled` is told of each stall.
+    pub(crate) async fn watch_clock(&self, stalled: impl AsyncFn(Duration)) -> std::convert::Infallible {
+        let mut stalls = Stalls::new(TICK, Instant::now());
+        loop {
+            sleep(TICK).await;
+            if let Some(late) = stalls.tick(Instant::now()) {
+                self.lost_ms.store(millis(stalls.lost()), Ordering::Relaxed);
+                stalled(late).await;
+            }
+        }
+    }
+
+    fn lost(&self) -> Duration {
+        Duration::from_millis(self.lost_ms.load(Ordering::Relaxed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// The operator's deadline for the whole.
+    pub(crate) fn hard(&self) -> Option<Duration> {
+        self.hard
+    }
+}
+
+// === impl Overseen ===
+
+impl Overseen {
+    /// When something is due, and what; nothing if nobody set a deadline.
+    pub(crate) fn next(&self) -> Option<(Instant, Due)> {
+        let (now, lost) = (Instant::now(), self.overseer.lost());
+        let elapsed = self.watch.elapsed(now, lost);
+        let hard = self.hard.and_then(|hard| {
+            let at = now.checked_add(hard.saturating_sub(elapsed))?;
+            Some((at, Due::Hard(hard)))
+        });
+        let look = self.watched.then(|| {
+            let (at, deadline) = self.watch.next(&self.rule, now, lost);
+            (at, Due::Look(deadline))
+        });
+        [look, hard].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Output came.
+    pub(crate) fn heard(&mut self) {
+        if self.watch.progress(Instant::now(), self.overseer.lost())
+            && let Some(cohort) = self.overseer.lock().cohorts.get_mut(&self.class)
+        {
+            cohort.moved();
+        }
+    }
+
+    /// Between the two counts of a first look: what moves shows within that.
+    pub(crate) fn glance(&self) -> Duration {
+        self.rule.between.min(GLANCE)
+    }
+
+    /// How long nothing moved.
+    pub(crate) fn silence(&self) -> Duration {
+        self.watch.silence(Instant::now(), self.overseer.lost())
+    }
+
+    /// How long it runs.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.watch.elapsed(Instant::now(), self.overseer.lost())
+    }
+
+    /// What follows from a look.
+    pub(crate) fn look(&mut self, evidence: Evidence) -> Decision {
+        let mut state = self.overseer.lock();
+        let samples = state.classes.samples(&self.class);
+        let cohort = state.cohorts.entry(Arc::clone(&self.class)).or_default();
+        let (now, lost) = (Instant::now(), self.overseer.lost());
+        self.watch.look(&self.rule, evidence, samples, cohort, now, lost)
+    }
+
+    /// It ended by itself.
+    pub(crate) fn end(&mut self) -> Lasted {
+        let silence = self.watch.longest_silence(Instant::now(), self.overseer.lost());
+        Lasted {
+            took: self.leave(true),
+            class: Arc::clone(&self.class),
+            silence,
+            total: self.watch.total(),
+        }
+    }
+
+    fn leave(&mut self, by_itself: bool) -> Duration {
+        self.ended = true;
+        let mut state = self.overseer.lock();
+        let cohort = state.cohorts.entry(Arc::clone(&self.class)).or_default();
+        self.watch
+            .end(by_itself, cohort, Instant::now(), self.overseer.lost())
+    }
+}
+
+impl Drop for Overseen {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.leave(false);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Where a request goes: an origin, and what is asked of it.
+
+use std::fmt;
+use std::rc::Rc;
+
+use hyper::Uri;
+use hyper::http::uri::PathAndQuery;
+
+/// A URL taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) origin: Rc<Origin>,
+    pub(crate) path: PathAndQuery,
+}
+
+/// Scheme, host and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) tls: bool,
+    /// In lower case, without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// As the `Host` header has it.
+    pub(crate) authority: String,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Takes an absolute `http` or `https` URL apart; blanks and letters outside of ASCII are escaped.
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        let wrong = |why: &str| format!("`{url}` is not a URL: {why}");
+        let escaped = escape(url.split('#').next().unwrap_or_default());
+        let uri: Uri = escaped.parse().map_err(|_| wrong("it can't be read"))?;
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(other) => return Err(wrong(&format!("only http and https are spoken, not {other}"))),
+            None => return Err(wrong("it begins with `http://` or `https://`")),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("credentials stand in `auth: {basic: …}`, not in the URL"));
+        }
+        let host = uri
+            .host()
+            .unwrap_or_default()
+            .trim_matches(['[', ']'])
+            .to_ascii_lowercase();
+        if host.is_empty() {
+            return Err(wrong("it names no host"));
+        }
+        let after = &authority.as_str()[uri.host().unwrap_or_default().len()..];
+        let port = match (after.strip_prefix(':'), tls) {
+            (Some(port), _) => port
+                .parse()
+                .map_err(|_| wrong("the port is not a number below 65536"))?,
+            (None, true) => 443,
+            (None, false) => 80,
+        };
+        Ok(Self {
+            origin: Rc::new(Origin {
+                tls,
+                host,
+                port,
+                authority: authority.as_str().to_ascii_lowercase(),
+            }),
+            path: uri
+                .path_and_query()
+                .cloned()
+                .unwrap_or_else(|| PathAndQuery::from_static("/")),
+        })
+    }
+
+    /// Where `location` leads from here.
+    pub(crate) fn join(&self, location: &str) -> Result<Self, String> {
+        let origin = &self.origin;
+        let scheme = if origin.tls { "https" } else { "http" };
+        let base = format!("{scheme}://{}", origin.authority);
+        let path = self.path.path();
+        let url = if location.contains("://") {
+            location.to_owned()
+        } else if let Some(rest) = location.strip_prefix("//") {
+            format!("{scheme}://{rest}")
+        } else if location.starts_with('/') {
+            format!("{base}{location}")
+        } else if location.starts_with('?') {
+            format!("{base}{path}{location}")
+        } else {
+            let directory = path.rfind('/').map_or("/", |at| &path[..=at]);
+            format!("{base}{directory}{location}")
+        };
+        Self::parse(&url)
+    }
+}
+
+/// Bytes that no URL may have, escaped; what is escaped already stays.
+fn escape(url: &str) -> String {
+    let mut text = String::with_capacity(url.len());
+    for byte in url.bytes() {
+        if byte > b' ' && byte < 0x7f && !b"\"<>\\^`{|}".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.origin.tls { "https" } else { "http" };
+        write!(formatter, "{scheme}://{}{}", self.origin.authority, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let target = Target::parse("https://Shop.example:8443/a b?q=ü#x").expect("good");
+        assert_eq!(target.to_string(), "https://shop.example:8443/a%20b?q=%C3%BC");
+        assert_eq!(Target::parse("http://[::1]:80").expect("good").origin.host, "::1");
+        for bad in [
+            "",
+            "/x",
+            "ftp://x/",
+            "http://",
+            "http://u:p@x/",
+            "http://x:99999/",
+            "x y",
+        ] {
+            assert!(Target::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn locations_lead_somewhere() {
+        let from = Target::parse("http://a/b/c?d").expect("good");
+        let to = |location: &str| from.join(location).expect(location).to_string();
+        assert_eq!(to("/x"), "http://a/x");
+        assert_eq!(to("x"), "http://a/b/x");
+        assert_eq!(to("?y"), "http://a/b/c?y");
+        assert_eq!(to("//h/x"), "http://h/x");
+        assert_eq!(to("https://h"), "https://h/");
+        assert!(from.join("ftp://x").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_location_panics(location in ".{0,30}") {
+            let _ = Target::parse("http://a/b").expect("good").join(&location);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What templates of a user can name, and the rows of data it is given.
+
+use minijinja::Value;
+
+use super::message::Shared;
+use crate::scenario::template::Names;
+use crate::scenario::{Class, OnEnd, Order, Scenario};
+
+/// A user's own values; each name has a slot of its class.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    slots: Box<[Option<Value>]>,
+    rows: Box<[Option<Value>]>,
+}
+
+/// Everything a template may name, for one request.
+pub(crate) struct Scope<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) class: Option<&'a Class>,
+    pub(crate) values: &'a Values,
+    pub(crate) shared: &'a Shared,
+    pub(crate) user: u64,
+    pub(crate) iteration: u64,
+}
+
+/// Where a shard is in each list of data: it gives every `shards`-th row, so that no two shards give the same.
+#[derive(Debug)]
+pub(crate) struct Feeds {
+    next: Vec<usize>,
+    shards: usize,
+}
+
+// === impl Values ===
+
+impl Values {
+    pub(crate) fn new(class: &Class, data: usize) -> Self {
+        Self {
+            slots: vec![None; class.slots.len()].into(),
+            rows: vec![None; data].into(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, class: &Class, name: &str, value: Value) {
+        if let Some(slot) = class.slots.iter().position(|slot| slot == name) {
+            self.slots[slot] = Some(value);
+        }
+    }
+
+    /// All of a user's own values, for scripts.
+    pub(crate) fn all(&self, class: &Class) -> Vec<(String, Value)> {
+        class
+            .slots
+            .iter()
+            .zip(&self.slots)
+            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+            .collect()
+    }
+}
+
+// === impl Scope ===
+
+impl Names for Scope<'_> {
+    fn value(&self, name: &str) -> Option<Value> {
+        if let Some(class) = self.class
+            && let Some(slot) = class.slots.iter().position(|slot| slot == name)
+            && let Some(value) = &self.values.slots[slot]
+        {
+            return Some(value.clone());
+        }
+        if let Some(at) = self.scenario.data.iter().position(|data| data.name == name) {
+            return self.values.rows.get(at).cloned().flatten();
+        }
+        if let Some(value) = self.shared.values.get(name) {
+            return Some(value.clone());
+        }
+        if let Some(value) = self.scenario.constants.get(name) {
+            return Some(Value::from(value.as_str()));
+        }
+        match name {
+            "user" => Some(Value::from_pairs([
+                ("id", Value::from(self.user)),
+                ("iteration", Value::from(self.iteration)),
+                ("class", Value::from(self.class.map_or("", |class| &class.name))),
+            ])),
+            "now" => std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .ok()
+                .map(|since| Value::from(since.as_secs_f64())),
+            "uuid" => {
+                let (high, low) = (fastrand::u64(..), fastrand::u64(..));
+                Some(Value::from(format!(
+                    "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+                    high >> 32,
+                    high >> 16 & 0xffff,
+                    high & 0xfff,
+                    low >> 48 & 0x3fff | 0x8000,
+                    low & 0xffff_ffff_ffff
+                )))
+            }
+            _ => None,
+        }
+    }
+}
+
+// === impl Feeds ===
+
+impl Feeds {
+    pub(crate) fn new(scenario: &Scenario, shard: usize, shards: usize) -> Self {
+        Self {
+            next: vec![shard; scenario.data.len()],
+            shards,
+        }
+    }
+
+    /// Gives a user its rows for the next iteration; false if there is none left for it.
+    pub(crate) fn feed(
+        &mut self,
+        scenario: &Scenario,
+        values: &mut Values,
+        random: &mut fastrand::Rng,
+    ) -> bool {
+        for (at, data) in scenario.data.iter().enumerate() {
+            let count = data.rows.len();
+            let index = match data.order {
+                Order::Random => random.usize(..count),
+                Order::Unique if values.rows[at].is_some() => continue,
+                Order::Sequential | Order::Unique => {
+                    let next = self.next[at];
+                    if next >= count && data.on_end == OnEnd::Stop {
+                        return false;
+                    }
+                    self.next[at] = next + self.shards;
+                    next % count
+                }
+            };
+            values.rows[at] = Some(data.rows[index].clone());
+        }
+        true
+    }
+}

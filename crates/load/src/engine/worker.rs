@@ -1,0 +1,207 @@
+//! Worker processes: shards in processes of their own, spoken to in lines of JSON over pipes.
+//!
+//! The first line to a worker says what to run; then come commands. It answers with events. A worker whose input ends
+//! stops: it never outlives its conductor. The same lines can go through a broker to workers on other machines.
+
+use std::io::{BufRead as _, Write as _};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command as Process};
+use tokio::sync::mpsc;
+
+use super::conductor::{Options, tls_for};
+use super::message::{Command, Event};
+use super::shard::Threads;
+use crate::scenario::{Given, Scenario};
+
+/// The version of these lines; a worker of another one refuses.
+const PROTOCOL: u32 = 1;
+
+/// What a worker is to run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Start {
+    protocol: u32,
+    file: String,
+    text: String,
+    given: Given,
+    first: usize,
+    count: usize,
+    shards: usize,
+    seed: u64,
+}
+
+/// An event with the number of its shard.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    shard: usize,
+    event: Event,
+}
+
+/// The workers of a test.
+pub(crate) struct Processes {
+    lines: Vec<mpsc::UnboundedSender<String>>,
+    children: Vec<Child>,
+    readers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+// === impl Start ===
+
+impl Start {
+    pub(crate) fn new(options: &Options, shards: usize) -> Self {
+        Self {
+            protocol: PROTOCOL,
+            file: options.source.file.clone(),
+            text: options.source.text.clone(),
+            given: options.source.given.clone(),
+            first: 0,
+            count: 0,
+            shards,
+            seed: options.seed,
+        }
+    }
+}
+
+// === impl Processes ===
+
+impl Processes {
+    pub(crate) fn start(
+        start: &Start,
+        workers: usize,
+        threads: usize,
+        tell: &Arc<dyn Fn(usize, Event) + Send + Sync>,
+    ) -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(|error| format!("can't find this program: {error}"))?;
+        let mut this = Self {
+            lines: Vec::new(),
+            children: Vec::new(),
+            readers: Vec::new(),
+        };
+        for worker in 0..workers {
+            let mut child = Process::new(&program)
+                .arg("worker")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                // A Ctrl-C is for the conductor, who tells workers to stop.
+                .process_group(0)
+                .spawn()
+                .map_err(|error| format!("can't start worker {}: {error}", worker + 1))?;
+            let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+                return Err("a worker has no pipes".into());
+            };
+            let first = worker * threads;
+            let start = Start {
+                first,
+                count: threads,
+                ..start.clone()
+            };
+            let text = serde_json::to_string(&start).map_err(|error| error.to_string())?;
+            let (sender, mut receiver) = mpsc::unbounded_channel::<String>();
+            let _ = sender.send(text);
+            tokio::task::spawn_local(async move {
+                while let Some(mut line) = receiver.recv().await {
+                    line.push('\n');
+                    if stdin.write_all(line.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            let tell = Arc::clone(tell);
+            this.readers.push(tokio::task::spawn_local(async move {
+                let mut lines = BufReader::new(stdout).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    match serde_json::from_str::<Line>(&line) {
+                        Ok(line) if (first..first + threads).contains(&line.shard) => {
+                            tell(line.shard, line.event);
+                        }
+                        Ok(_) | Err(_) => break,
+                    }
+                }
+                // For shards that have ended already this says nothing.
+                for shard in first..first + threads {
+                    tell(
+                        shard,
+                        Event::Broken(format!(
+                            "worker {} ended unexpectedly; its users are gone",
+                            worker + 1
+                        )),
+                    );
+                }
+            }));
+            this.lines.push(sender);
+            this.children.push(child);
+        }
+        Ok(this)
+    }
+
+    pub(crate) fn send(&self, command: &Command) {
+        let Ok(text) = serde_json::to_string(command) else {
+            return;
+        };
+        for lines in &self.lines {
+            let _ = lines.send(text.clone());
+        }
+    }
+
+    pub(crate) async fn wait(mut self) {
+        self.lines.clear();
+        for child in &mut self.children {
+            let _ = child.wait().await;
+        }
+    }
+}
+
+/// A worker's whole life: reads from standard input, tells on standard output.
+pub fn serve() -> Result<(), String> {
+    let mut first = String::new();
+    std::io::stdin()
+        .read_line(&mut first)
+        .map_err(|error| format!("can't read from the conductor: {error}"))?;
+    let start: Start = serde_json::from_str(&first).map_err(|error| format!("not a conductor: {error}"))?;
+    if start.protocol != PROTOCOL {
+        return Err(format!(
+            "the conductor speaks version {} of the worker protocol, this is version {PROTOCOL}",
+            start.protocol
+        ));
+    }
+    let given = Given {
+        env: crate::environment(),
+        ..start.given
+    };
+    let scenario = Scenario::parse(&start.text, &start.file, &given)
+        .map_err(|mistakes| mistakes.first().map_or_else(String::new, ToString::to_string))?;
+    let scenario = Arc::new(scenario);
+    let tls = tls_for(&scenario)?;
+    let out = Mutex::new(std::io::stdout());
+    let tell: Arc<dyn Fn(usize, Event) + Send + Sync> = Arc::new(move |shard, event| {
+        if let Ok(mut text) = serde_json::to_string(&Line { shard, event }) {
+            text.push('\n');
+            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+            // Without a conductor the input ends as well, which stops this worker.
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        }
+    });
+    let numbers = start.first..start.first + start.count;
+    let threads = Threads::start(&scenario, tls.as_ref(), numbers, start.shards, start.seed, &tell)
+        .map_err(|error| format!("can't start a thread: {error}"))?;
+    // Dropping the senders at the end of input cuts everything off.
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let commands = std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            let Ok(command) = serde_json::from_str::<Command>(&line) else {
+                break;
+            };
+            threads.send(&command);
+        }
+        threads.send(&Command::Cut);
+        threads.join();
+        drop(sender);
+    });
+    let _ = receiver.recv();
+    let _ = commands.join();
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! `reveille-load SCENARIO.yaml`: HTTP load testing.
+
+fn main() -> std::process::ExitCode {
+    reveille_load::program::main()
+}

@@ -1,0 +1,110 @@
+//! `--plan`: what would be sent, without sending anything.
+
+use crate::scenario::{Scenario, SegmentKind, Step, quantity::shown};
+
+/// Steps that are shown of each list.
+const MOST: usize = 50;
+
+pub(crate) fn plan(scenario: &Scenario) -> String {
+    let mut text = format!("{}\n", scenario.name);
+    if let Some(base) = &scenario.base_url {
+        text.push_str(&format!("  base URL: {base}\n"));
+    }
+    text.push_str("  stages:\n");
+    for segment in &scenario.schedule().segments {
+        let what = match segment.kind {
+            SegmentKind::Users(from, to) if from == to => format!("{to} users"),
+            SegmentKind::Users(from, to) => format!("from {from} to {to} users"),
+            SegmentKind::Arrivals(from, to, most) if (from - to).abs() < f64::EPSILON => {
+                format!("{to} arrivals/s, at most {most} users")
+            }
+            SegmentKind::Arrivals(from, to, most) => {
+                format!("from {from} to {to} arrivals/s, at most {most} users")
+            }
+        };
+        text.push_str(&format!(
+            "    {} to {}: {what}\n",
+            shown(segment.start),
+            shown(segment.start + segment.length)
+        ));
+    }
+    if let Some(bootstrap) = &scenario.bootstrap {
+        text.push_str("  bootstrap, once for the whole test:\n");
+        steps(&mut text, scenario, &bootstrap.steps);
+        if let Some(refresh) = &bootstrap.refresh {
+            text.push_str(&format!(
+                "    again every {}, {} early\n",
+                refresh.every.source,
+                shown(refresh.early)
+            ));
+        }
+    }
+    for data in &scenario.data {
+        text.push_str(&format!(
+            "  data {}: {} rows of {}\n",
+            data.name,
+            data.rows.len(),
+            data.columns.join(", ")
+        ));
+    }
+    let weights: u64 = scenario.classes.iter().map(|class| u64::from(class.weight)).sum();
+    for class in &scenario.classes {
+        text.push_str(&format!(
+            "  class {}: {:.1} % of the users\n",
+            class.name,
+            100.0 * f64::from(class.weight) / weights.max(1) as f64
+        ));
+        if !class.on_start.is_empty() {
+            text.push_str("    first:\n");
+            steps(&mut text, scenario, &class.on_start);
+        }
+        let weights: u64 = class.tasks.iter().map(|task| u64::from(task.weight)).sum();
+        for task in &class.tasks {
+            text.push_str(&format!(
+                "    task {}: {:.1} % of the iterations\n",
+                task.name,
+                100.0 * f64::from(task.weight) / weights.max(1) as f64
+            ));
+            steps(&mut text, scenario, &task.steps);
+        }
+        if !class.on_stop.is_empty() {
+            text.push_str("    last:\n");
+            steps(&mut text, scenario, &class.on_stop);
+        }
+        if let Some(offered) = class.offered_each() {
+            text.push_str(&format!(
+                "    a user offers {offered:.3} requests/s if answers take no time\n"
+            ));
+        }
+    }
+    if !scenario.thresholds.is_empty() {
+        text.push_str("  marks:\n");
+        for threshold in &scenario.thresholds {
+            let abort = if threshold.abort { ", ends the test" } else { "" };
+            text.push_str(&format!("    {}{abort}\n", threshold.text));
+        }
+    }
+    text
+}
+
+fn steps(text: &mut String, scenario: &Scenario, steps: &[Step]) {
+    for step in steps.iter().take(MOST) {
+        let url = step.url.constant().unwrap_or(&step.url.source);
+        let base = if url.starts_with('/') {
+            scenario.base_url.as_deref().unwrap_or_default()
+        } else {
+            ""
+        };
+        text.push_str(&format!("      {} {base}{url}\n", step.method));
+        for (name, value) in step.all_headers(&scenario.http.headers) {
+            // The source, so that nothing secret is shown.
+            text.push_str(&format!("        {name}: {}\n", value.source));
+        }
+        for name in step.sets() {
+            text.push_str(&format!("        captures {name}\n"));
+        }
+    }
+    if steps.len() > MOST {
+        text.push_str(&format!("      and {} more\n", steps.len() - MOST));
+    }
+}

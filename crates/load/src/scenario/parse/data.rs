@@ -1,0 +1,131 @@
+//! Rows that users are given: CSV and JSON Lines files, read whole.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+
+use super::super::template::value_of;
+use super::super::tree::{Node, Value};
+use super::super::{Data, OnEnd, Order};
+use super::{Context, is_identifier};
+
+pub(in crate::scenario) const DATA: &[&str] = &["csv", "jsonl", "order", "on_end"];
+
+/// Reads all rows of a file.
+type Read = fn(&Path) -> Result<Vec<Json>, String>;
+
+/// The most rows, and the most bytes, that a file may have.
+const MAX_ROWS: usize = 1_000_000;
+const MAX_BYTES: u64 = 256 << 20;
+
+impl Context<'_> {
+    pub(super) fn data(&mut self, node: &Node) -> Vec<Data> {
+        let Value::Map(entries) = &node.value else {
+            self.reader.expected(node, "`data`, a mapping of names to files");
+            return Vec::new();
+        };
+        let mut data = Vec::new();
+        for (key, value) in entries {
+            let Some(name) = self.reader.scalar(key) else {
+                continue;
+            };
+            if is_identifier(&name) {
+                data.extend(self.feed(name, value));
+            } else {
+                self.reader
+                    .mistake(&key.place, format!("`{name}` can't be the name of data"));
+            }
+        }
+        data
+    }
+
+    fn feed(&mut self, name: String, node: &Node) -> Option<Data> {
+        let fields = self.reader.fields(node, "data", DATA)?;
+        let orders = [
+            ("sequential", Order::Sequential),
+            ("random", Order::Random),
+            ("unique", Order::Unique),
+        ];
+        let order = fields
+            .get("order")
+            .and_then(|node| self.reader.word(node, &orders))
+            .unwrap_or(Order::Sequential);
+        let ends = [("repeat", OnEnd::Repeat), ("stop", OnEnd::Stop)];
+        let on_end = fields
+            .get("on_end")
+            .and_then(|node| self.reader.word(node, &ends));
+        let (node, read): (_, Read) = match (fields.get("csv"), fields.get("jsonl")) {
+            (Some(node), None) => (node, csv),
+            (None, Some(node)) => (node, jsonl),
+            _ => {
+                self.reader
+                    .mistake(fields.place, "data comes from a file: `csv` or `jsonl`");
+                return None;
+            }
+        };
+        let path = self.given.directory.join(self.constant(node)?);
+        let rows = match bounded(&path).and_then(|()| read(&path)) {
+            Ok(rows) if rows.is_empty() => Err("it has no rows".to_owned()),
+            other => other,
+        };
+        match rows {
+            Ok(rows) => Some(Data {
+                name,
+                order,
+                on_end: on_end.unwrap_or(if order == Order::Unique {
+                    OnEnd::Stop
+                } else {
+                    OnEnd::Repeat
+                }),
+                columns: rows
+                    .first()
+                    .and_then(Json::as_object)
+                    .map(|row| row.keys().cloned().collect())
+                    .unwrap_or_default(),
+                rows: rows.iter().map(value_of).collect(),
+            }),
+            Err(message) => {
+                self.reader
+                    .mistake(&node.place, format!("can't use {}: {message}", path.display()));
+                None
+            }
+        }
+    }
+}
+
+fn bounded(path: &Path) -> Result<(), String> {
+    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > MAX_BYTES {
+        return Err(format!("it has more than {} MiB", MAX_BYTES >> 20));
+    }
+    Ok(())
+}
+
+fn csv(path: &Path) -> Result<Vec<Json>, String> {
+    let mut reader = csv::Reader::from_path(path).map_err(|error| error.to_string())?;
+    let columns = reader.headers().map_err(|error| error.to_string())?.clone();
+    let mut rows = Vec::new();
+    for record in reader.records().take(MAX_ROWS) {
+        let record = record.map_err(|error| error.to_string())?;
+        let row: Map<String, Json> = columns
+            .iter()
+            .zip(&record)
+            .map(|(column, value)| (column.trim().to_owned(), Json::from(value)))
+            .collect();
+        rows.push(Json::Object(row));
+    }
+    Ok(rows)
+}
+
+fn jsonl(path: &Path) -> Result<Vec<Json>, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .take(MAX_ROWS)
+        .map(|(index, line)| {
+            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))
+        })
+        .collect()
+}

@@ -1,0 +1,246 @@
+//! Waits, stages and thresholds.
+
+use std::time::Duration;
+
+use super::super::reader::items;
+use super::super::tree::{Node, Value};
+use super::super::{Metric, Stage, Threshold, Wait, quantity};
+use super::Context;
+
+pub(in crate::scenario) const WAIT: &[&str] = &["constant", "uniform", "exponential", "pacing", "throughput"];
+pub(in crate::scenario) const STAGE: &[&str] =
+    &["ramp", "over", "hold", "users", "arrive", "for", "max_users"];
+pub(in crate::scenario) const THRESHOLD: &[&str] = &["metric", "task", "below", "above", "abort", "start"];
+
+/// Users of one process at the most; a connection each needs a descriptor each.
+const MAX_USERS: u64 = 1_000_000;
+
+impl Context<'_> {
+    pub(super) fn wait(&mut self, node: &Node) -> Option<Wait> {
+        let Value::Map(_) = node.value else {
+            return self.reader.duration(node).map(Wait::Constant);
+        };
+        let fields = self.reader.fields(node, "`wait`", WAIT)?;
+        let reader = &mut self.reader;
+        if let Some(node) = fields.get("constant") {
+            return reader.duration(node).map(Wait::Constant);
+        }
+        if let Some(node) = fields.get("exponential") {
+            return reader.duration(node).map(Wait::Exponential);
+        }
+        if let Some(node) = fields.get("pacing") {
+            return reader.duration(node).map(Wait::Pacing);
+        }
+        if let Some(node) = fields.get("throughput") {
+            let rate = reader.parsed(node, quantity::rate)?;
+            if rate <= 0.0 {
+                reader.mistake(&node.place, "a user's throughput is more than nothing");
+                return None;
+            }
+            return Some(Wait::Pacing(Duration::from_secs_f64(1.0 / rate)));
+        }
+        let node = fields.need("uniform", "`wait`", reader)?;
+        let [low, high] = items(node)[..] else {
+            reader.mistake(
+                &node.place,
+                "`uniform` has the shortest and the longest wait: `[1s, 3s]`",
+            );
+            return None;
+        };
+        let (from, to) = (reader.duration(low)?, reader.duration(high)?);
+        if to < from {
+            reader.mistake(&high.place, "the shorter of the two waits comes first");
+            return None;
+        }
+        Some(Wait::Uniform(from, to))
+    }
+
+    pub(super) fn stages(&mut self, node: &Node) -> Vec<Stage> {
+        let mut stages = Vec::new();
+        for node in items(node) {
+            stages.extend(self.stage(node));
+        }
+        if let Some(Stage::Hold(_)) = stages.first() {
+            self.reader.mistake_with_hint(
+                &node.place,
+                "the first stage holds nothing",
+                "begin with `{users: 10, for: 1m}`, `{ramp: 10, over: 30s}` or `{arrive: 50/s, for: 1m}`",
+            );
+        }
+        stages
+    }
+
+    fn stage(&mut self, node: &Node) -> Option<Stage> {
+        let fields = self.reader.fields(node, "a stage", STAGE)?;
+        let reader = &mut self.reader;
+        if let Some(node) = fields.get("hold") {
+            return reader.duration(node).map(Stage::Hold);
+        }
+        if let Some(node) = fields.get("ramp") {
+            let to = reader.whole(node, 0..=MAX_USERS);
+            let over = fields.need("over", "a ramp", reader);
+            return Some(Stage::Ramp {
+                to: to?,
+                over: reader.duration(over?)?,
+            });
+        }
+        if let Some(node) = fields.get("users") {
+            let users = reader.whole(node, 0..=MAX_USERS);
+            let time = fields.need("for", "a stage with `users`", reader);
+            return Some(Stage::Users {
+                users: users?,
+                time: reader.duration(time?)?,
+            });
+        }
+        let Some(node) = fields.get("arrive") else {
+            reader.mistake(fields.place, "a stage has `ramp`, `hold`, `users` or `arrive`");
+            return None;
+        };
+        let rate = reader.parsed(node, quantity::rate);
+        let (ramp, time) = match (fields.get("over"), fields.get("for")) {
+            (Some(over), None) => (true, reader.duration(over)),
+            (None, Some(time)) => (false, reader.duration(time)),
+            _ => {
+                reader.mistake(
+                    fields.place,
+                    "arrivals are steady `for` a time, or grow `over` one",
+                );
+                return None;
+            }
+        };
+        let max_users = fields
+            .get("max_users")
+            .and_then(|node| reader.whole(node, 1..=MAX_USERS))
+            .unwrap_or(1000);
+        Some(Stage::Arrive {
+            rate: rate?,
+            time: time?,
+            ramp,
+            max_users,
+        })
+    }
+
+    pub(super) fn thresholds(&mut self, node: &Node) -> Vec<Threshold> {
+        let mut thresholds = Vec::new();
+        for node in items(node) {
+            let threshold = match &node.value {
+                Value::Map(_) => self.threshold(node),
+                _ => self.reader.parsed(node, Threshold::parse),
+            };
+            if let Some(task) = threshold.as_ref().and_then(|threshold| threshold.task.as_ref())
+                && !self.rows.contains(task)
+            {
+                let message = format!("no task is named `{task}`");
+                let near = crate::mistake::Mistake::nearest(task, self.rows.iter().map(String::as_str));
+                let hint = near.map_or_else(
+                    || format!("there are {}", self.rows.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                self.reader.mistake_with_hint(&node.place, message, hint);
+            }
+            thresholds.extend(threshold);
+        }
+        thresholds
+    }
+
+    fn threshold(&mut self, node: &Node) -> Option<Threshold> {
+        let fields = self.reader.fields(node, "a threshold", THRESHOLD)?;
+        let reader = &mut self.reader;
+        let metric = fields.need("metric", "a threshold", reader)?;
+        let name = reader.scalar(metric)?;
+        let metric = reader.parsed(metric, Metric::parse)?;
+        let task = fields.get("task").and_then(|node| reader.filled(node));
+        let (below, limit) = match (fields.get("below"), fields.get("above")) {
+            (Some(node), None) => (true, node),
+            (None, Some(node)) => (false, node),
+            _ => {
+                reader.mistake(fields.place, "a threshold has a limit, `below` or `above`");
+                return None;
+            }
+        };
+        let written = reader.scalar(limit)?;
+        let limit = reader.parsed(limit, |text| metric.limit(text))?;
+        let words = [("actual", true), ("intended", false)];
+        let actual = fields
+            .get("start")
+            .and_then(|node| reader.word(node, &words))
+            .unwrap_or(false);
+        let of = task.as_ref().map_or(String::new(), |task| format!("({task})"));
+        Some(Threshold {
+            text: format!("{name}{of} {} {written}", if below { "<" } else { ">" }),
+            metric,
+            task,
+            below,
+            limit,
+            abort: fields
+                .get("abort")
+                .and_then(|node| reader.truth(node))
+                .unwrap_or(false),
+            actual,
+        })
+    }
+}
+
+impl Threshold {
+    /// Reads `errors < 1%`, `p99(manifest) < 500ms`, `rate > 100/s`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not a threshold; write it like `errors < 1%`, `p99 < 500ms` or `rate > 100/s`"
+            )
+        };
+        let (left, below, right) = text
+            .split_once('<')
+            .map(|(left, right)| (left, true, right))
+            .or_else(|| text.split_once('>').map(|(left, right)| (left, false, right)))
+            .ok_or_else(wrong)?;
+        let (metric, task) = match left.trim().split_once('(') {
+            Some((metric, rest)) => {
+                let task = rest.trim().strip_suffix(')').ok_or_else(wrong)?;
+                (metric, Some(task.trim().to_owned()))
+            }
+            None => (left, None),
+        };
+        let metric = Metric::parse(metric.trim())?;
+        Ok(Self {
+            text: text.trim().to_owned(),
+            limit: metric.limit(right.trim())?,
+            metric,
+            task,
+            below,
+            abort: false,
+            actual: false,
+        })
+    }
+}
+
+impl Metric {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let quantile = |digits: &str| {
+            let number: f64 = format!("0.{digits}").parse().ok()?;
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(number)
+        };
+        match text {
+            "errors" => Ok(Metric::Errors),
+            "rate" => Ok(Metric::Rate),
+            "late" => Ok(Metric::Late),
+            "mean" => Ok(Metric::Mean),
+            "max" => Ok(Metric::Quantile(1.0)),
+            _ => text
+                .strip_prefix('p')
+                .and_then(quantile)
+                .map(Metric::Quantile)
+                .ok_or_else(|| {
+                    format!("`{text}` is not measured; there are p50, p95, p99, p999 …, max, mean, errors, rate, late")
+                }),
+        }
+    }
+
+    pub(crate) fn limit(self, text: &str) -> Result<f64, String> {
+        match self {
+            Metric::Quantile(_) | Metric::Mean => quantity::duration(text).map(|limit| limit.as_secs_f64()),
+            Metric::Errors | Metric::Late => quantity::share(text),
+            Metric::Rate => quantity::rate(text),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! YAML as a tree of nodes that know their places; all reading of a scenario starts from it.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::mistake::Mistake;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
+use serde_saphyr::{Location, Spanned};
+
+/// The most that is read of a scenario, bytes.
+const MAX_FILE_BYTES: usize = 4 << 20;
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) place: Place,
+}
+
+/// Line and column, from 1, and the bytes of the text that a node is written with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) bytes: Range<usize>,
+}
+
+/// What a node is.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Null,
+    Truth(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(Node, Node)>),
+}
+
+// === impl Value ===
+
+impl Value {
+    /// What it is, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Value::Null => "nothing",
+            Value::Truth(_) => "true or false",
+            Value::Number(_) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self {
+            value: spanned.value,
+            place: Place::from(spanned.referenced),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+
+    fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Value, E> {
+        Ok(Value::Truth(truth))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
+        Number::from_f64(number)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("this number is not finite"))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Value::Map(map))
+    }
+}
+
+impl From<Location> for Place {
+    fn from(location: Location) -> Self {
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let start = location.span().byte_offset().map_or(0, count);
+        let length = location.span().byte_len().map_or(0, count);
+        Self {
+            line: count(location.line()),
+            column: count(location.column()),
+            bytes: start..start.saturating_add(length),
+        }
+    }
+}
+
+/// The tree of a scenario, or the one mistake that keeps it from being YAML.
+pub(crate) fn read(text: &str, file: &str) -> Result<Node, Mistake> {
+    if text.len() > MAX_FILE_BYTES {
+        return Err(Mistake::whole(
+            format!("a scenario of more than {} MiB is not read", MAX_FILE_BYTES >> 20),
+            file,
+        ));
+    }
+    if text.trim().is_empty() {
+        return Err(Mistake::whole("the scenario is empty", file));
+    }
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_depth: 32,
+            max_nodes: 100_000,
+            max_aliases: 1_000,
+            max_anchors: 1_000,
+            max_documents: 1,
+        },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| mistake(&error, text, file))
+}
+
+/// The parser's mistake in the operator's words.
+fn mistake(error: &serde_saphyr::Error, text: &str, file: &str) -> Mistake {
+    let error = error.without_snippet();
+    let raw = error.to_string();
+    let said = raw.split(" at line ").next().unwrap_or_default();
+    let (line, column) = error
+        .location()
+        .map(Place::from)
+        .map_or((0, 0), |place| (place.line, place.column));
+    let line_text = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let place = |message: &str| Mistake::at(message, file, text, line, column);
+    if let Some(key) = said.strip_prefix("duplicate mapping key: ") {
+        let key = key.split(", set ").next().unwrap_or_default();
+        return place(&format!("the key `{key}` stands here a second time"));
+    }
+    if said.contains("Documents") {
+        return place("a second YAML document begins here")
+            .hint("a scenario is one document; remove the `---`");
+    }
+    if said.starts_with("budget breached") || said.contains("expansion limit") || said.contains("replay") {
+        return place("the scenario is too large or too deeply nested once its aliases are written out");
+    }
+    if said.contains("tabs disallowed") {
+        return place("a tab can't indent YAML").hint("indent with blanks");
+    }
+    if said.contains("recursive") || said.contains("weak") {
+        return place("an alias stands inside what it names");
+    }
+    let mistake = place(&format!("this is not YAML: {said}"));
+    let value = line_text.split_once(": ").map_or(line_text, |(_, value)| value);
+    let value = value.trim_start().trim_start_matches("- ");
+    if value.starts_with("{{") {
+        mistake.hint(format!(
+            "quote it: a value that begins with `{{{{` needs quotes, `'{}'`",
+            value.trim_end()
+        ))
+    } else if said.starts_with("mapping values are not allowed") {
+        mistake.hint("a value that contains `: ` needs quotes; otherwise look at the indentation")
+    } else if said.starts_with("unexpected character") {
+        mistake.hint("a value that begins with this character needs quotes")
+    } else {
+        mistake
+    }
+}
+
+/// Line and column, from 1, of a byte of `text`.
+pub(crate) fn position(text: &str, byte: usize) -> (usize, usize) {
+    let mut byte = byte.min(text.len());
+    while !text.is_char_boundary(byte) {
+        byte -= 1;
+    }
+    let before = &text[..byte];
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    (
+        before.matches('\n').count() + 1,
+        before[start..].chars().count() + 1,
+    )
+}

@@ -1,0 +1,136 @@
+//! How a test ends: signals, full disks, lost workers, failed bootstraps, marks that abort.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::server::{Bench, Server, assert_balanced};
+
+fn scenario(server: &Server) -> String {
+    format!(
+        "base_url: {}\nwait: 20ms\ntasks: [{{get: /}}]\nstages: [{{users: 10, for: 5m}}]\n",
+        server.url()
+    )
+}
+
+/// Starts a test, reads events until a sample with completed requests, and sends it a signal.
+fn interrupted(bench: &Bench, more: &[&str], signal: impl Fn(i32)) -> (i32, Vec<Value>) {
+    let mut child = bench
+        .command(&[&["--events", "-", "--save", "saved.json"], more].concat())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut events = Vec::new();
+    let mut sent = false;
+    for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+        let line = line.expect("readable");
+        // What follows the events is for people.
+        let Ok(event) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
+        if !sent && event["completed"].as_u64() > Some(0) {
+            signal(i32::try_from(child.id()).expect("a pid"));
+            sent = true;
+        }
+        events.push(event);
+    }
+    (child.wait().expect("ended").code().expect("not killed"), events)
+}
+
+fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("alive");
+}
+
+#[test]
+fn ctrl_c_stops_users_and_reports_what_was_until_then() {
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    let (status, events) = interrupted(&bench, &[], |pid| kill(pid, Signal::INT));
+    assert_eq!(status, 5);
+    let summary = &events.last().expect("some")["summary"];
+    assert_eq!(summary["ended"], "interrupted");
+    assert_eq!(summary["requests"]["completed"].as_u64(), Some(server.count("/")));
+    assert_balanced(summary);
+    let saved = std::fs::read_to_string(bench.path("saved.json")).expect("written");
+    assert_eq!(serde_json::from_str::<Value>(&saved).expect("JSON"), *summary);
+}
+
+#[test]
+fn a_lost_worker_is_told_and_the_rest_is_reported() {
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    let (status, events) = interrupted(&bench, &["--workers", "2"], |pid| {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("readable");
+        let first = children
+            .split_whitespace()
+            .next()
+            .expect("a child")
+            .parse()
+            .expect("a pid");
+        kill(first, Signal::KILL);
+        kill(pid, Signal::TERM);
+    });
+    assert_eq!(status, 1);
+    let summary = &events.last().expect("some")["summary"];
+    assert_eq!(
+        summary["generator"]["lost"].as_array().map(Vec::len),
+        Some(1),
+        "{summary:#}"
+    );
+    assert!(summary["requests"]["completed"].as_u64() > Some(0));
+}
+
+#[test]
+fn a_full_disk_costs_the_file_and_not_the_numbers() {
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    let output = bench.run(&[
+        "-u",
+        "2",
+        "-d",
+        "1200ms",
+        "--events",
+        "/dev/full",
+        "--html",
+        "/dev/full",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let (screen, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(screen.contains("completed"), "{screen}");
+    assert!(errors.contains("events can't be written any more"), "{errors}");
+    assert!(errors.contains("/dev/full can't be written"), "{errors}");
+}
+
+#[test]
+fn a_failed_bootstrap_starts_no_user() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}\nbootstrap: {{steps: [{{get: /missing}}]}}\ntasks: [{{get: /}}]\nstages: [{{users: 3, for: 1m}}]\n",
+        server.url()
+    ));
+    let output = bench.run(&[]);
+    assert_eq!(output.status.code(), Some(3));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("the bootstrap failed, no user has started: GET /missing: status 404"),
+        "{errors}"
+    );
+    assert_eq!(server.count("/"), 0);
+}
+
+#[test]
+fn a_mark_that_aborts_ends_the_test() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}\nwait: 20ms\ntasks: [{{get: /missing}}]\nstages: [{{users: 3, for: 5m}}]\nthresholds: [{{metric: errors, below: 1%, abort: true}}]\n",
+        server.url()
+    ));
+    let (status, summary) = bench.summary(&[]);
+    assert_eq!((status, &summary["ended"]), (6, &"aborted".into()));
+    assert_eq!(summary["aborted_by"], "errors < 1%");
+}

@@ -1,0 +1,139 @@
+//! Scenario files: what good ones come to, and what mistakes look like.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reveille_load::scenario::{Given, Scenario};
+
+use crate::server::{Bench, Server};
+
+fn inputs(directory: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)
+        .expect("the directory exists")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+#[test]
+fn mistakes_have_a_place_and_a_hint() {
+    for path in inputs(&root().join("tests/inputs")) {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let mistakes = Scenario::parse(&text, &name, &Given::default()).expect_err(&name);
+        let shown: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(name.trim_end_matches(".yaml"), shown.join("\n\n"));
+    }
+}
+
+#[test]
+fn examples_have_a_plan() {
+    for path in inputs(&root().join("examples")) {
+        let output = Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+            .arg(&path)
+            .arg("--plan")
+            .env("REGISTRY_URL", "http://127.0.0.1:5000")
+            .env("REG_USER", "puller")
+            .env("REG_PASS", "not shown")
+            .env("SHOP_URL", "http://127.0.0.1:8080")
+            .output()
+            .expect("started");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {errors}", path.display());
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let plan = String::from_utf8_lossy(&output.stdout);
+        assert!(!plan.contains("not shown"));
+        insta::assert_snapshot!(format!("plan-{name}"), plan);
+    }
+}
+
+#[test]
+fn the_shop_and_the_soak_can_be_run() {
+    let server = Server::start();
+    for (example, load) in [
+        ("shop.yaml", ["--users", "20"]),
+        ("soak.yaml", ["--rate", "50/s"]),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+            .arg(root().join("examples").join(example))
+            .args(load)
+            .args(["--duration", "1s", "--quiet", "--threads", "1"])
+            .env("SHOP_URL", server.url())
+            .output()
+            .expect("started");
+        let screen = String::from_utf8_lossy(&output.stdout);
+        assert!(screen.contains("held    errors < "), "{example}: {screen}");
+    }
+    assert!(server.count("/") > 0 && server.count("/login") > 0);
+}
+
+#[test]
+fn a_mistake_is_exit_2_and_nothing_is_sent() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}\ntasks: [{{get: '/{{{{ env.NOBODY_SETS_THIS }}}}'}}]\nstages: [{{users: 1, for: 1s}}]\n",
+        server.url()
+    ));
+    let output = bench.run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("the environment variable NOBODY_SETS_THIS is not set\n  --> load.yaml:2:"),
+        "{errors}"
+    );
+    assert_eq!(server.count("/"), 0);
+}
+
+#[test]
+fn once_shows_requests_and_hides_secrets() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}
+bootstrap: {{steps: [{{get: /token, capture: {{token: {{json: $.token}}}}}}]}}
+tasks:
+  - get: /guarded
+    headers: {{authorization: 'Bearer {{{{ token }}}}', x-copy: '{{{{ token }}}}'}}
+",
+        server.url()
+    ));
+    let output = bench.run(&["--once"]);
+    let screen = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{screen}");
+    assert!(screen.contains("> GET") && screen.contains("< 200"), "{screen}");
+    assert!(!screen.contains("secret-1"), "{screen}");
+    assert_eq!((server.count("/token"), server.count("/guarded")), (1, 1));
+}
+
+#[test]
+fn every_output_is_written() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "name: all <outputs>\nbase_url: {}\nwait: 10ms\ntasks: [{{get: /}}]\nstages: [{{users: 2, for: 1200ms}}]\n",
+        server.url()
+    ));
+    let output = bench.run(&[
+        "--save", "s.json", "--csv", "s.csv", "--html", "s.html", "--events", "s.ndjson",
+    ]);
+    assert_eq!(output.status.code(), Some(0));
+    let read = |name: &str| std::fs::read_to_string(bench.path(name)).expect(name);
+    assert!(read("s.csv").lines().count() == 3);
+    let html = read("s.html");
+    assert!(html.contains("all &lt;outputs&gt;") && html.contains("<svg") && html.ends_with("</html>\n"));
+    assert!(
+        !html.contains("http://www") && !html.contains("<script"),
+        "it needs nothing from elsewhere"
+    );
+    for line in read("s.ndjson").lines() {
+        let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(event["schema"], 1);
+    }
+    let again = bench.run(&["--baseline", "s.json"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("compared with"));
+}

@@ -1,0 +1,55 @@
+//! Imports: what is made can be run.
+
+use std::process::Command;
+
+use reveille_load::scenario::{Given, Scenario};
+
+fn import(kind: &str, text: &str) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("in.json");
+    std::fs::write(&path, text).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+        .args(["import", kind])
+        .arg(&path)
+        .output()
+        .expect("started");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut given = Given::default();
+    given.env.insert("AUTHORIZATION".into(), "Bearer x".into());
+    if let Err(mistakes) = Scenario::parse(&text, "imported.yaml", &given) {
+        panic!("{}\n{text}", mistakes[0]);
+    }
+    text
+}
+
+#[test]
+fn a_recording_becomes_a_sequence() {
+    insta::assert_snapshot!(import(
+        "har",
+        r#"{"log": {"entries": [
+            {"request": {"method": "GET", "url": "https://shop.example/a?b={{c}}", "headers": [
+                {"name": "Accept", "value": "*/*"}, {"name": "Authorization", "value": "Bearer secret"},
+                {"name": ":authority", "value": "shop.example"}]}, "response": {"status": 200}},
+            {"request": {"method": "POST", "url": "https://shop.example/cart", "headers": [],
+                "postData": {"mimeType": "application/json", "text": "{\"id\": 7, \"tags\": []}"}}, "response": {"status": 302}},
+            {"request": {"method": "GET", "url": "data:text/plain,x", "headers": []}, "response": {"status": 200}},
+            {"request": {"method": "GET", "url": "https://cdn.example/x.js", "headers": []}, "response": {"status": 304}}
+        ]}}"#
+    ));
+}
+
+#[test]
+fn a_description_becomes_tasks() {
+    insta::assert_snapshot!(import(
+        "openapi",
+        r#"{"openapi": "3.0.0", "info": {"title": "Pets"}, "servers": [{"url": "https://pets.example/v1"}], "paths": {
+            "/pets": {"get": {"operationId": "list", "responses": {"200": {}}},
+                      "post": {"requestBody": {"content": {"application/json": {"example": {"name": "Rex"}}}}, "responses": {"201": {}}}},
+            "/pets/{pet-id}": {"delete": {"responses": {"default": {}}}}}}"#
+    ));
+}

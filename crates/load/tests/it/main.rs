@@ -1,0 +1,10 @@
+//! The real program against real servers on loopback, good ones and bad ones.
+
+mod bad_peers;
+mod ends;
+mod files;
+mod import;
+mod registry;
+mod rooms;
+mod server;
+mod tls;

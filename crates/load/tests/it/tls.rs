@@ -1,0 +1,78 @@
+//! TLS and HTTP/2.
+
+use std::sync::Arc;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::server::{Bench, Server, failures};
+
+fn tls_server(bench: &Bench) -> Server {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(bench.path("ca.pem"), cert.pem()).expect("written");
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .expect("a pair");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Server::start_with(Some(Arc::new(config)))
+}
+
+fn scenario(port: u16, http: &str, version: &str) -> String {
+    format!(
+        "base_url: https://localhost:{port}
+http: {{resolve: 'localhost:{port}:127.0.0.1', {http}}}
+wait: 10ms
+tasks: [{{get: /version, expect: {{contains: {version}}}}}]
+stages: [{{users: 3, for: 300ms}}]
+"
+    )
+}
+
+#[test]
+fn certificates_are_checked_and_versions_negotiated() {
+    let bench = Bench::new("");
+    let server = tls_server(&bench);
+    let port = server.address.port();
+    for (http, version, good) in [
+        ("ca: ca.pem", "HTTP/2.0", true),
+        ("ca: ca.pem, version: '1.1'", "HTTP/1.1", true),
+        ("verify: false, version: 2", "HTTP/2.0", true),
+        ("verify: true", "HTTP/2.0", false),
+    ] {
+        std::fs::write(bench.path("load.yaml"), scenario(port, http, version)).expect("written");
+        let (status, summary) = bench.summary(&[]);
+        if good {
+            assert_eq!(
+                (status, &summary["requests"]["failed"]),
+                (0, &0.into()),
+                "{http}: {summary:#}"
+            );
+            assert_eq!(summary["connections"], 3);
+            assert_eq!(summary["phases"]["tls"]["count"], 3);
+        } else {
+            assert_eq!(status, 3);
+            assert!(failures(&summary, "tls") > 0, "{summary:#}");
+        }
+    }
+}
+
+#[test]
+fn http_2_without_tls_is_spoken_when_asked_for() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}\nhttp: {{version: 2}}\nwait: 10ms\ntasks: [{{get: /version, expect: {{contains: HTTP/2.0}}}}]\nstages: [{{users: 3, for: 300ms}}]\n",
+        server.url()
+    ));
+    let (status, summary) = bench.summary(&[]);
+    assert_eq!(
+        (status, &summary["requests"]["failed"]),
+        (0, &0.into()),
+        "{summary:#}"
+    );
+}

@@ -1,0 +1,286 @@
+//! `cargo xtask bench load`: Reveille's load tester beside wrk, oha and Locust, against one nginx.
+
+mod server;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use self::server::Server;
+use self::tools::{Job, Numbers, Tool};
+use super::measure::{self, Measured};
+use super::report::Section;
+use super::{command_line, proc, publish};
+use crate::failure::Result;
+use crate::packages::{self, Package};
+use crate::tell;
+use crate::workspace::{self, Workspace};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// How long each tool runs, in seconds
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(3..=240))]
+    seconds: u64,
+    /// Users of the second table
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..=25_000))]
+    users: u64,
+    /// Also run Reveille for so many minutes and compare its memory at both ends
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=4))]
+    soak: u64,
+    /// Install missing Debian packages, Locust below the target directory, and oha there with cargo
+    #[arg(long)]
+    install: bool,
+    /// Print the tables, and leave BENCHMARKS.md alone
+    #[arg(long)]
+    print: bool,
+}
+
+const SERVER: Package = Package {
+    name: "nginx-light",
+    programs: &["nginx"],
+    reason: "the server that is measured against",
+};
+const PINNING: Package = Package {
+    name: "util-linux",
+    programs: &["taskset"],
+    reason: "server and tester have a core each",
+};
+const WRK: Package = Package {
+    name: "wrk",
+    programs: &["wrk"],
+    reason: "a peer",
+};
+
+/// Connections of the first and third table.
+const CONNECTIONS: u64 = 64;
+/// The wait of the users of the second.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Where everything is.
+struct Lab<'a> {
+    tools: Vec<Tool>,
+    server: Server,
+    files: PathBuf,
+    workspace: &'a Workspace,
+    reveille: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
+    let missing = packages::missing(&[SERVER, PINNING, WRK]);
+    packages::name_all(&missing);
+    if !missing.is_empty() {
+        if !arguments.install {
+            return Err(crate::failure::Failure::Missing(
+                "the comparison needs these; nothing was installed. `--install` installs them".to_owned(),
+            ));
+        }
+        packages::install(&missing)?;
+    }
+    if arguments.install {
+        tools::install(workspace)?;
+    }
+    let reveille = build(workspace)?;
+    std::fs::create_dir_all(&workspace.target)?;
+    let files = tempfile::Builder::new()
+        .prefix("bench-load-")
+        .tempdir_in(&workspace.target)?;
+    let load = proc::load();
+    let lab = Lab {
+        tools: Tool::available(workspace),
+        server: Server::start(files.path())?,
+        files: files.path().to_owned(),
+        workspace,
+        reveille,
+    };
+    let time = Duration::from_secs(arguments.seconds);
+    let mut body = lab.rates(time)?;
+    body.push_str(&lab.crowd(arguments.users, time.max(Duration::from_secs(20)))?);
+    body.push_str(&lab.stall(time)?);
+    if arguments.soak > 0 {
+        body.push_str(&lab.soak(Duration::from_secs(60 * arguments.soak))?);
+    }
+    let section = Section {
+        name: "load",
+        title: "HTTP load against nginx (one worker, 100-byte answers)".to_owned(),
+        command: command_line(),
+        versions: tools::versions(&lab.tools, workspace, &lab.reveille),
+        load,
+        body,
+    };
+    publish(workspace, &section, arguments.print)
+}
+
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "--package", "reveille-load", "--locked"]);
+    workspace::run(&mut build)?;
+    Ok(workspace.target.join("release/reveille-load"))
+}
+
+// === impl Lab ===
+
+impl Lab<'_> {
+    fn measure(&self, tool: Tool, job: &Job) -> Result<(Measured, Numbers)> {
+        tell::line(&format!("{}: {job}", tool.name()));
+        let command = tool.command(job, self.workspace, &self.reveille, &self.files)?;
+        let measured = measure::measure(&command, &self.files)?;
+        let numbers = tool.read(&measured.text());
+        if numbers.completed == 0.0 {
+            tell::line(&format!(
+                "{} measured nothing: {}",
+                tool.name(),
+                measured.errors().lines().last().unwrap_or_default()
+            ));
+        }
+        Ok((measured, numbers))
+    }
+
+    fn rates(&self, time: Duration) -> Result<String> {
+        let mut body = format!(
+            "One core for the tester, one for nginx; {CONNECTIONS} connections, {} s, no waits. Reveille runs a scenario \
+             with a check of each answer and both histograms. Where other work takes a part of the cores, requests for a \
+             second of the tester's processor time compare better than requests/s.\n\n\
+             | tool | requests/s | p50 | p99 | CPU of the tester | requests/CPU second | memory |\n\
+             |---|---|---|---|---|---|---|\n",
+            time.as_secs()
+        );
+        for tool in &self.tools {
+            let job = Job {
+                url: self.server.url(),
+                users: CONNECTIONS,
+                time,
+                wait: Duration::ZERO,
+                ramp: Duration::ZERO,
+            };
+            let (measured, numbers) = self.measure(*tool, &job)?;
+            body.push_str(&format!(
+                "| {} | {:.0} | {} | {} | {} | {:.0} | {} |\n",
+                tool.name(),
+                numbers.rate,
+                ms(numbers.p50),
+                ms(numbers.p99),
+                cores(&measured),
+                numbers.rate * time.as_secs_f64() / measured.cpu.as_secs_f64().max(1e-3),
+                mib(measured.peak.resident)
+            ));
+        }
+        Ok(body)
+    }
+
+    fn crowd(&self, users: u64, time: Duration) -> Result<String> {
+        let ramp = Duration::from_secs(5);
+        let offered = users as f64 / WAIT.as_secs_f64();
+        let mut body = format!(
+            "\n{users} users, each with a connection of its own and {} s between two requests: {offered:.0} requests/s are \
+             offered; they come within {} s, then {} s.\n\n\
+             | tool | requests/s | CPU of the tester | memory |\n|---|---|---|---|\n",
+            WAIT.as_secs(),
+            ramp.as_secs(),
+            time.as_secs()
+        );
+        for tool in self.tools.iter().filter(|tool| tool.has_waits()) {
+            let job = Job {
+                url: self.server.url(),
+                users,
+                time,
+                wait: WAIT,
+                ramp,
+            };
+            let (measured, numbers) = self.measure(*tool, &job)?;
+            body.push_str(&format!(
+                "| {} | {:.0} | {} | {} |\n",
+                tool.name(),
+                numbers.rate,
+                cores(&measured),
+                mib(measured.peak.resident)
+            ));
+        }
+        Ok(body)
+    }
+
+    fn stall(&self, time: Duration) -> Result<String> {
+        let mut body = format!(
+            "\nThe server stops for 1 s in the middle of {} s, {CONNECTIONS} connections. What is reported:\n\n\
+             | tool | p50 | p99 | p99.9 | max |\n|---|---|---|---|---|\n",
+            time.as_secs()
+        );
+        for tool in &self.tools {
+            let job = Job {
+                url: self.server.url(),
+                users: CONNECTIONS,
+                time,
+                wait: Duration::ZERO,
+                ramp: Duration::ZERO,
+            };
+            let stop = self.server.stop_in(time / 2, Duration::from_secs(1));
+            let measured = self.measure(*tool, &job);
+            stop.join();
+            let (measured, numbers) = measured?;
+            body.push_str(&format!(
+                "| {} | {} | {} | {} | {} |\n",
+                tool.name(),
+                ms(numbers.p50),
+                ms(numbers.p99),
+                ms(numbers.p999),
+                ms(numbers.max)
+            ));
+            if *tool == Tool::Reveille {
+                let corrected = Tool::read_intended(&measured.text());
+                body.push_str(&format!(
+                    "| {}, from the intended start | {} | {} | {} | {} |\n",
+                    tool.name(),
+                    ms(corrected.p50),
+                    ms(corrected.p99),
+                    ms(corrected.p999),
+                    ms(corrected.max)
+                ));
+            }
+        }
+        Ok(body)
+    }
+
+    fn soak(&self, time: Duration) -> Result<String> {
+        let job = Job {
+            url: self.server.url(),
+            users: 500,
+            time,
+            wait: Duration::from_millis(500),
+            ramp: Duration::ZERO,
+        };
+        let (measured, numbers) = self.measure(Tool::Reveille, &job)?;
+        let first = measured.between(Duration::from_secs(10), Duration::from_secs(20));
+        let last = measured.between(time.saturating_sub(Duration::from_secs(10)), time);
+        let (Some(first), Some(last)) = (first, last) else {
+            return Ok(String::new());
+        };
+        Ok(format!(
+            "\nA soak of {} s, 500 users, {:.0} requests/s: {} after 10 to 20 s, {} at the end.\n",
+            time.as_secs(),
+            numbers.rate,
+            mib(first.resident),
+            mib(last.resident)
+        ))
+    }
+}
+
+fn cores(measured: &Measured) -> String {
+    let share = measured.cpu.as_secs_f64() / measured.wall.as_secs_f64().max(1e-3);
+    format!("{:.0} %", 100.0 * share)
+}
+
+fn mib(kib: u64) -> String {
+    format!("{:.1} MB", kib as f64 * 1024.0 / 1e6)
+}
+
+fn ms(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2} ms"))
+}
+
+/// The path of a file for a measurement.
+fn write(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = directory.join(name);
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
