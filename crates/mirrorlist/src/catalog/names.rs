@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 pub(crate) struct Names {
     names: Vec<Box<str>>,
     numbers: HashMap<Box<str>, u16>,
+    keys: Vec<u64>,
 }
 
 // === impl Names ===
@@ -22,11 +23,7 @@ impl Names {
 
     /// By which names are sorted: their first eight bytes.
     pub(crate) fn key(&self, number: u16) -> u64 {
-        let name = self.name(number).as_bytes();
-        let length = name.len().min(8);
-        let mut bytes = [0; 8];
-        bytes[..length].copy_from_slice(&name[..length]);
-        u64::from_be_bytes(bytes)
+        self.keys.get(usize::from(number)).copied().unwrap_or_default()
     }
 
     /// The number of a name that may be new; nothing if there are 65,536 already.
@@ -36,6 +33,7 @@ impl Names {
         }
         let number = u16::try_from(self.names.len()).ok()?;
         self.names.push(name.into());
+        self.keys.push(key(name.as_bytes()));
         self.numbers.insert(name.into(), number);
         Some(number)
     }
@@ -43,4 +41,11 @@ impl Names {
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|name| &**name)
     }
+}
+
+fn key(name: &[u8]) -> u64 {
+    let length = name.len().min(8);
+    let mut bytes = [0; 8];
+    bytes[..length].copy_from_slice(&name[..length]);
+    u64::from_be_bytes(bytes)
 }
