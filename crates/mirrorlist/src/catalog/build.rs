@@ -463,13 +463,19 @@ impl Builder {
             return Err(Reason::NoDirectories);
         }
         let (urls, urls_lists, offers) = self.urls();
-        let lost = self
+        let lost: Vec<&str> = self
             .repositories
-            .leads_to()
-            .filter(|name| self.directories.number(name).is_none())
-            .count();
-        if lost > 0 {
-            self.warn(|| format!("{lost} repositories lead to directories that are not in the file"));
+            .iter()
+            .filter(|(_, directory)| self.directories.number(directory).is_none())
+            .map(|(key, _)| key)
+            .collect();
+        if let [first, others @ ..] = lost.as_slice() {
+            let more = match others.len() {
+                0 => String::new(),
+                number => format!(", and those of {number} more"),
+            };
+            let warning = format!("the directory of repository {first} is not in the file{more}");
+            self.warn(|| warning);
         }
         self.repositories.list();
         if self.more_warnings > 0 {

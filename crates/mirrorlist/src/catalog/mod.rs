@@ -118,6 +118,14 @@ impl Catalog {
         self.created
     }
 
+    /// The same, as people read it.
+    pub fn created_text(&self) -> String {
+        i64::try_from(self.created)
+            .ok()
+            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+            .map_or_else(|| format!("{} s", self.created), |time| time.to_string())
+    }
+
     /// What was wrong with the data and could be passed over.
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -39,9 +39,9 @@ impl Repositories {
         Some(self.directories.get(self.keys.number(key)?))
     }
 
-    /// The directories of all.
-    pub(super) fn leads_to(&self) -> impl Iterator<Item = &str> {
-        self.directories.iter()
+    /// All, each with its directory.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.keys.iter().zip(self.directories.iter())
     }
 
     /// Whether a repository is new; nothing if there is no room for more.
