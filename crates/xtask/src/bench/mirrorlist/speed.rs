@@ -13,7 +13,7 @@ use crate::tell;
 const CONNECTIONS: u32 = 8;
 
 /// Clients at once, a connection for each request.
-const CONCURRENCY: [u32; 4] = [10, 100, 200, 400];
+const CONCURRENCY: [u32; 5] = [8, 10, 100, 200, 400];
 
 /// Requests with a connection each.
 const REQUESTS: u32 = 5000;
@@ -135,12 +135,36 @@ fn wrk(lab: &Lab, server: &Server, url: &str) -> Result<Row> {
 }
 
 fn ab(url: &str, concurrency: u32) -> Result<String> {
-    let output = Command::new("ab")
-        .args(["-q", "-n", &REQUESTS.to_string(), "-c", &concurrency.to_string()])
+    let output = ab_command(url, REQUESTS, concurrency).output()?;
+    let found = read_ab(&output.stdout)?;
+    Ok(format!(
+        "{:.3} s, {} failed",
+        found.worst.as_secs_f64(),
+        found.failed
+    ))
+}
+
+/// What `ab` found out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    pub(super) requests: u64,
+    pub(super) failed: u64,
+    pub(super) quantile_99: Duration,
+    pub(super) worst: Duration,
+}
+
+/// So many requests, so many of them at once, with a connection each.
+pub(super) fn ab_command(url: &str, requests: u32, at_once: u32) -> Command {
+    let mut command = Command::new("ab");
+    command
+        .args(["-q", "-n", &requests.to_string(), "-c", &at_once.to_string()])
         // Answers differ in length, as they should.
-        .args(["-l", "-H", "X-Forwarded-For: 5.6.7.8", url])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
+        .args(["-l", "-H", "X-Forwarded-For: 5.6.7.8", url]);
+    command
+}
+
+pub(super) fn read_ab(output: &[u8]) -> Result<Found> {
+    let text = String::from_utf8_lossy(output);
     let value = |name: &str| -> Option<u64> {
         text.lines()
             .find_map(|line| line.trim().strip_prefix(name))?
@@ -149,10 +173,12 @@ fn ab(url: &str, concurrency: u32) -> Result<String> {
             .parse()
             .ok()
     };
-    let worst = value("100%").ok_or_else(|| Failure::failed(format!("ab said something else: {text}")))?;
-    let failed = value("Failed requests:").unwrap_or(0) + value("Non-2xx responses:").unwrap_or(0);
-    Ok(format!(
-        "{:.3} s, {failed} failed",
-        Duration::from_millis(worst).as_secs_f64()
-    ))
+    let of =
+        |name: &str| value(name).ok_or_else(|| Failure::failed(format!("ab said something else: {text}")));
+    Ok(Found {
+        requests: of("Complete requests:")?,
+        failed: of("Failed requests:")? + value("Non-2xx responses:").unwrap_or(0),
+        quantile_99: Duration::from_millis(of("99%")?),
+        worst: Duration::from_millis(of("100%")?),
+    })
 }
