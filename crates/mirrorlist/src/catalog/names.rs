@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 /// Names, each with a number of its own: the order in which they were seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
-    names: Vec<Box<str>>,
+    all: Vec<Box<str>>,
     numbers: HashMap<Box<str>, u16>,
     keys: Vec<u64>,
 }
@@ -18,7 +18,7 @@ impl Names {
     }
 
     pub(crate) fn name(&self, number: u16) -> &str {
-        self.names.get(usize::from(number)).map_or("", |name| name)
+        self.all.get(usize::from(number)).map_or("", |name| name)
     }
 
     /// By which names are sorted: their first eight bytes.
@@ -31,15 +31,15 @@ impl Names {
         if let Some(number) = self.number(name) {
             return Some(number);
         }
-        let number = u16::try_from(self.names.len()).ok()?;
-        self.names.push(name.into());
+        let number = u16::try_from(self.all.len()).ok()?;
+        self.all.push(name.into());
         self.keys.push(key(name.as_bytes()));
         self.numbers.insert(name.into(), number);
         Some(number)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|name| &**name)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|name| &**name)
     }
 }
 

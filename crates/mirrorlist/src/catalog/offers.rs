@@ -59,14 +59,12 @@ impl KnownOffers {
 impl Short {
     #[inline]
     fn of(message: &[u8]) -> Option<Self> {
-        let (first, last) = match (message.first_chunk(), message.last_chunk()) {
-            (Some(first), Some(last)) => (*first, *last),
-            _ => {
-                let mut first = [0; 8];
-                first[..message.len()].copy_from_slice(message);
-                (first, [0; 8])
-            }
-        };
+        let (mut first, mut last) = ([0; 8], [0; 8]);
+        if let (Some(start), Some(end)) = (message.first_chunk(), message.last_chunk()) {
+            (first, last) = (*start, *end);
+        } else {
+            first[..message.len()].copy_from_slice(message);
+        }
         Some(Self {
             first: u64::from_le_bytes(first),
             last: u64::from_le_bytes(last),

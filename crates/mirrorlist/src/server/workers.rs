@@ -11,10 +11,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
-use super::listen::{Listener, Stream};
+use super::listen::{AGAIN, Listener, Stream};
 use super::service;
+use super::tls::Tls;
 use super::{Shared, told};
 
 /// A client that says nothing for longer is hung up on: between two requests, or in the middle of one.
@@ -28,9 +28,6 @@ const HEAD: usize = 32 << 10;
 
 /// Headers of one request.
 const HEADERS: usize = 64;
-
-/// After an error of `accept`, such as no more descriptors, it is tried again so much later.
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// The threads.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ impl Workers {
     pub(super) fn start(
         number: NonZeroUsize,
         shared: &Arc<Shared>,
-        tls: Option<&TlsAcceptor>,
+        tls: Option<&Arc<Tls>>,
         stopped: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let mut queues = Vec::new();
@@ -143,7 +140,7 @@ impl Sender {
 async fn work(
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
     shared: Arc<Shared>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = tokio::task::JoinSet::new();
@@ -163,7 +160,7 @@ async fn work(
 async fn connect(
     accepted: Accepted,
     shared: Arc<Shared>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     stopped: watch::Receiver<bool>,
 ) {
     let Accepted { stream, place } = accepted;
@@ -176,7 +173,7 @@ async fn connect(
                 match tls {
                     None => serve(stream, peer, shared, stopped).await,
                     Some(tls) => {
-                        let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+                        let stream = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await??;
                         serve(stream, peer, shared, stopped).await;
                     }
                 }

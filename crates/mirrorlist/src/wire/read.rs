@@ -306,6 +306,26 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Entries come whole however the input is cut into pieces.
+        #[test]
+        fn entries_may_be_in_pieces(texts: Vec<String>, capacity in 1_usize..40) {
+            let mut message = Message::default();
+            for text in &texts {
+                message.text(4, text).number(1, 7);
+            }
+            let mut messages = Messages::of(std::io::BufReader::with_capacity(capacity, message.bytes()));
+            for text in &texts {
+                let (field, value) = messages.next().unwrap().unwrap();
+                assert_eq!((field, value.text()), (4, Ok(text.as_str())));
+                let (field, value) = messages.next().unwrap().unwrap();
+                assert_eq!((field, value.number()), (1, Ok(7)));
+            }
+            assert!(messages.next().unwrap().is_none());
+            assert_eq!(messages.offset(), message.bytes().len() as u64);
+        }
+    }
+
     #[test]
     fn packed_numbers_are_numbers() {
         let mut read = Vec::new();
