@@ -17,7 +17,8 @@ use super::service;
 use super::tls::Tls;
 use super::{Shared, told};
 
-/// A client that says nothing for longer is hung up on: between two requests, or in the middle of one.
+/// A client that says nothing for longer is hung up on: between two requests, or in the middle of one; and so is one that
+/// does not take its answers.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// A TLS handshake takes no longer.
@@ -169,6 +170,8 @@ async fn connect(
         match stream {
             Stream::Tcp(stream, _) => {
                 stream.set_nodelay(true)?;
+                // A client that asks and never reads.
+                rustix::net::sockopt::set_tcp_user_timeout(&stream, millis(SILENCE))?;
                 let stream = tokio::net::TcpStream::from_std(stream)?;
                 match tls {
                     None => serve(stream, peer, shared, stopped).await,
@@ -189,6 +192,10 @@ async fn connect(
         tracing::debug!("connection from {peer}: {error}");
     }
     drop(place);
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
