@@ -18,6 +18,9 @@ const CONCURRENCY: [u32; 5] = [8, 10, 100, 200, 400];
 /// Requests with a connection each.
 const REQUESTS: u32 = 5000;
 
+/// A start is measured so often.
+const STARTS: usize = 5;
+
 /// What a load came to.
 #[derive(Debug, Clone, Default)]
 struct Row {
@@ -28,10 +31,10 @@ struct Row {
 
 pub(super) fn run(lab: &Lab) -> Result<String> {
     let mut text = String::from("| | ours |");
-    let mut columns = vec![measure(lab, &Server::ours(lab, &lab.data, &[])?)?];
+    let mut columns = vec![measure(lab, || Server::ours(lab, &lab.data, &[]))?];
     if let Some(reference) = &lab.reference {
         text.push_str(" reference |");
-        columns.push(measure(lab, &Server::reference(lab, reference, &lab.data)?)?);
+        columns.push(measure(lab, || Server::reference(lab, reference, &lab.data))?);
     }
     text.push_str("\n|---|");
     text.push_str(&"---|".repeat(columns.len()));
@@ -44,26 +47,34 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
         text.push('\n');
     }
     text.push_str(&format!(
-        "\nCPU is the server's. `wrk -t 1 -c {CONNECTIONS} -d {}s`; `ab -n {REQUESTS} -c N`, a connection for each \
+        "\nCPU is the server's. Starts: the median of {STARTS}. `wrk -t 1 -c {CONNECTIONS} -d {}s`; `ab -n {REQUESTS} -c N`, a connection for each \
          request. The client is in Japan, on no network of a mirror.\n",
         lab.seconds
     ));
     Ok(text)
 }
 
-fn measure(lab: &Lab, server: &Server) -> Result<Vec<(String, String)>> {
+/// Measures a server, which is started some times for that.
+fn measure(lab: &Lab, start: impl Fn() -> Result<Server>) -> Result<Vec<(String, String)>> {
     let mut rows = Vec::new();
     let mut add = |name: &str, value: String| {
         tell::line(&format!("{name}: {value}"));
         rows.push((name.to_owned(), value));
     };
+    let mut starts = Vec::new();
+    let mut server = start()?;
+    while starts.len() < STARTS {
+        starts.push(server.start);
+        drop(server);
+        server = start()?;
+    }
     add(
         "start to the first answer, CPU",
-        format!("{:.2} s", server.start.0.as_secs_f64()),
+        range(starts.iter().map(|(processor, _)| *processor)),
     );
     add(
         "start to the first answer, wall",
-        format!("{:.2} s", server.start.1.as_secs_f64()),
+        range(starts.iter().map(|(_, wall)| *wall)),
     );
     let last = lab.directories / 2 * 2 - 2;
     for (what, path, directory) in [
@@ -74,7 +85,7 @@ fn measure(lab: &Lab, server: &Server) -> Result<Vec<(String, String)>> {
     ] {
         let (repo, arch) = repository(directory);
         let url = format!("http://{}/{path}?repo={repo}&arch={arch}", server.address);
-        let row = wrk(lab, server, &url)?;
+        let row = wrk(lab, &server, &url)?;
         add(
             &format!("{what}, {CONNECTIONS} connections"),
             format!(
@@ -94,6 +105,15 @@ fn measure(lab: &Lab, server: &Server) -> Result<Vec<(String, String)>> {
     let (now, most) = server.memory();
     add("memory", format!("{now:.0} MB ({most:.0} MB at most)"));
     Ok(rows)
+}
+
+/// The median, the least and the most.
+fn range(times: impl Iterator<Item = Duration>) -> String {
+    let mut times: Vec<f64> = times.map(|time| time.as_secs_f64()).collect();
+    times.sort_by(f64::total_cmp);
+    let (least, most) = (times.first().unwrap_or(&0.0), times.last().unwrap_or(&0.0));
+    let median = times.get(times.len() / 2).unwrap_or(&0.0);
+    format!("{median:.2} s ({least:.2} to {most:.2})")
 }
 
 fn wrk(lab: &Lab, server: &Server, url: &str) -> Result<Row> {
