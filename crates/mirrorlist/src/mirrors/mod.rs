@@ -3,6 +3,7 @@
 mod compile;
 mod list;
 mod probe;
+mod replace;
 mod state;
 
 use std::io::BufReader;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::probe::probe;
+pub use self::replace::replace;
 pub use self::state::{Finding, Origin, State};
 
 use self::list::MirrorFile;

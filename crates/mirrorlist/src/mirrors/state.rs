@@ -1,11 +1,11 @@
 //! What is known about mirrors, kept beside the list.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::replace;
 use crate::error::{BadFile, Reason};
 
 /// Findings about all mirrors.
@@ -84,13 +84,9 @@ impl State {
     /// Writes the file as a whole, in one step.
     pub(super) fn write(&mut self, path: &Path) -> std::io::Result<()> {
         self.schema = SCHEMA;
-        let mut new = path.as_os_str().to_owned();
-        new.push(".new");
-        let mut file = std::fs::File::create(&new)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        replace(path, text.as_bytes())
     }
 
     pub(super) fn finding(&self, mirror: &str, directory: &str) -> Option<&Finding> {
