@@ -108,8 +108,13 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
             _ = hangup.recv() => {
                 server.reopen_logs();
                 server.reload_tls();
-                // The outcome is in the log; the old data serve on if it failed.
-                let _ = server.reload().await;
+                tokio::select! {
+                    // The outcome is in the log; the old data serve on if it failed.
+                    _ = server.reload() => {}
+                    // Files may be far away, and slow.
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                }
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

@@ -182,8 +182,11 @@ pub(crate) async fn watch(reloader: Arc<Reloader>, every: Duration, mut stopped:
         }
         let now = reloader.sources.stamps();
         if now == seen && *reloader.tried.lock().await != now {
-            // The outcome is in the log and the metrics.
-            let _ = reloader.reload().await;
+            tokio::select! {
+                // The outcome is in the log and the metrics.
+                _ = reloader.reload() => {}
+                () = told(&mut stopped) => return,
+            }
         }
         seen = now;
     }

@@ -1,7 +1,7 @@
 //! The program itself: files, exit statuses, signals.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 
 use reveille_mirrorlist::synthetic;
@@ -219,6 +219,38 @@ impl Drop for Ended {
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Files that can't be read to their end do not keep the program from ending.
+#[test]
+fn it_ends_in_the_middle_of_a_reload() {
+    let data = data("example");
+    let cache = data.path().join(synthetic::CACHE);
+    for watch in ["0", "1"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--watch", watch, "--cache"])
+            .arg(&cache)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut child = Ended(child);
+        assert!(lines.any(|line| line.unwrap().starts_with("listening on ")));
+        let whole = fs::read(&cache).unwrap();
+        fs::remove_file(&cache).unwrap();
+        let made = Command::new("mkfifo").arg(&cache).status().unwrap();
+        assert!(made.success());
+        let pid = rustix::process::Pid::from_child(&child.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        // Returns when the program has opened the pipe, too; it waits for more then.
+        let mut pipe = fs::OpenOptions::new().write(true).open(&cache).unwrap();
+        pipe.write_all(&whole[..100]).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(child.0.wait().unwrap().success());
+        drop(pipe);
+        fs::remove_file(&cache).unwrap();
+        fs::write(&cache, whole).unwrap();
     }
 }
 
