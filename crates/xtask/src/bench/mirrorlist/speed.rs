@@ -163,6 +163,13 @@ fn wrk(lab: &Lab, server: &Server, url: &str) -> Result<Row> {
 
 fn ab(url: &str, concurrency: u32) -> Result<String> {
     let output = ab_command(url, REQUESTS, concurrency).output()?;
+    if !output.status.success() {
+        // A server that resets connections ends it: that is a finding.
+        let text = String::from_utf8_lossy(&output.stdout);
+        let done = text.rsplit("Total of ").next().unwrap_or_default();
+        let done = done.split(' ').next().unwrap_or_default();
+        return Ok(format!("connections reset after {done} requests"));
+    }
     let found = read_ab(&output.stdout)?;
     Ok(format!(
         "{:.3} s, {} failed",
