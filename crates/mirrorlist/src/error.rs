@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that can't be used. The snapshot that serves is not touched by it.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
+#[error("{}{}: {reason}", path.display(), reason.place())]
 pub struct BadFile {
     path: PathBuf,
     reason: Reason,
@@ -24,8 +24,14 @@ pub(crate) enum Reason {
     NoTime,
     #[error("the snapshot names no directory; nothing could be answered from it")]
     NoDirectories,
-    #[error("line {line}: {what}")]
+    #[error("{what}")]
     Line { line: usize, what: String },
+    #[error("{what}")]
+    Place {
+        line: usize,
+        column: usize,
+        what: String,
+    },
     #[error("no line of it is a prefix and an AS number, as in `192.0.2.0/24 64496`")]
     NoNetworks,
     #[error("no line of it is a country and its continent, as in `DE,EU`")]
@@ -48,6 +54,17 @@ impl BadFile {
 }
 
 // === impl Reason ===
+
+impl Reason {
+    /// What follows the file's name, as editors understand it.
+    fn place(&self) -> String {
+        match self {
+            Self::Line { line, .. } => format!(":{line}"),
+            Self::Place { line, column, .. } => format!(":{line}:{column}"),
+            _ => String::new(),
+        }
+    }
+}
 
 impl From<io::Error> for Reason {
     fn from(error: io::Error) -> Self {

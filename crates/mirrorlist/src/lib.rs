@@ -42,6 +42,7 @@ mod geoip;
 pub mod mirrors;
 mod networks;
 mod order;
+mod pace;
 mod query;
 mod refusal;
 mod render;

@@ -17,6 +17,14 @@ pub struct Networks {
     four: Pieces<u32>,
     six: Pieces<u128>,
     prefixes: usize,
+    passed_over: PassedOver,
+}
+
+/// Lines that are no prefix and AS number, nor empty, nor a comment.
+#[derive(Debug, Clone, Copy, Default)]
+struct PassedOver {
+    number: usize,
+    first: u32,
 }
 
 /// Where each piece begins, and its AS; 0 for none.
@@ -41,15 +49,17 @@ impl Networks {
             four: Pieces::none(),
             six: Pieces::none(),
             prefixes: 0,
+            passed_over: PassedOver::default(),
         }
     }
 
-    /// Reads `PREFIX ASN` lines. As in the file's other readers, lines that are anything else are passed over; a file
-    /// with no line at all that is right is refused.
+    /// Reads `PREFIX ASN` lines. As in the file's other readers, lines that are anything else are passed over, with a
+    /// warning; a file with no line at all that is right is refused.
     pub(crate) fn read(mut input: impl BufRead) -> Result<Self, Reason> {
         let (mut four, mut six) = (roomy(), roomy());
         let mut line = Vec::new();
         let mut number: u32 = 0;
+        let mut passed_over = PassedOver::default();
         loop {
             line.clear();
             number = number.saturating_add(1);
@@ -73,7 +83,7 @@ impl Networks {
                     let first = u128::from(address) & !all;
                     six.push((first, first | all, system, number));
                 }
-                None => {}
+                None => passed_over.add(&line, number),
             }
         }
         let prefixes = four.len() + six.len();
@@ -84,6 +94,7 @@ impl Networks {
             four: Pieces::flatten(four),
             six: Pieces::flatten(six),
             prefixes,
+            passed_over,
         })
     }
 
@@ -96,9 +107,40 @@ impl Networks {
         (system != 0).then_some(system)
     }
 
+    /// What was wrong with the file and could be passed over.
+    pub fn warning(&self) -> Option<String> {
+        let PassedOver { number, first } = self.passed_over;
+        (number > 0).then(|| {
+            format!(
+                "lines of the list of prefixes that are no prefix and AS number, and are passed over: {number}, the first \
+                 is line {first}"
+            )
+        })
+    }
+
     /// How many prefixes were read.
     pub fn prefixes(&self) -> usize {
         self.prefixes
+    }
+}
+
+// === impl PassedOver ===
+
+impl PassedOver {
+    fn add(&mut self, line: &[u8], number: u32) {
+        let line = line.trim_ascii();
+        // A default route is a line like any other; it only says nothing.
+        if line.is_empty()
+            || line.starts_with(b"#")
+            || line.starts_with(b"0.0.0.0/0")
+            || line.starts_with(b"::/0")
+        {
+            return;
+        }
+        if self.number == 0 {
+            self.first = number;
+        }
+        self.number += 1;
     }
 }
 
@@ -225,6 +267,11 @@ mod tests {
             assert_eq!(networks.system(address.parse().unwrap()), system, "{address}");
         }
         assert_eq!(networks.prefixes(), 7);
+        let warning = networks.warning().unwrap();
+        assert!(
+            warning.ends_with("passed over: 1, the first is line 5"),
+            "{warning}"
+        );
     }
 
     #[test]

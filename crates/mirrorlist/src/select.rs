@@ -493,3 +493,6 @@ impl fmt::Display for Source {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

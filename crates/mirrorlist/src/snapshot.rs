@@ -1,7 +1,7 @@
 //! The snapshot: everything that an answer depends on, read together and never changed.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,16 +13,13 @@ use crate::error::{BadFile, Reason};
 use crate::geoip::GeoIp;
 use crate::mirrors;
 use crate::networks::Networks;
+use crate::pace::{Pace, Paced};
 
 /// The country of a client of which none is known.
 pub(crate) const NO_COUNTRY: &str = "N/A";
 
-/// Read at once, between two chances for other threads to run.
-const BUFFER: usize = 128 << 10;
-
-/// A file that is read by a thread which gives way at each piece: on a machine that is busy with answers, a reload must
-/// not hold a processor for as long as the scheduler would let it.
-struct GivingWay(File);
+/// Read at once, between two chances to rest.
+const BUFFER: usize = 32 << 10;
 
 /// The files that a snapshot is made from.
 #[derive(Debug, Clone)]
@@ -102,12 +99,12 @@ impl Data {
         }
     }
 
-    fn read(&self) -> Result<Catalog, BadFile> {
+    fn read(&self, pace: &Pace) -> Result<Catalog, BadFile> {
         match self {
             Self::Cache(path) => {
                 let bad = |reason: Reason| BadFile::new(path, reason);
                 let file = File::open(path).map_err(|error| bad(error.into()))?;
-                Catalog::read(BufReader::with_capacity(BUFFER, GivingWay(file))).map_err(bad)
+                Catalog::read(BufReader::with_capacity(BUFFER, Paced::new(file, pace))).map_err(bad)
             }
             Self::Mirrors(path) => mirrors::read(path),
         }
@@ -119,16 +116,24 @@ impl Data {
 impl Snapshot {
     /// Reads all files. Those that look as they did for the snapshot `before` are not read again.
     pub fn load(sources: &Sources, before: Option<&Self>) -> Result<Self, BadFile> {
+        Self::load_at(&Pace::alone(), sources, before)
+    }
+
+    /// The same at a pace.
+    pub(crate) fn load_at(pace: &Pace, sources: &Sources, before: Option<&Self>) -> Result<Self, BadFile> {
         let stamps = sources.data.stamps();
         let catalog = match before.filter(|before| before.catalog.stamps == stamps) {
             Some(before) => before.catalog.again(),
-            None => Part::new(sources.data.read()?, stamps),
+            None => Part::new(sources.data.read(pace)?, stamps),
         };
         let networks = part(
             sources.netblocks.as_deref(),
             before.map(|before| &before.networks),
             Networks::none,
-            |path| Networks::read(BufReader::with_capacity(BUFFER, GivingWay(File::open(path)?))),
+            |path| {
+                let file = Paced::new(File::open(path)?, pace);
+                Networks::read(BufReader::with_capacity(BUFFER, file))
+            },
         )?;
         let continents = part(
             sources.countries.as_deref(),
@@ -181,6 +186,12 @@ impl Snapshot {
         self.identity
     }
 
+    /// What was wrong with the files and could be passed over.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let catalog = self.catalog.value.warnings().iter().cloned();
+        catalog.chain(self.networks.value.warning())
+    }
+
     /// AS numbers of addresses.
     pub fn networks(&self) -> &Networks {
         &self.networks.value
@@ -222,7 +233,7 @@ impl Snapshot {
     fn number_continents(&mut self) {
         let mut names: Vec<Box<str>> = Vec::new();
         let mut numbers = Vec::new();
-        for country in self.catalog.value.countries.all() {
+        for country in self.catalog.value.countries.iter() {
             let number = self.continent_name(country).and_then(|name| {
                 let known = names.iter().position(|known| **known == *name);
                 let place = known.unwrap_or_else(|| {
@@ -235,15 +246,6 @@ impl Snapshot {
         }
         self.continent_names = names;
         self.continent_of = numbers;
-    }
-}
-
-// === impl GivingWay ===
-
-impl Read for GivingWay {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        std::thread::yield_now();
-        self.0.read(buffer)
     }
 }
 

@@ -61,10 +61,10 @@ impl Target {
         if repositories.disabled.contains(repo) {
             return Err(Refusal::Disabled);
         }
-        let Some(name) = repositories.directories.get(format!("{repo}+{arch}").as_str()) else {
+        let Some(name) = repositories.directory(&format!("{repo}+{arch}")) else {
             return Err(Refusal::InvalidRepository { header });
         };
-        let mut name = name.to_string();
+        let mut name = name.to_owned();
         let mut file = String::new();
         if metalink {
             if !name.ends_with("/repodata") {

@@ -22,8 +22,15 @@ pub(crate) struct Arena<T>(Vec<T>);
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
     items: Vec<T>,
-    known: HashTable<List>,
+    known: HashTable<Known>,
     hasher: DefaultHashBuilder,
+}
+
+/// A list, and half of its hash: the table grows without a look at the items.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    hash: u32,
+    list: List,
 }
 
 // === impl List ===
@@ -52,10 +59,13 @@ impl<T> Arena<T> {
 impl<T: Copy + Eq + Hash> Interner<T> {
     /// The place of a list; nothing if all lists together have more than 4,294,967,295 items.
     pub(crate) fn intern(&mut self, list: &[T]) -> Option<List> {
-        let hash = self.hasher.hash_one(list);
+        let hash = half(self.hasher.hash_one(list));
         let items = &self.items;
-        if let Some(known) = self.known.find(hash, |known| items[known.range()] == *list) {
-            return Some(*known);
+        let found = self.known.find(spread(hash), |known| {
+            known.hash == hash && items[known.list.range()] == *list
+        });
+        if let Some(known) = found {
+            return Some(known.list);
         }
         let new = List {
             start: u32::try_from(self.items.len()).ok()?,
@@ -63,9 +73,9 @@ impl<T: Copy + Eq + Hash> Interner<T> {
         };
         u32::try_from(self.items.len() + list.len()).ok()?;
         self.items.extend_from_slice(list);
-        let (items, hasher) = (&self.items, &self.hasher);
+        let known = Known { hash, list: new };
         self.known
-            .insert_unique(hash, new, |known| hasher.hash_one(&items[known.range()]));
+            .insert_unique(spread(hash), known, |known| spread(known.hash));
         Some(new)
     }
 
@@ -82,6 +92,15 @@ impl<T> Default for Interner<T> {
             hasher: DefaultHashBuilder::default(),
         }
     }
+}
+
+fn half(hash: u64) -> u32 {
+    u32::try_from(hash >> 32).unwrap_or_default()
+}
+
+/// Tables look at the first and the last bits.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 #[cfg(test)]

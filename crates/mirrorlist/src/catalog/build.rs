@@ -1,43 +1,48 @@
 //! Compiling the catalogue from MirrorManager's file, in one pass over it.
 
+mod directories;
+mod numbers;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
+use self::directories::Scratch;
+use self::numbers::Numbers;
 use super::arena::{Interner, List};
 use super::names::Names;
+use super::offers::KnownOffers;
+use super::texts::Keys;
 use super::{Catalog, Directory, Files, Host, HostNumber, Netblocks, Repositories, Url, parse_netblock};
 use crate::error::Reason;
 use crate::render::xml::Escaped;
-use crate::wire::{Broken, Fields, Malformed, Messages, Value, directory, entry, mirror_list};
+use crate::wire::{Broken, Fields, Malformed, Messages, Value, entry, mirror_list};
 
 /// Warnings that are kept; the rest is counted.
 const MOST_WARNINGS: usize = 20;
-
-/// Identifiers below this are looked up in a plain table.
-const SMALL: usize = 1 << 18;
 
 /// MirrorManager's bandwidth of a host that names none.
 const NO_BANDWIDTH: i64 = 0;
 
 /// A catalogue that is being compiled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Builder {
     time: Option<u64>,
     hosts: Vec<Host>,
     host_numbers: Numbers,
     url_texts: Vec<Option<Box<str>>>,
     url_numbers: Numbers,
-    directories: HashMap<Box<str>, u32>,
+    directories: Keys,
     table: Vec<Directory>,
     countries: Names,
     hosts_lists: Interner<HostNumber>,
     offers_lists: Interner<u32>,
     urls_lists: Interner<u32>,
-    offers: Vec<(HostNumber, List)>,
-    /// An offer by the bytes that told of it: most are repeated for thousands of directories.
-    known_offers: hashbrown::HashMap<OfferKey, u32>,
+    offers: Vec<List>,
+    known_offers: KnownOffers,
     subpaths: Vec<Box<str>>,
-    known_subpaths: HashMap<Box<str>, u32>,
+    known_subpaths: hashbrown::HashMap<Box<str>, u32>,
     repositories: Repositories,
     files: Files,
     asn_hosts: HashMap<u32, Vec<HostNumber>>,
@@ -51,41 +56,12 @@ struct Builder {
     scratch: Scratch,
 }
 
-/// Buffers that are used for each directory anew.
-#[derive(Debug, Default)]
-struct Scratch {
-    carriers: Vec<(HostNumber, u32)>,
-    hosts: Vec<HostNumber>,
-    offers: Vec<u32>,
-    global: Vec<HostNumber>,
-    countries: Vec<(u16, Vec<HostNumber>)>,
-    spare: Vec<Vec<HostNumber>>,
-}
-
-/// The bytes that tell of an offer; most are few.
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum OfferKey {
-    Short(u128),
-    Long(Box<[u8]>),
-}
-
-/// Small numbers for identifiers of 64 bits.
-#[derive(Debug, Default)]
-struct Numbers {
-    small: Vec<u32>,
-    large: HashMap<i64, u32>,
-    count: u32,
-}
-
 // === impl Catalog ===
 
 impl Catalog {
     /// Compiles what MirrorManager wrote.
     pub(crate) fn read(input: impl BufRead) -> Result<Self, Reason> {
-        let mut builder = Builder {
-            files: Files::new(),
-            ..Builder::default()
-        };
+        let mut builder = Builder::new();
         let mut messages = Messages::of(input);
         loop {
             let offset = messages.offset();
@@ -107,6 +83,37 @@ impl Catalog {
 // === impl Builder ===
 
 impl Builder {
+    fn new() -> Self {
+        Self {
+            time: None,
+            hosts: Vec::new(),
+            host_numbers: Numbers::default(),
+            url_texts: Vec::new(),
+            url_numbers: Numbers::default(),
+            directories: Keys::new(),
+            table: Vec::new(),
+            countries: Names::default(),
+            hosts_lists: Interner::default(),
+            offers_lists: Interner::default(),
+            urls_lists: Interner::default(),
+            offers: Vec::new(),
+            known_offers: KnownOffers::default(),
+            subpaths: Vec::new(),
+            known_subpaths: hashbrown::HashMap::new(),
+            repositories: Repositories::new(),
+            files: Files::new(),
+            asn_hosts: HashMap::new(),
+            netblocks: Netblocks::default(),
+            netblock_countries: Netblocks::default(),
+            locations: HashMap::new(),
+            continents: HashMap::new(),
+            bandwidths_seen: HashSet::new(),
+            warnings: Vec::new(),
+            more_warnings: 0,
+            scratch: Scratch::default(),
+        }
+    }
+
     fn add(&mut self, field: u32, value: Value<'_>) -> Result<(), Malformed> {
         match field {
             mirror_list::TIME => self.time = Some(value.number()?),
@@ -147,126 +154,13 @@ impl Builder {
             }
             mirror_list::REPOSITORY_DIRECTORY => {
                 let (key, directory) = texts(value.bytes()?)?;
-                if self.repositories.directories.contains_key(key) {
+                if !self.repositories.add(key, directory).ok_or(TOO_MANY)? {
                     self.warn(|| format!("repository {key} is there twice; the first one counts"));
-                } else {
-                    self.repositories.directories.insert(key.into(), directory.into());
                 }
             }
             _ => {}
         }
         Ok(())
-    }
-
-    fn add_directory(&mut self, message: &[u8]) -> Result<(), Malformed> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        let (mut name, mut subpath) = (None, "");
-        for field in Fields::of(message) {
-            match field? {
-                (directory::NAME, value) => name = Some(value.text()?),
-                (directory::SUBPATH, value) => subpath = value.text()?,
-                (directory::GLOBAL, value) => self.hosts_of(value, &mut scratch.global)?,
-                (directory::BY_COUNTRY, value) => self.add_country(value.bytes()?, &mut scratch)?,
-                (directory::BY_HOST, value) => {
-                    let offer = self.offer(value.bytes()?)?;
-                    scratch.carriers.push((self.offers[offer as usize].0, offer));
-                }
-                _ => {}
-            }
-        }
-        let name = name.ok_or(Malformed("a directory without a name"))?;
-        if self.directories.contains_key(name) {
-            self.warn(|| format!("directory {name} is there twice; the first one counts"));
-        } else {
-            let place = self.store_directory(subpath, &mut scratch)?;
-            let number = u32::try_from(self.table.len()).map_err(|_| TOO_MANY)?;
-            self.table.push(place);
-            self.directories.insert(name.into(), number);
-        }
-        self.scratch = scratch;
-        Ok(())
-    }
-
-    fn store_directory(&mut self, subpath: &str, scratch: &mut Scratch) -> Result<Directory, Malformed> {
-        // Stable, so that of two entries for one host the first one stays.
-        scratch.carriers.sort_by_key(|(host, _)| *host);
-        scratch.carriers.dedup_by_key(|(host, _)| *host);
-        for (host, offer) in &scratch.carriers {
-            scratch.hosts.push(*host);
-            scratch.offers.push(*offer);
-        }
-        let carriers = self.hosts_lists.intern(&scratch.hosts).ok_or(TOO_MANY)?;
-        let offers = self.offers_lists.intern(&scratch.offers).ok_or(TOO_MANY)?;
-        scratch.global.sort_unstable();
-        scratch.global.dedup();
-        let global = self.hosts_lists.intern(&scratch.global).ok_or(TOO_MANY)?;
-        // By name, so that what clients read has an order.
-        let names = &self.countries;
-        scratch
-            .countries
-            .sort_by_key(|(country, _)| (names.key(*country), *country));
-        scratch.countries.dedup_by_key(|(country, _)| *country);
-        scratch.hosts.clear();
-        let mut ends = Vec::with_capacity(scratch.countries.len() * 2);
-        for (country, hosts) in &mut scratch.countries {
-            hosts.sort_unstable();
-            hosts.dedup();
-            scratch.hosts.extend_from_slice(hosts);
-            ends.push(*country);
-            ends.push(u16::try_from(scratch.hosts.len()).map_err(|_| TOO_MANY)?);
-        }
-        Ok(Directory {
-            carriers,
-            offers,
-            global,
-            countries: self.hosts_lists.intern(&ends).ok_or(TOO_MANY)?,
-            country_hosts: self.hosts_lists.intern(&scratch.hosts).ok_or(TOO_MANY)?,
-            subpath: self.subpath(subpath)?,
-        })
-    }
-
-    fn add_country(&mut self, message: &[u8], scratch: &mut Scratch) -> Result<(), Malformed> {
-        let mut hosts = scratch.spare.pop().unwrap_or_default();
-        let mut country = None;
-        for field in Fields::of(message) {
-            match field? {
-                (entry::KEY, value) => {
-                    country = Some(self.countries.add(value.text()?).ok_or(TOO_MANY)?);
-                }
-                (entry::VALUE, value) => self.hosts_of(value, &mut hosts)?,
-                _ => {}
-            }
-        }
-        let country = country.ok_or(NO_KEY)?;
-        scratch.countries.push((country, hosts));
-        Ok(())
-    }
-
-    /// The number of a host together with its URLs.
-    fn offer(&mut self, message: &[u8]) -> Result<u32, Malformed> {
-        let key = OfferKey::of(message);
-        if let Some(known) = self.known_offers.get(&key) {
-            return Ok(*known);
-        }
-        let (mut host, mut urls) = (None, Vec::new());
-        for field in Fields::of(message) {
-            match field? {
-                (entry::KEY, value) => host = Some(self.host(value.integer()?)?),
-                (entry::VALUE, value) => value.integers(|url| urls.push(url))?,
-                _ => {}
-            }
-        }
-        let host = host.ok_or(NO_KEY)?;
-        let urls: Vec<u32> = urls
-            .into_iter()
-            .map(|id| self.url(id))
-            .collect::<Result<_, _>>()?;
-        let number = u32::try_from(self.offers.len()).map_err(|_| TOO_MANY)?;
-        let list = self.urls_lists.intern(&urls).ok_or(TOO_MANY)?;
-        self.offers.push((host, list));
-        self.known_offers.insert(key, number);
-        Ok(number)
     }
 
     fn add_url(&mut self, message: &[u8]) -> Result<(), Malformed> {
@@ -397,16 +291,6 @@ impl Builder {
         Ok(number)
     }
 
-    fn subpath(&mut self, subpath: &str) -> Result<u32, Malformed> {
-        if let Some(known) = self.known_subpaths.get(subpath) {
-            return Ok(*known);
-        }
-        let number = u32::try_from(self.subpaths.len()).map_err(|_| TOO_MANY)?;
-        self.subpaths.push(subpath.into());
-        self.known_subpaths.insert(subpath.into(), number);
-        Ok(number)
-    }
-
     fn warn(&mut self, warning: impl FnOnce() -> String) {
         if self.warnings.len() < MOST_WARNINGS {
             self.warnings.push(warning());
@@ -421,14 +305,19 @@ impl Builder {
             return Err(Reason::NoDirectories);
         }
         let (urls, urls_lists, offers) = self.urls();
-        let lost = self
+        let lost: Vec<&str> = self
             .repositories
-            .directories
-            .values()
-            .filter(|name| !self.directories.contains_key(*name))
-            .count();
-        if lost > 0 {
-            self.warn(|| format!("{lost} repositories lead to directories that are not in the file"));
+            .iter()
+            .filter(|(_, directory)| self.directories.number(directory).is_none())
+            .map(|(key, _)| key)
+            .collect();
+        if let [first, others @ ..] = lost.as_slice() {
+            let more = match others.len() {
+                0 => String::new(),
+                number => format!(", and those of {number} more"),
+            };
+            let warning = format!("the directory of repository {first} is not in the file{more}");
+            self.warn(|| warning);
         }
         self.repositories.list();
         if self.more_warnings > 0 {
@@ -451,7 +340,7 @@ impl Builder {
             urls,
             subpaths: self.subpaths,
             repositories: self.repositories,
-            files: self.files,
+            files: self.files.done(),
             asn_hosts: boxed(self.asn_hosts),
             netblocks: self.netblocks,
             netblock_countries: self.netblock_countries,
@@ -466,13 +355,14 @@ impl Builder {
         let texts = std::mem::take(&mut self.url_texts);
         let missing = texts.iter().filter(|text| text.is_none()).count();
         let lists = std::mem::take(&mut self.urls_lists).done();
-        let offers = std::mem::take(&mut self.offers).into_iter().map(|(_, list)| list);
+        let offers = std::mem::take(&mut self.offers);
         let (lists, offers) = if missing == 0 {
-            (lists, offers.collect())
+            (lists, offers)
         } else {
             self.warn(|| format!("{missing} URLs are named and not there; they are left out"));
             let mut kept = Interner::default();
             let offers = offers
+                .into_iter()
                 .map(|list| {
                     let urls: Vec<u32> = lists
                         .get(list)
@@ -498,79 +388,6 @@ impl Builder {
             })
             .collect();
         (urls, lists, offers)
-    }
-}
-
-// === impl Scratch ===
-
-impl Scratch {
-    fn clear(&mut self) {
-        self.carriers.clear();
-        self.hosts.clear();
-        self.offers.clear();
-        self.global.clear();
-        for (_, mut hosts) in self.countries.drain(..) {
-            hosts.clear();
-            self.spare.push(hosts);
-        }
-    }
-}
-
-// === impl OfferKey ===
-
-impl OfferKey {
-    fn of(message: &[u8]) -> Self {
-        let mut bytes = [0; 16];
-        let length = message.len();
-        if length < bytes.len() {
-            bytes[..length].copy_from_slice(message);
-            // With the length, bytes of zero at the end are told apart.
-            bytes[15] = length.to_le_bytes()[0];
-            Self::Short(u128::from_le_bytes(bytes))
-        } else {
-            Self::Long(message.into())
-        }
-    }
-}
-
-// === impl Numbers ===
-
-impl Numbers {
-    fn number(&mut self, id: i64) -> Result<u32, Malformed> {
-        let place = match usize::try_from(id) {
-            Ok(place) if place < SMALL => {
-                if place >= self.small.len() {
-                    self.small.resize(place + 1, u32::MAX);
-                }
-                &mut self.small[place]
-            }
-            _ => self.large.entry(id).or_insert(u32::MAX),
-        };
-        if *place == u32::MAX {
-            *place = self.count;
-            self.count = self.count.checked_add(1).ok_or(TOO_MANY)?;
-        }
-        Ok(*place)
-    }
-}
-
-// === impl Repositories ===
-
-impl Repositories {
-    fn list(&mut self) {
-        let mut keys: Vec<&str> = self.directories.keys().map(|key| &**key).collect();
-        keys.sort_unstable();
-        let mut listing = String::new();
-        for key in keys {
-            if let Some((repo, arch)) = key.split_once('+')
-                && !arch.contains('+')
-                && !key.contains(|c: char| c.is_control())
-            {
-                listing.push_str(&format!("# repo={repo}&arch={arch}\n"));
-            }
-        }
-        listing.shrink_to_fit();
-        self.listing = listing;
     }
 }
 

@@ -1,22 +1,21 @@
 //! Checksums of files, kept as the XML in which metalinks tell them.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::render::xml::Escaped;
-use crate::room::roomy_text;
+use super::texts::{Keys, Texts};
+use crate::render::xml::push_escaped;
 use crate::wire::{Fields, Malformed, files};
 
 /// What is known of files, by directory and name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Files {
-    text: String,
-    /// File names of a directory, and where in the text their versions are.
-    places: HashMap<Box<str>, Vec<(Box<str>, Place)>>,
+    /// Those that were seen, while more are added.
+    directories: Keys,
+    /// Directory and name, with a character between them that neither has.
+    names: Keys,
+    /// The versions of each, as XML.
+    versions: Texts,
 }
-
-/// A part of the text.
-type Place = std::ops::Range<u32>;
 
 /// One version of a file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -34,12 +33,8 @@ pub(crate) struct Details<'a> {
 impl Files {
     /// The versions of a file, as XML.
     pub(crate) fn get(&self, directory: &str, file: &str) -> Option<&str> {
-        let (_, place) = self
-            .places
-            .get(directory)?
-            .iter()
-            .find(|(name, _)| **name == *file)?;
-        Some(&self.text[place.start as usize..place.end as usize])
+        let number = self.names.number(&joined(directory, file))?;
+        Some(self.versions.get(number))
     }
 
     /// Adds one message of `FileDetailsCache`. Tells the directory if it was there before: the first one counts.
@@ -60,28 +55,40 @@ impl Files {
             }
         }
         let directory = directory.ok_or(Malformed("file details without a directory"))?;
-        if self.places.contains_key(directory) {
+        if !self.directories.add(directory).ok_or(TOO_MUCH)? {
             return Ok(Some(directory.to_owned()));
         }
-        let mut places = Vec::with_capacity(found.len());
         for (name, versions) in found {
-            let place = |text: &String| {
-                u32::try_from(text.len()).map_err(|_| Malformed("more than 4 GiB of file details"))
-            };
-            let start = place(&self.text)?;
-            write_versions(&mut self.text, &versions);
-            places.push((name.into(), start..place(&self.text)?));
+            if self.names.add(&joined(directory, name)).ok_or(TOO_MUCH)? {
+                self.versions
+                    .add_with(|text| write_versions(text, &versions))
+                    .ok_or(TOO_MUCH)?;
+            }
         }
-        self.places.insert(directory.into(), places);
         Ok(None)
+    }
+
+    /// No more is added.
+    pub(super) fn done(self) -> Self {
+        Self {
+            directories: Keys::new(),
+            ..self
+        }
     }
 
     pub(crate) fn new() -> Self {
         Self {
-            text: roomy_text(),
-            places: HashMap::new(),
+            directories: Keys::new(),
+            names: Keys::new(),
+            versions: Texts::new(),
         }
     }
+}
+
+const TOO_MUCH: Malformed = Malformed("more than 4 GiB of file details");
+
+fn joined(directory: &str, file: &str) -> String {
+    [directory, "\0", file].concat()
 }
 
 fn file(message: &[u8]) -> Result<(&str, Vec<Details<'_>>), Malformed> {
@@ -144,7 +151,9 @@ fn write_details(text: &mut String, details: &Details, indent: &str) {
     if details.size != 0 {
         let _ = writeln!(text, "{indent} <size>{}</size>", details.size);
     }
-    let _ = writeln!(text, "{indent} <verification>");
+    for part in [indent, " <verification>\n"] {
+        text.push_str(part);
+    }
     for (kind, hash) in [
         ("md5", details.md5),
         ("sha1", details.sha1),
@@ -152,8 +161,14 @@ fn write_details(text: &mut String, details: &Details, indent: &str) {
         ("sha512", details.sha512),
     ] {
         if !hash.is_empty() {
-            let _ = writeln!(text, "{indent}  <hash type=\"{kind}\">{}</hash>", Escaped(hash));
+            for part in [indent, "  <hash type=\"", kind, "\">"] {
+                text.push_str(part);
+            }
+            push_escaped(text, hash);
+            text.push_str("</hash>\n");
         }
     }
-    let _ = writeln!(text, "{indent} </verification>");
+    for part in [indent, " </verification>\n"] {
+        text.push_str(part);
+    }
 }

@@ -14,17 +14,23 @@
 mod arena;
 mod build;
 mod files;
+mod marks;
 mod names;
 mod netblocks;
+mod offers;
+mod repositories;
+mod texts;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use self::arena::{Arena, List};
 use self::names::Names;
 pub(crate) use self::netblocks::Netblocks;
 pub(crate) use self::netblocks::parse as parse_netblock;
+use self::texts::Keys;
 
 pub(crate) use self::files::Files;
+pub(crate) use self::repositories::Repositories;
 
 /// A host, by the order in which it was seen.
 pub(crate) type HostNumber = u16;
@@ -34,7 +40,7 @@ pub(crate) type HostNumber = u16;
 pub struct Catalog {
     pub(crate) created: u64,
     pub(crate) hosts: Vec<Host>,
-    directories: HashMap<Box<str>, u32>,
+    directories: Keys,
     table: Vec<Directory>,
     pub(crate) countries: Names,
     hosts_lists: Arena<HostNumber>,
@@ -87,17 +93,6 @@ pub(crate) struct Url {
     pub(crate) escaped: Option<Box<str>>,
 }
 
-/// What repositories are called, and where they lead.
-#[derive(Debug, Default)]
-pub(crate) struct Repositories {
-    /// `repo+arch` to directory.
-    pub(crate) directories: HashMap<Box<str>, Box<str>>,
-    pub(crate) redirects: HashMap<Box<str>, Box<str>>,
-    pub(crate) disabled: HashSet<Box<str>>,
-    /// All of them, as they are listed for a client that asked for another one.
-    pub(crate) listing: String,
-}
-
 /// How large a catalogue is, for metrics and for `check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
@@ -123,6 +118,14 @@ impl Catalog {
         self.created
     }
 
+    /// The same, as people read it.
+    pub fn created_text(&self) -> String {
+        i64::try_from(self.created)
+            .ok()
+            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+            .map_or_else(|| format!("{} s", self.created), |time| time.to_string())
+    }
+
     /// What was wrong with the data and could be passed over.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -133,7 +136,7 @@ impl Catalog {
         Counts {
             directories: self.table.len(),
             hosts: self.hosts.len(),
-            repositories: self.repositories.directories.len(),
+            repositories: self.repositories.len(),
             urls: self.urls.len(),
             netblocks: self.netblocks.len(),
             list_bytes: self.hosts_lists.size() + self.offers_lists.size() + self.urls_lists.size(),
@@ -142,8 +145,8 @@ impl Catalog {
 
     pub(crate) fn directory(&self, name: &str) -> Option<Directory> {
         self.directories
-            .get(name)
-            .map(|&number| self.table[number as usize])
+            .number(name)
+            .map(|number| self.table[number as usize])
     }
 
     pub(crate) fn subpath(&self, directory: Directory) -> &str {

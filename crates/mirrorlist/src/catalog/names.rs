@@ -5,8 +5,9 @@ use hashbrown::HashMap;
 /// Names, each with a number of its own: the order in which they were seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
-    names: Vec<Box<str>>,
+    all: Vec<Box<str>>,
     numbers: HashMap<Box<str>, u16>,
+    keys: Vec<u64>,
 }
 
 // === impl Names ===
@@ -17,16 +18,12 @@ impl Names {
     }
 
     pub(crate) fn name(&self, number: u16) -> &str {
-        self.names.get(usize::from(number)).map_or("", |name| name)
+        self.all.get(usize::from(number)).map_or("", |name| name)
     }
 
     /// By which names are sorted: their first eight bytes.
     pub(crate) fn key(&self, number: u16) -> u64 {
-        let name = self.name(number).as_bytes();
-        let length = name.len().min(8);
-        let mut bytes = [0; 8];
-        bytes[..length].copy_from_slice(&name[..length]);
-        u64::from_be_bytes(bytes)
+        self.keys.get(usize::from(number)).copied().unwrap_or_default()
     }
 
     /// The number of a name that may be new; nothing if there are 65,536 already.
@@ -34,13 +31,21 @@ impl Names {
         if let Some(number) = self.number(name) {
             return Some(number);
         }
-        let number = u16::try_from(self.names.len()).ok()?;
-        self.names.push(name.into());
+        let number = u16::try_from(self.all.len()).ok()?;
+        self.all.push(name.into());
+        self.keys.push(key(name.as_bytes()));
         self.numbers.insert(name.into(), number);
         Some(number)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|name| &**name)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|name| &**name)
     }
+}
+
+fn key(name: &[u8]) -> u64 {
+    let length = name.len().min(8);
+    let mut bytes = [0; 8];
+    bytes[..length].copy_from_slice(&name[..length]);
+    u64::from_be_bytes(bytes)
 }

@@ -19,10 +19,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bytes = mirrors::compile(&arguments.mirrors)?;
-    let mut new = arguments.output.as_os_str().to_owned();
-    new.push(".new");
-    std::fs::write(&new, &bytes)
-        .and_then(|()| std::fs::rename(&new, &arguments.output))
+    mirrors::replace(&arguments.output, &bytes)
         .map_err(|error| Failure::Input(format!("can't write {}: {error}", arguments.output.display())))?;
     say(&format!(
         "wrote {}, {} bytes",

@@ -1,10 +1,14 @@
 //! `reveille-mirrorlist check`
 
+use std::fmt::Write as _;
+use std::path::Path;
+
 use clap::Args;
-use reveille_mirrorlist::{Data, Snapshot, mirrors};
+use reveille_mirrorlist::{Data, Snapshot, Sources, mirrors};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Files;
-use crate::{Failure, print};
+use crate::{Failure, print, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -13,46 +17,106 @@ pub(crate) struct Arguments {
     /// Do not ask the mirrors of a list, look at the files alone
     #[arg(long)]
     offline: bool,
+    /// Ask again as often as `freshness: every` of the list says, until it is told to end
+    #[arg(long, requires = "mirrors", conflicts_with = "offline")]
+    timer: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sources = arguments.files.sources();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Internal(format!("can't start: {error}")))?;
+    runtime.block_on(async {
+        match &sources.data {
+            Data::Mirrors(list) if arguments.timer => again(&sources, list).await,
+            _ => once(&sources, arguments.offline).await,
+        }
+    })
+}
+
+/// Looks once.
+async fn once(sources: &Sources, offline: bool) -> Result<(), Failure> {
     let mut text = String::new();
     let mut problems = 0;
-    if let (Data::Mirrors(path), false) = (&sources.data, arguments.offline) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::Internal(format!("can't start: {error}")))?;
-        let state = runtime.block_on(mirrors::probe(path))?;
-        for (mirror, directories) in &state.mirrors {
-            for (directory, finding) in directories {
-                let words = match (&finding.problem, finding.behind_since) {
-                    (Some(problem), _) => format!("failed {} times in a row: {problem}", finding.failures),
-                    (None, Some(since)) => format!("behind for {} s", state.checked.saturating_sub(since)),
-                    (None, None) => continue,
-                };
-                problems += 1;
-                text.push_str(&format!("{mirror}: {directory}: {words}\n"));
-            }
-        }
+    if let (Data::Mirrors(path), false) = (&sources.data, offline) {
+        problems = findings(&mirrors::probe(path).await?, &mut text);
     }
-    let snapshot = Snapshot::load(&sources, None)?;
+    let snapshot = Snapshot::load(sources, None)?;
     let catalog = snapshot.catalog();
-    for warning in catalog.warnings() {
-        text.push_str(&format!("warning: {warning}\n"));
+    for warning in snapshot.warnings() {
+        let _ = writeln!(text, "warning: {warning}");
     }
     let counts = catalog.counts();
-    text.push_str(&format!(
-        "{} directories, {} repositories, {} hosts, {} URLs, {} netblocks, {} prefixes; made at {}\n",
+    let _ = writeln!(
+        text,
+        "{} directories, {} repositories, {} hosts, {} URLs, {} netblocks, {} prefixes; made at {}",
         counts.directories,
         counts.repositories,
         counts.hosts,
         counts.urls,
         counts.netblocks,
         snapshot.networks().prefixes(),
-        catalog.created()
-    ));
+        catalog.created_text()
+    );
     print(&text)?;
     if problems > 0 { Err(Failure::Found) } else { Ok(()) }
+}
+
+/// Looks until it is told to end. A list that is broken for a while ends nothing.
+async fn again(sources: &Sources, list: &Path) -> Result<(), Failure> {
+    let internal = |error: std::io::Error| Failure::Internal(format!("can't catch signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+    let mut every = mirrors::every(list)?;
+    loop {
+        let round = async {
+            match once(sources, false).await {
+                Err(Failure::Input(text)) => say(&format!("error: {text}")),
+                Err(failure @ Failure::Internal(_)) => return Err(failure),
+                Err(Failure::Found) | Ok(()) => {}
+            }
+            every = mirrors::every(list).unwrap_or(every);
+            tokio::time::sleep(every).await;
+            Ok(())
+        };
+        tokio::select! {
+            ended = round => ended?,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+/// Tells what is wrong with origins and mirrors, and how many things that are.
+fn findings(state: &mirrors::State, text: &mut String) -> u32 {
+    let mut problems = 0;
+    let mut tell = |line: String| {
+        problems += 1;
+        let _ = writeln!(text, "{line}");
+    };
+    for (directory, origin) in &state.origins {
+        if let Some(problem) = &origin.problem {
+            tell(format!(
+                "origin of {directory}: {problem}; mirrors are not held against it"
+            ));
+        }
+    }
+    for (mirror, directories) in &state.mirrors {
+        for (directory, finding) in directories {
+            match (&finding.problem, finding.behind_since) {
+                (Some(problem), _) => tell(format!(
+                    "{mirror}: {directory}: failed {} times in a row: {problem}",
+                    finding.failures
+                )),
+                (None, Some(since)) => tell(format!(
+                    "{mirror}: {directory}: behind for {} s",
+                    state.checked.saturating_sub(since)
+                )),
+                (None, None) => {}
+            }
+        }
+    }
+    problems
 }

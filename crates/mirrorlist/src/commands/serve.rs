@@ -1,5 +1,6 @@
 //! `reveille-mirrorlist serve`
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5)]
     minimum: usize,
     /// Proxies whose X-Forwarded-For or Forwarded is believed, besides this machine; repeatable
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = network)]
     trusted_proxy: Vec<IpNet>,
     /// Answer as MirrorManager's server does even where that is questionable
     #[arg(long)]
@@ -84,15 +85,20 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(internal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
-    let server = Running::start(&arguments.options()).map_err(|error| match error {
-        StartError::System(error) => Failure::Internal(format!("can't start: {error}")),
-        other => Failure::Input(other.to_string()),
-    })?;
-    for warning in server.snapshot().catalog().warnings() {
+    let server = Running::start(&arguments.options())
+        .await
+        .map_err(|error| match error {
+            StartError::System(error) => Failure::Internal(format!("can't start: {error}")),
+            other => Failure::Input(other.to_string()),
+        })?;
+    for warning in server.snapshot().warnings() {
         tracing::warn!("{warning}");
     }
     for address in server.addresses() {
         say(&format!("listening on {address}"));
+    }
+    for path in server.paths() {
+        say(&format!("listening on unix:{}", path.display()));
     }
     if let Some(address) = server.admin() {
         say(&format!("admin on {address}"));
@@ -101,8 +107,14 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
         tokio::select! {
             _ = hangup.recv() => {
                 server.reopen_logs();
-                // The outcome is in the log; the old data serve on if it failed.
-                let _ = server.reload().await;
+                server.reload_tls();
+                tokio::select! {
+                    // The outcome is in the log; the old data serve on if it failed.
+                    _ = server.reload() => {}
+                    // Files may be far away, and slow.
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                }
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -110,6 +122,15 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
     }
     server.stop().await;
     Ok(())
+}
+
+/// A network, or an address alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    let net = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    net.map(|net| net.trunc())
+        .map_err(|_| "not a network; write 10.0.0.0/8 or an address".to_owned())
 }
 
 // === impl Arguments ===

@@ -1,6 +1,7 @@
 //! From a list to MirrorManager's format, which everything else reads.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use super::list::{IfAllStale, Kind, Mirror, MirrorFile, Repository};
 use super::state::State;
@@ -14,6 +15,23 @@ struct Carrier<'a> {
     private: bool,
 }
 
+/// URLs that were written, by number; architectures in one directory have the same.
+#[derive(Default)]
+struct Urls(HashMap<String, i64>);
+
+impl Urls {
+    fn number(&mut self, list: &mut ListWriter<Vec<u8>>, url: String) -> std::io::Result<i64> {
+        let next = id(self.0.len());
+        match self.0.entry(url) {
+            Entry::Occupied(known) => Ok(*known.get()),
+            Entry::Vacant(new) => {
+                list.url(next, new.key())?;
+                Ok(*new.insert(next))
+            }
+        }
+    }
+}
+
 /// Writes everything that is offered at this moment.
 pub(super) fn compile(file: &MirrorFile, state: &State, time: u64) -> Result<Vec<u8>, String> {
     write(file, state, time).map_err(|error| error.to_string())
@@ -21,7 +39,7 @@ pub(super) fn compile(file: &MirrorFile, state: &State, time: u64) -> Result<Vec
 
 fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>> {
     let mut list = ListWriter::new(Vec::new(), time)?;
-    let mut next_url = 1;
+    let mut known_urls = Urls::default();
     for (number, mirror) in file.mirrors.iter().enumerate() {
         write_host(&mut list, id(number), mirror)?;
     }
@@ -31,57 +49,84 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
     for (network, hosts) in grouped(file, |mirror| mirror.netblocks.clone()) {
         list.netblock(&network, &hosts)?;
     }
+    let mut directories: Vec<(&str, Kind, Vec<Carrier>)> = Vec::new();
     for (number, repository) in file.repositories.iter().enumerate() {
         list.repository(&repository.key(), repository.directory())?;
         let mut carriers = Vec::new();
-        for (place, mirror) in file.mirrors.iter().enumerate() {
+        for (place, mirror) in offered(file, state, repository) {
             let mut urls = Vec::new();
-            if is_offered(file, state, mirror, repository) {
-                for url in mirror.repository_urls(repository) {
-                    list.url(next_url, &url)?;
-                    urls.push(next_url);
-                    next_url += 1;
-                }
+            for url in mirror.repository_urls(repository) {
+                urls.push(known_urls.number(&mut list, url)?);
             }
-            if !urls.is_empty() {
-                carriers.push(Carrier {
-                    id: id(place),
-                    urls,
-                    country: mirror.country.as_deref(),
-                    private: mirror.private,
-                });
-            }
+            carriers.push(Carrier {
+                id: id(place),
+                urls,
+                country: mirror.country.as_deref(),
+                private: mirror.private,
+            });
         }
         if let Some(origin) = &repository.origin
             && carriers.iter().all(|carrier| carrier.private)
             && file.freshness.if_all_stale() == IfAllStale::Origin
         {
-            list.url(next_url, origin.trim_end_matches('/'))?;
+            let url = known_urls.number(&mut list, origin.trim_end_matches('/').to_owned())?;
             carriers.push(Carrier {
                 id: id(file.mirrors.len() + number),
-                urls: vec![next_url],
+                urls: vec![url],
                 country: None,
                 private: false,
             });
-            next_url += 1;
         }
-        write_directory(&mut list, repository.directory(), "", &carriers)?;
-        if repository.kind == Kind::Rpm {
-            let name = format!("{}/repodata", repository.directory());
-            if let Some(original) = state.origins.get(repository.directory()) {
-                let version = Version {
-                    timestamp: original.since,
-                    size: original.size,
-                    sha256: original.sha256.clone(),
-                    sha512: original.sha512.clone(),
-                    ..Version::default()
-                };
-                list.file(&name, "repomd.xml", &[version])?;
+        // Architectures of one repository may be in one directory.
+        let name = repository.directory();
+        match directories.iter_mut().find(|(known, ..)| *known == name) {
+            None => directories.push((name, repository.kind, carriers)),
+            Some((_, kind, known)) => {
+                if repository.kind == Kind::Rpm {
+                    *kind = Kind::Rpm;
+                }
+                for carrier in carriers {
+                    if known.iter().all(|other| other.id != carrier.id) {
+                        known.push(carrier);
+                    }
+                }
             }
-            write_directory(&mut list, &name, "repodata", &carriers)?;
+        }
+    }
+    for (name, kind, carriers) in &directories {
+        write_directory(&mut list, name, "", carriers)?;
+        if *kind == Kind::Rpm {
+            let data = format!("{name}/repodata");
+            let versions = versions(file, state, name);
+            if !versions.is_empty() {
+                list.file(&data, "repomd.xml", &versions)?;
+            }
+            write_directory(&mut list, &data, "repodata", carriers)?;
         }
     }
     list.finish()
+}
+
+/// Checksums of what the origin has, and of what mirrors may have that are offered still.
+fn versions(file: &MirrorFile, state: &State, directory: &str) -> Vec<Version> {
+    let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
+    let mut replaced = u64::MAX;
+    let known = state.origins.get(directory).map(|origin| &origin.versions);
+    known
+        .into_iter()
+        .flatten()
+        .filter(|version| {
+            let was_replaced = std::mem::replace(&mut replaced, version.since);
+            state.checked.saturating_sub(was_replaced) <= max_lag
+        })
+        .map(|version| Version {
+            timestamp: version.since,
+            size: version.size,
+            sha256: version.sha256.clone(),
+            sha512: version.sha512.clone(),
+            ..Version::default()
+        })
+        .collect()
 }
 
 fn write_host(list: &mut ListWriter<Vec<u8>>, id: i64, mirror: &Mirror) -> std::io::Result<()> {
@@ -126,9 +171,26 @@ fn write_directory(
     })
 }
 
+/// The mirrors of a repository that are fresh enough; all of them if none is and old ones are better than none.
+fn offered<'a>(file: &'a MirrorFile, state: &State, repository: &Repository) -> Vec<(usize, &'a Mirror)> {
+    let carrying = file
+        .mirrors
+        .iter()
+        .enumerate()
+        .filter(|(_, mirror)| mirror.content.contains_key(&repository.repo.value));
+    let fresh: Vec<_> = carrying
+        .clone()
+        .filter(|(_, mirror)| is_fresh(file, state, mirror, repository))
+        .collect();
+    if fresh.is_empty() && file.freshness.if_all_stale() == IfAllStale::Keep {
+        return carrying.collect();
+    }
+    fresh
+}
+
 /// Whether a mirror is fresh enough, as far as is known.
-fn is_offered(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Repository) -> bool {
-    let Some(finding) = state.finding(&mirror.name, repository.directory()) else {
+fn is_fresh(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Repository) -> bool {
+    let Some(finding) = state.finding(&mirror.name.value, repository.directory()) else {
         return true;
     };
     let unreachable = match file.freshness.drop_after() {
@@ -139,17 +201,7 @@ fn is_offered(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Re
     let is_behind = finding
         .behind_since
         .is_some_and(|since| state.checked.saturating_sub(since) > max_lag);
-    let all_stale_is_fine = file.freshness.if_all_stale() == IfAllStale::Keep
-        && file
-            .mirrors
-            .iter()
-            .filter(|other| other.content.contains_key(&repository.repo))
-            .all(|other| {
-                state
-                    .finding(&other.name, repository.directory())
-                    .is_some_and(|finding| finding.failures > 0 || finding.behind_since.is_some())
-            });
-    all_stale_is_fine || !(unreachable || is_behind)
+    !(unreachable || is_behind)
 }
 
 /// Hosts by what they have in common.
@@ -165,4 +217,90 @@ fn grouped<K: Ord>(file: &MirrorFile, keys: impl Fn(&Mirror) -> Vec<K>) -> BTree
 
 fn id(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX - 1) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mirrors::state::{Finding, Origin, Original};
+
+    const DAY: u64 = 86_400;
+
+    /// Mirrors `a`, `b` and `c` of one repository, and since when each is behind, with how many failures.
+    fn names(if_all_stale: &str, findings: [(Option<u64>, u32); 3]) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mirrors.yaml");
+        let mut text = "version: 1\nrepositories:\n  - {repo: r, path: r, type: rpm}\nmirrors:\n".to_owned();
+        let mut state = State {
+            checked: 100 * DAY,
+            ..State::default()
+        };
+        for (name, (behind_since, failures)) in ["a", "b", "c"].into_iter().zip(findings) {
+            text.push_str(&format!(
+                "  - {{name: {name}, urls: {{http: http://{name}/}}, content: {{r: r}}}}\n"
+            ));
+            let finding = Finding {
+                failures,
+                behind_since,
+                problem: None,
+            };
+            state
+                .mirrors
+                .entry(name.to_owned())
+                .or_default()
+                .insert("r".to_owned(), finding);
+        }
+        text.push_str(&format!(
+            "freshness: {{max_lag: 1d, on_unreachable: drop_after_3, if_all_stale: {if_all_stale}}}\n"
+        ));
+        std::fs::write(&path, text).unwrap();
+        let file = MirrorFile::read(&path).unwrap();
+        let offered = offered(&file, &state, &file.repositories[0]);
+        offered
+            .into_iter()
+            .map(|(_, mirror)| mirror.name.value.clone())
+            .collect()
+    }
+
+    #[test]
+    fn old_mirrors_are_left_out_as_long_as_a_fresh_one_is_there() {
+        let (fresh, late, old) = ((None, 0), (Some(99 * DAY), 0), (Some(90 * DAY), 0));
+        let (shaky, away) = ((None, 2), (None, 3));
+        for if_all_stale in ["origin", "keep"] {
+            assert_eq!(names(if_all_stale, [fresh, late, old]), ["a", "b"]);
+            assert_eq!(names(if_all_stale, [shaky, away, old]), ["a"]);
+        }
+        assert_eq!(names("keep", [away, old, old]), ["a", "b", "c"]);
+        assert!(names("origin", [away, old, old]).is_empty());
+    }
+
+    /// Metalinks have the checksums of every version that a mirror may have and still be offered.
+    #[test]
+    fn former_versions_are_alternates_for_as_long_as_mirrors_may_lag() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mirrors.yaml");
+        std::fs::write(
+            &path,
+            "version: 1\nrepositories: []\nmirrors: []\nfreshness: {max_lag: 1d}\n",
+        )
+        .unwrap();
+        let file = MirrorFile::read(&path).unwrap();
+        let mut origin = Origin::default();
+        for (name, since) in [("a", 10), ("b", 97), ("c", 98), ("d", 100)] {
+            let version = Original {
+                sha256: name.to_owned(),
+                since: since * DAY,
+                ..Original::default()
+            };
+            origin.has(version, 0);
+        }
+        let state = State {
+            checked: 100 * DAY,
+            origins: BTreeMap::from([("r".to_owned(), origin)]),
+            ..State::default()
+        };
+        let versions = versions(&file, &state, "r");
+        let names: Vec<&str> = versions.iter().map(|version| version.sha256.as_str()).collect();
+        assert_eq!(names, ["d", "c"], "b was replaced two days ago");
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use crate::catalog::parse_netblock;
 use crate::error::{BadFile, Reason};
@@ -27,7 +28,7 @@ pub(super) struct MirrorFile {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Repository {
-    pub(super) repo: String,
+    pub(super) repo: Spanned<String>,
     /// As clients name it; none for repositories that have all architectures in one.
     pub(super) arch: Option<String>,
     pub(super) path: String,
@@ -50,7 +51,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Mirror {
-    pub(super) name: String,
+    pub(super) name: Spanned<String>,
     /// By protocol.
     pub(super) urls: BTreeMap<String, String>,
     pub(super) country: Option<String>,
@@ -98,70 +99,71 @@ impl MirrorFile {
             )));
         }
         let text = std::fs::read_to_string(path).map_err(|error| BadFile::new(path, error))?;
-        let file: Self = serde_saphyr::from_str(&text).map_err(|error| bad(error.to_string()))?;
-        file.check().map_err(bad)?;
+        let file: Self =
+            serde_saphyr::from_str(&text).map_err(|error| BadFile::new(path, mistake(&error)))?;
+        file.check().map_err(|mistake| BadFile::new(path, mistake))?;
         Ok(file)
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), Reason> {
         if self.version != 1 {
-            return Err(format!(
+            return Err(Reason::Mirrors(format!(
                 "version {} is not known; this program reads version 1",
                 self.version
-            ));
+            )));
         }
         let mut seen = std::collections::HashSet::new();
         for repository in &self.repositories {
-            if !seen.insert((&repository.repo, &repository.arch)) {
-                return Err(format!("repository {} is there twice", repository.key()));
+            let at = |what: String| {
+                place(
+                    &repository.repo,
+                    &format!("repository {}: {what}", repository.key()),
+                )
+            };
+            if !seen.insert(repository.key()) {
+                return Err(at("it is there twice".to_owned()));
             }
+            repository.check().map_err(at)?;
         }
         let mut names = std::collections::HashSet::new();
         for mirror in &self.mirrors {
-            let name = &mirror.name;
-            if !names.insert(name) {
-                return Err(format!("mirror {name} is there twice"));
+            let at = |what: String| place(&mirror.name, &format!("mirror {}: {what}", mirror.name.value));
+            if !names.insert(&mirror.name.value) {
+                return Err(at("it is there twice".to_owned()));
             }
-            mirror
-                .bandwidth()
-                .map_err(|what| format!("mirror {name}: {what}"))?;
-            for netblock in &mirror.netblocks {
-                if parse_netblock(netblock).is_none() {
-                    return Err(format!(
-                        "mirror {name}: {netblock:?} is no network; write 10.0.0.0/8"
-                    ));
-                }
-            }
-            for (protocol, url) in &mirror.urls {
-                if !url.starts_with(&format!("{protocol}://")) || url.contains(char::is_whitespace) {
-                    return Err(format!("mirror {name}: {url:?} is no URL of {protocol}"));
-                }
-            }
+            mirror.check().map_err(at)?;
             for repo in mirror.content.keys() {
-                if !self
-                    .repositories
-                    .iter()
-                    .any(|repository| repository.repo == *repo)
-                {
-                    return Err(format!(
-                        "mirror {name}: content names {repo}, which is no repository of this file"
-                    ));
+                if !self.repositories.iter().any(|known| known.repo.value == *repo) {
+                    return Err(at(format!(
+                        "content names {repo}, which is no repository of this file"
+                    )));
                 }
             }
         }
-        self.freshness.max_lag()?;
-        self.freshness.every()?;
-        self.freshness.drop_after()?;
-        Ok(())
+        self.freshness.check().map_err(Reason::Mirrors)
     }
 }
 
 // === impl Repository ===
 
 impl Repository {
+    fn check(&self) -> Result<(), String> {
+        for (what, word) in [("repo", &self.repo.value), ("path", &self.path)] {
+            if word.trim_matches('/').is_empty() || word.contains(|c: char| c.is_control()) {
+                return Err(format!("{what} {word:?} is no name"));
+            }
+        }
+        match &self.origin {
+            Some(origin) if !(is_url(origin, "https") || is_url(origin, "http")) => {
+                Err(format!("origin {origin:?} is no URL of https or http"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Name and architecture, as MirrorManager joins them.
     pub(super) fn key(&self) -> String {
-        format!("{}+{}", self.repo, self.arch.as_deref().unwrap_or("all"))
+        format!("{}+{}", self.repo.value, self.arch.as_deref().unwrap_or("all"))
     }
 
     pub(super) fn directory(&self) -> &str {
@@ -181,6 +183,34 @@ impl Repository {
 // === impl Mirror ===
 
 impl Mirror {
+    fn check(&self) -> Result<(), String> {
+        self.bandwidth()?;
+        for netblock in &self.netblocks {
+            if parse_netblock(netblock).is_none() {
+                return Err(format!("{netblock:?} is no network; write 10.0.0.0/8"));
+            }
+        }
+        if self.urls.is_empty() {
+            return Err("it has no urls".to_owned());
+        }
+        for (protocol, url) in &self.urls {
+            if !is_url(url, protocol) {
+                return Err(format!("{url:?} is no URL of {protocol}"));
+            }
+        }
+        if let Some(country) = &self.country
+            && !(country.len() == 2 && country.bytes().all(|letter| letter.is_ascii_alphabetic()))
+        {
+            return Err(format!("country {country:?} is not two letters, such as DE"));
+        }
+        if self.private && self.netblocks.is_empty() && self.asn.is_empty() {
+            return Err(
+                "it is private, and has neither netblocks nor asn in which it could be offered".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
     /// In Mbit/s.
     pub(super) fn bandwidth(&self) -> Result<i64, String> {
         let Some(text) = &self.bandwidth else {
@@ -201,7 +231,7 @@ impl Mirror {
     /// The URLs of a repository, the best protocol first. If the repository's path begins with the content's path, the
     /// mirror has the same tree; otherwise the content's path is the repository itself.
     pub(super) fn repository_urls(&self, repository: &Repository) -> Vec<String> {
-        let Some(content) = self.content.get(&repository.repo) else {
+        let Some(content) = self.content.get(&repository.repo.value) else {
             return Vec::new();
         };
         let content = content.trim_matches('/');
@@ -230,6 +260,14 @@ impl Mirror {
 // === impl Freshness ===
 
 impl Freshness {
+    fn check(&self) -> Result<(), String> {
+        let of = |field: &'static str| move |what: String| format!("freshness: {field}: {what}");
+        self.max_lag().map_err(of("max_lag"))?;
+        self.every().map_err(of("every"))?;
+        self.drop_after().map_err(of("on_unreachable"))?;
+        Ok(())
+    }
+
     /// How far behind its origin a mirror may be.
     pub(super) fn max_lag(&self) -> Result<Duration, String> {
         duration(&self.max_lag)
@@ -249,7 +287,7 @@ impl Freshness {
         match number.and_then(|number| number.parse().ok()) {
             Some(number) if number > 0 => Ok(Some(number)),
             _ => Err(format!(
-                "on_unreachable: {:?} is neither keep nor drop_after_3",
+                "{:?} is neither keep nor drop_after_3",
                 self.on_unreachable
             )),
         }
@@ -269,6 +307,37 @@ impl Default for Freshness {
             if_all_stale: IfAllStale::Origin,
         }
     }
+}
+
+/// The parser's mistake, where it is.
+fn mistake(error: &serde_saphyr::Error) -> Reason {
+    let error = error.without_snippet();
+    let text = error.to_string();
+    // The place stands before the text, as with all files.
+    let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    match error.location() {
+        Some(location) => Reason::Place {
+            line: usize::try_from(location.line()).unwrap_or(0),
+            column: usize::try_from(location.column()).unwrap_or(0),
+            what,
+        },
+        None => Reason::Mirrors(what),
+    }
+}
+
+fn place(name: &Spanned<String>, what: &str) -> Reason {
+    Reason::Place {
+        line: usize::try_from(name.referenced.line()).unwrap_or(0),
+        column: usize::try_from(name.referenced.column()).unwrap_or(0),
+        what: what.to_owned(),
+    }
+}
+
+fn is_url(text: &str, protocol: &str) -> bool {
+    text.strip_prefix(protocol)
+        .and_then(|rest| rest.strip_prefix("://"))
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

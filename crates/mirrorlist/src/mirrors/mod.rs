@@ -3,13 +3,16 @@
 mod compile;
 mod list;
 mod probe;
+mod replace;
 mod state;
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use self::probe::probe;
-pub use self::state::{Finding, State};
+pub use self::replace::replace;
+pub use self::state::{Finding, Origin, State};
 
 use self::list::MirrorFile;
 use crate::catalog::Catalog;
@@ -20,6 +23,12 @@ pub fn state_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".state.json");
     name.into()
+}
+
+/// How often a list wants its mirrors to be asked.
+pub fn every(path: &Path) -> Result<Duration, BadFile> {
+    let every = MirrorFile::read(path)?.freshness.every();
+    every.map_err(|what| BadFile::new(path, Reason::Mirrors(what)))
 }
 
 /// Compiles a list, with the findings about it, into MirrorManager's format.

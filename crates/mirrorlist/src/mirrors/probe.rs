@@ -1,6 +1,7 @@
 //! Asking mirrors how old they are: the file that changes with a repository is fetched from its origin and from every
 //! mirror, and compared.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
-use hyper::header::{HOST, USER_AGENT};
+use hyper::header::{HOST, LOCATION, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256, Sha512};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,6 +33,15 @@ const AT_ONCE: usize = 16;
 /// A `Release` or `repomd.xml` is not longer.
 const LONGEST: usize = 16 << 20;
 
+/// Redirects that are followed.
+const REDIRECTS: u32 = 5;
+
+/// What a server says to one request.
+enum Fetched {
+    Body(Bytes),
+    Elsewhere(String),
+}
+
 /// A copy that is fetched: mirror, directory, URL.
 struct Copy {
     mirror: String,
@@ -46,32 +56,39 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
     let mut state = State::read(&place)?;
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
     let tls = Arc::new(tls(path)?);
+    state.forget_others(&file);
+    // Twice as long as a mirror is offered that lacks what came after.
+    let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
+    let oldest = now.saturating_sub(max_lag.saturating_mul(2));
+    let mut asked = HashSet::new();
     for repository in &file.repositories {
         let Some(origin) = &repository.origin else {
             continue;
         };
+        // Architectures of one repository may be in one directory.
+        if !asked.insert(repository.directory()) {
+            continue;
+        }
         let url = format!("{}/{}", origin.trim_end_matches('/'), repository.probe());
+        let known = state
+            .origins
+            .entry(repository.directory().to_owned())
+            .or_default();
         match fetch(&url, &tls).await {
-            Ok(bytes) => {
-                let known = state
-                    .origins
-                    .entry(repository.directory().to_owned())
-                    .or_default();
-                let new = Original::of(&bytes, now);
-                if known.sha256 != new.sha256 {
-                    *known = new;
-                }
-            }
-            Err(problem) => tracing::warn!("origin of {}: {url}: {problem}", repository.key()),
+            Ok(bytes) => known.has(Original::of(&bytes, now), oldest),
+            Err(problem) => known.problem = Some(format!("{url}: {problem}")),
         }
     }
     let mut copies = Vec::new();
+    let mut asked = HashSet::new();
     for repository in &file.repositories {
         for mirror in &file.mirrors {
             let urls = mirror.repository_urls(repository);
-            if let Some(url) = urls.iter().find(|url| url.starts_with("http")) {
+            if let Some(url) = urls.iter().find(|url| url.starts_with("http"))
+                && asked.insert((&mirror.name.value, repository.directory()))
+            {
                 copies.push(Copy {
-                    mirror: mirror.name.clone(),
+                    mirror: mirror.name.value.clone(),
                     directory: repository.directory().to_owned(),
                     url: format!("{url}/{}", repository.probe()),
                 });
@@ -102,8 +119,30 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
 // === impl State ===
 
 impl State {
+    /// What is no longer in the list.
+    fn forget_others(&mut self, file: &MirrorFile) {
+        let is_there = |directory: &String| {
+            file.repositories
+                .iter()
+                .any(|repository| repository.directory() == directory)
+        };
+        self.origins.retain(|directory, _| is_there(directory));
+        self.mirrors.retain(|name, directories| {
+            let mirror = file.mirrors.iter().find(|mirror| *mirror.name.value == **name);
+            directories.retain(|directory, _| {
+                mirror.is_some_and(|mirror| {
+                    file.repositories.iter().any(|repository| {
+                        repository.directory() == directory
+                            && mirror.content.contains_key(&repository.repo.value)
+                    })
+                })
+            });
+            !directories.is_empty()
+        });
+    }
+
     fn judge(&mut self, copy: &Copy, fetched: Result<Bytes, String>, now: u64) {
-        let original = self.origins.get(&copy.directory).cloned();
+        let origin = self.origins.get(&copy.directory);
         let mirror = self.mirrors.entry(copy.mirror.clone()).or_default();
         let finding = mirror.entry(copy.directory.clone()).or_default();
         match fetched {
@@ -114,13 +153,10 @@ impl State {
             Ok(bytes) => {
                 finding.failures = 0;
                 finding.problem = None;
-                let differs = original.filter(|original| original.sha256 != Original::of(&bytes, now).sha256);
-                finding.behind_since = match (differs, finding.behind_since) {
-                    // It is behind since its origin changed, as far as we have seen.
-                    (Some(original), None) => Some(original.since),
-                    (Some(_), since) => since,
-                    (None, _) => None,
-                };
+                finding.behind_since = origin.and_then(|origin| {
+                    let sha256 = hex(&Sha256::digest(&bytes));
+                    origin.behind_since(&sha256, finding.behind_since, now)
+                });
             }
         }
     }
@@ -154,15 +190,49 @@ fn tls(path: &Path) -> Result<ClientConfig, BadFile> {
 }
 
 async fn fetch(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
-    tokio::time::timeout(PATIENCE, get(url, tls))
+    tokio::time::timeout(PATIENCE, follow(url, tls))
         .await
         .unwrap_or_else(|_| Err("no answer within 20 s".to_owned()))
 }
 
-async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
+/// Goes where a server sends it, as package clients do.
+async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
+    let mut url = url.to_owned();
+    for _ in 0..=REDIRECTS {
+        match get(&url, tls).await? {
+            Fetched::Body(body) => return Ok(body),
+            Fetched::Elsewhere(location) => url = resolve(&url, &location),
+        }
+    }
+    Err(format!("more than {REDIRECTS} redirects"))
+}
+
+/// Where a redirect leads, which may be a path alone.
+fn resolve(url: &str, location: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return location.to_owned();
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if location.contains("://") {
+        location.to_owned()
+    } else if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{host}{location}")
+    } else {
+        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        format!("{scheme}://{host}{directory}/{location}")
+    }
+}
+
+async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Fetched, String> {
     let uri: hyper::Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
     let host = uri.host().ok_or("the URL names no host")?.to_owned();
-    let secure = uri.scheme_str() == Some("https");
+    let secure = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err(format!("{url} is neither http nor https")),
+    };
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let stream = TcpStream::connect((bare.as_str(), port))
@@ -181,7 +251,7 @@ async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
     }
 }
 
-async fn exchange<S>(stream: S, uri: &hyper::Uri, host: &str) -> Result<Bytes, String>
+async fn exchange<S>(stream: S, uri: &hyper::Uri, host: &str) -> Result<Fetched, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -205,6 +275,15 @@ where
         .send_request(request)
         .await
         .map_err(|error| error.to_string())?;
+    if response.status().is_redirection()
+        && let Some(location) = response.headers().get(LOCATION)
+    {
+        let location = location
+            .to_str()
+            .map_err(|_| "it redirects to no URL")?
+            .to_owned();
+        return Ok(Fetched::Elsewhere(location));
+    }
     if !response.status().is_success() {
         return Err(format!("status {}", response.status()));
     }
@@ -213,5 +292,24 @@ where
         .await
         .map_err(|error| error.to_string())?;
     driver.abort();
-    Ok(body.to_bytes())
+    Ok(Fetched::Body(body.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_on() {
+        let url = "http://m.example:8080/debian/dists/Release";
+        for (location, expected) in [
+            ("https://n.example/x", "https://n.example/x"),
+            ("//n.example/x", "http://n.example/x"),
+            ("/x", "http://m.example:8080/x"),
+            ("x", "http://m.example:8080/debian/dists/x"),
+        ] {
+            assert_eq!(resolve(url, location), expected);
+        }
+        assert_eq!(resolve("http://m.example", "x"), "http://m.example/x");
+    }
 }

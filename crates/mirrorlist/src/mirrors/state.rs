@@ -1,11 +1,11 @@
 //! What is known about mirrors, kept beside the list.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::replace;
 use crate::error::{BadFile, Reason};
 
 /// Findings about all mirrors.
@@ -16,9 +16,19 @@ pub struct State {
     /// Unix time of the last look, in seconds; 0 for never.
     pub checked: u64,
     /// What the origins have, by directory.
-    pub(super) origins: BTreeMap<String, Original>,
+    pub origins: BTreeMap<String, Origin>,
     /// By mirror and directory.
     pub mirrors: BTreeMap<String, BTreeMap<String, Finding>>,
+}
+
+/// What an origin has, and what it had: a mirror that has a former version is behind since the next one appeared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// The newest first.
+    pub(super) versions: Vec<Original>,
+    /// What was wrong the last time, if it could not be read.
+    pub problem: Option<String>,
 }
 
 /// The file at the origin that mirrors are held against.
@@ -33,6 +43,7 @@ pub(super) struct Original {
 
 /// What is known about one mirror's copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Finding {
     /// Times in a row that it could not be reached.
     pub failures: u32,
@@ -43,6 +54,9 @@ pub struct Finding {
 }
 
 const SCHEMA: u32 = 1;
+
+/// Versions of an origin that are remembered.
+const VERSIONS: usize = 256;
 
 // === impl State ===
 
@@ -70,16 +84,98 @@ impl State {
     /// Writes the file as a whole, in one step.
     pub(super) fn write(&mut self, path: &Path) -> std::io::Result<()> {
         self.schema = SCHEMA;
-        let mut new = path.as_os_str().to_owned();
-        new.push(".new");
-        let mut file = std::fs::File::create(&new)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        replace(path, text.as_bytes())
     }
 
     pub(super) fn finding(&self, mirror: &str, directory: &str) -> Option<&Finding> {
         self.mirrors.get(mirror)?.get(directory)
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// What the origin has now. Versions that were replaced before `oldest` are forgotten: a mirror that still has one
+    /// is left out for as long as it has been behind.
+    pub(super) fn has(&mut self, version: Original, oldest: u64) {
+        self.problem = None;
+        if self
+            .versions
+            .first()
+            .is_none_or(|newest| newest.sha256 != version.sha256)
+        {
+            self.versions.retain(|former| former.sha256 != version.sha256);
+            self.versions.insert(0, version);
+        }
+        let mut replaced = u64::MAX;
+        self.versions.retain(|version| {
+            let was_replaced = std::mem::replace(&mut replaced, version.since);
+            was_replaced >= oldest
+        });
+        self.versions.truncate(VERSIONS);
+    }
+
+    /// Since when a mirror is behind that has a certain version; `known` is what was found before, and `now` the time.
+    pub(super) fn behind_since(&self, sha256: &str, known: Option<u64>, now: u64) -> Option<u64> {
+        match self.versions.iter().position(|version| version.sha256 == sha256) {
+            Some(0) => None,
+            Some(place) => Some(self.versions[place - 1].since),
+            // Without an origin to ask, it may be newer.
+            None if self.problem.is_some() || self.versions.is_empty() => known,
+            // Older than all that is known, or newer than what was read a moment ago.
+            None => known.or(Some(now)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(name: &str, since: u64) -> Original {
+        Original {
+            sha256: name.to_owned(),
+            since,
+            ..Original::default()
+        }
+    }
+
+    /// A mirror that follows, always a little late, is never further behind than by the version that it lacks.
+    #[test]
+    fn a_mirror_is_behind_since_the_version_that_it_lacks_appeared() {
+        let mut origin = Origin::default();
+        assert_eq!(origin.behind_since("a", Some(5), 9), Some(5), "nothing is known");
+        for (name, since) in [("a", 10), ("b", 20), ("b", 25), ("c", 30)] {
+            origin.has(version(name, since), 0);
+        }
+        assert_eq!(origin.behind_since("c", Some(20), 40), None);
+        assert_eq!(origin.behind_since("b", Some(20), 40), Some(30));
+        assert_eq!(origin.behind_since("a", None, 40), Some(20));
+        assert_eq!(origin.behind_since("x", None, 40), Some(40));
+        assert_eq!(origin.behind_since("x", Some(7), 40), Some(7));
+        origin.problem = Some("away".to_owned());
+        assert_eq!(origin.behind_since("c", Some(20), 40), None);
+        assert_eq!(origin.behind_since("b", None, 40), Some(30));
+        assert_eq!(origin.behind_since("x", None, 40), None, "it may be newer");
+    }
+
+    #[test]
+    fn old_versions_are_forgotten_and_an_old_one_can_come_back() {
+        let mut origin = Origin::default();
+        for (name, since) in [("a", 10), ("b", 20), ("c", 30), ("a", 40)] {
+            origin.has(version(name, since), 0);
+        }
+        let names = |origin: &Origin| -> Vec<String> {
+            origin
+                .versions
+                .iter()
+                .map(|version| version.sha256.clone())
+                .collect()
+        };
+        assert_eq!(names(&origin), ["a", "c", "b"]);
+        origin.has(version("d", 50), 35);
+        assert_eq!(names(&origin), ["d", "a", "c"], "b was replaced at 30");
     }
 }

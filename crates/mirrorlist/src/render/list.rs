@@ -13,6 +13,9 @@ pub(crate) enum Format {
     Apt,
 }
 
+/// apt refuses a list of more than 1 MiB; this leaves room for one more URL.
+const MOST_FOR_APT: usize = (1 << 20) - (64 << 10);
+
 // === impl Format ===
 
 impl Format {
@@ -39,6 +42,9 @@ pub(crate) fn list(
     text.push_str(header);
     text.push('\n');
     for (place, chosen) in hosts.iter().enumerate() {
+        if format == Format::Apt && text.len() > MOST_FOR_APT {
+            break;
+        }
         for url in wanted.of(catalog, chosen) {
             push_url(&mut text, &url.text, suffix);
             if format == Format::Apt {
@@ -70,4 +76,47 @@ pub(super) fn push_url(text: &mut String, url: &str, suffix: &str) {
     // A file right below a URL that ends with a slash already.
     let doubled = url.ends_with('/') && suffix.len() > 1 && !suffix[1..].contains('/');
     text.push_str(if doubled { &suffix[1..] } else { suffix });
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use crate::answer::{Answer, Request};
+    use crate::catalog::Catalog;
+    use crate::select::Rules;
+    use crate::snapshot::Snapshot;
+    use crate::synthetic::{self, Size};
+
+    /// apt refuses a list that is longer.
+    #[test]
+    fn a_list_for_apt_has_a_mebibyte_at_most() {
+        let size = Size {
+            directories: 2,
+            hosts: 20_000,
+            carriers: 20_000,
+            prefixes: 0,
+        };
+        let bytes = synthetic::cache(size, "example", 1).unwrap();
+        let snapshot = Snapshot::of_catalog(Catalog::read(bytes.as_slice()).unwrap());
+        let rules = Rules {
+            minimum: 5,
+            strict: false,
+        };
+        let length = |format: &str| {
+            let query = format!("repo=repo-0&arch=x86_64&country=global{format}");
+            let request = Request {
+                path: "/mirrorlist",
+                query: &query,
+                client: [192, 0, 2, 1].into(),
+                agent: None,
+            };
+            let answer = Answer::to(&request, &snapshot, rules, &mut Rng::with_seed(1));
+            assert!(answer.status == 200 && answer.body.ends_with('\n'));
+            answer.body.len()
+        };
+        assert!(length("") > 1 << 20);
+        let length = length("&format=apt");
+        assert!((900_000..=1 << 20).contains(&length), "{length}");
+    }
 }

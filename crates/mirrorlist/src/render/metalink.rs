@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Wanted;
 use super::list::push_url;
-use super::xml::Escaped;
+use super::xml::{Escaped, push_escaped};
 use crate::catalog::{Catalog, Directory, HostNumber};
 use crate::select::Chosen;
 use crate::target::Target;
@@ -78,12 +78,4 @@ fn end_of_tag(catalog: &Catalog, directory: Directory, host: HostNumber, prefere
         ""
     };
     format!("\" preference=\"{preference}\"{private}>")
-}
-
-fn push_escaped(text: &mut String, word: &str) {
-    if word.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        text.push_str(word);
-    } else {
-        let _ = write!(text, "{}", Escaped(word));
-    }
 }

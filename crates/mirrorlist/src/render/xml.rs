@@ -1,6 +1,7 @@
 //! Text inside XML.
 
 use std::fmt;
+use std::fmt::Write as _;
 
 /// Text with the characters escaped that mean something in XML; those that it can't hold are left out.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,16 @@ impl fmt::Display for Escaped<'_> {
             rest = &from[special.len_utf8()..];
         }
         formatter.write_str(rest)
+    }
+}
+
+/// Appends text with its characters escaped; most of it has none.
+pub(crate) fn push_escaped(text: &mut String, word: &str) {
+    if word.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        text.push_str(word);
+    } else {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{}", Escaped(word));
     }
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
-use super::listen::{Listener, Stream};
+use super::listen::{AGAIN, Listener, Stream};
 use super::reload::Reloader;
 use super::{Shared, told};
 
@@ -42,9 +42,13 @@ pub(super) async fn serve(
             Some(_) = connections.join_next() => continue,
             accepted = accepted => accepted,
         };
-        let Ok(stream) = stream else {
-            tokio::task::yield_now().await;
-            continue;
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!("can't accept a connection of the administrator: {error}");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
         };
         let (shared, reloader) = (Arc::clone(&shared), Arc::clone(&reloader));
         connections.spawn(async move {
@@ -86,12 +90,13 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn respond<B>(request: &Request<B>, shared: &Shared, reloader: &Reloader) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/healthz") => match staleness(shared) {
+        // Balancers look with HEAD; hyper leaves the body out.
+        (&Method::GET | &Method::HEAD, "/healthz") => match staleness(shared) {
             None => text(StatusCode::OK, "ok\n"),
             Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
-        (&Method::GET, "/readyz") => text(StatusCode::OK, "ready\n"),
-        (&Method::GET, "/metrics") => {
+        (&Method::GET | &Method::HEAD, "/readyz") => text(StatusCode::OK, "ready\n"),
+        (&Method::GET | &Method::HEAD, "/metrics") => {
             let mut response = text(StatusCode::OK, shared.metrics.text(shared));
             response
                 .headers_mut()
@@ -105,7 +110,8 @@ async fn respond<B>(request: &Request<B>, shared: &Shared, reloader: &Reloader) 
                 format!("not reloaded, the old data serve on: {error}\n"),
             ),
         },
-        (_, "/-/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST reloads\n"),
+        (_, "/-/reload") => not_allowed("POST", "POST reloads\n"),
+        (_, "/healthz" | "/readyz" | "/metrics") => not_allowed("GET, HEAD", "GET and HEAD are answered\n"),
         _ => text(
             StatusCode::NOT_FOUND,
             "GET /healthz, /readyz, /metrics; POST /-/reload\n",
@@ -125,6 +131,14 @@ fn staleness(shared: &Shared) -> Option<String> {
             limit.as_secs()
         )
     })
+}
+
+fn not_allowed(methods: &'static str, why: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, why);
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(methods));
+    response
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

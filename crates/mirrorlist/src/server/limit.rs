@@ -18,8 +18,16 @@ pub(crate) struct Limiter {
     /// What a request costs.
     cost: Duration,
     started: Instant,
+    parts: [Mutex<Part>; PARTS],
+}
+
+/// A part of the clients.
+#[derive(Debug, Default)]
+struct Part {
     /// When each client's bucket is empty again, since the start.
-    parts: [Mutex<HashMap<IpAddr, Duration>>; PARTS],
+    clients: HashMap<IpAddr, Duration>,
+    /// When clients whose bucket is empty are next looked for: not for each request of a crowd.
+    sweep: Duration,
 }
 
 /// As much as is let through at once.
@@ -44,9 +52,13 @@ impl Limiter {
     fn may_pass_at(&self, client: IpAddr, now: Duration) -> bool {
         let client = network(client);
         let part = &self.parts[part(client)];
-        let mut clients = part.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        let Part { clients, sweep } = &mut *part;
         if clients.len() >= CLIENTS && !clients.contains_key(&client) {
-            clients.retain(|_, empty| *empty > now);
+            if now >= *sweep {
+                clients.retain(|_, empty| *empty > now);
+                *sweep = now + BURST / 4;
+            }
             if clients.len() >= CLIENTS {
                 // So many at once are a crowd, not one client.
                 return true;
@@ -81,6 +93,21 @@ fn part(client: IpAddr) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More clients than are remembered all pass; when they are gone, clients are counted again.
+    #[test]
+    fn a_crowd_passes_and_is_forgotten() {
+        let limiter = Limiter::new(NonZeroUsize::new(1).unwrap());
+        let clients = (0_u32..).map(|number| IpAddr::V4((0x0a00_0000 + number * 16).into()));
+        let mut clients = clients.filter(|client| part(*client) == 0);
+        let at = Duration::from_millis;
+        for client in clients.by_ref().take(CLIENTS) {
+            assert!(limiter.may_pass_at(client, at(0)));
+        }
+        let new = clients.next().unwrap();
+        assert!(limiter.may_pass_at(new, at(1)) && limiter.may_pass_at(new, at(2)));
+        assert!(limiter.may_pass_at(new, at(2000)) && !limiter.may_pass_at(new, at(2001)));
+    }
 
     #[test]
     fn a_client_gets_its_share_and_others_theirs() {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::StartError;
 
@@ -28,6 +29,8 @@ pub struct AddressError;
 pub(super) enum Listener {
     Tcp(tokio::net::TcpListener),
     Unix(tokio::net::UnixListener),
+    /// One that we made, and remove in the end.
+    Made(tokio::net::UnixListener, PathBuf),
 }
 
 /// A connection that was accepted, without a runtime.
@@ -36,6 +39,9 @@ pub(super) enum Stream {
     Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
 }
+
+/// After an error of `accept`, such as no more descriptors, it is tried again so much later.
+pub(super) const AGAIN: Duration = Duration::from_millis(50);
 
 /// Connections that wait to be accepted: thousands of clients come in the same second.
 const BACKLOG: u32 = 4096;
@@ -46,7 +52,7 @@ impl Address {
     pub(super) fn listen(&self) -> Result<Listener, StartError> {
         let listener = match self {
             Self::Ip(address) => tcp(*address).map(Listener::Tcp),
-            Self::Unix(path) => unix(path).map(Listener::Unix),
+            Self::Unix(path) => unix(path).map(|listener| Listener::Made(listener, path.clone())),
         };
         listener.map_err(|error| StartError::Listen {
             address: self.to_string(),
@@ -87,7 +93,17 @@ impl Listener {
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Made(..) => None,
+        }
+    }
+
+    /// Where a Unix socket is.
+    pub(super) fn local_path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(listener) | Self::Made(listener, _) => {
+                Some(listener.local_addr().ok()?.as_pathname()?.to_owned())
+            }
         }
     }
 
@@ -97,10 +113,19 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 Ok(Stream::Tcp(stream.into_std()?, peer))
             }
-            Self::Unix(listener) => {
+            Self::Unix(listener) | Self::Made(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Stream::Unix(stream.into_std()?))
             }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Made(_, path) = self {
+            // Somebody may have removed it already.
+            let _ = std::fs::remove_file(path);
         }
     }
 }

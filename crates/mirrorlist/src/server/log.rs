@@ -32,6 +32,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Buffer {
     text: Vec<u8>,
+    /// Lines that were not written: the disk was too slow, or full.
     dropped: u64,
     reopen: bool,
     writing: bool,
@@ -81,7 +82,7 @@ impl LineLog {
         let _ = writeln!(buffer.text, "{line}");
     }
 
-    /// Lines that were dropped because the disk was too slow.
+    /// Lines that were not written.
     pub(crate) fn dropped(&self) -> u64 {
         self.inner.lock().dropped
     }
@@ -123,6 +124,7 @@ impl Inner {
 
     fn write(&self, mut file: File) {
         let mut text = Vec::new();
+        let mut failing = false;
         loop {
             {
                 let buffer = self.lock();
@@ -142,11 +144,27 @@ impl Inner {
                 std::mem::swap(&mut text, &mut buffer.text);
                 buffer.writing = true;
             }
-            if let Err(error) = file.write_all(&text) {
-                tracing::warn!("can't write the log {}: {error}", self.path.display());
+            let mut lost = 0;
+            match file.write_all(&text) {
+                Ok(()) if text.is_empty() => {}
+                Ok(()) => failing = false,
+                Err(error) => {
+                    lost = text.split(|byte| *byte == b'\n').count() as u64 - 1;
+                    // Once: a full disk would be told of five times a second.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(
+                            "can't write the log {}, its lines are lost until that works: {error}",
+                            self.path.display()
+                        );
+                    }
+                }
             }
             text.clear();
-            self.lock().writing = false;
+            {
+                let mut buffer = self.lock();
+                buffer.writing = false;
+                buffer.dropped += lost;
+            }
             self.changed.notify_all();
         }
     }
@@ -172,6 +190,16 @@ fn append(path: &PathBuf) -> std::io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_a_full_disk_lost_are_counted() {
+        let log = LineLog::open(&PathBuf::from("/dev/full")).unwrap();
+        for _ in 0..3 {
+            log.line(format_args!("lost"));
+        }
+        log.flush();
+        assert_eq!(log.dropped(), 3);
+    }
 
     #[test]
     fn lines_are_written_and_the_file_is_opened_anew() {

@@ -136,7 +136,7 @@ impl Metrics {
         );
         registry.register(
             "log_lines_dropped",
-            "Lines that were dropped because a log could not be written fast enough",
+            "Lines of logs that could not be written, or not fast enough",
             metrics.dropped.clone(),
         );
         metrics.registry = registry;

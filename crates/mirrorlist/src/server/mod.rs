@@ -35,9 +35,11 @@ pub use self::tls::TlsFiles;
 use self::limit::Limiter;
 use self::log::LineLog;
 use self::metrics::Metrics;
-use self::reload::Reloader;
+use self::reload::{Reader, Reloader};
+use self::tls::Tls;
 use crate::error::BadFile;
 use crate::forwarded::TrustedProxies;
+use crate::pace::Answers;
 use crate::select::Rules;
 use crate::snapshot::{Snapshot, Sources};
 
@@ -111,9 +113,11 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    paths: Vec<PathBuf>,
     admin: Option<SocketAddr>,
     shared: Arc<Shared>,
     reloader: Arc<Reloader>,
+    tls: Option<Arc<Tls>>,
     stop: watch::Sender<bool>,
     done: Vec<tokio::task::JoinHandle<()>>,
     workers: workers::Workers,
@@ -123,6 +127,7 @@ pub struct Running {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) answers: Answers,
     pub(crate) rules: Rules,
     pub(crate) proxies: TrustedProxies,
     pub(crate) metrics: Metrics,
@@ -140,14 +145,22 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 // === impl Running ===
 
 impl Running {
-    /// Loads the files, listens, and answers from then on. Must be called within a tokio runtime.
-    pub fn start(options: &Options) -> Result<Self, StartError> {
-        let first = Snapshot::load(&options.sources, None)?;
-        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+    /// Loads the files, listens, and answers from then on. Must be called within a runtime of tokio.
+    pub async fn start(options: &Options) -> Result<Self, StartError> {
+        let tls = options.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+        let (reader, answers) = (Reader::start()?, Answers::default());
+        let tried = options.sources.stamps();
+        let first = reader
+            .load(&options.sources, None, &answers)
+            .await
+            .map_err(|_| {
+                std::io::Error::other("reading the files broke off; this is a defect, please report it")
+            })??;
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             metrics: Metrics::new(),
             snapshot: ArcSwap::from_pointee(first),
+            answers,
             rules: options.rules,
             proxies: options.proxies.clone(),
             limiter: options.rate_limit.map(Limiter::new),
@@ -156,7 +169,8 @@ impl Running {
             max_stale: options.max_stale,
         });
         shared.metrics.loaded(&shared.snapshot.load());
-        let reloader = Arc::new(Reloader::new(options.sources.clone(), Arc::clone(&shared)));
+        let reloader = Reloader::new(options.sources.clone(), Arc::clone(&shared), reader, tried);
+        let reloader = Arc::new(reloader);
         let mut listeners = listen::inherited()?;
         if listeners.is_empty() {
             for address in &options.listen {
@@ -166,6 +180,10 @@ impl Running {
         let addresses = listeners
             .iter()
             .filter_map(listen::Listener::local_address)
+            .collect();
+        let paths = listeners
+            .iter()
+            .filter_map(listen::Listener::local_path)
             .collect();
         let workers = workers::Workers::start(options.workers, &shared, tls.as_ref(), &stopped)?;
         let places = Arc::new(tokio::sync::Semaphore::new(options.connections.get()));
@@ -197,9 +215,11 @@ impl Running {
         notify::ready();
         Ok(Self {
             addresses,
+            paths,
             admin,
             shared,
             reloader,
+            tls,
             stop,
             done,
             workers,
@@ -209,6 +229,11 @@ impl Running {
     /// Where clients are answered, as far as these are IP addresses.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Unix sockets on which clients are answered.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Where the administrator is answered.
@@ -230,6 +255,13 @@ impl Running {
     pub fn reopen_logs(&self) {
         for log in [&self.shared.log, &self.shared.access_log].into_iter().flatten() {
             log.reopen();
+        }
+    }
+
+    /// Reads the certificate anew, for connections from now on.
+    pub fn reload_tls(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload();
         }
     }
 

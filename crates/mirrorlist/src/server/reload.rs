@@ -1,38 +1,120 @@
 //! New snapshots in place of old ones.
 //!
 //! The new one is read and checked as a whole beside the old one; then one pointer is swapped. Requests under way keep
-//! the snapshot they began with, and the last of them frees it.
+//! the snapshot they began with. When the last of them is answered the thread that reads frees it: that takes many times
+//! as long as an answer.
+//!
+//! All reading is done by one thread. Another one each time would have the allocator keep what it needed once more.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot, watch as watching};
 
-use super::{Shared, told};
+use super::{Shared, StartError, told};
+use crate::error::BadFile;
+use crate::pace::{Answers, Pace};
 use crate::snapshot::{Snapshot, Sources, Stamps};
 
-/// The thread that reads gives way to those that answer.
-const NICE: i32 = 5;
+/// Requests hold a snapshot for less than a millisecond; whoever holds one for longer than this frees it.
+const HELD: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a snapshot is still held.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Reloads, one at a time.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     sources: Sources,
     shared: Arc<Shared>,
+    reader: Reader,
     /// How the files looked when they were last read, whatever came of it.
     tried: Mutex<Stamps>,
+}
+
+/// The thread that reads. It ends with the last of these.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    orders: mpsc::Sender<Order>,
+}
+
+/// What the thread does.
+#[derive(Debug)]
+enum Order {
+    Load {
+        sources: Sources,
+        before: Option<Arc<Snapshot>>,
+        answers: Answers,
+        done: oneshot::Sender<Result<Snapshot, BadFile>>,
+    },
+    Free(Arc<Snapshot>),
+}
+
+// === impl Reader ===
+
+impl Reader {
+    pub(crate) fn start() -> Result<Self, StartError> {
+        let (orders, taken) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("reload".to_owned())
+            .spawn(move || {
+                for order in taken {
+                    match order {
+                        Order::Load {
+                            sources,
+                            before,
+                            answers,
+                            done,
+                        } => {
+                            let load =
+                                || Snapshot::load_at(&Pace::beside(answers), &sources, before.as_deref());
+                            // A panic was told by the panic hook; to whoever waits it is a channel without an answer.
+                            if let Ok(loaded) = catch_unwind(AssertUnwindSafe(load)) {
+                                // The server may have been stopped meanwhile.
+                                let _ = done.send(loaded);
+                            }
+                        }
+                        Order::Free(snapshot) => free(snapshot),
+                    }
+                }
+            })?;
+        Ok(Self { orders })
+    }
+
+    /// Reads the files, beside answers; what looks as it did `before` is not read again.
+    pub(crate) fn load(
+        &self,
+        sources: &Sources,
+        before: Option<Arc<Snapshot>>,
+        answers: &Answers,
+    ) -> oneshot::Receiver<Result<Snapshot, BadFile>> {
+        let (done, loaded) = oneshot::channel();
+        // The thread is there for as long as this is.
+        let _ = self.orders.send(Order::Load {
+            sources: sources.clone(),
+            before,
+            answers: answers.clone(),
+            done,
+        });
+        loaded
+    }
+
+    fn free(&self, snapshot: Arc<Snapshot>) {
+        let _ = self.orders.send(Order::Free(snapshot));
+    }
 }
 
 // === impl Reloader ===
 
 impl Reloader {
-    /// For files that were just read.
-    pub(crate) fn new(sources: Sources, shared: Arc<Shared>) -> Self {
-        let tried = Mutex::new(sources.stamps());
+    /// For files that were just read; `tried` is how they looked before that.
+    pub(crate) fn new(sources: Sources, shared: Arc<Shared>, reader: Reader, tried: Stamps) -> Self {
         Self {
             sources,
             shared,
-            tried,
+            reader,
+            tried: Mutex::new(tried),
         }
     }
 
@@ -47,10 +129,10 @@ impl Reloader {
             Ok(snapshot) => {
                 let counts = snapshot.catalog().counts();
                 self.shared.metrics.loaded(&snapshot);
-                for warning in snapshot.catalog().warnings() {
+                for warning in snapshot.warnings() {
                     tracing::warn!("{warning}");
                 }
-                self.shared.snapshot.store(Arc::new(snapshot));
+                self.reader.free(self.shared.snapshot.swap(Arc::new(snapshot)));
                 tracing::info!(
                     "reloaded in {:.1} s: {} directories, {} hosts",
                     started.elapsed().as_secs_f64(),
@@ -67,23 +149,26 @@ impl Reloader {
     }
 
     async fn load(&self) -> Result<Snapshot, String> {
-        let (sources, before) = (self.sources.clone(), self.shared.snapshot.load_full());
-        let (done, loaded) = oneshot::channel();
-        let reader = move || {
-            // Of this thread alone; if it is refused, it competes.
-            let _ = rustix::process::nice(NICE);
-            let snapshot = Snapshot::load(&sources, Some(&before)).map_err(|error| error.to_string());
-            // The server may have been stopped meanwhile.
-            let _ = done.send(snapshot);
-        };
-        std::thread::Builder::new()
-            .name("reload".to_owned())
-            .spawn(reader)
-            .map_err(|error| format!("no thread to read the files: {error}"))?;
-        loaded.await.unwrap_or_else(|_| {
-            Err("reading the files broke off; this is a defect, please report it".to_owned())
-        })
+        let before = self.shared.snapshot.load_full();
+        match self
+            .reader
+            .load(&self.sources, Some(before), &self.shared.answers)
+            .await
+        {
+            Ok(loaded) => loaded.map_err(|error| error.to_string()),
+            Err(_) => Err("reading the files broke off; this is a defect, please report it".to_owned()),
+        }
     }
+}
+
+/// Frees a snapshot, once no request holds it any more.
+#[expect(clippy::disallowed_methods, reason = "nobody tells when a count goes down")]
+fn free(snapshot: Arc<Snapshot>) {
+    let swapped = Instant::now();
+    while Arc::strong_count(&snapshot) > 1 && swapped.elapsed() < HELD {
+        std::thread::sleep(LOOK);
+    }
+    drop(snapshot);
 }
 
 /// Reloads when files have changed and then stayed as they are for one look: a file that is being written changes from
@@ -97,8 +182,11 @@ pub(crate) async fn watch(reloader: Arc<Reloader>, every: Duration, mut stopped:
         }
         let now = reloader.sources.stamps();
         if now == seen && *reloader.tried.lock().await != now {
-            // The outcome is in the log and the metrics.
-            let _ = reloader.reload().await;
+            tokio::select! {
+                // The outcome is in the log and the metrics.
+                _ = reloader.reload() => {}
+                () = told(&mut stopped) => return,
+            }
         }
         seen = now;
     }

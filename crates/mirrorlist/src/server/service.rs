@@ -50,6 +50,7 @@ pub(super) fn respond<B>(request: &Request<B>, peer: IpAddr, shared: &Shared) ->
     let response = write(request, client, agent, answer, &snapshot);
     let took = started.elapsed();
     shared.metrics.answered(source, took);
+    shared.answers.add();
     if let Some(log) = &shared.access_log {
         let agent = agent.map(String::from_utf8_lossy);
         log_access(

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -20,7 +21,37 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
+/// The certificate that new connections get.
+#[derive(Debug)]
+pub(super) struct Tls {
+    files: TlsFiles,
+    current: ArcSwap<ServerConfig>,
+}
+
+// === impl Tls ===
+
+impl Tls {
+    pub(super) fn open(files: &TlsFiles) -> Result<Self, StartError> {
+        Ok(Self {
+            files: files.clone(),
+            current: ArcSwap::from_pointee(config(files)?),
+        })
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.load_full())
+    }
+
+    /// Reads the files anew. If they are broken, the former certificate stays.
+    pub(super) fn reload(&self) {
+        match config(&self.files) {
+            Ok(config) => self.current.store(Arc::new(config)),
+            Err(error) => tracing::error!("the former certificate stays: {error}"),
+        }
+    }
+}
+
+fn config(files: &TlsFiles) -> Result<ServerConfig, StartError> {
     let bad = |path: &Path, what: &str| StartError::Tls(format!("{}: {what}", path.display()));
     let certificates = CertificateDer::pem_file_iter(&files.certificates)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -37,5 +68,5 @@ pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
         .with_single_cert(certificates, key)
         .map_err(|error| bad(&files.key, &format!("key and certificate do not fit: {error}")))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(config)
 }

@@ -11,13 +11,14 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
-use super::listen::{Listener, Stream};
+use super::listen::{AGAIN, Listener, Stream};
 use super::service;
+use super::tls::Tls;
 use super::{Shared, told};
 
-/// A client that says nothing for longer is hung up on: between two requests, or in the middle of one.
+/// A client that says nothing for longer is hung up on: between two requests, or in the middle of one; and so is one that
+/// does not take its answers.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// A TLS handshake takes no longer.
@@ -28,9 +29,6 @@ const HEAD: usize = 32 << 10;
 
 /// Headers of one request.
 const HEADERS: usize = 64;
-
-/// After an error of `accept`, such as no more descriptors, it is tried again so much later.
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// The threads.
 #[derive(Debug)]
@@ -59,7 +57,7 @@ impl Workers {
     pub(super) fn start(
         number: NonZeroUsize,
         shared: &Arc<Shared>,
-        tls: Option<&TlsAcceptor>,
+        tls: Option<&Arc<Tls>>,
         stopped: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let mut queues = Vec::new();
@@ -143,7 +141,7 @@ impl Sender {
 async fn work(
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
     shared: Arc<Shared>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = tokio::task::JoinSet::new();
@@ -163,7 +161,7 @@ async fn work(
 async fn connect(
     accepted: Accepted,
     shared: Arc<Shared>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     stopped: watch::Receiver<bool>,
 ) {
     let Accepted { stream, place } = accepted;
@@ -172,11 +170,13 @@ async fn connect(
         match stream {
             Stream::Tcp(stream, _) => {
                 stream.set_nodelay(true)?;
+                // A client that asks and never reads.
+                rustix::net::sockopt::set_tcp_user_timeout(&stream, millis(SILENCE))?;
                 let stream = tokio::net::TcpStream::from_std(stream)?;
                 match tls {
                     None => serve(stream, peer, shared, stopped).await,
                     Some(tls) => {
-                        let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+                        let stream = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await??;
                         serve(stream, peer, shared, stopped).await;
                     }
                 }
@@ -192,6 +192,10 @@ async fn connect(
         tracing::debug!("connection from {peer}: {error}");
     }
     drop(place);
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(

@@ -27,7 +27,10 @@ pub(crate) struct Fields<'a>(&'a [u8]);
 pub(crate) struct Messages<R> {
     input: R,
     offset: u64,
+    /// An entry that the input has in two pieces.
     buffer: Vec<u8>,
+    /// Bytes of the entry that was told last and is still in the input.
+    told: usize,
 }
 
 /// Why a stream of fields ended early.
@@ -84,6 +87,7 @@ impl<'a> Fields<'a> {
         Self(bytes)
     }
 
+    #[inline]
     fn field(&mut self) -> Result<(u32, Value<'a>), Malformed> {
         let tag = varint(&mut self.0)?;
         let field = field_number(tag)?;
@@ -116,6 +120,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;
@@ -136,6 +141,7 @@ impl<R: BufRead> Messages<R> {
             input,
             offset: 0,
             buffer: Vec::new(),
+            told: 0,
         }
     }
 
@@ -146,6 +152,7 @@ impl<R: BufRead> Messages<R> {
 
     /// The next top-level field. What it holds lives until the next call.
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'_>)>, Broken> {
+        self.input.consume(std::mem::take(&mut self.told));
         let Some(tag) = self.varint(true)? else {
             return Ok(None);
         };
@@ -153,7 +160,7 @@ impl<R: BufRead> Messages<R> {
         let value = match tag & 7 {
             0 => Value::Number(self.varint(false)?.unwrap_or_default()),
             1 => {
-                self.fill(8)?;
+                self.bytes(8)?;
                 Value::Fixed
             }
             2 => {
@@ -162,11 +169,10 @@ impl<R: BufRead> Messages<R> {
                     .ok()
                     .filter(|length| *length <= LONGEST)
                     .ok_or(Malformed("an entry claims to be longer than 64 MiB"))?;
-                self.fill(length)?;
-                Value::Bytes(&self.buffer)
+                Value::Bytes(self.bytes(length)?)
             }
             5 => {
-                self.fill(4)?;
+                self.bytes(4)?;
                 Value::Fixed
             }
             _ => return Err(Malformed("a field has a type that does not exist").into()),
@@ -174,7 +180,13 @@ impl<R: BufRead> Messages<R> {
         Ok(Some((field, value)))
     }
 
-    fn fill(&mut self, length: usize) -> Result<(), Broken> {
+    /// Bytes where the input has them, if it has all of them; most entries are short.
+    fn bytes(&mut self, length: usize) -> Result<&[u8], Broken> {
+        self.offset += length as u64;
+        if self.input.fill_buf()?.len() >= length {
+            self.told = length;
+            return Ok(&self.input.fill_buf()?[..length]);
+        }
         self.buffer.clear();
         // Grows with what is there, not with what a damaged length promises.
         while self.buffer.len() < length {
@@ -186,8 +198,7 @@ impl<R: BufRead> Messages<R> {
             self.buffer.extend_from_slice(&there[..part]);
             self.input.consume(part);
         }
-        self.offset += length as u64;
-        Ok(())
+        Ok(&self.buffer)
     }
 
     fn varint(&mut self, may_end: bool) -> Result<Option<u64>, Broken> {
@@ -231,7 +242,23 @@ fn field_number(tag: u64) -> Result<u32, Malformed> {
     }
 }
 
+/// Most numbers have one byte or two.
+#[inline]
 fn varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
+    match **bytes {
+        [one @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Ok(u64::from(one))
+        }
+        [one, two @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Ok(u64::from(one & 0x7f) | u64::from(two) << 7)
+        }
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
     let mut number = 0;
     for (place, &byte) in bytes.iter().enumerate().take(10) {
         number |= u64::from(byte & 0x7f) << (7 * place);
@@ -276,6 +303,26 @@ mod tests {
                 }
             }
             assert_eq!(read, list);
+        }
+    }
+
+    proptest::proptest! {
+        /// Entries come whole however the input is cut into pieces.
+        #[test]
+        fn entries_may_be_in_pieces(texts: Vec<String>, capacity in 1_usize..40) {
+            let mut message = Message::default();
+            for text in &texts {
+                message.text(4, text).number(1, 7);
+            }
+            let mut messages = Messages::of(std::io::BufReader::with_capacity(capacity, message.bytes()));
+            for text in &texts {
+                let (field, value) = messages.next().unwrap().unwrap();
+                assert_eq!((field, value.text()), (4, Ok(text.as_str())));
+                let (field, value) = messages.next().unwrap().unwrap();
+                assert_eq!((field, value.number()), (1, Ok(7)));
+            }
+            assert!(messages.next().unwrap().is_none());
+            assert_eq!(messages.offset(), message.bytes().len() as u64);
         }
     }
 

@@ -359,3 +359,56 @@ fn stale_mirrors_are_left_out() {
     );
     assert!(!text.contains(&gone.to_string()), "{text}");
 }
+
+/// A server that sends everybody to another one.
+fn redirecting(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap_or(0) > 0 {}
+            let path = head.split(' ').nth(1).unwrap_or("/");
+            let answer =
+                format!("HTTP/1.1 301 Moved\r\nLocation: http://{to}{path}\r\nContent-Length: 0\r\n\r\n");
+            // Whoever asked may be gone.
+            let _ = stream.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+/// A mirror may send clients elsewhere; and while the origin is away, nothing is said against its mirrors.
+#[test]
+fn mirrors_may_redirect_and_an_origin_may_be_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    rpm_tree(&root.join("tree"));
+    let origin = Mirror::of(root.join("tree"));
+    let mirror = redirecting(origin.address);
+    let check = |origin: SocketAddr| {
+        let repository = format!(
+            "{{repo: epel-9, arch: noarch, path: epel/9, origin: \"http://{origin}/epel/9\", type: rpm}}"
+        );
+        let path = list(root, &repository, &[("moved", mirror, "country: DE")]);
+        let output = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+            .args(["check", "--mirrors"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (code, text) = check(origin.address);
+    assert_eq!(code, Some(0), "{text}");
+    // It has something new, and then nobody is there to say what is newest.
+    fs::write(root.join("tree/epel/9/repodata/repomd.xml"), "new").unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (code, text) = check(gone);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("origin of epel/9: http://") && !text.contains("moved: "),
+        "{text}"
+    );
+}

@@ -1,7 +1,7 @@
 //! The program itself: files, exit statuses, signals.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 
 use reveille_mirrorlist::synthetic;
@@ -15,7 +15,7 @@ fn program(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -38,19 +38,19 @@ fn a_list_of_mirrors_is_built_checked_and_explained() {
     .unwrap();
     let (list, snapshot) = (list.to_str().unwrap(), snapshot.to_str().unwrap());
     let built = program(&["build", list, "-o", snapshot]);
-    assert!(built.status.success(), "{}", text(&built.stderr));
+    assert!(built.status.success(), "{}", text_of(&built.stderr));
     let checked = program(&["check", "--cache", snapshot]);
     assert!(
-        text(&checked.stdout).contains("2 directories, 1 repositories, 2 hosts, 3 URLs, 1 netblocks"),
+        text_of(&checked.stdout).contains("2 directories, 1 repositories, 2 hosts, 3 URLs, 1 netblocks"),
         "{}",
-        text(&checked.stdout)
+        text_of(&checked.stdout)
     );
     let explain = |ip: &str| {
         let output = program(&[
             "explain", "--cache", snapshot, "--ip", ip, "--repo", "epel-9", "--arch", "x86_64",
         ]);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        text(&output.stdout)
+        assert!(output.status.success(), "{}", text_of(&output.stderr));
+        text_of(&output.stdout)
     };
     let inside = explain("10.1.2.3");
     assert!(
@@ -70,6 +70,7 @@ fn a_list_of_mirrors_is_built_checked_and_explained() {
 fn bad_input_is_named_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("mirrors.yaml");
+    let repository = "repositories:\n  - {repo: epel, arch: x86_64, path: epel, type: rpm}\n";
     for (yaml, words) in [
         (
             "version: 2\nrepositories: []\nmirrors: []\n",
@@ -77,28 +78,63 @@ fn bad_input_is_named_with_its_place() {
         ),
         (
             "version: 1\nrepositories: []\nmirrors: []\nmirors: []\n",
-            "mirors",
+            "mirrors.yaml:4:1: unknown field `mirors`",
         ),
         (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {epel: x}}\n",
-            "mirror a: content names epel, which is no repository",
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, content: {epel: x}}\n",
+            "mirrors.yaml:4:12: mirror a: content names epel, which is no repository",
         ),
         (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}, netblocks: [ten]}\n",
-            "mirror a: \"ten\" is no network",
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, content: {}, netblocks: [ten]}\n",
+            "mirrors.yaml:4:12: mirror a: \"ten\" is no network",
         ),
         (
             "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}, bandwidth: fast}\n",
             "mirror a: \"fast\" is no bandwidth",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}}\n",
+            "mirror a: it has no urls",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: https://a/}, content: {}}\n",
+            "mirror a: \"https://a/\" is no URL of http",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, country: Germany, content: {}}\n",
+            "mirror a: country \"Germany\" is not two letters",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, private: true, content: {}}\n",
+            "mirror a: it is private, and has neither netblocks nor asn",
+        ),
+        (
+            "version: 1\nrepositories:\n  - {repo: a, path: /, type: apt}\nmirrors: []\n",
+            "mirrors.yaml:3:12: repository a+all: path \"/\" is no name",
+        ),
+        (
+            "version: 1\nrepositories:\n  - {repo: a, path: a, origin: rsync://a/, type: apt}\nmirrors: []\n",
+            "origin \"rsync://a/\" is no URL of https or http",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors: []\nfreshness: {max_lag: soon}\n",
+            "freshness: max_lag: \"soon\" is no duration",
+        ),
+        (
+            &format!(
+                "version: 1\n{repository}{}mirrors: []\n",
+                &repository["repositories:\n".len()..]
+            ),
+            "mirrors.yaml:4:12: repository epel+x86_64: it is there twice",
         ),
     ] {
         fs::write(&list, yaml).unwrap();
         let output = program(&["check", "--offline", "--mirrors", list.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(2), "{yaml}");
         assert!(
-            text(&output.stderr).contains(words),
+            text_of(&output.stderr).contains(words),
             "{yaml}: {}",
-            text(&output.stderr)
+            text_of(&output.stderr)
         );
     }
     assert_eq!(program(&["serve"]).status.code(), Some(2));
@@ -108,6 +144,74 @@ fn bad_input_is_named_with_its_place() {
     );
 }
 
+/// Two architectures in one directory: both lead there, and its mirrors are those of both.
+#[test]
+fn architectures_may_share_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("mirrors.yaml");
+    let text = "version: 1\nrepositories:\n  - {repo: debian, arch: amd64, path: debian, type: apt}\n  \
+                - {repo: debian, arch: arm64, path: debian, type: apt}\n  - {repo: ports, arch: arm64, path: debian, type: apt}\n\
+                mirrors:\n  - {name: a, urls: {http: http://a.example/}, content: {debian: debian}}\n  \
+                - {name: b, urls: {http: http://b.example/}, content: {ports: debian}}\n";
+    fs::write(&list, text).unwrap();
+    let list = list.to_str().unwrap();
+    let checked = program(&["check", "--offline", "--mirrors", list]);
+    assert!(
+        text_of(&checked.stdout).starts_with("1 directories, 3 repositories, 2 hosts, 2 URLs"),
+        "{}",
+        text_of(&checked.stdout)
+    );
+    let explained = program(&[
+        "explain",
+        "--mirrors",
+        list,
+        "--ip",
+        "192.0.2.1",
+        "--repo",
+        "debian",
+        "--arch",
+        "arm64",
+    ]);
+    let explained = text_of(&explained.stdout);
+    assert!(
+        explained.contains("http://a.example/debian/") && explained.contains("http://b.example/debian/"),
+        "{explained}"
+    );
+}
+
+/// As a timer it looks again and again, whatever it finds, until it is told to end.
+#[test]
+fn a_timer_looks_again_until_it_is_told_to_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("mirrors.yaml");
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let text = format!(
+        "version: 1\nrepositories:\n  - {{repo: debian, path: debian, origin: \"http://{gone}/\", type: apt}}\nmirrors:\n  \
+         - {{name: a, urls: {{http: \"http://{gone}/\"}}, content: {{debian: debian}}}}\nfreshness: {{every: 1s}}\n"
+    );
+    fs::write(&list, text).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+        .args(["check", "--timer", "--mirrors"])
+        .arg(&list)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut child = Ended(child);
+    let rounds = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .filter(|line| line.starts_with("1 directories"))
+        .take(2);
+    assert_eq!(rounds.count(), 2);
+    let pid = rustix::process::Pid::from_child(&child.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.0.wait().unwrap().success());
+}
+
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -115,6 +219,38 @@ impl Drop for Ended {
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Files that can't be read to their end do not keep the program from ending.
+#[test]
+fn it_ends_in_the_middle_of_a_reload() {
+    let data = data("example");
+    let cache = data.path().join(synthetic::CACHE);
+    for watch in ["0", "1"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--watch", watch, "--cache"])
+            .arg(&cache)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut child = Ended(child);
+        assert!(lines.any(|line| line.unwrap().starts_with("listening on ")));
+        let whole = fs::read(&cache).unwrap();
+        fs::remove_file(&cache).unwrap();
+        let made = Command::new("mkfifo").arg(&cache).status().unwrap();
+        assert!(made.success());
+        let pid = rustix::process::Pid::from_child(&child.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        // Returns when the program has opened the pipe, too; it waits for more then.
+        let mut pipe = fs::OpenOptions::new().write(true).open(&cache).unwrap();
+        pipe.write_all(&whole[..100]).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(child.0.wait().unwrap().success());
+        drop(pipe);
+        fs::remove_file(&cache).unwrap();
+        fs::write(&cache, whole).unwrap();
     }
 }
 

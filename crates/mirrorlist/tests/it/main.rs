@@ -5,3 +5,4 @@ mod command;
 mod net;
 mod reload;
 mod requests;
+mod tls;

@@ -136,7 +136,7 @@ pub(crate) fn serve<T: Send>(options: &Options, ask: impl FnOnce(&Running) -> T 
         .enable_all()
         .build()
         .unwrap();
-    let server = runtime.block_on(async { Running::start(options).unwrap() });
+    let server = runtime.block_on(Running::start(options)).unwrap();
     let result = ask(&server);
     runtime.block_on(server.stop());
     result

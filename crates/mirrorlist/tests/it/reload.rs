@@ -76,6 +76,23 @@ fn answers_never_mix_two_snapshots_and_none_fails() {
     });
 }
 
+/// What served before is freed when no request holds it any more.
+#[test]
+fn a_former_snapshot_does_not_stay() {
+    let directory = data("example");
+    serve(&options(directory.path()), |server| {
+        let former = std::sync::Arc::downgrade(&server.snapshot());
+        let mut admin = Client::to(server.admin().unwrap());
+        assert_eq!(
+            admin.ask("POST", "/-/reload", b"Content-Length: 0\r\n").status,
+            200
+        );
+        while former.upgrade().is_some() {
+            std::thread::yield_now();
+        }
+    });
+}
+
 /// A file that is replaced is read by itself.
 #[test]
 fn a_changed_file_is_noticed() {
@@ -95,7 +112,6 @@ fn a_changed_file_is_noticed() {
     });
 }
 
-/// What is under way when the server is told to stop is answered.
 #[test]
 fn it_does_not_start_with_broken_files() {
     let directory = data("example");
@@ -113,8 +129,8 @@ fn it_does_not_start_with_broken_files() {
             .enable_all()
             .build()
             .unwrap();
-        let started = runtime
-            .block_on(async { reveille_mirrorlist::server::Running::start(&options(directory.path())) });
+        let options = options(directory.path());
+        let started = runtime.block_on(reveille_mirrorlist::server::Running::start(&options));
         let message = started.err().unwrap().to_string();
         assert!(message.starts_with(&path.display().to_string()), "{message}");
         fs::write(&path, whole).unwrap();

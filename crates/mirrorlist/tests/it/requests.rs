@@ -253,6 +253,14 @@ fn the_administrator_sees_health_and_numbers() {
         client.get("/nothing", "User-Agent: \"x\"\r\n");
         let mut admin = Client::to(server.admin().unwrap());
         assert_eq!(admin.get("/readyz", "").status, 200);
+        for (method, target, status) in [
+            ("HEAD", "/readyz", 200),
+            ("HEAD", "/healthz", 503),
+            ("POST", "/metrics", 405),
+            ("GET", "/-/reload", 405),
+        ] {
+            assert_eq!(admin.ask(method, target, b"").status, status, "{method} {target}");
+        }
         let health = admin.get("/healthz", "");
         assert_eq!(health.status, 503);
         assert!(health.text().contains("s old"), "{}", health.text());
@@ -327,7 +335,8 @@ fn a_unix_socket_answers_too() {
     let path = directory.path().join("socket");
     let mut options = options(directory.path());
     options.listen = vec![format!("unix:{}", path.display()).parse().unwrap()];
-    serve(&options, |_| {
+    serve(&options, |server| {
+        assert_eq!(server.paths(), std::slice::from_ref(&path));
         let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
         stream
             .write_all(
@@ -341,6 +350,7 @@ fn a_unix_socket_answers_too() {
             "{text}"
         );
     });
+    assert!(!path.exists(), "nothing is left behind");
 }
 
 proptest::proptest! {

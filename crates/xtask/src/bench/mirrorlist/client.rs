@@ -20,19 +20,9 @@ pub(super) struct Load {
     /// Taken in turn.
     pub(super) requests: Arc<[Vec<u8>]>,
     pub(super) connections: usize,
-    pub(super) until: Until,
-    /// A new connection for each request.
-    pub(super) reconnect: bool,
+    pub(super) lasts: Duration,
     /// Words of which an answer may have one only.
     pub(super) exclusive: Option<[&'static str; 2]>,
-}
-
-/// When it is over.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Until {
-    Elapsed(Duration),
-    /// So many requests of each connection.
-    Answered(u64),
 }
 
 /// What came of it.
@@ -76,14 +66,9 @@ impl Load {
         let mut stream = None;
         let mut buffer = Vec::with_capacity(64 << 10);
         let mut turn = number;
-        let mut asked = 0;
-        while match self.until {
-            Until::Elapsed(limit) => started.elapsed() < limit,
-            Until::Answered(limit) => asked < limit,
-        } {
+        while started.elapsed() < self.lasts {
             let request = &self.requests[turn % self.requests.len()];
             turn += self.connections;
-            asked += 1;
             let before = Instant::now();
             let answered =
                 tokio::time::timeout(PATIENCE, ask(self.address, &mut stream, request, &mut buffer)).await;
@@ -94,7 +79,7 @@ impl Load {
             } else {
                 outcome.failed += 1;
             }
-            if self.reconnect || !good {
+            if !good {
                 stream = None;
             }
         }

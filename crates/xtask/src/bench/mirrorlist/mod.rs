@@ -57,8 +57,10 @@ enum Table {
     Speed,
     /// Many clients at once.
     Crowd,
-    /// Reloads under load.
+    /// Reloads beside 8, 10 and 100 clients.
     Reloads,
+    /// Reloads beside 200 and 400 clients.
+    ReloadsMany,
     /// Answers beside the reference's.
     Compare,
 }
@@ -129,7 +131,11 @@ pub(super) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
     }
     if arguments.wants(Table::Reloads) {
         let title = "The mirrorlist server, reloading under load".to_owned();
-        section("mirrorlist-reloads", title, reloads::run(&lab)?)?;
+        section("mirrorlist-reloads", title, reloads::run(&lab, &[8, 10, 100])?)?;
+    }
+    if arguments.wants(Table::ReloadsMany) {
+        let title = "The mirrorlist server, reloading under the load of many".to_owned();
+        section("mirrorlist-reloads-many", title, reloads::run(&lab, &[200, 400])?)?;
     }
     if arguments.wants(Table::Compare) {
         match &lab.reference {

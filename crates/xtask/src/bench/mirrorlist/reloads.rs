@@ -5,15 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::{Load, Outcome, Until};
+use super::client::{Load, Outcome};
 use super::http::Connection;
 use super::server::Server;
 use super::{Lab, repository};
 use crate::failure::{Failure, Result};
 use crate::tell;
-
-/// Clients at once.
-const CONCURRENCY: [usize; 4] = [10, 100, 200, 400];
 
 /// How long a load with reloads lasts.
 const SECONDS: u64 = 60;
@@ -26,7 +23,8 @@ const DOMAINS: [&str; 2] = ["one.example", "two.example"];
 
 const CACHE: &str = "mirrorlist_cache.proto";
 
-pub(super) fn run(lab: &Lab) -> Result<String> {
+/// Reloads beside each of these numbers of clients.
+pub(super) fn run(lab: &Lab, clients: &[usize]) -> Result<String> {
     let sets = DOMAINS.map(|domain| lab.scratch.path().join(domain));
     for (domain, set) in DOMAINS.iter().zip(&sets) {
         lab.make_data(set, domain, lab.directories, 1)?;
@@ -42,7 +40,7 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
     let mut text = String::from(
         "| clients | | requests | failed | mixed | from one, from two | p50 | p99 | worst |\n|---|---|---|---|---|---|---|---|---|\n",
     );
-    for concurrency in CONCURRENCY {
+    for &concurrency in clients {
         let load = load(
             lab,
             &server,
@@ -52,7 +50,7 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
         let quiet = load.apply()?;
         text.push_str(&row(concurrency, "no reload", &quiet));
         let load = Load {
-            until: Until::Elapsed(Duration::from_secs(SECONDS)),
+            lasts: Duration::from_secs(SECONDS),
             ..load
         };
         let (outcome, done, took) = with_reloads(&load, &server, &sets, &live)?;
@@ -95,8 +93,7 @@ fn load(lab: &Lab, server: &Server, connections: usize, lasts: Duration) -> Load
         address: server.address,
         requests,
         connections,
-        until: Until::Elapsed(lasts),
-        reconnect: false,
+        lasts,
         exclusive: Some(DOMAINS),
     }
 }
