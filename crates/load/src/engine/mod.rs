@@ -15,6 +15,8 @@ mod bootstrap;
 mod client;
 mod conductor;
 mod cookies;
+mod http1;
+mod http2;
 mod message;
 mod net;
 mod once;

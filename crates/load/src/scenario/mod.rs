@@ -77,6 +77,9 @@ pub(crate) struct Http {
     pub(crate) redirects: u8,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    /// From the sent request to the head of its answer, and from there to its end.
+    pub(crate) first_byte_timeout: Option<Duration>,
+    pub(crate) body_timeout: Option<Duration>,
     pub(crate) keep_alive: bool,
     /// The most that is read of one answer.
     pub(crate) max_body: u64,
@@ -92,10 +95,19 @@ pub(crate) struct Http {
 /// A user's line to the service, slower than the tester's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Network {
-    /// Added to each request.
+    /// Added to each round trip: of a connection, of TLS, of a request.
     pub(crate) latency: Duration,
-    /// Bytes a second that answers arrive with; none is as fast as they come.
+    /// Bytes a second that requests leave and answers arrive with; none is as fast as they come.
     pub(crate) bandwidth: Option<u64>,
+}
+
+impl Network {
+    /// How long the line takes for so many bytes.
+    pub(crate) fn time_for(&self, bytes: u64) -> Duration {
+        self.bandwidth.map_or(Duration::ZERO, |bandwidth| {
+            Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64)
+        })
+    }
 }
 
 /// Which version of HTTP is spoken.
@@ -443,6 +455,8 @@ impl Default for Http {
             redirects: 10,
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: None,
+            body_timeout: None,
             keep_alive: true,
             max_body: 64 << 20,
             compression: false,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use hyper::header::HeaderName;
+use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use minijinja::value::Value as Template;
 
 use super::names::{BUILT_IN, set_by_script};
@@ -41,6 +41,8 @@ pub(super) const HTTP: &[&str] = &[
     "redirects",
     "timeout",
     "connect_timeout",
+    "first_byte_timeout",
+    "body_timeout",
     "keep_alive",
     "max_body",
     "compression",
@@ -286,6 +288,8 @@ impl Context<'_> {
         };
         http.timeout = time("timeout", reader, http.timeout);
         http.connect_timeout = time("connect_timeout", reader, http.connect_timeout);
+        http.first_byte_timeout = get("first_byte_timeout").and_then(|node| reader.duration(node));
+        http.body_timeout = get("body_timeout").and_then(|node| reader.duration(node));
         if let Some(redirects) = get("redirects").and_then(|node| reader.whole(node, 0..=50)) {
             http.redirects = u8::try_from(redirects).unwrap_or(u8::MAX);
         }
@@ -350,6 +354,10 @@ impl Context<'_> {
                         &value.place,
                         "a header can't hold line breaks or control characters",
                     );
+                }
+                if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+                    let message = format!("`{name}` follows from the body; leave it out");
+                    self.reader.mistake(&key.place, message);
                 }
                 headers.push((name, text));
             }

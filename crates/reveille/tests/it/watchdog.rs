@@ -51,7 +51,12 @@ fn the_hard_cap_and_the_step_itself_may_end_it() {
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
     let short = ["--silence-floor", "1s"];
-    let (host, logs) = run(&reveille, &inventory, "{run: sleep 61.25, on_stuck: kill}", &short);
+    let (host, logs) = run(
+        &reveille,
+        &inventory,
+        "{run: sleep 61.25, on_stuck: kill}",
+        &short,
+    );
     assert_eq!(host["class"], "watchdog_idle", "{logs}");
     assert!(logs.contains("the step says on_stuck: kill"), "{logs}");
     let capped = ["--silence-floor", "1s", "--hard-cap", "4s"];
