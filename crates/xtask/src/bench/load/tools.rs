@@ -24,6 +24,8 @@ pub(super) struct Job {
     pub(super) users: u64,
     pub(super) time: Duration,
     pub(super) wait: Duration,
+    /// Connections are kept between requests.
+    pub(super) keep: bool,
     pub(super) ramp: Duration,
 }
 
@@ -99,7 +101,8 @@ impl Tool {
             Tool::Reveille => {
                 let url = job.url.trim_end_matches('/');
                 let scenario = format!(
-                    "base_url: {url}\nwait: {}ms\ntasks: [{{get: /, expect: {{status: 200}}}}]\n",
+                    "base_url: {url}\nhttp: {{keep_alive: {}}}\nwait: {}ms\ntasks: [{{get: /, expect: {{status: 200}}}}]\n",
+                    job.keep,
                     job.wait.as_millis()
                 );
                 let path = write(files, "load.yaml", &scenario)?;
