@@ -1,4 +1,4 @@
-//! `cargo xtask bench load`: Reveille's load tester beside wrk, oha and Locust, against one nginx.
+//! `cargo xtask bench load`: Reveille's load tester beside wrk, oha, Goose and Locust, against one nginx.
 
 mod server;
 mod tools;
@@ -171,7 +171,7 @@ impl Lab<'_> {
         let command = tool.command(job, self.workspace, &self.reveille, &self.files)?;
         let limit = job.time + job.ramp + Duration::from_mins(1);
         let measured = measure::measure_within(&command, &self.files, limit)?;
-        let numbers = tool.read(&measured.text());
+        let numbers = tool.read(&measured.text(), &self.files);
         if numbers.completed == 0.0 {
             tell::line(&format!(
                 "{} measured nothing: {}",
