@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::bootstrap::{self, Captured};
 use super::message::{Command, Event};
 use super::net::{Net, tls_config};
+use super::pressure::Pressure;
 use super::shard::Threads;
 use super::worker::{Processes, Start};
 use crate::scenario::{Bootstrap, Scenario};
@@ -26,6 +27,8 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const BUSY: f64 = 0.95;
 /// A shard whose timers fire this late sends late.
 const LAGS: f64 = 0.1;
+/// Where something waits for memory for more than this share of the time, the tester may be it.
+const SHORT: f64 = 0.1;
 /// So many seconds in a row make it saturated.
 const IN_A_ROW: u32 = 3;
 
@@ -354,8 +357,13 @@ struct Test<'a> {
     stopping: Option<(Instant, Ended)>,
     cut: bool,
     busy: Vec<(u32, u32)>,
+    pressure: Pressure,
+    /// Seconds in a row in which memory was short.
+    short: u32,
     /// Users and requests under way, as each shard last told.
     carried: Vec<(u64, u64)>,
+    /// The most users at once that each shard last told of.
+    most: Vec<u64>,
     /// When a request ended last, as far as shards have told.
     last: Instant,
     saturated: Option<(Duration, String)>,
@@ -382,6 +390,9 @@ impl<'a> Test<'a> {
             stopping: None,
             cut: false,
             busy: vec![(0, 0); shards],
+            pressure: Pressure::new(),
+            short: 0,
+            most: vec![0; shards],
             carried: vec![(0, 0); shards],
             last: now,
             saturated: None,
@@ -478,8 +489,8 @@ impl<'a> Test<'a> {
                 self.last = self.last.max(last);
                 let users = delta.classes.iter().map(|class| class.users).sum();
                 self.carried[shard] = (users, delta.health.in_flight);
-                let all = self.carried.iter().map(|(users, _)| users).sum();
-                self.peak_users = self.peak_users.max(all);
+                self.most[shard] = delta.health.most_users;
+                self.peak_users = self.peak_users.max(self.most.iter().sum());
                 self.totals.add(&delta, &mut self.second, self.scenario);
             }
             Event::Ended => {
@@ -503,18 +514,34 @@ impl<'a> Test<'a> {
         let (busy, lags) = &mut self.busy[shard];
         *busy = if health.cpu > BUSY { *busy + 1 } else { 0 };
         *lags = if health.lag > LAGS { *lags + 1 } else { 0 };
-        if self.saturated.is_none() && (*busy >= IN_A_ROW || *lags >= IN_A_ROW) {
-            let why = if *busy >= IN_A_ROW {
-                format!(
-                    "a thread of the tester used {:.0} % of its processor",
-                    health.cpu * 100.0
-                )
-            } else {
-                format!("its timers fired up to {:.0} ms late", health.lag * 1e3)
-            };
-            let from = self.begun.elapsed().saturating_sub(SAMPLE * IN_A_ROW);
-            self.saturated = Some((from, why));
+        let why = if *busy >= IN_A_ROW {
+            format!(
+                "a thread of the tester used {:.0} % of its processor",
+                health.cpu * 100.0
+            )
+        } else if *lags >= IN_A_ROW {
+            format!("its timers fired up to {:.0} ms late", health.lag * 1e3)
+        } else {
+            return;
+        };
+        self.saturate(why);
+    }
+
+    /// The same for memory, which all shards share.
+    fn watch_memory(&mut self) {
+        let share = self.pressure.look().unwrap_or(0.0);
+        self.short = if share > SHORT { self.short + 1 } else { 0 };
+        if self.short >= IN_A_ROW {
+            self.saturate(format!(
+                "memory was short: {:.0} % of the time something waited for it",
+                share * 100.0
+            ));
         }
+    }
+
+    fn saturate(&mut self, why: String) {
+        let from = self.begun.elapsed().saturating_sub(SAMPLE * IN_A_ROW);
+        self.saturated.get_or_insert((from, why));
     }
 
     fn stop(&mut self, carriers: &mut Carriers, ended: Ended) {
@@ -541,6 +568,7 @@ impl<'a> Test<'a> {
     }
 
     fn sample(&mut self, carriers: &mut Carriers, observer: &mut dyn Observer) {
+        self.watch_memory();
         let mut second = std::mem::take(&mut self.second);
         second.users = self.carried.iter().map(|(users, _)| users).sum();
         second.in_flight = self.carried.iter().map(|(_, requests)| requests).sum();

@@ -21,6 +21,7 @@ mod message;
 mod net;
 mod once;
 mod open;
+mod pressure;
 mod request;
 mod script;
 mod shard;

@@ -45,6 +45,8 @@ pub(crate) struct Shard {
     feeds: RefCell<Feeds>,
     open: RefCell<Open>,
     closed: RefCell<Vec<u64>>,
+    /// Users now, and the most at once since this was last told.
+    users: Cell<(u64, u64)>,
     begun: Cell<Instant>,
 }
 
@@ -82,6 +84,7 @@ impl Shard {
             feeds: RefCell::new(Feeds::new(scenario, part.shard, part.shards)),
             open: RefCell::new(Open::new(schedule, part.shard as u64, part.shards as u64)),
             closed: RefCell::new(vec![0; scenario.classes.len()]),
+            users: Cell::new((0, 0)),
             begun: Cell::new(Instant::now()),
         }
     }
@@ -119,6 +122,8 @@ impl Shard {
     pub(crate) fn running(self: &Rc<Self>, class: usize, closed: bool) -> Running {
         self.tally().classes[class].users += 1;
         self.closed.borrow_mut()[class] += u64::from(closed);
+        let (users, most) = self.users.get();
+        self.users.set((users + 1, most.max(users + 1)));
         Running {
             shard: Rc::clone(self),
             class,
@@ -178,6 +183,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shard.tally().classes[self.class].users -= 1;
         self.shard.closed.borrow_mut()[self.class] -= u64::from(self.closed);
+        let (users, most) = self.shard.users.get();
+        self.shard.users.set((users - 1, most));
     }
 }
 
@@ -403,7 +410,10 @@ impl<'a> Conductor<'a> {
         let passed = self.told.elapsed().as_secs_f64();
         self.told = Instant::now();
         let processor = processor_time();
+        let (users, most_users) = self.shard.users.get();
+        self.shard.users.set((users, users));
         let health = Health {
+            most_users,
             cpu: (processor.saturating_sub(self.processor)).as_secs_f64() / passed.max(1e-3),
             lag: self.lag.as_secs_f64(),
             in_flight: self.shard.in_flight.borrow().iter().sum(),

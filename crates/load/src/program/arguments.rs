@@ -11,8 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::Problem;
 use crate::engine::{Options, Source};
+use crate::mistake::Mistake;
 use crate::report::Summary;
-use crate::scenario::{Given, Scenario, Stage, Threshold, quantity};
+use crate::scenario::{Given, Resolve, Scenario, Stage, Threshold, quantity};
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
@@ -39,6 +40,9 @@ pub(crate) struct Arguments {
     /// Give a var of the scenario a value
     #[arg(short = 'e', long = "var", value_name = "NAME=VALUE")]
     vars: Vec<String>,
+    /// Find HOST:PORT at another address, besides what the scenario says; repeatable
+    #[arg(long, value_name = "HOST:PORT:ADDRESS", value_parser = crate::scenario::resolve)]
+    resolve: Vec<Resolve>,
     /// Only classes and tasks with one of these tags
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     tags: Vec<String>,
@@ -166,6 +170,8 @@ pub(crate) enum Order {
     Import(import::Import),
 }
 
+/// What a step can be.
+const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head", "options"];
 /// The most that is read of a saved summary.
 const MAX_SUMMARY: u64 = 64 << 20;
 
@@ -182,7 +188,7 @@ impl Arguments {
             .what
             .as_deref()
             .ok_or_else(|| Problem::input("say what to test: a scenario file, or a URL"))?;
-        let is_url = what.starts_with("http://") || what.starts_with("https://");
+        let is_url = what.contains("://");
         let (file, text) = if is_url {
             ("URL".to_owned(), self.quick_scenario(what)?)
         } else {
@@ -200,15 +206,23 @@ impl Arguments {
             exclude_tags: self.exclude_tags.clone(),
             directory: Path::new(&file).parent().map(Path::to_owned).unwrap_or_default(),
             stages: self.stages(is_url)?,
+            resolve: self.resolve.clone(),
         };
         let mut scenario = Scenario::parse(&text, &file, &given).map_err(|mistakes| {
-            let shown: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            Problem::input(shown.join("\n\n"))
+            // Places in a text that nobody wrote help nobody.
+            let shown = |mistake: &Mistake| {
+                if is_url {
+                    mistake.message.clone()
+                } else {
+                    mistake.to_string()
+                }
+            };
+            Problem::input(mistakes.iter().map(shown).collect::<Vec<_>>().join("\n\n"))
         })?;
         for mark in &self.threshold {
-            scenario
-                .thresholds
-                .push(Threshold::parse(mark).map_err(Problem::input)?);
+            let parsed = Threshold::parse(mark)
+                .map_err(|message| Problem::input(format!("`--threshold {mark}`: {message}")))?;
+            scenario.thresholds.push(parsed);
         }
         if is_url {
             what.clone_into(&mut scenario.name);
@@ -239,6 +253,13 @@ impl Arguments {
             headers.insert(name.trim().to_owned(), braces(value.trim()).into());
         }
         let method = quick.method.to_ascii_lowercase();
+        if !METHODS.contains(&&*method) {
+            return Err(Problem::input(format!(
+                "`-X {}`: the methods are {}",
+                quick.method,
+                METHODS.join(", ").to_ascii_uppercase()
+            )));
+        }
         let mut task = serde_json::Map::new();
         task.insert(method, braces(url).into());
         task.insert(

@@ -43,7 +43,12 @@ pub struct Given {
     pub directory: PathBuf,
     /// Stages that are run instead of the file's.
     pub stages: Option<Vec<Stage>>,
+    /// Hosts that are found at other addresses, before those of the file.
+    pub resolve: Vec<Resolve>,
 }
+
+/// A host and port that are found at an address, and not where its name leads.
+pub type Resolve = (String, u16, std::net::IpAddr);
 
 /// A load test as its file says it.
 #[derive(Debug)]
@@ -87,7 +92,7 @@ pub(crate) struct Http {
     pub(crate) headers: Vec<(HeaderName, Text)>,
     pub(crate) tls: Tls,
     /// `HOST:PORT` that are found at another address.
-    pub(crate) resolve: Vec<(String, u16, std::net::IpAddr)>,
+    pub(crate) resolve: Vec<Resolve>,
     pub(crate) proxy: Option<(String, u16)>,
     pub(crate) network: Network,
 }
@@ -99,6 +104,19 @@ pub(crate) struct Network {
     pub(crate) latency: Duration,
     /// Bytes a second that requests leave and answers arrive with; none is as fast as they come.
     pub(crate) bandwidth: Option<u64>,
+}
+
+/// Reads `HOST:PORT:ADDRESS`.
+pub(crate) fn resolve(text: &str) -> Result<Resolve, String> {
+    let wrong = || format!("`{text}` is not `HOST:PORT:ADDRESS`");
+    let (host, rest) = text.split_once(':').ok_or_else(wrong)?;
+    let (port, address) = rest.split_once(':').ok_or_else(wrong)?;
+    let address = address.trim_matches(['[', ']']).parse().map_err(|_| wrong())?;
+    Ok((
+        host.to_ascii_lowercase(),
+        port.parse().map_err(|_| wrong())?,
+        address,
+    ))
 }
 
 impl Network {

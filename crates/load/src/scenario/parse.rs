@@ -134,6 +134,7 @@ impl Context<'_> {
             }
         });
         let mut http = fields.get("http").map(|node| self.http(node)).unwrap_or_default();
+        http.resolve.splice(..0, self.given.resolve.iter().cloned());
         let bootstrap = fields.get("bootstrap").and_then(|node| self.bootstrap(node));
         if let Some(node) = fields.get("headers") {
             http.headers = self.headers(node);
@@ -315,7 +316,7 @@ impl Context<'_> {
             };
         }
         for node in get("resolve").map(items).unwrap_or_default() {
-            http.resolve.extend(reader.parsed(node, resolve));
+            http.resolve.extend(reader.parsed(node, super::resolve));
         }
         if let Some(node) = get("proxy")
             && let Some(url) = self.constant(node)
@@ -574,18 +575,6 @@ impl Context<'_> {
             }
         }
     }
-}
-
-fn resolve(text: &str) -> Result<(String, u16, std::net::IpAddr), String> {
-    let wrong = || format!("`{text}` is not `HOST:PORT:ADDRESS`");
-    let (host, rest) = text.split_once(':').ok_or_else(wrong)?;
-    let (port, address) = rest.split_once(':').ok_or_else(wrong)?;
-    let address = address.trim_matches(['[', ']']).parse().map_err(|_| wrong())?;
-    Ok((
-        host.to_ascii_lowercase(),
-        port.parse().map_err(|_| wrong())?,
-        address,
-    ))
 }
 
 fn default_name(file: &str) -> String {

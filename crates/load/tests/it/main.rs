@@ -8,3 +8,4 @@ mod registry;
 mod rooms;
 mod server;
 mod tls;
+mod wire;
