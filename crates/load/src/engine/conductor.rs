@@ -23,6 +23,9 @@ use crate::stats::{Second, Totals};
 /// Between two samples.
 const SAMPLE: Duration = Duration::from_secs(1);
 
+/// Shards tell at full seconds; so much later all of them have been heard.
+const SETTLED: Duration = Duration::from_millis(100);
+
 /// A shard whose thread uses more than this share of a processor has no room left.
 const BUSY: f64 = 0.95;
 /// A shard whose timers fire this late sends late.
@@ -354,6 +357,8 @@ struct Test<'a> {
     begun: Instant,
     /// When numbers were last zeroed.
     since: Instant,
+    /// When the last sample was taken.
+    sampled: Instant,
     stopping: Option<(Instant, Ended)>,
     cut: bool,
     busy: Vec<(u32, u32)>,
@@ -387,6 +392,7 @@ impl<'a> Test<'a> {
             alive: vec![true; shards],
             begun: now,
             since: now,
+            sampled: now,
             stopping: None,
             cut: false,
             busy: vec![(0, 0); shards],
@@ -424,7 +430,7 @@ impl<'a> Test<'a> {
         asks: &mut mpsc::UnboundedReceiver<Ask>,
     ) {
         let now = Instant::now();
-        (self.begun, self.since) = (now, now);
+        (self.begun, self.since, self.sampled) = (now, now, now + SETTLED);
         let schedule = self.scenario.schedule();
         let end = self.begun + schedule.length();
         let mut resets: Vec<Instant> = self.options.reset_at.iter().map(|at| self.begun + *at).collect();
@@ -433,7 +439,7 @@ impl<'a> Test<'a> {
         }
         resets.sort_unstable();
         resets.reverse();
-        let mut ticks = tokio::time::interval_at((now + SAMPLE).into(), SAMPLE);
+        let mut ticks = tokio::time::interval_at((now + SAMPLE + SETTLED).into(), SAMPLE);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asked = true;
         while self.alive.contains(&true) {
@@ -572,8 +578,10 @@ impl<'a> Test<'a> {
         let mut second = std::mem::take(&mut self.second);
         second.users = self.carried.iter().map(|(users, _)| users).sum();
         second.in_flight = self.carried.iter().map(|(_, requests)| requests).sum();
-        let at = self.begun.elapsed();
-        self.keep(at, &second);
+        let at = self.begun.elapsed().saturating_sub(SETTLED);
+        let span = self.sampled.elapsed();
+        self.sampled = Instant::now();
+        self.keep(at, span, &second);
         observer.second(at, &second, &self.totals);
         let measured = self.since.elapsed();
         let missed = self.scenario.thresholds.iter().find(|threshold| {
@@ -589,19 +597,21 @@ impl<'a> Test<'a> {
         }
     }
 
-    fn keep(&mut self, at: Duration, second: &Second) {
+    fn keep(&mut self, at: Duration, span: Duration, second: &Second) {
         self.seconds += 1;
-        if !self.seconds.is_multiple_of(self.stride) {
+        // What the last one has beyond full seconds is too little for a rate.
+        if !self.seconds.is_multiple_of(self.stride) || (span < SAMPLE / 2 && !self.series.is_empty()) {
             return;
         }
+        let span = span.as_secs_f64().max(0.1);
         let ms = |quantile| second.intended.quantile(quantile).as_secs_f64() * 1e3;
         self.series.push(Point {
             at: at.as_secs_f64(),
             users: second.users,
-            offered: second.offered_requests(self.scenario),
-            started: second.counts.started as f64,
-            completed: second.counts.completed as f64,
-            failed: second.counts.failed as f64,
+            offered: second.offered_requests(self.scenario) / span,
+            started: second.counts.started as f64 / span,
+            completed: second.counts.completed as f64 / span,
+            failed: second.counts.failed as f64 / span,
             p50_ms: ms(0.5),
             p95_ms: ms(0.95),
             p99_ms: ms(0.99),

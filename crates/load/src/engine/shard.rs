@@ -213,6 +213,8 @@ struct Conductor<'a> {
     /// Numbers of users that were given out.
     given: u64,
     told: Instant,
+    /// When it tells next: at full seconds of the test, so that what all shards tell is of the same second.
+    tells: Instant,
     looked: Instant,
     processor: Duration,
     lag: Duration,
@@ -233,6 +235,7 @@ impl<'a> Conductor<'a> {
             tasks: JoinSet::new(),
             given: 0,
             told: now,
+            tells: now,
             looked: now,
             processor: processor_time(),
             lag: Duration::ZERO,
@@ -271,6 +274,7 @@ impl<'a> Conductor<'a> {
         let begun = Instant::now();
         self.shard.begun.set(begun);
         (self.told, self.looked) = (begun, begun);
+        self.tells = begun + TELL;
         let length = self.schedule.length();
         loop {
             let now = begun.elapsed();
@@ -278,7 +282,8 @@ impl<'a> Conductor<'a> {
                 break;
             }
             self.look(now);
-            let mut next = (now + TICK).min(length);
+            let tells = self.tells.duration_since(begun);
+            let mut next = (now + TICK).min(length).min(tells.max(now));
             if let Some(arrival) = self.shard.open.borrow_mut().next() {
                 next = next.min(arrival);
             }
@@ -317,8 +322,11 @@ impl<'a> Conductor<'a> {
         }
         self.closed_users(self.schedule.users_at(now));
         self.arrivals(now);
-        if self.told.elapsed() >= TELL {
+        if moment >= self.tells {
             self.tell_delta();
+            while self.tells <= moment {
+                self.tells += TELL;
+            }
         }
     }
 
