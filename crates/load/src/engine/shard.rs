@@ -390,6 +390,8 @@ impl<'a> Conductor<'a> {
 
     /// Users stop; what still runs when the conductor has waited long enough is cut off.
     async fn finish(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
+        // The last full second is told before its users go.
+        self.tell_delta();
         let now = self.shard.begun.get().elapsed().min(self.schedule.length());
         let due = self.shard.open.borrow_mut().advance(now);
         self.shard.tally().counters.arrivals_due += due.arrived;
