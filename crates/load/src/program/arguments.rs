@@ -11,9 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::Problem;
 use crate::engine::{Options, Source};
+use crate::files;
 use crate::mistake::Mistake;
 use crate::report::Summary;
-use crate::scenario::{Given, Resolve, Scenario, Stage, Threshold, quantity};
+use crate::scenario::{Given, MAX_FILE_BYTES, Resolve, Scenario, Stage, Threshold, quantity};
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
@@ -192,7 +193,7 @@ impl Arguments {
         let (file, text) = if is_url {
             ("URL".to_owned(), self.quick_scenario(what)?)
         } else {
-            let text = std::fs::read_to_string(what).map_err(|error| {
+            let text = files::text(Path::new(what), MAX_FILE_BYTES as u64).map_err(|error| {
                 Problem::input(format!(
                     "can't read {what}: {error}\n  hint: for a quick test of one URL write `http://…` or `https://…`"
                 ))
@@ -365,11 +366,7 @@ impl Arguments {
         let wrong = |error: &dyn std::fmt::Display| {
             Problem::input(format!("can't compare with {}: {error}", path.display()))
         };
-        let length = std::fs::metadata(path).map_err(|error| wrong(&error))?.len();
-        if length > MAX_SUMMARY {
-            return Err(wrong(&"it is too large for a summary"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        let text = files::text(path, MAX_SUMMARY).map_err(|error| wrong(&error))?;
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|error| wrong(&error))

@@ -21,10 +21,12 @@ use hyper::header::HeaderName;
 use regex::Regex;
 
 pub(crate) use self::check::JsonPath;
+pub(crate) use self::names::{BUILT_IN, is_telling};
 pub(crate) use self::schedule::Arrivals as ArrivalsOf;
 pub use self::schedule::{Kind as SegmentKind, Schedule, Segment};
 pub use self::schema::schema;
 pub(crate) use self::template::Text;
+pub(crate) use self::tree::MAX_FILE_BYTES;
 use crate::mistake::Mistake;
 
 /// What a scenario is read with: the command line's part.

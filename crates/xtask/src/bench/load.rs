@@ -172,7 +172,7 @@ impl Lab<'_> {
         let limit = job.time + job.ramp + Duration::from_mins(1);
         let measured = measure::measure_within(&command, &self.files, limit)?;
         let numbers = tool.read(&measured.text(), &self.files);
-        if numbers.completed == 0.0 {
+        if numbers.completed == 0.0 && job.keep {
             tell::line(&format!(
                 "{} measured nothing: {}",
                 tool.name(),
