@@ -12,9 +12,9 @@ use reveille_pace::{Backoff, RunOnce};
 use tokio::sync::mpsc;
 
 use super::bootstrap::{self, Captured};
+use super::memory::Memory;
 use super::message::{Command, Event};
 use super::net::{Net, tls_config};
-use super::pressure::Pressure;
 use super::shard::Threads;
 use super::worker::{Processes, Start};
 use crate::scenario::{Bootstrap, Scenario};
@@ -30,8 +30,6 @@ const SETTLED: Duration = Duration::from_millis(100);
 const BUSY: f64 = 0.95;
 /// A shard whose timers fire this late sends late.
 const LAGS: f64 = 0.1;
-/// Where something waits for memory for more than this share of the time, the tester may be it.
-const SHORT: f64 = 0.1;
 /// So many seconds in a row make it saturated.
 const IN_A_ROW: u32 = 3;
 
@@ -362,9 +360,7 @@ struct Test<'a> {
     stopping: Option<(Instant, Ended)>,
     cut: bool,
     busy: Vec<(u32, u32)>,
-    pressure: Pressure,
-    /// Seconds in a row in which memory was short.
-    short: u32,
+    memory: Memory,
     /// Users and requests under way, as each shard last told.
     carried: Vec<(u64, u64)>,
     /// The most users at once that each shard last told of.
@@ -396,8 +392,7 @@ impl<'a> Test<'a> {
             stopping: None,
             cut: false,
             busy: vec![(0, 0); shards],
-            pressure: Pressure::new(),
-            short: 0,
+            memory: Memory::new(),
             most: vec![0; shards],
             carried: vec![(0, 0); shards],
             last: now,
@@ -534,14 +529,13 @@ impl<'a> Test<'a> {
     }
 
     /// The same for memory, which all shards share.
-    fn watch_memory(&mut self) {
-        let share = self.pressure.look().unwrap_or(0.0);
-        self.short = if share > SHORT { self.short + 1 } else { 0 };
-        if self.short >= IN_A_ROW {
-            self.saturate(format!(
-                "memory was short: {:.0} % of the time something waited for it",
-                share * 100.0
-            ));
+    fn watch_memory(&mut self, observer: &mut dyn Observer) {
+        let look = self.memory.look();
+        if let Some(why) = look.distorts {
+            self.saturate(why);
+        }
+        if let Some(note) = look.note {
+            observer.note(self.begun.elapsed(), &note);
         }
     }
 
@@ -574,7 +568,7 @@ impl<'a> Test<'a> {
     }
 
     fn sample(&mut self, carriers: &mut Carriers, observer: &mut dyn Observer) {
-        self.watch_memory();
+        self.watch_memory(observer);
         let mut second = std::mem::take(&mut self.second);
         second.users = self.carried.iter().map(|(users, _)| users).sum();
         second.in_flight = self.carried.iter().map(|(_, requests)| requests).sum();
