@@ -276,7 +276,8 @@ impl Class {
 
     /// Whether a further connection try may end differently.
     ///
-    /// Keys and credentials do not get better by trying, and accounts get locked.
+    /// Keys and credentials do not get better by trying, and accounts get locked; nobody answers a question the second
+    /// time either.
     pub fn may_pass(self) -> bool {
         !matches!(
             self,
@@ -288,6 +289,7 @@ impl Class {
                 | Class::NoShell
                 | Class::TemplateError
                 | Class::FatalPattern
+                | Class::AsksAQuestion
         )
     }
 }

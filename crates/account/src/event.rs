@@ -334,6 +334,9 @@ pub enum EventKind {
         class: Class,
         /// The deadline, milliseconds.
         deadline_ms: u64,
+        /// From the last progress that was seen until it was ended, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lag_ms: Option<u64>,
         /// Whether the command's process group is verified to be gone.
         killed: bool,
         /// What was seen, in words.

@@ -77,6 +77,8 @@ pub(crate) struct Over {
 pub(crate) struct Kill {
     pub(crate) class: Class,
     pub(crate) deadline: Duration,
+    /// From the last progress that was seen until then; a copy's is not watched.
+    pub(crate) lag: Option<Duration>,
     /// Whether everything that belonged to the command is known to be gone.
     pub(crate) verified: bool,
     pub(crate) evidence: String,
@@ -214,6 +216,7 @@ impl<'a> Watched<'a> {
             Decision::Ask { prompt } => Verdict::Kill(Kill {
                 class: Class::AsksAQuestion,
                 deadline: self.overseen.elapsed(),
+                lag: Some(self.overseen.silence()),
                 verified: false,
                 evidence: format!("it waits for an answer: {prompt}"),
             }),
@@ -229,6 +232,7 @@ impl<'a> Watched<'a> {
         Kill {
             class,
             deadline,
+            lag: Some(self.overseen.silence()),
             verified: false,
             evidence,
         }
@@ -239,6 +243,7 @@ impl<'a> Watched<'a> {
         Kill {
             class: Class::WatchdogTotal,
             deadline,
+            lag: Some(self.overseen.silence()),
             verified: false,
             evidence: self.evidence(),
         }
@@ -258,11 +263,17 @@ async fn plain(
     way: &Way<'_>,
     escalate: Option<&Become>,
     command: &str,
+    pty: bool,
     limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
     let session = way.session;
-    let started = Box::pin(session.run(escalate, &format!("{command}\n"))).await;
+    let command = format!("{command}\n");
+    let started = if pty {
+        Box::pin(session.run_on_terminal(escalate, &command)).await
+    } else {
+        Box::pin(session.run(escalate, &command)).await
+    };
     let mut exec = match started {
         Ok(exec) => exec,
         Err(ExecError::Refused { class, message }) => return Ok(Ended::Refused { class, message }),
@@ -281,7 +292,8 @@ async fn plain(
     let input = way.engine.settings.input.clone();
     // A command that does not read its input must not hold up its own output: both are waited for together.
     let mut sending = Box::pin(send_all(exec.input(), input));
-    let mut sent = false;
+    // A terminal stays open, with nobody at it.
+    let mut sent = pty;
     let mut looking: Option<Looking<'_>> = None;
     loop {
         let due = watched.overseen.next().filter(|_| looking.is_none());
@@ -512,8 +524,11 @@ pub(crate) async fn run(
     limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
-    if let Work::Command { plain: command, .. } = work {
-        return plain(way, escalate, command, limits, output).await;
+    if let Work::Command {
+        plain: command, pty, ..
+    } = work
+    {
+        return plain(way, escalate, command, *pty, limits, output).await;
     }
     let target = way.target;
     let copying = async {
@@ -533,6 +548,7 @@ pub(crate) async fn run(
         let killed = Some(Kill {
             class: Class::WatchdogTotal,
             deadline: hard.unwrap_or_default(),
+            lag: None,
             verified: true,
             evidence: "the copy was broken off".to_owned(),
         });

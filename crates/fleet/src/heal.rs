@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::gatekeeper::{Case, Ruling, Rung};
 use crate::host::{Halt, HostTask};
+use crate::plan::Route;
 use crate::step::{failed, step_ref};
 use crate::stop::Stop;
 
@@ -130,8 +131,13 @@ impl HostTask {
     fn words(&self, rung: Rung) -> String {
         match rung {
             Rung::Route => {
-                let (address, port) = &self.plan.routes[self.healing.routes];
-                format!("rung 3: another route, {address}:{port}")
+                let Route { address, port, jump } = &self.plan.routes[self.healing.routes];
+                let through = match jump {
+                    None => String::new(),
+                    Some(None) => ", without a jump host".to_owned(),
+                    Some(Some(jump)) => format!(" through {}:{}", jump.address, jump.port),
+                };
+                format!("rung 3: another route, {address}:{port}{through}")
             }
             Rung::Repair(index) => format!("rung 4: the repair `{}`", self.engine.job.steps[index].name),
             Rung::Reboot => "rung 5: a reboot".to_owned(),
@@ -141,7 +147,7 @@ impl HostTask {
 
     /// Goes the next way to the host. Its key is looked up by the name of the first.
     fn take_route(&mut self) {
-        let (address, port) = self.plan.routes[self.healing.routes].clone();
+        let Route { address, port, jump } = self.plan.routes[self.healing.routes].clone();
         self.healing.routes += 1;
         let mut target = (*self.plan.target).clone();
         let alias = match target.port {
@@ -151,6 +157,7 @@ impl HostTask {
         target.host_key_alias.get_or_insert(alias);
         target.address = address;
         target.port = port;
+        target.jump = jump.unwrap_or(target.jump);
         self.plan.target = Arc::new(target);
         self.session = None;
         self.under_way = None;

@@ -45,7 +45,7 @@ mod work;
 pub use clean::{CleanPlan, Cleaned, clean};
 pub use engine::{RunEnd, run};
 pub use heal::place;
-pub use plan::{HostPlan, RunPlan, Settings, VarsOf};
+pub use plan::{HostPlan, Route, RunPlan, Settings, VarsOf};
 pub use stop::{Stop, Stopped, Stopper, stopper};
 
 /// What ends a whole run rather than a host.

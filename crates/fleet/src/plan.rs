@@ -25,12 +25,25 @@ pub struct HostPlan {
     pub escalate: Option<Become>,
     /// Whom to become for steps that ask for it.
     pub becomes: Become,
-    /// Further ways to it: addresses and ports.
-    pub routes: Vec<(String, u16)>,
+    /// Further ways to it.
+    pub routes: Vec<Route>,
+    /// What tells it from hosts on which the same takes another time, such as its instance type.
+    pub label: Option<Arc<str>>,
     /// How far it came under an earlier controller.
     pub before: Option<Remaining>,
     /// Never to be dispatched.
     pub not_ready: bool,
+}
+
+/// Another route to a host. Its key is the one that the host is known by.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// DNS name or IP address.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+    /// The jump host in front, or that there is none; as on the usual way if nothing is said.
+    pub jump: Option<Option<Arc<Target>>>,
 }
 
 /// A host's variables, asked for when a template needs them.

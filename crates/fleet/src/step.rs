@@ -236,7 +236,8 @@ impl HostTask {
                 return Ok(());
             }
             if !verdict.class.may_pass() || attempts >= step.attempts || !self.budget.take() {
-                self.engine.overseer.given_up(step, verdict.class);
+                let label = self.plan.label.as_deref();
+                self.engine.overseer.given_up(step, label, verdict.class);
                 return if step.ignore_errors {
                     Ok(())
                 } else {
@@ -302,7 +303,10 @@ impl HostTask {
     ) -> Result<Attempted, Halt> {
         let engine = Arc::clone(&self.engine);
         let began = Instant::now();
-        let (limits, chosen) = engine.overseer.choose(step, now.attempt, true, &engine.handle)?;
+        let label = self.plan.label.as_deref();
+        let (limits, chosen) = engine
+            .overseer
+            .choose(step, label, now.attempt, true, &engine.handle)?;
         now.chosen = chosen;
         let place = now.place.clone().or_else(|| self.place_for(escalate));
         let mut key = Key {
@@ -376,9 +380,13 @@ impl HostTask {
     ) -> Result<Attempted, Halt> {
         let engine = Arc::clone(&self.engine);
         let commands = matches!(work, Work::Command { .. }) && step.kind() != "wait_for";
-        let (limits, chosen) = engine
-            .overseer
-            .choose(step, now.attempt, commands, &engine.handle)?;
+        let (limits, chosen) = engine.overseer.choose(
+            step,
+            self.plan.label.as_deref(),
+            now.attempt,
+            commands,
+            &engine.handle,
+        )?;
         now.chosen = chosen;
         self.note_start(at, now);
         self.record_intent().await?;
@@ -446,7 +454,12 @@ impl HostTask {
             }
             (Some(kill), _) => Verdict {
                 class: kill.class,
-                message: format!("{} after {:?}: {}", kill.what(), kill.deadline, kill.evidence),
+                message: format!(
+                    "{} after {:.1} s: {}",
+                    kill.what(),
+                    kill.deadline.as_secs_f64(),
+                    kill.evidence
+                ),
                 empty_output: false,
             },
         };
@@ -455,6 +468,7 @@ impl HostTask {
                 step: at.clone(),
                 class: kill.class,
                 deadline_ms: millis(kill.deadline),
+                lag_ms: kill.lag.map(millis),
                 killed: kill.verified,
                 evidence: kill.evidence,
             });

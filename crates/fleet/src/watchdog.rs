@@ -26,6 +26,8 @@ const LEARNED: u32 = 200;
 /// Looks at one deadline follow each other after this part of it, and not more closely than that.
 const SHARE: u32 = 10;
 const CLOSEST: Duration = Duration::from_millis(300);
+/// Part of the labels of the smallest machines, such as `t3.micro`.
+const MICRO: &str = "micro";
 /// The longest time between the two counts of a first look.
 const GLANCE: Duration = Duration::from_secs(1);
 /// How often the controller looks at its own clock.
@@ -133,6 +135,7 @@ impl Overseer {
     pub(crate) fn choose(
         &self,
         step: &Step,
+        label: Option<&str>,
         attempt: u32,
         commands: bool,
         handle: &RunHandle,
@@ -147,7 +150,7 @@ impl Overseer {
         };
         let (silence, total) = (step.watchdog.idle, step.watchdog.total);
         let mut limits = Limits {
-            class: step.class_name().into(),
+            class: class_of(step, label),
             idle: fixed(silence).filter(|_| commands).map(operators),
             total: None,
             hard: fixed(total),
@@ -178,7 +181,8 @@ impl Overseer {
         };
         let classes = &state.classes;
         if silence == JobLimit::Auto {
-            let choice = classes.choose_silence(&limits.class, self.hosts, retries, attempt);
+            let micro = label.is_some_and(|label| label.contains(MICRO));
+            let choice = classes.choose_silence(&limits.class, self.hosts, micro, retries, attempt);
             limits.idle = choice.limit.map(ours);
         }
         if total == JobLimit::Auto {
@@ -245,14 +249,14 @@ impl Overseer {
     }
 
     /// All attempts of a step failed, the last with `class`. If that was a deadline of ours, later ones are wider.
-    pub(crate) fn given_up(&self, step: &Step, class: Class) {
+    pub(crate) fn given_up(&self, step: &Step, label: Option<&str>, class: Class) {
         let ours = match class {
             Class::WatchdogIdle => step.watchdog.idle == JobLimit::Auto,
             Class::WatchdogTotal => step.watchdog.total == JobLimit::Auto,
             _ => false,
         };
         if ours {
-            self.lock().classes.given_up(step.class_name());
+            self.lock().classes.given_up(&class_of(step, label));
         }
     }
 
@@ -274,6 +278,14 @@ impl Overseer {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the durations of a step are remembered by: its own class, and the kind of host that it runs on.
+fn class_of(step: &Step, label: Option<&str>) -> Arc<str> {
+    match label {
+        None => step.class_name().into(),
+        Some(label) => format!("{} on {label}", step.class_name()).into(),
     }
 }
 

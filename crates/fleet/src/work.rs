@@ -23,6 +23,8 @@ pub(crate) enum Work {
     Command {
         payload: Payload,
         durable: bool,
+        /// It runs on a terminal, and plainly.
+        pty: bool,
         plain: String,
     },
     /// Sends a file.
@@ -80,7 +82,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
     if let Some(directory) = &rendered.cwd {
         let _ = write!(prelude, "cd {} || exit 126;", sh_quote(directory));
     }
-    let durable = step.durable;
+    let (durable, pty) = (step.durable, step.pty);
     match rendered.action {
         RenderedAction::Run { command, shell } => {
             let words: Vec<String> = shell.split_whitespace().map(str::to_owned).collect();
@@ -97,6 +99,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             Ok(Work::Command {
                 payload,
                 durable,
+                pty,
                 plain,
             })
         }
@@ -120,6 +123,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
                     interpreter,
                 },
                 durable,
+                pty,
                 plain,
             })
         }
@@ -187,6 +191,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             Ok(Work::Command {
                 payload,
                 durable: false,
+                pty: false,
                 plain: text,
             })
         }

@@ -136,7 +136,7 @@ impl Arguments {
             }
             "identityfile" => self.key_files.push(value.to_owned()),
             "proxyjump" => {
-                let hops = hops(value)?;
+                let hops = Hop::chain(value)?;
                 self.jump.get_or_insert(hops);
             }
             "proxycommand" => match jump_of_command(value) {
@@ -218,11 +218,18 @@ pub(crate) fn without_templates(text: &str) -> String {
     plain + rest
 }
 
-fn hops(text: &str) -> Result<Vec<Hop>, String> {
-    if text.eq_ignore_ascii_case("none") {
-        return Ok(Vec::new());
+impl Hop {
+    /// The jump hosts of `ssh -J`, `[USER@]HOST[:PORT]` with commas between them; none for `none`.
+    ///
+    /// # Errors
+    ///
+    /// In words, which hop is none and why.
+    pub fn chain(text: &str) -> Result<Vec<Self>, String> {
+        if text.eq_ignore_ascii_case("none") {
+            return Ok(Vec::new());
+        }
+        text.split(',').map(|hop| parse_hop(hop.trim())).collect()
     }
-    text.split(',').map(|hop| parse_hop(hop.trim())).collect()
 }
 
 fn parse_hop(text: &str) -> Result<Hop, String> {

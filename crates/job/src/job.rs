@@ -111,6 +111,8 @@ pub struct CommandOptions {
     pub attempts: u32,
     /// It survives the loss of its connection.
     pub durable: bool,
+    /// It runs on a terminal.
+    pub pty: bool,
     /// Whether it becomes another user; none leaves it to the inventory.
     pub becomes: Option<bool>,
     /// The user it becomes.
@@ -130,6 +132,7 @@ impl Default for CommandOptions {
         Self {
             attempts: 1,
             durable: false,
+            pty: false,
             becomes: None,
             become_user: None,
             watchdog: Watchdog::default(),
@@ -200,6 +203,7 @@ impl Job {
             once: false,
             idempotent: options.attempts > 1,
             durable: options.durable,
+            pty: options.pty,
             ignore_errors: false,
             settle: std::time::Duration::ZERO,
             on_stuck: OnStuck::default(),

@@ -329,6 +329,7 @@ impl Context<'_> {
             // Copies and reboots run nothing that sees the environment.
             let hint = match step.kind() {
                 _ if step.durable => continue,
+                "run" | "script" if step.pty => "leave out `pty`",
                 "run" | "script" => "leave out `durable: false`",
                 "wait_for" => "give it to the steps that need it, not to the whole job",
                 _ => continue,

@@ -132,6 +132,9 @@ struct StepFile {
     idempotent: Option<bool>,
     /// The step survives the loss of its connection; true for `run` and `script` if left out.
     durable: Option<bool>,
+    /// The command runs on a terminal, which is its standard input and makes one stream of its outputs; such a step is
+    /// not durable.
+    pty: Option<bool>,
     /// The wait after the step, `20s`.
     settle: Option<String>,
     /// The name under which the watchdog remembers how long the step takes.

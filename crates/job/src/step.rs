@@ -35,6 +35,8 @@ pub struct Step {
     pub idempotent: bool,
     /// It survives the loss of its connection.
     pub durable: bool,
+    /// It runs on a terminal.
+    pub pty: bool,
     /// Its failure does not fail the host.
     pub ignore_errors: bool,
     /// The wait after it.

@@ -83,6 +83,12 @@ pub(crate) enum Command {
     Clean(CleanArgs),
     /// Forget old runs, with their events and outputs
     Prune(PruneArgs),
+    /// Load-test HTTP services: the program reveille-load
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Load(ProgramArgs),
+    /// Tell package managers which mirrors are best for them: the program reveille-mirrorlist
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Mirrorlist(ProgramArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -102,6 +108,13 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ProgramArgs {
+    /// What the program is given
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub(crate) arguments: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) reach: Reach,
@@ -115,6 +128,9 @@ pub(crate) struct ExecArgs {
     /// Keep the command going when the connection is lost, and re-attach to it
     #[arg(long, conflicts_with = "stdin")]
     pub(crate) durable: bool,
+    /// Run the command on a terminal: for programs that insist on one. Nobody sits at it
+    #[arg(long, conflicts_with_all = ["stdin", "durable"])]
+    pub(crate) pty: bool,
     /// Kill the command after this long without output
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) idle: Option<Duration>,
@@ -422,7 +438,7 @@ pub(crate) struct Reach {
     /// How to become another user [default: the inventory's, or sudo]
     #[arg(long, value_enum)]
     pub(crate) become_method: Option<BecomeMethod>,
-    /// How long a TCP connection may take [default: ConnectTimeout of ssh_config, or 10s]
+    /// How long resolving the name, and then the TCP connection, may take [default: ConnectTimeout of ssh_config, or 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) connect_timeout: Option<Duration>,
     /// What to do about host keys [default: accept-new, without offering passwords to new hosts]

@@ -15,6 +15,7 @@ mod printer;
 mod prompt;
 mod reach;
 mod render;
+mod routes;
 mod secrets;
 mod state;
 mod targets;
@@ -25,10 +26,18 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use reveille_account::Exit;
 
 use crate::cli::Cli;
+use crate::commands::program;
 use crate::config::Config;
 use crate::printer::Printer;
 
 fn main() -> ExitCode {
+    if let Some((name, arguments)) = program::asked_for(std::env::args_os()) {
+        let Err(failure) = program::run(name, &arguments) else {
+            return ExitCode::SUCCESS;
+        };
+        eprintln!("error: {failure}");
+        return ExitCode::from(failure.exit().code());
+    }
     let command = Cli::command();
     let config = match Config::read(&command) {
         Ok(config) => config,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{self, HostKey, Reach};
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::routes::Route;
 use crate::state;
 
 /// A file that keeps nothing.
@@ -38,9 +39,12 @@ pub(crate) struct Reached {
     pub(crate) become_method: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) not_ready: bool,
-    /// Further ways to the host, from the inventory: addresses and ports.
+    /// Further ways to the host, from the inventory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) routes: Vec<(String, u16)>,
+    pub(crate) routes: Vec<Route>,
+    /// What tells it from hosts on which the same takes another time, such as its instance type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) label: Option<String>,
     /// `openssh` or `local`; native if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) transport: Option<String>,
@@ -65,6 +69,9 @@ pub(crate) struct Way {
     /// Key files of `~/.ssh/config`, which may be of no use here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) more_keys: Vec<PathBuf>,
+    /// Key files that are offered when there is nothing else: a jump host's are those of the host behind it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) last_keys: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) certificates: Vec<PathBuf>,
     /// The agent's other keys are not offered.
@@ -225,6 +232,9 @@ impl<'a> Finder<'a> {
         } else {
             reach.key.clone()
         };
+        for hop in &mut jump {
+            hop.last_keys.clone_from(&way.keys);
+        }
         let ssh = connection.ssh;
         way.keys_only = ssh.identities_only.unwrap_or(way.keys_only);
         way.host_key_alias = ssh.host_key_alias.or(way.host_key_alias);
@@ -270,6 +280,7 @@ impl<'a> Finder<'a> {
             },
             not_ready: connection.not_ready,
             routes: Vec::new(),
+            label: None,
             transport: transport.map(str::to_owned),
             ssh_config: file.or_else(|| reach.ssh_config.clone()),
             ssh_options,
@@ -302,6 +313,16 @@ impl<'a> Finder<'a> {
             self.tell_once(warning.to_string());
         }
         Ok(resolved)
+    }
+
+    /// The connections through jump hosts, to the host that is reached as `last` says.
+    pub(crate) fn through(&mut self, hops: &[Hop], last: &Way) -> Result<Vec<Way>, Failure> {
+        let mut ways = Vec::new();
+        self.jump(None, hops, &mut ways, 0)?;
+        for hop in &mut ways {
+            hop.last_keys.clone_from(&last.keys);
+        }
+        Ok(ways)
     }
 
     /// Adds the jump hosts, and those in front of the first, to the way.
@@ -368,6 +389,7 @@ impl<'a> Finder<'a> {
             user,
             keys: Vec::new(),
             more_keys: resolved.identity_files.clone(),
+            last_keys: Vec::new(),
             certificates: resolved.certificate_files.clone(),
             keys_only: resolved.identities_only.unwrap_or(false),
             agent: match &resolved.identity_agent {

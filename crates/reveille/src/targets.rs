@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::HostName;
-use reveille_fleet::HostPlan;
+use reveille_fleet::{HostPlan, Route};
 use reveille_ledger::Remaining;
 use reveille_transport::{
     Authentication, Become, BecomeMethod, HostKeyPolicy, Identities, KeepAlive, Keyring, KnownHosts, OpenSsh,
@@ -41,11 +41,16 @@ pub(crate) fn plans(
     };
     let mut plans = Vec::new();
     for (name, reached, before) in hosts {
-        let mut jump: Option<Arc<Target>> = None;
-        for way in &reached.jump {
-            let target = maker.target(&name, way, None, Transport::Native, jump.take())?;
-            jump = Some(Arc::new(target));
-        }
+        let jump = maker.chain(&name, &reached.jump)?;
+        let routes = reached.routes.iter().map(|route| {
+            let jump = route.jump.as_ref().map(|ways| maker.chain(&name, ways));
+            Ok(Route {
+                address: route.address.clone(),
+                port: route.port,
+                jump: jump.transpose()?,
+            })
+        });
+        let routes = routes.collect::<Result<_, Failure>>()?;
         let transport = match reached.transport.as_deref() {
             Some("openssh") => Transport::OpenSsh(Arc::new(OpenSsh {
                 config: reached.ssh_config.clone(),
@@ -69,7 +74,8 @@ pub(crate) fn plans(
             target: Arc::new(target),
             escalate: reached.escalate.clone().map(&becomes),
             becomes: becomes(reached.becomes.clone()),
-            routes: reached.routes.clone(),
+            routes,
+            label: reached.label.as_deref().map(Arc::from),
             before,
             not_ready: reached.not_ready,
             name,
@@ -97,6 +103,7 @@ struct Maker<'a> {
 struct Offer {
     keys: Vec<PathBuf>,
     more_keys: Vec<PathBuf>,
+    last_keys: Vec<PathBuf>,
     certificates: Vec<PathBuf>,
     keys_only: bool,
     agent: Agent,
@@ -116,6 +123,15 @@ impl std::hash::Hash for HashedSecret {
 // === impl Maker ===
 
 impl Maker<'_> {
+    /// The nearest of jump hosts to the host, with the others in front of it.
+    fn chain(&mut self, name: &HostName, ways: &[Way]) -> Result<Option<Arc<Target>>, Failure> {
+        let mut jump = None;
+        for way in ways {
+            jump = Some(Arc::new(self.target(name, way, None, Transport::Native, jump)?));
+        }
+        Ok(jump)
+    }
+
     fn target(
         &mut self,
         name: &HostName,
@@ -162,6 +178,7 @@ impl Maker<'_> {
         let offer = Offer {
             keys: way.keys.clone(),
             more_keys: way.more_keys.clone(),
+            last_keys: way.last_keys.clone(),
             certificates: way.certificates.clone(),
             keys_only: way.keys_only,
             agent: way.agent.clone(),
@@ -190,7 +207,14 @@ impl Maker<'_> {
             let directory = state::home().map(|home| home.join(".ssh")).unwrap_or_default();
             let (identities, warnings) = self.keys.defaults(&directory, agent);
             self.warn(warnings.iter().map(ToString::to_string));
-            return Ok(identities);
+            if !identities.is_empty() || way.last_keys.is_empty() {
+                return Ok(identities);
+            }
+            let last = Wanted {
+                keys: way.last_keys.iter().map(|path| expand_home(path)).collect(),
+                ..Wanted::default()
+            };
+            return self.keys.load(&last).map_err(refused);
         }
         let mut keys: Vec<PathBuf> = way.keys.iter().map(|path| expand_home(path)).collect();
         // As ssh does, what its configuration names and isn't there is passed over.

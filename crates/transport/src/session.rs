@@ -78,7 +78,16 @@ impl Session {
         match escalate {
             None => self.exec(login_line(command)).await,
             // On the heap: what is over before the long wait must not be held with it.
-            Some(other) => Box::pin(escalate::start(self, other, command)).await,
+            Some(other) => Box::pin(escalate::start(self, other, command, false)).await,
+        }
+    }
+
+    /// The same on a terminal, which is the command's standard input and makes one stream of its outputs. It goes with
+    /// the connection.
+    pub async fn run_on_terminal(&self, escalate: Option<&Become>, command: &str) -> Result<Exec, ExecError> {
+        match escalate {
+            None => self.start(login_line(command).into_bytes(), true).await,
+            Some(other) => Box::pin(escalate::start(self, other, command, true)).await,
         }
     }
 

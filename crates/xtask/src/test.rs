@@ -62,6 +62,11 @@ const PACKAGES: &[Package] = &[
         reason: "tests look at processes on the hosts",
     },
     Package {
+        name: "faketime",
+        programs: &["faketime"],
+        reason: "the controller's clock jumps",
+    },
+    Package {
         name: "debootstrap",
         programs: &["debootstrap"],
         reason: "makes the Debian machines that packages are installed on; sudo, doas and other shells are in them",

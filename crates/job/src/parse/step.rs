@@ -34,6 +34,7 @@ pub(crate) const OPTIONS: &[&str] = &[
     "once",
     "idempotent",
     "durable",
+    "pty",
     "settle",
     "class",
     "tags",
@@ -158,6 +159,20 @@ impl Context<'_> {
                 }
             }
         }
+        let pty = options.pty.unwrap_or(false);
+        if let Some((key, _)) = fields.entry("pty").filter(|_| pty) {
+            if repeats {
+                let message = format!("only commands run on a terminal; `{}` has none", action.kind());
+                self.reader.mistake(&key.place, message);
+            }
+            if options.durable == Some(true) {
+                self.reader.mistake_with_hint(
+                    &key.place,
+                    "a step on a terminal can't be durable: the terminal goes with its connection",
+                    "leave out `pty` or `durable`",
+                );
+            }
+        }
         Some(Step {
             name: options.name.unwrap_or_else(|| action.words()),
             becomes: options.becomes.or(defaults.becomes),
@@ -167,7 +182,8 @@ impl Context<'_> {
             register: options.register,
             once: options.once,
             idempotent,
-            durable: options.durable.unwrap_or(!repeats),
+            durable: options.durable.unwrap_or(!repeats && !pty),
+            pty,
             ignore_errors: options.ignore_errors,
             settle: options.settle,
             on_stuck: options.on_stuck,
@@ -219,6 +235,7 @@ impl Context<'_> {
         options.once = truth("once").unwrap_or(false);
         options.idempotent = truth("idempotent");
         options.durable = truth("durable");
+        options.pty = truth("pty");
         if let Some(node) = fields.get("settle") {
             options.settle = self.reader.duration(node).unwrap_or_default();
         }
@@ -382,6 +399,7 @@ struct Options {
     once: bool,
     idempotent: Option<bool>,
     durable: Option<bool>,
+    pty: Option<bool>,
     settle: Duration,
     class: Option<String>,
     run_on: Option<Template>,

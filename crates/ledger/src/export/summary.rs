@@ -61,6 +61,18 @@ pub struct Timing {
     pub phases: Phases,
     /// The slowest hosts, the slowest first.
     pub slowest: Vec<Slow>,
+    /// Attempts that were ended by the watchdog, if any was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_attempts: Option<EndedAttempts>,
+}
+
+/// Attempts that were ended because they were silent or late, or asked a question.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct EndedAttempts {
+    /// How many.
+    pub count: u64,
+    /// From the last progress that was seen until each was ended.
+    pub lag: Spread,
 }
 
 /// Durations of the connection phases.
@@ -433,12 +445,14 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     keep_slowest(&mut slowest);
     let [tcp, banner, key_exchange, authentication] = phases.map(Spread::of);
     let started_ms = record.spec.started_ms;
+    let wall_ms = record.ended_ms.map(|ended| ended.saturating_sub(started_ms));
     Ok(Timing {
         started: moment(started_ms),
         ended: record.ended_ms.map(moment),
-        wall_s: record
-            .ended_ms
-            .map(|ended| seconds(ended.saturating_sub(started_ms))),
+        wall_s: match (wall_ms, alone_ms(connection, key)?) {
+            (Some(_), Some(alone)) => Some(seconds(alone)),
+            (wall, _) => wall.map(seconds),
+        },
         hosts: Spread::of(durations),
         phases: Phases {
             tcp,
@@ -453,7 +467,45 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
                 duration_s: seconds(duration_ms),
             })
             .collect(),
+        ended_attempts: ended_attempts(connection, key)?,
     })
+}
+
+/// How long the only controller of a run was at it, by a clock that nobody sets; none if there were several.
+fn alone_ms(connection: &Connection, key: i64) -> Result<Option<u64>> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT mono_ms, epoch, (SELECT epoch FROM events WHERE run = ?1 ORDER BY seq LIMIT 1)
+             FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT 1",
+        )
+        .map_err(Error::read)?;
+    let last: Option<(i64, i64, i64)> = statement
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()
+        .map_err(Error::read)?;
+    Ok(last
+        .filter(|(_, last, first)| last == first)
+        .and_then(|(alone, ..)| u64::try_from(alone).ok()))
+}
+
+fn ended_attempts(connection: &Connection, key: i64) -> Result<Option<EndedAttempts>> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT json_extract(body, '$.lag_ms') FROM events
+             WHERE run = ?1 AND body GLOB '{\"event\":\"deadline_passed\"*'",
+        )
+        .map_err(Error::read)?;
+    let lags: Vec<Option<i64>> = statement
+        .query_map([key], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .map_err(Error::read)?;
+    let lags: Vec<u64> = lags
+        .into_iter()
+        .flatten()
+        .filter_map(|lag| u64::try_from(lag).ok())
+        .collect();
+    let count = lags.len() as u64;
+    Ok(Spread::of(lags).map(|lag| EndedAttempts { count, lag }))
 }
 
 fn keep_slowest(slowest: &mut Vec<(u64, &HostName)>) {

@@ -73,11 +73,18 @@ impl Classes {
         self.history(class).map_or(0, History::samples)
     }
 
-    /// The silence deadline of an attempt.
-    pub fn choose_silence(&self, class: &Arc<str>, hosts: u32, retries: u32, attempt: u32) -> Choice {
+    /// The silence deadline of an attempt; `micro` on a host of the smallest kind.
+    pub fn choose_silence(
+        &self,
+        class: &Arc<str>,
+        hosts: u32,
+        micro: bool,
+        retries: u32,
+        attempt: u32,
+    ) -> Choice {
         let none = History::new();
         let history = self.history(class).unwrap_or(&none);
-        let (limit, reason) = self.silence.choose(history, hosts, retries);
+        let (limit, reason) = self.silence.choose(history, hosts, micro, retries);
         Choice {
             deadline: Deadline::Idle,
             class: Arc::clone(class),
@@ -136,13 +143,13 @@ mod tests {
             "total 126.6 s: from earlier durations (1000 samples, 512 hosts, 3 retries, attempt 2)"
         );
         assert_eq!(
-            classes.choose_silence(&class, 512, 0, 1).to_string(),
+            classes.choose_silence(&class, 512, false, 0, 1).to_string(),
             "silence 120.0 s: the shortest there is (1000 samples, 512 hosts, 0 retries, attempt 1)"
         );
         classes.resolved(&class, minute, Duration::from_secs(200), None);
         assert_eq!(classes.samples(&class), 1001);
         assert_eq!(
-            classes.choose_silence(&class, 512, 0, 1).limit,
+            classes.choose_silence(&class, 512, false, 0, 1).limit,
             Some(Duration::from_mins(5))
         );
     }

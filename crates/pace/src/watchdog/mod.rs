@@ -30,7 +30,7 @@
 //! let stalls = Stalls::new(Duration::from_millis(250), start);
 //!
 //! // An attempt begins: deadlines, each with a record of what it was chosen from.
-//! let silence = classes.choose_silence(&class, 512, 0, 1);
+//! let silence = classes.choose_silence(&class, 512, false, 0, 1);
 //! let total = classes.choose_total(&class, 512, 0, 1);
 //! let limit = |choice: &Choice| choice.limit.map(|length| Limit { length, by: SetBy::Auto });
 //! let terms = Terms { idempotent: true, ..Terms::default() };

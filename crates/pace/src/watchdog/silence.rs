@@ -14,8 +14,10 @@ use super::history::History;
 pub struct SilenceRule {
     /// Seconds at least.
     pub base: Duration,
-    /// Seconds for each host in the run: [`SCALE`](Self::SCALE), or [`SCALE_MICRO`](Self::SCALE_MICRO).
+    /// Seconds for each host in the run.
     pub scale: f64,
+    /// The same where the host is of the smallest kind ("micro").
+    pub scale_micro: f64,
     /// Seconds for each retry.
     pub retry: Duration,
     /// The most that retries add.
@@ -31,14 +33,10 @@ pub struct SilenceRule {
 // === impl SilenceRule ===
 
 impl SilenceRule {
-    /// Seconds a host.
-    pub const SCALE: f64 = 0.10;
-    /// Seconds a host where the hosts are of the smallest kind ("micro").
-    pub const SCALE_MICRO: f64 = 0.15;
-
-    /// The deadline of a run of `hosts`, with `retries` as the highest count of retries so far, and why.
-    pub fn choose(&self, history: &History, hosts: u32, retries: u32) -> (Duration, Reason) {
-        let hosts = Duration::try_from_secs_f64(self.scale * f64::from(hosts)).unwrap_or(Duration::ZERO);
+    /// The deadline on a host in a run of `hosts`, `micro` if it is of the smallest kind, with `retries` as the highest count of retries so far, and why.
+    pub fn choose(&self, history: &History, hosts: u32, micro: bool, retries: u32) -> (Duration, Reason) {
+        let scale = if micro { self.scale_micro } else { self.scale };
+        let hosts = Duration::try_from_secs_f64(scale * f64::from(hosts)).unwrap_or(Duration::ZERO);
         let retries = self.retry.saturating_mul(retries).min(self.retries_cap);
         let prior = self.base.saturating_add(hosts).saturating_add(retries);
         let usual = history
@@ -59,7 +57,8 @@ impl Default for SilenceRule {
     fn default() -> Self {
         Self {
             base: Duration::from_secs(15),
-            scale: Self::SCALE,
+            scale: 0.10,
+            scale_micro: 0.15,
             retry: Duration::from_secs(2),
             retries_cap: Duration::from_secs(30),
             floor: Duration::from_mins(2),
@@ -78,25 +77,30 @@ mod tests {
         let rule = SilenceRule::default();
         let none = History::new();
         let seconds = |(limit, reason): (Duration, Reason)| (limit.as_secs_f64(), reason);
-        assert_eq!(seconds(rule.choose(&none, 10, 0)), (120.0, Reason::Floor));
-        assert_eq!(seconds(rule.choose(&none, 2000, 4)), (223.0, Reason::Prior));
-        assert_eq!(seconds(rule.choose(&none, 2000, 400)), (245.0, Reason::Prior));
-        let micro = SilenceRule {
-            scale: SilenceRule::SCALE_MICRO,
-            ..rule.clone()
-        };
-        assert_eq!(seconds(micro.choose(&none, 2000, 0)), (315.0, Reason::Prior));
+        assert_eq!(seconds(rule.choose(&none, 10, false, 0)), (120.0, Reason::Floor));
+        assert_eq!(
+            seconds(rule.choose(&none, 2000, false, 4)),
+            (223.0, Reason::Prior)
+        );
+        assert_eq!(
+            seconds(rule.choose(&none, 2000, false, 400)),
+            (245.0, Reason::Prior)
+        );
+        assert_eq!(seconds(rule.choose(&none, 2000, true, 0)), (315.0, Reason::Prior));
         let few = History::seed([], [Duration::from_mins(10); 19]);
-        assert_eq!(seconds(rule.choose(&few, 10, 0)), (120.0, Reason::Floor));
+        assert_eq!(seconds(rule.choose(&few, 10, false, 0)), (120.0, Reason::Floor));
         let many = History::seed([], [Duration::from_mins(10); 20]);
-        assert_eq!(seconds(rule.choose(&many, 10, 0)), (900.0, Reason::Silences));
+        assert_eq!(
+            seconds(rule.choose(&many, 10, false, 0)),
+            (900.0, Reason::Silences)
+        );
     }
 
     proptest::proptest! {
         #[test]
-        fn never_below_the_floor(hosts: u32, retries: u32, scale in -1.0f64..1e300) {
-            let rule = SilenceRule { scale, ..SilenceRule::default() };
-            let (limit, _) = rule.choose(&History::new(), hosts, retries);
+        fn never_below_the_floor(hosts: u32, micro: bool, retries: u32, scale in -1.0f64..1e300) {
+            let rule = SilenceRule { scale, scale_micro: scale, ..SilenceRule::default() };
+            let (limit, _) = rule.choose(&History::new(), hosts, micro, retries);
             proptest::prop_assert!(limit >= rule.floor);
         }
     }

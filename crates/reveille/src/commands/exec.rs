@@ -27,6 +27,7 @@ pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Resu
         CommandOptions {
             attempts: args.attempts,
             durable: args.durable,
+            pty: args.pty,
             watchdog: Watchdog {
                 idle: limit(args.idle),
                 total: limit(args.total),

@@ -13,6 +13,7 @@ mod hosts;
 mod lint;
 mod logs;
 mod ping;
+pub(crate) mod program;
 mod prune;
 mod resume;
 mod retry;
@@ -53,6 +54,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Command::Config {
             command: ConfigCommand::Show,
         } => config::show(printer),
+        Command::Load(args) => program::run("load", &args.arguments),
+        Command::Mirrorlist(args) => program::run("mirrorlist", &args.arguments),
         Command::Man { to } => completions::man(&to, printer),
     }
 }

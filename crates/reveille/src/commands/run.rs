@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use reveille_account::{Exit, HostName};
+use reveille_account::Exit;
 use reveille_job::{Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step};
 use reveille_ledger::RunKind;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::choose::{Chosen, delegates, reach};
 use crate::cli::{Globals, RunArgs};
@@ -14,11 +14,8 @@ use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::options::Options;
 use crate::printer::Printer;
-use crate::reach::Reached;
+use crate::routes;
 use crate::state;
-
-/// The var that holds further ways to a host.
-const ROUTES: &str = "reveille_routes";
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let mut options = Options::new(Some(&args.reach), &args.pacing, true)?;
@@ -50,14 +47,14 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         inventory,
         hosts,
         passwords,
-        ..
+        mut finder,
     } = chosen;
     let hosts: Vec<_> = hosts
         .into_iter()
         .map(|(name, reached)| {
             let vars = inventory.vars(name.as_str());
-            let routes = routes(&name, &vars, reached.way.port)?;
-            Ok((name, Reached { routes, ..reached }, vars))
+            let reached = routes::complete(&name, reached, &vars, &mut finder)?;
+            Ok((name, reached, vars))
         })
         .collect::<Result<_, Failure>>()?;
     let vault_vars = hosts
@@ -97,25 +94,6 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         state_dir: state::directory(globals)?,
     };
     launch::start(request, &args.report, printer)
-}
-
-/// Further ways to a host, from its var `reveille_routes`: a list of addresses, with ports where they differ.
-fn routes(name: &HostName, vars: &Map<String, Value>, port: u16) -> Result<Vec<(String, u16)>, Failure> {
-    let Some(value) = vars.get(ROUTES) else {
-        return Ok(Vec::new());
-    };
-    let refused = |why: String| Failure::usage(format!("{name}: `{ROUTES}` {why}"));
-    let Value::Array(items) = value else {
-        return Err(refused("is a list of addresses".to_owned()));
-    };
-    items
-        .iter()
-        .map(|item| {
-            let text = item.as_str().unwrap_or_default();
-            reveille_fleet::place(text, port)
-                .ok_or_else(|| refused(format!("has {item}, which is no address")))
-        })
-        .collect()
 }
 
 /// Reads and checks a job file.

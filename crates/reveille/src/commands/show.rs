@@ -191,6 +191,7 @@ fn words(kind: &EventKind) -> String {
             deadline_ms,
             killed,
             evidence,
+            lag_ms: _,
         } => {
             let killed = if *killed { "killed" } else { "kill not verified" };
             format!(
@@ -238,10 +239,9 @@ fn deadlines(chosen: &Chosen) -> String {
         .into_iter()
         .flatten()
         .collect();
-    format!(
-        "; looked at after {} (class {}, {} samples)",
-        limits.join(", "),
-        chosen.class,
-        chosen.samples
-    )
+    let class = format!("(class {}, {} samples)", chosen.class, chosen.samples);
+    if limits.is_empty() {
+        return format!("; no deadline is known for it yet {class}");
+    }
+    format!("; looked at after {} {class}", limits.join(", "))
 }

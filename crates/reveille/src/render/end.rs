@@ -22,6 +22,9 @@ const NAMES: usize = 5;
 /// Groups shown.
 const GROUPS: usize = 20;
 
+/// What a key's fingerprint begins with; base 64 follows.
+const FINGERPRINT: &str = "SHA256:";
+
 /// Failed hosts that tell the same story.
 struct Group {
     class: Class,
@@ -273,15 +276,27 @@ fn story(host: &HostSummary) -> String {
     }
 }
 
-/// A story without what differs from host to host: numbers, addresses, hexadecimal words.
+/// A story without what differs from host to host: numbers, addresses, hexadecimal words, fingerprints of keys.
 fn masked(story: &str) -> String {
     let mut masked = String::with_capacity(story.len());
+    let mut story = story;
+    while let Some(at) = story.find(FINGERPRINT) {
+        let (before, rest) = story.split_at(at);
+        mask_words(before, &mut masked);
+        masked.push_str("# ");
+        let rest = &rest[FINGERPRINT.len()..];
+        story = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+/=".contains(c));
+    }
+    mask_words(story, &mut masked);
+    masked
+}
+
+fn mask_words(story: &str, masked: &mut String) {
     for word in story.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == ':')) {
         let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
         let varies = bare.bytes().any(|byte| byte.is_ascii_digit());
         masked.push_str(if varies { "# " } else { word });
     }
-    masked
 }
 
 fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> String) {
@@ -342,6 +357,16 @@ fn write_timing(words: &mut String, summary: &Summary) {
         let _ = write!(words, "; p50 of {}", phases.join(", "));
     }
     words.push('\n');
+    if let Some(ended) = &timing.ended_attempts {
+        let attempts = if ended.count == 1 { "attempt" } else { "attempts" };
+        let _ = writeln!(
+            words,
+            "ended       {} {attempts} by the watchdog; last progress before that: p50 {}, max {}",
+            ended.count,
+            shown(ended.lag.p50),
+            shown(ended.lag.max)
+        );
+    }
     if timing.slowest.len() > 1 && summary.account.planned > 5 {
         let slowest: Vec<String> = timing
             .slowest
@@ -362,6 +387,10 @@ mod tests {
         assert_eq!(
             masked("127.0.0.1:22 refused the connection"),
             masked("127.0.9.7:2222 refused the connection")
+        );
+        assert_eq!(
+            masked("the key SHA256:Vo6d/9eekd+YmQ= is another"),
+            masked("the key SHA256:g5GtknSGmXMSTeqVEFa is another")
         );
         assert_ne!(masked("no space left"), masked("no such file"));
     }

@@ -187,6 +187,45 @@ fn another_route_leads_to_a_host_whose_first_is_closed() {
     assert!(logs.contains("rung 3: another route, 127.66.66.67"), "{logs}");
 }
 
+/// The usual jump host is down; another, and none at all, are routes too.
+#[test]
+fn a_route_may_lead_through_another_jump_host() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let (host, jump, port) = (testbed.address(1), testbed.address(0), testbed.port());
+    let common = inventory(&testbed, &[], "");
+    let text = format!(
+        "a ansible_host={host} ansible_ssh_common_args='-J 127.66.66.66:{port}' \
+         reveille_routes='[{{\"jump\": \"{jump}:{port}\"}}]'\n\
+         b ansible_host={host} ansible_ssh_common_args='-J 127.66.66.66:{port}' \
+         reveille_routes='[{{\"address\": \"{host}\", \"jump\": \"none\"}}]'\n{common}"
+    );
+    let inventory = reveille.file("inventory", text);
+    let job = reveille.file("job.yaml", "steps:\n  - run: 'true'\n");
+    let run = ["run", &job, "-i", &inventory, "--format", "json"];
+    let ended = reveille.run(&[&run[..], &["--connect-timeout", "1s"]].concat());
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    let logs = reveille.run(&["logs", "a"]).expect(0).stdout;
+    assert!(
+        logs.contains(&format!("another route, {host}:{port} through {jump}:{port}")),
+        "{logs}"
+    );
+    let logs = reveille.run(&["logs", "b"]).expect(0).stdout;
+    assert!(logs.contains(", without a jump host"), "{logs}");
+    for (routes, why) in [
+        ("here", "`reveille_routes` is a list of addresses"),
+        ("[\"a b\"]", "has \"a b\", which is no address"),
+        ("[{}]", "has {}, which is no route"),
+        ("[{\"port\": 70000}]", "whose port is none"),
+        ("[{\"jumps\": \"x\"}]", "where `jumps` says nothing"),
+        ("[{\"jump\": \"a b\"}]", "the jump host `a b`"),
+    ] {
+        let file = reveille.file("inventory", format!("a reveille_routes='{routes}'\n"));
+        let refused = reveille.run(&["run", &job, "-i", &file]).expect(2).stderr;
+        assert!(refused.contains(why), "{routes}: {refused}");
+    }
+}
+
 /// Where many fail alike it is not the hosts.
 #[test]
 fn nothing_is_recovered_where_many_fail_alike() {

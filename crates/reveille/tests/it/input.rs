@@ -286,3 +286,46 @@ fn fewer_descriptors_than_hosts_are_said_and_enough() {
         ended.stderr
     );
 }
+
+/// Programs of their own are commands too, wherever they are: beside this one first, then in `PATH`.
+#[test]
+fn programs_of_their_own_are_started() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let reveille = Reveille::new();
+    let alone = reveille.path().join("bin/reveille");
+    std::fs::create_dir_all(reveille.path().join("bin")).unwrap();
+    std::fs::create_dir_all(reveille.path().join("path")).unwrap();
+    std::fs::copy(crate::support::binary(), &alone).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(&alone)
+            .args(arguments)
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", reveille.path().join("path").display()),
+            )
+            .output()
+            .unwrap();
+        crate::support::Ended::of(&output)
+    };
+    let missing = run(&["load", "http://127.0.0.1/"]).expect(2).stderr;
+    assert!(
+        missing.starts_with("error: reveille-load is a program of its own"),
+        "{missing}"
+    );
+    assert!(
+        missing.contains("cargo build --release -p reveille-load"),
+        "{missing}"
+    );
+    for (place, status) in [("path", 7), ("bin", 8)] {
+        let program = reveille.path().join(place).join("reveille-load");
+        std::fs::write(
+            &program,
+            format!("#!/bin/sh\nprintf '%s|' \"$@\"\nexit {status}\n"),
+        )
+        .unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let said = run(&["load", "-q", "--help", "--", "a b"]).expect(status).stdout;
+        assert_eq!(said, "-q|--help|--|a b|");
+    }
+}

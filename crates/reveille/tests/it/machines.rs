@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use reveille_testbed::machines::{Machine, Machines};
 
-use crate::support::Reveille;
+use crate::support::{Ended, Reveille};
 
 const MACHINES: usize = 4;
 
@@ -98,6 +98,112 @@ fn a_controller_killed_during_an_install_goes_on_with_the_same_install() {
         }
     }
     reveille.run(&["audit"]).expect(0);
+}
+
+/// A package that asks takes its defaults where nobody can answer. On a terminal it waits for an answer, and is ended.
+#[test]
+fn a_package_asks_its_questions() {
+    let reveille = Reveille::new();
+    let machines = up(&reveille);
+    let inventory = machines.inventory();
+    let inventory = inventory.to_str().unwrap();
+    let job = |step: &str| format!("steps:\n  - {{run: apt-get update -q, idempotent: true}}\n  - {step}\n");
+    let quiet = reveille.file("quiet.yaml", job("run: apt-get install -y iperf3"));
+    let one = [
+        "-i",
+        inventory,
+        "-l",
+        "m1",
+        "--format",
+        "json",
+        "--silence-floor",
+        "5s",
+    ];
+    let summary = reveille
+        .run(&[&["run", &quiet][..], &one].concat())
+        .expect(0)
+        .json();
+    assert_eq!(summary["hosts"][0]["class"], "ok", "{summary}");
+    let status = "dpkg-query -W -f '${Status}' iperf3";
+    let [first, second, ..] = machines.machines() else {
+        panic!("two machines")
+    };
+    assert_eq!(said(&machines, first, status), "install ok installed");
+
+    let asking = "{run: apt-get install -y iperf3, pty: true, attempts: 2}";
+    let asking = reveille.file("asking.yaml", job(asking));
+    let other = [
+        "-i",
+        inventory,
+        "-l",
+        "m2",
+        "--format",
+        "json",
+        "--silence-floor",
+        "5s",
+    ];
+    let summary = reveille
+        .run(&[&["run", &asking][..], &other].concat())
+        .expect(3)
+        .json();
+    let host = &summary["hosts"][0];
+    assert_eq!(
+        (&host["class"], &host["attempts"]),
+        (&"asks_a_question".into(), &1.into()),
+        "{host}"
+    );
+    let message = host["message"].as_str().unwrap();
+    assert!(
+        message.contains("Start Iperf3 as a daemon automatically?"),
+        "{message}"
+    );
+    // Nothing is left that would hold the lock; what was begun can be ended without questions.
+    let mend = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1; ";
+    assert_eq!(
+        said(&machines, second, &format!("{mend}{status}")),
+        "install ok installed"
+    );
+}
+
+/// Who waits for a lock is not hung; who has it is told.
+#[test]
+fn a_held_package_lock_is_waited_for() {
+    let reveille = Reveille::new();
+    let machines = up(&reveille);
+    let inventory = machines.inventory();
+    // Held by a process of another name until a file is there.
+    let hold = "perl -MFcntl=:DEFAULT -e '$0 = q(cloud-init); open F, q(>>), q(/var/lib/dpkg/lock-frontend); \
+                $lock = pack q(s s l! l! i), F_WRLCK, 0, 0, 0, 0; fcntl F, F_SETLK, $lock or die $!; \
+                close STDIN; close STDOUT; close STDERR; sleep 1 until -e q(/root/free); exit' >/dev/null 2>&1 & \
+                until grep -q \":$(stat -c %i /var/lib/dpkg/lock-frontend) \" /proc/locks; do sleep 0.1; done";
+    let first = &machines.machines()[0];
+    said(&machines, first, hold);
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - run: apt-get -q -o DPkg::Lock::Timeout=-1 -y --reinstall install hostname >/root/said\n    \
+         on_stuck: kill\n",
+    );
+    let events = reveille.file("events", "");
+    let mut controller = reveille
+        .command(&["run", &job, "-i", inventory.to_str().unwrap(), "-l", "m1"])
+        .args(["--silence-floor", "2s", "--events", &events, "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let waits = "waits for a package lock held by cloud-init";
+    while !std::fs::read_to_string(&events).unwrap().contains(waits) {
+        assert!(
+            controller.try_wait().unwrap().is_none(),
+            "it ended while the lock was held"
+        );
+        std::thread::yield_now();
+    }
+    said(&machines, first, "touch /root/free");
+    let summary = Ended::of(&controller.wait_with_output().unwrap())
+        .expect(0)
+        .json();
+    assert_eq!(summary["hosts"][0]["class"], "ok", "{summary}");
 }
 
 fn up(reveille: &Reveille) -> Machines {

@@ -16,4 +16,5 @@ mod passwords;
 mod proxy;
 mod reboot;
 mod support;
+mod surroundings;
 mod watchdog;

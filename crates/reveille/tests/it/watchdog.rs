@@ -71,6 +71,56 @@ fn the_hard_cap_and_the_step_itself_may_end_it() {
     assert!(left.stdout.is_empty(), "{left:?}");
 }
 
+/// A program that asks on a terminal is told apart from one that hangs, and its question is in the outcome.
+#[test]
+fn a_question_on_a_terminal_is_found() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let ask = "{run: 'test -t 0 && printf \"Continue? \" && read -r answer', pty: true, attempts: 3}";
+    let (host, logs) = run(&reveille, &inventory, ask, &["--silence-floor", "1s"]);
+    assert_eq!(host["class"], "asks_a_question", "{logs}");
+    assert_eq!(host["attempts"], 1, "it would ask again: {logs}");
+    let message = host["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("it waits for an answer: Continue?"),
+        "{message}"
+    );
+    // Without a terminal it hears at once that there is nobody.
+    let (host, logs) = run(&reveille, &inventory, "run: 'read -r answer || echo nobody'", &[]);
+    assert_eq!(host["class"], "ok", "{logs}");
+    assert!(logs.contains("nobody"), "{logs}");
+    // The end of a run says how long it took to find out.
+    let job = reveille.file("job.yaml", format!("steps:\n  - {ask}\n"));
+    let ended = reveille.run(&["run", &job, "-i", &inventory, "--silence-floor", "1s"]);
+    let words = ended.expect(3).stderr;
+    assert!(
+        words.contains("ended       1 attempt by the watchdog; last progress"),
+        "{words}"
+    );
+    let plain = ["exec", "--pty", "-i", &inventory, "--", "test", "-t", "0"];
+    reveille.run(&plain).expect(0);
+}
+
+/// Hosts of different kinds have histories of their own.
+#[test]
+fn a_hosts_label_is_part_of_the_class() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let mut text = testbed.inventory();
+    text.push_str("instance_type=m7i.large\n\n[micro]\nhost-002\n\n[micro:vars]\nreveille_label=t3.micro\n");
+    let inventory = reveille.file("inventory.ini", text);
+    let job = reveille.file("job.yaml", "steps:\n  - {run: 'true', class: build}\n");
+    reveille.run(&["run", &job, "-i", &inventory]).expect(0);
+    for (host, class) in [
+        ("host-001", "build on m7i.large"),
+        ("host-002", "build on t3.micro"),
+    ] {
+        let logs = reveille.run(&["logs", host]).expect(0).stdout;
+        assert!(logs.contains(&format!("(class {class}, 0 samples)")), "{logs}");
+    }
+}
+
 #[test]
 fn an_operators_deadlines_are_kept() {
     let testbed = Testbed::start(1, "").unwrap();

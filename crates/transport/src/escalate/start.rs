@@ -7,7 +7,7 @@ use reveille_account::Class;
 use tokio::time::timeout;
 
 use super::Become;
-use super::words::{asks, find, line};
+use super::words::{Ground, asks, find, line};
 use crate::error::ExecError;
 use crate::exec::{Exec, Heard};
 use crate::nonce::nonce;
@@ -41,8 +41,13 @@ enum Not {
     NeedsTerminal,
 }
 
-/// Runs `command` in `sh` as another user, and returns once it runs.
-pub(crate) async fn start(session: &Session, other: &Become, command: &str) -> Result<Exec, ExecError> {
+/// Runs `command` in `sh` as another user, on a terminal of its own or on pipes, and returns once it runs.
+pub(crate) async fn start(
+    session: &Session,
+    other: &Become,
+    command: &str,
+    on_terminal: bool,
+) -> Result<Exec, ExecError> {
     // su would take it for an option.
     if other.user.is_empty() || other.user.starts_with('-') {
         return Err(ExecError::Refused {
@@ -50,12 +55,18 @@ pub(crate) async fn start(session: &Session, other: &Become, command: &str) -> R
             message: format!("{:?} is no user to become", other.user),
         });
     }
-    let mut terminal = other.needs_terminal() || session.needs_terminal();
+    let mut ground = if on_terminal {
+        Ground::Terminal
+    } else if other.needs_terminal() || session.needs_terminal() {
+        Ground::Question
+    } else {
+        Ground::Pipes
+    };
     loop {
         let mark = nonce();
         let prompt = nonce();
-        let line = line(other, command, &mark, &prompt, terminal);
-        let mut exec = session.start(line.into_bytes(), terminal).await?;
+        let line = line(other, command, &mark, &prompt, ground);
+        let mut exec = session.start(line.into_bytes(), ground != Ground::Pipes).await?;
         let mut talk = Talk {
             seen: Vec::new(),
             answered: None,
@@ -66,6 +77,9 @@ pub(crate) async fn start(session: &Session, other: &Become, command: &str) -> R
         let changing = talk.wait(&mut exec, other, &mark, &prompt);
         let not = match timeout(BECOME, changing).await {
             Ok(Ok(())) => {
+                if ground == Ground::Question {
+                    exec.send_in_pieces();
+                }
                 exec.unhear(talk.early);
                 return Ok(exec);
             }
@@ -78,9 +92,9 @@ pub(crate) async fn start(session: &Session, other: &Become, command: &str) -> R
         exec.abandon().await;
         match not {
             Not::Lost => return Err(ExecError::Unanswered(session.why_closed())),
-            Not::NeedsTerminal if !terminal => {
+            Not::NeedsTerminal if ground == Ground::Pipes => {
                 session.note_needs_terminal();
-                terminal = true;
+                ground = Ground::Question;
             }
             Not::NeedsTerminal => return Err(talk.refused(other, &prompt, "no terminal to be had")),
             Not::Refused(why) => return Err(talk.refused(other, &prompt, &why)),
@@ -135,12 +149,8 @@ impl Talk {
     /// The other user's shell has said the mark at `at`; what follows is the command's.
     fn begin(&mut self, exec: &Exec, at: usize, length: usize) {
         let after = Bytes::from(self.seen.split_off(at).split_off(length));
-        let terminal = exec.has_terminal();
-        if terminal {
-            exec.send_in_pieces();
-        }
         if !after.is_empty() {
-            let after = if terminal {
+            let after = if exec.has_terminal() {
                 Heard::Stdout(after)
             } else {
                 Heard::Stderr(after)

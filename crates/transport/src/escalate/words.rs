@@ -6,12 +6,24 @@ use crate::quote::{login_line, sh_quote};
 /// Keeps a copy of the locale that `su` is not to speak in.
 const LOCALE: &str = "REVEILLE_LC_ALL";
 
+/// What a command stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// Pipes, which are also asked and answered through.
+    Pipes,
+    /// A terminal for the question alone; the command has pipes.
+    Question,
+    /// A terminal, for the command too.
+    Terminal,
+}
+
 /// The command line for the login shell. `mark` is said once the user is changed, `prompt` is what sudo asks with.
-pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, terminal: bool) -> String {
-    let inner = if terminal {
-        on_terminal(command, mark)
-    } else {
-        format!("echo {mark} >&2;{command}")
+pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, ground: Ground) -> String {
+    let inner = match ground {
+        Ground::Pipes => format!("echo {mark} >&2;{command}"),
+        Ground::Question => on_terminal(command, mark),
+        // sudo may have made another terminal, which is as terminals are.
+        Ground::Terminal => format!("stty -echo -opost||exit 1;echo {mark};{command}"),
     };
     let user = sh_quote(&other.user);
     let outer = match (other.method, &other.password) {

@@ -2,31 +2,26 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use reveille_account::{Class, Phase};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::error::ConnectError;
 use crate::target::{Deadlines, Target};
 
+/// How long an address may try alone before the next one does too.
+const HEAD_START: Duration = Duration::from_millis(250);
+
 /// Resolves and connects.
 pub(crate) async fn tcp(deadlines: &Deadlines, target: &Target) -> Result<TcpStream, ConnectError> {
     let addresses = resolve(deadlines, target).await?;
-    let dialing = async {
-        let mut last = None;
-        for address in &addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = Some((address, error)),
-            }
-        }
-        Err(last)
-    };
     let within = target.connect_within(deadlines);
-    let stream = match timeout(within, dialing).await {
+    let stream = match timeout(within, dial(&addresses)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(Some((address, error)))) => return Err(tcp_error(address, &error)),
+        Ok(Err(Some((address, error)))) => return Err(tcp_error(&address, &error)),
         Ok(Err(None)) => {
             return Err(ConnectError::new(
                 Phase::Resolve,
@@ -46,6 +41,40 @@ pub(crate) async fn tcp(deadlines: &Deadlines, target: &Target) -> Result<TcpStr
     Ok(stream)
 }
 
+/// Connects to the first of several addresses that answers. Each has a head start over the next (RFC 8305), so that one
+/// that leads nowhere does not use up the time of all. Otherwise what became of the last that failed.
+async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, Option<(SocketAddr, io::Error)>> {
+    if let [address] = *addresses {
+        return TcpStream::connect(address)
+            .await
+            .map_err(|error| Some((address, error)));
+    }
+    let mut dialing = JoinSet::new();
+    let mut next = addresses.iter().copied();
+    let mut last = None;
+    loop {
+        let started = next.next();
+        if let Some(address) = started {
+            dialing.spawn(async move { (address, TcpStream::connect(address).await) });
+        } else if dialing.is_empty() {
+            return Err(last);
+        }
+        let head_start = async {
+            match started {
+                Some(_) => sleep(HEAD_START).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(Ok((address, result))) = dialing.join_next() => match result {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some((address, error)),
+            },
+            () = head_start => {}
+        }
+    }
+}
+
 async fn resolve(deadlines: &Deadlines, target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
     if let Ok(ip) = target.address.parse() {
         return Ok(vec![SocketAddr::new(ip, target.port)]);
@@ -57,15 +86,16 @@ async fn resolve(deadlines: &Deadlines, target: &Target) -> Result<Vec<SocketAdd
             format!("can't resolve {}: {why}", target.address),
         )
     };
+    let within = deadlines.resolve.min(target.connect_within(deadlines));
     match timeout(
-        deadlines.resolve,
+        within,
         tokio::net::lookup_host((target.address.as_str(), target.port)),
     )
     .await
     {
         Ok(Ok(addresses)) => Ok(addresses.collect()),
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!("no answer within {:?}", deadlines.resolve))),
+        Err(_) => Err(failed(format!("no answer within {within:?}"))),
     }
 }
 
@@ -80,4 +110,48 @@ fn tcp_error(address: &SocketAddr, error: &io::Error) -> ConnectError {
         _ => format!("can't connect to {address}: {error}"),
     };
     ConnectError::new(Phase::Tcp, class, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    /// A listener whose queue is full: the kernel answers nobody else. What fills it is kept with it.
+    fn silent() -> (TcpListener, Vec<std::net::TcpStream>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let within = Duration::from_millis(200);
+        let full = std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, within).ok());
+        let full = full.collect();
+        (listener, full)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_leads_nowhere_keeps_no_other_waiting() {
+        let (nowhere, _full) = silent();
+        let here = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let (nowhere, good) = (nowhere.local_addr().unwrap(), here.local_addr().unwrap());
+        for order in [
+            vec![nowhere, good],
+            vec![closed, nowhere, good],
+            vec![good],
+            vec![good, nowhere],
+        ] {
+            let stream = dial(&order).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), good, "{order:?}");
+        }
+        let (address, error) = dial(&[closed, closed]).await.unwrap_err().unwrap();
+        assert_eq!(
+            (address, error.kind()),
+            (closed, io::ErrorKind::ConnectionRefused)
+        );
+        assert!(dial(&[]).await.unwrap_err().is_none());
+    }
 }

@@ -3,7 +3,7 @@
 use reveille_account::Class;
 use reveille_transport::supervisor::{self, Beat, Durable, End, Offsets};
 use reveille_transport::transfer::{self, Destination, Original};
-use reveille_transport::{Become, BecomeMethod, ExecError, Session};
+use reveille_transport::{Become, BecomeMethod, ExecError, Heard, Session};
 
 use crate::support::*;
 
@@ -53,6 +53,24 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
         ("/home/bob/bob\nnot a tty\n".to_owned(), Some(1)),
         "{way}: {}",
         said.error()
+    );
+    // On a terminal of its own.
+    let command = "test -t 0 && test -t 1 && echo all here; id -un; printf 'err\\n' >&2; exit 5";
+    let exec = session.run_on_terminal(other, command).await.unwrap();
+    let mut exec = exec;
+    let mut said = Vec::new();
+    let status = loop {
+        match exec.next().await {
+            Heard::Stdout(bytes) => said.extend_from_slice(&bytes),
+            Heard::ExitStatus(status) => break status,
+            Heard::Closed | Heard::Lost => panic!("{way}: no status"),
+            _ => {}
+        }
+    };
+    assert_eq!(
+        (String::from_utf8_lossy(&said).into_owned(), status),
+        ("all here\nbob\nerr\n".to_owned(), 5),
+        "{way}"
     );
 
     // Durable.
