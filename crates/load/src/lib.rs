@@ -30,6 +30,7 @@
 //! ```
 
 pub mod engine;
+mod files;
 mod import;
 mod mistake;
 pub mod program;

@@ -52,6 +52,11 @@ const PACKAGES: &[Package] = &[
         reason: "the load tester's example scenario pulls from it",
     },
     Package {
+        name: "chromium",
+        programs: &["chromium"],
+        reason: "the load tester's report is drawn by a browser",
+    },
+    Package {
         name: "procps",
         programs: &["ps", "pgrep"],
         reason: "tests look at processes on the hosts",

@@ -1,24 +1,17 @@
 //! A user's connections, and one exchange on them.
 //!
-//! A connection of HTTP/1.1 has no task of its own: whoever waits for an answer drives it. That saves a task, two wake-ups
-//! a request, and while a user waits its connection costs a socket and hyper's buffer alone.
+//! A connection of HTTP/1.1 has no task of its own: whoever waits for an answer drives it. That saves a task and two
+//! wake-ups a request, and while a user waits its connection costs a socket alone.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::{http1, http2};
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 
-use super::net::{Failure, Net, Stream};
+use super::net::{Failure, Net};
+use super::request::Prepared;
 use super::target::Origin;
+use super::{http1, http2};
 use crate::stats::{Kind, Phases};
 
 /// The most of an answer that is kept for checks and captures.
@@ -27,31 +20,33 @@ pub(crate) const KEPT: usize = 1 << 20;
 /// Origins that a user keeps connections to.
 const MOST_ORIGINS: usize = 8;
 
-/// The body of a request.
-pub(crate) type Outgoing = Full<Bytes>;
-
 /// One user's connections.
 #[derive(Default)]
 pub(crate) struct Client {
-    connections: Vec<(Rc<Origin>, Connection)>,
+    connections: Vec<Open>,
+}
+
+/// A connection that was not seen to end.
+struct Open {
+    origin: Rc<Origin>,
+    /// It has brought an answer.
+    used: bool,
+    connection: Connection,
 }
 
 enum Connection {
-    One {
-        sender: http1::SendRequest<Outgoing>,
-        driver: Driver,
-        used: bool,
-    },
-    Two {
-        sender: http2::SendRequest<Outgoing>,
-        used: bool,
-    },
+    One(http1::Connection),
+    Two(http2::Connection),
 }
 
-/// The connection proper; gone once it has ended.
-struct Driver(Option<Pin<Box<One>>>);
-
-type One = http1::Connection<TokioIo<Stream>, Outgoing>;
+/// A request, and what of it this user decides.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent<'a> {
+    pub(crate) request: &'a Prepared,
+    pub(crate) cookie: Option<&'a str>,
+    /// The body is looked at.
+    pub(crate) keep: bool,
+}
 
 /// What came back.
 #[derive(Debug)]
@@ -84,18 +79,19 @@ pub(crate) struct Progress {
     pub(crate) bytes: u64,
 }
 
-// === impl Driver ===
+/// Why there is no answer.
+struct Lost {
+    failure: Failure,
+    /// The service can have seen the request.
+    seen: bool,
+}
 
-impl Driver {
-    /// Moves the connection on.
-    fn drive(&mut self, context: &mut Context<'_>) {
-        if let Some(connection) = &mut self.0
-            && connection.as_mut().poll(context).is_ready()
-        {
-            // Its error, if any, reaches the request that waits.
-            self.0 = None;
-        }
-    }
+/// What is kept of a body while it comes.
+struct Content {
+    keep: bool,
+    kept: Vec<u8>,
+    bytes: u64,
+    whole: bool,
 }
 
 // === impl Client ===
@@ -106,44 +102,35 @@ impl Client {
         self.connections.clear();
     }
 
-    /// Sends a request and reads its answer; `keep` says whether the body is needed, `idempotent`
-    /// whether it may be sent again although the server may have seen it.
+    /// Sends a request and reads its answer.
     pub(crate) async fn exchange(
         &mut self,
         net: &Net,
-        origin: &Rc<Origin>,
-        make: &dyn Fn(bool) -> Request<Outgoing>,
-        keep: bool,
-        idempotent: bool,
+        sent: Sent<'_>,
         progress: &mut Progress,
     ) -> Result<Answer, Failure> {
+        let origin = &sent.request.target.origin;
         loop {
-            let connection = self.connection(net, origin, progress).await?;
-            let used = connection.used();
+            let open = self.connection(net, origin, progress).await?;
+            let used = open.used;
             progress.stage = Stage::Waiting;
-            let sent = Instant::now();
-            let request = make(connection.is_two());
-            let answered = match connection {
-                Connection::One { sender, driver, .. } => one(sender, driver, request).await,
-                Connection::Two { sender, .. } => sender.send_request(request).await,
+            let answered = match &mut open.connection {
+                Connection::One(connection) => one(connection, net, sent, progress).await,
+                Connection::Two(connection) => two(connection, net, sent, progress).await,
             };
             match answered {
-                Ok(response) => {
-                    progress.phases.first_byte = Some(sent.elapsed());
-                    progress.stage = Stage::Reading;
-                    let read = self.read(net, origin, response, keep, progress).await;
-                    if read.is_err() || !net.http.keep_alive {
+                Ok((answer, keeps)) => {
+                    open.used = true;
+                    if !keeps || !net.http.keep_alive {
                         self.forget(origin);
                     }
-                    return read;
+                    return answer.opened();
                 }
-                Err(error) => {
-                    let canceled = error.is_canceled();
-                    let failure = Failure::of(&error, Kind::Closed);
+                Err(Lost { failure, seen }) => {
                     self.forget(origin);
                     // A kept connection that the server closed before it saw the request: what browsers do as well.
                     let gone = matches!(failure.kind, Kind::Closed | Kind::Reset);
-                    if !(used && gone && (idempotent || canceled)) || progress.resent {
+                    if !(used && gone && (sent.request.is_idempotent() || !seen)) || progress.resent {
                         return Err(failure);
                     }
                 }
@@ -158,14 +145,18 @@ impl Client {
         net: &Net,
         origin: &Rc<Origin>,
         progress: &mut Progress,
-    ) -> Result<&mut Connection, Failure> {
+    ) -> Result<&mut Open, Failure> {
         let found = self
             .connections
             .iter()
-            .position(|(of, _)| Rc::ptr_eq(of, origin) || of == origin);
+            .position(|open| Rc::ptr_eq(&open.origin, origin) || open.origin == *origin);
         if let Some(at) = found {
-            if self.connections[at].1.ready().await {
-                return Ok(&mut self.connections[at].1);
+            let ready = match &mut self.connections[at].connection {
+                Connection::One(connection) => connection.is_idle().await,
+                Connection::Two(connection) => connection.is_ready().await,
+            };
+            if ready {
+                return Ok(&mut self.connections[at]);
             }
             self.connections.swap_remove(at);
         }
@@ -176,116 +167,123 @@ impl Client {
         if self.connections.len() == MOST_ORIGINS {
             self.connections.remove(0);
         }
-        self.connections.push((Rc::clone(origin), connection));
+        // Most users talk to one origin.
+        self.connections.reserve_exact(1);
+        self.connections.push(Open {
+            origin: Rc::clone(origin),
+            used: false,
+            connection,
+        });
         let last = self.connections.len() - 1;
-        Ok(&mut self.connections[last].1)
+        Ok(&mut self.connections[last])
     }
 
     fn forget(&mut self, origin: &Rc<Origin>) {
-        self.connections.retain(|(of, _)| of != origin);
-    }
-
-    async fn read(
-        &mut self,
-        net: &Net,
-        origin: &Rc<Origin>,
-        response: Response<Incoming>,
-        keep: bool,
-        progress: &mut Progress,
-    ) -> Result<Answer, Failure> {
-        let started = Instant::now();
-        let (head, mut body) = response.into_parts();
-        let mut kept = Vec::new();
-        let mut whole = true;
-        let connection = self.connections.iter_mut().find(|(of, _)| of == origin);
-        let mut driver = match connection {
-            Some((_, connection)) => {
-                connection.set_used();
-                connection.driver()
-            }
-            None => None,
-        };
-        let mut bytes = 0u64;
-        while !body.is_end_stream() {
-            let frame = poll_fn(|context| {
-                if let Some(driver) = driver.as_deref_mut() {
-                    driver.drive(context);
-                }
-                Pin::new(&mut body).poll_frame(context)
-            });
-            let Some(frame) = frame.await else { break };
-            let frame = frame.map_err(|error| Failure::of(&error, Kind::Incomplete))?;
-            let Some(data) = frame.data_ref() else { continue };
-            bytes += data.len() as u64;
-            progress.bytes = bytes;
-            if bytes > net.http.max_body {
-                return Err(Failure::new(
-                    Kind::TooLarge,
-                    format!("more than {} bytes came", net.http.max_body),
-                ));
-            }
-            if keep {
-                let room = KEPT - kept.len();
-                whole &= data.len() <= room;
-                kept.extend_from_slice(&data[..data.len().min(room)]);
-            }
-            if let Some(bandwidth) = net.http.network.bandwidth {
-                let due = Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
-                tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
-            }
-        }
-        progress.phases.body = Some(started.elapsed());
-        if keep {
-            kept = opened(&head.headers, kept)?;
-        }
-        Ok(Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body: kept,
-            bytes,
-            whole,
-        })
+        self.connections.retain(|open| open.origin != *origin);
     }
 }
 
-/// One request on a connection that nobody else drives.
+/// An exchange in HTTP/1.1, and whether the connection can be used again.
 async fn one(
-    sender: &mut http1::SendRequest<Outgoing>,
-    driver: &mut Driver,
-    request: Request<Outgoing>,
-) -> hyper::Result<Response<Incoming>> {
-    let mut response = pin!(sender.send_request(request));
-    poll_fn(|context| {
-        driver.drive(context);
-        response.as_mut().poll(context)
-    })
-    .await
+    connection: &mut http1::Connection,
+    net: &Net,
+    sent: Sent<'_>,
+    progress: &mut Progress,
+) -> Result<(Answer, bool), Lost> {
+    let request = sent.request.wire(net);
+    let network = &net.http.network;
+    let most = network.bandwidth.map(piece);
+    let began = Instant::now();
+    net.line(request.length()).await;
+    let mut content = Content::new(sent.keep);
+    let mut exchange = connection.begin(&net.buffers, request, sent.cookie, most);
+    let mut headed = began;
+    while !exchange.is_done() {
+        let (from, limit) = match progress.stage {
+            Stage::Reading => (headed, net.http.body_timeout),
+            _ => (began, net.http.first_byte_timeout),
+        };
+        let mut sink = |bytes: &[u8]| content.add(bytes);
+        let advanced = within(from, limit, progress.stage, exchange.advance(&mut sink)).await;
+        if progress.stage == Stage::Waiting && exchange.head().is_some() {
+            headed = Instant::now();
+            progress.phases.first_byte = Some(headed - began);
+            progress.stage = Stage::Reading;
+        }
+        progress.bytes = content.bytes;
+        advanced
+            .and_then(|()| content.check(net))
+            .map_err(|failure| Lost {
+                failure,
+                seen: exchange.was_sent(),
+            })?;
+        net.shape(content.bytes, headed).await;
+    }
+    progress.phases.body = Some(headed.elapsed());
+    let keeps = exchange.keeps();
+    let Some(head) = exchange.into_head() else {
+        return Err(Lost {
+            failure: Failure::new(Kind::Protocol, "no answer came"),
+            seen: true,
+        });
+    };
+    Ok((content.answer(head.status, head.fields), keeps))
 }
 
-/// A body as it was before it was compressed.
-fn opened(headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
-    let encoding = headers
-        .get(CONTENT_ENCODING)
-        .map(hyper::header::HeaderValue::as_bytes);
-    let mut opened = Vec::new();
-    let limit = KEPT as u64;
-    let read = match encoding {
-        Some(b"gzip") => flate2::read::MultiGzDecoder::new(&*body)
-            .take(limit)
-            .read_to_end(&mut opened),
-        Some(b"deflate") => flate2::read::ZlibDecoder::new(&*body)
-            .take(limit)
-            .read_to_end(&mut opened),
-        _ => return Ok(body),
+/// The same in HTTP/2.
+async fn two(
+    connection: &mut http2::Connection,
+    net: &Net,
+    sent: Sent<'_>,
+    progress: &mut Progress,
+) -> Result<(Answer, bool), Lost> {
+    let lost = |failure| Lost { failure, seen: true };
+    let began = Instant::now();
+    net.line(sent.request.wire(net).length()).await;
+    let request = sent.request.in_two(sent.cookie).map_err(lost)?;
+    let sending = async {
+        let sent = connection.send(request).await;
+        Ok(sent.map_err(|(failure, seen)| Lost { failure, seen }))
     };
-    read.map_err(|error| {
-        Failure::new(
-            Kind::Protocol,
-            format!("the compressed body can't be opened: {error}"),
-        )
-    })?;
-    Ok(opened)
+    let (head, mut body) = within(began, net.http.first_byte_timeout, Stage::Waiting, sending)
+        .await
+        .map_err(lost)??;
+    let headed = Instant::now();
+    progress.phases.first_byte = Some(headed - began);
+    progress.stage = Stage::Reading;
+    let mut content = Content::new(sent.keep);
+    while !body.is_done() {
+        let piece = within(headed, net.http.body_timeout, Stage::Reading, body.next());
+        let Some(piece) = piece.await.map_err(lost)? else {
+            break;
+        };
+        content.add(&piece);
+        progress.bytes = content.bytes;
+        content.check(net).map_err(lost)?;
+        net.shape(content.bytes, headed).await;
+    }
+    progress.phases.body = Some(headed.elapsed());
+    let (head, ()) = head.into_parts();
+    Ok((content.answer(head.status.as_u16(), head.headers), true))
+}
+
+/// Ends with a failure at `limit` after `from`.
+async fn within<T>(
+    from: Instant,
+    limit: Option<Duration>,
+    stage: Stage,
+    what: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(limit) = limit else {
+        return what.await;
+    };
+    let timed = tokio::time::timeout_at((from + limit).into(), what).await;
+    timed.unwrap_or_else(|_| Err(stage.timed_out(limit)))
+}
+
+/// What is read at once of a line with so many bytes a second: enough for an even flow.
+fn piece(bandwidth: u64) -> usize {
+    usize::try_from(bandwidth / 50).unwrap_or(usize::MAX).max(512)
 }
 
 // === impl Connection ===
@@ -293,62 +291,114 @@ fn opened(headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
 impl Connection {
     async fn open(net: &Net, origin: &Origin) -> Result<(Self, Phases), Failure> {
         let mut phases = Phases::default();
-        let (stream, two) = net.connect(origin, &mut phases).await?;
-        let failed = |error: hyper::Error| Failure::of(&error, Kind::Closed);
-        let io = TokioIo::new(stream);
-        if two {
-            let (sender, connection) = http2::handshake(hyper_util::rt::TokioExecutor::new(), io)
-                .await
-                .map_err(failed)?;
-            tokio::task::spawn_local(connection);
-            Ok((Connection::Two { sender, used: false }, phases))
+        let (stream, is_two) = net.connect(origin, &mut phases).await?;
+        let connection = if is_two {
+            Connection::Two(http2::Connection::open(stream).await?)
         } else {
-            let (sender, connection) = http1::handshake(io).await.map_err(failed)?;
-            let connection = Connection::One {
-                sender,
-                driver: Driver(Some(Box::pin(connection))),
-                used: false,
-            };
-            Ok((connection, phases))
+            Connection::One(http1::Connection::new(stream))
+        };
+        Ok((connection, phases))
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// The failure of what did not go on within `limit`.
+    pub(crate) fn timed_out(self, limit: Duration) -> Failure {
+        let (kind, what) = match self {
+            Stage::Connecting => (Kind::ConnectTimeout, "no connection"),
+            Stage::Waiting => (Kind::Timeout, "no answer"),
+            Stage::Reading => (Kind::BodyTimeout, "no end of the answer"),
+        };
+        Failure::new(kind, format!("{what} within {limit:?}"))
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    fn new(keep: bool) -> Self {
+        Self {
+            keep,
+            kept: Vec::new(),
+            bytes: 0,
+            whole: true,
         }
     }
 
-    /// Whether a request can be sent on it.
-    async fn ready(&mut self) -> bool {
-        match self {
-            Connection::One { sender, driver, .. } => {
-                poll_fn(|context| {
-                    driver.drive(context);
-                    if driver.0.is_none() {
-                        return Poll::Ready(false);
-                    }
-                    sender.poll_ready(context).map(|ready| ready.is_ok())
-                })
-                .await
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        if self.keep {
+            let room = KEPT - self.kept.len();
+            self.whole &= bytes.len() <= room;
+            self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
+    fn check(&self, net: &Net) -> Result<(), Failure> {
+        let most = net.http.max_body;
+        if self.bytes <= most {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::TooLarge,
+            format!("more than {most} bytes came"),
+        ))
+    }
+
+    fn answer(self, status: u16, headers: HeaderMap) -> Answer {
+        Answer {
+            status,
+            headers,
+            body: self.kept,
+            bytes: self.bytes,
+            whole: self.whole,
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// With its body as it was before it was compressed.
+    fn opened(mut self) -> Result<Self, Failure> {
+        use std::io::Read as _;
+        let encoding = self
+            .headers
+            .get(CONTENT_ENCODING)
+            .map(hyper::header::HeaderValue::as_bytes);
+        if self.body.is_empty() {
+            return Ok(self);
+        }
+        let limit = KEPT as u64 + 1;
+        let mut opened = Vec::new();
+        let read = match encoding {
+            Some(b"gzip") => flate2::read::MultiGzDecoder::new(&*self.body)
+                .take(limit)
+                .read_to_end(&mut opened),
+            Some(b"deflate") => flate2::read::ZlibDecoder::new(&*self.body)
+                .take(limit)
+                .read_to_end(&mut opened),
+            _ => return Ok(self),
+        };
+        match read {
+            Ok(_) => {}
+            // The rest of it was not kept.
+            Err(_) if !self.whole => {}
+            Err(error) => {
+                return Err(Failure::new(
+                    Kind::Protocol,
+                    format!("the compressed body can't be opened: {error}"),
+                ));
             }
-            Connection::Two { sender, .. } => sender.ready().await.is_ok(),
         }
-    }
-
-    fn is_two(&self) -> bool {
-        matches!(self, Connection::Two { .. })
-    }
-
-    fn used(&self) -> bool {
-        let (Connection::One { used, .. } | Connection::Two { used, .. }) = self;
-        *used
-    }
-
-    fn set_used(&mut self) {
-        let (Connection::One { used, .. } | Connection::Two { used, .. }) = self;
-        *used = true;
-    }
-
-    fn driver(&mut self) -> Option<&mut Driver> {
-        match self {
-            Connection::One { driver, .. } => Some(driver),
-            Connection::Two { .. } => None,
+        if opened.len() > KEPT {
+            opened.truncate(KEPT);
+            self.whole = false;
         }
+        self.body = opened;
+        Ok(self)
     }
 }
 

@@ -12,6 +12,7 @@ use reveille_pace::{Backoff, RunOnce};
 use tokio::sync::mpsc;
 
 use super::bootstrap::{self, Captured};
+use super::memory::Memory;
 use super::message::{Command, Event};
 use super::net::{Net, tls_config};
 use super::shard::Threads;
@@ -21,6 +22,9 @@ use crate::stats::{Second, Totals};
 
 /// Between two samples.
 const SAMPLE: Duration = Duration::from_secs(1);
+
+/// Shards tell at full seconds; so much later all of them have been heard.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// A shard whose thread uses more than this share of a processor has no room left.
 const BUSY: f64 = 0.95;
@@ -351,11 +355,16 @@ struct Test<'a> {
     begun: Instant,
     /// When numbers were last zeroed.
     since: Instant,
+    /// When the last sample was taken.
+    sampled: Instant,
     stopping: Option<(Instant, Ended)>,
     cut: bool,
     busy: Vec<(u32, u32)>,
+    memory: Memory,
     /// Users and requests under way, as each shard last told.
     carried: Vec<(u64, u64)>,
+    /// The most users at once that each shard last told of.
+    most: Vec<u64>,
     /// When a request ended last, as far as shards have told.
     last: Instant,
     saturated: Option<(Duration, String)>,
@@ -379,9 +388,12 @@ impl<'a> Test<'a> {
             alive: vec![true; shards],
             begun: now,
             since: now,
+            sampled: now,
             stopping: None,
             cut: false,
             busy: vec![(0, 0); shards],
+            memory: Memory::new(),
+            most: vec![0; shards],
             carried: vec![(0, 0); shards],
             last: now,
             saturated: None,
@@ -413,7 +425,7 @@ impl<'a> Test<'a> {
         asks: &mut mpsc::UnboundedReceiver<Ask>,
     ) {
         let now = Instant::now();
-        (self.begun, self.since) = (now, now);
+        (self.begun, self.since, self.sampled) = (now, now, now + SETTLED);
         let schedule = self.scenario.schedule();
         let end = self.begun + schedule.length();
         let mut resets: Vec<Instant> = self.options.reset_at.iter().map(|at| self.begun + *at).collect();
@@ -422,7 +434,7 @@ impl<'a> Test<'a> {
         }
         resets.sort_unstable();
         resets.reverse();
-        let mut ticks = tokio::time::interval_at((now + SAMPLE).into(), SAMPLE);
+        let mut ticks = tokio::time::interval_at((now + SAMPLE + SETTLED).into(), SAMPLE);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asked = true;
         while self.alive.contains(&true) {
@@ -478,8 +490,8 @@ impl<'a> Test<'a> {
                 self.last = self.last.max(last);
                 let users = delta.classes.iter().map(|class| class.users).sum();
                 self.carried[shard] = (users, delta.health.in_flight);
-                let all = self.carried.iter().map(|(users, _)| users).sum();
-                self.peak_users = self.peak_users.max(all);
+                self.most[shard] = delta.health.most_users;
+                self.peak_users = self.peak_users.max(self.most.iter().sum());
                 self.totals.add(&delta, &mut self.second, self.scenario);
             }
             Event::Ended => {
@@ -503,18 +515,33 @@ impl<'a> Test<'a> {
         let (busy, lags) = &mut self.busy[shard];
         *busy = if health.cpu > BUSY { *busy + 1 } else { 0 };
         *lags = if health.lag > LAGS { *lags + 1 } else { 0 };
-        if self.saturated.is_none() && (*busy >= IN_A_ROW || *lags >= IN_A_ROW) {
-            let why = if *busy >= IN_A_ROW {
-                format!(
-                    "a thread of the tester used {:.0} % of its processor",
-                    health.cpu * 100.0
-                )
-            } else {
-                format!("its timers fired up to {:.0} ms late", health.lag * 1e3)
-            };
-            let from = self.begun.elapsed().saturating_sub(SAMPLE * IN_A_ROW);
-            self.saturated = Some((from, why));
+        let why = if *busy >= IN_A_ROW {
+            format!(
+                "a thread of the tester used {:.0} % of its processor",
+                health.cpu * 100.0
+            )
+        } else if *lags >= IN_A_ROW {
+            format!("its timers fired up to {:.0} ms late", health.lag * 1e3)
+        } else {
+            return;
+        };
+        self.saturate(why);
+    }
+
+    /// The same for memory, which all shards share.
+    fn watch_memory(&mut self, observer: &mut dyn Observer) {
+        let look = self.memory.look();
+        if let Some(why) = look.distorts {
+            self.saturate(why);
         }
+        if let Some(note) = look.note {
+            observer.note(self.begun.elapsed(), &note);
+        }
+    }
+
+    fn saturate(&mut self, why: String) {
+        let from = self.begun.elapsed().saturating_sub(SAMPLE * IN_A_ROW);
+        self.saturated.get_or_insert((from, why));
     }
 
     fn stop(&mut self, carriers: &mut Carriers, ended: Ended) {
@@ -541,11 +568,14 @@ impl<'a> Test<'a> {
     }
 
     fn sample(&mut self, carriers: &mut Carriers, observer: &mut dyn Observer) {
+        self.watch_memory(observer);
         let mut second = std::mem::take(&mut self.second);
         second.users = self.carried.iter().map(|(users, _)| users).sum();
         second.in_flight = self.carried.iter().map(|(_, requests)| requests).sum();
-        let at = self.begun.elapsed();
-        self.keep(at, &second);
+        let at = self.begun.elapsed().saturating_sub(SETTLED);
+        let span = self.sampled.elapsed();
+        self.sampled = Instant::now();
+        self.keep(at, span, &second);
         observer.second(at, &second, &self.totals);
         let measured = self.since.elapsed();
         let missed = self.scenario.thresholds.iter().find(|threshold| {
@@ -561,19 +591,21 @@ impl<'a> Test<'a> {
         }
     }
 
-    fn keep(&mut self, at: Duration, second: &Second) {
+    fn keep(&mut self, at: Duration, span: Duration, second: &Second) {
         self.seconds += 1;
-        if !self.seconds.is_multiple_of(self.stride) {
+        // What the last one has beyond full seconds is too little for a rate.
+        if !self.seconds.is_multiple_of(self.stride) || (span < SAMPLE / 2 && !self.series.is_empty()) {
             return;
         }
+        let span = span.as_secs_f64().max(0.1);
         let ms = |quantile| second.intended.quantile(quantile).as_secs_f64() * 1e3;
         self.series.push(Point {
             at: at.as_secs_f64(),
             users: second.users,
-            offered: second.offered_requests(self.scenario),
-            started: second.counts.started as f64,
-            completed: second.counts.completed as f64,
-            failed: second.counts.failed as f64,
+            offered: second.offered_requests(self.scenario) / span,
+            started: second.counts.started as f64 / span,
+            completed: second.counts.completed as f64 / span,
+            failed: second.counts.failed as f64 / span,
             p50_ms: ms(0.5),
             p95_ms: ms(0.95),
             p99_ms: ms(0.99),

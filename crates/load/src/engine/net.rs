@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::http1::Buffers;
 use super::target::Origin;
 use crate::scenario::{Http, Version};
 use crate::stats::{Kind, Phases};
@@ -27,6 +28,7 @@ pub(crate) struct Net {
     tls: Option<TlsConnector>,
     names: RefCell<HashMap<String, (Instant, Vec<IpAddr>)>>,
     pub(crate) http: Http,
+    pub(crate) buffers: Buffers,
 }
 
 /// A connection to an origin, before HTTP.
@@ -50,6 +52,24 @@ impl Net {
             tls: tls.map(TlsConnector::from),
             names: RefCell::default(),
             http: http.clone(),
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// What a slower line takes to carry a request to the service, and the answer's first byte back.
+    pub(crate) async fn line(&self, bytes: usize) {
+        let network = &self.http.network;
+        let time = network.latency + network.time_for(bytes as u64);
+        if !time.is_zero() {
+            tokio::time::sleep(time).await;
+        }
+    }
+
+    /// Waits until a slower line would have carried so many bytes of an answer, whose first one came at `since`.
+    pub(crate) async fn shape(&self, bytes: u64, since: Instant) {
+        let due = self.http.network.time_for(bytes);
+        if !due.is_zero() {
+            tokio::time::sleep_until((since + due).into()).await;
         }
     }
 
@@ -86,6 +106,8 @@ impl Net {
         if asked {
             phases.resolve = Some(resolved - started);
         }
+        // A connection takes a round trip, and TLS another one.
+        self.line(0).await;
         let mut failure = Failure::new(Kind::Resolve, format!("{host} has no address"));
         let mut connected = None;
         for address in addresses {
@@ -113,6 +135,7 @@ impl Net {
         let Some(connector) = &self.tls else {
             return Err(Failure::new(Kind::Tls, "TLS is not set up"));
         };
+        self.line(0).await;
         let name = ServerName::try_from(origin.host.clone())
             .map_err(|_| Failure::new(Kind::Tls, format!("{} is no name for a certificate", origin.host)))?;
         let stream = connector.connect(name, stream).await.map_err(|error| {
@@ -189,7 +212,11 @@ async fn tunnel(stream: &mut TcpStream, origin: &Origin) -> Result<(), Failure> 
     }
     let line = String::from_utf8_lossy(&head);
     let line = line.lines().next().unwrap_or_default();
-    if line.split(' ').nth(1) == Some("200") {
+    if line
+        .split(' ')
+        .nth(1)
+        .is_some_and(|status| status.len() == 3 && status.starts_with('2'))
+    {
         return Ok(());
     }
     Err(Failure::new(Kind::Unreachable, format!("the proxy said: {line}")))
@@ -310,37 +337,6 @@ impl Failure {
                 _ => Kind::Other,
             },
         }
-    }
-
-    /// What an error of hyper's is. `ended` is what an end in the wrong place is.
-    pub(crate) fn of(error: &hyper::Error, ended: Kind) -> Self {
-        let mut source = std::error::Error::source(error);
-        let mut text = error.to_string();
-        let mut kind = None;
-        while let Some(inner) = source {
-            if let Some(error) = inner.downcast_ref::<io::Error>() {
-                kind = Some(Self::stream_kind(error, ended));
-            }
-            let more = inner.to_string();
-            if !text.contains(&more) {
-                text = format!("{text}: {more}");
-            }
-            source = inner.source();
-        }
-        let kind = if error.is_parse() {
-            Kind::Protocol
-        } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-            ended
-        } else {
-            kind.unwrap_or(
-                if text.contains("reset") || text.contains("GOAWAY") || text.contains("go away") {
-                    Kind::Reset
-                } else {
-                    Kind::Protocol
-                },
-            )
-        };
-        Self { kind, text }
     }
 }
 

@@ -11,7 +11,7 @@ use super::net::{Failure, Net};
 use super::request::Exchange;
 use super::script::Scripts;
 use super::values::{Feeds, Scope, Values};
-use crate::scenario::{Class, Scenario, Step};
+use crate::scenario::{Class, Scenario, Step, is_telling};
 use crate::stats::Kind;
 
 /// One user that does everything once.
@@ -132,9 +132,7 @@ impl<'a> Once<'a> {
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()));
         for (name, value) in own.chain(shared).chain(constants) {
-            let lower = name.to_ascii_lowercase();
-            let telling = ["password", "passwd", "secret", "token", "api_key"];
-            if scenario.secrets.contains(&name) || telling.iter().any(|word| lower.contains(word)) {
+            if scenario.secrets.contains(&name) || is_telling(&name) {
                 hidden.insert(name, value);
             }
         }

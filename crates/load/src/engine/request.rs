@@ -1,5 +1,6 @@
 //! One step of a user: the request is made, sent, timed, judged, and what it brings is kept.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,10 @@ use hyper::header::{
 use hyper::{Method, Request, Uri, Version};
 use minijinja::Value;
 
-use super::client::{Answer, Client, Outgoing, Progress, Stage};
+use super::client::{Answer, Client, Progress, Sent};
 use super::cookies::Cookies;
+use super::http1;
+use super::http2::Outgoing;
 use super::net::{Failure, Net};
 use super::target::Target;
 use crate::scenario::template::{Holds, Names, value_of};
@@ -20,7 +23,7 @@ use crate::scenario::{Body, Capture, Expect, JsonPart, Scenario, Source, Step};
 use crate::stats::{Kind, Phases};
 
 /// A request that is ready to be sent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Prepared {
     /// Of the bootstrap's values that went into it.
     pub(crate) generation: u64,
@@ -28,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) target: Target,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// As HTTP/1.1 has it; made when it is first needed, for all users who send the same.
+    wire: OnceCell<http1::Request>,
 }
 
 /// How a step ended.
@@ -117,6 +122,7 @@ impl Step {
             target,
             headers,
             body,
+            wire: OnceCell::new(),
         })
     }
 
@@ -171,12 +177,7 @@ impl Step {
         };
         let done = done.unwrap_or_else(|_| {
             client.close();
-            let (kind, what) = match progress.stage {
-                Stage::Connecting => (Kind::ConnectTimeout, "no connection"),
-                Stage::Waiting => (Kind::Timeout, "no answer"),
-                Stage::Reading => (Kind::BodyTimeout, "no end of the answer"),
-            };
-            Err(Failure::new(kind, format!("{what} within {limit:?}")))
+            Err(progress.stage.timed_out(limit))
         });
         exchange.latency = started.elapsed();
         exchange.absorb(&mut progress);
@@ -207,9 +208,6 @@ impl Step {
     ) -> Result<Answer, Failure> {
         let keep = self.needs_body();
         let mut moved: Option<Prepared> = None;
-        if !net.http.network.latency.is_zero() {
-            tokio::time::sleep(net.http.network.latency).await;
-        }
         loop {
             let now = moved.as_ref().unwrap_or(prepared);
             let cookie = if net.http.cookies {
@@ -218,12 +216,12 @@ impl Step {
             } else {
                 None
             };
-            let absolute = net.http.proxy.is_some() && !now.target.origin.tls;
-            let idempotent = !matches!(now.method, Method::POST | Method::PATCH);
-            let make = |two: bool| now.request(two, absolute, cookie.as_deref());
-            let answer = client
-                .exchange(net, &now.target.origin, &make, keep, idempotent, progress)
-                .await?;
+            let sent = Sent {
+                request: now,
+                cookie: cookie.as_deref(),
+                keep,
+            };
+            let answer = client.exchange(net, sent, progress).await?;
             if net.http.cookies {
                 for header in answer.headers.get_all(SET_COOKIE) {
                     cookies.set(
@@ -417,34 +415,52 @@ fn form_escape(text: &str, to: &mut String) {
 // === impl Prepared ===
 
 impl Prepared {
-    fn request(&self, two: bool, absolute: bool, cookie: Option<&str>) -> Request<Outgoing> {
+    /// It may be sent again although the service may have seen it.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        !matches!(self.method, Method::POST | Method::PATCH)
+    }
+
+    /// As HTTP/1.1 has it.
+    pub(crate) fn wire(&self, net: &Net) -> &http1::Request {
+        self.wire.get_or_init(|| {
+            // A proxy is given the whole URL, or a tunnel.
+            let target = if net.http.proxy.is_some() && !self.target.origin.tls {
+                self.target.to_string()
+            } else {
+                self.target.path.to_string()
+            };
+            http1::Request::new(&self.method, &target, &self.headers, &self.body)
+        })
+    }
+
+    /// As HTTP/2 has it.
+    pub(crate) fn in_two(&self, cookie: Option<&str>) -> Result<Request<Outgoing>, Failure> {
         let mut request = Request::new(Outgoing::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self
+            .target
+            .to_string()
+            .parse::<Uri>()
+            .map_err(|error| Failure::new(Kind::Template, error.to_string()))?;
         *request.headers_mut() = self.headers.clone();
-        if two || absolute {
-            request.headers_mut().remove(HOST);
-            if let Ok(uri) = self.target.to_string().parse() {
-                *request.uri_mut() = uri;
-            }
-            if two {
-                *request.version_mut() = Version::HTTP_2;
-            } else if let Ok(host) = HeaderValue::from_str(&self.target.origin.authority) {
-                request.headers_mut().insert(HOST, host);
-            }
-        } else {
-            *request.uri_mut() = Uri::from(self.target.path.clone());
+        request.headers_mut().remove(HOST);
+        if let Some(cookie) = cookie {
+            request.headers_mut().append(COOKIE, header(cookie)?);
         }
-        if let Some(cookie) = cookie
-            && let Ok(value) = HeaderValue::from_str(cookie)
-        {
-            request.headers_mut().append(COOKIE, value);
-        }
-        request
+        Ok(request)
     }
 
     /// What a redirect asks for.
     fn moved(&self, target: Target, status: u16) -> Result<Self, Failure> {
-        let mut next = self.clone();
+        let mut next = Self {
+            generation: self.generation,
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            wire: OnceCell::new(),
+        };
         if target.origin != self.target.origin {
             // Credentials stay with the origin they are for.
             next.headers.remove(AUTHORIZATION);

@@ -45,6 +45,8 @@ pub(crate) struct Shard {
     feeds: RefCell<Feeds>,
     open: RefCell<Open>,
     closed: RefCell<Vec<u64>>,
+    /// Users now, and the most at once since this was last told.
+    users: Cell<(u64, u64)>,
     begun: Cell<Instant>,
 }
 
@@ -82,6 +84,7 @@ impl Shard {
             feeds: RefCell::new(Feeds::new(scenario, part.shard, part.shards)),
             open: RefCell::new(Open::new(schedule, part.shard as u64, part.shards as u64)),
             closed: RefCell::new(vec![0; scenario.classes.len()]),
+            users: Cell::new((0, 0)),
             begun: Cell::new(Instant::now()),
         }
     }
@@ -119,6 +122,8 @@ impl Shard {
     pub(crate) fn running(self: &Rc<Self>, class: usize, closed: bool) -> Running {
         self.tally().classes[class].users += 1;
         self.closed.borrow_mut()[class] += u64::from(closed);
+        let (users, most) = self.users.get();
+        self.users.set((users + 1, most.max(users + 1)));
         Running {
             shard: Rc::clone(self),
             class,
@@ -178,6 +183,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shard.tally().classes[self.class].users -= 1;
         self.shard.closed.borrow_mut()[self.class] -= u64::from(self.closed);
+        let (users, most) = self.shard.users.get();
+        self.shard.users.set((users - 1, most));
     }
 }
 
@@ -206,6 +213,8 @@ struct Conductor<'a> {
     /// Numbers of users that were given out.
     given: u64,
     told: Instant,
+    /// When it tells next: at full seconds of the test, so that what all shards tell is of the same second.
+    tells: Instant,
     looked: Instant,
     processor: Duration,
     lag: Duration,
@@ -226,6 +235,7 @@ impl<'a> Conductor<'a> {
             tasks: JoinSet::new(),
             given: 0,
             told: now,
+            tells: now,
             looked: now,
             processor: processor_time(),
             lag: Duration::ZERO,
@@ -264,6 +274,7 @@ impl<'a> Conductor<'a> {
         let begun = Instant::now();
         self.shard.begun.set(begun);
         (self.told, self.looked) = (begun, begun);
+        self.tells = begun + TELL;
         let length = self.schedule.length();
         loop {
             let now = begun.elapsed();
@@ -271,7 +282,8 @@ impl<'a> Conductor<'a> {
                 break;
             }
             self.look(now);
-            let mut next = (now + TICK).min(length);
+            let tells = self.tells.duration_since(begun);
+            let mut next = (now + TICK).min(length).min(tells.max(now));
             if let Some(arrival) = self.shard.open.borrow_mut().next() {
                 next = next.min(arrival);
             }
@@ -310,8 +322,11 @@ impl<'a> Conductor<'a> {
         }
         self.closed_users(self.schedule.users_at(now));
         self.arrivals(now);
-        if self.told.elapsed() >= TELL {
+        if moment >= self.tells {
             self.tell_delta();
+            while self.tells <= moment {
+                self.tells += TELL;
+            }
         }
     }
 
@@ -375,6 +390,8 @@ impl<'a> Conductor<'a> {
 
     /// Users stop; what still runs when the conductor has waited long enough is cut off.
     async fn finish(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
+        // The last full second is told before its users go.
+        self.tell_delta();
         let now = self.shard.begun.get().elapsed().min(self.schedule.length());
         let due = self.shard.open.borrow_mut().advance(now);
         self.shard.tally().counters.arrivals_due += due.arrived;
@@ -403,7 +420,10 @@ impl<'a> Conductor<'a> {
         let passed = self.told.elapsed().as_secs_f64();
         self.told = Instant::now();
         let processor = processor_time();
+        let (users, most_users) = self.shard.users.get();
+        self.shard.users.set((users, users));
         let health = Health {
+            most_users,
             cpu: (processor.saturating_sub(self.processor)).as_secs_f64() / passed.max(1e-3),
             lag: self.lag.as_secs_f64(),
             in_flight: self.shard.in_flight.borrow().iter().sum(),

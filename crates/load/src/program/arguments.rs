@@ -11,8 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::Problem;
 use crate::engine::{Options, Source};
+use crate::files;
+use crate::mistake::Mistake;
 use crate::report::Summary;
-use crate::scenario::{Given, Scenario, Stage, Threshold, quantity};
+use crate::scenario::{Given, MAX_FILE_BYTES, Resolve, Scenario, Stage, Threshold, quantity};
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
@@ -39,6 +41,9 @@ pub(crate) struct Arguments {
     /// Give a var of the scenario a value
     #[arg(short = 'e', long = "var", value_name = "NAME=VALUE")]
     vars: Vec<String>,
+    /// Find HOST:PORT at another address, besides what the scenario says; repeatable
+    #[arg(long, value_name = "HOST:PORT:ADDRESS", value_parser = crate::scenario::resolve)]
+    resolve: Vec<Resolve>,
     /// Only classes and tasks with one of these tags
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     tags: Vec<String>,
@@ -166,6 +171,8 @@ pub(crate) enum Order {
     Import(import::Import),
 }
 
+/// What a step can be.
+const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head", "options"];
 /// The most that is read of a saved summary.
 const MAX_SUMMARY: u64 = 64 << 20;
 
@@ -182,11 +189,11 @@ impl Arguments {
             .what
             .as_deref()
             .ok_or_else(|| Problem::input("say what to test: a scenario file, or a URL"))?;
-        let is_url = what.starts_with("http://") || what.starts_with("https://");
+        let is_url = what.contains("://");
         let (file, text) = if is_url {
             ("URL".to_owned(), self.quick_scenario(what)?)
         } else {
-            let text = std::fs::read_to_string(what).map_err(|error| {
+            let text = files::text(Path::new(what), MAX_FILE_BYTES as u64).map_err(|error| {
                 Problem::input(format!(
                     "can't read {what}: {error}\n  hint: for a quick test of one URL write `http://…` or `https://…`"
                 ))
@@ -200,15 +207,23 @@ impl Arguments {
             exclude_tags: self.exclude_tags.clone(),
             directory: Path::new(&file).parent().map(Path::to_owned).unwrap_or_default(),
             stages: self.stages(is_url)?,
+            resolve: self.resolve.clone(),
         };
         let mut scenario = Scenario::parse(&text, &file, &given).map_err(|mistakes| {
-            let shown: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            Problem::input(shown.join("\n\n"))
+            // Places in a text that nobody wrote help nobody.
+            let shown = |mistake: &Mistake| {
+                if is_url {
+                    mistake.message.clone()
+                } else {
+                    mistake.to_string()
+                }
+            };
+            Problem::input(mistakes.iter().map(shown).collect::<Vec<_>>().join("\n\n"))
         })?;
         for mark in &self.threshold {
-            scenario
-                .thresholds
-                .push(Threshold::parse(mark).map_err(Problem::input)?);
+            let parsed = Threshold::parse(mark)
+                .map_err(|message| Problem::input(format!("`--threshold {mark}`: {message}")))?;
+            scenario.thresholds.push(parsed);
         }
         if is_url {
             what.clone_into(&mut scenario.name);
@@ -239,6 +254,13 @@ impl Arguments {
             headers.insert(name.trim().to_owned(), braces(value.trim()).into());
         }
         let method = quick.method.to_ascii_lowercase();
+        if !METHODS.contains(&&*method) {
+            return Err(Problem::input(format!(
+                "`-X {}`: the methods are {}",
+                quick.method,
+                METHODS.join(", ").to_ascii_uppercase()
+            )));
+        }
         let mut task = serde_json::Map::new();
         task.insert(method, braces(url).into());
         task.insert(
@@ -344,11 +366,7 @@ impl Arguments {
         let wrong = |error: &dyn std::fmt::Display| {
             Problem::input(format!("can't compare with {}: {error}", path.display()))
         };
-        let length = std::fs::metadata(path).map_err(|error| wrong(&error))?.len();
-        if length > MAX_SUMMARY {
-            return Err(wrong(&"it is too large for a summary"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        let text = files::text(path, MAX_SUMMARY).map_err(|error| wrong(&error))?;
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|error| wrong(&error))

@@ -1,6 +1,7 @@
 //! The program: its command line, what it reads and writes, and its exit status.
 
 mod arguments;
+mod keys;
 mod live;
 mod once;
 mod outputs;
@@ -15,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::arguments::{Arguments, Order};
+use self::keys::Keys;
 use self::outputs::Outputs;
 use crate::engine::{self, Ask, Outcome};
 use crate::report::{self, Summary};
@@ -123,6 +125,10 @@ async fn run(
     outputs.listen(arguments).await?;
     let (sender, mut asks) = mpsc::unbounded_channel();
     listen(&sender, arguments).map_err(|error| Problem::ours(format!("can't listen to signals: {error}")))?;
+    let keys = (!arguments.quiet).then(|| Keys::listen(&sender)).flatten();
+    if keys.is_some() {
+        eprint("r zeroes the numbers, Ctrl-C ends the test\n");
+    }
     engine::conduct(scenario, options, outputs, &mut asks)
         .await
         .map_err(|text| Problem { code: 3, text })

@@ -49,13 +49,13 @@ impl Outputs {
         } = &arguments.outputs;
         let open = |path: &Option<std::path::PathBuf>| {
             path.as_deref()
-                .map(|path| Ok((path.display().to_string(), create(path)?)))
+                .map(|path| Ok((path.display().to_string(), create(path, false)?)))
                 .transpose()
         };
         let events: Option<Box<dyn Write>> = match events.as_deref() {
             None => None,
             Some(path) if path == Path::new("-") => Some(Box::new(io::stdout())),
-            Some(path) => Some(Box::new(BufWriter::new(create(path)?))),
+            Some(path) => Some(Box::new(BufWriter::new(create(path, true)?))),
         };
         Ok(Self {
             scenario: Arc::clone(scenario),
@@ -139,6 +139,8 @@ impl Outputs {
     }
 
     fn write(&mut self, (name, mut file): (String, File), text: &str) {
+        // An earlier report stays until there is one to take its place; a device has no length.
+        let _ = file.set_len(0);
         if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.flush()) {
             self.note_broken(&name, &error);
         }
@@ -167,6 +169,11 @@ impl Observer for Outputs {
     }
 }
 
-fn create(path: &Path) -> Result<File, Problem> {
-    File::create(path).map_err(|error| Problem::input(format!("can't write {}: {error}", path.display())))
+fn create(path: &Path, empty: bool) -> Result<File, Problem> {
+    let opened = File::options()
+        .write(true)
+        .create(true)
+        .truncate(empty)
+        .open(path);
+    opened.map_err(|error| Problem::input(format!("can't write {}: {error}", path.display())))
 }

@@ -1,9 +1,11 @@
 //! `--plan`: what would be sent, without sending anything.
 
-use crate::scenario::{Scenario, SegmentKind, Step, quantity::shown};
+use crate::scenario::{Body, JsonPart, Scenario, SegmentKind, Step, quantity::shown};
 
 /// Steps that are shown of each list.
 const MOST: usize = 50;
+/// Characters that are shown of a body.
+const MOST_OF_BODY: usize = 200;
 
 pub(crate) fn plan(scenario: &Scenario) -> String {
     let mut text = format!("{}\n", scenario.name);
@@ -100,6 +102,12 @@ fn steps(text: &mut String, scenario: &Scenario, steps: &[Step]) {
             // The source, so that nothing secret is shown.
             text.push_str(&format!("        {name}: {}\n", value.source));
         }
+        if let Some((user, _)) = &step.basic {
+            text.push_str(&format!("        as {}, with a password\n", user.source));
+        }
+        if let Some(body) = body(step) {
+            text.push_str(&format!("        {body}\n"));
+        }
         for name in step.sets() {
             text.push_str(&format!("        captures {name}\n"));
         }
@@ -107,4 +115,38 @@ fn steps(text: &mut String, scenario: &Scenario, steps: &[Step]) {
     if steps.len() > MOST {
         text.push_str(&format!("      and {} more\n", steps.len() - MOST));
     }
+}
+
+/// What is sent, with its templates.
+fn body(step: &Step) -> Option<String> {
+    let all = match &step.body {
+        Body::None => return None,
+        Body::File(bytes) => return Some(format!("a file of {} bytes", bytes.len())),
+        Body::Text(text) => text.source.to_string(),
+        Body::Json(parts) => {
+            let parts = parts.iter().map(|part| match part {
+                JsonPart::Raw(raw) => raw.clone(),
+                JsonPart::Value(text) => format!("\"{}\"", text.source),
+            });
+            parts.collect::<String>()
+        }
+        Body::Form(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, text)| format!("{name}={}", text.source))
+                .collect();
+            fields.join("&")
+        }
+    };
+    let shown: String = all
+        .chars()
+        .take(MOST_OF_BODY)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let more = if all.chars().count() > MOST_OF_BODY {
+        " …"
+    } else {
+        ""
+    };
+    Some(shown + more)
 }

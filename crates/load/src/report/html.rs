@@ -4,7 +4,7 @@ use super::Series;
 use super::explain::{number, rate};
 use super::human::{in_unit, ms};
 use super::junit::escape;
-use super::summary::Summary;
+use super::summary::{Generator, Latency, Summary};
 use crate::engine::Point;
 
 const WIDTH: f64 = 860.0;
@@ -67,6 +67,7 @@ pub fn html(summary: &Summary, series: &Series) -> String {
     );
     row("unfinished", number(requests.unfinished as f64), String::new());
     text.push_str("</table>\n");
+    latencies(&mut text, summary);
     if !summary.thresholds.is_empty() {
         text.push_str("<h2>Marks</h2>\n<table><tr><th>mark</th><th>measured</th><th></th></tr>\n");
         for mark in &summary.thresholds {
@@ -111,8 +112,54 @@ pub fn html(summary: &Summary, series: &Series) -> String {
         &[("users", "#1565c0", &|point| point.users as f64)],
     );
     tables(&mut text, summary);
+    let Generator {
+        cpu_seconds,
+        peak_memory_kib,
+        lost,
+        ..
+    } = &summary.generator;
+    text.push_str(&format!(
+        "<h2>The tester</h2>\n<p>{cpu_seconds:.1} s of processor time, at most {:.1} MiB of memory, {} connections.</p>\n",
+        *peak_memory_kib as f64 / 1024.0,
+        number(summary.connections as f64)
+    ));
+    for lost in lost {
+        text.push_str(&format!("<p class=\"missed\">Lost: {}</p>\n", escape(lost)));
+    }
     text.push_str("</body></html>\n");
     text
+}
+
+fn latencies(text: &mut String, summary: &Summary) {
+    text.push_str(
+        "<h2>Latency</h2>\n<table><tr><th></th><th>mean</th><th>p50</th><th>p90</th><th>p95</th><th>p99</th><th>p99.9</th>\
+         <th>max</th></tr>\n",
+    );
+    let mut row = |name: &str, latency: &Latency| {
+        text.push_str(&format!("<tr><td>{name}</td>"));
+        let Latency {
+            mean,
+            p50,
+            p90,
+            p95,
+            p99,
+            p999,
+            max,
+            ..
+        } = latency;
+        for value in [mean, p50, p90, p95, p99, p999, max] {
+            text.push_str(&format!("<td>{}</td>", ms(*value)));
+        }
+        text.push_str("</tr>\n");
+    };
+    row("from the intended start", &summary.intended);
+    row("from the actual start", &summary.actual);
+    for name in ["resolve", "connect", "tls", "first_byte", "body"] {
+        if let Some(phase) = summary.phases.get(name) {
+            row(&name.replace('_', " "), phase);
+        }
+    }
+    text.push_str("</table>\n");
 }
 
 fn tables(text: &mut String, summary: &Summary) {

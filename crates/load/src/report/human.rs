@@ -106,11 +106,17 @@ pub fn human(summary: &Summary) -> String {
     }
     if summary.bootstraps > 0 {
         text.push_str(&format!(
-            "  bootstrap: made {}, refreshed {}, refreshes failed {}\n",
+            "  bootstrap: made {}, refreshed {}",
             times(1),
-            times(summary.bootstraps - 1),
-            times(summary.refresh_failures)
+            times(summary.bootstraps - 1)
         ));
+        if summary.refresh_failures > 0 {
+            text.push_str(&format!(
+                "; refreshing failed {}",
+                times(summary.refresh_failures)
+            ));
+        }
+        text.push('\n');
     }
     for lost in &summary.generator.lost {
         text.push_str(&format!("  lost: {}\n", harmless(lost)));

@@ -21,10 +21,12 @@ use hyper::header::HeaderName;
 use regex::Regex;
 
 pub(crate) use self::check::JsonPath;
+pub(crate) use self::names::{BUILT_IN, is_telling};
 pub(crate) use self::schedule::Arrivals as ArrivalsOf;
 pub use self::schedule::{Kind as SegmentKind, Schedule, Segment};
 pub use self::schema::schema;
 pub(crate) use self::template::Text;
+pub(crate) use self::tree::MAX_FILE_BYTES;
 use crate::mistake::Mistake;
 
 /// What a scenario is read with: the command line's part.
@@ -43,7 +45,12 @@ pub struct Given {
     pub directory: PathBuf,
     /// Stages that are run instead of the file's.
     pub stages: Option<Vec<Stage>>,
+    /// Hosts that are found at other addresses, before those of the file.
+    pub resolve: Vec<Resolve>,
 }
+
+/// A host and port that are found at an address, and not where its name leads.
+pub type Resolve = (String, u16, std::net::IpAddr);
 
 /// A load test as its file says it.
 #[derive(Debug)]
@@ -77,6 +84,9 @@ pub(crate) struct Http {
     pub(crate) redirects: u8,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    /// From the sent request to the head of its answer, and from there to its end.
+    pub(crate) first_byte_timeout: Option<Duration>,
+    pub(crate) body_timeout: Option<Duration>,
     pub(crate) keep_alive: bool,
     /// The most that is read of one answer.
     pub(crate) max_body: u64,
@@ -84,7 +94,7 @@ pub(crate) struct Http {
     pub(crate) headers: Vec<(HeaderName, Text)>,
     pub(crate) tls: Tls,
     /// `HOST:PORT` that are found at another address.
-    pub(crate) resolve: Vec<(String, u16, std::net::IpAddr)>,
+    pub(crate) resolve: Vec<Resolve>,
     pub(crate) proxy: Option<(String, u16)>,
     pub(crate) network: Network,
 }
@@ -92,10 +102,32 @@ pub(crate) struct Http {
 /// A user's line to the service, slower than the tester's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Network {
-    /// Added to each request.
+    /// Added to each round trip: of a connection, of TLS, of a request.
     pub(crate) latency: Duration,
-    /// Bytes a second that answers arrive with; none is as fast as they come.
+    /// Bytes a second that requests leave and answers arrive with; none is as fast as they come.
     pub(crate) bandwidth: Option<u64>,
+}
+
+/// Reads `HOST:PORT:ADDRESS`.
+pub(crate) fn resolve(text: &str) -> Result<Resolve, String> {
+    let wrong = || format!("`{text}` is not `HOST:PORT:ADDRESS`");
+    let (host, rest) = text.split_once(':').ok_or_else(wrong)?;
+    let (port, address) = rest.split_once(':').ok_or_else(wrong)?;
+    let address = address.trim_matches(['[', ']']).parse().map_err(|_| wrong())?;
+    Ok((
+        host.to_ascii_lowercase(),
+        port.parse().map_err(|_| wrong())?,
+        address,
+    ))
+}
+
+impl Network {
+    /// How long the line takes for so many bytes.
+    pub(crate) fn time_for(&self, bytes: u64) -> Duration {
+        self.bandwidth.map_or(Duration::ZERO, |bandwidth| {
+            Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64)
+        })
+    }
 }
 
 /// Which version of HTTP is spoken.
@@ -443,6 +475,8 @@ impl Default for Http {
             redirects: 10,
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: None,
+            body_timeout: None,
             keep_alive: true,
             max_body: 64 << 20,
             compression: false,

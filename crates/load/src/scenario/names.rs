@@ -10,6 +10,14 @@ use super::{Body, JsonPart, Step};
 /// Names that every user has: its number, class and iteration; the seconds since 1970; a new identifier.
 pub(crate) const BUILT_IN: &[&str] = &["user", "now", "uuid"];
 
+/// Whether a value with this name is likely a secret.
+pub(crate) fn is_telling(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    ["password", "passwd", "secret", "token", "api_key"]
+        .iter()
+        .any(|word| lower.contains(word))
+}
+
 impl Step {
     /// Every template of the step.
     pub(crate) fn texts(&self) -> Vec<&Text> {

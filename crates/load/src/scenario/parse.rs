@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use hyper::header::HeaderName;
+use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use minijinja::value::Value as Template;
 
 use super::names::{BUILT_IN, set_by_script};
@@ -41,6 +41,8 @@ pub(super) const HTTP: &[&str] = &[
     "redirects",
     "timeout",
     "connect_timeout",
+    "first_byte_timeout",
+    "body_timeout",
     "keep_alive",
     "max_body",
     "compression",
@@ -132,6 +134,7 @@ impl Context<'_> {
             }
         });
         let mut http = fields.get("http").map(|node| self.http(node)).unwrap_or_default();
+        http.resolve.splice(..0, self.given.resolve.iter().cloned());
         let bootstrap = fields.get("bootstrap").and_then(|node| self.bootstrap(node));
         if let Some(node) = fields.get("headers") {
             http.headers = self.headers(node);
@@ -286,6 +289,8 @@ impl Context<'_> {
         };
         http.timeout = time("timeout", reader, http.timeout);
         http.connect_timeout = time("connect_timeout", reader, http.connect_timeout);
+        http.first_byte_timeout = get("first_byte_timeout").and_then(|node| reader.duration(node));
+        http.body_timeout = get("body_timeout").and_then(|node| reader.duration(node));
         if let Some(redirects) = get("redirects").and_then(|node| reader.whole(node, 0..=50)) {
             http.redirects = u8::try_from(redirects).unwrap_or(u8::MAX);
         }
@@ -311,7 +316,7 @@ impl Context<'_> {
             };
         }
         for node in get("resolve").map(items).unwrap_or_default() {
-            http.resolve.extend(reader.parsed(node, resolve));
+            http.resolve.extend(reader.parsed(node, super::resolve));
         }
         if let Some(node) = get("proxy")
             && let Some(url) = self.constant(node)
@@ -350,6 +355,10 @@ impl Context<'_> {
                         &value.place,
                         "a header can't hold line breaks or control characters",
                     );
+                }
+                if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+                    let message = format!("`{name}` follows from the body; leave it out");
+                    self.reader.mistake(&key.place, message);
                 }
                 headers.push((name, text));
             }
@@ -566,18 +575,6 @@ impl Context<'_> {
             }
         }
     }
-}
-
-fn resolve(text: &str) -> Result<(String, u16, std::net::IpAddr), String> {
-    let wrong = || format!("`{text}` is not `HOST:PORT:ADDRESS`");
-    let (host, rest) = text.split_once(':').ok_or_else(wrong)?;
-    let (port, address) = rest.split_once(':').ok_or_else(wrong)?;
-    let address = address.trim_matches(['[', ']']).parse().map_err(|_| wrong())?;
-    Ok((
-        host.to_ascii_lowercase(),
-        port.parse().map_err(|_| wrong())?,
-        address,
-    ))
 }
 
 fn default_name(file: &str) -> String {

@@ -76,6 +76,10 @@ struct HttpFile {
     timeout: Option<String>,
     /// For a connection; 10s if left out.
     connect_timeout: Option<String>,
+    /// Until the head of an answer.
+    first_byte_timeout: Option<String>,
+    /// From there to the end of the answer.
+    body_timeout: Option<String>,
     /// Connections are kept between requests; true if left out.
     keep_alive: Option<bool>,
     /// The most that is read of an answer; 64MiB if left out.
@@ -99,9 +103,9 @@ struct HttpFile {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct NetworkFile {
-    /// Added to each request.
+    /// Added to each round trip: of a connection, of TLS, of a request.
     latency: Option<String>,
-    /// Bytes a second of an answer.
+    /// Bytes a second of requests and answers.
     bandwidth: Option<Scalar>,
 }
 

@@ -9,7 +9,7 @@ use serde_json::Number;
 use serde_saphyr::{Location, Spanned};
 
 /// The most that is read of a scenario, bytes.
-const MAX_FILE_BYTES: usize = 4 << 20;
+pub(crate) const MAX_FILE_BYTES: usize = 4 << 20;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]

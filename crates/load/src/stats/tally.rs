@@ -116,6 +116,8 @@ pub(crate) struct Health {
     pub(crate) lag: f64,
     /// Requests under way.
     pub(crate) in_flight: u64,
+    /// The most users at once since it last told.
+    pub(crate) most_users: u64,
     /// Seconds since a request ended last.
     pub(crate) quiet: f64,
 }

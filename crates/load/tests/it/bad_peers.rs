@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use crate::server::{Bench, assert_balanced, failures};
 
 /// Accepts for ever on a thread of its own; `play` has each connection.
-fn peer(play: fn(TcpStream)) -> SocketAddr {
+pub(crate) fn peer(play: fn(TcpStream)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     std::thread::spawn(move || {
@@ -17,13 +17,14 @@ fn peer(play: fn(TcpStream)) -> SocketAddr {
     address
 }
 
-/// Reads the head of a request.
-fn question(stream: &mut TcpStream) {
+/// Reads the head of a request; empty if none comes.
+pub(crate) fn question(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count > 0) {
         head.push(byte[0]);
     }
+    String::from_utf8_lossy(&head).into_owned()
 }
 
 fn run(address: SocketAddr, more: &str) -> serde_json::Value {
@@ -58,7 +59,7 @@ fn reset() {
 
 #[test]
 fn closed_without_an_answer() {
-    let address = peer(|mut stream| question(&mut stream));
+    let address = peer(|mut stream| drop(question(&mut stream)));
     assert!(failures(&run(address, ""), "closed") > 0);
 }
 

@@ -137,3 +137,44 @@ fn every_output_is_written() {
     let again = bench.run(&["--baseline", "s.json"]);
     assert!(String::from_utf8_lossy(&again.stdout).contains("compared with"));
 }
+
+#[test]
+fn mistakes_on_the_command_line_name_no_file() {
+    for (arguments, words) in [
+        (&["ftp://shop.invalid/"][..], "only http and https"),
+        (&["http://"][..], "is not a URL"),
+        (
+            &["http://127.0.0.1/", "-X", "FETCH"][..],
+            "`-X FETCH`: the methods are GET, POST",
+        ),
+        (
+            &["http://127.0.0.1/", "-H", "Content-Length: 3"][..],
+            "`content-length` follows from the body",
+        ),
+        (
+            &["http://127.0.0.1/", "--threshold", "p99 << 1ms"][..],
+            "`--threshold p99 << 1ms`: ",
+        ),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+            .args(arguments)
+            .output()
+            .expect("started");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words) && !said.contains("-->"), "{said}");
+    }
+}
+
+#[test]
+fn an_earlier_report_stays_until_there_is_another() {
+    let bench = Bench::new(
+        "base_url: http://127.0.0.1:1\nbootstrap: {steps: [{get: /}]}\ntasks: [{get: /}]\nstages: [{users: 1, for: 1s}]\n",
+    );
+    std::fs::write(bench.path("saved.json"), "monday").expect("written");
+    assert_eq!(bench.run(&["--save", "saved.json"]).status.code(), Some(3));
+    assert_eq!(
+        std::fs::read_to_string(bench.path("saved.json")).expect("there"),
+        "monday"
+    );
+}

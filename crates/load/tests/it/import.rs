@@ -20,7 +20,9 @@ fn import(kind: &str, text: &str) -> String {
     );
     let text = String::from_utf8(output.stdout).expect("text");
     let mut given = Given::default();
-    given.env.insert("AUTHORIZATION".into(), "Bearer x".into());
+    for name in ["AUTHORIZATION", "PASSWORD", "API_TOKEN"] {
+        given.env.insert(name.into(), "x".into());
+    }
     if let Err(mistakes) = Scenario::parse(&text, "imported.yaml", &given) {
         panic!("{}\n{text}", mistakes[0]);
     }
@@ -52,4 +54,44 @@ fn a_description_becomes_tasks() {
                       "post": {"requestBody": {"content": {"application/json": {"example": {"name": "Rex"}}}}, "responses": {"201": {}}}},
             "/pets/{pet-id}": {"delete": {"responses": {"default": {}}}}}}"#
     ));
+}
+
+#[test]
+fn what_people_did_is_kept_and_their_secrets_are_not() {
+    insta::assert_snapshot!(import(
+        "har",
+        r#"{"log": {"entries": [
+            {"startedDateTime": "2026-01-01T12:00:00.000Z", "time": 250, "request": {"method": "POST",
+                "url": "https://shop.example/login", "headers": [], "postData": {
+                "mimeType": "application/x-www-form-urlencoded", "params": [
+                {"name": "user", "value": "{{ann}}"}, {"name": "password", "value": "hunter2"}]}}},
+            {"request": {"method": "CONNECT", "url": "https://shop.example/"}},
+            {"request": {}},
+            {"startedDateTime": "2026-01-01T12:00:02.500Z", "time": 10, "request": {"method": "PUT",
+                "url": "https://shop.example/cart", "headers": [], "postData": {"mimeType": "application/json",
+                "text": "{\"api-token\": \"abc\", \"note\": \"{{x}}\"}"}}},
+            {"startedDateTime": "2026-01-01T12:00:02.520Z", "request": {"method": "GET", "url": "https://shop.example/", "headers": []}}
+        ]}}"#
+    ));
+}
+
+#[test]
+fn descriptions_may_be_yaml() {
+    insta::assert_snapshot!(import(
+        "openapi",
+        "openapi: 3.0.3\ninfo: {title: Users}\nservers: [{url: /v1}]\npaths:\n  /users/{user}:\n    get:\n      operationId: one\n      responses: {'200': {}}\n    trace: {}\n"
+    ));
+}
+
+#[test]
+fn what_has_no_end_is_not_read() {
+    for arguments in [&["import", "har", "/dev/zero"][..], &["/dev/zero", "--plan"][..]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+            .args(arguments)
+            .output()
+            .expect("started");
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(" MiB"), "{said}");
+    }
 }

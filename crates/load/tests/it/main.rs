@@ -1,6 +1,7 @@
 //! The real program against real servers on loopback, good ones and bad ones.
 
 mod bad_peers;
+mod browser;
 mod ends;
 mod files;
 mod import;
@@ -8,3 +9,4 @@ mod registry;
 mod rooms;
 mod server;
 mod tls;
+mod wire;

@@ -57,6 +57,7 @@ impl Server {
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (counts, turn, tls) = (Arc::clone(&shared), Arc::clone(&turn), tls.clone());
+                let resumed = Arc::clone(&counts);
                 tokio::spawn(async move {
                     let service =
                         service_fn(move |request| answer(request, Arc::clone(&counts), Arc::clone(&turn)));
@@ -65,6 +66,11 @@ impl Server {
                     if let Some(config) = tls {
                         let acceptor = tokio_rustls::TlsAcceptor::from(config);
                         if let Ok(stream) = acceptor.accept(stream).await {
+                            let kind = stream.get_ref().1.handshake_kind();
+                            if kind == Some(rustls::HandshakeKind::Resumed) {
+                                let mut paths = resumed.paths.lock().expect("no panic");
+                                *paths.entry("resumed".to_owned()).or_default() += 1;
+                            }
                             let _ = builder.serve_connection(TokioIo::new(stream), service).await;
                         }
                     } else {
@@ -84,7 +90,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// How often a path was asked for.
+    /// How often a path was asked for; `resumed` are sessions of TLS.
     pub(crate) fn count(&self, path: &str) -> u64 {
         self.counts
             .paths

@@ -7,7 +7,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::server::{Bench, Server, failures};
 
-fn tls_server(bench: &Bench) -> Server {
+pub(crate) fn tls_server(bench: &Bench) -> Server {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     std::fs::write(bench.path("ca.pem"), cert.pem()).expect("written");
@@ -75,4 +75,19 @@ fn http_2_without_tls_is_spoken_when_asked_for() {
         (0, &0.into()),
         "{summary:#}"
     );
+}
+
+#[test]
+fn sessions_are_resumed_unless_they_are_not_to_be() {
+    let bench = Bench::new("");
+    let server = tls_server(&bench);
+    let port = server.address.port();
+    for (resumption, resumes) in [(false, false), (true, true)] {
+        let http = format!("ca: ca.pem, keep_alive: false, resumption: {resumption}, version: '1.1'");
+        std::fs::write(bench.path("load.yaml"), scenario(port, &http, "HTTP/1.1")).expect("written");
+        let (status, summary) = bench.summary(&[]);
+        assert_eq!(status, 0, "{summary:#}");
+        assert!(summary["connections"].as_u64() > Some(3));
+        assert_eq!(server.count("resumed") > 0, resumes);
+    }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench load`: Reveille's load tester beside wrk, oha and Locust, against one nginx.
+//! `cargo xtask bench load`: Reveille's load tester beside wrk, oha, Goose and Locust, against one nginx.
 
 mod server;
 mod tools;
@@ -6,7 +6,7 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use self::server::Server;
 use self::tools::{Job, Numbers, Tool};
@@ -20,21 +20,37 @@ use crate::workspace::{self, Workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// Only these tables; all but the soak if left out
+    #[arg(long, value_enum, value_name = "TABLE")]
+    table: Vec<Table>,
     /// How long each tool runs, in seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(3..=240))]
     seconds: u64,
     /// Users of the second table
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..=25_000))]
     users: u64,
-    /// Also run Reveille for so many minutes and compare its memory at both ends
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=4))]
-    soak: u64,
-    /// Install missing Debian packages, Locust below the target directory, and oha there with cargo
+    /// How long the soak takes
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=240))]
+    minutes: u64,
+    /// Install missing Debian packages, and below the target directory Locust, oha and Goose
     #[arg(long)]
     install: bool,
     /// Print the tables, and leave BENCHMARKS.md alone
     #[arg(long)]
     print: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Table {
+    /// As many requests as a core can make
+    Rates,
+    /// Thousands of users who mostly wait
+    Crowd,
+    /// A server that stops for a second
+    Stall,
+    /// Memory over a long time
+    Soak,
 }
 
 const SERVER: Package = Package {
@@ -95,21 +111,49 @@ pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
         reveille,
     };
     let time = Duration::from_secs(arguments.seconds);
-    let mut body = lab.rates(time)?;
-    body.push_str(&lab.crowd(arguments.users, time.max(Duration::from_secs(20)))?);
-    body.push_str(&lab.stall(time)?);
-    if arguments.soak > 0 {
-        body.push_str(&lab.soak(Duration::from_secs(60 * arguments.soak))?);
-    }
-    let section = Section {
-        name: "load",
-        title: "HTTP load against nginx (one worker, 100-byte answers)".to_owned(),
-        command: command_line(),
-        versions: tools::versions(&lab.tools, workspace, &lab.reveille),
-        load,
-        body,
+    let wanted = if arguments.table.is_empty() {
+        &[Table::Rates, Table::Crowd, Table::Stall][..]
+    } else {
+        &arguments.table
     };
-    publish(workspace, &section, arguments.print)
+    for table in wanted {
+        let (name, title, tools, body) = match table {
+            Table::Rates => (
+                "load-rates",
+                "HTTP load: requests from one core",
+                &lab.tools[..],
+                lab.rates(time)?,
+            ),
+            Table::Crowd => (
+                "load-crowd",
+                "HTTP load: users who mostly wait",
+                &lab.tools[..],
+                lab.crowd(arguments.users, time.max(Duration::from_secs(20)))?,
+            ),
+            Table::Stall => (
+                "load-stall",
+                "HTTP load: a server that stops for a second",
+                &lab.tools[..],
+                lab.stall(time)?,
+            ),
+            Table::Soak => (
+                "load-soak",
+                "HTTP load: memory over a long time",
+                &[Tool::Reveille][..],
+                lab.soak(Duration::from_mins(arguments.minutes))?,
+            ),
+        };
+        let section = Section {
+            name,
+            title: title.to_owned(),
+            command: command_line(),
+            versions: tools::versions(tools, workspace, &lab.reveille),
+            load: load.clone(),
+            body,
+        };
+        publish(workspace, &section, arguments.print)?;
+    }
+    Ok(())
 }
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {
@@ -125,9 +169,10 @@ impl Lab<'_> {
     fn measure(&self, tool: Tool, job: &Job) -> Result<(Measured, Numbers)> {
         tell::line(&format!("{}: {job}", tool.name()));
         let command = tool.command(job, self.workspace, &self.reveille, &self.files)?;
-        let measured = measure::measure(&command, &self.files)?;
-        let numbers = tool.read(&measured.text());
-        if numbers.completed == 0.0 {
+        let limit = job.time + job.ramp + Duration::from_mins(1);
+        let measured = measure::measure_within(&command, &self.files, limit)?;
+        let numbers = tool.read(&measured.text(), &self.files);
+        if numbers.completed == 0.0 && job.keep {
             tell::line(&format!(
                 "{} measured nothing: {}",
                 tool.name(),
@@ -139,7 +184,7 @@ impl Lab<'_> {
 
     fn rates(&self, time: Duration) -> Result<String> {
         let mut body = format!(
-            "One core for the tester, one for nginx; {CONNECTIONS} connections, {} s, no waits. Reveille runs a scenario \
+            "nginx has one worker on one core and answers with 100 bytes, the tester has the other core; {CONNECTIONS} connections, {} s, no waits. Reveille runs a scenario \
              with a check of each answer and both histograms. Where other work takes a part of the cores, requests for a \
              second of the tester's processor time compare better than requests/s.\n\n\
              | tool | requests/s | p50 | p99 | CPU of the tester | requests/CPU second | memory |\n\
@@ -152,6 +197,7 @@ impl Lab<'_> {
                 users: CONNECTIONS,
                 time,
                 wait: Duration::ZERO,
+                keep: true,
                 ramp: Duration::ZERO,
             };
             let (measured, numbers) = self.measure(*tool, &job)?;
@@ -173,7 +219,7 @@ impl Lab<'_> {
         let ramp = Duration::from_secs(5);
         let offered = users as f64 / WAIT.as_secs_f64();
         let mut body = format!(
-            "\n{users} users, each with a connection of its own and {} s between two requests: {offered:.0} requests/s are \
+            "{users} users, each with a connection of its own and {} s between two requests: {offered:.0} requests/s are \
              offered; they come within {} s, then {} s.\n\n\
              | tool | requests/s | CPU of the tester | memory |\n|---|---|---|---|\n",
             WAIT.as_secs(),
@@ -186,6 +232,7 @@ impl Lab<'_> {
                 users,
                 time,
                 wait: WAIT,
+                keep: true,
                 ramp,
             };
             let (measured, numbers) = self.measure(*tool, &job)?;
@@ -197,12 +244,37 @@ impl Lab<'_> {
                 mib(measured.peak.resident)
             ));
         }
+        let (many, one) = (self.idle(users, ramp)?, self.idle(1, ramp)?);
+        body.push_str(&format!(
+            "\n{users} users of Reveille who wait for a minute, their connections closed: {}; a single one: {}. That is {:.1} \
+             KB a user.\n",
+            mib(many),
+            mib(one),
+            many.saturating_sub(one) as f64 * 1.024 / users as f64
+        ));
         Ok(body)
+    }
+
+    /// Memory, in KiB, of users who have made one request each and wait without a connection.
+    fn idle(&self, users: u64, ramp: Duration) -> Result<u64> {
+        let time = Duration::from_secs(10);
+        let job = Job {
+            url: self.server.url(),
+            users,
+            time,
+            wait: Duration::from_mins(1),
+            keep: false,
+            ramp,
+        };
+        let (measured, _) = self.measure(Tool::Reveille, &job)?;
+        let end = ramp + time;
+        let looks = measured.between(end.saturating_sub(Duration::from_secs(5)), end);
+        Ok(looks.map_or(0, |memory| memory.resident))
     }
 
     fn stall(&self, time: Duration) -> Result<String> {
         let mut body = format!(
-            "\nThe server stops for 1 s in the middle of {} s, {CONNECTIONS} connections. What is reported:\n\n\
+            "The server stops for 1 s in the middle of {} s, {CONNECTIONS} connections. What is reported:\n\n\
              | tool | p50 | p99 | p99.9 | max |\n|---|---|---|---|---|\n",
             time.as_secs()
         );
@@ -212,6 +284,7 @@ impl Lab<'_> {
                 users: CONNECTIONS,
                 time,
                 wait: Duration::ZERO,
+                keep: true,
                 ramp: Duration::ZERO,
             };
             let stop = self.server.stop_in(time / 2, Duration::from_secs(1));
@@ -244,24 +317,42 @@ impl Lab<'_> {
     fn soak(&self, time: Duration) -> Result<String> {
         let job = Job {
             url: self.server.url(),
-            users: 500,
+            users: 50,
             time,
-            wait: Duration::from_millis(500),
+            wait: Duration::from_millis(100),
+            keep: true,
             ramp: Duration::ZERO,
         };
         let (measured, numbers) = self.measure(Tool::Reveille, &job)?;
-        let first = measured.between(Duration::from_secs(10), Duration::from_secs(20));
-        let last = measured.between(time.saturating_sub(Duration::from_secs(10)), time);
-        let (Some(first), Some(last)) = (first, last) else {
-            return Ok(String::new());
+        // The first minute is for what is needed at all.
+        let minute = Duration::from_mins(1);
+        let at = |moment: Duration| {
+            let looks = measured.between(moment.saturating_sub(minute / 6), moment + minute / 6);
+            looks.map_or(0, |memory| memory.resident)
         };
-        Ok(format!(
-            "\nA soak of {} s, 500 users, {:.0} requests/s: {} after 10 to 20 s, {} at the end.\n",
-            time.as_secs(),
+        let (first, last) = (at(minute), at(time.saturating_sub(minute / 6)));
+        let hours = time.saturating_sub(minute).as_secs_f64() / 3600.0;
+        let mut body = format!(
+            "50 users who wait 100 ms between two requests, {} minutes, {:.0} requests/s, {} of a core.\n\n\
+             | after | memory |\n|---|---|\n",
+            time.as_secs() / 60,
             numbers.rate,
-            mib(first.resident),
-            mib(last.resident)
-        ))
+            cores(&measured)
+        );
+        for moment in [
+            minute,
+            time / 4,
+            time / 2,
+            time * 3 / 4,
+            time.saturating_sub(minute / 6),
+        ] {
+            body.push_str(&format!("| {} s | {} |\n", moment.as_secs(), mib(at(moment))));
+        }
+        body.push_str(&format!(
+            "\nAfter the first minute it grew by {:.2} MB an hour.\n",
+            (last as f64 - first as f64) * 1024.0 / 1e6 / hours
+        ));
+        Ok(body)
     }
 }
 

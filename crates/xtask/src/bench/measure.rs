@@ -69,12 +69,17 @@ impl Measured {
 
 /// Runs `command` with its output in files in `directory`.
 pub(super) fn measure(command: &Command, directory: &Path) -> Result<Measured> {
+    measure_within(command, directory, LIMIT)
+}
+
+/// The same, for at most `limit`.
+pub(super) fn measure_within(command: &Command, directory: &Path, limit: Duration) -> Result<Measured> {
     let stdout = directory.join("stdout");
     let group = Cgroup::make();
     let started = Instant::now();
     let mut child = start(command, group.as_ref(), &stdout, &directory.join("stderr"))?;
     let pid = i32::try_from(child.id()).map_err(|error| Failure::failed(error.to_string()))?;
-    let watched = watch(pid, group.as_ref(), started).map_err(|error| {
+    let watched = watch(pid, group.as_ref(), started, limit).map_err(|error| {
         // The error that led here is the one to tell.
         let _ = child.kill();
         Failure::failed(format!(
@@ -143,7 +148,9 @@ struct Watched {
 }
 
 /// Looks at the tree until its root has ended, and leaves that to be waited for.
-fn watch(pid: i32, group: Option<&Cgroup>, started: Instant) -> io::Result<Watched> {
+fn watch(pid: i32, group: Option<&Cgroup>, started: Instant, limit: Duration) -> io::Result<Watched> {
+    // Some thousand looks, however long it takes.
+    let every = LOOK.max(limit / 6000);
     let root = Pid::from_raw(pid).ok_or_else(|| io::Error::other("no process has pid 0"))?;
     let handle = rustix::process::pidfd_open(root, PidfdFlags::empty())?;
     let mut watched = Watched::default();
@@ -163,8 +170,8 @@ fn watch(pid: i32, group: Option<&Cgroup>, started: Instant) -> io::Result<Watch
         watched.looks.push((started.elapsed(), now));
         watched.peak_swap = watched.peak_swap.max(proc::swap_used());
         // At most a tenth of the time goes into looking.
-        pause = LOOK.max(looked.elapsed() * 9);
-        if started.elapsed() > LIMIT && !watched.ended {
+        pause = every.max(looked.elapsed() * 9);
+        if started.elapsed() > limit && !watched.ended {
             watched.ended = true;
             // The group has everything; without one, at least the process group goes.
             let _ = rustix::process::kill_process_group(root, Signal::KILL);

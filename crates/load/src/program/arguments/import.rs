@@ -14,7 +14,7 @@ pub(crate) struct Import {
     /// What the file is
     #[arg(value_enum)]
     from: From,
-    /// The file, JSON
+    /// The file: JSON; descriptions also YAML
     file: PathBuf,
 }
 
@@ -33,13 +33,7 @@ impl Import {
         let wrong = |error: &dyn std::fmt::Display| {
             Problem::input(format!("can't import {}: {error}", self.file.display()))
         };
-        let length = std::fs::metadata(&self.file)
-            .map_err(|error| wrong(&error))?
-            .len();
-        if length > MAX_BYTES {
-            return Err(wrong(&format!("it has more than {} MiB", MAX_BYTES >> 20)));
-        }
-        let text = std::fs::read_to_string(&self.file).map_err(|error| wrong(&error))?;
+        let text = crate::files::text(&self.file, MAX_BYTES).map_err(|error| wrong(&error))?;
         let scenario = match self.from {
             From::Har => crate::import::har(&text),
             From::Openapi => crate::import::openapi(&text),

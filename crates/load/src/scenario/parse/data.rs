@@ -1,19 +1,17 @@
 //! Rows that users are given: CSV and JSON Lines files, read whole.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::{Map, Value as Json};
 
 use super::super::template::value_of;
 use super::super::tree::{Node, Value};
 use super::super::{Data, OnEnd, Order};
 use super::{Context, is_identifier};
+use crate::files;
 
 pub(in crate::scenario) const DATA: &[&str] = &["csv", "jsonl", "order", "on_end"];
 
-/// Reads all rows of a file.
-type Read = fn(&Path) -> Result<Vec<Json>, String>;
+/// Reads all rows of a file's text.
+type Read = fn(&str) -> Result<Vec<Json>, String>;
 
 /// The most rows, and the most bytes, that a file may have.
 const MAX_ROWS: usize = 1_000_000;
@@ -65,8 +63,12 @@ impl Context<'_> {
             }
         };
         let path = self.given.directory.join(self.constant(node)?);
-        let rows = match bounded(&path).and_then(|()| read(&path)) {
+        let rows = match files::text(&path, MAX_BYTES)
+            .map_err(|error| error.to_string())
+            .and_then(|text| read(&text))
+        {
             Ok(rows) if rows.is_empty() => Err("it has no rows".to_owned()),
+            Ok(rows) if rows.len() > MAX_ROWS => Err(format!("it has more than {MAX_ROWS} rows")),
             other => other,
         };
         match rows {
@@ -94,19 +96,11 @@ impl Context<'_> {
     }
 }
 
-fn bounded(path: &Path) -> Result<(), String> {
-    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > MAX_BYTES {
-        return Err(format!("it has more than {} MiB", MAX_BYTES >> 20));
-    }
-    Ok(())
-}
-
-fn csv(path: &Path) -> Result<Vec<Json>, String> {
-    let mut reader = csv::Reader::from_path(path).map_err(|error| error.to_string())?;
+fn csv(text: &str) -> Result<Vec<Json>, String> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns = reader.headers().map_err(|error| error.to_string())?.clone();
     let mut rows = Vec::new();
-    for record in reader.records().take(MAX_ROWS) {
+    for record in reader.records().take(MAX_ROWS + 1) {
         let record = record.map_err(|error| error.to_string())?;
         let row: Map<String, Json> = columns
             .iter()
@@ -118,12 +112,11 @@ fn csv(path: &Path) -> Result<Vec<Json>, String> {
     Ok(rows)
 }
 
-fn jsonl(path: &Path) -> Result<Vec<Json>, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+fn jsonl(text: &str) -> Result<Vec<Json>, String> {
     text.lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
-        .take(MAX_ROWS)
+        .take(MAX_ROWS + 1)
         .map(|(index, line)| {
             serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))
         })

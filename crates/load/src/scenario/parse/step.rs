@@ -256,16 +256,7 @@ impl Context<'_> {
     fn file(&mut self, node: &Node) -> Option<Body> {
         let path = self.constant(node)?;
         let path = self.given.directory.join(path);
-        let read = std::fs::metadata(&path).and_then(|metadata| {
-            if metadata.len() > MAX_FILE {
-                return Err(std::io::Error::other(format!(
-                    "it has more than {} MiB",
-                    MAX_FILE >> 20
-                )));
-            }
-            std::fs::read(&path)
-        });
-        match read {
+        match crate::files::bytes(&path, MAX_FILE) {
             Ok(bytes) => Some(Body::File(bytes.into())),
             Err(error) => {
                 let message = format!("can't read {}: {error}", path.display());

@@ -17,6 +17,39 @@ use crate::workspace::{self, Workspace};
 const LOCUST: &str = "2.47.0";
 const OHA: &str = "1.16.0";
 
+/// Goose is a library: a load test with it is a program. This is the smallest one.
+const GOOSE_MANIFEST: &str = r#"[package]
+name = "bench-goose"
+version = "0.1.0"
+edition = "2024"
+
+[dependencies]
+goose = { version = "=0.19.0", default-features = false, features = ["rustls-tls"] }
+tokio = { version = "1", features = ["rt"] }
+
+[workspace]
+"#;
+const GOOSE_PROGRAM: &str = r#"use std::time::Duration;
+
+use goose::prelude::*;
+
+async fn one(user: &mut GooseUser) -> TransactionResult {
+    let _ = user.get("").await?;
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), GooseError> {
+    let wait = std::env::var("WAIT_MS").ok().and_then(|text| text.parse().ok());
+    let wait = Duration::from_millis(wait.unwrap_or(0));
+    let scenario = scenario!("one").register_transaction(transaction!(one)).set_wait_time(wait, wait)?;
+    GooseAttack::initialize()?.register_scenario(scenario).execute().await?;
+    Ok(())
+}
+"#;
+/// What it writes its numbers to.
+const GOOSE_REPORT: &str = "goose.json";
+
 /// What is to be done.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -24,6 +57,8 @@ pub(super) struct Job {
     pub(super) users: u64,
     pub(super) time: Duration,
     pub(super) wait: Duration,
+    /// Connections are kept between requests.
+    pub(super) keep: bool,
     pub(super) ramp: Duration,
 }
 
@@ -43,6 +78,7 @@ pub(super) enum Tool {
     Reveille,
     Oha,
     Wrk,
+    Goose,
     Locust,
 }
 
@@ -65,6 +101,7 @@ impl Tool {
         let mut tools = vec![Tool::Reveille];
         tools.extend(oha(workspace).map(|_| Tool::Oha));
         tools.push(Tool::Wrk);
+        tools.extend(goose(workspace).is_file().then_some(Tool::Goose));
         tools.extend(locust(workspace).is_file().then_some(Tool::Locust));
         tools
     }
@@ -74,13 +111,14 @@ impl Tool {
             Tool::Reveille => "Reveille",
             Tool::Oha => "oha",
             Tool::Wrk => "wrk",
+            Tool::Goose => "Goose",
             Tool::Locust => "Locust (FastHttpUser)",
         }
     }
 
     /// Whether its users can wait.
     pub(super) fn has_waits(self) -> bool {
-        matches!(self, Tool::Reveille | Tool::Locust)
+        matches!(self, Tool::Reveille | Tool::Goose | Tool::Locust)
     }
 
     /// The tool on the second core, or on the only one there is.
@@ -99,7 +137,8 @@ impl Tool {
             Tool::Reveille => {
                 let url = job.url.trim_end_matches('/');
                 let scenario = format!(
-                    "base_url: {url}\nwait: {}ms\ntasks: [{{get: /, expect: {{status: 200}}}}]\n",
+                    "base_url: {url}\nhttp: {{keep_alive: {}}}\nwait: {}ms\ntasks: [{{get: /, expect: {{status: 200}}}}]\n",
+                    job.keep,
                     job.wait.as_millis()
                 );
                 let path = write(files, "load.yaml", &scenario)?;
@@ -135,6 +174,14 @@ impl Tool {
                 command.args(["wrk", "-t1", "--latency", "-c", &job.users.to_string()]);
                 command.args(["-d", &format!("{seconds}s"), &job.url]);
             }
+            Tool::Goose => {
+                command.arg(goose(workspace)).args(["-q", "--no-print-metrics"]);
+                command.env("WAIT_MS", job.wait.as_millis().to_string());
+                command.args(["-H", &job.url, "-u", &job.users.to_string()]);
+                command.args(["-t", &format!("{seconds}s"), "-s"]);
+                command.arg(format!("{}s", job.ramp.as_secs().max(1)));
+                command.arg("--report-file").arg(files.join(GOOSE_REPORT));
+            }
             Tool::Locust => {
                 let wait = if job.wait.is_zero() {
                     String::new()
@@ -164,11 +211,13 @@ impl Tool {
         Ok(command)
     }
 
-    pub(super) fn read(self, text: &str) -> Numbers {
+    /// What it says on standard output, or in a file of its own.
+    pub(super) fn read(self, text: &str, files: &Path) -> Numbers {
         match self {
             Tool::Reveille => reveille(text, "actual"),
             Tool::Oha => read_oha(text),
             Tool::Wrk => read_wrk(text),
+            Tool::Goose => read_goose(&std::fs::read_to_string(files.join(GOOSE_REPORT)).unwrap_or_default()),
             Tool::Locust => read_locust(text),
         }
     }
@@ -240,6 +289,46 @@ fn milliseconds(text: &str) -> Option<f64> {
     }
 }
 
+/// Goose's has one in microseconds, for each request.
+fn read_goose(text: &str) -> Numbers {
+    let all: Value = serde_json::from_str(text).unwrap_or_default();
+    let metrics = &all["raw_metrics"];
+    let requests = metrics["requests"].as_object();
+    let Some(one) = requests.and_then(|requests| requests.values().next()) else {
+        return Numbers::default();
+    };
+    let count = one["raw_data"]["counter"].as_f64().unwrap_or(0.0);
+    let quantile = quantiles(&one["raw_data"]["times_us"]);
+    let ms = |share| quantile(share).map(|time| time / 1e3);
+    Numbers {
+        completed: count,
+        rate: count / metrics["duration"].as_f64().unwrap_or(f64::INFINITY),
+        p50: ms(0.5),
+        p99: ms(0.99),
+        p999: ms(0.999),
+        max: ms(1.0),
+    }
+}
+
+/// Quantiles of a table of times and how often each came.
+fn quantiles(table: &Value) -> impl Fn(f64) -> Option<f64> {
+    let mut times: Vec<(f64, f64)> = table
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(time, count)| Some((time.parse().ok()?, count.as_f64()?)))
+        .collect();
+    times.sort_by(|left, right| left.0.total_cmp(&right.0));
+    let total: f64 = times.iter().map(|(_, count)| count).sum();
+    move |share| {
+        let mut seen = 0.0;
+        times.iter().find_map(|(time, count)| {
+            seen += count;
+            (seen >= total * share).then_some(*time)
+        })
+    }
+}
+
 /// Locust's JSON has a table of rounded response times.
 fn read_locust(text: &str) -> Numbers {
     let all: Value = text
@@ -250,21 +339,7 @@ fn read_locust(text: &str) -> Numbers {
     let count = one["num_requests"].as_f64().unwrap_or(0.0);
     let span =
         one["last_request_timestamp"].as_f64().unwrap_or(0.0) - one["start_time"].as_f64().unwrap_or(0.0);
-    let mut times: Vec<(f64, f64)> = one["response_times"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(time, count)| Some((time.parse().ok()?, count.as_f64()?)))
-        .collect();
-    times.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let total: f64 = times.iter().map(|(_, count)| count).sum();
-    let quantile = |share: f64| {
-        let mut seen = 0.0;
-        times.iter().find_map(|(time, count)| {
-            seen += count;
-            (seen >= total * share).then_some(*time)
-        })
-    };
+    let quantile = quantiles(&one["response_times"]);
     Numbers {
         completed: count,
         rate: if span > 0.0 { count / span } else { 0.0 },
@@ -288,6 +363,10 @@ fn oha(workspace: &Workspace) -> Option<PathBuf> {
     packages::is_there("oha").then(|| "oha".into())
 }
 
+fn goose(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("bench-tools/bin/bench-goose")
+}
+
 /// Installs what no Debian package has.
 pub(super) fn install(workspace: &Workspace) -> Result {
     let venv = lab::venv(workspace);
@@ -303,6 +382,16 @@ pub(super) fn install(workspace: &Workspace) -> Result {
             .arg(workspace.target.join("bench-tools"));
         workspace::run(&mut build)?;
     }
+    if !goose(workspace).is_file() {
+        let sources = workspace.target.join("bench-tools/goose");
+        std::fs::create_dir_all(sources.join("src"))?;
+        write(&sources, "Cargo.toml", GOOSE_MANIFEST)?;
+        write(&sources.join("src"), "main.rs", GOOSE_PROGRAM)?;
+        let mut build = workspace.cargo();
+        build.args(["install", "--path"]).arg(&sources);
+        build.arg("--root").arg(workspace.target.join("bench-tools"));
+        workspace::run(&mut build)?;
+    }
     Ok(())
 }
 
@@ -316,6 +405,7 @@ pub(super) fn versions(tools: &[Tool], workspace: &Workspace, reveille: &Path) -
                 let line = first_line(Command::new("wrk").arg("-v"));
                 line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
             }
+            Tool::Goose => first_line(Command::new(goose(workspace)).arg("--version")),
             Tool::Locust => {
                 let line = first_line(Command::new(locust(workspace)).arg("--version"));
                 line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
@@ -340,6 +430,14 @@ mod tests {
         );
         assert!((wrk.rate - 109_970.97).abs() < 0.1);
         assert_eq!((wrk.p50, wrk.p99, wrk.max), (Some(0.3), Some(1.2), Some(6.62)));
+        let goose = read_goose(
+            r#"{"raw_metrics": {"duration": 2, "requests": {"GET /": {"raw_data": {"counter": 10, "times_us": {"90": 9, "1500": 1}}}}}}"#,
+        );
+        assert!((goose.rate - 5.0).abs() < 0.1);
+        assert_eq!(
+            (goose.p50, goose.p99, goose.max),
+            (Some(0.09), Some(1.5), Some(1.5))
+        );
         let locust = read_locust(
             r#"[{"num_requests": 20, "start_time": 1.0, "last_request_timestamp": 3.0, "max_response_time": 9.5, "response_times": {"1": 19, "9": 1}}]"#,
         );

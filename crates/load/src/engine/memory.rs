@@ -1,0 +1,99 @@
+//! What the tester says about this machine's memory.
+
+use reveille_pace::admission::{Readings, Sources};
+
+/// Where something waited for memory for more than this share of ten seconds, in percent, the tester may be it.
+const SHORT: f64 = 10.0;
+/// Less than this share of the memory is nearly none: what takes more is killed.
+const NEARLY_NONE: f64 = 0.05;
+
+/// Looks once a second; says each thing once.
+pub(crate) struct Memory {
+    sources: Sources,
+    said: bool,
+}
+
+/// What a look came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Why numbers are lower bounds from here on.
+    pub(crate) distorts: Option<String>,
+    /// What whoever looks on should know.
+    pub(crate) note: Option<String>,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self {
+            sources: Sources::default(),
+            said: false,
+        }
+    }
+
+    pub(crate) fn look(&mut self) -> Look {
+        let readings = self.sources.read();
+        self.judge(&readings)
+    }
+
+    fn judge(&mut self, readings: &Readings) -> Look {
+        let distorts = readings
+            .memory
+            .filter(|pressure| pressure.some > SHORT)
+            .map(|pressure| {
+                format!(
+                    "memory was short: {:.0} % of the time something waited for it",
+                    pressure.some
+                )
+            });
+        let mut note = None;
+        if let (Some(share), Some(left), false) = (readings.share_left(), readings.left(), self.said)
+            && share < NEARLY_NONE
+        {
+            self.said = true;
+            let own = readings.resident.unwrap_or(0) >> 20;
+            note = Some(format!(
+                "only {} MiB of memory are left here, {own} MiB are the tester's",
+                left >> 20
+            ));
+        }
+        Look { distorts, note }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_pace::admission::{Headroom, Pressure};
+
+    use super::*;
+
+    #[test]
+    fn short_memory_is_told_and_memory_that_ends_once() {
+        let mut memory = Memory::new();
+        let mut readings = Readings {
+            memory: Some(Pressure { some: 9.0, full: 0.0 }),
+            ..Readings::default()
+        };
+        assert_eq!(memory.judge(&readings), Look::default());
+        readings.memory = Some(Pressure {
+            some: 31.0,
+            full: 2.0,
+        });
+        readings.group = Some(Headroom {
+            left: 8 << 20,
+            of: 200 << 20,
+        });
+        readings.resident = Some(20 << 20);
+        let look = memory.judge(&readings);
+        assert_eq!(
+            look.distorts.as_deref(),
+            Some("memory was short: 31 % of the time something waited for it")
+        );
+        assert_eq!(
+            look.note.as_deref(),
+            Some("only 8 MiB of memory are left here, 20 MiB are the tester's")
+        );
+        assert_eq!(memory.judge(&readings).note, None);
+    }
+}
