@@ -415,13 +415,12 @@ impl Engine {
             };
             let turn = self.handshakes.acquire(&endpoint).await;
             // Nor for memory: who has a session already may need the turn for another.
-            match self.open.try_acquire() {
-                Some(open) => (trial, turn, open),
-                None => {
-                    drop(turn);
-                    let open = self.open.acquire().await;
-                    (trial, self.handshakes.acquire(&endpoint).await, open)
-                }
+            if let Some(open) = self.open.try_acquire() {
+                (trial, turn, open)
+            } else {
+                drop(turn);
+                let open = self.open.acquire().await;
+                (trial, self.handshakes.acquire(&endpoint).await, open)
             }
         };
         let (trial, turn, open) = tokio::select! {
