@@ -8,17 +8,16 @@ use std::io::Read as _;
 use std::path::Path;
 
 use reveille_account::SourceError;
+use reveille_document::{self as document, Kind, Node, Reader, Value, items};
 
 use crate::job::{Heal, Job, JobSource, MaxFail, Order};
 use crate::parse::step::Defaults;
 use crate::quantity::Amount;
-use crate::reader::{Reader, items};
 use crate::scope::{BUILT_IN, REGISTERED, SecretSource, Var};
 use crate::selection::Selection;
 use crate::step::{Step, Watchdog};
 use crate::template::{Expression, Template, TemplateFault, value_of};
 use crate::template_file::{MAX_TEMPLATE_BYTES, TemplateFile};
-use crate::tree::{self, Node, Value};
 
 pub(crate) const JOB: &[&str] = &[
     "name",
@@ -47,6 +46,12 @@ pub(crate) struct Context<'a> {
     template_texts: BTreeMap<String, String>,
 }
 
+/// What is read.
+const KIND: Kind = Kind {
+    name: "job file",
+    one: "a job file",
+};
+
 /// Reads a job file.
 pub(crate) fn job(
     text: &str,
@@ -59,13 +64,9 @@ pub(crate) fn job(
         let message = format!("the name `{name}` is taken: it is built in");
         return Err(vec![SourceError::whole(message, "-e")]);
     }
-    let root = tree::read(text, file).map_err(|mistake| vec![mistake])?;
+    let root = document::read(text, file, &KIND).map_err(|mistake| vec![mistake])?;
     let mut context = Context {
-        reader: Reader {
-            file,
-            text,
-            mistakes: Vec::new(),
-        },
+        reader: Reader::new(file, text),
         recorded,
         template_files: BTreeMap::new(),
         template_texts: BTreeMap::new(),
@@ -86,7 +87,7 @@ pub(crate) fn job(
 
 impl Context<'_> {
     fn job(&mut self, root: &Node, extra: BTreeMap<String, serde_json::Value>) -> Option<Job> {
-        let fields = self.reader.fields(root, "a job", JOB, &[])?;
+        let fields = self.reader.fields(root, "a job", JOB)?;
         let name = fields.get("name").and_then(|node| self.reader.filled(node));
         let hosts = fields.get("hosts").and_then(|node| self.reader.filled(node));
         let defaults = Defaults {
@@ -133,7 +134,7 @@ impl Context<'_> {
         }
         let mut heal = Heal::default();
         if let Some(node) = fields.get("heal")
-            && let Some(fields) = self.reader.fields(node, "`heal`", HEAL, &[])
+            && let Some(fields) = self.reader.fields(node, "`heal`", HEAL)
         {
             for node in fields.get("repair").map(items).unwrap_or_default() {
                 steps.push(self.repair(node, &defaults));
@@ -211,7 +212,7 @@ impl Context<'_> {
     }
 
     fn at_byte(&mut self, byte: usize, message: String, hint: Option<String>) {
-        let (line, column) = tree::position(self.reader.text, byte);
+        let (line, column) = reveille_document::position(self.reader.text, byte);
         let mistake = SourceError::at(message, self.reader.file, self.reader.text, line, column);
         self.reader.note(SourceError { hint, ..mistake });
     }
@@ -345,9 +346,9 @@ impl Context<'_> {
 
     /// A `{secret: …}`.
     fn secret(&mut self, node: &Node) -> Option<SecretSource> {
-        let fields = self.reader.fields(node, "a secret", &["secret"], &[])?;
+        let fields = self.reader.fields(node, "a secret", &["secret"])?;
         let inner = fields.need("secret", "a secret", &mut self.reader)?;
-        let fields = self.reader.fields(inner, "`secret`", SECRET, &[])?;
+        let fields = self.reader.fields(inner, "`secret`", SECRET)?;
         let mut found = SECRET.iter().filter_map(|name| Some((*name, fields.get(name)?)));
         let Some((name, value)) = found.next() else {
             self.reader.mistake_with_hint(
@@ -483,7 +484,7 @@ impl Context<'_> {
     }
 
     fn max_fail(&mut self, node: &Node) -> MaxFail {
-        let Some(fields) = self.reader.fields(node, "`max_fail`", &["total", "batch"], &[]) else {
+        let Some(fields) = self.reader.fields(node, "`max_fail`", &["total", "batch"]) else {
             return MaxFail::default();
         };
         let mut amount = |name: &str| {
@@ -596,7 +597,7 @@ fn read_text(path: &Path) -> Result<String, String> {
 }
 
 /// The value of a step's `register`, or the step.
-fn register_place(node: &Node) -> &tree::Place {
+fn register_place(node: &Node) -> &document::Place {
     if let Value::Map(entries) = &node.value {
         for (key, value) in entries {
             if matches!(&key.value, Value::Text(name) if name == "register") {

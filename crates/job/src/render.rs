@@ -13,7 +13,6 @@ use crate::parse::action::port;
 use crate::scope::{BUILT_IN, Registered, Scope, Var};
 use crate::step::{Action, Condition, SkipIf, Step, WaitFrom};
 use crate::template::{Expression, Part, Template};
-use crate::tree;
 
 /// Vars may name vars, to this depth.
 const MAX_VAR_DEPTH: usize = 16;
@@ -575,7 +574,7 @@ impl Job {
     pub(crate) fn mistake(&self, byte: usize, message: String) -> SourceError {
         match &self.source {
             JobSource::File { file, text, .. } => {
-                let (line, column) = tree::position(text, byte);
+                let (line, column) = reveille_document::position(text, byte);
                 SourceError::at(message, file, text, line, column)
             }
             JobSource::Command { .. } => SourceError::whole(message, "command"),

@@ -32,7 +32,6 @@
 pub mod engine;
 mod files;
 mod import;
-mod mistake;
 pub mod program;
 pub mod report;
 pub mod scenario;
@@ -40,7 +39,7 @@ pub mod stats;
 
 use std::collections::BTreeMap;
 
-pub use mistake::Mistake;
+pub use reveille_account::SourceError;
 pub use scenario::Scenario;
 
 /// The environment, as far as it is text.

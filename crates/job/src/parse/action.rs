@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use reveille_document::{Fields, Node, Value};
+
 use crate::parse::Context;
 use crate::quantity;
-use crate::reader::Fields;
 use crate::step::{Action, Condition, WaitFrom};
-use crate::tree::{Node, Value};
 
 pub(crate) const KINDS: &[&str] = &[
     "run", "script", "upload", "template", "download", "wait_for", "reboot",
@@ -79,7 +79,7 @@ impl Context<'_> {
     }
 
     fn script(&mut self, node: &Node) -> Option<Action> {
-        let fields = self.reader.fields(node, "`script`", SCRIPT, &[])?;
+        let fields = self.reader.fields(node, "`script`", SCRIPT)?;
         let src = self.needed(&fields, "src", "`script`");
         let mut args = Vec::new();
         if let Some(node) = fields.get("args") {
@@ -93,7 +93,7 @@ impl Context<'_> {
     }
 
     fn upload(&mut self, node: &Node) -> Option<Action> {
-        let fields = self.reader.fields(node, "`upload`", UPLOAD, &[])?;
+        let fields = self.reader.fields(node, "`upload`", UPLOAD)?;
         let src = self.needed(&fields, "src", "`upload`");
         let dest = self.needed(&fields, "dest", "`upload`");
         let mode = fields.get("mode").and_then(|node| self.mode(node));
@@ -109,7 +109,7 @@ impl Context<'_> {
     }
 
     fn template_file(&mut self, node: &Node) -> Option<Action> {
-        let fields = self.reader.fields(node, "`template`", UPLOAD, &[])?;
+        let fields = self.reader.fields(node, "`template`", UPLOAD)?;
         let src = fields.need("src", "`template`", &mut self.reader);
         let path = src.and_then(|node| self.reader.filled(node));
         let dest = self.needed(&fields, "dest", "`template`");
@@ -150,7 +150,7 @@ impl Context<'_> {
     }
 
     fn download(&mut self, node: &Node) -> Option<Action> {
-        let fields = self.reader.fields(node, "`download`", DOWNLOAD, &[])?;
+        let fields = self.reader.fields(node, "`download`", DOWNLOAD)?;
         let src = self.needed(&fields, "src", "`download`");
         let to = self.needed(&fields, "to", "`download`");
         Some(Action::Download { src: src?, to: to? })
@@ -163,7 +163,7 @@ impl Context<'_> {
                 only_if: None,
             });
         }
-        let fields = self.reader.fields(node, "`reboot`", REBOOT, &[])?;
+        let fields = self.reader.fields(node, "`reboot`", REBOOT)?;
         let within = match fields.get("within") {
             Some(node) => self.reader.duration(node)?,
             None => REBOOT_WITHIN,
@@ -176,7 +176,7 @@ impl Context<'_> {
     }
 
     fn wait_for(&mut self, node: &Node) -> Option<Action> {
-        let fields = self.reader.fields(node, "`wait_for`", WAIT_FOR, &[])?;
+        let fields = self.reader.fields(node, "`wait_for`", WAIT_FOR)?;
         let mut within = WAIT_WITHIN;
         if let Some(node) = fields.get("within") {
             within = self.reader.duration(node).unwrap_or(within);

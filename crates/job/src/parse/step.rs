@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 use reveille_account::{Class, SourceError, Status};
+use reveille_document::{Fields, Node, Value, items};
 
 use crate::parse::Context;
 use crate::parse::action::{KINDS, LATER_KINDS};
-use crate::reader::{Fields, items};
 use crate::step::{Action, Limit, OnStuck, Role, Rules, SkipIf, StderrRule, Step, Watchdog};
 use crate::template::{Expression, Template};
-use crate::tree::{Node, Value};
 
 pub(crate) const OPTIONS: &[&str] = &[
     "name",
@@ -57,7 +56,7 @@ pub(crate) struct Defaults {
 impl Context<'_> {
     pub(crate) fn step(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
         let known: Vec<&str> = KINDS.iter().chain(OPTIONS).copied().collect();
-        let fields = self.reader.fields(node, "a step", &known, LATER_KINDS)?;
+        let fields = self.reader.fields_of_now(node, "a step", &known, LATER_KINDS)?;
         self.step_of(node, &fields, defaults)
     }
 
@@ -79,7 +78,7 @@ impl Context<'_> {
     /// A step that repairs a host, with the classes of failure that it is for.
     pub(crate) fn repair(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
         let known: Vec<&str> = KINDS.iter().chain(OPTIONS).chain(REPAIR).copied().collect();
-        let fields = self.reader.fields(node, "a repair", &known, LATER_KINDS)?;
+        let fields = self.reader.fields_of_now(node, "a repair", &known, LATER_KINDS)?;
         let step = self.step_of(node, &fields, defaults);
         let on = fields.need("on", "a repair", &mut self.reader)?;
         let classes: Vec<Class> = items(on)
@@ -274,8 +273,7 @@ impl Context<'_> {
             .and_then(|node| self.reader.regexes(node));
         rules.expect = fields
             .get("expect")
-            .and_then(|node| self.reader.regex(node))
-            .and_then(|text| Regex::new(&text).ok());
+            .and_then(|node| self.reader.regex(node, Regex::new));
         match fields.get("fail_on_stderr") {
             None => {}
             Some(node) if matches!(node.value, Value::List(_)) => {
@@ -326,9 +324,7 @@ impl Context<'_> {
     }
 
     fn skip_if(&mut self, node: &Node) -> Option<SkipIf> {
-        let fields = self
-            .reader
-            .fields(node, "`skip_if`", &["command", "exists"], &[])?;
+        let fields = self.reader.fields(node, "`skip_if`", &["command", "exists"])?;
         match (fields.get("command"), fields.get("exists")) {
             (Some(command), None) => self.template(command).map(SkipIf::Command),
             (None, Some(path)) => self.template(path).map(SkipIf::Exists),
@@ -349,7 +345,7 @@ impl Context<'_> {
 
     pub(crate) fn watchdog(&mut self, node: &Node, defaults: Watchdog) -> Watchdog {
         let mut watchdog = defaults;
-        if let Some(fields) = self.reader.fields(node, "`watchdog`", &["idle", "total"], &[]) {
+        if let Some(fields) = self.reader.fields(node, "`watchdog`", &["idle", "total"]) {
             if let Some(node) = fields.get("idle") {
                 watchdog.idle = self.limit(node).unwrap_or(watchdog.idle);
             }

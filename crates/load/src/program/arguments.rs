@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reveille_account::SourceError;
 
 use super::Problem;
 use crate::engine::{Options, Source};
 use crate::files;
-use crate::mistake::Mistake;
 use crate::report::Summary;
 use crate::scenario::{Given, MAX_FILE_BYTES, Resolve, Scenario, Stage, Threshold, quantity};
 
@@ -211,7 +211,7 @@ impl Arguments {
         };
         let mut scenario = Scenario::parse(&text, &file, &given).map_err(|mistakes| {
             // Places in a text that nobody wrote help nobody.
-            let shown = |mistake: &Mistake| {
+            let shown = |mistake: &SourceError| {
                 if is_url {
                     mistake.message.clone()
                 } else {

@@ -4,11 +4,9 @@ mod check;
 mod names;
 mod parse;
 pub(crate) mod quantity;
-mod reader;
 mod schedule;
 mod schema;
 pub(crate) mod template;
-mod tree;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +17,7 @@ use bytes::Bytes;
 use hyper::Method;
 use hyper::header::HeaderName;
 use regex::Regex;
+use reveille_account::SourceError;
 
 pub(crate) use self::check::JsonPath;
 pub(crate) use self::names::{BUILT_IN, is_telling};
@@ -26,8 +25,7 @@ pub(crate) use self::schedule::Arrivals as ArrivalsOf;
 pub use self::schedule::{Kind as SegmentKind, Schedule, Segment};
 pub use self::schema::schema;
 pub(crate) use self::template::Text;
-pub(crate) use self::tree::MAX_FILE_BYTES;
-use crate::mistake::Mistake;
+pub(crate) use reveille_document::MAX_FILE_BYTES;
 
 /// What a scenario is read with: the command line's part.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
@@ -370,7 +368,7 @@ pub enum Metric {
 
 impl Scenario {
     /// Reads a scenario, or says everything that is wrong with it.
-    pub fn parse(text: &str, file: &str, given: &Given) -> Result<Self, Vec<Mistake>> {
+    pub fn parse(text: &str, file: &str, given: &Given) -> Result<Self, Vec<SourceError>> {
         parse::scenario(text, file, given)
     }
 

@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use minijinja::value::Value as Template;
+use reveille_account::SourceError;
+use reveille_document::{self as document, Kind, Node, Reader, Value, items};
 
 use super::names::{BUILT_IN, set_by_script};
-use super::reader::{Reader, items};
 use super::template::{Fault, Text};
-use super::tree::{self, Node, Value};
 use super::{
     Bootstrap, Class, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity,
 };
-use crate::mistake::Mistake;
 
 pub(super) const SCENARIO: &[&str] = &[
     "name",
@@ -74,20 +73,22 @@ pub(super) struct Context<'a> {
     pub(super) steps: usize,
 }
 
+/// What is read.
+const KIND: Kind = Kind {
+    name: "scenario",
+    one: "a scenario",
+};
+
 /// Reads a scenario.
-pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario, Vec<Mistake>> {
-    let root = tree::read(text, file).map_err(|mistake| vec![mistake])?;
+pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario, Vec<SourceError>> {
+    let root = document::read(text, file, &KIND).map_err(|mistake| vec![mistake])?;
     let environment: BTreeMap<String, Template> = given
         .env
         .iter()
         .map(|(name, value)| (name.clone(), Template::from(value.as_str())))
         .collect();
     let mut context = Context {
-        reader: Reader {
-            file,
-            text,
-            mistakes: Vec::new(),
-        },
+        reader: Reader::new(file, text),
         given,
         constants: BTreeMap::from([("env".to_owned(), Template::from_object(environment))]),
         shared: BTreeSet::new(),
@@ -99,7 +100,7 @@ pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario
         _ => {
             let mut mistakes = context.reader.mistakes;
             if mistakes.is_empty() {
-                mistakes.push(Mistake::whole("the scenario can't be read", file));
+                mistakes.push(SourceError::whole("the scenario can't be read", file));
             }
             mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
             Err(mistakes)
@@ -170,7 +171,7 @@ impl Context<'_> {
             .map(|node| self.thresholds(node))
             .unwrap_or_default();
         if classes.is_empty() && self.reader.mistakes.is_empty() {
-            self.reader.note(Mistake::whole(
+            self.reader.note(SourceError::whole(
                 "no task is left to run: tags leave all of them out",
                 self.reader.file,
             ));
@@ -224,9 +225,9 @@ impl Context<'_> {
     }
 
     fn at_byte(&mut self, byte: usize, message: String, hint: Option<String>) {
-        let (line, column) = tree::position(self.reader.text, byte);
-        let mistake = Mistake::at(message, self.reader.file, self.reader.text, line, column);
-        self.reader.note(Mistake { hint, ..mistake });
+        let (line, column) = document::position(self.reader.text, byte);
+        let mistake = SourceError::at(message, self.reader.file, self.reader.text, line, column);
+        self.reader.note(SourceError { hint, ..mistake });
     }
 
     /// Text that is known before anything is sent.
@@ -563,7 +564,7 @@ impl Context<'_> {
                     .chain(self.constants.keys())
                     .map(String::as_str)
                     .chain(BUILT_IN.iter().copied());
-                let hint = Mistake::nearest(root, candidates).map_or_else(
+                let hint = SourceError::nearest(root, candidates).map_or_else(
                     || format!("capture it in an earlier step, or give it: `-e {root}=…`"),
                     |near| format!("did you mean `{near}`?"),
                 );

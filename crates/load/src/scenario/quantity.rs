@@ -2,41 +2,7 @@
 
 use std::time::Duration;
 
-/// Reads `500ms`, `60s`, `1h30m`, `2d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration; write it like `500ms`, `60s`, `5m` or `1h30m`");
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .ok_or_else(|| format!("the duration `{text}` has no unit; write `{text}s` for seconds"))?;
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let letters = rest
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(rest.len());
-        let unit = match &rest[..letters] {
-            "us" => 0.000_001,
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            "d" => 86_400.0,
-            _ => return Err(wrong()),
-        };
-        rest = &rest[letters..];
-        let more = Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
-        total = total.checked_add(more).ok_or_else(wrong)?;
-    }
-    if total > Duration::from_hours(24 * 365) {
-        return Err(format!("the duration `{text}` is more than a year"));
-    }
-    Ok(total)
-}
+pub(crate) use reveille_document::duration;
 
 /// Reads `500/s`, `30/m`, `1000/h`: so many a second.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
@@ -110,16 +76,6 @@ pub(crate) fn shown(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("60s"), Ok(Duration::from_mins(1)));
-        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        for bad in ["", "60", "s", "1x", "-1s", "1s2", "1..2s", "9e9d"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn rates_shares_and_sizes_have_units_too() {

@@ -1,9 +1,9 @@
 //! Rows that users are given: CSV and JSON Lines files, read whole.
 
+use reveille_document::{Node, Value};
 use serde_json::{Map, Value as Json};
 
 use super::super::template::value_of;
-use super::super::tree::{Node, Value};
 use super::super::{Data, OnEnd, Order};
 use super::{Context, is_identifier};
 use crate::files;

@@ -1,9 +1,9 @@
 //! Tasks and their steps: requests, what is expected of the answer, what is taken from it.
 
 use hyper::Method;
+use regex::Regex;
+use reveille_document::{Fields, Node, Value, items};
 
-use super::super::reader::{Fields, items};
-use super::super::tree::{Node, Value};
 use super::super::{
     Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Text, Wait, template::Holds,
 };
@@ -316,7 +316,7 @@ impl Context<'_> {
             }
         }
         for node in fields.get("regex").map(items).unwrap_or_default() {
-            expect.regex.extend(reader.regex(node));
+            expect.regex.extend(reader.regex(node, Regex::new));
         }
         expect.under = fields.get("under").and_then(|node| reader.duration(node));
         if let Some(node) = fields.get("json") {
@@ -329,7 +329,9 @@ impl Context<'_> {
                 return expect;
             };
             for (key, value) in entries {
-                if let (Some(name), Some(regex)) = (self.header_name(key), self.reader.regex(value)) {
+                if let (Some(name), Some(regex)) =
+                    (self.header_name(key), self.reader.regex(value, Regex::new))
+                {
                     expect.headers.push((name, regex));
                 }
             }
@@ -377,7 +379,9 @@ impl Context<'_> {
 
     fn capture(&mut self, name: String, node: &Node) -> Option<Capture> {
         let fields = self.reader.fields(node, "a capture", CAPTURE)?;
-        let regex = fields.get("regex").and_then(|node| self.reader.regex(node));
+        let regex = fields
+            .get("regex")
+            .and_then(|node| self.reader.regex(node, Regex::new));
         let from = if let Some(node) = fields.get("json") {
             Source::Json(self.reader.parsed(node, JsonPath::parse)?)
         } else if let Some(node) = fields.get("header") {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::reader::items;
-use super::super::tree::{Node, Value};
+use reveille_document::{Node, Value, items};
+
 use super::super::{Metric, Stage, Threshold, Wait, quantity};
 use super::Context;
 
@@ -131,7 +131,7 @@ impl Context<'_> {
                 && !self.rows.contains(task)
             {
                 let message = format!("no task is named `{task}`");
-                let near = crate::mistake::Mistake::nearest(task, self.rows.iter().map(String::as_str));
+                let near = reveille_account::SourceError::nearest(task, self.rows.iter().map(String::as_str));
                 let hint = near.map_or_else(
                     || format!("there are {}", self.rows.join(", ")),
                     |near| format!("did you mean `{near}`?"),

@@ -5,30 +5,45 @@ use std::ops::RangeInclusive;
 use regex::bytes::{Regex, RegexSet};
 use reveille_account::SourceError;
 
-use crate::quantity;
+use crate::duration::duration;
 use crate::tree::{Node, Place, Value};
 
 /// Mistakes noted of one file.
 const MAX_MISTAKES: usize = 50;
 
 /// A file being read, and the mistakes in it so far.
-pub(crate) struct Reader<'a> {
-    pub(crate) file: &'a str,
-    pub(crate) text: &'a str,
-    pub(crate) mistakes: Vec<SourceError>,
+#[derive(Debug)]
+pub struct Reader<'a> {
+    /// Its name in messages.
+    pub file: &'a str,
+    /// What is in it.
+    pub text: &'a str,
+    /// What is wrong with it so far, up to a bound.
+    pub mistakes: Vec<SourceError>,
 }
 
-/// The entries of a mapping that nobody has taken yet.
-pub(crate) struct Fields<'a> {
+/// The entries of a mapping whose keys are all known.
+#[derive(Debug)]
+pub struct Fields<'a> {
     entries: Vec<(&'a str, &'a Node, &'a Node)>,
     /// Of the mapping itself.
-    pub(crate) place: &'a Place,
+    pub place: &'a Place,
 }
 
 // === impl Reader ===
 
-impl Reader<'_> {
-    pub(crate) fn mistake(&mut self, place: &Place, message: impl Into<String>) {
+impl<'a> Reader<'a> {
+    /// Begins with a file without mistakes.
+    pub fn new(file: &'a str, text: &'a str) -> Self {
+        Self {
+            file,
+            text,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Notes a mistake at a place.
+    pub fn mistake(&mut self, place: &Place, message: impl Into<String>) {
         self.note(SourceError::at(
             message,
             self.file,
@@ -38,23 +53,20 @@ impl Reader<'_> {
         ));
     }
 
-    pub(crate) fn mistake_with_hint(
-        &mut self,
-        place: &Place,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    /// The same with what to try.
+    pub fn mistake_with_hint(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
         self.note(SourceError::at(message, self.file, self.text, place.line, place.column).hint(hint));
     }
 
-    pub(crate) fn note(&mut self, mistake: SourceError) {
+    /// Notes a mistake, unless there are too many already.
+    pub fn note(&mut self, mistake: SourceError) {
         if self.mistakes.len() < MAX_MISTAKES {
             self.mistakes.push(mistake);
         }
     }
 
     /// Notes that `node` is not `what`.
-    pub(crate) fn expected(&mut self, node: &Node, what: &str) {
+    pub fn expected(&mut self, node: &Node, what: &str) {
         let found = node.value.kind();
         if self.raw(node).starts_with("{{")
             || self.text[node.place.bytes.start.min(self.text.len())..].starts_with("{{")
@@ -78,12 +90,17 @@ impl Reader<'_> {
     }
 
     /// The text that a node is written with.
-    pub(crate) fn raw(&self, node: &Node) -> &str {
+    pub fn raw(&self, node: &Node) -> &str {
         self.text.get(node.place.bytes.clone()).unwrap_or_default()
     }
 
-    /// A mapping's entries; keys outside `known` are mistakes, those in `later` with their own message.
-    pub(crate) fn fields<'n>(
+    /// A mapping's entries; keys outside `known` are mistakes.
+    pub fn fields<'n>(&mut self, node: &'n Node, what: &str, known: &[&str]) -> Option<Fields<'n>> {
+        self.fields_of_now(node, what, known, &[])
+    }
+
+    /// The same where keys in `later` are not supported yet, and told so.
+    pub fn fields_of_now<'n>(
         &mut self,
         node: &'n Node,
         what: &str,
@@ -129,7 +146,7 @@ impl Reader<'_> {
     }
 
     /// A scalar as it is written; `1.10` stays `1.10`.
-    pub(crate) fn scalar(&mut self, node: &Node) -> Option<String> {
+    pub fn scalar(&mut self, node: &Node) -> Option<String> {
         match &node.value {
             Value::Text(text) => Some(text.clone()),
             Value::Number(_) | Value::Truth(_) => Some(self.raw(node).to_owned()),
@@ -141,7 +158,7 @@ impl Reader<'_> {
     }
 
     /// A scalar that says something.
-    pub(crate) fn filled(&mut self, node: &Node) -> Option<String> {
+    pub fn filled(&mut self, node: &Node) -> Option<String> {
         let text = self.scalar(node)?;
         if text.trim().is_empty() {
             self.mistake(&node.place, "expected text, found nothing");
@@ -150,7 +167,8 @@ impl Reader<'_> {
         Some(text)
     }
 
-    pub(crate) fn truth(&mut self, node: &Node) -> Option<bool> {
+    /// True or false.
+    pub fn truth(&mut self, node: &Node) -> Option<bool> {
         if let Value::Truth(truth) = node.value {
             return Some(truth);
         }
@@ -158,7 +176,8 @@ impl Reader<'_> {
         None
     }
 
-    pub(crate) fn whole(&mut self, node: &Node, range: RangeInclusive<u64>) -> Option<u64> {
+    /// A whole number in a range.
+    pub fn whole(&mut self, node: &Node, range: RangeInclusive<u64>) -> Option<u64> {
         let number = match &node.value {
             Value::Number(number) => number.as_u64().filter(|number| range.contains(number)),
             _ => None,
@@ -176,11 +195,7 @@ impl Reader<'_> {
     }
 
     /// A scalar read by `parse`, which says what is wrong.
-    pub(crate) fn parsed<T>(
-        &mut self,
-        node: &Node,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    pub fn parsed<T>(&mut self, node: &Node, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.scalar(node)?;
         match parse(&text) {
             Ok(value) => Some(value),
@@ -191,12 +206,13 @@ impl Reader<'_> {
         }
     }
 
-    pub(crate) fn duration(&mut self, node: &Node) -> Option<std::time::Duration> {
-        self.parsed(node, quantity::duration)
+    /// A duration.
+    pub fn duration(&mut self, node: &Node) -> Option<std::time::Duration> {
+        self.parsed(node, duration)
     }
 
     /// One of a few words.
-    pub(crate) fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
+    pub fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
         let text = self.scalar(node)?;
         let found = words
             .iter()
@@ -213,11 +229,15 @@ impl Reader<'_> {
         found
     }
 
-    /// A regular expression for one line of output.
-    pub(crate) fn regex(&mut self, node: &Node) -> Option<String> {
+    /// A regular expression: for text with `regex::Regex::new`, for bytes with `regex::bytes::Regex::new`.
+    pub fn regex<T>(
+        &mut self,
+        node: &Node,
+        compile: impl FnOnce(&str) -> Result<T, regex::Error>,
+    ) -> Option<T> {
         let text = self.scalar(node)?;
-        match Regex::new(&text) {
-            Ok(_) => Some(text),
+        match compile(&text) {
+            Ok(regex) => Some(regex),
             Err(error) => {
                 let error = error.to_string();
                 let reason = error.lines().last().unwrap_or_default();
@@ -231,11 +251,12 @@ impl Reader<'_> {
         }
     }
 
-    /// A list of regular expressions, matched together.
-    pub(crate) fn regexes(&mut self, node: &Node) -> Option<RegexSet> {
+    /// A list of regular expressions for bytes, matched together.
+    pub fn regexes(&mut self, node: &Node) -> Option<RegexSet> {
         let before = self.mistakes.len();
         let items = items(node);
-        let texts: Vec<String> = items.into_iter().filter_map(|item| self.regex(item)).collect();
+        let regexes = items.into_iter().filter_map(|item| self.regex(item, Regex::new));
+        let texts: Vec<String> = regexes.map(|regex| regex.as_str().to_owned()).collect();
         if self.mistakes.len() > before {
             return None;
         }
@@ -256,12 +277,12 @@ impl Reader<'_> {
 
 impl<'a> Fields<'a> {
     /// The value of a key, if the mapping has it.
-    pub(crate) fn get(&self, name: &str) -> Option<&'a Node> {
+    pub fn get(&self, name: &str) -> Option<&'a Node> {
         self.entry(name).map(|(_, value)| value)
     }
 
     /// The key and the value, if the mapping has it.
-    pub(crate) fn entry(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
+    pub fn entry(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
         self.entries
             .iter()
             .find(|(key, _, _)| *key == name)
@@ -269,7 +290,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a key that must be there.
-    pub(crate) fn need(&self, name: &str, what: &str, reader: &mut Reader<'_>) -> Option<&'a Node> {
+    pub fn need(&self, name: &str, what: &str, reader: &mut Reader<'_>) -> Option<&'a Node> {
         let found = self.get(name);
         if found.is_none() {
             reader.mistake(self.place, format!("{what} needs `{name}`"));
@@ -279,7 +300,7 @@ impl<'a> Fields<'a> {
 }
 
 /// One item, or a list of them.
-pub(crate) fn items(node: &Node) -> Vec<&Node> {
+pub fn items(node: &Node) -> Vec<&Node> {
     match &node.value {
         Value::List(items) => items.iter().collect(),
         _ => vec![node],

@@ -1,4 +1,4 @@
-//! YAML as a tree of nodes that know their places; all reading of a job file starts from it.
+//! YAML as a tree of nodes that know their places; all reading starts from it.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,40 +8,60 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::{Location, Spanned};
 
-/// The most that is read of a job file, bytes.
+/// The most that is read of a file, bytes.
 pub const MAX_FILE_BYTES: usize = 4 << 20;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) value: Value,
-    pub(crate) place: Place,
+pub struct Node {
+    /// What it is.
+    pub value: Value,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// Line and column, from 1, and the bytes of the text that a node is written with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Place {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-    pub(crate) bytes: Range<usize>,
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// The bytes of the text.
+    pub bytes: Range<usize>,
 }
 
 /// What a node is.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+pub enum Value {
+    /// Nothing.
     Null,
+    /// True or false.
     Truth(bool),
+    /// A number.
     Number(Number),
+    /// Text.
     Text(String),
+    /// A list.
     List(Vec<Node>),
+    /// Keys and values, in the order of the file.
     Map(Vec<(Node, Node)>),
+}
+
+/// What a file is, for messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// As in "the … is empty".
+    pub name: &'static str,
+    /// With its article, as at the beginning of a sentence.
+    pub one: &'static str,
 }
 
 // === impl Value ===
 
 impl Value {
     /// What it is, for messages.
-    pub(crate) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Value::Null => "nothing",
             Value::Truth(_) => "true or false",
@@ -146,16 +166,24 @@ impl From<Location> for Place {
     }
 }
 
-/// The tree of a job file, or the one mistake that keeps it from being YAML.
-pub(crate) fn read(text: &str, file: &str) -> Result<Node, SourceError> {
+/// The tree of a file, called `file` in messages.
+///
+/// # Errors
+///
+/// The one mistake that keeps it from being YAML of one document and a sane size.
+pub fn read(text: &str, file: &str, kind: &Kind) -> Result<Node, SourceError> {
     if text.len() > MAX_FILE_BYTES {
         return Err(SourceError::whole(
-            format!("a job file of more than {} MiB is not read", MAX_FILE_BYTES >> 20),
+            format!(
+                "{} of more than {} MiB is not read",
+                kind.one,
+                MAX_FILE_BYTES >> 20
+            ),
             file,
         ));
     }
     if text.trim().is_empty() {
-        return Err(SourceError::whole("the job file is empty", file));
+        return Err(SourceError::whole(format!("the {} is empty", kind.name), file));
     }
     let options = serde_saphyr::options! {
         with_snippet: false,
@@ -167,11 +195,11 @@ pub(crate) fn read(text: &str, file: &str) -> Result<Node, SourceError> {
             max_documents: 1,
         },
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| mistake(&error, text, file))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| mistake(&error, text, file, kind))
 }
 
 /// The parser's mistake in the operator's words.
-fn mistake(error: &serde_saphyr::Error, text: &str, file: &str) -> SourceError {
+fn mistake(error: &serde_saphyr::Error, text: &str, file: &str, kind: &Kind) -> SourceError {
     let error = error.without_snippet();
     let raw = error.to_string();
     let said = raw.split(" at line ").next().unwrap_or_default();
@@ -187,10 +215,13 @@ fn mistake(error: &serde_saphyr::Error, text: &str, file: &str) -> SourceError {
     }
     if said.contains("Documents") {
         return place("a second YAML document begins here")
-            .hint("a job file is one document; remove the `---`");
+            .hint(format!("{} is one document; remove the `---`", kind.one));
     }
     if said.starts_with("budget breached") || said.contains("expansion limit") || said.contains("replay") {
-        return place("the job file is too large or too deeply nested once its aliases are written out");
+        return place(&format!(
+            "the {} is too large or too deeply nested once its aliases are written out",
+            kind.name
+        ));
     }
     if said.contains("tabs disallowed") {
         return place("a tab can't indent YAML").hint("indent with blanks");
@@ -216,7 +247,7 @@ fn mistake(error: &serde_saphyr::Error, text: &str, file: &str) -> SourceError {
 }
 
 /// Line and column, from 1, of a byte of `text`.
-pub(crate) fn position(text: &str, byte: usize) -> (usize, usize) {
+pub fn position(text: &str, byte: usize) -> (usize, usize) {
     let mut byte = byte.min(text.len());
     while !text.is_char_boundary(byte) {
         byte -= 1;
