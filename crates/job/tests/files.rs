@@ -373,3 +373,32 @@ fn a_secret_of_the_whole_job_stands_in_the_way_of_waits_alone() {
         together(&mistakes)
     );
 }
+
+#[test]
+fn a_terminal_is_for_commands_and_goes_with_its_connection() {
+    let parse = |steps: &str| Job::parse(&format!("steps:\n{steps}"), "job.yaml");
+    let job = parse("  - {run: top, pty: true}\n  - {run: top, pty: false}\n  - {run: top}\n").expect("good");
+    let kinds: Vec<(bool, bool)> = job.steps.iter().map(|step| (step.pty, step.durable)).collect();
+    assert_eq!(kinds, [(true, false), (false, true), (false, true)]);
+    for (step, wanted) in [
+        (
+            "  - {run: top, pty: true, durable: true}\n",
+            "a step on a terminal can't be durable: the terminal goes with its connection",
+        ),
+        (
+            "  - {upload: {src: a, dest: b}, pty: true}\n",
+            "only commands run on a terminal; `upload` has none",
+        ),
+        (
+            "  - {run: top, pty: maybe}\n",
+            "expected true or false, found text",
+        ),
+    ] {
+        let mistakes = together(&parse(step).expect_err("a mistake"));
+        assert!(mistakes.starts_with(wanted), "{mistakes}");
+        assert!(mistakes.contains("--> job.yaml:2:"), "{mistakes}");
+    }
+    let secret = "  - {run: mysql, pty: true, env: {PW: '{{ pw }}'}}\nvars: {pw: {secret: {env: PW}}}\n";
+    let mistakes = together(&parse(secret).expect_err("a mistake"));
+    assert!(mistakes.contains("hint: leave out `pty`"), "{mistakes}");
+}
