@@ -87,13 +87,17 @@ fn push(seen: &mut Vec<String>, stream: &str, data: &[u8]) {
     }
 }
 
-/// What the order of the end's messages leaves open: sshd's depends on whether the process or its pipes end first.
-pub(crate) fn facts(mut seen: Vec<String>) -> Vec<String> {
+/// What the order of the end's messages leaves open: sshd's depends on whether the process or its pipes end first, and the
+/// status may even come before the last output.
+pub(crate) fn facts(seen: Vec<String>) -> Vec<String> {
     let is_end = |word: &String| word == "eof" || word.starts_with("exit-");
-    let first = seen.iter().position(is_end).unwrap_or(seen.len());
-    let last = seen.iter().rposition(is_end).map_or(first, |last| last + 1);
-    seen[first..last].sort();
-    seen
+    let (mut ends, mut facts): (Vec<String>, Vec<String>) = seen.into_iter().partition(is_end);
+    ends.sort();
+    // The last word is how it ended for good.
+    let last = facts.pop();
+    facts.extend(ends);
+    facts.extend(last);
+    facts
 }
 
 async fn real(sshd: &Sshd) -> Connected {
