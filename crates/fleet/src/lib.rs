@@ -20,7 +20,9 @@
 //! The order of commits is: the intent of a step before its command is sent; its end together with the intent of the
 //! next; the outcome; and only then is what the host kept of the work removed.
 
+mod ask;
 mod attempt;
+mod begun;
 mod clean;
 mod connect;
 mod copy;

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use reveille_account::{Chosen, Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
-use reveille_job::{
-    FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Role, Scope, Step, Verdict,
-};
+use reveille_account::{Class, EventKind, Outcome, SourceError, Status, StepRef, Token};
+use reveille_job::{Job, Registered, Rendered, RenderedAction, Scope, Step, Verdict};
 use reveille_pace::Backoff;
 use reveille_transport::Become;
 use reveille_transport::Session;
@@ -13,24 +11,10 @@ use reveille_transport::supervisor::{Durable, Key, Payload};
 use tokio::time::Instant;
 
 use crate::attempt::{self, Ended, Over};
+use crate::begun::Current;
 use crate::host::{Deciding, Halt, HostTask, millis};
 use crate::output::{Output, Said, TAIL_LIMIT};
 use crate::work::{self, Work};
-
-/// An attempt that is under way, or was when an earlier controller died.
-struct Current {
-    attempt: u32,
-    token: Option<Token>,
-    place: Option<String>,
-    /// Its intent is on record.
-    intended: bool,
-    /// It was an earlier controller that began it.
-    inherited: bool,
-    /// It is of an earlier round: if it did not succeed, it uses up no attempt of this one.
-    orphan: bool,
-    /// The deadlines that were chosen for it, until they are on record.
-    chosen: Option<Box<Chosen>>,
-}
 
 /// What an attempt came to.
 enum Attempted {
@@ -519,61 +503,6 @@ impl HostTask {
         verdict
     }
 
-    /// Asks the host for its facts, if the step takes some and nobody has asked yet.
-    async fn ask_for_facts(&mut self, job: &Job, index: usize, at: &StepRef) -> Result<(), Halt> {
-        if self.facts.is_some() {
-            return Ok(());
-        }
-        let vars = self
-            .vars
-            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
-        let scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
-        if job.needs_facts(index, &scope) {
-            let (_, answer) = Box::pin(self.ask(at, FACTS_COMMAND, None)).await?;
-            self.facts = Some(Facts::parse(&String::from_utf8_lossy(&answer)));
-        }
-        Ok(())
-    }
-
-    /// Whether a small command succeeds on the host; it leaves no output on record.
-    pub(crate) async fn holds(
-        &mut self,
-        at: &StepRef,
-        command: &str,
-        escalate: Option<&Become>,
-    ) -> Result<bool, Halt> {
-        let (status, _) = self.ask(at, command, escalate).await?;
-        Ok(status == Some(0))
-    }
-
-    /// The exit status and the beginning of the output of a small command, which may be asked again.
-    pub(crate) async fn ask(
-        &mut self,
-        at: &StepRef,
-        command: &str,
-        escalate: Option<&Become>,
-    ) -> Result<(Option<u32>, Vec<u8>), Halt> {
-        loop {
-            let session = match self.session.take().filter(|session| !session.is_closed()) {
-                Some(session) => session,
-                None => Box::pin(self.connect()).await?,
-            };
-            let answer = Box::pin(attempt::ask(&session, escalate, command)).await;
-            self.session = Some(session);
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err((class, message)) => {
-                    self.session = None;
-                    if !class.may_pass() || !self.budget.take() {
-                        return Err(failed(at, class, message));
-                    }
-                    self.recovered = true;
-                    self.pause(class, "a new connection").await?;
-                }
-            }
-        }
-    }
-
     pub(crate) fn skip(&mut self, step: &Step, at: StepRef, reason: &str) {
         if let Some(name) = &step.register {
             self.registered.push((
@@ -588,88 +517,6 @@ impl HostTask {
             step: at,
             reason: reason.to_owned(),
         });
-    }
-
-    /// The attempt that an earlier controller had begun, if its end is not on record.
-    fn resumed(&self, index: usize) -> Option<Current> {
-        let intent = self.plan.before.as_ref()?.intent.as_ref()?;
-        (intent.step.index as usize == index && !intent.finished).then(|| Current {
-            // A command that is not durable runs anew, and its output is not to be mixed with what came before.
-            attempt: intent.attempt + u32::from(intent.token.is_none()),
-            token: intent.token,
-            place: intent.place.clone(),
-            intended: true,
-            inherited: true,
-            orphan: false,
-            chosen: None,
-        })
-    }
-
-    /// Durable work of an earlier round whose end nobody saw. It is attached to, wherever it stands by now: a second
-    /// run of the same step beside it is what must not happen.
-    fn orphaned(&self, index: usize) -> Option<Current> {
-        let before = self.plan.before.as_ref()?;
-        let intent = before.orphan.as_ref()?;
-        let fresh = before
-            .intent
-            .as_ref()
-            .is_none_or(|intent| (intent.step.index as usize) < index);
-        (intent.step.index as usize == index && fresh).then(|| Current {
-            attempt: 1,
-            token: intent.token,
-            place: intent.place.clone(),
-            intended: false,
-            inherited: true,
-            orphan: true,
-            chosen: None,
-        })
-    }
-
-    /// The failure that an earlier controller had come to, if it used up all attempts and died over what follows one.
-    fn given_up_before(&self, index: usize, step: &Step, attempts: u32) -> Option<Halt> {
-        if step.role != Role::Main || attempts < step.attempts {
-            return None;
-        }
-        let results = &self.plan.before.as_ref()?.results;
-        let last = results
-            .iter()
-            .rev()
-            .find(|result| result.step.index as usize == index && result.attempt > 0)?;
-        (last.class.status() == Status::Failed).then(|| {
-            let message = format!("the last of {attempts} attempts failed before the controller ended");
-            failed(&last.step, last.class, message)
-        })
-    }
-
-    /// How many attempts of a step have a result, and the highest number that one began with.
-    fn attempts_before(&self, index: usize) -> (u32, u32) {
-        let Some(before) = &self.plan.before else {
-            return (0, 0);
-        };
-        let of_step = before
-            .results
-            .iter()
-            .filter(|result| result.step.index as usize == index && result.attempt > 0);
-        let finished = u32::try_from(of_step.clone().count()).unwrap_or(u32::MAX);
-        let begun = before
-            .intent
-            .iter()
-            .filter(|intent| intent.step.index as usize == index)
-            .map(|intent| intent.attempt + u32::from(intent.token.is_none() && !intent.finished));
-        (
-            finished,
-            of_step
-                .map(|result| result.attempt)
-                .chain(begun)
-                .max()
-                .unwrap_or(0),
-        )
-    }
-
-    /// The number of the next attempt of a step.
-    pub(crate) fn next_attempt(&self, index: usize) -> u32 {
-        let begun = self.begun.get(&index).copied().unwrap_or_default();
-        self.attempts_before(index).1.max(begun) + 1
     }
 
     fn escalation(&self, step: &Step, user: Option<&str>) -> Option<Become> {
