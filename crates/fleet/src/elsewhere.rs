@@ -28,6 +28,7 @@ impl HostTask {
         let target = std::mem::replace(&mut self.plan.target, other.target);
         let escalate = std::mem::replace(&mut self.plan.escalate, other.escalate);
         let becomes = std::mem::replace(&mut self.plan.becomes, other.becomes);
+        let label = std::mem::replace(&mut self.plan.label, other.label);
         let result = self.step_here(index, step, at, rendered).await;
         let result = match (result, self.leftovers.is_some()) {
             // What the other host keeps of it can go once it is on record here.
@@ -37,6 +38,7 @@ impl HostTask {
         self.plan.target = target;
         self.plan.escalate = escalate;
         self.plan.becomes = becomes;
+        self.plan.label = label;
         self.connects = connects;
         self.phases = phases;
         self.place = place;
