@@ -8,7 +8,7 @@
 //! - how long to wait: [`Backoff`] with full jitter, seeded;
 //! - how often: a host's own [`Budget`], a [`RetryBudget`] for the fleet, a [`Breaker`] for each group, and a [`Reserve`]
 //!   of slots for recoveries;
-//! - how long to bear silence: [`Deadlines`], and the [`watchdog`], which chooses and judges them;
+//! - how long to bear silence: the [`watchdog`], which chooses and judges [`Deadline`]s;
 //! - how many may fail, and how many go first: [`Portion`] and [`batches`];
 //! - once and only once: [`RunOnce`].
 //!
@@ -30,7 +30,7 @@ pub mod admission;
 mod backoff;
 mod breaker;
 mod budget;
-mod deadlines;
+mod deadline;
 mod gate;
 mod governor;
 mod handshakes;
@@ -42,7 +42,7 @@ pub mod watchdog;
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerRule, Opened, Pass};
 pub use budget::{Budget, RetryBudget};
-pub use deadlines::{Deadline, Deadlines};
+pub use deadline::Deadline;
 pub use gate::{Gate, Permit};
 pub use governor::Governor;
 pub use handshakes::{HandshakePermit, Handshakes};

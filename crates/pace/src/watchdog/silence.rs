@@ -33,7 +33,8 @@ pub struct SilenceRule {
 // === impl SilenceRule ===
 
 impl SilenceRule {
-    /// The deadline on a host in a run of `hosts`, `micro` if it is of the smallest kind, with `retries` as the highest count of retries so far, and why.
+    /// The deadline on a host in a run of `hosts`, `micro` if it is of the smallest kind, with `retries` as the highest
+    /// count of retries so far, and why.
     pub fn choose(&self, history: &History, hosts: u32, micro: bool, retries: u32) -> (Duration, Reason) {
         let scale = if micro { self.scale_micro } else { self.scale };
         let hosts = Duration::try_from_secs_f64(scale * f64::from(hosts)).unwrap_or(Duration::ZERO);
