@@ -177,7 +177,9 @@ impl Drop for Names {
 #[test]
 fn a_name_server_that_stops_answering_fails_who_needs_it() {
     let testbed = Testbed::start(1, "").unwrap();
-    let names = Names::start(Ipv4Addr::new(127, 78, 0, 53), testbed.address(0));
+    // An address of this process's own: the port has to be the usual one.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let names = Names::start(Ipv4Addr::new(127, 78, high, low.max(1)), testbed.address(0));
     let reveille = Reveille::new();
     let mut text = String::new();
     for number in 1..=2 * HOSTS {
