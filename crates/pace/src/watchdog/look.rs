@@ -250,7 +250,10 @@ impl LookRule {
         }
         if let Some(together) = case.together {
             return Decision::Extend {
-                until: case.elapsed.saturating_add(case.limit).min(self.hard_cap),
+                until: case
+                    .elapsed
+                    .saturating_add(case.limit.max(self.between))
+                    .min(self.hard_cap),
                 why: Extension::Together(together),
             };
         }

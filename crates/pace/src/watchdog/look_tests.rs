@@ -157,6 +157,10 @@ fn many_together_get_more_time() {
             why: Extension::Together(together)
         }
     );
+    case.limit = Duration::ZERO;
+    assert!(
+        matches!(after(&case, &[Evidence::Still, Evidence::Still]), Decision::Extend { until, .. } if until == SECOND * 125)
+    );
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
