@@ -49,6 +49,14 @@ enum Stage {
 #[derive(Debug)]
 struct Group {
     leader: Option<Pid>,
+    /// The leader's id may mean another process now.
+    over: Arc<AtomicBool>,
+}
+
+/// A process that was started, for as long as its id means it.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pid: Pid,
     over: Arc<AtomicBool>,
 }
 
@@ -159,6 +167,14 @@ impl Running {
         self.group.kill();
     }
 
+    /// The process itself.
+    pub(crate) fn started(&self) -> Option<Started> {
+        self.group.leader.map(|pid| Started {
+            pid,
+            over: Arc::clone(&self.group.over),
+        })
+    }
+
     /// Waits until what is carried has begun. Of what ended instead it is told what was said.
     pub(crate) async fn begin(&mut self) -> Option<String> {
         loop {
@@ -242,6 +258,17 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill();
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+// === impl Started ===
+
+impl Started {
+    /// Its id, unless it is over.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        let over = self.over.load(Ordering::Relaxed);
+        (!over).then(|| self.pid.as_raw_nonzero().get())
     }
 }
 

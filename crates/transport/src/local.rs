@@ -1,17 +1,21 @@
 //! No network: commands run in a shell on this machine.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use reveille_account::Class;
 use tokio::process::Command;
 
-use crate::child::Running;
+use crate::child::{Running, Started};
 use crate::error::ExecError;
 use crate::exec::Exec;
 
 /// A shell on this machine.
 #[derive(Debug, Default)]
-pub(crate) struct Local(());
+pub(crate) struct Local {
+    /// What was started and not seen to end.
+    started: Mutex<Vec<Started>>,
+}
 
 // === impl Local ===
 
@@ -22,7 +26,6 @@ impl Local {
             class: Class::ExecRefused,
             message,
         };
-        let Self(()) = self;
         let line = String::from_utf8(line.to_vec())
             .map_err(|_| refused("a local command has to be UTF-8".to_owned()))?;
         let mut command = if terminal {
@@ -47,6 +50,15 @@ impl Local {
             Running::start(command, None)
         };
         let (running, input) = started.map_err(|error| refused(format!("can't start a shell: {error}")))?;
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.retain(|earlier| earlier.pid().is_some());
+        started.extend(running.started());
         Ok(Exec::on_child(running, input, terminal))
+    }
+
+    /// The processes that run now: what stands between them and this program, as sshd does elsewhere, is nothing.
+    pub(crate) fn running(&self) -> Vec<i32> {
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.iter().filter_map(Started::pid).collect()
     }
 }

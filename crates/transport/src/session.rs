@@ -99,6 +99,15 @@ impl Session {
         }
     }
 
+    /// The processes that were started on this machine and run now; nothing for another machine, which knows them by
+    /// their connection.
+    pub(crate) fn running_here(&self) -> Option<Vec<i32>> {
+        match &self.link {
+            Link::Local(local) => Some(local.running()),
+            Link::Native(_) | Link::OpenSsh(_) => None,
+        }
+    }
+
     /// Whether a refusal of sudo has told that it insists on a terminal.
     pub(crate) fn needs_terminal(&self) -> bool {
         self.needs_terminal.load(Ordering::Relaxed)

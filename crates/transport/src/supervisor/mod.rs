@@ -416,13 +416,27 @@ async fn ask(
         .unwrap_or_else(|_| Err(SuperviseError::Lost(format!("no answer within {deadline:?}"))))
 }
 
+/// Where no connection tells what runs on it: the pids, of which 0 is none.
+fn beside(session: &Session, verb: Verb) -> String {
+    match (verb, session.running_here()) {
+        (Verb::Look | Verb::Halt, Some(pids)) => {
+            let pids = pids.iter().map(|pid| format!(",{pid}"));
+            std::iter::once("0".to_owned()).chain(pids).collect()
+        }
+        _ => String::new(),
+    }
+}
+
 async fn open(
     session: &Session,
     escalate: Option<&Become>,
     key: &Key,
     verb: Verb,
 ) -> Result<Durable, SuperviseError> {
-    let place = key.place.as_deref().unwrap_or("-");
+    let place = match &key.place {
+        Some(place) => place.clone(),
+        None => format!("-{}", beside(session, verb)),
+    };
     let orders = format!(
         "{} {} {} {} {place}\n",
         verb.word(),

@@ -448,8 +448,18 @@ family() {
   done
 }
 
-# The roots of a plain command: what else the connection's own process has started.
+# The roots of a plain command: what we were told of, or what else the connection's own process has started.
 siblings() {
+  if [ "$P" != - ]; then
+    IFS=,
+    set -- ${P#-}
+    IFS=' '
+    for X; do
+      case "$ANCESTORS" in *" $X "*) continue ;; esac
+      inspect "$X" && [ "$ST" != Z ] && V="$V$X "
+    done
+    return 0
+  fi
   for X in $ANCESTORS; do
     { read -r L <"/proc/$X/comm"; } 2>/dev/null || continue
     case $L in sshd*|dropbear*) J=$X; break ;; esac
@@ -512,7 +522,7 @@ look() {
     return
   fi
   ancestors "$$"
-  if [ "$P" = - ]; then
+  if [ "${P#-}" != "$P" ]; then
     if ! siblings; then
       say end unknown
       return

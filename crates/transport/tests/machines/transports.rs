@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reveille_account::Class;
-use reveille_transport::supervisor::{self, Beat, Durable, Offsets, SuperviseError};
+use reveille_transport::supervisor::{self, Beat, Durable, Look, Offsets, SuperviseError};
 use reveille_transport::transfer::{self, Destination, Original};
 use reveille_transport::{
     Become, BecomeMethod, Client, Deadlines, ExecError, Heard, HostKeyPolicy, KnownHosts, OpenSsh, Session,
@@ -254,6 +254,44 @@ async fn a_local_command_on_a_terminal() {
     assert_eq!(
         follow(&mut durable).await,
         (b"out\nerr\n".to_vec(), Vec::new(), exited(4))
+    );
+}
+
+#[tokio::test]
+async fn a_local_command_is_looked_at_apart_from_others() {
+    let lab = Lab::up();
+    let (_, session) = sessions(&lab).await.pop().unwrap();
+    let (_, other) = sessions(&lab).await.pop().unwrap();
+    let processes = async || match supervisor::look(&session, None, &key(2)).await.unwrap() {
+        Look::Alive(alive) => alive.counters.processes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        supervisor::look(&session, None, &key(2)).await.unwrap(),
+        Look::Gone
+    );
+    let one = session.run(None, "exec sleep 30").await.unwrap();
+    let _other = other
+        .run(None, "sleep 30 & sleep 30 & sleep 30; :")
+        .await
+        .unwrap();
+    assert_eq!(processes().await, 1);
+    let mut asks = session
+        .run_on_terminal(None, "printf 'Sure? '; read -r answer")
+        .await
+        .unwrap();
+    while !matches!(asks.next().await, Heard::Stdout(_)) {}
+    while !matches!(supervisor::look(&session, None, &key(2)).await.unwrap(), Look::Alive(alive) if alive.asks)
+    {
+    }
+    assert!(supervisor::halt(&session, None, &key(2)).await.unwrap());
+    drop((one, asks));
+    let left = supervisor::look(&session, None, &key(2)).await.unwrap();
+    assert_eq!(left, Look::Gone);
+    let left = supervisor::look(&other, None, &key(2)).await.unwrap();
+    assert!(
+        matches!(&left, Look::Alive(alive) if alive.counters.processes == 4),
+        "{left:?}"
     );
 }
 
