@@ -13,6 +13,7 @@ use crate::options::Options;
 use crate::passwords::{self, Passwords};
 use crate::printer::Printer;
 use crate::reach::{Finder, Reached};
+use crate::routes;
 use crate::state;
 
 /// Where an inventory is read from; the ledger keeps it with runs that need more of it than is recorded.
@@ -150,8 +151,11 @@ pub(crate) fn reach<'a>(
         .into_iter()
         .map(|name| {
             let connection = inventory.connection(name.as_str())?;
-            has_secrets |= passwords::in_inventory(&connection) || has_secret_vars(&inventory, &name);
+            let vars = inventory.vars(name.as_str());
+            has_secrets |= passwords::in_inventory(&connection)
+                || vars.keys().any(|var| inventory.is_secret(name.as_str(), var));
             let reached = finder.find(connection, false)?;
+            let reached = routes::complete(&name, reached, &vars, &mut finder)?;
             Ok((name, reached))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
@@ -194,12 +198,6 @@ pub(crate) fn delegates(
         options.delegates.insert(host, reached);
     }
     Ok(())
-}
-
-/// Whether a host has vars that are not recorded.
-fn has_secret_vars(inventory: &Inventory, host: &HostName) -> bool {
-    let vars = inventory.vars(host.as_str());
-    vars.keys().any(|name| inventory.is_secret(host.as_str(), name))
 }
 
 /// The hosts of an earlier run that ended in a way.

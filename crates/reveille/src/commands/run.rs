@@ -14,7 +14,6 @@ use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::options::Options;
 use crate::printer::Printer;
-use crate::routes;
 use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -47,16 +46,15 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         inventory,
         hosts,
         passwords,
-        mut finder,
+        finder: _,
     } = chosen;
     let hosts: Vec<_> = hosts
         .into_iter()
         .map(|(name, reached)| {
             let vars = inventory.vars(name.as_str());
-            let reached = routes::complete(&name, reached, &vars, &mut finder)?;
-            Ok((name, reached, vars))
+            (name, reached, vars)
         })
-        .collect::<Result<_, Failure>>()?;
+        .collect();
     let vault_vars = hosts
         .iter()
         .map(|(name, ..)| (name.clone(), inventory.vault_vars(name.as_str())))

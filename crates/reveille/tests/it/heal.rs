@@ -164,27 +164,28 @@ fn a_resumed_run_goes_on_with_the_machine_that_took_the_place() {
 #[test]
 fn another_route_leads_to_a_host_whose_first_is_closed() {
     let testbed = Testbed::start(2, "").unwrap();
-    let reveille = Reveille::new();
-    let mut text = inventory(&testbed, &[], "");
-    text = format!(
-        "a ansible_host=127.66.66.66 reveille_routes='[\"127.66.66.67\", \"{}\"]'\n{text}",
-        testbed.address(1)
+    let text = format!(
+        "a ansible_host=127.66.66.66 reveille_routes='[\"127.66.66.67\", \"{}\"]'\n{}",
+        testbed.address(1),
+        inventory(&testbed, &[], "")
     );
-    let inventory = reveille.file("inventory", text);
-    let job = reveille.file("job.yaml", "steps:\n  - run: 'true'\n");
-    let ended = reveille.run(&[
-        "run",
-        &job,
-        "-i",
-        &inventory,
-        "--format",
-        "json",
-        "--connect-timeout",
-        "1s",
-    ]);
-    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
-    let logs = reveille.run(&["logs", "a"]).expect(0).stdout;
-    assert!(logs.contains("rung 3: another route, 127.66.66.67"), "{logs}");
+    let reaches = |work: &[&str]| {
+        let reveille = Reveille::new();
+        let inventory = reveille.file("inventory", text.clone());
+        reveille.file("job.yaml", "steps:\n  - run: 'true'\n");
+        let reached = ["-i", &inventory, "--format", "json", "--connect-timeout", "1s"];
+        let ended = reveille.run(&[&work[..1], &reached, &work[1..]].concat());
+        assert_eq!(ended.code, 0, "{work:?}: {}{}", ended.stdout, ended.stderr);
+        let logs = reveille.run(&["logs", "a"]).expect(0).stdout;
+        assert!(
+            logs.contains("rung 3: another route, 127.66.66.67"),
+            "{work:?}: {logs}"
+        );
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| reaches(&["run", "job.yaml"]));
+        scope.spawn(|| reaches(&["exec", "true"]));
+    });
 }
 
 /// The usual jump host is down; another, and none at all, are routes too.
@@ -221,8 +222,10 @@ fn a_route_may_lead_through_another_jump_host() {
         ("[{\"jump\": \"a b\"}]", "the jump host `a b`"),
     ] {
         let file = reveille.file("inventory", format!("a reveille_routes='{routes}'\n"));
-        let refused = reveille.run(&["run", &job, "-i", &file]).expect(2).stderr;
-        assert!(refused.contains(why), "{routes}: {refused}");
+        for refused in [&["run", &job, "-i", &file][..], &["ping", "-i", &file]] {
+            let refused = reveille.run(refused).expect(2).stderr;
+            assert!(refused.contains(why), "{routes}: {refused}");
+        }
     }
 }
 
