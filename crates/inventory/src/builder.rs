@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
@@ -34,6 +34,7 @@ pub(crate) struct Builder {
     keys: HashSet<Arc<str>>,
     edges: HashMap<(u32, u32), SourceError>,
     host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
+    programs: HashSet<u32>,
     expanded: u64,
     /// Opens what is encrypted.
     pub(crate) vault: Vault,
@@ -59,6 +60,7 @@ impl Builder {
             keys: HashSet::new(),
             edges: HashMap::new(),
             host_files: HashMap::new(),
+            programs: HashSet::new(),
             expanded: 0,
             vault: Vault::new(options.vault),
             script_limit: options.script_limit,
@@ -76,6 +78,17 @@ impl Builder {
     /// Begins a source; vars that follow come from it.
     pub(crate) fn begin(&mut self, file: &str) {
         self.files.push(file.into());
+    }
+
+    /// Begins a source that is a program.
+    pub(crate) fn begin_program(&mut self, file: &str) {
+        self.begin(file);
+        self.programs.insert(self.file());
+    }
+
+    /// The number of the source that vars come from.
+    fn file(&self) -> u32 {
+        u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE)
     }
 
     pub(crate) fn host_count(&self) -> usize {
@@ -189,7 +202,7 @@ impl Builder {
         Variable {
             key,
             value,
-            file: u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE),
+            file: self.file(),
             line: u32::try_from(line.number).unwrap_or(u32::MAX),
             secret: line.hidden,
         }
@@ -321,7 +334,7 @@ impl Builder {
                 name,
                 layers: Vec::new(),
                 groups: Vec::new(),
-                source: u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE),
+                source: self.file(),
             });
             index
         };
@@ -355,6 +368,8 @@ impl Builder {
             group_index: std::mem::take(&mut self.group_index),
             files: std::mem::take(&mut self.files),
             host_files: std::mem::take(&mut self.host_files),
+            programs: std::mem::take(&mut self.programs),
+            seen: OnceLock::new(),
         };
         if self.mistakes.is_empty() && ADDRESSES.iter().any(|key| self.keys.contains(*key)) {
             for warning in inventory.doubles() {

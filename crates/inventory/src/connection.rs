@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::place::Fault;
 use crate::secret::Secret;
 use crate::ssh_arguments::{Arguments, SshOptions, without_templates};
 use crate::ssh_config::StrictHostKeyChecking;
+use crate::template::is_template;
 
 /// How to connect to a host, and as whom to work there.
 ///
@@ -115,9 +115,6 @@ const BECOME_USER: &[&str] = &["ansible_sudo_user", "ansible_become_user"];
 const TIMEOUT: &[&str] = &["ansible_ssh_timeout", "ansible_timeout"];
 const HOST_KEY_CHECKING: &[&str] = &["ansible_ssh_host_key_checking", "ansible_host_key_checking"];
 const NOT_READY: &str = "reveille_not_ready";
-/// Templates in connection vars may name vars with templates, to this depth.
-const MAX_TEMPLATE_DEPTH: usize = 8;
-
 /// Whether a var of this name holds a secret, which no screen and no file may show.
 pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
@@ -130,7 +127,7 @@ pub fn is_secret(name: &str) -> bool {
 /// Looks at a var on its way in.
 pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
     let text = value.as_str().unwrap_or_default();
-    let is_template = text.contains("{{");
+    let is_template = is_template(text);
     match key {
         "ansible_host"
         | "ansible_ssh_host"
@@ -226,13 +223,6 @@ pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
         _ if key.starts_with("ansible_") => Some(Finding::Warning(
             key.to_owned(),
             Fault::new(0, format!("`{key}` is not understood and has no effect")),
-        )),
-        _ if is_template => Some(Finding::Warning(
-            "template".to_owned(),
-            Fault::new(
-                0,
-                format!("the template in `{key}` stays as it is; vars of an inventory are not rendered"),
-            ),
         )),
         _ => None,
     }
@@ -391,9 +381,10 @@ impl Inventory {
         }
         let mut variables = layers.iter().rev().flat_map(|layer| layer.iter().rev());
         let variable = variables.find(|variable| ADDRESSES.contains(&&*variable.key))?;
-        variable.value.as_str().filter(|text| {
-            &*variable.key == "ansible_host" && !text.contains("{{") && !text.trim().is_empty()
-        })
+        variable
+            .value
+            .as_str()
+            .filter(|text| &*variable.key == "ansible_host" && !is_template(text) && !text.trim().is_empty())
     }
 
     /// Which machine a host is, and the var that gives its address; none if that can't be read or isn't by SSH.
@@ -429,10 +420,10 @@ struct Machine {
 }
 
 /// The vars of one host, looked up and never merged.
-struct HostVars<'a> {
-    inventory: &'a Inventory,
-    name: &'a HostName,
-    source: u32,
+pub(crate) struct HostVars<'a> {
+    pub(crate) inventory: &'a Inventory,
+    pub(crate) name: &'a HostName,
+    pub(crate) source: u32,
     /// Strongest first.
     layers: Vec<&'a [Variable]>,
 }
@@ -448,7 +439,7 @@ struct Found<'a> {
 // === impl HostVars ===
 
 impl<'a> HostVars<'a> {
-    fn find(&self, key: &str) -> Option<&'a Variable> {
+    pub(crate) fn find(&self, key: &str) -> Option<&'a Variable> {
         self.layers
             .iter()
             .find_map(|layer| layer.iter().rev().find(|variable| &*variable.key == key))
@@ -465,9 +456,10 @@ impl<'a> HostVars<'a> {
             text: Zeroizing::new(text),
             secret: variable.secret,
         };
-        if found.text.contains("{{") {
+        if is_template(&found.text) {
             let mut secret = found.secret;
-            let rendered = self.render(&found.text, 0, &mut secret);
+            let trust = self.inventory.is_trusted(variable.file);
+            let rendered = self.render(&found.text, 0, trust, &mut secret);
             found.text = Zeroizing::new(rendered.map_err(|message| self.error(variable, &message))?);
             found.secret = secret;
         }
@@ -496,60 +488,6 @@ impl<'a> HostVars<'a> {
         truth(&Value::String(found.text.to_string()))
             .map(Some)
             .ok_or_else(|| self.error(found.variable, "it is neither true nor false"))
-    }
-
-    /// Puts in the vars that `text` names as `{{ name }}`; anything more is refused. Sets `secret` if one of them is.
-    fn render(&self, text: &str, depth: usize, secret: &mut bool) -> Result<String, String> {
-        if !text.contains("{{") {
-            return Ok(text.to_owned());
-        }
-        if depth > MAX_TEMPLATE_DEPTH {
-            return Err("its template refers to itself".into());
-        }
-        let mut rendered = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("{{") {
-            let (inside, after) = after.split_once("}}").ok_or("its template is never closed")?;
-            rendered.push_str(before);
-            let name = inside.trim();
-            if let Some(magic) = self.magic(name) {
-                rendered.push_str(&magic);
-            } else if name.chars().all(|c| c.is_alphanumeric() || c == '_') {
-                let variable = self
-                    .find(name)
-                    .ok_or_else(|| format!("its template names `{name}`, which is not set"))?;
-                *secret |= variable.secret || is_secret(name);
-                let value = scalar(&variable.value)
-                    .ok_or_else(|| format!("its template names `{name}`, which is not text"))?;
-                rendered.push_str(&self.render(&value, depth + 1, secret)?);
-            } else {
-                return Err(format!(
-                    "its template `{{{{{inside}}}}}` is more than a name, which is not rendered here"
-                ));
-            }
-            rest = after;
-        }
-        rendered.push_str(rest);
-        Ok(rendered)
-    }
-
-    /// What Ansible knows of every host by itself.
-    fn magic(&self, name: &str) -> Option<String> {
-        let whole = self.name.as_str();
-        let source = || {
-            let file = self.inventory.files.get(self.source as usize)?;
-            std::path::absolute(&**file).ok().filter(|path| path.exists())
-        };
-        match name {
-            "inventory_hostname" => Some(whole.to_owned()),
-            "inventory_hostname_short" => Some(match whole.parse::<IpAddr>() {
-                Ok(_) => whole.to_owned(),
-                Err(_) => whole.split('.').next().unwrap_or_default().to_owned(),
-            }),
-            "inventory_file" => Some(source()?.display().to_string()),
-            "inventory_dir" => Some(source()?.parent()?.display().to_string()),
-            _ => None,
-        }
     }
 
     /// An error whose message holds the value, or `plain` if that is secret.

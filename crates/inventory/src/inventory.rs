@@ -1,9 +1,9 @@
 //! The inventory as it is asked: hosts, groups, merged vars.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
@@ -13,6 +13,7 @@ use crate::builder::Builder;
 use crate::connection::is_secret;
 use crate::secret::wipe;
 use crate::source::Source;
+use crate::template::Seen;
 use crate::vault::VaultPasswords;
 use crate::{InventoryError, script, vars_files};
 
@@ -27,6 +28,9 @@ pub struct Inventory {
     pub(crate) files: Vec<Arc<str>>,
     /// Vars of `host_vars/`, by host; later layers win.
     pub(crate) host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
+    /// Which of the files are programs.
+    pub(crate) programs: HashSet<u32>,
+    pub(crate) seen: OnceLock<Seen>,
 }
 
 /// An inventory, and what was not understood while reading it.

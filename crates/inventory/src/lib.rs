@@ -66,6 +66,7 @@ mod secret;
 mod source;
 mod ssh_arguments;
 pub mod ssh_config;
+mod template;
 mod vars_files;
 mod vault;
 mod words;

@@ -47,7 +47,7 @@ pub(crate) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryEr
     let Value::Object(groups) = listed else {
         return Err(program.refuse("--list", "is no JSON object of groups"));
     };
-    builder.begin(&name);
+    builder.begin_program(&name);
     let before = builder.host_count();
     let mut hosts: Vec<String> = Vec::new();
     let mut hostvars: Option<Map<String, Value>> = None;

@@ -209,11 +209,16 @@ fn time(name: &str, value: &str) -> Result<Option<Duration>, String> {
 pub(crate) fn without_templates(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once("{{") {
-        plain.push_str(before);
+    while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+        plain.push_str(&rest[..start]);
         // A template may stand for a port as well as for a name.
         plain.push('1');
-        rest = after.split_once("}}").map_or("", |(_, after)| after);
+        let end = if rest[start..].starts_with("{{") {
+            "}}"
+        } else {
+            "%}"
+        };
+        rest = rest[start + 2..].split_once(end).map_or("", |(_, after)| after);
     }
     plain + rest
 }

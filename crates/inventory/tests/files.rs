@@ -369,6 +369,58 @@ fn templates_know_where_the_inventory_is() {
     assert_eq!(connection.key_files, [files.path("inv/keys/id")]);
 }
 
+/// The values are those that Ansible 2.19 comes to.
+#[test]
+fn templates_are_those_of_ansible() {
+    let files = Files::new(&[(
+        "hosts.yml",
+        r#"
+all:
+  vars:
+    domain: example.org
+    bastion: "{{ groups['bastions'] | first }}"
+    machines: {web1: 10.0.0.1}
+    ansible_host: "{{ inventory_hostname.split('.')[0] }}.{{ domain | default('internal') }}"
+    ansible_user: "{{ login | default('deploy') }}"
+    ansible_port: "{{ 2200 + offset | int if offset is defined else 22 }}"
+    ansible_ssh_common_args: "-J {{ hostvars[bastion].way | lower }}@{{ bastion }}"
+    ansible_ssh_private_key_file: "{{ lookup('env', 'REVEILLE_TEST_NOT_SET') }}"
+    ansible_become_user: "{% if 'web' in group_names %}www{% else %}root{% endif %}"
+    ansible_become_method: "{{ omit }}"
+  children:
+    bastions: {hosts: {gate: {way: JUMP, ansible_ssh_common_args: ""}}}
+    web: {hosts: {web1.x: {login: web}, web1: {ansible_host: "{{ machines[inventory_hostname] }}", offset: "5"}}}
+"#,
+    )]);
+    let inventory = files.load("hosts.yml").expect("good").inventory;
+    let told = |host: &str| {
+        let found = inventory.connection(host).expect(host);
+        let jump = found.jump.unwrap_or_default();
+        let becomes = found.becomes.user.unwrap_or_default();
+        format!(
+            "{host}: {:?}@{}:{:?} {jump:?} {becomes} {:?}",
+            found.user, found.address, found.port, found.key_files
+        )
+    };
+    insta::assert_snapshot!(["gate", "web1.x", "web1"].map(told).join("\n"));
+}
+
+#[test]
+fn what_a_program_says_looks_nothing_up() {
+    let files = Files::new(&[(
+        "hosts",
+        "#!/bin/sh\necho '{\"all\": {\"hosts\": [\"a\", \"b\"]}, \"_meta\": {\"hostvars\": {\"a\": {\"ansible_host\": \"{{ lookup(\\\"env\\\", \\\"HOME\\\") }}\"}, \"b\": {\"x\": \"y\", \"ansible_host\": \"{{ x }}\"}}}}'\n",
+    )])
+    .program("hosts");
+    let inventory = files.load("hosts").expect("good").inventory;
+    assert_eq!(inventory.connection("b").expect("reachable").address, "y");
+    let refused = inventory.connection("a").expect_err("no lookup").to_string();
+    assert!(
+        refused.contains("what a program says looks nothing up"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_bad_value_from_a_vault_is_not_shown() {
     let files = Files::new(&[(

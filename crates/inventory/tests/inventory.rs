@@ -192,7 +192,10 @@ ansible_become_user=app
 #[test]
 fn connections_that_cannot_be_read_say_where() {
     let inventory = load(
-        "a ansible_host='{{ x | upper }}'\nb ansible_connection=winrm\nc ansible_host={{missing}}\nd ansible_host={{ansible_host}}\ne ansible_port={{p}} p=x\n",
+        "a ansible_host='{{ x | uper }}' x=y\nb ansible_connection=winrm\nc ansible_host={{missing}}\nd ansible_host={{ansible_host}}\ne ansible_port={{p}} p=x\n\
+         f ansible_host='{{ lookup(\"file\", \"x\") }}'\ng ansible_host='{{ x'\nh ansible_host='{{ hostvars[\"nobody\"].x }}'\n\
+         j ansible_host='{{ my_token.x }}' my_token=hunter2\nk ansible_host='{{ hostvars[\"k\"].ansible_host }}'\n\
+         l ansible_port='{{ my_secret | int + [] }}' my_secret=hunter2\n",
     )
     .inventory;
     let errors: Vec<String> = inventory
