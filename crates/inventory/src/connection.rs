@@ -16,7 +16,7 @@ use crate::place::Fault;
 use crate::secret::Secret;
 use crate::ssh_arguments::{Arguments, SshOptions, without_templates};
 use crate::ssh_config::StrictHostKeyChecking;
-use crate::template::is_template;
+use crate::template::{is_template, literal};
 
 /// How to connect to a host, and as whom to work there.
 ///
@@ -456,7 +456,7 @@ impl<'a> HostVars<'a> {
             text: Zeroizing::new(text),
             secret: variable.secret,
         };
-        if is_template(&found.text) {
+        if is_template(&found.text) && literal(&variable.value).is_none() {
             let mut secret = found.secret;
             let trust = self.inventory.is_trusted(variable.file);
             let rendered = self.render(&found.text, 0, trust, &mut secret);
@@ -541,7 +541,7 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(truth) => Some(if *truth { "True" } else { "False" }.to_owned()),
         Value::Null => Some(String::new()),
-        Value::Array(_) | Value::Object(_) => None,
+        Value::Array(_) | Value::Object(_) => literal(value).map(str::to_owned),
     }
 }
 

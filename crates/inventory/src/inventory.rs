@@ -13,7 +13,7 @@ use crate::builder::Builder;
 use crate::connection::is_secret;
 use crate::secret::wipe;
 use crate::source::Source;
-use crate::template::Seen;
+use crate::template::{Seen, unmarked};
 use crate::vault::VaultPasswords;
 use crate::{InventoryError, script, vars_files};
 
@@ -241,11 +241,21 @@ impl Inventory {
     ///
     /// Empty for a name that isn't in the inventory. Merged anew at each call.
     pub fn vars(&self, host: &str) -> Map<String, Value> {
+        self.merged(host, unmarked)
+    }
+
+    /// The same for templates, which are told what is none: a text that looks like one, from `!unsafe`, is
+    /// `{"__ansible_unsafe": TEXT}`, as in Ansible's JSON.
+    pub fn template_vars(&self, host: &str) -> Map<String, Value> {
+        self.merged(host, Value::clone)
+    }
+
+    fn merged(&self, host: &str, value: impl Fn(&Value) -> Value) -> Map<String, Value> {
         let mut merged = Map::new();
         if let Some(host) = self.index(host) {
             for layer in self.layers(host).into_iter().rev() {
                 for variable in layer {
-                    merged.insert(variable.key.to_string(), variable.value.clone());
+                    merged.insert(variable.key.to_string(), value(&variable.value));
                 }
             }
         }
@@ -275,7 +285,7 @@ impl Inventory {
                     if variable.secret || is_secret(&variable.key) {
                         merged.shift_remove(&*variable.key);
                     } else {
-                        merged.insert(variable.key.to_string(), variable.value.clone());
+                        merged.insert(variable.key.to_string(), unmarked(&variable.value));
                     }
                 }
             }

@@ -11,6 +11,8 @@ use serde_json::Value as Json;
 use crate::connection::{HostVars, is_secret};
 use crate::inventory::Inventory;
 
+/// How Ansible's JSON marks a text that is no template, though it looks like one: `{"__ansible_unsafe": "…"}`.
+const LITERAL: &str = "__ansible_unsafe";
 /// Templates may name vars with templates, to this depth.
 const MAX_DEPTH: usize = 8;
 /// Steps of evaluation that one template may take.
@@ -45,13 +47,49 @@ pub(crate) struct Template<'a> {
 pub(crate) struct Seen {
     /// The groups, each with the names of its hosts.
     pub(crate) groups: Value,
-    /// The vars of all hosts, without the secret ones.
+    /// The vars of all hosts, without those that are secret or templates.
     pub(crate) hosts: Value,
 }
 
 /// Whether `text` has to be filled in, as Ansible sees it.
 pub(crate) fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
+}
+
+/// Marks a text that is no template.
+pub(crate) fn marked(text: String) -> Json {
+    Json::Object([(LITERAL.to_owned(), Json::String(text))].into_iter().collect())
+}
+
+/// The text of a marked value.
+pub(crate) fn literal(value: &Json) -> Option<&str> {
+    let map = value.as_object().filter(|map| map.len() == 1)?;
+    map.get(LITERAL)?.as_str()
+}
+
+/// Whether a value is a template or holds one.
+fn has_templates(value: &Json) -> bool {
+    match value {
+        Json::String(text) => is_template(text),
+        Json::Array(items) => items.iter().any(has_templates),
+        Json::Object(map) => map.values().any(has_templates),
+        _ => false,
+    }
+}
+
+/// A value without marks.
+pub(crate) fn unmarked(value: &Json) -> Json {
+    if let Some(text) = literal(value) {
+        return Json::String(text.to_owned());
+    }
+    match value {
+        Json::Array(items) => items.iter().map(unmarked).collect(),
+        Json::Object(map) => {
+            let entries = map.iter().map(|(key, value)| (key.clone(), unmarked(value)));
+            Json::Object(entries.collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn plain() -> Environment<'static> {
@@ -103,7 +141,7 @@ impl<'a> Template<'a> {
 
     /// Fills it in with what is `known`, of which nothing is told if it is `secret`.
     pub(crate) fn render(&self, known: &BTreeMap<String, Value>, secret: bool) -> Result<String, String> {
-        let rendered = self.compiled.render(known).map_err(|error| {
+        self.compiled.render(known).map_err(|error| {
             let names = self.names();
             match names.iter().find(|name| !known.contains_key(*name)) {
                 Some(name) if error.kind() == ErrorKind::UndefinedError => {
@@ -112,11 +150,7 @@ impl<'a> Template<'a> {
                 _ if secret => "its template, which holds a secret, can't be filled in".to_owned(),
                 _ => format!("its template can't be filled in: {}", said(&error)),
             }
-        })?;
-        if is_template(&rendered) {
-            return Err("what its template comes to is a template again".to_owned());
-        }
-        Ok(rendered)
+        })
     }
 }
 
@@ -164,15 +198,29 @@ impl HostVars<'_> {
             return Ok(None);
         };
         *secret |= variable.secret || is_secret(name);
-        let value = match &variable.value {
-            Json::String(text) => {
-                let trust = self.inventory.is_trusted(variable.file);
-                Value::from(self.render(text, depth + 1, trust, secret)?)
-            }
-            Json::Null => Value::from(""),
-            other => Serde(other).into(),
-        };
-        Ok(Some(value))
+        let trust = self.inventory.is_trusted(variable.file);
+        self.filled(&variable.value, depth + 1, trust, secret).map(Some)
+    }
+
+    fn filled(&self, value: &Json, depth: usize, trust: bool, secret: &mut bool) -> Result<Value, String> {
+        if let Some(text) = literal(value) {
+            return Ok(Value::from(text));
+        }
+        match value {
+            Json::String(text) => self.render(text, depth, trust, secret).map(Value::from),
+            // An empty var counts as one that is not set.
+            Json::Null => Ok(Value::from("")),
+            Json::Array(items) => items
+                .iter()
+                .map(|item| self.filled(item, depth, trust, secret))
+                .collect(),
+            Json::Object(map) => map
+                .iter()
+                .map(|(key, value)| Ok((key.clone(), self.filled(value, depth, trust, secret)?)))
+                .collect::<Result<Vec<_>, String>>()
+                .map(Value::from_pairs),
+            Json::Bool(_) | Json::Number(_) => Ok(Serde(value).into()),
+        }
     }
 
     /// What Ansible knows of every host by itself.
@@ -218,6 +266,7 @@ impl Inventory {
             })),
             hosts: Value::from_pairs(self.hosts().map(|host| {
                 let mut vars = self.public_vars(host.as_str());
+                vars.retain(|_, value| !has_templates(value));
                 vars.insert("inventory_hostname".to_owned(), host.as_str().into());
                 (host.as_str(), Value::from(Serde(vars)))
             })),

@@ -14,6 +14,7 @@ use serde_json::{Map, Number, Value};
 
 use self::types::{json, resolve};
 use crate::place::{Fault, Line};
+use crate::template::{self, is_template};
 use crate::vault::Vault;
 
 /// Nesting of lists and mappings.
@@ -42,6 +43,8 @@ pub(crate) enum Data {
     Truth(bool),
     Number(Number),
     Text(String),
+    /// Text that looks like a template and is none.
+    Literal(String),
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
 }
@@ -79,7 +82,7 @@ impl Node {
             Data::Null => "nothing",
             Data::Truth(_) => "true or false",
             Data::Number(_) => "a number",
-            Data::Text(_) => "text",
+            Data::Text(_) | Data::Literal(_) => "text",
             Data::List(_) => "a list",
             Data::Map(_) => "a mapping",
         }
@@ -102,7 +105,7 @@ impl Node {
             Data::Null | Data::Truth(false) => true,
             Data::Truth(true) => false,
             Data::Number(number) => number.as_f64() == Some(0.0),
-            Data::Text(text) => text.is_empty(),
+            Data::Text(text) | Data::Literal(text) => text.is_empty(),
             Data::List(items) => items.is_empty(),
             Data::Map(entries) => entries.is_empty(),
         }
@@ -115,6 +118,7 @@ impl Node {
             Data::Truth(truth) => Value::Bool(truth),
             Data::Number(number) => Value::Number(number),
             Data::Text(text) => Value::String(text),
+            Data::Literal(text) => template::marked(text),
             Data::List(items) => Value::Array(items.into_iter().map(Node::into_value).collect()),
             Data::Map(entries) => {
                 let mut map = Map::with_capacity(entries.len());
@@ -126,10 +130,20 @@ impl Node {
         }
     }
 
+    /// No text in it is a template, whatever it looks like.
+    fn take_literally(&mut self) {
+        match &mut self.data {
+            Data::Text(text) if is_template(text) => self.data = Data::Literal(std::mem::take(text)),
+            Data::List(items) => items.iter_mut().for_each(Node::take_literally),
+            Data::Map(entries) => entries.iter_mut().for_each(|(_, value)| value.take_literally()),
+            _ => {}
+        }
+    }
+
     /// The node as the key of a mapping, which is text in the end.
     pub(crate) fn into_key(self) -> String {
         match self.data {
-            Data::Text(text) => text,
+            Data::Text(text) | Data::Literal(text) => text,
             _ => self.into_value().to_string(),
         }
     }
@@ -287,7 +301,7 @@ impl<'a> Reader<'a, '_> {
                 anchor
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.collection_tag(&node, tag.as_deref(), "seq")?;
+                let is_unsafe = self.collection_tag(&node, tag.as_deref(), "seq")?;
                 let mut items = Vec::new();
                 loop {
                     let (event, span) = self.next()?;
@@ -300,10 +314,13 @@ impl<'a> Reader<'a, '_> {
                     items.push(item);
                 }
                 node.data = Data::List(items);
+                if is_unsafe {
+                    node.take_literally();
+                }
                 anchor
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.collection_tag(&node, tag.as_deref(), "map")?;
+                let is_unsafe = self.collection_tag(&node, tag.as_deref(), "map")?;
                 let mut entries = Vec::new();
                 let mut merged = Vec::new();
                 loop {
@@ -331,6 +348,9 @@ impl<'a> Reader<'a, '_> {
                     }
                 }
                 node.data = Data::Map(self.unique(merged, entries));
+                if is_unsafe {
+                    node.take_literally();
+                }
                 anchor
             }
             Event::Alias(id) => {
@@ -446,8 +466,11 @@ impl<'a> Reader<'a, '_> {
             return Ok(());
         }
         match (tag.handle(), tag.suffix()) {
-            ("!", "unsafe" | "") => {
+            ("!", suffix @ ("unsafe" | "")) => {
                 node.data = Data::Text(text.into_owned());
+                if suffix == "unsafe" {
+                    node.take_literally();
+                }
                 Ok(())
             }
             ("!", "vault" | "vault-encrypted") => {
@@ -472,11 +495,12 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    fn collection_tag(&self, node: &Node, tag: Option<&Tag>, own: &str) -> Result<(), SourceError> {
+    /// Whether a collection is `!unsafe`; other tags than its own are mistakes.
+    fn collection_tag(&self, node: &Node, tag: Option<&Tag>, own: &str) -> Result<bool, SourceError> {
         match tag {
-            None => Ok(()),
-            Some(tag) if tag.core_suffix() == Some(own) => Ok(()),
-            Some(tag) if tag.handle() == "!" && tag.suffix() == "unsafe" => Ok(()),
+            None => Ok(false),
+            Some(tag) if tag.core_suffix() == Some(own) => Ok(false),
+            Some(tag) if tag.handle() == "!" && tag.suffix() == "unsafe" => Ok(true),
             Some(tag) => Err(self.unknown_tag(node, tag)),
         }
     }
@@ -576,7 +600,7 @@ mod tests {
             ("2026-11-21", json!("2026-11-21")),
             ("!!str 5", json!("5")),
             ("!!int '5'", json!(5)),
-            ("!unsafe '{{ x }}'", json!("{{ x }}")),
+            ("!unsafe '{{ x }}'", json!({"__ansible_unsafe": "{{ x }}"})),
             ("{1: a, yes: b}", json!({"1": "a", "true": "b"})),
             (
                 "{\"a\": 1e3, \"b\": [null, 1, \"yes\"]}",

@@ -406,6 +406,28 @@ all:
 }
 
 #[test]
+fn what_is_unsafe_is_no_template() {
+    let files = Files::new(&[(
+        "hosts.yml",
+        "all:\n  vars:\n    pw: !unsafe 'a{{b'\n    list: !unsafe ['{{ c }}', d]\n    ansible_password: '{{ pw }}'\n    \
+         ansible_become_password: !unsafe '{% e'\n  hosts: {h: {t: '{{ pw }}'}}\n",
+    )]);
+    let inventory = files.load("hosts.yml").expect("good").inventory;
+    let found = inventory.connection("h").expect("reachable");
+    assert_eq!(found.password.expect("one").expose(), "a{{b");
+    assert_eq!(found.become_password.expect("one").expose(), "{% e");
+    let shown = inventory.vars("h");
+    assert_eq!(
+        (&shown["pw"], &shown["list"]),
+        (&json!("a{{b"), &json!(["{{ c }}", "d"]))
+    );
+    let told = inventory.template_vars("h");
+    assert_eq!(told["pw"], json!({"__ansible_unsafe": "a{{b"}));
+    assert_eq!(told["list"], json!([{"__ansible_unsafe": "{{ c }}"}, "d"]));
+    assert_eq!(told["t"], "{{ pw }}");
+}
+
+#[test]
 fn what_a_program_says_looks_nothing_up() {
     let files = Files::new(&[(
         "hosts",

@@ -45,6 +45,7 @@
 //! ```
 
 mod facts;
+mod host_var;
 mod job;
 mod judge;
 mod parse;

@@ -13,9 +13,10 @@ use crate::parse::action::port;
 use crate::scope::{BUILT_IN, Registered, Scope, Var};
 use crate::step::{Action, Condition, SkipIf, Step, WaitFrom};
 use crate::template::{Expression, Part, Template};
+use crate::template_file::TemplateFile;
 
 /// Vars may name vars, to this depth.
-const MAX_VAR_DEPTH: usize = 16;
+pub(crate) const MAX_VAR_DEPTH: usize = 16;
 
 /// A step with everything filled in for one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,9 +282,19 @@ impl Job {
         let Some(file) = self.template_files.get(path) else {
             return Err(SourceError::whole("this template was not read", path));
         };
+        self.filled_file(file, scope, mode, 0)
+    }
+
+    pub(crate) fn filled_file(
+        &self,
+        file: &TemplateFile,
+        scope: &Scope<'_>,
+        mode: Mode,
+        depth: usize,
+    ) -> Result<Option<String>, SourceError> {
         let mut roots = BTreeMap::new();
         for root in &file.roots {
-            match self.look_up(root, scope, mode, 0)? {
+            match self.look_up(root, scope, mode, depth)? {
                 Some(value) => drop(roots.insert(root.clone(), value)),
                 None if mode == Mode::Plan && self.comes_later(root) => return Ok(None),
                 // The file may ask whether it is defined.
@@ -335,7 +346,12 @@ impl Job {
                 .flat_map(|expression| &expression.roots)
                 .any(|root| self.is_fact(root, scope, depth + 1));
         }
-        FACTS.contains(&root) && !scope.vars.contains_key(root)
+        if scope.vars.contains_key(root) {
+            return Self::host_var_roots(root, scope)
+                .iter()
+                .any(|root| self.is_fact(root, scope, depth + 1));
+        }
+        FACTS.contains(&root)
     }
 
     fn port(
@@ -463,9 +479,8 @@ impl Job {
             }
             return self.var(var, scope, mode, depth + 1).map(Some);
         }
-        Ok(scope
-            .host_var(name)
-            .or_else(|| scope.facts.and_then(|facts| facts.value(name))))
+        let found = self.host_var(name, scope, mode, depth + 1)?;
+        Ok(found.or_else(|| scope.facts.and_then(|facts| facts.value(name))))
     }
 
     fn var(&self, var: &Var, scope: &Scope<'_>, mode: Mode, depth: usize) -> Result<Value, SourceError> {
@@ -480,7 +495,13 @@ impl Job {
                         .map_or(0, |expression| expression.at);
                     return Err(self.mistake(at, "this var needs its own value".into()));
                 }
-                self.text(template, scope, mode, depth).map(Value::from)
+                match &template.parts[..] {
+                    // One expression alone keeps its type: a list remains one.
+                    [Part::Expression(expression)] => self
+                        .evaluate(expression, scope, mode, depth)
+                        .map(|value| value.unwrap_or_else(|| Value::from(&*template.text))),
+                    _ => self.text(template, scope, mode, depth).map(Value::from),
+                }
             }
             Var::List(items) => items
                 .iter()

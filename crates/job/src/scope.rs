@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::facts::Facts;
-use crate::template::{Expression, Template, map_of, value_of};
+use crate::template::{Expression, Template, map_of};
 
 /// Names that are always there and that no var can take.
 pub(crate) const BUILT_IN: &[&str] = &["inventory_hostname", "groups", "run_id", "env"];
@@ -161,10 +161,6 @@ impl<'a> Scope<'a> {
 
     pub(crate) fn registered(&self, name: &str) -> Option<Value> {
         self.registered.get(name).map(Registered::value)
-    }
-
-    pub(crate) fn host_var(&self, name: &str) -> Option<Value> {
-        self.vars.get(name).map(value_of)
     }
 }
 

@@ -35,6 +35,7 @@ impl TemplateFile {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .keep_trailing_newline(true)

@@ -336,7 +336,7 @@ impl Recorded {
                 reached.moved(&name, record.run, address, host.entry.port);
             }
             if let Some(inventory) = &inventory {
-                let now = inventory.vars(name.as_str()).into_iter();
+                let now = inventory.template_vars(name.as_str()).into_iter();
                 kept.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));
             }
             vars.insert(name.clone(), kept);

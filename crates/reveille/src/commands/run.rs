@@ -36,7 +36,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
     let mut elsewhere = BTreeSet::new();
     if job.steps.iter().any(Step::runs_elsewhere) {
         for (name, _) in &chosen.hosts {
-            let vars = chosen.inventory.vars(name.as_str());
+            let vars = chosen.inventory.template_vars(name.as_str());
             let names = job.delegates(&Scope::new(name.as_str(), &vars, &shared));
             elsewhere.extend(names.map_err(|mistake| Failure::Mistakes(vec![mistake]))?);
         }
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
     let hosts: Vec<_> = hosts
         .into_iter()
         .map(|(name, reached)| {
-            let vars = inventory.vars(name.as_str());
+            let vars = inventory.template_vars(name.as_str());
             (name, reached, vars)
         })
         .collect();

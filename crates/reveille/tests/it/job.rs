@@ -171,3 +171,28 @@ fn steps_are_chosen_by_tag() {
         ended.stderr
     );
 }
+
+#[test]
+fn vars_of_the_inventory_are_templates_too() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file(
+        "hosts.yml",
+        "all:\n  vars: {ansible_connection: \"{{ way | default('local') }}\", app: shop, dir: '/srv/{{ app }}', motd: !unsafe '{{ hi }}'}\n  \
+         hosts: {a.x: {app: \"{{ inventory_hostname.split('.')[0] }}\"}, b.x: {}, c.x: {dir: '{{ ap }}'}}\n",
+    );
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - run: echo '{{ dir }} {{ motd }}'\n    register: r\n  - run: echo 'was {{ r.stdout }}'\n",
+    );
+    let run = ["run", &job, "-i", &inventory];
+    let refused = reveille.run(&run).expect(2).stderr;
+    assert!(
+        refused.contains("c.x: the template in `dir` can't be filled in: `ap` is not defined"),
+        "{refused}"
+    );
+    reveille.run(&[&run[..], &["-l", "a.x,b.x"]].concat()).expect(0);
+    for (host, said) in [("a.x", "/srv/a {{ hi }}"), ("b.x", "/srv/shop {{ hi }}")] {
+        let logs = reveille.run(&["logs", host, "--raw"]).expect(0).stdout;
+        assert_eq!(logs, format!("{said}\nwas {said}\n"));
+    }
+}

@@ -1,0 +1,227 @@
+//! Vars of the inventory that are templates, as they are all over the inventories of Ansible's users.
+//!
+//! They are filled in where a job uses them, with what templates see on the host, and cost nothing where it doesn't.
+
+use std::collections::BTreeSet;
+
+use minijinja::value::Value;
+use reveille_account::SourceError;
+use serde_json::Value as Json;
+
+use crate::job::Job;
+use crate::render::{MAX_VAR_DEPTH, Mode};
+use crate::scope::{Scope, Var};
+use crate::template::{Part, Template, map_of, value_of};
+use crate::template_file::TemplateFile;
+
+/// How Ansible's JSON marks a text that is no template, though it looks like one: `{"__ansible_unsafe": "…"}`.
+const LITERAL: &str = "__ansible_unsafe";
+
+/// A var, and where it is used.
+struct Place<'a> {
+    name: &'a str,
+    scope: &'a Scope<'a>,
+    mode: Mode,
+    depth: usize,
+}
+
+/// A template as it was compiled.
+enum Compiled {
+    /// Text with `{{ … }}` in it.
+    Text(Template),
+    /// One with `{% … %}` too.
+    Blocks(Box<TemplateFile>),
+}
+
+impl Job {
+    /// The value of an inventory's var on a host, templates in it filled in.
+    pub(crate) fn host_var(
+        &self,
+        name: &str,
+        scope: &Scope<'_>,
+        mode: Mode,
+        depth: usize,
+    ) -> Result<Option<Value>, SourceError> {
+        let Some(json) = scope.vars.get(name) else {
+            return Ok(None);
+        };
+        if !has_templates(json) {
+            return Ok(Some(value_of(json)));
+        }
+        let place = Place {
+            name,
+            scope,
+            mode,
+            depth,
+        };
+        self.filled(json, &place).map(Some)
+    }
+
+    fn filled(&self, json: &Json, place: &Place<'_>) -> Result<Value, SourceError> {
+        if let Some(text) = literal(json) {
+            return Ok(Value::from(text));
+        }
+        match json {
+            Json::String(text) if is_template(text) => self
+                .filled_text(text, place)
+                .map_err(|mistake| place.mistake(mistake)),
+            Json::Array(items) => items.iter().map(|item| self.filled(item, place)).collect(),
+            Json::Object(entries) => entries
+                .iter()
+                .map(|(key, value)| Ok((key.clone(), self.filled(value, place)?)))
+                .collect::<Result<Vec<_>, _>>()
+                .map(map_of),
+            plain => Ok(value_of(plain)),
+        }
+    }
+
+    fn filled_text(&self, text: &str, place: &Place<'_>) -> Result<Value, SourceError> {
+        if place.depth > MAX_VAR_DEPTH {
+            return Err(SourceError::whole("it needs its own value", ""));
+        }
+        let compiled = Compiled::new(text)?;
+        // This program's environment is for the job's author, not for whoever could write a tag that is a var here.
+        if compiled.roots().contains("env") && !place.scope.vars.contains_key("env") {
+            let mistake = SourceError::whole("`env` is not for templates of an inventory", "");
+            return Err(mistake.hint("set a var of the job to it, and name that"));
+        }
+        // What takes a secret is checked in the job alone: where it would be seen is known only there.
+        if let Some(secret) = compiled.roots().iter().find(|root| self.takes_secret(root, 0)) {
+            let mistake = SourceError::whole(format!("`{secret}` is a secret of the job"), "");
+            return Err(mistake.hint("name it in the `env` of a durable step"));
+        }
+        let Place {
+            scope, mode, depth, ..
+        } = *place;
+        match &compiled {
+            // One expression alone keeps its type: a list remains one.
+            Compiled::Text(template) => match &template.parts[..] {
+                [Part::Expression(expression)] => self
+                    .evaluate(expression, scope, mode, depth)
+                    .map(|value| value.unwrap_or_else(|| Value::from(text))),
+                _ => self.text(template, scope, mode, depth).map(Value::from),
+            },
+            Compiled::Blocks(file) => self
+                .filled_file(file, scope, mode, depth)
+                .map(|filled| Value::from(filled.unwrap_or_else(|| text.to_owned()))),
+        }
+    }
+
+    /// Whether a name is, or needs, a secret var of the job.
+    fn takes_secret(&self, name: &str, depth: usize) -> bool {
+        if depth > MAX_VAR_DEPTH || self.extra.contains_key(name) || self.registers.contains_key(name) {
+            return false;
+        }
+        let var = self.vars.iter().rev().find(|(var, _)| var == name);
+        var.is_some_and(|(_, var)| {
+            matches!(var, Var::Secret(_))
+                || var
+                    .expressions()
+                    .iter()
+                    .flat_map(|expression| &expression.roots)
+                    .any(|root| self.takes_secret(root, depth + 1))
+        })
+    }
+
+    /// The names that a var of the inventory needs.
+    pub(crate) fn host_var_roots(name: &str, scope: &Scope<'_>) -> BTreeSet<String> {
+        let mut roots = BTreeSet::new();
+        if let Some(json) = scope.vars.get(name) {
+            collect(json, &mut roots);
+        }
+        roots
+    }
+}
+
+fn collect(json: &Json, roots: &mut BTreeSet<String>) {
+    if literal(json).is_some() {
+        return;
+    }
+    match json {
+        Json::String(text) if is_template(text) => {
+            // What can't be read is told when it is used.
+            if let Ok(compiled) = Compiled::new(text) {
+                roots.extend(compiled.roots());
+            }
+        }
+        Json::Array(items) => items.iter().for_each(|item| collect(item, roots)),
+        Json::Object(entries) => entries.values().for_each(|value| collect(value, roots)),
+        _ => {}
+    }
+}
+
+/// Whether `text` has to be filled in, as Ansible sees it.
+fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+/// The text of a marked value.
+fn literal(json: &Json) -> Option<&str> {
+    let map = json.as_object().filter(|map| map.len() == 1)?;
+    map.get(LITERAL)?.as_str()
+}
+
+/// Whether a var is more than plain values.
+fn has_templates(json: &Json) -> bool {
+    match json {
+        Json::String(text) => is_template(text),
+        Json::Array(items) => items.iter().any(has_templates),
+        Json::Object(entries) => entries
+            .iter()
+            .any(|(key, value)| key == LITERAL || has_templates(value)),
+        _ => false,
+    }
+}
+
+// === impl Place ===
+
+impl Place<'_> {
+    /// A mistake in the var; what it names may have said already which var it is.
+    fn mistake(&self, mistake: SourceError) -> SourceError {
+        if mistake.file == INVENTORY {
+            return mistake;
+        }
+        let (host, name) = (self.scope.host, self.name);
+        let mine = SourceError::whole(
+            format!(
+                "{host}: the template in `{name}` can't be filled in: {}",
+                mistake.message
+            ),
+            INVENTORY,
+        );
+        match mistake.hint {
+            Some(hint) => mine.hint(hint),
+            None => mine,
+        }
+    }
+}
+
+/// The place of mistakes in the inventory's vars.
+const INVENTORY: &str = "inventory";
+
+// === impl Compiled ===
+
+impl Compiled {
+    fn new(text: &str) -> Result<Self, SourceError> {
+        if text.contains("{%") {
+            return TemplateFile::compile("", text).map(|file| Self::Blocks(Box::new(file)));
+        }
+        Template::compile(text, text, 0).map(Self::Text).map_err(|fault| {
+            let mistake = SourceError::whole(fault.message, "");
+            match fault.hint {
+                Some(hint) => mistake.hint(hint),
+                None => mistake,
+            }
+        })
+    }
+
+    fn roots(&self) -> BTreeSet<String> {
+        match self {
+            Self::Text(template) => template
+                .expressions()
+                .flat_map(|expression| expression.roots.iter().cloned())
+                .collect(),
+            Self::Blocks(file) => file.roots.clone(),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Vars of an inventory with templates in them, as jobs see them.
+
+use reveille_job::{Job, Registered, RenderedAction, Scope, Shared};
+use serde_json::{Map, Value, json};
+
+fn shared() -> Shared {
+    Shared::new(
+        "r-1",
+        [("web".to_owned(), vec!["web1".to_owned(), "web2".to_owned()])],
+        [("TOKEN".to_owned(), "hunter2".to_owned())],
+    )
+}
+
+fn vars(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => panic!("{other}"),
+    }
+}
+
+fn job(run: &str) -> Job {
+    let text = format!(
+        "vars: {{release: '1.{{{{ minor }}}}', secret_home: '{{{{ env.TOKEN }}}}', pw: {{secret: {{env: PW}}}}, url: 'x:{{{{ pw }}}}'}}\nsteps:\n  - run: echo first\n    register: first\n  - run: |-\n      {run}\n"
+    );
+    Job::parse(&text, "job.yaml").unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+fn inventory() -> Map<String, Value> {
+    vars(json!({
+        "app": "shop",
+        "minor": 7,
+        "dir": "/srv/{{ app }}/{{ release }}",
+        "urls": ["http://{{ inventory_hostname.split('.')[0] }}/", {"deep": "{{ dir }}/x"}],
+        "peers": "{{ groups['web'] }}",
+        "mode": "{% if minor > 5 %}new{% else %}old{% endif %}",
+        "said": "{{ first.stdout | upper }}",
+        "lit": {"__ansible_unsafe": "{{ not this }}"},
+        "lits": [{"__ansible_unsafe": "{{ nor this }}"}, "{{ app }}"],
+        "turns": "{{ turns }}", "one": "{{ other }}", "other": "{{ one }}",
+        "unset": "a {{ nothing_of_the_kind }}",
+        "near": "{{ apps }}",
+        "open": "{{ app",
+        "filter": "{{ app | regex_replace('a', 'b') }}",
+        "leak": "{{ env.TOKEN }}",
+        "arch_of": "{{ arch }}",
+        "db": "db://{{ url }}",
+        "unused": "{{ lookup('pipe', 'rm -rf /') }}",
+    }))
+}
+
+fn rendered(run: &str) -> Result<String, String> {
+    let (shared, vars) = (shared(), inventory());
+    let mut scope = Scope::new("web1.example.org", &vars, &shared);
+    scope.register(
+        "first",
+        Registered {
+            stdout: "hello".into(),
+            ..Registered::default()
+        },
+    );
+    let job = job(run);
+    match job
+        .render(1, &scope)
+        .map_err(|mistake| mistake.to_string())?
+        .action
+    {
+        RenderedAction::Run { command, .. } => Ok(command),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn they_are_filled_in_where_they_are_used() {
+    for (run, comes_to) in [
+        ("{{ dir }}", "/srv/shop/1.7"),
+        ("{{ urls[0] }} {{ urls[1].deep }}", "http://web1/ /srv/shop/1.7/x"),
+        // A list remains one.
+        ("{{ peers | join(' ') }} {{ peers | length }}", "web1 web2 2"),
+        ("{{ mode }}", "new"),
+        ("{{ said }}", "HELLO"),
+        (
+            "{{ lit }} {{ lits | join(',') }}",
+            "{{ not this }} {{ nor this }},shop",
+        ),
+        // What the job says itself may use this program's environment.
+        ("{{ secret_home }}", "hunter2"),
+    ] {
+        assert_eq!(rendered(run).as_deref(), Ok(comes_to), "{run}");
+    }
+}
+
+#[test]
+fn mistakes_name_the_host_and_the_var() {
+    let told = ["turns", "one", "unset", "near", "open", "filter", "leak", "db"]
+        .map(|name| rendered(&format!("{{{{ {name} }}}}")).unwrap_err());
+    insta::assert_snapshot!(told.join("\n\n"));
+}
+
+#[test]
+fn a_plan_leaves_what_is_not_known_yet() {
+    let (shared, vars) = (shared(), inventory());
+    let scope = Scope::new("web1", &vars, &shared);
+    let job = job("{{ said }} {{ dir }} {{ arch_of }}");
+    assert!(job.needs_facts(1, &scope));
+    assert!(job.check(&scope).is_empty());
+    let plan = job.plan(&scope).unwrap();
+    assert!(
+        plan.contains("{{ first.stdout | upper }} /srv/shop/1.7 {{ arch }}"),
+        "{plan}"
+    );
+}
