@@ -1,5 +1,6 @@
 //! YAML files that people write: job files, scenarios. Read as a tree of nodes that know their places, and strictly: what
 //! nobody asked for is a mistake, and all mistakes of a file are told at once, each with file, line, column and a caret.
+//! The expressions in them are in one [`language`].
 //!
 //! ```
 //! use reveille_document::{Kind, Reader};
@@ -14,10 +15,13 @@
 //! assert!(reader.mistakes[0].to_string().starts_with("the duration `90` has no unit"));
 //! ```
 
+pub mod ansible;
 mod duration;
+mod language;
 mod reader;
 mod tree;
 
 pub use duration::duration;
+pub use language::language;
 pub use reader::{Fields, Reader, items};
 pub use tree::{Kind, MAX_FILE_BYTES, Node, Place, Value, position, read};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
+use reveille_document::ansible::{is_template, literal};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -16,7 +17,6 @@ use crate::place::Fault;
 use crate::secret::Secret;
 use crate::ssh_arguments::{Arguments, SshOptions, without_templates};
 use crate::ssh_config::StrictHostKeyChecking;
-use crate::template::{is_template, literal};
 
 /// How to connect to a host, and as whom to work there.
 ///

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use minijinja::value::{Rest, Serde, Value};
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind};
+use reveille_document::ansible::{has_templates, is_template, literal, with_plain_backslashes};
+use reveille_document::language;
 use serde_json::Value as Json;
 
 use crate::connection::{HostVars, is_secret};
 use crate::inventory::Inventory;
 
-/// How Ansible's JSON marks a text that is no template, though it looks like one: `{"__ansible_unsafe": "…"}`.
-const LITERAL: &str = "__ansible_unsafe";
 /// Templates may name vars with templates, to this depth.
 const MAX_DEPTH: usize = 8;
 /// Steps of evaluation that one template may take.
@@ -20,7 +20,7 @@ const FUEL: u64 = 50_000;
 
 /// What a file of the operator's says may look around on this machine.
 static TRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = plain();
+    let mut environment = language(FUEL);
     environment.add_function("lookup", |plugin: String, names: Rest<String>| {
         lookup(&plugin, &names)
     });
@@ -29,7 +29,7 @@ static TRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
 
 /// What a program says may come from anywhere, such as a cloud's tags.
 static UNTRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = plain();
+    let mut environment = language(FUEL);
     environment.add_function("lookup", |_: Rest<Value>| -> Result<Value, Error> {
         Err(wrong("what a program says looks nothing up"))
     });
@@ -49,55 +49,6 @@ pub(crate) struct Seen {
     pub(crate) groups: Value,
     /// The vars of all hosts, without those that are secret or templates.
     pub(crate) hosts: Value,
-}
-
-/// Whether `text` has to be filled in, as Ansible sees it.
-pub(crate) fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
-}
-
-/// Marks a text that is no template.
-pub(crate) fn marked(text: String) -> Json {
-    Json::Object([(LITERAL.to_owned(), Json::String(text))].into_iter().collect())
-}
-
-/// The text of a marked value.
-pub(crate) fn literal(value: &Json) -> Option<&str> {
-    let map = value.as_object().filter(|map| map.len() == 1)?;
-    map.get(LITERAL)?.as_str()
-}
-
-/// Whether a value is a template or holds one.
-fn has_templates(value: &Json) -> bool {
-    match value {
-        Json::String(text) => is_template(text),
-        Json::Array(items) => items.iter().any(has_templates),
-        Json::Object(map) => map.values().any(has_templates),
-        _ => false,
-    }
-}
-
-/// A value without marks.
-pub(crate) fn unmarked(value: &Json) -> Json {
-    if let Some(text) = literal(value) {
-        return Json::String(text.to_owned());
-    }
-    match value {
-        Json::Array(items) => items.iter().map(unmarked).collect(),
-        Json::Object(map) => {
-            let entries = map.iter().map(|(key, value)| (key.clone(), unmarked(value)));
-            Json::Object(entries.collect())
-        }
-        other => other.clone(),
-    }
-}
-
-fn plain() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment
 }
 
 /// Ansible's `lookup`, as far as the environment goes.
@@ -179,7 +130,8 @@ impl HostVars<'_> {
         if depth > MAX_DEPTH {
             return Err("its template refers to itself".into());
         }
-        let template = Template::compile(text, trust)?;
+        let text = with_plain_backslashes(text);
+        let template = Template::compile(&text, trust)?;
         let mut known = BTreeMap::new();
         for name in template.names() {
             if let Some(value) = self.known(&name, depth, secret)? {

@@ -10,11 +10,11 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 use reveille_account::SourceError;
+use reveille_document::ansible::{is_template, marked};
 use serde_json::{Map, Number, Value};
 
 use self::types::{json, resolve};
 use crate::place::{Fault, Line};
-use crate::template::{self, is_template};
 use crate::vault::Vault;
 
 /// Nesting of lists and mappings.
@@ -118,7 +118,7 @@ impl Node {
             Data::Truth(truth) => Value::Bool(truth),
             Data::Number(number) => Value::Number(number),
             Data::Text(text) => Value::String(text),
-            Data::Literal(text) => template::marked(text),
+            Data::Literal(text) => marked(text),
             Data::List(items) => Value::Array(items.into_iter().map(Node::into_value).collect()),
             Data::Map(entries) => {
                 let mut map = Map::with_capacity(entries.len());

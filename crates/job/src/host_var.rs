@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use minijinja::value::Value;
 use reveille_account::SourceError;
+use reveille_document::ansible::{has_templates, is_template, literal, unmarked, with_plain_backslashes};
 use serde_json::Value as Json;
 
 use crate::job::Job;
@@ -13,9 +14,6 @@ use crate::render::{MAX_VAR_DEPTH, Mode};
 use crate::scope::{Scope, Var};
 use crate::template::{Part, Template, map_of, value_of};
 use crate::template_file::TemplateFile;
-
-/// How Ansible's JSON marks a text that is no template, though it looks like one: `{"__ansible_unsafe": "…"}`.
-const LITERAL: &str = "__ansible_unsafe";
 
 /// A var, and where it is used.
 struct Place<'a> {
@@ -46,7 +44,7 @@ impl Job {
             return Ok(None);
         };
         if !has_templates(json) {
-            return Ok(Some(value_of(json)));
+            return Ok(Some(value_of(&unmarked(json))));
         }
         let place = Place {
             name,
@@ -150,29 +148,6 @@ fn collect(json: &Json, roots: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether `text` has to be filled in, as Ansible sees it.
-fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
-}
-
-/// The text of a marked value.
-fn literal(json: &Json) -> Option<&str> {
-    let map = json.as_object().filter(|map| map.len() == 1)?;
-    map.get(LITERAL)?.as_str()
-}
-
-/// Whether a var is more than plain values.
-fn has_templates(json: &Json) -> bool {
-    match json {
-        Json::String(text) => is_template(text),
-        Json::Array(items) => items.iter().any(has_templates),
-        Json::Object(entries) => entries
-            .iter()
-            .any(|(key, value)| key == LITERAL || has_templates(value)),
-        _ => false,
-    }
-}
-
 // === impl Place ===
 
 impl Place<'_> {
@@ -203,6 +178,7 @@ const INVENTORY: &str = "inventory";
 
 impl Compiled {
     fn new(text: &str) -> Result<Self, SourceError> {
+        let text = &*with_plain_backslashes(text);
         if text.contains("{%") {
             return TemplateFile::compile("", text).map(|file| Self::Blocks(Box::new(file)));
         }

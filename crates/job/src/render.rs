@@ -10,7 +10,7 @@ use reveille_account::SourceError;
 use crate::facts::{FACTS, Facts};
 use crate::job::{Job, JobSource};
 use crate::parse::action::port;
-use crate::scope::{BUILT_IN, Registered, Scope, Var};
+use crate::scope::{BUILT_IN, OF_THE_HOST, Registered, Scope, Var};
 use crate::step::{Action, Condition, SkipIf, Step, WaitFrom};
 use crate::template::{Expression, Part, Template};
 use crate::template_file::TemplateFile;
@@ -520,7 +520,7 @@ impl Job {
     pub(crate) fn is_constant(&self, expression: &Expression, depth: usize) -> bool {
         depth <= MAX_VAR_DEPTH
             && expression.roots.iter().all(|root| {
-                if root == "inventory_hostname" {
+                if OF_THE_HOST.contains(&root.as_str()) {
                     return false;
                 }
                 if BUILT_IN.contains(&root.as_str())

@@ -1,8 +1,9 @@
 //! What templates can see on a host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
 
 use minijinja::value::Value;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,16 @@ use crate::facts::Facts;
 use crate::template::{Expression, Template, map_of};
 
 /// Names that are always there and that no var can take.
-pub(crate) const BUILT_IN: &[&str] = &["inventory_hostname", "groups", "run_id", "env"];
+pub(crate) const BUILT_IN: &[&str] = &[
+    "inventory_hostname",
+    "inventory_hostname_short",
+    "group_names",
+    "groups",
+    "run_id",
+    "env",
+];
+/// Those that are not the same on every host.
+pub(crate) const OF_THE_HOST: &[&str] = &["inventory_hostname", "inventory_hostname_short", "group_names"];
 /// What a registered result holds.
 pub(crate) const REGISTERED: &[&str] = &["stdout", "stderr", "exit_status", "changed", "skipped"];
 
@@ -21,6 +31,8 @@ pub(crate) const REGISTERED: &[&str] = &["stdout", "stderr", "exit_status", "cha
 pub struct Shared {
     pub(crate) run_id: Value,
     pub(crate) groups: Value,
+    /// The groups of each host, made when a template asks.
+    memberships: Arc<LazyLock<Memberships, Box<dyn FnOnce() -> Memberships + Send>>>,
     pub(crate) env: Value,
     /// Values of secret vars. Nothing prints them.
     secrets: Arc<BTreeMap<String, String>>,
@@ -35,6 +47,8 @@ pub struct Scope<'a> {
     pub(crate) registered: BTreeMap<String, Registered>,
     pub(crate) facts: Option<&'a Facts>,
 }
+
+type Memberships = HashMap<String, Vec<String>>;
 
 /// The result of a step, as later steps see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +97,12 @@ impl Shared {
         groups: impl IntoIterator<Item = (String, Vec<String>)>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        let hosts = |names: Vec<String>| names.into_iter().map(Value::from).collect::<Value>();
+        let groups: Vec<(String, Vec<String>)> = groups.into_iter().collect();
+        let hosts = |names: &[String]| names.iter().map(|name| Value::from(name.as_str())).collect();
         Self {
             run_id: Value::from(run_id),
-            groups: map_of(groups.into_iter().map(|(name, names)| (name, hosts(names)))),
+            groups: map_of(groups.iter().map(|(name, names)| (name.clone(), hosts(names)))),
+            memberships: Arc::new(LazyLock::new(Box::new(move || memberships(groups)))),
             env: map_of(env.into_iter().map(|(name, value)| (name, Value::from(value)))),
             secrets: Arc::default(),
         }
@@ -98,6 +114,20 @@ impl Shared {
         self.secrets = Arc::new(secrets);
         self
     }
+}
+
+/// The groups of each host in order, without `all`, in which every host is.
+fn memberships(groups: Vec<(String, Vec<String>)>) -> Memberships {
+    let mut memberships = Memberships::new();
+    for (group, hosts) in groups.into_iter().filter(|(group, _)| group != "all") {
+        for host in hosts {
+            memberships.entry(host).or_default().push(group.clone());
+        }
+    }
+    for names in memberships.values_mut() {
+        names.sort_unstable();
+    }
+    memberships
 }
 
 impl fmt::Debug for Shared {
@@ -152,6 +182,15 @@ impl<'a> Scope<'a> {
     pub(crate) fn built_in(&self, name: &str) -> Option<Value> {
         match name {
             "inventory_hostname" => Some(Value::from(self.host)),
+            "inventory_hostname_short" => {
+                let is_address = self.host.parse::<IpAddr>().is_ok();
+                let short = self.host.split('.').next().filter(|_| !is_address);
+                Some(Value::from(short.unwrap_or(self.host)))
+            }
+            "group_names" => {
+                let names = self.shared.memberships.get(self.host);
+                Some(names.into_iter().flatten().map(String::as_str).collect())
+            }
             "groups" => Some(self.shared.groups.clone()),
             "run_id" => Some(self.shared.run_id.clone()),
             "env" => Some(self.shared.env.clone()),

@@ -7,18 +7,13 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind};
+use reveille_document::language;
 
 /// Steps of evaluation that one expression may take.
 const FUEL: u64 = 50_000;
 
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment
-});
+static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| language(FUEL));
 
 /// Text with expressions in it; cheap to clone.
 #[derive(Debug, Clone)]
@@ -132,7 +127,7 @@ impl Expression {
                 hint: None,
             });
         }
-        let compiled = ENVIRONMENT
+        let compiled = LANGUAGE
             .compile_expression_owned(source.to_owned())
             .map_err(|error| {
                 let offset = error.range().map_or(0, |range| range.start);
@@ -145,7 +140,7 @@ impl Expression {
                         .then(|| format!("for a command's own braces write `{{{{ '{{{{{source}}}}}' }}}}`")),
                 }
             })?;
-        let known = |name: &String| ENVIRONMENT.globals().any(|(global, _)| global == name);
+        let known = |name: &String| LANGUAGE.globals().any(|(global, _)| global == name);
         let roots: BTreeSet<String> = compiled
             .undeclared_variables(false)
             .into_iter()

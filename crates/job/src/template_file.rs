@@ -9,8 +9,9 @@ use std::fmt;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind};
 use reveille_account::SourceError;
+use reveille_document::language;
 
 /// Largest template file.
 pub(crate) const MAX_TEMPLATE_BYTES: u64 = 4 << 20;
@@ -32,10 +33,7 @@ pub(crate) struct TemplateFile {
 
 impl TemplateFile {
     pub(crate) fn compile(path: &str, text: &str) -> Result<Self, SourceError> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        let mut environment = language(FUEL);
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .keep_trailing_newline(true)

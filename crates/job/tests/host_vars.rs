@@ -6,7 +6,14 @@ use serde_json::{Map, Value, json};
 fn shared() -> Shared {
     Shared::new(
         "r-1",
-        [("web".to_owned(), vec!["web1".to_owned(), "web2".to_owned()])],
+        [
+            ("all".to_owned(), vec!["web1.example.org".to_owned()]),
+            (
+                "web".to_owned(),
+                vec!["web1.example.org".to_owned(), "web2".to_owned()],
+            ),
+            ("all_web".to_owned(), vec!["web1.example.org".to_owned()]),
+        ],
         [("TOKEN".to_owned(), "hunter2".to_owned())],
     )
 }
@@ -37,10 +44,11 @@ fn inventory() -> Map<String, Value> {
         "lit": {"__ansible_unsafe": "{{ not this }}"},
         "lits": [{"__ansible_unsafe": "{{ nor this }}"}, "{{ app }}"],
         "turns": "{{ turns }}", "one": "{{ other }}", "other": "{{ one }}",
+        "short": "{{ app | regex_replace('^(.)(.*)$', '\\2-\\1') }}",
         "unset": "a {{ nothing_of_the_kind }}",
         "near": "{{ apps }}",
         "open": "{{ app",
-        "filter": "{{ app | regex_replace('a', 'b') }}",
+        "filter": "{{ app | ipaddr }}",
         "leak": "{{ env.TOKEN }}",
         "arch_of": "{{ arch }}",
         "db": "db://{{ url }}",
@@ -75,8 +83,16 @@ fn they_are_filled_in_where_they_are_used() {
         ("{{ dir }}", "/srv/shop/1.7"),
         ("{{ urls[0] }} {{ urls[1].deep }}", "http://web1/ /srv/shop/1.7/x"),
         // A list remains one.
-        ("{{ peers | join(' ') }} {{ peers | length }}", "web1 web2 2"),
+        (
+            "{{ peers | join(' ') }} {{ peers | length }}",
+            "web1.example.org web2 2",
+        ),
         ("{{ mode }}", "new"),
+        (
+            "{{ inventory_hostname_short }} {{ group_names | join(',') }} {{ 'db' in group_names }}",
+            "web1 all_web,web False",
+        ),
+        ("{{ short }}", "hop-s"),
         ("{{ said }}", "HELLO"),
         (
             "{{ lit }} {{ lits | join(',') }}",

@@ -1,0 +1,26 @@
+//! The language of expressions, in jobs, scenarios and inventories: MiniJinja, with what writers of Jinja for Ansible
+//! expect of it: the methods of Python's texts, lists and dictionaries, and the filters and tests that most of them use.
+
+mod filters;
+mod json;
+
+use minijinja::{Environment, UndefinedBehavior};
+
+/// The language, of which one evaluation may take `fuel` steps. What is not defined is an error.
+///
+/// ```
+/// use minijinja::context;
+///
+/// let language = reveille_document::language(1_000);
+/// let name = language.compile_expression("host.split('.')[0] | regex_replace('^w', 'W')")?;
+/// assert_eq!(name.eval(context! { host => "web1.example.org" })?.as_str(), Some("Web1"));
+/// # Ok::<(), minijinja::Error>(())
+/// ```
+pub fn language(fuel: u64) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(fuel));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    filters::add(&mut environment);
+    environment
+}

@@ -1,0 +1,295 @@
+//! Filters and tests by the names that Ansible has for them; they come to what Ansible's come to.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use data_encoding::BASE64;
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind};
+use regex::{Regex, RegexBuilder};
+
+use super::json::{from_json, to_json, to_nice_json};
+
+pub(super) fn add(environment: &mut Environment<'_>) {
+    environment.add_filter("basename", |path: String| {
+        path.rsplit('/').next().unwrap_or_default().to_owned()
+    });
+    environment.add_filter("dirname", |path: String| directory(&path).to_owned());
+    environment.add_filter("b64encode", |text: String| BASE64.encode(text.as_bytes()));
+    environment.add_filter("b64decode", |text: String| decoded(&text));
+    environment.add_filter("bool", |value: Value| truth(&value));
+    environment.add_filter("combine", |first: Value, others: Rest<Value>, options: Kwargs| {
+        combine(first, &others, &options)
+    });
+    environment.add_filter("dict2items", |dictionary: Value| items_of(&dictionary));
+    environment.add_filter("difference", |left: Value, right: Value| {
+        sifted(&left, |item| !has(&right, item))
+    });
+    environment.add_filter("from_json", |text: String| from_json(&text));
+    environment.add_filter("intersect", |left: Value, right: Value| {
+        sifted(&left, |item| has(&right, item))
+    });
+    environment.add_filter("items2dict", |items: Value| dictionary_of(&items));
+    environment.add_filter("mandatory", |value: Value| {
+        let missing = || wrong("a value that is mandatory is not defined");
+        (!value.is_undefined()).then_some(value).ok_or_else(missing)
+    });
+    environment.add_filter("quote", |text: String| quoted(&text));
+    environment.add_filter("regex_escape", |text: String| regex::escape(&text));
+    environment.add_filter(
+        "regex_findall",
+        |text: String, pattern: String, options: Kwargs| {
+            Ok::<_, Error>(found_all(&text, &compiled(&pattern, &options)?))
+        },
+    );
+    environment.add_filter(
+        "regex_replace",
+        |text: String, pattern: String, with: Option<String>, options: Kwargs| {
+            let with = python_replacement(&with.unwrap_or_default())?;
+            let pattern = compiled(&pattern, &options)?;
+            Ok::<_, Error>(pattern.replace_all(&text, with).into_owned())
+        },
+    );
+    environment.add_filter(
+        "regex_search",
+        |text: String, pattern: String, options: Kwargs| {
+            let found = compiled(&pattern, &options)?
+                .find(&text)
+                .map(|found| found.as_str().to_owned());
+            Ok::<_, Error>(found.map_or_else(|| Value::from(()), Value::from))
+        },
+    );
+    environment.add_filter(
+        "ternary",
+        |value: Value, yes: Value, no: Value, none: Option<Value>| match none {
+            Some(none) if value.is_none() => none,
+            _ if value.is_true() => yes,
+            _ => no,
+        },
+    );
+    environment.add_filter("to_json", |value: Value| to_json(&value));
+    environment.add_filter("to_nice_json", |value: Value| to_nice_json(&value));
+    environment.add_filter("union", |left: Value, right: Value| {
+        let both = left.try_iter()?.chain(right.try_iter()?).collect::<Value>();
+        sifted(&both, |_| true)
+    });
+    environment.add_test("match", |text: String, pattern: String, options: Kwargs| {
+        let found = compiled(&pattern, &options)?
+            .find(&text)
+            .map(|found| found.start());
+        Ok::<_, Error>(found == Some(0))
+    });
+    for name in ["search", "regex"] {
+        environment.add_test(name, |text: String, pattern: String, options: Kwargs| {
+            Ok::<_, Error>(compiled(&pattern, &options)?.is_match(&text))
+        });
+    }
+    environment.add_test(
+        "version",
+        |version: Value, other: Value, operator: Option<String>| {
+            let order = version_order(&version.to_string(), &other.to_string());
+            holds(order, operator.as_deref().unwrap_or("=="))
+        },
+    );
+}
+
+fn wrong(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, why.into())
+}
+
+/// All before the last slash, which stays if there is nothing else.
+fn directory(path: &str) -> &str {
+    let head = path.rfind('/').map_or("", |at| &path[..=at]);
+    match head.trim_end_matches('/') {
+        "" => head,
+        head => head,
+    }
+}
+
+fn decoded(text: &str) -> Result<String, Error> {
+    let bytes = BASE64.decode(text.as_bytes());
+    let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| wrong("this is no text in base64"))
+}
+
+/// Ansible's words for yes; everything else is no.
+fn truth(value: &Value) -> bool {
+    match value.kind() {
+        ValueKind::Bool => value.is_true(),
+        _ => ["yes", "on", "1", "true"].contains(&value.to_string().to_lowercase().as_str()),
+    }
+}
+
+/// For a shell: as it is if nothing in it is special, else in quotes.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\"'\"'"))
+}
+
+/// A pattern in the syntax that Rust and Python share.
+fn compiled(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
+    let said = |name| Ok::<_, Error>(options.get::<Option<bool>>(name)?.unwrap_or(false));
+    let regex = RegexBuilder::new(pattern)
+        .case_insensitive(said("ignorecase")?)
+        .multi_line(said("multiline")?)
+        .build();
+    options.assert_all_used()?;
+    regex.map_err(|error| {
+        let error = error.to_string();
+        let why = error
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        wrong(format!("the pattern `{pattern}` can't be used: {why}"))
+    })
+}
+
+/// `\1` and `\g<name>` stand for groups, and a dollar for itself.
+fn python_replacement(text: &str) -> Result<String, Error> {
+    if text.contains(|c| ('\x01'..='\x07').contains(&c)) {
+        return Err(wrong("a group is written with two backslashes here: `'\\\\1'`"));
+    }
+    let mut replacement = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '$']) {
+        replacement.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let named = after.strip_prefix("g<").and_then(|after| after.split_once('>'));
+        rest = if rest[at..].starts_with('$') {
+            replacement.push_str("$$");
+            after
+        } else if digits > 0 {
+            replacement.push_str(&format!("${{{}}}", &after[..digits]));
+            &after[digits..]
+        } else if let Some((name, after)) = named {
+            replacement.push_str(&format!("${{{name}}}"));
+            after
+        } else {
+            replacement.push('\\');
+            after.strip_prefix('\\').unwrap_or(after)
+        };
+    }
+    Ok(replacement + rest)
+}
+
+/// What is found: whole, or the one group, or all groups.
+fn found_all(text: &str, pattern: &Regex) -> Value {
+    let group = |captures: &regex::Captures<'_>, number| {
+        Value::from(captures.get(number).map_or("", |group| group.as_str()))
+    };
+    let found = pattern.captures_iter(text).map(|captures| match captures.len() {
+        1 => group(&captures, 0),
+        2 => group(&captures, 1),
+        many => (1..many).map(|number| group(&captures, number)).collect(),
+    });
+    found.collect()
+}
+
+fn combine(first: Value, others: &[Value], options: &Kwargs) -> Result<Value, Error> {
+    let deep = options.get::<Option<bool>>("recursive")?.unwrap_or(false);
+    options.assert_all_used()?;
+    others
+        .iter()
+        .try_fold(first, |first, other| merged(&first, other, deep))
+}
+
+fn merged(first: &Value, other: &Value, deep: bool) -> Result<Value, Error> {
+    let mut entries: Vec<(Value, Value)> = entries(first)?;
+    for (key, value) in self::entries(other)? {
+        match entries.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) if deep && known.kind() == ValueKind::Map && value.kind() == ValueKind::Map => {
+                *known = merged(known, &value, true)?;
+            }
+            Some((_, known)) => *known = value,
+            None => entries.push((key, value)),
+        }
+    }
+    let entries: BTreeMap<Value, Value> = entries.into_iter().collect();
+    Ok(Value::from_object(entries))
+}
+
+fn entries(dictionary: &Value) -> Result<Vec<(Value, Value)>, Error> {
+    if dictionary.kind() != ValueKind::Map {
+        return Err(wrong(format!(
+            "a dictionary is needed, not {}",
+            dictionary.kind()
+        )));
+    }
+    let keys = dictionary.try_iter()?;
+    keys.map(|key| Ok((key.clone(), dictionary.get_item(&key)?)))
+        .collect()
+}
+
+fn items_of(dictionary: &Value) -> Result<Value, Error> {
+    let entries = entries(dictionary)?;
+    let items = entries
+        .into_iter()
+        .map(|(key, value)| Value::from_pairs([("key", key), ("value", value)]));
+    Ok(items.collect())
+}
+
+fn dictionary_of(items: &Value) -> Result<Value, Error> {
+    let items = items.try_iter()?;
+    let entries = items.map(|item| Ok((item.get_attr("key")?, item.get_attr("value")?)));
+    let entries: BTreeMap<Value, Value> = entries.collect::<Result<_, Error>>()?;
+    Ok(Value::from_object(entries))
+}
+
+fn has(list: &Value, wanted: &Value) -> bool {
+    list.try_iter()
+        .is_ok_and(|mut items| items.any(|item| item == *wanted))
+}
+
+/// Each item once, if it is wanted.
+fn sifted(list: &Value, wanted: impl Fn(&Value) -> bool) -> Result<Value, Error> {
+    let mut kept: Vec<Value> = Vec::new();
+    for item in list.try_iter()? {
+        if wanted(&item) && !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    Ok(kept.into_iter().collect())
+}
+
+/// Numbers by value, words by letter, part by part: 1.10 comes after 1.9, and 1.0 after 1.
+fn version_order(left: &str, right: &str) -> Ordering {
+    let parts = |text: &str| -> Vec<Result<u64, String>> {
+        let mut parts: Vec<String> = Vec::new();
+        let mut last = None;
+        for character in text.chars() {
+            let kind = match character {
+                '.' => None,
+                c => Some(c.is_ascii_digit()),
+            };
+            if let Some(kind) = kind {
+                match parts.last_mut().filter(|_| last == Some(Some(kind))) {
+                    Some(part) => part.push(character),
+                    None => parts.push(character.to_string()),
+                }
+            }
+            last = Some(kind);
+        }
+        parts
+            .into_iter()
+            .map(|part| part.parse::<u64>().map_err(|_| part))
+            .collect()
+    };
+    parts(left).cmp(&parts(right))
+}
+
+fn holds(order: Ordering, operator: &str) -> Result<bool, Error> {
+    Ok(match operator {
+        "==" | "=" | "eq" => order.is_eq(),
+        "!=" | "<>" | "ne" => order.is_ne(),
+        "<" | "lt" => order.is_lt(),
+        "<=" | "le" => order.is_le(),
+        ">" | "gt" => order.is_gt(),
+        ">=" | "ge" => order.is_ge(),
+        other => return Err(wrong(format!("`{other}` compares no versions"))),
+    })
+}

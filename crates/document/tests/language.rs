@@ -1,0 +1,128 @@
+//! What expressions come to. The values are those of ansible-core 2.19.
+
+use minijinja::{Value, context};
+use reveille_document::ansible::with_plain_backslashes;
+use reveille_document::language;
+
+const CASES: &[(&str, &str)] = &[
+    ("'web1.example.org'.split('.')[0]", "web1"),
+    ("'a,b'.split(',') | join('-')", "a-b"),
+    ("'x.conf'.endswith('.conf')", "True"),
+    ("'/etc/x/y.conf' | basename", "y.conf"),
+    ("'/etc/x/' | basename", ""),
+    ("'/etc/x/y.conf' | dirname", "/etc/x"),
+    ("'/etc/x/' | dirname", "/etc/x"),
+    ("'y' | dirname", ""),
+    ("'/y' | dirname", "/"),
+    ("'héllo' | b64encode", "aMOpbGxv"),
+    ("'aMOpbGxv' | b64decode", "héllo"),
+    ("'no' | bool", "False"),
+    ("'Yes' | bool", "True"),
+    ("'on' | bool", "True"),
+    ("1 | bool", "True"),
+    ("0 | bool", "False"),
+    ("true | ternary('a', 'b')", "a"),
+    ("'' | ternary('a', 'b')", "b"),
+    ("none | ternary('a', 'b', 'c')", "c"),
+    ("'plain-1.0' | quote", "plain-1.0"),
+    ("\"it's\" | quote", "'it'\"'\"'s'"),
+    ("'' | quote", "''"),
+    ("'web12' | regex_replace('^web([0-9]+)$', 'w-\\\\1')", "w-12"),
+    (
+        "'web12' | regex_replace('(?P<n>[0-9]+)', '<\\\\g<n>>')",
+        "web<12>",
+    ),
+    ("'WEB' | regex_replace('e', '$x', ignorecase=true)", "W$xB"),
+    ("'a.b' | regex_replace('\\\\.', '')", "ab"),
+    ("'web12' | regex_search('[0-9]+')", "12"),
+    ("'a1b22' | regex_findall('[0-9]+') | join(',')", "1,22"),
+    ("'a1b22' | regex_findall('[a-z]([0-9]+)') | join(',')", "1,22"),
+    ("'a.b' | regex_escape", "a\\.b"),
+    ("{'a': [1, 'x']} | to_json", "{\"a\": [1, \"x\"]}"),
+    (
+        "{'b': 1, 'a': [true, none]} | to_nice_json",
+        "{\n    \"a\": [\n        true,\n        null\n    ],\n    \"b\": 1\n}",
+    ),
+    ("('{\"a\": [1]}' | from_json).a[0]", "1"),
+    ("({'a': 1, 'b': 2} | combine({'b': 3})).b", "3"),
+    (
+        "({'a': {'x': 1, 'y': 2}} | combine({'a': {'y': 3}}, recursive=true)).a.x",
+        "1",
+    ),
+    ("'x' in ({'a': {'x': 1}} | combine({'a': {'y': 3}})).a", "False"),
+    ("({'a': 1} | dict2items)[0].key", "a"),
+    ("([{'key': 'k', 'value': 'v'}] | items2dict).k", "v"),
+    ("[1, 2, 2, 3] | difference([3]) | join(',')", "1,2"),
+    ("[1, 2, 3] | intersect([3, 2]) | join(',')", "2,3"),
+    ("[1, 2] | union([2, 3]) | join(',')", "1,2,3"),
+    ("'web1' is match('web')", "True"),
+    ("'aweb1' is match('web')", "False"),
+    ("'aweb1' is search('WEB', ignorecase=true)", "True"),
+    ("'1.10' is version('1.9', '>')", "True"),
+    ("'12' is version('12', '>=')", "True"),
+    ("'2.4.1' is version('2.4', 'lt')", "False"),
+    ("'1.0' is version('1', '==')", "False"),
+    ("'x' | mandatory", "x"),
+];
+
+fn evaluate(expression: &str) -> Result<Value, minijinja::Error> {
+    language(10_000)
+        .compile_expression_owned(expression.to_owned())?
+        .eval(context! {})
+}
+
+#[test]
+fn filters_come_to_what_ansibles_do() {
+    for (expression, expected) in CASES {
+        let value = evaluate(expression).unwrap_or_else(|error| panic!("{expression}: {error:#}"));
+        assert_eq!(value.to_string(), *expected, "{expression}");
+    }
+}
+
+#[test]
+fn backslashes_of_ansible_are_backslashes() {
+    for (template, plain) in [
+        (r"a\b {{ x }} \1", r"a\b {{ x }} \1"),
+        (r"{{ x | f('\1') }} \1", r"{{ x | f('\\1') }} \1"),
+        (
+            r#"{% if "\d" in x %}\d{% endif %}{{ '\' }}"#,
+            r#"{% if "\\d" in x %}\d{% endif %}{{ '\' }}"#,
+        ),
+        (r"{{ 'it\'s \d' }}", r"{{ 'it\'s \\d' }}"),
+    ] {
+        assert_eq!(with_plain_backslashes(template), plain);
+    }
+}
+
+#[test]
+fn what_can_not_be_done_is_said() {
+    for (expression, said) in [
+        ("'a' | regex_search('(?=b)')", "look-around"),
+        (
+            "'a' | regex_replace('(', '')",
+            "the pattern `(` can't be used: unclosed group",
+        ),
+        ("'a' | regex_replace('(a)', '\\1')", "two backslashes"),
+        ("'a' | regex_search('a', ignore=true)", "ignore"),
+        ("'!' | b64decode", "this is no text in base64"),
+        ("'a' is version('1', '~')", "`~` compares no versions"),
+        ("'x' | combine({})", "a dictionary is needed, not string"),
+        ("'{' | from_json", "this is no JSON"),
+        ("nothing | mandatory", "mandatory is not defined"),
+    ] {
+        let error = evaluate(expression).expect_err(expression);
+        assert!(format!("{error:#}").contains(said), "{expression}: {error:#}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_pattern_and_no_version_panics(text: String, pattern: String, with: String) {
+        let value = |text: &str| Value::from(text);
+        for expression in ["t | regex_replace(p, w)", "t | regex_findall(p)", "t | quote", "t is version(w)", "t | dirname | basename"] {
+            let language = language(10_000);
+            let compiled = language.compile_expression(expression).unwrap();
+            let _ = compiled.eval(context! { t => value(&text), p => value(&pattern), w => value(&with) });
+        }
+    }
+}
