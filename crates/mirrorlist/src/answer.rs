@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use fastrand::Rng;
 
-use crate::query::Query;
+use crate::query::{MOST_PROTOCOLS, Query};
 use crate::refusal::Refusal;
 use crate::render::{self, Format, Wanted};
 use crate::select::{Client, Rules, Selection, Source};
@@ -85,6 +85,9 @@ impl Answer {
     ) -> Result<Self, Refusal> {
         let catalog = snapshot.catalog();
         let query = Query::parse(request.query);
+        if query.protocols().len() > MOST_PROTOCOLS {
+            return Err(Refusal::TooManyProtocols);
+        }
         let target = Target::find(catalog, &query, metalink)?;
         let client = client(&query, request.client, snapshot)?;
         *log = LogLine::of(&query, &client);

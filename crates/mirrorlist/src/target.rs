@@ -4,6 +4,9 @@ use crate::catalog::{Catalog, Directory};
 use crate::query::Query;
 use crate::refusal::Refusal;
 
+/// No file system has longer names. The name is a client's word, and the answer has it once for every mirror.
+const LONGEST_NAME: usize = 255;
+
 /// What is asked for, found in the catalogue.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -41,6 +44,9 @@ impl Target {
             (directory, clean, String::new())
         } else {
             let (name, file) = clean.rsplit_once('/').unwrap_or(("", &clean));
+            if file.len() > LONGEST_NAME {
+                return Err(Refusal::InvalidPath);
+            }
             let directory = catalog.directory(name).ok_or(Refusal::InvalidPath)?;
             (directory, name.to_owned(), file.to_owned())
         };

@@ -65,9 +65,9 @@ impl LineLog {
         self.line(format_args!(
             "IP: {}; DATE: {date}; COUNTRY: {}; REPO: {}; ARCH: {}",
             line.address,
-            Word(&line.country),
-            Word(&line.repo),
-            Word(&line.arch)
+            Word::before(&line.country, ';'),
+            Word::before(&line.repo, ';'),
+            Word::before(&line.arch, ';')
         ));
     }
 
@@ -170,15 +170,28 @@ impl Inner {
     }
 }
 
-/// A client's word in a line: no line ends in it.
-struct Word<'a>(&'a str);
+/// A client's word in a line: neither the line nor the field ends in it.
+pub(super) struct Word<'a> {
+    text: &'a str,
+    end: char,
+}
+
+// === impl Word ===
+
+impl<'a> Word<'a> {
+    /// In a field that ends with a character.
+    pub(super) fn before(text: &'a str, end: char) -> Self {
+        Self { text, end }
+    }
+}
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(|c: char| c.is_control() || c == ';') {
-            formatter.write_str(&self.0.replace(|c: char| c.is_control() || c == ';', "?"))
+        let breaks = |c: char| c.is_control() || c == self.end;
+        if self.text.contains(breaks) {
+            formatter.write_str(&self.text.replace(breaks, "?"))
         } else {
-            formatter.write_str(self.0)
+            formatter.write_str(self.text)
         }
     }
 }

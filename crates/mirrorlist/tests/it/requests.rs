@@ -328,6 +328,88 @@ fn apt_gets_places_and_others_get_none() {
     });
 }
 
+/// An answer has the name of a file once for every mirror: a client's word must not make it large.
+#[test]
+fn a_small_request_gets_no_large_answer() {
+    with_server(|client| {
+        let long = client.get(&format!("/mirrorlist?path={}", "x".repeat(5000)), "");
+        assert_eq!(long.status, 414);
+        assert!(long.text().contains("longer than 4096 bytes"), "{}", long.text());
+        let under = |file: &str| format!("/mirrorlist?country=global&path={}/{file}", directory_name(0));
+        assert_eq!(client.get(&under(&"x".repeat(3000)), "").status, 404);
+        assert_eq!(client.get(&under(&"x".repeat(255)), "").status, 200);
+        let (repo, arch) = repository(0);
+        let target = format!("/mirrorlist?repo={repo}&arch={arch}");
+        let most = client.get(&format!("{target}&country=global"), "").urls().len();
+        // All ways to write it, one after the other.
+        let countries: Vec<String> = (0..64)
+            .map(|number| {
+                let letters = "global".chars().enumerate();
+                letters
+                    .map(|(place, letter)| match number >> place & 1 {
+                        0 => letter,
+                        _ => letter.to_ascii_uppercase(),
+                    })
+                    .collect()
+            })
+            .collect();
+        let reply = client.get(&format!("{target}&country={}", countries.join(",")), "");
+        assert_eq!(reply.urls().len(), most);
+        assert_eq!(reply.text().matches("country = global").count(), 1);
+        let protocols: Vec<String> = (0..17).map(|number| format!("p{number}")).collect();
+        let reply = client.get(&format!("{target}&protocol={}", protocols.join(",")), "");
+        assert_eq!(reply.status, 400, "{}", reply.text());
+        assert!(
+            reply.text().contains("more than 16 protocols"),
+            "{}",
+            reply.text()
+        );
+        // The connection is as good as before.
+        assert_eq!(client.get(&target, "").status, 200);
+    });
+}
+
+/// A line of a log is of one request, whatever is in it.
+#[test]
+fn what_a_client_sends_ends_no_line_and_no_field_of_a_log() {
+    let directory = data("example");
+    let mut options = options(directory.path());
+    options.log = Some(directory.path().join("mirrorlist.log"));
+    options.access_log = Some(directory.path().join("access.log"));
+    serve(&options, |server| {
+        let mut client = Client::to(server.addresses()[0]);
+        let asked = client.ask(
+            "GET",
+            &format!(
+                "/\"b\"/mirrorlist?path={}&repo=a%0AIP:%20forged;%1b&arch=x",
+                directory_name(0)
+            ),
+            b"User-Agent: one\" 200 \t\x80\r\n",
+        );
+        assert_eq!(asked.status, 200);
+        assert_eq!(client.get(&format!("/{}", "x".repeat(6000)), "").status, 414);
+    });
+    let access = fs::read_to_string(directory.path().join("access.log")).unwrap();
+    let lines: Vec<&str> = access.lines().collect();
+    assert_eq!(lines.len(), 2, "{access}");
+    assert!(
+        lines.iter().all(|line| line.matches('"').count() == 4),
+        "{access}"
+    );
+    assert!(
+        lines[0].contains("GET /?b?/mirrorlist?path=")
+            && lines[0].contains("&arch=x\" 200 ")
+            && lines[0].ends_with("\"one? 200 ?\u{fffd}\""),
+        "{access}"
+    );
+    let log = fs::read_to_string(directory.path().join("mirrorlist.log")).unwrap();
+    assert!(
+        log.ends_with("; REPO: a?IP: forged??; ARCH: x\n") && log.lines().count() == 1,
+        "{log}"
+    );
+    assert!(lines[1].len() < 4300 && lines[1].contains("…\" 414 "), "{access}");
+}
+
 #[test]
 fn a_unix_socket_answers_too() {
     use std::io::{Read as _, Write as _};
