@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
-use reveille_mirrorlist::server::{Address, Options, Running, StartError, TlsFiles};
+use reveille_mirrorlist::server::{Address, GRACE, Options, Running, StartError, TlsFiles};
 use reveille_mirrorlist::{Rules, TrustedProxies};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -76,7 +76,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(internal)?;
-    runtime.block_on(serve(arguments))
+    let ended = runtime.block_on(serve(arguments));
+    // Files that can't be read to their end, or opened, hold nothing up.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(arguments: &Arguments) -> Result<(), Failure> {
@@ -85,12 +88,16 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(internal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
-    let server = Running::start(&arguments.options())
-        .await
-        .map_err(|error| match error {
-            StartError::System(error) => Failure::Internal(format!("can't start: {error}")),
-            other => Failure::Input(other.to_string()),
-        })?;
+    let options = arguments.options();
+    let started = tokio::select! {
+        started = Running::start(&options) => started,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let server = started.map_err(|error| match error {
+        StartError::System(error) => Failure::Internal(format!("can't start: {error}")),
+        other => Failure::Input(other.to_string()),
+    })?;
     for warning in server.snapshot().warnings() {
         tracing::warn!("{warning}");
     }
@@ -107,10 +114,13 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
         tokio::select! {
             _ = hangup.recv() => {
                 server.reopen_logs();
-                server.reload_tls();
-                tokio::select! {
+                let reloaded = async {
+                    server.reload_tls().await;
                     // The outcome is in the log; the old data serve on if it failed.
-                    _ = server.reload() => {}
+                    let _ = server.reload().await;
+                };
+                tokio::select! {
+                    () = reloaded => {}
                     // Files may be far away, and slow.
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
@@ -159,6 +169,7 @@ impl Arguments {
             workers: self.workers.unwrap_or(processors),
             max_stale: self.max_stale.map(Duration::from_secs),
             watch: (self.watch > 0).then(|| Duration::from_secs(self.watch)),
+            grace: GRACE,
         }
     }
 }

@@ -24,6 +24,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// A TLS handshake takes no longer.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// A thread that was told to cut off its connections takes no longer for it.
+const CUTTING: Duration = Duration::from_secs(1);
+
 /// Bytes of one request's head.
 const HEAD: usize = 32 << 10;
 
@@ -58,6 +61,7 @@ impl Workers {
         number: NonZeroUsize,
         shared: &Arc<Shared>,
         tls: Option<&Arc<Tls>>,
+        grace: Duration,
         stopped: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let mut queues = Vec::new();
@@ -71,7 +75,7 @@ impl Workers {
             let (shared, tls, stopped) = (Arc::clone(shared), tls.cloned(), stopped.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{worker}"))
-                .spawn(move || runtime.block_on(work(accepted, shared, tls, stopped)))?;
+                .spawn(move || runtime.block_on(work(accepted, shared, tls, grace, stopped)))?;
             queues.push(queue);
             threads.push(thread);
         }
@@ -86,7 +90,7 @@ impl Workers {
         self.sender.clone()
     }
 
-    /// Waits for the threads, up to a limit.
+    /// Waits for the threads, which cut off what is under way after the grace.
     pub(super) async fn end(self, grace: Duration) {
         drop(self.sender);
         let threads = self.threads;
@@ -96,8 +100,8 @@ impl Workers {
                 let _ = thread.join();
             }
         });
-        // What is not done by then is cut off when the process ends.
-        let _ = tokio::time::timeout(grace, joined).await;
+        // A thread that does not even do that is left to the end of the process.
+        let _ = tokio::time::timeout(grace + CUTTING, joined).await;
     }
 }
 
@@ -142,6 +146,7 @@ async fn work(
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
     shared: Arc<Shared>,
     tls: Option<Arc<Tls>>,
+    grace: Duration,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = tokio::task::JoinSet::new();
@@ -155,7 +160,9 @@ async fn work(
             () = told(&mut stopped) => break,
         }
     }
-    while connections.join_next().await.is_some() {}
+    // A client that does not take its answer is waited for no longer.
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(grace, ended).await;
 }
 
 async fn connect(
