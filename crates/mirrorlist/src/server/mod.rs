@@ -33,6 +33,7 @@ pub use self::listen::{Address, AddressError};
 pub use self::tls::TlsFiles;
 
 use self::limit::Limiter;
+use self::listen::Audience;
 use self::log::LineLog;
 use self::metrics::Metrics;
 use self::reload::{Reader, Reloader};
@@ -198,7 +199,7 @@ impl Running {
         let mut listeners = listen::inherited()?;
         if listeners.is_empty() {
             for address in &options.listen {
-                listeners.push(address.listen()?);
+                listeners.push(address.listen(Audience::Clients)?);
             }
         }
         let addresses = listeners
@@ -225,7 +226,7 @@ impl Running {
             .collect();
         let mut admin = None;
         if let Some(address) = &options.admin {
-            let listener = address.listen()?;
+            let listener = address.listen(Audience::Administrators)?;
             admin = listener.local_address();
             done.push(tokio::spawn(admin::serve(
                 listener,

@@ -344,6 +344,63 @@ fn it_ends_whatever_waits_for_others() {
     assert!(child.status().success());
 }
 
+/// The soft limit is raised to the hard one; if that is less than wanted, it is said, and clients wait for a place.
+#[test]
+fn there_are_as_many_connections_as_open_files_allow() {
+    let data = data("example");
+    let serve = |limits: &str| {
+        let script = format!(
+            "{limits} && exec \"$0\" serve --workers 1 --watch 0 --listen 127.0.0.1:0 --cache \"$1\""
+        );
+        let mut child = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_reveille-mirrorlist")])
+            .arg(data.path().join(synthetic::CACHE))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        (Ended(child), lines)
+    };
+    let (none, mut lines) = serve("ulimit -n 100");
+    let error = lines.find(|line| line.starts_with("error: "));
+    assert_eq!(none.status().code(), Some(2));
+    assert!(
+        error
+            .unwrap()
+            .contains("the limit of 100 open files leaves none for clients")
+    );
+    let (some, lines) = serve("ulimit -Sn 60 && ulimit -Hn 200");
+    let mut said = Vec::new();
+    let mut address = None;
+    for line in lines {
+        address = line
+            .strip_prefix("listening on ")
+            .and_then(|text| text.parse().ok());
+        said.push(line);
+        if address.is_some() {
+            break;
+        }
+    }
+    let said = said.join("\n");
+    assert!(
+        said.contains("the limit of 200 open files is enough for 100 connections at once, not for 16384"),
+        "{said}"
+    );
+    // All that there are, at once, which is more than the soft limit was.
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::to(address.unwrap())).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/nothing", "").status, 404);
+    }
+    // One more waits until another one goes.
+    let mut waiting = Client::to(address.unwrap());
+    drop(clients.pop());
+    assert_eq!(waiting.get("/nothing", "").status, 404);
+    some.signal(Signal::TERM);
+    assert!(some.status().success());
+}
+
 /// Files that can't be read to their end do not keep the program from ending.
 #[test]
 fn it_ends_in_the_middle_of_a_reload() {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use reveille_mirrorlist::synthetic::{directory_name, repository};
 
@@ -417,8 +419,17 @@ fn a_unix_socket_answers_too() {
     let path = directory.path().join("socket");
     let mut options = options(directory.path());
     options.listen = vec![format!("unix:{}", path.display()).parse().unwrap()];
+    let admin = directory.path().join("admin");
+    options.admin = Some(format!("unix:{}", admin.display()).parse().unwrap());
     serve(&options, |server| {
         assert_eq!(server.paths(), std::slice::from_ref(&path));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&path), mode(&admin)), (0o666, 0o660));
+        let mut stream = std::os::unix::net::UnixStream::connect(&admin).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with("ready\n"), "{text}");
         let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
         stream
             .write_all(
@@ -432,7 +443,7 @@ fn a_unix_socket_answers_too() {
             "{text}"
         );
     });
-    assert!(!path.exists(), "nothing is left behind");
+    assert!(!path.exists() && !admin.exists(), "nothing is left behind");
 }
 
 proptest::proptest! {
