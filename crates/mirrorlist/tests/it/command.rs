@@ -124,7 +124,15 @@ fn bad_input_is_named_with_its_place() {
         ),
         (
             "version: 1\nrepositories: []\nmirrors: []\nfreshness: {max_lag: soon}\n",
-            "freshness: max_lag: \"soon\" is no duration",
+            "mirrors.yaml:4:22: freshness: max_lag: \"soon\" is no duration",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors: []\nfreshness:\n  every: 0s\n",
+            "mirrors.yaml:5:10: freshness: every: mirrors can't be asked again at once; write 30m",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors: []\nfreshness: {on_unreachable: drop_after_0}\n",
+            "mirrors.yaml:4:29: freshness: on_unreachable: \"drop_after_0\" is neither keep nor drop_after_3",
         ),
         (
             &format!(
