@@ -42,10 +42,11 @@ mod geoip;
 pub mod mirrors;
 mod networks;
 mod order;
-mod pace;
+
 mod query;
 mod refusal;
 mod render;
+mod rest;
 mod room;
 mod select;
 pub mod server;

@@ -40,7 +40,7 @@ use self::reload::{Reader, Reloader};
 use self::tls::Tls;
 use crate::error::BadFile;
 use crate::forwarded::TrustedProxies;
-use crate::pace::Answers;
+use crate::rest::Answers;
 use crate::select::Rules;
 use crate::snapshot::{Snapshot, Sources};
 

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, oneshot, watch as watching};
 
 use super::{Shared, StartError, told};
 use crate::error::BadFile;
-use crate::pace::{Answers, Pace};
+use crate::rest::{Answers, Rests};
 use crate::snapshot::{Snapshot, Sources, Stamps};
 
 /// Requests hold a snapshot for less than a millisecond; whoever holds one for longer than this frees it.
@@ -76,7 +76,7 @@ impl Reader {
                             done,
                         } => {
                             let load =
-                                || Snapshot::load_at(&Pace::beside(answers), &sources, before.as_deref());
+                                || Snapshot::load_with(&Rests::beside(answers), &sources, before.as_deref());
                             // A panic was told by the panic hook; to whoever waits it is a channel without an answer.
                             if let Ok(loaded) = catch_unwind(AssertUnwindSafe(load)) {
                                 // The server may have been stopped meanwhile.
