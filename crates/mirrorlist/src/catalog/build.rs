@@ -5,6 +5,7 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
@@ -240,13 +241,14 @@ impl Builder {
             }
         }
         match u32::try_from(number.ok_or(NO_KEY)?) {
-            Ok(number) => {
-                if self.asn_hosts.contains_key(&number) {
-                    self.warn(|| format!("AS {number} is there twice; the first one counts"));
-                } else {
-                    self.asn_hosts.insert(number, hosts);
+            Ok(number) => match self.asn_hosts.entry(number) {
+                Entry::Vacant(new) => {
+                    new.insert(hosts);
                 }
-            }
+                Entry::Occupied(_) => {
+                    self.warn(|| format!("AS {number} is there twice; the first one counts"));
+                }
+            },
             Err(_) => self.warn(|| "an ASN is not a number of 32 bits; it is left out".to_owned()),
         }
         Ok(())

@@ -217,7 +217,7 @@ mod tests {
 
     /// More than any of these takes.
     fn later() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+        Instant::now() + Duration::from_mins(1)
     }
 
     /// Neither what is written last, nor a file that is opened anew, holds up anybody.
@@ -258,7 +258,7 @@ mod tests {
             log.line(format_args!("line"));
             done.send(log).unwrap();
         });
-        let log = added.recv_timeout(Duration::from_secs(60));
+        let log = added.recv_timeout(Duration::from_mins(1));
         let log = log.expect("a line is added while the pipe is not open");
         adding.join().unwrap();
         let mut text = String::new();

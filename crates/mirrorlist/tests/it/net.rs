@@ -11,7 +11,7 @@ use reveille_mirrorlist::synthetic::{self, Size};
 use reveille_mirrorlist::{Data, Rules, Sources, TrustedProxies};
 
 /// Nothing here takes longer, or something hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const SIZE: Size = Size {
     directories: 40,
