@@ -15,6 +15,7 @@ mod listen;
 mod log;
 mod metrics;
 mod notify;
+mod patient;
 mod reload;
 mod service;
 mod tls;

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::listen::{AGAIN, Listener, Stream};
+use super::patient::Patient;
 use super::service;
 use super::tls::Tls;
 use super::{Shared, told};
@@ -190,6 +191,7 @@ async fn connect(
             }
             Stream::Unix(stream) => {
                 let stream = tokio::net::UnixStream::from_std(stream)?;
+                let stream = Patient::new(stream, SILENCE);
                 serve(stream, peer, shared, stopped).await;
             }
         }
