@@ -143,7 +143,7 @@ impl Snapshot {
             sources.countries.as_deref(),
             before.map(|before| &before.continents),
             Continents::built_in,
-            |path| Continents::read(BufReader::new(File::open(path)?)),
+            Continents::open,
         )?;
         let geoip = part(
             sources.geoip.as_deref(),

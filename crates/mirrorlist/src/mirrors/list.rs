@@ -9,6 +9,7 @@ use serde_saphyr::{Location, Spanned};
 
 use crate::catalog::parse_netblock;
 use crate::error::{BadFile, Reason};
+use crate::whole;
 
 /// A list is not longer.
 const LONGEST: u64 = 16 << 20;
@@ -89,16 +90,7 @@ pub(super) enum IfAllStale {
 
 impl MirrorFile {
     pub(super) fn read(path: &Path) -> Result<Self, BadFile> {
-        let bad = |what: String| BadFile::new(path, Reason::Mirrors(what));
-        let length = std::fs::metadata(path)
-            .map_err(|error| BadFile::new(path, error))?
-            .len();
-        if length > LONGEST {
-            return Err(bad(format!(
-                "{length} bytes; a list of mirrors has 16 MiB at most"
-            )));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| BadFile::new(path, error))?;
+        let text = whole::read_text(path, LONGEST).map_err(|reason| BadFile::new(path, reason))?;
         let file: Self =
             serde_saphyr::from_str(&text).map_err(|error| BadFile::new(path, mistake(&error)))?;
         file.check().map_err(|mistake| BadFile::new(path, mistake))?;

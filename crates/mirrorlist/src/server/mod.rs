@@ -213,7 +213,9 @@ impl Running {
             .collect();
         let workers =
             workers::Workers::start(options.workers, &shared, tls.as_ref(), options.grace, &stopped)?;
-        let places = Arc::new(tokio::sync::Semaphore::new(options.connections.get()));
+        let places = Arc::new(tokio::sync::Semaphore::new(
+            options.connections.get().min(tokio::sync::Semaphore::MAX_PERMITS),
+        ));
         let mut done: Vec<_> = listeners
             .into_iter()
             .map(|listener| {

@@ -152,6 +152,10 @@ fn bad_input_is_named_with_its_place() {
         );
     }
     assert_eq!(program(&["serve"]).status.code(), Some(2));
+    // What has no end is not read to it.
+    let endless = program(&["check", "--offline", "--mirrors", "/dev/zero"]);
+    assert_eq!(endless.status.code(), Some(2));
+    assert!(text_of(&endless.stderr).contains("/dev/zero: longer than 16 MiB"));
     assert_eq!(
         program(&["serve", "--cache", "/no/such/file"]).status.code(),
         Some(2)
