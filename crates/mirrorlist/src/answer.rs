@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 use crate::render::{self, Format, Wanted};
 use crate::select::{Client, Rules, Selection, Source};
 use crate::snapshot::Snapshot;
-use crate::target::Target;
+use crate::target::{Target, plain};
 
 /// What is known of a request.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +102,7 @@ impl Answer {
         } else {
             selection.header.push_str("protocol = ");
             let asked = query.protocol.as_deref().unwrap_or_default();
-            selection.header.push_str(&crate::target::plain(asked));
+            selection.header.push_str(&plain(asked));
         }
         if query.time {
             let created = catalog.created();
@@ -121,7 +121,7 @@ impl Answer {
                     .files
                     .get(&target.name, &target.file)
                     .ok_or_else(|| Refusal::NoMetalink {
-                        what: format!("{}/{}", target.name, target.file),
+                        what: format!("{}/{}", target.name, plain(&target.file)),
                     })?;
             let body = render::metalink(catalog, &target, &selection.hosts, wanted, versions);
             return Ok(Self::found(METALINK, body, &selection));

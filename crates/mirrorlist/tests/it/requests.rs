@@ -412,6 +412,37 @@ fn what_a_client_sends_ends_no_line_and_no_field_of_a_log() {
     assert!(lines[1].len() < 4300 && lines[1].contains("…\" 414 "), "{access}");
 }
 
+/// The name of a file is a client's word, and stands in a list only as a part of a URL.
+#[test]
+fn the_name_of_a_file_adds_nothing_to_a_list() {
+    with_server(|client| {
+        let under = |file: &str| format!("/mirrorlist?country=global&path={}/{file}", directory_name(0));
+        let reply = client.get(&under("a%0D%0Ab%09priority:0%20%C3%A9%25%3F%23+~"), "");
+        let text = reply.text();
+        assert!(text.starts_with("# path = "), "{text}");
+        assert!(
+            reply.urls().len() + 1 == text.lines().count()
+                && reply
+                    .urls()
+                    .iter()
+                    .all(|url| url.ends_with("/os/a%0D%0Ab%09priority:0%20%C3%A9%25%3F%23+~")),
+            "{text}"
+        );
+        let redirect = client.get(&format!("{}&redirect=1", under("a%0Ab")), "");
+        assert!(redirect.header("location").unwrap().ends_with("/os/a%0Ab"));
+        let none = client.get(
+            &format!("/metalink?path={}/---%01%EF%BF%BF", directory_name(0)),
+            "",
+        );
+        assert!(
+            none.text()
+                .ends_with("/- - - not found or has not metalink\n-->\n</metalink>\n"),
+            "{}",
+            none.text()
+        );
+    });
+}
+
 #[test]
 fn a_unix_socket_answers_too() {
     use std::io::{Read as _, Write as _};
