@@ -271,7 +271,9 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    let driver = tokio::spawn(connection);
+    // Ends with this function: a mirror that goes on talking after it was given up is not listened to.
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(connection);
     let target = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri
         .port_u16()
@@ -304,7 +306,6 @@ where
         .collect()
         .await
         .map_err(|error| error.to_string())?;
-    driver.abort();
     Ok(Fetched::Body(body.to_bytes()))
 }
 
