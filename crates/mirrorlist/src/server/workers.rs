@@ -28,8 +28,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A thread that was told to cut off its connections takes no longer for it.
 const CUTTING: Duration = Duration::from_secs(1);
 
-/// Bytes of one request's head.
-const HEAD: usize = 32 << 10;
+/// Bytes of one request's head. All places together may be taken by heads that are never finished.
+const HEAD: usize = 16 << 10;
 
 /// Headers of one request.
 const HEADERS: usize = 64;

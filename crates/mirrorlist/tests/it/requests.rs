@@ -368,6 +368,9 @@ fn a_small_request_gets_no_large_answer() {
         );
         // The connection is as good as before.
         assert_eq!(client.get(&target, "").status, 200);
+        let head = |length: usize| format!("X-Long: {}\r\n", "x".repeat(length));
+        assert_eq!(client.get(&target, &head(12_000)).status, 200);
+        assert_eq!(client.get(&target, &head(20_000)).status, 431);
     });
 }
 
