@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use fastrand::Rng;
 
-use crate::query::Query;
+use crate::query::{MOST_PROTOCOLS, Query};
 use crate::refusal::Refusal;
 use crate::render::{self, Format, Wanted};
 use crate::select::{Client, Rules, Selection, Source};
 use crate::snapshot::Snapshot;
-use crate::target::Target;
+use crate::target::{Target, plain};
 
 /// What is known of a request.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +85,9 @@ impl Answer {
     ) -> Result<Self, Refusal> {
         let catalog = snapshot.catalog();
         let query = Query::parse(request.query);
+        if query.protocols().len() > MOST_PROTOCOLS {
+            return Err(Refusal::TooManyProtocols);
+        }
         let target = Target::find(catalog, &query, metalink)?;
         let client = client(&query, request.client, snapshot)?;
         *log = LogLine::of(&query, &client);
@@ -99,7 +102,7 @@ impl Answer {
         } else {
             selection.header.push_str("protocol = ");
             let asked = query.protocol.as_deref().unwrap_or_default();
-            selection.header.push_str(&crate::target::plain(asked));
+            selection.header.push_str(&plain(asked));
         }
         if query.time {
             let created = catalog.created();
@@ -118,7 +121,7 @@ impl Answer {
                     .files
                     .get(&target.name, &target.file)
                     .ok_or_else(|| Refusal::NoMetalink {
-                        what: format!("{}/{}", target.name, target.file),
+                        what: format!("{}/{}", target.name, plain(&target.file)),
                     })?;
             let body = render::metalink(catalog, &target, &selection.hosts, wanted, versions);
             return Ok(Self::found(METALINK, body, &selection));

@@ -1,31 +1,29 @@
 //! Which continent a country belongs to.
 
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::path::Path;
 
 use crate::error::Reason;
+use crate::whole;
 
 /// Continents by country, both as two letters.
 #[derive(Debug, Clone, Default)]
 pub struct Continents(HashMap<Box<str>, Box<str>>);
 
-/// There are fewer countries.
-const MOST_LINES: usize = 100_000;
+/// A list of all countries has some thousand bytes.
+const LONGEST: u64 = 1 << 20;
 
 // === impl Continents ===
 
 impl Continents {
+    pub(crate) fn open(path: &Path) -> Result<Self, Reason> {
+        Self::read(&whole::read_text(path, LONGEST)?)
+    }
+
     /// Reads `COUNTRY,CONTINENT` lines; lines whose country has not two characters, such as a heading, are passed over.
-    pub(crate) fn read(input: impl BufRead) -> Result<Self, Reason> {
+    fn read(text: &str) -> Result<Self, Reason> {
         let mut continents = HashMap::new();
-        for (number, line) in input.lines().enumerate().take(MOST_LINES) {
-            let line = line.map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidData => Reason::Line {
-                    line: number + 1,
-                    what: "not text".to_owned(),
-                },
-                _ => Reason::Io(error),
-            })?;
+        for line in text.lines() {
             if let Some((country, rest)) = line.split_once(',')
                 && country.len() == 2
             {
@@ -64,14 +62,13 @@ mod tests {
     #[test]
     fn lines_of_two_letters_are_read() {
         let text = "\"iso 3166 country\",\"continent code\"\nDE,EU\nUS,NA\r\n";
-        let continents = Continents::read(text.as_bytes()).unwrap();
+        let continents = Continents::read(text).unwrap();
         assert_eq!(
             (continents.of("DE"), continents.of("US")),
             (Some("EU"), Some("NA"))
         );
         assert_eq!(continents.of("de"), None);
-        assert!(Continents::read("nothing\n".as_bytes()).is_err());
-        assert!(Continents::read([0xff, 0xfe, b'\n'].as_slice()).is_err());
+        assert!(Continents::read("nothing\n").is_err());
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct BadFile {
 pub(crate) enum Reason {
     #[error("{0}")]
     Io(io::Error),
+    #[error("longer than {} MiB, which no such file is; is it the right one?", longest >> 20)]
+    TooLong { longest: u64 },
     #[error("the file is empty; was it being written? A writer renames a finished file into place")]
     Empty,
     #[error("no MirrorManager snapshot: {what} (at byte {offset}); is it the .proto file, complete?")]

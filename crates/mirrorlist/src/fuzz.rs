@@ -76,12 +76,28 @@ fn ask(snapshot: &Snapshot, query: &str) {
             "{}",
             answer.status
         );
+        if let Some((_, comment)) = answer.body.split_once("<!-- ") {
+            let comment = comment.strip_suffix("-->\n</metalink>\n");
+            let is_sound = comment.is_some_and(|comment| {
+                !comment.contains("--") && !comment.contains(|c: char| c != '\n' && c.is_control())
+            });
+            assert!(is_sound, "{:?} of {query:?}", answer.body);
+        }
+        if let Some(location) = &answer.location {
+            assert!(
+                HeaderValue::from_str(location).is_ok(),
+                "{location:?} of {query:?}"
+            );
+        }
         if path == "/mirrorlist" && answer.status == 200 {
             for line in answer.body.lines() {
-                assert!(
-                    line.starts_with("# ") || line.contains('/'),
-                    "{line:?} of {query:?}"
-                );
+                let words: Vec<&str> = line.split(|c: char| c.is_control()).collect();
+                let is_list = match words.as_slice() {
+                    [line] => line.starts_with("# ") || line.contains("://") && !line.contains(' '),
+                    [url, place] => url.contains("://") && place.starts_with("priority:"),
+                    _ => false,
+                };
+                assert!(is_list, "{line:?} of {query:?}");
             }
         }
     }
@@ -117,12 +133,13 @@ mod tests {
         #[test]
         fn no_query_breaks_it(
             words in proptest::collection::vec(
-                "(repo=repo-[0-3]|arch=x86_64|path=[a-z/%0-9]{0,20}|country=[A-Za-z,]{0,8}|ip=[0-9.:a-f]{0,16}|\
+                "(repo=repo-[0-3]|arch=x86_64|path=[a-z/%0-9]{0,20}|path=DIRECTORY/.{0,8}|path=DIRECTORY/(%[0-9a-f]{2}|-){0,8}|country=[A-Za-z,]{0,8}|ip=[0-9.:a-f]{0,16}|\
                  protocol=[a-z,%0A]{0,12}|time|redirect=1|netblock=[01]|location=[a-z-]{0,6}|format=apt|.{0,12})",
                 0..6,
             ),
         ) {
-            query(&words.join("&"));
+            // Of a directory that is there.
+            query(&words.join("&").replace("DIRECTORY", &synthetic::directory_name(0)));
         }
 
         #[test]

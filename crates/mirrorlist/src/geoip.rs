@@ -7,6 +7,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::Reason;
+use crate::whole;
+
+/// Databases of cities, which may be used as well, have some hundred.
+const LONGEST: u64 = 1 << 30;
 
 /// Countries by address; empty without a database.
 #[derive(Default)]
@@ -28,7 +32,7 @@ struct Country<'a> {
 
 impl GeoIp {
     pub(crate) fn open(path: &Path) -> Result<Self, Reason> {
-        let bytes = std::fs::read(path)?;
+        let bytes = whole::read(path, LONGEST)?;
         if bytes.is_empty() {
             return Err(Reason::Empty);
         }

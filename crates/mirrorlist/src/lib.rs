@@ -42,16 +42,18 @@ mod geoip;
 pub mod mirrors;
 mod networks;
 mod order;
-mod pace;
+
 mod query;
 mod refusal;
 mod render;
+mod rest;
 mod room;
 mod select;
 pub mod server;
 mod snapshot;
 pub mod synthetic;
 mod target;
+mod whole;
 mod wire;
 
 pub use catalog::{Catalog, Counts};

@@ -1,8 +1,15 @@
 //! What a client asks for.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
+
+/// Bytes of a request's path and parameters. An answer repeats a part of them for every mirror.
+pub(crate) const LONGEST_TARGET: usize = 4096;
+
+/// Protocols that one request may name: every URL is held against each of them.
+pub(crate) const MOST_PROTOCOLS: usize = 16;
 
 /// The parameters of a request. Of one that is there twice the last counts, as in MirrorManager.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,9 +60,14 @@ impl<'a> Query<'a> {
         self.netblock.as_deref().is_none_or(|netblock| netblock == "1")
     }
 
-    /// The countries that were asked for, each once.
+    /// The countries that were asked for, each once, however it was written: the mirrors of each are gone through.
     pub(crate) fn countries(&self) -> Vec<&str> {
-        list(self.country.as_deref())
+        let mut countries = list(self.country.as_deref());
+        if countries.len() > 1 {
+            let mut seen = HashSet::new();
+            countries.retain(|country| seen.insert(country.to_uppercase()));
+        }
+        countries
     }
 
     /// The protocols that were asked for, each once.
@@ -89,7 +101,7 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded_and_plus_is_itself() {
-        let query = Query::parse("repo=epel%2D9&arch=x86_64&path=a+b%2Fc&time&country=us,DE,us&repo=f=44");
+        let query = Query::parse("repo=epel%2D9&arch=x86_64&path=a+b%2Fc&time&country=us,DE,us,de&repo=f=44");
         assert_eq!(query.repo.as_deref(), Some("f=44"));
         assert_eq!(query.path.as_deref(), Some("a+b/c"));
         assert_eq!(query.countries(), ["DE", "us"]);

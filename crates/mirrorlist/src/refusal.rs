@@ -1,5 +1,7 @@
 //! Requests that get no list.
 
+use crate::query::{LONGEST_TARGET, MOST_PROTOCOLS};
+
 /// Why there is no list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -32,6 +34,10 @@ pub(crate) enum Refusal {
         /// The line with what was asked for.
         header: String,
     },
+    /// `protocol=` names more protocols than there are.
+    TooManyProtocols,
+    /// The request's target is longer than any that is meant.
+    TooLong,
     /// The client asks more often than it may.
     TooOften,
 }
@@ -44,7 +50,7 @@ impl Refusal {
         match self {
             Self::NothingAsked | Self::Disabled if strict => 200,
             Self::NoDirectory | Self::InvalidAddress if strict => 500,
-            Self::NothingAsked | Self::InvalidAddress => 400,
+            Self::NothingAsked | Self::InvalidAddress | Self::TooManyProtocols => 400,
             Self::NotServed
             | Self::InvalidPath
             | Self::Disabled
@@ -53,6 +59,7 @@ impl Refusal {
             | Self::NoMetalink { .. }
             | Self::NoMirror { .. } => 404,
             Self::Method => 405,
+            Self::TooLong => 414,
             Self::TooOften => 429,
         }
     }
@@ -76,6 +83,8 @@ impl Refusal {
             Self::NoMirror { header } => {
                 format!("{header}\n# no mirror offers this over the protocols asked for\n")
             }
+            Self::TooManyProtocols => format!("error: protocol= names more than {MOST_PROTOCOLS} protocols"),
+            Self::TooLong => format!("error: path and parameters are longer than {LONGEST_TARGET} bytes"),
             Self::TooOften => "too many requests from this address; try again in a second".to_owned(),
         }
     }
@@ -93,6 +102,8 @@ impl Refusal {
             Self::InvalidAddress => "invalid_address",
             Self::NoMetalink { .. } => "no_metalink",
             Self::NoMirror { .. } => "no_mirror",
+            Self::TooManyProtocols => "too_many_protocols",
+            Self::TooLong => "too_long",
             Self::TooOften => "too_often",
         }
     }

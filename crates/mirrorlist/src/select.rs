@@ -243,8 +243,14 @@ impl Search<'_> {
         }
         self.note(|search| format!("country=: {} mirrors", search.countries.len()));
         if self.countries.is_empty() {
-            for country in requested {
-                self.add_continent(&country.to_uppercase());
+            let mut continents = Vec::new();
+            for country in requested.iter().map(|country| country.to_uppercase()) {
+                // All countries of the world may be asked for; a continent's mirrors are the same for each of them.
+                let continent = self.snapshot.continent(&country);
+                if !continents.contains(&continent) {
+                    continents.push(continent);
+                    self.add_continent(&country);
+                }
             }
             self.note(|search| {
                 format!(

@@ -13,7 +13,7 @@ use crate::error::{BadFile, Reason};
 use crate::geoip::GeoIp;
 use crate::mirrors;
 use crate::networks::Networks;
-use crate::pace::{Pace, Paced};
+use crate::rest::{Rests, WithRests};
 
 /// The country of a client of which none is known.
 pub(crate) const NO_COUNTRY: &str = "N/A";
@@ -99,12 +99,12 @@ impl Data {
         }
     }
 
-    fn read(&self, pace: &Pace) -> Result<Catalog, BadFile> {
+    fn read(&self, rests: &Rests) -> Result<Catalog, BadFile> {
         match self {
             Self::Cache(path) => {
                 let bad = |reason: Reason| BadFile::new(path, reason);
                 let file = File::open(path).map_err(|error| bad(error.into()))?;
-                Catalog::read(BufReader::with_capacity(BUFFER, Paced::new(file, pace))).map_err(bad)
+                Catalog::read(BufReader::with_capacity(BUFFER, WithRests::new(file, rests))).map_err(bad)
             }
             Self::Mirrors(path) => mirrors::read(path),
         }
@@ -116,22 +116,26 @@ impl Data {
 impl Snapshot {
     /// Reads all files. Those that look as they did for the snapshot `before` are not read again.
     pub fn load(sources: &Sources, before: Option<&Self>) -> Result<Self, BadFile> {
-        Self::load_at(&Pace::alone(), sources, before)
+        Self::load_with(&Rests::alone(), sources, before)
     }
 
-    /// The same at a pace.
-    pub(crate) fn load_at(pace: &Pace, sources: &Sources, before: Option<&Self>) -> Result<Self, BadFile> {
+    /// The same, with rests between bursts of work.
+    pub(crate) fn load_with(
+        rests: &Rests,
+        sources: &Sources,
+        before: Option<&Self>,
+    ) -> Result<Self, BadFile> {
         let stamps = sources.data.stamps();
         let catalog = match before.filter(|before| before.catalog.stamps == stamps) {
             Some(before) => before.catalog.again(),
-            None => Part::new(sources.data.read(pace)?, stamps),
+            None => Part::new(sources.data.read(rests)?, stamps),
         };
         let networks = part(
             sources.netblocks.as_deref(),
             before.map(|before| &before.networks),
             Networks::none,
             |path| {
-                let file = Paced::new(File::open(path)?, pace);
+                let file = WithRests::new(File::open(path)?, rests);
                 Networks::read(BufReader::with_capacity(BUFFER, file))
             },
         )?;
@@ -139,7 +143,7 @@ impl Snapshot {
             sources.countries.as_deref(),
             before.map(|before| &before.continents),
             Continents::built_in,
-            |path| Continents::read(BufReader::new(File::open(path)?)),
+            Continents::open,
         )?;
         let geoip = part(
             sources.geoip.as_deref(),

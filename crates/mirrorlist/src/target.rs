@@ -1,8 +1,29 @@
 //! From parameters to a directory.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 use crate::catalog::{Catalog, Directory};
 use crate::query::Query;
 use crate::refusal::Refusal;
+
+/// No file system has longer names. The name is a client's word, and the answer has it once for every mirror.
+const LONGEST_NAME: usize = 255;
+
+/// What has to be encoded in a file's name to be that name in a URL, and one word of a line.
+const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// What is asked for, found in the catalogue.
 #[derive(Debug, Clone)]
@@ -41,6 +62,9 @@ impl Target {
             (directory, clean, String::new())
         } else {
             let (name, file) = clean.rsplit_once('/').unwrap_or(("", &clean));
+            if file.len() > LONGEST_NAME {
+                return Err(Refusal::InvalidPath);
+            }
             let directory = catalog.directory(name).ok_or(Refusal::InvalidPath)?;
             (directory, name.to_owned(), file.to_owned())
         };
@@ -81,7 +105,7 @@ impl Target {
         })
     }
 
-    /// What follows a URL of a host: the directory below it, and the file.
+    /// What follows a URL of a host: the directory below it, and the file, which is a client's word and is encoded.
     pub(crate) fn suffix(&self, catalog: &Catalog) -> String {
         let subpath = catalog.subpath(self.directory);
         let mut suffix = String::with_capacity(subpath.len() + self.file.len() + 2);
@@ -92,7 +116,7 @@ impl Target {
         if self.file.is_empty() || !suffix.ends_with('/') {
             suffix.push('/');
         }
-        suffix.push_str(&self.file);
+        suffix.extend(utf8_percent_encode(&self.file, NOT_IN_A_PATH));
         suffix
     }
 }

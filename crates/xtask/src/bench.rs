@@ -37,7 +37,7 @@ pub(crate) enum Bench {
     Sweep(Common),
     /// Chatty hosts with the controller confined to little memory, as a picture
     Confined(ConfinedArguments),
-    /// HTTP requests against one local server, beside wrk, oha and Locust
+    /// HTTP requests against one local server, beside wrk, oha, Goose and Locust
     Load(load::Arguments),
     /// Recorded durations of commands, replayed against the watchdog's rule and others
     Watchdog(watchdog::Arguments),

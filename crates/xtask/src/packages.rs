@@ -1,10 +1,14 @@
 //! Debian packages that chores need: looked for by their programs, installed only when that was asked for.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, Result};
 use crate::{tell, workspace};
+
+/// Where servers and tools of administrators are.
+const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// A Debian package, the programs that show it is there, and what it is for.
 #[derive(Debug, Clone, Copy)]
@@ -89,12 +93,33 @@ pub(crate) fn install(packages: &[Package]) -> Result {
     ))
 }
 
+/// Sees to packages that something needs: installs what is missing if that was asked for, or else names it.
+pub(crate) fn provide(packages: &[Package], what: &str, may_install: bool) -> Result {
+    let missing = missing(packages);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    name_all(&missing);
+    if may_install {
+        return install(&missing);
+    }
+    Err(Failure::Missing(format!(
+        "{what} needs what is named above; nothing was installed. `--install` does it:\n    {}",
+        command_line(&missing)
+    )))
+}
+
 /// Whether a program is on PATH, or where only root's PATH looks.
 pub(crate) fn is_there(program: &str) -> bool {
+    std::env::split_paths(&search_path()).any(|directory| is_executable(&directory.join(program)))
+}
+
+/// PATH, and where only root's PATH looks: for commands that start what was found there.
+pub(crate) fn search_path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/local/sbin".into(), "/usr/sbin".into(), "/sbin".into()])
-        .any(|directory| is_executable(&directory.join(program)))
+    let directories = std::env::split_paths(&path).chain(SBIN.map(Into::into));
+    // What comes out of PATH can be joined to one.
+    std::env::join_paths(directories).unwrap_or(path)
 }
 
 fn is_executable(path: &Path) -> bool {

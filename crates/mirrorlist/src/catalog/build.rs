@@ -5,6 +5,7 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
@@ -128,7 +129,11 @@ impl Builder {
             mirror_list::HOST_NETBLOCK => self.add_netblock(value.bytes()?)?,
             mirror_list::LOCATION => {
                 let (name, hosts) = self.text_hosts(value.bytes()?)?;
-                self.locations.entry(name.into()).or_insert(hosts.into());
+                if self.locations.contains_key(name) {
+                    self.warn(|| format!("location {name} is there twice; the first one counts"));
+                } else {
+                    self.locations.insert(name.into(), hosts.into());
+                }
             }
             mirror_list::HOST_ASN => self.add_asn(value.bytes()?)?,
             mirror_list::HOST_COUNTRY | mirror_list::HOST_BANDWIDTH | mirror_list::HOST_COUNTRY_ALLOWED => {
@@ -142,7 +147,11 @@ impl Builder {
             }
             mirror_list::COUNTRY_CONTINENT_REDIRECT => {
                 let (country, continent) = texts(value.bytes()?)?;
-                self.continents.entry(country.into()).or_insert(continent.into());
+                if self.continents.contains_key(country) {
+                    self.warn(|| format!("country {country} has two continents; the first one counts"));
+                } else {
+                    self.continents.insert(country.into(), continent.into());
+                }
             }
             mirror_list::REPOSITORY_REDIRECT => {
                 let (from, to) = texts(value.bytes()?)?;
@@ -172,9 +181,10 @@ impl Builder {
             self.warn(|| format!("URL {text:?} has control characters; it is left out"));
             return Ok(());
         }
-        let place = &mut self.url_texts[number as usize];
-        if place.is_none() {
-            *place = Some(text.into());
+        match &mut self.url_texts[number as usize] {
+            Some(known) if **known == *text => {}
+            Some(_) => self.warn(|| format!("URL {text:?} has the number of another one, which counts")),
+            place => *place = Some(text.into()),
         }
         Ok(())
     }
@@ -187,15 +197,29 @@ impl Builder {
             }
         }
         let number = host.ok_or(NO_KEY)?;
-        let first_bandwidth = field != mirror_list::HOST_BANDWIDTH || self.bandwidths_seen.insert(number);
+        let is_first = match field {
+            mirror_list::HOST_BANDWIDTH => self.bandwidths_seen.insert(number),
+            mirror_list::HOST_COUNTRY => self.hosts[usize::from(number)].country.is_empty(),
+            // Those of all entries are joined.
+            _ => true,
+        };
+        if !is_first {
+            let id = self.hosts[usize::from(number)].id;
+            let what = match field {
+                mirror_list::HOST_BANDWIDTH => "bandwidth",
+                _ => "country",
+            };
+            self.warn(|| format!("the {what} of host {id} is there twice; the first one counts"));
+            return Ok(());
+        }
         let host = &mut self.hosts[usize::from(number)];
         for part in Fields::of(message) {
             let (entry::VALUE, value) = part? else { continue };
             match field {
-                mirror_list::HOST_COUNTRY if host.country.is_empty() => {
+                mirror_list::HOST_COUNTRY => {
                     host.country = value.text()?.to_uppercase().into();
                 }
-                mirror_list::HOST_BANDWIDTH if first_bandwidth => host.bandwidth = value.integer()?,
+                mirror_list::HOST_BANDWIDTH => host.bandwidth = value.integer()?,
                 mirror_list::HOST_COUNTRY_ALLOWED => {
                     let mut only_for = std::mem::take(&mut host.only_for).into_vec();
                     only_for.push(value.text()?.into());
@@ -217,9 +241,14 @@ impl Builder {
             }
         }
         match u32::try_from(number.ok_or(NO_KEY)?) {
-            Ok(number) => {
-                self.asn_hosts.entry(number).or_insert(hosts);
-            }
+            Ok(number) => match self.asn_hosts.entry(number) {
+                Entry::Vacant(new) => {
+                    new.insert(hosts);
+                }
+                Entry::Occupied(_) => {
+                    self.warn(|| format!("AS {number} is there twice; the first one counts"));
+                }
+            },
             Err(_) => self.warn(|| "an ASN is not a number of 32 bits; it is left out".to_owned()),
         }
         Ok(())
@@ -241,6 +270,8 @@ impl Builder {
                 let known = self.netblock_countries.entry(net);
                 if known.is_empty() {
                     country.clone_into(known);
+                } else if *known != country {
+                    self.warn(|| format!("network {name} has two countries; the first one counts"));
                 }
             }
             None => self.warn(|| format!("{name:?} is neither a network nor an address; it is left out")),

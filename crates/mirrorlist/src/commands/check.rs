@@ -28,12 +28,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Internal(format!("can't start: {error}")))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match &sources.data {
             Data::Mirrors(list) if arguments.timer => again(&sources, list).await,
             _ => once(&sources, arguments.offline).await,
         }
-    })
+    });
+    // A name server that does not answer is asked by a thread, which may wait for minutes.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Looks once.

@@ -3,6 +3,7 @@
 pub(crate) mod bench_data;
 pub(crate) mod build;
 pub(crate) mod check;
+mod descriptors;
 pub(crate) mod explain;
 pub(crate) mod serve;
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
-use reveille_mirrorlist::server::{Address, Options, Running, StartError, TlsFiles};
+use reveille_mirrorlist::server::{Address, GRACE, Options, Running, StartError, TlsFiles};
 use reveille_mirrorlist::{Rules, TrustedProxies};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Files;
+use super::{Files, descriptors};
 use crate::{Failure, say};
 
 #[derive(Debug, Args)]
@@ -21,7 +21,8 @@ pub(crate) struct Arguments {
     /// Where clients are answered: ADDRESS:PORT or unix:PATH; repeatable. Sockets that systemd passes count instead
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: Vec<Address>,
-    /// Where /healthz, /readyz, /metrics and POST /-/reload are; keep it private
+    /// Where /healthz, /readyz, /metrics and POST /-/reload are: ADDRESS:PORT, which should be private, or unix:PATH, which
+    /// is for its owner and group
     #[arg(long, value_name = "ADDR")]
     admin: Option<Address>,
     /// Append a line for each answer about a repository, as MirrorManager does for its statistics
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
     /// Requests a second that one client may make [default: no limit]
     #[arg(long, value_name = "N")]
     rate_limit: Option<NonZeroUsize>,
-    /// Connections at once; further ones wait
+    /// Connections at once, if the limit of open files (LimitNOFILE=) is enough for them; further ones wait
     #[arg(long, value_name = "N", default_value = "16384")]
     max_connections: NonZeroUsize,
     /// Threads that answer [default: one a processor]
@@ -72,25 +73,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         )
         .init();
     let internal = |error: std::io::Error| Failure::Internal(format!("can't start: {error}"));
+    let mut options = arguments.options();
+    options.connections = descriptors::connections(options.connections, options.workers)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(internal)?;
-    runtime.block_on(serve(arguments))
+    let ended = runtime.block_on(serve(&options));
+    // Files that can't be read to their end, or opened, hold nothing up.
+    runtime.shutdown_background();
+    ended
 }
 
-async fn serve(arguments: &Arguments) -> Result<(), Failure> {
+async fn serve(options: &Options) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::Internal(format!("can't catch signals: {error}"));
     // Before files are read: a SIGHUP meanwhile must not end the program.
     let mut hangup = signal(SignalKind::hangup()).map_err(internal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
-    let server = Running::start(&arguments.options())
-        .await
-        .map_err(|error| match error {
-            StartError::System(error) => Failure::Internal(format!("can't start: {error}")),
-            other => Failure::Input(other.to_string()),
-        })?;
+    let started = tokio::select! {
+        started = Running::start(options) => started,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let server = started.map_err(|error| match error {
+        StartError::System(error) => Failure::Internal(format!("can't start: {error}")),
+        other => Failure::Input(other.to_string()),
+    })?;
     for warning in server.snapshot().warnings() {
         tracing::warn!("{warning}");
     }
@@ -102,15 +111,20 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
     }
     if let Some(address) = server.admin() {
         say(&format!("admin on {address}"));
+    } else if let Some(address) = &options.admin {
+        say(&format!("admin on {address}"));
     }
     loop {
         tokio::select! {
             _ = hangup.recv() => {
                 server.reopen_logs();
-                server.reload_tls();
-                tokio::select! {
+                let reloaded = async {
+                    server.reload_tls().await;
                     // The outcome is in the log; the old data serve on if it failed.
-                    _ = server.reload() => {}
+                    let _ = server.reload().await;
+                };
+                tokio::select! {
+                    () = reloaded => {}
                     // Files may be far away, and slow.
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
@@ -159,6 +173,7 @@ impl Arguments {
             workers: self.workers.unwrap_or(processors),
             max_stale: self.max_stale.map(Duration::from_secs),
             watch: (self.watch > 0).then(|| Duration::from_secs(self.watch)),
+            grace: GRACE,
         }
     }
 }

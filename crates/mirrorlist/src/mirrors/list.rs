@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 
 use crate::catalog::parse_netblock;
 use crate::error::{BadFile, Reason};
+use crate::whole;
 
 /// A list is not longer.
 const LONGEST: u64 = 16 << 20;
@@ -71,9 +72,9 @@ pub(super) struct Mirror {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Freshness {
-    max_lag: String,
-    every: String,
-    on_unreachable: String,
+    max_lag: Spanned<String>,
+    every: Spanned<String>,
+    on_unreachable: Spanned<String>,
     if_all_stale: IfAllStale,
 }
 
@@ -89,16 +90,7 @@ pub(super) enum IfAllStale {
 
 impl MirrorFile {
     pub(super) fn read(path: &Path) -> Result<Self, BadFile> {
-        let bad = |what: String| BadFile::new(path, Reason::Mirrors(what));
-        let length = std::fs::metadata(path)
-            .map_err(|error| BadFile::new(path, error))?
-            .len();
-        if length > LONGEST {
-            return Err(bad(format!(
-                "{length} bytes; a list of mirrors has 16 MiB at most"
-            )));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| BadFile::new(path, error))?;
+        let text = whole::read_text(path, LONGEST).map_err(|reason| BadFile::new(path, reason))?;
         let file: Self =
             serde_saphyr::from_str(&text).map_err(|error| BadFile::new(path, mistake(&error)))?;
         file.check().map_err(|mistake| BadFile::new(path, mistake))?;
@@ -140,7 +132,7 @@ impl MirrorFile {
                 }
             }
         }
-        self.freshness.check().map_err(Reason::Mirrors)
+        self.freshness.check()
     }
 }
 
@@ -260,36 +252,41 @@ impl Mirror {
 // === impl Freshness ===
 
 impl Freshness {
-    fn check(&self) -> Result<(), String> {
-        let of = |field: &'static str| move |what: String| format!("freshness: {field}: {what}");
-        self.max_lag().map_err(of("max_lag"))?;
-        self.every().map_err(of("every"))?;
-        self.drop_after().map_err(of("on_unreachable"))?;
+    fn check(&self) -> Result<(), Reason> {
+        let of = |field: &'static str, value: &Spanned<String>| {
+            let value = value.clone();
+            move |what: String| place(&value, &format!("freshness: {field}: {what}"))
+        };
+        self.max_lag().map_err(of("max_lag", &self.max_lag))?;
+        self.every().map_err(of("every", &self.every))?;
+        self.drop_after()
+            .map_err(of("on_unreachable", &self.on_unreachable))?;
         Ok(())
     }
 
     /// How far behind its origin a mirror may be.
     pub(super) fn max_lag(&self) -> Result<Duration, String> {
-        duration(&self.max_lag)
+        duration(&self.max_lag.value)
     }
 
     /// How often mirrors are asked.
     pub(super) fn every(&self) -> Result<Duration, String> {
-        duration(&self.every)
+        match duration(&self.every.value)? {
+            Duration::ZERO => Err("mirrors can't be asked again at once; write 30m".to_owned()),
+            every => Ok(every),
+        }
     }
 
     /// After how many failures in a row a mirror is left out; never without.
     pub(super) fn drop_after(&self) -> Result<Option<u32>, String> {
-        if self.on_unreachable == "keep" {
+        let text = &self.on_unreachable.value;
+        if text == "keep" {
             return Ok(None);
         }
-        let number = self.on_unreachable.strip_prefix("drop_after_");
+        let number = text.strip_prefix("drop_after_");
         match number.and_then(|number| number.parse().ok()) {
             Some(number) if number > 0 => Ok(Some(number)),
-            _ => Err(format!(
-                "{:?} is neither keep nor drop_after_3",
-                self.on_unreachable
-            )),
+            _ => Err(format!("{text:?} is neither keep nor drop_after_3")),
         }
     }
 
@@ -300,10 +297,11 @@ impl Freshness {
 
 impl Default for Freshness {
     fn default() -> Self {
+        let nowhere = |text: &str| Spanned::new(text.to_owned(), Location::UNKNOWN, Location::UNKNOWN);
         Self {
-            max_lag: "12h".to_owned(),
-            every: "30m".to_owned(),
-            on_unreachable: "drop_after_3".to_owned(),
+            max_lag: nowhere("12h"),
+            every: nowhere("30m"),
+            on_unreachable: nowhere("drop_after_3"),
             if_all_stale: IfAllStale::Origin,
         }
     }

@@ -27,7 +27,7 @@ use crate::error::{BadFile, Reason};
 /// One file takes no longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Mirrors that are asked at the same time.
+/// Origins, or mirrors, that are asked at the same time.
 const AT_ONCE: usize = 16;
 
 /// A `Release` or `repomd.xml` is not longer.
@@ -42,11 +42,10 @@ enum Fetched {
     Elsewhere(String),
 }
 
-/// A copy that is fetched: mirror, directory, URL.
+/// A copy that is fetched: mirror and directory.
 struct Copy {
     mirror: String,
     directory: String,
-    url: String,
 }
 
 /// Asks every mirror of a list once, keeps the findings beside it, and returns them.
@@ -61,6 +60,7 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
     let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
     let oldest = now.saturating_sub(max_lag.saturating_mul(2));
     let mut asked = HashSet::new();
+    let mut origins = Vec::new();
     for repository in &file.repositories {
         let Some(origin) = &repository.origin else {
             continue;
@@ -70,15 +70,16 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
             continue;
         }
         let url = format!("{}/{}", origin.trim_end_matches('/'), repository.probe());
-        let known = state
-            .origins
-            .entry(repository.directory().to_owned())
-            .or_default();
-        match fetch(&url, &tls).await {
+        origins.push((url, repository.directory().to_owned()));
+    }
+    fetch_all(origins, &tls, |url, directory, fetched| {
+        let known = state.origins.entry(directory).or_default();
+        match fetched {
             Ok(bytes) => known.has(Original::of(&bytes, now), oldest),
             Err(problem) => known.problem = Some(format!("{url}: {problem}")),
         }
-    }
+    })
+    .await;
     let mut copies = Vec::new();
     let mut asked = HashSet::new();
     for repository in &file.repositories {
@@ -87,30 +88,18 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
             if let Some(url) = urls.iter().find(|url| url.starts_with("http"))
                 && asked.insert((&mirror.name.value, repository.directory()))
             {
-                copies.push(Copy {
+                let copy = Copy {
                     mirror: mirror.name.value.clone(),
                     directory: repository.directory().to_owned(),
-                    url: format!("{url}/{}", repository.probe()),
-                });
+                };
+                copies.push((format!("{url}/{}", repository.probe()), copy));
             }
         }
     }
-    let mut waiting = copies.into_iter();
-    let mut tasks = tokio::task::JoinSet::new();
-    loop {
-        while tasks.len() < AT_ONCE
-            && let Some(copy) = waiting.next()
-        {
-            let tls = Arc::clone(&tls);
-            tasks.spawn(async move { (fetch(&copy.url, &tls).await, copy) });
-        }
-        let Some(done) = tasks.join_next().await else {
-            break;
-        };
-        if let Ok((fetched, copy)) = done {
-            state.judge(&copy, fetched, now);
-        }
-    }
+    fetch_all(copies, &tls, |url, copy, fetched| {
+        state.judge(url, &copy, fetched, now);
+    })
+    .await;
     state.checked = now;
     state.write(&place).map_err(|error| BadFile::new(&place, error))?;
     Ok(state)
@@ -141,14 +130,14 @@ impl State {
         });
     }
 
-    fn judge(&mut self, copy: &Copy, fetched: Result<Bytes, String>, now: u64) {
+    fn judge(&mut self, url: &str, copy: &Copy, fetched: Result<Bytes, String>, now: u64) {
         let origin = self.origins.get(&copy.directory);
         let mirror = self.mirrors.entry(copy.mirror.clone()).or_default();
         let finding = mirror.entry(copy.directory.clone()).or_default();
         match fetched {
             Err(problem) => {
                 finding.failures = finding.failures.saturating_add(1);
-                finding.problem = Some(format!("{}: {problem}", copy.url));
+                finding.problem = Some(format!("{url}: {problem}"));
             }
             Ok(bytes) => {
                 finding.failures = 0;
@@ -187,6 +176,30 @@ fn tls(path: &Path) -> Result<ClientConfig, BadFile> {
         .with_safe_default_protocol_versions()
         .map_err(|error| bad(format!("TLS can't be set up: {error}")))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Fetches some URLs at the same time, and tells what came of each.
+async fn fetch_all<T: Send + 'static>(
+    wanted: Vec<(String, T)>,
+    tls: &Arc<ClientConfig>,
+    mut each: impl FnMut(&str, T, Result<Bytes, String>),
+) {
+    let mut waiting = wanted.into_iter();
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        while tasks.len() < AT_ONCE
+            && let Some((url, what)) = waiting.next()
+        {
+            let tls = Arc::clone(tls);
+            tasks.spawn(async move { (fetch(&url, &tls).await, url, what) });
+        }
+        match tasks.join_next().await {
+            Some(Ok((fetched, url, what))) => each(&url, what, fetched),
+            // A panic was told by the panic hook.
+            Some(Err(_)) => {}
+            None => return,
+        }
+    }
 }
 
 async fn fetch(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
@@ -258,7 +271,9 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    let driver = tokio::spawn(connection);
+    // Ends with this function: a mirror that goes on talking after it was given up is not listened to.
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(connection);
     let target = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri
         .port_u16()
@@ -291,7 +306,6 @@ where
         .collect()
         .await
         .map_err(|error| error.to_string())?;
-    driver.abort();
     Ok(Fetched::Body(body.to_bytes()))
 }
 

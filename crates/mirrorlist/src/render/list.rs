@@ -13,8 +13,8 @@ pub(crate) enum Format {
     Apt,
 }
 
-/// apt refuses a list of more than 1 MiB; this leaves room for one more URL.
-const MOST_FOR_APT: usize = (1 << 20) - (64 << 10);
+/// apt refuses a list of more than 1 MiB.
+const MOST_FOR_APT: usize = 1 << 20;
 
 // === impl Format ===
 
@@ -42,15 +42,17 @@ pub(crate) fn list(
     text.push_str(header);
     text.push('\n');
     for (place, chosen) in hosts.iter().enumerate() {
-        if format == Format::Apt && text.len() > MOST_FOR_APT {
-            break;
-        }
+        let before = text.len();
         for url in wanted.of(catalog, chosen) {
             push_url(&mut text, &url.text, suffix);
             if format == Format::Apt {
                 text.push_str(&format!("\tpriority:{}", place + 1));
             }
             text.push('\n');
+        }
+        if format == Format::Apt && text.len() > MOST_FOR_APT {
+            text.truncate(before);
+            break;
         }
     }
     text

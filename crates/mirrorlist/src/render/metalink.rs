@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Wanted;
 use super::list::push_url;
-use super::xml::{Escaped, push_escaped};
+use super::xml::{Escaped, push_comment, push_escaped};
 use crate::catalog::{Catalog, Directory, HostNumber};
 use crate::select::Chosen;
 use crate::target::Target;
@@ -55,9 +55,9 @@ pub(crate) fn metalink(
 pub(crate) fn failure(why: &str) -> String {
     let mut text = String::new();
     push_head(&mut text);
-    // Two hyphens would end the comment.
-    let why = why.replace("--", "- -");
-    let _ = write!(text, "<!-- {why}\n-->\n</metalink>\n");
+    text.push_str("<!-- ");
+    push_comment(&mut text, why);
+    text.push_str("\n-->\n</metalink>\n");
     text
 }
 

@@ -13,7 +13,7 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
         while let Some(place) =
-            rest.find(|c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') || c.is_control())
+            rest.find(|c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') || is_impossible(c))
         {
             let (plain, from) = rest.split_at(place);
             formatter.write_str(plain)?;
@@ -42,6 +42,23 @@ pub(crate) fn push_escaped(text: &mut String, word: &str) {
     }
 }
 
+/// Appends text to a comment, which two hyphens in a row would end.
+pub(crate) fn push_comment(text: &mut String, words: &str) {
+    let mut before = '\0';
+    for c in words.chars().filter(|c| *c == '\n' || !is_impossible(*c)) {
+        if c == '-' && before == '-' {
+            text.push(' ');
+        }
+        text.push(c);
+        before = c;
+    }
+}
+
+/// What XML can't hold, or holds only as something else.
+fn is_impossible(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +70,13 @@ mod tests {
             "a&lt;b&gt;&amp;&apos;&quot;cd"
         );
         assert_eq!(Escaped("http://m.example/a").to_string(), "http://m.example/a");
+        assert_eq!(Escaped("a\u{ffff}b").to_string(), "ab");
+    }
+
+    #[test]
+    fn no_words_end_a_comment() {
+        let mut text = String::new();
+        push_comment(&mut text, "----\u{1}-a-\u{fffe}-\nb-");
+        assert_eq!(text, "- - - - -a- -\nb-");
     }
 }

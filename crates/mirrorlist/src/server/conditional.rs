@@ -39,7 +39,7 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|known| strong(known) == tag)
+        .any(|known| known.trim() == "*" || strong(known) == tag)
 }
 
 /// The body compressed, if the client takes that and it is worth it.
@@ -108,6 +108,7 @@ mod tests {
     fn a_tag_is_known_among_others() {
         let tag = HeaderValue::from_static("W/\"1-2\"");
         assert!(is_known(&headers(IF_NONE_MATCH, "\"x\", W/\"1-2\""), &tag));
+        assert!(is_known(&headers(IF_NONE_MATCH, "*"), &tag));
         assert!(!is_known(&headers(IF_NONE_MATCH, "\"1-3\""), &tag));
     }
 }

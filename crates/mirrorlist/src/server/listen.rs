@@ -4,9 +4,11 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::StartError;
 
@@ -17,6 +19,15 @@ pub enum Address {
     Ip(SocketAddr),
     /// A socket in the file system.
     Unix(PathBuf),
+}
+
+/// Who may connect to a socket in the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Everybody on this machine: the web server in front is another user.
+    Clients,
+    /// The owner and the group: whoever connects may have the files read anew.
+    Administrators,
 }
 
 /// Text that is no address.
@@ -49,20 +60,33 @@ const BACKLOG: u32 = 4096;
 // === impl Address ===
 
 impl Address {
-    pub(super) fn listen(&self) -> Result<Listener, StartError> {
+    pub(super) fn listen(&self, audience: Audience) -> Result<Listener, StartError> {
         let listener = match self {
             Self::Ip(address) => tcp(*address).map(Listener::Tcp),
-            Self::Unix(path) => unix(path).map(|listener| Listener::Made(listener, path.clone())),
+            Self::Unix(path) => unix(path, audience).map(|listener| Listener::Made(listener, path.clone())),
         };
         listener.map_err(|error| StartError::Listen {
             address: self.to_string(),
-            hint: match error.kind() {
-                io::ErrorKind::AddrInUse => "; is another server running there? `ss -ltnp` tells",
-                io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
-                _ => "",
-            },
+            hint: self.hint(error.kind()),
             error,
         })
+    }
+
+    fn hint(&self, error: io::ErrorKind) -> &'static str {
+        match (self, error) {
+            (Self::Ip(_), io::ErrorKind::AddrInUse) => "; is another server running there? `ss -ltnp` tells",
+            (Self::Ip(_), io::ErrorKind::PermissionDenied) => {
+                "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            }
+            (Self::Unix(_), io::ErrorKind::AddrInUse) => {
+                "; another server listens there, `ss -lxp` tells which, or it is a file that is no socket"
+            }
+            (Self::Unix(_), io::ErrorKind::PermissionDenied) => {
+                "; this user must be able to write to the directory"
+            }
+            (Self::Unix(_), io::ErrorKind::NotFound) => "; its directory must be there",
+            _ => "",
+        }
     }
 }
 
@@ -177,17 +201,26 @@ fn tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn unix(path: &PathBuf) -> io::Result<tokio::net::UnixListener> {
+fn unix(path: &Path, audience: Audience) -> io::Result<tokio::net::UnixListener> {
     // A socket that a former server left behind; anything else stays where it is.
     if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
         && std::os::unix::net::UnixStream::connect(path).is_err()
     {
         std::fs::remove_file(path)?;
     }
-    let listener = tokio::net::UnixListener::bind(path)?;
-    // The web server in front is another user.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-    Ok(listener)
+    let mode = match audience {
+        Audience::Clients => 0o666,
+        Audience::Administrators => 0o660,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // A socket's file begins with the socket's mode, so that it is at no moment open to more than these.
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode))?;
+    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // The umask may have taken some of it away.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    net::listen(&socket, BACKLOG.cast_signed())?;
+    tokio::net::UnixListener::from_std(socket.into())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::StartError;
 use crate::answer::LogLine;
@@ -65,9 +65,9 @@ impl LineLog {
         self.line(format_args!(
             "IP: {}; DATE: {date}; COUNTRY: {}; REPO: {}; ARCH: {}",
             line.address,
-            Word(&line.country),
-            Word(&line.repo),
-            Word(&line.arch)
+            Word::before(&line.country, ';'),
+            Word::before(&line.repo, ';'),
+            Word::before(&line.arch, ';')
         ));
     }
 
@@ -93,15 +93,24 @@ impl LineLog {
         self.inner.changed.notify_all();
     }
 
-    /// Waits until everything is written.
-    pub(crate) fn flush(&self) {
+    /// Waits until everything is written, or until a moment: a pipe that nobody reads takes nothing any more.
+    pub(crate) fn flush(&self, until: Instant) {
         let mut buffer = self.inner.lock();
         self.inner.changed.notify_all();
         while !buffer.text.is_empty() || buffer.writing {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(buffer);
+                tracing::warn!(
+                    "the last lines of the log {} could not be written in time",
+                    self.inner.path.display()
+                );
+                return;
+            }
             buffer = self
                 .inner
                 .changed
-                .wait_timeout(buffer, EVERY)
+                .wait_timeout(buffer, left.min(EVERY))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
@@ -126,7 +135,7 @@ impl Inner {
         let mut text = Vec::new();
         let mut failing = false;
         loop {
-            {
+            let reopen = {
                 let buffer = self.lock();
                 let (mut buffer, _) = self
                     .changed
@@ -135,14 +144,16 @@ impl Inner {
                 if buffer.ended && buffer.text.is_empty() {
                     return;
                 }
-                if std::mem::take(&mut buffer.reopen) {
-                    match append(&self.path) {
-                        Ok(opened) => file = opened,
-                        Err(error) => tracing::warn!("can't reopen the log {}: {error}", self.path.display()),
-                    }
-                }
                 std::mem::swap(&mut text, &mut buffer.text);
                 buffer.writing = true;
+                std::mem::take(&mut buffer.reopen)
+            };
+            // Without the lock: a file that can't be opened at once must not stop answers.
+            if reopen {
+                match append(&self.path) {
+                    Ok(opened) => file = opened,
+                    Err(error) => tracing::warn!("can't reopen the log {}: {error}", self.path.display()),
+                }
             }
             let mut lost = 0;
             match file.write_all(&text) {
@@ -170,15 +181,28 @@ impl Inner {
     }
 }
 
-/// A client's word in a line: no line ends in it.
-struct Word<'a>(&'a str);
+/// A client's word in a line: neither the line nor the field ends in it.
+pub(super) struct Word<'a> {
+    text: &'a str,
+    end: char,
+}
+
+// === impl Word ===
+
+impl<'a> Word<'a> {
+    /// In a field that ends with a character.
+    pub(super) fn before(text: &'a str, end: char) -> Self {
+        Self { text, end }
+    }
+}
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(|c: char| c.is_control() || c == ';') {
-            formatter.write_str(&self.0.replace(|c: char| c.is_control() || c == ';', "?"))
+        let breaks = |c: char| c.is_control() || c == self.end;
+        if self.text.contains(breaks) {
+            formatter.write_str(&self.text.replace(breaks, "?"))
         } else {
-            formatter.write_str(self.0)
+            formatter.write_str(self.text)
         }
     }
 }
@@ -191,13 +215,66 @@ fn append(path: &PathBuf) -> std::io::Result<File> {
 mod tests {
     use super::*;
 
+    /// More than any of these takes.
+    fn later() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
+
+    /// Neither what is written last, nor a file that is opened anew, holds up anybody.
+    #[test]
+    fn a_pipe_that_nobody_reads_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let log = LineLog::open(&path).unwrap();
+        for _ in 0..2000 {
+            log.line(format_args!("{}", "x".repeat(100)));
+        }
+        log.flush(Instant::now());
+        assert!(log.inner.lock().writing || !log.inner.lock().text.is_empty());
+        drop(log);
+        // The writer ends when its pipe does.
+        drop(reader);
+    }
+
+    /// A pipe without a reader can't be opened: only the log's own thread waits for it.
+    #[test]
+    fn a_log_that_can_not_be_opened_anew_stops_no_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = LineLog::open(&path).unwrap();
+        std::fs::rename(&path, directory.path().join("old")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        log.reopen();
+        let (done, added) = std::sync::mpsc::channel();
+        let adding = std::thread::spawn(move || {
+            // Taken by the writer, which opens the pipe now.
+            while log.inner.lock().reopen && Instant::now() < later() {
+                std::thread::yield_now();
+            }
+            log.line(format_args!("line"));
+            done.send(log).unwrap();
+        });
+        let log = added.recv_timeout(Duration::from_mins(1));
+        let log = log.expect("a line is added while the pipe is not open");
+        adding.join().unwrap();
+        let mut text = String::new();
+        let mut pipe = std::io::BufReader::new(File::open(&path).unwrap());
+        std::io::BufRead::read_line(&mut pipe, &mut text).unwrap();
+        assert_eq!(text, "line\n");
+        log.flush(later());
+    }
+
     #[test]
     fn lines_that_a_full_disk_lost_are_counted() {
         let log = LineLog::open(&PathBuf::from("/dev/full")).unwrap();
         for _ in 0..3 {
             log.line(format_args!("lost"));
         }
-        log.flush();
+        log.flush(later());
         assert_eq!(log.dropped(), 3);
     }
 
@@ -212,7 +289,7 @@ mod tests {
             repo: "epel-9\nIP: forged".to_owned(),
             arch: "x86_64".to_owned(),
         });
-        log.flush();
+        log.flush(later());
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(
             text.starts_with("IP: 192.0.2.1; DATE: 20") && text.lines().count() == 1,
@@ -225,7 +302,7 @@ mod tests {
         std::fs::rename(&path, directory.path().join("old")).unwrap();
         log.reopen();
         log.line(format_args!("second"));
-        log.flush();
+        log.flush(later());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "second\n");
     }
 }

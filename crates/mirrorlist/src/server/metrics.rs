@@ -60,7 +60,7 @@ const SOURCES: [(Source, &str); 7] = [
 
 const NOWHERE: &str = "none";
 
-const REFUSALS: [&str; 11] = [
+const REFUSALS: [&str; 13] = [
     "not_served",
     "method",
     "nothing_asked",
@@ -71,6 +71,8 @@ const REFUSALS: [&str; 11] = [
     "invalid_address",
     "no_metalink",
     "no_mirror",
+    "too_many_protocols",
+    "too_long",
     "too_often",
 ];
 

@@ -15,6 +15,7 @@ mod listen;
 mod log;
 mod metrics;
 mod notify;
+mod patient;
 mod reload;
 mod service;
 mod tls;
@@ -24,7 +25,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -33,18 +34,22 @@ pub use self::listen::{Address, AddressError};
 pub use self::tls::TlsFiles;
 
 use self::limit::Limiter;
+use self::listen::Audience;
 use self::log::LineLog;
 use self::metrics::Metrics;
 use self::reload::{Reader, Reloader};
 use self::tls::Tls;
 use crate::error::BadFile;
 use crate::forwarded::TrustedProxies;
-use crate::pace::Answers;
+use crate::rest::Answers;
 use crate::select::Rules;
 use crate::snapshot::{Snapshot, Sources};
 
-/// How long requests under way may take after the server was told to stop.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long requests under way may take after the server was told to stop, unless an [`Options`] says otherwise.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// What logs hold may take this long to be written in the end.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// How a server runs.
 #[derive(Debug, Clone)]
@@ -75,6 +80,8 @@ pub struct Options {
     pub max_stale: Option<Duration>,
     /// How often files are looked at for changes; never without.
     pub watch: Option<Duration>,
+    /// How long requests under way may take after the server was told to stop.
+    pub grace: Duration,
 }
 
 /// Why a server does not start.
@@ -120,6 +127,7 @@ pub struct Running {
     tls: Option<Arc<Tls>>,
     stop: watch::Sender<bool>,
     done: Vec<tokio::task::JoinHandle<()>>,
+    grace: Duration,
     workers: workers::Workers,
 }
 
@@ -137,6 +145,18 @@ pub(crate) struct Shared {
     pub(crate) max_stale: Option<Duration>,
 }
 
+/// What was read or opened, which nothing but a panic prevents.
+fn broken_off<E>(_: E) -> StartError {
+    StartError::System(std::io::Error::other(reload::BROKEN_OFF))
+}
+
+/// Opens files where that may take long: a pipe has no reader, a disk is far away. Signals are heeded meanwhile.
+async fn opened<T: Send + 'static>(
+    open: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(open).await.map_err(broken_off)?
+}
+
 /// Waits for the word to stop; a server that is gone without a word has stopped, too.
 async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -147,15 +167,21 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 impl Running {
     /// Loads the files, listens, and answers from then on. Must be called within a runtime of tokio.
     pub async fn start(options: &Options) -> Result<Self, StartError> {
-        let tls = options.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+        let files = options.tls.clone();
+        let tls = opened(move || files.as_ref().map(Tls::open).transpose()).await?;
+        let tls = tls.map(Arc::new);
         let (reader, answers) = (Reader::start()?, Answers::default());
-        let tried = options.sources.stamps();
+        let tried = reader.stamps(&options.sources).await.map_err(broken_off)?;
         let first = reader
             .load(&options.sources, None, &answers)
             .await
-            .map_err(|_| {
-                std::io::Error::other("reading the files broke off; this is a defect, please report it")
-            })??;
+            .map_err(broken_off)??;
+        let paths = (options.log.clone(), options.access_log.clone());
+        let (log, access_log) = opened(move || {
+            let open = |path: Option<PathBuf>| path.as_ref().map(LineLog::open).transpose();
+            Ok((open(paths.0)?, open(paths.1)?))
+        })
+        .await?;
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             metrics: Metrics::new(),
@@ -164,8 +190,8 @@ impl Running {
             rules: options.rules,
             proxies: options.proxies.clone(),
             limiter: options.rate_limit.map(Limiter::new),
-            log: options.log.as_ref().map(LineLog::open).transpose()?,
-            access_log: options.access_log.as_ref().map(LineLog::open).transpose()?,
+            log,
+            access_log,
             max_stale: options.max_stale,
         });
         shared.metrics.loaded(&shared.snapshot.load());
@@ -174,7 +200,7 @@ impl Running {
         let mut listeners = listen::inherited()?;
         if listeners.is_empty() {
             for address in &options.listen {
-                listeners.push(address.listen()?);
+                listeners.push(address.listen(Audience::Clients)?);
             }
         }
         let addresses = listeners
@@ -185,8 +211,11 @@ impl Running {
             .iter()
             .filter_map(listen::Listener::local_path)
             .collect();
-        let workers = workers::Workers::start(options.workers, &shared, tls.as_ref(), &stopped)?;
-        let places = Arc::new(tokio::sync::Semaphore::new(options.connections.get()));
+        let workers =
+            workers::Workers::start(options.workers, &shared, tls.as_ref(), options.grace, &stopped)?;
+        let places = Arc::new(tokio::sync::Semaphore::new(
+            options.connections.get().min(tokio::sync::Semaphore::MAX_PERMITS),
+        ));
         let mut done: Vec<_> = listeners
             .into_iter()
             .map(|listener| {
@@ -200,7 +229,7 @@ impl Running {
             .collect();
         let mut admin = None;
         if let Some(address) = &options.admin {
-            let listener = address.listen()?;
+            let listener = address.listen(Audience::Administrators)?;
             admin = listener.local_address();
             done.push(tokio::spawn(admin::serve(
                 listener,
@@ -222,6 +251,7 @@ impl Running {
             tls,
             stop,
             done,
+            grace: options.grace,
             workers,
         })
     }
@@ -259,13 +289,14 @@ impl Running {
     }
 
     /// Reads the certificate anew, for connections from now on.
-    pub fn reload_tls(&self) {
-        if let Some(tls) = &self.tls {
-            tls.reload();
+    pub async fn reload_tls(&self) {
+        if let Some(tls) = self.tls.clone() {
+            // A panic was told by the panic hook.
+            let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
         }
     }
 
-    /// Accepts no more, finishes what is under way, and ends.
+    /// Accepts no more, finishes what is under way, and ends. What takes longer than the grace is cut off.
     pub async fn stop(self) {
         notify::stopping();
         // Everybody may be gone already.
@@ -273,9 +304,10 @@ impl Running {
         for task in self.done {
             let _ = task.await;
         }
-        self.workers.end(GRACE).await;
+        self.workers.end(self.grace).await;
+        let until = Instant::now() + LAST_LINES;
         for log in [&self.shared.log, &self.shared.access_log].into_iter().flatten() {
-            log.flush();
+            log.flush(until);
         }
     }
 }

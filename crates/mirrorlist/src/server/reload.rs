@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, oneshot, watch as watching};
 
 use super::{Shared, StartError, told};
 use crate::error::BadFile;
-use crate::pace::{Answers, Pace};
+use crate::rest::{Answers, Rests};
 use crate::snapshot::{Snapshot, Sources, Stamps};
 
 /// Requests hold a snapshot for less than a millisecond; whoever holds one for longer than this frees it.
@@ -22,6 +22,9 @@ const HELD: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a snapshot is still held.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// The thread that reads answers always, unless it has come upon a defect.
+pub(super) const BROKEN_OFF: &str = "reading the files broke off; this is a defect, please report it";
 
 /// Reloads, one at a time.
 #[derive(Debug)]
@@ -48,6 +51,11 @@ enum Order {
         answers: Answers,
         done: oneshot::Sender<Result<Snapshot, BadFile>>,
     },
+    /// Tells how files look.
+    Look {
+        sources: Sources,
+        done: oneshot::Sender<Stamps>,
+    },
     Free(Arc<Snapshot>),
 }
 
@@ -68,12 +76,15 @@ impl Reader {
                             done,
                         } => {
                             let load =
-                                || Snapshot::load_at(&Pace::beside(answers), &sources, before.as_deref());
+                                || Snapshot::load_with(&Rests::beside(answers), &sources, before.as_deref());
                             // A panic was told by the panic hook; to whoever waits it is a channel without an answer.
                             if let Ok(loaded) = catch_unwind(AssertUnwindSafe(load)) {
                                 // The server may have been stopped meanwhile.
                                 let _ = done.send(loaded);
                             }
+                        }
+                        Order::Look { sources, done } => {
+                            let _ = done.send(sources.stamps());
                         }
                         Order::Free(snapshot) => free(snapshot),
                     }
@@ -100,6 +111,16 @@ impl Reader {
         loaded
     }
 
+    /// How files look now. They may be far away, so that even this takes long.
+    pub(crate) fn stamps(&self, sources: &Sources) -> oneshot::Receiver<Stamps> {
+        let (done, stamps) = oneshot::channel();
+        let _ = self.orders.send(Order::Look {
+            sources: sources.clone(),
+            done,
+        });
+        stamps
+    }
+
     fn free(&self, snapshot: Arc<Snapshot>) {
         let _ = self.orders.send(Order::Free(snapshot));
     }
@@ -121,9 +142,14 @@ impl Reloader {
     /// Reads the files and lets the new snapshot serve; if that fails the old one serves on.
     pub(crate) async fn reload(&self) -> Result<(), String> {
         let mut tried = self.tried.lock().await;
-        *tried = self.sources.stamps();
         let started = Instant::now();
-        let loaded = self.load().await;
+        let loaded = match self.reader.stamps(&self.sources).await {
+            Ok(stamps) => {
+                *tried = stamps;
+                self.load().await
+            }
+            Err(_) => Err(BROKEN_OFF.to_owned()),
+        };
         self.shared.metrics.reloaded(loaded.is_ok());
         match loaded {
             Ok(snapshot) => {
@@ -156,7 +182,7 @@ impl Reloader {
             .await
         {
             Ok(loaded) => loaded.map_err(|error| error.to_string()),
-            Err(_) => Err("reading the files broke off; this is a defect, please report it".to_owned()),
+            Err(_) => Err(BROKEN_OFF.to_owned()),
         }
     }
 }
@@ -171,23 +197,27 @@ fn free(snapshot: Arc<Snapshot>) {
     drop(snapshot);
 }
 
-/// Reloads when files have changed and then stayed as they are for one look: a file that is being written changes from
-/// look to look.
+/// Reloads when files have changed, until told to stop.
 pub(crate) async fn watch(reloader: Arc<Reloader>, every: Duration, mut stopped: watching::Receiver<bool>) {
-    let mut seen = reloader.sources.stamps();
+    tokio::select! {
+        () = follow(&reloader, every) => {}
+        () = told(&mut stopped) => {}
+    }
+}
+
+/// Changed files must have stayed as they are for one look: a file that is being written changes from look to look.
+async fn follow(reloader: &Reloader, every: Duration) {
+    let mut seen = None;
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(every) => {}
-            () = told(&mut stopped) => return,
+        // The thread that reads is there for as long as the reloader is.
+        let Ok(now) = reloader.reader.stamps(&reloader.sources).await else {
+            return;
+        };
+        if seen.as_ref() == Some(&now) && *reloader.tried.lock().await != now {
+            // The outcome is in the log and the metrics.
+            let _ = reloader.reload().await;
         }
-        let now = reloader.sources.stamps();
-        if now == seen && *reloader.tried.lock().await != now {
-            tokio::select! {
-                // The outcome is in the log and the metrics.
-                _ = reloader.reload() => {}
-                () = told(&mut stopped) => return,
-            }
-        }
-        seen = now;
+        seen = Some(now);
+        tokio::time::sleep(every).await;
     }
 }

@@ -14,8 +14,9 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::Shared;
 use super::conditional;
-use super::log::LineLog;
+use super::log::{LineLog, Word};
 use crate::answer::{self, Answer};
+use crate::query::LONGEST_TARGET;
 use crate::refusal::Refusal;
 use crate::render::Format;
 use crate::snapshot::Snapshot;
@@ -32,6 +33,12 @@ pub(super) fn respond<B>(request: &Request<B>, peer: IpAddr, shared: &Shared) ->
     let agent = request.headers().get(USER_AGENT).map(HeaderValue::as_bytes);
     let answer = if *request.method() != Method::GET && *request.method() != Method::HEAD {
         Answer::refuse(&Refusal::Method, false, shared.rules, &snapshot)
+    } else if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > LONGEST_TARGET)
+    {
+        Answer::refuse(&Refusal::TooLong, false, shared.rules, &snapshot)
     } else if !may_ask(shared, client) {
         Answer::refuse(&Refusal::TooOften, false, shared.rules, &snapshot)
     } else {
@@ -128,14 +135,15 @@ fn log_access<B>(
     use hyper::body::Body as _;
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
     let bytes = response.body().size_hint().exact().unwrap_or_default();
+    let uri = request.uri().to_string();
+    // What is longer was refused, and is not for the log either.
+    let shown = &uri[..uri.floor_char_boundary(LONGEST_TARGET)];
     log.line(format_args!(
-        "{client} [{now}] \"{} {}\" {} {bytes} {microseconds}us \"{}\"",
+        "{client} [{now}] \"{} {}{}\" {} {bytes} {microseconds}us \"{}\"",
         request.method(),
-        request.uri(),
+        Word::before(shown, '"'),
+        if shown.len() < uri.len() { "…" } else { "" },
         response.status().as_u16(),
-        // Quotes would end the field; control characters the line.
-        agent
-            .unwrap_or("-")
-            .replace(|c: char| c.is_control() || c == '"', "?"),
+        Word::before(agent.unwrap_or("-"), '"'),
     ));
 }

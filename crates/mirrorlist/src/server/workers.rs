@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::listen::{AGAIN, Listener, Stream};
+use super::patient::Patient;
 use super::service;
 use super::tls::Tls;
 use super::{Shared, told};
@@ -24,8 +25,11 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// A TLS handshake takes no longer.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Bytes of one request's head.
-const HEAD: usize = 32 << 10;
+/// A thread that was told to cut off its connections takes no longer for it.
+const CUTTING: Duration = Duration::from_secs(1);
+
+/// Bytes of one request's head. All places together may be taken by heads that are never finished.
+const HEAD: usize = 16 << 10;
 
 /// Headers of one request.
 const HEADERS: usize = 64;
@@ -58,6 +62,7 @@ impl Workers {
         number: NonZeroUsize,
         shared: &Arc<Shared>,
         tls: Option<&Arc<Tls>>,
+        grace: Duration,
         stopped: &watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let mut queues = Vec::new();
@@ -71,7 +76,7 @@ impl Workers {
             let (shared, tls, stopped) = (Arc::clone(shared), tls.cloned(), stopped.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{worker}"))
-                .spawn(move || runtime.block_on(work(accepted, shared, tls, stopped)))?;
+                .spawn(move || runtime.block_on(work(accepted, shared, tls, grace, stopped)))?;
             queues.push(queue);
             threads.push(thread);
         }
@@ -86,7 +91,7 @@ impl Workers {
         self.sender.clone()
     }
 
-    /// Waits for the threads, up to a limit.
+    /// Waits for the threads, which cut off what is under way after the grace.
     pub(super) async fn end(self, grace: Duration) {
         drop(self.sender);
         let threads = self.threads;
@@ -96,8 +101,8 @@ impl Workers {
                 let _ = thread.join();
             }
         });
-        // What is not done by then is cut off when the process ends.
-        let _ = tokio::time::timeout(grace, joined).await;
+        // A thread that does not even do that is left to the end of the process.
+        let _ = tokio::time::timeout(grace + CUTTING, joined).await;
     }
 }
 
@@ -142,6 +147,7 @@ async fn work(
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
     shared: Arc<Shared>,
     tls: Option<Arc<Tls>>,
+    grace: Duration,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = tokio::task::JoinSet::new();
@@ -155,7 +161,9 @@ async fn work(
             () = told(&mut stopped) => break,
         }
     }
-    while connections.join_next().await.is_some() {}
+    // A client that does not take its answer is waited for no longer.
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(grace, ended).await;
 }
 
 async fn connect(
@@ -183,6 +191,7 @@ async fn connect(
             }
             Stream::Unix(stream) => {
                 let stream = tokio::net::UnixStream::from_std(stream)?;
+                let stream = Patient::new(stream, SILENCE);
                 serve(stream, peer, shared, stopped).await;
             }
         }

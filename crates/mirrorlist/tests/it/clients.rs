@@ -412,3 +412,39 @@ fn mirrors_may_redirect_and_an_origin_may_be_away() {
         "{text}"
     );
 }
+
+/// An origin that takes its time does not hold up the others: this one answers nobody before it has heard from two.
+#[test]
+fn origins_are_asked_at_the_same_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let both: Vec<TcpStream> = (0..2).map(|_| listener.accept().unwrap().0).collect();
+        for stream in both {
+            let mut stream = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap_or(0) > 0 {}
+            // Whoever asked may be gone.
+            let _ = stream
+                .get_mut()
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew");
+        }
+    });
+    let list = directory.path().join("mirrors.yaml");
+    let repository = |name: &str| {
+        format!("  - {{repo: {name}, path: {name}, origin: \"http://{origin}/{name}/\", type: apt}}\n")
+    };
+    let text = format!(
+        "version: 1\nrepositories:\n{}{}mirrors: []\n",
+        repository("debian"),
+        repository("ubuntu")
+    );
+    fs::write(&list, text).unwrap();
+    let checked = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+        .args(["check", "--mirrors"])
+        .arg(&list)
+        .output()
+        .unwrap();
+    succeeded(&checked);
+}

@@ -2,11 +2,17 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, Command, Output, Stdio};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use reveille_mirrorlist::synthetic;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::net::{Client, data};
+use crate::net::{Client, PATIENCE, data};
 
 fn program(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
@@ -118,7 +124,15 @@ fn bad_input_is_named_with_its_place() {
         ),
         (
             "version: 1\nrepositories: []\nmirrors: []\nfreshness: {max_lag: soon}\n",
-            "freshness: max_lag: \"soon\" is no duration",
+            "mirrors.yaml:4:22: freshness: max_lag: \"soon\" is no duration",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors: []\nfreshness:\n  every: 0s\n",
+            "mirrors.yaml:5:10: freshness: every: mirrors can't be asked again at once; write 30m",
+        ),
+        (
+            "version: 1\nrepositories: []\nmirrors: []\nfreshness: {on_unreachable: drop_after_0}\n",
+            "mirrors.yaml:4:29: freshness: on_unreachable: \"drop_after_0\" is neither keep nor drop_after_3",
         ),
         (
             &format!(
@@ -138,6 +152,10 @@ fn bad_input_is_named_with_its_place() {
         );
     }
     assert_eq!(program(&["serve"]).status.code(), Some(2));
+    // What has no end is not read to it.
+    let endless = program(&["check", "--offline", "--mirrors", "/dev/zero"]);
+    assert_eq!(endless.status.code(), Some(2));
+    assert!(text_of(&endless.stderr).contains("/dev/zero: longer than 16 MiB"));
     assert_eq!(
         program(&["serve", "--cache", "/no/such/file"]).status.code(),
         Some(2)
@@ -200,16 +218,15 @@ fn a_timer_looks_again_until_it_is_told_to_end() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut child = Ended(child);
+    let child = Ended(child);
     let rounds = lines
         .by_ref()
         .map(Result::unwrap)
         .filter(|line| line.starts_with("1 directories"))
         .take(2);
     assert_eq!(rounds.count(), 2);
-    let pid = rustix::process::Pid::from_child(&child.0);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert!(child.0.wait().unwrap().success());
+    child.signal(Signal::TERM);
+    assert!(child.status().success());
 }
 
 struct Ended(Child);
@@ -220,6 +237,182 @@ impl Drop for Ended {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Its exit status, which it must come to by itself.
+    fn status(self) -> ExitStatus {
+        let pid = Pid::from_child(&self.0);
+        let (done, ended) = mpsc::channel();
+        let waiting = thread::spawn(move || {
+            let mut this = self;
+            let status = this.0.wait().unwrap();
+            // It was waited for in vain otherwise.
+            let _ = done.send(status);
+        });
+        let status = ended.recv_timeout(PATIENCE);
+        if status.is_err() {
+            // So that the thread ends, too.
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+        waiting.join().unwrap();
+        status.expect("it ends")
+    }
+}
+
+fn pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Files that can't be read to their end, or opened at all, do not keep the program from ending before it has begun.
+#[test]
+fn it_ends_in_the_middle_of_its_start() {
+    let data = data("example");
+    let cache = data.path().join(synthetic::CACHE);
+    let whole = fs::read(&cache).unwrap();
+    fs::remove_file(&cache).unwrap();
+    pipe(&cache);
+    let serve = |more: &[&str]| {
+        let child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--cache"])
+            .arg(&cache)
+            .args(more)
+            .spawn()
+            .unwrap();
+        Ended(child)
+    };
+    let child = serve(&[]);
+    // Returns when the program has opened the pipe, too; it waits for more then.
+    let mut held = fs::OpenOptions::new().write(true).open(&cache).unwrap();
+    held.write_all(&whole[..100]).unwrap();
+    child.signal(Signal::TERM);
+    assert!(child.status().success());
+    // What it has not read goes with the last end of the pipe.
+    drop(held);
+    // A log that is a pipe without a reader.
+    let log = data.path().join("log");
+    pipe(&log);
+    let child = serve(&["--log", log.to_str().unwrap()]);
+    let mut held = fs::OpenOptions::new().write(true).open(&cache).unwrap();
+    held.write_all(&whole).unwrap();
+    drop(held);
+    child.signal(Signal::INT);
+    assert!(child.status().success());
+}
+
+/// Neither a client that takes no answer, nor a log that is a pipe which nobody reads, keeps the program from ending.
+#[test]
+fn it_ends_whatever_waits_for_others() {
+    let data = data("example");
+    let (cache, access) = (data.path().join(synthetic::CACHE), data.path().join("access"));
+    let socket = data.path().join("socket");
+    pipe(&access);
+    let _unread = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&access)
+        .unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+        .args(["serve", "--watch", "0", "--listen", "127.0.0.1:0", "--listen"])
+        .arg(format!("unix:{}", socket.display()))
+        .arg("--cache")
+        .arg(&cache)
+        .arg("--access-log")
+        .arg(&access)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let child = Ended(child);
+    let mut address = None;
+    for line in lines.by_ref().map(Result::unwrap) {
+        match line.strip_prefix("listening on ") {
+            Some(place) if place.starts_with("unix:") => break,
+            Some(place) => address = place.parse().ok(),
+            None => {}
+        }
+    }
+    let mut client = Client::to(address.expect("it listens on TCP, too"));
+    let agent = format!("User-Agent: {}\r\n", "x".repeat(1000));
+    // More than the pipe holds.
+    for _ in 0..500 {
+        assert_eq!(client.get("/nothing", &agent).status, 404);
+    }
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let request =
+        "GET /mirrorlist?repo=repo-0&arch=x86_64&country=global HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let requests = request.repeat(1000);
+    let began = Instant::now();
+    // Until the server takes no more requests, because its answers are not taken.
+    while stream.write(requests.as_bytes()).is_ok() {
+        assert!(began.elapsed() < PATIENCE, "it takes requests for ever");
+    }
+    child.signal(Signal::TERM);
+    assert!(child.status().success());
+}
+
+/// The soft limit is raised to the hard one; if that is less than wanted, it is said, and clients wait for a place.
+#[test]
+fn there_are_as_many_connections_as_open_files_allow() {
+    let data = data("example");
+    let serve = |limits: &str| {
+        let script = format!(
+            "{limits} && exec \"$0\" serve --workers 1 --watch 0 --listen 127.0.0.1:0 --cache \"$1\""
+        );
+        let mut child = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_reveille-mirrorlist")])
+            .arg(data.path().join(synthetic::CACHE))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        (Ended(child), lines)
+    };
+    let (none, mut lines) = serve("ulimit -n 100");
+    let error = lines.find(|line| line.starts_with("error: "));
+    assert_eq!(none.status().code(), Some(2));
+    assert!(
+        error
+            .unwrap()
+            .contains("the limit of 100 open files leaves none for clients")
+    );
+    let (some, lines) = serve("ulimit -Sn 60 && ulimit -Hn 200");
+    let mut said = Vec::new();
+    let mut address = None;
+    for line in lines {
+        address = line
+            .strip_prefix("listening on ")
+            .and_then(|text| text.parse().ok());
+        said.push(line);
+        if address.is_some() {
+            break;
+        }
+    }
+    let said = said.join("\n");
+    assert!(
+        said.contains("the limit of 200 open files is enough for 100 connections at once, not for 16384"),
+        "{said}"
+    );
+    // All that there are, at once, which is more than the soft limit was.
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::to(address.unwrap())).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/nothing", "").status, 404);
+    }
+    // One more waits until another one goes.
+    let mut waiting = Client::to(address.unwrap());
+    drop(clients.pop());
+    assert_eq!(waiting.get("/nothing", "").status, 404);
+    some.signal(Signal::TERM);
+    assert!(some.status().success());
 }
 
 /// Files that can't be read to their end do not keep the program from ending.
@@ -235,20 +428,17 @@ fn it_ends_in_the_middle_of_a_reload() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut child = Ended(child);
+        let child = Ended(child);
         assert!(lines.any(|line| line.unwrap().starts_with("listening on ")));
         let whole = fs::read(&cache).unwrap();
         fs::remove_file(&cache).unwrap();
-        let made = Command::new("mkfifo").arg(&cache).status().unwrap();
-        assert!(made.success());
-        let pid = rustix::process::Pid::from_child(&child.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
-        // Returns when the program has opened the pipe, too; it waits for more then.
-        let mut pipe = fs::OpenOptions::new().write(true).open(&cache).unwrap();
-        pipe.write_all(&whole[..100]).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        assert!(child.0.wait().unwrap().success());
-        drop(pipe);
+        pipe(&cache);
+        child.signal(Signal::HUP);
+        let mut held = fs::OpenOptions::new().write(true).open(&cache).unwrap();
+        held.write_all(&whole[..100]).unwrap();
+        child.signal(Signal::TERM);
+        assert!(child.status().success());
+        drop(held);
         fs::remove_file(&cache).unwrap();
         fs::write(&cache, whole).unwrap();
     }
@@ -265,7 +455,7 @@ fn signals_reload_and_end_it() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut child = Ended(child);
+    let child = Ended(child);
     let mut line_with = |words: &str| -> String {
         lines
             .by_ref()
@@ -284,14 +474,13 @@ fn signals_reload_and_end_it() {
     let target = format!("/mirrorlist?repo={repo}&arch={arch}&country=global");
     assert!(client.get(&target, "").text().contains("one.example"));
     fs::copy(two.path().join(synthetic::CACHE), &cache).unwrap();
-    let pid = rustix::process::Pid::from_child(&child.0);
-    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    child.signal(Signal::HUP);
     line_with("reloaded in ");
     assert!(client.get(&target, "").text().contains("two.example"));
     fs::write(&cache, "damage").unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    child.signal(Signal::HUP);
     line_with("not reloaded, the old data serve on");
     assert!(client.get(&target, "").text().contains("two.example"));
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert!(child.0.wait().unwrap().success());
+    child.signal(Signal::TERM);
+    assert!(child.status().success());
 }

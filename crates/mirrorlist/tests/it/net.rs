@@ -11,7 +11,7 @@ use reveille_mirrorlist::synthetic::{self, Size};
 use reveille_mirrorlist::{Data, Rules, Sources, TrustedProxies};
 
 /// Nothing here takes longer, or something hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const SIZE: Size = Size {
     directories: 40,
@@ -119,6 +119,7 @@ pub(crate) fn options(directory: &Path) -> Options {
         workers: NonZeroUsize::new(2).unwrap(),
         max_stale: None,
         watch: None,
+        grace: reveille_mirrorlist::server::GRACE,
     }
 }
 

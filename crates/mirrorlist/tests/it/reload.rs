@@ -3,15 +3,34 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use reveille_mirrorlist::synthetic::{self, repository};
 
-use crate::net::{Client, SIZE, data, options, serve};
+use crate::net::{Client, PATIENCE, SIZE, data, options, serve};
 
 fn place(text: &[u8], directory: &Path) {
     let new = directory.join("new");
     fs::write(&new, text).unwrap();
     fs::rename(&new, directory.join(synthetic::CACHE)).unwrap();
+}
+
+/// Waits for something that comes soon, or never.
+fn until(what: &str, mut there: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !there() {
+        assert!(began.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Says that it is over when a thread ends, be it by a failed assertion.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Two sets of data take turns, broken files come between them, and every answer is from one set alone.
@@ -28,6 +47,7 @@ fn answers_never_mix_two_snapshots_and_none_fails() {
             for client in 0..8_u32 {
                 let (over, seen) = (&over, &seen);
                 scope.spawn(move || {
+                    let _over = Over(over);
                     let mut connection = Client::to(address);
                     let mut number = client;
                     while !over.load(Ordering::Relaxed) {
@@ -46,6 +66,8 @@ fn answers_never_mix_two_snapshots_and_none_fails() {
                     }
                 });
             }
+            // However it ends: who asks must end, too.
+            let _over = Over(&over);
             let mut connection = Client::to(admin);
             for round in 0..30 {
                 let before = seen.each_ref().map(|count| count.load(Ordering::Relaxed));
@@ -58,11 +80,11 @@ fn answers_never_mix_two_snapshots_and_none_fails() {
                 assert!(reply.text().contains("the old data serve on"), "{}", reply.text());
                 // Until somebody has seen the new data.
                 let new = (round + 1) % 2;
-                while seen[new].load(Ordering::Relaxed) == before[new] {
-                    std::thread::yield_now();
-                }
+                until("a client sees the new data", || {
+                    assert!(!over.load(Ordering::Relaxed), "a client has failed, and said why");
+                    seen[new].load(Ordering::Relaxed) != before[new]
+                });
             }
-            over.store(true, Ordering::Relaxed);
         });
         let metrics = Client::to(admin).get("/metrics", "").text();
         assert!(
@@ -87,9 +109,7 @@ fn a_former_snapshot_does_not_stay() {
             admin.ask("POST", "/-/reload", b"Content-Length: 0\r\n").status,
             200
         );
-        while former.upgrade().is_some() {
-            std::thread::yield_now();
-        }
+        until("the former snapshot is freed", || former.upgrade().is_none());
     });
 }
 
@@ -106,9 +126,9 @@ fn a_changed_file_is_noticed() {
         let target = format!("/mirrorlist?repo={repo}&arch={arch}&country=global");
         assert!(client.get(&target, "").text().contains("one.example"));
         place(&new, one.path());
-        while !client.get(&target, "").text().contains("two.example") {
-            std::thread::yield_now();
-        }
+        until("the change is noticed", || {
+            client.get(&target, "").text().contains("two.example")
+        });
     });
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use reveille_mirrorlist::synthetic::{directory_name, repository};
 
@@ -328,6 +330,122 @@ fn apt_gets_places_and_others_get_none() {
     });
 }
 
+/// An answer has the name of a file once for every mirror: a client's word must not make it large.
+#[test]
+fn a_small_request_gets_no_large_answer() {
+    with_server(|client| {
+        let long = client.get(&format!("/mirrorlist?path={}", "x".repeat(5000)), "");
+        assert_eq!(long.status, 414);
+        assert!(long.text().contains("longer than 4096 bytes"), "{}", long.text());
+        let under = |file: &str| format!("/mirrorlist?country=global&path={}/{file}", directory_name(0));
+        assert_eq!(client.get(&under(&"x".repeat(3000)), "").status, 404);
+        assert_eq!(client.get(&under(&"x".repeat(255)), "").status, 200);
+        let (repo, arch) = repository(0);
+        let target = format!("/mirrorlist?repo={repo}&arch={arch}");
+        let most = client.get(&format!("{target}&country=global"), "").urls().len();
+        // All ways to write it, one after the other.
+        let countries: Vec<String> = (0..64)
+            .map(|number| {
+                let letters = "global".chars().enumerate();
+                letters
+                    .map(|(place, letter)| match number >> place & 1 {
+                        0 => letter,
+                        _ => letter.to_ascii_uppercase(),
+                    })
+                    .collect()
+            })
+            .collect();
+        let reply = client.get(&format!("{target}&country={}", countries.join(",")), "");
+        assert_eq!(reply.urls().len(), most);
+        assert_eq!(reply.text().matches("country = global").count(), 1);
+        let protocols: Vec<String> = (0..17).map(|number| format!("p{number}")).collect();
+        let reply = client.get(&format!("{target}&protocol={}", protocols.join(",")), "");
+        assert_eq!(reply.status, 400, "{}", reply.text());
+        assert!(
+            reply.text().contains("more than 16 protocols"),
+            "{}",
+            reply.text()
+        );
+        // The connection is as good as before.
+        assert_eq!(client.get(&target, "").status, 200);
+        let head = |length: usize| format!("X-Long: {}\r\n", "x".repeat(length));
+        assert_eq!(client.get(&target, &head(12_000)).status, 200);
+        assert_eq!(client.get(&target, &head(20_000)).status, 431);
+    });
+}
+
+/// A line of a log is of one request, whatever is in it.
+#[test]
+fn what_a_client_sends_ends_no_line_and_no_field_of_a_log() {
+    let directory = data("example");
+    let mut options = options(directory.path());
+    options.log = Some(directory.path().join("mirrorlist.log"));
+    options.access_log = Some(directory.path().join("access.log"));
+    serve(&options, |server| {
+        let mut client = Client::to(server.addresses()[0]);
+        let asked = client.ask(
+            "GET",
+            &format!(
+                "/\"b\"/mirrorlist?path={}&repo=a%0AIP:%20forged;%1b&arch=x",
+                directory_name(0)
+            ),
+            b"User-Agent: one\" 200 \t\x80\r\n",
+        );
+        assert_eq!(asked.status, 200);
+        assert_eq!(client.get(&format!("/{}", "x".repeat(6000)), "").status, 414);
+    });
+    let access = fs::read_to_string(directory.path().join("access.log")).unwrap();
+    let lines: Vec<&str> = access.lines().collect();
+    assert_eq!(lines.len(), 2, "{access}");
+    assert!(
+        lines.iter().all(|line| line.matches('"').count() == 4),
+        "{access}"
+    );
+    assert!(
+        lines[0].contains("GET /?b?/mirrorlist?path=")
+            && lines[0].contains("&arch=x\" 200 ")
+            && lines[0].ends_with("\"one? 200 ?\u{fffd}\""),
+        "{access}"
+    );
+    let log = fs::read_to_string(directory.path().join("mirrorlist.log")).unwrap();
+    assert!(
+        log.ends_with("; REPO: a?IP: forged??; ARCH: x\n") && log.lines().count() == 1,
+        "{log}"
+    );
+    assert!(lines[1].len() < 4300 && lines[1].contains("…\" 414 "), "{access}");
+}
+
+/// The name of a file is a client's word, and stands in a list only as a part of a URL.
+#[test]
+fn the_name_of_a_file_adds_nothing_to_a_list() {
+    with_server(|client| {
+        let under = |file: &str| format!("/mirrorlist?country=global&path={}/{file}", directory_name(0));
+        let reply = client.get(&under("a%0D%0Ab%09priority:0%20%C3%A9%25%3F%23+~"), "");
+        let text = reply.text();
+        assert!(text.starts_with("# path = "), "{text}");
+        assert!(
+            reply.urls().len() + 1 == text.lines().count()
+                && reply
+                    .urls()
+                    .iter()
+                    .all(|url| url.ends_with("/os/a%0D%0Ab%09priority:0%20%C3%A9%25%3F%23+~")),
+            "{text}"
+        );
+        let redirect = client.get(&format!("{}&redirect=1", under("a%0Ab")), "");
+        assert!(redirect.header("location").unwrap().ends_with("/os/a%0Ab"));
+        let none = client.get(
+            &format!("/metalink?path={}/---%01%EF%BF%BF", directory_name(0)),
+            "",
+        );
+        assert!(
+            none.text()
+                .ends_with("/- - - not found or has not metalink\n-->\n</metalink>\n"),
+            "{}",
+            none.text()
+        );
+    });
+}
+
 #[test]
 fn a_unix_socket_answers_too() {
     use std::io::{Read as _, Write as _};
@@ -335,8 +453,17 @@ fn a_unix_socket_answers_too() {
     let path = directory.path().join("socket");
     let mut options = options(directory.path());
     options.listen = vec![format!("unix:{}", path.display()).parse().unwrap()];
+    let admin = directory.path().join("admin");
+    options.admin = Some(format!("unix:{}", admin.display()).parse().unwrap());
     serve(&options, |server| {
         assert_eq!(server.paths(), std::slice::from_ref(&path));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&path), mode(&admin)), (0o666, 0o660));
+        let mut stream = std::os::unix::net::UnixStream::connect(&admin).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with("ready\n"), "{text}");
         let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
         stream
             .write_all(
@@ -350,7 +477,7 @@ fn a_unix_socket_answers_too() {
             "{text}"
         );
     });
-    assert!(!path.exists(), "nothing is left behind");
+    assert!(!path.exists() && !admin.exists(), "nothing is left behind");
 }
 
 proptest::proptest! {

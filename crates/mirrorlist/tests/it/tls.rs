@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
-use reveille_mirrorlist::server::TlsFiles;
+use reveille_mirrorlist::server::{Running, TlsFiles};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -47,6 +47,11 @@ fn write(directory: &Path, (certificate, key): &(String, String)) {
     fs::write(directory.join("key.pem"), key).unwrap();
 }
 
+fn reload(server: &Running) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(server.reload_tls());
+}
+
 #[test]
 fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
     let directory = data("example");
@@ -69,13 +74,13 @@ fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
         };
         assert!(has(&one) && !has(&two));
         write(path, &two);
-        server.reload_tls();
+        reload(server);
         assert!(has(&two) && !has(&one));
         // A key that is not the certificate's.
         write(path, &(one.0.clone(), two.1.clone()));
-        server.reload_tls();
+        reload(server);
         fs::write(path.join("cert.pem"), "damage").unwrap();
-        server.reload_tls();
+        reload(server);
         assert!(has(&two) && !has(&one));
     });
 }
@@ -96,7 +101,7 @@ fn it_does_not_start_without_its_certificate() {
         key: path.join("key.pem"),
     });
     let message = || {
-        let started = runtime.block_on(reveille_mirrorlist::server::Running::start(&options));
+        let started = runtime.block_on(Running::start(&options));
         started.err().unwrap().to_string()
     };
     fs::write(path.join("cert.pem"), "nothing").unwrap();

@@ -1,5 +1,7 @@
 //! `cargo xtask bench load`: Reveille's load tester beside wrk, oha, Goose and Locust, against one nginx.
 
+mod install;
+mod numbers;
 mod server;
 mod tools;
 
@@ -8,12 +10,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use self::numbers::Numbers;
 use self::server::Server;
-use self::tools::{Job, Numbers, Tool};
+use self::tools::{Job, Tool};
 use super::measure::{self, Measured};
 use super::report::Section;
 use super::{command_line, proc, publish};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::packages::{self, Package};
 use crate::tell;
 use crate::workspace::{self, Workspace};
@@ -21,7 +24,7 @@ use crate::workspace::{self, Workspace};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Only these tables; all but the soak if left out
-    #[arg(long, value_enum, value_name = "TABLE")]
+    #[arg(long, value_enum, value_name = "TABLE", value_delimiter = ',')]
     table: Vec<Table>,
     /// How long each tool runs, in seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(3..=240))]
@@ -84,18 +87,9 @@ struct Lab<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
-    let missing = packages::missing(&[SERVER, PINNING, WRK]);
-    packages::name_all(&missing);
-    if !missing.is_empty() {
-        if !arguments.install {
-            return Err(crate::failure::Failure::Missing(
-                "the comparison needs these; nothing was installed. `--install` installs them".to_owned(),
-            ));
-        }
-        packages::install(&missing)?;
-    }
+    packages::provide(&[SERVER, PINNING, WRK], "the comparison", arguments.install)?;
     if arguments.install {
-        tools::install(workspace)?;
+        install::all(workspace)?;
     }
     let reveille = build(workspace)?;
     std::fs::create_dir_all(&workspace.target)?;
@@ -166,20 +160,46 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
 // === impl Lab ===
 
 impl Lab<'_> {
-    fn measure(&self, tool: Tool, job: &Job) -> Result<(Measured, Numbers)> {
+    fn run(&self, tool: Tool, job: &Job) -> Result<Measured> {
         tell::line(&format!("{}: {job}", tool.name()));
         let command = tool.command(job, self.workspace, &self.reveille, &self.files)?;
         let limit = job.time + job.ramp + Duration::from_mins(1);
-        let measured = measure::measure_within(&command, &self.files, limit)?;
-        let numbers = tool.read(&measured.text(), &self.files);
-        if numbers.completed == 0.0 && job.keep {
-            tell::line(&format!(
-                "{} measured nothing: {}",
-                tool.name(),
-                measured.errors().lines().last().unwrap_or_default()
-            ));
+        measure::measure_within(&command, &self.files, limit)
+    }
+
+    /// Runs a tool for a row of a table. One that failed has a row that says why; ours must not fail.
+    fn measure(&self, tool: Tool, job: &Job) -> Result<std::result::Result<(Measured, Numbers), String>> {
+        let measured = self.run(tool, job)?;
+        let row = self.numbers(tool, &measured);
+        if let Err(why) = &row {
+            let why = format!("{} failed: {why}", tool.name());
+            if tool == Tool::Reveille {
+                return Err(Failure::failed(why));
+            }
+            tell::line(&why);
         }
-        Ok((measured, numbers))
+        Ok(row.map(|numbers| (measured, numbers)))
+    }
+
+    fn numbers(&self, tool: Tool, measured: &Measured) -> std::result::Result<Numbers, String> {
+        let errors = measured.errors();
+        let last = errors.lines().map(str::trim).rfind(|line| !line.is_empty());
+        let said = last.map_or(String::new(), |line| format!(" ({line})"));
+        if measured.ended {
+            return Err(format!("it did not end in time{said}"));
+        }
+        match measured.exit_status {
+            Some(0) => {}
+            Some(status) => return Err(format!("exit status {status}{said}")),
+            None => return Err(format!("ended by a signal{said}")),
+        }
+        let numbers = tool
+            .read(&measured.text(), &self.files)
+            .ok_or_else(|| format!("it reported nothing{said}"))?;
+        match numbers.problem() {
+            None => Ok(numbers),
+            Some(problem) => Err(format!("{problem}{said}")),
+        }
     }
 
     fn rates(&self, time: Duration) -> Result<String> {
@@ -200,7 +220,13 @@ impl Lab<'_> {
                 keep: true,
                 ramp: Duration::ZERO,
             };
-            let (measured, numbers) = self.measure(*tool, &job)?;
+            let (measured, numbers) = match self.measure(*tool, &job)? {
+                Ok(row) => row,
+                Err(why) => {
+                    body.push_str(&failed(*tool, &why, 6));
+                    continue;
+                }
+            };
             body.push_str(&format!(
                 "| {} | {:.0} | {} | {} | {} | {:.0} | {} |\n",
                 tool.name(),
@@ -235,7 +261,13 @@ impl Lab<'_> {
                 keep: true,
                 ramp,
             };
-            let (measured, numbers) = self.measure(*tool, &job)?;
+            let (measured, numbers) = match self.measure(*tool, &job)? {
+                Ok(row) => row,
+                Err(why) => {
+                    body.push_str(&failed(*tool, &why, 3));
+                    continue;
+                }
+            };
             body.push_str(&format!(
                 "| {} | {:.0} | {} | {} |\n",
                 tool.name(),
@@ -266,7 +298,11 @@ impl Lab<'_> {
             keep: false,
             ramp,
         };
-        let (measured, _) = self.measure(Tool::Reveille, &job)?;
+        // No request ends within the time that is counted: only memory is looked at.
+        let measured = self.run(Tool::Reveille, &job)?;
+        if measured.exit_status != Some(0) {
+            return Err(Failure::failed(format!("Reveille failed: {}", measured.errors())));
+        }
         let end = ramp + time;
         let looks = measured.between(end.saturating_sub(Duration::from_secs(5)), end);
         Ok(looks.map_or(0, |memory| memory.resident))
@@ -290,7 +326,13 @@ impl Lab<'_> {
             let stop = self.server.stop_in(time / 2, Duration::from_secs(1));
             let measured = self.measure(*tool, &job);
             stop.join();
-            let (measured, numbers) = measured?;
+            let (measured, numbers) = match measured? {
+                Ok(row) => row,
+                Err(why) => {
+                    body.push_str(&failed(*tool, &why, 4));
+                    continue;
+                }
+            };
             body.push_str(&format!(
                 "| {} | {} | {} | {} | {} |\n",
                 tool.name(),
@@ -300,7 +342,7 @@ impl Lab<'_> {
                 ms(numbers.max)
             ));
             if *tool == Tool::Reveille {
-                let corrected = Tool::read_intended(&measured.text());
+                let corrected = Numbers::of_reveille(&measured.text(), "intended").unwrap_or_default();
                 body.push_str(&format!(
                     "| {}, from the intended start | {} | {} | {} | {} |\n",
                     tool.name(),
@@ -323,7 +365,7 @@ impl Lab<'_> {
             keep: true,
             ramp: Duration::ZERO,
         };
-        let (measured, numbers) = self.measure(Tool::Reveille, &job)?;
+        let (measured, numbers) = self.measure(Tool::Reveille, &job)?.map_err(Failure::failed)?;
         // The first minute is for what is needed at all.
         let minute = Duration::from_mins(1);
         let at = |moment: Duration| {
@@ -354,6 +396,12 @@ impl Lab<'_> {
         ));
         Ok(body)
     }
+}
+
+/// The row of a tool that failed; a bar would end a cell.
+fn failed(tool: Tool, why: &str, cells: usize) -> String {
+    let why = why.replace('|', "/");
+    format!("| {} | failed: {why} |{}\n", tool.name(), " |".repeat(cells - 1))
 }
 
 fn cores(measured: &Measured) -> String {

@@ -94,17 +94,7 @@ pub(super) fn prepare(workspace: &Workspace, contestants: &[Contestant], install
 
 /// Sees to rsync, or says that it is missing.
 pub(super) fn prepare_rsync(install: bool) -> Result {
-    let missing = packages::missing(&[RSYNC]);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    packages::name_all(&missing);
-    if !install {
-        return Err(Failure::Missing(
-            "the comparison of copies needs rsync; nothing was installed. `--install` installs it".to_owned(),
-        ));
-    }
-    packages::install(&missing)
+    packages::provide(&[RSYNC], "the comparison of copies", install)
 }
 
 /// Versions of what takes part.

@@ -35,6 +35,22 @@ fn odd_data_are_taken_with_a_warning() {
     list.netblock("192.0.2.7", &[5]).unwrap();
     list.host_bandwidth(5, 10).unwrap();
     list.host_bandwidth(5, 20).unwrap();
+    list.host_country(5, "DE").unwrap();
+    list.host_country(5, "FR").unwrap();
+    list.asn(64500, &[5]).unwrap();
+    list.asn(64500, &[6]).unwrap();
+    list.location("here", &[5]).unwrap();
+    list.location("here", &[6]).unwrap();
+    list.continent("DE", "EU").unwrap();
+    list.continent("DE", "AS").unwrap();
+    list.netblock_country("192.0.2.0/24", "DE").unwrap();
+    list.netblock_country("192.0.2.1/24", "FR").unwrap();
+    list.url(1, "http://one.example").unwrap();
+    list.url(1, "http://another.example").unwrap();
+    // What is joined.
+    list.netblock("10.0.0.0/8", &[6]).unwrap();
+    list.host_countries_allowed(5, &["DE"]).unwrap();
+    list.host_countries_allowed(5, &["FR"]).unwrap();
     // URL 9 is not there, and host 5 is named twice.
     list.directory(&entry("d", &[(5, vec![9, 1]), (5, vec![2])], &[5]))
         .unwrap();
@@ -50,6 +66,22 @@ fn odd_data_are_taken_with_a_warning() {
     assert_eq!(catalog.repositories.directory("r+x"), Some("d"));
     assert_eq!(catalog.repositories.redirects["a"].as_ref(), "r");
     assert_eq!(catalog.hosts[0].bandwidth, 10);
+    assert_eq!(
+        (&*catalog.hosts[0].country, catalog.hosts[0].only_for.len()),
+        ("DE", 2)
+    );
+    assert_eq!(
+        (&*catalog.asn_hosts[&64500], &*catalog.locations["here"]),
+        (&[0][..], &[0][..])
+    );
+    assert_eq!(&*catalog.continents["DE"], "EU");
+    let named = catalog
+        .netblock_countries
+        .around("192.0.2.9".parse().unwrap())
+        .last();
+    assert_eq!(named.unwrap().1, "DE");
+    let joined = catalog.netblocks.around("10.0.0.1".parse().unwrap()).last();
+    assert_eq!(joined.unwrap().1, &[0, 1]);
     assert_eq!(urls(&catalog, "d", 0), ["http://one.example"]);
     assert_eq!(urls(&catalog, "e", 1), [""; 0]);
     for (address, inside) in [("10.200.0.1", true), ("11.0.0.1", false), ("192.0.2.7", true)] {
@@ -63,6 +95,13 @@ fn odd_data_are_taken_with_a_warning() {
         "repository a is redirected twice",
         "\"ten\" is neither a network nor an address",
         "directory d is there twice",
+        "the bandwidth of host 5 is there twice",
+        "the country of host 5 is there twice",
+        "AS 64500 is there twice",
+        "location here is there twice",
+        "country DE has two continents",
+        "network 192.0.2.1/24 has two countries",
+        "URL \"http://another.example\" has the number of another one",
         "2 URLs are named and not there",
         "the directory of repository lost+x is not in the file",
     ] {

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::write;
 use crate::failure::{Failure, Result};
+use crate::packages;
 
 /// It has this long to begin.
 const BEGIN: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ impl Server {
             .arg(directory)
             .arg("-c")
             .arg(path)
-            .env("PATH", path_with_sbin())
+            .env("PATH", packages::search_path())
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
@@ -99,8 +100,4 @@ impl Stop {
 fn pause(time: Duration) {
     let (_held, never) = mpsc::channel::<()>();
     let _ = never.recv_timeout(time);
-}
-
-fn path_with_sbin() -> String {
-    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }

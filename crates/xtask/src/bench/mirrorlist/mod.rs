@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 
 use super::report::Section;
 use super::{command_line, proc, publish};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::packages::{self, Package};
 use crate::tell;
 use crate::workspace::{self, Workspace};
@@ -93,17 +93,7 @@ pub(super) struct Lab {
 }
 
 pub(super) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
-    let missing = packages::missing(PACKAGES);
-    if !missing.is_empty() {
-        packages::name_all(&missing);
-        if !arguments.install {
-            let how = packages::command_line(&missing);
-            return Err(Failure::Missing(format!(
-                "the loads need what is named above; --install does it:\n    {how}"
-            )));
-        }
-        packages::install(&missing)?;
-    }
+    packages::provide(PACKAGES, "the load", arguments.install)?;
     let load = proc::load();
     let lab = Lab::open(arguments, workspace)?;
     let versions = vec![lab.version()];

@@ -1,0 +1,50 @@
+//! Descriptors: every connection needs one, and a service often starts with a limit of 1,024.
+
+use std::num::NonZeroUsize;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::Failure;
+
+/// Descriptors that are not connections of clients: those of the administrator, files, logs, listeners.
+const OTHERS: u64 = 96;
+
+/// Those of a thread that answers: its runtime's.
+const OF_A_WORKER: u64 = 4;
+
+/// How many of the wanted connections there are descriptors for, once the soft limit is as high as it may be.
+pub(super) fn connections(wanted: NonZeroUsize, workers: NonZeroUsize) -> Result<NonZeroUsize, Failure> {
+    let limit = raise();
+    let others = OTHERS.saturating_add(OF_A_WORKER.saturating_mul(workers.get() as u64));
+    let left = usize::try_from(limit.saturating_sub(others)).unwrap_or(usize::MAX);
+    let left = NonZeroUsize::new(left).ok_or_else(|| {
+        Failure::Input(format!(
+            "the limit of {limit} open files leaves none for clients; raise it with LimitNOFILE= of the unit, or \
+             `ulimit -n 4096`"
+        ))
+    })?;
+    if left < wanted {
+        tracing::warn!(
+            "the limit of {limit} open files is enough for {left} connections at once, not for {wanted}; raise it with \
+             LimitNOFILE= of the unit, or `ulimit -n`, or set --max-connections"
+        );
+    }
+    Ok(wanted.min(left))
+}
+
+/// Raises the soft limit as far as it goes, and tells it.
+fn raise() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // A hard limit of none is not one that the kernel takes as a soft one.
+    let wanted = maximum.unwrap_or(1 << 20).min(1 << 20);
+    let now = current.unwrap_or(u64::MAX);
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum,
+    };
+    if now < wanted && setrlimit(Resource::Nofile, raised).is_ok() {
+        wanted
+    } else {
+        now
+    }
+}
