@@ -240,7 +240,7 @@ pub(crate) fn openapi(text: &str) -> Result<String, String> {
     let server = document["servers"][0]["url"]
         .as_str()
         .unwrap_or("http://localhost");
-    let base = if server.contains("://") {
+    let base = if Target::is_absolute(server) {
         server.to_owned()
     } else {
         format!("http://localhost{server}")

@@ -189,7 +189,7 @@ impl Arguments {
             .what
             .as_deref()
             .ok_or_else(|| Problem::input("say what to test: a scenario file, or a URL"))?;
-        let is_url = what.contains("://");
+        let is_url = crate::engine::Target::is_absolute(what);
         let (file, text) = if is_url {
             ("URL".to_owned(), self.quick_scenario(what)?)
         } else {

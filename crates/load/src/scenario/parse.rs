@@ -128,8 +128,9 @@ impl Context<'_> {
             };
             match crate::engine::Target::parse(url) {
                 Ok(_) => Some(url.trim_end_matches('/').to_owned()),
-                Err(message) => {
-                    self.reader.mistake(&node.place, message);
+                Err(why) => {
+                    self.reader
+                        .mistake(&node.place, format!("`base_url` is not a URL: {why}"));
                     None
                 }
             }

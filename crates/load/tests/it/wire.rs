@@ -61,6 +61,33 @@ fn one_connection_serves_every_kind_of_answer() {
 }
 
 #[test]
+fn a_url_in_a_query_is_part_of_a_path() {
+    let address = peer(|mut stream| {
+        loop {
+            let head = question(&mut stream);
+            let answer: &[u8] = match head.split(' ').nth(1).unwrap_or_default() {
+                "" => return,
+                "/go?to=http://elsewhere.invalid/x" => {
+                    b"HTTP/1.1 302 Found\r\nlocation: /end?from=http://elsewhere.invalid/x\r\ncontent-length: 0\r\n\r\n"
+                }
+                "/end?from=http://elsewhere.invalid/x" => b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone",
+                _ => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+            };
+            if stream.write_all(answer).is_err() {
+                return;
+            }
+        }
+    });
+    let tasks = "{get: '/go?to=http://{{ where }}/x', expect: {contains: done}}";
+    let (status, summary) = scenario(address, "", tasks).summary(&["-e", "where=elsewhere.invalid"]);
+    assert_eq!(
+        (status, &summary["requests"]["failed"]),
+        (0, &0.into()),
+        "{summary:#}"
+    );
+}
+
+#[test]
 fn a_connection_ends_with_an_answer_that_ends_it() {
     for path in ["/surplus", "/end"] {
         let bench = scenario(peer(speak), "", &format!("{{get: {path}}}"));

@@ -8,6 +8,7 @@ use super::super::{
     Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Text, Wait, template::Holds,
 };
 use super::{Context, MOST, is_identifier};
+use crate::engine::Target;
 
 const METHODS: &[(&str, Method)] = &[
     ("get", Method::GET),
@@ -105,21 +106,24 @@ impl Context<'_> {
             );
         }
         let url = self.text(url_node);
-        if let Some(url) = url.as_ref().and_then(Text::constant)
+        // Named as it was written: what it was filled in with may be secret.
+        if let Some(text) = &url
+            && let Some(url) = text.constant()
             && !url.starts_with('/')
-            && !url.contains("://")
+            && !Target::is_absolute(url)
         {
             self.reader.mistake_with_hint(
                 &url_node.place,
-                format!("`{url}` is neither a path nor a URL"),
-                format!("write `/{url}` for a path below `base_url`"),
+                format!("`{}` is neither a path nor a URL", text.source),
+                format!("write `/{}` for a path below `base_url`", text.source),
             );
         }
         if let Some(text) = url.as_ref().and_then(Text::constant)
-            && text.contains("://")
-            && let Err(message) = crate::engine::Target::parse(text)
+            && Target::is_absolute(text)
+            && let Err(why) = Target::parse(text)
         {
-            self.reader.mistake(&url_node.place, message);
+            self.reader
+                .mistake(&url_node.place, format!("this is not a URL: {why}"));
         }
         let name = fields
             .get("name")
