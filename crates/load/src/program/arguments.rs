@@ -13,6 +13,7 @@ use reveille_account::SourceError;
 use super::Problem;
 use crate::engine::{Options, Source};
 use crate::files;
+use crate::mask::named;
 use crate::report::Summary;
 use crate::scenario::{Given, MAX_FILE_BYTES, Resolve, Scenario, Stage, Threshold, quantity};
 
@@ -226,7 +227,7 @@ impl Arguments {
             scenario.thresholds.push(parsed);
         }
         if is_url {
-            what.clone_into(&mut scenario.name);
+            scenario.name = named(what);
         }
         Ok((scenario, Source { file, text, given }))
     }
@@ -265,7 +266,7 @@ impl Arguments {
         task.insert(method, braces(url).into());
         task.insert(
             "name".into(),
-            format!("{} {url}", quick.method.to_ascii_uppercase()).into(),
+            named(&format!("{} {url}", quick.method.to_ascii_uppercase())).into(),
         );
         if !headers.is_empty() {
             task.insert("headers".into(), headers.into());

@@ -8,7 +8,7 @@ mod schedule;
 mod schema;
 pub(crate) mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +70,10 @@ pub struct Scenario {
     pub(crate) steps: usize,
     /// Names of values that never appear on screens.
     pub(crate) secrets: Vec<String>,
+    /// Those of them that the file names.
+    pub(crate) named_secrets: BTreeSet<String>,
+    /// What is taken from the environment, but for `base_url`, which screens show.
+    pub(crate) environment: BTreeMap<String, String>,
     /// `vars` and `-e`, for scripts.
     pub(crate) constants: BTreeMap<String, String>,
 }

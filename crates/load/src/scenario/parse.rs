@@ -13,10 +13,10 @@ use minijinja::value::Value as Template;
 use reveille_account::SourceError;
 use reveille_document::{self as document, Kind, Node, Reader, Value, items};
 
-use super::names::{BUILT_IN, set_by_script};
+use super::names::{BUILT_IN, is_telling, set_by_script};
 use super::template::{Fault, Text};
 use super::{
-    Bootstrap, Class, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity,
+    Bootstrap, Class, Data, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity,
 };
 
 pub(super) const SCENARIO: &[&str] = &[
@@ -71,6 +71,10 @@ pub(super) struct Context<'a> {
     shared: BTreeSet<String>,
     pub(super) rows: Vec<String>,
     pub(super) steps: usize,
+    /// Names that captures set anywhere, left out by tags or not.
+    pub(super) captured: BTreeSet<String>,
+    /// Names of the environment that are taken.
+    environment: BTreeSet<String>,
 }
 
 /// What is read.
@@ -94,6 +98,8 @@ pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario
         shared: BTreeSet::new(),
         rows: Vec::new(),
         steps: 0,
+        captured: BTreeSet::new(),
+        environment: BTreeSet::new(),
     };
     match context.scenario(&root) {
         Some(scenario) if context.reader.mistakes.is_empty() => Ok(scenario),
@@ -119,6 +125,8 @@ impl Context<'_> {
             self.constants
                 .insert(name.clone(), Template::from(value.as_str()));
         }
+        // A base URL is shown; what only it takes from the environment is no secret, unless its name says so.
+        let taken = self.environment.clone();
         let base_url = fields.get("base_url").and_then(|node| {
             let text = self.text(node)?;
             let Some(url) = text.constant() else {
@@ -135,6 +143,8 @@ impl Context<'_> {
                 }
             }
         });
+        self.environment
+            .retain(|name| taken.contains(name) || is_telling(name));
         let mut http = fields.get("http").map(|node| self.http(node)).unwrap_or_default();
         http.resolve.splice(..0, self.given.resolve.iter().cloned());
         let bootstrap = fields.get("bootstrap").and_then(|node| self.bootstrap(node));
@@ -177,16 +187,11 @@ impl Context<'_> {
                 self.reader.file,
             ));
         }
-        let mut secrets: Vec<String> = fields
+        let named_secrets = fields
             .get("secrets")
-            .map(|node| {
-                items(node)
-                    .into_iter()
-                    .filter_map(|node| self.reader.filled(node))
-                    .collect()
-            })
+            .map(|node| self.secrets(node, &data, &classes))
             .unwrap_or_default();
-        secrets.extend(self.shared.iter().cloned());
+        let secrets = named_secrets.union(&self.shared).cloned().collect();
         Some(Scenario {
             name: name.unwrap_or_else(|| default_name(self.reader.file)),
             base_url,
@@ -199,6 +204,12 @@ impl Context<'_> {
             rows: std::mem::take(&mut self.rows),
             steps: self.steps,
             secrets,
+            named_secrets,
+            environment: self
+                .environment
+                .iter()
+                .filter_map(|name| Some((name.clone(), self.given.env.get(name)?.clone())))
+                .collect(),
             constants: self
                 .constants
                 .iter()
@@ -215,6 +226,7 @@ impl Context<'_> {
     }
 
     pub(super) fn compile(&mut self, text: &str, node: &Node) -> Option<Text> {
+        self.environment.extend(Text::environment(text));
         let raw = self.reader.raw(node).to_owned();
         match Text::compile(text, &raw, node.place.bytes.start, &self.constants, &self.shared) {
             Ok(text) => Some(text),
@@ -260,6 +272,42 @@ impl Context<'_> {
                 self.constants.insert(name, Template::from(text));
             }
         }
+    }
+
+    /// Names of values that screens do not show.
+    fn secrets(&mut self, node: &Node, data: &[Data], classes: &[Class]) -> BTreeSet<String> {
+        let columns = data.iter().flat_map(|data| {
+            data.columns
+                .iter()
+                .map(|column| format!("{}.{column}", data.name))
+        });
+        let known: BTreeSet<String> = self
+            .constants
+            .keys()
+            .filter(|name| *name != "env")
+            .chain(&self.captured)
+            .chain(data.iter().map(|data| &data.name))
+            .chain(classes.iter().flat_map(|class| &class.slots))
+            .cloned()
+            .chain(columns)
+            .chain(self.given.env.keys().map(|name| format!("env.{name}")))
+            .collect();
+        let mut secrets = BTreeSet::new();
+        for node in items(node) {
+            let Some(name) = self.reader.filled(node) else {
+                continue;
+            };
+            if !known.contains(&name) && !name.starts_with("env.") {
+                let hint = SourceError::nearest(&name, known.iter().map(String::as_str)).map_or_else(
+                    || "name a var, a value that is captured, data, or a column: `buyer.pin`".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                self.reader
+                    .mistake_with_hint(&node.place, format!("nothing is named `{name}`"), hint);
+            }
+            secrets.insert(name);
+        }
+        secrets
     }
 
     fn http(&mut self, node: &Node) -> Http {

@@ -145,6 +145,27 @@ impl Text {
         }
     }
 
+    /// Names of the environment that `text` takes.
+    pub(crate) fn environment(text: &str) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once("{{") {
+            let Some(length) = expression_length(after) else {
+                break;
+            };
+            if let Ok(expression) = Expression::compile(after[..length].trim(), 0) {
+                names.extend(
+                    expression
+                        .paths
+                        .iter()
+                        .filter_map(|path| Some(path.strip_prefix("env.")?.to_owned())),
+                );
+            }
+            rest = &after[length + 2..];
+        }
+        names
+    }
+
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.parts.iter().filter_map(|part| match part {
             Part::Text(_) => None,

@@ -112,6 +112,66 @@ tasks:
 }
 
 #[test]
+fn secrets_are_masked_in_every_form_and_before_anything_is_cut() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}
+vars: {{filler: {filler}}}
+secrets: [buyer.number]
+data: {{buyer: {{csv: users.csv}}}}
+tasks:
+  - post: /echo?x={{{{ env.SHOP_LOGIN }}}}&api_key=kkkk
+    headers: {{x-auth-token: abcdef, x-number: '{{{{ buyer.number }}}}'}}
+    auth: {{basic: {{user: ann, password: '{{{{ env.SHOP_LOGIN }}}}'}}}}
+    body: '{{{{ filler }}}}{{{{ env.SHOP_LOGIN }}}}'
+    expect: {{contains: x}}
+  - post: /echo
+    json: {{words: '{{{{ env.SHOP_LOGIN }}}}', number: '{{{{ buyer.number }}}}', why: '{{{{ buyer.password }}}}'}}
+    expect: {{contains: words}}
+  - post: /echo
+    form: {{words: '{{{{ env.SHOP_LOGIN }}}}', password: clear}}
+    expect: {{contains: words}}
+",
+        server.url(),
+        filler = "x".repeat(396)
+    ));
+    std::fs::write(bench.path("users.csv"), "number,password\n7731,hunter2\n").expect("written");
+    for argument in ["--plan", "--once"] {
+        let output = bench
+            .command(&[argument])
+            .env("SHOP_LOGIN", "pässwört&\"1\"")
+            .output()
+            .expect("started");
+        let (screen, errors) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert_eq!(output.status.code(), Some(0), "{screen}{errors}");
+        assert!(screen.contains("<env.SHOP_LOGIN>"), "{screen}");
+        // The value itself, its beginning at the cut, with percents, in Base64 with the user, and the rest.
+        for piece in [
+            "pä", "xp", "p%C3", "cMOk", "YW5uOn", "kkkk", "abcdef", "7731", "hunter2", "clear",
+        ] {
+            assert!(!screen.contains(piece), "{argument} shows {piece}: {screen}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_nothing_is_named_like_is_a_mistake() {
+    let bench = Bench::new(
+        "base_url: http://127.0.0.1:1\nsecrets: [tokn]\ntasks: [{get: /, capture: {token: {json: $.token}}}]\n",
+    );
+    let output = bench.run(&["--plan"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("nothing is named `tokn`") && said.contains("did you mean `token`?"),
+        "{said}"
+    );
+}
+
+#[test]
 fn every_output_is_written() {
     let server = Server::start();
     let bench = Bench::new(&format!(

@@ -9,6 +9,7 @@ use super::super::{
 };
 use super::{Context, MOST, is_identifier};
 use crate::engine::Target;
+use crate::mask::named;
 
 const METHODS: &[(&str, Method)] = &[
     ("get", Method::GET),
@@ -128,7 +129,7 @@ impl Context<'_> {
         let name = fields
             .get("name")
             .and_then(|node| self.reader.filled(node))
-            .or_else(|| Some(format!("{method} {}", url.as_ref()?.source)));
+            .or_else(|| Some(named(&format!("{method} {}", url.as_ref()?.source))));
         let headers = fields
             .get("headers")
             .map(|node| self.headers(node))
@@ -376,6 +377,7 @@ impl Context<'_> {
                     .mistake(&key.place, format!("`{name}` can't be the name of a value"));
                 continue;
             }
+            self.captured.insert(name.clone());
             captures.extend(self.capture(name, value));
         }
         captures
