@@ -104,7 +104,7 @@ fn find(text: &str, needle: &str, from: usize) -> Option<usize> {
 }
 
 /// A value as it is, and as URLs, forms, JSON, HTML and Base64 have it.
-fn forms(value: &str) -> BTreeSet<String> {
+pub(crate) fn forms(value: &str) -> BTreeSet<String> {
     let percent = |plain: &[u8], lower: bool| -> String {
         value
             .bytes()
@@ -126,21 +126,16 @@ fn forms(value: &str) -> BTreeSet<String> {
     }
     let json = serde_json::Value::from(value).to_string();
     let json = json[1..json.len() - 1].to_owned();
-    let ascii: String = json
-        .chars()
-        .flat_map(|c| {
-            let mut units = [0; 2];
-            let escaped: String = if c.is_ascii() {
-                c.to_string()
-            } else {
-                c.encode_utf16(&mut units)
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04x}"))
-                    .collect()
-            };
-            escaped.chars().collect::<Vec<_>>()
-        })
-        .collect();
+    let mut ascii = String::new();
+    for c in json.chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
     forms.extend([json.replace('/', "\\/"), ascii, json]);
     let html = value
         .replace('&', "&amp;")

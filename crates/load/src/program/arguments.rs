@@ -15,7 +15,7 @@ use crate::engine::{Options, Source};
 use crate::files;
 use crate::mask::named;
 use crate::report::Summary;
-use crate::scenario::{Given, MAX_FILE_BYTES, Resolve, Scenario, Stage, Threshold, quantity};
+use crate::scenario::{Given, MAX_FILE_BYTES, METHODS, Resolve, Scenario, Stage, Threshold, quantity};
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
@@ -172,8 +172,6 @@ pub(crate) enum Order {
     Import(import::Import),
 }
 
-/// What a step can be.
-const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head", "options"];
 /// The most that is read of a saved summary.
 const MAX_SUMMARY: u64 = 64 << 20;
 

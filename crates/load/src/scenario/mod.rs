@@ -20,7 +20,7 @@ use regex::Regex;
 use reveille_account::SourceError;
 
 pub(crate) use self::check::JsonPath;
-pub(crate) use self::names::{BUILT_IN, is_telling};
+pub(crate) use self::names::{BUILT_IN, METHODS, is_telling};
 pub(crate) use self::schedule::Arrivals as ArrivalsOf;
 pub use self::schedule::{Kind as SegmentKind, Schedule, Segment};
 pub use self::schema::schema;

@@ -11,6 +11,9 @@ use crate::mask::Secret;
 /// Names that every user has: its number, class and iteration; the seconds since 1970; a new identifier.
 pub(crate) const BUILT_IN: &[&str] = &["user", "now", "uuid"];
 
+/// Requests that a step can make.
+pub(crate) const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head", "options"];
+
 /// Whether a value with this name is likely a secret.
 pub(crate) fn is_telling(name: &str) -> bool {
     const PARTS: &[&str] = &[

@@ -20,8 +20,13 @@ fn import(kind: &str, text: &str) -> String {
     );
     let text = String::from_utf8(output.stdout).expect("text");
     let mut given = Given::default();
-    for name in ["AUTHORIZATION", "PASSWORD", "API_TOKEN"] {
-        given.env.insert(name.into(), "x".into());
+    // As the remark at its head says.
+    let variables = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# secrets ")?.rsplit_once(": "))
+        .map_or("", |(_, variables)| variables);
+    for name in variables.split(", ") {
+        given.env.insert(name.into(), "1".into());
     }
     if let Err(mistakes) = Scenario::parse(&text, "imported.yaml", &given) {
         panic!("{}\n{text}", mistakes[0]);
@@ -73,6 +78,31 @@ fn what_people_did_is_kept_and_their_secrets_are_not() {
             {"startedDateTime": "2026-01-01T12:00:02.520Z", "request": {"method": "GET", "url": "https://shop.example/", "headers": []}}
         ]}}"#
     ));
+}
+
+#[test]
+fn no_secret_of_a_recording_is_written() {
+    let text = import(
+        "har",
+        r#"{"log": {"entries": [
+            {"request": {"method": "GET", "url": "https://ann:hunter1@shop.example/a?api-key=hunter2&page=2", "headers": [
+                {"name": "X-Auth-Token", "value": "hunter3"}, {"name": "X-Api-Key", "value": "hunter4"},
+                {"name": "Authorization", "value": "Bearer hunter5-of-many"}]}},
+            {"request": {"method": "POST", "url": "https://shop.example/b/hunter5-of-many?t=hunter5-of-many", "headers": [],
+                "postData": {"mimeType": "application/x-www-form-urlencoded", "text": "user=ann&passwd=hunter%206&x={{"}}},
+            {"request": {"method": "POST", "url": "https://shop.example/c", "headers": [],
+                "postData": {"mimeType": "application/x-www-form-urlencoded", "text": "", "params": [
+                {"name": "tag", "value": "a b"}, {"name": "tag", "value": "c"}, {"name": "pin", "value": "hunter7"}]}}},
+            {"request": {"method": "POST", "url": "https://shop.example/d", "headers": [],
+                "postData": {"mimeType": "multipart/form-data; boundary=x", "params": [{"name": "client_secret", "value": "hunter8"}],
+                "text": "--x\r\ncontent-disposition: form-data; name=\"client_secret\"\r\n\r\nhunter8\r\n--x--\r\n"}}},
+            {"request": {"method": "POST", "url": "https://shop.example/e", "headers": [],
+                "postData": {"mimeType": "application/json", "text": "{\"pin\": 4711, \"max_tokens\": 5, \"apiKey\": {\"value\": \"PASSWORD\"}}"}}},
+            {"request": {"method": "GET", "url": "wss://shop.example/live", "headers": []}}
+        ]}}"#,
+    );
+    assert!(!text.contains("hunter") && !text.contains("4711"), "{text}");
+    insta::assert_snapshot!(text);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use hyper::Method;
 use regex::Regex;
 use reveille_document::{Fields, Node, Value, items};
 
+use super::super::names::METHODS;
 use super::super::{
     Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Text, Wait, template::Holds,
 };
@@ -11,15 +12,6 @@ use super::{Context, MOST, is_identifier};
 use crate::engine::Target;
 use crate::mask::named;
 
-const METHODS: &[(&str, Method)] = &[
-    ("get", Method::GET),
-    ("head", Method::HEAD),
-    ("post", Method::POST),
-    ("put", Method::PUT),
-    ("patch", Method::PATCH),
-    ("delete", Method::DELETE),
-    ("options", Method::OPTIONS),
-];
 pub(in crate::scenario) const STEP: &[&str] = &[
     "name", "get", "head", "post", "put", "patch", "delete", "options", "headers", "auth", "json", "form",
     "body", "file", "expect", "capture", "timeout", "pause", "script",
@@ -90,17 +82,16 @@ impl Context<'_> {
     }
 
     fn step_of(&mut self, fields: &Fields<'_>, sequence: Option<&str>) -> Option<Step> {
-        let mut methods = METHODS
-            .iter()
-            .filter_map(|(word, method)| Some((word, method, fields.get(word)?)));
-        let Some((word, method, url_node)) = methods.next() else {
+        let mut methods = METHODS.iter().filter_map(|word| Some((word, fields.get(word)?)));
+        let Some((word, url_node)) = methods.next() else {
             self.reader.mistake(
                 fields.place,
                 "a step needs its request: `get`, `post`, `put`, `patch`, `delete`, `head` or `options`",
             );
             return None;
         };
-        if let Some((other, _, node)) = methods.next() {
+        let method = Method::from_bytes(word.to_ascii_uppercase().as_bytes()).unwrap_or(Method::GET);
+        if let Some((other, node)) = methods.next() {
             self.reader.mistake(
                 &node.place,
                 format!("a step sends one request: `{word}` or `{other}`"),
@@ -140,7 +131,7 @@ impl Context<'_> {
             in_bootstrap: false,
             row: 0,
             name: name?,
-            method: method.clone(),
+            method,
             url: url?,
             headers,
             basic: None,
