@@ -114,6 +114,21 @@ fn late_arrivals_are_counted_and_their_latency_begins_at_their_time() {
 }
 
 #[test]
+fn arrivals_that_wait_when_numbers_are_zeroed_are_due_after_it() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}\ntasks: [{{get: /slow}}]\nstages: [{{arrive: 200/s, for: 1s, max_users: 1}}]\n",
+        server.url()
+    ));
+    // One is answered every 20 ms at best, so that after half of the time there is a queue.
+    let (_, summary) = bench.summary(&["--reset-after", "500ms", "--grace", "1m"]);
+    let count = |name: &str| summary["arrivals"][name].as_u64().expect(name);
+    assert_eq!(summary["resets"], 1);
+    assert_eq!(count("due"), count("started") + count("never"), "{summary:#}");
+    assert_balanced(&summary);
+}
+
+#[test]
 fn sequences_cookies_redirects_captures_data_and_scripts_work_together() {
     let server = Server::start();
     let bench = Bench::new(&format!(
