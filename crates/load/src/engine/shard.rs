@@ -195,7 +195,11 @@ pub(crate) fn run(part: &Part, commands: mpsc::UnboundedReceiver<Command>, tell:
         .event_interval(61)
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(Conductor::run(part, commands, tell)),
+        Ok(runtime) => {
+            runtime.block_on(Conductor::run(part, commands, tell));
+            // The system may still look for a name, for as long as it likes.
+            runtime.shutdown_background();
+        }
         Err(error) => tell(Event::Broken(format!("can't start a runtime: {error}"))),
     }
 }

@@ -170,7 +170,10 @@ fn on_runtime<T>(future: impl Future<Output = T>) -> Result<T, Problem> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(|error| Problem::ours(format!("can't start a runtime: {error}")))?;
-    Ok(runtime.block_on(future))
+    let done = runtime.block_on(future);
+    // The system may still look for a name, for as long as it likes.
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 /// Raises the soft limit of descriptors to the hard one; says how many users may need and how many there are.

@@ -18,6 +18,7 @@ use hyper::Method;
 use hyper::header::HeaderName;
 use regex::Regex;
 use reveille_account::SourceError;
+use rustls::pki_types::CertificateDer;
 
 pub(crate) use self::check::JsonPath;
 pub(crate) use self::names::{BUILT_IN, METHODS, is_telling};
@@ -147,7 +148,8 @@ pub(crate) enum Version {
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     pub(crate) verify: bool,
-    pub(crate) ca: Option<PathBuf>,
+    /// Nobody else, if there are any.
+    pub(crate) ca: Option<Vec<CertificateDer<'static>>>,
     pub(crate) resumption: bool,
 }
 

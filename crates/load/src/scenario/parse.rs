@@ -18,6 +18,7 @@ use super::template::{Fault, Text};
 use super::{
     Bootstrap, Class, Data, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity,
 };
+use crate::files;
 
 pub(super) const SCENARIO: &[&str] = &[
     "name",
@@ -61,6 +62,9 @@ pub(super) const CLASS: &[&str] = &[
 
 /// The most a scenario may have of each: classes, tasks of a class, steps of a task.
 const MOST: usize = 1000;
+
+/// The most that is read of a file of certificates.
+const MAX_CA: u64 = 16 << 20;
 
 /// A scenario being read.
 pub(super) struct Context<'a> {
@@ -383,7 +387,16 @@ impl Context<'_> {
         if let Some(node) = get("ca")
             && let Some(path) = self.constant(node)
         {
-            http.tls.ca = Some(self.given.directory.join(path));
+            let path = self.given.directory.join(path);
+            let read = files::bytes(&path, MAX_CA)
+                .map_err(|error| error.to_string())
+                .and_then(|pem| crate::engine::authorities(&pem));
+            match read {
+                Ok(authorities) => http.tls.ca = Some(authorities),
+                Err(error) => self
+                    .reader
+                    .mistake(&node.place, format!("can't use {}: {error}", path.display())),
+            }
         }
         http
     }

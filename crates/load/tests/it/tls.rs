@@ -63,6 +63,22 @@ fn certificates_are_checked_and_versions_negotiated() {
 }
 
 #[test]
+fn an_authority_that_is_not_there_is_a_mistake_with_a_place() {
+    for (name, why) in [
+        ("gone.pem", "No such file"),
+        ("load.yaml", "there is no certificate in it"),
+    ] {
+        let bench = Bench::new(&format!(
+            "base_url: http://127.0.0.1:1\nhttp:\n  ca: {name}\ntasks: [{{get: /}}]\nstages: [{{users: 1, for: 1s}}]\n"
+        ));
+        let output = bench.run(&[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(why) && said.contains("--> load.yaml:3:7"), "{said}");
+    }
+}
+
+#[test]
 fn http_2_without_tls_is_spoken_when_asked_for() {
     let server = Server::start();
     let bench = Bench::new(&format!(
