@@ -524,11 +524,13 @@ impl Threads {
         }
     }
 
-    /// Waits for all of them.
-    pub(crate) fn join(self) {
+    /// Waits for all of them but those that were given up.
+    pub(crate) fn join(self, given_up: &[usize]) {
         drop(self.senders);
-        for handle in self.handles {
-            let _ = handle.join();
+        for (index, handle) in self.handles.into_iter().enumerate() {
+            if !given_up.contains(&index) {
+                let _ = handle.join();
+            }
         }
     }
 }

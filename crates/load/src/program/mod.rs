@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use self::arguments::{Arguments, Order};
 use self::keys::Keys;
 use self::outputs::Outputs;
-use crate::engine::{self, Ask, Outcome};
+use crate::engine::{self, Ask, Halt, Outcome};
 use crate::report::{self, Summary};
 use crate::scenario::Scenario;
 
@@ -131,7 +131,12 @@ async fn run(
     }
     engine::conduct(scenario, options, outputs, &mut asks)
         .await
-        .map_err(|text| Problem { code: 3, text })
+        .map_err(|halt| match halt {
+            Halt::Input(text) => Problem::input(text),
+            Halt::Bootstrap(text) => Problem { code: 3, text },
+            Halt::Interrupted(text) => Problem { code: 5, text },
+            Halt::Defect(text) => Problem::ours(text),
+        })
 }
 
 /// Signals: interrupt, terminate and hang-up end the test, the first user signal zeroes its numbers.

@@ -62,14 +62,7 @@ fn a_lost_worker_is_told_and_the_rest_is_reported() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
     let (status, events) = interrupted(&bench, &["--workers", "2"], |pid| {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("readable");
-        let first = children
-            .split_whitespace()
-            .next()
-            .expect("a child")
-            .parse()
-            .expect("a pid");
-        kill(first, Signal::KILL);
+        kill(workers(pid)[0], Signal::KILL);
         kill(pid, Signal::TERM);
     });
     assert_eq!(status, 1);
@@ -80,6 +73,56 @@ fn a_lost_worker_is_told_and_the_rest_is_reported() {
         "{summary:#}"
     );
     assert!(summary["requests"]["completed"].as_u64() > Some(0));
+}
+
+/// The process ids of the workers of a test.
+fn workers(pid: i32) -> Vec<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("readable");
+    children
+        .split_whitespace()
+        .map(|child| child.parse().expect("a pid"))
+        .collect()
+}
+
+#[test]
+fn a_worker_that_is_stuck_is_given_up() {
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    let (status, events) = interrupted(&bench, &["--workers", "2", "--grace", "100ms"], |pid| {
+        kill(workers(pid)[0], Signal::STOP);
+        kill(pid, Signal::TERM);
+    });
+    assert_eq!(status, 1);
+    let summary = &events.last().expect("some")["summary"];
+    let lost = summary["generator"]["lost"].as_array().expect("a list");
+    assert_eq!(lost.len(), 1, "{summary:#}");
+    let said = lost[0].as_str().expect("text");
+    assert!(
+        said.starts_with("worker 1 did not end within 5 s") && said.ends_with("is missing"),
+        "{said}"
+    );
+    assert_eq!(summary["ended"], "interrupted");
+}
+
+#[test]
+fn ctrl_c_before_the_first_user_is_exit_5() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let bench = Bench::new(&format!(
+        "base_url: http://{}\nbootstrap: {{steps: [{{get: /}}]}}\ntasks: [{{get: /}}]\nstages: [{{users: 3, for: 1m}}]\n",
+        listener.local_addr().expect("bound")
+    ));
+    let child = bench
+        .command(&[])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    // It waits for an answer that never comes.
+    let (_held, _) = listener.accept().expect("a connection");
+    kill(i32::try_from(child.id()).expect("a pid"), Signal::INT);
+    let output = child.wait_with_output().expect("ended");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("interrupted in the bootstrap"), "{said}");
 }
 
 #[test]
