@@ -210,7 +210,8 @@ pub async fn conduct(
     let net = Net::new(&scenario.http, tls.clone());
     let mut renewal = Renewal::new(scenario, net);
     // Before any user exists: if it fails, nothing else is sent.
-    let first = renewal.first(asks).await?;
+    let mut reset = false;
+    let first = renewal.first(asks, &mut reset).await?;
     let mut carriers = if options.workers == 0 {
         let threads = Threads::start(scenario, tls.as_ref(), 0..shards, shards, options.seed, &tell);
         let failed = |error| Halt::Defect(format!("can't start a thread: {error}"));
@@ -229,7 +230,7 @@ pub async fn conduct(
                 "the threads and workers that carry users were not ready within {PREPARES:?}; nobody has started"
             ))),
         },
-        () = stopped(asks) => {
+        () = stopped(asks, &mut reset) => {
             return Err(Halt::Interrupted("interrupted before the first user started".into()));
         }
     }
@@ -237,6 +238,9 @@ pub async fn conduct(
         carriers.send(&share(renewal.generation, values));
     }
     carriers.send(&Command::Begin);
+    if reset {
+        test.reset(&mut carriers, observer);
+    }
     test.run(&mut carriers, &mut renewal, observer, asks).await;
     match carriers {
         Carriers::Here(threads) => threads.join(&test.given_up),
@@ -284,7 +288,11 @@ impl Renewal {
         }
     }
 
-    async fn first(&mut self, asks: &mut mpsc::UnboundedReceiver<Ask>) -> Result<Option<Captured>, Halt> {
+    async fn first(
+        &mut self,
+        asks: &mut mpsc::UnboundedReceiver<Ask>,
+        reset: &mut bool,
+    ) -> Result<Option<Captured>, Halt> {
         let scenario = Arc::clone(&self.scenario);
         let Some(bootstrap) = &scenario.bootstrap else {
             return Ok(None);
@@ -293,7 +301,7 @@ impl Renewal {
         let failed = |error| Halt::Bootstrap(format!("the bootstrap failed, no user has started: {error}"));
         let captured = tokio::select! {
             captured = bootstrap::run(&scenario, bootstrap, &self.net, 1) => captured.map_err(failed)?,
-            () = stopped(asks) => {
+            () = stopped(asks, reset) => {
                 return Err(Halt::Interrupted("interrupted in the bootstrap, no user has started".into()));
             }
         };
@@ -361,11 +369,12 @@ impl Renewal {
     }
 }
 
-async fn stopped(asks: &mut mpsc::UnboundedReceiver<Ask>) {
+/// Completes when somebody wants an end before the test has begun; notes that numbers are to be zeroed once it has.
+async fn stopped(asks: &mut mpsc::UnboundedReceiver<Ask>, reset: &mut bool) {
     loop {
         match asks.recv().await {
             Some(Ask::Stop) => return,
-            Some(Ask::Reset) => {}
+            Some(Ask::Reset) => *reset = true,
             None => std::future::pending().await,
         }
     }
@@ -489,7 +498,11 @@ impl<'a> Test<'a> {
                 ask = asks.recv(), if asked => match ask {
                     Some(Ask::Stop) if self.cut.is_some() => self.give_up(carriers, observer),
                     Some(Ask::Stop) if self.stopping.is_some() => self.cut(carriers),
-                    Some(Ask::Stop) => self.stop(carriers, Ended::Interrupted),
+                    Some(Ask::Stop) => {
+                        self.stop(carriers, Ended::Interrupted);
+                        let text = "stopping: users end what they are doing; once more to cut them off";
+                        observer.note(self.begun.elapsed(), text);
+                    }
                     Some(Ask::Reset) => self.reset(carriers, observer),
                     // Nobody is left to ask; the test goes on.
                     None => asked = false,

@@ -182,6 +182,14 @@ impl Arguments {
         self.outputs.format == Format::Json
     }
 
+    /// Standard output has events.
+    pub(crate) fn tells_events_there(&self) -> bool {
+        self.outputs
+            .events
+            .as_deref()
+            .is_some_and(|path| path == Path::new("-"))
+    }
+
     /// The scenario, and how it was read.
     pub(crate) fn scenario(&self) -> Result<(Scenario, Source), Problem> {
         let what = self

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use super::eprint;
+use super::writer::{Taken, Writer};
 use crate::report;
 use crate::scenario::{Scenario, quantity::shown};
 use crate::stats::{Second, Totals};
@@ -15,9 +15,9 @@ const SPARKS: usize = 60;
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What is drawn.
-#[derive(Debug)]
 pub(crate) struct Live {
     terminal: bool,
+    writer: Writer,
     /// Lines that stand on the screen.
     drawn: usize,
     rates: VecDeque<u64>,
@@ -27,13 +27,14 @@ pub(crate) struct Live {
 // === impl Live ===
 
 impl Live {
-    pub(crate) fn new() -> Self {
-        Self {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
             terminal: std::io::stderr().is_terminal(),
+            writer: Writer::start(Box::new(std::io::stderr()))?,
             drawn: 0,
             rates: VecDeque::new(),
             last: Duration::ZERO,
-        }
+        })
     }
 
     pub(crate) fn show(&mut self, scenario: &Scenario, at: Duration, second: &Second, totals: &Totals) {
@@ -61,11 +62,10 @@ impl Live {
         if !self.terminal {
             if at >= self.last + EVERY {
                 self.last = at;
-                eprint(&format!("{first}\n"));
+                self.writer.write(format!("{first}\n"));
             }
             return;
         }
-        self.clear();
         let mut lines = vec![first, format!("          {}", self.sparkline())];
         if !errors.is_empty() {
             lines.push(report::human_harmless(&format!(
@@ -73,21 +73,30 @@ impl Live {
                 errors.join(", ")
             )));
         }
-        self.drawn = lines.len();
-        eprint(&(lines.join("\n") + "\n"));
+        self.draw(&(lines.join("\n") + "\n"), lines.len());
     }
 
     /// A line that stays.
     pub(crate) fn line(&mut self, text: &str) {
-        self.clear();
-        eprint(&format!("{}\n", report::human_harmless(text)));
+        self.draw(&format!("{}\n", report::human_harmless(text)), 0);
     }
 
-    fn clear(&mut self) {
-        if self.terminal && self.drawn > 0 {
-            eprint(&format!("\x1b[{}A\x1b[J", self.drawn));
+    /// Draws over what is drawn; the next `lines` are drawn over again. A picture that is dropped changes nothing.
+    fn draw(&mut self, text: &str, lines: usize) {
+        let clear = if self.terminal && self.drawn > 0 {
+            format!("\x1b[{}A\x1b[J", self.drawn)
+        } else {
+            String::new()
+        };
+        if matches!(self.writer.write(clear + text), Taken::Yes) {
+            self.drawn = lines;
         }
-        self.drawn = 0;
+    }
+
+    /// Waits until all of it is on the screen, if anything gets there.
+    pub(crate) async fn end(self, enough: impl Future<Output = ()>) {
+        // That it can't be seen is no failure.
+        let _ = self.writer.finish(None, enough).await;
     }
 
     fn sparkline(&self) -> String {

@@ -150,6 +150,66 @@ fn a_full_disk_costs_the_file_and_not_the_numbers() {
 }
 
 #[test]
+fn a_reader_who_stands_still_stops_nothing() {
+    use std::io::Write as _;
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    // What a pipe holds is in it already, and nobody reads it.
+    let (_reader, mut pipe) = std::io::pipe().expect("a pipe");
+    pipe.write_all(&vec![b'x'; 64 << 10]).expect("room");
+    let output = bench
+        .command(&["-u", "2", "-d", "1200ms", "--events", "-", "--save", "saved.json"])
+        .stdout(pipe)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
+        .expect("started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(" events were dropped"), "{said}");
+    let saved = std::fs::read_to_string(bench.path("saved.json")).expect("written");
+    let summary: Value = serde_json::from_str(&saved).expect("JSON");
+    assert_eq!(summary["ended"], "finished");
+}
+
+#[test]
+fn a_report_for_which_there_is_no_room_leaves_the_earlier_one() {
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    std::fs::write(bench.path("saved.json"), "monday").expect("written");
+    // No file gets longer than a block or two.
+    let output = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_reveille-load"))
+        .args([
+            "load.yaml",
+            "--quiet",
+            "-u",
+            "2",
+            "-d",
+            "100ms",
+            "--save",
+            "saved.json",
+        ])
+        .current_dir(bench.directory.path())
+        .output()
+        .expect("started");
+    let (screen, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(screen.contains("completed"), "{screen}");
+    assert!(errors.contains("saved.json can't be written"), "{errors}");
+    let saved = std::fs::read_to_string(bench.path("saved.json")).expect("there");
+    assert_eq!(saved, "monday");
+    let names = std::fs::read_dir(bench.directory.path())
+        .expect("readable")
+        .count();
+    assert_eq!(names, 2, "load.yaml and saved.json");
+}
+
+#[test]
 fn a_failed_bootstrap_starts_no_user() {
     let server = Server::start();
     let bench = Bench::new(&format!(
