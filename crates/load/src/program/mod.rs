@@ -97,8 +97,8 @@ fn test(arguments: &Arguments) -> Result<u8, Problem> {
             "warning: {most} users may need a descriptor each, and this process has {can}; raise the limit with `ulimit -n`\n"
         ));
     }
+    let options = arguments.options(&scenario, source)?;
     let scenario = Arc::new(scenario);
-    let options = arguments.options(source);
     let outputs = Outputs::open(arguments, &scenario)?;
     on_runtime(run(&scenario, &options, arguments, baseline.as_ref(), outputs))?
 }

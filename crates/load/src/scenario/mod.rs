@@ -193,7 +193,7 @@ pub(crate) struct Task {
 pub(crate) struct Step {
     /// Its number in the scenario.
     pub(crate) id: usize,
-    /// It belongs to the bootstrap, and so has none of its values.
+    /// It belongs to the bootstrap.
     pub(crate) in_bootstrap: bool,
     /// The row of the statistics.
     pub(crate) row: usize,

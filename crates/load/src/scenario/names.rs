@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hyper::header::HeaderName;
 
-use super::template::{Holds, Text};
+use super::template::Text;
 use super::{Body, JsonPart, Scenario, Step};
 use crate::mask::Secret;
 
@@ -119,17 +119,14 @@ impl Step {
         texts
     }
 
-    /// The headers that it is sent with, those of all requests before its own. In the bootstrap there are no values of
-    /// the bootstrap yet, and no header that needs one.
+    /// The headers that it is sent with, those of all requests before its own. The bootstrap's steps have those of them
+    /// that need no value of the bootstrap or of a user as their own.
     pub(crate) fn all_headers<'s>(
         &'s self,
         common: &'s [(HeaderName, Text)],
     ) -> impl Iterator<Item = &'s (HeaderName, Text)> {
         let left_out = self.in_bootstrap;
-        common
-            .iter()
-            .filter(move |(_, text)| !(left_out && text.holds > Holds::Always))
-            .chain(&self.headers)
+        common.iter().filter(move |_| !left_out).chain(&self.headers)
     }
 
     /// The names that its captures set.

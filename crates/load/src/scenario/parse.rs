@@ -14,7 +14,7 @@ use reveille_account::SourceError;
 use reveille_document::{self as document, Kind, Node, Reader, Value, items};
 
 use super::names::{BUILT_IN, is_telling, set_by_script};
-use super::template::{Fault, Text};
+use super::template::{Expression, Fault, Text};
 use super::{
     Bootstrap, Class, Data, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity,
 };
@@ -75,6 +75,10 @@ pub(super) struct Context<'a> {
     shared: BTreeSet<String>,
     pub(super) rows: Vec<String>,
     pub(super) steps: usize,
+    /// The same of one that tags leave out.
+    left_out: BTreeSet<String>,
+    /// The columns of data, as far as they are known.
+    columns: BTreeMap<String, Vec<String>>,
     /// Names that captures set anywhere, left out by tags or not.
     pub(super) captured: BTreeSet<String>,
     /// Names of the environment that are taken.
@@ -102,6 +106,8 @@ pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario
         shared: BTreeSet::new(),
         rows: Vec::new(),
         steps: 0,
+        left_out: BTreeSet::new(),
+        columns: BTreeMap::new(),
         captured: BTreeSet::new(),
         environment: BTreeSet::new(),
     };
@@ -126,6 +132,11 @@ impl Context<'_> {
             self.vars(node);
         }
         for (name, value) in &self.given.vars {
+            if !is_name(name) {
+                let message = format!("`-e {name}=…`: `{name}` can't be the name of a var");
+                self.reader.note(SourceError::whole(message, self.reader.file));
+                continue;
+            }
             self.constants
                 .insert(name.clone(), Template::from(value.as_str()));
         }
@@ -151,17 +162,31 @@ impl Context<'_> {
             .retain(|name| taken.contains(name) || is_telling(name));
         let mut http = fields.get("http").map(|node| self.http(node)).unwrap_or_default();
         http.resolve.splice(..0, self.given.resolve.iter().cloned());
-        let bootstrap = fields.get("bootstrap").and_then(|node| self.bootstrap(node));
+        let mut bootstrap = fields.get("bootstrap").and_then(|node| self.bootstrap(node));
         if let Some(node) = fields.get("headers") {
             http.headers = self.headers(node);
         }
+        for step in bootstrap.iter_mut().flat_map(|bootstrap| &mut bootstrap.steps) {
+            let known =
+                |root: &String| self.constants.contains_key(root) || BUILT_IN.contains(&root.as_str());
+            let common = http.headers.iter().filter(|(_, text)| {
+                text.expressions()
+                    .flat_map(|expression| &expression.roots)
+                    .all(known)
+            });
+            step.headers.splice(..0, common.cloned());
+        }
         let data = fields.get("data").map(|node| self.data(node)).unwrap_or_default();
+        self.columns = data
+            .iter()
+            .map(|data| (data.name.clone(), data.columns.clone()))
+            .collect();
         let wait = fields.get("wait").and_then(|node| self.wait(node));
         let known: BTreeSet<String> = data.iter().map(|data| data.name.clone()).collect();
         let mut classes = Vec::new();
         match (fields.get("classes"), fields.get("tasks")) {
             (Some(node), None) => {
-                for node in items(node).into_iter().take(MOST) {
+                for node in self.at_most(items(node), "a scenario", "classes") {
                     classes.extend(self.class(node, wait, &known, &http));
                 }
             }
@@ -195,7 +220,12 @@ impl Context<'_> {
             .get("secrets")
             .map(|node| self.secrets(node, &data, &classes))
             .unwrap_or_default();
-        let secrets = named_secrets.union(&self.shared).cloned().collect();
+        let secrets = named_secrets
+            .iter()
+            .chain(&self.shared)
+            .chain(&self.left_out)
+            .cloned()
+            .collect();
         Some(Scenario {
             name: name.unwrap_or_else(|| default_name(self.reader.file)),
             base_url,
@@ -267,7 +297,7 @@ impl Context<'_> {
             let Some(name) = self.reader.scalar(key) else {
                 continue;
             };
-            if !is_identifier(&name) || name == "env" || BUILT_IN.contains(&name.as_str()) {
+            if !is_name(&name) {
                 self.reader
                     .mistake(&key.place, format!("`{name}` can't be the name of a var"));
             } else if let Some(given) = self.given.vars.get(&name) {
@@ -463,9 +493,21 @@ impl Context<'_> {
             })
         });
         if !self.is_chosen(&tags, true) {
+            // Nobody will set them.
+            self.left_out = std::mem::take(&mut self.shared);
             return None;
         }
         Some(Bootstrap { steps, refresh })
+    }
+
+    /// The first of `nodes`; that there are too many is a mistake.
+    pub(super) fn at_most<'n>(&mut self, mut nodes: Vec<&'n Node>, what: &str, of: &str) -> Vec<&'n Node> {
+        if let Some(first) = nodes.get(MOST) {
+            self.reader
+                .mistake(&first.place, format!("{what} has at most {MOST} {of}"));
+            nodes.truncate(MOST);
+        }
+        nodes
     }
 
     fn tags(&mut self, node: Option<&Node>) -> Vec<String> {
@@ -614,6 +656,7 @@ impl Context<'_> {
 
     fn check_texts<'t>(&mut self, texts: impl Iterator<Item = &'t Text>, known: &BTreeSet<String>) {
         for expression in texts.flat_map(Text::expressions) {
+            self.check_columns(expression);
             for root in &expression.roots {
                 let is_known = known.contains(root)
                     || self.constants.contains_key(root)
@@ -626,16 +669,45 @@ impl Context<'_> {
                     .chain(self.constants.keys())
                     .map(String::as_str)
                     .chain(BUILT_IN.iter().copied());
-                let hint = SourceError::nearest(root, candidates).map_or_else(
-                    || format!("capture it in an earlier step, or give it: `-e {root}=…`"),
-                    |near| format!("did you mean `{near}`?"),
-                );
+                let hint = match SourceError::nearest(root, candidates) {
+                    _ if self.left_out.contains(root) => {
+                        format!("tags leave out the bootstrap, which sets it; give it: `-e {root}=…`")
+                    }
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("capture it in an earlier step, or give it: `-e {root}=…`"),
+                };
                 self.at_byte(
                     expression.at,
                     format!("nothing gives `{root}` a value"),
                     Some(hint),
                 );
             }
+        }
+    }
+}
+
+impl Context<'_> {
+    /// What is taken from rows of data is in them.
+    fn check_columns(&mut self, expression: &Expression) {
+        for path in expression.paths() {
+            let mut names = path.split('.');
+            let (Some(data), Some(column)) = (names.next(), names.next()) else {
+                continue;
+            };
+            // A captured value of that name comes first.
+            let Some(columns) = self.columns.get(data).filter(|_| !self.captured.contains(data)) else {
+                continue;
+            };
+            if columns.is_empty() || columns.iter().any(|known| known == column) {
+                continue;
+            }
+            let near = SourceError::nearest(column, columns.iter().map(String::as_str));
+            let hint = near.map_or_else(
+                || format!("there are {}", columns.join(", ")),
+                |near| format!("did you mean `{data}.{near}`?"),
+            );
+            let message = format!("`{data}` has no column `{column}`");
+            self.at_byte(expression.at, message, Some(hint));
         }
     }
 }
@@ -652,6 +724,11 @@ pub(super) fn is_identifier(name: &str) -> bool {
         .next()
         .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether a var or a captured value may have this name.
+pub(super) fn is_name(name: &str) -> bool {
+    is_identifier(name) && name != "env" && !BUILT_IN.contains(&name)
 }
 
 /// The keys of each kind of mapping, by the name it has in the schema.

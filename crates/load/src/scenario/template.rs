@@ -248,6 +248,11 @@ impl Expression {
         })
     }
 
+    /// The names that it needs, each with what is taken from it.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
+    }
+
     fn constant(&self, constants: &BTreeMap<String, Value>) -> Result<String, Fault> {
         let fault = |message: String, hint: Option<String>| Fault {
             at: self.at,

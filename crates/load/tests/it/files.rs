@@ -227,6 +227,95 @@ fn mistakes_on_the_command_line_name_no_file() {
 }
 
 #[test]
+fn what_would_be_ignored_is_refused() {
+    let bench = Bench::new(
+        "base_url: http://127.0.0.1:1
+bootstrap: {tags: [auth], steps: [{get: /token, capture: {token: {json: $.token}}}]}
+tasks: [{name: only, get: '/{{ token }}'}]
+stages: [{users: 1, for: 1s}]
+",
+    );
+    for (arguments, words) in [
+        (
+            &["-H", "a: b", "-X", "POST"][..],
+            "--method, --header are for a URL only",
+        ),
+        (&["--http2"][..], "--http2 is for a URL only"),
+        (&["-k"][..], "--insecure is for a URL only"),
+        (
+            &["--body", "x", "--wait", "1s"][..],
+            "--body, --wait are for a URL only",
+        ),
+        (&["--ramp", "5s"][..], "`--ramp` goes with `--users N"),
+        (&["--max-users", "5"][..], "--rate <RATE>"),
+        (&["--plan", "--once"][..], "cannot be used with"),
+        (&["--reset-after", "soon"][..], "write `ramp`, or a time"),
+        (&["--reset-after", "ramp"][..], "no stage is a ramp"),
+        (&["--reset-after", "1m"][..], "the stages are over after 1.00 s"),
+        (&["--threshold", "p99(onyl) < 1s"][..], "did you mean `only`?"),
+        (
+            &["--baseline", "x", "--format", "json"][..],
+            "`--baseline` compares for people",
+        ),
+        (
+            &["--save", "x", "--csv", "x"][..],
+            "two reports can't both be written to x",
+        ),
+        (&["-e", "env=x"][..], "`env` can't be the name of a var"),
+        (
+            &["--exclude-tags", "auth"][..],
+            "tags leave out the bootstrap, which sets it; give it: `-e token=…`",
+        ),
+    ] {
+        let output = bench.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    let output = bench.run(&["--exclude-tags", "auth", "-e", "token=x", "--plan"]);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn nothing_beyond_a_bound_is_left_out_without_a_word() {
+    let steps = "  - {get: /}\n".repeat(1001);
+    let bench = Bench::new(&format!("base_url: http://127.0.0.1:1\ntasks:\n{steps}"));
+    let output = bench.run(&["--plan"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("a class has at most 1000 tasks") && said.contains("load.yaml:1003:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn headers_of_all_requests_that_need_nobody_are_the_bootstraps_too() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}
+vars: {{who: tester}}
+headers: {{x-request: '{{{{ who }}}}-{{{{ uuid }}}}', authorization: 'Bearer {{{{ token }}}}'}}
+bootstrap: {{steps: [{{get: /token, capture: {{token: {{json: $.token}}}}}}]}}
+tasks: [{{get: /guarded}}]
+",
+        server.url()
+    ));
+    let output = bench.run(&["--once"]);
+    let screen = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{screen}");
+    let (bootstrap, class) = screen.split_once("class user").expect("both");
+    assert!(
+        bootstrap.contains("> x-request: tester-") && !bootstrap.contains("authorization"),
+        "{screen}"
+    );
+    assert!(
+        class.contains("> x-request: tester-") && class.contains("authorization"),
+        "{screen}"
+    );
+}
+
+#[test]
 fn an_earlier_report_stays_until_there_is_another() {
     let bench = Bench::new(
         "base_url: http://127.0.0.1:1\nbootstrap: {steps: [{get: /}]}\ntasks: [{get: /}]\nstages: [{users: 1, for: 1s}]\n",

@@ -1,5 +1,7 @@
 //! Rows that users are given: CSV and JSON Lines files, read whole.
 
+use std::collections::BTreeSet;
+
 use reveille_document::{Node, Value};
 use serde_json::{Map, Value as Json};
 
@@ -65,7 +67,8 @@ impl Context<'_> {
         let path = self.given.directory.join(self.constant(node)?);
         let rows = match files::text(&path, MAX_BYTES)
             .map_err(|error| error.to_string())
-            .and_then(|text| read(&text))
+            // Some editors put a mark before everything.
+            .and_then(|text| read(text.trim_start_matches('\u{feff}')))
         {
             Ok(rows) if rows.is_empty() => Err("it has no rows".to_owned()),
             Ok(rows) if rows.len() > MAX_ROWS => Err(format!("it has more than {MAX_ROWS} rows")),
@@ -80,11 +83,7 @@ impl Context<'_> {
                 } else {
                     OnEnd::Repeat
                 }),
-                columns: rows
-                    .first()
-                    .and_then(Json::as_object)
-                    .map(|row| row.keys().cloned().collect())
-                    .unwrap_or_default(),
+                columns: columns(&rows),
                 rows: rows.iter().map(value_of).collect(),
             }),
             Err(message) => {
@@ -96,9 +95,31 @@ impl Context<'_> {
     }
 }
 
+/// What the rows have, in the order in which it comes first; nothing is known of rows that are no objects.
+fn columns(rows: &[Json]) -> Vec<String> {
+    let (mut columns, mut seen) = (Vec::new(), BTreeSet::new());
+    for row in rows {
+        let Some(row) = row.as_object() else {
+            return Vec::new();
+        };
+        for column in row.keys() {
+            if !seen.contains(column.as_str()) {
+                seen.insert(column.as_str());
+                columns.push(column.clone());
+            }
+        }
+    }
+    columns
+}
+
 fn csv(text: &str) -> Result<Vec<Json>, String> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns = reader.headers().map_err(|error| error.to_string())?.clone();
+    let mut names: Vec<&str> = columns.iter().map(str::trim).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("two of its columns are named `{}`", twice[0]));
+    }
     let mut rows = Vec::new();
     for record in reader.records().take(MAX_ROWS + 1) {
         let record = record.map_err(|error| error.to_string())?;

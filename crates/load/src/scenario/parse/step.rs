@@ -8,7 +8,7 @@ use super::super::names::METHODS;
 use super::super::{
     Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Text, Wait, template::Holds,
 };
-use super::{Context, MOST, is_identifier};
+use super::{Context, is_name};
 use crate::engine::Target;
 use crate::mask::named;
 
@@ -35,7 +35,7 @@ impl Context<'_> {
             self.reader.mistake(&node.place, "a class has at least one task");
         }
         let mut tasks = Vec::new();
-        for node in nodes.iter().take(MOST) {
+        for node in self.at_most(nodes.iter().collect(), "a class", "tasks") {
             tasks.extend(self.task(node, class_tags));
         }
         tasks
@@ -73,7 +73,7 @@ impl Context<'_> {
     /// The steps of a sequence; their names in the statistics begin with its own.
     pub(super) fn steps(&mut self, node: &Node, sequence: &str) -> Vec<Step> {
         let mut steps = Vec::new();
-        for node in items(node).into_iter().take(MOST) {
+        for node in self.at_most(items(node), "a sequence", "steps") {
             if let Some(fields) = self.reader.fields(node, "a step", STEP) {
                 steps.extend(self.step_of(&fields, Some(sequence)));
             }
@@ -363,7 +363,7 @@ impl Context<'_> {
             let Some(name) = self.reader.scalar(key) else {
                 continue;
             };
-            if !is_identifier(&name) || name == "env" || super::BUILT_IN.contains(&name.as_str()) {
+            if !is_name(&name) {
                 self.reader
                     .mistake(&key.place, format!("`{name}` can't be the name of a value"));
                 continue;
