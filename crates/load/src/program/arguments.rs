@@ -326,7 +326,7 @@ impl Arguments {
         }
         let mut task = serde_json::Map::new();
         task.insert(method, braces(url).into());
-        task.insert("name".into(), named(&format!("{} {url}", shown)).into());
+        task.insert("name".into(), named(&format!("{shown} {url}")).into());
         if !headers.is_empty() {
             task.insert("headers".into(), headers.into());
         }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::bad_peers::{peer, question};
-use crate::server::{Bench, Server, assert_balanced, failures};
+use crate::server::{Bench, Server, TURNS, assert_balanced, failures};
 
 /// Answers each request by its path, on one connection after another.
 fn speak(mut stream: TcpStream) {
@@ -37,8 +37,9 @@ fn speak(mut stream: TcpStream) {
 
 fn scenario(address: SocketAddr, http: &str, tasks: &str) -> Bench {
     Bench::new(&format!(
-        "base_url: http://{address}\nhttp: {{timeout: 20s{http}}}\ntasks: [{tasks}]\nstages: [{{users: 1, for: 300ms}}]\n"
+        "base_url: http://{address}\nhttp: {{timeout: 20s{http}}}\n{TURNS}\ntasks: [{tasks}]\nstages: [{{users: 1, for: 5m}}]\n"
     ))
+    .turns(8)
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn one_connection_serves_every_kind_of_answer() {
         (0, &0.into()),
         "{summary:#}"
     );
-    assert!(summary["requests"]["completed"].as_u64() > Some(6));
+    assert_eq!(summary["requests"]["completed"], 8 * 6);
     assert_eq!(summary["connections"], 1);
 }
 
@@ -144,7 +145,7 @@ fn a_kept_connection_that_was_closed_costs_no_request() {
         (0, &0.into()),
         "{summary:#}"
     );
-    assert!(summary["requests"]["completed"].as_u64() > Some(1));
+    assert_eq!(summary["requests"]["completed"], 8);
 }
 
 #[test]

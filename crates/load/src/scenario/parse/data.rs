@@ -115,10 +115,9 @@ fn columns(rows: &[Json]) -> Vec<String> {
 fn csv(text: &str) -> Result<Vec<Json>, String> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns = reader.headers().map_err(|error| error.to_string())?.clone();
-    let mut names: Vec<&str> = columns.iter().map(str::trim).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("two of its columns are named `{}`", twice[0]));
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = columns.iter().map(str::trim).find(|name| !seen.insert(*name)) {
+        return Err(format!("two of its columns are named `{twice}`"));
     }
     let mut rows = Vec::new();
     for record in reader.records().take(MAX_ROWS + 1) {
