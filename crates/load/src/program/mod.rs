@@ -91,6 +91,11 @@ fn test(arguments: &Arguments) -> Result<u8, Problem> {
             "the scenario has no `stages`: say how many users, and for how long\n  hint: `--users 10 --duration 1m`, or `--rate 50/s --duration 1m`",
         ));
     }
+    if scenario.schedule().is_empty() {
+        return Err(Problem::input(
+            "the stages send nothing: they have no users and no arrivals, or no time",
+        ));
+    }
     let (most, can) = raise_descriptors(scenario.schedule().most_users());
     if most > can && !arguments.quiet {
         eprint(&format!(

@@ -75,6 +75,8 @@ pub(super) struct Context<'a> {
     shared: BTreeSet<String>,
     pub(super) rows: Vec<String>,
     pub(super) steps: usize,
+    /// Paths lead somewhere.
+    pub(super) has_base: bool,
     /// The same of one that tags leave out.
     left_out: BTreeSet<String>,
     /// The columns of data, as far as they are known.
@@ -106,6 +108,7 @@ pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario
         shared: BTreeSet::new(),
         rows: Vec::new(),
         steps: 0,
+        has_base: false,
         left_out: BTreeSet::new(),
         columns: BTreeMap::new(),
         captured: BTreeSet::new(),
@@ -158,6 +161,8 @@ impl Context<'_> {
                 }
             }
         });
+        // One that is wrong has been told of.
+        self.has_base = fields.get("base_url").is_some();
         self.environment
             .retain(|name| taken.contains(name) || is_telling(name));
         let mut http = fields.get("http").map(|node| self.http(node)).unwrap_or_default();
@@ -199,6 +204,12 @@ impl Context<'_> {
                 "a scenario needs `classes`, or `tasks` for a single one",
             ),
         }
+        for (index, class) in classes.iter().enumerate() {
+            if classes[..index].iter().any(|earlier| earlier.name == class.name) {
+                let message = format!("two classes are named `{}`", class.name);
+                self.reader.note(SourceError::whole(message, self.reader.file));
+            }
+        }
         let stages = match &self.given.stages {
             Some(stages) => stages.clone(),
             None => fields
@@ -212,7 +223,7 @@ impl Context<'_> {
             .unwrap_or_default();
         if classes.is_empty() && self.reader.mistakes.is_empty() {
             self.reader.note(SourceError::whole(
-                "no task is left to run: tags leave all of them out",
+                "no task is left to run: tags, or weights of 0, leave all of them out",
                 self.reader.file,
             ));
         }

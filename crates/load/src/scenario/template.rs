@@ -166,6 +166,11 @@ impl Text {
         names
     }
 
+    /// Whether it is known to begin with `sign`.
+    pub(crate) fn begins_with(&self, sign: char) -> bool {
+        matches!(self.parts.first(), Some(Part::Text(text)) if text.starts_with(sign))
+    }
+
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.parts.iter().filter_map(|part| match part {
             Part::Text(_) => None,

@@ -84,12 +84,33 @@ fn workers(pid: i32) -> Vec<i32> {
         .collect()
 }
 
+/// Stops a process, and waits until none of its threads runs any more.
+fn stand_still(pid: i32) {
+    kill(pid, Signal::STOP);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    let is_stopped = || {
+        let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("alive");
+        threads.all(|thread| {
+            let path = thread.expect("readable").path().join("stat");
+            // Of a thread that ended meanwhile there is nothing to read.
+            let state = std::fs::read_to_string(path).unwrap_or_default();
+            state
+                .rsplit_once(')')
+                .is_none_or(|(_, rest)| rest.starts_with(" T"))
+        })
+    };
+    while !is_stopped() {
+        assert!(std::time::Instant::now() < deadline, "worker {pid} goes on");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_worker_that_is_stuck_is_given_up() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
     let (status, events) = interrupted(&bench, &["--workers", "2", "--grace", "100ms"], |pid| {
-        kill(workers(pid)[0], Signal::STOP);
+        stand_still(workers(pid)[0]);
         kill(pid, Signal::TERM);
     });
     assert_eq!(status, 1);

@@ -277,6 +277,37 @@ stages: [{users: 1, for: 1s}]
 }
 
 #[test]
+fn what_can_send_nothing_is_a_mistake() {
+    for (scenario, words) in [
+        (
+            "tasks: [{get: '/{{ user.id }}'}]\nstages: [{users: 1, for: 1s}]\n",
+            "this is a path, and the scenario has no `base_url`\n  --> load.yaml:1:15",
+        ),
+        (
+            "base_url: http://127.0.0.1:1\ntasks: [{get: /}]\nstages: [{users: 0, for: 1s}, {arrive: 0/s, for: 1s}]\n",
+            "the stages send nothing",
+        ),
+        (
+            "base_url: http://127.0.0.1:1\ntasks: [{get: /}]\nstages: [{users: 5, for: 0s}]\n",
+            "the stages send nothing",
+        ),
+        (
+            "base_url: http://127.0.0.1:1\nclasses: [{name: a, weight: 0, tasks: [{get: /}]}]\nstages: [{users: 1, for: 1s}]\n",
+            "weights of 0",
+        ),
+        (
+            "base_url: http://127.0.0.1:1\nclasses: [{name: a, tasks: [{get: /}]}, {name: a, tasks: [{get: /b}]}]\n",
+            "two classes are named `a`",
+        ),
+    ] {
+        let output = Bench::new(scenario).run(&[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
 fn nothing_beyond_a_bound_is_left_out_without_a_word() {
     let steps = "  - {get: /}\n".repeat(1001);
     let bench = Bench::new(&format!("base_url: http://127.0.0.1:1\ntasks:\n{steps}"));

@@ -117,6 +117,17 @@ impl Context<'_> {
             self.reader
                 .mistake(&url_node.place, format!("this is not a URL: {why}"));
         }
+        // Said once, and not if a mistyped key is the reason.
+        if !self.has_base
+            && self.reader.mistakes.is_empty()
+            && url.as_ref().is_some_and(|url| url.begins_with('/'))
+        {
+            self.reader.mistake_with_hint(
+                &url_node.place,
+                "this is a path, and the scenario has no `base_url`",
+                "write the whole URL here, or `base_url: http://…` at the top",
+            );
+        }
         let name = fields
             .get("name")
             .and_then(|node| self.reader.filled(node))
@@ -424,7 +435,10 @@ fn status(text: &str) -> Result<(u16, u16), String> {
         return Ok((low, low + 99));
     }
     match text.split_once('-') {
-        Some((low, high)) => Ok((code(low)?, code(high)?)),
+        Some((low, high)) => match (code(low)?, code(high)?) {
+            (low, high) if low <= high => Ok((low, high)),
+            _ => Err(wrong()),
+        },
         None => Ok((code(text)?, code(text)?)),
     }
 }
@@ -456,7 +470,7 @@ mod tests {
         assert_eq!(status("200"), Ok((200, 200)));
         assert_eq!(status("2xx"), Ok((200, 299)));
         assert_eq!(status("200-204"), Ok((200, 204)));
-        for bad in ["", "xx", "20", "600", "9xx", "a-b"] {
+        for bad in ["", "xx", "20", "600", "9xx", "a-b", "300-200"] {
             assert!(status(bad).is_err(), "{bad}");
         }
     }
