@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use rustix::termios::tcgetwinsize;
+
 use super::writer::{Taken, Writer};
 use crate::report;
 use crate::scenario::{Scenario, quantity::shown};
@@ -13,6 +15,9 @@ use crate::stats::{Second, Totals};
 const SPARKS: usize = 60;
 /// Where nobody looks on, a line this often.
 const EVERY: Duration = Duration::from_secs(10);
+
+/// Before what belongs to the line above.
+const INDENT: &str = "          ";
 
 /// What is drawn.
 pub(crate) struct Live {
@@ -48,13 +53,16 @@ impl Live {
             .iter()
             .map(|(kind, count)| format!("{kind} {count}"))
             .collect();
-        let first = format!(
-            "{:>6.0} s  {} users  {:.0} offered/s  {} completed/s  {} failed/s  p50 {}  p95 {}  p99 {}",
+        let rates = format!(
+            "{:>6.0} s  {} users  {:.0} offered/s  {} completed/s  {} failed/s",
             at.as_secs_f64(),
             second.users,
             second.offered_requests(scenario),
             second.counts.completed,
             second.counts.failed,
+        );
+        let quantiles = format!(
+            "p50 {}  p95 {}  p99 {}",
             shown(second.intended.quantile(0.5)),
             shown(second.intended.quantile(0.95)),
             shown(second.intended.quantile(0.99)),
@@ -62,16 +70,26 @@ impl Live {
         if !self.terminal {
             if at >= self.last + EVERY {
                 self.last = at;
-                self.writer.write(format!("{first}\n"));
+                self.writer.write(format!("{rates}  {quantiles}\n"));
             }
             return;
         }
-        let mut lines = vec![first, format!("          {}", self.sparkline())];
+        let mut lines = vec![
+            rates,
+            format!("{INDENT}{quantiles}"),
+            format!("{INDENT}{}", self.sparkline()),
+        ];
         if !errors.is_empty() {
-            lines.push(report::human_harmless(&format!(
-                "          failures: {}",
-                errors.join(", ")
-            )));
+            lines.push(format!(
+                "{INDENT}failures: {}",
+                report::human_harmless(&errors.join(", "))
+            ));
+        }
+        // A line that goes on in the next one would not be drawn over.
+        let width = tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let width = if width == 0 { 80 } else { width };
+        for line in &mut lines {
+            *line = line.chars().take(width.saturating_sub(1).max(20)).collect();
         }
         self.draw(&(lines.join("\n") + "\n"), lines.len());
     }

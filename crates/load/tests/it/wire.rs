@@ -285,6 +285,13 @@ fn terminal() -> (std::fs::File, std::fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("unlocked");
+    let size = rustix::termios::Winsize {
+        ws_row: 24,
+        ws_col: 50,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&ours, size).expect("a size");
     let name = ptsname(&ours, Vec::new()).expect("a name");
     let name = name.to_str().expect("text");
     let theirs = std::fs::File::options().read(true).write(true).open(name);
@@ -317,13 +324,19 @@ fn a_key_zeroes_the_numbers_and_ctrl_c_ends_the_test() {
     let (mut seen, mut piece) = (String::new(), [0; 4096]);
     for (sign, key) in [
         ("r zeroes the numbers", b"r"),
-        ("numbers were set to zero", b"\x03"),
+        ("numbers were set to zero", b"?"),
+        (" offered/s", b"\x03"),
     ] {
         while !seen.contains(sign) {
             let count = ours.read(&mut piece).expect("the program lives");
             seen.push_str(&String::from_utf8_lossy(&piece[..count]));
         }
         ours.write_all(key).expect("typed");
+    }
+    // A line that the terminal would break is not drawn over whole.
+    for line in seen.lines().filter(|line| line.contains(" offered/s")) {
+        let drawn = line.rsplit('\x1b').next().unwrap_or_default();
+        assert!(drawn.trim_end().len() < 50, "{drawn:?}");
     }
     // What it draws is read on, so that it never waits for room.
     let reader = std::thread::spawn(move || while ours.read(&mut piece).is_ok_and(|count| count > 0) {});
