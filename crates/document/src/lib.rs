@@ -16,6 +16,7 @@
 
 mod duration;
 mod reader;
+pub mod template;
 mod tree;
 
 pub use duration::duration;

@@ -89,27 +89,16 @@ impl<'a> Once<'a> {
 
     async fn send(&mut self, class: Option<&Class>, step: &Step) -> Exchange {
         let shared = Shared::new(1, &self.captured);
-        let prepared = {
-            let scope = Scope {
-                scenario: self.scenario,
-                class,
-                values: &self.values,
-                shared: &shared,
-                user: self.user,
-                iteration: 0,
-            };
-            step.prepare(self.scenario, 1, &scope)
+        let scope = Scope {
+            scenario: self.scenario,
+            class,
+            values: &self.values,
+            shared: &shared,
+            user: self.user,
+            iteration: 0,
         };
-        match prepared {
-            Ok(prepared) => {
-                let mut exchange = step
-                    .perform(&self.net, &mut self.client, &mut self.cookies, &prepared)
-                    .await;
-                exchange.request = Some(prepared);
-                exchange
-            }
-            Err(failure) => Exchange::new(Some(failure)),
-        }
+        step.once(&scope, &self.net, &mut self.client, &mut self.cookies)
+            .await
     }
 
     /// Values that screens never show, as far as the user and the bootstrap have them by now.

@@ -18,6 +18,7 @@ use super::http1;
 use super::http2::Outgoing;
 use super::net::{Failure, Net};
 use super::target::Target;
+use super::values::Scope;
 use crate::scenario::template::{Holds, Names, value_of};
 use crate::scenario::{Body, Capture, Expect, JsonPart, Scenario, Source, Step};
 use crate::stats::{Kind, Phases};
@@ -199,6 +200,24 @@ impl Step {
             Err(failure) => exchange.failure = Some(failure),
         }
         exchange
+    }
+
+    /// The same by itself, outside of any test; the exchange keeps its request.
+    pub(crate) async fn once(
+        &self,
+        scope: &Scope<'_>,
+        net: &Net,
+        client: &mut Client,
+        cookies: &mut Cookies,
+    ) -> Exchange {
+        match self.prepare(scope.scenario, scope.shared.generation, scope) {
+            Ok(prepared) => {
+                let mut exchange = self.perform(net, client, cookies, &prepared).await;
+                exchange.request = Some(prepared);
+                exchange
+            }
+            Err(failure) => Exchange::new(Some(failure)),
+        }
     }
 
     async fn follow(

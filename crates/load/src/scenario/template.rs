@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use reveille_document::template::{Piece, Unclosed, split};
 
 /// Steps of evaluation that one expression may take.
 const FUEL: u64 = 50_000;
@@ -94,39 +95,32 @@ impl Text {
     ) -> Result<Self, Fault> {
         let mut parts = Vec::new();
         let mut holds = Holds::Always;
-        let mut done = 0;
-        while let Some(open) = text[done..].find("{{").map(|at| done + at) {
-            // Folding and escapes move text about but never a `{{`; the n-th of the value is the n-th of the file.
-            let earlier = text[..open].matches("{{").count();
-            let at = raw
-                .match_indices("{{")
-                .nth(earlier)
-                .map_or(start, |(at, _)| start + at);
-            let Some(length) = expression_length(&text[open + 2..]) else {
-                return Err(Fault {
-                    at,
-                    message: "this `{{` is never closed".into(),
-                    hint: Some("write `{{ '{{' }}` for the two braces themselves".into()),
-                });
+        let pieces = split(text, raw, start).map_err(|Unclosed { at }| Fault {
+            at,
+            message: Unclosed::MESSAGE.into(),
+            hint: Some(Unclosed::HINT.into()),
+        })?;
+        for piece in pieces {
+            let (source, at) = match piece {
+                Piece::Text(text) => {
+                    push(&mut parts, text);
+                    continue;
+                }
+                Piece::Expression { source, at } => (source, at),
             };
-            push(&mut parts, &text[done..open]);
-            let inside = &text[open + 2..open + 2 + length];
-            let blank = inside.len() - inside.trim_start().len();
-            let expression = Expression::compile(inside.trim(), at + 2 + blank)?;
+            let expression = Expression::compile(source, at)?;
             if expression.roots.iter().all(|root| constants.contains_key(root)) {
                 push(&mut parts, &expression.constant(constants)?);
-            } else {
-                let refreshed = |root| constants.contains_key(root) || shared.contains(root);
-                holds = holds.max(if expression.roots.iter().all(refreshed) {
-                    Holds::Refresh
-                } else {
-                    Holds::Once
-                });
-                parts.push(Part::Expression(expression));
+                continue;
             }
-            done = open + 2 + length + 2;
+            let refreshed = |root| constants.contains_key(root) || shared.contains(root);
+            holds = holds.max(if expression.roots.iter().all(refreshed) {
+                Holds::Refresh
+            } else {
+                Holds::Once
+            });
+            parts.push(Part::Expression(expression));
         }
-        push(&mut parts, &text[done..]);
         if parts.is_empty() {
             parts.push(Part::Text(String::new()));
         }
@@ -147,23 +141,15 @@ impl Text {
 
     /// Names of the environment that `text` takes.
     pub(crate) fn environment(text: &str) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        let mut rest = text;
-        while let Some((_, after)) = rest.split_once("{{") {
-            let Some(length) = expression_length(after) else {
-                break;
-            };
-            if let Ok(expression) = Expression::compile(after[..length].trim(), 0) {
-                names.extend(
-                    expression
-                        .paths
-                        .iter()
-                        .filter_map(|path| Some(path.strip_prefix("env.")?.to_owned())),
-                );
-            }
-            rest = &after[length + 2..];
-        }
-        names
+        let pieces = split(text, text, 0).unwrap_or_default();
+        let compiled = pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Expression { source, at } => Expression::compile(source, at).ok(),
+        });
+        compiled
+            .flat_map(|expression| expression.paths)
+            .filter_map(|path| Some(path.strip_prefix("env.")?.to_owned()))
+            .collect()
     }
 
     /// Whether it is known to begin with `sign`.
@@ -313,27 +299,6 @@ impl fmt::Debug for Expression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{{{{ {} }}}}", self.source)
     }
-}
-
-/// How long the expression after `{{` is, up to the `}}` that closes it: one outside quotes and inner braces.
-fn expression_length(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut depth = 0usize;
-    let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match (quote, character) {
-            (Some(_), '\\') => {
-                characters.next();
-            }
-            (Some(open), _) if open == character => quote = None,
-            (None, '\'' | '"') => quote = Some(character),
-            (None, '{') => depth += 1,
-            (None, '}') if depth == 0 && text[at + 1..].starts_with('}') => return Some(at),
-            (None, '}') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    None
 }
 
 /// A JSON value as a template's value.
