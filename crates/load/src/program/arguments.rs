@@ -312,9 +312,14 @@ impl Arguments {
         let mut headers = serde_json::Map::new();
         for header in &quick.headers {
             let (name, value) = header.split_once(':').ok_or_else(|| {
-                Problem::input(format!("`-H {header}` has no `:`; write `-H 'NAME: VALUE'`"))
+                // Not what was given: it may be a secret.
+                Problem::input("a `-H` has no `:`; write `-H 'NAME: VALUE'`")
             })?;
-            headers.insert(name.trim().to_owned(), braces(value.trim()).into());
+            let name = name.trim().to_ascii_lowercase();
+            let before = headers.insert(name.clone(), braces(value.trim()).into());
+            if before.is_some() {
+                return Err(Problem::input(format!("`-H` gives `{name}` twice")));
+            }
         }
         let method = quick.method.as_deref().unwrap_or("GET");
         let (method, shown) = (method.to_ascii_lowercase(), method.to_ascii_uppercase());
@@ -339,7 +344,7 @@ impl Arguments {
             "tasks": [task],
         });
         if let Some(wait) = quick.wait {
-            scenario["wait"] = format!("{}ms", wait.as_millis()).into();
+            scenario["wait"] = format!("{}us", wait.as_micros()).into();
         }
         Ok(scenario.to_string())
     }

@@ -79,6 +79,8 @@ pub(super) struct Context<'a> {
     pub(super) has_base: bool,
     /// The same of one that tags leave out.
     left_out: BTreeSet<String>,
+    /// Data that could not be read, which is told of once.
+    pub(super) unread: BTreeSet<String>,
     /// The columns of data, as far as they are known.
     columns: BTreeMap<String, Vec<String>>,
     /// Names that captures set anywhere, left out by tags or not.
@@ -110,6 +112,7 @@ pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario
         steps: 0,
         has_base: false,
         left_out: BTreeSet::new(),
+        unread: BTreeSet::new(),
         columns: BTreeMap::new(),
         captured: BTreeSet::new(),
         environment: BTreeSet::new(),
@@ -670,6 +673,7 @@ impl Context<'_> {
             self.check_columns(expression);
             for root in &expression.roots {
                 let is_known = known.contains(root)
+                    || self.unread.contains(root)
                     || self.constants.contains_key(root)
                     || BUILT_IN.contains(&root.as_str());
                 if is_known {

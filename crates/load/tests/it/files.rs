@@ -212,6 +212,11 @@ fn mistakes_on_the_command_line_name_no_file() {
             "`content-length` follows from the body",
         ),
         (
+            &["http://127.0.0.1/", "-H", "a: 1", "-H", "A: 2"][..],
+            "`-H` gives `a` twice",
+        ),
+        (&["http://127.0.0.1/", "-H", "Bearer x"][..], "a `-H` has no `:`"),
+        (
             &["http://127.0.0.1/", "--threshold", "p99 << 1ms"][..],
             "`--threshold p99 << 1ms`: ",
         ),
@@ -305,6 +310,27 @@ fn what_can_send_nothing_is_a_mistake() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[test]
+fn a_wait_below_a_millisecond_is_a_wait() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+        .args(["http://127.0.0.1:1/", "--wait", "500us", "--plan"])
+        .output()
+        .expect("started");
+    let plan = String::from_utf8_lossy(&output.stdout);
+    assert!(plan.contains("a user offers 2000.000 requests/s"), "{plan}");
+}
+
+#[test]
+fn data_that_can_not_be_read_is_told_of_once() {
+    let bench = Bench::new(
+        "base_url: http://127.0.0.1:1\ndata: {buyer: {csv: gone.csv}}\ntasks: [{get: '/{{ buyer.name }}'}]\n",
+    );
+    let output = bench.run(&["--plan"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(said.matches("-->").count(), 1, "{said}");
 }
 
 #[test]

@@ -97,6 +97,26 @@ fn a_slow_service_is_named_as_what_sets_the_rate() {
 }
 
 #[test]
+fn a_service_that_answers_at_once_does_not_set_the_rate() {
+    let server = Server::start();
+    // Timers have a resolution of a millisecond: of such a wait that is a lot.
+    let bench = Bench::new(&format!(
+        "base_url: {}\nwait: 1ms\ntasks: [{{get: /}}]\n{TURNS}\nstages: [{{users: 1, for: 5m}}]\n",
+        server.url()
+    ))
+    .turns(200);
+    let (_, summary) = bench.summary(&[]);
+    let law = |name: &str| summary["law"][name].as_f64().expect("a number");
+    let sentence = summary["sentences"][0].as_str().expect("a sentence");
+    // Where this machine is so slow that users wait for answers as well, the sentence may say so.
+    let share = law("wait_seconds") / (law("response_seconds") + law("wait_seconds"));
+    assert!(
+        share < 0.95 || sentence.contains("the scenario sets the rate"),
+        "{summary:#}"
+    );
+}
+
+#[test]
 fn late_arrivals_are_counted_and_their_latency_begins_at_their_time() {
     let server = Server::start();
     let bench = Bench::new(&format!(

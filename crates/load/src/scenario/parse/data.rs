@@ -31,7 +31,12 @@ impl Context<'_> {
                 continue;
             };
             if is_identifier(&name) {
-                data.extend(self.feed(name, value));
+                match self.feed(name.clone(), value) {
+                    Some(feed) => data.push(feed),
+                    None => {
+                        self.unread.insert(name);
+                    }
+                }
             } else {
                 self.reader
                     .mistake(&key.place, format!("`{name}` can't be the name of data"));
