@@ -127,7 +127,7 @@ fn block(value: &Value, indent: usize, text: &mut String) {
                 let key = if plain {
                     key.clone()
                 } else {
-                    Value::from(key.as_str()).to_string()
+                    scalar(&Value::from(key.as_str()))
                 };
                 text.push_str(&format!("{key}:"));
                 inner(value, indent + 2, text);
@@ -138,11 +138,11 @@ fn block(value: &Value, indent: usize, text: &mut String) {
                 text.push_str(&format!("{pad}- "));
                 match item {
                     Value::Object(entries) if !entries.is_empty() => block(item, indent + 2, text),
-                    _ => text.push_str(&format!("{item}\n")),
+                    _ => text.push_str(&format!("{}\n", scalar(item))),
                 }
             }
         }
-        other => text.push_str(&format!("{pad}{other}\n")),
+        other => text.push_str(&format!("{pad}{}\n", scalar(other))),
     }
 }
 
@@ -153,6 +153,24 @@ fn inner(value: &Value, indent: usize, text: &mut String) {
         text.push('\n');
         block(value, indent, text);
     } else {
-        text.push_str(&format!(" {value}\n"));
+        text.push_str(&format!(" {}\n", scalar(value)));
     }
+}
+
+/// A value in one line, as YAML reads it: JSON, but for characters that YAML has only escaped.
+fn scalar(value: &Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        let is_plain = matches!(
+            c,
+            ' '..='~' | '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}'
+                | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..
+        );
+        if is_plain {
+            text.push(c);
+        } else {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+    text
 }

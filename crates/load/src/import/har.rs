@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use hyper::header::{HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -42,6 +43,8 @@ struct Recording {
     secrets: Secrets,
     /// When the last answer was there.
     ended: Option<Timestamp>,
+    /// Headers that HTTP does not allow.
+    headers: u64,
 }
 
 /// Makes a scenario of a recording.
@@ -63,6 +66,7 @@ pub(crate) fn har(text: &str) -> Result<Imported, String> {
         base: Some(base),
         sequence,
         mut secrets,
+        headers,
         ..
     } = recording
     else {
@@ -84,6 +88,11 @@ pub(crate) fn har(text: &str) -> Result<Imported, String> {
     if beyond > 0 {
         remarks.push(format!(
             "entries left out: the last {beyond}, since a sequence has at most {MOST} requests"
+        ));
+    }
+    if headers > 0 {
+        remarks.push(format!(
+            "headers left out: {headers}, whose names or values can't be sent"
         ));
     }
     Ok(Imported {
@@ -117,10 +126,20 @@ impl Recording {
                 let lower = name.to_ascii_lowercase();
                 let own =
                     OWN.contains(&lower.as_str()) || lower.starts_with("sec-") || lower.starts_with(':');
-                if !own && !value.is_empty() {
-                    let value = self.header(&lower, value);
-                    headers.insert(lower, value.into());
+                if own || value.is_empty() {
+                    continue;
                 }
+                if HeaderName::from_bytes(lower.as_bytes()).is_err() || HeaderValue::from_str(value).is_err()
+                {
+                    self.headers += 1;
+                    continue;
+                }
+                let mut value = self.header(&lower, value);
+                // A mapping has each name once; a list in one header means the same.
+                if let Some(earlier) = headers.get(&lower).and_then(Value::as_str) {
+                    value = format!("{earlier}, {value}");
+                }
+                headers.insert(lower, value.into());
             }
         }
         if let Some((user, password)) = credentials {

@@ -106,6 +106,48 @@ fn no_secret_of_a_recording_is_written() {
 }
 
 #[test]
+fn whatever_was_recorded_can_be_read_again() {
+    for odd in [
+        "\u{7f}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{fffe}",
+        "\u{1f600}",
+        "\0",
+        "a\nb",
+        "\t",
+        " ",
+        "",
+        "{{",
+        "}}",
+        "{{ '{{' }}",
+        "{{ x }}",
+        "\\",
+        "'",
+        "\"",
+        "&x: *y # z",
+        "\u{1b}[31m",
+    ] {
+        let har = serde_json::json!({"log": {"entries": [
+            {"request": {"method": "POST", "url": format!("https://shop.example/?q={odd}"),
+                "headers": [{"name": "x-a", "value": format!("v{odd}")}, {"name": "x-a", "value": "w"}],
+                "postData": {"mimeType": "text/plain", "text": format!("t{odd}")}}},
+            {"request": {"method": "PUT", "url": "https://shop.example/",
+                "postData": {"mimeType": "application/json", "text": serde_json::json!({format!("k{odd}"): odd}).to_string()}}},
+            {"request": {"method": "PUT", "url": "https://shop.example/", "postData": {
+                "mimeType": "application/x-www-form-urlencoded", "params": [{"name": format!("n{odd}"), "value": odd}]}}},
+        ]}});
+        let text = import("har", &har.to_string());
+        assert_eq!(
+            text.matches("json:").count() + text.matches("form:").count(),
+            2,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn descriptions_may_be_yaml() {
     insta::assert_snapshot!(import(
         "openapi",

@@ -251,7 +251,10 @@ impl Context<'_> {
                 };
                 let mut form = Vec::new();
                 for (key, value) in entries {
-                    form.push((self.reader.scalar(key)?, self.text(value)?));
+                    let name = self.reader.scalar(key)?;
+                    // Fields of forms may be empty, and often are.
+                    let text = self.reader.scalar(value)?;
+                    form.push((name, self.compile(&text, value)?));
                 }
                 Some(Body::Form(form))
             }
