@@ -43,11 +43,13 @@ pub(crate) fn openapi(text: &str) -> Result<Imported, String> {
                     .chars()
                     .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
                     .collect();
-                // A name of our own means something else.
+                // A name of our own means something else, and none begins with a digit.
                 let name = if name == "env" || BUILT_IN.contains(&&*name) {
                     name + "_"
-                } else {
+                } else if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
                     name
+                } else {
+                    format!("_{name}")
                 };
                 url.push_str(&format!("{before}{{{{ {name} }}}}"));
                 vars.insert(name, "1".into());
@@ -81,10 +83,11 @@ pub(crate) fn openapi(text: &str) -> Result<Imported, String> {
     let server = document["servers"][0]["url"]
         .as_str()
         .unwrap_or("http://localhost");
-    let base = if Target::is_absolute(server) {
-        server.to_owned()
+    let server = filled(server, &document["servers"][0]["variables"]);
+    let base = if Target::is_absolute(&server) {
+        server
     } else {
-        format!("http://localhost{server}")
+        format!("http://localhost/{}", server.trim_start_matches('/'))
     };
     let mut scenario = json!({
         "name": document["info"]["title"].as_str().unwrap_or("description"),
@@ -99,6 +102,24 @@ pub(crate) fn openapi(text: &str) -> Result<Imported, String> {
         text: write(&scenario),
         remarks: secrets.remark().into_iter().collect(),
     })
+}
+
+/// The URL of a server with what its `{variables}` usually are; their names where nothing is said.
+fn filled(server: &str, variables: &Value) -> String {
+    let (mut url, mut rest) = (String::new(), server);
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else {
+            break;
+        };
+        url.push_str(before);
+        match &variables[name]["default"] {
+            Value::String(usual) => url.push_str(usual),
+            Value::Number(usual) => url.push_str(&usual.to_string()),
+            _ => url.push_str(name),
+        }
+        rest = after;
+    }
+    url + rest
 }
 
 /// Braces of a recording are not ours.

@@ -156,6 +156,30 @@ fn descriptions_may_be_yaml() {
 }
 
 #[test]
+fn servers_and_parameters_may_have_odd_names() {
+    let text = import(
+        "openapi",
+        "openapi: 3.0.3
+servers: [{url: 'https://{region}.shop.example:{port}/v1', variables: {region: {default: eu}, port: {default: 8443}}}]
+paths: {'/a/{1st}/{env}/{}': {get: {responses: {'200': {}}}}}
+",
+    );
+    assert!(
+        text.contains(r#"base_url: "https://eu.shop.example:8443/v1""#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"get: "/a/{{ _1st }}/{{ env_ }}/{{ _ }}""#),
+        "{text}"
+    );
+    let text = import(
+        "openapi",
+        "openapi: 3.0.3\nservers: [{url: v1}]\npaths: {/a: {get: {}}}\n",
+    );
+    assert!(text.contains(r#"base_url: "http://localhost/v1""#), "{text}");
+}
+
+#[test]
 fn what_has_no_end_is_not_read() {
     for arguments in [&["import", "har", "/dev/zero"][..], &["/dev/zero", "--plan"][..]] {
         let output = Command::new(env!("CARGO_BIN_EXE_reveille-load"))
