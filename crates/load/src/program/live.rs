@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::termios::tcgetwinsize;
 
@@ -16,6 +16,9 @@ const SPARKS: usize = 60;
 /// Where nobody looks on, a line this often.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// A picture a second; when none came for so long, this program stood still.
+const STOPPED: Duration = Duration::from_secs(3);
+
 /// Before what belongs to the line above.
 const INDENT: &str = "          ";
 
@@ -25,6 +28,8 @@ pub(crate) struct Live {
     writer: Writer,
     /// Lines that stand on the screen.
     drawn: usize,
+    /// When they were drawn.
+    at: Instant,
     rates: VecDeque<u64>,
     last: Duration,
 }
@@ -37,6 +42,7 @@ impl Live {
             terminal: std::io::stderr().is_terminal(),
             writer: Writer::start(Box::new(std::io::stderr()))?,
             drawn: 0,
+            at: Instant::now(),
             rates: VecDeque::new(),
             last: Duration::ZERO,
         })
@@ -101,8 +107,13 @@ impl Live {
 
     /// Draws over what is drawn; the next `lines` are drawn over again. A picture that is dropped changes nothing.
     fn draw(&mut self, text: &str, lines: usize) {
+        // After Ctrl-Z and `fg` others have written below.
+        if self.at.elapsed() > STOPPED {
+            self.drawn = 0;
+        }
+        self.at = Instant::now();
         let clear = if self.terminal && self.drawn > 0 {
-            format!("\x1b[{}A\x1b[J", self.drawn)
+            format!("\r\x1b[{}A\x1b[J", self.drawn)
         } else {
             String::new()
         };
