@@ -115,6 +115,8 @@ pub struct Outcome {
     pub load: Duration,
     /// The same until the last of them was gone.
     pub total: Duration,
+    /// From the beginning to the end, whatever was zeroed.
+    pub whole: Duration,
     /// How often the bootstrap was made, refreshes included.
     pub bootstraps: u64,
     /// Refreshes that failed.
@@ -706,6 +708,7 @@ impl<'a> Test<'a> {
             load: stopped.saturating_duration_since(self.since),
             // Until the last request ended; that users are put away takes no part in it.
             total: self.last.max(stopped).saturating_duration_since(self.since),
+            whole: self.begun.elapsed(),
             bootstraps: renewal.made,
             refresh_failures: renewal.failures,
             saturated: self.saturated,

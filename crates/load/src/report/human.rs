@@ -146,7 +146,7 @@ pub fn human(summary: &Summary) -> String {
     text.push_str(&format!(
         "\n  tester: {:.1} s of processor time ({:.0} % of one core), at most {:.1} MiB of memory, {} connections\n",
         summary.generator.cpu_seconds,
-        100.0 * summary.generator.cpu_seconds / summary.total_seconds.max(1e-3),
+        100.0 * summary.generator.cpu_seconds / summary.generator.seconds.max(1e-3),
         summary.generator.peak_memory_kib as f64 / 1024.0,
         number(summary.connections as f64)
     ));
