@@ -19,6 +19,7 @@ pub mod ansible;
 mod duration;
 mod language;
 mod reader;
+pub mod template;
 mod tree;
 
 pub use duration::duration;

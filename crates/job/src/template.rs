@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind};
 use reveille_document::language;
+use reveille_document::template::{Piece, Unclosed, split};
 
 /// Steps of evaluation that one expression may take.
 const FUEL: u64 = 50_000;
@@ -73,33 +74,22 @@ impl Template {
 
     /// Compiles `text`, which the file has at byte `start` in the form `raw` (with its quotes and indentation).
     pub(crate) fn compile(text: &str, raw: &str, start: usize) -> Result<Self, TemplateFault> {
-        let mut parts = Vec::new();
-        let mut done = 0;
-        while let Some(open) = text[done..].find("{{").map(|at| done + at) {
-            // Folding and escapes move text about but never a `{{`; the n-th of the value is the n-th of the file.
-            let earlier = text[..open].matches("{{").count();
-            let at = raw
-                .match_indices("{{")
-                .nth(earlier)
-                .map_or(start, |(at, _)| start + at);
-            let Some(length) = expression_length(&text[open + 2..]) else {
-                return Err(TemplateFault {
-                    at,
-                    message: "this `{{` is never closed".into(),
-                    hint: Some("write `{{ '{{' }}` for the two braces themselves".into()),
-                });
-            };
-            if open > done {
-                parts.push(Part::Text(text[done..open].to_owned()));
-            }
-            let inside = &text[open + 2..open + 2 + length];
-            let source = inside.trim();
-            let blank = inside.len() - inside.trim_start().len();
-            parts.push(Part::Expression(Expression::compile(source, at + 2 + blank)?));
-            done = open + 2 + length + 2;
-        }
-        if done < text.len() || parts.is_empty() {
-            parts.push(Part::Text(text[done..].to_owned()));
+        let pieces = split(text, raw, start).map_err(|Unclosed { at }| TemplateFault {
+            at,
+            message: Unclosed::MESSAGE.into(),
+            hint: Some(Unclosed::HINT.into()),
+        })?;
+        let mut parts = pieces
+            .into_iter()
+            .map(|piece| {
+                Ok(match piece {
+                    Piece::Text(text) => Part::Text(text.to_owned()),
+                    Piece::Expression { source, at } => Part::Expression(Expression::compile(source, at)?),
+                })
+            })
+            .collect::<Result<Vec<Part>, TemplateFault>>()?;
+        if parts.is_empty() {
+            parts.push(Part::Text(String::new()));
         }
         Ok(Self {
             text: text.into(),
@@ -187,27 +177,6 @@ impl fmt::Debug for Expression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{{{{ {} }}}}", self.source)
     }
-}
-
-/// How long the expression after `{{` is, up to the `}}` that closes it: one outside quotes and inner braces.
-fn expression_length(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut depth = 0usize;
-    let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match (quote, character) {
-            (Some(_), '\\') => {
-                characters.next();
-            }
-            (Some(open), _) if open == character => quote = None,
-            (None, '\'' | '"') => quote = Some(character),
-            (None, '{') => depth += 1,
-            (None, '}') if depth == 0 && text[at + 1..].starts_with('}') => return Some(at),
-            (None, '}') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    None
 }
 
 /// A JSON value as a template's value.

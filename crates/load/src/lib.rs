@@ -32,6 +32,7 @@
 pub mod engine;
 mod files;
 mod import;
+mod mask;
 pub mod program;
 pub mod report;
 pub mod scenario;

@@ -7,10 +7,9 @@ use super::client::Client;
 use super::cookies::Cookies;
 use super::message::Shared;
 use super::net::Net;
-use super::request::Exchange;
 use super::values::{Scope, Values};
 use crate::scenario::template::value_of;
-use crate::scenario::{Bootstrap, Scenario, Step, quantity};
+use crate::scenario::{Bootstrap, Scenario, quantity};
 
 /// What the bootstrap captured.
 pub(crate) type Captured = BTreeMap<String, serde_json::Value>;
@@ -24,9 +23,18 @@ pub(crate) async fn run(
 ) -> Result<Captured, String> {
     let mut captured = Captured::new();
     let (mut client, mut cookies) = (Client::default(), Cookies::default());
+    let values = Values::default();
     for step in &bootstrap.steps {
         let shared = Shared::new(generation, &captured);
-        let exchange = once(scenario, step, net, &mut client, &mut cookies, &shared).await;
+        let scope = Scope {
+            scenario,
+            class: None,
+            values: &values,
+            shared: &shared,
+            user: 0,
+            iteration: 0,
+        };
+        let exchange = step.once(&scope, net, &mut client, &mut cookies).await;
         if let Some(failure) = exchange.failure {
             return Err(format!("{}: {} ({})", step.name, failure.text, failure.kind));
         }
@@ -36,37 +44,6 @@ pub(crate) async fn run(
         }
     }
     Ok(captured)
-}
-
-/// One step by itself, outside of any user.
-pub(crate) async fn once(
-    scenario: &Scenario,
-    step: &Step,
-    net: &Net,
-    client: &mut Client,
-    cookies: &mut Cookies,
-    shared: &Shared,
-) -> Exchange {
-    let prepared = {
-        let values = Values::default();
-        let scope = Scope {
-            scenario,
-            class: None,
-            values: &values,
-            shared,
-            user: 0,
-            iteration: 0,
-        };
-        step.prepare(scenario, shared.generation, &scope)
-    };
-    match prepared {
-        Ok(prepared) => {
-            let mut exchange = step.perform(net, client, cookies, &prepared).await;
-            exchange.request = Some(prepared);
-            exchange
-        }
-        Err(failure) => Exchange::new(Some(failure)),
-    }
 }
 
 /// How long the values hold before they are made anew; none if they hold for good.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reveille_pace::{Backoff, RunOnce};
+use reveille_pace::Backoff;
 use tokio::sync::mpsc;
 
 use super::bootstrap::{self, Captured};
@@ -32,6 +32,25 @@ const BUSY: f64 = 0.95;
 const LAGS: f64 = 0.1;
 /// So many seconds in a row make it saturated.
 const IN_A_ROW: u32 = 3;
+
+/// How long it may take until all threads and workers have read the scenario and its data.
+const PREPARES: Duration = Duration::from_mins(2);
+
+/// How long what was cut off may take to tell its last numbers.
+const ENDS: Duration = Duration::from_secs(5);
+
+/// Why a test has no outcome.
+#[derive(Debug)]
+pub enum Halt {
+    /// Something that it was given can't be used; nothing was sent.
+    Input(String),
+    /// The bootstrap failed; no user has started.
+    Bootstrap(String),
+    /// Somebody stopped it before the first user.
+    Interrupted(String),
+    /// The tester failed, not what it was given.
+    Defect(String),
+}
 
 /// How a test is run.
 #[derive(Debug, Clone)]
@@ -96,6 +115,8 @@ pub struct Outcome {
     pub load: Duration,
     /// The same until the last of them was gone.
     pub total: Duration,
+    /// From the beginning to the end, whatever was zeroed.
+    pub whole: Duration,
     /// How often the bootstrap was made, refreshes included.
     pub bootstraps: u64,
     /// Refreshes that failed.
@@ -162,6 +183,15 @@ impl Carriers {
             Carriers::There(processes) => processes.send(command),
         }
     }
+
+    /// Ends what carries this shard, as far as that can be done; says what that was.
+    fn give_up(&mut self, shard: usize) -> String {
+        match self {
+            // A thread can't be ended; it is left behind.
+            Carriers::Here(_) => format!("thread {}", shard + 1),
+            Carriers::There(processes) => format!("worker {}", processes.kill(shard)),
+        }
+    }
 }
 
 /// Runs a test to its end.
@@ -170,8 +200,8 @@ pub async fn conduct(
     options: &Options,
     observer: &mut dyn Observer,
     asks: &mut mpsc::UnboundedReceiver<Ask>,
-) -> Result<Outcome, String> {
-    let tls = tls_for(scenario)?;
+) -> Result<Outcome, Halt> {
+    let tls = tls_for(scenario).map_err(Halt::Input)?;
     let shards = options.threads.max(1) * options.workers.max(1);
     // Shards tell once a second each, so that this can't grow.
     let (sender, events) = mpsc::unbounded_channel();
@@ -182,30 +212,41 @@ pub async fn conduct(
     let net = Net::new(&scenario.http, tls.clone());
     let mut renewal = Renewal::new(scenario, net);
     // Before any user exists: if it fails, nothing else is sent.
-    let first = renewal.first(asks).await?;
+    let mut reset = false;
+    let first = renewal.first(asks, &mut reset).await?;
     let mut carriers = if options.workers == 0 {
         let threads = Threads::start(scenario, tls.as_ref(), 0..shards, shards, options.seed, &tell);
-        Carriers::Here(threads.map_err(|error| format!("can't start a thread: {error}"))?)
+        let failed = |error| Halt::Defect(format!("can't start a thread: {error}"));
+        Carriers::Here(threads.map_err(failed)?)
     } else {
         let start = Start::new(options, shards);
-        Carriers::There(Processes::start(
-            &start,
-            options.workers,
-            options.threads.max(1),
-            &tell,
-        )?)
+        let processes = Processes::start(&start, options.workers, options.threads.max(1), &tell);
+        Carriers::There(processes.map_err(Halt::Defect)?)
     };
     drop(tell);
     let mut test = Test::new(scenario, options, shards, events);
-    test.prepare().await?;
+    tokio::select! {
+        prepared = tokio::time::timeout(PREPARES, test.prepare()) => match prepared {
+            Ok(prepared) => prepared?,
+            Err(_) => return Err(Halt::Defect(format!(
+                "the threads and workers that carry users were not ready within {PREPARES:?}; nobody has started"
+            ))),
+        },
+        () = stopped(asks, &mut reset) => {
+            return Err(Halt::Interrupted("interrupted before the first user started".into()));
+        }
+    }
     if let Some(values) = first {
         carriers.send(&share(renewal.generation, values));
     }
     carriers.send(&Command::Begin);
+    if reset {
+        test.reset(&mut carriers, observer);
+    }
     test.run(&mut carriers, &mut renewal, observer, asks).await;
     match carriers {
-        Carriers::Here(threads) => threads.join(),
-        Carriers::There(processes) => processes.wait().await,
+        Carriers::Here(threads) => threads.join(&test.given_up),
+        Carriers::There(processes) => processes.wait(ENDS).await,
     }
     Ok(test.outcome(&renewal))
 }
@@ -227,7 +268,6 @@ fn share(generation: u64, values: Captured) -> Command {
 struct Renewal {
     scenario: Arc<Scenario>,
     net: std::rc::Rc<Net>,
-    once: RunOnce<u64, Result<Captured, String>>,
     generation: u64,
     made: u64,
     failures: u64,
@@ -241,7 +281,6 @@ impl Renewal {
         Self {
             scenario: Arc::clone(scenario),
             net: std::rc::Rc::new(net),
-            once: RunOnce::new(),
             generation: 0,
             made: 0,
             failures: 0,
@@ -251,23 +290,25 @@ impl Renewal {
         }
     }
 
-    async fn first(&mut self, asks: &mut mpsc::UnboundedReceiver<Ask>) -> Result<Option<Captured>, String> {
+    async fn first(
+        &mut self,
+        asks: &mut mpsc::UnboundedReceiver<Ask>,
+        reset: &mut bool,
+    ) -> Result<Option<Captured>, Halt> {
         let scenario = Arc::clone(&self.scenario);
         let Some(bootstrap) = &scenario.bootstrap else {
             return Ok(None);
         };
         self.generation = 1;
-        let run = self
-            .once
-            .get(1, || bootstrap::run(&scenario, bootstrap, &self.net, 1));
+        let failed = |error| Halt::Bootstrap(format!("the bootstrap failed, no user has started: {error}"));
         let captured = tokio::select! {
-            captured = run => captured,
-            () = stopped(asks) => Err("it was interrupted".to_owned()),
+            captured = bootstrap::run(&scenario, bootstrap, &self.net, 1) => captured.map_err(failed)?,
+            () = stopped(asks, reset) => {
+                return Err(Halt::Interrupted("interrupted in the bootstrap, no user has started".into()));
+            }
         };
-        let captured =
-            captured.map_err(|error| format!("the bootstrap failed, no user has started: {error}"))?;
         self.made += 1;
-        self.plan(bootstrap, &captured)?;
+        self.plan(bootstrap, &captured).map_err(failed)?;
         Ok(Some(captured))
     }
 
@@ -288,16 +329,13 @@ impl Renewal {
                 }
                 let scenario = Arc::clone(&self.scenario);
                 let net = std::rc::Rc::clone(&self.net);
-                let (once, generation) = (self.once.clone(), self.generation + 1 + self.failures);
+                let generation = self.generation + 1;
                 self.next = None;
                 self.running = Some(tokio::task::spawn_local(async move {
                     let Some(bootstrap) = &scenario.bootstrap else {
                         return Err("there is none".to_owned());
                     };
-                    once.get(generation, || {
-                        bootstrap::run(&scenario, bootstrap, &net, generation)
-                    })
-                    .await
+                    bootstrap::run(&scenario, bootstrap, &net, generation).await
                 }));
             }
             let Some(running) = &mut self.running else {
@@ -333,11 +371,12 @@ impl Renewal {
     }
 }
 
-async fn stopped(asks: &mut mpsc::UnboundedReceiver<Ask>) {
+/// Completes when somebody wants an end before the test has begun; notes that numbers are to be zeroed once it has.
+async fn stopped(asks: &mut mpsc::UnboundedReceiver<Ask>, reset: &mut bool) {
     loop {
         match asks.recv().await {
             Some(Ask::Stop) => return,
-            Some(Ask::Reset) => {}
+            Some(Ask::Reset) => *reset = true,
             None => std::future::pending().await,
         }
     }
@@ -358,7 +397,10 @@ struct Test<'a> {
     /// When the last sample was taken.
     sampled: Instant,
     stopping: Option<(Instant, Ended)>,
-    cut: bool,
+    /// When what still ran was cut off.
+    cut: Option<Instant>,
+    /// Shards that did not end even then.
+    given_up: Vec<usize>,
     busy: Vec<(u32, u32)>,
     memory: Memory,
     /// Users and requests under way, as each shard last told.
@@ -390,7 +432,8 @@ impl<'a> Test<'a> {
             since: now,
             sampled: now,
             stopping: None,
-            cut: false,
+            cut: None,
+            given_up: Vec::new(),
             busy: vec![(0, 0); shards],
             memory: Memory::new(),
             most: vec![0; shards],
@@ -406,12 +449,12 @@ impl<'a> Test<'a> {
         }
     }
 
-    async fn prepare(&mut self) -> Result<(), String> {
+    async fn prepare(&mut self) -> Result<(), Halt> {
         for _ in 0..self.alive.len() {
             match self.events.recv().await {
                 Some((_, Event::Ready)) => {}
-                Some((_, Event::Broken(error))) => return Err(error),
-                Some(_) | None => return Err("a shard ended before it began".into()),
+                Some((_, Event::Broken(error))) => return Err(Halt::Defect(error)),
+                Some(_) | None => return Err(Halt::Defect("a shard ended before it began".into())),
             }
         }
         Ok(())
@@ -439,9 +482,10 @@ impl<'a> Test<'a> {
         let mut asked = true;
         while self.alive.contains(&true) {
             let mut notes = Vec::new();
-            let deadline = match &self.stopping {
-                None => end,
-                Some((at, _)) => *at + self.options.grace,
+            let deadline = match (&self.stopping, self.cut) {
+                (None, _) => end,
+                (Some((at, _)), None) => *at + self.options.grace,
+                (_, Some(at)) => at + ENDS,
             };
             let reset = resets.last().copied();
             tokio::select! {
@@ -454,8 +498,13 @@ impl<'a> Test<'a> {
                     observer.note(self.begun.elapsed(), "the bootstrap was refreshed");
                 }
                 ask = asks.recv(), if asked => match ask {
+                    Some(Ask::Stop) if self.cut.is_some() => self.give_up(carriers, observer),
                     Some(Ask::Stop) if self.stopping.is_some() => self.cut(carriers),
-                    Some(Ask::Stop) => self.stop(carriers, Ended::Interrupted),
+                    Some(Ask::Stop) => {
+                        self.stop(carriers, Ended::Interrupted);
+                        let text = "stopping: users end what they are doing; once more to cut them off";
+                        observer.note(self.begun.elapsed(), text);
+                    }
                     Some(Ask::Reset) => self.reset(carriers, observer),
                     // Nobody is left to ask; the test goes on.
                     None => asked = false,
@@ -465,12 +514,14 @@ impl<'a> Test<'a> {
                     resets.pop();
                     self.reset(carriers, observer);
                 }
-                () = tokio::time::sleep_until(deadline.into()), if !self.cut => {
-                    if self.stopping.is_none() {
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    if self.cut.is_some() {
+                        self.give_up(carriers, observer);
+                    } else if self.stopping.is_some() {
+                        self.cut(carriers);
+                    } else {
                         // Shards know the schedule and stop by themselves.
                         self.stopping = Some((Instant::now(), Ended::Finished));
-                    } else {
-                        self.cut(carriers);
                     }
                 }
             }
@@ -552,8 +603,29 @@ impl<'a> Test<'a> {
     }
 
     fn cut(&mut self, carriers: &mut Carriers) {
-        self.cut = true;
+        self.cut = Some(Instant::now());
         carriers.send(&Command::Cut);
+    }
+
+    /// Ends what did not end when it was cut off; what it has not told is missing.
+    fn give_up(&mut self, carriers: &mut Carriers, observer: &mut dyn Observer) {
+        let waited = self.cut.map_or(Duration::ZERO, |at| at.elapsed());
+        for shard in 0..self.alive.len() {
+            if !std::mem::take(&mut self.alive[shard]) {
+                continue;
+            }
+            self.carried[shard] = (0, 0);
+            self.given_up.push(shard);
+            let text = format!(
+                "{} did not end within {:.0} s after it was cut off and was given up; what it did since it last told is missing",
+                carriers.give_up(shard),
+                waited.as_secs_f64()
+            );
+            if !self.lost.contains(&text) {
+                observer.note(self.begun.elapsed(), &text);
+                self.lost.push(text);
+            }
+        }
     }
 
     fn reset(&mut self, carriers: &mut Carriers, observer: &mut dyn Observer) {
@@ -636,6 +708,7 @@ impl<'a> Test<'a> {
             load: stopped.saturating_duration_since(self.since),
             // Until the last request ended; that users are put away takes no part in it.
             total: self.last.max(stopped).saturating_duration_since(self.since),
+            whole: self.begun.elapsed(),
             bootstraps: renewal.made,
             refresh_failures: renewal.failures,
             saturated: self.saturated,

@@ -30,7 +30,8 @@ mod user;
 mod values;
 mod worker;
 
-pub use self::conductor::{Ask, Ended, Observer, Options, Outcome, Point, Source, conduct};
+pub use self::conductor::{Ask, Ended, Halt, Observer, Options, Outcome, Point, Source, conduct};
+pub(crate) use self::net::authorities;
 pub(crate) use self::once::Once;
 pub(crate) use self::request::Exchange;
 pub(crate) use self::script::check as check_script;

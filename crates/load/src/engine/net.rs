@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
+use futures::future::{LocalBoxFuture, Shared};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -23,12 +26,22 @@ use crate::stats::{Kind, Phases};
 /// Names are asked for again after this time, so that a service may move during a test.
 const NAME_AGE: Duration = Duration::from_secs(30);
 
+/// The same for names that were not found.
+const FAILURE_AGE: Duration = Duration::from_secs(1);
+
 /// What all users of a shard connect with.
 pub(crate) struct Net {
     tls: Option<TlsConnector>,
-    names: RefCell<HashMap<String, (Instant, Vec<IpAddr>)>>,
+    /// Each name is asked for once, however many users wait for its address.
+    names: RefCell<HashMap<String, Shared<LocalBoxFuture<'static, Rc<Found>>>>>,
     pub(crate) http: Http,
     pub(crate) buffers: Buffers,
+}
+
+/// Where a name leads, or why it leads nowhere.
+struct Found {
+    at: Instant,
+    addresses: Result<Vec<IpAddr>, String>,
 }
 
 /// A connection to an origin, before HTTP.
@@ -173,19 +186,39 @@ impl Net {
         if let Ok(address) = host.parse() {
             return Ok((vec![address], false));
         }
-        if let Some((at, addresses)) = self.names.borrow().get(host)
-            && at.elapsed() < NAME_AGE
-        {
-            return Ok((addresses.clone(), false));
+        let known = self.names.borrow().get(host).cloned();
+        let known = known.filter(|asked| asked.peek().is_none_or(|found| found.holds()));
+        let asked = known.unwrap_or_else(|| {
+            let asked = find(host.to_owned(), port).boxed_local().shared();
+            self.names.borrow_mut().insert(host.to_owned(), asked.clone());
+            asked
+        });
+        let waits = asked.peek().is_none();
+        let found = asked.await;
+        match &found.addresses {
+            Ok(addresses) => Ok((addresses.clone(), waits)),
+            Err(error) => Err(Failure::new(Kind::Resolve, format!("{host}: {error}"))),
         }
-        let found = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|error| Failure::new(Kind::Resolve, format!("{host}: {error}")))?;
-        let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-        self.names
-            .borrow_mut()
-            .insert(host.to_owned(), (Instant::now(), addresses.clone()));
-        Ok((addresses, true))
+    }
+}
+
+async fn find(host: String, port: u16) -> Rc<Found> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    Rc::new(Found {
+        at: Instant::now(),
+        addresses: found
+            .map(|found| found.map(|address| address.ip()).collect())
+            .map_err(|error| error.to_string()),
+    })
+}
+
+impl Found {
+    fn holds(&self) -> bool {
+        let age = match self.addresses {
+            Ok(_) => NAME_AGE,
+            Err(_) => FAILURE_AGE,
+        };
+        self.at.elapsed() < age
     }
 }
 
@@ -222,6 +255,22 @@ async fn tunnel(stream: &mut TcpStream, origin: &Origin) -> Result<(), Failure> 
     Err(Failure::new(Kind::Unreachable, format!("the proxy said: {line}")))
 }
 
+/// The certificates in a file, each of which can be believed.
+pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut authorities = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        rustls::RootCertStore::empty()
+            .add(certificate.clone())
+            .map_err(|error| error.to_string())?;
+        authorities.push(certificate);
+    }
+    if authorities.is_empty() {
+        return Err("there is no certificate in it".to_owned());
+    }
+    Ok(authorities)
+}
+
 /// One TLS configuration for all users of all shards.
 pub(crate) fn tls_config(http: &Http) -> Result<Arc<rustls::ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -230,11 +279,11 @@ pub(crate) fn tls_config(http: &Http) -> Result<Arc<rustls::ClientConfig>, Strin
         .map_err(|error| error.to_string())?;
     let mut config = if http.tls.verify {
         let mut roots = rustls::RootCertStore::empty();
-        if let Some(path) = &http.tls.ca {
-            let read = |error: &dyn std::fmt::Display| format!("can't use {}: {error}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| read(&error))? {
-                let certificate = certificate.map_err(|error| read(&error))?;
-                roots.add(certificate).map_err(|error| read(&error))?;
+        if let Some(authorities) = &http.tls.ca {
+            for certificate in authorities {
+                roots
+                    .add(certificate.clone())
+                    .map_err(|error| error.to_string())?;
             }
         } else {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -393,5 +442,33 @@ impl AsyncWrite for Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_is_asked_for_once_and_a_failure_is_remembered() {
+        let net = Net::new(&Http::default(), None);
+        // Longer than a label may be, so that nobody is asked over the network.
+        let nobody = "x".repeat(64);
+        let all = futures::future::join_all((0..50).map(|_| net.addresses(&nobody, 80))).await;
+        assert!(
+            all.iter()
+                .all(|found| matches!(found, Err(failure) if failure.kind == Kind::Resolve))
+        );
+        let asked = net.names.borrow().get(&nobody).cloned().expect("asked for");
+        let first = asked.peek().expect("answered").at;
+        assert!(net.addresses(&nobody, 80).await.is_err());
+        let again = net
+            .names
+            .borrow()
+            .get(&nobody)
+            .and_then(|asked| Some(asked.peek()?.at));
+        assert!(again == Some(first) || first.elapsed() >= FAILURE_AGE);
+        assert!(matches!(net.addresses("localhost", 80).await, Ok((_, true))));
+        assert!(matches!(net.addresses("localhost", 80).await, Ok((_, false))));
     }
 }

@@ -1,7 +1,5 @@
 //! Each step once, outside of any test: for `--once`.
 
-use std::collections::BTreeMap;
-
 use super::bootstrap::Captured;
 use super::client::Client;
 use super::conductor::tls_for;
@@ -11,7 +9,8 @@ use super::net::{Failure, Net};
 use super::request::Exchange;
 use super::script::Scripts;
 use super::values::{Feeds, Scope, Values};
-use crate::scenario::{Class, Scenario, Step, is_telling};
+use crate::mask::Secret;
+use crate::scenario::{Class, Scenario, Step};
 use crate::stats::Kind;
 
 /// One user that does everything once.
@@ -90,51 +89,64 @@ impl<'a> Once<'a> {
 
     async fn send(&mut self, class: Option<&Class>, step: &Step) -> Exchange {
         let shared = Shared::new(1, &self.captured);
-        let prepared = {
-            let scope = Scope {
-                scenario: self.scenario,
-                class,
-                values: &self.values,
-                shared: &shared,
-                user: self.user,
-                iteration: 0,
-            };
-            step.prepare(self.scenario, 1, &scope)
+        let scope = Scope {
+            scenario: self.scenario,
+            class,
+            values: &self.values,
+            shared: &shared,
+            user: self.user,
+            iteration: 0,
         };
-        match prepared {
-            Ok(prepared) => {
-                let mut exchange = step
-                    .perform(&self.net, &mut self.client, &mut self.cookies, &prepared)
-                    .await;
-                exchange.request = Some(prepared);
-                exchange
-            }
-            Err(failure) => Exchange::new(Some(failure)),
-        }
+        step.once(&scope, &self.net, &mut self.client, &mut self.cookies)
+            .await
     }
 
-    /// Values that screens never show: the scenario's secrets, the bootstrap's values, and vars named like passwords.
-    pub(crate) fn hide(&self, hidden: &mut BTreeMap<String, String>, scenario: &Scenario) {
+    /// Values that screens never show, as far as the user and the bootstrap have them by now.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        let scenario = self.scenario;
         let own = self
             .class
             .map(|class| self.values.all(class))
             .unwrap_or_default()
             .into_iter()
-            .map(|(name, value)| (name, value.to_string()));
-        let shared = self.captured.iter().map(|(name, value)| {
-            (
-                name.clone(),
-                value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-            )
-        });
-        let constants = scenario
-            .constants
+            .map(|(name, value)| (name, serde_json::to_value(value).unwrap_or_default()));
+        let shared = self
+            .captured
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()));
-        for (name, value) in own.chain(shared).chain(constants) {
-            if scenario.secrets.contains(&name) || is_telling(&name) {
-                hidden.insert(name, value);
+        let mut secrets: Vec<Secret> = own
+            .chain(shared)
+            .flat_map(|(name, value)| {
+                let leaves = leaves(&value);
+                leaves
+                    .into_iter()
+                    .filter_map(move |leaf| scenario.secret(&name, &leaf))
+            })
+            .collect();
+        for (data, row) in scenario.data.iter().zip(self.values.rows()) {
+            let Some(row) = row else { continue };
+            for column in &data.columns {
+                let name = format!("{}.{column}", data.name);
+                let value = row.get_attr(column).ok().map(|value| value.to_string());
+                if let Some(value) = value
+                    && (scenario.is_secret(&data.name) || scenario.is_secret(&name))
+                {
+                    let sure = true;
+                    secrets.push(Secret { name, value, sure });
+                }
             }
         }
+        secrets
+    }
+}
+
+/// All texts and numbers in a value.
+fn leaves(value: &serde_json::Value) -> Vec<String> {
+    match value {
+        serde_json::Value::Null | serde_json::Value::Bool(_) => Vec::new(),
+        serde_json::Value::Number(number) => vec![number.to_string()],
+        serde_json::Value::String(text) => vec![text.clone()],
+        serde_json::Value::Array(items) => items.iter().flat_map(leaves).collect(),
+        serde_json::Value::Object(entries) => entries.values().flat_map(leaves).collect(),
     }
 }

@@ -75,6 +75,11 @@ impl Open {
         Some(if late > ON_TIME { late } else { Duration::ZERO })
     }
 
+    /// Arrivals whose time has come, and that nobody has taken.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     /// Gives up on what waits; returns how many that are.
     pub(crate) fn abandon(&mut self) -> u64 {
         let waiting = std::mem::take(&mut self.waiting);

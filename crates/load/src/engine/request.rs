@@ -18,6 +18,7 @@ use super::http1;
 use super::http2::Outgoing;
 use super::net::{Failure, Net};
 use super::target::Target;
+use super::values::Scope;
 use crate::scenario::template::{Holds, Names, value_of};
 use crate::scenario::{Body, Capture, Expect, JsonPart, Scenario, Source, Step};
 use crate::stats::{Kind, Phases};
@@ -87,15 +88,19 @@ impl Step {
     ) -> Result<Prepared, Failure> {
         let template = |text: String| Failure::new(Kind::Template, text);
         let url = self.url.render(names).map_err(template)?;
-        let target = if url.contains("://") {
+        // As it was written: what it was filled in with may be secret.
+        let wrong = |why: String| template(format!("`{}` gives no URL: {why}", self.url.source));
+        let target = if Target::is_absolute(&url) {
             Target::parse(&url)
+        } else if !url.starts_with('/') {
+            Err("a path begins with `/`, a URL with `http://` or `https://`".to_owned())
         } else {
             match &scenario.base_url {
                 Some(base) => Target::parse(&format!("{base}{url}")),
-                None => Err(format!("`{url}` is a path, and the scenario has no `base_url`")),
+                None => Err("it is a path, and the scenario has no `base_url`".to_owned()),
             }
         }
-        .map_err(template)?;
+        .map_err(wrong)?;
         let mut headers = HeaderMap::new();
         headers.insert(HOST, header(&target.origin.authority)?);
         headers.insert(
@@ -197,6 +202,24 @@ impl Step {
         exchange
     }
 
+    /// The same by itself, outside of any test; the exchange keeps its request.
+    pub(crate) async fn once(
+        &self,
+        scope: &Scope<'_>,
+        net: &Net,
+        client: &mut Client,
+        cookies: &mut Cookies,
+    ) -> Exchange {
+        match self.prepare(scope.scenario, scope.shared.generation, scope) {
+            Ok(prepared) => {
+                let mut exchange = self.perform(net, client, cookies, &prepared).await;
+                exchange.request = Some(prepared);
+                exchange
+            }
+            Err(failure) => Exchange::new(Some(failure)),
+        }
+    }
+
     async fn follow(
         &self,
         net: &Net,
@@ -249,10 +272,9 @@ impl Step {
                 ));
             }
             let leads_to = String::from_utf8_lossy(location.as_bytes());
-            let target = now
-                .target
-                .join(&leads_to)
-                .map_err(|error| Failure::new(Kind::Redirect, error))?;
+            let target = now.target.join(&leads_to).map_err(|why| {
+                Failure::new(Kind::Redirect, format!("the redirect leads to no URL: {why}"))
+            })?;
             let redirected = now.moved(target, answer.status)?;
             exchange.absorb(progress);
             moved = Some(redirected);

@@ -195,7 +195,11 @@ pub(crate) fn run(part: &Part, commands: mpsc::UnboundedReceiver<Command>, tell:
         .event_interval(61)
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(Conductor::run(part, commands, tell)),
+        Ok(runtime) => {
+            runtime.block_on(Conductor::run(part, commands, tell));
+            // The system may still look for a name, for as long as it likes.
+            runtime.shutdown_background();
+        }
         Err(error) => tell(Event::Broken(format!("can't start a runtime: {error}"))),
     }
 }
@@ -262,8 +266,10 @@ impl<'a> Conductor<'a> {
                 *self.shard.shared.borrow_mut() = Rc::new(Shared::new(*generation, values));
             }
             Command::Reset { epoch } => {
+                self.count_time();
                 let in_flight = self.shard.in_flight.borrow().clone();
-                self.shard.tally().reset(*epoch, &in_flight);
+                let waiting = self.shard.open.borrow().waiting();
+                self.shard.tally().reset(*epoch, &in_flight, waiting);
             }
             Command::Begin | Command::Stop | Command::Cut => {}
         }
@@ -310,16 +316,8 @@ impl<'a> Conductor<'a> {
     }
 
     fn look(&mut self, now: Duration) {
-        let moment = Instant::now();
-        let passed = (moment - self.looked).as_secs_f64();
-        self.looked = moment;
-        {
-            let closed = self.shard.closed.borrow();
-            let mut tally = self.shard.tally();
-            for (class, users) in tally.classes.iter_mut().zip(&*closed) {
-                class.user_seconds += *users as f64 * passed;
-            }
-        }
+        self.count_time();
+        let moment = self.looked;
         self.closed_users(self.schedule.users_at(now));
         self.arrivals(now);
         if moment >= self.tells {
@@ -327,6 +325,18 @@ impl<'a> Conductor<'a> {
             while self.tells <= moment {
                 self.tells += TELL;
             }
+        }
+    }
+
+    /// Adds the time since the last look to what users of the closed model have had.
+    fn count_time(&mut self) {
+        let moment = Instant::now();
+        let passed = (moment - self.looked).as_secs_f64();
+        self.looked = moment;
+        let closed = self.shard.closed.borrow();
+        let mut tally = self.shard.tally();
+        for (class, users) in tally.classes.iter_mut().zip(&*closed) {
+            class.user_seconds += *users as f64 * passed;
         }
     }
 
@@ -391,6 +401,7 @@ impl<'a> Conductor<'a> {
     /// Users stop; what still runs when the conductor has waited long enough is cut off.
     async fn finish(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
         // The last full second is told before its users go.
+        self.count_time();
         self.tell_delta();
         let now = self.shard.begun.get().elapsed().min(self.schedule.length());
         let due = self.shard.open.borrow_mut().advance(now);
@@ -513,11 +524,13 @@ impl Threads {
         }
     }
 
-    /// Waits for all of them.
-    pub(crate) fn join(self) {
+    /// Waits for all of them but those that were given up.
+    pub(crate) fn join(self, given_up: &[usize]) {
         drop(self.senders);
-        for handle in self.handles {
-            let _ = handle.join();
+        for (index, handle) in self.handles.into_iter().enumerate() {
+            if !given_up.contains(&index) {
+                let _ = handle.join();
+            }
         }
     }
 }

@@ -27,9 +27,21 @@ pub(crate) struct Origin {
 // === impl Target ===
 
 impl Target {
-    /// Takes an absolute `http` or `https` URL apart; blanks and letters outside of ASCII are escaped.
+    /// Whether `url` begins with a scheme. What stands in a query does not count: `/go?to=http://elsewhere` is a path.
+    pub(crate) fn is_absolute(url: &str) -> bool {
+        let Some((scheme, _)) = url.split_once("://") else {
+            return false;
+        };
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    }
+
+    /// Takes an absolute `http` or `https` URL apart; blanks and letters outside of ASCII are escaped. What is wrong with
+    /// it is said without the URL itself, which may hold secrets.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("`{url}` is not a URL: {why}");
+        let wrong = str::to_owned;
         let escaped = escape(url.split('#').next().unwrap_or_default());
         let uri: Uri = escaped.parse().map_err(|_| wrong("it can't be read"))?;
         let tls = match uri.scheme_str() {
@@ -78,7 +90,7 @@ impl Target {
         let scheme = if origin.tls { "https" } else { "http" };
         let base = format!("{scheme}://{}", origin.authority);
         let path = self.path.path();
-        let url = if location.contains("://") {
+        let url = if Self::is_absolute(location) {
             location.to_owned()
         } else if let Some(rest) = location.strip_prefix("//") {
             format!("{scheme}://{rest}")
@@ -145,6 +157,8 @@ mod tests {
         assert_eq!(to("?y"), "http://a/b/c?y");
         assert_eq!(to("//h/x"), "http://h/x");
         assert_eq!(to("https://h"), "https://h/");
+        assert_eq!(to("/login?back=http://a/b"), "http://a/login?back=http://a/b");
+        assert_eq!(to("login?back=http://a/b"), "http://a/b/login?back=http://a/b");
         assert!(from.join("ftp://x").is_err());
     }
 

@@ -46,6 +46,11 @@ impl Values {
         }
     }
 
+    /// The rows that it has, in the order of the scenario's data.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Option<&Value>> {
+        self.rows.iter().map(Option::as_ref)
+    }
+
     /// All of a user's own values, for scripts.
     pub(crate) fn all(&self, class: &Class) -> Vec<(String, Value)> {
         class

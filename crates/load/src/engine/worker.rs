@@ -6,6 +6,7 @@
 use std::io::{BufRead as _, Write as _};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -44,7 +45,8 @@ struct Line {
 pub(crate) struct Processes {
     lines: Vec<mpsc::UnboundedSender<String>>,
     children: Vec<Child>,
-    readers: Vec<tokio::task::JoinHandle<()>>,
+    /// Shards of each.
+    threads: usize,
 }
 
 // === impl Start ===
@@ -77,7 +79,7 @@ impl Processes {
         let mut this = Self {
             lines: Vec::new(),
             children: Vec::new(),
-            readers: Vec::new(),
+            threads,
         };
         for worker in 0..workers {
             let mut child = Process::new(&program)
@@ -110,7 +112,7 @@ impl Processes {
                 }
             });
             let tell = Arc::clone(tell);
-            this.readers.push(tokio::task::spawn_local(async move {
+            tokio::task::spawn_local(async move {
                 let mut lines = BufReader::new(stdout).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
                     match serde_json::from_str::<Line>(&line) {
@@ -130,7 +132,7 @@ impl Processes {
                         )),
                     );
                 }
-            }));
+            });
             this.lines.push(sender);
             this.children.push(child);
         }
@@ -146,10 +148,24 @@ impl Processes {
         }
     }
 
-    pub(crate) async fn wait(mut self) {
+    /// Kills the worker that carries this shard; says which one it is.
+    pub(crate) fn kill(&mut self, shard: usize) -> usize {
+        let worker = shard / self.threads;
+        if let Some(child) = self.children.get_mut(worker) {
+            // One that has ended needs no killing.
+            let _ = child.start_kill();
+        }
+        worker + 1
+    }
+
+    /// Waits until all have ended, and kills those that have not `within` some time.
+    pub(crate) async fn wait(mut self, within: Duration) {
         self.lines.clear();
+        let until = tokio::time::Instant::now() + within;
         for child in &mut self.children {
-            let _ = child.wait().await;
+            if tokio::time::timeout_at(until, child.wait()).await.is_err() {
+                let _ = child.kill().await;
+            }
         }
     }
 }
@@ -198,7 +214,7 @@ pub fn serve() -> Result<(), String> {
             threads.send(&command);
         }
         threads.send(&Command::Cut);
-        threads.join();
+        threads.join(&[]);
         drop(sender);
     });
     let _ = receiver.recv();

@@ -13,8 +13,9 @@ use reveille_account::SourceError;
 use super::Problem;
 use crate::engine::{Options, Source};
 use crate::files;
+use crate::mask::named;
 use crate::report::Summary;
-use crate::scenario::{Given, MAX_FILE_BYTES, Resolve, Scenario, Stage, Threshold, quantity};
+use crate::scenario::{Given, MAX_FILE_BYTES, METHODS, Resolve, Scenario, Stage, Threshold, quantity};
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
@@ -54,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MARK")]
     threshold: Vec<String>,
     /// Show the expanded scenario and its first requests; send nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "once")]
     pub(crate) plan: bool,
     /// Run each task once and show requests and answers
     #[arg(long)]
@@ -84,9 +85,9 @@ struct LoadOptions {
     /// Users come one by one over this time
     #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
     ramp: Option<Duration>,
-    /// The most users at once of arrivals
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    max_users: u64,
+    /// The most users at once of arrivals [default: 1000]
+    #[arg(long, value_name = "N", requires = "rate", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    max_users: Option<u64>,
     /// Threads that carry users, in this process or in each worker [default: one a core, one in a worker]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -97,19 +98,26 @@ struct LoadOptions {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::duration)]
     grace: Duration,
     /// Zero the numbers, and nothing else, after `ramp` or after a time; repeatable
-    #[arg(long, value_name = "WHEN")]
-    reset_after: Vec<String>,
+    #[arg(long, value_name = "WHEN", value_parser = ResetAfter::parse)]
+    reset_after: Vec<ResetAfter>,
     /// Makes what is random the same again
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
 
+/// When numbers are zeroed.
+#[derive(Debug, Clone, Copy)]
+enum ResetAfter {
+    Ramp,
+    Time(Duration),
+}
+
 /// A quick test of one URL.
 #[derive(Debug, Args)]
 struct QuickOptions {
-    /// The method for a URL
-    #[arg(short = 'X', long, value_name = "METHOD", default_value = "GET")]
-    method: String,
+    /// The method for a URL [default: GET]
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    method: Option<String>,
     /// A header for a URL
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -171,10 +179,51 @@ pub(crate) enum Order {
     Import(import::Import),
 }
 
-/// What a step can be.
-const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head", "options"];
 /// The most that is read of a saved summary.
 const MAX_SUMMARY: u64 = 64 << 20;
+
+// === impl ResetAfter ===
+
+impl ResetAfter {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "ramp" => Ok(Self::Ramp),
+            time => quantity::duration(time)
+                .map(Self::Time)
+                .map_err(|_| "write `ramp`, or a time such as `30s`".to_owned()),
+        }
+    }
+}
+
+// === impl QuickOptions ===
+
+impl QuickOptions {
+    /// A scenario file says all this itself.
+    fn refuse(&self) -> Result<(), Problem> {
+        let given = [
+            ("--method", self.method.is_some()),
+            ("--header", !self.headers.is_empty()),
+            ("--body", self.body.is_some()),
+            ("--wait", self.wait.is_some()),
+            ("--http2", self.http2),
+            ("--insecure", self.insecure),
+        ];
+        let named: Vec<&str> = given
+            .into_iter()
+            .filter_map(|(name, given)| given.then_some(name))
+            .collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::input(format!(
+            "{} for a URL only; a scenario file says that itself",
+            match named[..] {
+                [one] => format!("{one} is"),
+                _ => format!("{} are", named.join(", ")),
+            }
+        )))
+    }
+}
 
 // === impl Arguments ===
 
@@ -183,13 +232,24 @@ impl Arguments {
         self.outputs.format == Format::Json
     }
 
+    /// Standard output has events.
+    pub(crate) fn tells_events_there(&self) -> bool {
+        self.outputs
+            .events
+            .as_deref()
+            .is_some_and(|path| path == Path::new("-"))
+    }
+
     /// The scenario, and how it was read.
     pub(crate) fn scenario(&self) -> Result<(Scenario, Source), Problem> {
         let what = self
             .what
             .as_deref()
             .ok_or_else(|| Problem::input("say what to test: a scenario file, or a URL"))?;
-        let is_url = what.contains("://");
+        let is_url = crate::engine::Target::is_absolute(what);
+        if !is_url {
+            self.quick.refuse()?;
+        }
         let (file, text) = if is_url {
             ("URL".to_owned(), self.quick_scenario(what)?)
         } else {
@@ -223,10 +283,13 @@ impl Arguments {
         for mark in &self.threshold {
             let parsed = Threshold::parse(mark)
                 .map_err(|message| Problem::input(format!("`--threshold {mark}`: {message}")))?;
+            parsed.fits(&scenario.rows).map_err(|(message, hint)| {
+                Problem::input(format!("`--threshold {mark}`: {message}\n  hint: {hint}"))
+            })?;
             scenario.thresholds.push(parsed);
         }
         if is_url {
-            what.clone_into(&mut scenario.name);
+            scenario.name = named(what);
         }
         Ok((scenario, Source { file, text, given }))
     }
@@ -249,24 +312,26 @@ impl Arguments {
         let mut headers = serde_json::Map::new();
         for header in &quick.headers {
             let (name, value) = header.split_once(':').ok_or_else(|| {
-                Problem::input(format!("`-H {header}` has no `:`; write `-H 'NAME: VALUE'`"))
+                // Not what was given: it may be a secret.
+                Problem::input("a `-H` has no `:`; write `-H 'NAME: VALUE'`")
             })?;
-            headers.insert(name.trim().to_owned(), braces(value.trim()).into());
+            let name = name.trim().to_ascii_lowercase();
+            let before = headers.insert(name.clone(), braces(value.trim()).into());
+            if before.is_some() {
+                return Err(Problem::input(format!("`-H` gives `{name}` twice")));
+            }
         }
-        let method = quick.method.to_ascii_lowercase();
+        let method = quick.method.as_deref().unwrap_or("GET");
+        let (method, shown) = (method.to_ascii_lowercase(), method.to_ascii_uppercase());
         if !METHODS.contains(&&*method) {
             return Err(Problem::input(format!(
-                "`-X {}`: the methods are {}",
-                quick.method,
+                "`-X {shown}`: the methods are {}",
                 METHODS.join(", ").to_ascii_uppercase()
             )));
         }
         let mut task = serde_json::Map::new();
         task.insert(method, braces(url).into());
-        task.insert(
-            "name".into(),
-            format!("{} {url}", quick.method.to_ascii_uppercase()).into(),
-        );
+        task.insert("name".into(), named(&format!("{shown} {url}")).into());
         if !headers.is_empty() {
             task.insert("headers".into(), headers.into());
         }
@@ -279,7 +344,7 @@ impl Arguments {
             "tasks": [task],
         });
         if let Some(wait) = quick.wait {
-            scenario["wait"] = format!("{}ms", wait.as_millis()).into();
+            scenario["wait"] = format!("{}us", wait.as_micros()).into();
         }
         Ok(scenario.to_string())
     }
@@ -294,7 +359,7 @@ impl Arguments {
         let mut stages = Vec::new();
         match (load.rate, users, duration) {
             (Some(rate), _, Some(time)) => {
-                let max_users = load.max_users;
+                let max_users = load.max_users.unwrap_or(1000);
                 if !ramp.is_zero() {
                     stages.push(Stage::Arrive {
                         rate,
@@ -319,6 +384,11 @@ impl Arguments {
                 }
                 stages.push(Stage::Users { users, time });
             }
+            (None, None, None) if load.ramp.is_some() => {
+                return Err(Problem::input(
+                    "`--ramp` goes with `--users N --duration TIME`, or `--rate R --duration TIME`; the scenario has stages of its own",
+                ));
+            }
             (None, None, None) => return Ok(None),
             (_, _, None) => return Err(Problem::input("say how long: `--duration 1m`")),
             (None, None, Some(_)) => {
@@ -328,17 +398,28 @@ impl Arguments {
         Ok(Some(stages))
     }
 
-    pub(crate) fn options(&self, source: Source) -> Options {
+    pub(crate) fn options(&self, scenario: &Scenario, source: Source) -> Result<Options, Problem> {
         let load = &self.load;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let schedule = scenario.schedule();
         let (mut reset_at, mut reset_after_ramp) = (Vec::new(), false);
         for when in &load.reset_after {
-            match quantity::duration(when) {
-                Ok(at) => reset_at.push(at),
-                Err(_) => reset_after_ramp = true,
+            match when {
+                ResetAfter::Ramp if schedule.ramp_end().is_zero() => {
+                    return Err(Problem::input("`--reset-after ramp`: no stage is a ramp"));
+                }
+                ResetAfter::Ramp => reset_after_ramp = true,
+                ResetAfter::Time(at) if *at >= schedule.length() => {
+                    return Err(Problem::input(format!(
+                        "`--reset-after {}s`: the stages are over after {}",
+                        at.as_secs_f64(),
+                        quantity::shown(schedule.length())
+                    )));
+                }
+                ResetAfter::Time(at) => reset_at.push(*at),
             }
         }
-        Options {
+        Ok(Options {
             threads: load
                 .threads
                 .map_or(if load.workers > 0 { 1 } else { cores }, usize::from),
@@ -348,21 +429,19 @@ impl Arguments {
             reset_at,
             seed: load.seed.unwrap_or_else(|| fastrand::u64(..)),
             source,
-        }
+        })
     }
 
     /// An earlier test to compare with.
     pub(crate) fn baseline(&self) -> Result<Option<Summary>, Problem> {
-        for when in &self.load.reset_after {
-            if when != "ramp" && quantity::duration(when).is_err() {
-                return Err(Problem::input(format!(
-                    "`--reset-after {when}`: write `ramp`, or a time such as `30s`"
-                )));
-            }
-        }
         let Some(path) = &self.outputs.baseline else {
             return Ok(None);
         };
+        if self.json() {
+            return Err(Problem::input(
+                "`--baseline` compares for people; leave out `--format json`",
+            ));
+        }
         let wrong = |error: &dyn std::fmt::Display| {
             Problem::input(format!("can't compare with {}: {error}", path.display()))
         };

@@ -13,6 +13,9 @@ use crate::engine::Ask;
 /// Between two looks for a key.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What a terminal does for people who type lines.
+const LINES: LocalModes = LocalModes::ICANON.union(LocalModes::ECHO);
+
 /// The terminal gives single keys, and shows none, until this is dropped.
 pub(crate) struct Keys {
     terminal: Stdin,
@@ -32,12 +35,12 @@ impl Keys {
         let before = tcgetattr(&terminal).ok()?;
         let mut single = before.clone();
         // Ctrl-C stays a signal.
-        single.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        single.local_modes.remove(LINES);
         tcsetattr(&terminal, OptionalActions::Now, &single).ok()?;
         Some(Self {
             terminal,
             before,
-            reader: tokio::task::spawn_local(read(asks.clone())),
+            reader: tokio::task::spawn_local(read(asks.clone(), single)),
         })
     }
 }
@@ -52,7 +55,7 @@ impl Drop for Keys {
     }
 }
 
-async fn read(asks: mpsc::UnboundedSender<Ask>) {
+async fn read(asks: mpsc::UnboundedSender<Ask>, single: Termios) {
     let terminal = std::io::stdin();
     let mut keys = [0; 64];
     let mut ticks = tokio::time::interval(LOOK);
@@ -60,7 +63,14 @@ async fn read(asks: mpsc::UnboundedSender<Ask>) {
     loop {
         ticks.tick().await;
         // Reading in the background would stop the program.
-        if !is_ours(&terminal) || !is_typed(&terminal) {
+        if !is_ours(&terminal) {
+            continue;
+        }
+        // After Ctrl-Z and `fg` it has the shell's modes.
+        if tcgetattr(&terminal).is_ok_and(|now| now.local_modes.intersects(LINES)) {
+            let _ = tcsetattr(&terminal, OptionalActions::Now, &single);
+        }
+        if !is_typed(&terminal) {
             continue;
         }
         match rustix::io::read(&terminal, &mut keys) {

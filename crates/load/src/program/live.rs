@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::eprint;
+use rustix::termios::tcgetwinsize;
+
+use super::writer::{Taken, Writer};
 use crate::report;
 use crate::scenario::{Scenario, quantity::shown};
 use crate::stats::{Second, Totals};
@@ -14,12 +16,20 @@ const SPARKS: usize = 60;
 /// Where nobody looks on, a line this often.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// A picture a second; when none came for so long, this program stood still.
+const STOPPED: Duration = Duration::from_secs(3);
+
+/// Before what belongs to the line above.
+const INDENT: &str = "          ";
+
 /// What is drawn.
-#[derive(Debug)]
 pub(crate) struct Live {
     terminal: bool,
+    writer: Writer,
     /// Lines that stand on the screen.
     drawn: usize,
+    /// When they were drawn.
+    at: Instant,
     rates: VecDeque<u64>,
     last: Duration,
 }
@@ -27,13 +37,15 @@ pub(crate) struct Live {
 // === impl Live ===
 
 impl Live {
-    pub(crate) fn new() -> Self {
-        Self {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
             terminal: std::io::stderr().is_terminal(),
+            writer: Writer::start(Box::new(std::io::stderr()))?,
             drawn: 0,
+            at: Instant::now(),
             rates: VecDeque::new(),
             last: Duration::ZERO,
-        }
+        })
     }
 
     pub(crate) fn show(&mut self, scenario: &Scenario, at: Duration, second: &Second, totals: &Totals) {
@@ -47,13 +59,16 @@ impl Live {
             .iter()
             .map(|(kind, count)| format!("{kind} {count}"))
             .collect();
-        let first = format!(
-            "{:>6.0} s  {} users  {:.0} offered/s  {} completed/s  {} failed/s  p50 {}  p95 {}  p99 {}",
+        let rates = format!(
+            "{:>6.0} s  {} users  {:.0} offered/s  {} completed/s  {} failed/s",
             at.as_secs_f64(),
             second.users,
             second.offered_requests(scenario),
             second.counts.completed,
             second.counts.failed,
+        );
+        let quantiles = format!(
+            "p50 {}  p95 {}  p99 {}",
             shown(second.intended.quantile(0.5)),
             shown(second.intended.quantile(0.95)),
             shown(second.intended.quantile(0.99)),
@@ -61,33 +76,56 @@ impl Live {
         if !self.terminal {
             if at >= self.last + EVERY {
                 self.last = at;
-                eprint(&format!("{first}\n"));
+                self.writer.write(format!("{rates}  {quantiles}\n"));
             }
             return;
         }
-        self.clear();
-        let mut lines = vec![first, format!("          {}", self.sparkline())];
+        let mut lines = vec![
+            rates,
+            format!("{INDENT}{quantiles}"),
+            format!("{INDENT}{}", self.sparkline()),
+        ];
         if !errors.is_empty() {
-            lines.push(report::human_harmless(&format!(
-                "          failures: {}",
-                errors.join(", ")
-            )));
+            lines.push(format!(
+                "{INDENT}failures: {}",
+                report::human_harmless(&errors.join(", "))
+            ));
         }
-        self.drawn = lines.len();
-        eprint(&(lines.join("\n") + "\n"));
+        // A line that goes on in the next one would not be drawn over.
+        let width = tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let width = if width == 0 { 80 } else { width };
+        for line in &mut lines {
+            *line = line.chars().take(width.saturating_sub(1).max(20)).collect();
+        }
+        self.draw(&(lines.join("\n") + "\n"), lines.len());
     }
 
     /// A line that stays.
     pub(crate) fn line(&mut self, text: &str) {
-        self.clear();
-        eprint(&format!("{}\n", report::human_harmless(text)));
+        self.draw(&format!("{}\n", report::human_harmless(text)), 0);
     }
 
-    fn clear(&mut self) {
-        if self.terminal && self.drawn > 0 {
-            eprint(&format!("\x1b[{}A\x1b[J", self.drawn));
+    /// Draws over what is drawn; the next `lines` are drawn over again. A picture that is dropped changes nothing.
+    fn draw(&mut self, text: &str, lines: usize) {
+        // After Ctrl-Z and `fg` others have written below.
+        if self.at.elapsed() > STOPPED {
+            self.drawn = 0;
         }
-        self.drawn = 0;
+        self.at = Instant::now();
+        let clear = if self.terminal && self.drawn > 0 {
+            format!("\r\x1b[{}A\x1b[J", self.drawn)
+        } else {
+            String::new()
+        };
+        if matches!(self.writer.write(clear + text), Taken::Yes) {
+            self.drawn = lines;
+        }
+    }
+
+    /// Waits until all of it is on the screen, if anything gets there.
+    pub(crate) async fn end(self, enough: impl Future<Output = ()>) {
+        // That it can't be seen is no failure.
+        let _ = self.writer.finish(None, enough).await;
     }
 
     fn sparkline(&self) -> String {

@@ -1,11 +1,13 @@
 //! The program: its command line, what it reads and writes, and its exit status.
 
 mod arguments;
+mod draft;
 mod keys;
 mod live;
 mod once;
 mod outputs;
 mod plan;
+mod writer;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use tokio::sync::mpsc;
 use self::arguments::{Arguments, Order};
 use self::keys::Keys;
 use self::outputs::Outputs;
-use crate::engine::{self, Ask, Outcome};
+use crate::engine::{self, Ask, Halt};
 use crate::report::{self, Summary};
 use crate::scenario::Scenario;
 
@@ -89,53 +91,90 @@ fn test(arguments: &Arguments) -> Result<u8, Problem> {
             "the scenario has no `stages`: say how many users, and for how long\n  hint: `--users 10 --duration 1m`, or `--rate 50/s --duration 1m`",
         ));
     }
+    if scenario.schedule().is_empty() {
+        return Err(Problem::input(
+            "the stages send nothing: they have no users and no arrivals, or no time",
+        ));
+    }
     let (most, can) = raise_descriptors(scenario.schedule().most_users());
     if most > can && !arguments.quiet {
         eprint(&format!(
             "warning: {most} users may need a descriptor each, and this process has {can}; raise the limit with `ulimit -n`\n"
         ));
     }
+    let options = arguments.options(&scenario, source)?;
     let scenario = Arc::new(scenario);
-    let options = arguments.options(source);
-    let mut outputs = Outputs::open(arguments, &scenario)?;
-    let outcome = on_runtime(run(&scenario, &options, arguments, &mut outputs))??;
-    let summary = Summary::new(&scenario, &outcome);
-    // First the screen: whatever happens to files, the numbers were seen.
-    let said = if arguments.json() {
-        print(&pretty(&serde_json::to_value(&summary).unwrap_or_default()))
-    } else {
-        let mut text = report::human(&summary);
-        if let Some(baseline) = &baseline {
-            text.push_str(&report::compare(&summary, baseline));
-        }
-        print(&text)
-    };
-    let written = outputs.finish(&summary, &outcome.series);
-    said?;
-    written?;
-    Ok(summary.exit_status())
+    let outputs = Outputs::open(arguments, &scenario)?;
+    on_runtime(run(&scenario, &options, arguments, baseline.as_ref(), outputs))?
 }
 
 async fn run(
     scenario: &Arc<Scenario>,
     options: &engine::Options,
     arguments: &Arguments,
-    outputs: &mut Outputs,
-) -> Result<Outcome, Problem> {
+    baseline: Option<&Summary>,
+    mut outputs: Outputs,
+) -> Result<u8, Problem> {
     outputs.listen(arguments).await?;
     let (sender, mut asks) = mpsc::unbounded_channel();
-    listen(&sender, arguments).map_err(|error| Problem::ours(format!("can't listen to signals: {error}")))?;
+    listen(&sender).map_err(|error| Problem::ours(format!("can't listen to signals: {error}")))?;
     let keys = (!arguments.quiet).then(|| Keys::listen(&sender)).flatten();
     if keys.is_some() {
         eprint("r zeroes the numbers, Ctrl-C ends the test\n");
     }
-    engine::conduct(scenario, options, outputs, &mut asks)
+    let outcome = engine::conduct(scenario, options, &mut outputs, &mut asks)
         .await
-        .map_err(|text| Problem { code: 3, text })
+        .map_err(|halt| match halt {
+            Halt::Input(text) => Problem::input(text),
+            Halt::Bootstrap(text) => Problem { code: 3, text },
+            Halt::Interrupted(text) => Problem { code: 5, text },
+            Halt::Defect(text) => Problem::ours(text),
+        })?;
+    drop(keys);
+    let summary = Summary::new(scenario, &outcome);
+    let takes = outputs.end(&summary, stopped(&mut asks)).await;
+    // First the screen: whatever happens to files, the numbers were seen.
+    let text = if arguments.json() {
+        pretty(&serde_json::to_value(&summary).unwrap_or_default())
+    } else {
+        let compared = baseline.map(|baseline| report::compare(&summary, baseline));
+        report::human(&summary) + compared.as_deref().unwrap_or_default()
+    };
+    let said = if takes || !arguments.tells_events_there() {
+        say(text, &mut asks).await
+    } else {
+        Ok(())
+    };
+    let written = outputs.finish(&summary, &outcome.series);
+    said.and(written)?;
+    Ok(summary.exit_status())
+}
+
+/// Writes to standard output. A pager may read it slowly, and a signal ends that.
+async fn say(text: String, asks: &mut mpsc::UnboundedReceiver<Ask>) -> Result<(), Problem> {
+    let printed = tokio::task::spawn_blocking(move || print(&text).map(|_| ()));
+    tokio::select! {
+        printed = printed => printed.unwrap_or_else(|error| Err(Problem::ours(error.to_string()))),
+        () = stopped(asks) => Err(Problem {
+            code: 5,
+            text: "interrupted, while nobody read the numbers from standard output".into(),
+        }),
+    }
+}
+
+/// Completes when somebody wants an end.
+async fn stopped(asks: &mut mpsc::UnboundedReceiver<Ask>) {
+    loop {
+        match asks.recv().await {
+            Some(Ask::Stop) => return,
+            Some(Ask::Reset) => {}
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Signals: interrupt, terminate and hang-up end the test, the first user signal zeroes its numbers.
-fn listen(asks: &mpsc::UnboundedSender<Ask>, arguments: &Arguments) -> std::io::Result<()> {
+fn listen(asks: &mpsc::UnboundedSender<Ask>) -> std::io::Result<()> {
     let kinds = [
         (SignalKind::interrupt(), Ask::Stop),
         (SignalKind::terminate(), Ask::Stop),
@@ -145,7 +184,6 @@ fn listen(asks: &mpsc::UnboundedSender<Ask>, arguments: &Arguments) -> std::io::
     for (kind, ask) in kinds {
         let mut signals = signal(kind)?;
         let asks = asks.clone();
-        let quiet = arguments.quiet;
         tokio::task::spawn_local(async move {
             let mut last: Option<Instant> = None;
             while signals.recv().await.is_some() {
@@ -154,9 +192,6 @@ fn listen(asks: &mpsc::UnboundedSender<Ask>, arguments: &Arguments) -> std::io::
                 last = Some(Instant::now());
                 if again {
                     continue;
-                }
-                if ask == Ask::Stop && !quiet {
-                    eprint("stopping: users end what they are doing; once more to cut them off\n");
                 }
                 let _ = asks.send(ask);
             }
@@ -170,7 +205,10 @@ fn on_runtime<T>(future: impl Future<Output = T>) -> Result<T, Problem> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(|error| Problem::ours(format!("can't start a runtime: {error}")))?;
-    Ok(runtime.block_on(future))
+    let done = runtime.block_on(future);
+    // The system may still look for a name, for as long as it likes.
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 /// Raises the soft limit of descriptors to the hard one; says how many users may need and how many there are.

@@ -1,13 +1,12 @@
 //! `--once`: each task once, with requests and answers on the screen; secrets are masked.
 
-use std::collections::BTreeMap;
-
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, PROXY_AUTHORIZATION, SET_COOKIE};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, PROXY_AUTHORIZATION, SET_COOKIE};
 
 use super::{Problem, print};
 use crate::engine::{Exchange, Once};
+use crate::mask::{Mask, Secret, named};
 use crate::report::human_harmless;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, is_telling};
 
 /// Characters of a body that are shown.
 const SHOWN: usize = 400;
@@ -15,13 +14,14 @@ const SHOWN: usize = 400;
 pub(crate) async fn once(scenario: &Scenario) -> Result<u8, Problem> {
     let mut once = Once::new(scenario).map_err(Problem::input)?;
     let mut failed = 0;
-    let mut hidden: BTreeMap<String, String> = BTreeMap::new();
+    let mut mask = Mask::default();
+    mask.add(scenario.known_secrets());
     if let Some(bootstrap) = &scenario.bootstrap {
         print("bootstrap\n")?;
         for step in &bootstrap.steps {
             let exchange = once.shared(step).await;
-            once.hide(&mut hidden, scenario);
-            show(&step.name, &exchange, &hidden)?;
+            mask.add(once.secrets());
+            show(&step.name, &exchange, &mut mask)?;
             if exchange.failure.is_some() {
                 return Err(Problem {
                     code: 3,
@@ -35,9 +35,10 @@ pub(crate) async fn once(scenario: &Scenario) -> Result<u8, Problem> {
         once.user(class);
         let tasks = class.tasks.iter().flat_map(|task| &task.steps);
         for step in class.on_start.iter().chain(tasks).chain(&class.on_stop) {
+            mask.add(once.secrets());
             let exchange = once.step(class, step).await;
-            once.hide(&mut hidden, scenario);
-            show(&step.name, &exchange, &hidden)?;
+            mask.add(once.secrets());
+            show(&step.name, &exchange, &mut mask)?;
             failed += u32::from(exchange.failure.is_some());
         }
     }
@@ -45,12 +46,16 @@ pub(crate) async fn once(scenario: &Scenario) -> Result<u8, Problem> {
     Ok(if failed > 0 { 3 } else { 0 })
 }
 
-fn show(name: &str, exchange: &Exchange, hidden: &BTreeMap<String, String>) -> Result<(), Problem> {
-    let mut text = format!("  {name}\n");
+fn show(name: &str, exchange: &Exchange, mask: &mut Mask) -> Result<(), Problem> {
     if let Some(request) = &exchange.request {
-        text.push_str(&format!("    > {} {}\n", request.method, request.target));
-        headers(&mut text, '>', &request.headers);
-        body(&mut text, '>', &request.body);
+        mask.add(credentials(&request.headers));
+    }
+    let mut text = format!("  {}\n", named(name));
+    if let Some(request) = &exchange.request {
+        let target = mask.all(&request.target.to_string());
+        text.push_str(&format!("    > {} {target}\n", request.method));
+        headers(&mut text, '>', &request.headers, mask);
+        body(&mut text, '>', &request.body, mask);
     }
     if let Some(answer) = &exchange.answer {
         text.push_str(&format!(
@@ -59,47 +64,60 @@ fn show(name: &str, exchange: &Exchange, hidden: &BTreeMap<String, String>) -> R
             exchange.latency.as_secs_f64() * 1e3,
             answer.bytes
         ));
-        headers(&mut text, '<', &answer.headers);
-        body(&mut text, '<', &answer.body);
+        headers(&mut text, '<', &answer.headers, mask);
+        body(&mut text, '<', &answer.body, mask);
     }
     match &exchange.failure {
-        Some(failure) => text.push_str(&format!("    failed: {} ({})\n", failure.text, failure.kind)),
-        None => text.push_str("    good\n"),
-    }
-    for (name, value) in hidden {
-        // Short values would mask half of the screen.
-        if value.len() >= 4 {
-            text = text.replace(value.as_str(), &format!("<{name}>"));
+        Some(failure) => {
+            let why = mask.all(&failure.text);
+            text.push_str(&format!("    failed: {why} ({})\n", failure.kind));
         }
+        None => text.push_str("    good\n"),
     }
     let lines: Vec<String> = text.lines().map(human_harmless).collect();
     print(&(lines.join("\n") + "\n")).map(|_| ())
 }
 
-fn headers(text: &mut String, sign: char, headers: &HeaderMap) {
+/// What a request says who it is with: a service that echoes its headers must not show it.
+fn credentials(headers: &HeaderMap) -> impl Iterator<Item = Secret> {
+    headers
+        .iter()
+        .filter(|(name, _)| is_secret(name))
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            Secret {
+                name: name.to_string(),
+                // Without `Basic` or `Bearer`.
+                value: value.rsplit(' ').next().unwrap_or_default().to_owned(),
+                sure: true,
+            }
+        })
+}
+
+fn is_secret(name: &HeaderName) -> bool {
+    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE].contains(name) || is_telling(name.as_str())
+}
+
+fn headers(text: &mut String, sign: char, headers: &HeaderMap, mask: &Mask) {
     for (name, value) in headers {
-        let secret = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE].contains(name);
-        let value = if secret {
+        let value = if is_secret(name) {
             "<masked>".into()
         } else {
-            String::from_utf8_lossy(value.as_bytes())
+            mask.all(&String::from_utf8_lossy(value.as_bytes()))
         };
         text.push_str(&format!("    {sign} {name}: {value}\n"));
     }
 }
 
-fn body(text: &mut String, sign: char, body: &[u8]) {
+fn body(text: &mut String, sign: char, body: &[u8], mask: &Mask) {
     if body.is_empty() {
         return;
     }
-    let shown = String::from_utf8_lossy(body);
-    let cut: String = shown.chars().take(SHOWN).collect();
-    let more = if cut.len() < shown.len() { " …" } else { "" };
-    for line in cut.lines() {
+    let (shown, more) = mask.first(&String::from_utf8_lossy(body), SHOWN);
+    for line in shown.lines() {
         text.push_str(&format!("    {sign}   {line}\n"));
     }
-    text.push_str(more);
-    if !more.is_empty() {
-        text.push('\n');
+    if more {
+        text.push_str("    …\n");
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arguments::{Arguments, OutputOptions};
+use super::draft::Draft;
 use super::live::Live;
+use super::writer::{Finished, Taken, Writer};
 use super::{Problem, eprint};
 use crate::engine::{Observer, Point};
 use crate::report::{self, Exporter, Summary};
@@ -17,7 +19,7 @@ use crate::stats::{Second, Totals};
 
 pub(crate) struct Outputs {
     scenario: Arc<Scenario>,
-    events: Option<Box<dyn Write>>,
+    events: Option<Writer>,
     live: Option<Live>,
     exporter: Option<Exporter>,
     files: Files,
@@ -29,10 +31,10 @@ pub(crate) struct Outputs {
 /// Files that are written at the end; opened before anything is sent.
 #[derive(Debug, Default)]
 struct Files {
-    save: Option<(String, File)>,
-    csv: Option<(String, File)>,
-    junit: Option<(String, File)>,
-    html: Option<(String, File)>,
+    save: Option<Draft>,
+    csv: Option<Draft>,
+    junit: Option<Draft>,
+    html: Option<Draft>,
 }
 
 // === impl Outputs ===
@@ -48,26 +50,32 @@ impl Outputs {
             ..
         } = &arguments.outputs;
         let open = |path: &Option<std::path::PathBuf>| {
-            path.as_deref()
-                .map(|path| Ok((path.display().to_string(), create(path, false)?)))
+            let path = path.as_deref();
+            path.map(|path| Draft::open(path).map_err(|error| wrong(path, &error)))
                 .transpose()
         };
-        let events: Option<Box<dyn Write>> = match events.as_deref() {
+        let files = Files {
+            save: open(save)?,
+            csv: open(csv)?,
+            junit: open(junit)?,
+            html: open(html)?,
+        };
+        files.differ()?;
+        let events: Option<Box<dyn Write + Send>> = match events.as_deref() {
             None => None,
             Some(path) if path == Path::new("-") => Some(Box::new(io::stdout())),
-            Some(path) => Some(Box::new(BufWriter::new(create(path, true)?))),
+            Some(path) => {
+                let file = File::create(path).map_err(|error| wrong(path, &error))?;
+                Some(Box::new(BufWriter::new(file)))
+            }
         };
+        let thread = |error| Problem::ours(format!("can't start a thread: {error}"));
         Ok(Self {
             scenario: Arc::clone(scenario),
-            events,
-            live: (!arguments.quiet).then(Live::new),
+            events: events.map(Writer::start).transpose().map_err(thread)?,
+            live: (!arguments.quiet).then(Live::new).transpose().map_err(thread)?,
             exporter: None,
-            files: Files {
-                save: open(save)?,
-                csv: open(csv)?,
-                junit: open(junit)?,
-                html: open(html)?,
-            },
+            files,
             broken: Vec::new(),
             quiet: arguments.quiet,
         })
@@ -89,32 +97,65 @@ impl Outputs {
     }
 
     fn event(&mut self, value: &serde_json::Value) {
-        let Some(writer) = &mut self.events else { return };
-        let written = writeln!(writer, "{value}").and_then(|()| writer.flush());
-        if let Err(error) = written {
-            self.events = None;
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                self.note_broken("events", &error);
+        let Some(writer) = &self.events else { return };
+        match writer.write(format!("{value}\n")) {
+            Taken::Yes | Taken::Dropped { first: false } => {}
+            Taken::Dropped { first: true } => {
+                self.warn("nobody reads the events, and no more of them are kept; the test goes on");
+            }
+            Taken::Broken(error) => {
+                self.events = None;
+                if let Some(error) = error {
+                    self.events_broken(&error);
+                }
             }
         }
     }
 
-    fn note_broken(&mut self, what: &str, error: &io::Error) {
-        let text = format!("{what} can't be written any more: {error}");
-        if let Some(live) = &mut self.live {
-            live.line(&format!("warning: {text}; the test goes on"));
+    fn events_broken(&mut self, error: &io::Error) {
+        // Nobody wants them any more.
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let text = format!("events can't be written any more: {error}");
+            self.warn(&format!("{text}; the test goes on"));
+            self.broken.push(text);
         }
-        self.broken.push(text);
     }
 
-    /// Writes everything that was asked for.
+    fn warn(&mut self, text: &str) {
+        if let Some(live) = &mut self.live {
+            live.line(&format!("warning: {text}"));
+        }
+    }
+
+    /// Writes the last event and what of the others still waits, and ends the live view. False if standard output was to
+    /// have events and takes nothing.
+    pub(crate) async fn end(&mut self, summary: &Summary, enough: impl Future<Output = ()>) -> bool {
+        let mut enough = std::pin::pin!(enough);
+        let mut takes = true;
+        if let Some(writer) = self.events.take() {
+            let event = serde_json::json!({"schema": 1, "event": "summary", "summary": summary});
+            match writer.finish(Some(format!("{event}\n")), &mut enough).await {
+                Ok(Finished { dropped: 0, .. }) => {}
+                Ok(Finished { dropped, stalled }) => {
+                    takes = !stalled;
+                    self.broken.push(format!(
+                        "{dropped} events were dropped, because whoever reads them stood still"
+                    ));
+                }
+                Err(error) => self.events_broken(&error),
+            }
+        }
+        if let Some(live) = self.live.take() {
+            live.end(enough).await;
+        }
+        takes
+    }
+
+    /// Writes all files that were asked for.
     pub(crate) fn finish(mut self, summary: &Summary, series: &[Point]) -> Result<(), Problem> {
-        let value = serde_json::to_value(summary).unwrap_or_default();
-        let mut event = serde_json::json!({"schema": 1, "event": "summary"});
-        event["summary"] = value.clone();
-        self.event(&event);
         let files = std::mem::take(&mut self.files);
         if let Some(file) = files.save {
+            let value = serde_json::to_value(summary).unwrap_or_default();
             self.write(file, &format!("{value:#}\n"));
         }
         if let Some(file) = files.csv {
@@ -133,18 +174,40 @@ impl Outputs {
             return Ok(());
         }
         Err(Problem::ours(format!(
-            "{}\n  hint: the numbers above are complete; make room and use `--save` with another path next time",
+            "{}\n  hint: the numbers are complete where they were written; make room, or use `--save` with another path next time",
             self.broken.join("\n")
         )))
     }
 
-    fn write(&mut self, (name, mut file): (String, File), text: &str) {
-        // An earlier report stays until there is one to take its place; a device has no length.
-        let _ = file.set_len(0);
-        if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.flush()) {
-            self.note_broken(&name, &error);
+    fn write(&mut self, file: Draft, text: &str) {
+        let name = file.name.clone();
+        if let Err(error) = file.write(text) {
+            self.broken.push(format!("{name} can't be written: {error}"));
         }
     }
+}
+
+impl Files {
+    /// No two of them are the same.
+    fn differ(&self) -> Result<(), Problem> {
+        let drafts = [&self.save, &self.csv, &self.junit, &self.html];
+        let mut seen: Vec<&Path> = Vec::new();
+        for draft in drafts.into_iter().flatten() {
+            let Some(target) = draft.target() else { continue };
+            if seen.contains(&target) {
+                return Err(Problem::input(format!(
+                    "two reports can't both be written to {}",
+                    draft.name
+                )));
+            }
+            seen.push(target);
+        }
+        Ok(())
+    }
+}
+
+fn wrong(path: &Path, error: &io::Error) -> Problem {
+    Problem::input(format!("can't write {}: {error}", path.display()))
 }
 
 impl Observer for Outputs {
@@ -167,13 +230,4 @@ impl Observer for Outputs {
             live.line(text);
         }
     }
-}
-
-fn create(path: &Path, empty: bool) -> Result<File, Problem> {
-    let opened = File::options()
-        .write(true)
-        .create(true)
-        .truncate(empty)
-        .open(path);
-    opened.map_err(|error| Problem::input(format!("can't write {}: {error}", path.display())))
 }

@@ -1,6 +1,7 @@
 //! `--plan`: what would be sent, without sending anything.
 
-use crate::scenario::{Body, JsonPart, Scenario, SegmentKind, Step, quantity::shown};
+use crate::mask::Mask;
+use crate::scenario::{Body, JsonPart, Scenario, SegmentKind, Step, is_telling, quantity::shown};
 
 /// Steps that are shown of each list.
 const MOST: usize = 50;
@@ -9,8 +10,11 @@ const MOST_OF_BODY: usize = 200;
 
 pub(crate) fn plan(scenario: &Scenario) -> String {
     let mut text = format!("{}\n", scenario.name);
+    let mut mask = Mask::default();
+    mask.add(scenario.known_secrets());
+    let mask = &mask;
     if let Some(base) = &scenario.base_url {
-        text.push_str(&format!("  base URL: {base}\n"));
+        text.push_str(&format!("  base URL: {}\n", mask.all(base)));
     }
     text.push_str("  stages:\n");
     for segment in &scenario.schedule().segments {
@@ -32,7 +36,7 @@ pub(crate) fn plan(scenario: &Scenario) -> String {
     }
     if let Some(bootstrap) = &scenario.bootstrap {
         text.push_str("  bootstrap, once for the whole test:\n");
-        steps(&mut text, scenario, &bootstrap.steps);
+        steps(&mut text, scenario, mask, &bootstrap.steps);
         if let Some(refresh) = &bootstrap.refresh {
             text.push_str(&format!(
                 "    again every {}, {} early\n",
@@ -58,7 +62,7 @@ pub(crate) fn plan(scenario: &Scenario) -> String {
         ));
         if !class.on_start.is_empty() {
             text.push_str("    first:\n");
-            steps(&mut text, scenario, &class.on_start);
+            steps(&mut text, scenario, mask, &class.on_start);
         }
         let weights: u64 = class.tasks.iter().map(|task| u64::from(task.weight)).sum();
         for task in &class.tasks {
@@ -67,11 +71,11 @@ pub(crate) fn plan(scenario: &Scenario) -> String {
                 task.name,
                 100.0 * f64::from(task.weight) / weights.max(1) as f64
             ));
-            steps(&mut text, scenario, &task.steps);
+            steps(&mut text, scenario, mask, &task.steps);
         }
         if !class.on_stop.is_empty() {
             text.push_str("    last:\n");
-            steps(&mut text, scenario, &class.on_stop);
+            steps(&mut text, scenario, mask, &class.on_stop);
         }
         if let Some(offered) = class.offered_each() {
             text.push_str(&format!(
@@ -89,7 +93,7 @@ pub(crate) fn plan(scenario: &Scenario) -> String {
     text
 }
 
-fn steps(text: &mut String, scenario: &Scenario, steps: &[Step]) {
+fn steps(text: &mut String, scenario: &Scenario, mask: &Mask, steps: &[Step]) {
     for step in steps.iter().take(MOST) {
         let url = step.url.constant().unwrap_or(&step.url.source);
         let base = if url.starts_with('/') {
@@ -97,15 +101,21 @@ fn steps(text: &mut String, scenario: &Scenario, steps: &[Step]) {
         } else {
             ""
         };
-        text.push_str(&format!("      {} {base}{url}\n", step.method));
+        let url = mask.all(&format!("{base}{url}"));
+        text.push_str(&format!("      {} {url}\n", step.method));
         for (name, value) in step.all_headers(&scenario.http.headers) {
-            // The source, so that nothing secret is shown.
-            text.push_str(&format!("        {name}: {}\n", value.source));
+            // The source, so that nothing secret is shown; what stands in the file as it is may be.
+            let value = if is_telling(name.as_str()) && !value.source.contains("{{") {
+                "<masked>"
+            } else {
+                &value.source
+            };
+            text.push_str(&format!("        {name}: {}\n", mask.all(value)));
         }
         if let Some((user, _)) = &step.basic {
             text.push_str(&format!("        as {}, with a password\n", user.source));
         }
-        if let Some(body) = body(step) {
+        if let Some(body) = body(step, mask) {
             text.push_str(&format!("        {body}\n"));
         }
         for name in step.sets() {
@@ -118,7 +128,7 @@ fn steps(text: &mut String, scenario: &Scenario, steps: &[Step]) {
 }
 
 /// What is sent, with its templates.
-fn body(step: &Step) -> Option<String> {
+fn body(step: &Step, mask: &Mask) -> Option<String> {
     let all = match &step.body {
         Body::None => return None,
         Body::File(bytes) => return Some(format!("a file of {} bytes", bytes.len())),
@@ -138,15 +148,7 @@ fn body(step: &Step) -> Option<String> {
             fields.join("&")
         }
     };
-    let shown: String = all
-        .chars()
-        .take(MOST_OF_BODY)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let more = if all.chars().count() > MOST_OF_BODY {
-        " …"
-    } else {
-        ""
-    };
-    Some(shown + more)
+    let (shown, more) = mask.first(&all, MOST_OF_BODY);
+    let shown = shown.replace(char::is_control, " ");
+    Some(shown + if more { " …" } else { "" })
 }

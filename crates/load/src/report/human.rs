@@ -7,6 +7,9 @@ use super::summary::Summary;
 /// Tasks that are listed; the rest is in the files.
 const MOST_TASKS: usize = 30;
 
+/// Columns of a task's name, so that the whole is no wider than the narrowest of terminals.
+const NAME: usize = 26;
+
 /// The last screen.
 pub fn human(summary: &Summary) -> String {
     let mut text = String::new();
@@ -55,7 +58,7 @@ pub fn human(summary: &Summary) -> String {
     }
     text.push('\n');
     text.push_str(&format!(
-        "  {:<23}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}\n",
+        "  {:<20}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
         "latency", "mean", "p50", "p95", "p99", "p99.9", "max"
     ));
     latency(&mut text, "from intended start", &summary.intended);
@@ -67,13 +70,18 @@ pub fn human(summary: &Summary) -> String {
     }
     if summary.tasks.len() > 1 {
         text.push_str(&format!(
-            "\n  {:<34}{:>11}{:>10}{:>11}{:>9}{:>9}{:>9}\n",
+            "\n  {:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}\n",
             "task", "completed", "failed", "/s", "p50", "p95", "p99"
         ));
         for task in summary.tasks.iter().take(MOST_TASKS) {
+            let mut name = harmless(&task.name);
+            if name.chars().count() > NAME {
+                // A long name has a line of its own.
+                text.push_str(&format!("  {name}\n"));
+                name.clear();
+            }
             text.push_str(&format!(
-                "  {:<34}{:>11}{:>10}{:>11}{:>9}{:>9}{:>9}\n",
-                shorten(&harmless(&task.name), 33),
+                "  {name:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}\n",
                 number(task.requests.completed as f64),
                 number(task.requests.failed as f64),
                 rate(task.requests.completed_rate),
@@ -138,7 +146,7 @@ pub fn human(summary: &Summary) -> String {
     text.push_str(&format!(
         "\n  tester: {:.1} s of processor time ({:.0} % of one core), at most {:.1} MiB of memory, {} connections\n",
         summary.generator.cpu_seconds,
-        100.0 * summary.generator.cpu_seconds / summary.total_seconds.max(1e-3),
+        100.0 * summary.generator.cpu_seconds / summary.generator.seconds.max(1e-3),
         summary.generator.peak_memory_kib as f64 / 1024.0,
         number(summary.connections as f64)
     ));
@@ -185,7 +193,7 @@ fn times(count: u64) -> String {
 }
 
 fn latency(text: &mut String, name: &str, latency: &Latency) {
-    text.push_str(&format!("  {name:<23}"));
+    text.push_str(&format!("  {name:<20}"));
     for value in [
         latency.mean,
         latency.p50,
@@ -194,7 +202,7 @@ fn latency(text: &mut String, name: &str, latency: &Latency) {
         latency.p999,
         latency.max,
     ] {
-        text.push_str(&format!("{:>10}", ms(value)));
+        text.push_str(&format!("{:>9}", ms(value)));
     }
     text.push('\n');
 }

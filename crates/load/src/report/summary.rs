@@ -195,7 +195,10 @@ pub struct Generator {
     pub saturated_from: Option<f64>,
     /// Why.
     pub reason: Option<String>,
-    /// Processor time of this process and its workers, seconds.
+    /// Seconds from the beginning to the end, whatever was zeroed.
+    #[serde(default)]
+    pub seconds: f64,
+    /// Processor time of this process and its workers in all that time, seconds.
     pub cpu_seconds: f64,
     /// The peak of resident memory of this process, KiB.
     pub peak_memory_kib: u64,
@@ -306,6 +309,7 @@ impl Summary {
             generator: Generator {
                 saturated_from: outcome.saturated.as_ref().map(|(at, _)| at.as_secs_f64()),
                 reason: outcome.saturated.as_ref().map(|(_, why)| why.clone()),
+                seconds: outcome.whole.as_secs_f64(),
                 cpu_seconds: cpu_seconds(),
                 peak_memory_kib: peak_memory(),
                 lost: outcome.lost.clone(),

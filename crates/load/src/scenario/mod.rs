@@ -8,7 +8,7 @@ mod schedule;
 mod schema;
 pub(crate) mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +18,10 @@ use hyper::Method;
 use hyper::header::HeaderName;
 use regex::Regex;
 use reveille_account::SourceError;
+use rustls::pki_types::CertificateDer;
 
 pub(crate) use self::check::JsonPath;
-pub(crate) use self::names::{BUILT_IN, is_telling};
+pub(crate) use self::names::{BUILT_IN, METHODS, is_telling};
 pub(crate) use self::schedule::Arrivals as ArrivalsOf;
 pub use self::schedule::{Kind as SegmentKind, Schedule, Segment};
 pub use self::schema::schema;
@@ -70,6 +71,10 @@ pub struct Scenario {
     pub(crate) steps: usize,
     /// Names of values that never appear on screens.
     pub(crate) secrets: Vec<String>,
+    /// Those of them that the file names.
+    pub(crate) named_secrets: BTreeSet<String>,
+    /// What is taken from the environment, but for `base_url`, which screens show.
+    pub(crate) environment: BTreeMap<String, String>,
     /// `vars` and `-e`, for scripts.
     pub(crate) constants: BTreeMap<String, String>,
 }
@@ -143,7 +148,8 @@ pub(crate) enum Version {
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     pub(crate) verify: bool,
-    pub(crate) ca: Option<PathBuf>,
+    /// Nobody else, if there are any.
+    pub(crate) ca: Option<Vec<CertificateDer<'static>>>,
     pub(crate) resumption: bool,
 }
 
@@ -187,7 +193,7 @@ pub(crate) struct Task {
 pub(crate) struct Step {
     /// Its number in the scenario.
     pub(crate) id: usize,
-    /// It belongs to the bootstrap, and so has none of its values.
+    /// It belongs to the bootstrap.
     pub(crate) in_bootstrap: bool,
     /// The row of the statistics.
     pub(crate) row: usize,

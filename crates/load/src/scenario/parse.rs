@@ -1,6 +1,7 @@
 //! From the text of a scenario to a [`Scenario`], or to all the mistakes in it.
 
 mod data;
+mod known;
 mod step;
 mod timing;
 
@@ -13,11 +14,12 @@ use minijinja::value::Value as Template;
 use reveille_account::SourceError;
 use reveille_document::{self as document, Kind, Node, Reader, Value, items};
 
-use super::names::{BUILT_IN, set_by_script};
+use super::names::{BUILT_IN, is_telling, set_by_script};
 use super::template::{Fault, Text};
 use super::{
     Bootstrap, Class, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity,
 };
+use crate::files;
 
 pub(super) const SCENARIO: &[&str] = &[
     "name",
@@ -62,6 +64,9 @@ pub(super) const CLASS: &[&str] = &[
 /// The most a scenario may have of each: classes, tasks of a class, steps of a task.
 const MOST: usize = 1000;
 
+/// The most that is read of a file of certificates.
+const MAX_CA: u64 = 16 << 20;
+
 /// A scenario being read.
 pub(super) struct Context<'a> {
     pub(super) reader: Reader<'a>,
@@ -71,6 +76,18 @@ pub(super) struct Context<'a> {
     shared: BTreeSet<String>,
     pub(super) rows: Vec<String>,
     pub(super) steps: usize,
+    /// Paths lead somewhere.
+    pub(super) has_base: bool,
+    /// The same of one that tags leave out.
+    left_out: BTreeSet<String>,
+    /// Data that could not be read, which is told of once.
+    pub(super) unread: BTreeSet<String>,
+    /// The columns of data, as far as they are known.
+    columns: BTreeMap<String, Vec<String>>,
+    /// Names that captures set anywhere, left out by tags or not.
+    pub(super) captured: BTreeSet<String>,
+    /// Names of the environment that are taken.
+    environment: BTreeSet<String>,
 }
 
 /// What is read.
@@ -94,6 +111,12 @@ pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario
         shared: BTreeSet::new(),
         rows: Vec::new(),
         steps: 0,
+        has_base: false,
+        left_out: BTreeSet::new(),
+        unread: BTreeSet::new(),
+        columns: BTreeMap::new(),
+        captured: BTreeSet::new(),
+        environment: BTreeSet::new(),
     };
     match context.scenario(&root) {
         Some(scenario) if context.reader.mistakes.is_empty() => Ok(scenario),
@@ -116,9 +139,16 @@ impl Context<'_> {
             self.vars(node);
         }
         for (name, value) in &self.given.vars {
+            if !is_name(name) {
+                let message = format!("`-e {name}=…`: `{name}` can't be the name of a var");
+                self.reader.note(SourceError::whole(message, self.reader.file));
+                continue;
+            }
             self.constants
                 .insert(name.clone(), Template::from(value.as_str()));
         }
+        // A base URL is shown; what only it takes from the environment is no secret, unless its name says so.
+        let taken = self.environment.clone();
         let base_url = fields.get("base_url").and_then(|node| {
             let text = self.text(node)?;
             let Some(url) = text.constant() else {
@@ -128,25 +158,44 @@ impl Context<'_> {
             };
             match crate::engine::Target::parse(url) {
                 Ok(_) => Some(url.trim_end_matches('/').to_owned()),
-                Err(message) => {
-                    self.reader.mistake(&node.place, message);
+                Err(why) => {
+                    self.reader
+                        .mistake(&node.place, format!("`base_url` is not a URL: {why}"));
                     None
                 }
             }
         });
+        // One that is wrong has been told of.
+        self.has_base = fields.get("base_url").is_some();
+        self.environment
+            .retain(|name| taken.contains(name) || is_telling(name));
         let mut http = fields.get("http").map(|node| self.http(node)).unwrap_or_default();
         http.resolve.splice(..0, self.given.resolve.iter().cloned());
-        let bootstrap = fields.get("bootstrap").and_then(|node| self.bootstrap(node));
+        let mut bootstrap = fields.get("bootstrap").and_then(|node| self.bootstrap(node));
         if let Some(node) = fields.get("headers") {
             http.headers = self.headers(node);
         }
+        for step in bootstrap.iter_mut().flat_map(|bootstrap| &mut bootstrap.steps) {
+            let known =
+                |root: &String| self.constants.contains_key(root) || BUILT_IN.contains(&root.as_str());
+            let common = http.headers.iter().filter(|(_, text)| {
+                text.expressions()
+                    .flat_map(|expression| &expression.roots)
+                    .all(known)
+            });
+            step.headers.splice(..0, common.cloned());
+        }
         let data = fields.get("data").map(|node| self.data(node)).unwrap_or_default();
+        self.columns = data
+            .iter()
+            .map(|data| (data.name.clone(), data.columns.clone()))
+            .collect();
         let wait = fields.get("wait").and_then(|node| self.wait(node));
         let known: BTreeSet<String> = data.iter().map(|data| data.name.clone()).collect();
         let mut classes = Vec::new();
         match (fields.get("classes"), fields.get("tasks")) {
             (Some(node), None) => {
-                for node in items(node).into_iter().take(MOST) {
+                for node in self.at_most(items(node), "a scenario", "classes") {
                     classes.extend(self.class(node, wait, &known, &http));
                 }
             }
@@ -158,6 +207,12 @@ impl Context<'_> {
                 &root.place,
                 "a scenario needs `classes`, or `tasks` for a single one",
             ),
+        }
+        for (index, class) in classes.iter().enumerate() {
+            if classes[..index].iter().any(|earlier| earlier.name == class.name) {
+                let message = format!("two classes are named `{}`", class.name);
+                self.reader.note(SourceError::whole(message, self.reader.file));
+            }
         }
         let stages = match &self.given.stages {
             Some(stages) => stages.clone(),
@@ -172,20 +227,20 @@ impl Context<'_> {
             .unwrap_or_default();
         if classes.is_empty() && self.reader.mistakes.is_empty() {
             self.reader.note(SourceError::whole(
-                "no task is left to run: tags leave all of them out",
+                "no task is left to run: tags, or weights of 0, leave all of them out",
                 self.reader.file,
             ));
         }
-        let mut secrets: Vec<String> = fields
+        let named_secrets = fields
             .get("secrets")
-            .map(|node| {
-                items(node)
-                    .into_iter()
-                    .filter_map(|node| self.reader.filled(node))
-                    .collect()
-            })
+            .map(|node| self.secrets(node, &data, &classes))
             .unwrap_or_default();
-        secrets.extend(self.shared.iter().cloned());
+        let secrets = named_secrets
+            .iter()
+            .chain(&self.shared)
+            .chain(&self.left_out)
+            .cloned()
+            .collect();
         Some(Scenario {
             name: name.unwrap_or_else(|| default_name(self.reader.file)),
             base_url,
@@ -198,6 +253,12 @@ impl Context<'_> {
             rows: std::mem::take(&mut self.rows),
             steps: self.steps,
             secrets,
+            named_secrets,
+            environment: self
+                .environment
+                .iter()
+                .filter_map(|name| Some((name.clone(), self.given.env.get(name)?.clone())))
+                .collect(),
             constants: self
                 .constants
                 .iter()
@@ -214,6 +275,7 @@ impl Context<'_> {
     }
 
     pub(super) fn compile(&mut self, text: &str, node: &Node) -> Option<Text> {
+        self.environment.extend(Text::environment(text));
         let raw = self.reader.raw(node).to_owned();
         match Text::compile(text, &raw, node.place.bytes.start, &self.constants, &self.shared) {
             Ok(text) => Some(text),
@@ -250,7 +312,7 @@ impl Context<'_> {
             let Some(name) = self.reader.scalar(key) else {
                 continue;
             };
-            if !is_identifier(&name) || name == "env" || BUILT_IN.contains(&name.as_str()) {
+            if !is_name(&name) {
                 self.reader
                     .mistake(&key.place, format!("`{name}` can't be the name of a var"));
             } else if let Some(given) = self.given.vars.get(&name) {
@@ -334,7 +396,16 @@ impl Context<'_> {
         if let Some(node) = get("ca")
             && let Some(path) = self.constant(node)
         {
-            http.tls.ca = Some(self.given.directory.join(path));
+            let path = self.given.directory.join(path);
+            let read = files::bytes(&path, MAX_CA)
+                .map_err(|error| error.to_string())
+                .and_then(|pem| crate::engine::authorities(&pem));
+            match read {
+                Ok(authorities) => http.tls.ca = Some(authorities),
+                Err(error) => self
+                    .reader
+                    .mistake(&node.place, format!("can't use {}: {error}", path.display())),
+            }
         }
         http
     }
@@ -401,9 +472,21 @@ impl Context<'_> {
             })
         });
         if !self.is_chosen(&tags, true) {
+            // Nobody will set them.
+            self.left_out = std::mem::take(&mut self.shared);
             return None;
         }
         Some(Bootstrap { steps, refresh })
+    }
+
+    /// The first of `nodes`; that there are too many is a mistake.
+    pub(super) fn at_most<'n>(&mut self, mut nodes: Vec<&'n Node>, what: &str, of: &str) -> Vec<&'n Node> {
+        if let Some(first) = nodes.get(MOST) {
+            self.reader
+                .mistake(&first.place, format!("{what} has at most {MOST} {of}"));
+            nodes.truncate(MOST);
+        }
+        nodes
     }
 
     fn tags(&mut self, node: Option<&Node>) -> Vec<String> {
@@ -543,39 +626,6 @@ impl Context<'_> {
             slots: slots.into_iter().collect(),
         })
     }
-
-    fn check_names(&mut self, steps: &[Step], known: &BTreeSet<String>) {
-        for step in steps {
-            self.check_texts(step.texts().into_iter(), known);
-        }
-    }
-
-    fn check_texts<'t>(&mut self, texts: impl Iterator<Item = &'t Text>, known: &BTreeSet<String>) {
-        for expression in texts.flat_map(Text::expressions) {
-            for root in &expression.roots {
-                let is_known = known.contains(root)
-                    || self.constants.contains_key(root)
-                    || BUILT_IN.contains(&root.as_str());
-                if is_known {
-                    continue;
-                }
-                let candidates = known
-                    .iter()
-                    .chain(self.constants.keys())
-                    .map(String::as_str)
-                    .chain(BUILT_IN.iter().copied());
-                let hint = SourceError::nearest(root, candidates).map_or_else(
-                    || format!("capture it in an earlier step, or give it: `-e {root}=…`"),
-                    |near| format!("did you mean `{near}`?"),
-                );
-                self.at_byte(
-                    expression.at,
-                    format!("nothing gives `{root}` a value"),
-                    Some(hint),
-                );
-            }
-        }
-    }
 }
 
 fn default_name(file: &str) -> String {
@@ -590,6 +640,11 @@ pub(super) fn is_identifier(name: &str) -> bool {
         .next()
         .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether a var or a captured value may have this name.
+pub(super) fn is_name(name: &str) -> bool {
+    is_identifier(name) && name != "env" && !BUILT_IN.contains(&name)
 }
 
 /// The keys of each kind of mapping, by the name it has in the schema.

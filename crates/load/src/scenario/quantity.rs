@@ -55,7 +55,9 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 /// A duration as people read it: `850 µs`, `12.3 ms`, `1.25 s`, `2 m 05 s`.
 pub(crate) fn shown(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
-    if seconds < 0.001 {
+    if duration.is_zero() {
+        "0 s".to_owned()
+    } else if seconds < 0.001 {
         format!("{} µs", duration.as_micros())
     } else if seconds < 0.1 {
         format!("{:.1} ms", seconds * 1e3)

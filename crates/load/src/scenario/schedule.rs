@@ -106,6 +106,17 @@ impl Schedule {
             .sum()
     }
 
+    /// Whether nobody ever comes.
+    pub fn is_empty(&self) -> bool {
+        self.segments.iter().all(|segment| {
+            segment.length.is_zero()
+                || match segment.kind {
+                    Kind::Users(from, to) => from.max(to) == 0,
+                    Kind::Arrivals(from, to, _) => from.max(to) <= 0.0,
+                }
+        })
+    }
+
     /// The most users at once, of both models.
     pub fn most_users(&self) -> u64 {
         let most = self.segments.iter().map(|segment| match segment.kind {

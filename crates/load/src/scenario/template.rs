@@ -8,17 +8,14 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind};
+use reveille_document::language;
+use reveille_document::template::{Piece, Unclosed, split};
 
 /// Steps of evaluation that one expression may take.
 const FUEL: u64 = 50_000;
 
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
-    environment
-});
+static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| language(FUEL));
 
 /// Text with expressions in it; cheap to clone.
 #[derive(Debug, Clone)]
@@ -94,39 +91,32 @@ impl Text {
     ) -> Result<Self, Fault> {
         let mut parts = Vec::new();
         let mut holds = Holds::Always;
-        let mut done = 0;
-        while let Some(open) = text[done..].find("{{").map(|at| done + at) {
-            // Folding and escapes move text about but never a `{{`; the n-th of the value is the n-th of the file.
-            let earlier = text[..open].matches("{{").count();
-            let at = raw
-                .match_indices("{{")
-                .nth(earlier)
-                .map_or(start, |(at, _)| start + at);
-            let Some(length) = expression_length(&text[open + 2..]) else {
-                return Err(Fault {
-                    at,
-                    message: "this `{{` is never closed".into(),
-                    hint: Some("write `{{ '{{' }}` for the two braces themselves".into()),
-                });
+        let pieces = split(text, raw, start).map_err(|Unclosed { at }| Fault {
+            at,
+            message: Unclosed::MESSAGE.into(),
+            hint: Some(Unclosed::HINT.into()),
+        })?;
+        for piece in pieces {
+            let (source, at) = match piece {
+                Piece::Text(text) => {
+                    push(&mut parts, text);
+                    continue;
+                }
+                Piece::Expression { source, at } => (source, at),
             };
-            push(&mut parts, &text[done..open]);
-            let inside = &text[open + 2..open + 2 + length];
-            let blank = inside.len() - inside.trim_start().len();
-            let expression = Expression::compile(inside.trim(), at + 2 + blank)?;
+            let expression = Expression::compile(source, at)?;
             if expression.roots.iter().all(|root| constants.contains_key(root)) {
                 push(&mut parts, &expression.constant(constants)?);
-            } else {
-                let refreshed = |root| constants.contains_key(root) || shared.contains(root);
-                holds = holds.max(if expression.roots.iter().all(refreshed) {
-                    Holds::Refresh
-                } else {
-                    Holds::Once
-                });
-                parts.push(Part::Expression(expression));
+                continue;
             }
-            done = open + 2 + length + 2;
+            let refreshed = |root| constants.contains_key(root) || shared.contains(root);
+            holds = holds.max(if expression.roots.iter().all(refreshed) {
+                Holds::Refresh
+            } else {
+                Holds::Once
+            });
+            parts.push(Part::Expression(expression));
         }
-        push(&mut parts, &text[done..]);
         if parts.is_empty() {
             parts.push(Part::Text(String::new()));
         }
@@ -143,6 +133,24 @@ impl Text {
             [Part::Text(text)] => Some(text),
             _ => None,
         }
+    }
+
+    /// Names of the environment that `text` takes.
+    pub(crate) fn environment(text: &str) -> BTreeSet<String> {
+        let pieces = split(text, text, 0).unwrap_or_default();
+        let compiled = pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Expression { source, at } => Expression::compile(source, at).ok(),
+        });
+        compiled
+            .flat_map(|expression| expression.paths)
+            .filter_map(|path| Some(path.strip_prefix("env.")?.to_owned()))
+            .collect()
+    }
+
+    /// Whether it is known to begin with `sign`.
+    pub(crate) fn begins_with(&self, sign: char) -> bool {
+        matches!(self.parts.first(), Some(Part::Text(text)) if text.starts_with(sign))
     }
 
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
@@ -201,7 +209,7 @@ impl Expression {
                 hint: None,
             });
         }
-        let compiled = ENVIRONMENT
+        let compiled = LANGUAGE
             .compile_expression_owned(source.to_owned())
             .map_err(|error| Fault {
                 at: at + error.range().map_or(0, |range| range.start),
@@ -211,7 +219,7 @@ impl Expression {
                 ),
                 hint: None,
             })?;
-        let known = |name: &String| ENVIRONMENT.globals().any(|(global, _)| global == name);
+        let known = |name: &String| LANGUAGE.globals().any(|(global, _)| global == name);
         let roots: BTreeSet<String> = compiled
             .undeclared_variables(false)
             .into_iter()
@@ -225,6 +233,11 @@ impl Expression {
             roots,
             at,
         })
+    }
+
+    /// The names that it needs, each with what is taken from it.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
     }
 
     fn constant(&self, constants: &BTreeMap<String, Value>) -> Result<String, Fault> {
@@ -282,27 +295,6 @@ impl fmt::Debug for Expression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{{{{ {} }}}}", self.source)
     }
-}
-
-/// How long the expression after `{{` is, up to the `}}` that closes it: one outside quotes and inner braces.
-fn expression_length(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut depth = 0usize;
-    let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match (quote, character) {
-            (Some(_), '\\') => {
-                characters.next();
-            }
-            (Some(open), _) if open == character => quote = None,
-            (None, '\'' | '"') => quote = Some(character),
-            (None, '{') => depth += 1,
-            (None, '}') if depth == 0 && text[at + 1..].starts_with('}') => return Some(at),
-            (None, '}') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    None
 }
 
 /// A JSON value as a template's value.

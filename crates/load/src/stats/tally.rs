@@ -255,11 +255,13 @@ impl Tally {
         }
     }
 
-    /// Zeroes numbers and nothing else. What is in flight counts as started after the reset, as it will end after it.
-    pub(crate) fn reset(&mut self, epoch: u32, in_flight: &[u64]) {
+    /// Zeroes numbers and nothing else. What is in flight counts as started after the reset, as it will end after it; and
+    /// arrivals that wait count as due, as they will start after it or never.
+    pub(crate) fn reset(&mut self, epoch: u32, in_flight: &[u64], waiting: u64) {
         self.take(Health::default());
         self.told.clear();
         self.epoch = epoch;
+        self.counters.arrivals_due = waiting;
         for (row, count) in self.rows.iter_mut().zip(in_flight) {
             row.counts.started = *count;
         }

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use crate::server::{Bench, assert_balanced, failures};
+use crate::server::{Bench, TURNS, assert_balanced, failures};
 
 /// Accepts for ever on a thread of its own; `play` has each connection.
 pub(crate) fn peer(play: fn(TcpStream)) -> SocketAddr {
@@ -27,11 +27,13 @@ pub(crate) fn question(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-fn run(address: SocketAddr, more: &str) -> serde_json::Value {
+/// Peers that fail at once are waited for, however long that takes here.
+fn run(address: SocketAddr, http: &str) -> serde_json::Value {
     let bench = Bench::new(&format!(
-        "base_url: http://{address}\nhttp: {{timeout: 300ms{more}}}\ntasks: [{{get: /}}]\nstages: [{{users: 3, for: 700ms}}]\n"
-    ));
-    let (status, summary) = bench.summary(&["--grace", "2s"]);
+        "base_url: http://{address}\nhttp: {{{http}}}\n{TURNS}\ntasks: [{{get: /}}]\nstages: [{{users: 3, for: 5m}}]\n"
+    ))
+    .turns(6);
+    let (status, summary) = bench.summary(&[]);
     assert_eq!(status, 3, "{summary:#}");
     assert_eq!(summary["requests"]["completed"], 0);
     assert!(summary["generator"]["peak_memory_kib"].as_u64() < Some(64 << 10));
@@ -70,7 +72,7 @@ fn silent() {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
     });
-    assert!(failures(&run(address, ""), "timeout") > 0);
+    assert!(failures(&run(address, "timeout: 300ms"), "timeout") > 0);
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn slow_loris() {
             }
         }
     });
-    let summary = run(address, "");
+    let summary = run(address, "timeout: 300ms");
     assert!(
         failures(&summary, "body_timeout") + failures(&summary, "timeout") > 0,
         "{summary:#}"
@@ -102,7 +104,7 @@ fn endless_body() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         while stream.write_all(&[b'x'; 8192]).is_ok() {}
     });
-    assert!(failures(&run(address, ", max_body: 1MiB"), "too_large") > 0);
+    assert!(failures(&run(address, "max_body: 1MiB"), "too_large") > 0);
 }
 
 #[test]
@@ -144,7 +146,7 @@ fn redirects_in_a_circle() {
             b"HTTP/1.1 302 Found\r\nlocation: /again\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         );
     });
-    assert!(failures(&run(address, ", redirects: 3"), "redirect") > 0);
+    assert!(failures(&run(address, "redirects: 3"), "redirect") > 0);
 }
 
 #[test]
@@ -155,7 +157,7 @@ fn no_tls_where_tls_is_spoken() {
         let _ = stream.read_to_end(&mut rest);
     });
     let bench = Bench::new(&format!(
-        "base_url: https://{address}\nhttp: {{timeout: 500ms, verify: false}}\ntasks: [{{get: /}}]\nstages: [{{users: 2, for: 300ms}}]\n"
+        "base_url: https://{address}\nhttp: {{verify: false}}\ntasks: [{{get: /}}]\nstages: [{{users: 2, for: 300ms}}]\n"
     ));
     let (status, summary) = bench.summary(&[]);
     assert_eq!(status, 3);

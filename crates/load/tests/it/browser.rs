@@ -6,10 +6,8 @@ use crate::server::{Bench, Server};
 
 #[test]
 fn a_browser_draws_the_report() {
-    let Some(browser) = find("chromium") else {
-        eprintln!("skipped: there is no `chromium` on PATH; `cargo xtask test --install` installs it");
-        return;
-    };
+    let browser =
+        find("chromium").expect("the Debian package chromium is installed: `cargo xtask test --install`");
     let server = Server::start();
     let bench = Bench::new(&format!(
         "name: a <script>throw 1</script> & more\nbase_url: {}\nwait: 10ms\n\

@@ -62,14 +62,7 @@ fn a_lost_worker_is_told_and_the_rest_is_reported() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
     let (status, events) = interrupted(&bench, &["--workers", "2"], |pid| {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("readable");
-        let first = children
-            .split_whitespace()
-            .next()
-            .expect("a child")
-            .parse()
-            .expect("a pid");
-        kill(first, Signal::KILL);
+        kill(workers(pid)[0], Signal::KILL);
         kill(pid, Signal::TERM);
     });
     assert_eq!(status, 1);
@@ -80,6 +73,77 @@ fn a_lost_worker_is_told_and_the_rest_is_reported() {
         "{summary:#}"
     );
     assert!(summary["requests"]["completed"].as_u64() > Some(0));
+}
+
+/// The process ids of the workers of a test.
+fn workers(pid: i32) -> Vec<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("readable");
+    children
+        .split_whitespace()
+        .map(|child| child.parse().expect("a pid"))
+        .collect()
+}
+
+/// Stops a process, and waits until none of its threads runs any more.
+fn stand_still(pid: i32) {
+    kill(pid, Signal::STOP);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    let is_stopped = || {
+        let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("alive");
+        threads.all(|thread| {
+            let path = thread.expect("readable").path().join("stat");
+            // Of a thread that ended meanwhile there is nothing to read.
+            let state = std::fs::read_to_string(path).unwrap_or_default();
+            state
+                .rsplit_once(')')
+                .is_none_or(|(_, rest)| rest.starts_with(" T"))
+        })
+    };
+    while !is_stopped() {
+        assert!(std::time::Instant::now() < deadline, "worker {pid} goes on");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_worker_that_is_stuck_is_given_up() {
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    let (status, events) = interrupted(&bench, &["--workers", "2", "--grace", "100ms"], |pid| {
+        stand_still(workers(pid)[0]);
+        kill(pid, Signal::TERM);
+    });
+    assert_eq!(status, 1);
+    let summary = &events.last().expect("some")["summary"];
+    let lost = summary["generator"]["lost"].as_array().expect("a list");
+    assert_eq!(lost.len(), 1, "{summary:#}");
+    let said = lost[0].as_str().expect("text");
+    assert!(
+        said.starts_with("worker 1 did not end within 5 s") && said.ends_with("is missing"),
+        "{said}"
+    );
+    assert_eq!(summary["ended"], "interrupted");
+}
+
+#[test]
+fn ctrl_c_before_the_first_user_is_exit_5() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let bench = Bench::new(&format!(
+        "base_url: http://{}\nbootstrap: {{steps: [{{get: /}}]}}\ntasks: [{{get: /}}]\nstages: [{{users: 3, for: 1m}}]\n",
+        listener.local_addr().expect("bound")
+    ));
+    let child = bench
+        .command(&[])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    // It waits for an answer that never comes.
+    let (_held, _) = listener.accept().expect("a connection");
+    kill(i32::try_from(child.id()).expect("a pid"), Signal::INT);
+    let output = child.wait_with_output().expect("ended");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("interrupted in the bootstrap"), "{said}");
 }
 
 #[test]
@@ -104,6 +168,66 @@ fn a_full_disk_costs_the_file_and_not_the_numbers() {
     assert!(screen.contains("completed"), "{screen}");
     assert!(errors.contains("events can't be written any more"), "{errors}");
     assert!(errors.contains("/dev/full can't be written"), "{errors}");
+}
+
+#[test]
+fn a_reader_who_stands_still_stops_nothing() {
+    use std::io::Write as _;
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    // What a pipe holds is in it already, and nobody reads it.
+    let (_reader, mut pipe) = std::io::pipe().expect("a pipe");
+    pipe.write_all(&vec![b'x'; 64 << 10]).expect("room");
+    let output = bench
+        .command(&["-u", "2", "-d", "1200ms", "--events", "-", "--save", "saved.json"])
+        .stdout(pipe)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
+        .expect("started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(" events were dropped"), "{said}");
+    let saved = std::fs::read_to_string(bench.path("saved.json")).expect("written");
+    let summary: Value = serde_json::from_str(&saved).expect("JSON");
+    assert_eq!(summary["ended"], "finished");
+}
+
+#[test]
+fn a_report_for_which_there_is_no_room_leaves_the_earlier_one() {
+    let server = Server::start();
+    let bench = Bench::new(&scenario(&server));
+    std::fs::write(bench.path("saved.json"), "monday").expect("written");
+    // No file gets longer than a block or two.
+    let output = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_reveille-load"))
+        .args([
+            "load.yaml",
+            "--quiet",
+            "-u",
+            "2",
+            "-d",
+            "100ms",
+            "--save",
+            "saved.json",
+        ])
+        .current_dir(bench.directory.path())
+        .output()
+        .expect("started");
+    let (screen, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(screen.contains("completed"), "{screen}");
+    assert!(errors.contains("saved.json can't be written"), "{errors}");
+    let saved = std::fs::read_to_string(bench.path("saved.json")).expect("there");
+    assert_eq!(saved, "monday");
+    let names = std::fs::read_dir(bench.directory.path())
+        .expect("readable")
+        .count();
+    assert_eq!(names, 2, "load.yaml and saved.json");
 }
 
 #[test]

@@ -112,6 +112,66 @@ tasks:
 }
 
 #[test]
+fn secrets_are_masked_in_every_form_and_before_anything_is_cut() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}
+vars: {{filler: {filler}}}
+secrets: [buyer.number]
+data: {{buyer: {{csv: users.csv}}}}
+tasks:
+  - post: /echo?x={{{{ env.SHOP_LOGIN }}}}&api_key=kkkk
+    headers: {{x-auth-token: abcdef, x-number: '{{{{ buyer.number }}}}'}}
+    auth: {{basic: {{user: ann, password: '{{{{ env.SHOP_LOGIN }}}}'}}}}
+    body: '{{{{ filler }}}}{{{{ env.SHOP_LOGIN }}}}'
+    expect: {{contains: x}}
+  - post: /echo
+    json: {{words: '{{{{ env.SHOP_LOGIN }}}}', number: '{{{{ buyer.number }}}}', why: '{{{{ buyer.password }}}}'}}
+    expect: {{contains: words}}
+  - post: /echo
+    form: {{words: '{{{{ env.SHOP_LOGIN }}}}', password: clear}}
+    expect: {{contains: words}}
+",
+        server.url(),
+        filler = "x".repeat(396)
+    ));
+    std::fs::write(bench.path("users.csv"), "number,password\n7731,hunter2\n").expect("written");
+    for argument in ["--plan", "--once"] {
+        let output = bench
+            .command(&[argument])
+            .env("SHOP_LOGIN", "pässwört&\"1\"")
+            .output()
+            .expect("started");
+        let (screen, errors) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert_eq!(output.status.code(), Some(0), "{screen}{errors}");
+        assert!(screen.contains("<env.SHOP_LOGIN>"), "{screen}");
+        // The value itself, its beginning at the cut, with percents, in Base64 with the user, and the rest.
+        for piece in [
+            "pä", "xp", "p%C3", "cMOk", "YW5uOn", "kkkk", "abcdef", "7731", "hunter2", "clear",
+        ] {
+            assert!(!screen.contains(piece), "{argument} shows {piece}: {screen}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_nothing_is_named_like_is_a_mistake() {
+    let bench = Bench::new(
+        "base_url: http://127.0.0.1:1\nsecrets: [tokn]\ntasks: [{get: /, capture: {token: {json: $.token}}}]\n",
+    );
+    let output = bench.run(&["--plan"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("nothing is named `tokn`") && said.contains("did you mean `token`?"),
+        "{said}"
+    );
+}
+
+#[test]
 fn every_output_is_written() {
     let server = Server::start();
     let bench = Bench::new(&format!(
@@ -152,6 +212,11 @@ fn mistakes_on_the_command_line_name_no_file() {
             "`content-length` follows from the body",
         ),
         (
+            &["http://127.0.0.1/", "-H", "a: 1", "-H", "A: 2"][..],
+            "`-H` gives `a` twice",
+        ),
+        (&["http://127.0.0.1/", "-H", "Bearer x"][..], "a `-H` has no `:`"),
+        (
             &["http://127.0.0.1/", "--threshold", "p99 << 1ms"][..],
             "`--threshold p99 << 1ms`: ",
         ),
@@ -164,6 +229,147 @@ fn mistakes_on_the_command_line_name_no_file() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(words) && !said.contains("-->"), "{said}");
     }
+}
+
+#[test]
+fn what_would_be_ignored_is_refused() {
+    let bench = Bench::new(
+        "base_url: http://127.0.0.1:1
+bootstrap: {tags: [auth], steps: [{get: /token, capture: {token: {json: $.token}}}]}
+tasks: [{name: only, get: '/{{ token }}'}]
+stages: [{users: 1, for: 1s}]
+",
+    );
+    for (arguments, words) in [
+        (
+            &["-H", "a: b", "-X", "POST"][..],
+            "--method, --header are for a URL only",
+        ),
+        (&["--http2"][..], "--http2 is for a URL only"),
+        (&["-k"][..], "--insecure is for a URL only"),
+        (
+            &["--body", "x", "--wait", "1s"][..],
+            "--body, --wait are for a URL only",
+        ),
+        (&["--ramp", "5s"][..], "`--ramp` goes with `--users N"),
+        (&["--max-users", "5"][..], "--rate <RATE>"),
+        (&["--plan", "--once"][..], "cannot be used with"),
+        (&["--reset-after", "soon"][..], "write `ramp`, or a time"),
+        (&["--reset-after", "ramp"][..], "no stage is a ramp"),
+        (&["--reset-after", "1m"][..], "the stages are over after 1.00 s"),
+        (&["--threshold", "p99(onyl) < 1s"][..], "did you mean `only`?"),
+        (
+            &["--baseline", "x", "--format", "json"][..],
+            "`--baseline` compares for people",
+        ),
+        (
+            &["--save", "x", "--csv", "x"][..],
+            "two reports can't both be written to x",
+        ),
+        (&["-e", "env=x"][..], "`env` can't be the name of a var"),
+        (
+            &["--exclude-tags", "auth"][..],
+            "tags leave out the bootstrap, which sets it; give it: `-e token=…`",
+        ),
+    ] {
+        let output = bench.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    let output = bench.run(&["--exclude-tags", "auth", "-e", "token=x", "--plan"]);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn what_can_send_nothing_is_a_mistake() {
+    for (scenario, words) in [
+        (
+            "tasks: [{get: '/{{ user.id }}'}]\nstages: [{users: 1, for: 1s}]\n",
+            "this is a path, and the scenario has no `base_url`\n  --> load.yaml:1:15",
+        ),
+        (
+            "base_url: http://127.0.0.1:1\ntasks: [{get: /}]\nstages: [{users: 0, for: 1s}, {arrive: 0/s, for: 1s}]\n",
+            "the stages send nothing",
+        ),
+        (
+            "base_url: http://127.0.0.1:1\ntasks: [{get: /}]\nstages: [{users: 5, for: 0s}]\n",
+            "the stages send nothing",
+        ),
+        (
+            "base_url: http://127.0.0.1:1\nclasses: [{name: a, weight: 0, tasks: [{get: /}]}]\nstages: [{users: 1, for: 1s}]\n",
+            "weights of 0",
+        ),
+        (
+            "base_url: http://127.0.0.1:1\nclasses: [{name: a, tasks: [{get: /}]}, {name: a, tasks: [{get: /b}]}]\n",
+            "two classes are named `a`",
+        ),
+    ] {
+        let output = Bench::new(scenario).run(&[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn a_wait_below_a_millisecond_is_a_wait() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+        .args(["http://127.0.0.1:1/", "--wait", "500us", "--plan"])
+        .output()
+        .expect("started");
+    let plan = String::from_utf8_lossy(&output.stdout);
+    assert!(plan.contains("a user offers 2000.000 requests/s"), "{plan}");
+}
+
+#[test]
+fn data_that_can_not_be_read_is_told_of_once() {
+    let bench = Bench::new(
+        "base_url: http://127.0.0.1:1\ndata: {buyer: {csv: gone.csv}}\ntasks: [{get: '/{{ buyer.name }}'}]\n",
+    );
+    let output = bench.run(&["--plan"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(said.matches("-->").count(), 1, "{said}");
+}
+
+#[test]
+fn nothing_beyond_a_bound_is_left_out_without_a_word() {
+    let steps = "  - {get: /}\n".repeat(1001);
+    let bench = Bench::new(&format!("base_url: http://127.0.0.1:1\ntasks:\n{steps}"));
+    let output = bench.run(&["--plan"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("a class has at most 1000 tasks") && said.contains("load.yaml:1003:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn headers_of_all_requests_that_need_nobody_are_the_bootstraps_too() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}
+vars: {{who: tester}}
+headers: {{x-request: '{{{{ who }}}}-{{{{ uuid }}}}', authorization: 'Bearer {{{{ token }}}}'}}
+bootstrap: {{steps: [{{get: /token, capture: {{token: {{json: $.token}}}}}}]}}
+tasks: [{{get: /guarded}}]
+",
+        server.url()
+    ));
+    let output = bench.run(&["--once"]);
+    let screen = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{screen}");
+    let (bootstrap, class) = screen.split_once("class user").expect("both");
+    assert!(
+        bootstrap.contains("> x-request: tester-") && !bootstrap.contains("authorization"),
+        "{screen}"
+    );
+    assert!(
+        class.contains("> x-request: tester-") && class.contains("authorization"),
+        "{screen}"
+    );
 }
 
 #[test]

@@ -20,8 +20,13 @@ fn import(kind: &str, text: &str) -> String {
     );
     let text = String::from_utf8(output.stdout).expect("text");
     let mut given = Given::default();
-    for name in ["AUTHORIZATION", "PASSWORD", "API_TOKEN"] {
-        given.env.insert(name.into(), "x".into());
+    // As the remark at its head says.
+    let variables = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# secrets ")?.rsplit_once(": "))
+        .map_or("", |(_, variables)| variables);
+    for name in variables.split(", ") {
+        given.env.insert(name.into(), "1".into());
     }
     if let Err(mistakes) = Scenario::parse(&text, "imported.yaml", &given) {
         panic!("{}\n{text}", mistakes[0]);
@@ -76,11 +81,102 @@ fn what_people_did_is_kept_and_their_secrets_are_not() {
 }
 
 #[test]
+fn no_secret_of_a_recording_is_written() {
+    let text = import(
+        "har",
+        r#"{"log": {"entries": [
+            {"request": {"method": "GET", "url": "https://ann:hunter1@shop.example/a?api-key=hunter2&page=2", "headers": [
+                {"name": "X-Auth-Token", "value": "hunter3"}, {"name": "X-Api-Key", "value": "hunter4"},
+                {"name": "Authorization", "value": "Bearer hunter5-of-many"}]}},
+            {"request": {"method": "POST", "url": "https://shop.example/b/hunter5-of-many?t=hunter5-of-many", "headers": [],
+                "postData": {"mimeType": "application/x-www-form-urlencoded", "text": "user=ann&passwd=hunter%206&x={{"}}},
+            {"request": {"method": "POST", "url": "https://shop.example/c", "headers": [],
+                "postData": {"mimeType": "application/x-www-form-urlencoded", "text": "", "params": [
+                {"name": "tag", "value": "a b"}, {"name": "tag", "value": "c"}, {"name": "pin", "value": "hunter7"}]}}},
+            {"request": {"method": "POST", "url": "https://shop.example/d", "headers": [],
+                "postData": {"mimeType": "multipart/form-data; boundary=x", "params": [{"name": "client_secret", "value": "hunter8"}],
+                "text": "--x\r\ncontent-disposition: form-data; name=\"client_secret\"\r\n\r\nhunter8\r\n--x--\r\n"}}},
+            {"request": {"method": "POST", "url": "https://shop.example/e", "headers": [],
+                "postData": {"mimeType": "application/json", "text": "{\"pin\": 4711, \"max_tokens\": 5, \"apiKey\": {\"value\": \"PASSWORD\"}}"}}},
+            {"request": {"method": "GET", "url": "wss://shop.example/live", "headers": []}}
+        ]}}"#,
+    );
+    assert!(!text.contains("hunter") && !text.contains("4711"), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn whatever_was_recorded_can_be_read_again() {
+    for odd in [
+        "\u{7f}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{fffe}",
+        "\u{1f600}",
+        "\0",
+        "a\nb",
+        "\t",
+        " ",
+        "",
+        "{{",
+        "}}",
+        "{{ '{{' }}",
+        "{{ x }}",
+        "\\",
+        "'",
+        "\"",
+        "&x: *y # z",
+        "\u{1b}[31m",
+    ] {
+        let har = serde_json::json!({"log": {"entries": [
+            {"request": {"method": "POST", "url": format!("https://shop.example/?q={odd}"),
+                "headers": [{"name": "x-a", "value": format!("v{odd}")}, {"name": "x-a", "value": "w"}],
+                "postData": {"mimeType": "text/plain", "text": format!("t{odd}")}}},
+            {"request": {"method": "PUT", "url": "https://shop.example/",
+                "postData": {"mimeType": "application/json", "text": serde_json::json!({format!("k{odd}"): odd}).to_string()}}},
+            {"request": {"method": "PUT", "url": "https://shop.example/", "postData": {
+                "mimeType": "application/x-www-form-urlencoded", "params": [{"name": format!("n{odd}"), "value": odd}]}}},
+        ]}});
+        let text = import("har", &har.to_string());
+        assert_eq!(
+            text.matches("json:").count() + text.matches("form:").count(),
+            2,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn descriptions_may_be_yaml() {
     insta::assert_snapshot!(import(
         "openapi",
         "openapi: 3.0.3\ninfo: {title: Users}\nservers: [{url: /v1}]\npaths:\n  /users/{user}:\n    get:\n      operationId: one\n      responses: {'200': {}}\n    trace: {}\n"
     ));
+}
+
+#[test]
+fn servers_and_parameters_may_have_odd_names() {
+    let text = import(
+        "openapi",
+        "openapi: 3.0.3
+servers: [{url: 'https://{region}.shop.example:{port}/v1', variables: {region: {default: eu}, port: {default: 8443}}}]
+paths: {'/a/{1st}/{env}/{}': {get: {responses: {'200': {}}}}}
+",
+    );
+    assert!(
+        text.contains(r#"base_url: "https://eu.shop.example:8443/v1""#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"get: "/a/{{ _1st }}/{{ env_ }}/{{ _ }}""#),
+        "{text}"
+    );
+    let text = import(
+        "openapi",
+        "openapi: 3.0.3\nservers: [{url: v1}]\npaths: {/a: {get: {}}}\n",
+    );
+    assert!(text.contains(r#"base_url: "http://localhost/v1""#), "{text}");
 }
 
 #[test]

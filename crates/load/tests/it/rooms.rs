@@ -1,6 +1,6 @@
 //! What a scenario can say, and what the statistics make of it.
 
-use crate::server::{Bench, Server, assert_balanced, failures};
+use crate::server::{Bench, Server, TURNS, assert_balanced, failures};
 
 #[test]
 fn the_bootstrap_is_made_once_for_40_users_3_resets_and_2_workers() {
@@ -39,7 +39,9 @@ stages: [{{users: 40, for: 2s}}]
         (&summary["peak_users"], &summary["requests"]["failed"]),
         (&40.into(), &0.into())
     );
-    // Numbers are those since the last reset; the server saw more.
+    // Numbers are those since the last reset; the server saw more, and the tester worked longer.
+    let whole = &summary["generator"]["seconds"];
+    assert!(whole.as_f64() > summary["total_seconds"].as_f64(), "{summary:#}");
     assert!(summary["requests"]["started"].as_u64() < Some(server.count("/guarded")));
     assert_balanced(&summary);
 }
@@ -63,10 +65,12 @@ stages: [{{users: 20, for: 2500ms}}]
     ));
     let (status, summary) = bench.summary(&[]);
     assert_eq!(status, 0, "{summary:#}");
-    assert_eq!(server.count("/token"), 2);
+    // Once after 1.5 s, and perhaps again on a machine that takes its time to end.
+    let tokens = server.count("/token");
+    assert!(tokens >= 2);
     assert_eq!(
         (&summary["bootstraps"], &summary["requests"]["failed"]),
-        (&2.into(), &0.into())
+        (&tokens.into(), &0.into())
     );
 }
 
@@ -84,13 +88,33 @@ fn a_slow_service_is_named_as_what_sets_the_rate() {
         requests["offered_rate"].as_f64().expect("a number"),
         requests["completed_rate"].as_f64().expect("a number"),
     );
-    // 50 users who wait 100 ms offer 500 requests/s; one every 20 ms is answered.
-    assert!(offered > 400.0 && completed < 60.0, "{requests}");
+    // 50 users who wait 100 ms offer 500 requests/s; one every 20 ms is answered, or fewer.
+    assert!(offered > completed * 4.0, "{requests}");
     let sentence = summary["sentences"][0].as_str().expect("a sentence");
     assert!(sentence.contains("⇒ at most"), "{sentence}");
     assert!(
         sentence.contains("the service, not the tester, sets the rate"),
         "{sentence}"
+    );
+}
+
+#[test]
+fn a_service_that_answers_at_once_does_not_set_the_rate() {
+    let server = Server::start();
+    // Timers have a resolution of a millisecond: of such a wait that is a lot.
+    let bench = Bench::new(&format!(
+        "base_url: {}\nwait: 1ms\ntasks: [{{get: /}}]\n{TURNS}\nstages: [{{users: 1, for: 5m}}]\n",
+        server.url()
+    ))
+    .turns(200);
+    let (_, summary) = bench.summary(&[]);
+    let law = |name: &str| summary["law"][name].as_f64().expect("a number");
+    let sentence = summary["sentences"][0].as_str().expect("a sentence");
+    // Where this machine is so slow that users wait for answers as well, the sentence may say so.
+    let share = law("wait_seconds") / (law("response_seconds") + law("wait_seconds"));
+    assert!(
+        share < 0.95 || sentence.contains("the scenario sets the rate"),
+        "{summary:#}"
     );
 }
 
@@ -107,10 +131,25 @@ fn late_arrivals_are_counted_and_their_latency_begins_at_their_time() {
     let count = |name: &str| arrivals[name].as_u64().expect(name);
     assert_eq!(count("due"), 200);
     assert_eq!(count("due"), count("started") + count("never"));
-    assert!(count("late") > 20 && count("never") > 20, "{arrivals}");
+    // 50 requests/s at most are answered.
+    assert!(count("late") > 0 && count("never") > 50, "{arrivals}");
     let p99 = |start: &str| summary[start]["p99"].as_f64().expect("a number");
-    // Five requests at once are answered within some 100 ms; those who came late waited longer before they began.
-    assert!(p99("intended") > p99("actual") * 2.0, "{summary:#}");
+    assert!(p99("intended") > p99("actual"), "{summary:#}");
+}
+
+#[test]
+fn arrivals_that_wait_when_numbers_are_zeroed_are_due_after_it() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}\ntasks: [{{get: /slow}}]\nstages: [{{arrive: 200/s, for: 1s, max_users: 1}}]\n",
+        server.url()
+    ));
+    // One is answered every 20 ms at best, so that after half of the time there is a queue.
+    let (_, summary) = bench.summary(&["--reset-after", "500ms", "--grace", "1m"]);
+    let count = |name: &str| summary["arrivals"][name].as_u64().expect(name);
+    assert_eq!(summary["resets"], 1);
+    assert_eq!(count("due"), count("started") + count("never"), "{summary:#}");
+    assert_balanced(&summary);
 }
 
 #[test]
@@ -118,7 +157,7 @@ fn sequences_cookies_redirects_captures_data_and_scripts_work_together() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}
-data: {{buyer: {{csv: users.csv, order: unique}}}}
+data: {{buyer: {{csv: users.csv, on_end: stop}}}}
 classes:
   - name: buyer
     sequence:
@@ -134,7 +173,7 @@ classes:
           if !body.contains(\"list\") {{ throw \"no list\" }}
           vars.total = vars.item * 2;
       - get: /total/{{{{ total }}}}/{{{{ csrf }}}}
-stages: [{{users: 3, for: 300ms}}]
+stages: [{{users: 3, for: 5m}}]
 ",
         server.url()
     ));
@@ -142,11 +181,11 @@ stages: [{{users: 3, for: 300ms}}]
     let (status, summary) = bench.summary(&[]);
     assert_eq!(status, 0, "{summary:#}");
     assert_eq!(summary["requests"]["failed"], 0, "{summary:#}");
-    assert!(server.count("/total/14/x1") > 0);
+    // Each row once; then nobody has anything left to do.
+    assert_eq!(server.count("/total/14/x1"), 2);
     let sentences = summary["sentences"].to_string();
-    // Three users, two rows.
     assert!(
-        sentences.contains("1 users stopped because no row of data was left"),
+        sentences.contains("3 users stopped because no row of data was left"),
         "{sentences}"
     );
     let names: Vec<&str> = summary["tasks"]
@@ -176,11 +215,13 @@ tasks:
   - {{name: lost, get: /, capture: {{x: {{json: $.x}}}}}}
   - {{name: good, get: /missing, expect: {{status: 404}}}}
 wait: 5ms
-stages: [{{users: 8, for: 500ms}}]
-thresholds: ['errors < 1%', 'p99(good) < 20s']
+{TURNS}
+stages: [{{users: 8, for: 5m}}]
+thresholds: ['errors < 1%', 'p99(good) < 1m']
 ",
         server.url()
-    ));
+    ))
+    .turns(200);
     let (status, summary) = bench.summary(&["--seed", "1", "--junit", "marks.xml"]);
     assert_eq!(status, 6, "{summary:#}");
     for kind in ["status", "check", "capture"] {
@@ -208,10 +249,12 @@ fn weights_and_tags_choose() {
 classes:
   - {{name: a, weight: 3, wait: 5ms, tasks: [{{get: /a, tags: read}}, {{get: /never, tags: [write]}}]}}
   - {{name: b, wait: 5ms, tasks: [{{get: /b}}]}}
-stages: [{{users: 8, for: 300ms}}]
+{TURNS}
+stages: [{{users: 8, for: 5m}}]
 ",
         server.url()
-    ));
+    ))
+    .turns(64);
     bench.summary(&["--exclude-tags", "write"]);
     assert_eq!(server.count("/never"), 0);
     let (a, b) = (server.count("/a"), server.count("/b"));
@@ -230,7 +273,10 @@ fn users_with_a_pace_keep_it() {
         server.url()
     ));
     let (_, summary) = bench.summary(&[]);
-    let offered = summary["requests"]["offered"].as_f64().expect("a number");
-    assert!((36.0..44.0).contains(&offered), "{offered}");
-    assert!(server.count("/") <= 44);
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let offered = number(&summary["requests"]["offered"]);
+    assert!(offered >= 36.0, "{offered}");
+    // Never more than are due, however late the test ends.
+    let due = 4.0 * (number(&summary["total_seconds"]) * 10.0 + 2.0);
+    assert!(server.count("/") as f64 <= due, "{summary:#}");
 }

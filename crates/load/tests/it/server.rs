@@ -186,11 +186,21 @@ pub(crate) struct Bench {
     pub(crate) directory: tempfile::TempDir,
 }
 
+/// Users stop when there is no turn left, and the test with them.
+pub(crate) const TURNS: &str = "data: {turn: {csv: turns.csv, on_end: stop}}";
+
 impl Bench {
     pub(crate) fn new(scenario: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("load.yaml"), scenario).expect("written");
         Self { directory }
+    }
+
+    /// So many iterations and no more, however fast this machine is: what `TURNS` reads.
+    pub(crate) fn turns(self, count: usize) -> Self {
+        let rows = "one\n".repeat(count);
+        std::fs::write(self.path("turns.csv"), format!("turn\n{rows}")).expect("written");
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::server::{Bench, Server, failures};
+use crate::server::{Bench, Server, TURNS, failures};
 
 pub(crate) fn tls_server(bench: &Bench) -> Server {
     let CertifiedKey { cert, signing_key } =
@@ -28,15 +28,16 @@ fn scenario(port: u16, http: &str, version: &str) -> String {
         "base_url: https://localhost:{port}
 http: {{resolve: 'localhost:{port}:127.0.0.1', {http}}}
 wait: 10ms
+{TURNS}
 tasks: [{{get: /version, expect: {{contains: {version}}}}}]
-stages: [{{users: 3, for: 300ms}}]
+stages: [{{users: 3, for: 5m}}]
 "
     )
 }
 
 #[test]
 fn certificates_are_checked_and_versions_negotiated() {
-    let bench = Bench::new("");
+    let bench = Bench::new("").turns(12);
     let server = tls_server(&bench);
     let port = server.address.port();
     for (http, version, good) in [
@@ -63,6 +64,22 @@ fn certificates_are_checked_and_versions_negotiated() {
 }
 
 #[test]
+fn an_authority_that_is_not_there_is_a_mistake_with_a_place() {
+    for (name, why) in [
+        ("gone.pem", "No such file"),
+        ("load.yaml", "there is no certificate in it"),
+    ] {
+        let bench = Bench::new(&format!(
+            "base_url: http://127.0.0.1:1\nhttp:\n  ca: {name}\ntasks: [{{get: /}}]\nstages: [{{users: 1, for: 1s}}]\n"
+        ));
+        let output = bench.run(&[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(why) && said.contains("--> load.yaml:3:7"), "{said}");
+    }
+}
+
+#[test]
 fn http_2_without_tls_is_spoken_when_asked_for() {
     let server = Server::start();
     let bench = Bench::new(&format!(
@@ -79,7 +96,7 @@ fn http_2_without_tls_is_spoken_when_asked_for() {
 
 #[test]
 fn sessions_are_resumed_unless_they_are_not_to_be() {
-    let bench = Bench::new("");
+    let bench = Bench::new("").turns(12);
     let server = tls_server(&bench);
     let port = server.address.port();
     for (resumption, resumes) in [(false, false), (true, true)] {
@@ -87,7 +104,7 @@ fn sessions_are_resumed_unless_they_are_not_to_be() {
         std::fs::write(bench.path("load.yaml"), scenario(port, &http, "HTTP/1.1")).expect("written");
         let (status, summary) = bench.summary(&[]);
         assert_eq!(status, 0, "{summary:#}");
-        assert!(summary["connections"].as_u64() > Some(3));
+        assert_eq!(summary["connections"], 12);
         assert_eq!(server.count("resumed") > 0, resumes);
     }
 }

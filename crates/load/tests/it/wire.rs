@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::bad_peers::{peer, question};
-use crate::server::{Bench, Server, assert_balanced, failures};
+use crate::server::{Bench, Server, TURNS, assert_balanced, failures};
 
 /// Answers each request by its path, on one connection after another.
 fn speak(mut stream: TcpStream) {
@@ -37,8 +37,9 @@ fn speak(mut stream: TcpStream) {
 
 fn scenario(address: SocketAddr, http: &str, tasks: &str) -> Bench {
     Bench::new(&format!(
-        "base_url: http://{address}\nhttp: {{timeout: 20s{http}}}\ntasks: [{tasks}]\nstages: [{{users: 1, for: 300ms}}]\n"
+        "base_url: http://{address}\nhttp: {{timeout: 20s{http}}}\n{TURNS}\ntasks: [{tasks}]\nstages: [{{users: 1, for: 5m}}]\n"
     ))
+    .turns(8)
 }
 
 #[test]
@@ -56,8 +57,35 @@ fn one_connection_serves_every_kind_of_answer() {
         (0, &0.into()),
         "{summary:#}"
     );
-    assert!(summary["requests"]["completed"].as_u64() > Some(6));
+    assert_eq!(summary["requests"]["completed"], 8 * 6);
     assert_eq!(summary["connections"], 1);
+}
+
+#[test]
+fn a_url_in_a_query_is_part_of_a_path() {
+    let address = peer(|mut stream| {
+        loop {
+            let head = question(&mut stream);
+            let answer: &[u8] = match head.split(' ').nth(1).unwrap_or_default() {
+                "" => return,
+                "/go?to=http://elsewhere.invalid/x" => {
+                    b"HTTP/1.1 302 Found\r\nlocation: /end?from=http://elsewhere.invalid/x\r\ncontent-length: 0\r\n\r\n"
+                }
+                "/end?from=http://elsewhere.invalid/x" => b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone",
+                _ => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+            };
+            if stream.write_all(answer).is_err() {
+                return;
+            }
+        }
+    });
+    let tasks = "{get: '/go?to=http://{{ where }}/x', expect: {contains: done}}";
+    let (status, summary) = scenario(address, "", tasks).summary(&["-e", "where=elsewhere.invalid"]);
+    assert_eq!(
+        (status, &summary["requests"]["failed"]),
+        (0, &0.into()),
+        "{summary:#}"
+    );
 }
 
 #[test]
@@ -117,7 +145,7 @@ fn a_kept_connection_that_was_closed_costs_no_request() {
         (0, &0.into()),
         "{summary:#}"
     );
-    assert!(summary["requests"]["completed"].as_u64() > Some(1));
+    assert_eq!(summary["requests"]["completed"], 8);
 }
 
 #[test]
@@ -257,6 +285,13 @@ fn terminal() -> (std::fs::File, std::fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("unlocked");
+    let size = rustix::termios::Winsize {
+        ws_row: 24,
+        ws_col: 50,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&ours, size).expect("a size");
     let name = ptsname(&ours, Vec::new()).expect("a name");
     let name = name.to_str().expect("text");
     let theirs = std::fs::File::options().read(true).write(true).open(name);
@@ -289,13 +324,19 @@ fn a_key_zeroes_the_numbers_and_ctrl_c_ends_the_test() {
     let (mut seen, mut piece) = (String::new(), [0; 4096]);
     for (sign, key) in [
         ("r zeroes the numbers", b"r"),
-        ("numbers were set to zero", b"\x03"),
+        ("numbers were set to zero", b"?"),
+        (" offered/s", b"\x03"),
     ] {
         while !seen.contains(sign) {
             let count = ours.read(&mut piece).expect("the program lives");
             seen.push_str(&String::from_utf8_lossy(&piece[..count]));
         }
         ours.write_all(key).expect("typed");
+    }
+    // A line that the terminal would break is not drawn over whole.
+    for line in seen.lines().filter(|line| line.contains(" offered/s")) {
+        let drawn = line.rsplit('\x1b').next().unwrap_or_default();
+        assert!(drawn.trim_end().len() < 50, "{drawn:?}");
     }
     // What it draws is read on, so that it never waits for room.
     let reader = std::thread::spawn(move || while ours.read(&mut piece).is_ok_and(|count| count > 0) {});

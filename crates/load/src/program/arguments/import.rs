@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::program::{Problem, print};
+use crate::program::{Problem, eprint, print};
 
 /// The most that is read.
 const MAX_BYTES: u64 = 256 << 20;
@@ -38,6 +38,12 @@ impl Import {
             From::Har => crate::import::har(&text),
             From::Openapi => crate::import::openapi(&text),
         };
-        print(&scenario.map_err(|error| wrong(&error))?)
+        let imported = scenario.map_err(|error| wrong(&error))?;
+        let mut text = String::new();
+        for remark in &imported.remarks {
+            eprint(&format!("{remark}\n"));
+            text.push_str(&format!("# {remark}\n"));
+        }
+        print(&(text + imported.text.as_str()))
     }
 }

@@ -1,5 +1,7 @@
 //! Rows that users are given: CSV and JSON Lines files, read whole.
 
+use std::collections::BTreeSet;
+
 use reveille_document::{Node, Value};
 use serde_json::{Map, Value as Json};
 
@@ -29,7 +31,12 @@ impl Context<'_> {
                 continue;
             };
             if is_identifier(&name) {
-                data.extend(self.feed(name, value));
+                match self.feed(name.clone(), value) {
+                    Some(feed) => data.push(feed),
+                    None => {
+                        self.unread.insert(name);
+                    }
+                }
             } else {
                 self.reader
                     .mistake(&key.place, format!("`{name}` can't be the name of data"));
@@ -65,7 +72,8 @@ impl Context<'_> {
         let path = self.given.directory.join(self.constant(node)?);
         let rows = match files::text(&path, MAX_BYTES)
             .map_err(|error| error.to_string())
-            .and_then(|text| read(&text))
+            // Some editors put a mark before everything.
+            .and_then(|text| read(text.trim_start_matches('\u{feff}')))
         {
             Ok(rows) if rows.is_empty() => Err("it has no rows".to_owned()),
             Ok(rows) if rows.len() > MAX_ROWS => Err(format!("it has more than {MAX_ROWS} rows")),
@@ -80,11 +88,7 @@ impl Context<'_> {
                 } else {
                     OnEnd::Repeat
                 }),
-                columns: rows
-                    .first()
-                    .and_then(Json::as_object)
-                    .map(|row| row.keys().cloned().collect())
-                    .unwrap_or_default(),
+                columns: columns(&rows),
                 rows: rows.iter().map(value_of).collect(),
             }),
             Err(message) => {
@@ -96,9 +100,30 @@ impl Context<'_> {
     }
 }
 
+/// What the rows have, in the order in which it comes first; nothing is known of rows that are no objects.
+fn columns(rows: &[Json]) -> Vec<String> {
+    let (mut columns, mut seen) = (Vec::new(), BTreeSet::new());
+    for row in rows {
+        let Some(row) = row.as_object() else {
+            return Vec::new();
+        };
+        for column in row.keys() {
+            if !seen.contains(column.as_str()) {
+                seen.insert(column.as_str());
+                columns.push(column.clone());
+            }
+        }
+    }
+    columns
+}
+
 fn csv(text: &str) -> Result<Vec<Json>, String> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns = reader.headers().map_err(|error| error.to_string())?.clone();
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = columns.iter().map(str::trim).find(|name| !seen.insert(*name)) {
+        return Err(format!("two of its columns are named `{twice}`"));
+    }
     let mut rows = Vec::new();
     for record in reader.records().take(MAX_ROWS + 1) {
         let record = record.map_err(|error| error.to_string())?;

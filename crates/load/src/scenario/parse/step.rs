@@ -4,20 +4,14 @@ use hyper::Method;
 use regex::Regex;
 use reveille_document::{Fields, Node, Value, items};
 
+use super::super::names::METHODS;
 use super::super::{
     Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Text, Wait, template::Holds,
 };
-use super::{Context, MOST, is_identifier};
+use super::{Context, is_name};
+use crate::engine::Target;
+use crate::mask::named;
 
-const METHODS: &[(&str, Method)] = &[
-    ("get", Method::GET),
-    ("head", Method::HEAD),
-    ("post", Method::POST),
-    ("put", Method::PUT),
-    ("patch", Method::PATCH),
-    ("delete", Method::DELETE),
-    ("options", Method::OPTIONS),
-];
 pub(in crate::scenario) const STEP: &[&str] = &[
     "name", "get", "head", "post", "put", "patch", "delete", "options", "headers", "auth", "json", "form",
     "body", "file", "expect", "capture", "timeout", "pause", "script",
@@ -41,7 +35,7 @@ impl Context<'_> {
             self.reader.mistake(&node.place, "a class has at least one task");
         }
         let mut tasks = Vec::new();
-        for node in nodes.iter().take(MOST) {
+        for node in self.at_most(nodes.iter().collect(), "a class", "tasks") {
             tasks.extend(self.task(node, class_tags));
         }
         tasks
@@ -79,7 +73,7 @@ impl Context<'_> {
     /// The steps of a sequence; their names in the statistics begin with its own.
     pub(super) fn steps(&mut self, node: &Node, sequence: &str) -> Vec<Step> {
         let mut steps = Vec::new();
-        for node in items(node).into_iter().take(MOST) {
+        for node in self.at_most(items(node), "a sequence", "steps") {
             if let Some(fields) = self.reader.fields(node, "a step", STEP) {
                 steps.extend(self.step_of(&fields, Some(sequence)));
             }
@@ -88,43 +82,56 @@ impl Context<'_> {
     }
 
     fn step_of(&mut self, fields: &Fields<'_>, sequence: Option<&str>) -> Option<Step> {
-        let mut methods = METHODS
-            .iter()
-            .filter_map(|(word, method)| Some((word, method, fields.get(word)?)));
-        let Some((word, method, url_node)) = methods.next() else {
+        let mut methods = METHODS.iter().filter_map(|word| Some((word, fields.get(word)?)));
+        let Some((word, url_node)) = methods.next() else {
             self.reader.mistake(
                 fields.place,
                 "a step needs its request: `get`, `post`, `put`, `patch`, `delete`, `head` or `options`",
             );
             return None;
         };
-        if let Some((other, _, node)) = methods.next() {
+        let method = Method::from_bytes(word.to_ascii_uppercase().as_bytes()).unwrap_or(Method::GET);
+        if let Some((other, node)) = methods.next() {
             self.reader.mistake(
                 &node.place,
                 format!("a step sends one request: `{word}` or `{other}`"),
             );
         }
         let url = self.text(url_node);
-        if let Some(url) = url.as_ref().and_then(Text::constant)
+        // Named as it was written: what it was filled in with may be secret.
+        if let Some(text) = &url
+            && let Some(url) = text.constant()
             && !url.starts_with('/')
-            && !url.contains("://")
+            && !Target::is_absolute(url)
         {
             self.reader.mistake_with_hint(
                 &url_node.place,
-                format!("`{url}` is neither a path nor a URL"),
-                format!("write `/{url}` for a path below `base_url`"),
+                format!("`{}` is neither a path nor a URL", text.source),
+                format!("write `/{}` for a path below `base_url`", text.source),
             );
         }
         if let Some(text) = url.as_ref().and_then(Text::constant)
-            && text.contains("://")
-            && let Err(message) = crate::engine::Target::parse(text)
+            && Target::is_absolute(text)
+            && let Err(why) = Target::parse(text)
         {
-            self.reader.mistake(&url_node.place, message);
+            self.reader
+                .mistake(&url_node.place, format!("this is not a URL: {why}"));
+        }
+        // Said once, and not if a mistyped key is the reason.
+        if !self.has_base
+            && self.reader.mistakes.is_empty()
+            && url.as_ref().is_some_and(|url| url.begins_with('/'))
+        {
+            self.reader.mistake_with_hint(
+                &url_node.place,
+                "this is a path, and the scenario has no `base_url`",
+                "write the whole URL here, or `base_url: http://…` at the top",
+            );
         }
         let name = fields
             .get("name")
             .and_then(|node| self.reader.filled(node))
-            .or_else(|| Some(format!("{method} {}", url.as_ref()?.source)));
+            .or_else(|| Some(named(&format!("{method} {}", url.as_ref()?.source))));
         let headers = fields
             .get("headers")
             .map(|node| self.headers(node))
@@ -135,7 +142,7 @@ impl Context<'_> {
             in_bootstrap: false,
             row: 0,
             name: name?,
-            method: method.clone(),
+            method,
             url: url?,
             headers,
             basic: None,
@@ -244,7 +251,10 @@ impl Context<'_> {
                 };
                 let mut form = Vec::new();
                 for (key, value) in entries {
-                    form.push((self.reader.scalar(key)?, self.text(value)?));
+                    let name = self.reader.scalar(key)?;
+                    // Fields of forms may be empty, and often are.
+                    let text = self.reader.scalar(value)?;
+                    form.push((name, self.compile(&text, value)?));
                 }
                 Some(Body::Form(form))
             }
@@ -367,11 +377,12 @@ impl Context<'_> {
             let Some(name) = self.reader.scalar(key) else {
                 continue;
             };
-            if !is_identifier(&name) || name == "env" || super::BUILT_IN.contains(&name.as_str()) {
+            if !is_name(&name) {
                 self.reader
                     .mistake(&key.place, format!("`{name}` can't be the name of a value"));
                 continue;
             }
+            self.captured.insert(name.clone());
             captures.extend(self.capture(name, value));
         }
         captures
@@ -427,7 +438,10 @@ fn status(text: &str) -> Result<(u16, u16), String> {
         return Ok((low, low + 99));
     }
     match text.split_once('-') {
-        Some((low, high)) => Ok((code(low)?, code(high)?)),
+        Some((low, high)) => match (code(low)?, code(high)?) {
+            (low, high) if low <= high => Ok((low, high)),
+            _ => Err(wrong()),
+        },
         None => Ok((code(text)?, code(text)?)),
     }
 }
@@ -459,7 +473,7 @@ mod tests {
         assert_eq!(status("200"), Ok((200, 200)));
         assert_eq!(status("2xx"), Ok((200, 299)));
         assert_eq!(status("200-204"), Ok((200, 204)));
-        for bad in ["", "xx", "20", "600", "9xx", "a-b"] {
+        for bad in ["", "xx", "20", "600", "9xx", "a-b", "300-200"] {
             assert!(status(bad).is_err(), "{bad}");
         }
     }

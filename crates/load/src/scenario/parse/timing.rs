@@ -127,15 +127,9 @@ impl Context<'_> {
                 Value::Map(_) => self.threshold(node),
                 _ => self.reader.parsed(node, Threshold::parse),
             };
-            if let Some(task) = threshold.as_ref().and_then(|threshold| threshold.task.as_ref())
-                && !self.rows.contains(task)
+            if let Some(threshold) = &threshold
+                && let Err((message, hint)) = threshold.fits(&self.rows)
             {
-                let message = format!("no task is named `{task}`");
-                let near = reveille_account::SourceError::nearest(task, self.rows.iter().map(String::as_str));
-                let hint = near.map_or_else(
-                    || format!("there are {}", self.rows.join(", ")),
-                    |near| format!("did you mean `{near}`?"),
-                );
                 self.reader.mistake_with_hint(&node.place, message, hint);
             }
             thresholds.extend(threshold);
@@ -214,12 +208,35 @@ impl Threshold {
     }
 }
 
+impl Threshold {
+    /// Whether its task is one of these; if not, what is wrong and what to try.
+    pub(crate) fn fits(&self, rows: &[String]) -> Result<(), (String, String)> {
+        let Some(task) = self.task.as_ref().filter(|task| !rows.contains(task)) else {
+            return Ok(());
+        };
+        let near = reveille_account::SourceError::nearest(task, rows.iter().map(String::as_str));
+        let hint = near.map_or_else(
+            || format!("there are {}", rows.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        Err((format!("no task is named `{task}`"), hint))
+    }
+}
+
+/// Reads `95` and `99.9` as percents, `999` and `9999` as nines.
+fn quantile(digits: &str) -> Option<f64> {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
+    }
+    if digits.len() > 2 && digits.starts_with('9') && !digits.contains('.') {
+        return format!("0.{digits}").parse().ok();
+    }
+    let percent: f64 = digits.parse().ok()?;
+    (percent > 0.0 && percent <= 100.0).then_some(percent / 100.0)
+}
+
 impl Metric {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let quantile = |digits: &str| {
-            let number: f64 = format!("0.{digits}").parse().ok()?;
-            digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(number)
-        };
         match text {
             "errors" => Ok(Metric::Errors),
             "rate" => Ok(Metric::Rate),
@@ -231,7 +248,7 @@ impl Metric {
                 .and_then(quantile)
                 .map(Metric::Quantile)
                 .ok_or_else(|| {
-                    format!("`{text}` is not measured; there are p50, p95, p99, p999 …, max, mean, errors, rate, late")
+                    format!("`{text}` is not measured; there are p50, p95, p99, p99.9, p999 …, max, mean, errors, rate, late")
                 }),
         }
     }
@@ -241,6 +258,31 @@ impl Metric {
             Metric::Quantile(_) | Metric::Mean => quantity::duration(text).map(|limit| limit.as_secs_f64()),
             Metric::Errors | Metric::Late => quantity::share(text),
             Metric::Rate => quantity::rate(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quantile;
+
+    #[test]
+    fn quantiles_are_percents_or_nines() {
+        for (digits, value) in [
+            ("5", 0.05),
+            ("50", 0.5),
+            ("99", 0.99),
+            ("99.9", 0.999),
+            ("999", 0.999),
+            ("9999", 0.9999),
+            ("995", 0.995),
+            ("100", 1.0),
+        ] {
+            let found = quantile(digits).expect(digits);
+            assert!((found - value).abs() < 1e-12, "p{digits} is {found}");
+        }
+        for bad in ["", "0", "101", "500", "1e1", "-5", "9.9.9", ".", "inf"] {
+            assert_eq!(quantile(bad), None, "{bad}");
         }
     }
 }

@@ -1,0 +1,148 @@
+//! Secrets of what is imported: they are not written down, but asked for in the environment.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::braces;
+use crate::mask::{counts, forms};
+use crate::scenario::is_telling;
+
+/// Shorter values are looked for only where their names are: elsewhere they may be anything.
+const LONG: usize = 8;
+
+/// Values that were found, each with the variable that stands for it.
+#[derive(Debug, Default)]
+pub(super) struct Secrets(BTreeMap<String, String>);
+
+// === impl Secrets ===
+
+impl Secrets {
+    /// `value` as a scenario has it, or the variable that stands for it if its name says that it is secret.
+    pub(super) fn text(&mut self, name: &str, value: &str) -> String {
+        if is_telling(name) && !value.is_empty() {
+            format!("{{{{ env.{} }}}}", self.variable(name, value))
+        } else {
+            braces(value)
+        }
+    }
+
+    /// The same for all that is in a value.
+    pub(super) fn value(&mut self, name: &str, value: &Value) -> Value {
+        match value {
+            Value::String(text) => self.text(name, text).into(),
+            Value::Number(number) if is_telling(name) && !counts(name) => {
+                let variable = self.variable(name, &number.to_string());
+                let kind = if number.is_f64() { "float" } else { "int" };
+                format!("{{{{ env.{variable} | {kind} }}}}").into()
+            }
+            Value::Array(items) => items.iter().map(|item| self.value(name, item)).collect(),
+            Value::Object(entries) => entries
+                .iter()
+                .map(|(key, value)| {
+                    // `apiKey: {value: …}` is as secret as `apiKey: …`.
+                    let inner = if is_telling(name) && !is_telling(key) {
+                        name
+                    } else {
+                        key
+                    };
+                    (key.clone(), self.value(inner, value))
+                })
+                .collect::<Map<_, _>>()
+                .into(),
+            other => other.clone(),
+        }
+    }
+
+    /// Values that differ have variables that differ.
+    fn variable(&mut self, name: &str, value: &str) -> String {
+        if let Some(variable) = self.0.get(value) {
+            return variable.clone();
+        }
+        let mut plain: String = name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_uppercase()
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        if plain.starts_with(|c: char| c.is_ascii_digit()) {
+            plain.insert(0, '_');
+        }
+        let (mut variable, mut number) = (plain.clone(), 1);
+        while self.0.values().any(|other| *other == variable) {
+            number += 1;
+            variable = format!("{plain}_{number}");
+        }
+        self.0.insert(value.to_owned(), variable.clone());
+        variable
+    }
+
+    /// Looks for what was found in all other places: a token in a header is a parameter elsewhere.
+    pub(super) fn replace(&mut self, value: &mut Value) {
+        let mut known: Vec<(String, String)> = self
+            .0
+            .iter()
+            .filter(|(secret, _)| secret.len() >= LONG)
+            .map(|(secret, variable)| (secret.clone(), variable.clone()))
+            .collect();
+        // A secret can be a part of another one.
+        known.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
+        for (secret, variable) in known {
+            self.replace_one(value, &secret, &variable);
+            for form in forms(&secret) {
+                self.replace_one(value, &form, &variable);
+            }
+        }
+    }
+
+    fn replace_one(&mut self, value: &mut Value, form: &str, variable: &str) {
+        match value {
+            Value::String(text) => {
+                let mut replaced = String::new();
+                let mut rest = text.as_str();
+                while !rest.is_empty() {
+                    // Not in templates that stand there by now.
+                    let open = rest.find("{{").unwrap_or(rest.len());
+                    let (plain, after) = rest.split_at(open);
+                    if plain.contains(form) {
+                        let variable = self.variable(variable, form);
+                        replaced.push_str(&plain.replace(form, &format!("{{{{ env.{variable} }}}}")));
+                    } else {
+                        replaced.push_str(plain);
+                    }
+                    let template = after.find("}}").map_or(after.len(), |at| at + 2);
+                    replaced.push_str(&after[..template]);
+                    rest = &after[template..];
+                }
+                *text = replaced;
+            }
+            Value::Array(items) => {
+                for item in items {
+                    self.replace_one(item, form, variable);
+                }
+            }
+            Value::Object(entries) => {
+                for (_, value) in entries {
+                    self.replace_one(value, form, variable);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What has to be set before the scenario runs.
+    pub(super) fn remark(&self) -> Option<String> {
+        let mut variables: Vec<&str> = self.0.values().map(String::as_str).collect();
+        variables.sort_unstable();
+        (!variables.is_empty()).then(|| {
+            format!(
+                "secrets are not written down, set them in the environment, escaped as the request has them: {}",
+                variables.join(", ")
+            )
+        })
+    }
+}

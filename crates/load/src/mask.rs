@@ -1,0 +1,261 @@
+//! Secrets on the screens of `--plan` and `--once`: masked before anything is cut, in each form that a request gives them.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use crate::scenario::is_telling;
+
+/// What stands where a name says that a secret follows.
+const MASKED: &str = "<masked>";
+
+/// Shorter values are masked where they are whole words: anywhere else they would mask half of the screen.
+const SHORT: usize = 4;
+
+/// A value that is not to be seen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Secret {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    /// It is one even if it is so short that it may as well be something else.
+    pub(crate) sure: bool,
+}
+
+/// All that is to be masked.
+#[derive(Debug, Default)]
+pub(crate) struct Mask {
+    secrets: BTreeSet<Secret>,
+    /// Forms of their values, the longest first, each with what stands in its place.
+    needles: Vec<(String, String)>,
+}
+
+// === impl Mask ===
+
+impl Mask {
+    pub(crate) fn add(&mut self, secrets: impl IntoIterator<Item = Secret>) {
+        for secret in secrets {
+            let (length, shown) = (secret.value.len(), format!("<{}>", secret.name));
+            if length == 0 || (length < SHORT && !secret.sure) || !self.secrets.insert(secret.clone()) {
+                continue;
+            }
+            for form in forms(&secret.value) {
+                self.needles.push((form, shown.clone()));
+            }
+        }
+        self.needles
+            .sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        self.needles.dedup_by(|(a, _), (b, _)| a == b);
+    }
+
+    /// `text` without secrets.
+    pub(crate) fn all(&self, text: &str) -> String {
+        self.first(text, usize::MAX).0
+    }
+
+    /// The first characters of `text` without secrets, and whether there are more.
+    pub(crate) fn first(&self, text: &str, most: usize) -> (String, bool) {
+        let mut next: Vec<Option<usize>> = self
+            .needles
+            .iter()
+            .map(|(needle, _)| find(text, needle, 0))
+            .collect();
+        let (mut masked, mut count, mut done) = (String::new(), 0, 0);
+        while done < text.len() && count < most {
+            for (at, (needle, _)) in next.iter_mut().zip(&self.needles) {
+                if at.is_some_and(|at| at < done) {
+                    *at = find(text, needle, done);
+                }
+            }
+            let nearest = next
+                .iter()
+                .enumerate()
+                .filter_map(|(index, at)| Some(((*at)?, index)))
+                .min();
+            let end = nearest.map_or(text.len(), |(at, _)| at);
+            let before: String = text[done..end].chars().take(most - count).collect();
+            count += before.chars().count();
+            done += before.len();
+            masked.push_str(&before);
+            if done == end
+                && count < most
+                && let Some((at, index)) = nearest
+            {
+                let (needle, shown) = &self.needles[index];
+                masked.push_str(shown);
+                count += shown.chars().count();
+                done = at + needle.len();
+            }
+        }
+        (named(&masked), done < text.len())
+    }
+}
+
+/// Where `needle` stands in `text` from `from` on; a short one as a whole word.
+fn find(text: &str, needle: &str, from: usize) -> Option<usize> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    text[from..]
+        .match_indices(needle)
+        .map(|(at, _)| from + at)
+        .find(|at| {
+            needle.len() >= SHORT
+                || !(text[..*at].ends_with(is_word) || text[at + needle.len()..].starts_with(is_word))
+        })
+}
+
+/// A value as it is, and as URLs, forms, JSON, HTML and Base64 have it.
+pub(crate) fn forms(value: &str) -> BTreeSet<String> {
+    let percent = |plain: &[u8], lower: bool| -> String {
+        value
+            .bytes()
+            .map(|byte| match byte {
+                byte if byte.is_ascii_alphanumeric() || plain.contains(&byte) => char::from(byte).to_string(),
+                byte if lower => format!("%{byte:02x}"),
+                byte => format!("%{byte:02X}"),
+            })
+            .collect()
+    };
+    let mut forms = BTreeSet::from([value.to_owned(), value.trim().to_owned()]);
+    for lower in [false, true] {
+        // As components of URLs, as queries of browsers, and as this program escapes forms and paths.
+        for plain in [&b"-_.~"[..], b"-_.!~*'()", b"-._*", b"-._~!$&'()*+,;=:@/?#[]%"] {
+            let escaped = percent(plain, lower);
+            forms.insert(escaped.replace("%20", "+"));
+            forms.insert(escaped);
+        }
+    }
+    let json = serde_json::Value::from(value).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let mut ascii = String::new();
+    for c in json.chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    forms.extend([json.replace('/', "\\/"), ascii, json]);
+    let html = value
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;");
+    forms.extend([html.replace('\'', "&#39;"), html]);
+    if value.len() >= SHORT {
+        use data_encoding::{BASE64, BASE64URL_NOPAD};
+        let whole = BASE64.encode(value.as_bytes());
+        forms.extend([whole.trim_end_matches('=').to_owned(), whole]);
+        forms.insert(BASE64URL_NOPAD.encode(value.as_bytes()));
+    }
+    forms.remove("");
+    forms
+}
+
+/// Masks what stands behind names that say that it is secret, in JSON, in queries and in forms. Templates stay as they are.
+pub(crate) fn named(text: &str) -> String {
+    /// A string that was cut off has no end.
+    static JSON: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            r#"("((?:[^"\\]|\\.)*)"\s*:\s*)("(?:[^"\\<{]|\\.)(?:[^"\\]|\\.)*(?:"|$)|-?[0-9][0-9.eE+-]*)"#,
+        )
+        .ok()
+    });
+    static PAIR: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#"((?:^|[?&;\s"'])([\w.\[\]-]+)=)[^&;\s"'<{][^&;\s"']*"#).ok());
+    let mut text = text.to_owned();
+    if let Some(json) = &*JSON {
+        text = json
+            .replace_all(&text, |found: &Captures<'_>| {
+                let is_text = found[3].starts_with('"');
+                if is_telling(&found[2]) && (is_text || !counts(&found[2])) {
+                    format!("{}\"{MASKED}\"", &found[1])
+                } else {
+                    found[0].to_owned()
+                }
+            })
+            .into_owned();
+    }
+    if let Some(pair) = &*PAIR {
+        text = pair
+            .replace_all(&text, |found: &Captures<'_>| {
+                if is_telling(&found[2]) {
+                    format!("{}{MASKED}", &found[1])
+                } else {
+                    found[0].to_owned()
+                }
+            })
+            .into_owned();
+    }
+    text
+}
+
+/// Whether a number with this name is how many, as `max_tokens` is.
+pub(crate) fn counts(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("token")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask(values: &[(&str, &str)]) -> Mask {
+        let mut mask = Mask::default();
+        mask.add(values.iter().map(|(name, value)| Secret {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+            sure: true,
+        }));
+        mask
+    }
+
+    #[test]
+    fn every_form_of_a_secret_is_masked() {
+        let value = "pä ss/\"wörd\"&1";
+        let mask = mask(&[("word", value)]);
+        for form in [
+            value,
+            "p%C3%A4%20ss%2F%22w%C3%B6rd%22%261",
+            "p%c3%a4+ss%2f%22w%c3%b6rd%22%261",
+            "p%C3%A4%20ss/%22w%C3%B6rd%22&1",
+            r#"pä ss/\"wörd\"&1"#,
+            r#"pä ss\/\"wörd\"&1"#,
+            r#"p\u00e4 ss/\"w\u00f6rd\"&1"#,
+            "pä ss/&quot;wörd&quot;&amp;1",
+            "cMOkIHNzLyJ3w7ZyZCImMQ==",
+        ] {
+            assert_eq!(mask.all(&format!("<<{form}>>")), "<<<word>>>", "{form}");
+        }
+    }
+
+    #[test]
+    fn it_is_masked_before_it_is_cut() {
+        let mask = mask(&[("long", "0123456789"), ("pin", "12")]);
+        assert_eq!(mask.first("abc0123456789def", 6), ("abc<long>".to_owned(), true));
+        assert_eq!(mask.first("abc0123456789def", 2), ("ab".to_owned(), true));
+        assert_eq!(
+            mask.first("é12 0123456789é", 400),
+            ("é12 <long>é".to_owned(), false)
+        );
+        assert_eq!(mask.all("12 in 123"), "<pin> in 123");
+    }
+
+    #[test]
+    fn names_tell_what_is_secret() {
+        assert_eq!(
+            named(r#"{"access_token": "abc", "max_tokens": 7, "pin": 7, "name": "x"} /?api-key=k&page=2"#),
+            r#"{"access_token": "<masked>", "max_tokens": 7, "pin": "<masked>", "name": "x"} /?api-key=<masked>&page=2"#
+        );
+        let template = r#"{"password": "{{ env.X }}"} /?key={{ env.Y }}"#;
+        assert_eq!(named(template), template);
+        assert_eq!(named(r#"{"password": "cut of"#), r#"{"password": "<masked>""#);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,40}", value in ".{0,6}", most in 0usize..50) {
+            mask(&[("v", &value)]).first(&text, most);
+        }
+    }
+}

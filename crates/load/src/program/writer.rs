@@ -1,0 +1,195 @@
+//! What is written while a test runs, by a thread of its own: whoever reads it may stand still, the test does not.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// Pieces that wait for a reader; what comes then is dropped, and counted.
+const MOST: usize = 1024;
+
+/// A reader who takes nothing for so long is not waited for at the end.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// A writer, and what waits for it.
+pub(crate) struct Writer {
+    sender: Sender<String>,
+    state: Arc<State>,
+    ended: oneshot::Receiver<()>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: AtomicUsize,
+    dropped: AtomicU64,
+    error: Mutex<Option<io::Error>>,
+}
+
+/// What became of a piece.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It is written, or will be.
+    Yes,
+    /// Too much waits already. `first` is whether nothing was dropped before.
+    Dropped { first: bool },
+    /// Nothing can be written any more; why, the first time.
+    Broken(Option<io::Error>),
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// Pieces that never were written.
+    pub(crate) dropped: u64,
+    /// The last of them still waited for somebody to read them.
+    pub(crate) stalled: bool,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(crate) fn start(mut to: Box<dyn Write + Send>) -> io::Result<Self> {
+        let (sender, pieces) = channel::<String>();
+        let (end, ended) = oneshot::channel();
+        let state = Arc::new(State::default());
+        let of_thread = Arc::clone(&state);
+        std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || {
+                for piece in pieces {
+                    let written = to.write_all(piece.as_bytes()).and_then(|()| to.flush());
+                    of_thread.waiting.fetch_sub(1, Ordering::SeqCst);
+                    if let Err(error) = written {
+                        *of_thread.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        break;
+                    }
+                }
+                // Whoever gave up on it does not listen.
+                let _ = end.send(());
+            })?;
+        Ok(Self { sender, state, ended })
+    }
+
+    /// Writes a piece if there is room for it; never waits.
+    pub(crate) fn write(&self, piece: String) -> Taken {
+        if self.state.waiting.load(Ordering::SeqCst) >= MOST {
+            let first = self.state.dropped.fetch_add(1, Ordering::SeqCst) == 0;
+            return Taken::Dropped { first };
+        }
+        self.push(piece)
+    }
+
+    fn push(&self, piece: String) -> Taken {
+        self.state.waiting.fetch_add(1, Ordering::SeqCst);
+        match self.sender.send(piece) {
+            Ok(()) => Taken::Yes,
+            Err(_) => Taken::Broken(self.error()),
+        }
+    }
+
+    fn error(&self) -> Option<io::Error> {
+        self.state
+            .error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Writes the last piece, and waits until it is written, as long as the reader takes anything or until `enough`.
+    /// Returns how many pieces never were.
+    pub(crate) async fn finish(
+        self,
+        last: Option<String>,
+        enough: impl Future<Output = ()>,
+    ) -> io::Result<Finished> {
+        if let Some(last) = last {
+            self.push(last);
+        }
+        let Self {
+            sender,
+            state,
+            mut ended,
+        } = self;
+        drop(sender);
+        let mut enough = std::pin::pin!(enough);
+        let mut waiting = state.waiting.load(Ordering::SeqCst);
+        loop {
+            let stalled = tokio::select! {
+                _ = &mut ended => false,
+                () = tokio::time::sleep(STALLED) => {
+                    let before = std::mem::replace(&mut waiting, state.waiting.load(Ordering::SeqCst));
+                    if waiting < before {
+                        continue;
+                    }
+                    true
+                }
+                () = &mut enough => true,
+            };
+            let finished = Finished {
+                dropped: state.dropped.load(Ordering::SeqCst)
+                    + if stalled {
+                        state.waiting.load(Ordering::SeqCst) as u64
+                    } else {
+                        0
+                    },
+                stalled,
+            };
+            let error = state.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return error.map_or(Ok(finished), Err);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_who_stands_still_stops_nobody_and_what_is_dropped_is_counted() {
+        let (_reader, pipe) = std::io::pipe().expect("a pipe");
+        let writer = Writer::start(Box::new(pipe)).expect("a thread");
+        let piece = "x".repeat(64 << 10);
+        let mut dropped = 0;
+        for _ in 0..MOST + 100 {
+            match writer.write(piece.clone()) {
+                Taken::Dropped { first } => {
+                    assert_eq!(first, dropped == 0);
+                    dropped += 1;
+                }
+                taken => assert!(matches!(taken, Taken::Yes), "{taken:?}"),
+            }
+        }
+        // One or two fit into the pipe and into the thread's hands.
+        assert!((98..=100).contains(&dropped), "{dropped}");
+        let end = writer.finish(None, async {}).await.expect("no error");
+        assert!(end.stalled && end.dropped >= dropped + 1000, "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn everything_is_written_in_order_and_a_failure_is_told_once() {
+        let (mut reader, pipe) = std::io::pipe().expect("a pipe");
+        let writer = Writer::start(Box::new(pipe)).expect("a thread");
+        assert!(matches!(writer.write("a\n".to_owned()), Taken::Yes));
+        let end = writer
+            .finish(Some("b\n".to_owned()), std::future::pending())
+            .await;
+        let (dropped, stalled) = (0, false);
+        assert_eq!(end.expect("no error"), Finished { dropped, stalled });
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("text");
+        assert_eq!(text, "a\nb\n");
+
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("there");
+        let writer = Writer::start(Box::new(full)).expect("a thread");
+        assert!(matches!(writer.write("a\n".to_owned()), Taken::Yes));
+        assert!(writer.finish(None, std::future::pending()).await.is_err());
+    }
+}
