@@ -48,32 +48,95 @@ pub fn unmarked(value: &Value) -> Value {
     }
 }
 
-/// A template as Ansible reads it in a playbook or an inventory: in texts within braces a backslash is a backslash, so that
-/// `'\1'` is a group of a pattern. Only in front of a quote it says that the text goes on.
+/// A template as Ansible reads it in a playbook or an inventory: in texts within `{{ … }}` a backslash is a backslash, so
+/// that `'\1'` is a group of a pattern. Only in front of a quote it says that the text goes on.
 pub fn with_plain_backslashes(template: &str) -> Cow<'_, str> {
     if !template.contains('\\') {
         return Cow::Borrowed(template);
     }
     let mut plain = String::with_capacity(template.len() + 8);
-    let (mut inside, mut quote) = (false, None);
     let mut rest = template;
-    while let Some(character) = rest.chars().next() {
-        let after = &rest[character.len_utf8()..];
-        plain.push(character);
-        match (quote, character) {
-            (Some(open), '\\') if after.starts_with(open) => {
-                plain.push(open);
-                rest = &after[1..];
-                continue;
-            }
-            (Some(_), '\\') => plain.push('\\'),
-            (Some(open), _) if open == character => quote = None,
-            (None, '\'' | '"') if inside => quote = Some(character),
-            (None, '{') if after.starts_with(['{', '%']) => inside = true,
-            (None, '}' | '%') if after.starts_with('}') => inside = false,
-            _ => {}
-        }
+    while let Some((before, after)) = rest.split_once("{{") {
+        plain.push_str(before);
+        plain.push_str("{{");
+        let (inside, after) = after.split_at(length(after, "}}"));
+        double(inside, &mut plain);
         rest = after;
     }
-    Cow::Owned(plain)
+    Cow::Owned(plain + rest)
+}
+
+/// Doubles the backslashes in the texts of an expression.
+fn double(expression: &str, plain: &mut String) {
+    let mut quote = None;
+    let mut characters = expression.chars();
+    while let Some(character) = characters.next() {
+        plain.push(character);
+        match (quote, character) {
+            (Some(open), '\\') => {
+                let next = characters.next();
+                plain.push_str(match next {
+                    Some(next) if next == open => "",
+                    Some('\\') => "\\\\",
+                    _ => "\\",
+                });
+                plain.extend(next);
+            }
+            (Some(open), _) if open == character => quote = None,
+            (None, '\'' | '"') => quote = Some(character),
+            _ => {}
+        }
+    }
+}
+
+/// Longest template of an inventory, in bytes.
+const LONGEST: usize = 64 << 10;
+/// Longest expression or block in one: they are read by recursion.
+const LONGEST_EXPRESSION: usize = 4 << 10;
+
+/// Why a template of an inventory is not even read, if it is too long.
+pub fn too_long(template: &str) -> Option<String> {
+    if template.len() > LONGEST {
+        return Some(format!("it is longer than {} KiB", LONGEST >> 10));
+    }
+    let mut rest = template;
+    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+        let inside = &rest[at + 2..];
+        let length = length(inside, if rest[at..].starts_with("{{") { "}}" } else { "%}" });
+        if length > LONGEST_EXPRESSION {
+            return Some(format!(
+                "an expression in it is longer than {} KiB",
+                LONGEST_EXPRESSION >> 10
+            ));
+        }
+        rest = &inside[length..];
+    }
+    None
+}
+
+/// The bytes before `end`, one outside of quotes and inner braces; all if there is none.
+fn length(text: &str, end: &str) -> usize {
+    let (mut quote, mut braces) = (None, 0usize);
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (Some(_), '\\') => drop(characters.next()),
+            (Some(open), _) if open == character => quote = None,
+            (None, '\'' | '"') => quote = Some(character),
+            (None, _) if braces == 0 && text[at..].starts_with(end) => return at,
+            (None, '{') => braces += 1,
+            (None, '}') => braces = braces.saturating_sub(1),
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Whether a var of this name holds a secret, which no screen and no file may show.
+pub fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["pass", "secret", "token", "credential"]
+        .iter()
+        .any(|part| name.contains(part))
+        && !name.ends_with("_file")
 }

@@ -4,7 +4,9 @@
 mod filters;
 mod json;
 
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior, escape_formatter};
+use minijinja_contrib::pycompat::unknown_method_callback;
 
 /// The language, of which one evaluation may take `fuel` steps. What is not defined is an error.
 ///
@@ -20,7 +22,29 @@ pub fn language(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(fuel));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_syntax(syntax());
+    // What is none is nothing in a text.
+    environment.set_formatter(|out, state, value| {
+        if value.is_none() {
+            return Ok(());
+        }
+        escape_formatter(out, state, value)
+    });
+    environment.set_unknown_method_callback(|state, value, method, arguments| {
+        if let Some(text) = value.as_str() {
+            filters::check_width(method, text, arguments)?;
+        }
+        unknown_method_callback(state, value, method, arguments)
+    });
     filters::add(&mut environment);
     environment
+}
+
+/// As Ansible has it: a line that holds only a block leaves no empty line behind, and the last line end is kept.
+fn syntax() -> SyntaxConfig {
+    SyntaxConfig::builder()
+        .trim_blocks(true)
+        .keep_trailing_newline(true)
+        .build()
+        .unwrap_or_default()
 }

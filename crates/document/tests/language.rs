@@ -1,7 +1,7 @@
 //! What expressions come to. The values are those of ansible-core 2.19.
 
 use minijinja::{Value, context};
-use reveille_document::ansible::with_plain_backslashes;
+use reveille_document::ansible::{too_long, with_plain_backslashes};
 use reveille_document::language;
 
 const CASES: &[(&str, &str)] = &[
@@ -37,7 +37,20 @@ const CASES: &[(&str, &str)] = &[
     ("'web12' | regex_search('[0-9]+')", "12"),
     ("'a1b22' | regex_findall('[0-9]+') | join(',')", "1,22"),
     ("'a1b22' | regex_findall('[a-z]([0-9]+)') | join(',')", "1,22"),
-    ("'a.b' | regex_escape", "a\\.b"),
+    ("'a.b c' | regex_escape", "a\\.b\\ c"),
+    (
+        "'ab' | regex_search('(a)(b)', '\\\\2', '\\\\1') | join(',')",
+        "b,a",
+    ),
+    ("'a,b,c' | regex_replace(',', '\\n', count=1)", "a\nb,c"),
+    ("{'z': 'é', 'a': 1} | to_json", "{\"z\": \"\\u00e9\", \"a\": 1}"),
+    (
+        "{'z': 1, 'a': 2} | dict2items | map(attribute='key') | join(',')",
+        "z,a",
+    ),
+    ("{'a': none}.a", "None"),
+    ("'x' ~ ('a' | indent(2, true))", "x  a"),
+    ("'%02d' | format(5)", "05"),
     ("{'a': [1, 'x']} | to_json", "{\"a\": [1, \"x\"]}"),
     (
         "{'b': 1, 'a': [true, none]} | to_nice_json",
@@ -85,12 +98,31 @@ fn backslashes_of_ansible_are_backslashes() {
         (r"a\b {{ x }} \1", r"a\b {{ x }} \1"),
         (r"{{ x | f('\1') }} \1", r"{{ x | f('\\1') }} \1"),
         (
-            r#"{% if "\d" in x %}\d{% endif %}{{ '\' }}"#,
-            r#"{% if "\\d" in x %}\d{% endif %}{{ '\' }}"#,
+            r"{% if 'a5' is match('a\\d') %}\d{% endif %}{{ p.replace('\\', '/') }}",
+            r"{% if 'a5' is match('a\\d') %}\d{% endif %}{{ p.replace('\\\\', '/') }}",
         ),
         (r"{{ 'it\'s \d' }}", r"{{ 'it\'s \\d' }}"),
+        (
+            r"{{ {'a': {'b': 1}}['a'] ~ f('\d') }}\d",
+            r"{{ {'a': {'b': 1}}['a'] ~ f('\\d') }}\d",
+        ),
     ] {
         assert_eq!(with_plain_backslashes(template), plain);
+    }
+}
+
+#[test]
+fn what_is_too_long_is_not_read() {
+    let long = "1+".repeat(3000);
+    for (template, is_long) in [
+        (format!("{{{{ {long}1 }}}}"), true),
+        (format!("{{{{ '}}}}' ~ {long}1 }}}}"), true),
+        (format!("{{% if {long}1 %}}x{{% endif %}}"), true),
+        (format!("{{{{ {long}"), true),
+        (format!("{{{{ a }}}}{long}{{{{ b }}}}{long}"), false),
+        ("{{ a }} ".repeat(10_000), true),
+    ] {
+        assert_eq!(too_long(&template).is_some(), is_long, "{}", &template[..20]);
     }
 }
 
@@ -100,12 +132,16 @@ fn what_can_not_be_done_is_said() {
         ("'a' | regex_search('(?=b)')", "look-around"),
         (
             "'a' | regex_replace('(', '')",
-            "the pattern `(` can't be used: unclosed group",
+            "the pattern can't be used: unclosed group",
         ),
         ("'a' | regex_replace('(a)', '\\1')", "two backslashes"),
+        ("'x' | indent(4000000000, true)", "`indent` makes nothing wider"),
+        ("'%04000000000d' | format(1)", "`format` makes nothing wider"),
+        ("'{:>4000000000}'.format(1)", "`format` makes nothing wider"),
+        ("'x'.center(4000000000)", "`center` makes nothing wider"),
         ("'a' | regex_search('a', ignore=true)", "ignore"),
         ("'!' | b64decode", "this is no text in base64"),
-        ("'a' is version('1', '~')", "`~` compares no versions"),
+        ("'a' is version('1', '~')", "that compares no versions"),
         ("'x' | combine({})", "a dictionary is needed, not string"),
         ("'{' | from_json", "this is no JSON"),
         ("nothing | mandatory", "mandatory is not defined"),

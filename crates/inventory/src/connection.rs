@@ -1,12 +1,13 @@
 //! How a host is reached, as its vars say it in Ansible's words.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
-use reveille_document::ansible::{is_template, literal};
+use reveille_document::ansible::{is_secret, is_template, literal};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -17,6 +18,7 @@ use crate::place::Fault;
 use crate::secret::Secret;
 use crate::ssh_arguments::{Arguments, SshOptions, without_templates};
 use crate::ssh_config::StrictHostKeyChecking;
+use crate::template::Filled;
 
 /// How to connect to a host, and as whom to work there.
 ///
@@ -115,15 +117,6 @@ const BECOME_USER: &[&str] = &["ansible_sudo_user", "ansible_become_user"];
 const TIMEOUT: &[&str] = &["ansible_ssh_timeout", "ansible_timeout"];
 const HOST_KEY_CHECKING: &[&str] = &["ansible_ssh_host_key_checking", "ansible_host_key_checking"];
 const NOT_READY: &str = "reveille_not_ready";
-/// Whether a var of this name holds a secret, which no screen and no file may show.
-pub fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["pass", "secret", "token", "credential"]
-        .iter()
-        .any(|part| name.contains(part))
-        && !name.ends_with("_file")
-}
-
 /// Looks at a var on its way in.
 pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
     let text = value.as_str().unwrap_or_default();
@@ -321,6 +314,7 @@ impl Inventory {
             name: &self.hosts[index as usize].name,
             source: self.hosts[index as usize].source,
             layers: self.layers(index),
+            filled: RefCell::default(),
         }
     }
 
@@ -353,7 +347,7 @@ impl Inventory {
                 machines.insert(machine, index);
                 continue;
             };
-            let shown = if variable.is_some_and(|variable| variable.secret) {
+            let shown = if variable.is_some_and(|variable| variable.secret || is_secret(&variable.key)) {
                 "the same address".to_owned()
             } else {
                 format!("{} port {}", machine.address, machine.port)
@@ -390,6 +384,14 @@ impl Inventory {
     /// Which machine a host is, and the var that gives its address; none if that can't be read or isn't by SSH.
     fn machine(&self, index: u32) -> Option<(Machine, Option<&Variable>)> {
         let vars = self.host_vars(index);
+        // Templates are filled in for the hosts that are asked for, not for all.
+        let is_filled_in = |name: &&str| {
+            vars.find(name)
+                .is_some_and(|variable| variable.value.as_str().is_some_and(is_template))
+        };
+        if ADDRESSES.iter().chain(PORT).any(is_filled_in) {
+            return None;
+        }
         let by_ssh = vars
             .find("ansible_connection")
             .is_none_or(|variable| variable.value.as_str().and_then(transport) == Some(Transport::Ssh));
@@ -426,6 +428,7 @@ pub(crate) struct HostVars<'a> {
     pub(crate) source: u32,
     /// Strongest first.
     layers: Vec<&'a [Variable]>,
+    pub(crate) filled: RefCell<Filled>,
 }
 
 /// The text of a connection var.
@@ -454,14 +457,13 @@ impl<'a> HostVars<'a> {
         let mut found = Found {
             variable,
             text: Zeroizing::new(text),
-            secret: variable.secret,
+            secret: variable.secret || is_secret(&variable.key),
         };
         if is_template(&found.text) && literal(&variable.value).is_none() {
-            let mut secret = found.secret;
-            let trust = self.inventory.is_trusted(variable.file);
-            let rendered = self.render(&found.text, 0, trust, &mut secret);
-            found.text = Zeroizing::new(rendered.map_err(|message| self.error(variable, &message))?);
-            found.secret = secret;
+            let (text, secret) = self
+                .filled_text(variable, &found.text)
+                .map_err(|message| self.error(variable, &message))?;
+            (found.text, found.secret) = (Zeroizing::new(text), secret);
         }
         // Ansible takes an empty value for a value that isn't set.
         Ok((!found.text.trim().is_empty()).then_some(found))

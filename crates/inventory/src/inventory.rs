@@ -7,11 +7,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
-use reveille_document::ansible::unmarked;
+use reveille_document::ansible::{is_secret, unmarked};
 use serde_json::{Map, Value};
 
 use crate::builder::Builder;
-use crate::connection::is_secret;
 use crate::secret::wipe;
 use crate::source::Source;
 use crate::template::Seen;

@@ -73,11 +73,12 @@ mod words;
 mod yaml;
 mod yaml_inventory;
 
-pub use connection::{Become, BecomeMethod, Connection, Hop, Transport, is_secret};
+pub use connection::{Become, BecomeMethod, Connection, Hop, Transport};
 pub use error::{InventoryError, Mistakes};
 pub use inventory::{Inventory, LoadOptions, Loaded};
 pub use pattern::{RunName, RunOutcome, RunSelector, no_runs};
 pub use range::MAX_NAMES;
+pub use reveille_document::ansible::is_secret;
 pub use secret::Secret;
 pub use source::{MAX_FILE_BYTES, Source};
 pub use ssh_arguments::SshOptions;

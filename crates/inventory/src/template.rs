@@ -1,20 +1,25 @@
 //! Templates in the vars that say how a host is reached: expressions of Jinja, with the methods that Python's texts have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::error::Error as _;
 use std::net::IpAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{Rest, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind};
-use reveille_document::ansible::{has_templates, is_template, literal, with_plain_backslashes};
+use reveille_document::ansible::{
+    has_templates, is_secret, is_template, literal, too_long, unmarked, with_plain_backslashes,
+};
 use reveille_document::language;
 use serde_json::Value as Json;
 
-use crate::connection::{HostVars, is_secret};
-use crate::inventory::Inventory;
+use crate::connection::HostVars;
+use crate::inventory::{Inventory, Variable};
 
 /// Templates may name vars with templates, to this depth.
-const MAX_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 16;
+/// Longest text that a template comes to, in bytes.
+const LONGEST: usize = 64 << 10;
 /// Steps of evaluation that one template may take.
 const FUEL: u64 = 50_000;
 
@@ -31,13 +36,13 @@ static TRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
 static UNTRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = language(FUEL);
     environment.add_function("lookup", |_: Rest<Value>| -> Result<Value, Error> {
-        Err(wrong("what a program says looks nothing up"))
+        Err(wrong("a template from an inventory program can't use `lookup`"))
     });
     environment
 });
 
 /// A template.
-pub(crate) struct Template<'a> {
+struct Template<'a> {
     environment: &'a Environment<'a>,
     compiled: minijinja::Template<'a, 'a>,
 }
@@ -63,18 +68,24 @@ fn lookup(plugin: &str, names: &[String]) -> Result<String, Error> {
     }
 }
 
+/// Why nothing is looked up, in words without any value.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
 fn wrong(message: &str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, message.to_owned())
+    Error::from(ErrorKind::InvalidOperation).with_source(Refused(message.to_owned()))
 }
 
 // === impl Template ===
 
 impl<'a> Template<'a> {
     /// Reads a template; what is `trusted` may look things up.
-    pub(crate) fn compile(text: &'a str, trusted: bool) -> Result<Self, String> {
+    fn compile(text: &'a str, trusted: bool) -> Result<Self, Wrong> {
         let environment: &Environment<'a> = if trusted { &TRUSTED } else { &UNTRUSTED };
         let compiled = environment.template_from_str(text);
-        let compiled = compiled.map_err(|error| format!("its template can't be read: {}", said(&error)))?;
+        let compiled =
+            compiled.map_err(|error| Wrong::Text(format!("its template can't be read: {}", said(&error))))?;
         Ok(Self {
             environment,
             compiled,
@@ -82,7 +93,7 @@ impl<'a> Template<'a> {
     }
 
     /// The names that it needs, without what comes with the language.
-    pub(crate) fn names(&self) -> BTreeSet<String> {
+    fn names(&self) -> BTreeSet<String> {
         let mut names: BTreeSet<String> = self.compiled.undeclared_variables(false).into_iter().collect();
         for (global, _) in self.environment.globals() {
             names.remove(global);
@@ -90,18 +101,45 @@ impl<'a> Template<'a> {
         names
     }
 
-    /// Fills it in with what is `known`, of which nothing is told if it is `secret`.
-    pub(crate) fn render(&self, known: &BTreeMap<String, Value>, secret: bool) -> Result<String, String> {
-        self.compiled.render(known).map_err(|error| {
+    /// Fills it in with what is `known`.
+    fn fill(&self, known: &BTreeMap<String, Value>) -> Result<String, Wrong> {
+        let rendered = self.compiled.render(known).map_err(|error| {
+            if let Some(refused) = error.source().and_then(|source| source.downcast_ref::<Refused>()) {
+                return Wrong::Text(format!("its template can't be filled in: {refused}"));
+            }
             let names = self.names();
             match names.iter().find(|name| !known.contains_key(*name)) {
                 Some(name) if error.kind() == ErrorKind::UndefinedError => {
-                    format!("its template names `{name}`, which is not set")
+                    Wrong::Text(format!("its template names `{name}`, which is not set"))
                 }
-                _ if secret => "its template, which holds a secret, can't be filled in".to_owned(),
-                _ => format!("its template can't be filled in: {}", said(&error)),
+                _ => Wrong::Values(format!("its template can't be filled in: {}", said(&error))),
             }
-        })
+        })?;
+        if rendered.len() > LONGEST {
+            let message = format!("what its template comes to is longer than {} KiB", LONGEST >> 10);
+            return Err(Wrong::Text(message));
+        }
+        Ok(rendered)
+    }
+}
+
+/// What is wrong with a template, by what the words may hold.
+#[derive(Debug, Clone)]
+pub(crate) enum Wrong {
+    /// Parts of its text.
+    Text(String),
+    /// Parts of values.
+    Values(String),
+}
+
+impl Wrong {
+    /// In words, if neither text nor values are secret.
+    fn words(self, text: bool, values: bool) -> String {
+        match self {
+            Self::Text(message) if !text => message,
+            Self::Values(message) if !text && !values => message,
+            _ => "its template, which is or holds a secret, can't be filled in".to_owned(),
+        }
     }
 }
 
@@ -113,63 +151,122 @@ fn said(error: &Error) -> String {
     }
 }
 
+/// What templates on one host came to so far, so that each var is filled in once.
+#[derive(Debug, Default)]
+pub(crate) struct Filled {
+    vars: HashMap<Arc<str>, Known>,
+    /// Those that are being filled in.
+    open: Vec<Arc<str>>,
+}
+
+/// The value of a var.
+#[derive(Debug, Clone)]
+struct Known {
+    value: Result<Value, Wrong>,
+    secret: bool,
+}
+
 // === impl HostVars ===
 
 impl HostVars<'_> {
-    /// Fills in a template, with the other vars of the host as far as it needs them. Sets `secret` if one of them is.
-    pub(crate) fn render(
-        &self,
-        text: &str,
-        depth: usize,
-        trust: bool,
-        secret: &mut bool,
-    ) -> Result<String, String> {
+    /// The text of a var, and whether it is secret; templates in it are filled in with the other vars of the host.
+    pub(crate) fn filled_text(&self, variable: &Variable, text: &str) -> Result<(String, bool), String> {
+        let own = variable.secret || is_secret(&variable.key);
+        let mut secret = own;
+        self.open(&variable.key)
+            .and_then(|()| {
+                let rendered = self.render(text, self.inventory.is_trusted(variable.file), &mut secret);
+                self.filled.borrow_mut().open.pop();
+                rendered
+            })
+            .map(|rendered| (rendered, secret))
+            .map_err(|wrong| wrong.words(own, secret))
+    }
+
+    /// Notes that a var is being filled in.
+    fn open(&self, key: &Arc<str>) -> Result<(), Wrong> {
+        let mut filled = self.filled.borrow_mut();
+        if filled.open.contains(key) {
+            return Err(Wrong::Text("its template refers to itself".to_owned()));
+        }
+        if filled.open.len() >= MAX_DEPTH {
+            let message = format!("its template names vars that name vars, more than {MAX_DEPTH} deep");
+            return Err(Wrong::Text(message));
+        }
+        filled.open.push(Arc::clone(key));
+        Ok(())
+    }
+
+    /// Fills in a template. Sets `secret` if a value in it is.
+    fn render(&self, text: &str, trust: bool, secret: &mut bool) -> Result<String, Wrong> {
         if !is_template(text) {
             return Ok(text.to_owned());
         }
-        if depth > MAX_DEPTH {
-            return Err("its template refers to itself".into());
+        if let Some(why) = too_long(text) {
+            return Err(Wrong::Text(format!("its template is not read: {why}")));
         }
         let text = with_plain_backslashes(text);
         let template = Template::compile(&text, trust)?;
+        // What is looked up is more often a secret than not.
+        *secret |= text.contains("lookup(");
         let mut known = BTreeMap::new();
         for name in template.names() {
-            if let Some(value) = self.known(&name, depth, secret)? {
-                known.insert(name, value);
+            let Some(found) = self.known(&name) else { continue };
+            if found.secret && !trust {
+                let message =
+                    format!("a template from an inventory program can't use `{name}`, which is secret");
+                return Err(Wrong::Text(message));
             }
+            *secret |= found.secret;
+            known.insert(name, found.value?);
         }
-        template.render(&known, *secret)
+        template.fill(&known)
     }
 
     /// What a template sees by this name.
-    fn known(&self, name: &str, depth: usize, secret: &mut bool) -> Result<Option<Value>, String> {
-        if let Some(magic) = self.magic(name) {
-            return Ok(Some(magic));
+    fn known(&self, name: &str) -> Option<Known> {
+        if let Some(value) = self.magic(name) {
+            return Some(Known {
+                value: Ok(value),
+                secret: false,
+            });
         }
-        let Some(variable) = self.find(name) else {
-            return Ok(None);
-        };
-        *secret |= variable.secret || is_secret(name);
-        let trust = self.inventory.is_trusted(variable.file);
-        self.filled(&variable.value, depth + 1, trust, secret).map(Some)
+        if let Some(known) = self.filled.borrow().vars.get(name) {
+            return Some(known.clone());
+        }
+        let variable = self.find(name)?;
+        let own = variable.secret || is_secret(name);
+        let mut secret = own;
+        let value = self.open(&variable.key).and_then(|()| {
+            let value = self.value(
+                &variable.value,
+                self.inventory.is_trusted(variable.file),
+                &mut secret,
+            );
+            self.filled.borrow_mut().open.pop();
+            value
+        });
+        // The text of a secret var is a value to those that name it.
+        let value = value.map_err(|wrong| Wrong::Text(wrong.words(own, secret)));
+        let known = Known { value, secret };
+        let key = Arc::clone(&variable.key);
+        self.filled.borrow_mut().vars.insert(key, known.clone());
+        Some(known)
     }
 
-    fn filled(&self, value: &Json, depth: usize, trust: bool, secret: &mut bool) -> Result<Value, String> {
+    fn value(&self, value: &Json, trust: bool, secret: &mut bool) -> Result<Value, Wrong> {
         if let Some(text) = literal(value) {
             return Ok(Value::from(text));
         }
         match value {
-            Json::String(text) => self.render(text, depth, trust, secret).map(Value::from),
+            Json::String(text) => self.render(text, trust, secret).map(Value::from),
             // An empty var counts as one that is not set.
             Json::Null => Ok(Value::from("")),
-            Json::Array(items) => items
-                .iter()
-                .map(|item| self.filled(item, depth, trust, secret))
-                .collect(),
+            Json::Array(items) => items.iter().map(|item| self.value(item, trust, secret)).collect(),
             Json::Object(map) => map
                 .iter()
-                .map(|(key, value)| Ok((key.clone(), self.filled(value, depth, trust, secret)?)))
-                .collect::<Result<Vec<_>, String>>()
+                .map(|(key, value)| Ok((key.clone(), self.value(value, trust, secret)?)))
+                .collect::<Result<Vec<_>, Wrong>>()
                 .map(Value::from_pairs),
             Json::Bool(_) | Json::Number(_) => Ok(Serde(value).into()),
         }
@@ -217,8 +314,9 @@ impl Inventory {
                 (group, hosts)
             })),
             hosts: Value::from_pairs(self.hosts().map(|host| {
-                let mut vars = self.public_vars(host.as_str());
-                vars.retain(|_, value| !has_templates(value));
+                let mut vars = self.template_vars(host.as_str());
+                vars.retain(|var, value| !self.is_secret(host.as_str(), var) && !has_templates(value));
+                vars.values_mut().for_each(|value| *value = unmarked(value));
                 vars.insert("inventory_hostname".to_owned(), host.as_str().into());
                 (host.as_str(), Value::from(Serde(vars)))
             })),

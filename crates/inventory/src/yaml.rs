@@ -489,6 +489,8 @@ impl<'a> Reader<'a, '_> {
                         .mistake(node, "what this vault holds is not text in UTF-8")
                 })?;
                 node.data = Data::Text(text.to_owned());
+                // To Ansible what was encrypted by itself is no template.
+                node.take_literally();
                 Ok(())
             }
             _ => Err(self.unknown_tag(node, tag)),

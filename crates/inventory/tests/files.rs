@@ -405,6 +405,77 @@ all:
     insta::assert_snapshot!(["gate", "web1.x", "web1"].map(told).join("\n"));
 }
 
+/// A few kilobytes must not fill the memory, nor take minutes, nor overflow the stack.
+#[test]
+fn templates_are_bounded() {
+    let nested = |levels: usize, repeat: usize, gap: &str| {
+        let vars: Vec<String> = (0..levels)
+            .map(|level| {
+                format!(
+                    "    v{level}: \"{}\"\n",
+                    format!("{{{{ v{} }}}}{gap}", level + 1).repeat(repeat)
+                )
+            })
+            .collect();
+        vars.concat()
+    };
+    for (vars, host, why) in [
+        (nested(5, 100, ""), "{{ v0 }}", "longer than 64 KiB"),
+        (nested(30, 1, ""), "{{ v0 }}", "more than 16 deep"),
+        (
+            String::new(),
+            &*format!("{{{{ {}1 }}}}", "1+".repeat(30_000)),
+            "an expression in it is longer than 4 KiB",
+        ),
+        (
+            String::new(),
+            "{{ 'x' | indent(4000000000, true) }}",
+            "makes nothing wider",
+        ),
+    ] {
+        let last = vars.matches(": \"").count();
+        let text = format!(
+            "all:\n  vars:\n    v{last}: xxxxxxxxxx\n{vars}    ansible_host: \"{host}\"\n  hosts: {{h: }}\n"
+        );
+        let files = Files::new(&[("hosts.yml", &text)]);
+        let inventory = files.load("hosts.yml").expect("good").inventory;
+        let refused = inventory.connection("h").expect_err("bounded").to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    // Each var is filled in once, however often it is named.
+    let text = format!(
+        "all:\n  vars:\n    v12: ''\n{}    ansible_host: 'x{{{{ v0 }}}}'\n  hosts: {{h: }}\n",
+        nested(12, 20, "")
+    );
+    let files = Files::new(&[("hosts.yml", &text)]);
+    let inventory = files.load("hosts.yml").expect("good").inventory;
+    assert_eq!(inventory.connection("h").expect("reachable").address, "x");
+}
+
+#[test]
+fn no_message_holds_a_secret() {
+    let text = format!(
+        "all:\n  vars:\n    my_token: hunter2\n    shown: 'x{{{{ my_token }}}}'\n    boxed: !vault |\n{}\x20\x20\
+           hosts:\n    a: {{ansible_password: 'x{{{{hunter2}}}}'}}\n    b: {{ansible_password: 'x{{% hunter2 %}}'}}\n    \
+         c: {{ansible_port: '{{{{ my_token }}}}'}}\n    d: {{ansible_port: '{{{{ shown }}}}'}}\n    e: {{ansible_port: \"{{{{ my_token | \
+         regex_replace('(', my_token) }}}}\"}}\n    f: {{ansible_port: \"{{{{ lookup('env', 'REVEILLE_TEST_SECRET') }}}}hunter2\"}}\n    \
+         g: {{ansible_port: '{{{{ bad_token }}}}', bad_token: '{{{{ hunter2 }}}}'}}\n    h: {{ansible_host: '{{{{ my_token }}}}'}}\n    \
+         i: {{ansible_host: '{{{{ my_token }}}}'}}\n",
+        indented(VAULTED)
+    );
+    let files = Files::new(&[("hosts.yml", &text)]);
+    let loaded = files
+        .load_with("hosts.yml", vault(&[(None, "hunter2")]))
+        .expect("good");
+    for warning in &loaded.warnings {
+        assert!(!warning.to_string().contains("hunter2"), "{warning}");
+    }
+    for host in ["a", "b", "c", "d", "e", "f", "g"] {
+        let refused = loaded.inventory.connection(host).expect_err(host).to_string();
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+}
+
 #[test]
 fn what_is_unsafe_is_no_template() {
     let files = Files::new(&[(
@@ -431,14 +502,19 @@ fn what_is_unsafe_is_no_template() {
 fn what_a_program_says_looks_nothing_up() {
     let files = Files::new(&[(
         "hosts",
-        "#!/bin/sh\necho '{\"all\": {\"hosts\": [\"a\", \"b\"]}, \"_meta\": {\"hostvars\": {\"a\": {\"ansible_host\": \"{{ lookup(\\\"env\\\", \\\"HOME\\\") }}\"}, \"b\": {\"x\": \"y\", \"ansible_host\": \"{{ x }}\"}}}}'\n",
+        "#!/bin/sh\necho '{\"all\": {\"hosts\": [\"a\", \"b\", \"c\"]}, \"_meta\": {\"hostvars\": {\"a\": {\"ansible_host\": \"{{ lookup(\\\"env\\\", \\\"HOME\\\") }}\"}, \"b\": {\"x\": \"y\", \"ansible_host\": \"{{ x }}\"}, \"c\": {\"my_token\": \"z\", \"x\": \"{{ my_token }}\", \"ansible_host\": \"{{ x }}.evil\"}}}}'\n",
     )])
     .program("hosts");
     let inventory = files.load("hosts").expect("good").inventory;
     assert_eq!(inventory.connection("b").expect("reachable").address, "y");
+    let refused = inventory.connection("c").expect_err("no secret").to_string();
+    assert!(
+        refused.contains("can't use `my_token`, which is secret"),
+        "{refused}"
+    );
     let refused = inventory.connection("a").expect_err("no lookup").to_string();
     assert!(
-        refused.contains("what a program says looks nothing up"),
+        refused.contains("a template from an inventory program can't use `lookup`"),
         "{refused}"
     );
 }

@@ -204,11 +204,7 @@ pub(crate) fn value_of(json: &serde_json::Value) -> Value {
 
 /// A mapping as a template's value.
 pub(crate) fn map_of(entries: impl IntoIterator<Item = (String, Value)>) -> Value {
-    Value::from_object(
-        entries
-            .into_iter()
-            .collect::<std::collections::BTreeMap<String, Value>>(),
-    )
+    Value::from_pairs(entries)
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind};
 use reveille_account::SourceError;
@@ -34,11 +33,6 @@ pub(crate) struct TemplateFile {
 impl TemplateFile {
     pub(crate) fn compile(path: &str, text: &str) -> Result<Self, SourceError> {
         let mut environment = language(FUEL);
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .keep_trailing_newline(true)
-            .build();
-        environment.set_syntax(syntax.map_err(|error| located(path, text, &error))?);
         environment
             .add_template_owned(NAME, text.to_owned())
             .map_err(|error| located(path, text, &error))?;

@@ -1,11 +1,10 @@
 //! Filters and tests by the names that Ansible has for them; they come to what Ansible's come to.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
-use minijinja::value::{Kwargs, Rest, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, State};
 use regex::{Regex, RegexBuilder};
 
 use super::json::{from_json, to_json, to_nice_json};
@@ -26,6 +25,30 @@ pub(super) fn add(environment: &mut Environment<'_>) {
         sifted(&left, |item| !has(&right, item))
     });
     environment.add_filter("from_json", |text: String| from_json(&text));
+    environment.add_filter(
+        "format",
+        |state: &mut State, format: &Value, arguments: Rest<ValueOrKwargs>| {
+            check_width("format", format.as_str().unwrap_or_default(), &[])?;
+            minijinja::filters::format(state, format, arguments)
+        },
+    );
+    environment.add_filter(
+        "indent",
+        |text: StringInput<'_>,
+         width: Option<i64>,
+         first: Option<bool>,
+         blank: Option<bool>,
+         named: Kwargs| {
+            let width = named.get::<Option<i64>>("width")?.or(width);
+            check_width(
+                "indent",
+                "",
+                &width.map(Value::from).into_iter().collect::<Vec<_>>(),
+            )?;
+            let width = width.and_then(|width| usize::try_from(width).ok());
+            minijinja::filters::indent(text, width, first, blank, named)
+        },
+    );
     environment.add_filter("intersect", |left: Value, right: Value| {
         sifted(&left, |item| has(&right, item))
     });
@@ -35,7 +58,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
         (!value.is_undefined()).then_some(value).ok_or_else(missing)
     });
     environment.add_filter("quote", |text: String| quoted(&text));
-    environment.add_filter("regex_escape", |text: String| regex::escape(&text));
+    environment.add_filter("regex_escape", |text: String| escaped(&text));
     environment.add_filter(
         "regex_findall",
         |text: String, pattern: String, options: Kwargs| {
@@ -46,17 +69,16 @@ pub(super) fn add(environment: &mut Environment<'_>) {
         "regex_replace",
         |text: String, pattern: String, with: Option<String>, options: Kwargs| {
             let with = python_replacement(&with.unwrap_or_default())?;
+            let most = options.get::<Option<usize>>("count")?.unwrap_or(0);
             let pattern = compiled(&pattern, &options)?;
-            Ok::<_, Error>(pattern.replace_all(&text, with).into_owned())
+            Ok::<_, Error>(pattern.replacen(&text, most, with).into_owned())
         },
     );
     environment.add_filter(
         "regex_search",
-        |text: String, pattern: String, options: Kwargs| {
-            let found = compiled(&pattern, &options)?
-                .find(&text)
-                .map(|found| found.as_str().to_owned());
-            Ok::<_, Error>(found.map_or_else(|| Value::from(()), Value::from))
+        |text: String, pattern: String, groups: Rest<String>, options: Kwargs| {
+            let found = searched(&text, &compiled(&pattern, &options)?, &groups)?;
+            Ok::<_, Error>(found.unwrap_or_else(|| Value::from(())))
         },
     );
     environment.add_filter(
@@ -91,6 +113,28 @@ pub(super) fn add(environment: &mut Environment<'_>) {
             holds(order, operator.as_deref().unwrap_or("=="))
         },
     );
+}
+
+/// Nothing is made wider than this.
+const WIDEST: i64 = 10_000;
+
+/// Refuses what would fill the memory with blanks: steps of evaluation are counted, what they make is not.
+pub(super) fn check_width(name: &str, format: &str, arguments: &[Value]) -> Result<(), Error> {
+    let is_wide = match name {
+        "format" => {
+            let mut numbers = format.split(|c: char| !c.is_ascii_digit());
+            format.contains('*') || numbers.any(|number| number.trim_start_matches('0').len() > 4)
+        }
+        "center" | "expandtabs" | "indent" | "ljust" | "rjust" | "zfill" => {
+            let mut widths = arguments.iter().filter_map(Value::as_i64);
+            widths.any(|width| width > WIDEST)
+        }
+        _ => false,
+    };
+    if is_wide {
+        return Err(wrong(format!("`{name}` makes nothing wider than {WIDEST}")));
+    }
+    Ok(())
 }
 
 fn wrong(why: impl Into<String>) -> Error {
@@ -144,8 +188,45 @@ fn compiled(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
             .last()
             .unwrap_or_default()
             .trim_start_matches("error: ");
-        wrong(format!("the pattern `{pattern}` can't be used: {why}"))
+        // What a pattern is made of may be secret.
+        wrong(format!("the pattern can't be used: {why}"))
     })
+}
+
+/// As Python does it: blanks too.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::new(), |mut escaped, character| {
+        if "()[]{}?*+-|^$\\.&~# \t\n\r\x0b\x0c".contains(character) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+        escaped
+    })
+}
+
+/// What is found: whole, or a list of the groups asked for, `\1` or `\g<name>`.
+fn searched(text: &str, pattern: &Regex, groups: &[String]) -> Result<Option<Value>, Error> {
+    let Some(found) = pattern.captures(text) else {
+        return Ok(None);
+    };
+    if groups.is_empty() {
+        return Ok(found.get(0).map(|whole| Value::from(whole.as_str())));
+    }
+    let taken = groups.iter().map(|group| {
+        let number = group
+            .strip_prefix('\\')
+            .and_then(|number| number.parse::<usize>().ok());
+        let name = group.strip_prefix("\\g<").and_then(|name| name.strip_suffix('>'));
+        if number.is_none() && name.is_none() {
+            return Err(wrong("a group is `'\\\\1'` or `'\\\\g<name>'`"));
+        }
+        let taken = number.map_or_else(
+            || found.name(name.unwrap_or_default()),
+            |number| found.get(number),
+        );
+        Ok(taken.map_or_else(|| Value::from(()), |group| Value::from(group.as_str())))
+    });
+    taken.collect::<Result<Value, Error>>().map(Some)
 }
 
 /// `\1` and `\g<name>` stand for groups, and a dollar for itself.
@@ -170,8 +251,14 @@ fn python_replacement(text: &str) -> Result<String, Error> {
             replacement.push_str(&format!("${{{name}}}"));
             after
         } else {
-            replacement.push('\\');
-            after.strip_prefix('\\').unwrap_or(after)
+            let (character, length) = match after.chars().next() {
+                Some('n') => ('\n', 1),
+                Some('t') => ('\t', 1),
+                Some('\\') => ('\\', 1),
+                _ => ('\\', 0),
+            };
+            replacement.push(character);
+            &after[length..]
         };
     }
     Ok(replacement + rest)
@@ -209,8 +296,7 @@ fn merged(first: &Value, other: &Value, deep: bool) -> Result<Value, Error> {
             None => entries.push((key, value)),
         }
     }
-    let entries: BTreeMap<Value, Value> = entries.into_iter().collect();
-    Ok(Value::from_object(entries))
+    Ok(Value::from_pairs(entries))
 }
 
 fn entries(dictionary: &Value) -> Result<Vec<(Value, Value)>, Error> {
@@ -236,8 +322,8 @@ fn items_of(dictionary: &Value) -> Result<Value, Error> {
 fn dictionary_of(items: &Value) -> Result<Value, Error> {
     let items = items.try_iter()?;
     let entries = items.map(|item| Ok((item.get_attr("key")?, item.get_attr("value")?)));
-    let entries: BTreeMap<Value, Value> = entries.collect::<Result<_, Error>>()?;
-    Ok(Value::from_object(entries))
+    let entries: Vec<(Value, Value)> = entries.collect::<Result<_, Error>>()?;
+    Ok(Value::from_pairs(entries))
 }
 
 fn has(list: &Value, wanted: &Value) -> bool {
@@ -290,6 +376,10 @@ fn holds(order: Ordering, operator: &str) -> Result<bool, Error> {
         "<=" | "le" => order.is_le(),
         ">" | "gt" => order.is_gt(),
         ">=" | "ge" => order.is_ge(),
-        other => return Err(wrong(format!("`{other}` compares no versions"))),
+        _ => {
+            return Err(wrong(
+                "that compares no versions; `==`, `<`, `>=` and the like do",
+            ));
+        }
     })
 }
