@@ -2,18 +2,24 @@
 //!
 //! They are filled in where a job uses them, with what templates see on the host, and cost nothing where it doesn't.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use minijinja::value::Value;
 use reveille_account::SourceError;
-use reveille_document::ansible::{has_templates, is_template, literal, unmarked, with_plain_backslashes};
+use reveille_document::ansible::{
+    has_templates, is_secret, is_template, literal, too_long, unmarked, with_plain_backslashes,
+};
 use serde_json::Value as Json;
 
 use crate::job::Job;
-use crate::render::{MAX_VAR_DEPTH, Mode};
+use crate::render::{Found, MAX_VAR_DEPTH, Mode};
 use crate::scope::{Scope, Var};
-use crate::template::{Part, Template, map_of, value_of};
+use crate::template::{Template, map_of, value_of};
 use crate::template_file::TemplateFile;
+
+/// Longest text that a template comes to, in bytes.
+const LONGEST: usize = 1 << 20;
 
 /// A var, and where it is used.
 struct Place<'a> {
@@ -39,12 +45,15 @@ impl Job {
         scope: &Scope<'_>,
         mode: Mode,
         depth: usize,
-    ) -> Result<Option<Value>, SourceError> {
+    ) -> Result<Found, SourceError> {
         let Some(json) = scope.vars.get(name) else {
-            return Ok(None);
+            return Ok(Found::Nothing);
         };
         if !has_templates(json) {
-            return Ok(Some(value_of(&unmarked(json))));
+            return Ok(Found::Value(value_of(&unmarked(json))));
+        }
+        if let Some(found) = scope.filled.get(name, mode) {
+            return Ok(found);
         }
         let place = Place {
             name,
@@ -52,34 +61,38 @@ impl Job {
             mode,
             depth,
         };
-        self.filled(json, &place).map(Some)
+        let found = self.filled(json, &place)?;
+        scope.filled.keep(name, mode, &found);
+        Ok(found)
     }
 
-    fn filled(&self, json: &Json, place: &Place<'_>) -> Result<Value, SourceError> {
+    fn filled(&self, json: &Json, place: &Place<'_>) -> Result<Found, SourceError> {
         if let Some(text) = literal(json) {
-            return Ok(Value::from(text));
+            return Ok(Found::Value(text.into()));
         }
         match json {
             Json::String(text) if is_template(text) => self
                 .filled_text(text, place)
                 .map_err(|mistake| place.mistake(mistake)),
-            Json::Array(items) => items.iter().map(|item| self.filled(item, place)).collect(),
-            Json::Object(entries) => entries
-                .iter()
-                .map(|(key, value)| Ok((key.clone(), self.filled(value, place)?)))
-                .collect::<Result<Vec<_>, _>>()
-                .map(map_of),
-            plain => Ok(value_of(plain)),
+            Json::Array(items) => Found::all(
+                items.iter().map(|item| self.filled(item, place)),
+                Value::from_iter,
+            ),
+            Json::Object(entries) => Found::all(
+                entries.values().map(|value| self.filled(value, place)),
+                |values| map_of(entries.keys().cloned().zip(values)),
+            ),
+            plain => Ok(Found::Value(value_of(plain))),
         }
     }
 
-    fn filled_text(&self, text: &str, place: &Place<'_>) -> Result<Value, SourceError> {
+    fn filled_text(&self, text: &str, place: &Place<'_>) -> Result<Found, SourceError> {
         if place.depth > MAX_VAR_DEPTH {
             return Err(SourceError::whole("it needs its own value", ""));
         }
         let compiled = Compiled::new(text)?;
         // This program's environment is for the job's author, not for whoever could write a tag that is a var here.
-        if compiled.roots().contains("env") && !place.scope.vars.contains_key("env") {
+        if compiled.roots().contains("env") {
             let mistake = SourceError::whole("`env` is not for templates of an inventory", "");
             return Err(mistake.hint("set a var of the job to it, and name that"));
         }
@@ -91,17 +104,18 @@ impl Job {
         let Place {
             scope, mode, depth, ..
         } = *place;
-        match &compiled {
-            // One expression alone keeps its type: a list remains one.
-            Compiled::Text(template) => match &template.parts[..] {
-                [Part::Expression(expression)] => self
-                    .evaluate(expression, scope, mode, depth)
-                    .map(|value| value.unwrap_or_else(|| Value::from(text))),
-                _ => self.text(template, scope, mode, depth).map(Value::from),
-            },
+        let found = match &compiled {
+            Compiled::Text(template) => self.filled_template(template, scope, mode, depth)?,
             Compiled::Blocks(file) => self
-                .filled_file(file, scope, mode, depth)
-                .map(|filled| Value::from(filled.unwrap_or_else(|| text.to_owned()))),
+                .filled_file(file, scope, mode, depth)?
+                .map_or(Found::Later, |filled| Found::Value(filled.into())),
+        };
+        match &found {
+            Found::Value(value) if value.as_str().is_some_and(|text| text.len() > LONGEST) => {
+                let message = format!("what it comes to is longer than {} MiB", LONGEST >> 20);
+                Err(SourceError::whole(message, ""))
+            }
+            _ => Ok(found),
         }
     }
 
@@ -148,15 +162,49 @@ fn collect(json: &Json, roots: &mut BTreeSet<String>) {
     }
 }
 
+/// The templates of the inventory that were filled in for a scope, so that each is filled in once.
+#[derive(Debug, Default)]
+pub(crate) struct Filled(Mutex<BTreeMap<(String, Mode), Found>>);
+
+// === impl Filled ===
+
+impl Filled {
+    fn get(&self, name: &str, mode: Mode) -> Option<Found> {
+        let filled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        filled.get(&(name.to_owned(), mode)).cloned()
+    }
+
+    fn keep(&self, name: &str, mode: Mode, found: &Found) {
+        let mut filled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        filled.insert((name.to_owned(), mode), found.clone());
+    }
+
+    /// A result or the facts have come, which templates may name.
+    pub(crate) fn forget(&mut self) {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Clone for Filled {
+    /// What goes on from here has values of its own.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
 // === impl Place ===
 
 impl Place<'_> {
-    /// A mistake in the var; what it names may have said already which var it is.
+    /// A mistake in the var; what it names may have said already which var it is. Of a secret one nothing is told.
     fn mistake(&self, mistake: SourceError) -> SourceError {
         if mistake.file == INVENTORY {
             return mistake;
         }
         let (host, name) = (self.scope.host, self.name);
+        if is_secret(name) {
+            let message = format!("{host}: the template in `{name}`, which is a secret, can't be filled in");
+            return SourceError::whole(message, INVENTORY);
+        }
         let mine = SourceError::whole(
             format!(
                 "{host}: the template in `{name}` can't be filled in: {}",
@@ -178,8 +226,11 @@ const INVENTORY: &str = "inventory";
 
 impl Compiled {
     fn new(text: &str) -> Result<Self, SourceError> {
+        if let Some(why) = too_long(text) {
+            return Err(SourceError::whole(why, ""));
+        }
         let text = &*with_plain_backslashes(text);
-        if text.contains("{%") {
+        if text.contains("{%") || text.contains("{#") {
             return TemplateFile::compile("", text).map(|file| Self::Blocks(Box::new(file)));
         }
         Template::compile(text, text, 0).map(Self::Text).map_err(|fault| {

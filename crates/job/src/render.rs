@@ -1,6 +1,6 @@
 //! Templates put together with what a host knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::job::{Job, JobSource};
 use crate::parse::action::port;
 use crate::scope::{BUILT_IN, OF_THE_HOST, Registered, Scope, Var};
 use crate::step::{Action, Condition, SkipIf, Step, WaitFrom};
-use crate::template::{Expression, Part, Template};
+use crate::template::{Expression, Part, Template, map_of};
 use crate::template_file::TemplateFile;
 
 /// Vars may name vars, to this depth.
@@ -133,12 +133,23 @@ pub enum RenderedSkipIf {
 }
 
 /// How expressions that need later results are treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mode {
     /// Everything has its value.
     Run,
     /// Results of steps are not known; such expressions stay as they are written.
     Plan,
+}
+
+/// What a name means.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    /// This.
+    Value(Value),
+    /// What a plan can't know yet: it needs results or facts.
+    Later,
+    /// Nothing.
+    Nothing,
 }
 
 impl Job {
@@ -295,10 +306,11 @@ impl Job {
         let mut roots = BTreeMap::new();
         for root in &file.roots {
             match self.look_up(root, scope, mode, depth)? {
-                Some(value) => drop(roots.insert(root.clone(), value)),
-                None if mode == Mode::Plan && self.comes_later(root) => return Ok(None),
+                Found::Value(value) => drop(roots.insert(root.clone(), value)),
+                Found::Later => return Ok(None),
+                Found::Nothing if mode == Mode::Plan && self.comes_later(root) => return Ok(None),
                 // The file may ask whether it is defined.
-                None => {}
+                Found::Nothing => {}
             }
         }
         file.render(roots).map(Some).map_err(|mistake| {
@@ -328,14 +340,15 @@ impl Job {
         step.expressions()
             .flat_map(|expression| &expression.roots)
             .chain(of_file.into_iter().flatten())
-            .any(|root| self.is_fact(root, scope, 0))
+            .any(|root| self.is_fact(root, scope, &mut BTreeSet::new()))
     }
 
-    fn is_fact(&self, root: &str, scope: &Scope<'_>, depth: usize) -> bool {
-        if depth > MAX_VAR_DEPTH
-            || BUILT_IN.contains(&root)
+    /// `seen` are the names that were looked at.
+    fn is_fact(&self, root: &str, scope: &Scope<'_>, seen: &mut BTreeSet<String>) -> bool {
+        if BUILT_IN.contains(&root)
             || self.extra.contains_key(root)
             || self.registers.contains_key(root)
+            || !seen.insert(root.to_owned())
         {
             return false;
         }
@@ -344,12 +357,12 @@ impl Job {
                 .expressions()
                 .iter()
                 .flat_map(|expression| &expression.roots)
-                .any(|root| self.is_fact(root, scope, depth + 1));
+                .any(|root| self.is_fact(root, scope, seen));
         }
         if scope.vars.contains_key(root) {
             return Self::host_var_roots(root, scope)
                 .iter()
-                .any(|root| self.is_fact(root, scope, depth + 1));
+                .any(|root| self.is_fact(root, scope, seen));
         }
         FACTS.contains(&root)
     }
@@ -392,9 +405,7 @@ impl Job {
             match part {
                 Part::Text(plain) => text.push_str(plain),
                 Part::Expression(expression) => match self.evaluate(expression, scope, mode, depth)? {
-                    Some(value) => {
-                        let _ = write!(text, "{value}");
-                    }
+                    Some(value) => write_value(&mut text, &value),
                     None => {
                         let _ = write!(text, "{{{{ {} }}}}", expression.source);
                     }
@@ -415,19 +426,18 @@ impl Job {
         let mut roots = BTreeMap::new();
         let mut needs_results = false;
         for root in &expression.roots {
-            let value = match self.look_up(root, scope, mode, depth)? {
-                None if mode == Mode::Plan && self.registers.contains_key(root) => {
+            match self.look_up(root, scope, mode, depth)? {
+                Found::Value(value) => drop(roots.insert(root.clone(), value)),
+                Found::Later => return Ok(None),
+                Found::Nothing if mode == Mode::Plan && self.registers.contains_key(root) => {
                     needs_results = true;
-                    Some(Registered::default().value())
+                    roots.insert(root.clone(), Registered::default().value());
                 }
-                None if mode == Mode::Plan && FACTS.contains(&root.as_str()) => {
+                Found::Nothing if mode == Mode::Plan && FACTS.contains(&root.as_str()) => {
                     self.check_fact(expression, root)?;
                     return Ok(None);
                 }
-                found => found,
-            };
-            if let Some(value) = value {
-                roots.insert(root.clone(), value);
+                Found::Nothing => {}
             }
         }
         let missing: Vec<&String> = expression
@@ -454,39 +464,35 @@ impl Job {
     }
 
     /// What a name means: command line, built-in names, results, the job's vars, the host's, the strongest first.
-    fn look_up(
-        &self,
-        name: &str,
-        scope: &Scope<'_>,
-        mode: Mode,
-        depth: usize,
-    ) -> Result<Option<Value>, SourceError> {
+    fn look_up(&self, name: &str, scope: &Scope<'_>, mode: Mode, depth: usize) -> Result<Found, SourceError> {
         if let Some(value) = scope.built_in(name) {
-            return Ok(Some(value));
+            return Ok(Found::Value(value));
         }
         if let Some(value) = self.extra.get(name) {
-            return Ok(Some(value.clone()));
+            return Ok(Found::Value(value.clone()));
         }
         if self.registers.contains_key(name) {
-            return Ok(scope.registered(name));
+            return Ok(scope.registered(name).into());
         }
         if let Some((_, var)) = self.vars.iter().rev().find(|(var, _)| var == name) {
             if let Var::Secret(_) = var {
                 return Ok(match mode {
-                    Mode::Plan => Some(Value::from("(secret)")),
-                    Mode::Run => scope.secret(name),
+                    Mode::Plan => Found::Value(Value::from("(secret)")),
+                    Mode::Run => scope.secret(name).into(),
                 });
             }
-            return self.var(var, scope, mode, depth + 1).map(Some);
+            return self.var(var, scope, mode, depth + 1);
         }
-        let found = self.host_var(name, scope, mode, depth + 1)?;
-        Ok(found.or_else(|| scope.facts.and_then(|facts| facts.value(name))))
+        match self.host_var(name, scope, mode, depth + 1)? {
+            Found::Nothing => Ok(scope.facts.and_then(|facts| facts.value(name)).into()),
+            found => Ok(found),
+        }
     }
 
-    fn var(&self, var: &Var, scope: &Scope<'_>, mode: Mode, depth: usize) -> Result<Value, SourceError> {
+    fn var(&self, var: &Var, scope: &Scope<'_>, mode: Mode, depth: usize) -> Result<Found, SourceError> {
         match var {
-            Var::Plain(value) => Ok(value.clone()),
-            Var::Secret(_) => Ok(Value::UNDEFINED),
+            Var::Plain(value) => Ok(Found::Value(value.clone())),
+            Var::Secret(_) => Ok(Found::Value(Value::UNDEFINED)),
             Var::Template(template) => {
                 if depth > MAX_VAR_DEPTH {
                     let at = template
@@ -495,25 +501,43 @@ impl Job {
                         .map_or(0, |expression| expression.at);
                     return Err(self.mistake(at, "this var needs its own value".into()));
                 }
-                match &template.parts[..] {
-                    // One expression alone keeps its type: a list remains one.
-                    [Part::Expression(expression)] => self
-                        .evaluate(expression, scope, mode, depth)
-                        .map(|value| value.unwrap_or_else(|| Value::from(&*template.text))),
-                    _ => self.text(template, scope, mode, depth).map(Value::from),
-                }
+                self.filled_template(template, scope, mode, depth)
             }
-            Var::List(items) => items
-                .iter()
-                .map(|item| self.var(item, scope, mode, depth))
-                .collect::<Result<Vec<_>, _>>()
-                .map(Value::from_iter),
-            Var::Map(entries) => entries
-                .iter()
-                .map(|(name, var)| Ok((name.clone(), self.var(var, scope, mode, depth)?)))
-                .collect::<Result<BTreeMap<_, _>, SourceError>>()
-                .map(Value::from_object),
+            Var::List(items) => {
+                let items = items.iter().map(|item| self.var(item, scope, mode, depth));
+                Found::all(items, Value::from_iter)
+            }
+            Var::Map(entries) => {
+                let values = entries.iter().map(|(_, var)| self.var(var, scope, mode, depth));
+                let names = entries.iter().map(|(name, _)| name.clone());
+                Found::all(values, |values| map_of(names.zip(values)))
+            }
         }
+    }
+
+    /// What a template of a var comes to. One expression alone keeps its type: a list remains one.
+    pub(crate) fn filled_template(
+        &self,
+        template: &Template,
+        scope: &Scope<'_>,
+        mode: Mode,
+        depth: usize,
+    ) -> Result<Found, SourceError> {
+        if let [Part::Expression(expression)] = &template.parts[..] {
+            let value = self.evaluate(expression, scope, mode, depth)?;
+            return Ok(value.map_or(Found::Later, Found::Value));
+        }
+        let mut text = String::new();
+        for part in template.parts.iter() {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::Expression(expression) => match self.evaluate(expression, scope, mode, depth)? {
+                    Some(value) => write_value(&mut text, &value),
+                    None => return Ok(Found::Later),
+                },
+            }
+        }
+        Ok(Found::Value(text.into()))
     }
 
     /// Whether the value is the same on every host.
@@ -546,7 +570,7 @@ impl Job {
         expression
             .roots
             .iter()
-            .any(|root| self.registers.contains_key(root) || self.is_fact(root, scope, 0))
+            .any(|root| self.registers.contains_key(root) || self.is_fact(root, scope, &mut BTreeSet::new()))
     }
 
     /// Whether an expression takes what a fact has.
@@ -600,5 +624,38 @@ impl Job {
             }
             JobSource::Command { .. } => SourceError::whole(message, "command"),
         }
+    }
+}
+
+/// What is none is nothing in a text.
+fn write_value(text: &mut String, value: &Value) {
+    if !value.is_none() {
+        let _ = write!(text, "{value}");
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// All values put together; later, if one of them is.
+    pub(crate) fn all(
+        found: impl Iterator<Item = Result<Found, SourceError>>,
+        together: impl FnOnce(Vec<Value>) -> Value,
+    ) -> Result<Self, SourceError> {
+        let mut values = Vec::new();
+        for found in found {
+            match found? {
+                Found::Value(value) => values.push(value),
+                Found::Later => return Ok(Found::Later),
+                Found::Nothing => {}
+            }
+        }
+        Ok(Found::Value(together(values)))
+    }
+}
+
+impl From<Option<Value>> for Found {
+    fn from(value: Option<Value>) -> Self {
+        value.map_or(Self::Nothing, Self::Value)
     }
 }

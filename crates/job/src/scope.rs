@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::facts::Facts;
+use crate::host_var::Filled;
 use crate::template::{Expression, Template, map_of};
 
 /// Names that are always there and that no var can take.
@@ -46,6 +47,7 @@ pub struct Scope<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) registered: BTreeMap<String, Registered>,
     pub(crate) facts: Option<&'a Facts>,
+    pub(crate) filled: Filled,
 }
 
 type Memberships = HashMap<String, Vec<String>>;
@@ -150,6 +152,7 @@ impl<'a> Scope<'a> {
             shared,
             registered: BTreeMap::new(),
             facts: None,
+            filled: Filled::default(),
         }
     }
 
@@ -161,12 +164,14 @@ impl<'a> Scope<'a> {
     /// Gives later steps the result of one.
     pub fn register(&mut self, name: impl Into<String>, result: Registered) {
         self.registered.insert(name.into(), result);
+        self.filled.forget();
     }
 
     /// With what the host says of itself.
     #[must_use]
     pub fn with_facts(mut self, facts: Option<&'a Facts>) -> Self {
         self.facts = facts;
+        self.filled.forget();
         self
     }
 

@@ -45,6 +45,7 @@ fn inventory() -> Map<String, Value> {
         "lits": [{"__ansible_unsafe": "{{ nor this }}"}, "{{ app }}"],
         "turns": "{{ turns }}", "one": "{{ other }}", "other": "{{ one }}",
         "short": "{{ app | regex_replace('^(.)(.*)$', '\\2-\\1') }}",
+        "nul": null, "of_nul": "[{{ nul }}]",
         "unset": "a {{ nothing_of_the_kind }}",
         "near": "{{ apps }}",
         "open": "{{ app",
@@ -93,6 +94,7 @@ fn they_are_filled_in_where_they_are_used() {
             "web1 all_web,web False",
         ),
         ("{{ short }}", "hop-s"),
+        ("<{{ nul }}> {{ of_nul }} {{ nul is none }}", "<> [] True"),
         ("{{ said }}", "HELLO"),
         (
             "{{ lit }} {{ lits | join(',') }}",
@@ -120,8 +122,72 @@ fn a_plan_leaves_what_is_not_known_yet() {
     assert!(job.needs_facts(1, &scope));
     assert!(job.check(&scope).is_empty());
     let plan = job.plan(&scope).unwrap();
-    assert!(
-        plan.contains("{{ first.stdout | upper }} /srv/shop/1.7 {{ arch }}"),
-        "{plan}"
+    assert!(plan.contains("{{ said }} /srv/shop/1.7 {{ arch_of }}"), "{plan}");
+}
+
+/// What a plan can't know is no text that expressions could stumble over.
+#[test]
+fn what_comes_later_stands_in_no_expressions_way() {
+    let (shared, vars) = (
+        shared(),
+        vars(json!({
+            "workers": "{{ cpus }}", "whole": "{{ first }}", "out": "{{ first.stdout }}",
+            "list": ["{{ first.stdout }}", "b"], "mixed": "x-{{ cpus }}",
+        })),
     );
+    let scope = Scope::new("web1", &vars, &shared);
+    for run in [
+        "{{ workers + 1 }}",
+        "{{ workers | int * 2 }}",
+        "{{ whole.stdout }}",
+        "{{ out.split(':')[1] }}",
+        "{{ list[0] | length }}",
+        "{{ mixed.split('-')[1] | int }}",
+    ] {
+        let job = job(run);
+        let mistakes = job.check(&scope);
+        assert!(mistakes.is_empty(), "{run}: {mistakes:?}");
+        assert!(job.plan(&scope).unwrap().contains(run), "{run}");
+    }
+}
+
+/// Each var is filled in once, a few kilobytes do not become gigabytes, and a var named `env` opens nothing.
+#[test]
+fn they_are_bounded() {
+    let shared = shared();
+    let mut many = Map::new();
+    for level in 0..12 {
+        let text = format!("{{{{ v{} }}}}", level + 1).repeat(20);
+        many.insert(format!("v{level}"), text.into());
+    }
+    let said = |many: &Map<String, Value>, run: &str| {
+        let scope = Scope::new("web1", many, &shared);
+        job(run).render(1, &scope).map_err(|mistake| mistake.to_string())
+    };
+    many.insert("v12".to_owned(), "".into());
+    assert!(said(&many, "x{{ v0 }}").is_ok());
+    many.insert("v12".to_owned(), "x".into());
+    let refused = said(&many, "x{{ v0 }}").unwrap_err();
+    assert!(refused.contains("longer than 1 MiB"), "{refused}");
+    for (template, why) in [
+        (format!("{{{{ {}1 }}}}", "1+".repeat(30_000)), "longer than 4 KiB"),
+        (format!("{{{{ {}1 }}}}", "not ".repeat(30_000)), "longer than"),
+        (
+            "{{ 'x' | indent(4000000000, true) }}".to_owned(),
+            "makes nothing wider",
+        ),
+    ] {
+        let vars = vars(json!({"t": template}));
+        let refused = said(&vars, "{{ t }}").unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let vars = vars(json!({"env": "x", "leak": "{{ env.TOKEN }}"}));
+    let refused = said(&vars, "{{ leak }}").unwrap_err();
+    assert!(
+        refused.contains("`env` is not for templates of an inventory"),
+        "{refused}"
+    );
+    let vars = self::vars(json!({"db_password": "x{{hunter2 ! foo}}"}));
+    let refused = said(&vars, "{{ db_password }}").unwrap_err();
+    assert!(!refused.contains("hunter2"), "{refused}");
 }
