@@ -42,7 +42,6 @@ mod geoip;
 pub mod mirrors;
 mod networks;
 mod order;
-
 mod query;
 mod refusal;
 mod render;

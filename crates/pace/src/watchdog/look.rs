@@ -23,7 +23,7 @@ use crate::Deadline;
 pub enum Evidence {
     /// Keep-alives are not answered.
     ConnectionDead,
-    /// CPU time, bytes, context switches or children changed since the last look.
+    /// CPU time, bytes or children changed since the last look.
     Moves,
     /// It waits for a package lock that another live process holds.
     WaitsForLock(Holder),

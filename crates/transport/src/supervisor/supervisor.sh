@@ -476,7 +476,7 @@ siblings() {
 #: look
 # Adds up what moves, and sees whether a tool for packages is there, and whether somebody reads from a terminal.
 count() {
-  COUNT=0 CPU=0 IO=0 CTX=0 TOOL= ASKS=-
+  COUNT=0 CPU=0 IO=0 TOOL= ASKS=-
   for X in $V; do
     { read -r L <"/proc/$X/stat"; } 2>/dev/null || continue
     NAME=${L#*(}
@@ -489,9 +489,6 @@ count() {
     while read -r K L; do
       case $K in rchar:|wchar:) IO=$((IO + L)) ;; esac
     done <"/proc/$X/io"
-    while read -r K L; do
-      case $K in voluntary_ctxt_switches:) CTX=$((CTX + L)) ;; esac
-    done <"/proc/$X/status"
     L=
     { read -r L <"/proc/$X/wchan"; } 2>/dev/null
     case $L in *tty_read*|wait_woken) case $(readlink "/proc/$X/fd/0") in /dev/pts/*|/dev/tty*) ASKS=$X ;; esac ;; esac
@@ -550,7 +547,7 @@ look() {
   holder
   OVER=-
   { read -r OVER X </proc/loadavg; } 2>/dev/null
-  say end alive "$COUNT" "$CPU" "$IO" "$CTX" "$LAST" "$OVER" "$ASKS" "$HOLDS" "$NAME"
+  say end alive "$COUNT" "$CPU" "$IO" "$LAST" "$OVER" "$ASKS" "$HOLDS" "$NAME"
 }
 
 #: halt
