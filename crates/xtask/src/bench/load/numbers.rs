@@ -80,11 +80,18 @@ impl Numbers {
             line.split_whitespace().nth(place)
         };
         let bad: f64 = field("Non-2xx", 4).map_or(Some(0.0), |word| word.parse().ok())?;
+        // `Socket errors: connect 0, read 1, write 0, timeout 2`, which are not among the requests.
+        let lost: f64 = lines()
+            .find_map(|line| line.strip_prefix("Socket errors: "))
+            .into_iter()
+            .flat_map(|line| line.split([' ', ',']))
+            .filter_map(|word| word.parse::<f64>().ok())
+            .sum();
         let all = lines().find_map(|line| line.split_once(" requests in "))?.0;
         let all: f64 = all.parse().ok()?;
         Some(Self {
             completed: all - bad,
-            failed: bad,
+            failed: bad + lost,
             rate: field("Requests/sec:", 1)?.parse().ok()?,
             p50: field("50%", 1).and_then(milliseconds),
             p99: field("99%", 1).and_then(milliseconds),
@@ -105,7 +112,7 @@ impl Numbers {
         Some(Self {
             completed: count - failed,
             failed,
-            rate: count / metrics["duration"].as_f64()?,
+            rate: (count - failed) / metrics["duration"].as_f64()?,
             p50: ms(0.5),
             p99: ms(0.99),
             p999: ms(0.999),
@@ -195,6 +202,7 @@ mod tests {
             (Some(1.0), Some(9.0), Some(9.5))
         );
     }
+
     /// A tool that broke off, or whose requests fail, is no row of a table.
     #[test]
     fn what_failed_is_no_result() {
@@ -227,8 +235,8 @@ mod tests {
         );
         let oha = oha.unwrap();
         assert_eq!((oha.completed, oha.failed, oha.p50), (40.0, 9.0, Some(1.0)));
-        let wrk = "  50 requests in 1.00s, 1MB read\n  Non-2xx or 3xx responses: 7\nRequests/sec: 50.0\n";
+        let wrk = "  50 requests in 1.00s, 1MB read\n  Socket errors: connect 0, read 1, write 0, timeout 2\n  Non-2xx or 3xx responses: 7\nRequests/sec: 50.0\n";
         let wrk = Numbers::of_wrk(wrk).unwrap();
-        assert_eq!((wrk.completed, wrk.failed), (43.0, 7.0));
+        assert_eq!((wrk.completed, wrk.failed), (43.0, 10.0));
     }
 }
