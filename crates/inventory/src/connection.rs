@@ -308,6 +308,19 @@ impl Inventory {
         })
     }
 
+    /// The value of a var of `host`, templates in it filled in as in those that say how it is reached; none if it is not
+    /// set, or no such host exists.
+    ///
+    /// # Errors
+    ///
+    /// Its template can't be filled in.
+    pub fn filled(&self, host: &str, var: &str) -> Result<Option<Value>, InventoryError> {
+        match self.index(host) {
+            Some(index) => self.host_vars(index).filled(var),
+            None => Ok(None),
+        }
+    }
+
     fn host_vars(&self, index: u32) -> HostVars<'_> {
         HostVars {
             inventory: self,
@@ -497,7 +510,7 @@ impl<'a> HostVars<'a> {
         self.error(found.variable, if found.secret { plain } else { message })
     }
 
-    fn error(&self, variable: &Variable, message: &str) -> InventoryError {
+    pub(crate) fn error(&self, variable: &Variable, message: &str) -> InventoryError {
         let file = self.inventory.files.get(variable.file as usize);
         InventoryError::Connection {
             host: self.name.clone(),

@@ -276,6 +276,14 @@ impl Inventory {
             })
     }
 
+    /// Whether `host` has a secret var.
+    pub fn has_secrets(&self, host: &str) -> bool {
+        self.index(host).is_some_and(|host| {
+            let mut variables = self.layers(host).into_iter().flatten();
+            variables.any(|variable| variable.secret || is_secret(&variable.key))
+        })
+    }
+
     /// The merged vars of `host` that are not secret: what may be shown and recorded.
     pub fn public_vars(&self, host: &str) -> Map<String, Value> {
         let mut merged = Map::new();

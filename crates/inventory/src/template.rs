@@ -13,6 +13,7 @@ use reveille_document::ansible::{
 use reveille_document::language;
 use serde_json::Value as Json;
 
+use crate::InventoryError;
 use crate::connection::HostVars;
 use crate::inventory::{Inventory, Variable};
 
@@ -270,6 +271,19 @@ impl HostVars<'_> {
                 .map(Value::from_pairs),
             Json::Bool(_) | Json::Number(_) => Ok(Serde(value).into()),
         }
+    }
+
+    /// The value of a var, templates in it filled in.
+    pub(crate) fn filled(&self, name: &str) -> Result<Option<Json>, InventoryError> {
+        let Some(variable) = self.find(name) else {
+            return Ok(None);
+        };
+        let Some(Known { value, secret }) = self.known(name) else {
+            return Ok(None);
+        };
+        let value = value.map_err(|wrong| wrong.words(false, secret));
+        let json = value.and_then(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
+        json.map(Some).map_err(|message| self.error(variable, &message))
     }
 
     /// What Ansible knows of every host by itself.

@@ -151,11 +151,9 @@ pub(crate) fn reach<'a>(
         .into_iter()
         .map(|name| {
             let connection = inventory.connection(name.as_str())?;
-            let vars = inventory.vars(name.as_str());
-            has_secrets |= passwords::in_inventory(&connection)
-                || vars.keys().any(|var| inventory.is_secret(name.as_str(), var));
+            has_secrets |= passwords::in_inventory(&connection) || inventory.has_secrets(name.as_str());
             let reached = finder.find(connection, false)?;
-            let reached = routes::complete(&name, reached, &vars, &mut finder)?;
+            let reached = routes::complete(&name, reached, &inventory, &mut finder)?;
             Ok((name, reached))
         })
         .collect::<Result<Vec<_>, Failure>>()?;

@@ -1,9 +1,9 @@
 //! What the inventory says of a host beyond its usual way: other routes to it, and what it has in common with others.
 
 use reveille_account::HostName;
-use reveille_inventory::Hop;
+use reveille_inventory::{Hop, Inventory};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::reach::{Finder, Reached, Way};
@@ -29,10 +29,10 @@ pub(crate) struct Route {
 pub(crate) fn complete(
     name: &HostName,
     reached: Reached,
-    vars: &Map<String, Value>,
+    inventory: &Inventory,
     finder: &mut Finder<'_>,
 ) -> Result<Reached, Failure> {
-    let routes = match vars.get(ROUTES) {
+    let routes = match inventory.filled(name.as_str(), ROUTES)? {
         None => Vec::new(),
         Some(Value::Array(items)) => items
             .iter()
@@ -44,10 +44,15 @@ pub(crate) fn complete(
             )));
         }
     };
-    let label = LABELS.iter().find_map(|var| vars.get(*var)).and_then(label);
+    let mut said = None;
+    for var in LABELS {
+        if said.is_none() {
+            said = inventory.filled(name.as_str(), var)?;
+        }
+    }
     Ok(Reached {
         routes,
-        label,
+        label: said.as_ref().and_then(label),
         ..reached
     })
 }
