@@ -321,7 +321,7 @@ impl Inventory {
         }
     }
 
-    fn host_vars(&self, index: u32) -> HostVars<'_> {
+    pub(crate) fn host_vars(&self, index: u32) -> HostVars<'_> {
         HostVars {
             inventory: self,
             name: &self.hosts[index as usize].name,

@@ -241,21 +241,25 @@ impl Inventory {
     ///
     /// Empty for a name that isn't in the inventory. Merged anew at each call.
     pub fn vars(&self, host: &str) -> Map<String, Value> {
-        self.merged(host, unmarked)
+        self.merged(host, |variable| unmarked(&variable.value))
     }
 
     /// The same for templates, which are told what is none: a text that looks like one, from `!unsafe`, is
-    /// `{"__ansible_unsafe": TEXT}`, as in Ansible's JSON.
+    /// `{"__ansible_unsafe": TEXT}`, as in Ansible's JSON. So is what a program says if it takes a secret var.
     pub fn template_vars(&self, host: &str) -> Map<String, Value> {
-        self.merged(host, Value::clone)
+        let Some(index) = self.index(host) else {
+            return Map::new();
+        };
+        let vars = self.host_vars(index);
+        self.merged(host, |variable| vars.to_template(variable))
     }
 
-    fn merged(&self, host: &str, value: impl Fn(&Value) -> Value) -> Map<String, Value> {
+    fn merged(&self, host: &str, value: impl Fn(&Variable) -> Value) -> Map<String, Value> {
         let mut merged = Map::new();
         if let Some(host) = self.index(host) {
             for layer in self.layers(host).into_iter().rev() {
                 for variable in layer {
-                    merged.insert(variable.key.to_string(), value(&variable.value));
+                    merged.insert(variable.key.to_string(), value(variable));
                 }
             }
         }

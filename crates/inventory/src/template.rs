@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use minijinja::value::{Rest, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind};
 use reveille_document::ansible::{
-    has_templates, is_secret, is_template, literal, too_long, unmarked, with_plain_backslashes,
+    has_templates, is_secret, is_template, literal, marked, too_long, unmarked, with_plain_backslashes,
 };
 use reveille_document::language;
 use serde_json::Value as Json;
@@ -78,11 +78,27 @@ fn wrong(message: &str) -> Error {
     Error::from(ErrorKind::InvalidOperation).with_source(Refused(message.to_owned()))
 }
 
+/// A value in which no text is a template.
+fn literally(value: &Json) -> Json {
+    match value {
+        Json::String(text) if is_template(text) => marked(text.clone()),
+        Json::Array(items) => items.iter().map(literally).collect(),
+        Json::Object(map) if literal(value).is_none() => {
+            let entries = map.iter().map(|(key, value)| (key.clone(), literally(value)));
+            Json::Object(entries.collect())
+        }
+        other => other.clone(),
+    }
+}
+
 // === impl Template ===
 
 impl<'a> Template<'a> {
     /// Reads a template; what is `trusted` may look things up.
     fn compile(text: &'a str, trusted: bool) -> Result<Self, Wrong> {
+        if let Some(why) = too_long(text) {
+            return Err(Wrong::Text(format!("its template is not read: {why}")));
+        }
         let environment: &Environment<'a> = if trusted { &TRUSTED } else { &UNTRUSTED };
         let compiled = environment.template_from_str(text);
         let compiled =
@@ -203,9 +219,6 @@ impl HostVars<'_> {
         if !is_template(text) {
             return Ok(text.to_owned());
         }
-        if let Some(why) = too_long(text) {
-            return Err(Wrong::Text(format!("its template is not read: {why}")));
-        }
         let text = with_plain_backslashes(text);
         let template = Template::compile(&text, trust)?;
         // What is looked up is more often a secret than not.
@@ -270,6 +283,41 @@ impl HostVars<'_> {
                 .collect::<Result<Vec<_>, Wrong>>()
                 .map(Value::from_pairs),
             Json::Bool(_) | Json::Number(_) => Ok(Serde(value).into()),
+        }
+    }
+
+    /// A var for the templates of jobs, which do not know who said it.
+    pub(crate) fn to_template(&self, variable: &Variable) -> Json {
+        let value = &variable.value;
+        if self.inventory.is_trusted(variable.file) || !has_templates(value) {
+            return value.clone();
+        }
+        if self.takes_secret(value, &mut BTreeSet::new()) {
+            return literally(value);
+        }
+        value.clone()
+    }
+
+    /// Whether a value needs a secret var. `seen` are the vars that were looked at.
+    fn takes_secret(&self, value: &Json, seen: &mut BTreeSet<String>) -> bool {
+        match value {
+            Json::String(text) if is_template(text) => {
+                let text = with_plain_backslashes(text);
+                // What can't be read is told where it is used.
+                let names = Template::compile(&text, false).map(|template| template.names());
+                names.unwrap_or_default().into_iter().any(|name| {
+                    let variable = self.find(&name).filter(|_| seen.insert(name));
+                    variable.is_some_and(|variable| {
+                        let own = variable.secret || is_secret(&variable.key);
+                        own || self.takes_secret(&variable.value, seen)
+                    })
+                })
+            }
+            Json::Array(items) => items.iter().any(|item| self.takes_secret(item, seen)),
+            Json::Object(map) if literal(value).is_none() => {
+                map.values().any(|value| self.takes_secret(value, seen))
+            }
+            _ => false,
         }
     }
 

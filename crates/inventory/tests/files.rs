@@ -512,6 +512,12 @@ fn what_a_program_says_looks_nothing_up() {
         refused.contains("can't use `my_token`, which is secret"),
         "{refused}"
     );
+    // Jobs do not know who said what: there it is no template at all.
+    assert_eq!(
+        inventory.template_vars("c")["x"],
+        json!({"__ansible_unsafe": "{{ my_token }}"})
+    );
+    assert_eq!(inventory.template_vars("b")["ansible_host"], "{{ x }}");
     let refused = inventory.connection("a").expect_err("no lookup").to_string();
     assert!(
         refused.contains("a template from an inventory program can't use `lookup`"),
