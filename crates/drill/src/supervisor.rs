@@ -147,7 +147,7 @@ impl Talk {
             let end = match self.host.kept.find(&orders.run, &orders.token) {
                 None => "unknown".to_owned(),
                 Some(work) => match work.stage() {
-                    Stage::Running => format!("alive 1 {} 0 0 4711 0.10 - - -", work.moved()),
+                    Stage::Running => format!("alive 1 {} 0 4711 0.10 - - -", work.moved()),
                     Stage::Exited { .. } | Stage::Tombstone => "finished".to_owned(),
                     Stage::Gone | Stage::Rebooted => "gone".to_owned(),
                 },

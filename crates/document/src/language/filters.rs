@@ -144,10 +144,8 @@ fn wrong(why: impl Into<String>) -> Error {
 /// All before the last slash, which stays if there is nothing else.
 fn directory(path: &str) -> &str {
     let head = path.rfind('/').map_or("", |at| &path[..=at]);
-    match head.trim_end_matches('/') {
-        "" => head,
-        head => head,
-    }
+    let parent = head.trim_end_matches('/');
+    if parent.is_empty() { head } else { parent }
 }
 
 fn decoded(text: &str) -> Result<String, Error> {
