@@ -50,6 +50,8 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("{'a': none}.a", "None"),
     ("'x' ~ ('a' | indent(2, true))", "x  a"),
+    ("'x' ~ ('a\nb' | indent(width=2))", "xa\n  b"),
+    ("[3, 1, 3, 2] | difference([1]) | join(',')", "3,2"),
     ("'%02d' | format(5)", "05"),
     ("{'a': [1, 'x']} | to_json", "{\"a\": [1, \"x\"]}"),
     (

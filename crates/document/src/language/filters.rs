@@ -1,6 +1,7 @@
 //! Filters and tests by the names that Ansible has for them; they come to what Ansible's come to.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::BASE64;
 use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind, ValueOrKwargs};
@@ -22,7 +23,8 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     });
     environment.add_filter("dict2items", |dictionary: Value| items_of(&dictionary));
     environment.add_filter("difference", |left: Value, right: Value| {
-        sifted(&left, |item| !has(&right, item))
+        let right = set(&right)?;
+        Ok::<_, Error>(sifted(left.try_iter()?, |item| !right.contains(item)))
     });
     environment.add_filter("from_json", |text: String| from_json(&text));
     environment.add_filter(
@@ -50,7 +52,8 @@ pub(super) fn add(environment: &mut Environment<'_>) {
         },
     );
     environment.add_filter("intersect", |left: Value, right: Value| {
-        sifted(&left, |item| has(&right, item))
+        let right = set(&right)?;
+        Ok::<_, Error>(sifted(left.try_iter()?, |item| right.contains(item)))
     });
     environment.add_filter("items2dict", |items: Value| dictionary_of(&items));
     environment.add_filter("mandatory", |value: Value| {
@@ -92,8 +95,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("to_json", |value: Value| to_json(&value));
     environment.add_filter("to_nice_json", |value: Value| to_nice_json(&value));
     environment.add_filter("union", |left: Value, right: Value| {
-        let both = left.try_iter()?.chain(right.try_iter()?).collect::<Value>();
-        sifted(&both, |_| true)
+        Ok::<_, Error>(sifted(left.try_iter()?.chain(right.try_iter()?), |_| true))
     });
     environment.add_test("match", |text: String, pattern: String, options: Kwargs| {
         let found = compiled(&pattern, &options)?
@@ -284,15 +286,23 @@ fn combine(first: Value, others: &[Value], options: &Kwargs) -> Result<Value, Er
 }
 
 fn merged(first: &Value, other: &Value, deep: bool) -> Result<Value, Error> {
-    let mut entries: Vec<(Value, Value)> = entries(first)?;
+    let mut entries = entries(first)?;
+    let mut places: BTreeMap<Value, usize> = (0..)
+        .zip(&entries)
+        .map(|(at, (key, _))| (key.clone(), at))
+        .collect();
     for (key, value) in self::entries(other)? {
-        match entries.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) if deep && known.kind() == ValueKind::Map && value.kind() == ValueKind::Map => {
-                *known = merged(known, &value, true)?;
-            }
-            Some((_, known)) => *known = value,
-            None => entries.push((key, value)),
-        }
+        let Some(at) = places.get(&key).copied() else {
+            places.insert(key.clone(), entries.len());
+            entries.push((key, value));
+            continue;
+        };
+        let known = &mut entries[at].1;
+        *known = if deep && known.kind() == ValueKind::Map && value.kind() == ValueKind::Map {
+            merged(known, &value, true)?
+        } else {
+            value
+        };
     }
     Ok(Value::from_pairs(entries))
 }
@@ -324,20 +334,16 @@ fn dictionary_of(items: &Value) -> Result<Value, Error> {
     Ok(Value::from_pairs(entries))
 }
 
-fn has(list: &Value, wanted: &Value) -> bool {
-    list.try_iter()
-        .is_ok_and(|mut items| items.any(|item| item == *wanted))
+fn set(list: &Value) -> Result<BTreeSet<Value>, Error> {
+    Ok(list.try_iter()?.collect())
 }
 
-/// Each item once, if it is wanted.
-fn sifted(list: &Value, wanted: impl Fn(&Value) -> bool) -> Result<Value, Error> {
-    let mut kept: Vec<Value> = Vec::new();
-    for item in list.try_iter()? {
-        if wanted(&item) && !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    Ok(kept.into_iter().collect())
+/// Each item once, if it is wanted, in order.
+fn sifted(items: impl Iterator<Item = Value>, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut seen = BTreeSet::new();
+    items
+        .filter(|item| wanted(item) && seen.insert(item.clone()))
+        .collect()
 }
 
 /// Numbers by value, words by letter, part by part: 1.10 comes after 1.9, and 1.0 after 1.
