@@ -44,12 +44,10 @@ pub(crate) fn complete(
             )));
         }
     };
-    let mut said = None;
-    for var in LABELS {
-        if said.is_none() {
-            said = inventory.filled(name.as_str(), var)?;
-        }
-    }
+    // A label is for histories; nothing is kept from running by one that has no value.
+    let said = LABELS
+        .iter()
+        .find_map(|var| inventory.filled(name.as_str(), var).ok().flatten());
     Ok(Reached {
         routes,
         label: said.as_ref().and_then(label),

@@ -165,7 +165,7 @@ fn a_resumed_run_goes_on_with_the_machine_that_took_the_place() {
 fn another_route_leads_to_a_host_whose_first_is_closed() {
     let testbed = Testbed::start(2, "").unwrap();
     let text = format!(
-        "a ansible_host=127.66.66.66 reveille_routes='[\"127.66.66.67\", \"{{{{ other }}}}\"]' other={}\n{}",
+        "a ansible_host=127.66.66.66 reveille_routes='[\"127.66.66.67\", \"{{{{ other }}}}\"]' other={} instance_type='{{{{ nothing_such }}}}'\n{}",
         testbed.address(1),
         inventory(&testbed, &[], "")
     );
