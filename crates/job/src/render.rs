@@ -647,7 +647,7 @@ impl Found {
             match found? {
                 Found::Value(value) => values.push(value),
                 Found::Later => return Ok(Found::Later),
-                Found::Nothing => {}
+                Found::Nothing => values.push(Value::UNDEFINED),
             }
         }
         Ok(Found::Value(together(values)))
