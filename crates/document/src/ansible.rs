@@ -1,8 +1,11 @@
-//! What Ansible takes for a template, among the values of an inventory.
+//! What Ansible takes for a template, among the values of an inventory, and how it reads one.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use serde_json::Value;
+
+use crate::template::expression_length;
 
 /// How Ansible's JSON marks a text that is no template, though it looks like one: `{"__ansible_unsafe": "…"}`.
 const LITERAL: &str = "__ansible_unsafe";
@@ -59,7 +62,7 @@ pub fn with_plain_backslashes(template: &str) -> Cow<'_, str> {
     while let Some((before, after)) = rest.split_once("{{") {
         plain.push_str(before);
         plain.push_str("{{");
-        let (inside, after) = after.split_at(length(after, "}}"));
+        let (inside, after) = after.split_at(expression_length(after, "}}").unwrap_or(after.len()));
         double(inside, &mut plain);
         rest = after;
     }
@@ -102,7 +105,8 @@ pub fn too_long(template: &str) -> Option<String> {
     let mut rest = template;
     while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
         let inside = &rest[at + 2..];
-        let length = length(inside, if rest[at..].starts_with("{{") { "}}" } else { "%}" });
+        let end = if rest[at..].starts_with("{{") { "}}" } else { "%}" };
+        let length = expression_length(inside, end).unwrap_or(inside.len());
         if length > LONGEST_EXPRESSION {
             return Some(format!(
                 "an expression in it is longer than {} KiB",
@@ -114,29 +118,10 @@ pub fn too_long(template: &str) -> Option<String> {
     None
 }
 
-/// The bytes before `end`, one outside of quotes and inner braces; all if there is none.
-fn length(text: &str, end: &str) -> usize {
-    let (mut quote, mut braces) = (None, 0usize);
-    let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match (quote, character) {
-            (Some(_), '\\') => drop(characters.next()),
-            (Some(open), _) if open == character => quote = None,
-            (None, '\'' | '"') => quote = Some(character),
-            (None, _) if braces == 0 && text[at..].starts_with(end) => return at,
-            (None, '{') => braces += 1,
-            (None, '}') => braces = braces.saturating_sub(1),
-            _ => {}
-        }
+/// Ansible's `inventory_hostname_short`: a name up to its first dot; an address as it is.
+pub fn short_name(host: &str) -> &str {
+    match host.split_once('.') {
+        Some((short, _)) if host.parse::<IpAddr>().is_err() => short,
+        _ => host,
     }
-    text.len()
-}
-
-/// Whether a var of this name holds a secret, which no screen and no file may show.
-pub fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["pass", "secret", "token", "credential"]
-        .iter()
-        .any(|part| name.contains(part))
-        && !name.ends_with("_file")
 }

@@ -39,7 +39,7 @@ pub fn split<'a>(text: &'a str, raw: &str, start: usize) -> Result<Vec<Piece<'a>
             .match_indices("{{")
             .nth(earlier)
             .map_or(start, |(at, _)| start + at);
-        let Some(length) = expression_length(&text[open + 2..]) else {
+        let Some(length) = expression_length(&text[open + 2..], "}}") else {
             return Err(Unclosed { at });
         };
         if open > done {
@@ -59,8 +59,8 @@ pub fn split<'a>(text: &'a str, raw: &str, start: usize) -> Result<Vec<Piece<'a>
     Ok(pieces)
 }
 
-/// How long the expression after `{{` is, up to the `}}` that closes it: one outside quotes and inner braces.
-fn expression_length(text: &str) -> Option<usize> {
+/// How long the expression before `end`, `}}` or `%}`, is: to the first that is outside of quotes and inner braces.
+pub(crate) fn expression_length(text: &str, end: &str) -> Option<usize> {
     let mut quote = None;
     let mut depth = 0usize;
     let mut characters = text.char_indices();
@@ -71,8 +71,8 @@ fn expression_length(text: &str) -> Option<usize> {
             }
             (Some(open), _) if open == character => quote = None,
             (None, '\'' | '"') => quote = Some(character),
+            (None, _) if depth == 0 && text[at..].starts_with(end) => return Some(at),
             (None, '{') => depth += 1,
-            (None, '}') if depth == 0 && text[at + 1..].starts_with('}') => return Some(at),
             (None, '}') => depth = depth.saturating_sub(1),
             _ => {}
         }

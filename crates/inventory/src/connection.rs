@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
-use reveille_document::ansible::{is_secret, is_template, literal};
+use reveille_document::ansible::{is_template, literal};
+use reveille_document::is_secret;
 use serde_json::Value;
 use zeroize::Zeroizing;
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reveille_account::{HostName, SourceError};
-use reveille_document::ansible::{is_secret, unmarked};
+use reveille_document::ansible::unmarked;
+use reveille_document::is_secret;
 use serde_json::{Map, Value};
 
 use crate::builder::Builder;

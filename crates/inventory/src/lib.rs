@@ -78,7 +78,7 @@ pub use error::{InventoryError, Mistakes};
 pub use inventory::{Inventory, LoadOptions, Loaded};
 pub use pattern::{RunName, RunOutcome, RunSelector, no_runs};
 pub use range::MAX_NAMES;
-pub use reveille_document::ansible::is_secret;
+pub use reveille_document::is_secret;
 pub use secret::Secret;
 pub use source::{MAX_FILE_BYTES, Source};
 pub use ssh_arguments::SshOptions;

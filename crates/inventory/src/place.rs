@@ -2,7 +2,7 @@
 
 use reveille_account::SourceError;
 
-use reveille_document::ansible::is_secret;
+use reveille_document::is_secret;
 
 /// Something wrong in a piece of text, at a byte offset of that piece.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error as _;
-use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{Rest, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind};
 use reveille_document::ansible::{
-    has_templates, is_secret, is_template, literal, marked, too_long, unmarked, with_plain_backslashes,
+    has_templates, is_template, literal, marked, short_name, too_long, unmarked, with_plain_backslashes,
 };
+use reveille_document::is_secret;
 use reveille_document::language;
 use serde_json::Value as Json;
 
@@ -343,10 +343,7 @@ impl HostVars<'_> {
         };
         let text = match name {
             "inventory_hostname" => whole.to_owned(),
-            "inventory_hostname_short" => match whole.parse::<IpAddr>() {
-                Ok(_) => whole.to_owned(),
-                Err(_) => whole.split('.').next().unwrap_or_default().to_owned(),
-            },
+            "inventory_hostname_short" => short_name(whole).to_owned(),
             "inventory_file" => source()?.display().to_string(),
             "inventory_dir" => source()?.parent()?.display().to_string(),
             // A var that is left out is empty, and an empty one counts as not set.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::Value;
+use reveille_document::ansible::short_name;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
@@ -187,11 +187,7 @@ impl<'a> Scope<'a> {
     pub(crate) fn built_in(&self, name: &str) -> Option<Value> {
         match name {
             "inventory_hostname" => Some(Value::from(self.host)),
-            "inventory_hostname_short" => {
-                let is_address = self.host.parse::<IpAddr>().is_ok();
-                let short = self.host.split('.').next().filter(|_| !is_address);
-                Some(Value::from(short.unwrap_or(self.host)))
-            }
+            "inventory_hostname_short" => Some(Value::from(short_name(self.host))),
             "group_names" => {
                 let names = self.shared.memberships.get(self.host);
                 Some(names.into_iter().flatten().map(String::as_str).collect())
