@@ -1,17 +1,28 @@
-//! The protocol of `ensure`, tombstones and epochs, as a model: every step of the supervisor that touches the host's
-//! files is one move, and any move of anybody may come next. The steps are those of `supervisor.sh`, in its order.
+//! The protocol of `start`, `attach`, marks and epochs, as a model: every step of the supervisor that touches the host's
+//! files is one move, and any move of anybody may come next, a reboot and a wiped place among them. The steps are those of
+//! `supervisor.sh`, in its order.
 
 use proptest::prelude::*;
 
 /// What is on the host.
 #[derive(Debug, Default)]
 struct Host {
-    epochs: Vec<u64>,
-    token: Option<Token>,
     boot: u32,
+    /// The run's directory.
+    run: Option<Run>,
+    /// Marks that were made.
+    marks: u32,
+    /// How often the command ran.
     ran: u32,
-    /// The boot in which the command ran, as long as it has not ended.
-    running: Option<u32>,
+    /// Who supervises it, as long as it runs.
+    running: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    epochs: Vec<u64>,
+    mark: Option<u32>,
+    token: Option<Token>,
 }
 
 #[derive(Debug, Default)]
@@ -21,33 +32,58 @@ struct Token {
     exit: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pid {
     supervisor: usize,
     boot: u32,
 }
 
+/// What hello says, as far as it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hello {
+    boot: u32,
+    mark: u32,
+}
+
 /// A remote process, and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// `fence`: look for a higher epoch.
+    /// `settle_in`: make the run's directory, look for a higher epoch.
     Fence,
-    /// `fence`: leave our own.
+    /// `settle_in`: leave our own epoch.
     Leave,
+    /// `settle_in`: read the mark, or make one; then hello.
+    Mark,
+    /// After the controller's word: look for a higher epoch again.
+    FenceAgain,
+    /// `start`: does hello still agree?
+    Agree,
     /// `mkdir TOKEN`.
     Make,
-    /// After `mkdir`: start the supervisor.
-    Start,
-    /// `stream`: wait for `go`; this many looks are left.
+    /// `start`, after `mkdir`: is it the place that was agreed on?
+    AgreeAgain,
+    /// `attach`, after `mkdir`: claim `go`.
+    Bury,
+    /// `start`: run the supervisor.
+    Launch,
+    /// `forbidden`: wait for `go`; this many looks are left.
     Wait(u8),
-    /// `stream`: `go` is there; is there a pid?
-    Stream,
+    /// `follow`: `go` is there; whose is it?
+    Recall,
+    /// `stream`: is it alive? This is the pid that is followed.
+    Stream(Pid),
+    /// `stream`: it is not; has it left a status?
+    Exit(Pid),
+    /// `nothing`: is it still the place that hello was about?
+    Nothing(Told),
     /// Supervisor: write the pid.
     WritePid,
     /// Supervisor: claim `go`.
     Claim,
-    /// Supervisor: the command runs.
+    /// Supervisor: is our pid beside it? Then say so, and start the command.
     Run,
+    /// Supervisor: take back the pid.
+    TakeBack,
     /// Supervisor: the command ends, its status is renamed into place.
     Finish,
     /// Gone.
@@ -56,8 +92,8 @@ enum At {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    Ensure,
-    Tomb,
+    Start,
+    Attach { begun: Option<Pid> },
     Supervisor,
 }
 
@@ -66,39 +102,52 @@ struct Process {
     role: Role,
     epoch: u64,
     at: At,
+    /// What its hello said.
+    hello: Option<Hello>,
 }
 
 /// What a controller was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Fenced,
+    Error,
+    Started,
     Exit,
     Never,
+    Absent,
+    Elsewhere,
     Gone,
     Rebooted,
-    Running,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    epoch: u64,
+    told: Told,
+    hello: Option<Hello>,
+    /// How often it had run by then, whether it ran, and whether anybody knew of it.
+    ran: u32,
+    begun: bool,
+}
+
+#[derive(Default)]
 struct World {
     host: Host,
     processes: Vec<Process>,
-    told: Vec<(u64, Told)>,
+    words: Vec<Word>,
+    /// The hello that the intent was committed with: the first that was said to a start.
+    agreed: Option<Hello>,
+    /// The supervisor that was told of.
+    begun: Option<Pid>,
 }
 
 impl World {
-    fn new() -> Self {
-        Self {
-            host: Host::default(),
-            processes: Vec::new(),
-            told: Vec::new(),
-        }
-    }
-
     fn arrive(&mut self, role: Role, epoch: u64) {
         self.processes.push(Process {
             role,
             epoch,
             at: At::Fence,
+            hello: None,
         });
     }
 
@@ -106,112 +155,230 @@ impl World {
         pid.boot == self.host.boot && self.processes[pid.supervisor].at != At::Over
     }
 
+    fn token(&mut self) -> Option<&mut Token> {
+        self.host.run.as_mut()?.token.as_mut()
+    }
+
     fn tell(&mut self, process: usize, told: Told) {
-        self.told.push((self.processes[process].epoch, told));
-        self.processes[process].at = At::Over;
+        let Process { epoch, hello, .. } = self.processes[process];
+        let (ran, begun) = (self.host.ran, self.begun.is_some());
+        self.words.push(Word {
+            epoch,
+            told,
+            hello,
+            ran,
+            begun,
+        });
+        if told != Told::Started {
+            self.processes[process].at = At::Over;
+        }
     }
 
     /// One move of one process.
     fn step(&mut self, index: usize) {
-        let Process { role, epoch, at } = self.processes[index];
+        let Process { role, epoch, at, .. } = self.processes[index];
         let next = match at {
-            At::Fence => {
-                if self.host.epochs.iter().any(|seen| *seen > epoch) {
+            At::Fence | At::FenceAgain => {
+                if at == At::Fence {
+                    self.host.run.get_or_insert_default();
+                }
+                let epochs = self.host.run.iter().flat_map(|run| &run.epochs);
+                if epochs.into_iter().any(|seen| *seen > epoch) {
                     return self.tell(index, Told::Fenced);
                 }
-                At::Leave
+                match role {
+                    _ if at == At::Fence => At::Leave,
+                    Role::Start => At::Agree,
+                    _ => At::Make,
+                }
             }
-            At::Leave => {
-                self.host.epochs.push(epoch);
-                At::Make
-            }
-            At::Make if self.host.token.is_none() => {
-                self.host.token = Some(Token::default());
-                At::Start
-            }
-            At::Make => match role {
-                Role::Tomb => return self.tomb_existing(index),
-                _ => At::Wait(2),
+            At::Leave | At::Mark => match self.settle(index, at) {
+                Some(next) => next,
+                None => return self.tell(index, Told::Error),
             },
-            At::Start if role == Role::Tomb => {
-                self.host.token.as_mut().unwrap().go = true;
-                return self.tell(index, Told::Never);
+            At::Agree | At::AgreeAgain => {
+                let now = self.host.run.as_ref().and_then(|run| run.mark);
+                let now = now.map(|mark| Hello {
+                    boot: self.host.boot,
+                    mark,
+                });
+                if now.is_none() || now != self.agreed {
+                    if at == At::AgreeAgain
+                        && let Some(token) = self.token()
+                    {
+                        token.go = true;
+                    }
+                    return self.tell(index, Told::Elsewhere);
+                }
+                if at == At::Agree { At::Make } else { At::Launch }
             }
-            At::Start => {
+            At::Make => match &mut self.host.run {
+                None => return self.tell(index, Told::Error),
+                Some(run) if run.token.is_some() => At::Wait(2),
+                Some(run) => {
+                    run.token = Some(Token::default());
+                    if role == Role::Start {
+                        At::AgreeAgain
+                    } else {
+                        At::Bury
+                    }
+                }
+            },
+            At::Bury => match self.token() {
+                None => return self.tell(index, Told::Error),
+                Some(token) if token.go => At::Wait(2),
+                Some(token) => {
+                    token.go = true;
+                    match role {
+                        Role::Attach { begun: Some(pid) } if self.alive(pid) => At::Stream(pid),
+                        _ => At::Nothing(Told::Absent),
+                    }
+                }
+            },
+            At::Launch => {
                 self.processes.push(Process {
                     role: Role::Supervisor,
-                    epoch,
                     at: At::WritePid,
+                    ..self.processes[index]
                 });
                 At::Wait(2)
             }
-            At::Wait(looks) => {
-                let token = self.host.token.as_mut().unwrap();
-                if token.go {
-                    At::Stream
-                } else if looks > 0 {
-                    At::Wait(looks - 1)
-                } else {
-                    token.go = true;
-                    return self.tell(index, Told::Never);
+            At::Wait(looks) => match self.wait(index, role, looks) {
+                Some(next) => next,
+                None => return,
+            },
+            At::Recall => match self.recall(index, role) {
+                Some(next) => next,
+                None => return,
+            },
+            At::Stream(pid) => {
+                if self.token().is_some_and(|token| token.exit) {
+                    return self.tell(index, Told::Exit);
+                } else if pid.boot != self.host.boot {
+                    return self.tell(index, Told::Rebooted);
+                } else if self.alive(pid) {
+                    return;
                 }
+                At::Exit(pid)
             }
-            At::Stream => {
-                let token = self.host.token.as_ref().unwrap();
-                let told = match token.pid {
-                    None => Told::Never,
-                    Some(_) if token.exit => Told::Exit,
-                    Some(pid) if pid.boot != self.host.boot => Told::Rebooted,
-                    Some(pid) if !self.alive(pid) => Told::Gone,
-                    Some(_) => return,
-                };
+            At::Exit(_) => {
+                let exit = self.token().is_some_and(|token| token.exit);
+                let told = if exit { Told::Exit } else { Told::Gone };
                 return self.tell(index, told);
             }
-            At::WritePid => {
-                let boot = self.host.boot;
-                self.host.token.as_mut().unwrap().pid = Some(Pid {
-                    supervisor: index,
-                    boot,
-                });
-                At::Claim
+            At::Nothing(told) => {
+                let now = self.host.run.as_ref().and_then(|run| run.mark);
+                let was = self.processes[index].hello.map(|hello| hello.mark);
+                return self.tell(index, if now == was { told } else { Told::Elsewhere });
             }
-            At::Claim => {
-                let token = self.host.token.as_mut().unwrap();
-                if token.go {
-                    At::Over
-                } else {
-                    token.go = true;
-                    At::Run
-                }
-            }
-            At::Run => {
-                self.host.ran += 1;
-                self.host.running = Some(self.host.boot);
-                At::Finish
-            }
-            At::Finish => {
-                self.host.token.as_mut().unwrap().exit = true;
-                self.host.running = None;
-                At::Over
-            }
+            At::WritePid | At::Claim | At::Run | At::TakeBack | At::Finish => self.supervise(index, at),
             At::Over => At::Over,
         };
         self.processes[index].at = next;
     }
 
-    fn tomb_existing(&mut self, index: usize) {
-        let token = self.host.token.as_mut().unwrap();
-        let (claimed, exit, pid) = (!token.go, token.exit, token.pid);
-        token.go = true;
-        let told = match pid {
-            _ if claimed => Told::Never,
-            _ if exit => Told::Exit,
-            None => Told::Never,
-            Some(pid) if pid.boot != self.host.boot => Told::Rebooted,
-            Some(pid) if self.alive(pid) => Told::Running,
-            Some(_) => Told::Gone,
+    /// Leaves the epoch, and finds the mark; nothing if the directory is gone.
+    fn settle(&mut self, index: usize, at: At) -> Option<At> {
+        let Process { role, epoch, .. } = self.processes[index];
+        let run = self.host.run.as_mut()?;
+        if at == At::Leave {
+            run.epochs.push(epoch);
+            return Some(At::Mark);
+        }
+        if run.mark.is_none() {
+            self.host.marks += 1;
+            run.mark = Some(self.host.marks);
+        }
+        let hello = run.mark.map(|mark| Hello {
+            boot: self.host.boot,
+            mark,
+        });
+        self.processes[index].hello = hello;
+        if role == Role::Start {
+            self.agreed = self.agreed.or(hello);
+        }
+        Some(At::FenceAgain)
+    }
+
+    fn wait(&mut self, index: usize, role: Role, looks: u8) -> Option<At> {
+        let knows = matches!(role, Role::Attach { begun: Some(_) });
+        let Some(token) = self.token() else {
+            self.tell(index, Told::Error);
+            return None;
         };
-        self.tell(index, told);
+        if knows || token.go || token.exit {
+            Some(At::Recall)
+        } else if looks > 0 {
+            Some(At::Wait(looks - 1))
+        } else {
+            token.go = true;
+            token.pid = None;
+            Some(At::Nothing(Told::Never))
+        }
+    }
+
+    fn recall(&mut self, index: usize, role: Role) -> Option<At> {
+        let begun = match role {
+            Role::Attach { begun } => begun,
+            _ => None,
+        };
+        let (pid, exit) = self
+            .token()
+            .map_or((None, false), |token| (token.pid, token.exit));
+        match (pid, begun) {
+            (Some(pid), _) => return Some(At::Stream(pid)),
+            (None, Some(pid)) if exit || self.alive(pid) => return Some(At::Stream(pid)),
+            (None, Some(_)) => self.tell(index, Told::Gone),
+            (None, None) if exit => self.tell(index, Told::Exit),
+            (None, None) => return Some(At::Nothing(Told::Never)),
+        }
+        None
+    }
+
+    fn supervise(&mut self, index: usize, at: At) -> At {
+        let ours = Pid {
+            supervisor: index,
+            boot: self.host.boot,
+        };
+        let Some(token) = self.token() else {
+            // Nothing can be written any more; what runs goes on to its end.
+            return if at == At::Finish {
+                self.host.running = None;
+                At::Over
+            } else if at == At::Run {
+                At::Over
+            } else {
+                At::TakeBack
+            };
+        };
+        match at {
+            At::WritePid => {
+                token.pid = Some(ours);
+                At::Claim
+            }
+            At::Claim if token.go => At::TakeBack,
+            At::Claim => {
+                token.go = true;
+                At::Run
+            }
+            At::Run if token.pid.is_some() => {
+                self.host.ran += 1;
+                self.host.running = Some(index);
+                self.begun = Some(ours);
+                self.tell(index, Told::Started);
+                At::Finish
+            }
+            At::Run => At::Over,
+            At::TakeBack => {
+                token.pid = None;
+                At::Over
+            }
+            _ => {
+                token.exit = true;
+                self.host.running = None;
+                At::Over
+            }
+        }
     }
 
     fn reboot(&mut self) {
@@ -219,21 +386,31 @@ impl World {
             process.at = At::Over;
         }
         self.host.boot += 1;
+        self.host.running = None;
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
         prop_assert!(self.host.ran <= 1, "the command ran twice");
-        let never = self.told.iter().any(|(_, told)| *told == Told::Never);
-        prop_assert!(
-            !(never && self.host.ran > 0),
-            "it ran, and somebody was told that it never would: {:?}",
-            self.told
-        );
-        for (epoch, told) in &self.told {
-            match told {
+        for word in &self.words {
+            let intended = word.hello.is_some() && word.hello == self.agreed;
+            match word.told {
+                Told::Never | Told::Absent => {
+                    prop_assert_eq!(word.ran, self.host.ran, "it ran after {:?}", word);
+                    // By this a controller concludes that it never ran, and may start it under another token.
+                    let same_mark = word.hello.map(|hello| hello.mark) == self.agreed.map(|hello| hello.mark);
+                    let buried = match word.told {
+                        Told::Never => same_mark && self.agreed.is_some(),
+                        _ => intended && !word.begun,
+                    };
+                    prop_assert!(
+                        !buried || self.host.ran == 0,
+                        "it ran, and was buried: {:?}",
+                        word
+                    );
+                }
                 Told::Exit => prop_assert_eq!(self.host.ran, 1, "a status without a run"),
-                Told::Fenced => prop_assert!(self.host.epochs.iter().any(|seen| seen > epoch)),
-                Told::Never | Told::Gone | Told::Rebooted | Told::Running => {}
+                Told::Started => prop_assert_eq!(word.ran, 1),
+                Told::Elsewhere | Told::Fenced | Told::Error | Told::Gone | Told::Rebooted => {}
             }
         }
         Ok(())
@@ -243,52 +420,66 @@ impl World {
 /// What may happen next.
 #[derive(Debug, Clone, Copy)]
 enum Move {
-    /// An `ensure` or a `tomb` arrives, perhaps long after it was sent.
-    Arrive(bool, u64),
+    /// A `start` or an `attach` arrives, perhaps long after it was sent.
+    Start(u64),
+    /// It knows what was told of the supervisor, or not.
+    Attach(u64, bool),
     /// A process takes a step.
     Step(prop::sample::Index),
     /// A process is killed: its connection was lost, or the host's memory ran out.
     Kill(prop::sample::Index),
     Reboot,
+    /// The run's directory is gone.
+    Wipe,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
-        3 => (prop::bool::weighted(0.3), 1u64..4).prop_map(|(tomb, epoch)| Move::Arrive(tomb, epoch)),
-        24 => any::<prop::sample::Index>().prop_map(Move::Step),
+        2 => (1u64..4).prop_map(Move::Start),
+        2 => (1u64..4, any::<bool>()).prop_map(|(epoch, knows)| Move::Attach(epoch, knows)),
+        30 => any::<prop::sample::Index>().prop_map(Move::Step),
         2 => any::<prop::sample::Index>().prop_map(Move::Kill),
         1 => Just(Move::Reboot),
+        1 => Just(Move::Wipe),
     ];
-    prop::collection::vec(one, 1..120)
+    prop::collection::vec(one, 1..160)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(6000))]
     #[test]
-    fn at_most_one_run_and_no_false_never(moves in moves()) {
-        let mut world = World::new();
-        world.arrive(Role::Ensure, 1);
+    fn at_most_one_run_and_no_false_word(moves in moves()) {
+        let mut world = World::default();
+        world.arrive(Role::Start, 1);
         for next in moves {
             match next {
-                Move::Arrive(tomb, epoch) => world.arrive(if tomb { Role::Tomb } else { Role::Ensure }, epoch),
+                Move::Start(epoch) => world.arrive(Role::Start, epoch),
+                // Nobody looks for what was never intended.
+                Move::Attach(..) if world.agreed.is_none() => {}
+                Move::Attach(epoch, knows) => {
+                    let begun = world.begun.filter(|_| knows);
+                    world.arrive(Role::Attach { begun }, epoch);
+                }
                 Move::Step(index) => world.step(index.index(world.processes.len())),
                 Move::Kill(index) => {
                     let index = index.index(world.processes.len());
                     world.processes[index].at = At::Over;
                 }
                 Move::Reboot => world.reboot(),
+                Move::Wipe => world.host.run = None,
             }
             world.check()?;
         }
         // Left alone, everybody comes to an end, and whoever asks last is told it.
-        world.arrive(Role::Ensure, 9);
-        for _ in 0..40 {
+        world.arrive(Role::Attach { begun: world.begun }, 9);
+        for _ in 0..60 {
             for index in 0..world.processes.len() {
                 world.step(index);
             }
             world.check()?;
         }
         prop_assert!(world.processes.iter().all(|process| process.at == At::Over));
-        prop_assert!(world.told.iter().any(|(epoch, told)| *epoch == 9 && *told != Told::Fenced));
+        let last = world.words.iter().find(|word| word.epoch == 9);
+        prop_assert!(last.is_some_and(|word| word.told != Told::Fenced && word.told != Told::Error));
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Channel {
     pub(crate) queue: VecDeque<Piece>,
     /// The words after `hello`.
     pub(crate) hello: String,
+    /// The word that no command knows.
+    pub(crate) nonce: String,
 }
 
 /// Why there is no such channel.
@@ -78,6 +80,7 @@ pub(crate) async fn open(
         splitter,
         queue: VecDeque::new(),
         hello: String::new(),
+        nonce,
     };
     let mut noise = Vec::new();
     match timeout(REPLY, channel.wait_for_hello(&mut noise)).await {

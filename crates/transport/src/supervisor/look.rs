@@ -49,7 +49,7 @@ pub struct Counters {
 
 /// Looks at `key`'s work; without a place in the key at whatever else runs on this connection.
 pub async fn look(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<Look, SuperviseError> {
-    let words = ask(session, escalate, key, Verb::Look, LOOK).await?;
+    let words = ask(session, escalate, key, Verb::Look, "", LOOK).await?;
     Ok(parse(&words))
 }
 

@@ -1,21 +1,28 @@
 //! Durable commands: what runs on the host survives the connection and the controller.
 //!
 //! One channel carries one [`Durable`]: the supervisor's script, a request, then the command's output, its end, and the
-//! word that what it left behind can go. The remote side decides with one `mkdir` who starts a token; whoever comes
-//! second is attached to what the first started. See `supervisor.sh` for the remote half.
+//! word that what it left behind can go. `start` starts a token's command unless its directory is there already, which one
+//! `mkdir` decides; `attach` never starts anything, and makes sure that what it does not find never starts. See
+//! `supervisor.sh` for the remote half.
 //!
 //! ```text
-//!            go                     command ends              clean
+//!         start                     command ends              clean
 //!  hello ───────────► started ─────────────────────► end ───────────► cleaned
-//!           └───────► attached ──► (the same)         │
-//!                         │                           ├ exit STATUS  it ran to its end
-//!                         │                           ├ gone         supervisor and command were killed
-//!                         │                           └ rebooted     another boot id
-//!                         └──► never, tombstone       it never ran and never will
+//!    │   attach                                       │
+//!    ├──────────────► attached ──► (the same)         ├ exit STATUS  it ran to its end
+//!    │                                                ├ gone         supervisor and command were killed
+//!    │                                                └ rebooted     another boot id
+//!    └──────────────► end never       there is a tombstone: it never ran and never will
+//!                     end absent      attach found nothing, and made the tombstone
+//!                     end elsewhere   another machine, or another place than was agreed
 //! ```
+//!
+//! A host says in its hello who it is: boot, machine, name, and the *mark* of the directory that it keeps the run's work
+//! in. What is recorded of them tells later whether an absent directory means that nothing ever ran.
 
 pub(crate) mod channel;
 pub(crate) mod frames;
+mod hello;
 mod look;
 pub(crate) mod script;
 
@@ -35,6 +42,7 @@ use channel::{Channel, ChannelError, REPLY};
 use frames::{Piece, Splitter};
 use script::Verb;
 
+pub use hello::{Begun, Hello, plausible_place};
 pub use look::{Alive, Counters, Look, look};
 
 /// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
@@ -80,7 +88,7 @@ pub enum Interpreter {
     },
 }
 
-/// Where the output recorded so far ends, and how much of it the host keeps at most.
+/// Where the output recorded so far ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offsets {
     /// Bytes of standard output already on record.
@@ -92,12 +100,14 @@ pub struct Offsets {
 /// What comes from durable work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beat {
-    /// This call started it.
-    Started,
+    /// This call started it: from now on it is known to have begun.
+    Started(Begun),
     /// It had been started before; output follows from the offsets.
     Attached {
         /// Whether it has ended.
         finished: bool,
+        /// How long ago it started, by the host's own clock, if that can be told.
+        age: Option<Duration>,
     },
     /// Bytes of standard output.
     Stdout(Bytes),
@@ -121,27 +131,18 @@ pub enum End {
         /// Output over the cap of the remote spool was dropped.
         over: bool,
     },
-    /// Supervisor and command vanished without a status.
+    /// Supervisor and command vanished without a status, in the same boot.
     Gone,
-    /// The host was booted again.
+    /// It began in another boot.
     Rebooted,
-    /// It never started and never will.
+    /// There is a tombstone: it never started and never will. In a place with another mark than the intent's the tombstone
+    /// was made after the place was wiped: that says no more than [`End::Absent`].
     Never,
-}
-
-/// What a tombstone found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// It never started and never will.
-    Never,
-    /// It runs: attach.
-    Running,
-    /// It has ended: attach.
-    Finished,
-    /// It vanished without a status.
-    Gone,
-    /// The host was booted again.
-    Rebooted,
+    /// Attach found no directory at all, and made the tombstone, so that a late `start` does nothing. Whether it had ever
+    /// run is for the caller to conclude from hello.
+    Absent,
+    /// The directory belongs to another machine, or hello does not agree with what was agreed on: nothing was done.
+    Elsewhere,
 }
 
 /// Why the supervisor could not do its work.
@@ -175,8 +176,7 @@ pub struct Durable {
     queue: VecDeque<Piece>,
     /// Which streams have come to their end; the end is told when both have.
     ended: (Option<End>, bool),
-    place: String,
-    boot: String,
+    hello: Hello,
     cleaned: bool,
 }
 
@@ -219,51 +219,75 @@ pub fn export(name: &str, value: &str) -> String {
 // === impl Durable ===
 
 impl Durable {
-    /// Opens a channel and waits for the supervisor's hello. Nothing is started yet.
-    pub async fn open(
+    /// Opens a channel for [`Durable::start`] and waits for hello. Nothing is started yet.
+    pub async fn open_start(
         session: &Session,
         escalate: Option<&Become>,
         key: &Key,
     ) -> Result<Self, SuperviseError> {
-        open(session, escalate, key, Verb::Ensure).await
+        open(session, escalate, key, Verb::Start, "").await
     }
 
-    /// The remote directory that holds the work; to be recorded before [`Durable::go`].
-    pub fn place(&self) -> &str {
-        &self.place
+    /// Opens a channel for [`Durable::attach`] and waits for hello.
+    pub async fn open_attach(
+        session: &Session,
+        escalate: Option<&Become>,
+        key: &Key,
+    ) -> Result<Self, SuperviseError> {
+        open(session, escalate, key, Verb::Attach, "").await
     }
 
-    /// The host's boot id, or `-`.
-    pub fn boot(&self) -> &str {
-        &self.boot
+    /// What the host says of itself; to be recorded before [`Durable::start`].
+    pub fn hello(&self) -> &Hello {
+        &self.hello
     }
 
-    /// Starts the work, or attaches to it. `cap` bounds what the host keeps of each output stream, in bytes.
-    pub async fn go(&mut self, payload: &Payload, offsets: Offsets, cap: u64) -> Result<(), SuperviseError> {
+    /// Starts the work, once its intent is committed. `agreed` is the hello that the intent was recorded with, from this
+    /// channel or from an earlier one of the same machine: the host starts nothing and ends with [`End::Elsewhere`] if its
+    /// boot, its machine or the place's mark is another one now. `cap` bounds what the host keeps of each output stream,
+    /// in bytes.
+    pub async fn start(&mut self, agreed: &Hello, payload: &Payload, cap: u64) -> Result<(), SuperviseError> {
         let text = payload.text.strip_suffix('\n').unwrap_or(&payload.text);
-        let lines: Vec<&str> = text.split('\n').collect();
-        let blocks = cap.div_ceil(512);
         // On a terminal both outputs are one; they are one from their source on, so that its offsets are right.
         let merge = if self.channel.exec.has_terminal() {
             "exec 2>&1;"
         } else {
             ""
         };
-        let mut request = format!(
-            "go {} {} {blocks} {}\n",
-            offsets.stdout,
-            offsets.stderr,
-            lines.len()
+        let nonce = &self.channel.nonce;
+        let request = format!(
+            "go {} {} {} {} {} {}\n{merge}{}\n{}\n{text}\n{nonce}\n",
+            hello::word(&agreed.mark),
+            hello::word(&agreed.boot),
+            hello::word(&agreed.machine),
+            blocks(cap),
+            // The text ends with a newline, and behind it comes a line with the nonce: a text that was cut off is none.
+            text.len() + 1 + nonce.len() + 1,
+            text.split('\n').count(),
+            payload.prelude,
+            payload.words(),
         );
-        request.push_str(merge);
-        request.push_str(&payload.prelude);
-        request.push('\n');
-        request.push_str(&payload.words());
-        request.push('\n');
-        for line in lines {
-            request.push_str(line);
-            request.push('\n');
-        }
+        self.send(request).await
+    }
+
+    /// Follows the work, and never starts it: what is not there yet never will be. `begun` is what the intent's record
+    /// knows of the supervisor, used where the host's own record of it is missing. `cap` is that of the start.
+    pub async fn attach(
+        &mut self,
+        offsets: Offsets,
+        begun: Option<&Begun>,
+        cap: u64,
+    ) -> Result<(), SuperviseError> {
+        let Offsets { stdout, stderr } = offsets;
+        let request = format!(
+            "attach {stdout} {stderr} {} {}\n",
+            blocks(cap),
+            hello::recorded(begun)
+        );
+        self.send(request).await
+    }
+
+    async fn send(&self, request: String) -> Result<(), SuperviseError> {
         self.channel
             .exec
             .input()
@@ -349,22 +373,17 @@ impl Durable {
     }
 }
 
-/// Makes sure that `key`'s token never starts, unless it has; what had happened is told.
-pub async fn tomb(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<Found, SuperviseError> {
-    let words = ask(session, escalate, key, Verb::Tomb, REPLY).await?;
-    Ok(match words.as_str() {
-        "tombstone" => Found::Never,
-        "running" => Found::Running,
-        "finished" => Found::Finished,
-        "rebooted" => Found::Rebooted,
-        _ => Found::Gone,
-    })
-}
-
 /// Kills `key`'s work: TERM, two seconds, KILL, to its whole process group. True if all of it is verified to be gone.
-/// Its output and status are then collected as usual, by attaching.
-pub async fn stop(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
-    let words = ask(session, escalate, key, Verb::Stop, STOP).await?;
+/// Its output and status are then collected as usual, by attaching. `begun` is what is on record of the supervisor, used
+/// where the host's own record of it is missing.
+pub async fn stop(
+    session: &Session,
+    escalate: Option<&Become>,
+    key: &Key,
+    begun: Option<&Begun>,
+) -> Result<bool, SuperviseError> {
+    let more = hello::recorded(begun);
+    let words = ask(session, escalate, key, Verb::Stop, &more, STOP).await?;
     Ok(matches!(
         words.as_str(),
         "slain verified" | "slain finished" | "tombstone" | "rebooted"
@@ -374,17 +393,30 @@ pub async fn stop(session: &Session, escalate: Option<&Become>, key: &Key) -> Re
 /// Ends what a plain command has started on this connection: TERM, two seconds, KILL. True if all of it is verified to be
 /// gone. OpenSSH ends nothing by itself when a channel without a terminal is closed.
 pub async fn halt(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
-    let words = ask(session, escalate, key, Verb::Halt, REPLY).await?;
+    let words = ask(session, escalate, key, Verb::Halt, "", REPLY).await?;
     Ok(words == "verified")
 }
 
-/// Removes what the finished work of the run left on the host; the number of tokens that still run is returned.
-pub async fn clean(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<u64, SuperviseError> {
-    let words = ask(session, escalate, key, Verb::Clean, REPLY).await?;
-    Ok(words
-        .strip_prefix("cleaned ")
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(0))
+/// Removes what the finished work of the run left at `key`'s place, and makes nothing there; the number of tokens that still
+/// run is returned. Nothing, and nothing is done, if the host is not the one that `reported` the place.
+pub async fn clean(
+    session: &Session,
+    escalate: Option<&Become>,
+    key: &Key,
+    reported: Option<&Hello>,
+) -> Result<Option<u64>, SuperviseError> {
+    let of = |part: fn(&Hello) -> &str| reported.map_or("-", |hello| hello::word(part(hello)));
+    let more = format!("{} {}", of(|hello| &hello.machine), of(|hello| &hello.mark));
+    let words = ask(session, escalate, key, Verb::Clean, &more, REPLY).await?;
+    Ok(match words.as_str() {
+        "elsewhere" => None,
+        words => Some(
+            words
+                .strip_prefix("cleaned ")
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(0),
+        ),
+    })
 }
 
 async fn ask(
@@ -392,9 +424,10 @@ async fn ask(
     escalate: Option<&Become>,
     key: &Key,
     verb: Verb,
+    more: &str,
     deadline: Duration,
 ) -> Result<String, SuperviseError> {
-    let mut channel = open(session, escalate, key, verb).await?.channel;
+    let mut channel = open(session, escalate, key, verb, more).await?.channel;
     let answer = async {
         loop {
             while let Some(piece) = channel.queue.pop_front() {
@@ -427,23 +460,30 @@ fn beside(session: &Session, verb: Verb) -> String {
     }
 }
 
+/// Opens a channel for `verb`. `more` is the line after the orders, for the verbs that ask at once.
 async fn open(
     session: &Session,
     escalate: Option<&Become>,
     key: &Key,
     verb: Verb,
+    more: &str,
 ) -> Result<Durable, SuperviseError> {
     let place = match &key.place {
-        Some(place) => place.clone(),
+        Some(place) if plausible_place(place) => place.clone(),
+        Some(place) => return Err(implausible(place)),
         None => format!("-{}", beside(session, verb)),
     };
-    let orders = format!(
+    let mut orders = format!(
         "{} {} {} {} {place}\n",
         verb.word(),
         key.run.uuid(),
         key.epoch,
         key.token
     );
+    if !more.is_empty() {
+        orders.push_str(more);
+        orders.push('\n');
+    }
     let channel = channel::open(session, escalate, verb.script(), &orders)
         .await
         .map_err(|error| match error {
@@ -452,19 +492,32 @@ async fn open(
             ChannelError::Refused { class, message } => SuperviseError::Refused { class, message },
             ChannelError::Said(words) => said(&words),
         })?;
-    let mut words = channel.hello.splitn(3, ' ');
-    let boot = words.next().unwrap_or("-").to_owned();
-    let place = words.nth(1).unwrap_or_default().to_owned();
+    let hello = Hello::parse(&channel.hello);
+    // Of what else runs on a connection there is no place to speak of.
+    let has_place = key.place.is_some() || !matches!(verb, Verb::Look | Verb::Halt);
+    if has_place && !plausible_place(&hello.place) {
+        return Err(implausible(&hello.place));
+    }
     let errors = channel.splitter.another();
     Ok(Durable {
         channel,
         errors,
         queue: VecDeque::new(),
         ended: (None, false),
-        place,
-        boot,
+        hello,
         cleaned: false,
     })
+}
+
+fn blocks(cap: u64) -> u64 {
+    cap.div_ceil(512)
+}
+
+fn implausible(place: &str) -> SuperviseError {
+    SuperviseError::Refused {
+        class: Class::TransferFailed,
+        message: format!("no directory for the host to keep work in: {place:?}"),
+    }
 }
 
 /// What the host's `error` frame means.
@@ -484,10 +537,14 @@ fn said(words: &str) -> SuperviseError {
 fn beat(words: &str) -> Result<Option<Beat>, SuperviseError> {
     let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
     Ok(Some(match word {
-        "started" => Beat::Started,
-        "attached" => Beat::Attached {
-            finished: rest == "finished",
-        },
+        "started" => Beat::Started(Begun::parse(rest)),
+        "attached" => {
+            let (found, age) = rest.split_once(' ').unwrap_or((rest, "-"));
+            Beat::Attached {
+                finished: found == "finished",
+                age: age.parse().ok().map(Duration::from_secs),
+            }
+        }
         "end" => Beat::End(end(rest)),
         "error" => return Err(said(rest)),
         _ => return Ok(None),
@@ -506,7 +563,9 @@ fn end(words: &str) -> End {
             over: words.next().is_some_and(|word| word != "0"),
         },
         Some("rebooted") => End::Rebooted,
-        Some("never" | "tombstone") => End::Never,
+        Some("never") => End::Never,
+        Some("absent") => End::Absent,
+        Some("elsewhere") => End::Elsewhere,
         _ => End::Gone,
     }
 }

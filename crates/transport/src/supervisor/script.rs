@@ -14,10 +14,10 @@ pub(crate) const BOOTSTRAP: &str = r#"IFS= read -r s;eval "$s""#;
 /// What the supervisor is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Verb {
-    /// Start the token's command, or attach to it.
-    Ensure,
-    /// Make sure that the token never starts, unless it has.
-    Tomb,
+    /// Start the token's command.
+    Start,
+    /// Follow the token's command, or make sure that it never starts.
+    Attach,
     /// Kill the token's command.
     Stop,
     /// Remove what finished tokens of the run left.
@@ -31,8 +31,8 @@ pub(crate) enum Verb {
 impl Verb {
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Verb::Ensure => "ensure",
-            Verb::Tomb => "tomb",
+            Verb::Start => "start",
+            Verb::Attach => "attach",
             Verb::Stop => "stop",
             Verb::Clean => "clean",
             Verb::Look => "look",
@@ -44,8 +44,8 @@ impl Verb {
     pub(crate) fn script(self) -> &'static str {
         static SCRIPTS: LazyLock<[String; 6]> = LazyLock::new(|| {
             [
-                Verb::Ensure,
-                Verb::Tomb,
+                Verb::Start,
+                Verb::Attach,
                 Verb::Stop,
                 Verb::Clean,
                 Verb::Look,
@@ -96,14 +96,18 @@ fn fold(script: &str) -> String {
 }
 
 #[cfg(test)]
+#[path = "script_tests.rs"]
+mod run_here;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_script_is_one_line_of_valid_sh() {
         for verb in [
-            Verb::Ensure,
-            Verb::Tomb,
+            Verb::Start,
+            Verb::Attach,
             Verb::Stop,
             Verb::Clean,
             Verb::Look,

@@ -1,23 +1,50 @@
 # The remote supervisor. POSIX sh only; no line may end inside quotes, because it travels as one line (see script.rs).
-# `#:` starts a section and names the verbs that need it.
+# `#:` starts a section and names the verbs that need it. Processes are dear: what a builtin can do is left to it.
 #
 # Layout: PLACE/RUN/e.N      the epochs that have been here
-#         PLACE/RUN/TOKEN/   made by whoever starts, or tombstones, this token: mkdir decides
+#         PLACE/RUN/mark     a random word, made once: whoever sees another one sees another place
+#         PLACE/RUN/TOKEN/   made by whoever starts, or forbids, this token: mkdir decides
 #           go     created exclusively by the supervisor just before the command starts, or by whoever forbids that
-#           pid    supervisor's pid, start time, boot id, process group, streamer's pid; written before go
-#           out err   output;  exit   wait status, renamed into place;  slain   a kill was asked for
+#           pid    supervisor's pid, start time, boot id, process group, streamer's pid, machine id; written before go,
+#                  and removed by whoever finds that go was not for the supervisor
+#           out err   output;  *.tail  what came after a gap in it;  *.eof  it has ended
+#           exit   wait status, gaps (1 out, 2 err), a kill (v s u: verified, survived, unverified); made as exit.new
+#                  before the start, written over in place and renamed, which a full disk allows
 #           s 1 2  fifos: the command's text, its stdout, its stderr
-#: ensure tomb stop clean look halt
+#: start attach stop clean look halt
 # An exported variable of the same name would carry our values into the command's environment.
-unset AGAIN ANCESTORS BOOT BORN C CAP COUNT D E END F FEED FILE GO GREW GROUP J K L LEFT LIVE ME N OFFSET_ERR OFFSET_OUT
-unset OVER P PG PP PRE PROC R RC RE RO SBOOT SBORN SLAIN ST STREAMER SUP T U UM V VERB WAITED WHY WORDS X
-UM=$(umask)
+unset AB AGAIN AGE AI AM ANCESTORS ASKS BOOT BORN BYTES C CAP COUNT CPU D E END F FEED FILE G GO GREW GROUP HOLDS IO J K
+unset L LAST LEFT LIVE MACHINE MARK ME N NAME NODE NOTED OFFSET_ERR OFFSET_OUT OVER P PG PP PRE PROC R RC RE RO
+unset SBOOT SBORN SIZE SLAIN SMACHINE SPENT ST STREAMER SUP T TEXT TOOL U UM V VERB W WAITED WHOLE WHY WORDS X
+#: start
+# The command gets back the umask of the login; the kernel tells it without a process.
+UM=
+{ while read -r F UM; do [ "$F" = Umask: ] && break; UM=; done </proc/self/status; } 2>/dev/null
+[ "$UM" ] || UM=$(umask)
+#: start attach stop clean look halt
 umask 077
 IFS=' '
 
 say() { printf '\036%s %s\n' "$N" "$*"; }
 fail() { say error "$@"; exit 0; }
-nap() { sleep "$1" 2>/dev/null || sleep 1; }
+
+# Sleeps for so many hundredths of a second, two digits, or for a whole one where `sleep` knows no parts of it. SPENT
+# counts what it took, because rounds would not.
+nap() {
+  if [ -z "$WHOLE" ]; then
+    sleep "0.$1" 2>/dev/null && SPENT=$((SPENT + 1$1 - 100)) && return
+    WHOLE=1
+  fi
+  sleep 1
+  SPENT=$((SPENT + 100))
+}
+
+# What can be told as one word, into W; `-` for anything else.
+word() {
+  W=$1
+  case $W in ''|*[!0-9A-Za-z._-]*) W=- ;; esac
+  [ "${#W}" -le 64 ] || W=-
+}
 
 # Creates a file if nobody has; true for the one that did.
 claim() {
@@ -49,29 +76,71 @@ alive() {
 }
 
 look_around() {
-  PROC=0
-  BOOT=-
+  PROC=0 MARK=-
   [ -r /proc/self/stat ] && PROC=1
-  { read -r BOOT </proc/sys/kernel/random/boot_id; } 2>/dev/null || BOOT=-
+  L=
+  { read -r L </proc/sys/kernel/random/boot_id; } 2>/dev/null
+  word "$L"
+  BOOT=$W
+  L=
+  { read -r L </etc/machine-id || read -r L </var/lib/dbus/machine-id; } 2>/dev/null
+  [ "$L" = uninitialized ] && L=
+  word "$L"
+  MACHINE=$W
+  L=
+  { read -r L </proc/sys/kernel/hostname; } 2>/dev/null || L=$(uname -n 2>/dev/null)
+  word "$L"
+  NODE=$W
 }
 
-# A directory of ours: real, owned by us, closed to others.
+# Whose work the token is, if anybody's: the pid file tells, or else what the controller has on record, in SUP and SBORN
+# (`-` for nothing).
+recall() {
+  NOTED= SBOOT=$BOOT GROUP=none STREAMER=none SMACHINE=-
+  { read -r SUP SBORN SBOOT GROUP STREAMER SMACHINE X <"$T/pid"; } 2>/dev/null && NOTED=1
+  if [ -z "$NOTED" ] && [ "$SUP" != - ] && alive "$SUP" "$SBORN" && [ "$PROC" = 1 ]; then
+    GROUP=$PG
+  fi
+  [ "${SUP:--}" != - ]
+}
+
+# Whether the token is of another machine, whose processes can't be seen from here. Older scripts did not say.
+foreign() {
+  case ${SMACHINE:--} in -|"$MACHINE") return 1 ;; esac
+  [ "$MACHINE" != - ]
+}
+
+#: start attach stop
+# A directory of ours: real, owned by us, of a name that we give.
 usable() {
+  case ${1##*/} in reveille|reveille-*[0-9]) ;; *) return 1 ;; esac
   [ -d "$1" ] || mkdir -p "$1" 2>/dev/null || return 1
-  [ ! -L "$1" ] && [ -O "$1" ] && [ -w "$1" ] || return 1
-  chmod 700 "$1" 2>/dev/null
+  [ ! -L "$1" ] && [ -O "$1" ] && [ -w "$1" ]
+}
+
+# The fourth word of the second line of df stands before the only one that is a percentage.
+room() {
+  set -- $(df -Pk "$1" 2>/dev/null)
+  SIZE=x
+  for X; do
+    case $X in *[0-9]%) break ;; esac
+    SIZE=$X
+  done
+  case $SIZE in ''|*[!0-9]*) return 0 ;; esac
+  [ "$SIZE" -ge 4096 ]
 }
 
 choose_place() {
-  U=$(id -u)
-  WHY=
-  for P in "${HOME:-/nonexistent}/.local/state/reveille" "/var/tmp/reveille-$U" "/tmp/reveille-$U"; do
-    case $P in /nonexistent/*) continue ;; esac
+  WHY= U=
+  for P in "${HOME:-/nonexistent}/.local/state/reveille" /var/tmp/reveille /tmp/reveille; do
+    case $P in /nonexistent/*|[!/]*|*/../*) continue ;; esac
+    if [ "${P#*/tmp/}" = reveille ]; then
+      [ "$U" ] || U=$(id -u)
+      P=$P-$U
+    fi
     if usable "$P"; then
-      set -- $(df -Pk "$P" 2>/dev/null | tail -n 1)
-      case ${4:-x} in *[!0-9]*) return 0 ;; esac
-      [ "$4" -ge 4096 ] && return 0
-      WHY="$WHY $P has only $4 KiB free;"
+      room "$P" && return 0
+      WHY="$WHY $P has only $SIZE KiB free;"
     else
       WHY="$WHY $P is not a directory of ours that can be written to;"
     fi
@@ -79,19 +148,75 @@ choose_place() {
   fail place "$WHY"
 }
 
-# Refuses when a later controller has been here; leaves our epoch behind.
+#: start attach stop clean
+# Refuses when a later controller has been here.
 fence() {
-  D=$P/$R
-  T=$D/$K
-  [ -d "$D" ] || mkdir "$D" 2>/dev/null || [ -d "$D" ] || fail place "can't create $D"
   for F in "$D"/e.*; do
     F=${F##*.}
     [ "$F" -gt "$E" ] 2>/dev/null && fail fenced "$F"
   done
+}
+
+# Fences, and leaves our epoch behind.
+enter() {
+  fence
   [ -f "$D/e.$E" ] || true 2>/dev/null >"$D/e.$E" || fail place "can't write to $D"
 }
 
-#: ensure stop look halt
+recall_mark() {
+  L=
+  { read -r L <"$D/mark"; } 2>/dev/null
+  word "$L"
+  MARK=$W
+  [ "$MARK" != - ]
+}
+
+#: start attach stop
+# A link to a whole file is there or not, and there once: two that make a mark agree on one.
+make_mark() {
+  { read -r X </proc/sys/kernel/random/uuid; } 2>/dev/null || X=$E.$$.$(date +%s)
+  F=$D/m.$X
+  if printf '%s\n' "$X" 2>/dev/null >"$F" && ! ln "$F" "$D/mark" 2>/dev/null; then
+    # Links are not known everywhere.
+    set -C
+    printf '%s\n' "$X" 2>/dev/null >"$D/mark"
+    set +C
+  fi
+  rm -f "$F"
+  recall_mark
+}
+
+settle_in() {
+  if [ "$P" = - ]; then
+    choose_place
+  elif ! usable "$P"; then
+    fail place "$P is not a directory of ours that can be written to"
+  fi
+  D=$P/$R T=$P/$R/$K
+  if [ ! -d "$D" ]; then
+    chmod 700 "$P" 2>/dev/null && mkdir "$D" 2>/dev/null || [ -d "$D" ] || fail place "can't create $D"
+  fi
+  enter
+  recall_mark || make_mark || fail place "can't write to $D"
+}
+
+#: clean
+# Makes nothing, and changes nothing that is not ours. What is not there can only be told by whoever may look.
+settle_in() {
+  case ${P##*/} in reveille|reveille-*[0-9]) ;; *) fail place "$P is no place of ours" ;; esac
+  X=$P D=$P/$R
+  while [ "$X" ] && [ ! -d "$X" ]; do
+    X=${X%/*}
+  done
+  [ -x "${X:-/}" ] || fail place "${X:-/} is closed to us"
+  [ -d "$P" ] || return
+  [ ! -L "$P" ] && [ -O "$P" ] && [ -w "$P" ] || fail place "$P is not a directory of ours that can be written to"
+  [ -d "$D" ] && [ ! -L "$D" ] || return
+  enter
+  recall_mark
+}
+
+#: start stop look halt
 # Pids that lead up to pid $1: the connection's own processes, which are never touched.
 ancestors() {
   ANCESTORS=" "
@@ -102,7 +227,7 @@ ancestors() {
   done
 }
 
-#: ensure stop
+#: start stop
 # Everything that belongs to the command, into V: its process group, and its descendants in any group. Not the
 # supervisor, the streamer, the relays, nor what those three run.
 victims() {
@@ -136,62 +261,122 @@ any_left() {
   [ "$LIVE" ]
 }
 
-# TERM, two seconds, KILL; then says whether anything is left.
+# TERM, two seconds, KILL; then tells in SLAIN whether anything is left.
 slay() {
   [ -n "$C" ] || return 0
   if [ "$PROC" = 0 ]; then
     kill -TERM "$C" 2>/dev/null
-    nap 1
+    sleep 1
     kill -KILL "$C" 2>/dev/null
-    printf 'unverified\n' >"$T/slain"
+    SLAIN=u
     return 0
   fi
-  printf 'asked\n' >"$T/slain"
+  SLAIN=u SPENT=0
   any_left && kill -TERM $LIVE 2>/dev/null
-  J=0
-  while [ "$J" -lt 20 ] && any_left; do
-    nap 0.1
-    J=$((J + 1))
+  while [ "$SPENT" -lt 200 ] && any_left; do
+    nap 10
   done
   slay_the_rest
 }
 
 slay_the_rest() {
-  J=0
-  while [ "$J" -lt 20 ] && any_left; do
+  SPENT=0
+  while [ "$SPENT" -lt 200 ] && any_left; do
     kill -KILL $LIVE 2>/dev/null
-    nap 0.1
-    J=$((J + 1))
+    nap 10
   done
-  if any_left; then
-    printf 'survived\n' >"$T/slain"
-  else
-    printf 'verified\n' >"$T/slain"
-  fi
+  SLAIN=v
+  any_left && SLAIN=s
+  return 0
 }
 
-#: ensure
-# Keeps the output in a file up to the cap; what is over it goes by, and its last 2 MiB are kept aside.
+#: start
+# Keeps the output in a file up to the cap. After that, and when the disk is full, the output goes by, and its last 2 MiB
+# are kept aside if they can be: the status tells that there is a gap.
 relay() {
-  (
-    trap '' XFSZ
-    ulimit -f "$CAP"
-    exec cat 2>/dev/null >>"$T/$1"
-  )
-  tail -c 2097152 >"$T/$1.tail"
-  true >"$T/$1.eof"
+  trap '' XFSZ
+  ulimit -S -f "$CAP" 2>/dev/null || ulimit -f "$CAP"
+  X=0
+  if ! cat 2>/dev/null >>"$T/$1"; then
+    X=1
+    ulimit -S -f unlimited 2>/dev/null
+    tail -c 2097152 2>/dev/null >"$T/$1.tail"
+    cat >/dev/null
+  fi
+  true 2>/dev/null >"$T/$1.eof"
+  exit "$X"
+}
+
+# Whether the relay of stream $1, process $2, is still at it.
+relaying() {
+  [ -f "$T/$1.eof" ] && return 1
+  [ "$PROC" = 0 ] || { inspect "$2" && [ "$ST" != Z ]; }
+}
+
+# Whether a relay waits for the disk, rather than for a daemon that holds the command's output.
+stalled() {
+  [ "$PROC" = 1 ] || return 1
+  for F in /proc/[0-9]*; do
+    inspect "${F##*/}" || continue
+    case " $RO $RE " in *" $PP "*) [ "$ST" = D ] && return 0 ;; esac
+  done
+  return 1
+}
+
+# Waits for the last output: not for a daemon that the command left behind, but for a disk. Tells gaps in OVER.
+drain() {
+  J=0 SPENT=0 OVER=0 L=
+  while relaying out "$RO" || relaying err "$RE"; do
+    J=$((J + 1))
+    [ "$J" -gt 100 ] || continue
+    if [ "$SPENT" -ge 200 ]; then
+      stalled || break
+      [ "$SPENT" -lt 6000 ] || break
+    fi
+    nap 02
+  done
+  J=
+  [ "$SPENT" -lt 6000 ] || J=1
+  lost out "$RO" && OVER=1
+  lost err "$RE" && OVER=$((OVER + 2))
+}
+
+# Whether something of stream $1 was not kept.
+lost() {
+  [ -e "$T/$1.tail" ] && return 0
+  if relaying "$1" "$2"; then
+    [ "$J" ]
+    return
+  fi
+  wait "$2"
+  X=$?
+  [ "$X" != 0 ] && [ "$X" != 127 ]
+}
+
+# What can't be begun is forbidden, so that nobody waits for it.
+give_up() {
+  claim "$T/go"
+  rm -f "$T"/[!g]*
+  fail place "can't write to $T"
 }
 
 supervise() {
-  trap 'AGAIN=1' HUP INT TERM
+  trap 'AGAIN=1' HUP INT TERM PIPE
   trap 'AGAIN=1; slay' USR1
-  C= ME=0 BORN=0 PG=0
+  C= ME=0 BORN=0 PG=0 SLAIN=- FEED=
   { read -r ME X </proc/self/stat; } 2>/dev/null && inspect "$ME"
   [ "$PROC" = 1 ] || ME=$(sh -c 'echo $PPID')
   GROUP=$PG
-  printf '%s %s %s %s %s\n' "$ME" "$BORN" "$BOOT" "$GROUP" "$STREAMER" >"$T/pid"
+  X="$ME $BORN"
+  printf '%s\n' "$X $BOOT $GROUP $STREAMER $MACHINE" 2>/dev/null >"$T/pid" || give_up >&5
+  # Without our pid beside it `go` is in a directory that somebody else has made since, for a tombstone.
+  if ! claim "$T/go" || [ ! -f "$T/pid" ]; then
+    rm -f "$T/pid"
+    exit 0
+  fi
+  say started "$X" >&5
+  exec 5>&-
   ancestors "$STREAMER"
-  claim "$T/go" || exit 0
   relay out <"$T/1" &
   RO=$!
   relay err <"$T/2" &
@@ -202,8 +387,11 @@ supervise() {
     eval "exec $WORDS"
   ) </dev/null >"$T/1" 2>"$T/2" &
   C=$!
-  printf '%s\n' "$@" 2>/dev/null >"$T/s" &
-  FEED=$!
+  if [ "$#" -gt 0 ]; then
+    printf '%s\n' "$@" 2>/dev/null >"$T/s" &
+    FEED=$!
+    set --
+  fi
   # A trapped signal ends `wait` early. Asking again gives the status, or 127 if it had been given already.
   RC=
   while :; do
@@ -213,17 +401,16 @@ supervise() {
     [ "$X" = 127 ] && [ "$RC" ] || RC=$X
     [ "$AGAIN" ] || break
   done
-  kill "$FEED" 2>/dev/null
-  # A daemon that the command left behind may hold its output open: do not wait for it.
-  J=0
-  while [ ! -f "$T/out.eof" ] || [ ! -f "$T/err.eof" ]; do
-    [ "$J" -lt 100 ] || break
-    nap 0.02
-    J=$((J + 1))
+  [ "$FEED" ] && kill "$FEED" 2>/dev/null
+  drain
+  SPENT=0
+  until printf '%-3s %s %-3s\n' "$RC" "$OVER" "$SLAIN" 2>/dev/null 1<>"$T/exit.new" && mv -f "$T/exit.new" "$T/exit"; do
+    [ -d "$T" ] && [ "$SPENT" -lt 6000 ] || break
+    nap 50
   done
-  printf '%s\n' "$RC" >"$T/exit.new" && mv -f "$T/exit.new" "$T/exit"
 }
 
+#: start attach
 # Moves file descriptor 0 forward by $1 bytes.
 skip() {
   [ "$1" -ge 65536 ] && dd bs=65536 count=$(($1 / 65536)) >/dev/null 2>&1
@@ -241,33 +428,95 @@ finish() {
   say end "$@"
 }
 
-# The end of output that went over the cap, with the gap stated.
+# What never was. In a place that was wiped and made anew since hello that can't be told.
+nothing() {
+  X=$MARK
+  recall_mark
+  [ "$X" = "$MARK" ] || { finish elsewhere; exit 0; }
+  finish "$1"
+}
+
+# The end of output that was not kept whole, with the gap stated; without the $2 bytes that are on record already.
 last_words() {
-  printf '\n[output over %s bytes was dropped here]\n' $((CAP * 512))
-  cat "$T/$1.tail"
+  SIZE=$(wc -c 2>/dev/null <"$T/$1")
+  SIZE=$((SIZE))
+  X=0
+  [ "$2" -le "$SIZE" ] || X=$(($2 - SIZE))
+  {
+    if [ "$SIZE" -ge $((CAP * 512)) ]; then
+      printf '\n[output over %s bytes was dropped here]\n' $((CAP * 512))
+    else
+      printf '\n[output after %s bytes was lost here: the host could not keep it]\n' "$SIZE"
+    fi
+    [ -s "$T/$1.tail" ] && cat "$T/$1.tail"
+  } | tail -c "+$((X + 1))"
+}
+
+# Seconds since the start, by the host's own clock, into AGE. Start times count hundredths. A container may be told an
+# uptime of its own: then our own start is the best that is known of now.
+tell_age() {
+  AGE=-
+  [ "$PROC" = 1 ] && [ "$SBOOT" = "$BOOT" ] || return 0
+  case $SBORN in ''|0|*[!0-9]*) return 0 ;; esac
+  inspect "$$" || return 0
+  X=0
+  { read -r X L </proc/uptime; } 2>/dev/null
+  X=${X%.*}
+  [ "$X" -ge $((BORN / 100)) ] || X=$((BORN / 100))
+  [ "$X" -ge $((SBORN / 100)) ] && AGE=$((X - SBORN / 100))
+}
+
+# Waits until it is decided whether the command starts; true if it never will, because we could forbid it. What is on
+# record as begun is never forbidden.
+forbidden() {
+  [ "$SUP" = - ] && [ ! -f "$T/exit" ] || return 1
+  J=0 SPENT=0
+  while [ ! -f "$T/go" ] && [ "$SPENT" -lt 300 ]; do
+    J=$((J + 1))
+    [ "$J" -lt 500 ] || nap 01
+  done
+  [ ! -f "$T/go" ] || return 1
+  if claim "$T/go"; then
+    rm -f "$T/pid"
+    return 0
+  fi
+  [ -f "$T/go" ] || fail place "can't write to $T"
+  return 1
+}
+
+# Follows what is there to its end. $1 says that we have started it.
+follow() {
+  if forbidden; then
+    nothing never
+    return
+  fi
+  if ! recall && [ ! -f "$T/exit" ]; then
+    nothing never
+    return
+  fi
+  if [ -z "$NOTED" ] && [ ! -f "$T/exit" ] && ! alive "$SUP" "$SBORN" && [ ! -f "$T/exit" ]; then
+    # It did begin, and what is left of it is a tombstone.
+    finish gone
+    return
+  fi
+  if [ ! -f "$T/exit" ] && foreign; then
+    finish elsewhere
+    exit 0
+  fi
+  if [ -z "$1" ]; then
+    tell_age
+    if [ -f "$T/exit" ]; then say attached finished "$AGE"; else say attached running "$AGE"; fi
+  fi
+  stream
 }
 
 # Sends what there is and what comes, then the end: exit STATUS, gone, rebooted, never.
 stream() {
-  if [ ! -f "$T/go" ]; then
-    J=0
-    while [ ! -f "$T/go" ] && [ "$J" -lt 300 ]; do
-      nap 0.01
-      J=$((J + 1))
-    done
-    if [ ! -f "$T/go" ] && claim "$T/go"; then
-      finish never
-      return
-    fi
-  fi
-  if [ ! -f "$T/pid" ]; then
-    finish tombstone
-    return
-  fi
+  [ -f "$T/out" ] || true >"$T/out"
+  [ -f "$T/err" ] || true >"$T/err"
   exec 3<"$T/out" 4<"$T/err"
   skip "$OFFSET_OUT" <&3
   skip "$OFFSET_ERR" <&4
-  read -r SUP SBORN SBOOT X <"$T/pid"
   END=
   WAITED=0
   while :; do
@@ -276,6 +525,7 @@ stream() {
     elif [ "$SBOOT" != "$BOOT" ]; then
       END=rebooted
     elif ! alive "$SUP" "$SBORN"; then
+      # Asked in this order: it may have ended in between.
       END=gone
       [ -f "$T/exit" ] && END=exit
     fi
@@ -283,144 +533,197 @@ stream() {
     [ "$END" ] && break
     WAITED=$((WAITED + 1))
     if [ "$WAITED" -lt 5 ]; then
-      nap 0.02
+      nap 02
     elif [ "$WAITED" -lt 15 ]; then
-      nap 0.1
+      nap 10
     elif [ "$WAITED" -lt 40 ]; then
-      nap 0.3
+      nap 30
     else
       sleep 1
     fi
   done
-  if [ "$END" = exit ]; then
-    read -r RC <"$T/exit"
+  if [ "$END" != exit ]; then
+    finish "$END"
+    return
+  fi
+  read -r RC OVER SLAIN X <"$T/exit"
+  if [ -z "$OVER" ]; then
+    # As older scripts tell it.
+    OVER=0
+    [ -s "$T/out.tail" ] && OVER=1
+    [ -s "$T/err.tail" ] && OVER=$((OVER + 2))
     SLAIN=-
     [ -f "$T/slain" ] && read -r SLAIN <"$T/slain"
-    OVER=0
-    if [ -s "$T/out.tail" ]; then
-      OVER=1
-      [ "$OFFSET_OUT" -le $((CAP * 512)) ] && last_words out
-    fi
-    if [ -s "$T/err.tail" ]; then
-      OVER=$((OVER + 2))
-      [ "$OFFSET_ERR" -le $((CAP * 512)) ] && last_words err >&2
-    fi
-    finish exit "$RC" "$SLAIN" "$OVER"
-  else
-    finish "$END"
   fi
+  case $OVER in 1|3) last_words out "$OFFSET_OUT" ;; esac
+  case $OVER in 2|3) last_words err "$OFFSET_ERR" >&2 ;; esac
+  case $SLAIN in v) SLAIN=verified ;; s) SLAIN=survived ;; u) SLAIN=unverified ;; esac
+  finish exit "$RC" "$SLAIN" "$OVER"
 }
 
-#: ensure clean
+# The controller has the end on disk when it says so; without that word everything stays for the next one.
+let_go() {
+  read -r X && [ "$X" = clean ] && bury && say cleaned
+}
+
+#: start attach clean
 # What is left of a finished token is its tombstone: a directory with `go` in it.
 bury() {
   rm -f "$T"/[!g]*
 }
 
-#: ensure
-ensure() {
-  read -r GO OFFSET_OUT OFFSET_ERR CAP COUNT || exit 0
+#: start
+# The text and the nonce's line, where no tool counts bytes.
+lines() {
+  while [ "$COUNT" -ge 0 ]; do
+    IFS= read -r L || return 1
+    printf '%s\n' "$L"
+    COUNT=$((COUNT - 1))
+  done
+}
+
+# The text comes with the nonce's line behind it, by which one that was cut off is known; many lines come by their count
+# of bytes, because adding one by one takes the square of their time. Nothing follows the text before the end is told, so
+# that a tool may well read more than it is asked to.
+start() {
+  read -r GO AM AB AI CAP BYTES COUNT || exit 0
   [ "$GO" = go ] || exit 0
   IFS= read -r PRE || exit 0
   IFS= read -r WORDS || exit 0
   set --
-  while [ "$COUNT" -gt 0 ]; do
+  if [ "$COUNT" -le 64 ]; then
+    while [ "$COUNT" -gt 0 ]; do
+      IFS= read -r L || exit 0
+      set -- "$@" "$L"
+      COUNT=$((COUNT - 1))
+    done
     IFS= read -r L || exit 0
-    set -- "$@" "$L"
-    COUNT=$((COUNT - 1))
-  done
+    [ "$L" = "$N" ] || exit 0
+  else
+    TEXT=$({ head -c "$BYTES" 2>/dev/null || lines; } && echo x)
+    # Looked at first: taking off what is not there takes bash the square of the length.
+    case $TEXT in *"$N"?x) ;; *) exit 0 ;; esac
+    set -- "${TEXT%?"$N"?x}"
+    TEXT=
+  fi
   fence
-  if mkdir "$T" 2>/dev/null; then
-    mkfifo "$T/s" "$T/1" "$T/2" || fail place "can't create a fifo in $T"
-    true >"$T/out"
-    true >"$T/err"
+  recall_mark
+  if [ "$AM $AB $AI" != "$MARK $BOOT $MACHINE" ]; then
+    finish elsewhere
+    return
+  fi
+  SUP=- SBORN=- OFFSET_OUT=0 OFFSET_ERR=0
+  if [ ! -d "$T" ] && mkdir "$T" 2>/dev/null; then
+    # The place may have been wiped and made anew in between.
+    recall_mark
+    if [ "$MARK" != "$AM" ]; then
+      claim "$T/go"
+      finish elsewhere
+      return
+    fi
     STREAMER=$$
+    {
+      printf '%-9s\n' - >"$T/exit.new" && true >"$T/out" && true >"$T/err" && mkfifo "$T/s" "$T/1" "$T/2"
+    } 2>/dev/null || give_up
     case $WORDS in *'"$T/script"'*) FILE=1 ;; *) FILE= ;; esac
     if [ "$FILE" ]; then
-      printf '%s\n' "$@" >"$T/script" || fail place "can't write $T/script"
+      printf '%s\n' "$@" 2>/dev/null >"$T/script" || give_up
       set --
     fi
-    supervise "$@" </dev/null >/dev/null 2>&1 &
-    say started
-  elif [ -f "$T/exit" ]; then
-    say attached finished
+    supervise "$@" 5>&1 </dev/null >/dev/null 2>&1 &
+    set --
+    follow started
   elif [ -d "$T" ]; then
-    say attached running
+    set --
+    follow
   else
     fail place "can't create $T"
   fi
-  stream
-  # The controller has the end on disk when it says so; without that word everything stays for the next one.
-  read -r X && [ "$X" = clean ] && bury && say cleaned
+  let_go
 }
 
-#: tomb
-tomb() {
+#: attach
+attach() {
+  read -r GO OFFSET_OUT OFFSET_ERR CAP SUP SBORN || exit 0
+  [ "$GO" = attach ] || exit 0
   fence
-  if mkdir "$T" 2>/dev/null; then
-    true >"$T/go"
-    say end tombstone
-  elif claim "$T/go"; then
-    say end tombstone
-  elif [ -f "$T/exit" ]; then
-    say end finished
-  elif [ ! -f "$T/pid" ]; then
-    say end tombstone
-  else
-    read -r SUP SBORN SBOOT X <"$T/pid"
-    if [ "$SBOOT" != "$BOOT" ]; then
-      say end rebooted
-    elif alive "$SUP" "$SBORN"; then
-      say end running
-    else
-      say end gone
+  if [ ! -d "$T" ] && mkdir "$T" 2>/dev/null && claim "$T/go"; then
+    if [ "$SUP" = - ] || ! alive "$SUP" "$SBORN"; then
+      nothing absent
+      return
     fi
+    # Its directory was swept under it. It can still leave its status here; of its output there is a gap.
+    OFFSET_OUT=0 OFFSET_ERR=0
+    for F in out err out.tail err.tail; do
+      true >"$T/$F"
+    done
   fi
+  [ -d "$T" ] || fail place "can't create $T"
+  follow
+  let_go
 }
 
 #: stop
 stop() {
-  fence
-  if [ ! -f "$T/pid" ]; then
+  read -r SUP SBORN || exit 0
+  if ! recall; then
     say end tombstone
     return
   fi
-  read -r SUP SBORN SBOOT GROUP STREAMER <"$T/pid"
+  if foreign; then
+    say end elsewhere
+    return
+  fi
   if [ "$SBOOT" != "$BOOT" ]; then
     say end rebooted
     return
   fi
-  J=0
-  while [ ! -f "$T/exit" ] && alive "$SUP" "$SBORN" && [ "$J" -lt 400 ]; do
-    [ $((J % 50)) = 0 ] && kill -USR1 "$SUP" 2>/dev/null
-    nap 0.1
-    J=$((J + 1))
+  J=0 SPENT=0
+  while [ ! -f "$T/exit" ] && alive "$SUP" "$SBORN" && [ "$SPENT" -lt 4000 ]; do
+    if [ "$SPENT" -ge "$J" ]; then
+      kill -USR1 "$SUP" 2>/dev/null
+      J=$((SPENT + 500))
+    fi
+    nap 10
   done
-  if [ ! -f "$T/exit" ] && [ "$PROC" = 1 ] && ! alive "$SUP" "$SBORN"; then
+  SLAIN=u
+  if [ "$PROC" = 1 ] && [ "$GROUP" != none ] && ! alive "$SUP" "$SBORN" && [ ! -f "$T/exit" ]; then
     # The supervisor itself is gone: only its process group is left to go by.
     C=none ME=$$ RO=0 RE=0 FEED=0
     ancestors "$$"
     slay_the_rest
   fi
-  SLAIN=unverified
-  [ -f "$T/slain" ] && read -r SLAIN <"$T/slain"
-  [ -f "$T/exit" ] && [ ! -f "$T/slain" ] && SLAIN=finished
+  if [ -f "$T/exit" ]; then
+    read -r RC OVER SLAIN X <"$T/exit"
+    # As older scripts tell it.
+    [ "$OVER" ] || SLAIN=-
+    [ -f "$T/slain" ] && read -r SLAIN <"$T/slain"
+  fi
+  case $SLAIN in -) SLAIN=finished ;; v) SLAIN=verified ;; s) SLAIN=survived ;; u) SLAIN=unverified ;; esac
   say end slain "$SLAIN"
 }
 
 #: clean
 clean() {
-  fence
+  read -r AI AM || exit 0
   LEFT=0
+  case $AI in -|"$MACHINE") ;; *) [ "$MACHINE" = - ] || LEFT=elsewhere ;; esac
+  case $AM in -|"$MARK") ;; *) [ "$MARK" = - ] || LEFT=elsewhere ;; esac
+  if [ "$LEFT" = elsewhere ]; then
+    say end elsewhere
+    return
+  fi
   for T in "$D"/*/; do
     T=${T%/}
-    [ -f "$T/pid" ] || continue
-    if [ -f "$T/exit" ]; then
-      bury
-      continue
-    fi
-    read -r SUP SBORN SBOOT X <"$T/pid"
-    if [ "$SBOOT" = "$BOOT" ] && alive "$SUP" "$SBORN"; then
+    X=${T##*/}
+    case $X in *[!0-9a-f]*) continue ;; esac
+    # Without `go` it may be about to start.
+    [ "${#X}" = 32 ] && [ ! -L "$T" ] && [ -f "$T/pid" ] && [ -f "$T/go" ] || continue
+    SUP=-
+    recall || continue
+    if foreign; then
+      [ -f "$T/exit" ] || LEFT=$((LEFT + 1))
+    elif [ ! -f "$T/exit" ] && [ "$SBOOT" = "$BOOT" ] && alive "$SUP" "$SBORN"; then
       LEFT=$((LEFT + 1))
     else
       bury
@@ -525,22 +828,26 @@ look() {
       return
     fi
   else
-    T=$P/$R/$K
-    if [ -f "$T/exit" ] || [ ! -f "$T/pid" ]; then
+    T=$P/$R/$K SUP=-
+    if [ -f "$T/exit" ] || ! recall; then
       say end finished
       return
     fi
-    read -r SUP SBORN SBOOT GROUP STREAMER <"$T/pid"
-    STREAMER=" $STREAMER"
-    if [ "$SBOOT" != "$BOOT" ]; then
-      say end gone
+    if foreign; then
+      say end unknown
       return
     fi
-    alive "$SUP" "$SBORN" && V=" $SUP "
+    STREAMER=" $STREAMER"
+    if [ "$SBOOT" = "$BOOT" ]; then
+      alive "$SUP" "$SBORN" && V=" $SUP "
+    else
+      GROUP=none
+    fi
   fi
   family
   if [ "$V" = " " ]; then
-    say end gone
+    # It may have ended since.
+    if [ "$T" ] && [ -f "$T/exit" ]; then say end finished; else say end gone; fi
     return
   fi
   count
@@ -564,12 +871,11 @@ halt() {
     return
   fi
   family
-  J=0
+  SPENT=0
   kill -TERM $V 2>/dev/null
-  while [ "$J" -lt 40 ] && left; do
-    [ "$J" = 20 ] && kill -KILL $V 2>/dev/null
-    nap 0.1
-    J=$((J + 1))
+  while [ "$SPENT" -lt 400 ] && left; do
+    [ "$SPENT" -ge 200 ] && kill -KILL $V 2>/dev/null
+    nap 10
   done
   if left; then say end survived; else say end verified; fi
 }
@@ -583,16 +889,12 @@ left() {
   return 1
 }
 
-#: ensure tomb stop clean look halt
+#: start attach stop clean look halt
 look_around
 read -r N VERB R E K P || exit 0
-if [ "$VERB" = look ] || [ "$VERB" = halt ]; then
-  :
-elif [ "$P" = - ]; then
-  choose_place
-elif ! usable "$P"; then
-  fail place "$P is not a directory of ours that can be written to"
-fi
-say hello "$BOOT" "$PROC" "$P"
+#: start attach stop clean
+settle_in
+#: start attach stop clean look halt
+say hello "$BOOT" "$PROC" "$MACHINE" "$NODE" "$MARK" "$P"
 $VERB
 exit 0

@@ -77,9 +77,9 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
 
     // Durable.
     let work = payload("id -un; echo err >&2; printf 'a\\r\\nb\\377'; exit 4");
-    let mut durable = Durable::open(session, other, &key(seed)).await.unwrap();
-    durable.go(&work, Offsets::default(), CAP).await.unwrap();
-    assert_eq!(durable.next().await.unwrap(), Beat::Started, "{way}");
+    let mut durable = Durable::open_start(session, other, &key(seed)).await.unwrap();
+    durable.start(&durable.hello().clone(), &work, CAP).await.unwrap();
+    assert!(matches!(durable.next().await.unwrap(), Beat::Started(_)), "{way}");
     let (stdout, stderr, end) = follow(&mut durable).await;
     assert_eq!(end, exited(4), "{way}");
     let whole: &[u8] = if terminal {
@@ -90,12 +90,12 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
     assert_eq!(stdout, whole, "{way}");
     assert_eq!(stderr, if terminal { &b""[..] } else { b"err\n" }, "{way}");
     // Attached to from the middle.
-    let mut again = Durable::open(session, other, &key(seed)).await.unwrap();
+    let mut again = Durable::open_attach(session, other, &key(seed)).await.unwrap();
     let offsets = Offsets {
         stdout: 2,
         stderr: if terminal { 0 } else { 4 },
     };
-    again.go(&work, offsets, CAP).await.unwrap();
+    again.attach(offsets, None, CAP).await.unwrap();
     assert_eq!(
         follow(&mut again).await,
         (whole[2..].to_vec(), Vec::new(), exited(4)),
@@ -105,16 +105,20 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
 
     // Killed.
     let slow = payload("echo up; sleep 1000");
-    let mut durable = Durable::open(session, other, &key(seed + 100)).await.unwrap();
-    durable.go(&slow, Offsets::default(), CAP).await.unwrap();
-    assert_eq!(durable.next().await.unwrap(), Beat::Started, "{way}");
+    let mut durable = Durable::open_start(session, other, &key(seed + 100))
+        .await
+        .unwrap();
+    durable.start(&durable.hello().clone(), &slow, CAP).await.unwrap();
+    assert!(matches!(durable.next().await.unwrap(), Beat::Started(_)), "{way}");
     assert_eq!(
         durable.next().await.unwrap(),
         Beat::Stdout("up\n".into()),
         "{way}"
     );
     assert!(
-        supervisor::stop(session, other, &key(seed + 100)).await.unwrap(),
+        supervisor::stop(session, other, &key(seed + 100), None)
+            .await
+            .unwrap(),
         "{way}"
     );
     let killed = End::Exit {
@@ -200,9 +204,9 @@ async fn durable_work_outlives_the_connection_and_its_terminal() {
         lab.root(&format!("mkfifo -m 666 {gate}"));
         let first = lab.session(user).await;
         let work = payload(&format!("echo before; cat {gate}; echo after"));
-        let mut durable = Durable::open(&first, Some(&other), &key).await.unwrap();
-        durable.go(&work, Offsets::default(), CAP).await.unwrap();
-        assert_eq!(durable.next().await.unwrap(), Beat::Started);
+        let mut durable = Durable::open_start(&first, Some(&other), &key).await.unwrap();
+        durable.start(&durable.hello().clone(), &work, CAP).await.unwrap();
+        assert!(matches!(durable.next().await.unwrap(), Beat::Started(_)));
         assert_eq!(durable.next().await.unwrap(), Beat::Stdout("before\n".into()));
         drop(durable);
         drop(first);
@@ -213,12 +217,14 @@ async fn durable_work_outlives_the_connection_and_its_terminal() {
             "while grep -qs 'sshd[:] {gone}@' /proc/[0-9]*/cmdline; do sleep 0.05; done"
         ));
         let second = lab.session(user).await;
-        let mut durable = Durable::open(&second, Some(&other), &key).await.unwrap();
+        let mut durable = Durable::open_attach(&second, Some(&other), &key).await.unwrap();
         let offsets = Offsets { stdout: 7, stderr: 0 };
-        durable.go(&work, offsets, CAP).await.unwrap();
-        assert_eq!(
-            durable.next().await.unwrap(),
-            Beat::Attached { finished: false },
+        durable.attach(offsets, None, CAP).await.unwrap();
+        assert!(
+            matches!(
+                durable.next().await.unwrap(),
+                Beat::Attached { finished: false, .. }
+            ),
             "{user} by {other:?}"
         );
         lab.root(&format!("timeout 10 sh -c 'echo through >{gate}'"));
@@ -358,7 +364,8 @@ async fn nothing_of_the_input_is_sent_before_the_user_is_changed() {
     for password in [None, Some(PASSWORD)] {
         let (class, _) = refused(&session, &by(BecomeMethod::Sudo, "bob", password)).await;
         assert_eq!(class, Class::BecomeFailed);
-        let error = Durable::open(&session, Some(&by(BecomeMethod::Sudo, "bob", password)), &key(1)).await;
+        let error =
+            Durable::open_start(&session, Some(&by(BecomeMethod::Sudo, "bob", password)), &key(1)).await;
         assert!(error.is_err());
         assert_eq!(lab.root("cat /tmp/stolen"), "");
     }

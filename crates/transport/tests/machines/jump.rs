@@ -88,11 +88,11 @@ async fn a_jump_host_that_dies_loses_the_connection() {
     let first = connect(&client, &target).await.unwrap();
     // Another host's way through the same jump host is a connection of its own.
     let second = connect(&client, &target).await.unwrap();
-    let mut durable = Durable::open(&first, None, &key(1)).await.unwrap();
+    let mut durable = Durable::open_start(&first, None, &key(1)).await.unwrap();
     let work = payload("echo up; read -r line </tmp/gate; echo $line");
     lab.root("mkfifo -m 666 /tmp/gate");
-    durable.go(&work, Offsets::default(), CAP).await.unwrap();
-    assert_eq!(durable.next().await.unwrap(), Beat::Started);
+    durable.start(&durable.hello().clone(), &work, CAP).await.unwrap();
+    assert!(matches!(durable.next().await.unwrap(), Beat::Started(_)));
     assert_eq!(durable.next().await.unwrap(), Beat::Stdout("up\n".into()));
     let exec = second.run(None, "sleep 1000").await.unwrap();
     let processes = lab.root("grep -ls 'sshd[:] ann' /proc/[0-9]*/cmdline | grep -o '[0-9]*'");
@@ -109,9 +109,9 @@ async fn a_jump_host_that_dies_loses_the_connection() {
     );
     // The work went on.
     let again = connect(&client, &target).await.unwrap();
-    let mut durable = Durable::open(&again, None, &key(1)).await.unwrap();
+    let mut durable = Durable::open_attach(&again, None, &key(1)).await.unwrap();
     durable
-        .go(&work, Offsets { stdout: 3, stderr: 0 }, CAP)
+        .attach(Offsets { stdout: 3, stderr: 0 }, None, CAP)
         .await
         .unwrap();
     lab.root("timeout 10 sh -c 'echo on >/tmp/gate'");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use reveille_transport::supervisor::{Beat, Durable, Offsets};
+use reveille_transport::supervisor::{Beat, Durable};
 use reveille_transport::{Become, BecomeMethod, Keyring, Secret, Wanted};
 
 use crate::support::*;
@@ -67,11 +67,13 @@ async fn no_process_and_no_message_shows_a_secret() {
                 ..by(method, "bob", Some(&sudo))
             };
             let seed = u8::try_from(number * 2 + usize::from(terminal)).unwrap();
-            let mut durable = Durable::open(&session, Some(&other), &key(seed)).await.unwrap();
+            let mut durable = Durable::open_start(&session, Some(&other), &key(seed))
+                .await
+                .unwrap();
             let work = payload("echo up; read -r line </tmp/gate; echo $line");
             lab.root("rm -f /tmp/gate; mkfifo -m 666 /tmp/gate");
-            durable.go(&work, Offsets::default(), CAP).await.unwrap();
-            assert_eq!(durable.next().await.unwrap(), Beat::Started);
+            durable.start(&durable.hello().clone(), &work, CAP).await.unwrap();
+            assert!(matches!(durable.next().await.unwrap(), Beat::Started(_)));
             assert_eq!(durable.next().await.unwrap(), Beat::Stdout("up\n".into()));
             let mut plain = session.run(Some(&other), "cat; env").await.unwrap();
             for secret in [&login, &sudo, &passphrase] {

@@ -208,7 +208,7 @@ pub(crate) async fn follow(durable: &mut Durable) -> (Vec<u8>, Vec<u8>, Option<E
             Beat::Stderr(bytes) => stderr.extend_from_slice(&bytes),
             Beat::End(end) => return (stdout, stderr, Some(end)),
             Beat::Lost => return (stdout, stderr, None),
-            Beat::Started | Beat::Attached { .. } => {}
+            Beat::Started(_) | Beat::Attached { .. } => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use reveille_transport::supervisor::{Durable, Offsets, SuperviseError};
+use reveille_transport::supervisor::{Durable, SuperviseError};
 use reveille_transport::{
     Authentication, Become, BecomeMethod, Client, ExecError, HostKeyPolicy, Identities, Keyring, Secret,
     Session, Target, Wanted,
@@ -85,10 +85,10 @@ async fn durable(session: &Session, other: Option<&Become>) -> String {
     // No two rows share a token.
     static ROW: AtomicU8 = AtomicU8::new(0);
     let key = key(ROW.fetch_add(1, Ordering::Relaxed));
-    match Durable::open(session, other, &key).await {
+    match Durable::open_start(session, other, &key).await {
         Ok(mut durable) => {
             durable
-                .go(&payload("echo ok; exit 3"), Offsets::default(), CAP)
+                .start(&durable.hello().clone(), &payload("echo ok; exit 3"), CAP)
                 .await
                 .unwrap();
             let (stdout, _, end) = follow(&mut durable).await;

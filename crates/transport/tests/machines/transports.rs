@@ -63,17 +63,22 @@ async fn all_transports_do_the_same() {
         assert_eq!(said.text(), "a\\b|c!d|$HOME\n", "{name}");
 
         // Durable: once, attached to, killed. Local work lies in our own home: a place of its own, please.
-        let place = (name == "local").then(|| lab.directory.path().join("place").display().to_string());
+        let place = (name == "local").then(|| lab.directory.path().join("reveille").display().to_string());
         let key = |seed| supervisor::Key {
             place: place.clone(),
             // Native and openssh come to the same place.
             ..key(seed + u8::try_from(name.len()).unwrap() * 10)
         };
         let work = payload("echo out; echo err >&2; exit 4");
-        for found in [Beat::Started, Beat::Attached { finished: true }] {
-            let mut durable = Durable::open(&session, None, &key(1)).await.unwrap();
-            durable.go(&work, Offsets::default(), CAP).await.unwrap();
-            assert_eq!(durable.next().await.unwrap(), found, "{name}");
+        for started in [true, false] {
+            let mut durable = Durable::open_start(&session, None, &key(1)).await.unwrap();
+            let agreed = durable.hello().clone();
+            durable.start(&agreed, &work, CAP).await.unwrap();
+            match durable.next().await.unwrap() {
+                Beat::Started(begun) => assert!(started && begun.pid > 0, "{name}"),
+                Beat::Attached { finished, .. } => assert!(finished && !started, "{name}"),
+                other => panic!("{name}: {other:?}"),
+            }
             assert_eq!(
                 follow(&mut durable).await,
                 (b"out\n".to_vec(), b"err\n".to_vec(), exited(4)),
@@ -81,29 +86,37 @@ async fn all_transports_do_the_same() {
             );
         }
         // Left alone, it goes on.
-        let mut durable = Durable::open(&session, None, &key(2)).await.unwrap();
+        let mut durable = Durable::open_start(&session, None, &key(2)).await.unwrap();
         durable
-            .go(&payload("echo up; sleep 1000"), Offsets::default(), CAP)
+            .start(&durable.hello().clone(), &payload("echo up; sleep 1000"), CAP)
             .await
             .unwrap();
-        assert_eq!(durable.next().await.unwrap(), Beat::Started, "{name}");
+        assert!(
+            matches!(durable.next().await.unwrap(), Beat::Started(_)),
+            "{name}"
+        );
         assert_eq!(
             durable.next().await.unwrap(),
             Beat::Stdout("up\n".into()),
             "{name}"
         );
         drop(durable);
-        let mut durable = Durable::open(&session, None, &key(2)).await.unwrap();
+        let mut durable = Durable::open_attach(&session, None, &key(2)).await.unwrap();
         durable
-            .go(&work, Offsets { stdout: 3, stderr: 0 }, CAP)
+            .attach(Offsets { stdout: 3, stderr: 0 }, None, CAP)
             .await
             .unwrap();
-        assert_eq!(
-            durable.next().await.unwrap(),
-            Beat::Attached { finished: false },
+        assert!(
+            matches!(
+                durable.next().await.unwrap(),
+                Beat::Attached { finished: false, .. }
+            ),
             "{name}"
         );
-        assert!(supervisor::stop(&session, None, &key(2)).await.unwrap(), "{name}");
+        assert!(
+            supervisor::stop(&session, None, &key(2), None).await.unwrap(),
+            "{name}"
+        );
         let (_, _, end) = follow(&mut durable).await;
         assert!(
             matches!(end, Some(supervisor::End::Exit { status: 143, .. })),
@@ -237,16 +250,16 @@ async fn a_local_command_on_a_terminal() {
     let said = hear(exec, &input).await;
     assert_eq!(said.status, Some(6));
     assert_eq!(said.stdout, [&input[..], b"root\nnot a tty\n"].concat());
-    let place = lab.directory.path().join("place").display().to_string();
+    let place = lab.directory.path().join("reveille").display().to_string();
     let key = supervisor::Key {
         place: Some(place),
         ..key(1)
     };
-    let mut durable = Durable::open(&session, Some(&other), &key).await.unwrap();
+    let mut durable = Durable::open_start(&session, Some(&other), &key).await.unwrap();
     durable
-        .go(
+        .start(
+            &durable.hello().clone(),
             &payload("echo out; echo err >&2; exit 4"),
-            Offsets::default(),
             CAP,
         )
         .await
@@ -433,13 +446,13 @@ async fn a_full_host_refuses_and_a_second_connection_kills() {
     let lab = Lab::up();
     let target = lab.target("ann", lab.serve("MaxSessions 1"));
     let session = connect(&lab.client(), &target).await.unwrap();
-    let mut durable = Durable::open(&session, None, &key(1)).await.unwrap();
+    let mut durable = Durable::open_start(&session, None, &key(1)).await.unwrap();
     durable
-        .go(&payload("echo up; sleep 1000"), Offsets::default(), CAP)
+        .start(&durable.hello().clone(), &payload("echo up; sleep 1000"), CAP)
         .await
         .unwrap();
-    assert_eq!(durable.next().await.unwrap(), Beat::Started);
-    let refused = supervisor::stop(&session, None, &key(1)).await.unwrap_err();
+    assert!(matches!(durable.next().await.unwrap(), Beat::Started(_)));
+    let refused = supervisor::stop(&session, None, &key(1), None).await.unwrap_err();
     assert!(
         matches!(
             &refused,
@@ -451,6 +464,6 @@ async fn a_full_host_refuses_and_a_second_connection_kills() {
         "{refused:?}"
     );
     let second = connect(&lab.client(), &target).await.unwrap();
-    assert!(supervisor::stop(&second, None, &key(1)).await.unwrap());
+    assert!(supervisor::stop(&second, None, &key(1), None).await.unwrap());
     assert!(follow(&mut durable).await.2.is_some());
 }

@@ -1,0 +1,267 @@
+//! The supervisor's script, run by three shells here.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{BOOTSTRAP, Verb};
+
+const NONCE: &str = "n0nce";
+const RUN: &str = "run";
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const SHELLS: [&str; 3] = ["dash", "bash", "busybox"];
+/// What the script asks of a host, but for the shell.
+const TOOLS: [&str; 15] = [
+    "cat", "chmod", "dd", "df", "head", "id", "ln", "mkdir", "mkfifo", "mv", "rm", "sleep", "sh", "tail",
+    "wc",
+];
+
+/// A shell with its home, and with busybox its tools, too.
+struct Host {
+    directory: tempfile::TempDir,
+}
+
+/// A script under way.
+struct Script {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<std::process::ChildStdout>,
+    hello: Vec<String>,
+}
+
+impl Host {
+    fn new(shell: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let tools = directory.path().join("tools");
+        fs::create_dir(&tools).unwrap();
+        fs::create_dir(directory.path().join("home")).unwrap();
+        let path = which(shell);
+        let names: &[&str] = if shell == "busybox" { &TOOLS } else { &["sh"] };
+        for name in names {
+            std::os::unix::fs::symlink(&path, tools.join(name)).unwrap();
+        }
+        Self { directory }
+    }
+
+    fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    fn token(&self) -> PathBuf {
+        self.home().join(".local/state/reveille").join(RUN).join(TOKEN)
+    }
+
+    /// Runs `verb` to its hello. What is to be done before, in the same namespace of mounts, is shell code.
+    fn run(&self, verb: Verb, before: &str) -> Script {
+        let tools = self.directory.path().join("tools");
+        let mut command = Command::new("unshare");
+        if !is_root() {
+            command.arg("--map-root-user");
+        }
+        let mut child = command
+            .args(["--mount", "/bin/sh", "-c"])
+            .arg(format!("{before}\nexec {}/sh -c '{BOOTSTRAP}'", tools.display()))
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", tools.display()),
+            )
+            .env("HOME", self.home())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let orders = format!("{}{NONCE} {} {RUN} 1 {TOKEN} -\n", verb.script(), verb.word());
+        input.write_all(orders.as_bytes()).unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let hello = line.trim_end().split(' ').map(str::to_owned).collect();
+        Script {
+            child,
+            input: Some(input),
+            output,
+            hello,
+        }
+    }
+}
+
+impl Script {
+    /// Has the text run.
+    fn start(&mut self, text: &str, cap: u64) {
+        let [_, _, boot, _, machine, _, mark, ..] = self.hello.as_slice() else {
+            panic!("{:?}", self.hello)
+        };
+        let request = format!(
+            "go {mark} {boot} {machine} {} {} {}\n\n'sh' \"$T/s\"\n{text}\n{NONCE}\n",
+            cap / 512,
+            text.len() + 1 + NONCE.len() + 1,
+            text.split('\n').count()
+        );
+        self.say(&request);
+    }
+
+    fn say(&mut self, words: &str) {
+        let input = self.input.as_mut().unwrap();
+        input.write_all(words.as_bytes()).unwrap();
+    }
+
+    /// All that is said until the end; NUL bytes are left out.
+    fn end(mut self) -> String {
+        let mut said = Vec::new();
+        let mut line = Vec::new();
+        while self.output.read_until(b'\n', &mut line).unwrap() > 0 {
+            said.extend(line.iter().copied().filter(|byte| *byte != 0));
+            let words = String::from_utf8_lossy(&line).into_owned();
+            if words.contains(&format!("\u{1e}{NONCE} end "))
+                || words.contains(&format!("\u{1e}{NONCE} error "))
+            {
+                break;
+            }
+            line.clear();
+        }
+        self.input = None;
+        let _ = self.output.read_to_end(&mut said);
+        self.child.wait().unwrap();
+        String::from_utf8_lossy(&said).replace(&format!("\u{1e}{NONCE} "), "> ")
+    }
+}
+
+fn which(name: &str) -> PathBuf {
+    let paths = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&paths)
+        .map(|path| path.join(name))
+        .find(|path| path.exists())
+        .unwrap()
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout == b"0\n"
+}
+
+/// A home on a small file system.
+fn small(home: &Path) -> String {
+    format!("mount -t tmpfs -o size=6m none '{}' || exit", home.display())
+}
+
+#[test]
+fn the_exit_status_survives_a_full_disk() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let mut script = host.run(Verb::Start, &small(&host.home()));
+        script.start(
+            "head -c 20000000 /dev/zero >\"$HOME/fill\"; echo lost; exit 7",
+            1 << 26,
+        );
+        let said = script.end();
+        assert!(
+            said.contains("[output after 0 bytes was lost here"),
+            "{shell}: {said}"
+        );
+        assert!(said.ends_with("> end exit 7 - 3\n"), "{shell}: {said}");
+        // The output itself fills it.
+        let mut script = host.run(Verb::Start, &small(&host.home()));
+        script.start("head -c 8000000 /dev/zero; exit 8", 1 << 26);
+        let said = script.end();
+        assert!(
+            said.contains("lost here: the host could not keep it]"),
+            "{shell}: {said}"
+        );
+        assert!(said.ends_with("> end exit 8 - 1\n"), "{shell}: {said}");
+    }
+}
+
+#[test]
+fn nothing_is_started_on_a_full_disk() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let mut script = host.run(Verb::Start, &small(&host.home()));
+        // The shell's own namespace is where the disk can be filled.
+        let root = PathBuf::from(format!("/proc/{}/root", script.child.id()));
+        let home = root.join(host.home().strip_prefix("/").unwrap());
+        let mut fill = fs::File::create(home.join("fill")).unwrap();
+        while fill.write(&[b'x'; 4096]).is_ok() {}
+        script.start("echo ran >/dev/stdout", 1 << 20);
+        let said = script.end();
+        assert!(said.contains("> error place can't write to "), "{shell}: {said}");
+        assert!(!said.contains("started"), "{shell}: {said}");
+    }
+}
+
+#[test]
+fn what_is_over_the_cap_never_vanishes_unsaid() {
+    let cap = 1 << 20;
+    for shell in SHELLS {
+        for over in [0, 1, 5000, 2_000_000] {
+            let host = Host::new(shell);
+            let mut script = host.run(Verb::Start, "");
+            script.start(&format!("head -c {} /dev/zero", cap + over), cap);
+            let said = script.end();
+            let gap = said.contains("[output over 1048576 bytes was dropped here]");
+            assert_eq!(gap, over > 0, "{shell} {over}: {said}");
+            let end = format!("> end exit 0 - {}\n", u8::from(gap));
+            assert!(said.ends_with(&end), "{shell} {over}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_long_text_arrives_whole_and_one_that_was_cut_off_does_not_run() {
+    for shell in SHELLS {
+        for lines in [1, 64, 65, 60_000] {
+            let mut text =
+                "# schön, a comment of some length that nobody reads, over and over again\n".repeat(lines);
+            text.push_str("echo \"$#\" ran\nexit 5");
+            let host = Host::new(shell);
+            let mut script = host.run(Verb::Start, "");
+            script.start(&text, 1 << 20);
+            let said = script.end();
+            assert!(
+                said.ends_with("0 ran\n> end exit 5 - 0\n"),
+                "{shell} {lines}: {said}"
+            );
+            let host = Host::new(shell);
+            let mut script = host.run(Verb::Start, "");
+            let [_, _, boot, _, machine, _, mark, ..] = script.hello.as_slice() else {
+                panic!()
+            };
+            let count = text.split('\n').count();
+            let length = text.len() + 1 + NONCE.len() + 1;
+            let request =
+                format!("go {mark} {boot} {machine} 2048 {length} {count}\n\n'sh' \"$T/s\"\n{text}");
+            script.say(&request);
+            // Its end is the connection's.
+            script.input = None;
+            assert_eq!(script.end(), "", "{shell} {lines}");
+            assert!(!host.token().exists(), "{shell} {lines}");
+        }
+    }
+}
+
+#[test]
+fn a_sleep_that_knows_whole_seconds_only_waits_no_longer() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let sleep = host.directory.path().join("tools/sleep");
+        let _ = fs::remove_file(&sleep);
+        let whole = format!(
+            "#!/bin/sh\ncase $1 in *.*) exit 1 ;; esac\nexec {} \"$1\"\n",
+            which("sleep").display()
+        );
+        fs::write(&sleep, whole).unwrap();
+        fs::set_permissions(&sleep, fs::Permissions::from_mode(0o755)).unwrap();
+        // Somebody made the directory, and went away.
+        fs::create_dir_all(host.token()).unwrap();
+        let mut script = host.run(Verb::Attach, "");
+        let began = Instant::now();
+        script.say("attach 0 0 2048 - -\n");
+        assert_eq!(script.end(), "> end never\n", "{shell}");
+        // Three seconds, rather than three hundred.
+        assert!(began.elapsed() < Duration::from_mins(1), "{shell}");
+    }
+}
