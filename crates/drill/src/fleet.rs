@@ -235,6 +235,14 @@ impl Fleet {
             .map_err(|error| FleetError::Key(error.to_string()))
     }
 
+    /// Removes the directory that a host keeps durable work in, as a cleaner of old files does, or a disk that is made anew.
+    /// What runs goes on.
+    pub fn wipe(&self, host: usize) {
+        if let Some(host) = self.hosts.get(host) {
+            host.kept.wipe();
+        }
+    }
+
     /// What was injected into each host and what was done to it so far.
     pub fn report(&self) -> Vec<HostReport> {
         self.hosts.iter().map(|host| host.report()).collect()

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{Act, Ending, Host, Performance};
 
 /// The wait status that a shell tells of a command ended by TERM.
 const TERMINATED: u32 = 128 + 15;
 
+/// Supervisors' processes are counted from here.
+const FIRST_SUPERVISOR: u32 = 1000;
 /// Files that a host keeps; the oldest goes first.
 const MOST_FILES: usize = 64;
 
@@ -27,6 +29,14 @@ struct State {
     epochs: BTreeMap<String, u64>,
     /// By run and token.
     works: BTreeMap<(String, String), Arc<Work>>,
+    /// The marks of the runs' directories.
+    marks: BTreeMap<String, String>,
+    /// Marks that were made.
+    marks_made: u64,
+    /// Supervisors that began.
+    begun: u32,
+    /// Work whose directory was wiped while it ran, by supervisor.
+    swept: BTreeMap<u32, Arc<Work>>,
     /// Uploaded files: path, size, hash. Their bytes are not kept.
     files: VecDeque<(String, u64, u64)>,
 }
@@ -34,8 +44,22 @@ struct State {
 /// The work of one token.
 #[derive(Debug)]
 pub(crate) struct Work {
+    /// The supervisor's process; none of a tombstone.
+    pub(crate) supervisor: Option<u32>,
+    /// The machine that it began on.
+    machine: String,
+    began: Instant,
     progress: Mutex<Progress>,
     changed: watch::Sender<()>,
+}
+
+/// What is known of a token.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Its work, or its tombstone.
+    Work(Arc<Work>),
+    /// Nothing was there; there is a tombstone now.
+    Absent,
 }
 
 #[derive(Debug)]
@@ -114,23 +138,72 @@ impl Kept {
         Ok(())
     }
 
+    /// The mark of a run's directory; one is made if there is none.
+    pub(crate) fn mark(&self, run: &str, machine: &str) -> String {
+        let mut state = self.lock();
+        let made = state.marks_made + 1;
+        let fresh = format!("mark-{made}-{machine}");
+        let mark = state
+            .marks
+            .entry(run.to_owned())
+            .or_insert_with(|| fresh.clone())
+            .clone();
+        if mark == fresh {
+            state.marks_made = made;
+        }
+        mark
+    }
+
+    /// The mark of a run's directory, if there is one.
+    pub(crate) fn known_mark(&self, run: &str) -> Option<String> {
+        self.lock().marks.get(run).cloned()
+    }
+
     /// The work of a token, and whether this call began it.
-    pub(crate) fn ensure(&self, run: &str, token: &str, cap: u64) -> (Arc<Work>, bool) {
+    pub(crate) fn start(&self, run: &str, token: &str, machine: &str, cap: u64) -> (Arc<Work>, bool) {
         let mut state = self.lock();
         let key = (run.to_owned(), token.to_owned());
         if let Some(work) = state.works.get(&key) {
             return (Arc::clone(work), false);
         }
-        let work = Arc::new(Work::new(Stage::Running, cap));
+        state.begun += 1;
+        let mut work = Work::new(Stage::Running, cap);
+        work.supervisor = Some(FIRST_SUPERVISOR + state.begun);
+        machine.clone_into(&mut work.machine);
+        let work = Arc::new(work);
         state.works.insert(key, Arc::clone(&work));
         (work, true)
     }
 
-    /// Makes sure that a token never starts; its stage tells whether it had.
-    pub(crate) fn tomb(&self, run: &str, token: &str) -> Stage {
+    /// What is there of a token, for somebody who knows of a supervisor that has begun, or of none. If nothing is, it never
+    /// starts from now on.
+    pub(crate) fn attach(&self, run: &str, token: &str, begun: Option<u32>) -> Found {
+        let mut state = self.lock();
         let key = (run.to_owned(), token.to_owned());
-        let tombstone = || Arc::new(Work::new(Stage::Tombstone, 0));
-        self.lock().works.entry(key).or_insert_with(tombstone).stage()
+        if let Some(work) = state.works.get(&key) {
+            return Found::Work(Arc::clone(work));
+        }
+        // It leaves its status in the directory that is made here.
+        let swept = begun.and_then(|pid| state.swept.remove(&pid));
+        if let Some(work) = swept.filter(|work| work.stage() == Stage::Running) {
+            work.lose();
+            state.works.insert(key, Arc::clone(&work));
+            return Found::Work(work);
+        }
+        state.works.insert(key, Arc::new(Work::new(Stage::Tombstone, 0)));
+        Found::Absent
+    }
+
+    /// Forgets the directory, as a cleaner of old files does, or a disk that is made anew; what runs goes on.
+    pub(crate) fn wipe(&self) {
+        let mut state = self.lock();
+        let works = std::mem::take(&mut state.works);
+        let running = works
+            .into_values()
+            .filter_map(|work| Some((work.supervisor?, work)));
+        state.swept.extend(running);
+        state.epochs.clear();
+        state.marks.clear();
     }
 
     /// The work of a token, if there is any.
@@ -139,16 +212,34 @@ impl Kept {
         self.lock().works.get(&key).map(Arc::clone)
     }
 
-    /// Forgets what the finished work of a run left; how much still runs is told.
-    pub(crate) fn clean(&self, run: &str) -> usize {
+    /// Work of a token whose directory was wiped, by its supervisor.
+    pub(crate) fn swept(&self, supervisor: u32) -> Option<Arc<Work>> {
+        self.lock().swept.get(&supervisor).cloned()
+    }
+
+    /// Forgets what the finished work of a run left; how much still runs is told. What is another machine's is left alone.
+    pub(crate) fn clean(&self, run: &str, machine: &str) -> usize {
         let state = self.lock();
         let of_run = state.works.iter().filter(|((of, _), _)| of == run);
-        of_run.filter(|(_, work)| !work.bury()).count()
+        of_run
+            .filter(|(_, work)| {
+                if work.is_of(machine) {
+                    !work.bury()
+                } else {
+                    !matches!(work.stage(), Stage::Exited { .. })
+                }
+            })
+            .count()
     }
 
     /// Ends what runs: the machine was booted again.
     pub(crate) fn reboot(&self) {
-        for work in self.lock().works.values() {
+        let mut state = self.lock();
+        // Of those nobody can tell any more: their directories are gone.
+        for work in std::mem::take(&mut state.swept).into_values() {
+            work.change(|progress| progress.stage = Stage::Gone);
+        }
+        for work in state.works.values() {
             work.change(|progress| progress.stage = Stage::Rebooted);
         }
     }
@@ -191,6 +282,9 @@ impl Work {
             ..Spool::default()
         };
         Self {
+            supervisor: None,
+            machine: String::new(),
+            began: Instant::now(),
             progress: Mutex::new(Progress {
                 stage,
                 stdout: spool(),
@@ -205,6 +299,27 @@ impl Work {
 
     pub(crate) fn stage(&self) -> Stage {
         self.lock().stage
+    }
+
+    /// Whether it is of this machine; a tombstone is everybody's.
+    pub(crate) fn is_of(&self, machine: &str) -> bool {
+        self.supervisor.is_none() || self.machine == machine
+    }
+
+    /// Seconds since it started.
+    pub(crate) fn age(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
+
+    /// Loses the output that there is: its files were removed.
+    fn lose(&self) {
+        let lost = || Spool {
+            over: true,
+            ..Spool::default()
+        };
+        let mut progress = self.lock();
+        progress.stdout = lost();
+        progress.stderr = lost();
     }
 
     /// What a look at its processes counts: a number that differs from the last one unless it hangs.
@@ -389,11 +504,19 @@ mod tests {
         Host::new("drill-0001".into(), 0, None, 0, std::time::Duration::ZERO, 0)
     }
 
+    /// The stage of what is there; nothing if nothing was.
+    fn found(kept: &Kept, token: &str, begun: Option<u32>) -> Option<Stage> {
+        match kept.attach("run", token, begun) {
+            Found::Work(work) => Some(work.stage()),
+            Found::Absent => None,
+        }
+    }
+
     #[tokio::test]
     async fn what_ran_is_gone_after_a_reboot() {
         let host = host();
         let boot = host.boot_id();
-        let (work, _) = host.kept.ensure("run", "a", 8);
+        let (work, _) = host.kept.start("run", "a", "m", 8);
         let acts = [
             Act::Stdout(Bytes::from_static(b"abc")),
             Act::Reboot,
@@ -401,13 +524,13 @@ mod tests {
         ];
         work.perform(Performance::new(acts, Ending::Exit(0)), &host).await;
         assert_eq!(work.stage(), Stage::Rebooted);
-        assert_eq!(host.kept.tomb("run", "a"), Stage::Rebooted);
+        assert_eq!(found(&host.kept, "a", None), Some(Stage::Rebooted));
         assert_ne!(host.boot_id(), boot);
         assert!(host.away().is_some());
         let machine = host.machine_id();
         host.replace();
         assert_ne!(host.machine_id(), machine);
-        assert!(host.kept.ensure("run", "a", 8).1);
+        assert!(host.kept.start("run", "a", "m", 8).1);
     }
 
     #[test]
@@ -422,19 +545,36 @@ mod tests {
     #[test]
     fn a_token_starts_once_or_never() {
         let kept = Kept::default();
-        let (work, began) = kept.ensure("run", "a", 10);
-        assert!(began && !kept.ensure("run", "a", 10).1);
-        assert_eq!(kept.tomb("run", "a"), Stage::Running);
-        assert_eq!(kept.tomb("run", "b"), Stage::Tombstone);
-        assert!(!kept.ensure("run", "b", 10).1);
-        assert_eq!((kept.clean("run"), work.stop()), (1, Stage::Running));
-        assert_eq!(kept.clean("run"), 0);
-        assert_eq!(kept.ensure("run", "a", 10).0.stage(), Stage::Tombstone);
+        let (work, began) = kept.start("run", "a", "m", 10);
+        assert!(began && !kept.start("run", "a", "m", 10).1);
+        assert_eq!(found(&kept, "a", None), Some(Stage::Running));
+        assert_eq!(found(&kept, "b", None), None);
+        assert_eq!(found(&kept, "b", None), Some(Stage::Tombstone));
+        assert!(!kept.start("run", "b", "m", 10).1);
+        assert_eq!((kept.clean("run", "m"), work.stop()), (1, Stage::Running));
+        assert_eq!(kept.clean("run", "other"), 0);
+        assert!(matches!(work.stage(), Stage::Exited { .. }));
+        assert_eq!(kept.clean("run", "m"), 0);
+        assert_eq!(kept.start("run", "a", "m", 10).0.stage(), Stage::Tombstone);
+    }
+
+    #[test]
+    fn what_is_wiped_is_absent_or_known_by_its_supervisor() {
+        let kept = Kept::default();
+        let mark = kept.mark("run", "m");
+        assert_eq!(kept.mark("run", "m"), mark);
+        let (work, _) = kept.start("run", "a", "m", 10);
+        kept.wipe();
+        assert_ne!(kept.mark("run", "m"), mark);
+        assert_eq!(found(&kept, "a", work.supervisor), Some(Stage::Running));
+        assert_eq!(found(&kept, "b", work.supervisor), None);
+        kept.wipe();
+        assert_eq!(found(&kept, "a", None), None);
     }
 
     #[tokio::test]
     async fn whoever_comes_back_gets_the_rest() {
-        let (work, _) = Kept::default().ensure("run", "a", 8);
+        let (work, _) = Kept::default().start("run", "a", "m", 8);
         let (mut cursor, _) = work.follow(0, 0);
         let acts = ["abc", "def", "ghi"].map(|text| Act::Stdout(Bytes::from_static(text.as_bytes())));
         let performance = Performance::new(acts, Ending::Signal("KILL"));
@@ -460,7 +600,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_hangs_can_be_ended() {
-        let (work, _) = Kept::default().ensure("run", "a", 8);
+        let (work, _) = Kept::default().start("run", "a", "m", 8);
         let acts = [Act::Wait(std::time::Duration::from_secs(1_000_000))];
         let host = host();
         let performing = work.perform(Performance::new(acts, Ending::Hang), &host);

@@ -94,7 +94,7 @@ impl Listening {
                 .windows(frame.len())
                 .any(|window| window == frame.as_bytes())
         };
-        if has("started\n") {
+        if has("started ") {
             self.begun = true;
             return Heard::Begins;
         }
@@ -128,15 +128,15 @@ mod tests {
     #[test]
     fn supervised_commands_begin_with_a_frame() {
         let mut listening = Listening::to(br#"exec sh -c 'IFS= read -r s;eval "$s"'"#);
-        for piece in ["script", " line\nNONCE ensure RUN 1 TO", "KEN -\ngo 0 0 1 1\n"] {
+        for piece in ["script", " line\nNONCE start RUN 1 TO", "KEN -\ngo m b i 1 9 1\n"] {
             listening.input(piece.as_bytes());
         }
         assert_eq!(
-            listening.output(b"\x1eNONCE hello - 1 /place\n\x1eNON"),
+            listening.output(b"\x1eNONCE hello - 1 - - - /place\n\x1eNON"),
             Heard::Nothing
         );
-        assert_eq!(listening.output(b"CE started\nout"), Heard::Begins);
-        assert_eq!(listening.output(b"\x1eNONCE started\n"), Heard::Nothing);
+        assert_eq!(listening.output(b"CE started 7 9\nout"), Heard::Begins);
+        assert_eq!(listening.output(b"\x1eNONCE started 7 9\n"), Heard::Nothing);
         assert_eq!(listening.end(), Heard::Nothing);
         assert_eq!(listening.started().as_deref(), Some("TOKEN"));
     }
@@ -154,9 +154,9 @@ mod tests {
     #[test]
     fn attaching_is_no_beginning() {
         let mut listening = Listening::to(BOOTSTRAP);
-        listening.input(b"script\nN ensure R 1 T -\n");
+        listening.input(b"script\nN attach R 1 T -\n");
         assert_eq!(
-            listening.output(b"\x1eN hello - 1 /p\n\x1eN attached running\n"),
+            listening.output(b"\x1eN hello - 1 - - - /p\n\x1eN attached running 3\n"),
             Heard::Attaches
         );
         assert_eq!(listening.started(), None);

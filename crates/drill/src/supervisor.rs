@@ -7,19 +7,23 @@
 //! controller                                     host
 //! SCRIPT
 //! NONCE VERB RUN EPOCH TOKEN PLACE
-//!                                                ^NONCE hello BOOT PROC PLACE
-//! go OFFSET OFFSET CAP COUNT   (verb ensure)
-//! PRELUDE, WORDS, COUNT lines
-//!                                                ^NONCE started | attached running | attached finished
+//!                                                ^NONCE hello BOOT PROC MACHINE NODE MARK PLACE
+//! go MARK BOOT MACHINE CAP BYTES COUNT   (verb start)
+//! PRELUDE, WORDS, COUNT lines, NONCE
+//! attach OFFSET OFFSET CAP PID BORN      (verb attach)
+//!                                                ^NONCE started PID BORN
+//!                                                ^NONCE attached running AGE | attached finished AGE
 //!                                                output from the offsets on
 //!                                                ^NONCE end, on standard error
-//!                                                ^NONCE end exit STATUS SLAIN OVER | gone | rebooted | tombstone
+//!                                                ^NONCE end exit STATUS SLAIN OVER | gone | rebooted
+//!                                                ^NONCE end never | absent | elsewhere
 //! clean
 //!                                                ^NONCE cleaned
 //! ```
 //!
-//! `^` is the byte 0x1e. The verbs `tomb`, `stop` and `clean` are answered with one `end`. Scripts that copy a file
-//! there or back are told by their text. A command line that is none of this is for the plain [`Shell`].
+//! `^` is the byte 0x1e. The verbs `stop` (a second line, `PID BORN`), `clean` (a second line, `MACHINE MARK`), `look` and
+//! `halt` are answered with one `end`. Scripts that copy a file there or back are told by their text. A command line that is
+//! none of this is for the plain [`Shell`].
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
@@ -27,7 +31,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 
-use crate::kept::{Stage, Work};
+use crate::kept::{Found, Stage, Work};
 use crate::listening::BOOTSTRAP;
 use crate::{Call, ChannelIo, Gone, Host, Script, ScriptFuture, Shell};
 
@@ -41,6 +45,8 @@ const SURVEY: &str = "read -r N WHAT ID";
 const UNPACK: [&str; 2] = ["tar -xpof", "do E=$(eval"];
 /// The longest line that is read.
 const LONGEST_LINE: usize = 8 << 20;
+/// When every supervisor started, as its kernel counts.
+const BORN: u32 = 4242;
 /// The unit of the spool's cap.
 const BLOCK: u64 = 512;
 /// How long a host that breaks every connection lets an attached one live.
@@ -57,6 +63,13 @@ struct Talk {
     host: Arc<Host>,
     held: BytesMut,
     nonce: String,
+}
+
+/// What the host says of itself, and may be held to.
+struct Hello {
+    boot: String,
+    machine: String,
+    mark: String,
 }
 
 /// The line after the script.
@@ -134,66 +147,111 @@ impl Talk {
             );
             return self.say(&format!("error place  {full}")).await;
         }
-        let hello = format!("hello {} 1 {}", self.host.boot_id(), orders.place);
-        self.say(&hello).await?;
-        if orders.verb == "ensure" {
-            return self.ensure(&orders).await;
-        }
-        if orders.verb == "halt" {
-            return self.say("end unverified").await;
-        }
-        if orders.verb == "look" {
-            // Of plain commands it knows nothing.
-            let end = match self.host.kept.find(&orders.run, &orders.token) {
-                None => "unknown".to_owned(),
-                Some(work) => match work.stage() {
-                    Stage::Running => format!("alive 1 {} 0 4711 0.10 - - -", work.moved()),
-                    Stage::Exited { .. } | Stage::Tombstone => "finished".to_owned(),
-                    Stage::Gone | Stage::Rebooted => "gone".to_owned(),
-                },
-            };
-            return self.say(&format!("end {end}")).await;
-        }
-        if !self.fence(&orders).await? {
+        let looks = matches!(orders.verb.as_str(), "look" | "halt");
+        if !looks && !self.fence(&orders).await? {
             return Ok(());
         }
-        let kept = &self.host.kept;
+        let mark = match orders.verb.as_str() {
+            "look" | "halt" => "-".to_owned(),
+            "clean" => self.host.kept.known_mark(&orders.run).unwrap_or("-".to_owned()),
+            _ => self.host.kept.mark(&orders.run, &self.host.machine_id()),
+        };
+        let hello = Hello {
+            boot: self.host.boot_id(),
+            machine: self.host.machine_id(),
+            mark,
+        };
+        self.say(&format!(
+            "hello {} 1 {} {} {} {}",
+            hello.boot,
+            hello.machine,
+            self.host.name(),
+            hello.mark,
+            orders.place
+        ))
+        .await?;
         let end = match orders.verb.as_str() {
-            "tomb" => match kept.tomb(&orders.run, &orders.token) {
-                Stage::Tombstone => "tombstone",
-                Stage::Running => "running",
-                Stage::Exited { .. } => "finished",
-                Stage::Gone => "gone",
-                Stage::Rebooted => "rebooted",
+            "start" => return self.start(&orders).await,
+            "attach" => return self.attach(&orders).await,
+            "halt" => "unverified".to_owned(),
+            "look" => self.look(&orders),
+            "stop" => {
+                let Some(known) = self.line().await? else {
+                    return Ok(());
+                };
+                self.stop(&orders, supervisor(&known)).to_owned()
             }
-            .to_owned(),
-            "stop" => match kept.find(&orders.run, &orders.token).map(|work| work.stop()) {
-                None | Some(Stage::Tombstone) => "tombstone",
-                Some(Stage::Running | Stage::Gone) => "slain verified",
-                Some(Stage::Exited { .. }) => "slain finished",
-                Some(Stage::Rebooted) => "rebooted",
+            "clean" => {
+                let Some(reported) = self.line().await? else {
+                    return Ok(());
+                };
+                let differs = |(said, is): (&str, &String)| said != "-" && is != "-" && said != is;
+                if reported
+                    .split(' ')
+                    .zip([&hello.machine, &hello.mark])
+                    .any(differs)
+                {
+                    "elsewhere".to_owned()
+                } else {
+                    format!("cleaned {}", self.host.kept.clean(&orders.run, &hello.machine))
+                }
             }
-            .to_owned(),
-            "clean" => format!("cleaned {}", kept.clean(&orders.run)),
             _ => return Ok(()),
         };
         self.say(&format!("end {end}")).await
     }
 
-    /// Starts the token's work or attaches to it, and follows it to its end.
-    async fn ensure(&mut self, orders: &Orders) -> Result<(), Gone> {
+    /// Of plain commands it knows nothing.
+    fn look(&self, orders: &Orders) -> String {
+        match self.host.kept.find(&orders.run, &orders.token) {
+            None if orders.chooses || orders.place.starts_with('-') => "unknown".to_owned(),
+            None => "finished".to_owned(),
+            Some(work) => match work.stage() {
+                Stage::Exited { .. } | Stage::Tombstone => "finished".to_owned(),
+                _ if !work.is_of(&self.host.machine_id()) => "unknown".to_owned(),
+                Stage::Running => format!("alive 1 {} 0 4711 0.10 - - -", work.moved()),
+                Stage::Gone | Stage::Rebooted => "gone".to_owned(),
+            },
+        }
+    }
+
+    fn stop(&self, orders: &Orders, known: Option<u32>) -> &'static str {
+        let kept = &self.host.kept;
+        let work = kept
+            .find(&orders.run, &orders.token)
+            .filter(|work| work.supervisor.is_some() && work.stage() != Stage::Tombstone);
+        let Some(work) = work else {
+            let swept = known.and_then(|supervisor| kept.swept(supervisor));
+            return match (swept.map(|work| work.stop()), known) {
+                (Some(Stage::Running), _) => "slain verified",
+                (_, Some(_)) => "slain unverified",
+                (_, None) => "tombstone",
+            };
+        };
+        if !work.is_of(&self.host.machine_id()) {
+            return "elsewhere";
+        }
+        match work.stop() {
+            Stage::Tombstone => "tombstone",
+            Stage::Running | Stage::Gone => "slain verified",
+            Stage::Exited { .. } => "slain finished",
+            Stage::Rebooted => "rebooted",
+        }
+    }
+
+    /// Starts the token's work, unless something of it is there, and follows it to its end.
+    async fn start(&mut self, orders: &Orders) -> Result<(), Gone> {
         let Some(go) = self.line().await? else {
             return Ok(());
         };
-        let numbers: Vec<u64> = go
-            .split(' ')
-            .skip(1)
-            .filter_map(|word| word.parse().ok())
-            .collect();
-        let (Some("go"), &[stdout, stderr, blocks, lines]) = (go.split(' ').next(), numbers.as_slice())
-        else {
+        let words: Vec<&str> = go.split(' ').collect();
+        let &["go", mark, boot, machine, blocks, _, lines] = words.as_slice() else {
             return Ok(());
         };
+        let (Ok(blocks), Ok(lines)) = (blocks.parse::<u64>(), lines.parse::<u64>()) else {
+            return Ok(());
+        };
+        let agreed = [mark, boot, machine].map(str::to_owned);
         // The prelude and the words of the interpreter.
         for _ in 0..2 {
             if self.line().await?.is_none() {
@@ -208,10 +266,17 @@ impl Talk {
             text.push_str(&line);
             text.push('\n');
         }
+        if self.line().await?.as_ref() != Some(&self.nonce) {
+            return Ok(());
+        }
         // Held for as long as the work runs otherwise.
         self.held = BytesMut::from(&self.held[..]);
         if !self.fence(orders).await? {
             return Ok(());
+        }
+        let known = self.host.kept.known_mark(&orders.run).unwrap_or_default();
+        if agreed != [known, self.host.boot_id(), self.host.machine_id()] {
+            return self.finish("elsewhere").await;
         }
         if self.host.is_full() && self.host.kept.find(&orders.run, &orders.token).is_none() {
             self.host.exercise();
@@ -219,30 +284,71 @@ impl Talk {
             return self.say(&format!("error place can't create {directory}")).await;
         }
         let cap = blocks.saturating_mul(BLOCK);
-        let (work, began) = self.host.kept.ensure(&orders.run, &orders.token, cap);
-        if began {
-            self.host.count_token(&orders.token);
-            let performance = self.host.perform(text.as_bytes());
-            drop(text);
-            let performed = Arc::clone(&work);
-            let (cursor, changed) = work.follow(0, 0);
-            let host = Arc::clone(&self.host);
-            tokio::spawn(async move { performed.perform(performance, &host).await });
-            self.say("started").await?;
-            return self.stream(&work, cursor, changed).await;
+        let machine = self.host.machine_id();
+        let (work, began) = self.host.kept.start(&orders.run, &orders.token, &machine, cap);
+        if !began {
+            return self.follow(&work, [0, 0]).await;
         }
+        self.host.count_token(&orders.token);
+        let performance = self.host.perform(text.as_bytes());
+        drop(text);
+        let performed = Arc::clone(&work);
+        let (cursor, changed) = work.follow(0, 0);
+        let host = Arc::clone(&self.host);
+        tokio::spawn(async move { performed.perform(performance, &host).await });
+        let supervisor = work.supervisor.unwrap_or_default();
+        self.say(&format!("started {supervisor} {BORN}")).await?;
+        self.stream(&work, cursor, changed).await
+    }
+
+    /// Follows the token's work to its end; what is not there never starts.
+    async fn attach(&mut self, orders: &Orders) -> Result<(), Gone> {
+        let Some(line) = self.line().await? else {
+            return Ok(());
+        };
+        let words: Vec<&str> = line.split(' ').collect();
+        let &["attach", stdout, stderr, _, pid, _] = words.as_slice() else {
+            return Ok(());
+        };
+        let (Ok(stdout), Ok(stderr)) = (stdout.parse(), stderr.parse()) else {
+            return Ok(());
+        };
+        let known = supervisor(pid);
+        if !self.fence(orders).await? {
+            return Ok(());
+        }
+        match self.host.kept.attach(&orders.run, &orders.token, known) {
+            Found::Absent => self.finish("absent").await,
+            // It did begin, and has been forgotten since.
+            Found::Work(work) if work.stage() == Stage::Tombstone && known.is_some() => {
+                self.finish("gone").await
+            }
+            Found::Work(work) => self.follow(&work, [stdout, stderr]).await,
+        }
+    }
+
+    /// Follows what had been started before.
+    async fn follow(&mut self, work: &Work, [stdout, stderr]: [u64; 2]) -> Result<(), Gone> {
         let (cursor, changed) = work.follow(stdout, stderr);
-        let found = match work.stage() {
+        let stage = work.stage();
+        let found = match stage {
+            Stage::Tombstone => return self.finish("never").await,
             Stage::Exited { .. } => "finished",
+            _ if !work.is_of(&self.host.machine_id()) => return self.finish("elsewhere").await,
             _ => "running",
         };
-        self.say(&format!("attached {found}")).await?;
+        // Start times of another boot say nothing.
+        let age = match stage {
+            Stage::Rebooted => "-".to_owned(),
+            _ => work.age().to_string(),
+        };
+        self.say(&format!("attached {found} {age}")).await?;
         if self.host.breaks_again() {
             self.io.wait(BEFORE_CUT).await?;
             self.io.cut();
             return Err(Gone);
         }
-        self.stream(&work, cursor, changed).await
+        self.stream(work, cursor, changed).await
     }
 
     async fn stream(
@@ -266,7 +372,7 @@ impl Talk {
             }
             match news.stage {
                 Stage::Running => {}
-                Stage::Tombstone => return self.finish("tombstone").await,
+                Stage::Tombstone => return self.finish("never").await,
                 Stage::Gone => {
                     self.finish("gone").await?;
                     break;
@@ -393,6 +499,11 @@ impl Talk {
     }
 }
 
+/// The supervisor that a controller knows of.
+fn supervisor(words: &str) -> Option<u32> {
+    words.split(' ').next()?.parse().ok()
+}
+
 fn first_word(orders: &str) -> String {
     orders.split(' ').next().unwrap_or_default().to_owned()
 }
@@ -402,7 +513,7 @@ fn first_word(orders: &str) -> String {
 impl Orders {
     /// The nonce and the orders behind it.
     fn parse(line: &str, escalated: bool) -> Option<(String, Self)> {
-        let mut words = line.split(' ').map(str::to_owned);
+        let mut words = line.splitn(6, ' ').map(str::to_owned);
         let nonce = words.next()?;
         let mut orders = Self {
             verb: words.next()?,

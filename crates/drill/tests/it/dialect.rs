@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use reveille_account::{RunId, Token};
 use reveille_drill::Fleet;
-use reveille_transport::supervisor::{self, Beat, Durable, Interpreter, Key, Offsets, Payload};
+use reveille_transport::supervisor::{self, Beat, Begun, Durable, Hello, Interpreter, Key, Offsets, Payload};
 use reveille_transport::{Client, Deadlines, HostKeyPolicy, Identities, KnownHosts, Session, Target};
 use rustix::process::{Signal, kill_process};
 
@@ -54,15 +54,9 @@ pub(crate) fn key(number: u8) -> Key {
     }
 }
 
-/// Starts or attaches, and tells every beat; data in one piece.
-pub(crate) async fn follow(
-    session: &Session,
-    key: &Key,
-    text: &str,
-    mut heard: impl FnMut(&str),
-) -> Vec<String> {
-    let mut seen: Vec<String> = Vec::new();
-    let mut durable = match Durable::open(session, None, key).await {
+/// Starts, and tells every beat; data in one piece. What differs from host to host is left out.
+pub(crate) async fn follow(session: &Session, key: &Key, text: &str, heard: impl FnMut(&str)) -> Vec<String> {
+    let mut durable = match Durable::open_start(session, None, key).await {
         Ok(durable) => durable,
         Err(error) => return vec![kind_of(&format!("{error:?}"))],
     };
@@ -71,8 +65,24 @@ pub(crate) async fn follow(
         text: text.into(),
         interpreter: Interpreter::Shell(vec!["sh".into()]),
     };
-    let offsets = Offsets { stdout: 0, stderr: 0 };
-    durable.go(&payload, offsets, CAP).await.unwrap();
+    let agreed = durable.hello().clone();
+    durable.start(&agreed, &payload, CAP).await.unwrap();
+    beats(durable, heard).await
+}
+
+/// Attaches, and tells every beat.
+async fn attach(session: &Session, key: &Key, stdout: u64, begun: Option<&Begun>) -> Vec<String> {
+    let mut durable = match Durable::open_attach(session, None, key).await {
+        Ok(durable) => durable,
+        Err(error) => return vec![kind_of(&format!("{error:?}"))],
+    };
+    let offsets = Offsets { stdout, stderr: 0 };
+    durable.attach(offsets, begun, CAP).await.unwrap();
+    beats(durable, |_| ()).await
+}
+
+async fn beats(mut durable: Durable, mut heard: impl FnMut(&str)) -> Vec<String> {
+    let mut seen: Vec<String> = Vec::new();
     loop {
         let beat = match durable.next().await {
             Ok(beat) => beat,
@@ -86,7 +96,8 @@ pub(crate) async fn follow(
             Beat::Stderr(bytes) => (format!("stderr {}", String::from_utf8_lossy(&bytes)), false),
             Beat::Lost => ("lost".to_owned(), true),
             Beat::End(end) => (format!("{end:?}"), true),
-            other => (format!("{other:?}"), false),
+            Beat::Started(_) => ("Started".to_owned(), false),
+            Beat::Attached { finished, .. } => (format!("Attached {{ finished: {finished} }}"), false),
         };
         heard(&word);
         seen.push(word);
@@ -190,15 +201,11 @@ async fn supervisors_vanish_and_machines_reboot() {
             assert_eq!(after[0], "Attached { finished: false }");
             let real_again = follow(&real(&sshd).await, &key(number), "echo hello", |_| ()).await;
             assert_eq!(after, real_again);
-            let tombs = (
-                supervisor::tomb(&played(&fleet).await, None, &key(number))
-                    .await
-                    .unwrap(),
-                supervisor::tomb(&real(&sshd).await, None, &key(number))
-                    .await
-                    .unwrap(),
+            let attached = (
+                attach(&played(&fleet).await, &key(number), 0, None).await,
+                attach(&real(&sshd).await, &key(number), 0, None).await,
             );
-            assert_eq!(tombs.0, tombs.1);
+            assert_eq!(attached.0, attached.1);
         } else {
             assert_eq!(plays, shows, "{fault}");
         }
@@ -218,10 +225,9 @@ async fn what_hangs_is_stopped_and_what_never_was_is_forbidden() {
         let (begun, mut beginning) = tokio::sync::mpsc::unbounded_channel();
         let stopping = async {
             beginning.recv().await.unwrap();
-            let running = supervisor::tomb(&beside, None, &key(1)).await.unwrap();
-            let stopped = supervisor::stop(&beside, None, &key(1)).await.unwrap();
-            let never = supervisor::tomb(&beside, None, &key(2)).await.unwrap();
-            (running, stopped, never)
+            let stopped = supervisor::stop(&beside, None, &key(1), None).await.unwrap();
+            let absent = attach(&beside, &key(2), 0, None).await;
+            (stopped, absent)
         };
         let first = key(1);
         let following = follow(&session, &first, "echo hello; exec sleep 60", |word| {
@@ -242,7 +248,7 @@ async fn there_is_no_space() {
     let session = real(&sshd).await;
     // A directory of the run in which nothing can be made, as on a full disk, whoever asks.
     let mut chosen = key(1);
-    chosen.place = Some("/proc/self".to_owned());
+    chosen.place = Some("/proc/self/reveille".to_owned());
     let shows = follow(&session, &chosen, "echo hello", |_| ()).await;
     let full = fleet(1, &["disk_full=1"]);
     let plays = follow(&played(&full).await, &key(1), "echo hello", |_| ()).await;
@@ -250,4 +256,126 @@ async fn there_is_no_space() {
     assert!(plays[0].contains("TransferFailed"), "{plays:?}");
     assert!(shows[0].contains("TransferFailed"), "{shows:?}");
     assert_eq!(full.report()[0].commands, 0);
+}
+
+/// What a host says to the same calls, in all of which something is absent, forbidden, wiped, of another boot or another
+/// machine, ended or cleaned.
+async fn conversation(first: Session, wipe: impl Fn()) -> Vec<Vec<String>> {
+    let mut told = Vec::new();
+    let session = &first;
+    let open = Durable::open_start(session, None, &key(1)).await.unwrap();
+    let hello = open.hello().clone();
+    drop(open);
+    let stops = async |number, begun: Option<&Begun>| {
+        let stopped = supervisor::stop(session, None, &key(number), begun).await;
+        vec![format!("{stopped:?}")]
+    };
+    let placed = |number| Key {
+        place: Some(hello.place.clone()),
+        ..key(number)
+    };
+    let looks = async |number| {
+        let look = supervisor::look(session, None, &placed(number)).await;
+        vec![format!("{:?}", look.unwrap())]
+    };
+    let cleans = async |reported: Option<&Hello>| {
+        let left = supervisor::clean(session, None, &placed(1), reported).await;
+        vec![format!("{left:?}")]
+    };
+    // Nothing is there yet.
+    told.push(stops(1, None).await);
+    told.push(looks(1).await);
+    told.push(attach(session, &key(1), 0, None).await);
+    told.push(attach(session, &key(1), 0, None).await);
+    told.push(follow(session, &key(1), "echo never", |_| ()).await);
+    // Work that ends.
+    let mut durable = Durable::open_start(session, None, &key(2)).await.unwrap();
+    let payload = Payload {
+        prelude: String::new(),
+        text: "echo hello; exit 7".to_owned(),
+        interpreter: Interpreter::Shell(vec!["sh".to_owned()]),
+    };
+    let agreed = durable.hello().clone();
+    durable.start(&agreed, &payload, CAP).await.unwrap();
+    let Ok(Beat::Started(begun)) = durable.next().await else {
+        panic!("not started")
+    };
+    told.push(beats(durable, |_| ()).await);
+    told.push(follow(session, &key(2), "echo again", |_| ()).await);
+    told.push(attach(session, &key(2), 2, Some(&begun)).await);
+    told.push(looks(2).await);
+    told.push(stops(2, Some(&begun)).await);
+    let other = Hello {
+        machine: "other".to_owned(),
+        ..hello.clone()
+    };
+    let elsewhere = Hello {
+        mark: "other".to_owned(),
+        ..hello.clone()
+    };
+    told.push(cleans(Some(&elsewhere)).await);
+    told.push(cleans(Some(&hello)).await);
+    told.push(attach(session, &key(2), 0, None).await);
+    told.push(attach(session, &key(2), 0, Some(&begun)).await);
+    told.push(stops(2, None).await);
+    told.push(stops(2, Some(&begun)).await);
+    // Hello does not agree.
+    for other in [
+        Hello {
+            boot: "other".to_owned(),
+            ..hello.clone()
+        },
+        other,
+        elsewhere,
+    ] {
+        let mut durable = Durable::open_start(session, None, &key(3)).await.unwrap();
+        durable.start(&other, &payload, CAP).await.unwrap();
+        told.push(beats(durable, |_| ()).await);
+    }
+    // A later controller.
+    let later = Key { epoch: 2, ..key(4) };
+    let mut early = Durable::open_attach(session, None, &key(5)).await.unwrap();
+    told.push(attach(session, &later, 0, None).await);
+    early.attach(Offsets::default(), None, CAP).await.unwrap();
+    told.push(beats(early, |_| ()).await);
+    told.push(attach(session, &key(5), 0, None).await);
+    told.push(stops(5, None).await);
+    // A place that is wiped has another mark; it remembers no epochs either.
+    wipe();
+    told.push(cleans(Some(&hello)).await);
+    let open = Durable::open_attach(session, None, &key(6)).await.unwrap();
+    told.push(vec![format!("{}", open.hello().mark == hello.mark)]);
+    drop(open);
+    told.push(attach(session, &key(2), 0, Some(&begun)).await);
+    told
+}
+
+#[tokio::test]
+async fn the_same_calls_are_answered_alike_by_every_shell() {
+    let fleet = fleet(1, &[]);
+    let plays = conversation(played(&fleet).await, || fleet.wipe(0)).await;
+    for shell in ["dash", "bash", "busybox"] {
+        let tools = tempfile::tempdir().unwrap();
+        let found = std::process::Command::new("which").arg(shell).output().unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        // With busybox, every tool is busybox's.
+        let tool = |name| std::os::unix::fs::symlink(found.trim(), tools.path().join(name)).unwrap();
+        tool("sh");
+        if shell == "busybox" {
+            let names = [
+                "cat", "mkfifo", "mkdir", "rm", "mv", "sleep", "dd", "tail", "id", "df", "chmod", "head",
+                "ln", "wc",
+            ];
+            names.into_iter().for_each(tool);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (tools, home) = (tools.path().display(), directory.path());
+        let sshd = Sshd::start(&format!(
+            "SetEnv PATH={tools}:/usr/bin:/bin HOME={}",
+            home.display()
+        ));
+        let place = home.join(".local/state/reveille");
+        let shows = conversation(real(&sshd).await, || fs::remove_dir_all(&place).unwrap()).await;
+        assert_eq!(plays, shows, "{shell}");
+    }
 }
