@@ -120,7 +120,7 @@ impl Way<'_> {
 
     /// Kills durable work; over a second connection if the host opens no second session on the first.
     async fn stop(&self, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
-        let full = match supervisor::stop(self.session, escalate, key).await {
+        let full = match supervisor::stop(self.session, escalate, key, None).await {
             Err(SuperviseError::Exec(ExecError::Refused {
                 class: Class::ChannelRefused,
                 message,
@@ -131,7 +131,7 @@ impl Way<'_> {
             Ok(session) => session,
             Err(error) => return Err(SuperviseError::Lost(format!("{full}; and beside it: {error}"))),
         };
-        let stopped = supervisor::stop(&beside, escalate, key).await;
+        let stopped = supervisor::stop(&beside, escalate, key, None).await;
         beside.close().await;
         stopped
     }
@@ -394,18 +394,25 @@ async fn send_all(target: Input, input: Option<Bytes>) {
     let _ = target.end().await;
 }
 
-/// Starts durable work, or attaches to it, and follows it.
+/// Starts durable work, or without a payload attaches to it, and follows it.
 pub(crate) async fn durable(
     way: &Way<'_>,
     escalate: Option<&Become>,
     key: &Key,
     mut work: Durable,
-    payload: &Payload,
+    payload: Option<&Payload>,
     limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<(Ended, Option<Box<Durable>>), Failure> {
     let [stdout, stderr] = output.offsets();
-    if let Err(error) = work.go(payload, Offsets { stdout, stderr }, SPOOL_CAP).await {
+    let asked = match payload {
+        Some(payload) => {
+            let agreed = work.hello().clone();
+            work.start(&agreed, payload, SPOOL_CAP).await
+        }
+        None => work.attach(Offsets { stdout, stderr }, None, SPOOL_CAP).await,
+    };
+    if let Err(error) = asked {
         return refused(error).map(alone);
     }
     let mut watched = Watched::new(way, escalate, key, limits);
@@ -421,8 +428,8 @@ pub(crate) async fn durable(
             biased;
             beat = work.next() => match beat {
                 Err(error) => return refused(error).map(alone),
-                Ok(Beat::Started) => continue,
-                Ok(Beat::Attached { finished }) => {
+                Ok(Beat::Started(_)) => continue,
+                Ok(Beat::Attached { finished, .. }) => {
                     way.attached(key.token, finished).await?;
                     continue;
                 }
@@ -500,7 +507,10 @@ pub(crate) async fn durable(
 /// Durable work that ended, and nobody knows how.
 fn without_status(end: &End) -> Ended {
     match end {
-        End::Never => Ended::Never,
+        End::Never | End::Absent => Ended::Never,
+        End::Elsewhere => Ended::Unknown {
+            message: "another machine answers than the one that the command was meant for".to_owned(),
+        },
         End::Rebooted => Ended::Unknown {
             message: "the host was booted again while the command ran".to_owned(),
         },

@@ -115,7 +115,10 @@ async fn clean_place(
     };
     let mut refused = String::new();
     for escalate in std::iter::once(None).chain(host.becomes.iter().map(Some)) {
-        match supervisor::clean(session, escalate, &key).await {
+        match supervisor::clean(session, escalate, &key, None)
+            .await
+            .map(Option::unwrap_or_default)
+        {
             Ok(0) if tombstones => return remove(session, escalate, run, place).await.map(|()| 0),
             Ok(running) => return Ok(running),
             Err(error) => refused = error.to_string(),

@@ -308,14 +308,20 @@ impl HostTask {
             self.record_intent().await?;
             now.intended = true;
         }
-        let open = match Box::pin(Durable::open(session, escalate, &key)).await {
+        // What was intended by an earlier connection may have begun: it is looked for, and never started again.
+        let opened = if resumed {
+            Box::pin(Durable::open_attach(session, escalate, &key)).await
+        } else {
+            Box::pin(Durable::open_start(session, escalate, &key)).await
+        };
+        let open = match opened {
             Ok(open) => open,
             Err(error) => return Ok(attempted(attempt::refused(error)?)),
         };
         self.became(escalate);
-        key.place = Some(open.place().to_owned());
+        key.place = Some(open.hello().place.clone());
         now.place.clone_from(&key.place);
-        self.place = Some((escalate.cloned(), open.place().to_owned()));
+        self.place = Some((escalate.cloned(), open.hello().place.clone()));
         if !now.intended {
             self.note_start(at, now);
         }
@@ -338,7 +344,15 @@ impl HostTask {
             host: &self.plan.name,
             at,
         };
-        let following = attempt::durable(&way, escalate, &key, open, payload, &limits, &mut output);
+        let following = attempt::durable(
+            &way,
+            escalate,
+            &key,
+            open,
+            (!resumed).then_some(payload),
+            &limits,
+            &mut output,
+        );
         let (ended, leftovers) = Box::pin(following).await?;
         self.under_way = None;
         self.leftovers = leftovers;
