@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Class, HostName, Outcome, RunId, Token, WorkerId};
+use crate::{Class, HaltReason, HostName, Loss, MachineRef, Outcome, RunId, Rung, Site, Token, WorkerId};
 
 /// One thing that happened. The ledger commits it, then publishes it; nothing is shown that is not committed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -199,11 +199,17 @@ pub enum EventKind {
         tries: u32,
         /// Address and port.
         address: String,
+        /// The machine that is connected to.
+        #[serde(default, skip_serializing_if = "MachineRef::is_first")]
+        machine: MachineRef,
     },
     /// A connection try failed.
     ConnectFailed {
         /// Which try, from 1.
         tries: u32,
+        /// The machine that was connected to.
+        #[serde(default, skip_serializing_if = "MachineRef::is_first")]
+        machine: MachineRef,
         /// The phase that failed.
         phase: Phase,
         /// The class it would have if it were the last.
@@ -215,6 +221,9 @@ pub enum EventKind {
         /// When the next try starts; nothing when there is none.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
+        /// The next try is made only because work may go on there: it uses up nothing.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        away: bool,
     },
     /// Connected and authenticated.
     Connected {
@@ -235,9 +244,49 @@ pub enum EventKind {
         /// The remote directory that holds it, when the step is durable.
         #[serde(skip_serializing_if = "Option::is_none")]
         place: Option<String>,
+        /// The machine that it runs on.
+        #[serde(default, skip_serializing_if = "MachineRef::is_first")]
+        machine: MachineRef,
+        /// The user that it runs as, if it is another one than the login's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// What the machine said of itself, when the step is durable.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        site: Option<Box<Site>>,
         /// The deadlines that Reveille chose itself, and what from.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         chosen: Option<Box<Chosen>>,
+    },
+    /// Durable work has begun on the host.
+    StepBegan {
+        /// The step.
+        step: StepRef,
+        /// Which attempt.
+        attempt: u32,
+        /// The supervisor's process id.
+        pid: u32,
+        /// When the supervisor started, by the host's own count.
+        born: String,
+    },
+    /// An attempt has no result of its own.
+    StepLost {
+        /// The step.
+        step: StepRef,
+        /// Which attempt.
+        attempt: u32,
+        /// What is known of it.
+        loss: Loss,
+        /// What was seen, in words.
+        message: String,
+    },
+    /// An attempt was left: it may still run, and is attached to in the next round.
+    StepLeft {
+        /// The step.
+        step: StepRef,
+        /// Which attempt.
+        attempt: u32,
+        /// Why, in words.
+        message: String,
     },
     /// A step was not run because its condition said so.
     StepSkipped {
@@ -350,6 +399,49 @@ pub enum EventKind {
         reason: String,
         /// When, milliseconds from now.
         in_ms: u64,
+        /// The rung of the ladder that is taken; nothing if the step is simply tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rung: Option<Rung>,
+    },
+    /// A repair or a reboot worked; the host goes on with the step that it was at.
+    Healed {
+        /// The rung.
+        rung: Rung,
+    },
+    /// A rung of the ladder did not come about.
+    RungFailed {
+        /// The rung.
+        rung: Rung,
+        /// Why, in words.
+        message: String,
+    },
+    /// The host failed. What the job allows is tried before that becomes its outcome.
+    HostFailed {
+        /// The outcome that it would have.
+        outcome: Box<Outcome>,
+    },
+    /// Nothing more is tried to bring the host back; what the job does for failed hosts comes next.
+    GaveUp {
+        /// The class of the outcome.
+        class: Class,
+        /// The gatekeeper's sentence; empty if there was nothing to consider.
+        gatekeeper: String,
+    },
+    /// Nothing more is dispatched in this round.
+    Halted {
+        /// Why.
+        reason: HaltReason,
+    },
+    /// It is known what became of a step that runs once for all hosts.
+    OnceSettled {
+        /// The step.
+        step: StepRef,
+        /// The value kept under the step's `register` name, as JSON text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        registered: Option<String>,
+        /// Why it failed; nothing if it is done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// A connection limit of an endpoint changed.
     HandshakesLimited {

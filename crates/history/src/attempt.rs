@@ -1,0 +1,181 @@
+//! Attempts whose end is not on record, and the permit to start another.
+//!
+//! ```text
+//!  intended ──► begun ──► ended      its verdict is on record; no longer kept here
+//!     │           ├─────► lost       dead or adrift: it runs no more, or nothing is known of it
+//!     │           └─────► left       it may still run; the next round attaches
+//!     └─────────────────► buried     it never ran and never will; no longer kept here
+//! ```
+
+use reveille_account::{Loss, MachineRef, Site, Token};
+
+use crate::host::HostHistory;
+use crate::rule::Rule;
+
+/// An attempt that is not settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The round that it was begun in.
+    pub round: u32,
+    /// The position of its step.
+    pub step: u32,
+    /// Its number, which no other attempt of the host's step has.
+    pub number: u32,
+    /// Where it runs.
+    pub machine: MachineRef,
+    /// What is left of it there.
+    pub kind: Kind,
+    /// How far it came.
+    pub state: State,
+    /// The round in which it was left.
+    pub left: Option<u32>,
+}
+
+/// What is left of an attempt when its connection or its controller goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing to ask for.
+    Plain,
+    /// A reboot: another boot than this one is its end.
+    Reboot(Box<str>),
+    /// A directory on the machine.
+    Durable(Box<Intent>),
+}
+
+/// What was recorded before durable work was to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The key of what runs.
+    pub token: Token,
+    /// The directory that holds it.
+    pub place: Option<String>,
+    /// The user that it runs as, if it is not the login's.
+    pub user: Option<String>,
+    /// What the machine said of itself; nothing of what older programs recorded.
+    pub site: Option<Box<Site>>,
+    /// The supervisor's process id and start time, once it has begun.
+    pub begun: Option<(u32, String)>,
+}
+
+/// How far an attempt came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It was about to start, and may have begun.
+    Intended,
+    /// It has begun.
+    Begun,
+    /// It runs no more, or nothing is known of it.
+    Lost(Loss),
+}
+
+/// The right to start a step, made by [`may_start`] alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    step: u32,
+    number: u32,
+    machine: MachineRef,
+}
+
+/// Why a step may not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forbidden {
+    /// Something may still run on the machine.
+    Open,
+    /// Whether the step ran is not known, and it may not run twice.
+    Unknown(Loss),
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// Whether it may still run.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Intended | State::Begun)
+    }
+
+    /// Whether it was left in this round.
+    pub fn is_left(&self, round: u32) -> bool {
+        self.left == Some(round)
+    }
+
+    /// What was recorded of durable work.
+    pub fn intent(&self) -> Option<&Intent> {
+        match &self.kind {
+            Kind::Durable(intent) => Some(intent),
+            Kind::Plain | Kind::Reboot(_) => None,
+        }
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// The position of the step.
+    pub fn step(&self) -> u32 {
+        self.step
+    }
+
+    /// The number that the attempt gets.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Where it starts.
+    pub fn machine(&self) -> &MachineRef {
+        &self.machine
+    }
+}
+
+/// Whether a step may start on a machine in the present round: if no earlier attempt of this host there is open, and each
+/// earlier attempt of the step in this round is settled, or the step is idempotent and the attempt surely runs no more.
+pub fn may_start(
+    history: &HostHistory,
+    step: u32,
+    machine: &MachineRef,
+    idempotent: bool,
+) -> Result<Permit, Forbidden> {
+    for attempt in history
+        .attempts()
+        .iter()
+        .filter(|attempt| attempt.machine == *machine)
+    {
+        if Rule::Permit.demands(attempt.is_open()) {
+            return Err(Forbidden::Open);
+        }
+        if let State::Lost(loss) = attempt.state
+            && Rule::Permit.demands((attempt.step, attempt.round) == (step, history.round()))
+            // What was wiped may run still.
+            && Rule::Permit.demands(!idempotent || loss == Loss::Wiped)
+        {
+            return Err(Forbidden::Unknown(loss));
+        }
+    }
+    Ok(Permit {
+        step,
+        number: history.next_number(step),
+        machine: machine.clone(),
+    })
+}
+
+/// What it means that a machine has no directory for an attempt, from what it says of itself now. Nothing is known if it is
+/// another machine.
+pub fn absence(intent: &Intent, now: &Site) -> Option<Loss> {
+    let Some(then) = &intent.site else {
+        // Older programs recorded too little to tell.
+        return Some(Loss::Wiped);
+    };
+    let same_machine = then.machine == now.machine;
+    if Rule::AbsenceNeedsProof.demands(!same_machine) {
+        return None;
+    }
+    if Rule::AbsenceNeedsProof.demands(then.boot != now.boot) {
+        return Some(Loss::Rebooted);
+    }
+    let untouched = Rule::AbsenceNeedsProof.holds(then.mark == now.mark);
+    let never_begun = Rule::BegunIsNeverBuried.holds(intent.begun.is_none());
+    Some(if untouched && never_begun {
+        Loss::Buried
+    } else {
+        Loss::Wiped
+    })
+}

@@ -1,0 +1,296 @@
+//! A run's history, and what its dispatcher does next.
+
+use reveille_account::{HaltReason, Status};
+
+use crate::rule::Rule;
+
+/// How far a host came, as far as the run as a whole is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HostState {
+    /// It waits for its dispatch.
+    Waiting,
+    /// It is never to be dispatched.
+    NotReady,
+    /// It was dispatched and has no outcome.
+    Dispatched,
+    /// It succeeded.
+    Succeeded,
+    /// It failed or was quarantined.
+    Failed,
+    /// It has another outcome.
+    Cancelled,
+}
+
+/// What became of a step that runs once for all hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnceState {
+    /// It is not known yet.
+    Open,
+    /// It is done.
+    Done,
+    /// It failed, or its host did before it.
+    Failed,
+}
+
+/// What the dispatcher needs to know of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunOutline {
+    /// The sizes of the batches and the failures that each may have.
+    pub batches: Vec<Batch>,
+    /// The failures that the round may have.
+    pub most_failed: Option<u64>,
+    /// The first batch is a trial.
+    pub canary: bool,
+    /// Nothing starts after a batch of which every host failed: not said for a run without batches.
+    pub serial: bool,
+}
+
+/// A batch of the round's roll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Hosts in it.
+    pub size: u64,
+    /// Failures beyond which nothing more is dispatched.
+    pub most_failed: Option<u64>,
+}
+
+/// What is known of a round of a run, from its events alone.
+#[derive(Debug, Clone)]
+pub struct RunHistory {
+    outline: RunOutline,
+    hosts: Vec<HostState>,
+    /// The first host of each batch.
+    starts: Vec<usize>,
+    counts: Vec<Counts>,
+    failed: u64,
+    halted: Option<HaltReason>,
+    once: Vec<(u32, OnceState)>,
+    /// The host that runs what runs once for all.
+    leader: Option<usize>,
+    not_ready: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    waiting: u64,
+    running: u64,
+    failed: u64,
+    /// Hosts that were or are to be dispatched.
+    counting: u64,
+}
+
+/// What the dispatcher does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing more is dispatched in this round.
+    Halt(HaltReason),
+    /// Nobody waits any more for what runs once for all hosts.
+    FailOnce(u32),
+    /// These hosts, at positions of the roll, get their outcome without being dispatched.
+    CancelWaiting,
+    /// Those that are not ready get theirs.
+    CancelNotReady,
+    /// The waiting hosts of this batch are dispatched as there is room.
+    Dispatch(usize),
+    /// Nobody waits any more.
+    Nothing,
+}
+
+// === impl RunHistory ===
+
+impl RunHistory {
+    /// Of a round whose roll has these hosts, in its order; with the first of them that is ready, and the steps that run
+    /// once for all.
+    pub fn new(outline: RunOutline, hosts: Vec<HostState>, leader: Option<usize>, once: &[u32]) -> Self {
+        let total = hosts.len();
+        let mut starts = Vec::new();
+        let mut at = 0;
+        for batch in &outline.batches {
+            if at >= total {
+                break;
+            }
+            starts.push(at);
+            at = at
+                .saturating_add(usize::try_from(batch.size).unwrap_or(usize::MAX))
+                .min(total);
+        }
+        if starts.is_empty() {
+            starts.push(0);
+        }
+        let mut history = Self {
+            counts: vec![Counts::default(); starts.len()],
+            starts,
+            failed: 0,
+            halted: None,
+            once: once.iter().map(|step| (*step, OnceState::Open)).collect(),
+            leader,
+            not_ready: 0,
+            hosts: Vec::new(),
+            outline,
+        };
+        for (index, state) in hosts.into_iter().enumerate() {
+            history.hosts.push(state);
+            history.count(index, state, 1);
+        }
+        history
+    }
+
+    /// The host at this position of the roll.
+    pub fn host(&self, index: usize) -> Option<HostState> {
+        self.hosts.get(index).copied()
+    }
+
+    /// Why nothing more is dispatched.
+    pub fn halted(&self) -> Option<HaltReason> {
+        self.halted
+    }
+
+    /// The steps that run once for all hosts, and what became of them.
+    pub fn once(&self) -> &[(u32, OnceState)] {
+        &self.once
+    }
+
+    /// The host that runs what runs once for all: the first of the roll that is ready.
+    pub fn leader(&self) -> Option<usize> {
+        self.leader
+    }
+
+    /// The batch of a host, by its position on the roll.
+    pub fn batch_of(&self, index: usize) -> usize {
+        self.starts
+            .partition_point(|start| *start <= index)
+            .saturating_sub(1)
+    }
+
+    /// A host was dispatched.
+    pub fn dispatched(&mut self, index: usize) {
+        self.change(index, HostState::Dispatched);
+    }
+
+    /// A host has its outcome.
+    pub fn ended(&mut self, index: usize, status: Status) {
+        self.change(index, state_of(status));
+    }
+
+    /// Nothing more is dispatched.
+    pub fn halt(&mut self, reason: HaltReason) {
+        self.halted.get_or_insert(reason);
+    }
+
+    /// It is known what became of a step that runs once for all hosts.
+    pub fn settle_once(&mut self, step: u32, state: OnceState) {
+        if let Some((_, known)) = self.once.iter_mut().find(|(known, _)| *known == step)
+            && *known != OnceState::Done
+        {
+            *known = state;
+        }
+    }
+
+    fn change(&mut self, index: usize, state: HostState) {
+        let Some(before) = self.host(index) else { return };
+        self.count(index, before, -1);
+        self.hosts[index] = state;
+        self.count(index, state, 1);
+    }
+
+    fn count(&mut self, index: usize, state: HostState, by: i64) {
+        let batch = self.batch_of(index);
+        let counts = &mut self.counts[batch];
+        let add = |number: &mut u64| *number = number.saturating_add_signed(by);
+        match state {
+            HostState::Waiting => add(&mut counts.waiting),
+            HostState::Dispatched => add(&mut counts.running),
+            HostState::Failed => {
+                add(&mut counts.failed);
+                add(&mut self.failed);
+            }
+            HostState::NotReady => add(&mut self.not_ready),
+            HostState::Succeeded | HostState::Cancelled => {}
+        }
+        if matches!(
+            state,
+            HostState::Waiting | HostState::Dispatched | HostState::Succeeded | HostState::Failed
+        ) {
+            add(&mut counts.counting);
+        }
+    }
+
+    /// Why nothing more is to be dispatched, from what is on record.
+    fn due_halt(&self) -> Option<HaltReason> {
+        if self.once.iter().any(|(_, state)| *state == OnceState::Failed) {
+            return Some(HaltReason::Once);
+        }
+        if self.outline.most_failed.is_some_and(|most| self.failed > most) {
+            return Some(HaltReason::MaxFail);
+        }
+        if self.outline.canary && self.counts.first().is_some_and(|first| first.failed > 0) {
+            return Some(HaltReason::Canary);
+        }
+        let all =
+            |counts: &Counts| self.outline.serial && counts.counting > 0 && counts.failed == counts.counting;
+        let over = |(counts, batch): (&Counts, &Batch)| {
+            batch.most_failed.is_some_and(|most| counts.failed > most) || all(counts)
+        };
+        self.counts
+            .iter()
+            .zip(&self.outline.batches)
+            .any(over)
+            .then_some(HaltReason::MaxFailBatch)
+    }
+
+    /// The first batch that is not over: nothing of the next starts before.
+    fn present_batch(&self) -> Option<usize> {
+        let open = |counts: &Counts| counts.waiting + counts.running > 0;
+        let waiting = |counts: &Counts| counts.waiting > 0;
+        if Rule::BatchByRoll.holds(false) {
+            return self.counts.iter().position(waiting);
+        }
+        self.counts
+            .iter()
+            .position(open)
+            .filter(|batch| waiting(&self.counts[*batch]))
+    }
+}
+
+/// The state that a host with such an outcome has.
+fn state_of(status: Status) -> HostState {
+    match status {
+        Status::Success => HostState::Succeeded,
+        Status::Failed | Status::Quarantined => HostState::Failed,
+        Status::Cancelled | Status::Ghost => HostState::Cancelled,
+    }
+}
+
+impl From<Status> for HostState {
+    fn from(status: Status) -> Self {
+        state_of(status)
+    }
+}
+
+/// What the dispatcher does next.
+pub fn direct(history: &RunHistory) -> Order {
+    let gone = history.leader.is_none_or(|leader| {
+        !matches!(
+            history.host(leader),
+            Some(HostState::Waiting | HostState::Dispatched)
+        )
+    });
+    let open = history.once.iter().find(|(_, state)| *state == OnceState::Open);
+    if let Some((step, _)) = open.filter(|_| Rule::OnceIsSettled.demands(gone)) {
+        return Order::FailOnce(*step);
+    }
+    if history.halted.is_none()
+        && let Some(reason) = history.due_halt()
+    {
+        return Order::Halt(reason);
+    }
+    if history.not_ready > 0 {
+        return Order::CancelNotReady;
+    }
+    let waiting = history.counts.iter().any(|counts| counts.waiting > 0);
+    if Rule::HaltBeforeDispatch.demands(history.halted.is_some() && waiting) {
+        return Order::CancelWaiting;
+    }
+    history.present_batch().map_or(Order::Nothing, Order::Dispatch)
+}
