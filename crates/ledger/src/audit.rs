@@ -67,6 +67,10 @@ const EXTRA: &str = "FROM outcomes o WHERE o.run = ?1 AND NOT EXISTS (SELECT 1 F
 impl Ledger {
     /// The run's account.
     pub fn account(&self, run: RunId) -> Result<Account> {
+        #[cfg(feature = "memory")]
+        if let Ok(state) = self.memory_of(run) {
+            return Ok(state.account());
+        }
         self.snapshot(run, |connection, key| {
             account(connection, key, state(connection, key)?)
         })

@@ -76,6 +76,21 @@ impl Disk {
         Ok(disk)
     }
 
+    /// A directory that is there and needs no reserve.
+    #[cfg(feature = "memory")]
+    pub(crate) fn at(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            state: watch::Sender::new(LedgerState::Writable),
+        }
+    }
+
+    /// There is space again, as far as whoever opens the ledger anew can tell.
+    #[cfg(feature = "memory")]
+    pub(crate) fn reopen(&self) {
+        self.state.send_replace(LedgerState::Writable);
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use reveille_account::{Event, EventKind, HostName, RunId, RunState, WorkerId};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::output::{OutputCaps, OutputReader, OutputShare, OutputWriter};
@@ -34,6 +34,13 @@ pub struct RunHandle {
     shared: Arc<Shared>,
 }
 
+/// The commit of entries that were submitted. It may be dropped: they are committed all the same.
+#[derive(Debug)]
+pub struct Ticket {
+    run: RunId,
+    answer: Option<oneshot::Receiver<Result<u64>>>,
+}
+
 /// A run's events in order and without gaps, first those on record, then each new one after its commit.
 #[derive(Debug)]
 pub struct Follow {
@@ -59,7 +66,9 @@ pub(crate) struct Shared {
     pub(crate) published: broadcast::Sender<Arc<Event>>,
     pub(crate) output_share: OutputShare,
     /// Both are taken when the last handle goes.
-    pub(crate) queue: Option<mpsc::Sender<Batch>>,
+    pub(crate) queue: Option<mpsc::UnboundedSender<Batch>>,
+    /// Places in the queue for those who wait for their answer.
+    pub(crate) places: Arc<Semaphore>,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -129,7 +138,7 @@ impl RunHandle {
     /// Gives an entry that is kept for a later [`record`](Self::record) the present moment.
     pub fn stamp(&self, entry: &mut Entry) {
         if entry.wall_ms == 0 {
-            entry.wall_ms = unix_ms();
+            entry.wall_ms = self.now_ms();
             entry.mono_ms = u64::try_from(self.shared.taken.elapsed().as_millis()).unwrap_or(u64::MAX);
         }
     }
@@ -137,10 +146,19 @@ impl RunHandle {
     /// Commits entries together, in their order, and tells the number of the last one.
     ///
     /// Returns after they are on disk. Dropping the future may come too late to take them back.
-    /// The errors [`Error::Duplicate`] and [`Error::Fenced`] end this handle; after [`Error::DiskFull`] it may be tried
-    /// again.
+    /// The error [`Error::Fenced`] ends this handle; after [`Error::Duplicate`] nothing of these entries is on disk and others go
+    /// on; after [`Error::DiskFull`] it may be tried again.
     pub async fn record(&self, entries: Vec<Entry>) -> Result<u64> {
         self.send(self.round(), Vec::new(), entries).await
+    }
+
+    /// Queues entries in order, without waiting: what is submitted or recorded later is committed later. Each caller is to
+    /// bound how much it submits; the engine submits a few entries a host.
+    pub fn submit(&self, entries: Vec<Entry>) -> Ticket {
+        Ticket {
+            run: self.shared.run,
+            answer: self.enqueue(self.round(), Vec::new(), entries, None),
+        }
     }
 
     /// [`record`](Self::record) for one thing that happened on one host.
@@ -209,8 +227,40 @@ impl RunHandle {
         OutputReader::open(&self.directory(), host, self.round())
     }
 
-    async fn send(&self, round: u32, roll: Vec<RollEntry>, mut entries: Vec<Entry>) -> Result<u64> {
-        let stopped = || Error::Stopped { run: self.shared.run };
+    /// Unix milliseconds; of a run in memory by a clock that can be paused.
+    fn now_ms(&self) -> u64 {
+        #[cfg(feature = "memory")]
+        if let Ok(state) = self.shared.ledger.memory_of(self.shared.run) {
+            return state.now_ms();
+        }
+        unix_ms()
+    }
+
+    /// [`submit`](Self::submit) after a place in the bounded queue is free.
+    pub async fn submit_in_turn(&self, entries: Vec<Entry>) -> Ticket {
+        self.queue(self.round(), Vec::new(), entries).await
+    }
+
+    async fn send(&self, round: u32, roll: Vec<RollEntry>, entries: Vec<Entry>) -> Result<u64> {
+        self.queue(round, roll, entries).await.committed().await
+    }
+
+    async fn queue(&self, round: u32, roll: Vec<RollEntry>, entries: Vec<Entry>) -> Ticket {
+        // The places are never closed.
+        let place = Arc::clone(&self.shared.places).acquire_owned().await.ok();
+        Ticket {
+            run: self.shared.run,
+            answer: self.enqueue(round, roll, entries, place),
+        }
+    }
+
+    fn enqueue(
+        &self,
+        round: u32,
+        roll: Vec<RollEntry>,
+        mut entries: Vec<Entry>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Option<oneshot::Receiver<Result<u64>>> {
         for entry in &mut entries {
             self.stamp(entry);
         }
@@ -220,9 +270,20 @@ impl RunHandle {
             roll,
             entries,
             done,
+            place,
         };
-        let queue = self.shared.queue.as_ref().ok_or_else(stopped)?;
-        queue.send(batch).await.map_err(|_| stopped())?;
+        let queue = self.shared.queue.as_ref()?;
+        queue.send(batch).ok().map(|()| answer)
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// Waits until the entries are on disk, and tells the number of the last one.
+    pub async fn committed(self) -> Result<u64> {
+        let stopped = || Error::Stopped { run: self.run };
+        let answer = self.answer.ok_or_else(stopped)?;
         answer.await.map_err(|_| stopped())?
     }
 }

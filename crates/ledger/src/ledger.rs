@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reveille_account::{EventKind, RunId, RunState, WorkerId};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::disk::{self, Disk};
@@ -36,6 +36,8 @@ pub struct Ledger {
 struct Inner {
     disk: Arc<Disk>,
     connection: Mutex<Connection>,
+    #[cfg(feature = "memory")]
+    memory: Option<crate::memory::Memory>,
 }
 
 // === impl Ledger ===
@@ -63,8 +65,27 @@ impl Ledger {
             shared: Arc::new(Inner {
                 disk: Arc::new(disk),
                 connection: Mutex::new(connection),
+                #[cfg(feature = "memory")]
+                memory: None,
             }),
         })
+    }
+
+    /// A ledger whose one run is in memory.
+    #[cfg(feature = "memory")]
+    pub(crate) fn over(directory: &Path, memory: crate::memory::Memory) -> Result<Self> {
+        Ok(Self {
+            shared: Arc::new(Inner {
+                disk: Arc::new(Disk::at(directory)),
+                connection: Mutex::new(Connection::open_in_memory().map_err(Error::write)?),
+                memory: Some(memory),
+            }),
+        })
+    }
+
+    #[cfg(feature = "memory")]
+    pub(crate) fn memory(&self) -> Option<&crate::memory::Memory> {
+        self.shared.memory.as_ref()
     }
 
     /// The state directory.
@@ -231,10 +252,28 @@ impl Ledger {
 
     /// The connection that answers questions. A panic in another question left nothing half done in it.
     pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.shared
+        let connection = self
+            .shared
             .connection
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner);
+        #[cfg(feature = "memory")]
+        let connection = self.projected(connection);
+        connection
+    }
+
+    /// The same with everything in it that is in memory.
+    #[cfg(feature = "memory")]
+    fn projected<'a>(&self, mut connection: MutexGuard<'a, Connection>) -> MutexGuard<'a, Connection> {
+        if let Some(memory) = &self.shared.memory {
+            if memory.is_unasked() {
+                *connection = schema::open_in_memory().expect("memory takes a database");
+            }
+            memory
+                .project(&connection)
+                .expect("the tables take whatever the stage in memory takes");
+        }
+        connection
     }
 
     /// The key of a run in all tables.
@@ -288,7 +327,7 @@ impl Ledger {
         seq: u64,
         worker: WorkerId,
     ) -> RunHandle {
-        let (sender, queue) = mpsc::channel(QUEUE_BATCHES);
+        let (sender, queue) = mpsc::unbounded_channel();
         let (published, _) = broadcast::channel(PUBLISHED_EVENTS);
         let writer = Writer {
             connection,
@@ -325,6 +364,7 @@ impl Ledger {
             published,
             output_share: OutputShare::default(),
             queue,
+            places: Arc::new(Semaphore::new(QUEUE_BATCHES)),
             thread: Mutex::new(thread),
         })
     }
@@ -355,7 +395,12 @@ pub(crate) fn transaction<T>(connection: &Connection, work: impl FnOnce() -> Res
     result
 }
 
-fn insert_run(connection: &Connection, run: RunId, spec: &RunSpec, worker: &WorkerId) -> Result<()> {
+pub(crate) fn insert_run(
+    connection: &Connection,
+    run: RunId,
+    spec: &RunSpec,
+    worker: &WorkerId,
+) -> Result<()> {
     connection
         .execute(
             "INSERT INTO runs (id, kind, text, file, sha256, options, vars, seed, user, node, comment, started_ms,
@@ -381,7 +426,7 @@ fn insert_run(connection: &Connection, run: RunId, spec: &RunSpec, worker: &Work
         .map_err(Error::write)
 }
 
-fn insert_epoch(connection: &Connection, place: Place, worker: &WorkerId) -> Result<()> {
+pub(crate) fn insert_epoch(connection: &Connection, place: Place, worker: &WorkerId) -> Result<()> {
     connection
         .execute(
             "INSERT INTO epochs (run, epoch, worker, taken_ms) VALUES (?1, ?2, ?3, ?4)",

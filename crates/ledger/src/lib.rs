@@ -6,7 +6,7 @@
 //!
 //! What goes in: a [`RunSpec`] and a roll, committed together before anything is dispatched; then [`Entry`]s, one for
 //! everything that happens. What comes out: events in the order of their numbers, and the answers that are derived from
-//! them: the [account](Ledger::account), the [`Audit`], what [remains](Ledger::remaining) for a resume.
+//! them: the [account](Ledger::account), the [`Audit`], what happened so far, [replayed](Ledger::replay) for a resume.
 //!
 //! The ledger is a *stage*, not a subscriber. Callers hand batches of entries to the one thread that writes a run; it
 //! numbers them, writes them and what follows from them in one transaction, together with whatever else is queued, and
@@ -47,11 +47,13 @@ pub mod export;
 mod find;
 mod handle;
 mod ledger;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod output;
 mod project;
 mod prune;
 mod read;
-mod remaining;
+mod replay;
 mod schema;
 mod spec;
 mod writer;
@@ -59,10 +61,10 @@ mod writer;
 pub use audit::{Audit, Selector, UnknownSelector};
 pub use disk::{LedgerState, RESERVE_BYTES};
 pub use error::{Error, Result};
-pub use handle::{Entry, Follow, RunHandle};
+pub use handle::{Entry, Follow, RunHandle, Ticket};
 pub use ledger::Ledger;
 pub use read::{Events, HostOutcome};
-pub use remaining::{Intent, Remaining, StepResult};
+pub use replay::{Kept, Replayed, RoundHost, StepResult};
 pub use spec::{RollEntry, RunKind, RunRecord, RunSpec};
 pub use writer::{BUSY_INTERVAL, COMMIT_INTERVAL, QUEUE_BATCHES};
 

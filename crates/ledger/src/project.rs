@@ -43,8 +43,8 @@ impl<'c> Statements<'c> {
             )?,
             // The same intent may be recorded again when a controller goes on with it; another token may not.
             intent: connection.prepare_cached(
-                "INSERT INTO intents (run, round, host, step, attempt, token, place, seq)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                "INSERT INTO intents (run, round, host, step, attempt, token, place, seq, delegate)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                  ON CONFLICT DO UPDATE SET place = excluded.place, seq = excluded.seq
                  WHERE token IS excluded.token",
             )?,
@@ -170,6 +170,7 @@ impl<'c> Statements<'c> {
                 attempt,
                 token,
                 place: remote,
+                machine,
                 ..
             } => self.intent.execute(params![
                 run,
@@ -179,7 +180,8 @@ impl<'c> Statements<'c> {
                 attempt,
                 token.map(|token| token.to_string()),
                 remote,
-                seq
+                seq,
+                machine.delegate().map(HostName::as_str)
             ]),
             EventKind::StepFinished {
                 step,
@@ -218,7 +220,7 @@ impl<'c> Statements<'c> {
     }
 }
 
-fn what_twice(kind: &EventKind) -> String {
+pub(crate) fn what_twice(kind: &EventKind) -> String {
     let of = |step: &StepRef, attempt: u32| format!("step {}, attempt {attempt}", step.index + 1);
     match kind {
         EventKind::StepStarted { step, attempt, .. } => {

@@ -54,6 +54,10 @@ impl Ledger {
     /// What was learned of a class, oldest first: how long its runs took, and their longest silences. At most the latest
     /// 3,000.
     pub fn durations(&self, class: &str) -> Result<Vec<(Duration, Duration)>> {
+        #[cfg(feature = "memory")]
+        if let Some(memory) = self.memory() {
+            return Ok(memory.lock().durations(class));
+        }
         let connection = self.connection();
         let mut statement = connection
             .prepare_cached(
@@ -107,6 +111,10 @@ impl Ledger {
 
     /// A page of events with numbers above `seq`; empty at the end.
     pub fn events_after(&self, run: RunId, seq: u64, host: Option<&HostName>) -> Result<Vec<Event>> {
+        #[cfg(feature = "memory")]
+        if let Ok(state) = self.memory_of(run) {
+            return Ok(state.events_after(seq, host, usize::try_from(PAGE).unwrap_or(usize::MAX)));
+        }
         let connection = self.connection();
         let key = key(&connection, run)?;
         let mut statement = connection

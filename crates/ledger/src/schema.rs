@@ -29,7 +29,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 const CHECKPOINT_PAGES: i64 = 4096;
 
 /// What each version adds, oldest first. The length of this list is the newest version.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE runs (
         run INTEGER PRIMARY KEY,
@@ -127,6 +127,10 @@ const MIGRATIONS: [&str; 2] = [
     );
     CREATE INDEX durations_of_class ON durations (class, number);
 ",
+    "
+    -- The other host that a step ran on.
+    ALTER TABLE intents ADD COLUMN delegate TEXT;
+",
 ];
 
 /// The tables whose rows belong to a run, besides `runs` itself.
@@ -171,6 +175,15 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection> {
     if version < newest() {
         migrate(path, &connection)?;
     }
+    Ok(connection)
+}
+
+/// A database in memory with the newest schema.
+#[cfg(feature = "memory")]
+pub(crate) fn open_in_memory() -> Result<Connection> {
+    let connection = Connection::open_in_memory().map_err(Error::write)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    migrate(Path::new(":memory:"), &connection)?;
     Ok(connection)
 }
 

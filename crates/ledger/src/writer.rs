@@ -4,7 +4,7 @@
 //! callers ──batch──▶ bounded queue ──▶ one transaction ──COMMIT──▶ published, callers answered
 //!                                           │
 //!                                           ├─ disk full: reserve released, once more
-//!                                           ├─ a batch breaks a rule: those before it are committed, then it stops
+//!                                           ├─ a batch breaks a rule: it is refused, the others are committed
 //!                                           └─ epoch is not ours any more: it stops
 //! ```
 //!
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use reveille_account::{Event, RunId, WorkerId};
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::project::{Place, Statements};
@@ -50,12 +50,15 @@ pub(crate) struct Batch {
     pub(crate) roll: Vec<RollEntry>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) done: oneshot::Sender<Result<u64>>,
+    /// Held by who waits for the answer.
+    #[expect(dead_code, reason = "held")]
+    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 /// What the writer's thread owns.
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
-    pub(crate) queue: mpsc::Receiver<Batch>,
+    pub(crate) queue: mpsc::UnboundedReceiver<Batch>,
     pub(crate) stage: Stage,
     /// Held until the last commit.
     pub(crate) lock: File,
@@ -112,7 +115,11 @@ impl Writer {
 // === impl Stage ===
 
 impl Stage {
-    fn write_all(&mut self, connection: &Connection, queue: &mut mpsc::Receiver<Batch>) -> Result<()> {
+    fn write_all(
+        &mut self,
+        connection: &Connection,
+        queue: &mut mpsc::UnboundedReceiver<Batch>,
+    ) -> Result<()> {
         let mut statements = Statements::prepare(connection).map_err(Error::write)?;
         let mut body = Vec::new();
         let mut next: Option<Instant> = None;
@@ -154,30 +161,28 @@ impl Stage {
     ) -> Result<()> {
         #[cfg(test)]
         faults::before_commit(connection);
-        let mut result = self.commit(connection, statements, body, &batches);
-        if let Err(Refusal::Full) = result {
-            self.disk.release();
-            #[cfg(test)]
-            faults::after_release(connection);
-            result = self.commit(connection, statements, body, &batches);
-        }
+        let mut released = false;
+        let result = loop {
+            match self.commit(connection, statements, body, &batches) {
+                // What breaks a rule concerns one host: the others go on without it.
+                Err(Refusal::Batch(index, error)) => answer(vec![batches.remove(index)], &error),
+                Err(Refusal::Full) if !released => {
+                    self.disk.release();
+                    released = true;
+                    #[cfg(test)]
+                    faults::after_release(connection);
+                }
+                result => break result,
+            }
+        };
         match result {
             Ok(()) => self.publish(batches),
             // The run can go on when the operator has made space.
             Err(Refusal::Full) => answer(batches, &self.disk.full()),
-            Err(Refusal::Transaction(error)) => answer(batches, &error),
+            // A batch alone is refused above.
+            Err(Refusal::Transaction(error) | Refusal::Batch(_, error)) => answer(batches, &error),
             Err(Refusal::Run(error)) => {
                 answer(batches, &error);
-                return Err(error);
-            }
-            Err(Refusal::Batch(index, error)) => {
-                let refused = batches.split_off(index);
-                if self.commit(connection, statements, body, &batches).is_ok() {
-                    self.publish(batches);
-                } else {
-                    answer(batches, &error);
-                }
-                answer(refused, &error);
                 return Err(error);
             }
         }

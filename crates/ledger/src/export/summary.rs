@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::audit;
 use crate::ledger::key;
 use crate::read::read_outcome;
-use crate::remaining::results;
+use crate::replay::results;
 use crate::{Error, Ledger, Result, RunRecord, StepResult};
 
 /// How many of the slowest hosts are named.
@@ -51,7 +51,7 @@ pub struct Timing {
     /// When it was closed or interrupted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
-    /// From start to end, seconds, pauses between controllers included.
+    /// From the start of the newest round to the end, seconds, pauses between controllers included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wall_s: Option<f64>,
     /// Durations of hosts from dispatch to outcome.
@@ -445,11 +445,19 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     keep_slowest(&mut slowest);
     let [tcp, banner, key_exchange, authentication] = phases.map(Spread::of);
     let started_ms = record.spec.started_ms;
-    let wall_ms = record.ended_ms.map(|ended| ended.saturating_sub(started_ms));
+    let round = Opened::of(connection, key, record.round)?;
+    let round_ms = round.as_ref().map_or(started_ms, |round| round.wall_ms);
+    let wall_ms = record.ended_ms.map(|ended| ended.saturating_sub(round_ms));
     Ok(Timing {
         started: moment(started_ms),
         ended: record.ended_ms.map(moment),
-        wall_s: match (wall_ms, alone_ms(connection, key)?) {
+        wall_s: match (
+            wall_ms,
+            round
+                .map(|round| round.alone_ms(connection, key))
+                .transpose()?
+                .flatten(),
+        ) {
             (Some(_), Some(alone)) => Some(seconds(alone)),
             (wall, _) => wall.map(seconds),
         },
@@ -471,21 +479,51 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     })
 }
 
-/// How long the only controller of a run was at it, by a clock that nobody sets; none if there were several.
-fn alone_ms(connection: &Connection, key: i64) -> Result<Option<u64>> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT mono_ms, epoch, (SELECT epoch FROM events WHERE run = ?1 ORDER BY seq LIMIT 1)
-             FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT 1",
-        )
-        .map_err(Error::read)?;
-    let last: Option<(i64, i64, i64)> = statement
-        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()
-        .map_err(Error::read)?;
-    Ok(last
-        .filter(|(_, last, first)| last == first)
-        .and_then(|(alone, ..)| u64::try_from(alone).ok()))
+/// The beginning of a round.
+struct Opened {
+    wall_ms: u64,
+    mono_ms: u64,
+    epoch: i64,
+}
+
+impl Opened {
+    fn of(connection: &Connection, key: i64, round: u32) -> Result<Option<Self>> {
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT wall_ms, mono_ms, epoch FROM events
+                 WHERE run = ?1 AND round = ?2 AND body GLOB '{\"event\":\"run_opened\"*' ORDER BY seq LIMIT 1",
+            )
+            .map_err(Error::read)?;
+        let opened: Option<(i64, i64, i64)> = statement
+            .query_row(params![key, round], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()
+            .map_err(Error::read)?;
+        let opened = opened.and_then(|(wall, mono, epoch)| {
+            Some(Self {
+                wall_ms: wall.try_into().ok()?,
+                mono_ms: mono.try_into().ok()?,
+                epoch,
+            })
+        });
+        Ok(opened)
+    }
+
+    /// How long the only controller of the round has been at it, by a clock that nobody sets; none if there were several.
+    fn alone_ms(&self, connection: &Connection, key: i64) -> Result<Option<u64>> {
+        let mut statement = connection
+            .prepare_cached("SELECT mono_ms, epoch FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT 1")
+            .map_err(Error::read)?;
+        let last: Option<(i64, i64)> = statement
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .map_err(Error::read)?;
+        Ok(last
+            .filter(|(_, epoch)| *epoch == self.epoch)
+            .and_then(|(last, _)| u64::try_from(last).ok())
+            .map(|last| last.saturating_sub(self.mono_ms)))
+    }
 }
 
 fn ended_attempts(connection: &Connection, key: i64) -> Result<Option<EndedAttempts>> {

@@ -28,4 +28,4 @@ pub use caps::{OutputCaps, OutputShare};
 pub use frame::Frame;
 pub use name::{encode_host, file_name};
 pub use reader::OutputReader;
-pub use writer::{OutputWriter, Resumption, StepOutput};
+pub use writer::{OutputWriter, Resumption, StepOutput, Sync};

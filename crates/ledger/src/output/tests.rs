@@ -234,3 +234,24 @@ proptest! {
         prop_assert!(kept <= (head + tail).min(run_cap));
     }
 }
+
+#[test]
+fn what_was_written_is_synced_also_if_the_file_was_closed_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let share = OutputShare::default();
+    let mut output = writer(directory.path(), OutputCaps::default(), &share);
+    assert!(output.sync().is_none(), "nothing was written");
+    output.write(0, 1, Stdout, 0, b"said").unwrap();
+    output.release();
+    output.sync().expect("there is something to sync").now().unwrap();
+    assert!(output.sync().is_some(), "nobody said that it was done");
+    output.synced();
+    assert!(output.sync().is_none(), "it is durable already");
+    output.write(0, 1, Stdout, 4, b"more").unwrap();
+    assert!(output.sync().is_some());
+    // What an earlier controller left is synced by the next one.
+    drop(output);
+    let mut output = writer(directory.path(), OutputCaps::default(), &share);
+    output.recover().unwrap();
+    assert!(output.sync().is_some());
+}

@@ -55,6 +55,8 @@ pub struct OutputWriter {
     share: OutputShare,
     disk: Option<Arc<Disk>>,
     current: Option<Attempt>,
+    /// Something was written that may not be durable.
+    dirty: bool,
     /// Where streams of attempts before the present one end.
     found: Vec<Resumption>,
     /// The next frame fails after so many bytes.
@@ -77,6 +79,28 @@ struct Attempt {
     tail: Option<Tail>,
 }
 
+/// What makes the output of a host durable.
+#[derive(Debug)]
+#[must_use = "nothing is durable until it is done"]
+pub struct Sync {
+    path: PathBuf,
+    /// Nothing if it was closed: what was written is the kernel's to write, whoever asks for that.
+    file: Option<File>,
+}
+
+// === impl Sync ===
+
+impl Sync {
+    /// Waits until the disk has it.
+    pub fn now(self) -> Result<()> {
+        let file = match self.file {
+            Some(file) => file,
+            None => File::open(&self.path).map_err(Error::io("open", &self.path))?,
+        };
+        file.sync_data().map_err(Error::io("sync", &self.path))
+    }
+}
+
 // === impl OutputWriter ===
 
 impl OutputWriter {
@@ -96,6 +120,7 @@ impl OutputWriter {
             share,
             disk,
             current: None,
+            dirty: false,
             found: Vec::new(),
             #[cfg(test)]
             fails_after: None,
@@ -167,12 +192,19 @@ impl OutputWriter {
             .map_or(0, |attempt| attempt.seen[index(stream)]))
     }
 
-    /// Makes everything written so far durable.
-    pub fn sync(&mut self) -> Result<()> {
-        match &self.file {
-            Some(file) => file.sync_data().map_err(Error::io("sync", &self.path)),
-            None => Ok(()),
-        }
+    /// What is to be done to make everything written so far durable, also if the file was closed since; nothing if all of
+    /// it is. It may be done by another thread, and takes as long as the disk does. [`synced`](Self::synced) is to be
+    /// called when it is done, before anything else is written.
+    pub fn sync(&self) -> Option<Sync> {
+        self.dirty.then(|| Sync {
+            path: self.path.clone(),
+            file: self.file.as_ref().and_then(|file| file.try_clone().ok()),
+        })
+    }
+
+    /// The last [`sync`](Self::sync) was done.
+    pub fn synced(&mut self) {
+        self.dirty = false;
     }
 
     /// Closes the file; the next write opens it again. For hosts that say nothing for long, and for descriptor limits.
@@ -364,6 +396,7 @@ impl OutputWriter {
 
     /// Appends a frame or nothing.
     fn append_bytes(&mut self, header: &[u8], bytes: &[u8]) -> io::Result<()> {
+        self.dirty = true;
         let Some(file) = &mut self.file else {
             return Err(io::Error::from(io::ErrorKind::NotConnected));
         };
@@ -404,6 +437,8 @@ impl OutputWriter {
         let length = file.metadata().map_err(Error::io("read", &self.path))?.len();
         // Nobody else writes; another length is what an earlier controller left.
         if length != self.length {
+            // What another controller wrote may never have been made durable.
+            self.dirty = true;
             let (whole, found) = scan(&mut file).map_err(Error::io("read", &self.path))?;
             if whole < length {
                 file.set_len(whole).map_err(Error::io("cut", &self.path))?;

@@ -1,0 +1,248 @@
+//! What whoever goes on with a run must know: the roll of its round, and what happened so far.
+
+use reveille_account::{Class, EventKind, HostName, RunId, StepRef};
+use rusqlite::{Connection, params};
+
+use crate::read::read_kind;
+use crate::{Error, Ledger, Result, RollEntry};
+
+/// A host on the roll of the present round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoundHost {
+    /// Who it is and how it is reached.
+    pub entry: RollEntry,
+    /// Whether it was handed to the engine in this round.
+    pub dispatched: bool,
+    /// The class of its outcome in this round.
+    pub outcome: Option<Class>,
+}
+
+/// An event as it is read back, without what only readers of files need.
+#[derive(Debug)]
+pub struct Replayed<'a> {
+    /// The round.
+    pub round: u32,
+    /// The host, if it is about one.
+    pub host: Option<&'a str>,
+    /// What happened; an error if this program can't read it.
+    pub kind: Result<EventKind>,
+}
+
+/// How an attempt of a step ended, or that the step was skipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepResult {
+    /// The step.
+    pub step: StepRef,
+    /// Which attempt, from 1; 0 when the step was skipped.
+    pub attempt: u32,
+    /// The verdict; `nothing_to_do` when the step was skipped.
+    pub class: Class,
+    /// Exit status, if the command told one.
+    pub exit_status: Option<i32>,
+    /// The signal that ended it, without `SIG`.
+    pub signal: Option<String>,
+    /// From start to end, milliseconds.
+    pub duration_ms: u64,
+    /// Whether the step changed the host.
+    pub changed: bool,
+    /// The value kept under the step's `register` name, as JSON text.
+    pub registered: Option<String>,
+    /// What went wrong, or why it was skipped; empty when there is nothing to say.
+    pub message: String,
+}
+
+/// A directory on a host that durable work of a run was kept in, as the host told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The host that it is on: another one than the step's if the step ran elsewhere.
+    pub host: HostName,
+    /// The directory.
+    pub place: String,
+    /// The id of the machine that named it; `-` if it could not tell.
+    pub machine: String,
+    /// The word that stands in it.
+    pub mark: String,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// The directories that durable work of a run was kept in, each with the machine that named it, all rounds together.
+    pub fn places(&self, run: RunId) -> Result<Vec<Kept>> {
+        self.snapshot(run, |connection, key| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT DISTINCT COALESCE(i.delegate, i.host) AS name, i.place,
+                            COALESCE(json_extract(e.body, '$.site.machine'), '-'),
+                            COALESCE(json_extract(e.body, '$.site.mark'), '-')
+                     FROM intents i LEFT JOIN events e USING (run, seq)
+                     WHERE i.run = ?1 AND i.place IS NOT NULL AND i.token IS NOT NULL
+                     ORDER BY name, i.place",
+                )
+                .map_err(Error::read)?;
+            let rows = statement.query_map([key], |row| {
+                Ok(Kept {
+                    host: HostName::from(row.get_ref(0)?.as_str()?),
+                    place: row.get(1)?,
+                    machine: row.get(2)?,
+                    mark: row.get(3)?,
+                })
+            });
+            rows.and_then(Iterator::collect).map_err(Error::read)
+        })
+    }
+
+    /// The hosts of the present round, in the roll's order.
+    pub fn round(&self, run: RunId) -> Result<Vec<RoundHost>> {
+        #[cfg(feature = "memory")]
+        if let Ok(state) = self.memory_of(run) {
+            return Ok(state.round_hosts());
+        }
+        self.snapshot(run, |connection, key| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT r.host, r.address, r.port, r.vars, d.host IS NOT NULL, o.class
+                     FROM roll r
+                     LEFT JOIN dispatches d USING (run, round, host)
+                     LEFT JOIN outcomes o USING (run, round, host)
+                     WHERE r.run = ?1 AND r.round = (SELECT round FROM runs WHERE run = ?1)
+                     ORDER BY r.ordinal",
+                )
+                .map_err(Error::read)?;
+            let rows = statement
+                .query_map([key], |row| {
+                    let entry = RollEntry {
+                        host: HostName::from(row.get_ref(0)?.as_str()?),
+                        address: row.get(1)?,
+                        port: row.get(2)?,
+                        vars: row.get(3)?,
+                    };
+                    Ok((entry, row.get(4)?, row.get::<_, Option<String>>(5)?))
+                })
+                .map_err(Error::read)?;
+            rows.map(|row| {
+                let (entry, dispatched, class) = row.map_err(Error::read)?;
+                let outcome = class
+                    .map(|class| {
+                        class
+                            .parse()
+                            .map_err(|_| Error::damaged(format!("the outcome of {}", entry.host), &class))
+                    })
+                    .transpose()?;
+                Ok(RoundHost {
+                    entry,
+                    dispatched,
+                    outcome,
+                })
+            })
+            .collect()
+        })
+    }
+
+    /// Gives out once, in order, the events of the run as a whole and of the hosts that are wanted.
+    pub fn replay(
+        &self,
+        run: RunId,
+        wanted: impl Fn(&str) -> bool,
+        mut each: impl FnMut(Replayed<'_>),
+    ) -> Result<()> {
+        #[cfg(feature = "memory")]
+        if let Ok(state) = self.memory_of(run) {
+            for event in state.replayed() {
+                let host = event.host.as_ref().map(HostName::as_str);
+                if host.is_none_or(&wanted) {
+                    each(Replayed {
+                        round: event.round,
+                        host,
+                        kind: Ok(event.kind.clone()),
+                    });
+                }
+            }
+            return Ok(());
+        }
+        self.snapshot(run, |connection, key| {
+            let mut statement = connection
+                .prepare_cached("SELECT round, host, body FROM events WHERE run = ?1 ORDER BY seq")
+                .map_err(Error::read)?;
+            let mut rows = statement.query([key]).map_err(Error::read)?;
+            while let Some(row) = rows.next().map_err(Error::read)? {
+                let host = row
+                    .get_ref(1)
+                    .and_then(|host| Ok(host.as_str_or_null()?))
+                    .map_err(Error::read)?;
+                if host.is_some_and(|host| !wanted(host)) {
+                    continue;
+                }
+                each(Replayed {
+                    round: row.get(0).map_err(Error::read)?,
+                    host,
+                    kind: read_kind(row, 2),
+                });
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The results of a host in a round, in the order of steps and attempts.
+pub(crate) fn results(
+    connection: &Connection,
+    key: i64,
+    round: u32,
+    host: &HostName,
+) -> Result<Vec<StepResult>> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT e.body FROM results r JOIN events e USING (run, seq)
+             WHERE r.run = ?1 AND r.round = ?2 AND r.host = ?3 ORDER BY r.step, r.attempt",
+        )
+        .map_err(Error::read)?;
+    let mut rows = statement
+        .query(params![key, round, host.as_str()])
+        .map_err(Error::read)?;
+    let mut results = Vec::new();
+    while let Some(row) = rows.next().map_err(Error::read)? {
+        results.push(match read_kind(row, 0)? {
+            EventKind::StepFinished {
+                step,
+                attempt,
+                class,
+                exit_status,
+                signal,
+                duration_ms,
+                changed,
+                registered,
+                message,
+                ..
+            } => StepResult {
+                step,
+                attempt,
+                class,
+                exit_status,
+                signal,
+                duration_ms,
+                changed,
+                registered,
+                message,
+            },
+            EventKind::StepSkipped { step, reason } => StepResult {
+                step,
+                attempt: 0,
+                class: Class::NothingToDo,
+                exit_status: None,
+                signal: None,
+                duration_ms: 0,
+                changed: false,
+                registered: None,
+                message: reason,
+            },
+            _ => {
+                return Err(Error::damaged(
+                    format!("a result of {host}"),
+                    &"its event is another one",
+                ));
+            }
+        });
+    }
+    Ok(results)
+}
