@@ -8,6 +8,7 @@ use bytes::Bytes;
 use russh::server::{Handle, Msg};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 
+use crate::memory::Said;
 use crate::wire::Cut;
 use crate::{Act, Ending, Host, Performance};
 
@@ -40,12 +41,20 @@ pub struct Call {
 ///
 /// Input that nobody reads blocks the connection after a while, so a script reads while it waits.
 pub struct ChannelIo {
-    read: ChannelReadHalf,
-    write: ChannelWriteHalf<Msg>,
-    handle: Handle,
-    cut: Cut,
+    way: Way,
     /// The end of the outputs was told already.
     ended: bool,
+}
+
+/// What carries a channel.
+enum Way {
+    Ssh {
+        read: ChannelReadHalf,
+        write: ChannelWriteHalf<Msg>,
+        handle: Handle,
+        cut: Cut,
+    },
+    Memory(crate::memory::Near),
 }
 
 /// The connection or the channel is gone.
@@ -74,17 +83,29 @@ impl Script for Shell {
 impl ChannelIo {
     pub(crate) fn new(read: ChannelReadHalf, write: ChannelWriteHalf<Msg>, handle: Handle, cut: Cut) -> Self {
         Self {
-            read,
-            write,
-            handle,
-            cut,
+            way: Way::Ssh {
+                read,
+                write,
+                handle,
+                cut,
+            },
             ended: false,
         }
     }
 
-    /// What is read and what is written, for somebody who does both at once.
-    pub(crate) fn halves(&mut self) -> (&mut ChannelReadHalf, &ChannelWriteHalf<Msg>) {
-        (&mut self.read, &self.write)
+    pub(crate) fn in_memory(near: crate::memory::Near) -> Self {
+        Self {
+            way: Way::Memory(near),
+            ended: false,
+        }
+    }
+
+    /// What is read and what is written, for somebody who does both at once; only of a channel of SSH.
+    pub(crate) fn halves(&mut self) -> Option<(&mut ChannelReadHalf, &ChannelWriteHalf<Msg>)> {
+        match &mut self.way {
+            Way::Ssh { read, write, .. } => Some((read, write)),
+            Way::Memory(_) => None,
+        }
     }
 
     /// Notes that the end of the outputs was told by the half that writes.
@@ -94,27 +115,17 @@ impl ChannelIo {
 
     /// The next bytes of standard input; nothing at its end.
     pub async fn read(&mut self) -> Result<Option<Bytes>, Gone> {
-        loop {
-            match self.read.wait().await {
-                Some(ChannelMsg::Data { data }) => return Ok(Some(data)),
-                Some(ChannelMsg::Eof) => return Ok(None),
-                None | Some(ChannelMsg::Close) => return Err(Gone),
-                Some(_) => {}
-            }
-        }
+        self.way.read().await
     }
 
     /// Writes to standard output; waits while the client's window is full.
     pub async fn stdout(&self, bytes: impl Into<Bytes>) -> Result<(), Gone> {
-        self.write.data_bytes(bytes.into()).await.map_err(|_| Gone)
+        self.way.write(bytes.into(), false).await
     }
 
     /// Writes to standard error.
     pub async fn stderr(&self, bytes: impl Into<Bytes>) -> Result<(), Gone> {
-        self.write
-            .extended_data_bytes(1, bytes.into())
-            .await
-            .map_err(|_| Gone)
+        self.way.write(bytes.into(), true).await
     }
 
     /// Ends the outputs and leaves the channel open.
@@ -122,50 +133,76 @@ impl ChannelIo {
         if self.ended {
             return Ok(());
         }
-        self.write.eof().await.map_err(|_| Gone)
+        match &self.way {
+            Way::Ssh { write, .. } => write.eof().await.map_err(|_| Gone),
+            Way::Memory(near) => near.say(Said::Eof).await,
+        }
     }
 
     /// Lets time pass, throwing input away; fails as soon as the client is gone.
     pub async fn wait(&mut self, duration: Duration) -> Result<(), Gone> {
         tokio::select! {
-            () = tokio::time::sleep(duration) => Ok(()),
+            biased;
             gone = self.drain() => gone,
+            () = tokio::time::sleep(duration) => Ok(()),
         }
     }
 
     /// Ends the command with an exit status.
     pub async fn exit(self, status: u32) -> Result<(), Gone> {
         self.eof().await?;
-        self.write.exit_status(status).await.map_err(|_| Gone)?;
-        self.write.close().await.map_err(|_| Gone)
+        match &self.way {
+            Way::Ssh { write, .. } => {
+                write.exit_status(status).await.map_err(|_| Gone)?;
+                write.close().await.map_err(|_| Gone)
+            }
+            Way::Memory(near) => {
+                near.say(Said::ExitStatus(status)).await?;
+                near.say(Said::Closed).await
+            }
+        }
     }
 
     /// Ends the command by a signal, named without `SIG`.
     pub async fn signal(self, signal: &str) -> Result<(), Gone> {
-        let signal = match signal {
-            "KILL" => Sig::KILL,
-            "TERM" => Sig::TERM,
-            "SEGV" => Sig::SEGV,
-            "ABRT" => Sig::ABRT,
-            other => Sig::Custom(other.to_owned()),
-        };
         self.eof().await?;
-        self.handle
-            .exit_signal_request(self.write.id(), signal, false, String::new(), String::new())
-            .await
-            .map_err(|()| Gone)?;
-        self.write.close().await.map_err(|_| Gone)
+        match &self.way {
+            Way::Ssh { write, handle, .. } => {
+                let signal = match signal {
+                    "KILL" => Sig::KILL,
+                    "TERM" => Sig::TERM,
+                    "SEGV" => Sig::SEGV,
+                    "ABRT" => Sig::ABRT,
+                    other => Sig::Custom(other.to_owned()),
+                };
+                handle
+                    .exit_signal_request(write.id(), signal, false, String::new(), String::new())
+                    .await
+                    .map_err(|()| Gone)?;
+                write.close().await.map_err(|_| Gone)
+            }
+            Way::Memory(near) => {
+                near.say(Said::ExitSignal(signal.to_owned())).await?;
+                near.say(Said::Closed).await
+            }
+        }
     }
 
     /// Closes the channel without a word about how the command ended.
     pub async fn vanish(self) -> Result<(), Gone> {
         self.eof().await?;
-        self.write.close().await.map_err(|_| Gone)
+        match &self.way {
+            Way::Ssh { write, .. } => write.close().await.map_err(|_| Gone),
+            Way::Memory(near) => near.say(Said::Closed).await,
+        }
     }
 
     /// Breaks the whole connection.
     pub fn cut(&self) {
-        self.cut.cut();
+        match &self.way {
+            Way::Ssh { cut, .. } => cut.cut(),
+            Way::Memory(near) => near.cut(),
+        }
     }
 
     /// Plays a performance to its end. One whose connection breaks is over with that.
@@ -203,23 +240,59 @@ impl ChannelIo {
 
     /// Writes while throwing input away.
     async fn write_out(&mut self, bytes: Bytes, to_stderr: bool) -> Result<(), Gone> {
-        let write = async {
-            let result = if to_stderr {
-                self.write.extended_data_bytes(1, bytes).await
-            } else {
-                self.write.data_bytes(bytes).await
-            };
-            result.map_err(|_| Gone)
-        };
-        tokio::select! {
-            biased;
-            written = write => written,
-            gone = drain(&mut self.read) => gone,
+        match &mut self.way {
+            Way::Ssh { read, write, .. } => {
+                let writing = async {
+                    let result = if to_stderr {
+                        write.extended_data_bytes(1, bytes).await
+                    } else {
+                        write.data_bytes(bytes).await
+                    };
+                    result.map_err(|_| Gone)
+                };
+                tokio::select! {
+                    biased;
+                    written = writing => written,
+                    gone = drain(read) => gone,
+                }
+            }
+            Way::Memory(near) => near.write_out(bytes, to_stderr).await,
         }
     }
 
     async fn drain(&mut self) -> Result<(), Gone> {
-        drain(&mut self.read).await
+        match &mut self.way {
+            Way::Ssh { read, .. } => drain(read).await,
+            Way::Memory(near) => near.drain().await,
+        }
+    }
+}
+
+// === impl Way ===
+
+impl Way {
+    async fn read(&mut self) -> Result<Option<Bytes>, Gone> {
+        let read = match self {
+            Way::Ssh { read, .. } => read,
+            Way::Memory(near) => return near.read().await,
+        };
+        loop {
+            match read.wait().await {
+                Some(ChannelMsg::Data { data }) => return Ok(Some(data)),
+                Some(ChannelMsg::Eof) => return Ok(None),
+                None | Some(ChannelMsg::Close) => return Err(Gone),
+                Some(_) => {}
+            }
+        }
+    }
+
+    async fn write(&self, bytes: Bytes, to_stderr: bool) -> Result<(), Gone> {
+        match (self, to_stderr) {
+            (Way::Ssh { write, .. }, false) => write.data_bytes(bytes).await.map_err(|_| Gone),
+            (Way::Ssh { write, .. }, true) => write.extended_data_bytes(1, bytes).await.map_err(|_| Gone),
+            (Way::Memory(near), false) => near.say(Said::Stdout(bytes)).await,
+            (Way::Memory(near), true) => near.say(Said::Stderr(bytes)).await,
+        }
     }
 }
 
@@ -227,7 +300,7 @@ impl std::fmt::Debug for ChannelIo {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("ChannelIo")
-            .field("id", &self.write.id())
+            .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::kept::Kept;
+use crate::memory::Stage;
 use crate::shell::{self, Machine};
 use crate::wire::Cut;
 use crate::{FaultKind, Performance};
@@ -42,6 +43,10 @@ pub struct Host {
     power: Mutex<Power>,
     /// Told when the host goes away for a reboot; nobody listens but a listener of its own.
     pub(crate) went_down: Notify,
+    /// Who decides what commands do, instead of the fake shell.
+    stage: Option<Arc<dyn Stage>>,
+    /// The token that was counted last, until its command is performed.
+    counted: Mutex<Option<String>>,
 }
 
 /// What ends with a boot, and when the next one begins.
@@ -57,6 +62,8 @@ struct Power {
     connections: Vec<Cut>,
     /// Nobody is let in before this, for what a connection did.
     penalty: Option<Instant>,
+    /// How long a reboot takes, if that was said.
+    away: Option<Duration>,
 }
 
 /// What was injected into a host, and what was done to it.
@@ -102,7 +109,33 @@ impl Host {
             kept: Kept::default(),
             power: Mutex::default(),
             went_down: Notify::new(),
+            stage: None,
+            counted: Mutex::default(),
         }
+    }
+
+    /// A host without a fleet and without a fault. Its commands do what `stage` says.
+    pub fn on_stage(name: HostName, index: u32, seed: u64, stage: Arc<dyn Stage>) -> Self {
+        Self {
+            stage: Some(stage),
+            ..Self::new(name, index, None, seed, Duration::ZERO, 0)
+        }
+    }
+
+    /// Goes away for so long and comes back as another boot; what ran is gone.
+    pub fn reboot_for(&self, away: Duration) {
+        self.power().away = Some(away);
+        self.reboot();
+    }
+
+    /// What it kept of durable work is removed, while what runs goes on.
+    pub fn wipe(&self) {
+        self.kept.wipe();
+    }
+
+    /// How many boots there were before this one.
+    pub fn boots(&self) -> u32 {
+        self.power().boots
     }
 
     /// Its name.
@@ -119,6 +152,13 @@ impl Host {
     ///
     /// Each call counts as one command that ran.
     pub fn perform(&self, line: &[u8]) -> Performance {
+        let token = self.counted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(stage) = &self.stage
+            && let Some(performance) = stage.perform(self, token.as_deref(), line)
+        {
+            self.commands.fetch_add(1, Ordering::Relaxed);
+            return performance;
+        }
         let calls = self.commands.fetch_add(1, Ordering::Relaxed);
         let mut random = Rng::with_seed(self.seed ^ (u64::from(calls) << 32) ^ u64::from(self.index));
         let bad = calls.checked_sub(self.good);
@@ -192,10 +232,11 @@ impl Host {
     pub fn count_token(&self, token: &str) {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         *tokens.entry(token.to_owned()).or_default() += 1;
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.to_owned());
     }
 
     /// The id of the present boot.
-    pub(crate) fn boot_id(&self) -> String {
+    pub fn boot_id(&self) -> String {
         let power = self.power();
         format!(
             "{:08x}-d1a1-4000-8{:03x}-{:012x}",
@@ -215,7 +256,7 @@ impl Host {
     pub(crate) fn reboot(&self) {
         let away = match self.fault {
             Some(FaultKind::Reboot(seconds)) => Duration::from_secs(seconds.into()),
-            _ => REBOOT_TAKES,
+            _ => self.power().away.unwrap_or(REBOOT_TAKES),
         };
         let connections = {
             let mut power = self.power();
@@ -240,8 +281,13 @@ impl Host {
         }
     }
 
+    /// Ends when the host goes away for a reboot. One may wait for that.
+    pub async fn went_down(&self) {
+        self.went_down.notified().await;
+    }
+
     /// Until when nothing listens, if the host is away.
-    pub(crate) fn away(&self) -> Option<Instant> {
+    pub fn away(&self) -> Option<Instant> {
         self.power().back.filter(|back| *back > Instant::now())
     }
 

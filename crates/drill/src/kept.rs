@@ -338,6 +338,7 @@ impl Work {
                 Act::Stdout(bytes) => self.change(|progress| progress.stdout.push(bytes)),
                 Act::Stderr(bytes) => self.change(|progress| progress.stderr.push(bytes)),
                 Act::Wait(duration) => tokio::select! {
+                    biased;
                     () = sleep(duration) => {}
                     () = self.over() => {}
                 },

@@ -44,6 +44,7 @@ mod keys;
 mod kind;
 mod listen;
 mod listening;
+pub mod memory;
 mod performance;
 mod real;
 mod session;

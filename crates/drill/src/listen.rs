@@ -180,7 +180,7 @@ impl Service {
             connection,
             stop: self.stop.clone(),
             waiting: HashMap::new(),
-            channels: 0,
+            channels: Arc::default(),
         };
         run_stream(config, Wire::new(stream, cut, Arc::clone(host)), answers)
             .await?

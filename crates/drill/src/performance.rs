@@ -1,6 +1,8 @@
 //! Performances: what a command does, told apart from where it is played.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,7 +52,13 @@ pub struct Performance {
     repeat: Option<(Act, u32, Duration)>,
     pause: Option<Duration>,
     ending: Option<Ending>,
+    /// Dropped when it is over, however that comes about.
+    guard: Guard,
 }
+
+/// Something that lasts as long as a performance. No performance differs from another by it.
+#[derive(Clone, Default)]
+struct Guard(Option<Arc<dyn Any + Send + Sync>>);
 
 /// Bytes of one act of a flood.
 const FLOOD_PIECE: usize = 64 << 10;
@@ -68,7 +76,15 @@ impl Performance {
             repeat: None,
             pause: None,
             ending: Some(ending),
+            guard: Guard::default(),
         }
+    }
+
+    /// The same, with something that is dropped when it is over, however that comes about.
+    #[must_use]
+    pub fn guarded(mut self, guard: Arc<dyn Any + Send + Sync>) -> Self {
+        self.guard = Guard(Some(guard));
+        self
     }
 
     /// The same, some time later.
@@ -197,6 +213,22 @@ impl Performance {
         self.acts.push_front(act);
     }
 }
+
+// === impl Guard ===
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Guard").field(&self.0.is_some()).finish()
+    }
+}
+
+impl PartialEq for Guard {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Guard {}
 
 impl Iterator for Performance {
     type Item = Act;

@@ -211,7 +211,10 @@ async fn converse(
         return io.exit(126).await;
     };
     let listening = Mutex::new(listening);
-    let (read, write) = io.halves();
+    // It is only ever given channels of SSH.
+    let Some((read, write)) = io.halves() else {
+        return Err(Gone);
+    };
     let outputs = async {
         let out = async {
             let mut buffer = vec![0; PIECE];

@@ -1,7 +1,7 @@
 //! The SSH side of a connection: authentication, channels, commands, and what is wrong with those.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use russh::keys::PublicKey;
@@ -26,13 +26,17 @@ pub(crate) struct Answers {
     pub(crate) stop: watch::Receiver<bool>,
     /// Channels without a command yet.
     pub(crate) waiting: HashMap<ChannelId, Channel<Msg>>,
-    /// Open channels.
-    pub(crate) channels: u32,
+    /// Channels that are open: until their command has ended, or the client closes them.
+    pub(crate) channels: Arc<Mutex<HashSet<ChannelId>>>,
 }
 
 // === impl Answers ===
 
 impl Answers {
+    fn open(&self) -> MutexGuard<'_, HashSet<ChannelId>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn fault(&self) -> Option<FaultKind> {
         self.host.fault
     }
@@ -106,7 +110,7 @@ impl Handler for Answers {
     ) -> Result<(), russh::Error> {
         let refused = match self.fault() {
             Some(FaultKind::ChannelRefused) => true,
-            Some(FaultKind::MaxSessions(sessions)) => self.channels >= sessions,
+            Some(FaultKind::MaxSessions(sessions)) => self.open().len() >= sessions as usize,
             _ => false,
         };
         if refused {
@@ -114,7 +118,7 @@ impl Handler for Answers {
             // As sshd does, whatever the reason.
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
         } else {
-            self.channels += 1;
+            self.open().insert(channel.id());
             self.waiting.insert(channel.id(), channel);
             reply.accept().await;
         }
@@ -127,7 +131,7 @@ impl Handler for Answers {
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.waiting.remove(&channel);
-        self.channels = self.channels.saturating_sub(1);
+        self.open().remove(&channel);
         Ok(())
     }
 
@@ -199,6 +203,7 @@ impl Handler for Answers {
         };
         let script = Arc::clone(&self.script);
         let fault = self.fault();
+        let channels = Arc::clone(&self.channels);
         tokio::spawn(async move {
             match fault {
                 Some(FaultKind::ForceCommand) => {
@@ -214,6 +219,10 @@ impl Handler for Answers {
                 }
                 _ => script.run(call).await,
             }
+            channels
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&channel);
         });
         Ok(())
     }

@@ -389,6 +389,7 @@ impl Talk {
                 }
             }
             tokio::select! {
+                biased;
                 // The work is held by its host, so its sender stays.
                 _ = changed.changed() => {}
                 // At the end of the input nobody will say that it can go; the end is told all the same.

@@ -6,8 +6,7 @@
 //!   endpoints that push back;
 //! - how many the machine can bear: [`admission`], from memory and pressure;
 //! - how long to wait: [`Backoff`] with full jitter, seeded;
-//! - how often: a host's own [`Budget`], a [`RetryBudget`] for the fleet, a [`Breaker`] for each group, and a [`Reserve`]
-//!   of slots for recoveries;
+//! - how often: a host's own [`Budget`], a [`RetryBudget`] for the fleet, and a [`Breaker`] for each group;
 //! - how long to bear silence: the [`watchdog`], which chooses and judges [`Deadline`]s;
 //! - how many may fail, and how many go first: [`Portion`] and [`batches`];
 //! - once and only once: [`RunOnce`].
@@ -35,7 +34,6 @@ mod gate;
 mod governor;
 mod handshakes;
 mod portion;
-mod reserve;
 mod run_once;
 pub mod watchdog;
 
@@ -47,5 +45,4 @@ pub use gate::{Gate, Permit};
 pub use governor::Governor;
 pub use handshakes::{HandshakePermit, Handshakes};
 pub use portion::{Portion, PortionError, batches};
-pub use reserve::{Reserve, Slot};
 pub use run_once::RunOnce;

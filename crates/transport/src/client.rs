@@ -23,6 +23,8 @@ pub struct Client {
     configs: Configs,
     deadlines: Deadlines,
     known_hosts: Arc<KnownHosts>,
+    #[cfg(feature = "memory")]
+    network: Option<Arc<dyn crate::memory::Network>>,
 }
 
 /// An open byte stream to a host (or through its jump host) on which nothing has been said yet; or what stands for it.
@@ -32,6 +34,8 @@ enum Way {
     Native(Opened),
     OpenSsh(Arc<OpenSsh>),
     Local,
+    #[cfg(feature = "memory")]
+    Memory(crate::memory::Held),
 }
 
 /// A phase on its way, on the heap.
@@ -46,6 +50,17 @@ impl Client {
             configs: Configs::new(deadlines),
             deadlines,
             known_hosts,
+            #[cfg(feature = "memory")]
+            network: None,
+        }
+    }
+
+    /// A client whose sessions stay in this process, whatever transport a target names.
+    #[cfg(feature = "memory")]
+    pub fn in_memory(deadlines: Deadlines, network: Arc<dyn crate::memory::Network>) -> Self {
+        Self {
+            network: Some(network),
+            ..Self::new(deadlines, Arc::default())
         }
     }
 
@@ -57,6 +72,11 @@ impl Client {
     /// Opens the byte stream to `target`; through its jump host, if it has one, which is connected to first.
     pub fn dial<'a>(&'a self, target: &'a Target) -> Boxed<'a, Dialed> {
         Box::pin(async move {
+            #[cfg(feature = "memory")]
+            if let Some(network) = &self.network {
+                let connection = network.dial(target).await?;
+                return Ok(Dialed(Way::Memory(crate::memory::Held(connection))));
+            }
             let started = Instant::now();
             let opened = match (&target.transport, &target.jump) {
                 (Transport::Local, _) => return Ok(Dialed(Way::Local)),
@@ -92,6 +112,13 @@ impl Client {
                 let (master, phases) =
                     Master::start(&how, target, &self.known_hosts, &self.deadlines).await?;
                 Ok((self.session(Link::OpenSsh(master)), phases))
+            }),
+            #[cfg(feature = "memory")]
+            Way::Memory(held) => Box::pin(async move {
+                if let Some(network) = &self.network {
+                    network.handshake(target, &held.0).await?;
+                }
+                Ok((self.session(Link::Memory(held)), PhaseTimings::default()))
             }),
             Way::Local => Box::pin(async move {
                 Ok((

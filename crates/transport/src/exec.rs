@@ -1,8 +1,8 @@
 //! A running command: on a channel, or as a process on this machine.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use reveille_account::Class;
@@ -30,6 +30,8 @@ pub struct Exec {
 enum Output {
     Channel(ChannelReadHalf),
     Child(Box<Running>),
+    #[cfg(feature = "memory")]
+    Memory(Box<dyn crate::memory::Output>),
 }
 
 /// A command's standard input; clones share it.
@@ -41,12 +43,16 @@ struct Pipe {
     sink: Sink,
     /// Whether input goes in pieces with their length in front: a terminal that lets all bytes through has no end.
     in_pieces: AtomicBool,
+    /// Where its session counts what moves.
+    moved: OnceLock<Arc<AtomicU64>>,
 }
 
 #[derive(Debug)]
 enum Sink {
     Channel(ChannelWriteHalf<Msg>),
     Child(ChildInput),
+    #[cfg(feature = "memory")]
+    Memory(Box<dyn crate::memory::Sink>),
 }
 
 /// What comes from a running command.
@@ -115,13 +121,48 @@ impl Exec {
         }
     }
 
+    /// A command on a connection in memory, which has as long as a host that is reached by SSH.
+    #[cfg(feature = "memory")]
+    pub(crate) async fn in_memory(
+        connection: &dyn crate::memory::Connection,
+        line: Vec<u8>,
+        terminal: bool,
+        deadline: std::time::Duration,
+    ) -> Result<Self, ExecError> {
+        let started = tokio::time::timeout(deadline, connection.exec(line, terminal)).await;
+        let command = started
+            .unwrap_or_else(|_| Err(ExecError::Unanswered(format!("no reply within {deadline:?}"))))?;
+        Ok(Self {
+            output: Output::Memory(command.output),
+            input: Input::new(Sink::Memory(command.input)),
+            early: VecDeque::new(),
+            terminal,
+        })
+    }
+
+    /// What moves from now on is counted there.
+    pub(crate) fn count_in(&self, moved: &Arc<AtomicU64>) {
+        // A second counter would be the first again: a command belongs to one session.
+        let _ = self.input.0.moved.set(Arc::clone(moved));
+    }
+
     /// The next thing from the command. After [`Heard::Closed`] or [`Heard::Lost`] nothing follows.
     pub async fn next(&mut self) -> Heard {
+        let heard = self.hear().await;
+        if let Heard::Stdout(bytes) | Heard::Stderr(bytes) = &heard {
+            self.input.0.moved(bytes.len());
+        }
+        heard
+    }
+
+    async fn hear(&mut self) -> Heard {
         if let Some(heard) = self.early.pop_front() {
             return heard;
         }
         match &mut self.output {
             Output::Child(running) => running.next().await,
+            #[cfg(feature = "memory")]
+            Output::Memory(output) => output.next().await,
             Output::Channel(channel) => loop {
                 match channel.wait().await {
                     Some(message) => {
@@ -162,6 +203,8 @@ impl Exec {
             Output::Child(running) => running.begin().await,
             // The host has said so already.
             Output::Channel(_) => None,
+            #[cfg(feature = "memory")]
+            Output::Memory(_) => None,
         }
     }
 
@@ -182,6 +225,8 @@ impl Exec {
                 let _ = channel.close().await;
             }
             (_, Sink::Child(_)) => {}
+            #[cfg(feature = "memory")]
+            (_, Sink::Memory(sink)) => sink.close(),
         }
     }
 
@@ -191,6 +236,8 @@ impl Exec {
             (Output::Child(running), _) => running.kill(),
             (_, Sink::Channel(channel)) => drop(channel.close().await),
             (_, Sink::Child(_)) => {}
+            #[cfg(feature = "memory")]
+            (_, Sink::Memory(sink)) => sink.close(),
         }
     }
 }
@@ -214,6 +261,7 @@ impl Input {
         Self(Arc::new(Pipe {
             sink,
             in_pieces: AtomicBool::new(false),
+            moved: OnceLock::new(),
         }))
     }
 
@@ -243,13 +291,30 @@ impl Input {
                 input.end().await;
                 Ok(())
             }
+            #[cfg(feature = "memory")]
+            Sink::Memory(sink) => sink.end().await.then_some(()).ok_or_else(lost),
         }
     }
 
     async fn send_raw(&self, bytes: Bytes) -> Result<(), ExecError> {
+        let length = bytes.len();
         match &self.0.sink {
-            Sink::Channel(channel) => channel.data_bytes(bytes).await.map_err(|_| lost()),
-            Sink::Child(input) => input.send(&bytes).await.map_err(|_| lost()),
+            Sink::Channel(channel) => channel.data_bytes(bytes).await.map_err(|_| lost())?,
+            Sink::Child(input) => input.send(&bytes).await.map_err(|_| lost())?,
+            #[cfg(feature = "memory")]
+            Sink::Memory(sink) => sink.send(bytes).await.then_some(()).ok_or_else(lost)?,
+        }
+        self.0.moved(length);
+        Ok(())
+    }
+}
+
+// === impl Pipe ===
+
+impl Pipe {
+    fn moved(&self, bytes: usize) {
+        if let Some(moved) = self.moved.get() {
+            moved.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 }

@@ -24,6 +24,8 @@ mod exec;
 mod identity;
 mod known_hosts;
 mod local;
+#[cfg(feature = "memory")]
+pub mod memory;
 mod native;
 mod nonce;
 mod openssh;

@@ -1,7 +1,8 @@
 //! An authenticated connection, or what stands for one.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reveille_account::{Class, Phase};
@@ -20,13 +21,20 @@ pub struct Session {
     deadline: Duration,
     /// The host's sudo insists on a terminal.
     needs_terminal: AtomicBool,
+    /// Bytes that its commands took and gave, and signs of work for them on this machine.
+    moved: Arc<AtomicU64>,
 }
+
+/// How often work on this machine shows in what has moved.
+const SIGN: Duration = Duration::from_secs(1);
 
 /// What carries the session.
 pub(crate) enum Link {
     Native(Native),
     OpenSsh(Master),
     Local(Local),
+    #[cfg(feature = "memory")]
+    Memory(crate::memory::Held),
 }
 
 // === impl Session ===
@@ -37,6 +45,7 @@ impl Session {
             link,
             deadline,
             needs_terminal: AtomicBool::new(false),
+            moved: Arc::default(),
         }
     }
 
@@ -46,6 +55,8 @@ impl Session {
             Link::Native(native) => native.is_closed(),
             Link::OpenSsh(master) => master.is_closed(),
             Link::Local(_) => false,
+            #[cfg(feature = "memory")]
+            Link::Memory(held) => held.0.is_closed(),
         }
     }
 
@@ -54,6 +65,20 @@ impl Session {
         match &self.link {
             Link::Native(native) => native.took_password(),
             Link::OpenSsh(_) | Link::Local(_) => false,
+            #[cfg(feature = "memory")]
+            Link::Memory(held) => held.0.took_password(),
+        }
+    }
+
+    /// Whether no password is offered on it, not even to become another user: the host's key is seen for the first time by
+    /// this process, and nobody said that passwords may go to new hosts.
+    pub(crate) fn keeps_passwords_back(&self) -> bool {
+        match &self.link {
+            Link::Native(native) => native.keeps_passwords_back(),
+            // `ssh` judges keys itself, and says nothing of it.
+            Link::OpenSsh(_) | Link::Local(_) => false,
+            #[cfg(feature = "memory")]
+            Link::Memory(_) => false,
         }
     }
 
@@ -63,6 +88,8 @@ impl Session {
             Link::Native(native) => native.why_closed(),
             Link::OpenSsh(master) => master.why_closed(),
             Link::Local(_) => "the shell on this machine ended".to_owned(),
+            #[cfg(feature = "memory")]
+            Link::Memory(held) => held.0.why_closed(),
         }
     }
 
@@ -92,10 +119,31 @@ impl Session {
     }
 
     pub(crate) async fn start(&self, line: Vec<u8>, terminal: bool) -> Result<Exec, ExecError> {
-        match &self.link {
+        let exec = match &self.link {
             Link::Native(native) => native.exec(line, terminal, self.deadline).await,
             Link::OpenSsh(master) => master.exec(&line, terminal, self.deadline).await,
             Link::Local(local) => local.exec(&line, terminal),
+            #[cfg(feature = "memory")]
+            Link::Memory(held) => Exec::in_memory(&*held.0, line, terminal, self.deadline).await,
+        }?;
+        exec.count_in(&self.moved);
+        Ok(exec)
+    }
+
+    /// A number that grows with each byte that its commands take or give, and while a copy works on files of this machine.
+    /// As long as it stays the same nothing moves, in no direction.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Waits for work on this machine that belongs to a copy; meanwhile the copy counts as moving.
+    pub async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(SIGN, &mut work).await {
+                Ok(done) => return done,
+                Err(_) => self.moved.fetch_add(1, Ordering::Relaxed),
+            };
         }
     }
 
@@ -105,11 +153,13 @@ impl Session {
         match &self.link {
             Link::Local(local) => Some(local.running()),
             Link::Native(_) | Link::OpenSsh(_) => None,
+            #[cfg(feature = "memory")]
+            Link::Memory(_) => None,
         }
     }
 
     /// Whether a refusal of sudo has told that it insists on a terminal.
-    pub(crate) fn needs_terminal(&self) -> bool {
+    pub fn needs_terminal(&self) -> bool {
         self.needs_terminal.load(Ordering::Relaxed)
     }
 
@@ -126,7 +176,8 @@ impl Session {
     ) -> Result<Box<dyn Duplex>, ConnectError> {
         match &self.link {
             Link::Native(native) => native.forward(address, port, deadline).await,
-            Link::OpenSsh(_) | Link::Local(_) => Err(ConnectError::new(
+            // A network in memory knows its jump hosts itself.
+            _ => Err(ConnectError::new(
                 Phase::Tcp,
                 Class::ChannelRefused,
                 "a jump host has to be reached by native SSH; name it in ssh's own configuration instead",
@@ -140,6 +191,8 @@ impl Session {
             Link::Native(native) => native.close().await,
             Link::OpenSsh(master) => master.close().await,
             Link::Local(_) => {}
+            #[cfg(feature = "memory")]
+            Link::Memory(held) => drop(held),
         }
     }
 }

@@ -8,7 +8,7 @@
 //! | waits for input | [`Decision::Ask`] |
 //! | process gone without a status | [`Decision::EarlyExit`] |
 //! | nothing moves in 2 of 3 looks | the operator's deadline: kill. Ours: kill only with `on_stuck: kill`, or if the step is idempotent and its class has ≥ 100 samples; else warn and wait, and kill at the hard cap |
-//! | no evidence in 2 of 3 looks | the operator's deadline: kill. Ours: warn and wait, and kill at the hard cap |
+//! | no evidence | the operator's deadline: kill after one such look. Ours, in 2 of 3 looks: warn and wait, and kill at the hard cap |
 //!
 //! Before its deadline nobody is killed. Where many of a class overrun a deadline of ours together, they are extended.
 
@@ -182,7 +182,14 @@ pub struct LookRule {
     pub between: Duration,
     /// Between two looks while waiting after a warning.
     pub patience: Duration,
+    /// The longest that a look may take.
+    pub longest: Duration,
+    /// What a look may take even where an operator's deadline is shorter than that leaves time for.
+    pub fair: Duration,
 }
+
+/// A look for an operator's deadline ends by this part of the deadline after it.
+const OVERRUN: u32 = 10;
 
 /// The latest looks at an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -195,6 +202,21 @@ pub struct Looks {
 // === impl LookRule ===
 
 impl LookRule {
+    /// How long a look at `elapsed` may take that is for a deadline of `limit` by `by`, which passes at `due`. It is at
+    /// most [`longest`](Self::longest), and never longer than the deadline itself. For an operator's deadline it ends by a
+    /// tenth of it after it has passed, as long as that leaves [`fair`](Self::fair) time for an answer.
+    pub fn time_for_look(&self, by: SetBy, limit: Duration, due: Duration, elapsed: Duration) -> Duration {
+        let most = self.longest.min(limit);
+        match by {
+            SetBy::Auto => most,
+            SetBy::Operator => due
+                .saturating_sub(elapsed)
+                .saturating_add(limit / OVERRUN)
+                .max(self.fair)
+                .min(most),
+        }
+    }
+
     /// Decides. `looks` takes in the evidence, so that the next look knows of it.
     pub fn decide(&self, case: &Case, evidence: Evidence, looks: &mut Looks) -> Decision {
         looks.add(&evidence);
@@ -230,7 +252,9 @@ impl LookRule {
                 why: Extension::LookAgain,
             };
         }
-        if still + unanswered < self.agree {
+        // An operator's deadline is a promise: whoever gives no answer does not get a second one to think about it.
+        let enough = case.by == SetBy::Operator && looks.unanswered(1) > 0;
+        if still + unanswered < self.agree && !enough {
             return Decision::Extend {
                 until: again,
                 why: Extension::LookAgain,
@@ -280,6 +304,8 @@ impl Default for LookRule {
             hard_cap: Duration::from_hours(2),
             between: Duration::from_secs(5),
             patience: Duration::from_mins(2),
+            longest: Duration::from_secs(10),
+            fair: Duration::from_millis(1500),
         }
     }
 }

@@ -75,9 +75,11 @@ fn two_of_three_looks_must_agree() {
     assert_eq!(after(&case, &[Still, Still]), kill(2, 0));
     assert_eq!(after(&case, &[Still, Moves, Still]), kill(2, 0));
     assert_eq!(after(&case, &[Still, Moves, Moves, Still]), again(125));
-    assert_eq!(after(&case, &[None]), again(125));
-    assert_eq!(after(&case, &[None, None]), kill(0, 2));
-    assert_eq!(after(&case, &[None, Still]), kill(1, 1));
+    // No answer is enough for a deadline that is a promise.
+    assert_eq!(after(&case, &[None]), kill(0, 1));
+    assert_eq!(after(&case, &[Still, None]), kill(1, 1));
+    let ours = self::case(SetBy::Auto);
+    assert_eq!(after(&ours, &[None]), again(125));
 }
 
 #[test]
@@ -85,6 +87,24 @@ fn before_the_deadline_there_are_only_looks() {
     let mut case = case(SetBy::Operator);
     case.elapsed = SECOND * 117;
     assert_eq!(after(&case, &[Evidence::Still, Evidence::Still]), again(120));
+    assert_eq!(after(&case, &[Evidence::None]), again(120));
+}
+
+#[test]
+fn a_look_is_never_longer_than_what_it_is_for() {
+    let rule = LookRule::default();
+    let time = |by, limit, elapsed: f64| {
+        let (limit, elapsed) = (Duration::from_secs_f64(limit), Duration::from_secs_f64(elapsed));
+        rule.time_for_look(by, limit, limit, elapsed).as_millis()
+    };
+    // Ours: ten seconds, or the deadline.
+    assert_eq!(time(SetBy::Auto, 120.0, 108.0), 10_000);
+    assert_eq!(time(SetBy::Auto, 4.0, 3.6), 4000);
+    // The operator's: until a tenth of it after it, but with time for an answer.
+    assert_eq!(time(SetBy::Operator, 30.0, 27.0), 6000);
+    assert_eq!(time(SetBy::Operator, 6.0, 5.5), 1500);
+    assert_eq!(time(SetBy::Operator, 600.0, 585.0), 10_000);
+    assert_eq!(time(SetBy::Operator, 1.0, 0.9), 1000);
 }
 
 #[test]
@@ -223,7 +243,8 @@ proptest! {
                 Decision::Kill { why } => {
                     prop_assert!(matches!(evidence, Evidence::Still | Evidence::None) || locked, "killed after {evidence:?}");
                     prop_assert!(locked || case.elapsed >= case.due);
-                    prop_assert!(locked || unmoved >= 2);
+                    let unanswered = evidence == Evidence::None && case.by == SetBy::Operator;
+                    prop_assert!(locked || unanswered || unmoved >= 2);
                     if case.by == SetBy::Auto {
                         let capped = case.elapsed >= rule.hard_cap;
                         prop_assert!(capped || case.together.is_none());

@@ -24,6 +24,8 @@ use crate::Deadline;
 #[derive(Debug, Clone)]
 pub struct Watch {
     started: Instant,
+    /// How long it ran before it was watched.
+    before: Duration,
     lost_before: Duration,
     idle: Option<Limit>,
     total: Option<Limit>,
@@ -73,6 +75,7 @@ impl Watch {
         cohort.started();
         Self {
             started: now,
+            before: Duration::ZERO,
             lost_before: lost,
             idle,
             total,
@@ -89,6 +92,15 @@ impl Watch {
         }
     }
 
+    /// It had begun `age` before it was watched: totals run from its true start. Silence runs from now on, since nobody
+    /// listened before.
+    pub fn began_before(&mut self, age: Duration, now: Instant, lost: Duration) {
+        self.before = age;
+        let now = self.elapsed(now, lost);
+        (self.progress, self.output) = (now, now);
+        self.again = None;
+    }
+
     /// Output arrived. True if its silence had been counted as overdue: then [`Cohort::moved`] is to be called. (Output is
     /// frequent and the cohort shared, so it is not asked for here.)
     #[must_use]
@@ -103,6 +115,7 @@ impl Watch {
     pub fn elapsed(&self, now: Instant, lost: Duration) -> Duration {
         now.saturating_duration_since(self.started)
             .saturating_sub(lost.saturating_sub(self.lost_before))
+            .saturating_add(self.before)
     }
 
     /// How long nothing has moved.
@@ -130,6 +143,13 @@ impl Watch {
         // A moment too far away to be expressed is as good as the hard cap from now.
         let moment = now.checked_add(wait).unwrap_or(now + rule.hard_cap);
         (moment, deadline)
+    }
+
+    /// The deadline that passes first, how long it is and who set it, and how long a look for it may take now.
+    pub fn looked_for(&self, rule: &LookRule, now: Instant, lost: Duration) -> (Deadline, Limit, Duration) {
+        let (due, limit, deadline) = self.first_due(rule);
+        let time = rule.time_for_look(limit.by, limit.length, due, self.elapsed(now, lost));
+        (deadline, limit, time)
     }
 
     /// The attempt is over, by itself or otherwise. Tells how long it took.

@@ -211,5 +211,31 @@ fn many_who_overrun_together_are_waited_for_while_some_end() {
 
 #[test]
 fn a_watch_is_small() {
-    assert!(size_of::<Watch>() <= 200, "{}", size_of::<Watch>());
+    assert!(size_of::<Watch>() <= 208, "{}", size_of::<Watch>());
+}
+
+/// Whoever attaches to work that runs since long has no more time for it than whoever started it.
+#[test]
+fn totals_run_from_the_start_of_what_is_attached_to() {
+    let operator = |seconds| Some(limit(seconds, SetBy::Operator));
+    let mut scene = Scene::new(operator(30), operator(100), KILL);
+    scene.watch.began_before(SECOND * 80, at(scene.start, 1), NONE);
+    assert_eq!(scene.watch.elapsed(at(scene.start, 2), NONE), SECOND * 82);
+    assert_eq!(scene.watch.silence(at(scene.start, 2), NONE), SECOND);
+    // A tenth before 100 seconds, of which 80 had passed.
+    assert_eq!(scene.next(2), (10, Deadline::Total));
+    let killed = scene.until_decided(&Evidence::Still);
+    assert_eq!(killed.0, 20, "{killed:?}");
+}
+
+#[test]
+fn one_unanswered_look_ends_what_an_operator_bounded() {
+    let mut scene = Scene::new(Some(limit(20, SetBy::Operator)), None, Terms::default());
+    let before = scene.look(Evidence::None, 18);
+    assert!(
+        matches!(before, Decision::Extend { until, .. } if until == SECOND * 20),
+        "{before:?}"
+    );
+    let after = scene.look(Evidence::None, 20);
+    assert!(matches!(after, Decision::Kill { .. }), "{after:?}");
 }

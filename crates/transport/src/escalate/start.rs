@@ -32,11 +32,14 @@ struct Talk {
     early: Vec<Heard>,
     early_bytes: usize,
     status: Option<u32>,
+    /// The password is not to be sent.
+    keeps_back: bool,
 }
 
 /// Why there is no command.
 enum Not {
     Refused(String),
+    KeptBack,
     Lost,
     NeedsTerminal,
 }
@@ -73,6 +76,7 @@ pub(crate) async fn start(
             early: Vec::new(),
             early_bytes: 0,
             status: None,
+            keeps_back: session.keeps_passwords_back(),
         };
         let changing = talk.wait(&mut exec, other, &mark, &prompt);
         let not = match timeout(BECOME, changing).await {
@@ -92,6 +96,17 @@ pub(crate) async fn start(
         exec.abandon().await;
         match not {
             Not::Lost => return Err(ExecError::Unanswered(session.why_closed())),
+            Not::KeptBack => {
+                return Err(ExecError::Refused {
+                    class: Class::HostKeyUnknown,
+                    message: format!(
+                        "can't become {}: {} wants the password, which was kept back, because the host's key is seen for \
+                         the first time; add it to known_hosts, or ask for --host-key accept-new",
+                        other.user,
+                        other.method.program()
+                    ),
+                });
+            }
             Not::NeedsTerminal if ground == Ground::Pipes => {
                 session.note_needs_terminal();
                 ground = Ground::Question;
@@ -170,6 +185,9 @@ impl Talk {
                 "{program} wants a password, and there is none"
             )));
         };
+        if self.keeps_back {
+            return Err(Not::KeptBack);
+        }
         if password.reveal().contains('\n') {
             return Err(Not::Refused(format!(
                 "{program} wants a password, and the one that was given has a line break in it"

@@ -18,7 +18,7 @@ use data_encoding::BASE64;
 use russh::keys::{Certificate, HashAlg, PublicKey};
 
 use self::record::Record;
-use self::table::{Entry, Marker, Table};
+use self::table::{Entry, Marker, Since, Table};
 
 /// What to do about a host whose key is not known. A key that *differs* from a known one is refused by all but `Off`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,9 +91,10 @@ pub struct KnownHosts {
 /// How a host's key is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// It was known before, by itself or by its authority.
+    /// It was known before this process began, by itself or by its authority.
     Known,
-    /// It is seen for the first time.
+    /// This process has seen it for the first time, on this connection or on an earlier one: whoever sits in between could
+    /// otherwise end the first connection to be known on the second.
     New,
     /// Nobody looked.
     Unchecked,
@@ -210,46 +211,75 @@ impl KnownHosts {
             blob,
             fingerprint,
         } = received;
-        {
+        let line = format!("{} {algorithm} {}\n", name.listed, BASE64.encode(&blob));
+        let seen = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             let found = table.find(&name.listed);
             let entries = || found.iter().map(|index| &table.entries[*index]);
             if let Some(place) = revoked(entries(), &blob) {
                 return Err(HostKeyProblem::Revoked { fingerprint, place });
             }
-            let mut plain = entries().filter(|entry| entry.marker == Marker::None).peekable();
+            let first = entries().find(|entry| entry.marker == Marker::None);
             // Another algorithm counts as a mismatch too: otherwise whoever sits in between offers just that one.
-            if let Some(first) = plain.peek().map(|entry| entry.place.clone()) {
-                return if plain.any(|entry| entry.key == blob) {
-                    Ok(Trust::Known)
-                } else {
-                    Err(HostKeyProblem::Mismatch {
-                        fingerprint,
-                        place: first,
+            if let Some(first) = first.map(|entry| entry.place.clone()) {
+                let same = || {
+                    let indexes = found.iter().copied();
+                    indexes.filter(|index| {
+                        let entry = &table.entries[*index];
+                        entry.marker == Marker::None && entry.key == blob
                     })
                 };
+                let since = |wanted| same().find(|index| table.entries[*index].since == wanted);
+                match (since(Since::Before), since(Since::Recorded), since(Since::Seen)) {
+                    (Some(_), ..) => return Ok(Trust::Known),
+                    (None, Some(_), _) => return Ok(Trust::New),
+                    // Another connection is at it, or could not.
+                    (None, None, Some(index)) => (index, true),
+                    (None, None, None) => {
+                        return Err(HostKeyProblem::Mismatch {
+                            fingerprint,
+                            place: first,
+                        });
+                    }
+                }
+            } else {
+                if policy == HostKeyPolicy::Strict {
+                    return Err(HostKeyProblem::Unknown { fingerprint });
+                }
+                let place = self
+                    .record
+                    .path()
+                    .map_or_else(|| "this run".to_owned(), |path| path.display().to_string());
+                let entry = Entry {
+                    marker: Marker::None,
+                    algorithm: algorithm.clone(),
+                    key: blob.clone(),
+                    place,
+                    since: Since::Seen,
+                };
+                (table.add(&name.listed, entry), false)
             }
-            if policy == HostKeyPolicy::Strict {
-                return Err(HostKeyProblem::Unknown { fingerprint });
+        };
+        self.make_durable(seen, line).await?;
+        Ok(Trust::New)
+    }
+
+    /// Makes a new key durable before anything is authenticated with it, and remembers that it is. Of one that was `seen`
+    /// before, another connection's try is waited for first; if that failed there is one more.
+    async fn make_durable(&self, (index, seen): (usize, bool), line: String) -> Result<(), HostKeyProblem> {
+        let failed = |error: Arc<std::io::Error>| HostKeyProblem::NotRecorded(error.to_string());
+        if seen {
+            // What waits before this is written with it.
+            self.record.append(String::new()).await.map_err(failed)?;
+            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            if table.entries[index].since == Since::Recorded {
+                return Ok(());
             }
-            let place = self
-                .record
-                .path()
-                .map_or_else(|| "this run".to_owned(), |path| path.display().to_string());
-            let entry = Entry {
-                marker: Marker::None,
-                algorithm: algorithm.clone(),
-                key: blob.clone(),
-                place,
-            };
-            table.add(&name.listed, entry);
         }
-        let line = format!("{} {algorithm} {}\n", name.listed, BASE64.encode(&blob));
-        self.record
-            .append(line)
-            .await
-            .map(|()| Trust::New)
-            .map_err(|error: Arc<std::io::Error>| HostKeyProblem::NotRecorded(error.to_string()))
+        self.record.append(line).await.map_err(failed)?;
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.entries[index].since = Since::Recorded;
+        Ok(())
     }
 
     /// Checks a host's certificate. One by an authority that is not named for this host counts as the key in it.
@@ -355,6 +385,65 @@ mod tests {
             .check(&name("web1", 22), key("b"), HostKeyPolicy::Off)
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_stays_new_for_the_life_of_the_process() {
+        let (directory, hosts) = known("web2 ssh-ed25519 YQ==\n");
+        let accept = HostKeyPolicy::AcceptNew;
+        for _ in 0..3 {
+            let trust = hosts.check(&name("web1", 22), key("a"), accept).await;
+            assert_eq!(trust, Ok(Trust::New));
+        }
+        let trust = hosts.check(&name("web2", 22), key("a"), accept).await;
+        assert_eq!(trust, Ok(Trust::Known));
+        let record = directory.path().join("record");
+        let lines = std::fs::read_to_string(&record).unwrap();
+        assert_eq!(lines, "web1 ssh-ed25519 YQ==\n", "once");
+        // The next process knows it.
+        let next = KnownHosts::load(&[], Some(record)).unwrap();
+        let trust = next.check(&name("web1", 22), key("a"), accept).await;
+        assert_eq!(trust, Ok(Trust::Known));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_recorded_is_tried_again_and_never_taken_for_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let record = directory.path().join("state/record");
+        let hosts = KnownHosts::load(&[], Some(record.clone())).unwrap();
+        let accept = HostKeyPolicy::AcceptNew;
+        for _ in 0..2 {
+            let refused = hosts.check(&name("web1", 22), key("a"), accept).await;
+            assert!(
+                matches!(refused, Err(HostKeyProblem::NotRecorded(_))),
+                "{refused:?}"
+            );
+        }
+        std::fs::create_dir(directory.path().join("state")).unwrap();
+        let trust = hosts.check(&name("web1", 22), key("a"), accept).await;
+        assert_eq!(trust, Ok(Trust::New));
+        assert_eq!(
+            std::fs::read_to_string(&record).unwrap(),
+            "web1 ssh-ed25519 YQ==\n"
+        );
+        // A different key under that name is still another one.
+        let refused = hosts.check(&name("web1", 22), key("b"), accept).await;
+        assert!(
+            matches!(refused, Err(HostKeyProblem::Mismatch { .. })),
+            "{refused:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn connections_at_the_same_time_share_one_line() {
+        let (directory, hosts) = known("");
+        let host = name("bastion", 22);
+        let checks = (0..16).map(|_| hosts.check(&host, key("a"), HostKeyPolicy::AcceptNew));
+        for trust in futures::future::join_all(checks).await {
+            assert_eq!(trust, Ok(Trust::New));
+        }
+        let lines = std::fs::read_to_string(directory.path().join("record")).unwrap();
+        assert_eq!(lines, "bastion ssh-ed25519 YQ==\n");
     }
 
     #[tokio::test]

@@ -28,6 +28,18 @@ pub(super) struct Entry {
     pub(super) algorithm: String,
     pub(super) key: Vec<u8>,
     pub(super) place: String,
+    pub(super) since: Since,
+}
+
+/// Since when a key is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    /// It was in a file when this process began.
+    Before,
+    /// This process has seen it for the first time; it is durable in its file.
+    Recorded,
+    /// The same, and it is not, or not yet.
+    Seen,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,21 +101,23 @@ impl Table {
                 algorithm: algorithm.to_owned(),
                 key,
                 place: place.to_owned(),
+                since: Since::Before,
             },
         );
     }
 
-    pub(super) fn add(&mut self, names: &str, entry: Entry) {
+    /// Adds an entry and tells its index, which stays.
+    pub(super) fn add(&mut self, names: &str, entry: Entry) -> usize {
         let index = self.entries.len();
         self.authorities += usize::from(entry.marker == Marker::Authority);
         self.entries.push(entry);
         if let Some(hashed) = names.strip_prefix("|1|") {
             let Some((salt, hash)) = hashed.split_once('|') else {
-                return;
+                return index;
             };
             let (Ok(salt), Ok(hash)) = (BASE64.decode(salt.as_bytes()), BASE64.decode(hash.as_bytes()))
             else {
-                return;
+                return index;
             };
             self.hashed.push((salt, hash, index));
         } else if names.contains(['*', '?', '!']) {
@@ -116,6 +130,7 @@ impl Table {
                     .push(index);
             }
         }
+        index
     }
 
     pub(super) fn find(&self, name: &str) -> Vec<usize> {

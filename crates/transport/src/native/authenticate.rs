@@ -14,7 +14,6 @@ use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use super::handler::{Handler, Report, sanitised};
 use super::publickey::Offers;
 use crate::error::ConnectError;
-use crate::known_hosts::Trust;
 use crate::target::Target;
 
 /// Methods tried on one connection, those that were accepted in part included.
@@ -135,10 +134,7 @@ impl Talk<'_> {
             if !have {
                 continue;
             }
-            if method != MethodKind::PublicKey
-                && self.report.trust() == Some(Trust::New)
-                && !authentication.password_to_new_hosts
-            {
+            if method != MethodKind::PublicKey && self.report.keeps_passwords_back(self.target) {
                 self.tried.push(
                     "the password was kept back, because the host's key is seen for the first time; add it to \
                      known_hosts, or ask for --host-key accept-new"

@@ -7,6 +7,7 @@ use russh::keys::PublicKeyOrCertificate;
 use tokio::sync::Notify;
 
 use crate::known_hosts::{HostKeyPolicy, HostKeyProblem, KnownHosts, KnownName, Received, Trust};
+use crate::target::Target;
 
 /// Characters of a host's parting words that are kept.
 const WORDS_LIMIT: usize = 200;
@@ -33,9 +34,12 @@ impl Report {
         self.told(|told| told.said.clone())
     }
 
-    /// How the host's key is trusted, once it was shown.
-    pub(super) fn trust(&self) -> Option<Trust> {
-        self.told(|told| told.trust)
+    /// Whether passwords are not offered on this connection: the host's key is new, and nobody said that it may be.
+    pub(super) fn keeps_passwords_back(&self, target: &Target) -> bool {
+        let trust = self.told(|told| told.trust);
+        // A key that was not judged yet is not trusted either.
+        !matches!(trust, Some(Trust::Known | Trust::Unchecked))
+            && !target.authentication.password_to_new_hosts
     }
 
     /// Whether the password was sent on this connection.
@@ -90,7 +94,7 @@ impl russh::client::Handler for Handler {
                     .await?
             }
         };
-        // A later key exchange shows the same key, which is known by then.
+        // A later key exchange shows the same key.
         self.report
             .told(|told| told.trust.get_or_insert(trust).to_owned());
         Ok(true)

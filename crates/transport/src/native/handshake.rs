@@ -92,7 +92,8 @@ impl Meeting<'_> {
             authentication_ms: millis(exchanged.elapsed()),
         };
         guard.disarm();
-        Ok((Native::new(handle, switch, report, jump), phases))
+        let keeps_back = report.keeps_passwords_back(target);
+        Ok((Native::new(handle, switch, report, jump, keeps_back), phases))
     }
 
     /// Ends when the banner's deadline passes without a banner; never when it comes.

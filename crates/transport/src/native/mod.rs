@@ -69,19 +69,32 @@ pub(crate) struct Native {
     jump: Option<Box<Session>>,
     /// Whether a session channel has been opened before.
     used: AtomicBool,
+    /// Passwords are not offered: the host's key is seen for the first time by this process.
+    keeps_back: bool,
 }
 
 // === impl Native ===
 
 impl Native {
-    fn new(handle: Handle<Handler>, switch: Switch, report: Arc<Report>, jump: Option<Box<Session>>) -> Self {
+    fn new(
+        handle: Handle<Handler>,
+        switch: Switch,
+        report: Arc<Report>,
+        jump: Option<Box<Session>>,
+        keeps_back: bool,
+    ) -> Self {
         Self {
             handle,
             switch,
             report,
             jump,
             used: AtomicBool::new(false),
+            keeps_back,
         }
+    }
+
+    pub(crate) fn keeps_passwords_back(&self) -> bool {
+        self.keeps_back
     }
 
     pub(crate) fn is_closed(&self) -> bool {

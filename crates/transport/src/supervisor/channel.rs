@@ -70,10 +70,9 @@ pub(crate) async fn open(
     let end = if script.ends_with('\n') { "" } else { "\n" };
     let space = if orders.starts_with('\n') { "" } else { " " };
     // A host without a shell may have gone already; what it said tells more than the failed send.
-    let _ = exec
-        .input()
-        .send(format!("{script}{end}{nonce}{space}{orders}"))
-        .await;
+    let input = exec.input();
+    let sending = input.send(format!("{script}{end}{nonce}{space}{orders}"));
+    let _ = timeout(REPLY, sending).await;
     let splitter = Splitter::new(&nonce);
     let mut channel = Channel {
         exec,

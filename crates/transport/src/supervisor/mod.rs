@@ -47,6 +47,8 @@ pub use look::{Alive, Counters, Look, look};
 
 /// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
 const STOP: Duration = Duration::from_mins(1);
+/// Bytes of a request that are sent at a time.
+const PIECE: usize = 32 * 1024;
 /// How long a look may take.
 const LOOK: Duration = Duration::from_secs(20);
 
@@ -287,13 +289,21 @@ impl Durable {
         self.send(request).await
     }
 
+    /// Each piece has a deadline: a host that takes nothing more must not be waited for.
     async fn send(&self, request: String) -> Result<(), SuperviseError> {
-        self.channel
-            .exec
-            .input()
-            .send(request)
-            .await
-            .map_err(|error| SuperviseError::Lost(error.to_string()))
+        let mut rest = Bytes::from(request);
+        while !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(PIECE));
+            match timeout(REPLY, self.channel.exec.input().send(piece)).await {
+                Ok(sent) => sent.map_err(|error| SuperviseError::Lost(error.to_string()))?,
+                Err(_) => {
+                    return Err(SuperviseError::Lost(format!(
+                        "nothing was taken within {REPLY:?}"
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The next thing that happens. After [`Beat::End`] only [`Durable::clean`] makes sense; after [`Beat::Lost`]

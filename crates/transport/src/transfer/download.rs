@@ -65,14 +65,16 @@ pub async fn download(
     }
     let mut from = 0;
     if offer.asks() {
-        if here == Some(offer.size) && offer.whole.as_deref() == Some(&*hash(target, offer.size).await?) {
+        if here == Some(offer.size)
+            && offer.whole.as_deref() == Some(&*session.meanwhile(hash(target, offer.size)).await?)
+        {
             let _ = channel.exec.input().send("have\n").await;
             return Ok(Fetched::default());
         }
         let length = blocks * BLOCK;
         if blocks > 0
             && length <= offer.size
-            && offer.beginning.as_deref() == Some(&*hash(&partial, length).await?)
+            && offer.beginning.as_deref() == Some(&*session.meanwhile(hash(&partial, length)).await?)
         {
             from = blocks;
         }
@@ -91,7 +93,7 @@ pub async fn download(
         .await
         .map_err(named)?;
     receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
-    file.sync_all().await.map_err(named)?;
+    session.meanwhile(file.sync_all()).await.map_err(named)?;
     let placed = tokio::fs::rename(&partial, target).await;
     placed.map_err(|error| io::Error::other(format!("can't write {}: {error}", target.display())))?;
     Ok(Fetched::default())

@@ -25,8 +25,8 @@ use crate::supervisor::frames::Piece;
 
 /// Directories within directories that are taken at most.
 const DEPTH_LIMIT: usize = 128;
-/// Bytes of the hashes of a whole directory.
-const HASHES_LIMIT: usize = 256 << 20;
+/// Bytes of the hashes of a whole directory, with its names: some 100,000 files.
+const HASHES_LIMIT: usize = 16 << 20;
 /// Things left out that are named.
 const NAMED: usize = 5;
 
@@ -43,7 +43,7 @@ pub(crate) async fn pull(
         let theirs = hashes(session, escalate, path).await?;
         let (target, partial) = (target.to_owned(), partial.to_owned());
         let compared = spawn_blocking(move || missing(&theirs, &target, &partial));
-        Some(compared.await.map_err(io::Error::other)??)
+        Some(session.meanwhile(compared).await.map_err(io::Error::other)??)
     } else {
         None
     };
@@ -95,7 +95,7 @@ pub(crate) async fn pull(
     };
     let (said, ()) = tokio::join!(listening, asking);
     drop(sender);
-    let unpacked = unpacking.await.map_err(io::Error::other)?;
+    let unpacked = session.meanwhile(unpacking).await.map_err(io::Error::other)?;
     let said = match said {
         Some(said) => said?,
         None => String::new(),
@@ -105,7 +105,7 @@ pub(crate) async fn pull(
     let complaint = complaint(&said);
     let (from, to) = (partial.to_owned(), target.to_owned());
     let placed = spawn_blocking(move || place_all(&from, &to));
-    placed.await.map_err(io::Error::other)??;
+    session.meanwhile(placed).await.map_err(io::Error::other)??;
     match complaint {
         None => Ok(fetched),
         Some(why) => Err(TransferError::Remote(format!(

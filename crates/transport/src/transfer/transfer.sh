@@ -5,7 +5,12 @@ umask 022
 IFS=' '
 T=
 say() { printf '\036%s %s\n' "$N" "$*"; }
-fail() { say error "$@"; [ -z "$T" ] || rm -f "$T"; exit 0; }
+fail() { calm; say error "$@"; [ -z "$T" ] || rm -f "$T"; exit 0; }
+# What takes long without a word, such as a hash, shows that it goes on, for half an hour at most: what hangs looks the same.
+# A terminal would mix that with the data.
+Q=
+beat() { [ -t 2 ] || { (K=0; while [ $K -lt 180 ] && sleep 10 </dev/null >/dev/null 2>&1; do K=$((K + 1)); echo >&2; done) </dev/null >/dev/null & Q=$!; }; }
+calm() { [ -z "$Q" ] || kill $Q 2>/dev/null; Q=; }
 #: upload download survey sums
 if command -v sha256sum >/dev/null 2>&1; then S=sha256sum
 elif command -v shasum >/dev/null 2>&1; then S='shasum -a 256'
@@ -13,7 +18,7 @@ elif command -v openssl >/dev/null 2>&1; then S='openssl dgst -sha256 -r'
 else S=
 fi
 # Of one stream, which is large: openssl uses what the processor has for it, and sha256sum often does not.
-sum() { if command -v openssl >/dev/null 2>&1; then set -- $(openssl dgst -sha256 -r); else set -- $([ -z "$S" ] || $S); fi; echo "${1:--}"; }
+sum() { beat; if command -v openssl >/dev/null 2>&1; then set -- $(openssl dgst -sha256 -r); else set -- $([ -z "$S" ] || $S); fi; calm; echo "${1:--}"; }
 #: upload unpack survey
 # Whether a name is a thing of ours that nobody else can touch: $2 is what its mode looks like, Z gets its size, J its links.
 ours() { set -- "$2" $(ls -ldn "$1" 2>/dev/null); Z=$6; J=$3; case $2 in $1*) [ "$4" = "$(id -u)" ];; *) false;; esac; }
@@ -66,11 +71,13 @@ if [ "$5" != "$SIZE" ]; then
 fail "only $5 of $SIZE bytes arrived"
 fi
 F=$T
+beat
 if cmp -s "$T" "$D"; then
 C=0
 F=$D
 rm -f "$T"
 fi
+calm
 fi
 if [ "$MODE" != - ]; then
 chmod "$MODE" "$F" 2>/dev/null || fail "can't set mode $MODE on $F"
@@ -131,11 +138,13 @@ say hello present "$A"
 [ -d "$D" ] || fail "$D is on the host, and no directory"
 cd "$D" 2>/dev/null || fail "$D can't be entered"
 export LC_ALL=C
+beat
 if [ "$WHAT" = hashes ]; then
 [ -z "$S" ] || xargs -0 $S 2>/dev/null
 else
 xargs -0 ls -ldn 2>/dev/null
 fi
+calm
 say end
 #: sums
 # The hash of every file below a directory.
@@ -143,7 +152,9 @@ read -r N || exit 0
 IFS= read -r D
 say hello
 cd "$D" 2>/dev/null || fail "$D can't be entered"
+beat
 [ -z "$S" ] || find . -type f -print0 2>/dev/null | LC_ALL=C xargs -0 $S 2>/dev/null
+calm
 say end
 #: unpack
 read -r N ID || exit 0
@@ -177,5 +188,7 @@ say end "$E"
 # Commands, a line each, up to the first that fails.
 read -r N || exit 0
 say hello
+beat
 while IFS= read -r L; do E=$(eval "$L" 2>&1 </dev/null) || fail "$E"; done
+calm
 say end

@@ -75,7 +75,7 @@ async fn file(
         Some(0)
     } else {
         let words = channel.words(session).await?;
-        let from = from(whole, &words).await?;
+        let from = from(session, whole, &words).await?;
         let answer = from.map_or_else(|| "have".to_owned(), |block| block.to_string());
         // What a host says that has given up is read below.
         let _ = input.send(format!("{answer}\n")).await;
@@ -93,14 +93,14 @@ async fn file(
 }
 
 /// The block to go on from, by what the host says it has; none if it has all.
-async fn from(whole: &Whole, words: &str) -> Result<Option<u64>, TransferError> {
+async fn from(session: &Session, whole: &Whole, words: &str) -> Result<Option<u64>, TransferError> {
     let mut state = words.split(' ');
     let (Some("state"), Some(there), Some(blocks), Some(beginning)) =
         (state.next(), state.next(), state.next(), state.next())
     else {
         return Err(TransferError::said(words));
     };
-    if is_hash(there) && *there == *whole.hash(whole.size).await? {
+    if is_hash(there) && *there == *session.meanwhile(whole.hash(whole.size)).await? {
         return Ok(None);
     }
     let blocks = blocks
@@ -108,7 +108,10 @@ async fn from(whole: &Whole, words: &str) -> Result<Option<u64>, TransferError> 
         .ok()
         .filter(|blocks| *blocks <= whole.size / BLOCK)
         .unwrap_or(0);
-    if blocks > 0 && is_hash(beginning) && *beginning == *whole.hash(blocks * BLOCK).await? {
+    if blocks > 0
+        && is_hash(beginning)
+        && *beginning == *session.meanwhile(whole.hash(blocks * BLOCK)).await?
+    {
         return Ok(Some(blocks));
     }
     Ok(Some(0))

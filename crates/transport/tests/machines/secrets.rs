@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use reveille_transport::supervisor::{Beat, Durable};
-use reveille_transport::{Become, BecomeMethod, Keyring, Secret, Wanted};
+use reveille_transport::{Authentication, Become, BecomeMethod, Identities, Keyring, Secret, Wanted};
 
 use crate::support::*;
 
@@ -52,7 +52,7 @@ async fn no_process_and_no_message_shows_a_secret() {
     let identities = Keyring::asking(|_| Some(Secret::new(passphrase.as_str())))
         .load(&wanted)
         .unwrap();
-    let authentication = reveille_transport::Authentication {
+    let authentication = Authentication {
         identities,
         password: Some(Secret::new(login.as_str())),
         password_to_new_hosts: true,
@@ -109,4 +109,51 @@ async fn no_process_and_no_message_shows_a_secret() {
             assert!(!text.contains(secret.as_str()), "{text}");
         }
     }
+}
+
+/// Whoever sits in between ends the first connection, and is not known on the second: no password is offered to a key that
+/// this process has seen for the first time, neither to log in nor to become somebody.
+#[tokio::test]
+async fn a_new_host_gets_no_password_on_its_second_connection_either() {
+    let lab = Lab::up();
+    let port = lab.serve("PasswordAuthentication yes");
+    let with = |authentication: Authentication| {
+        let authentication = Authentication {
+            password: Some(Secret::new(PASSWORD)),
+            password_to_new_hosts: false,
+            ..authentication
+        };
+        lab.target_by("ann", port, authentication)
+    };
+    let client = lab.client();
+    for _ in 0..2 {
+        let error = connect(&client, &with(Authentication::default()))
+            .await
+            .unwrap_err();
+        assert!(error.message.contains("the password was kept back"), "{error}");
+        assert!(!error.password_refused);
+    }
+    let keys = || Authentication::keys(Identities::load(&[lab.key()], None).unwrap());
+    let session = connect(&client, &with(keys())).await.unwrap();
+    let error = session
+        .run(Some(&by(BecomeMethod::Sudo, "bob", Some(PASSWORD))), "id -un")
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("sudo wants the password, which was kept back"),
+        "{error}"
+    );
+    // Another process finds the key in its file.
+    let client = lab.client();
+    let session = connect(&client, &with(Authentication::default())).await.unwrap();
+    let mut exec = session
+        .run(Some(&by(BecomeMethod::Sudo, "bob", Some(PASSWORD))), "id -un")
+        .await
+        .unwrap();
+    assert_eq!(
+        exec.next().await,
+        reveille_transport::Heard::Stdout("bob\n".into())
+    );
 }

@@ -86,7 +86,12 @@ impl Lab {
     /// A user by key, natively.
     pub(crate) fn target(&self, user: &str, port: u16) -> Target {
         let keys = Identities::load(&[self.key()], None).unwrap();
-        self.target_by(user, port, Authentication::keys(keys))
+        let authentication = Authentication {
+            // Every key is new here, and passwords to become others are wanted.
+            password_to_new_hosts: true,
+            ..Authentication::keys(keys)
+        };
+        self.target_by(user, port, authentication)
     }
 
     pub(crate) fn target_by(&self, user: &str, port: u16, authentication: Authentication) -> Target {

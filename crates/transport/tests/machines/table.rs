@@ -132,7 +132,10 @@ fn sign(authority: &std::path::Path, key: &std::path::Path, principal: &str, mor
 }
 
 fn keys(paths: &[PathBuf]) -> Authentication {
-    Identities::load(paths, None).unwrap().into()
+    Authentication {
+        password_to_new_hosts: true,
+        ..Identities::load(paths, None).unwrap().into()
+    }
 }
 
 fn with_password(authentication: Authentication, password: &str) -> Authentication {
@@ -221,9 +224,9 @@ async fn logins() {
         outcome(&client, &target, None).await,
     );
     table.row(
-        "PasswordAuthentication, key known by now",
+        "PasswordAuthentication, key known by now to another process",
         "password, accept-new by default",
-        outcome(&client, &target, None).await,
+        outcome(&lab.client(), &target, None).await,
     );
 
     // Several methods together.

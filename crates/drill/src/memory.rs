@@ -1,0 +1,110 @@
+//! A channel whose bytes stay in this process, for whoever plays the network between a controller and a [`Host`].
+//!
+//! The scripts can't tell it from a channel of SSH.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::{ChannelIo, Gone, Host};
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Bytes of standard input.
+    Data(Bytes),
+    /// Their end.
+    Eof,
+}
+
+/// What a command says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// Bytes of standard output.
+    Stdout(Bytes),
+    /// Bytes of standard error.
+    Stderr(Bytes),
+    /// No more output will come.
+    Eof,
+    /// The exit status.
+    ExitStatus(u32),
+    /// The signal that ended it, without `SIG`.
+    ExitSignal(String),
+    /// The channel is closed.
+    Closed,
+}
+
+/// The host's end of a channel.
+pub(crate) struct Near {
+    input: mpsc::Receiver<Input>,
+    output: mpsc::Sender<Said>,
+    cut: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The network's end of a channel. Where the input is dropped without its end, the client is gone.
+#[derive(Debug)]
+pub struct Far {
+    /// What goes to the host.
+    pub input: mpsc::Sender<Input>,
+    /// What comes from it.
+    pub output: mpsc::Receiver<Said>,
+}
+
+/// A channel that holds so many messages each way; a script that breaks its connection calls `cut`.
+pub fn channel(messages: usize, cut: Arc<dyn Fn() + Send + Sync>) -> (ChannelIo, Far) {
+    let (to_host, input) = mpsc::channel(messages);
+    let (output, from_host) = mpsc::channel(messages);
+    let far = Far {
+        input: to_host,
+        output: from_host,
+    };
+    (ChannelIo::in_memory(Near { input, output, cut }), far)
+}
+
+/// Decides what a command does, in the place of the fake shell, and is told of everything that starts.
+pub trait Stage: fmt::Debug + Send + Sync {
+    /// What `line` does on the host, by the token if it is durable; nothing if the fake shell is to decide.
+    fn perform(&self, host: &Host, token: Option<&str>, line: &[u8]) -> Option<crate::Performance>;
+}
+
+// === impl Near ===
+
+impl Near {
+    pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, Gone> {
+        match self.input.recv().await {
+            Some(Input::Data(bytes)) => Ok(Some(bytes)),
+            Some(Input::Eof) => Ok(None),
+            None => Err(Gone),
+        }
+    }
+
+    pub(crate) async fn say(&self, said: Said) -> Result<(), Gone> {
+        self.output.send(said).await.map_err(|_| Gone)
+    }
+
+    pub(crate) fn cut(&self) {
+        (self.cut)();
+    }
+
+    pub(crate) async fn write_out(&mut self, bytes: Bytes, to_stderr: bool) -> Result<(), Gone> {
+        let said = if to_stderr {
+            Said::Stderr(bytes)
+        } else {
+            Said::Stdout(bytes)
+        };
+        let output = self.output.clone();
+        tokio::select! {
+            biased;
+            sent = output.send(said) => sent.map_err(|_| Gone),
+            gone = self.drain() => gone,
+        }
+    }
+
+    /// Throws input away until the client is gone.
+    pub(crate) async fn drain(&mut self) -> Result<(), Gone> {
+        while self.input.recv().await.is_some() {}
+        Err(Gone)
+    }
+}

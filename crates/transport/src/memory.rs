@@ -1,0 +1,99 @@
+//! A network that is none: sessions whose bytes stay in this process.
+//!
+//! A simulator implements [`Network`]; everything above a session, the client of the supervisor first of all, runs as it
+//! does over SSH. The feature `memory` has it; products are built without.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reveille_account::{Class, Phase};
+
+use crate::error::{ConnectError, ExecError};
+use crate::exec::Heard;
+use crate::target::Target;
+
+/// Something to wait for.
+pub type Wait<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What there is beyond a client.
+pub trait Network: fmt::Debug + Send + Sync {
+    /// Opens the way to a target, through its jump hosts if it has some.
+    fn dial<'a>(&'a self, target: &'a Target) -> Wait<'a, Result<Arc<dyn Connection>, ConnectError>>;
+
+    /// Logs in on it.
+    fn handshake<'a>(
+        &'a self,
+        target: &'a Target,
+        connection: &'a Arc<dyn Connection>,
+    ) -> Wait<'a, Result<(), ConnectError>>;
+}
+
+/// A connection to one host.
+pub trait Connection: fmt::Debug + Send + Sync {
+    /// Whether it is known to be gone.
+    fn is_closed(&self) -> bool;
+
+    /// Why it ended, in words.
+    fn why_closed(&self) -> String;
+
+    /// Whether a password was needed to log in.
+    fn took_password(&self) -> bool {
+        false
+    }
+
+    /// Asks for a session channel and gives `line` to the login shell.
+    fn exec(&self, line: Vec<u8>, terminal: bool) -> Wait<'_, Result<Command, ExecError>>;
+
+    /// Nobody here wants it any more.
+    fn cut(&self);
+}
+
+/// A command that the host accepted.
+#[derive(Debug)]
+pub struct Command {
+    /// What comes from it.
+    pub output: Box<dyn Output>,
+    /// Where its input goes.
+    pub input: Box<dyn Sink>,
+}
+
+/// What comes from a command.
+pub trait Output: fmt::Debug + Send + Sync {
+    /// The next thing; after [`Heard::Closed`] or [`Heard::Lost`] the same for ever.
+    fn next(&mut self) -> Wait<'_, Heard>;
+}
+
+/// A command's input.
+pub trait Sink: fmt::Debug + Send + Sync {
+    /// Sends bytes; false if the connection is known to be gone.
+    fn send(&self, bytes: Bytes) -> Wait<'_, bool>;
+
+    /// Ends the input; false if the connection is known to be gone.
+    fn end(&self) -> Wait<'_, bool>;
+
+    /// Closes the channel.
+    fn close(&self);
+}
+
+/// A connection that is cut when it is dropped.
+pub(crate) struct Held(pub(crate) Arc<dyn Connection>);
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// A connection that did not come about, for a [`Network`] to tell.
+    pub fn told(phase: Phase, class: Class, message: impl Into<String>) -> Self {
+        Self::new(phase, class, message)
+    }
+}
+
+// === impl Held ===
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
