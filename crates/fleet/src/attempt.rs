@@ -15,10 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use reveille_account::{Class, EventKind, HostName, StepRef, Stream, Token};
 use reveille_pace::Deadline;
-use reveille_pace::watchdog::Decision;
-use reveille_transport::supervisor::{self, Beat, Durable, End, Key, Offsets, Payload, SuperviseError};
+use reveille_pace::watchdog::{Decision, Limit, SetBy};
+use reveille_transport::supervisor::{self, Beat, Begun, Durable, End, Key, SuperviseError};
 use reveille_transport::transfer::TransferError;
-use reveille_transport::{Become, ExecError, Heard, Input, Session, Target, signal_name};
+use reveille_transport::{Become, ConnectError, ExecError, Heard, Input, Session, Target, signal_name};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -28,10 +28,10 @@ use crate::engine::Engine;
 use crate::look::Seen;
 use crate::output::Output;
 use crate::watchdog::{Due, Lasted, Limits, Overseen};
-use crate::work::Work;
+use crate::work::{Waits, Work};
 
 /// Bytes of each stream that a host keeps of a durable command.
-const SPOOL_CAP: u64 = 64 << 20;
+pub(crate) const SPOOL_CAP: u64 = 64 << 20;
 /// Bytes of input sent at a time.
 const CHUNK: usize = 32 * 1024;
 /// How long a check such as `skip_if` may take.
@@ -40,6 +40,18 @@ const CHECK: Duration = Duration::from_mins(2);
 const ANSWER_LIMIT: usize = 16 * 1024;
 /// How long a killed command may take to show its end.
 const AFTER_KILL: Duration = Duration::from_secs(15);
+/// How long a kill may take on the connection of what is killed: TERM, two seconds, KILL, a check, and a slow host.
+const KILL_HERE: Duration = Duration::from_secs(10);
+/// How long it is waited for before one over a second connection is tried as well: a part of the deadline that passed, at
+/// least and at most.
+const KILL_ALONE: (u32, Duration, Duration) = (10, Duration::from_millis(500), Duration::from_secs(3));
+/// How long a kill may take over a connection of its own, which is to be made first.
+const KILL_BESIDE: Duration = Duration::from_secs(20);
+/// How long a kill over a connection that has just left a look without an answer may take, beyond the deadline, as a part
+/// of the deadline, and at least.
+const KILL_UNANSWERED: (u32, Duration) = (10, Duration::from_secs(1));
+/// An operator's deadline for the whole that is this late goes before whatever a command still says.
+const TOO_LATE: Duration = Duration::from_secs(1);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -48,12 +60,20 @@ pub(crate) enum Ended {
     Over(Over),
     /// Surely nothing ran.
     Refused { class: Class, message: String },
-    /// The connection broke. Nothing ran, or durable work goes on and can be attached to.
+    /// The connection broke before anything was sent.
+    NotSent { message: String },
+    /// The connection broke. Durable work goes on and can be attached to.
     Lost { message: String },
+    /// It was to be ended and can't be: it may run for ever.
+    Survives { class: Class, message: String },
     /// It ran and is gone, and nobody can tell how it ended.
     Vanished { message: String },
     /// It never started, and its token never will.
     Never,
+    /// Nothing of it is on the host.
+    Absent,
+    /// Another machine answered.
+    Elsewhere,
     /// It may or may not have run, and there is nothing to ask.
     Unknown { message: String },
 }
@@ -118,22 +138,59 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// Kills durable work; over a second connection if the host opens no second session on the first.
-    async fn stop(&self, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
-        let full = match supervisor::stop(self.session, escalate, key, None).await {
-            Err(SuperviseError::Exec(ExecError::Refused {
-                class: Class::ChannelRefused,
-                message,
-            })) => message,
-            other => return other,
+    /// Kills durable work; over a second connection if the host opens no second session on the first, or does not answer
+    /// on it soon after the `deadline` that passed. `deaf` is that it has just been seen not to.
+    async fn stop(
+        &self,
+        escalate: Option<&Become>,
+        key: &Key,
+        begun: Option<&Begun>,
+        deaf: bool,
+        deadline: Duration,
+    ) -> Result<bool, SuperviseError> {
+        let mut here = Box::pin(timeout(
+            KILL_HERE,
+            supervisor::stop(self.session, escalate, key, begun),
+        ));
+        let (part, least, most) = KILL_ALONE;
+        let alone = (deadline / part).clamp(least, most);
+        let mut why = "no answer on its own connection".to_owned();
+        let mut hopeless = deaf;
+        if !deaf {
+            match timeout(alone, &mut here).await {
+                Ok(Ok(Err(SuperviseError::Exec(ExecError::Refused {
+                    class: Class::ChannelRefused,
+                    message,
+                })))) => (why, hopeless) = (message, true),
+                Ok(Ok(other)) => return other,
+                Ok(Err(_)) => hopeless = true,
+                Err(_) => {}
+            }
+        }
+        let beside = async {
+            let lost = |error: ConnectError| {
+                SuperviseError::Lost(format!("{why}; and beside it: {}", error.message))
+            };
+            let beside = self.engine.connect_beside(self.target).await.map_err(lost)?;
+            let stopped = supervisor::stop(&beside, escalate, key, begun).await;
+            beside.close().await;
+            stopped
         };
-        let beside = match self.engine.connect_beside(self.target).await {
-            Ok(session) => session,
-            Err(error) => return Err(SuperviseError::Lost(format!("{full}; and beside it: {error}"))),
-        };
-        let stopped = supervisor::stop(&beside, escalate, key, None).await;
-        beside.close().await;
-        stopped
+        let mut beside = Box::pin(async {
+            timeout(KILL_BESIDE, beside).await.unwrap_or_else(|_| {
+                let beside = format!("{why}; and beside it no answer within {KILL_BESIDE:?}");
+                Err(SuperviseError::Lost(beside))
+            })
+        });
+        if hopeless {
+            return beside.await;
+        }
+        // Whichever gets through: both do the same, and the second finds nothing left to do.
+        tokio::select! {
+            biased;
+            Ok(Ok(verified)) = &mut here => Ok(verified),
+            stopped = &mut beside => stopped,
+        }
     }
 }
 
@@ -144,13 +201,24 @@ struct Watched<'a> {
     key: &'a Key,
     overseen: Overseen,
     heard: Option<Stream>,
+    /// The host has just left a look without an answer.
+    deaf: bool,
 }
 
-/// A look that is under way, and the deadline that it is for.
-type Looking<'a> = (
-    Deadline,
-    Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + 'a>>,
-);
+/// A kill that is under way, or that was made and whose effect is waited for.
+struct Killing<'a> {
+    kill: Kill,
+    /// Nothing once it has been told what it came to.
+    stopping: Option<Stopping<'a>>,
+    /// When the end of what was killed is no longer waited for.
+    until: Option<Instant>,
+}
+
+/// A kill that is under way, to tell whether all of it is known to be gone.
+type Stopping<'a> = Pin<Box<dyn Future<Output = Result<bool, SuperviseError>> + Send + 'a>>;
+
+/// A look that is under way.
+type Looking<'a> = Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + 'a>>;
 
 /// What the watchdog wants of the attempt.
 enum Verdict {
@@ -174,6 +242,7 @@ impl<'a> Watched<'a> {
             key,
             overseen: way.engine.overseer.start(limits),
             heard: None,
+            deaf: false,
         }
     }
 
@@ -193,16 +262,33 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// Looks at it. The caller goes on listening meanwhile.
+    /// The operator's deadline for the whole, if it passed so long ago that nothing goes before it any more: what never
+    /// stops talking must not keep its deadline from being seen.
+    fn too_late(&self) -> Option<Duration> {
+        match self.overseen.next(true) {
+            Some((at, Due::Hard(deadline))) if at + TOO_LATE <= Instant::now() => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// Looks at it, for as long as the deadline that it is for leaves time. The caller goes on listening meanwhile.
     fn look(&self, said: &str) -> impl Future<Output = Result<Seen, Failure>> + use<'a> {
         let (way, escalate, key) = (self.way, self.escalate, self.key);
         let (before, glance) = (self.overseen.counters, self.overseen.glance());
+        let (_, _, time) = self.overseen.looked_for();
         let said = said.to_owned();
-        async move { Box::pin(way.look(escalate, key, before, glance, &said)).await }
+        async move {
+            let looking = Box::pin(way.look(escalate, key, before, glance, &said));
+            timeout(time, looking)
+                .await
+                .unwrap_or_else(|_| Ok(Seen::unanswered(time)))
+        }
     }
 
     /// What follows from a look.
-    async fn judge(&mut self, deadline: Deadline, seen: Seen) -> Result<Verdict, Failure> {
+    async fn judge(&mut self, seen: Seen) -> Result<Verdict, Failure> {
+        self.deaf = seen.deaf;
+        let (deadline, limit, _) = self.overseen.looked_for();
         if seen.counters.is_some() {
             self.overseen.counters = seen.counters;
         }
@@ -220,18 +306,22 @@ impl<'a> Watched<'a> {
                 verified: false,
                 evidence: format!("it waits for an answer: {prompt}"),
             }),
-            Decision::Kill { why } => Verdict::Kill(self.kill(deadline, format!("{words}; {why}"))),
+            Decision::Kill { why } => Verdict::Kill(self.kill(deadline, limit, format!("{words}; {why}"))),
         })
     }
 
-    fn kill(&self, deadline: Deadline, evidence: String) -> Kill {
-        let (class, deadline) = match deadline {
+    /// A deadline of the operator's is named as it was set; one of ours, which may have been extended, as it was kept.
+    fn kill(&self, deadline: Deadline, limit: Limit, evidence: String) -> Kill {
+        let (class, kept) = match deadline {
             Deadline::Idle => (Class::WatchdogIdle, self.overseen.silence()),
             Deadline::Total => (Class::WatchdogTotal, self.overseen.elapsed()),
         };
         Kill {
             class,
-            deadline,
+            deadline: match limit.by {
+                SetBy::Operator => limit.length,
+                SetBy::Auto => kept,
+            },
             lag: Some(self.overseen.silence()),
             verified: false,
             evidence,
@@ -249,6 +339,17 @@ impl<'a> Watched<'a> {
         }
     }
 
+    /// A wait did not give up when it was to.
+    fn gave_up(&self) -> Kill {
+        Kill {
+            class: Class::CommandFailed,
+            deadline: self.overseen.elapsed(),
+            lag: None,
+            verified: false,
+            evidence: self.evidence(),
+        }
+    }
+
     fn evidence(&self) -> String {
         let silent = self.overseen.silence().as_secs_f64();
         match self.heard {
@@ -258,12 +359,29 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// Runs `command` plainly. A broken connection leaves nothing to ask afterwards.
+// === impl Killing ===
+
+impl Killing<'_> {
+    /// The end of what was killed has come. What it had started may take the kill a little longer.
+    async fn finish(self) -> Kill {
+        let Self {
+            mut kill, stopping, ..
+        } = self;
+        if let Some(stopping) = stopping {
+            kill.verified = matches!(timeout(AFTER_KILL, stopping).await, Ok(Ok(true)));
+        }
+        kill
+    }
+}
+
+/// Runs `command` plainly. A broken connection leaves nothing to ask afterwards. A wait that is to give up by itself is
+/// ended here if it does not.
 async fn plain(
     way: &Way<'_>,
     escalate: Option<&Become>,
     command: &str,
     pty: bool,
+    waits: Option<&Waits>,
     limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
@@ -277,7 +395,7 @@ async fn plain(
     let mut exec = match started {
         Ok(exec) => exec,
         Err(ExecError::Refused { class, message }) => return Ok(Ended::Refused { class, message }),
-        Err(ExecError::NotSent(message)) => return Ok(Ended::Lost { message }),
+        Err(ExecError::NotSent(message)) => return Ok(Ended::NotSent { message }),
         Err(ExecError::Unanswered(message)) => return Ok(Ended::Unknown { message }),
     };
     // Of what has no token it is looked at what else runs on the connection.
@@ -295,89 +413,154 @@ async fn plain(
     // A terminal stays open, with nobody at it.
     let mut sent = pty;
     let mut looking: Option<Looking<'_>> = None;
+    let mut killing: Option<Killing<'_>> = None;
+    let mut closed = false;
+    let gives_up = waits.and_then(|waits| Instant::now().checked_add(waits.longest()));
     loop {
-        let due = watched.overseen.next().filter(|_| looking.is_none());
-        let verdict = tokio::select! {
-            biased;
-            heard = exec.next() => match heard {
-                Heard::Stdout(bytes) => {
-                    watched.heard(Stream::Stdout);
-                    output.take(Stream::Stdout, &bytes)?;
+        let due = match &killing {
+            Some(_) => None,
+            None => watched.overseen.next(looking.is_some()),
+        };
+        let late = watched.too_late().filter(|_| killing.is_none());
+        let verdict = if let Some(deadline) = late {
+            Verdict::Kill(watched.late(deadline))
+        } else {
+            tokio::select! {
+                biased;
+                heard = exec.next(), if !closed => match heard {
+                    Heard::Stdout(bytes) => {
+                        watched.heard(Stream::Stdout);
+                        output.take(Stream::Stdout, &bytes)?;
+                        continue;
+                    }
+                    Heard::Stderr(bytes) => {
+                        watched.heard(Stream::Stderr);
+                        output.take(Stream::Stderr, &bytes)?;
+                        continue;
+                    }
+                    Heard::ExitStatus(number) => {
+                        status = i32::try_from(number).ok();
+                        continue;
+                    }
+                    Heard::ExitSignal(name) => {
+                        signal = Some(name);
+                        continue;
+                    }
+                    Heard::Eof => continue,
+                    // What it left behind is still being ended.
+                    Heard::Closed | Heard::Lost if killing.is_some() => {
+                        closed = true;
+                        continue;
+                    }
+                    Heard::Lost if status.is_none() && signal.is_none() => {
+                        return Ok(Ended::Unknown {
+                            message: session.why_closed(),
+                        });
+                    }
+                    Heard::Closed | Heard::Lost => {
+                        return Ok(Ended::Over(Over {
+                            exit_status: status,
+                            signal,
+                            changed: true,
+                            lasted: watched.overseen.end(),
+                            ..Over::default()
+                        }));
+                    }
+                },
+                stopped = stopped(&mut killing) => {
+                    let Some(Killing { mut kill, .. }) = killing else { continue };
+                    kill.verified = stopped.unwrap_or(false);
+                    exec.signal_kill().await;
+                    return Ok(Ended::Over(ended_by_us(kill, waits)));
+                }
+                () = &mut sending, if !sent => {
+                    sent = true;
                     continue;
                 }
-                Heard::Stderr(bytes) => {
-                    watched.heard(Stream::Stderr);
-                    output.take(Stream::Stderr, &bytes)?;
-                    continue;
+                seen = looked(&mut looking) => {
+                    looking = None;
+                    watched.judge(seen?).await?
                 }
-                Heard::ExitStatus(number) => {
-                    status = i32::try_from(number).ok();
-                    continue;
-                }
-                Heard::ExitSignal(name) => {
-                    signal = Some(name);
-                    continue;
-                }
-                Heard::Eof => continue,
-                Heard::Lost if status.is_none() && signal.is_none() => {
-                    return Ok(Ended::Unknown {
-                        message: session.why_closed(),
-                    });
-                }
-                Heard::Closed | Heard::Lost => {
-                    return Ok(Ended::Over(Over {
-                        exit_status: status,
-                        signal,
-                        changed: true,
-                        lasted: Some(watched.overseen.end()),
-                        ..Over::default()
-                    }));
-                }
-            },
-            () = &mut sending, if !sent => {
-                sent = true;
-                continue;
+                () = passed(gives_up), if killing.is_none() => Verdict::Kill(watched.gave_up()),
+                due = Watched::due(due) => match due {
+                    Due::Look => {
+                        looking = Some(Box::pin(watched.look(&output.last_line())));
+                        continue;
+                    }
+                    Due::Hard(deadline) => Verdict::Kill(watched.late(deadline)),
+                },
             }
-            seen = looked(&mut looking) => {
-                let (deadline, seen) = seen?;
-                looking = None;
-                watched.judge(deadline, seen).await?
-            }
-            due = Watched::due(due) => match due {
-                Due::Look(deadline) => {
-                    looking = Some((deadline, Box::pin(watched.look(&output.last_line()))));
-                    continue;
-                }
-                Due::Hard(deadline) => Verdict::Kill(watched.late(deadline)),
-            },
         };
         match verdict {
             Verdict::GoOn => {}
             Verdict::Gone(message) => return Ok(Ended::Vanished { message }),
             Verdict::Reconnect(message) => return Ok(Ended::Unknown { message }),
-            Verdict::Kill(mut kill) => {
-                kill.verified = Box::pin(supervisor::halt(session, escalate, &key))
-                    .await
-                    .unwrap_or(false);
-                if !kill.verified {
-                    kill.evidence
-                        .push_str("; its connection was closed, which may not end it");
-                }
-                exec.signal_kill().await;
-                return Ok(Ended::Over(Over {
-                    changed: true,
-                    killed: Some(kill),
-                    ..Over::default()
-                }));
+            Verdict::Kill(kill) => {
+                looking = None;
+                let (part, least) = KILL_UNANSWERED;
+                let time = if watched.deaf {
+                    (kill.deadline / part).max(least).min(KILL_HERE)
+                } else {
+                    KILL_HERE
+                };
+                let key = &key;
+                let stopping = Box::pin(async move {
+                    let late = SuperviseError::Lost(format!("no answer within {time:?}"));
+                    let halting = Box::pin(supervisor::halt(session, escalate, key));
+                    timeout(time, halting).await.unwrap_or(Err(late))
+                });
+                killing = Some(Killing {
+                    kill,
+                    stopping: Some(stopping),
+                    until: None,
+                });
             }
         }
     }
 }
 
+/// What a plain command came to that we ended.
+fn ended_by_us(mut kill: Kill, waits: Option<&Waits>) -> Over {
+    if let (Class::CommandFailed, Some(waits)) = (kill.class, waits) {
+        return Over {
+            failed: Some(waits.words.clone()),
+            ..Over::default()
+        };
+    }
+    if !kill.verified {
+        kill.evidence
+            .push_str("; its channel was closed, which may not end it");
+    }
+    Over {
+        changed: true,
+        killed: Some(kill),
+        ..Over::default()
+    }
+}
+
+/// Waits for a moment, for ever if there is none.
+async fn passed(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for what a kill that is under way comes to.
+async fn stopped(killing: &mut Option<Killing<'_>>) -> Result<bool, SuperviseError> {
+    match killing {
+        Some(Killing {
+            stopping: Some(stopping),
+            ..
+        }) => stopping.await,
+        _ => std::future::pending().await,
+    }
+}
+
 /// Waits for a look that is under way.
-async fn looked(looking: &mut Option<Looking<'_>>) -> Result<(Deadline, Seen), Failure> {
+async fn looked(looking: &mut Option<Looking<'_>>) -> Result<Seen, Failure> {
     match looking {
-        Some((deadline, seen)) => Ok((*deadline, seen.await?)),
+        Some(seen) => seen.await,
         None => std::future::pending().await,
     }
 }
@@ -394,111 +577,137 @@ async fn send_all(target: Input, input: Option<Bytes>) {
     let _ = target.end().await;
 }
 
-/// Starts durable work, or without a payload attaches to it, and follows it.
+/// Follows durable work that was started or attached to.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of what an attempt is; a struct would be named after this function"
+)]
 pub(crate) async fn durable(
     way: &Way<'_>,
     escalate: Option<&Become>,
     key: &Key,
     mut work: Durable,
-    payload: Option<&Payload>,
+    number: u32,
+    begun: &mut Option<Begun>,
     limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<(Ended, Option<Box<Durable>>), Failure> {
-    let [stdout, stderr] = output.offsets();
-    let asked = match payload {
-        Some(payload) => {
-            let agreed = work.hello().clone();
-            work.start(&agreed, payload, SPOOL_CAP).await
-        }
-        None => work.attach(Offsets { stdout, stderr }, None, SPOOL_CAP).await,
-    };
-    if let Err(error) = asked {
-        return refused(error).map(alone);
-    }
     let mut watched = Watched::new(way, escalate, key, limits);
-    let mut killed: Option<Kill> = None;
-    let mut killed_at: Option<Instant> = None;
+    let mut killing: Option<Killing<'_>> = None;
     let mut looking: Option<Looking<'_>> = None;
     loop {
-        let due = match killed_at {
-            Some(at) => Some((at + AFTER_KILL, Due::Hard(AFTER_KILL))),
-            None => watched.overseen.next().filter(|_| looking.is_none()),
+        let due = match &killing {
+            Some(killing) => killing.until.map(|until| (until, Due::Hard(AFTER_KILL))),
+            None => watched.overseen.next(looking.is_some()),
         };
-        let verdict = tokio::select! {
-            biased;
-            beat = work.next() => match beat {
-                Err(error) => return refused(error).map(alone),
-                Ok(Beat::Started(_)) => continue,
-                Ok(Beat::Attached { finished, .. }) => {
-                    way.attached(key.token, finished).await?;
-                    continue;
+        let late = watched.too_late().filter(|_| killing.is_none());
+        let verdict = if let Some(deadline) = late {
+            Verdict::Kill(watched.late(deadline))
+        } else {
+            tokio::select! {
+                biased;
+                beat = work.next() => match beat {
+                    Err(error) => return refused(error).map(alone),
+                    Ok(Beat::Started(supervisor)) => {
+                        way.engine.note_begun(way.host, way.at, number, &supervisor);
+                        *begun = Some(supervisor);
+                        continue;
+                    }
+                    Ok(Beat::Attached { finished, age }) => {
+                        watched.overseen.attached(age);
+                        way.attached(key.token, finished).await?;
+                        continue;
+                    }
+                    Ok(Beat::Stdout(bytes)) => {
+                        watched.heard(Stream::Stdout);
+                        output.take(Stream::Stdout, &bytes)?;
+                        continue;
+                    }
+                    Ok(Beat::Stderr(bytes)) => {
+                        watched.heard(Stream::Stderr);
+                        output.take(Stream::Stderr, &bytes)?;
+                        continue;
+                    }
+                    Ok(Beat::Lost) => {
+                        return Ok(alone(Ended::Lost {
+                            message: way.session.why_closed(),
+                        }));
+                    }
+                    Ok(Beat::End(End::Exit { status, slain, .. })) => {
+                        let killed = match killing {
+                            Some(killing) if slain.is_some() => Some(killing.finish().await),
+                            _ => None,
+                        };
+                        let signal = inferred_signal(status);
+                        let over = Over {
+                            exit_status: signal.is_none().then_some(status),
+                            signal,
+                            changed: true,
+                            lasted: if killed.is_none() { watched.overseen.end() } else { None },
+                            killed,
+                            failed: None,
+                        };
+                        return Ok((Ended::Over(over), Some(Box::new(work))));
+                    }
+                    Ok(Beat::End(end)) => return Ok(alone(without_status(&end))),
+                },
+                stopped = stopped(&mut killing) => {
+                    let Some(killing) = &mut killing else { continue };
+                    match stopped {
+                        Ok(verified) => {
+                            killing.kill.verified = verified;
+                            killing.stopping = None;
+                            killing.until = Some(Instant::now() + AFTER_KILL);
+                            continue;
+                        }
+                        Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
+                        // A connection that can't carry the kill can't carry the output either: come back with a new one.
+                        Err(error) => {
+                            return Ok(alone(Ended::Lost {
+                                message: format!("{}; the kill failed: {error}", killing.kill.evidence),
+                            }));
+                        }
+                    }
                 }
-                Ok(Beat::Stdout(bytes)) => {
-                    watched.heard(Stream::Stdout);
-                    output.take(Stream::Stdout, &bytes)?;
-                    continue;
+                seen = looked(&mut looking) => {
+                    looking = None;
+                    watched.judge(seen?).await?
                 }
-                Ok(Beat::Stderr(bytes)) => {
-                    watched.heard(Stream::Stderr);
-                    output.take(Stream::Stderr, &bytes)?;
-                    continue;
-                }
-                Ok(Beat::Lost) => {
-                    return Ok(alone(Ended::Lost {
-                        message: way.session.why_closed(),
-                    }));
-                }
-                Ok(Beat::End(End::Exit { status, slain, .. })) => {
-                    let killed = killed.filter(|_| slain.is_some());
-                    let signal = inferred_signal(status);
-                    let over = Over {
-                        exit_status: signal.is_none().then_some(status),
-                        signal,
-                        changed: true,
-                        lasted: killed.is_none().then(|| watched.overseen.end()),
-                        killed,
-                        failed: None,
-                    };
-                    return Ok((Ended::Over(over), Some(Box::new(work))));
-                }
-                Ok(Beat::End(end)) => return Ok(alone(without_status(&end))),
-            },
-            seen = looked(&mut looking) => {
-                let (deadline, seen) = seen?;
-                looking = None;
-                watched.judge(deadline, seen).await?
+                due = Watched::due(due) => match due {
+                    Due::Look => {
+                        looking = Some(Box::pin(watched.look(&output.last_line())));
+                        continue;
+                    }
+                    Due::Hard(_) if killing.is_some() => {
+                        let message = "the host did not show the end of what was killed".to_owned();
+                        return Ok(alone(match killing {
+                            Some(Killing { kill, .. }) if !kill.verified => Ended::Survives {
+                                class: kill.class,
+                                message: format!("{}; it could not be ended: {message}", kill.evidence),
+                            },
+                            _ => Ended::Lost { message },
+                        }));
+                    }
+                    Due::Hard(deadline) => Verdict::Kill(watched.late(deadline)),
+                },
             }
-            due = Watched::due(due) => match due {
-                Due::Look(deadline) => {
-                    looking = Some((deadline, Box::pin(watched.look(&output.last_line()))));
-                    continue;
-                }
-                Due::Hard(_) if killed.is_some() => {
-                    let message = "the host did not show the end of what was killed".to_owned();
-                    return Ok(alone(Ended::Lost { message }));
-                }
-                Due::Hard(deadline) => Verdict::Kill(watched.late(deadline)),
-            },
         };
         match verdict {
             Verdict::GoOn => {}
             Verdict::Gone(message) => return Ok(alone(Ended::Vanished { message })),
             Verdict::Reconnect(message) => return Ok(alone(Ended::Lost { message })),
-            Verdict::Kill(mut kill) => {
-                kill.verified = match Box::pin(way.stop(escalate, key)).await {
-                    Ok(verified) => verified,
-                    Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
-                    // A connection that can't carry the kill can't carry the output either: come back with a new one.
-                    Err(error) => {
-                        return Ok(alone(Ended::Lost {
-                            message: format!("{}; the kill failed: {error}", kill.evidence),
-                        }));
-                    }
-                };
-                // The end comes on the same channel as always.
+            Verdict::Kill(kill) => {
+                // The end comes on the same channel as always, which is read on: a command that talks would fill it, and the
+                // kill would wait for itself.
                 looking = None;
-                killed_at = Some(Instant::now());
-                killed = Some(kill);
+                let (begun, deaf, deadline) = (begun.clone(), watched.deaf, kill.deadline);
+                let stopping =
+                    Box::pin(async move { way.stop(escalate, key, begun.as_ref(), deaf, deadline).await });
+                killing = Some(Killing {
+                    kill,
+                    stopping: Some(stopping),
+                    until: None,
+                });
             }
         }
     }
@@ -507,10 +716,9 @@ pub(crate) async fn durable(
 /// Durable work that ended, and nobody knows how.
 fn without_status(end: &End) -> Ended {
     match end {
-        End::Never | End::Absent => Ended::Never,
-        End::Elsewhere => Ended::Unknown {
-            message: "another machine answers than the one that the command was meant for".to_owned(),
-        },
+        End::Never => Ended::Never,
+        End::Absent => Ended::Absent,
+        End::Elsewhere => Ended::Elsewhere,
         End::Rebooted => Ended::Unknown {
             message: "the host was booted again while the command ran".to_owned(),
         },
@@ -535,37 +743,67 @@ pub(crate) async fn run(
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
     if let Work::Command {
-        plain: command, pty, ..
+        plain: command,
+        pty,
+        waits,
+        ..
     } = work
     {
-        return plain(way, escalate, command, *pty, limits, output).await;
+        return plain(way, escalate, command, *pty, waits.as_ref(), limits, output).await;
     }
     let target = way.target;
     let copying = async {
-        match work {
-            Work::Upload { source, destination } => {
-                sorted(copy::upload(way, escalate, source, destination).await)
+        let limit = limits.copy(way.session);
+        let copying = async {
+            match work {
+                Work::Upload { source, destination } => {
+                    // What is read here first is no matter of the host's.
+                    let original = copy::original(way, source);
+                    let copied = match way.session.meanwhile(original).await {
+                        Ok(original) => copy::upload(way, escalate, &original, destination).await,
+                        Err(error) => Err(error),
+                    };
+                    sorted(copied)
+                }
+                Work::Download { source, target } => {
+                    sorted(copy::download(way, escalate, source, target).await)
+                }
+                Work::Port { .. } | Work::Command { .. } => Ok(Err(String::new())),
             }
-            Work::Download { source, target } => sorted(copy::download(way, escalate, source, target).await),
-            Work::Port { port, within, every } => Ok(port_opens(target, *port, *within, *every)
-                .await
-                .map(|changed| (changed, String::new()))),
-            Work::Command { .. } => Ok(Err(String::new())),
+        };
+        if let Work::Port { port, within, every } = work {
+            let opened = port_opens(target, *port, *within, *every).await;
+            return Ok(Ok(opened.map(|changed| (changed, String::new()))));
+        }
+        tokio::select! {
+            copied = copying => Ok(copied),
+            () = copy::stalled(way.session, limit) => Err(limit.unwrap_or_default()),
         }
     };
     let hard = limits.hard();
-    let Ok(copied) = timeout(hard.unwrap_or(Duration::MAX), Box::pin(copying)).await else {
+    let broken_off = |class, deadline, lag, evidence: &str| {
         let killed = Some(Kill {
-            class: Class::WatchdogTotal,
-            deadline: hard.unwrap_or_default(),
-            lag: None,
+            class,
+            deadline,
+            lag,
             verified: true,
-            evidence: "the copy was broken off".to_owned(),
+            evidence: evidence.to_owned(),
         });
-        return Ok(Ended::Over(Over {
+        Ok(Ended::Over(Over {
             killed,
             ..Over::default()
-        }));
+        }))
+    };
+    let copied = match timeout(hard.unwrap_or(Duration::MAX), Box::pin(copying)).await {
+        Ok(Ok(copied)) => copied,
+        Ok(Err(limit)) => {
+            let evidence = "no byte moved in either direction; the copy was broken off";
+            return broken_off(Class::WatchdogIdle, limit, Some(limit), evidence);
+        }
+        Err(_) => {
+            let evidence = "the copy was broken off";
+            return broken_off(Class::WatchdogTotal, hard.unwrap_or_default(), None, evidence);
+        }
     };
     Ok(match copied {
         Ok(Ok((changed, words))) => {

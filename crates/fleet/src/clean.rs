@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use reveille_account::{HostName, RunId, Token};
-use reveille_transport::supervisor::{self, Key};
+use reveille_transport::supervisor::{self, Hello, Key};
 use reveille_transport::{Become, Client, Session, Target, sh_quote};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -19,8 +19,9 @@ pub struct CleanPlan {
     pub target: Arc<Target>,
     /// Whom the run's steps may have become; nobody is tried first.
     pub becomes: Vec<Become>,
-    /// The directories that durable work was kept in.
-    pub places: Vec<String>,
+    /// What this very machine said of itself and of the directories that durable work was kept in. Nothing is done in a
+    /// directory that another machine named, or that is not the one that was named.
+    pub reported: Vec<Hello>,
 }
 
 /// What cleaning a host came to.
@@ -90,7 +91,9 @@ async fn one(
     let dialed = client.dial(&host.target).await.map_err(failed)?;
     let (session, _) = client.handshake(&host.target, dialed).await.map_err(failed)?;
     let mut running = 0;
-    for place in &host.places {
+    let mut places: Vec<&str> = host.reported.iter().map(|hello| hello.place.as_str()).collect();
+    places.dedup();
+    for place in places {
         running += clean_place(&session, run, epoch, host, place, tombstones).await?;
     }
     session.close().await;
@@ -113,21 +116,26 @@ async fn clean_place(
         token: Token::new([0; 16]),
         place: Some(place.to_owned()),
     };
-    let mut refused = String::new();
-    for escalate in std::iter::once(None).chain(host.becomes.iter().map(Some)) {
-        match supervisor::clean(session, escalate, &key, None)
-            .await
-            .map(Option::unwrap_or_default)
-        {
-            Ok(0) if tombstones => return remove(session, escalate, run, place).await.map(|()| 0),
-            Ok(running) => return Ok(running),
-            Err(error) => refused = error.to_string(),
+    let mut refused =
+        "another machine named it than the one that answers now; nothing was done there".to_owned();
+    // A place that was emptied and made anew has had several marks.
+    for reported in host.reported.iter().filter(|reported| reported.place == place) {
+        for escalate in std::iter::once(None).chain(host.becomes.iter().map(Some)) {
+            match supervisor::clean(session, escalate, &key, Some(reported)).await {
+                Ok(Some(0)) if tombstones => return remove(session, escalate, run, place).await.map(|()| 0),
+                Ok(Some(running)) => return Ok(running),
+                Ok(None) => break,
+                Err(error) => refused = error.to_string(),
+            }
         }
     }
     Err(format!("{place}: {refused}"))
 }
 
 async fn remove(session: &Session, escalate: Option<&Become>, run: RunId, place: &str) -> Result<(), String> {
+    if !supervisor::plausible_place(place) {
+        return Err(format!("{place}: no directory that we keep things in"));
+    }
     let command = format!("rm -rf -- {}", sh_quote(&format!("{place}/{}", run.uuid())));
     match crate::attempt::ask(session, escalate, &command).await {
         Ok((Some(0), _)) => Ok(()),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use reveille_account::{Class, EventKind, Outcome};
-use reveille_ledger::Entry;
+use reveille_account::{Class, EventKind, MachineRef, Outcome};
 use reveille_pace::HandshakePermit;
 use reveille_transport::{ConnectError, Dialed, Session, Target};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::host::{Halt, HostTask};
+use crate::host::{Halt, HostTask, other_host, record};
+use crate::machine::Machine;
 use crate::stop::Stop;
 
 /// Connection tries of a host in one go.
@@ -26,41 +26,94 @@ const PENALTY: Duration = Duration::from_secs(15);
 /// A TCP connection that takes longer than this gives its handshake permit back while it waits.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// Why a machine could not be reached.
+struct Unreachable {
+    class: Class,
+    message: String,
+}
+
 impl HostTask {
+    /// Makes a machine the one that is worked on, with a session to it. That it can't be reached is a failure of the host.
+    pub(crate) async fn go_to(&mut self, machine: &MachineRef) -> Result<(), Halt> {
+        if let Some(delegate) = other_host(machine) {
+            if self.other.as_ref().is_none_or(|other| other.who != *machine) {
+                let Some(plan) = self.engine.delegates.get(delegate) else {
+                    let message = format!("no way to {delegate} is known, which a step runs on");
+                    return self.unreachable(machine, Class::TemplateError, message).await;
+                };
+                let other = Box::new(Machine::delegate(plan));
+                self.leave_other().await?;
+                self.other = Some(other);
+            }
+        } else {
+            self.leave_other().await?;
+        }
+        if self.machine().is_up() {
+            return Ok(());
+        }
+        self.machine().hang_up();
+        match Box::pin(self.connect()).await? {
+            Ok(session) => {
+                self.machine().session = Some(session);
+                Ok(())
+            }
+            Err(Unreachable { class, message }) => self.unreachable(machine, class, message).await,
+        }
+    }
+
+    /// Comes back from another host.
+    pub(crate) async fn leave_other(&mut self) -> Result<(), Halt> {
+        if self.other.is_some() {
+            // What the other host keeps of its work can go once it is on record here.
+            if self.leftovers.is_some() {
+                self.commit().await?;
+            }
+            if let Some(session) = self.other.take().and_then(|mut other| other.hang_up()) {
+                Box::pin(session.close()).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Connects and authenticates, trying again where that may help.
-    pub(crate) async fn connect(&mut self) -> Result<Session, Halt> {
-        let target = std::sync::Arc::clone(&self.plan.target);
+    async fn connect(&mut self) -> Result<Result<Session, Unreachable>, Halt> {
+        let target = std::sync::Arc::clone(&self.machine().target);
+        let machine = self.machine().who.clone();
         let endpoint = target.first_endpoint();
         let mut counted = 0;
         let mut throttled = 0;
         let mut causes = Vec::new();
         let began = Instant::now();
         loop {
-            self.connects += 1;
-            let tries = self.connects;
+            let tries = counted + throttled + 1;
             self.engine.overseer.tried(counted + 1);
             self.note(EventKind::Connecting {
                 tries,
                 address: target.endpoint(),
+                machine: machine.clone(),
             });
             // Recorded while the connection is being made: nothing runs on the host before the next commit.
             let entries = self.take_notes();
-            let recording = self.engine.handle.record(entries);
+            let dispatched = self.take_dispatched();
+            let engine = std::sync::Arc::clone(&self.engine);
+            let recording = record(&engine, dispatched, entries);
             let mut stopped = self.engine.stopped.clone();
             let trying = self.engine.try_connect(&target, &endpoint, self.turn.take());
             let connecting = async { tokio::join!(recording, trying) };
             let (recorded, result) = tokio::select! {
-                both = connecting => both,
+                biased;
                 () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
+                both = connecting => both,
             };
             recorded?;
             let (error, crowded) = match result {
                 Ok((session, phases)) => {
-                    self.phases = Some(phases);
                     self.password_worked(&session);
-                    self.recovered |= counted > 0;
+                    if machine.delegate().is_none() {
+                        self.phases = Some(phases);
+                    }
                     self.note(EventKind::Connected { tries, phases });
-                    return Ok(session);
+                    return Ok(Ok(session));
                 }
                 Err(failed) => failed,
             };
@@ -79,14 +132,20 @@ impl HostTask {
             } else {
                 counted += 1;
                 causes.push(error.class);
-                self.causes.push(error.class);
+                if machine.delegate().is_none() {
+                    self.causes.push(error.class);
+                }
             }
-            let may_help = error.class.may_pass() && counted < TRIES && throttled < THROTTLED_TRIES;
+            let budget = self.history.spent() < self.engine.outline.budget;
+            let may_help = error.class.may_pass()
+                && counted < TRIES
+                && throttled < THROTTLED_TRIES
+                && (is_throttled || budget);
             // Work that goes on there is worth waiting for, and so is a host that boots.
-            let away = self.under_way.is_some()
+            let away = self.is_under_way(&machine)
                 && error.class.may_pass()
                 && began.elapsed() < self.engine.settings.away.unwrap_or(AWAY);
-            let again = (may_help && (is_throttled || self.budget.take())) || away;
+            let again = may_help || away;
             let wait = if is_throttled && throttled >= PENALISED_AFTER {
                 PENALTY + self.backoff.wait()
             } else {
@@ -94,59 +153,68 @@ impl HostTask {
             };
             self.note(EventKind::ConnectFailed {
                 tries,
+                machine: machine.clone(),
                 phase: error.phase,
                 class: error.class,
                 message: error.message.clone(),
                 throttled: is_throttled,
                 retry_in_ms: again.then(|| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+                away: away && !may_help,
             });
             if !again {
-                return Err(self.gave_up(&causes, error.message));
+                return Ok(Err(gave_up(&causes, error.class, error.message)));
             }
-            self.commit_notes().await?;
+            self.commit().await?;
             let mut stopped = self.engine.stopped.clone();
             tokio::select! {
-                () = sleep(wait) => {}
+                biased;
                 () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
+                () = sleep(wait) => {}
             }
         }
     }
 
-    /// The outcome of a host that can't be reached: the class that all tries share, or `ssh_retry_failed`.
-    fn gave_up(&mut self, causes: &[Class], message: String) -> Halt {
-        let first = causes.first().copied().unwrap_or(Class::SshInitiatedFailed);
-        let class = if causes.iter().all(|cause| *cause == first) {
-            first
-        } else {
-            Class::SshRetryFailed
-        };
-        let message = if class == Class::SshRetryFailed {
-            let kinds: Vec<&str> = causes.iter().map(|cause| cause.as_str()).collect();
-            format!(
-                "{} tries failed ({}); the last: {message}",
-                causes.len(),
-                kinds.join(", ")
-            )
-        } else {
-            message
-        };
-        // Work that was under way when the connection broke goes on without us. What trying does not change, a host key
-        // above all, says more.
-        match self.under_way.take() {
-            Some(step) if class.may_pass() => {
-                let message = format!(
-                    "the connection broke during the step and could not be re-established: {message}"
+    /// Whether work may go on on a machine.
+    fn is_under_way(&self, machine: &MachineRef) -> bool {
+        let mut open = self.history.attempts().iter();
+        open.any(|attempt| attempt.machine == *machine && attempt.is_open())
+    }
+
+    /// A machine can't be reached: what may run there is left, and the host failed.
+    async fn unreachable(&mut self, machine: &MachineRef, class: Class, message: String) -> Result<(), Halt> {
+        let prefix = self.machine().prefix();
+        let open = self.history.attempts().iter();
+        let open: Vec<(u32, u32)> = open
+            .filter(|attempt| attempt.machine == *machine && attempt.is_open())
+            .map(|attempt| (attempt.step, attempt.number))
+            .collect();
+        let mut outcome = Outcome::new(class, format!("{prefix}{message}"));
+        // A machine whose own key or name is wrong says more than that work was under way there.
+        if let Some((step, _)) = open.first() {
+            outcome.step = Some(self.step_ref(*step));
+            if class.may_pass() {
+                outcome.class = Class::ConnectionLost;
+                outcome.message = format!(
+                    "{prefix}the connection broke during the step and could not be re-established: {message}"
                 );
-                let mut outcome = Outcome::new(Class::ConnectionLost, message);
-                outcome.step = Some(step);
-                Halt::Outcome(Box::new(outcome))
             }
-            step => {
-                let mut outcome = Outcome::new(class, message);
-                outcome.step = step;
-                Halt::Outcome(Box::new(outcome))
-            }
+        } else if machine.delegate().is_some() {
+            outcome.step = self
+                .prepared
+                .as_ref()
+                .map(|prepared| self.step_ref(prepared.index));
         }
+        self.refuse_outcome(&outcome)?;
+        for (step, attempt) in open {
+            let step = self.step_ref(step);
+            self.note(EventKind::StepLeft {
+                step,
+                attempt,
+                message: message.clone(),
+            });
+        }
+        self.leave_other().await?;
+        self.fail(outcome).await
     }
 
     /// A login by password proves it. One by key says nothing of it, and others may have their turn.
@@ -158,9 +226,25 @@ impl HostTask {
             self.trial = None;
         }
     }
+}
 
-    fn take_notes(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.notes)
+/// The class that all tries share, or `ssh_retry_failed`.
+fn gave_up(causes: &[Class], last: Class, message: String) -> Unreachable {
+    let first = causes.first().copied().unwrap_or(last);
+    if causes.iter().all(|cause| *cause == first) {
+        return Unreachable {
+            class: first,
+            message,
+        };
+    }
+    let kinds: Vec<&str> = causes.iter().map(|cause| cause.as_str()).collect();
+    Unreachable {
+        class: Class::SshRetryFailed,
+        message: format!(
+            "{} tries failed ({}); the last: {message}",
+            causes.len(),
+            kinds.join(", ")
+        ),
     }
 }
 

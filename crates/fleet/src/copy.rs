@@ -4,15 +4,19 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use reveille_transport::Become;
 use reveille_transport::transfer::{self, Destination, Original, TransferError};
+use reveille_transport::{Become, Session};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
 use crate::attempt::Way;
 use crate::work::Source;
 
+/// How often it is looked whether a copy moves.
+const GLANCE: Duration = Duration::from_secs(1);
 /// Files and directories that are remembered. Templates in a `src` can name one for each host.
 const REMEMBERED: usize = 64;
 
@@ -44,23 +48,27 @@ impl Originals {
     }
 }
 
-/// Sends a file or a directory. Whether the host changed is returned, and what is to be said of it.
-pub(crate) async fn upload(
-    way: &Way<'_>,
-    escalate: Option<&Become>,
-    source: &Source,
-    destination: &Destination,
-) -> Result<(bool, String), TransferError> {
-    let original = match source {
-        Source::Content(content) => Arc::new(Original::text(content.clone())),
+/// Reads what is to be sent.
+pub(crate) async fn original(way: &Way<'_>, source: &Source) -> Result<Arc<Original>, TransferError> {
+    match source {
+        Source::Content(content) => Ok(Arc::new(Original::text(content.clone()))),
         Source::Path(path) => way
             .engine
             .originals
             .at(path)
             .await
-            .map_err(|error| TransferError::Remote(format!("can't read {}: {error}", path.display())))?,
-    };
-    let sent = transfer::upload(way.session, escalate, &original, destination).await?;
+            .map_err(|error| TransferError::Remote(format!("can't read {}: {error}", path.display()))),
+    }
+}
+
+/// Sends a file or a directory. Whether the host changed is returned, and what is to be said of it.
+pub(crate) async fn upload(
+    way: &Way<'_>,
+    escalate: Option<&Become>,
+    original: &Original,
+    destination: &Destination,
+) -> Result<(bool, String), TransferError> {
+    let sent = transfer::upload(way.session, escalate, original, destination).await?;
     let words = if original.is_directory() {
         format!(
             "{} sent ({}), {} there already\n",
@@ -92,6 +100,23 @@ pub(crate) async fn download(
         let _ = writeln!(words, "left out: {what}");
     }
     Ok((false, words))
+}
+
+/// Waits until no byte has moved on the session's commands for `limit`, in either direction; for ever without a limit.
+pub(crate) async fn stalled(session: &Session, limit: Option<Duration>) {
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
+    let mut seen = session.moved();
+    let mut since = Instant::now();
+    while since.elapsed() < limit {
+        sleep(GLANCE.min(limit / 4)).await;
+        let now = session.moved();
+        if now != seen {
+            seen = now;
+            since = Instant::now();
+        }
+    }
 }
 
 fn counted(files: u64) -> String {

@@ -1,262 +1,156 @@
 //! Bringing failed hosts back, rung by rung, as far as the job allows.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_account::{Class, EventKind, Outcome, StepRef};
-use reveille_job::{Role, Scope};
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
+use reveille_account::{EventKind, Rung};
+use reveille_history::{Permit, Trouble};
+use reveille_job::Scope;
 use tokio::time::timeout;
 
-use crate::gatekeeper::{Case, Ruling, Rung};
 use crate::host::{Halt, HostTask};
+use crate::machine::Machine;
 use crate::plan::Route;
-use crate::step::{failed, step_ref};
 use crate::stop::Stop;
+use crate::world::Replacement;
 
 /// How long a host may take to be back with another boot.
 const REBOOT: Duration = Duration::from_mins(10);
 /// How long the operator's command may take to put another machine in a host's place.
 const REPLACE: Duration = Duration::from_mins(30);
-/// Bytes of what that command says which are read.
-const ANSWER: u64 = 64 * 1024;
-
-/// What was done to bring a host back.
-#[derive(Debug, Default)]
-pub(crate) struct Healing {
-    /// Recoveries so far.
-    pub(crate) count: u32,
-    repaired: Vec<usize>,
-    rebooted: bool,
-    /// How the machine failed that was replaced.
-    replaced: Option<Class>,
-    routes: usize,
-}
 
 impl HostTask {
-    /// What is done about a failure: nothing comes back if the host is worth another go, from the step that it is at.
-    /// Otherwise the outcome, with the gatekeeper's sentence.
-    pub(crate) async fn heal(&mut self, outcome: Box<Outcome>) -> Result<Option<Box<Outcome>>, Halt> {
-        let mut outcome = outcome;
-        if self.case(outcome.class).considered {
-            self.engine
-                .failed_alike(&self.plan.name, self.seed(), outcome.class)
-                .await?;
+    /// Takes a rung, once the fleet's budget allows one more recovery.
+    pub(crate) async fn take_rung(&mut self, rung: Rung) -> Result<(), Halt> {
+        self.commit().await?;
+        let mut stopped = self.engine.stopped.clone();
+        let engine = Arc::clone(&self.engine);
+        tokio::select! {
+            biased;
+            () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
+            () = engine.may_recover() => {}
         }
-        loop {
-            if self.engine.stopped.asked() > Stop::No {
-                return Ok(Some(outcome));
-            }
-            let rung = match self.case(outcome.class).rule(outcome.class) {
-                Ruling::Recover(rung) => rung,
-                Ruling::GiveUp(why) => {
-                    outcome.gatekeeper = why;
-                    return Ok(Some(outcome));
-                }
-                Ruling::Quarantine(class, why) => {
-                    outcome.message = format!("{}; {why}", outcome.message);
-                    outcome.gatekeeper = why;
-                    outcome.class = class;
-                    return Ok(Some(outcome));
-                }
-            };
-            self.healing.count += 1;
-            self.note(EventKind::Recovering {
-                class: outcome.class,
-                reason: self.words(rung),
-                in_ms: 0,
-            });
-            self.commit_notes().await?;
-            let mut stopped = self.engine.stopped.clone();
-            let engine = Arc::clone(&self.engine);
-            tokio::select! {
-                () = engine.may_recover() => {}
-                () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
-            }
-            // What the failure left to tell is kept, should the recovery not come about.
-            let deciding = self.deciding.take();
-            let at = step_ref(self.reached, &engine.job.steps[self.reached]);
-            let result = match rung {
-                Rung::Route => {
-                    self.take_route();
-                    Ok(())
-                }
-                Rung::Repair(index) => {
-                    self.healing.repaired.push(index);
-                    Box::pin(self.step(index, &engine.job.steps[index])).await
-                }
-                Rung::Reboot => {
-                    self.healing.rebooted = true;
-                    Box::pin(self.reboot_to_heal(&at, REBOOT)).await
-                }
-                Rung::Replace => {
-                    self.healing.replaced = Some(outcome.class);
-                    Box::pin(self.replace(&at, &outcome)).await
-                }
-            };
-            match result {
-                Ok(()) => return Ok(None),
-                Err(Halt::Outcome(again)) => {
-                    self.deciding = deciding;
-                    outcome.message =
-                        format!("{}; {} failed: {}", outcome.message, name(rung), again.message);
-                }
-                Err(halt) => return Err(halt),
-            }
-        }
-    }
-
-    /// What the gatekeeper is to know.
-    fn case(&self, class: Class) -> Case {
-        let job = &self.engine.job;
-        let repair = job.steps.iter().enumerate().find(|(index, step)| {
-            matches!(&step.role, Role::Repair(classes) if classes.contains(&class))
-                && !self.healing.repaired.contains(index)
+        let class = match self.history.trouble() {
+            Trouble::Stands(class, _) | Trouble::Healing(class, ..) | Trouble::GivenUp(class) => class,
+            Trouble::None => return Ok(()),
+        };
+        self.prepared = None;
+        self.message.clear();
+        self.note(EventKind::Recovering {
+            class,
+            reason: self.words(rung),
+            in_ms: 0,
+            rung: Some(rung),
         });
-        let repairs = job.steps.iter().any(|step| matches!(step.role, Role::Repair(_)));
-        Case {
-            recoveries: self.healing.count,
-            route: self.healing.routes < self.plan.routes.len(),
-            repair: repair.map(|(index, _)| index),
-            reboot: job.heal.reboot && !self.healing.rebooted,
-            replace: job.replaces() && self.healing.replaced.is_none(),
-            on_both: self.healing.replaced == Some(class),
-            considered: repairs || job.heal.reboot || job.replaces() || !self.plan.routes.is_empty(),
-            suspected: self.engine.suspicion(class),
+        if rung == Rung::Route {
+            self.leave_other().await?;
+            let gone = self.own.hang_up();
+            self.own = Machine::own(&self.plan, &self.history, self.engine.handle.run());
+            if let Some(session) = gone {
+                Box::pin(session.close()).await;
+            }
         }
+        Ok(())
     }
 
     fn words(&self, rung: Rung) -> String {
         match rung {
-            Rung::Route => {
-                let Route { address, port, jump } = &self.plan.routes[self.healing.routes];
-                let through = match jump {
-                    None => String::new(),
-                    Some(None) => ", without a jump host".to_owned(),
-                    Some(Some(jump)) => format!(" through {}:{}", jump.address, jump.port),
-                };
-                format!("rung 3: another route, {address}:{port}{through}")
-            }
-            Rung::Repair(index) => format!("rung 4: the repair `{}`", self.engine.job.steps[index].name),
+            Rung::Route => match self.plan.routes.get(self.history.route() as usize) {
+                Some(Route { address, port, jump }) => {
+                    let through = match jump {
+                        None => String::new(),
+                        Some(None) => ", without a jump host".to_owned(),
+                        Some(Some(jump)) => format!(" through {}:{}", jump.address, jump.port),
+                    };
+                    format!("rung 3: another route, {address}:{port}{through}")
+                }
+                None => "rung 3: another route".to_owned(),
+            },
+            Rung::Repair(index) => format!("rung 4: the repair `{}`", self.step_ref(index).name),
             Rung::Reboot => "rung 5: a reboot".to_owned(),
             Rung::Replace => "rung 6: another machine in its place".to_owned(),
         }
     }
 
-    /// Goes the next way to the host. Its key is looked up by the name of the first.
-    fn take_route(&mut self) {
-        let Route { address, port, jump } = self.plan.routes[self.healing.routes].clone();
-        self.healing.routes += 1;
-        let mut target = (*self.plan.target).clone();
-        let alias = match target.port {
-            22 => target.address.clone(),
-            port => format!("[{}]:{port}", target.address),
-        };
-        target.host_key_alias.get_or_insert(alias);
-        target.address = address;
-        target.port = port;
-        target.jump = jump.unwrap_or(target.jump);
-        self.plan.target = Arc::new(target);
-        self.session = None;
-        self.under_way = None;
+    /// Reboots a host that failed, for the sake of healing it.
+    pub(crate) async fn reboot_to_heal(&mut self, permit: &Permit) -> Result<(), Halt> {
+        let at = self.step_ref(permit.step());
+        let root = self.own.becomes.clone();
+        let escalate = (self.own.target.user != "root").then_some(root);
+        self.start_reboot(&at, permit, escalate.as_ref(), REBOOT).await
     }
 
     /// Runs the operator's command, and goes on with the machine that it names, from the first step.
-    async fn replace(&mut self, at: &StepRef, outcome: &Outcome) -> Result<(), Halt> {
-        let refused = |why: String| {
-            failed(
-                at,
-                Class::TransferFailed,
-                format!("no other machine took its place: {why}"),
-            )
+    pub(crate) async fn replace(&mut self) -> Result<(), Halt> {
+        let refused = |task: &mut Self, why: String| {
+            task.rung_failed(Rung::Replace, format!("no other machine took its place: {why}"));
+        };
+        let Trouble::Healing(class, ..) = self.history.trouble() else {
+            return Ok(());
         };
         let vars = self
             .vars
             .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
         let scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
-        let command = self
-            .engine
-            .job
-            .replacement(&scope)
-            .map_err(|error| refused(error.to_string()))?
-            .unwrap_or_default();
-        let mut child = Command::new("sh")
-            .args(["-c", &command])
-            .env("REVEILLE_HOST", self.plan.name.as_str())
-            .env("REVEILLE_ADDRESS", &self.plan.target.address)
-            .env("REVEILLE_CLASS", outcome.class.as_str())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| refused(format!("can't run `{command}`: {error}")))?;
-        let mut said = Vec::new();
-        let answering = async {
-            if let Some(stdout) = child.stdout.take() {
-                stdout.take(ANSWER).read_to_end(&mut said).await?;
+        let command = match self.engine.job.replacement(&scope) {
+            Ok(command) => command.unwrap_or_default(),
+            Err(error) => {
+                refused(self, error.to_string());
+                return Ok(());
             }
-            child.wait().await
         };
+        self.commit().await?;
+        let replacing = (self.engine.settings.world.replace)(Replacement {
+            command: command.clone(),
+            host: self.plan.name.clone(),
+            address: self.own.target.address.clone(),
+            class,
+            run: self.engine.handle.run(),
+            number: match &self.own.who {
+                reveille_account::MachineRef::Own(number) => number + 1,
+                reveille_account::MachineRef::Delegate(_) => 1,
+            },
+        });
         let mut stopped = self.engine.stopped.clone();
-        let status = tokio::select! {
-            status = timeout(REPLACE, answering) => status,
+        let said = tokio::select! {
+            biased;
+            said = timeout(REPLACE, replacing) => said,
             () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
         };
-        let status = status
-            .map_err(|_| refused(format!("`{command}` took longer than {REPLACE:?}")))?
-            .map_err(|error| refused(error.to_string()))?;
-        if !status.success() {
-            return Err(refused(format!("`{command}` ended with {status}")));
-        }
+        let said = match said {
+            Err(_) => {
+                refused(self, format!("`{command}` took longer than {REPLACE:?}"));
+                return Ok(());
+            }
+            Ok(Err(why)) => {
+                refused(self, why);
+                return Ok(());
+            }
+            Ok(Ok(said)) => said,
+        };
         let text = String::from_utf8_lossy(&said);
         let line = text.trim().lines().next_back().unwrap_or_default().trim();
-        let (address, port) =
-            place(line, self.plan.target.port).ok_or_else(|| refused(format!("`{line}` is no address")))?;
-        self.note(EventKind::Replaced {
-            address: address.clone(),
-            port,
-        });
-        self.commit_notes().await?;
-        self.move_to(address, port);
-        Ok(())
+        let Some((address, port)) = place(line, self.own.target.port) else {
+            refused(self, format!("`{line}` is no address"));
+            return Ok(());
+        };
+        self.note(EventKind::Replaced { address, port });
+        self.move_to_replacement().await
     }
 
     /// Another machine is the host from here on: nothing was done on it yet, and its key is its own.
-    fn move_to(&mut self, address: String, port: u16) {
-        for index in 0..self.engine.job.steps.len() {
-            let taken = self.next_attempt(index) - 1;
-            if taken > 0 {
-                self.begun.insert(index, taken);
-            }
-        }
-        let mut target = (*self.plan.target).clone();
-        if (target.address.as_str(), target.port) == (address.as_str(), port) {
-            // Under the same address the old machine's key would be asked for.
-            target.host_key_alias = Some(format!("{}.{}", self.plan.name, self.engine.handle.run()));
-        }
-        target.address = address;
-        target.port = port;
-        self.plan.target = Arc::new(target);
-        self.plan.before = None;
-        self.session = None;
-        self.place = None;
-        self.leftovers = None;
-        self.under_way = None;
-        self.facts = None;
+    async fn move_to_replacement(&mut self) -> Result<(), Halt> {
+        self.commit().await?;
+        let gone = self.own.hang_up();
+        self.own = Machine::own(&self.plan, &self.history, self.engine.handle.run());
+        self.prepared = None;
         self.registered.clear();
-        self.reached = 0;
-    }
-}
-
-fn name(rung: Rung) -> &'static str {
-    match rung {
-        Rung::Route => "another route",
-        Rung::Repair(_) => "the repair",
-        Rung::Reboot => "the reboot",
-        Rung::Replace => "the replacement",
+        self.failure = None;
+        self.deciding = None;
+        if let Some(session) = gone {
+            Box::pin(session.close()).await;
+        }
+        Ok(())
     }
 }
 

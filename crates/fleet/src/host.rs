@@ -1,34 +1,45 @@
 //! A host's life: a task that ends in exactly one outcome.
+//!
+//! ```text
+//!           ┌──────────────────────────────────────────────┐
+//!           ▼                                              │
+//!  history ──► decide ──► perform ──► events: applied at once, committed with the next that needs it
+//!                 │
+//!                 └──► outcome
+//! ```
+//!
+//! What is decided depends on the history alone, and on the session that is held; so a controller that goes on with the
+//! work of a dead one comes to the same decisions. What can't be taken back waits until all that led to it is committed
+//! ([`HostTask::commit`]).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_account::{Class, EventKind, HostName, Outcome, PhaseTimings, Status, StepRef};
-use reveille_job::{Facts, Registered, Role};
+use reveille_account::{Class, EventKind, HostName, MachineRef, Outcome, PhaseTimings, Status, StepRef};
+use reveille_history::{End, Held, HostHistory, Next, Outline, Rule, RunView, decide};
+use reveille_job::{Job, Registered, Step};
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
-use reveille_pace::{Backoff, Budget, HandshakePermit};
-use reveille_transport::Become;
-use reveille_transport::Session;
+use reveille_pace::{Backoff, HandshakePermit};
 use reveille_transport::supervisor::Durable;
 use serde_json::{Map, Value};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::Failure;
+use crate::dispatch::Dispatched;
 use crate::engine::Engine;
-use crate::heal::Healing;
+use crate::machine::Machine;
 use crate::plan::HostPlan;
-use crate::stop::Stop;
+use crate::prepare::Prepared;
 use crate::trial::Turn;
 
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
     pub(crate) engine: Arc<Engine>,
     pub(crate) plan: Box<HostPlan>,
+    pub(crate) history: HostHistory,
     /// Events that the next commit takes along.
-    pub(crate) notes: Vec<Entry>,
-    pub(crate) budget: Budget,
+    notes: Vec<Entry>,
     pub(crate) backoff: Backoff,
     /// The turn to shake hands that the host was admitted with, until it is used.
     pub(crate) turn: Option<HandshakePermit>,
@@ -36,64 +47,83 @@ pub(crate) struct HostTask {
     pub(crate) trial: Option<Turn>,
     /// The password was offered and did not let us in.
     pub(crate) password_refused: bool,
-    pub(crate) connects: u32,
     pub(crate) causes: Vec<Class>,
     pub(crate) phases: Option<PhaseTimings>,
-    /// Something failed on the way and was overcome.
-    pub(crate) recovered: bool,
-    /// The step whose durable work goes on while the connection is away.
-    pub(crate) under_way: Option<StepRef>,
-    pub(crate) session: Option<Session>,
+    pub(crate) own: Machine,
+    /// Another host that a step runs on.
+    pub(crate) other: Option<Box<Machine>>,
+    /// The session that is in use is of no use any more.
+    pub(crate) broken: bool,
+    pub(crate) prepared: Option<Box<Prepared>>,
     pub(crate) writer: OutputWriter,
     pub(crate) registered: Vec<(String, Registered)>,
-    /// Where the host keeps durable work, and as whom.
-    pub(crate) place: Option<(Option<Become>, String)>,
     /// Finished durable work whose end is not on record yet.
     pub(crate) leftovers: Option<Box<Durable>>,
-    /// What the host says of itself, once a template has asked for it.
-    pub(crate) facts: Option<Facts>,
     /// The host's variables, once a template has asked for them.
     pub(crate) vars: Option<Map<String, Value>>,
     pub(crate) started: Instant,
-    pub(crate) deciding: Option<Deciding>,
-    /// The step that it is at.
-    pub(crate) reached: usize,
-    /// The highest attempt of each step that this task has begun.
-    pub(crate) begun: HashMap<usize, u32>,
-    /// What was done to bring it back.
-    pub(crate) healing: Healing,
+    pub(crate) deciding: Option<Box<Deciding>>,
+    /// What went wrong in the last attempt, in words.
+    pub(crate) message: String,
+    /// The outcome that it would have as it stands.
+    pub(crate) failure: Option<Box<Outcome>>,
+    /// What others are to be told of steps that run once, after the commit: the step and what it registered.
+    untold: Vec<(u32, Option<String>)>,
+    /// The commit of its dispatch, until that is known to be on disk.
+    dispatched: Option<Dispatched>,
 }
 
 /// The last step that ran, for the outcome.
 pub(crate) struct Deciding {
     pub(crate) step: StepRef,
-    pub(crate) attempts: u32,
     pub(crate) exit_status: Option<i32>,
     pub(crate) signal: Option<String>,
     pub(crate) stdout: (String, bool),
     pub(crate) stderr: (String, bool),
 }
 
-/// Why a host's life is over.
+/// Why a host's task is over before its outcome.
 #[derive(Debug)]
 pub(crate) enum Halt {
-    /// It has its outcome.
-    Outcome(Box<Outcome>),
-    /// The run is being stopped; it stays running in the account.
+    /// The run is being stopped; the host stays running in the account.
     Interrupted,
+    /// The password was refused, and that may be the operator's mistake rather than the host's: it has no outcome yet.
+    Refused(Box<Outcome>),
+    /// The host's record can't be kept.
+    Host(String),
     /// The run as a whole can't go on.
-    Failure(Failure),
+    Run(Failure),
+}
+
+/// How a host's task ended.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// With an outcome.
+    Ended(Status),
+    /// With none: the run is being stopped.
+    Stopped,
+    /// With none yet: the password was refused. This is what it would be.
+    Refused(Box<Outcome>),
 }
 
 impl From<Failure> for Halt {
     fn from(failure: Failure) -> Self {
-        Halt::Failure(failure)
+        match failure {
+            Failure::Ledger(error) => error.into(),
+            Failure::Fenced(_) => Halt::Run(failure),
+        }
     }
 }
 
 impl From<reveille_ledger::Error> for Halt {
     fn from(error: reveille_ledger::Error) -> Self {
-        Halt::Failure(error.into())
+        match error {
+            // One host's file or record concerns that host.
+            reveille_ledger::Error::Duplicate { .. } | reveille_ledger::Error::Io { .. } => {
+                Halt::Host(error.to_string())
+            }
+            error => Halt::Run(error.into()),
+        }
     }
 }
 
@@ -102,235 +132,272 @@ impl From<reveille_ledger::Error> for Halt {
 impl HostTask {
     pub(crate) fn new(
         engine: Arc<Engine>,
-        plan: Box<HostPlan>,
+        mut plan: Box<HostPlan>,
         turn: HandshakePermit,
         trial: Option<Turn>,
+        dispatched: Option<Dispatched>,
     ) -> Self {
         let writer = engine.handle.output(&plan.name, engine.settings.caps);
         let seed = engine.settings.seed ^ seed_of(&plan.name);
-        let mut budget = Budget::new(Budget::DEFAULT);
-        let before = plan.before.as_ref();
-        let connects = before.map_or(0, |before| before.connects);
-        budget.spent(connects.saturating_sub(1));
-        Self {
+        let before = plan.before.take().map(|before| *before).unwrap_or_default();
+        let history = before
+            .history
+            .unwrap_or_else(|| HostHistory::new(engine.handle.round()));
+        let own = Machine::own(&plan, &history, engine.handle.run());
+        let mut task = Self {
             notes: Vec::new(),
-            budget,
             backoff: Backoff::new(engine.settings.backoff.0, engine.settings.backoff.1, seed),
             turn: Some(turn),
             trial,
             password_refused: false,
-            connects,
             causes: Vec::new(),
             phases: None,
-            recovered: false,
-            under_way: None,
-            session: None,
+            own,
+            other: None,
+            broken: false,
+            prepared: None,
             writer,
             registered: Vec::new(),
-            place: None,
             leftovers: None,
-            facts: None,
             vars: None,
             started: Instant::now(),
             deciding: None,
-            reached: 0,
-            begun: plan
-                .before
-                .iter()
-                .flat_map(|before| &before.attempts)
-                .map(|(step, attempt)| (*step as usize, *attempt))
-                .collect(),
-            healing: Healing::default(),
+            message: before.message,
+            failure: before.failure,
+            untold: Vec::new(),
+            dispatched,
+            history,
             engine,
             plan,
+        };
+        for (step, registered) in before.registered {
+            task.register_again(step, registered.as_deref());
         }
+        // The round and the dispatch are in the run's history; a host that was under way has them in its own.
+        task.learn(&EventKind::Dispatched);
+        task
     }
 
-    /// From dispatch to outcome. Nothing comes back if the run was stopped first.
+    /// From dispatch to outcome.
     ///
     /// There is one of these futures for every session, most of them waiting for output: what is rare or at the end is
     /// boxed, so that it takes no room until then.
-    pub(crate) async fn live(mut self: Box<Self>) -> Result<Option<Status>, Failure> {
-        if self.plan.before.as_ref().is_none_or(|before| !before.dispatched) {
-            self.note(EventKind::Dispatched);
-        }
-        let ended = loop {
-            match Box::pin(self.steps()).await {
-                Ok(()) => {
-                    let outcome = self.success();
-                    break Ok(self.complete(outcome));
+    pub(crate) async fn live(mut self: Box<Self>) -> Result<Left, Halt> {
+        crate::failpoint::reach(&self.plan.name, &EventKind::Dispatched);
+        loop {
+            let next = self.decide();
+            match next {
+                Next::Conclude(end) => {
+                    let status = Box::pin(self.conclude(end)).await?;
+                    return Ok(Left::Ended(status));
                 }
-                Err(Halt::Outcome(outcome)) => match Box::pin(self.heal(outcome)).await {
-                    Ok(None) => self.recovered = true,
-                    Ok(Some(outcome)) => {
-                        self.tell_failure(&outcome);
-                        break Box::pin(self.after_failure(*outcome)).await;
+                Next::Leave => {
+                    self.commit().await?;
+                    return Ok(Left::Stopped);
+                }
+                next => match self.perform(next).await {
+                    Ok(()) => {}
+                    Err(Halt::Interrupted) => {
+                        self.commit().await?;
+                        return Ok(Left::Stopped);
                     }
-                    Err(halt) => break Err(halt),
+                    Err(Halt::Refused(outcome)) => {
+                        self.commit().await?;
+                        return Ok(Left::Refused(outcome));
+                    }
+                    Err(halt) => return Err(halt),
                 },
-                Err(halt) => break Err(halt),
             }
+        }
+    }
+
+    fn decide(&self) -> Next {
+        let session = match &self.other {
+            Some(other) => other.is_up().then(|| other.who.clone()),
+            None => self.own.is_up().then(|| self.own.who.clone()),
         };
-        let outcome = match ended {
-            Ok(outcome) => outcome,
-            Err(Halt::Outcome(outcome)) => *outcome,
-            Err(Halt::Interrupted) => {
-                self.commit_notes().await?;
-                return Ok(None);
-            }
-            Err(Halt::Failure(failure)) => return Err(failure),
+        let held = Held {
+            session,
+            prepared: self
+                .prepared
+                .as_ref()
+                .map(|prepared| (prepared.index, prepared.machine.clone())),
         };
-        let status = outcome.status();
-        self.judge_password(&outcome);
-        if self.leftovers.is_some() {
-            // The host may forget its copy only when ours survives a power cut.
-            self.writer.sync()?;
-        }
-        self.note(EventKind::OutcomeReached {
-            outcome: Box::new(outcome),
-        });
-        self.commit_notes().await?;
-        if let Some(work) = self.leftovers.take() {
-            Box::pin(work.clean()).await;
-        }
-        if let Some(session) = self.session.take() {
-            Box::pin(session.close()).await;
-        }
-        Ok(Some(status))
+        let view: RunView = self.engine.view();
+        decide(&self.history, &held, &view, &self.outline())
     }
 
-    /// What this host's end says of the password.
-    fn judge_password(&self, outcome: &Outcome) {
-        let becomes = self.plan.becomes.password.is_some();
-        let refused = match outcome.class {
-            Class::AuthFailed => self.password_refused,
-            Class::BecomeFailed => becomes,
-            _ => false,
-        };
-        if refused && self.engine.trial.refused() {
-            self.engine.halt();
-        } else if becomes && outcome.status() == Status::Success {
-            // It worked, or this job has no need of it.
-            self.engine.trial.worked();
+    fn outline(&self) -> Outline<'_> {
+        Outline {
+            job: &self.engine.outline,
+            routes: u32::try_from(self.plan.routes.len()).unwrap_or(u32::MAX),
+            leads: self.engine.leader.as_ref() == Some(&self.plan.name),
         }
     }
 
-    async fn steps(&mut self) -> Result<(), Halt> {
-        let engine = Arc::clone(&self.engine);
-        for (index, step) in engine.job.steps.iter().enumerate().skip(self.reached) {
-            if step.role != Role::Main || self.done_before(index, step) {
-                continue;
+    /// Does what was decided. Each arm ends in events.
+    async fn perform(&mut self, next: Next) -> Result<(), Halt> {
+        match next {
+            Next::Connect(machine) => Box::pin(self.go_to(&machine)).await,
+            Next::Attach(step, number) => Box::pin(self.attach(step, number)).await,
+            Next::Prepare(step) => Box::pin(self.prepare(step)).await,
+            Next::Start(permit) => Box::pin(self.start(&permit)).await,
+            Next::Skip(step, reason) => {
+                self.skip_for(step, reason);
+                Ok(())
             }
-            self.reached = index;
-            if self.engine.stopped.asked() > Stop::No {
-                return Err(Halt::Interrupted);
+            Next::Heal(rung) => Box::pin(self.take_rung(rung)).await,
+            Next::Reboot(permit) => Box::pin(self.reboot_to_heal(&permit)).await,
+            Next::Replace => Box::pin(self.replace()).await,
+            Next::Healed(rung) => {
+                self.note(EventKind::Healed { rung });
+                self.prepared = None;
+                Ok(())
             }
-            if step.once && self.engine.first.as_ref() != Some(&self.plan.name) {
-                self.wait_for_once(index, step).await?;
-                continue;
+            Next::RungFailed(rung) => {
+                let message = std::mem::take(&mut self.message);
+                self.rung_failed(rung, message);
+                Ok(())
             }
-            self.step(index, step).await?;
-            if step.once {
-                self.tell_once(index, step, None);
+            Next::Wait(wait) => Box::pin(self.wait(wait)).await,
+            Next::Fail(failure) => Box::pin(self.fail_at(failure)).await,
+            Next::GiveUp(class, gatekeeper) => {
+                self.give_up(class, gatekeeper);
+                Ok(())
             }
-            if !step.settle.is_zero() {
-                self.commit_notes().await?;
-                sleep(step.settle).await;
-            }
-        }
-        Ok(())
-    }
-
-    fn success(&self) -> Outcome {
-        let class = match (&self.deciding, self.recovered) {
-            (_, true) => Class::OkAfterRecovery,
-            (None, false)
-                if self
-                    .plan
-                    .before
-                    .as_ref()
-                    .is_none_or(|before| before.results.iter().all(skipped)) =>
-            {
-                Class::NothingToDo
-            }
-            (_, false) => Class::Ok,
-        };
-        let mut outcome = Outcome::new(class, "");
-        outcome.step = self.deciding.as_ref().map(|deciding| deciding.step.clone());
-        outcome
-    }
-
-    /// Fills in what is known of the host.
-    pub(crate) fn complete(&mut self, mut outcome: Outcome) -> Outcome {
-        outcome.connects = self.connects;
-        outcome.causes = std::mem::take(&mut self.causes);
-        outcome.phases = self.phases;
-        outcome.duration_ms = millis(self.started.elapsed());
-        if let Some(deciding) = self
-            .deciding
-            .take()
-            .filter(|deciding| outcome.step.as_ref() == Some(&deciding.step))
-        {
-            outcome.attempts = deciding.attempts;
-            outcome.exit_status = deciding.exit_status;
-            outcome.signal = deciding.signal;
-            outcome.truncated = deciding.stdout.1 || deciding.stderr.1;
-            outcome.stdout_tail = deciding.stdout.0;
-            outcome.stderr_tail = deciding.stderr.0;
-        }
-        outcome
-    }
-
-    /// Commits what is noted, an intent at its end; what is then on record may be forgotten by the host.
-    pub(crate) async fn record_intent(&mut self) -> Result<(), Halt> {
-        if self.leftovers.is_some() {
-            self.writer.sync()?;
-        }
-        self.commit_notes().await?;
-        if let Some(work) = self.leftovers.take() {
-            Box::pin(work.clean()).await;
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn pause(&mut self, class: Class, reason: &str) -> Result<(), Halt> {
-        let wait = self.backoff.wait();
-        self.note(EventKind::Recovering {
-            class,
-            reason: reason.to_owned(),
-            in_ms: millis(wait),
-        });
-        self.commit_notes().await?;
-        let mut stopped = self.engine.stopped.clone();
-        tokio::select! {
-            () = sleep(wait) => Ok(()),
-            () = stopped.wait(Stop::Soon) => Err(Halt::Interrupted),
+            Next::Conclude(_) | Next::Leave => Ok(()),
         }
     }
 
-    /// Keeps an event for the next commit.
+    pub(crate) fn job(&self) -> Arc<Job> {
+        Arc::clone(&self.engine.job)
+    }
+
+    /// The machine that the host works on now.
+    pub(crate) fn machine(&mut self) -> &mut Machine {
+        match &mut self.other {
+            Some(other) => other,
+            None => &mut self.own,
+        }
+    }
+
+    /// Keeps an event for the next commit, and learns from it at once.
     pub(crate) fn note(&mut self, kind: EventKind) {
         crate::failpoint::reach(&self.plan.name, &kind);
+        self.learn(&kind);
         let mut entry = Entry::host(&self.plan.name, kind);
         self.engine.handle.stamp(&mut entry);
         self.notes.push(entry);
     }
 
-    pub(crate) async fn commit_notes(&mut self) -> Result<(), Failure> {
-        if !self.notes.is_empty() {
-            let notes = std::mem::take(&mut self.notes);
-            self.engine.handle.record(notes).await?;
+    /// Keeps something about the run as a whole for the same commit.
+    pub(crate) fn note_run(&mut self, kind: EventKind) {
+        let mut entry = Entry::run(kind);
+        self.engine.handle.stamp(&mut entry);
+        self.notes.push(entry);
+    }
+
+    /// The commit of its dispatch, if that is not known to be on disk.
+    pub(crate) fn take_dispatched(&mut self) -> Option<Dispatched> {
+        self.dispatched.take()
+    }
+
+    /// Learns from an event that is recorded on another way.
+    pub(crate) fn learn(&mut self, kind: &EventKind) {
+        if let Err(unfit) = self.history.apply(self.engine.handle.round(), kind) {
+            // What this task does itself fits together.
+            tracing::error!(host = %self.plan.name, %unfit, "an event does not follow from the ones before");
+            debug_assert!(false, "{unfit}");
+        }
+    }
+
+    /// Commits what is noted. What is then on record may be forgotten by the host. Everything that can't be taken back
+    /// (a start, a reboot, another machine, telling the run) comes after this.
+    pub(crate) async fn commit(&mut self) -> Result<(), Halt> {
+        if Rule::SyncBeforeClean.demands(self.leftovers.is_some()) {
+            // The host may forget its copy only when ours survives a power cut.
+            crate::output::sync(&mut self.writer).await?;
+        }
+        let notes = self.take_notes();
+        if !notes.is_empty() {
+            record(&self.engine, self.dispatched.take(), notes).await?;
+        }
+        for (step, registered) in std::mem::take(&mut self.untold) {
+            self.engine.tell_once(step, registered, None);
+        }
+        if let Some(work) = self.leftovers.take() {
+            Box::pin(work.clean()).await;
         }
         Ok(())
+    }
+
+    /// A step that runs once for all hosts is done: they are told after the commit.
+    pub(crate) fn settled_once(&mut self, step: u32, registered: Option<String>) {
+        self.untold.push((step, registered));
+    }
+
+    pub(crate) fn take_notes(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.notes)
     }
 
     pub(crate) fn seed(&self) -> u64 {
         self.engine.settings.seed ^ seed_of(&self.plan.name)
     }
+
+    /// Records the outcome; it is the last thing that this task does.
+    async fn conclude(&mut self, end: End) -> Result<Status, Halt> {
+        let outcome = match end {
+            End::Success(class) => self.succeeded(class),
+            End::Failure(class, gatekeeper) => self.failed(class, gatekeeper),
+        };
+        let status = outcome.status();
+        self.judge_password(&outcome);
+        self.note(EventKind::OutcomeReached {
+            outcome: Box::new(outcome),
+        });
+        self.commit().await?;
+        for machine in self
+            .other
+            .iter_mut()
+            .map(|other| &mut **other)
+            .chain([&mut self.own])
+        {
+            if let Some(session) = machine.hang_up() {
+                Box::pin(session.close()).await;
+            }
+        }
+        Ok(status)
+    }
 }
 
-fn skipped(result: &reveille_ledger::StepResult) -> bool {
-    result.class == Class::NothingToDo
+/// Commits entries of a host, after its dispatch.
+pub(crate) async fn record(
+    engine: &Engine,
+    dispatched: Option<Dispatched>,
+    entries: Vec<Entry>,
+) -> Result<(), reveille_ledger::Error> {
+    // On a full disk the dispatch may be lost and what comes after it not.
+    if let Some(dispatched) = dispatched {
+        dispatched.await?;
+    }
+    let ticket = engine.handle.submit_in_turn(entries).await;
+    if Rule::CommitFirst.demands(true) {
+        ticket.committed().await?;
+    }
+    Ok(())
+}
+
+/// The position and name of a step.
+pub(crate) fn step_ref(index: u32, step: &Step) -> StepRef {
+    StepRef {
+        index,
+        name: step.name.clone(),
+    }
+}
+
+/// The machine that is meant, if it is another host.
+pub(crate) fn other_host(machine: &MachineRef) -> Option<&HostName> {
+    machine.delegate()
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {

@@ -2,53 +2,51 @@
 //!
 //! In go a run that the ledger holds (its roll is on disk), a job, and a [`HostPlan`] for each host that has no outcome
 //! yet; out comes how the run ended, everything else being in the ledger. A dispatcher admits hosts as sessions allow; a
-//! task a host takes it through its life:
+//! task a host takes it through its life: what `reveille_history` decides is performed here, and ends in events.
 //!
 //! ```text
-//!             ┌───────────────── wait, jitter ◄───────────────┐
-//!             ▼                                               │ a try failed and another may help
-//!  queued ─► connecting ──► authenticated ──► step k, attempt m ──► … ──► outcome
-//!             │     ▲                          │        │
-//!             │     └── the connection broke ──┘        └─► the attempt failed: again, or give up
-//!             └─► tries used up, or a class that trying does not change ──────────► outcome
+//!  queued ─► turn ─► dispatched ─► decide ─► perform ─► events ─► decide ─► … ─► outcome
 //! ```
 //!
 //! A host task consumes itself on the way to its outcome. One that panics is caught by its supervisor, which records an
 //! outcome of class `internal` in its stead. One that is stopped in the middle leaves none: the host stays *running*
-//! in the account, and a resumed run finds it by its intent.
+//! in the account, and a resumed run finds it by its history.
 //!
 //! The order of commits is: the intent of a step before its command is sent; its end together with the intent of the
 //! next; the outcome; and only then is what the host kept of the work removed.
 
-mod ask;
 mod attempt;
-mod begun;
 mod clean;
 mod connect;
 mod copy;
-mod elsewhere;
+mod dispatch;
 mod engine;
-mod failed;
 mod failpoint;
-mod gatekeeper;
+mod finish;
 mod heal;
 mod host;
 mod look;
-mod once;
+mod machine;
 mod output;
 mod plan;
+mod prepare;
 mod reboot;
-mod step;
+mod recall;
+mod start;
 mod stop;
 mod trial;
+mod wait;
 mod watchdog;
 mod work;
+mod world;
 
 pub use clean::{CleanPlan, Cleaned, clean};
-pub use engine::{RunEnd, run};
+pub use dispatch::{RunEnd, run};
 pub use heal::place;
 pub use plan::{HostPlan, Route, RunPlan, Settings, VarsOf};
+pub use recall::{Before, Recalled, RollHost, Settled, recall};
 pub use stop::{Stop, Stopped, Stopper, stopper};
+pub use world::{Replacement, Replacing, World};
 
 /// What ends a whole run rather than a host.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     pub(crate) counters: Option<Counters>,
     /// In words.
     pub(crate) words: String,
+    /// The host did not answer in time.
+    pub(crate) deaf: bool,
 }
 
 impl Way<'_> {
@@ -124,6 +126,18 @@ impl Seen {
             evidence,
             counters: None,
             words: words.to_owned(),
+            deaf: false,
+        }
+    }
+
+    /// A look that took longer than it may, which is `time`.
+    pub(crate) fn unanswered(time: Duration) -> Self {
+        Self {
+            deaf: true,
+            ..Self::plain(
+                Evidence::None,
+                &format!("a look was not answered within {:.1} s", time.as_secs_f64()),
+            )
         }
     }
 
@@ -161,6 +175,7 @@ impl Seen {
             evidence,
             counters: Some(counters),
             words,
+            deaf: false,
         }
     }
 }

@@ -79,23 +79,21 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Reads back what is on record of this attempt, so that judgement and tails are as if nothing had been lost.
+    /// Reads back what is on record of this attempt, so that judgement and tails are as if nothing had been lost. What was
+    /// left out of the record, or is in no file yet, is to be sent again: patterns see every byte, once.
     pub(crate) fn recover(
         &mut self,
         handle: &RunHandle,
         host: &HostName,
     ) -> Result<(), reveille_ledger::Error> {
-        for (slot, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
-            self.offsets[slot] = self.writer.next_offset(self.step, self.attempt, stream)?;
-        }
-        if self.offsets == [0; 2] {
-            return Ok(());
-        }
         let mut reader = handle.read_output(host)?;
         while let Some(frame) = reader.next_frame()? {
-            if (frame.step, frame.attempt) == (self.step, self.attempt) {
+            let slot = slot(frame.stream);
+            let follows = frame.gap == 0 && frame.offset == self.offsets[slot];
+            if (frame.step, frame.attempt) == (self.step, self.attempt) && follows {
+                self.offsets[slot] += frame.bytes.len() as u64;
                 self.judge.feed(frame.stream, &frame.bytes);
-                self.tails[slot(frame.stream)].push(&frame.bytes);
+                self.tails[slot].push(&frame.bytes);
             }
         }
         Ok(())
@@ -112,7 +110,7 @@ impl<'a> Output<'a> {
         if line.is_empty() { last(stdout) } else { line }
     }
 
-    /// Bytes of stdout and stderr on record.
+    /// Bytes of stdout and stderr that were judged: what comes next is to follow them.
     pub(crate) fn offsets(&self) -> [u64; 2] {
         self.offsets
     }
@@ -148,6 +146,23 @@ impl<'a> Output<'a> {
                 registers: self.registers,
             },
         ))
+    }
+}
+
+/// Makes durable what was written. The disk takes its time, on a thread that nobody else waits for.
+pub(crate) async fn sync(writer: &mut OutputWriter) -> Result<(), reveille_ledger::Error> {
+    let Some(sync) = writer.sync() else { return Ok(()) };
+    match tokio::task::spawn_blocking(move || sync.now()).await {
+        Ok(Ok(())) => {
+            writer.synced();
+            Ok(())
+        }
+        Ok(Err(error)) => Err(error),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and with it all of this.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

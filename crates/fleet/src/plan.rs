@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::HostName;
+use reveille_account::{HaltReason, HostName};
 use reveille_job::{Job, Shared};
-use reveille_ledger::Remaining;
 use reveille_ledger::output::OutputCaps;
 use reveille_pace::Portion;
 use reveille_transport::Become;
 use reveille_transport::Target;
 use serde_json::{Map, Value};
+
+use crate::recall::{Before, RollHost, Settled};
+use crate::world::World;
 
 /// A host to work on.
 #[derive(Debug, Clone)]
@@ -30,7 +32,7 @@ pub struct HostPlan {
     /// What tells it from hosts on which the same takes another time, such as its instance type.
     pub label: Option<Arc<str>>,
     /// How far it came under an earlier controller.
-    pub before: Option<Remaining>,
+    pub before: Option<Box<Before>>,
     /// Never to be dispatched.
     pub not_ready: bool,
 }
@@ -52,11 +54,6 @@ pub type VarsOf = Arc<dyn Fn(&HostName) -> Map<String, Value> + Send + Sync>;
 // === impl HostPlan ===
 
 impl HostPlan {
-    /// Whether an earlier controller dispatched it: work may go on there, which is looked after whatever else happens.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.before.as_ref().is_some_and(|before| before.dispatched)
-    }
-
     /// Whether a password may be offered to it.
     pub(crate) fn has_password(&self) -> bool {
         self.target.authentication.password.is_some() || self.becomes.password.is_some()
@@ -69,14 +66,16 @@ pub struct RunPlan {
     pub job: Arc<Job>,
     /// The hosts without an outcome, in play order.
     pub hosts: Vec<HostPlan>,
-    /// Hosts on the roll of the round, those with an outcome included.
-    pub planned: u64,
-    /// Hosts of the round that failed under an earlier controller.
-    pub failed: u64,
+    /// The whole roll of the round, in its order: those with an outcome included.
+    pub roll: Vec<RollHost>,
+    /// Why nothing more is dispatched in this round, if an earlier controller had halted it.
+    pub halted: Option<HaltReason>,
+    /// What earlier controllers knew of the steps that run once for all hosts.
+    pub once: Vec<Settled>,
+    /// Another controller began this round.
+    pub resumed: bool,
     /// Other hosts that steps run on, by the names that steps give them.
     pub delegates: HashMap<HostName, HostPlan>,
-    /// The host that `once` steps run on: the first of the round's play order.
-    pub first: Option<HostName>,
     /// What templates of every host see.
     pub shared: Shared,
     /// The hosts' variables.
@@ -122,6 +121,8 @@ pub struct Settings {
     pub silence_floor: Option<Duration>,
     /// The longest that an attempt may be stuck when no deadline of the operator's says otherwise.
     pub hard_cap: Duration,
+    /// What is taken from the machine that the engine runs on.
+    pub world: World,
 }
 
 impl Default for Settings {
@@ -144,6 +145,7 @@ impl Default for Settings {
             away: None,
             silence_floor: None,
             hard_cap: Duration::from_hours(2),
+            world: World::default(),
         }
     }
 }

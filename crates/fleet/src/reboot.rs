@@ -1,24 +1,24 @@
 //! Rebooting a host, until it is really another boot.
 //!
 //! ```text
-//!  only_if? ──no──► skipped
-//!     │
-//!     ▼
 //!  boot id ──► intent with that id ──► asked to reboot ──► connect, again and again ──► another boot id: done
 //!                     │                                              │
-//!                     └── the controller died: only the waiting ─────┘── time is up: failed
+//!                     └── the controller died: only the waiting ─────┤
+//!                                                                    ├── time is up, the same boot: it did not happen
+//!                                                                    └── time is up, no answer: left, looked for in the next round
 //! ```
 
 use std::time::Duration;
 
-use reveille_account::{Class, EventKind, StepRef};
-use reveille_job::{Registered, Step};
+use reveille_account::{Class, EventKind, Loss, MachineRef, StepRef};
+use reveille_history::Permit;
+use reveille_job::Registered;
 use reveille_transport::{Become, Session};
 use tokio::time::{Instant, sleep};
 
 use crate::attempt;
+use crate::finish::failure;
 use crate::host::{Deciding, Halt, HostTask, millis};
-use crate::step::failed;
 use crate::stop::Stop;
 
 /// Asks the host for its boot. What has no such id tells when it was booted.
@@ -30,51 +30,105 @@ const REBOOT: &str = "nohup sh -c 'sleep 1; reboot || shutdown -r now || systemc
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// In the place of an intent: the boot that is to end.
 const BOOT: &str = "boot:";
+/// How long a reboot that an earlier controller asked for is waited for, if it heals.
+const HEALING: Duration = Duration::from_mins(10);
+
+/// What looking for another boot came to.
+enum Booted {
+    /// It is another boot.
+    Another(Box<Session>),
+    /// It is still the same one.
+    Same(String),
+    /// The host does not answer.
+    Silent(Class, String),
+}
 
 impl HostTask {
-    /// Reboots the host, or goes on waiting for a reboot that an earlier controller asked for.
-    pub(crate) async fn reboot(
+    /// Asks the host to reboot and waits for another boot.
+    pub(crate) async fn start_reboot(
         &mut self,
-        step: &Step,
         at: &StepRef,
+        permit: &Permit,
         escalate: Option<&Become>,
         within: Duration,
-        only_if: Option<&str>,
+    ) -> Result<(), Halt> {
+        let machine = permit.machine().clone();
+        let Some(before) = self.boot(at, &machine).await? else {
+            return Ok(());
+        };
+        self.note(EventKind::StepStarted {
+            step: at.clone(),
+            attempt: permit.number(),
+            token: None,
+            place: Some(format!("{BOOT}{before}")),
+            machine,
+            user: escalate.map(|escalate| escalate.user.clone()),
+            site: None,
+            chosen: None,
+        });
+        self.commit().await?;
+        if let Err((class, why)) = self.ask_to_reboot(escalate).await {
+            self.lose(at, permit.number(), Loss::Buried, String::new());
+            let outcome = failure(at, class, format!("the host can't be asked to reboot: {why}"));
+            self.refuse_outcome(&outcome)?;
+            return self.fail(outcome).await;
+        }
+        self.follow_boot(at, permit.number(), &before, within).await
+    }
+
+    /// Goes on waiting for a reboot that an earlier controller was about to ask for.
+    pub(crate) async fn await_boot(&mut self, at: &StepRef, number: u32, before: &str) -> Result<(), Halt> {
+        let job = self.job();
+        let within = job
+            .steps
+            .get(at.index as usize)
+            .and_then(reveille_job::Step::reboot_within)
+            .unwrap_or(HEALING);
+        self.leave_other().await?;
+        self.follow_boot(at, number, before, within).await
+    }
+
+    async fn follow_boot(
+        &mut self,
+        at: &StepRef,
+        number: u32,
+        before: &str,
+        within: Duration,
     ) -> Result<(), Halt> {
         let began = Instant::now();
-        let (attempt, before) = if let Some(asked) = self.rebooting(at) {
-            asked
-        } else {
-            if let Some(command) = only_if
-                && !self.holds(at, command, escalate).await?
-            {
-                self.skip(step, at.clone(), &format!("`{command}` does not succeed"));
-                return Ok(());
+        match Box::pin(self.other_boot(before, began + within)).await? {
+            Booted::Another(session) => {
+                self.own.rebooted();
+                self.own.session = Some(*session);
+                self.rebooted(at, number, began);
+                Ok(())
             }
-            let before = self.boot(at).await?;
-            let attempt = self.next_attempt(at.index as usize);
-            self.begun.insert(at.index as usize, attempt);
-            self.note(EventKind::StepStarted {
-                step: at.clone(),
-                attempt,
-                token: None,
-                place: Some(format!("{BOOT}{before}")),
-                chosen: None,
-            });
-            self.record_intent().await?;
-            self.ask_to_reboot(at, escalate).await?;
-            (attempt, before)
-        };
-        let session = self.other_boot(at, &before, began + within, within).await?;
-        self.session = Some(session);
-        // What was known of the host was of the boot before.
-        self.facts = None;
-        self.place = None;
-        let registered = Registered {
+            Booted::Same(why) => {
+                self.lose(at, number, Loss::Buried, String::new());
+                let message = format!("the host is not back with another boot after {within:?}: {why}");
+                self.fail(failure(at, Class::CommandFailed, message)).await
+            }
+            Booted::Silent(class, why) => {
+                let message = format!("the host is not back with another boot after {within:?}: {why}");
+                self.note(EventKind::StepLeft {
+                    step: at.clone(),
+                    attempt: number,
+                    message: why,
+                });
+                self.fail(failure(at, class, message)).await
+            }
+        }
+    }
+
+    /// Notes that it is another boot.
+    fn rebooted(&mut self, at: &StepRef, attempt: u32, began: Instant) {
+        let job = self.job();
+        let step = job.steps.get(at.index as usize);
+        let value = Registered {
             changed: true,
             ..Registered::default()
         };
-        self.note(EventKind::StepFinished {
+        let event = EventKind::StepFinished {
             step: at.clone(),
             attempt,
             class: Class::Ok,
@@ -86,122 +140,91 @@ impl HostTask {
             dropped_bytes: 0,
             changed: true,
             empty_output: false,
-            // A run that is resumed later takes it from here.
-            registered: step
-                .register
-                .as_ref()
-                .and_then(|_| serde_json::to_string(&registered).ok()),
+            registered: None,
             message: String::new(),
             learned: None,
-        });
-        if let Some(name) = &step.register {
-            self.registered.push((name.clone(), registered));
+        };
+        match step {
+            Some(step) => {
+                self.finished(step, event, step.register.is_some().then_some(value));
+                self.deciding = Some(Box::new(Deciding {
+                    step: at.clone(),
+                    exit_status: None,
+                    signal: None,
+                    stdout: (String::new(), false),
+                    stderr: (String::new(), false),
+                }));
+            }
+            None => self.note(event),
         }
-        self.deciding = Some(Deciding {
-            step: at.clone(),
-            attempts: attempt,
-            exit_status: None,
-            signal: None,
-            stdout: (String::new(), false),
-            stderr: (String::new(), false),
-        });
-        Ok(())
-    }
-
-    /// Reboots a host that failed, for the sake of healing it. That it was asked is on record as a recovery.
-    pub(crate) async fn reboot_to_heal(&mut self, at: &StepRef, within: Duration) -> Result<(), Halt> {
-        let began = Instant::now();
-        let before = self.boot(at).await?;
-        if self.session.as_ref().is_none_or(Session::is_closed) {
-            self.session = Some(Box::pin(self.connect()).await?);
-        }
-        let root = self.plan.becomes.clone();
-        let escalate = (self.plan.target.user != "root").then_some(root);
-        self.ask_to_reboot(at, escalate.as_ref()).await?;
-        let session = self.other_boot(at, &before, began + within, within).await?;
-        self.session = Some(session);
-        self.facts = None;
-        self.place = None;
-        Ok(())
     }
 
     /// Asks once: a question that got lost may have been heard, and a second reboot is one too many.
-    async fn ask_to_reboot(&mut self, at: &StepRef, escalate: Option<&Become>) -> Result<(), Halt> {
-        let refused = |class, why: String| {
-            Err(failed(
-                at,
-                class,
-                format!("the host can't be asked to reboot: {why}"),
-            ))
-        };
-        let Some(session) = self.session.take() else {
-            return refused(Class::ConnectionLost, "the connection was lost".to_owned());
+    async fn ask_to_reboot(&mut self, escalate: Option<&Become>) -> Result<(), (Class, String)> {
+        let Some(session) = self.machine().hang_up() else {
+            return Err((Class::ConnectionLost, "the connection was lost".to_owned()));
         };
         match Box::pin(attempt::ask(&session, escalate, REBOOT)).await {
             Ok((Some(0), _)) | Err((Class::ConnectionLost, _)) => Ok(()),
-            Ok((status, _)) => refused(Class::CommandFailed, format!("exit status {status:?}")),
-            Err((class, why)) => refused(class, why),
+            Ok((status, _)) => Err((Class::CommandFailed, format!("exit status {status:?}"))),
+            Err(error) => Err(error),
         }
     }
 
-    /// The reboot that an earlier controller was about to ask for: its attempt, and the boot before it.
-    fn rebooting(&self, at: &StepRef) -> Option<(u32, String)> {
-        let intent = self.plan.before.as_ref()?.intent.as_ref()?;
-        let boot = intent.place.as_deref()?.strip_prefix(BOOT)?;
-        (intent.step.index == at.index && !intent.finished).then(|| (intent.attempt, boot.to_owned()))
-    }
-
-    /// The present boot.
-    async fn boot(&mut self, at: &StepRef) -> Result<String, Halt> {
-        let (_, answer) = self.ask(at, BOOT_ID, None).await?;
-        id(&answer).ok_or_else(|| {
+    /// The present boot. Nothing if the host could not be asked, which is its failure then.
+    async fn boot(&mut self, at: &StepRef, machine: &MachineRef) -> Result<Option<String>, Halt> {
+        let Some((_, answer)) = Box::pin(self.ask(at, machine, BOOT_ID, None)).await? else {
+            return Ok(None);
+        };
+        let boot = id(&answer);
+        if boot.is_none() {
             let message = "the host does not tell its boot id, so a reboot could not be told from none";
-            failed(at, Class::CommandFailed, message)
-        })
+            self.fail(failure(at, Class::CommandFailed, message)).await?;
+        }
+        Ok(boot)
     }
 
     /// Connects again and again until the boot is another one.
-    async fn other_boot(
-        &mut self,
-        at: &StepRef,
-        before: &str,
-        until: Instant,
-        within: Duration,
-    ) -> Result<Session, Halt> {
-        self.session = None;
-        let mut last = (Class::CommandFailed, "it was not reached yet".to_owned());
+    async fn other_boot(&mut self, before: &str, until: Instant) -> Result<Booted, Halt> {
+        drop(self.own.hang_up());
+        let mut last = Booted::Silent(Class::CommandFailed, "it was not reached yet".to_owned());
         loop {
             let mut stopped = self.engine.stopped.clone();
             tokio::select! {
-                () = sleep(LOOK_EVERY) => {}
+                biased;
                 () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
+                () = sleep(LOOK_EVERY) => {}
             }
             if Instant::now() >= until {
-                let (class, why) = last;
-                let message = format!("the host is not back with another boot after {within:?}: {why}");
-                return Err(failed(at, class, message));
+                return Ok(last);
             }
-            let connecting = self.engine.connect_beside(&self.plan.target);
+            let connecting = self.engine.connect_beside(&self.own.target);
             let connected = tokio::select! {
-                connected = connecting => connected,
+                biased;
                 () = stopped.wait(Stop::Soon) => return Err(Halt::Interrupted),
+                connected = connecting => connected,
             };
             let session = match connected {
                 Ok(session) => session,
                 // A changed key is not what a reboot does.
-                Err(error) if !error.class.may_pass() => return Err(failed(at, error.class, error.message)),
+                Err(error) if !error.class.may_pass() => {
+                    return Ok(Booted::Silent(error.class, error.message));
+                }
                 Err(error) => {
-                    last = (error.class, error.message);
+                    last = Booted::Silent(error.class, error.message);
                     continue;
                 }
             };
             match attempt::ask(&session, None, BOOT_ID).await {
                 Ok((_, answer)) => match id(&answer) {
-                    Some(now) if now != before => return Ok(session),
-                    Some(_) => last = (Class::CommandFailed, "it is still the boot before".to_owned()),
-                    None => last = (Class::CommandFailed, "it does not tell its boot id".to_owned()),
+                    Some(now) if now != before => return Ok(Booted::Another(Box::new(session))),
+                    Some(_) => last = Booted::Same("it is still the boot before".to_owned()),
+                    None => {
+                        let why = "it does not tell its boot id".to_owned();
+                        last = Booted::Silent(Class::CommandFailed, why);
+                    }
                 },
-                Err(error) => last = error,
+                Err((class, why)) => last = Booted::Silent(class, why),
             }
         }
     }

@@ -67,6 +67,11 @@ impl Trial {
         self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS
     }
 
+    /// Whether it worked on a host, or there is none.
+    pub(crate) fn is_proven(&self) -> bool {
+        *self.proven.borrow()
+    }
+
     /// Whether so many hosts refused it that dispatching stopped.
     pub(crate) fn is_given_up(&self) -> bool {
         self.refused.load(Ordering::Relaxed) >= REFUSALS

@@ -15,6 +15,7 @@ use reveille_pace::watchdog::{
     Classes, Cohort, Decision, Evidence, Limit, LookRule, OnStuck, SetBy, SilenceRule, Stalls, Terms,
     TotalRule, Watch,
 };
+use reveille_transport::Session;
 use reveille_transport::supervisor::Counters;
 use tokio::time::{Instant, sleep};
 
@@ -30,6 +31,11 @@ const CLOSEST: Duration = Duration::from_millis(300);
 const MICRO: &str = "micro";
 /// The longest time between the two counts of a first look.
 const GLANCE: Duration = Duration::from_secs(1);
+/// How long a copy may stand still, without a byte in either direction, unless an operator says otherwise. The host's side
+/// says something every ten seconds.
+const COPY_STALLED: Duration = Duration::from_mins(1);
+/// The same where it can't.
+const ON_TERMINAL: Duration = Duration::from_mins(30);
 /// How often the controller looks at its own clock.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -62,6 +68,8 @@ pub(crate) struct Limits {
     total: Option<Limit>,
     /// An operator's deadline for the whole: a promise, whatever moves.
     hard: Option<Duration>,
+    /// How long a copy may stand still.
+    copy: Option<Limit>,
     terms: Terms,
     /// It is looked at: not if an operator wants no deadlines.
     watched: bool,
@@ -79,6 +87,8 @@ pub(crate) struct Overseen {
     watched: bool,
     /// What the last look counted.
     pub(crate) counters: Option<Counters>,
+    /// It was not seen from its beginning: how long it took teaches nothing.
+    partly: bool,
     ended: bool,
 }
 
@@ -86,7 +96,7 @@ pub(crate) struct Overseen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// A look.
-    Look(Deadline),
+    Look,
     /// The operator's deadline for the whole has passed.
     Hard(Duration),
 }
@@ -148,12 +158,21 @@ impl Overseer {
             length,
             by: SetBy::Operator,
         };
+        let ours = |length| Limit {
+            length,
+            by: SetBy::Auto,
+        };
         let (silence, total) = (step.watchdog.idle, step.watchdog.total);
         let mut limits = Limits {
             class: class_of(step, label),
             idle: fixed(silence).filter(|_| commands).map(operators),
             total: None,
             hard: fixed(total),
+            copy: match silence {
+                JobLimit::After(length) => Some(operators(length)),
+                JobLimit::Auto => Some(ours(COPY_STALLED)),
+                JobLimit::Off => None,
+            },
             terms: Terms {
                 on_stuck: match step.on_stuck {
                     JobOnStuck::Unsaid => OnStuck::Unsaid,
@@ -175,10 +194,6 @@ impl Overseer {
             state.known.insert(Arc::clone(&limits.class));
         }
         let retries = self.retries.load(Ordering::Relaxed);
-        let ours = |length| Limit {
-            length,
-            by: SetBy::Auto,
-        };
         let classes = &state.classes;
         if silence == JobLimit::Auto {
             let micro = label.is_some_and(|label| label.contains(MICRO));
@@ -229,6 +244,7 @@ impl Overseer {
             hard: limits.hard,
             watched: limits.watched,
             counters: None,
+            partly: false,
             ended: false,
         }
     }
@@ -296,22 +312,39 @@ impl Limits {
     pub(crate) fn hard(&self) -> Option<Duration> {
         self.hard
     }
+
+    /// How long a copy may stand still on this session. On a terminal a host can't show that it works while it says
+    /// nothing; there it has more time.
+    pub(crate) fn copy(&self, session: &Session) -> Option<Duration> {
+        self.copy.map(|limit| match limit.by {
+            SetBy::Auto if session.needs_terminal() => ON_TERMINAL,
+            _ => limit.length,
+        })
+    }
 }
 
 // === impl Overseen ===
 
 impl Overseen {
-    /// When something is due, and what; nothing if nobody set a deadline.
-    pub(crate) fn next(&self) -> Option<(Instant, Due)> {
+    /// It was begun before it is watched, `age` ago by its host's clock if that can be told.
+    pub(crate) fn attached(&mut self, age: Option<Duration>) {
+        self.partly = true;
+        self.watch
+            .began_before(age.unwrap_or_default(), Instant::now(), self.overseer.lost());
+    }
+
+    /// When something is due, and what; nothing if nobody set a deadline. While it is `looked` at only the operator's
+    /// deadline for the whole can be due.
+    pub(crate) fn next(&self, looked: bool) -> Option<(Instant, Due)> {
         let (now, lost) = (Instant::now(), self.overseer.lost());
         let elapsed = self.watch.elapsed(now, lost);
         let hard = self.hard.and_then(|hard| {
             let at = now.checked_add(hard.saturating_sub(elapsed))?;
             Some((at, Due::Hard(hard)))
         });
-        let look = self.watched.then(|| {
-            let (at, deadline) = self.watch.next(&self.rule, now, lost);
-            (at, Due::Look(deadline))
+        let look = (self.watched && !looked).then(|| {
+            let (at, _) = self.watch.next(&self.rule, now, lost);
+            (at, Due::Look)
         });
         [look, hard].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -323,6 +356,12 @@ impl Overseen {
         {
             cohort.moved();
         }
+    }
+
+    /// The deadline that passes first, how long it is and who set it, and how long a look for it may take now.
+    pub(crate) fn looked_for(&self) -> (Deadline, Limit, Duration) {
+        self.watch
+            .looked_for(&self.rule, Instant::now(), self.overseer.lost())
     }
 
     /// Between the two counts of a first look: what moves shows within that.
@@ -349,15 +388,16 @@ impl Overseen {
         self.watch.look(&self.rule, evidence, samples, cohort, now, lost)
     }
 
-    /// It ended by itself.
-    pub(crate) fn end(&mut self) -> Lasted {
+    /// It ended by itself. How long it took is told if it was seen from its beginning.
+    pub(crate) fn end(&mut self) -> Option<Lasted> {
         let silence = self.watch.longest_silence(Instant::now(), self.overseer.lost());
-        Lasted {
-            took: self.leave(true),
+        let took = self.leave(true);
+        (!self.partly).then(|| Lasted {
+            took,
             class: Arc::clone(&self.class),
             silence,
             total: self.watch.total(),
-        }
+        })
     }
 
     fn leave(&mut self, by_itself: bool) -> Duration {

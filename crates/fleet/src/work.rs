@@ -13,6 +13,8 @@ use reveille_transport::transfer::{self, Destination};
 
 /// Seconds that one look at a URL may take.
 const HTTP_SECONDS: u32 = 10;
+/// How long a wait on a host is left alone beyond its time, at least.
+const MARGIN: Duration = Duration::from_secs(10);
 /// Largest script that is sent.
 const SCRIPT_LIMIT: u64 = 4 << 20;
 
@@ -26,6 +28,8 @@ pub(crate) enum Work {
         /// It runs on a terminal, and plainly.
         pty: bool,
         plain: String,
+        /// It waits for something, and gives up by itself.
+        waits: Option<Waits>,
     },
     /// Sends a file.
     Upload {
@@ -42,6 +46,14 @@ pub(crate) enum Work {
     },
 }
 
+/// A wait on the host that is to give up by itself, and what that means if it does not.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    within: Duration,
+    /// What is said then.
+    pub(crate) words: String,
+}
+
 /// What a file that is sent holds.
 pub(crate) enum Source {
     /// A file here, or a directory.
@@ -56,12 +68,6 @@ impl fmt::Debug for Source {
             Source::Path(path) => formatter.debug_tuple("Path").field(path).finish(),
             Source::Content(content) => write!(formatter, "Content({} bytes)", content.len()),
         }
-    }
-}
-
-impl Work {
-    pub(crate) fn is_durable(&self) -> bool {
-        matches!(self, Work::Command { durable: true, .. })
     }
 }
 
@@ -101,6 +107,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
                 durable,
                 pty,
                 plain,
+                waits: None,
             })
         }
         RenderedAction::Script { src, args } => {
@@ -125,6 +132,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
                 durable,
                 pty,
                 plain,
+                waits: None,
             })
         }
         RenderedAction::Upload {
@@ -182,7 +190,8 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             within,
             every,
         } => {
-            let text = format!("{prelude}{}", wait_script(&condition, within, every));
+            let (script, words) = wait_script(&condition, within, every);
+            let text = format!("{prelude}{script}");
             let payload = Payload {
                 prelude: String::new(),
                 text: text.clone(),
@@ -193,6 +202,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
                 durable: false,
                 pty: false,
                 plain: text,
+                waits: Some(Waits { within, words }),
             })
         }
     }
@@ -283,10 +293,23 @@ fn download_target(to: &Path, written: &str, source: &str, host: &HostName) -> R
     Ok(to.join(host_directory).join(name))
 }
 
-/// Shell code that waits on the host and says so when it gives up.
-fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> String {
+// === impl Waits ===
+
+impl Waits {
+    /// How long it is left alone: a host that can measure gives up itself, and says so in the same words.
+    pub(crate) fn longest(&self) -> Duration {
+        self.within.saturating_add(MARGIN.max(self.within / 10))
+    }
+}
+
+/// Shell code that waits on the host and says so when it gives up; and what it says then.
+///
+/// The probes run in a process of their own, so that one that hangs does not keep the rest from giving up. Time is that of
+/// `sleep`: the host's clock may be set meanwhile.
+fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> (String, String) {
     let seconds = within.as_secs().max(1);
     let pause = every.as_secs().max(1);
+    let mut first = String::new();
     let (probe, what) = match condition {
         WaitCondition::Port { port, .. } => (
             format!(
@@ -299,25 +322,33 @@ fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> 
             format!("[ -e {} ]", sh_quote(path)),
             format!("{path} does not exist"),
         ),
-        WaitCondition::Http(url) => (
-            format!(
-                "if command -v curl >/dev/null 2>&1; then curl -fsS -o /dev/null -m {HTTP_SECONDS} -- {url} 2>/dev/null; \
-                 elif command -v wget >/dev/null 2>&1; then wget -q -T {HTTP_SECONDS} -O /dev/null -- {url} 2>/dev/null; \
-                 else echo 'neither curl nor wget is here to ask with' >&2; exit 127; fi",
-                url = sh_quote(url)
-            ),
-            format!("{url} does not answer well"),
-        ),
-        WaitCondition::Command(command) => (
-            format!("( {command}\n) >/dev/null 2>&1"),
-            "the command does not succeed".to_owned(),
-        ),
+        WaitCondition::Http(url) => {
+            "command -v curl >/dev/null 2>&1 || command -v wget >/dev/null 2>&1 || \
+             { echo 'neither curl nor wget is here to ask with' >&2; exit 127; }\n"
+                .clone_into(&mut first);
+            let url_quoted = sh_quote(url);
+            let probe = format!(
+                "if command -v curl >/dev/null 2>&1; then curl -fsS -o /dev/null -m {HTTP_SECONDS} -- {url_quoted}; \
+                 else wget -q -T {HTTP_SECONDS} -O /dev/null -- {url_quoted}; fi"
+            );
+            (probe, format!("{url} does not answer well"))
+        }
+        WaitCondition::Command(command) => (command.clone(), "the command does not succeed".to_owned()),
     };
-    format!(
-        "reveille_end=$(( $(date +%s) + {seconds} ))\nuntil {probe}; do\n  if [ \"$(date +%s)\" -ge \"$reveille_end\" ]; \
-         then echo {} >&2; exit 1; fi\n  sleep {pause}\ndone\n",
-        sh_quote(&format!("{what} after {seconds} s"))
-    )
+    let words = format!("{what} after {seconds} s");
+    // Nothing that may be left behind holds the channel open.
+    let apart = "</dev/null >/dev/null 2>&1 &";
+    let script = format!(
+        "{first}(\n  trap 'pkill -P \"$reveille_at\"; kill \"$reveille_at\"; exit 1' TERM\n  while :; do\n    \
+         (\n{probe}\n) & reveille_at=$!\n    wait \"$reveille_at\" && exit 0\n    \
+         sleep {pause} & reveille_at=$!\n    wait \"$reveille_at\"\n  done\n) {apart} reveille_tries=$!\n\
+         (\n  trap 'kill \"$reveille_at\"; exit' TERM\n  sleep {seconds} & reveille_at=$!\n  wait \"$reveille_at\"\n  \
+         kill \"$reveille_tries\"\n) {apart} reveille_ends=$!\n\
+         wait \"$reveille_tries\"\nreveille_came=$?\nkill \"$reveille_ends\" 2>/dev/null\n\
+         if [ \"$reveille_came\" -ne 0 ]; then echo {} >&2; exit 1; fi\n",
+        sh_quote(&words)
+    );
+    (script, words)
 }
 
 #[cfg(test)]
@@ -344,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_it_holds_and_when_time_is_up() {
-        let run = |script: String| {
+        let run = |(script, _): (String, String)| {
             std::process::Command::new("sh")
                 .arg("-c")
                 .arg(script)
@@ -389,14 +420,27 @@ mod tests {
             String::from_utf8_lossy(&output.stderr),
             format!("http://127.0.0.1:{port}/ does not answer well after 1 s\n")
         );
+        let command = |command: &str| WaitCondition::Command(command.into());
         assert!(
-            run(wait_script(
-                &WaitCondition::Command("true # x".into()),
-                second,
-                second
-            ))
-            .status
-            .success()
+            run(wait_script(&command("true # x"), second, second))
+                .status
+                .success()
         );
+        // One that hangs is not waited for, whatever the pause.
+        let began = std::time::Instant::now();
+        let output = run(wait_script(&command("sleep 97.25; true"), second, 60 * second));
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            "the command does not succeed after 1 s\n"
+        );
+        let output = run(wait_script(&command("false"), second, 60 * second));
+        assert_eq!(output.status.code(), Some(1));
+        assert!(began.elapsed() < 20 * second, "{:?}", began.elapsed());
+        let left = std::process::Command::new("pgrep")
+            .args(["-f", "^sleep 97.25$"])
+            .output()
+            .unwrap();
+        assert!(left.stdout.is_empty(), "{left:?}");
     }
 }

@@ -216,6 +216,31 @@ impl Step {
         self.run_on.is_some()
     }
 
+    /// Why it is skipped if its `skip_if` says so, with the job's text as it is written: what templates fill in may be
+    /// secret.
+    pub fn skip_if_text(&self) -> Option<String> {
+        self.skip_if.as_ref().map(|skip_if| match skip_if {
+            SkipIf::Command(template) => format!("`{}` succeeds", template.text),
+            SkipIf::Exists(template) => format!("{} exists", template.text),
+        })
+    }
+
+    /// The text of a reboot's `only_if`, as it is written.
+    pub fn only_if_text(&self) -> Option<String> {
+        match &self.action {
+            Action::Reboot { only_if, .. } => only_if.as_ref().map(|template| template.text.to_string()),
+            _ => None,
+        }
+    }
+
+    /// How long a reboot may take.
+    pub fn reboot_within(&self) -> Option<Duration> {
+        match &self.action {
+            Action::Reboot { within, .. } => Some(*within),
+            _ => None,
+        }
+    }
+
     /// The kind of step, as the job file names it.
     pub fn kind(&self) -> &'static str {
         self.action.kind()

@@ -1,12 +1,14 @@
 //! From what was asked for to a run in the ledger, through the engine, to its end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::{Exit, HostName, RunId, Status};
-use reveille_fleet::{HostPlan, RunEnd, RunPlan, Stop, stopper};
+use reveille_account::{Exit, HostName, RunId};
+use reveille_fleet::{HostPlan, RollHost, RunEnd, RunPlan, Stop, stopper};
+use reveille_history::HostState;
 use reveille_inventory::Inventory;
 use reveille_job::{Job, JobSource, Order, Shared};
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord, RunSpec};
@@ -83,6 +85,8 @@ pub(crate) struct Finished {
     fold: bool,
     end: Result<RunEnd, reveille_fleet::Failure>,
     watched: Result<(), Failure>,
+    /// What nobody read, in words.
+    unread: Vec<String>,
 }
 
 /// Records a new run, takes it to its end and reports that.
@@ -170,7 +174,6 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         .collect();
     let handle = ledger.create_run(&spec, &roll).map_err(refused)?;
     drop(roll);
-    let first = hosts.first().map(|(name, ..)| name.clone());
     let all_vars: HashMap<HostName, Map<String, Value>> = if uses_vars {
         hosts.into_iter().map(|(name, _, vars)| (name, vars)).collect()
     } else {
@@ -181,11 +184,19 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         shared: Shared::new(&run_id, groups, std::env::vars()).with_secrets(secrets),
         vars: Arc::new(move |name| all_vars.get(name).cloned().unwrap_or_default()),
         job: Arc::new(job),
-        planned: host_plans.len() as u64,
-        failed: 0,
+        roll: host_plans
+            .iter()
+            .map(|host| RollHost {
+                name: host.name.clone(),
+                state: HostState::Waiting,
+                ready: true,
+            })
+            .collect(),
+        halted: None,
+        once: Vec::new(),
+        resumed: false,
         hosts: host_plans,
         delegates,
-        first,
         settings,
     };
     work(handle, client, plan, &banner, &options, 0, report, printer)
@@ -203,7 +214,7 @@ pub(crate) fn resume(
     check_report(report)?;
     let recorded = Recorded::read(record, concurrency, input, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
-    recorded.go_on(ledger, record, handle, report, printer)
+    recorded.go_on(ledger, record, handle, true, report, printer)
 }
 
 /// Opens a new round for `hosts` and runs it.
@@ -231,7 +242,7 @@ pub(crate) fn retry(
     let roll: Vec<RollEntry> = hosts.iter().filter_map(|host| entries.remove(host)).collect();
     runtime(1)?.block_on(handle.open_round(roll))?;
     let record = ledger.run(record.run)?;
-    recorded.go_on(ledger, &record, handle, report, printer)
+    recorded.go_on(ledger, &record, handle, false, report, printer)
 }
 
 /// The ways to every host that was on a roll of the run, and a client for them.
@@ -252,7 +263,11 @@ pub(crate) fn ways(
             Ok((entry.host, reached, None))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let plans = plans(hosts, &options, &passwords, printer)?;
+    let mut plans = plans(hosts, &options, &passwords, printer)?;
+    // Those that steps of others ran on are none of the run's hosts, or some of them.
+    let on_roll: HashSet<HostName> = plans.iter().map(|plan| plan.name.clone()).collect();
+    let others = delegates(&options, &passwords, printer)?.into_values();
+    plans.extend(others.filter(|plan| !on_roll.contains(&plan.name)));
     Ok((plans, client(ledger.state_directory(), &options)?))
 }
 
@@ -315,6 +330,7 @@ impl Recorded {
         ledger: &Ledger,
         record: &RunRecord,
         handle: RunHandle,
+        resumed: bool,
         report: &Report,
         printer: &Printer,
     ) -> Result<Exit, Failure> {
@@ -326,21 +342,18 @@ impl Recorded {
             inventory,
             input,
         } = self;
-        let remaining = ledger.remaining(record.run)?;
+        let recalled = reveille_fleet::recall(ledger, record.run, &job)?;
         let mut vars: HashMap<HostName, Map<String, Value>> = HashMap::new();
         let mut hosts = Vec::new();
-        for host in remaining {
-            let name = host.entry.host.clone();
-            let (mut reached, mut kept) = recorded_way(record, &host.entry)?;
-            if let Some(address) = host.entry.address.clone().filter(|_| host.replaced) {
-                reached.moved(&name, record.run, address, host.entry.port);
-            }
+        for (entry, before) in recalled.remaining {
+            let name = entry.host.clone();
+            let (reached, mut kept) = recorded_way(record, &entry)?;
             if let Some(inventory) = &inventory {
                 let now = inventory.template_vars(name.as_str()).into_iter();
                 kept.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));
             }
             vars.insert(name.clone(), kept);
-            hosts.push((name, reached, Some(host)));
+            hosts.push((name, reached, Some(before)));
         }
         let host_plans = plans(hosts, &options, &passwords, printer)?;
         let state_dir = ledger.state_directory().to_owned();
@@ -350,19 +363,13 @@ impl Recorded {
             serde_json::from_value(record.spec.vars["groups"].clone()).unwrap_or_default();
         let run_id = record.run.to_string();
         let before = ledger.account(record.run)?.ended();
-        let roll = ledger.roll(record.run, record.round)?;
-        let failed = ledger
-            .outcomes(record.run)?
-            .iter()
-            .filter(|host| host.round == record.round)
-            .filter(|host| matches!(host.outcome.status(), Status::Failed | Status::Quarantined))
-            .count();
         let plan = RunPlan {
             shared: Shared::new(&run_id, groups, std::env::vars()).with_secrets(secrets),
             vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
-            planned: roll.len() as u64,
-            failed: failed as u64,
-            first: roll.first().map(|entry| entry.host.clone()),
+            roll: recalled.roll,
+            halted: recalled.halted,
+            once: recalled.once,
+            resumed,
             job: Arc::new(job),
             hosts: host_plans,
             delegates: delegates(&options, &passwords, printer)?,
@@ -414,14 +421,22 @@ fn work(
     let total = plan.hosts.len() as u64;
     let after = ledger.last_event(run)?;
     printer.say(&format!("{run}  {banner}"));
-    let (end, watched) = runtime.block_on(async {
+    let (display, shown) = render::outlet::Display::start(*printer, total + ended_before, ledger.clone())?;
+    let (end, watched, unread) = runtime.block_on(async {
         let (stopper, listener) = stopper();
-        let signals = tokio::spawn(listen(stopper, *printer));
+        let signals = tokio::spawn(listen(stopper, display.clone()));
+        let (over, is_over) = tokio::sync::watch::channel(false);
         let mut watchers = tokio::task::JoinSet::new();
-        let view = render::live::View::new(total + ended_before, ended_before, *printer, !options.fold);
-        watchers.spawn(render::live::watch(handle.follow(after), view, ledger.clone()));
+        let view = render::live::View::new(
+            total + ended_before,
+            ended_before,
+            *printer,
+            !options.fold,
+            display,
+        );
+        watchers.spawn(render::live::watch(handle.follow(after), view, shown));
         if let Some(path) = report.events.clone() {
-            watchers.spawn(render::events::write(handle.follow(after), path));
+            watchers.spawn(render::events::write(handle.follow(after), path, is_over));
         }
         if let Some(directory) = report.export_to.clone() {
             watchers.spawn(render::artifacts::refresh(
@@ -432,14 +447,27 @@ fn work(
             ));
         }
         let end = reveille_fleet::run(handle, Arc::new(client), plan, listener).await;
+        over.send_replace(true);
         signals.abort();
-        let mut watched = Ok(());
-        while let Some(result) = watchers.join_next().await {
-            let result =
-                result.unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
-            watched = watched.and(result);
+        // It holds a way to the display, which ends with the last of them.
+        let _ = signals.await;
+        let (mut watched, mut unread) = (Ok(()), Vec::new());
+        let ending = async {
+            while let Some(result) = watchers.join_next().await {
+                let result =
+                    result.unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
+                match result {
+                    Ok(words) => unread.extend(words),
+                    Err(failure) if watched.is_ok() => watched = Err(failure),
+                    Err(_) => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = ending => {}
+            () = any_signal() => {}
         }
-        (end, watched)
+        (end, watched, unread)
     });
     Ok(Finished {
         ledger,
@@ -447,6 +475,7 @@ fn work(
         fold: options.fold,
         end,
         watched,
+        unread,
     })
 }
 
@@ -466,9 +495,15 @@ impl Finished {
             fold,
             end,
             watched,
+            unread,
         } = self;
         let kind = ledger.run(run)?.spec.kind;
-        let exit = render::end::report(&ledger, run, kind, fold, extra, report, printer);
+        let exit = despite_readers(!unread.is_empty(), || {
+            for words in &unread {
+                printer.warning(words);
+            }
+            render::end::report(&ledger, run, kind, fold, extra, report, printer)
+        })?;
         // What the engine says weighs more than what a watcher could not write; both more than the account.
         match end {
             Err(failure) => {
@@ -491,15 +526,77 @@ impl Finished {
     }
 }
 
-/// Two stages: the first signal asks to stop soon, the second to leave.
-async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
+/// Writes the report of a run that is over. Whoever reads it may stand still: then a signal ends the program, and if it was
+/// seen to stand still before, time does.
+fn despite_readers<T: Send>(stalled: bool, write: impl FnOnce() -> T + Send) -> Result<T, Failure> {
+    let failed = |error: std::io::Error| Failure::System(format!("can't start the runtime: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    std::thread::scope(|scope| {
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let writing = scope.spawn(move || {
+            let written = write();
+            // Whoever waits for it is there until then.
+            let _ = done.send(());
+            written
+        });
+        let left = runtime.block_on(async {
+            let time_is_up = async {
+                if stalled {
+                    tokio::time::sleep(READER).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = is_done => false,
+                () = any_signal() => true,
+                () = time_is_up => true,
+            }
+        });
+        if left {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the thread stands in a write that nobody takes, and nothing else can end that"
+            )]
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+        Ok(match writing.join() {
+            Ok(written) => written,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
+
+/// Ends with the first signal that asks the program to end.
+async fn any_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
         signal(SignalKind::hangup()),
     ) else {
-        printer.warning("can't listen for signals: Ctrl-C ends the program at once");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+/// Two stages: the first signal asks to stop soon, the second to leave.
+async fn listen(stopper: reveille_fleet::Stopper, display: render::outlet::Display) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        display.say("warning: can't listen for signals: Ctrl-C ends the program at once".to_owned());
         return;
     };
     loop {
@@ -509,8 +606,9 @@ async fn listen(stopper: reveille_fleet::Stopper, printer: Printer) {
             _ = hangup.recv() => {}
         }
         if stopper.asked() == Stop::No {
-            printer.note(
-                "stopping: nothing more is dispatched, running steps may finish; once more to leave at once",
+            display.say(
+                "stopping: nothing more is dispatched, running steps may finish; once more to leave at once"
+                    .to_owned(),
             );
             stopper.ask(Stop::Soon);
         } else {
@@ -572,6 +670,9 @@ fn check_report(report: &Report) -> Result<(), Failure> {
 pub(crate) fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
 }
+
+/// How long the report of a run is tried to be written to somebody who was seen to read nothing.
+const READER: Duration = Duration::from_secs(5);
 
 /// Sessions from which on one thread is not enough to drive them. Below, one thread costs less than several that share
 /// the same work: at 512 real sessions it made less than half the context switches of two.

@@ -9,6 +9,7 @@ mod drill;
 mod failure;
 mod launch;
 mod limits;
+mod log;
 mod options;
 mod passwords;
 mod printer;
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
     for warning in &config.warnings {
         printer.warning(warning);
     }
-    start_log(&cli.globals);
+    let log = start_log(&cli.globals);
     let exit = match commands::run(cli, &printer) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -75,10 +76,14 @@ fn main() -> ExitCode {
             failure.exit()
         }
     };
+    if let Some(log) = log {
+        log.finish();
+    }
     ExitCode::from(exit.code())
 }
 
-fn start_log(globals: &cli::Globals) {
+/// Starts the log, by its own thread; nothing is logged where none can be had.
+fn start_log(globals: &cli::Globals) -> Option<log::Log> {
     let level = match globals.verbose {
         0 => "error",
         1 => "warn",
@@ -87,10 +92,12 @@ fn start_log(globals: &cli::Globals) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("REVEILLE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let log = log::Log::start().ok()?;
     // A second start in one process does nothing, which is right.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(log.clone())
         .with_ansi(false)
         .try_init();
+    Some(log)
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reveille_account::{HostName, RunId};
 use reveille_inventory::ssh_config::{
     IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking,
 };
@@ -147,15 +146,6 @@ impl Reached {
             becomes: "root".to_owned(),
             ..Self::default()
         }
-    }
-
-    /// Another machine has taken the host's place. Under the same address it has a key of its own, as the engine has it.
-    pub(crate) fn moved(&mut self, name: &HostName, run: RunId, address: String, port: u16) {
-        if (self.way.address.as_str(), self.way.port) == (address.as_str(), port) {
-            self.way.host_key_alias = Some(format!("{name}.{run}"));
-        }
-        self.way.address = address;
-        self.way.port = port;
     }
 
     /// The machine that Reveille runs on.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::HostName;
-use reveille_fleet::{HostPlan, Route};
-use reveille_ledger::Remaining;
+use reveille_fleet::{Before, HostPlan, Route};
 use reveille_transport::{
     Authentication, Become, BecomeMethod, HostKeyPolicy, Identities, KeepAlive, Keyring, KnownHosts, OpenSsh,
     Secret, Target, Transport, Wanted,
@@ -23,7 +22,7 @@ use crate::state;
 
 /// Turns recorded ways into targets.
 pub(crate) fn plans(
-    hosts: impl IntoIterator<Item = (HostName, Reached, Option<Remaining>)>,
+    hosts: impl IntoIterator<Item = (HostName, Reached, Option<Before>)>,
     options: &Options,
     passwords: &Passwords,
     printer: &Printer,
@@ -76,7 +75,7 @@ pub(crate) fn plans(
             becomes: becomes(reached.becomes.clone()),
             routes,
             label: reached.label.as_deref().map(Arc::from),
-            before,
+            before: before.map(Box::new),
             not_ready: reached.not_ready,
             name,
         });

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reveille_account::{Exit, HostName, RunState};
 use reveille_fleet::{CleanPlan, Cleaned};
 use reveille_ledger::Ledger;
+use reveille_transport::supervisor::Hello;
 
 use crate::cli::{CleanArgs, Globals};
 use crate::failure::Failure;
@@ -33,11 +34,17 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
             "{run} is not over: hosts may still have work of it; finish it first with `reveille resume {run}`"
         )));
     }
-    let mut places: HashMap<HostName, Vec<String>> = HashMap::new();
-    for (host, place) in ledger.places(run)? {
-        places.entry(host).or_default().push(place);
+    let mut reported: HashMap<HostName, Vec<Hello>> = HashMap::new();
+    for kept in ledger.places(run)? {
+        reported.entry(kept.host).or_default().push(Hello {
+            boot: "-".to_owned(),
+            machine: kept.machine,
+            node: "-".to_owned(),
+            place: kept.place,
+            mark: kept.mark,
+        });
     }
-    if places.is_empty() {
+    if reported.is_empty() {
         printer.say(&format!("{run} left nothing on its hosts"));
         return Ok(Exit::Success);
     }
@@ -45,7 +52,7 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
     let hosts: Vec<CleanPlan> = plans
         .into_iter()
         .filter_map(|plan| {
-            let places = places.remove(&plan.name)?;
+            let reported = reported.remove(&plan.name)?;
             let mut becomes: Vec<_> = plan.escalate.into_iter().collect();
             if !becomes.contains(&plan.becomes) {
                 becomes.push(plan.becomes);
@@ -54,10 +61,13 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
                 name: plan.name,
                 target: plan.target,
                 becomes,
-                places,
+                reported,
             })
         })
         .collect();
+    // Of the machines that steps of others ran on not all have to be known still.
+    let mut unknown: Vec<HostName> = reported.into_keys().collect();
+    unknown.sort();
     let ended = Duration::from_millis(record.ended_ms.unwrap_or(u64::MAX));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let tombstones = ended.saturating_add(TOMBSTONES) < now;
@@ -65,10 +75,15 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
         .map_err(Failure::Usage)?
         .sessions;
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
-    let total = hosts.len();
+    let total = hosts.len() + unknown.len();
     // Nobody else may work on the run meanwhile, and hosts refuse whoever did before.
     let handle = ledger.take_over(run, &state::node())?;
     let (mut done, mut running, mut failed) = (0, Vec::new(), Vec::new());
+    failed.extend(
+        unknown
+            .into_iter()
+            .map(|host| (host, "it is not known how to reach it".to_owned())),
+    );
     let tell = |host: HostName, cleaned: Cleaned| match cleaned {
         Cleaned::Done { running: 0 } => done += 1,
         Cleaned::Done { running: count } => running.push((host, count)),

@@ -127,7 +127,7 @@ fn words(kind: &EventKind) -> String {
             )
         }
         EventKind::Dispatched => "dispatched".to_owned(),
-        EventKind::Connecting { tries, address } => format!("connecting to {address}, try {tries}"),
+        EventKind::Connecting { tries, address, .. } => format!("connecting to {address}, try {tries}"),
         EventKind::ConnectFailed {
             phase,
             class,
@@ -155,6 +155,25 @@ fn words(kind: &EventKind) -> String {
             let chosen = chosen.as_deref().map(deadlines).unwrap_or_default();
             format!("`{}` attempt {attempt} starts{token}{chosen}", step.name)
         }
+        EventKind::StepBegan { step, pid, .. } => {
+            format!("`{}` has begun, process {pid}", step.name)
+        }
+        EventKind::StepLost { step, message, .. } => format!("`{}` was lost: {message}", step.name),
+        EventKind::StepLeft { step, message, .. } => {
+            format!("`{}` was left where it may still run: {message}", step.name)
+        }
+        EventKind::RungFailed { rung, message } => format!("{} failed: {message}", rung.name()),
+        EventKind::Healed { rung } => format!("{} worked", rung.name()),
+        EventKind::HostFailed { outcome } => format!("failed, {}: {}", outcome.class, outcome.message),
+        EventKind::GaveUp { class, gatekeeper } if gatekeeper.is_empty() => {
+            format!("nothing more is tried, {class}")
+        }
+        EventKind::GaveUp { class, gatekeeper } => format!("nothing more is tried, {class}: {gatekeeper}"),
+        EventKind::Halted { reason } => format!("nothing more is dispatched: {reason}"),
+        EventKind::OnceSettled { step, failed, .. } => match failed {
+            None => format!("`{}`, which runs once for all hosts, is done", step.name),
+            Some(why) => format!("`{}`, which runs once for all hosts, failed: {why}", step.name),
+        },
         EventKind::StepSkipped { step, reason } => format!("`{}` skipped: {reason}", step.name),
         EventKind::StepFinished {
             step,
@@ -213,7 +232,9 @@ fn words(kind: &EventKind) -> String {
             format!("the controller stood still for {late_ms} ms; all deadlines moved")
         }
         EventKind::Replaced { address, port } => format!("another machine took its place: {address}:{port}"),
-        EventKind::Recovering { class, reason, in_ms } => {
+        EventKind::Recovering {
+            class, reason, in_ms, ..
+        } => {
             format!("recovering from {class} in {in_ms} ms: {reason}")
         }
         EventKind::HandshakesLimited { endpoint, limit } => {

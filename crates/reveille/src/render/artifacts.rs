@@ -32,7 +32,7 @@ pub(crate) async fn refresh(
     run: RunId,
     directory: PathBuf,
     mut events: Follow,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -46,7 +46,7 @@ pub(crate) async fn refresh(
                     tracing::warn!("the artifacts could not be refreshed: {failure}");
                 }
             }
-            event = events.next() => if event?.is_none() { return Ok(()) },
+            event = events.next() => if event?.is_none() { return Ok(None) },
         }
     }
 }

@@ -2,12 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use reveille_ledger::Follow;
 use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::failure::Failure;
+use crate::render::outlet::Gauge;
+
+/// Lines that wait for the file. Whoever reads slowly is behind in the ledger, not in memory.
+const WAITING: usize = 256;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -16,23 +22,72 @@ struct Line<'a> {
     event: &'a reveille_account::Event,
 }
 
-/// Writes each event as a line, as soon as it is committed, until the run is released.
-pub(crate) async fn write(mut events: Follow, path: PathBuf) -> Result<(), Failure> {
-    let failed =
-        |error: io::Error| Failure::System(format!("can't write events to {}: {error}", path.display()));
-    let mut target: Box<dyn Write + Send> = if path.as_os_str() == "-" {
-        Box::new(io::stdout())
-    } else {
-        Box::new(File::create(&path).map_err(failed)?)
+/// Writes each event as a line, as soon as it is committed, until the run is released. A reader that stands still holds up
+/// nothing but this; once the run is `over` it is waited for as long as it takes anything. If it does not, that is said.
+pub(crate) async fn write(
+    mut events: Follow,
+    path: PathBuf,
+    mut over: watch::Receiver<bool>,
+) -> Result<Option<String>, Failure> {
+    let (lines, queue) = mpsc::channel(WAITING);
+    let (end, mut ended) = oneshot::channel();
+    let gauge = Arc::<Gauge>::default();
+    let (of_thread, to) = (Arc::clone(&gauge), path.clone());
+    std::thread::Builder::new()
+        .name("events".to_owned())
+        .spawn(move || {
+            // Whoever gave up on it does not listen.
+            let _ = end.send(pour(queue, &to, &of_thread));
+        })
+        .map_err(|error| Failure::System(format!("can't start a thread: {error}")))?;
+    let stalled = || {
+        Ok(Some(format!(
+            "nobody reads the events from {}: the last of them are not in it; `reveille export` has them all",
+            path.display()
+        )))
     };
-    let mut writer = BufWriter::new(&mut target);
     while let Some(event) = events.next().await? {
         let line = serde_json::to_string(&Line {
             schema: 1,
             event: &event,
         })
         .map_err(|error| Failure::System(format!("an event can't be written as JSON: {error}")))?;
+        let given_up = async {
+            // The sender lives as long as the run.
+            let _ = over.wait_for(|over| *over).await;
+            gauge.stalled().await;
+        };
+        tokio::select! {
+            biased;
+            sent = lines.send(line) => {
+                if sent.is_err() {
+                    break;
+                }
+            }
+            () = given_up => return stalled(),
+        }
+    }
+    drop(lines);
+    tokio::select! {
+        biased;
+        ended = &mut ended => ended.unwrap_or(Ok(())).map(|()| None),
+        () = gauge.stalled() => stalled(),
+    }
+}
+
+/// Writes what comes. To open a FIFO takes somebody who reads it.
+fn pour(mut lines: mpsc::Receiver<String>, path: &Path, gauge: &Gauge) -> Result<(), Failure> {
+    let failed =
+        |error: io::Error| Failure::System(format!("can't write events to {}: {error}", path.display()));
+    let mut target: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+        Box::new(io::stdout())
+    } else {
+        Box::new(File::create(path).map_err(failed)?)
+    };
+    let mut writer = BufWriter::new(&mut target);
+    while let Some(line) = lines.blocking_recv() {
         let written = writeln!(writer, "{line}").and_then(|()| writer.flush());
+        gauge.take();
         match written {
             Ok(()) => {}
             // Whoever read has seen enough; the run goes on.

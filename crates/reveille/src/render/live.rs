@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reveille_account::{Class, Event, EventKind, HostName, Outcome, Status};
-use reveille_ledger::{Follow, Ledger};
+use reveille_ledger::Follow;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::failure::Failure;
 use crate::printer::{Printer, Tone};
+use crate::render::outlet::{Display, Said, Shown};
 use crate::render::text;
 
 /// How often the bar is redrawn.
@@ -20,7 +20,7 @@ const PROGRESS: Duration = Duration::from_mins(1);
 /// The live view of a run.
 pub(crate) struct View {
     printer: Printer,
-    bar: Option<ProgressBar>,
+    display: Display,
     total: u64,
     ended: u64,
     ok: u64,
@@ -39,19 +39,10 @@ pub(crate) struct View {
 // === impl View ===
 
 impl View {
-    pub(crate) fn new(total: u64, ended: u64, printer: Printer, stream: bool) -> Self {
-        let bar = printer.live.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let template = "{elapsed:>5} {bar:24} {pos}/{len}  {msg}";
-            bar.set_style(
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-            bar.set_position(ended);
-            bar
-        });
+    pub(crate) fn new(total: u64, ended: u64, printer: Printer, stream: bool, display: Display) -> Self {
         Self {
             printer,
-            bar,
+            display,
             total,
             ended,
             ok: 0,
@@ -144,22 +135,17 @@ impl View {
         }
     }
 
-    /// A line of its own, above the bar if there is one. Classes of failure are told even to the quiet.
+    /// A line of its own. Classes of failure are told even to the quiet.
     fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.note(line)),
-            None => self.printer.note(line),
-        }
+        self.display.say(line.to_owned());
     }
 
     fn redraw(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.ended);
-            bar.set_message(self.words());
+        if self.printer.live {
+            self.display.bar(self.ended, || self.words());
         } else if !self.printer.quiet && self.told.elapsed() >= PROGRESS {
             self.told = Instant::now();
-            self.printer
-                .note(&format!("{}/{} done: {}", self.ended, self.total, self.words()));
+            self.say(&format!("{}/{} done: {}", self.ended, self.total, self.words()));
         }
     }
 
@@ -189,39 +175,36 @@ impl View {
         words
     }
 
-    fn print_output(&self, ledger: &Ledger, event: &Event) -> Result<(), Failure> {
-        let (Some(host), EventKind::StepFinished { step, attempt, .. }) = (&event.host, &event.kind) else {
-            return Ok(());
-        };
-        let mut lines = String::new();
-        for frame in ledger.read_output(event.run, host, event.round)? {
-            let frame = frame?;
-            if (frame.step, frame.attempt) == (step.index, *attempt) {
-                for line in text::harmless(&frame.bytes).lines() {
-                    lines.push_str(&format!("{host}: {line}\n"));
-                }
-            }
-        }
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.data_bytes(lines.as_bytes())),
-            None => self.printer.data_bytes(lines.as_bytes()),
+    /// Has the output of a step shown that has ended.
+    fn show_output(&self, event: &Event) {
+        if let (Some(host), EventKind::StepFinished { step, attempt, .. }) = (&event.host, &event.kind) {
+            self.display.output(Said {
+                run: event.run,
+                host: host.clone(),
+                round: event.round,
+                step: step.index,
+                attempt: *attempt,
+            });
         }
     }
 }
 
-/// Shows a run until it is released.
-pub(crate) async fn watch(mut events: Follow, mut view: View, ledger: Ledger) -> Result<(), Failure> {
+/// Follows a run until it is released, and waits until all of it is shown. What was not is told.
+pub(crate) async fn watch(
+    mut events: Follow,
+    mut view: View,
+    shown: Shown,
+) -> Result<Option<String>, Failure> {
     let mut ticks = interval(REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let result = loop {
+    let followed = loop {
         tokio::select! {
             event = events.next() => match event {
                 Ok(Some(event)) => {
                     view.take(&event);
-                    if view.stream
-                        && let Err(failure) = view.print_output(&ledger, &event) {
-                            break Err(failure);
-                        }
+                    if view.stream {
+                        view.show_output(&event);
+                    }
                 }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error.into()),
@@ -229,8 +212,7 @@ pub(crate) async fn watch(mut events: Follow, mut view: View, ledger: Ledger) ->
             _ = ticks.tick() => view.redraw(),
         }
     };
-    if let Some(bar) = &view.bar {
-        bar.finish_and_clear();
-    }
-    result
+    drop(view);
+    let shown = shown.end().await;
+    followed.and(shown)
 }

@@ -6,4 +6,5 @@ pub(crate) mod events;
 pub(crate) mod fold;
 pub(crate) mod live;
 pub(crate) mod notify;
+pub(crate) mod outlet;
 pub(crate) mod text;

@@ -81,6 +81,9 @@ fn steps_run_where_they_are_told() {
     assert_eq!(lines[3], "rescued web2 1");
     let noted = std::fs::read_to_string(&local).unwrap();
     assert_eq!(noted.lines().count(), 3, "{noted}");
+    // What was kept on machines that are none of the run's hosts is removed there, as that machine named it.
+    let ended = reveille.run(&["clean"]).expect(0);
+    assert!(ended.stdout.starts_with("5 of 5 hosts clean"), "{}", ended.stdout);
 }
 
 #[test]

@@ -146,8 +146,36 @@ fn what_a_run_left_on_its_hosts_is_removed() {
         ended.stdout
     );
     assert_eq!((names("out"), names("go")), (0, 1));
-    // A day after its end nothing of it is needed.
     let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
+    // What another machine has named is none of this one's.
+    let name = |machine: &str| {
+        database
+            .execute(
+                "UPDATE events SET body = json_set(body, '$.site.machine', ?1)
+                 WHERE json_extract(body, '$.site.machine') IS NOT NULL",
+                [machine],
+            )
+            .unwrap()
+    };
+    let machine: String = database
+        .query_row(
+            "SELECT json_extract(body, '$.site.machine') FROM events
+             WHERE json_extract(body, '$.site.machine') IS NOT NULL LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    if machine != "-" {
+        name("another");
+        let ended = reveille.run(&["clean"]).expect(3);
+        assert!(
+            ended.stdout.contains("another machine named it"),
+            "{}",
+            ended.stdout
+        );
+        name(&machine);
+    }
+    // A day after its end nothing of it is needed.
     database
         .execute("UPDATE runs SET ended_ms = ended_ms - 90000000", [])
         .unwrap();
@@ -177,4 +205,30 @@ fn a_dead_connection_is_found_as_ssh_config_says() {
     let host = &ended.json()["hosts"][0];
     assert_eq!(host["class"], "result_unknown", "{host}");
     assert!(host["duration_s"].as_f64().unwrap() < 14.0, "{host}");
+}
+
+/// What lies between two rounds is nobody's time.
+#[test]
+fn the_time_of_a_retry_is_its_own() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let command = "test -e $HOME/there";
+    reveille
+        .run(&["exec", "-i", &inventory, "--attempts", "1", "--", command])
+        .expect(3);
+    // The first round was an hour ago.
+    let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
+    database
+        .execute_batch(
+            "UPDATE runs SET started_ms = started_ms - 3600000; UPDATE events SET wall_ms = wall_ms - 3600000;",
+        )
+        .unwrap();
+    drop(database);
+    std::fs::write(testbed.home().join("there"), "").unwrap();
+    let summary = reveille.run(&["retry", "--format", "json"]).expect(0).json();
+    let wall = summary["timing"]["wall_s"].as_f64().unwrap();
+    assert!(wall < 60.0, "{summary}");
+    let shown = reveille.run(&["show", "--format", "json"]).expect(0).json();
+    assert_eq!(shown["timing"]["wall_s"], summary["timing"]["wall_s"], "{shown}");
 }

@@ -14,6 +14,7 @@ mod machines;
 mod options;
 mod passwords;
 mod proxy;
+mod readers;
 mod reboot;
 mod support;
 mod surroundings;

@@ -140,11 +140,36 @@ fn a_wrong_password_is_offered_to_two_hosts_at_most() {
         lab.machines.key().display()
     );
     let inventory = reveille.file("inventory.ini", lab.inventory(100, &vars));
+    // To a host whose key is new it does not go at all, unless that is asked for.
+    let right = reveille.file("right", format!("{PASSWORD}\n"));
+    let arguments = [
+        "exec",
+        "-i",
+        &inventory,
+        "-l",
+        "n001",
+        "-b",
+        "--become-password-file",
+        &right,
+        "--format",
+        "json",
+        "--",
+        "id -un",
+    ];
+    let summary = reveille.run(&arguments).expect(3).json();
+    assert_eq!(summary["hosts"][0]["class"], "host_key_unknown", "{summary}");
+    let message = summary["hosts"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("wants the password, which was kept back"),
+        "{message}"
+    );
     let wrong = reveille.file("wrong", "no-such-password\n");
     let arguments = [
         "exec",
         "-i",
         &inventory,
+        "--host-key",
+        "accept-new",
         "-b",
         "--become-password-file",
         &wrong,
@@ -166,13 +191,14 @@ fn a_wrong_password_is_offered_to_two_hosts_at_most() {
     assert_eq!(of_class("stopped"), 98);
     assert_eq!(summary["account"]["balanced"], true);
     // The right one goes to all.
-    let right = reveille.file("right", format!("{PASSWORD}\n"));
     let arguments = [
         "exec",
         "-i",
         &inventory,
         "-l",
         "n00*",
+        "--host-key",
+        "accept-new",
         "-b",
         "--become-password-file",
         &right,

@@ -181,3 +181,143 @@ fn what_is_known_of_a_class_decides() {
     assert!(logs.contains("earlier runs took less time"), "{logs}");
     assert!(logs.contains("(class known, 110 samples)"), "{logs}");
 }
+
+/// A host whose first session on a connection works, and every further one takes its command and never says a word.
+fn deaf_host() -> (Testbed, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("force");
+    let text = format!(
+        "#!/bin/sh\nheld={}/$PPID\nif mkdir \"$held\" 2>/dev/null; then\n  sh -c \"$SSH_ORIGINAL_COMMAND\"\n  ended=$?\n  \
+         rmdir \"$held\"\n  exit $ended\nfi\nexec sleep 300\n",
+        directory.path().display()
+    );
+    std::fs::write(&script, text).unwrap();
+    let testbed = Testbed::start(1, &format!("ForceCommand /bin/sh {}\n", script.display())).unwrap();
+    (testbed, directory)
+}
+
+/// How long each attempt that was ended took, in milliseconds, as the ledger has it.
+fn attempts(logs: &str) -> Vec<u64> {
+    logs.lines()
+        .filter(|line| line.contains("` attempt "))
+        .filter_map(|line| {
+            line.split_once(" ms: killed for")?
+                .0
+                .rsplit(' ')
+                .next()?
+                .parse()
+                .ok()
+        })
+        .collect()
+}
+
+/// An operator's deadline is a promise: a host that does not answer when it is looked at gets no more time for that.
+#[test]
+fn a_host_that_does_not_answer_gets_no_more_time() {
+    let (testbed, _directory) = deaf_host();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    for durable in ["true", "false"] {
+        let step = format!(
+            "{{run: sleep 61.75, durable: {durable}, idempotent: true, attempts: 2, backoff: 1s, \
+             watchdog: {{idle: 6s, total: 60s}}}}"
+        );
+        let (host, logs) = run(&reveille, &inventory, &step, &[]);
+        assert_eq!(host["class"], "watchdog_idle", "{logs}");
+        assert_eq!(host["attempts"], 2, "{logs}");
+        let message = host["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("killed for silence after 6.0 s: "),
+            "{message}"
+        );
+        assert!(message.contains("a look was not answered within"), "{message}");
+        // 1.3 times the deadline, on a machine that does other things too.
+        let attempts = attempts(&logs);
+        assert_eq!(attempts.len(), 2, "{logs}");
+        assert!(attempts.iter().all(|took| *took < 8_500), "{attempts:?}: {logs}");
+    }
+}
+
+/// An operator's total ends an attempt at that time, even in the middle of a look.
+#[test]
+fn a_total_does_not_wait_for_a_look() {
+    let (testbed, _directory) = deaf_host();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let step = "{run: sleep 61.5, idempotent: true, watchdog: {total: 4s}}";
+    let (host, logs) = run(&reveille, &inventory, step, &["--silence-floor", "3s"]);
+    assert_eq!(host["class"], "watchdog_total", "{logs}");
+    let message = host["message"].as_str().unwrap();
+    assert!(message.contains("after 4.0 s: "), "{message}");
+    let attempts = attempts(&logs);
+    assert!(attempts.iter().all(|took| *took < 6_000), "{attempts:?}: {logs}");
+}
+
+/// A command that never stops talking does not keep its kill from coming through, nor its deadline from being seen.
+#[test]
+fn what_talks_without_end_is_ended_in_time() {
+    let testbed = Testbed::start(1, "MaxSessions 1\n").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    for durable in ["true", "false"] {
+        let began = std::time::Instant::now();
+        let step = format!(
+            "{{run: 'trap \"\" TERM; while :; do echo endless talk; done', durable: {durable}, watchdog: {{total: 3s}}}}"
+        );
+        let (host, logs) = run(&reveille, &inventory, &step, &[]);
+        assert_eq!(host["class"], "watchdog_total", "{logs:.3000}");
+        assert!(began.elapsed().as_secs() < 25, "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_wait_ends_with_its_time() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let began = std::time::Instant::now();
+    let step = "{wait_for: {command: 'sleep 963', within: 3s}}";
+    let (host, logs) = run(&reveille, &inventory, step, &[]);
+    assert_eq!(host["class"], "command_failed", "{logs}");
+    assert!(logs.contains("the command does not succeed after 3 s"), "{logs}");
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    // Where the host's own measure fails, it is ended from here.
+    let step = "{wait_for: {command: 'kill -STOP \"$PPID\" && sleep 964', within: 1s}}";
+    let (host, logs) = run(&reveille, &inventory, step, &[]);
+    assert_eq!(host["class"], "command_failed", "{logs}");
+    assert!(began.elapsed().as_secs() < 40, "{:?}", began.elapsed());
+}
+
+/// A copy that stands still is broken off.
+#[test]
+fn a_copy_that_stands_still_ends() {
+    // `dd` on this host never reads.
+    let directory = tempfile::tempdir().unwrap();
+    let dd = directory.path().join("dd");
+    std::fs::write(&dd, "#!/bin/sh\nexec sleep 300\n").unwrap();
+    let made = std::process::Command::new("chmod")
+        .arg("755")
+        .arg(&dd)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let path = format!(
+        "SetEnv PATH={}:/usr/local/bin:/usr/bin:/bin\n",
+        directory.path().display()
+    );
+    let testbed = Testbed::start(1, &path).unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let _ = reveille.file("content", vec![b'x'; 8 << 20]);
+    let began = std::time::Instant::now();
+    let dest = testbed.home().join("content");
+    let step = format!(
+        "{{upload: {{src: content, dest: {}}}, watchdog: {{idle: 3s}}}}",
+        dest.display()
+    );
+    let (host, logs) = run(&reveille, &inventory, &step, &[]);
+    assert_eq!(host["class"], "watchdog_idle", "{logs}");
+    let message = host["message"].as_str().unwrap();
+    assert!(message.contains("no byte moved in either direction"), "{message}");
+    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+}

@@ -1,0 +1,293 @@
+//! Before a step starts: facts, templates, conditions. All of it may be asked again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_account::{Class, EventKind, MachineRef, SourceError, StepRef};
+use reveille_history::SkipReason;
+use reveille_job::{FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Scope, Step};
+use reveille_transport::Become;
+
+use crate::attempt;
+use crate::finish::failure;
+use crate::host::{Halt, HostTask, step_ref};
+use crate::machine::delegate_of;
+use crate::work::{self, Work};
+
+/// A step with its templates filled in.
+pub(crate) struct Prepared {
+    pub(crate) index: u32,
+    pub(crate) at: StepRef,
+    /// Where it runs.
+    pub(crate) machine: MachineRef,
+    /// Whom its commands become.
+    pub(crate) escalate: Option<Become>,
+    pub(crate) what: What,
+}
+
+/// What a step does.
+pub(crate) enum What {
+    /// Commands and copies.
+    Work(Work),
+    /// A reboot, until it is another boot.
+    Reboot { within: Duration },
+}
+
+impl HostTask {
+    pub(crate) fn step_ref(&self, index: u32) -> StepRef {
+        match self.engine.job.steps.get(index as usize) {
+            Some(step) => step_ref(index, step),
+            None => StepRef {
+                index,
+                name: "reboot to heal".to_owned(),
+            },
+        }
+    }
+
+    /// Prepares a step: afterwards it is skipped, failed, or can start.
+    pub(crate) async fn prepare(&mut self, index: u32) -> Result<(), Halt> {
+        let job = self.job();
+        let step = &job.steps[index as usize];
+        let at = step_ref(index, step);
+        self.prepared = None;
+        self.message.clear();
+        if let Some(why) = &step.left_out {
+            self.skip(step, at, why.clone());
+            return Ok(());
+        }
+        if !self.ask_for_facts(&job, index, &at).await? {
+            return Ok(());
+        }
+        let rendered = match self.render(&job, index) {
+            Ok(Some(rendered)) => rendered,
+            Ok(None) => {
+                self.skip(step, at, "its condition does not hold".to_owned());
+                return Ok(());
+            }
+            Err(error) => {
+                return self
+                    .fail(failure(&at, Class::TemplateError, error.to_string()))
+                    .await;
+            }
+        };
+        let delegate = delegate_of(rendered.run_on.as_deref(), &self.plan.name);
+        let machine = match delegate {
+            Some(name) if !self.engine.delegates.contains_key(&name) => {
+                let message = format!("no way to {name} is known, which the step runs on");
+                return self.fail(failure(&at, Class::TemplateError, message)).await;
+            }
+            Some(name) => MachineRef::Delegate(name),
+            None => self.own.who.clone(),
+        };
+        let escalate = self.escalation(step, &machine, rendered.become_user.as_deref());
+        if let Some(skip_if) = &rendered.skip_if {
+            let (command, reason) = work::check(skip_if);
+            match self.holds(&at, &machine, &command, escalate.as_ref()).await? {
+                None => return Ok(()),
+                Some(true) => {
+                    // Secrets may stand in the text of the condition.
+                    let reason = step.skip_if_text().unwrap_or(reason);
+                    self.skip(step, at, reason);
+                    return Ok(());
+                }
+                Some(false) => {}
+            }
+        }
+        let what = match rendered.action {
+            RenderedAction::Reboot { within, ref only_if } => {
+                if let Some(command) = only_if {
+                    match self.holds(&at, &machine, command, escalate.as_ref()).await? {
+                        None => return Ok(()),
+                        Some(true) => {}
+                        Some(false) => {
+                            let text = step.only_if_text().unwrap_or_else(|| command.clone());
+                            self.skip(step, at, format!("`{text}` does not succeed"));
+                            return Ok(());
+                        }
+                    }
+                }
+                What::Reboot { within }
+            }
+            _ => match work::prepare(&job, step, rendered, &self.plan.name) {
+                Ok(work) => What::Work(work),
+                Err(message) => return self.fail(failure(&at, Class::TransferFailed, message)).await,
+            },
+        };
+        self.prepared = Some(Box::new(Prepared {
+            index,
+            at,
+            machine,
+            escalate,
+            what,
+        }));
+        Ok(())
+    }
+
+    /// The step for this host; nothing if its condition does not hold.
+    fn render(&mut self, job: &Job, index: u32) -> Result<Option<Rendered>, SourceError> {
+        let vars = self
+            .vars
+            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
+        let mut scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared)
+            .with_facts(self.own.facts.as_ref());
+        for (name, registered) in &self.registered {
+            scope.register(name.clone(), registered.clone());
+        }
+        if job.when(index as usize, &scope)? {
+            job.render(index as usize, &scope).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Asks the host for its facts, if the step takes some and nobody has asked yet. False if it could not be asked, which
+    /// is its failure then.
+    async fn ask_for_facts(&mut self, job: &Job, index: u32, at: &StepRef) -> Result<bool, Halt> {
+        if self.own.facts.is_some() {
+            return Ok(true);
+        }
+        let vars = self
+            .vars
+            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
+        let scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
+        if !job.needs_facts(index as usize, &scope) {
+            return Ok(true);
+        }
+        let own = self.own.who.clone();
+        let Some((_, answer)) = Box::pin(self.ask(at, &own, FACTS_COMMAND, None)).await? else {
+            return Ok(false);
+        };
+        self.own.facts = Some(Facts::parse(&String::from_utf8_lossy(&answer)));
+        Ok(true)
+    }
+
+    /// Whether a small command succeeds on a machine; it leaves no output on record. Nothing if it could not be asked,
+    /// which is the host's failure then.
+    async fn holds(
+        &mut self,
+        at: &StepRef,
+        machine: &MachineRef,
+        command: &str,
+        escalate: Option<&Become>,
+    ) -> Result<Option<bool>, Halt> {
+        let answer = self.ask(at, machine, command, escalate).await?;
+        Ok(answer.map(|(status, _)| status == Some(0)))
+    }
+
+    /// The exit status and the beginning of the output of a small command, which may be asked again. Nothing if it could
+    /// not be asked, which is the host's failure then.
+    pub(crate) async fn ask(
+        &mut self,
+        at: &StepRef,
+        machine: &MachineRef,
+        command: &str,
+        escalate: Option<&Become>,
+    ) -> Result<Option<(Option<u32>, Vec<u8>)>, Halt> {
+        loop {
+            Box::pin(self.go_to(machine)).await?;
+            let Some(session) = self.machine().session.take() else {
+                // That it can't be reached is on record.
+                return Ok(None);
+            };
+            let answer = Box::pin(attempt::ask(&session, escalate, command)).await;
+            self.machine().session = Some(session);
+            let (class, message) = match answer {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(failed) => failed,
+            };
+            if !self.may_reconnect(class) {
+                let outcome = failure(at, class, message);
+                self.refuse_outcome(&outcome)?;
+                self.fail(outcome).await?;
+                return Ok(None);
+            }
+            self.machine().hang_up();
+            self.pause(class, "a new connection".to_owned()).await?;
+        }
+    }
+
+    /// Whether a new connection may help, and is allowed.
+    pub(crate) fn may_reconnect(&self, class: Class) -> bool {
+        class.may_pass() && self.history.spent() < self.engine.outline.budget
+    }
+
+    fn escalation(&self, step: &Step, machine: &MachineRef, user: Option<&str>) -> Option<Become> {
+        let plan = machine
+            .delegate()
+            .and_then(|name| self.engine.delegates.get(name))
+            .unwrap_or(&self.plan);
+        let wanted = step.becomes.unwrap_or(plan.escalate.is_some() || user.is_some());
+        let become_user = || user.map(|user| plan.becomes.for_user(user));
+        wanted.then(|| {
+            become_user()
+                .or_else(|| plan.escalate.clone())
+                .unwrap_or_else(|| plan.becomes.clone())
+        })
+    }
+
+    pub(crate) fn skip(&mut self, step: &Step, at: StepRef, reason: String) {
+        if let Some(name) = &step.register {
+            let skipped = Registered {
+                skipped: true,
+                ..Registered::default()
+            };
+            self.registered.push((name.clone(), skipped));
+        }
+        if step.once && self.leads() {
+            self.note_run(EventKind::OnceSettled {
+                step: at.clone(),
+                registered: None,
+                failed: None,
+            });
+            self.settled_once(at.index, None);
+        }
+        self.note(EventKind::StepSkipped { step: at, reason });
+    }
+
+    /// Passes a step over that has its turn, for a reason that lies outside of it.
+    pub(crate) fn skip_for(&mut self, index: u32, reason: SkipReason) {
+        let job = self.job();
+        let Some(step) = job.steps.get(index as usize) else {
+            return;
+        };
+        let at = step_ref(index, step);
+        let reason = match reason {
+            SkipReason::OnceDone => {
+                let registered = self.engine.once_value(index);
+                if let Some(name) = &step.register {
+                    self.registered.push((name.clone(), registered));
+                }
+                "it ran once, on the first host".to_owned()
+            }
+            SkipReason::Unreachable => "the host could not be reached".to_owned(),
+            SkipReason::Left => "what was left on the host may still run".to_owned(),
+        };
+        if reason.starts_with("it ran once") {
+            self.note(EventKind::StepSkipped { step: at, reason });
+        } else {
+            self.skip(step, at, reason);
+        }
+    }
+
+    /// Takes over what an earlier controller registered.
+    pub(crate) fn register_again(&mut self, index: u32, registered: Option<&str>) {
+        let job = Arc::clone(&self.engine.job);
+        let Some(step) = job.steps.get(index as usize) else {
+            return;
+        };
+        let Some(name) = &step.register else { return };
+        let value = match registered {
+            Some(text) => serde_json::from_str(text).unwrap_or_default(),
+            None if step.once && !self.leads() => self.engine.once_value(index),
+            None => Registered {
+                skipped: true,
+                ..Registered::default()
+            },
+        };
+        self.registered.push((name.clone(), value));
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.engine.leader.as_ref() == Some(&self.plan.name)
+    }
+}

@@ -1,0 +1,724 @@
+//! Attempts: starting them, attaching to them, and what each came to.
+
+use std::sync::Arc;
+
+use reveille_account::{Class, EventKind, Loss, MachineRef, Status, StepRef, Token};
+use reveille_history::{Kind, Permit, absence};
+use reveille_job::{Registered, Step, Verdict};
+use reveille_ledger::Entry;
+use reveille_transport::supervisor::{Begun, Durable, Hello, Key, Offsets, Payload};
+use reveille_transport::{Become, Session};
+use tokio::time::Instant;
+
+use crate::attempt::{self, Ended, Over, SPOOL_CAP};
+use crate::finish::failure;
+use crate::host::{Deciding, Halt, HostTask, millis};
+use crate::machine::site;
+use crate::output::{Output, Said, TAIL_LIMIT};
+use crate::prepare::What;
+use crate::watchdog::Limits;
+use crate::work::Work;
+
+/// An attempt that is under way.
+struct Current<'a> {
+    at: &'a StepRef,
+    step: &'a Step,
+    number: u32,
+    escalate: Option<&'a Become>,
+    began: Instant,
+}
+
+impl HostTask {
+    /// Starts an attempt of the step that is prepared, and follows it.
+    pub(crate) async fn start(&mut self, permit: &Permit) -> Result<(), Halt> {
+        let job = self.job();
+        let Some(prepared) = self.prepared.take() else {
+            return Ok(());
+        };
+        let Some(step) = job.steps.get(permit.step() as usize) else {
+            return Ok(());
+        };
+        let Some(session) = self.machine().session.take() else {
+            self.prepared = Some(prepared);
+            return Ok(());
+        };
+        self.message.clear();
+        let current = Current {
+            at: &prepared.at,
+            step,
+            number: permit.number(),
+            escalate: prepared.escalate.as_ref(),
+            began: Instant::now(),
+        };
+        let result = match &prepared.what {
+            What::Reboot { within } => {
+                self.machine().session = Some(session);
+                let rebooting = self.start_reboot(&prepared.at, permit, current.escalate, *within);
+                Box::pin(rebooting).await
+            }
+            What::Work(Work::Command {
+                payload,
+                durable: true,
+                ..
+            }) => {
+                let result = Box::pin(self.start_durably(&session, &current, permit, payload)).await;
+                self.keep(session);
+                result
+            }
+            What::Work(work) => {
+                let result = Box::pin(self.start_plainly(&session, &current, permit, work)).await;
+                self.keep(session);
+                result
+            }
+        };
+        // Another attempt starts from the same.
+        let again = self
+            .history
+            .last(permit.step())
+            .is_some_and(|class| class.status() != Status::Success);
+        if again && self.prepared.is_none() {
+            self.prepared = Some(prepared);
+        }
+        result?;
+        let done = self
+            .history
+            .last(permit.step())
+            .is_some_and(|class| class.status() == Status::Success);
+        if done && !step.settle.is_zero() {
+            self.commit().await?;
+            tokio::time::sleep(step.settle).await;
+        }
+        Ok(())
+    }
+
+    async fn start_durably(
+        &mut self,
+        session: &Session,
+        current: &Current<'_>,
+        permit: &Permit,
+        payload: &Payload,
+    ) -> Result<(), Halt> {
+        let engine = Arc::clone(&self.engine);
+        let token = engine.settings.world.token();
+        let limits = self.limits(current.step, permit.step(), true)?;
+        let mut key = self.key(token, None);
+        let agreed = self.machine().hello(current.escalate).cloned();
+        if let Some(hello) = &agreed {
+            // The place is known: with the intent on record the channel of the step before can go first, which hosts
+            // that allow one session at a time insist on.
+            key.place = Some(hello.place.clone());
+            self.note_start(current, permit.machine(), Some((token, hello)), limits.1.clone());
+            self.commit().await?;
+        }
+        let mut work = match Box::pin(Durable::open_start(session, current.escalate, &key)).await {
+            Ok(work) => work,
+            // Nothing was sent that could start it; what is on record of it is asked for like any other.
+            Err(error) => {
+                let ended = attempt::refused(error)?;
+                return self.not_started(current, permit, agreed.is_some(), ended).await;
+            }
+        };
+        self.became(current.escalate);
+        let agreed = if let Some(agreed) = agreed {
+            agreed
+        } else {
+            let hello = work.hello().clone();
+            self.machine().said_hello(current.escalate, hello.clone());
+            key.place = Some(hello.place.clone());
+            self.note_start(current, permit.machine(), Some((token, &hello)), limits.1.clone());
+            self.commit().await?;
+            hello
+        };
+        if let Err(error) = work.start(&agreed, payload, SPOOL_CAP).await {
+            let ended = attempt::refused(error)?;
+            return self.lost_touch(current, permit.machine(), ended).await;
+        }
+        self.follow(
+            session,
+            current,
+            permit.machine(),
+            &key,
+            None,
+            work,
+            &limits.0,
+            false,
+        )
+        .await
+    }
+
+    /// Attaches to an attempt that may still run, or finds out what became of it.
+    pub(crate) async fn attach(&mut self, index: u32, number: u32) -> Result<(), Halt> {
+        let job = self.job();
+        let at = self.step_ref(index);
+        let Some(attempt) = self.history.attempt(index, number).cloned() else {
+            return Ok(());
+        };
+        let intent = match &attempt.kind {
+            Kind::Durable(intent) => intent,
+            Kind::Plain => {
+                self.lose(&at, number, Loss::Plain, Loss::Plain.words().to_owned());
+                return Ok(());
+            }
+            Kind::Reboot(boot) => {
+                let boot = boot.to_string();
+                return Box::pin(self.await_boot(&at, number, &boot)).await;
+            }
+        };
+        let (Some(step), Some(session)) = (job.steps.get(index as usize), self.machine().session.take())
+        else {
+            return Ok(());
+        };
+        let escalate = self.machine().become_again(intent.user.as_deref());
+        let current = Current {
+            at: &at,
+            step,
+            number,
+            escalate: escalate.as_ref(),
+            began: Instant::now(),
+        };
+        let begun = intent.begun.as_ref().map(|(pid, born)| Begun {
+            pid: *pid,
+            born: born.clone(),
+        });
+        let key = self.key(intent.token, intent.place.clone());
+        let limits = self.limits(step, index, true)?;
+        let result = async {
+            let mut work = match Box::pin(Durable::open_attach(&session, current.escalate, &key)).await {
+                Ok(work) => work,
+                Err(error) => {
+                    let ended = attempt::refused(error)?;
+                    return self.lost_touch(&current, &attempt.machine, ended).await;
+                }
+            };
+            self.became(current.escalate);
+            let hello = work.hello().clone();
+            self.machine().said_hello(current.escalate, hello);
+            let offsets = {
+                let (handle, host) = (self.engine.handle.clone(), self.plan.name.clone());
+                let mut output = self.output(&current);
+                output.recover(&handle, &host)?;
+                output.offsets()
+            };
+            let [stdout, stderr] = offsets;
+            if let Err(error) = work
+                .attach(Offsets { stdout, stderr }, begun.as_ref(), SPOOL_CAP)
+                .await
+            {
+                let ended = attempt::refused(error)?;
+                return self.lost_touch(&current, &attempt.machine, ended).await;
+            }
+            self.follow(
+                &session,
+                &current,
+                &attempt.machine,
+                &key,
+                begun,
+                work,
+                &limits.0,
+                true,
+            )
+            .await
+        };
+        let result = Box::pin(result).await;
+        self.keep(session);
+        result
+    }
+
+    /// Keeps a session that was in use, unless it turned out to be of no use any more.
+    fn keep(&mut self, session: Session) {
+        if !std::mem::take(&mut self.broken) {
+            self.machine().session = Some(session);
+        }
+    }
+
+    /// Follows durable work to its end, and notes that.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of what an attempt is; a struct would be named after this function"
+    )]
+    async fn follow(
+        &mut self,
+        session: &Session,
+        current: &Current<'_>,
+        machine: &MachineRef,
+        key: &Key,
+        begun: Option<Begun>,
+        work: Durable,
+        limits: &Limits,
+        attached: bool,
+    ) -> Result<(), Halt> {
+        let engine = Arc::clone(&self.engine);
+        let hello = work.hello().clone();
+        let target = Arc::clone(&self.machine().target);
+        let way = attempt::Way {
+            session,
+            engine: &engine,
+            target: &target,
+            host: &self.plan.name,
+            at: current.at,
+        };
+        let mut output = Output::new(
+            &mut self.writer,
+            current.step,
+            current.at.index,
+            current.number,
+            engine.settings.frugal,
+        );
+        if attached {
+            output.recover(&engine.handle, &self.plan.name)?;
+        }
+        let mut begun = begun;
+        let known = begun.is_some();
+        let number = current.number;
+        let following = attempt::durable(
+            &way,
+            current.escalate,
+            key,
+            work,
+            number,
+            &mut begun,
+            limits,
+            &mut output,
+        );
+        let (ended, leftovers) = Box::pin(following).await?;
+        if let (Some(Begun { pid, born }), false) = (begun, known) {
+            // It is on record already.
+            self.history
+                .apply(
+                    engine.handle.round(),
+                    &EventKind::StepBegan {
+                        step: current.at.clone(),
+                        attempt: number,
+                        pid,
+                        born,
+                    },
+                )
+                .ok();
+        }
+        match ended {
+            Ended::Over(over) => {
+                let (verdict, said) = output.finish(&over)?;
+                self.leftovers = leftovers;
+                self.settle(current, over, verdict, &said);
+                Ok(())
+            }
+            // A tombstone in a place with another mark was made after the place was wiped: it says no more than none.
+            gone @ (Ended::Absent | Ended::Never) => {
+                let intent = self
+                    .history
+                    .attempt(current.at.index, number)
+                    .and_then(|attempt| attempt.intent());
+                let told = |intent: &reveille_history::Intent| match (&gone, &intent.site) {
+                    (Ended::Never, Some(site)) if site.mark == hello.mark => Some(Loss::Buried),
+                    _ => absence(intent, &site(&hello)),
+                };
+                match intent.and_then(told) {
+                    Some(loss) => {
+                        self.lose(current.at, number, loss, loss.words().to_owned());
+                        Ok(())
+                    }
+                    None => self.elsewhere(current, &hello).await,
+                }
+            }
+            Ended::Elsewhere => self.elsewhere(current, &hello).await,
+            // Whoever would have started it says why it did not.
+            Ended::Refused { class, message } if !attached => {
+                self.lose(current.at, number, Loss::Buried, message.clone());
+                self.again_or_fail(current, class, message).await
+            }
+            ended => self.lost_touch(current, machine, ended).await,
+        }
+    }
+
+    async fn start_plainly(
+        &mut self,
+        session: &Session,
+        current: &Current<'_>,
+        permit: &Permit,
+        work: &Work,
+    ) -> Result<(), Halt> {
+        let engine = Arc::clone(&self.engine);
+        let commands = matches!(work, Work::Command { .. }) && current.step.kind() != "wait_for";
+        let limits = self.limits(current.step, permit.step(), commands)?;
+        self.note_start(current, permit.machine(), None, limits.1);
+        self.commit().await?;
+        let target = Arc::clone(&self.machine().target);
+        let way = attempt::Way {
+            session,
+            engine: &engine,
+            target: &target,
+            host: &self.plan.name,
+            at: current.at,
+        };
+        let mut output = Output::new(
+            &mut self.writer,
+            current.step,
+            current.at.index,
+            current.number,
+            engine.settings.frugal,
+        );
+        let running = attempt::run(&way, current.escalate, work, &limits.0, &mut output);
+        match Box::pin(running).await? {
+            Ended::Over(over) => {
+                let (verdict, said) = output.finish(&over)?;
+                self.became(current.escalate);
+                self.settle(current, over, verdict, &said);
+                Ok(())
+            }
+            // Surely nothing ran.
+            ended @ (Ended::Refused { .. } | Ended::NotSent { .. }) => {
+                self.lose(current.at, current.number, Loss::Buried, String::new());
+                let Some((class, message)) = broken(ended) else {
+                    return Ok(());
+                };
+                self.again_or_fail(current, class, message).await
+            }
+            Ended::Vanished { message } => {
+                self.lose(current.at, current.number, Loss::Gone, message);
+                Ok(())
+            }
+            ended => {
+                let message = broken(ended).map(|(_, message)| message).unwrap_or_default();
+                self.lose(current.at, current.number, Loss::Plain, message);
+                Ok(())
+            }
+        }
+    }
+
+    /// Durable work could not be started. If its intent is on record the host is asked for it; otherwise it may start
+    /// anew.
+    async fn not_started(
+        &mut self,
+        current: &Current<'_>,
+        permit: &Permit,
+        intended: bool,
+        ended: Ended,
+    ) -> Result<(), Halt> {
+        if intended {
+            return self.lost_touch(current, permit.machine(), ended).await;
+        }
+        let Some((class, message)) = broken(ended) else {
+            return Ok(());
+        };
+        self.again_or_fail(current, class, message).await
+    }
+
+    /// A new connection is made, or the host failed.
+    async fn again_or_fail(
+        &mut self,
+        current: &Current<'_>,
+        class: Class,
+        message: String,
+    ) -> Result<(), Halt> {
+        if self.may_reconnect(class) {
+            self.note_lost(current.at, &message);
+            return self.pause(class, "a new connection".to_owned()).await;
+        }
+        let outcome = failure(current.at, class, format!("{}{message}", self.machine().prefix()));
+        self.refuse_outcome(&outcome)?;
+        self.fail(outcome).await
+    }
+
+    /// The way to durable work is lost, or what became of it is known.
+    async fn lost_touch(
+        &mut self,
+        current: &Current<'_>,
+        machine: &MachineRef,
+        ended: Ended,
+    ) -> Result<(), Halt> {
+        let (at, number) = (current.at, current.number);
+        let (class, message, stays) = match ended {
+            Ended::Vanished { message } => {
+                self.lose(at, number, Loss::Gone, message);
+                return Ok(());
+            }
+            Ended::Unknown { message } => {
+                self.lose(at, number, Loss::Rebooted, message);
+                return Ok(());
+            }
+            Ended::Survives { class, message } => (class, message, true),
+            // It had a shell when the work was begun: that it does not answer now may pass.
+            Ended::Refused {
+                class: Class::NoShell,
+                message,
+            } => (Class::ConnectionLost, message, false),
+            ended => match broken(ended) {
+                Some((class, message)) => (class, message, false),
+                None => return Ok(()),
+            },
+        };
+        if !stays && self.may_reconnect(class) {
+            self.note_lost(at, &message);
+            return self.pause(class, "a new connection".to_owned()).await;
+        }
+        let prefix = self.machine().prefix();
+        let outcome = failure(at, class, format!("{prefix}{message}"));
+        self.refuse_outcome(&outcome)?;
+        debug_assert!(
+            self.history
+                .attempt(at.index, number)
+                .is_some_and(|attempt| attempt.machine == *machine)
+        );
+        self.note(EventKind::StepLeft {
+            step: at.clone(),
+            attempt: number,
+            message,
+        });
+        self.fail(outcome).await
+    }
+
+    /// Another machine answered: nothing is known of the attempt, and nothing is done here.
+    async fn elsewhere(&mut self, current: &Current<'_>, hello: &Hello) -> Result<(), Halt> {
+        let message = format!(
+            "another machine answered ({}, machine id {}) than the one that the step was begun on",
+            hello.node, hello.machine
+        );
+        self.note(EventKind::StepLeft {
+            step: current.at.clone(),
+            attempt: current.number,
+            message: message.clone(),
+        });
+        let prefix = self.machine().prefix();
+        self.fail(failure(
+            current.at,
+            Class::ConnectionLost,
+            format!("{prefix}{message}"),
+        ))
+        .await
+    }
+
+    fn note_lost(&mut self, at: &StepRef, message: &str) {
+        self.machine().hang_up();
+        self.broken = true;
+        self.note(EventKind::ConnectionLost {
+            step: at.clone(),
+            message: message.to_owned(),
+        });
+    }
+
+    /// An attempt has no result of its own.
+    pub(crate) fn lose(&mut self, at: &StepRef, attempt: u32, loss: Loss, message: String) {
+        self.message.clone_from(&message);
+        self.note(EventKind::StepLost {
+            step: at.clone(),
+            attempt,
+            loss,
+            message,
+        });
+    }
+
+    fn key(&self, token: Token, place: Option<String>) -> Key {
+        Key {
+            run: self.engine.handle.run(),
+            epoch: self.engine.handle.epoch(),
+            token,
+            place,
+        }
+    }
+
+    /// The deadlines of the next attempt of a step; `commands` are watched.
+    fn limits(
+        &mut self,
+        step: &Step,
+        index: u32,
+        commands: bool,
+    ) -> Result<(Limits, Option<Box<reveille_account::Chosen>>), Halt> {
+        let engine = Arc::clone(&self.engine);
+        let attempt = self.history.counted(index) + 1;
+        let label = self.machine().label.clone();
+        Ok(engine
+            .overseer
+            .choose(step, label.as_deref(), attempt, commands, &engine.handle)?)
+    }
+
+    fn note_start(
+        &mut self,
+        current: &Current<'_>,
+        machine: &MachineRef,
+        durable: Option<(Token, &Hello)>,
+        chosen: Option<Box<reveille_account::Chosen>>,
+    ) {
+        self.note(EventKind::StepStarted {
+            step: current.at.clone(),
+            attempt: current.number,
+            token: durable.map(|(token, _)| token),
+            place: durable.map(|(_, hello)| hello.place.clone()),
+            machine: machine.clone(),
+            user: current.escalate.map(|escalate| escalate.user.clone()),
+            site: durable.map(|(_, hello)| Box::new(site(hello))),
+            chosen,
+        });
+    }
+
+    fn output<'a>(&'a mut self, current: &Current<'a>) -> Output<'a> {
+        Output::new(
+            &mut self.writer,
+            current.step,
+            current.at.index,
+            current.number,
+            self.engine.settings.frugal,
+        )
+    }
+
+    /// Notes how an attempt ended, for the ledger and for the outcome.
+    fn settle(&mut self, current: &Current<'_>, over: Over, verdict: Verdict, said: &Said) {
+        let Over {
+            exit_status,
+            signal,
+            changed,
+            killed,
+            failed,
+            lasted,
+        } = over;
+        let (at, step) = (current.at, current.step);
+        let verdict = match (&killed, failed) {
+            (None, None) => verdict,
+            (None, Some(message)) => {
+                let class = if step.kind() == "wait_for" {
+                    Class::CommandFailed
+                } else {
+                    Class::TransferFailed
+                };
+                Verdict {
+                    class,
+                    message,
+                    empty_output: false,
+                }
+            }
+            (Some(kill), _) => Verdict {
+                class: kill.class,
+                message: format!(
+                    "{} after {:.1} s: {}",
+                    kill.what(),
+                    kill.deadline.as_secs_f64(),
+                    kill.evidence
+                ),
+                empty_output: false,
+            },
+        };
+        if let Some(kill) = killed {
+            self.note(EventKind::DeadlinePassed {
+                step: at.clone(),
+                class: kill.class,
+                deadline_ms: millis(kill.deadline),
+                lag_ms: kill.lag.map(millis),
+                killed: kill.verified,
+                evidence: kill.evidence,
+            });
+        }
+        let stdout = said.stdout.text(TAIL_LIMIT);
+        let stderr = said.stderr.text(TAIL_LIMIT);
+        let registered = said.registers.then(|| Registered {
+            stdout: said.stdout.text(usize::MAX).0.trim_end_matches('\n').to_owned(),
+            stderr: said.stderr.text(usize::MAX).0.trim_end_matches('\n').to_owned(),
+            exit_status,
+            changed,
+            skipped: false,
+        });
+        let learned = lasted
+            .filter(|_| verdict.class.status() == Status::Success)
+            .and_then(|lasted| self.engine.overseer.learn(&lasted));
+        self.message.clone_from(&verdict.message);
+        self.finished(
+            step,
+            EventKind::StepFinished {
+                learned,
+                step: at.clone(),
+                attempt: current.number,
+                class: verdict.class,
+                exit_status,
+                signal: signal.clone(),
+                duration_ms: millis(current.began.elapsed()),
+                stdout_bytes: said.record.stdout_bytes,
+                stderr_bytes: said.record.stderr_bytes,
+                dropped_bytes: said.record.dropped_bytes,
+                changed,
+                empty_output: verdict.empty_output,
+                registered: None,
+                message: verdict.message,
+            },
+            registered,
+        );
+        self.deciding = Some(Box::new(Deciding {
+            step: at.clone(),
+            exit_status,
+            signal,
+            stdout,
+            stderr,
+        }));
+    }
+
+    /// Notes the end of an attempt, with what it registers; of a step that runs once for all hosts they are told after the
+    /// commit.
+    pub(crate) fn finished(&mut self, step: &Step, mut event: EventKind, value: Option<Registered>) {
+        let EventKind::StepFinished {
+            step: at,
+            class,
+            registered,
+            ..
+        } = &mut event
+        else {
+            return;
+        };
+        *registered = value.as_ref().and_then(|value| serde_json::to_string(value).ok());
+        let (at, class, text) = (at.clone(), *class, registered.clone());
+        self.note(event);
+        let well =
+            class.status() == Status::Success || (step.ignore_errors && self.is_last_attempt(step, &at));
+        if step.once && well && self.leads() {
+            self.note_run(EventKind::OnceSettled {
+                step: at.clone(),
+                registered: text.clone(),
+                failed: None,
+            });
+            self.settled_once(at.index, text);
+        }
+        if let (Some(value), Some(name)) = (value, &step.register) {
+            self.registered.push((name.clone(), value));
+        }
+    }
+
+    fn is_last_attempt(&self, step: &Step, at: &StepRef) -> bool {
+        self.history.counted(at.index) >= step.attempts || self.history.spent() >= self.engine.outline.budget
+    }
+
+    /// A command ran as the other user: the password is right.
+    fn became(&mut self, escalate: Option<&Become>) {
+        if escalate.is_some_and(|escalate| escalate.password.is_some()) {
+            self.engine.trial.worked();
+            self.trial = None;
+        }
+    }
+}
+
+/// What a connection that is no use any more says.
+fn broken(ended: Ended) -> Option<(Class, String)> {
+    match ended {
+        Ended::Refused { class, message } | Ended::Survives { class, message } => Some((class, message)),
+        Ended::Lost { message } | Ended::NotSent { message } | Ended::Unknown { message } => {
+            Some((Class::ConnectionLost, message))
+        }
+        Ended::Vanished { message } => Some((Class::EarlyExit, message)),
+        Ended::Never => Some((Class::ConnectionLost, Loss::Buried.words().to_owned())),
+        Ended::Absent | Ended::Elsewhere | Ended::Over(_) => None,
+    }
+}
+
+impl crate::engine::Engine {
+    /// Tells the ledger that durable work has begun; nobody waits for it.
+    pub(crate) fn note_begun(
+        &self,
+        host: &reveille_account::HostName,
+        at: &StepRef,
+        attempt: u32,
+        begun: &Begun,
+    ) {
+        let event = EventKind::StepBegan {
+            step: at.clone(),
+            attempt,
+            pid: begun.pid,
+            born: begun.born.clone(),
+        };
+        drop(self.handle.submit(vec![Entry::host(host, event)]));
+    }
+}

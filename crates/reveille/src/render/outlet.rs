@@ -1,0 +1,244 @@
+//! What is written while a run goes on goes through threads of their own: whoever reads it may stand still, the run does
+//! not.
+//!
+//! ```text
+//!  live view ── lines, outputs, the bar ──► queue, dropped when full ──► thread ──► terminal, standard output
+//!  events ───── lines ────────────────────► queue, waits when full ────► thread ──► file, FIFO, standard output
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use reveille_account::{HostName, RunId};
+use reveille_ledger::Ledger;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::render::text;
+
+/// Pieces that wait to be shown; what comes then is dropped, and counted.
+const MOST: u64 = 64 * 1024;
+/// A reader who takes nothing for so long is not waited for at the end.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// How many pieces were given to a thread, and how many it is done with.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    given: AtomicU64,
+    done: AtomicU64,
+}
+
+/// Something to be shown.
+#[derive(Debug)]
+enum Piece {
+    /// A line of its own, above the bar if there is one.
+    Line(String),
+    /// What an attempt has said. It is read from its file when it is shown.
+    Output(Said),
+    /// The bar as it is now.
+    Bar { position: u64, words: String },
+}
+
+/// An attempt that has said something.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) run: RunId,
+    pub(crate) host: HostName,
+    pub(crate) round: u32,
+    pub(crate) step: u32,
+    pub(crate) attempt: u32,
+}
+
+/// The way to the thread that shows things.
+#[derive(Debug, Clone)]
+pub(crate) struct Display {
+    pieces: Sender<Piece>,
+    gauge: Arc<Gauge>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The end of what is shown.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    gauge: Arc<Gauge>,
+    dropped: Arc<AtomicU64>,
+    ended: oneshot::Receiver<Result<(), Failure>>,
+}
+
+// === impl Gauge ===
+
+impl Gauge {
+    pub(crate) fn give(&self) {
+        self.given.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn waiting(&self) -> u64 {
+        let done = self.done.load(Ordering::Relaxed);
+        self.given.load(Ordering::Relaxed).saturating_sub(done)
+    }
+
+    /// Ends when the reader has taken nothing for five seconds.
+    pub(crate) async fn stalled(&self) {
+        let mut before = self.done.load(Ordering::Relaxed);
+        loop {
+            sleep(STALLED).await;
+            let now = self.done.load(Ordering::Relaxed);
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+}
+
+// === impl Display ===
+
+impl Display {
+    /// Starts the thread, with a bar of `total` if there is a terminal for it.
+    pub(crate) fn start(printer: Printer, total: u64, ledger: Ledger) -> Result<(Self, Shown), Failure> {
+        let (sender, pieces) = channel();
+        let (end, ended) = oneshot::channel();
+        let (gauge, dropped) = (Arc::<Gauge>::default(), Arc::<AtomicU64>::default());
+        let (of_thread, left_out) = (Arc::clone(&gauge), Arc::clone(&dropped));
+        std::thread::Builder::new()
+            .name("display".to_owned())
+            .spawn(move || {
+                // Whoever gave up on it does not listen.
+                let _ = end.send(show(&pieces, &of_thread, &left_out, printer, total, &ledger));
+            })
+            .map_err(|error| Failure::System(format!("can't start a thread: {error}")))?;
+        let display = Self {
+            pieces: sender,
+            gauge: Arc::clone(&gauge),
+            dropped: Arc::clone(&dropped),
+        };
+        Ok((
+            display,
+            Shown {
+                gauge,
+                dropped,
+                ended,
+            },
+        ))
+    }
+
+    /// Shows a line. It never waits.
+    pub(crate) fn say(&self, line: String) {
+        self.give(Piece::Line(line));
+    }
+
+    /// Shows what an attempt has said.
+    pub(crate) fn output(&self, said: Said) {
+        self.give(Piece::Output(said));
+    }
+
+    /// Shows how far it is, unless something else waits to be shown: there will be another one.
+    pub(crate) fn bar(&self, position: u64, words: impl FnOnce() -> String) {
+        if self.gauge.waiting() == 0 {
+            let words = words();
+            self.give(Piece::Bar { position, words });
+        }
+    }
+
+    fn give(&self, piece: Piece) {
+        if self.gauge.waiting() >= MOST {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.gauge.give();
+        // A thread that ended has said why.
+        let _ = self.pieces.send(piece);
+    }
+}
+
+// === impl Shown ===
+
+impl Shown {
+    /// Waits until all is shown, as long as the reader takes anything. If it stands still it is told what was not shown.
+    pub(crate) async fn end(mut self) -> Result<Option<String>, Failure> {
+        tokio::select! {
+            biased;
+            ended = &mut self.ended => ended.unwrap_or(Ok(())).map(|()| None),
+            () = self.gauge.stalled() => {
+                let missed = self.gauge.waiting() + self.dropped.load(Ordering::Relaxed);
+                Ok(Some(format!("nobody reads what is shown: {missed} pieces of it were left out")))
+            }
+        }
+    }
+}
+
+fn show(
+    pieces: &Receiver<Piece>,
+    gauge: &Gauge,
+    dropped: &AtomicU64,
+    printer: Printer,
+    total: u64,
+    ledger: &Ledger,
+) -> Result<(), Failure> {
+    let bar = printer.live.then(|| {
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        let template = "{elapsed:>5} {bar:24} {pos}/{len}  {msg}";
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        bar
+    });
+    let note = |line: &str| match &bar {
+        Some(bar) => bar.suspend(|| printer.note(line)),
+        None => printer.note(line),
+    };
+    let mut result = Ok(());
+    while let (Ok(()), Ok(piece)) = (&result, pieces.recv()) {
+        match piece {
+            Piece::Line(line) => note(&line),
+            Piece::Output(said) => {
+                result = lines_of(ledger, &said).and_then(|lines| match &bar {
+                    Some(bar) => bar.suspend(|| printer.data_bytes(lines.as_bytes())),
+                    None => printer.data_bytes(lines.as_bytes()),
+                });
+            }
+            Piece::Bar { position, words } => {
+                if let Some(bar) = &bar {
+                    bar.set_position(position);
+                    bar.set_message(words);
+                }
+            }
+        }
+        gauge.take();
+        if gauge.waiting() == 0 {
+            let missed = dropped.swap(0, Ordering::Relaxed);
+            if missed > 0 {
+                note(&format!(
+                    "{missed} lines and outputs were left out: nobody read them in time"
+                ));
+            }
+        }
+    }
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    result
+}
+
+/// What an attempt said, each line with the host's name.
+fn lines_of(ledger: &Ledger, said: &Said) -> Result<String, Failure> {
+    let mut lines = String::new();
+    for frame in ledger.read_output(said.run, &said.host, said.round)? {
+        let frame = frame?;
+        if (frame.step, frame.attempt) == (said.step, said.attempt) {
+            for line in text::harmless(&frame.bytes).lines() {
+                lines.push_str(&format!("{}: {line}\n", said.host));
+            }
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,127 @@
+//! Whoever reads what the program writes may stand still: the run does not.
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use reveille_testbed::Testbed;
+
+use crate::support::{Ended, Reveille};
+
+/// Fills a pipe to the brim, and keeps it so.
+fn fill(mut pipe: impl std::io::Write + Send + 'static) {
+    std::thread::spawn(move || {
+        let _ = pipe.write_all(&vec![b'x'; 4 << 20]);
+    });
+}
+
+#[test]
+fn a_fifo_that_nobody_reads_costs_its_events_only() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let fifo = reveille.path().join("events");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    // Open for both, so that nobody waits for the other side.
+    let reader = File::options().read(true).write(true).open(&fifo).unwrap();
+    fill(reader.try_clone().unwrap());
+    let events = fifo.to_str().unwrap();
+    let began = Instant::now();
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - {run: sleep 60, watchdog: {idle: 2s}, attempts: 1}\n",
+    );
+    let ended = reveille
+        .run(&["run", &job, "-i", &inventory, "--events", events])
+        .expect(3);
+    assert!(
+        ended.stderr.contains("nobody reads the events from"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("watchdog_idle"), "{}", ended.stderr);
+    // The deadline, five seconds for the reader, and a busy machine.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    // One that has no reader at all is the same.
+    let _ = std::fs::remove_file(&fifo);
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let ended = reveille
+        .run(&["exec", "-i", &inventory, "--events", events, "--", "true"])
+        .expect(0);
+    assert!(
+        ended.stderr.contains("nobody reads the events from"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn two_signals_end_a_program_whose_screen_stands_still() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let started = reveille.path().join("started");
+    let (_reader, screen) = std::io::pipe().unwrap();
+    let mut child = reveille
+        .command(&[
+            "exec",
+            "-i",
+            &inventory,
+            "--durable",
+            "--",
+            &format!("echo said; : > {}; sleep 60", started.display()),
+        ])
+        .stdout(Stdio::null())
+        .stderr(screen.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    while !started.exists() {
+        std::thread::yield_now();
+    }
+    fill(screen);
+    let began = Instant::now();
+    // Two kinds, because two of one kind may be taken for one.
+    for signal in ["-TERM", "-INT"] {
+        let pid = child.id().to_string();
+        let sent = std::process::Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_pager_that_stands_still_holds_up_no_deadline() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let (mut reader, pager) = std::io::pipe().unwrap();
+    let said = "head -c 300000 /dev/zero | tr '\\0' 'x' | fold; echo; echo last";
+    let arguments = ["exec", "-i", &inventory, "--no-fold", "--", said];
+    let child = reveille
+        .command(&arguments)
+        .stdout(pager)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It ends although nobody reads what it says.
+    let ended = Ended::of(&child.wait_with_output().unwrap()).expect(0);
+    assert!(
+        ended.stderr.contains("nobody reads what is shown"),
+        "{}",
+        ended.stderr
+    );
+    let mut said = Vec::new();
+    std::io::Read::read_to_end(&mut reader, &mut said).unwrap();
+    assert!(!said.is_empty());
+    // One who reads gets all of it.
+    let ended = reveille.run(&arguments).expect(0);
+    assert!(
+        ended.stdout.ends_with("host-001: last\n"),
+        "{}",
+        ended.stdout.len()
+    );
+    assert!(ended.stdout.len() > 300_000);
+}
