@@ -5,6 +5,7 @@ mod docs;
 mod failure;
 mod machines;
 mod packages;
+mod simulate;
 mod tell;
 mod test;
 mod workspace;
@@ -31,6 +32,8 @@ enum Chore {
     /// Real Debian machines to try things on
     #[command(subcommand)]
     Machines(machines::Order),
+    /// Play the engine through faults that follow from seeds
+    Simulate(simulate::Arguments),
     /// Write the pages of docs/ that are made from the program's own tables
     Docs(docs::Arguments),
     /// Measure Reveille beside its peers, for BENCHMARKS.md
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Machines(order) => machines::run(&order),
+        Chore::Simulate(arguments) => simulate::run(&arguments),
         Chore::Docs(arguments) => docs::run(&arguments),
         Chore::Bench(bench) => bench::run(&bench),
     };

@@ -1,0 +1,224 @@
+//! Plays scenarios: from files, or fresh ones from seeds.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use reveille_simulate::{BROKEN, Kind, Report, Scenario, is_repeatable, kinds, play, random, shrink};
+
+/// Plays scenarios: from files, or fresh ones from seeds
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Files to play, with their traces
+    files: Vec<PathBuf>,
+    /// How long fresh scenarios are played
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
+    /// How many at most
+    #[arg(long)]
+    count: Option<u64>,
+    /// The first seed; the time of day without it
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Draw also what is known to be broken
+    #[arg(long)]
+    all: bool,
+    /// Go on after a violation
+    #[arg(long)]
+    keep_going: bool,
+    /// Only print the scenario of the seed
+    #[arg(long)]
+    print: bool,
+    /// Where a scenario that breaks a rule is written to
+    #[arg(long, default_value = ".")]
+    to: PathBuf,
+}
+
+/// What was met so far.
+#[derive(Default)]
+struct Coverage {
+    states: BTreeMap<(&'static str, &'static str), u64>,
+    kinds: BTreeMap<(Kind, &'static str), u64>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    // In memory where there is such a place.
+    let directory = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .map_err(|error| error.to_string())?;
+    if arguments.files.is_empty() {
+        return fresh(arguments, directory.path());
+    }
+    let mut out = std::io::stdout().lock();
+    let mut code = ExitCode::SUCCESS;
+    for file in &arguments.files {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let scenario = Scenario::read(&text)?;
+        let report = play(&scenario, directory.path(), true)?;
+        for line in &report.lines {
+            // Whoever reads may have seen enough.
+            let _ = writeln!(out, "{line}");
+        }
+        let _ = writeln!(out, "{}: {}", file.display(), words(&report));
+        if report
+            .violations
+            .iter()
+            .any(|violation| !scenario.known.contains(&violation.rule))
+        {
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+fn fresh(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
+    let mut out = std::io::stdout().lock();
+    let first = arguments.seed.unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs() * 1_000_000)
+    });
+    let broken = if arguments.all { &[][..] } else { BROKEN };
+    if arguments.print {
+        let _ = write!(out, "{}", random(first, &kinds(first, broken)).text());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let _ = writeln!(out, "seeds from {first} on");
+    let began = Instant::now();
+    let end = Duration::try_from_secs_f64(arguments.minutes * 60.0).unwrap_or_default();
+    let mut coverage = Coverage::default();
+    let mut played = 0;
+    let mut failed: BTreeMap<String, u64> = BTreeMap::new();
+    while began.elapsed() < end && arguments.count.is_none_or(|most| played < most) {
+        let seed = first.wrapping_add(played);
+        let about = kinds(seed, broken);
+        let scenario = random(seed, &about);
+        let report = play(&scenario, directory, false).map_err(|error| format!("seed {seed}: {error}"))?;
+        played += 1;
+        coverage.add(&about, &report);
+        if played.is_multiple_of(64) && is_repeatable(&about) {
+            let again = play(&scenario, directory, false)?;
+            if again.trace != report.trace {
+                return Err(format!("seed {seed}: two plays differ"));
+            }
+        }
+        let Some(violation) = report.violations.first() else {
+            continue;
+        };
+        *failed.entry(format!("{:?}", violation.rule)).or_default() += 1;
+        if arguments.keep_going && failed.values().sum::<u64>() > 20 {
+            continue;
+        }
+        let small = shrink(&scenario, violation.rule, directory);
+        let file = arguments.to.join(format!("broken-{seed}.yaml"));
+        std::fs::write(&file, small.text()).map_err(|error| format!("{}: {error}", file.display()))?;
+        let again = play(&small, directory, false)?;
+        let _ = writeln!(
+            out,
+            "seed {seed} breaks {:?}; kinds {about:?}\n{}\n{}\nwritten to {}",
+            violation.rule,
+            small.text(),
+            words(&again),
+            file.display()
+        );
+        if !arguments.keep_going {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    let took = began.elapsed().as_secs_f64();
+    let _ = writeln!(
+        out,
+        "{played} scenarios in {took:.1} s, {:.0} a second",
+        played as f64 / took
+    );
+    coverage.show(&mut out);
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let _ = writeln!(out, "broken: {failed:?}");
+    Ok(ExitCode::FAILURE)
+}
+
+fn words(report: &Report) -> String {
+    if report.violations.is_empty() {
+        return format!("every rule holds, after {:.1} s", report.took.as_secs_f64());
+    }
+    let broken: Vec<String> = report
+        .violations
+        .iter()
+        .map(|violation| {
+            format!(
+                "{:.3} {:?}: {}",
+                violation.at.as_secs_f64(),
+                violation.rule,
+                violation.words
+            )
+        })
+        .collect();
+    broken.join("\n")
+}
+
+// === impl Coverage ===
+
+impl Coverage {
+    fn add(&mut self, about: &std::collections::BTreeSet<Kind>, report: &Report) {
+        for (fault, state) in &report.met {
+            *self.states.entry((fault, state)).or_default() += 1;
+            for kind in about {
+                *self.kinds.entry((*kind, fault)).or_default() += 1;
+            }
+        }
+    }
+
+    /// Scenarios in which a fault met a host whose last attempt was in a state; and the kinds that they were about.
+    fn show(&self, out: &mut impl std::io::Write) {
+        const STATES: [&str; 9] = [
+            "none",
+            "intended",
+            "begun",
+            "ended",
+            "settled",
+            "left",
+            "intended, plain",
+            "begun, plain",
+            "ended, plain",
+        ];
+        let mut faults: Vec<&str> = self.states.keys().map(|(fault, _)| *fault).collect();
+        faults.dedup();
+        let _ = write!(out, "\n{:<18}", "fault meets");
+        for state in STATES {
+            let _ = write!(out, "{state:>16}");
+        }
+        for fault in &faults {
+            let _ = write!(out, "\n{fault:<18}");
+            for state in STATES {
+                let count = self.states.get(&(*fault, state)).copied().unwrap_or_default();
+                let _ = write!(out, "{count:>16}");
+            }
+        }
+        let _ = write!(out, "\n\n{:<18}", "fault with");
+        for fault in &faults {
+            let _ = write!(out, "{:>9}", &fault[..fault.len().min(8)]);
+        }
+        for kind in Kind::ALL {
+            let _ = write!(out, "\n{:<18}", format!("{kind:?}"));
+            for fault in &faults {
+                let count = self.kinds.get(&(kind, *fault)).copied().unwrap_or_default();
+                let _ = write!(out, "{count:>9}");
+            }
+        }
+        let _ = writeln!(out);
+    }
+}

@@ -1,0 +1,4 @@
+//! The engine in the simulator: scenarios that are kept, and fresh ones.
+
+mod fresh;
+mod kept;
