@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reveille_account::{Class, Loss, MachineRef, Rung, Status};
 
-use crate::attempt::{Forbidden, Permit, State, may_start};
+use crate::attempt::{Forbidden, Permit, may_start};
 use crate::gatekeeper::{Case, Ruling};
 use crate::host::{HostHistory, Trouble};
 use crate::outline::{Outline, Role, StepOutline};
@@ -110,13 +110,19 @@ pub enum End {
 
 /// What a host does next.
 pub fn decide(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_>) -> Next {
-    if history.outcome().is_some() || view.stop {
+    if history.outcome().is_some() {
         return Next::Leave;
     }
-    open_attempt(history, held)
+    let next = open_attempt(history, held)
         .or_else(|| trouble(history, held, view, outline))
         .or_else(|| main_step(history, held, view, outline))
-        .unwrap_or_else(|| Next::Conclude(End::Success(success(history))))
+        .unwrap_or_else(|| Next::Conclude(End::Success(success(history))));
+    match next {
+        // Once the run is to stop, what is known is still told, and nothing more is done.
+        Next::Fail(_) | Next::GiveUp(..) | Next::Healed(_) | Next::RungFailed(_) | Next::Conclude(_) => next,
+        _ if view.stop => Next::Leave,
+        next => next,
+    }
 }
 
 /// An attempt that may still run is asked for before anything else is done.
@@ -232,7 +238,7 @@ fn turn(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_
         return Turn::Over(true);
     }
     if step.once
-        && let Some(next) = once(history, view, outline, index)
+        && let Some(next) = once(view, outline, index)
     {
         return Turn::Next(next);
     }
@@ -263,31 +269,16 @@ fn after_failure(
     class: Class,
     machine: &MachineRef,
 ) -> Option<Turn> {
-    let lost = history
-        .attempts()
-        .iter()
-        .rev()
-        .find(|attempt| attempt.step == index && attempt.round == history.round())
-        .and_then(|attempt| match attempt.state {
-            State::Lost(loss) => Some(loss),
-            State::Intended | State::Begun => None,
-        });
-    if let Some(loss) = lost
-        && (!step.idempotent || loss == Loss::Wiped)
-        && Rule::Permit.demands(true)
-    {
+    if let Err(Forbidden::Unknown(loss)) = may_start(history, index, machine, step.idempotent) {
         return Some(Turn::Next(Next::Fail(Failure::Unknown(index, loss))));
     }
-    let more = Rule::AttemptsBounded.holds(history.counted(index) < step.attempts.max(1))
-        && Rule::BudgetBounded.holds(history.spent() < outline.job.budget)
-        && class.may_pass();
-    let _ = machine;
-    if history.has_waited() && class.may_pass() && history.counted(index) < step.attempts.max(1) {
-        // Its part of the budget is taken already.
-        return None;
-    }
-    if more {
-        return Some(Turn::Next(Next::Wait(For::Again(index, class))));
+    let attempts = Rule::AttemptsBounded.holds(history.counted(index) < step.attempts.max(1));
+    // Who has waited has taken its part of the budget already.
+    let waited = history.has_waited();
+    let budget = waited || Rule::BudgetBounded.holds(history.spent() < outline.job.budget);
+    if class.may_pass() && attempts && budget {
+        let next = Turn::Next(Next::Wait(For::Again(index, class)));
+        return (!waited).then_some(next);
     }
     if step.ignore_errors {
         return Some(Turn::Over(true));
@@ -300,7 +291,7 @@ fn after_failure(
 }
 
 /// What comes next of a step that runs once for all hosts; nothing if it is this host that runs it.
-fn once(history: &HostHistory, view: &RunView, outline: &Outline<'_>, index: u32) -> Option<Next> {
+fn once(view: &RunView, outline: &Outline<'_>, index: u32) -> Option<Next> {
     let settled = Rule::OnceIsOnce
         .demands(true)
         .then(|| once_of(view, index))
@@ -309,10 +300,7 @@ fn once(history: &HostHistory, view: &RunView, outline: &Outline<'_>, index: u32
         Some(OnceState::Done) => Some(Next::Skip(index, SkipReason::OnceDone)),
         Some(OnceState::Failed) if !outline.leads => Some(Next::Fail(Failure::Once(index))),
         _ if outline.leads => None,
-        _ => {
-            let _ = history;
-            Some(Next::Wait(For::Once(index)))
-        }
+        _ => Some(Next::Wait(For::Once(index))),
     }
 }
 

@@ -406,6 +406,28 @@ fn fold(events: &[(u32, EventKind)], round: u32) -> HostHistory {
     history
 }
 
+/// Whoever has done everything when the run is stopped has its outcome; whoever has not leaves.
+#[test]
+fn a_stop_keeps_nobody_from_an_outcome_that_is_due() {
+    let job = JobOutline::of(vec![StepOutline::default()]);
+    let outline = Outline::new(&job);
+    let stopping = RunView {
+        stop: true,
+        ..RunView::default()
+    };
+    let mut history = HostHistory::new(1);
+    history.apply(1, &EventKind::Dispatched).unwrap();
+    let held = Held::default();
+    assert_eq!(decide(&history, &held, &stopping, &outline), Next::Leave);
+    let skipped = EventKind::StepSkipped {
+        step: step_ref(0),
+        reason: String::new(),
+    };
+    history.apply(1, &skipped).unwrap();
+    let end = Next::Conclude(End::Success(Class::NothingToDo));
+    assert_eq!(decide(&history, &held, &stopping, &outline), end);
+}
+
 fn step() -> impl Strategy<Value = StepOutline> {
     (0..5u8, 1..4u32, any::<[bool; 3]>()).prop_map(
         |(role, attempts, [idempotent, ignore_errors, elsewhere])| StepOutline {

@@ -40,7 +40,7 @@ mod signal;
 mod world;
 
 pub use check::{Rule, Violation};
-pub use random::{BROKEN, Broken, Kind, is_repeatable, kinds, random};
+pub use random::{BROKEN, Broken, Kind, REPEATABLE, kinds, random};
 pub use run::{Report, play};
 pub use scenario::{
     Effect, Fault, Freeze, Happening, Happens, HostSpec, LifeSpec, Pacing, Point, Scenario, Seconds, What,

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use reveille_simulate::{BROKEN, Kind, Report, Scenario, is_repeatable, kinds, play, random, shrink};
+use reveille_simulate::{BROKEN, Kind, REPEATABLE, Report, Scenario, kinds, play, random, shrink};
 
 /// Plays scenarios: from files, or fresh ones from seeds
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 struct Arguments {
     /// Files to play, with their traces
     files: Vec<PathBuf>,
@@ -32,6 +33,9 @@ struct Arguments {
     /// Only print the scenario of the seed
     #[arg(long)]
     print: bool,
+    /// Switch the engine's rules off one by one, and tell how many scenarios it takes until each is missed
+    #[arg(long)]
+    mutants: bool,
     /// Where a scenario that breaks a rule is written to
     #[arg(long, default_value = ".")]
     to: PathBuf,
@@ -59,6 +63,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let directory = tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .map_err(|error| error.to_string())?;
+    if arguments.mutants {
+        return mutants(arguments, directory.path());
+    }
     if arguments.files.is_empty() {
         return fresh(arguments, directory.path());
     }
@@ -108,7 +115,7 @@ fn fresh(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
         let report = play(&scenario, directory, false).map_err(|error| format!("seed {seed}: {error}"))?;
         played += 1;
         coverage.add(&about, &report);
-        if played.is_multiple_of(64) && is_repeatable(&about) {
+        if played.is_multiple_of(64) && REPEATABLE {
             let again = play(&scenario, directory, false)?;
             if again.trace != report.trace {
                 return Err(format!("seed {seed}: two plays differ"));
@@ -149,6 +156,40 @@ fn fresh(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
     }
     let _ = writeln!(out, "broken: {failed:?}");
     Ok(ExitCode::FAILURE)
+}
+
+/// Scenarios after which a rule that is switched off is to be missed.
+const MISSED_WITHIN: u64 = 5000;
+
+fn mutants(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
+    let mut out = std::io::stdout().lock();
+    let most = arguments.count.unwrap_or(MISSED_WITHIN);
+    let first = arguments.seed.unwrap_or(1);
+    let mut code = ExitCode::SUCCESS;
+    for rule in reveille_history::Rule::ALL {
+        reveille_history::switch_off(Some(rule));
+        let mut missed = None;
+        for played in 0..most {
+            let seed = first.wrapping_add(played);
+            let scenario = random(seed, &kinds(seed, &[]));
+            let report =
+                play(&scenario, directory, false).map_err(|error| format!("seed {seed}: {error}"))?;
+            if let Some(violation) = report.violations.first() {
+                missed = Some((played + 1, violation.rule));
+                break;
+            }
+        }
+        reveille_history::switch_off(None);
+        let line = if let Some((played, broken)) = missed {
+            format!("{rule:?}: {broken:?} is broken after {played} scenarios")
+        } else {
+            code = ExitCode::FAILURE;
+            format!("{rule:?}: nothing is broken within {most} scenarios")
+        };
+        // Whoever reads may have seen enough.
+        let _ = writeln!(out, "{line}");
+    }
+    Ok(code)
 }
 
 fn words(report: &Report) -> String {

@@ -187,18 +187,10 @@ pub fn random(seed: u64, kinds: &BTreeSet<Kind>) -> Scenario {
     }
 }
 
-/// Whether plays of a scenario about these are the same in all processes. Where many wait for one `watch` of tokio's, they
-/// are so only if tokio lets its seed be chosen, which it does in builds with `--cfg tokio_unstable`.
-pub fn is_repeatable(kinds: &BTreeSet<Kind>) -> bool {
-    let watched = [
-        Kind::Stop,
-        Kind::Once,
-        Kind::Password,
-        Kind::WrongPassword,
-        Kind::Freeze,
-    ];
-    cfg!(tokio_unstable) || !watched.iter().any(|kind| kinds.contains(kind))
-}
+/// Whether two plays of a scenario are equal, event by event. Where many wait for one `watch` of tokio's, they are woken in an
+/// order that tokio draws for each process; its seed can be chosen in builds with `--cfg tokio_unstable` alone, as
+/// `cargo xtask simulate` makes them.
+pub const REPEATABLE: bool = cfg!(tokio_unstable);
 
 // === impl Draw ===
 

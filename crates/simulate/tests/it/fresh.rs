@@ -1,6 +1,6 @@
 //! Scenarios that nobody has seen before, and some that everybody has.
 
-use reveille_simulate::{BROKEN, Kind, Scenario, is_repeatable, kinds, play, random};
+use reveille_simulate::{BROKEN, Kind, REPEATABLE, Scenario, kinds, play, random};
 
 /// Seeds that are always played, and as many fresh ones.
 const SEEDS: u64 = 250;
@@ -17,7 +17,7 @@ fn holds(seed: u64) {
             report.violations,
             scenario.text()
         );
-        if seed.is_multiple_of(16) && is_repeatable(&about) {
+        if seed.is_multiple_of(16) && REPEATABLE {
             let again = play(&scenario, directory.path(), false).unwrap();
             assert_eq!(again.trace, report.trace, "seed {seed}: two plays differ");
         }
