@@ -15,6 +15,10 @@ use crate::{Call, ChannelIo, FaultKind, Host, Script};
 /// What a stalled authentication holds on to is let go after this, because the session does not see its client leave.
 const LONGEST_STALL: Duration = Duration::from_mins(10);
 
+/// How long a session still counts after its command has ended, where their number is limited: until its end has gone back and
+/// forth.
+const CLOSING: Duration = Duration::from_millis(80);
+
 /// Answers the requests of one connection.
 pub(crate) struct Answers {
     pub(crate) host: Arc<Host>,
@@ -218,6 +222,9 @@ impl Handler for Answers {
                     script.run(call).await;
                 }
                 _ => script.run(call).await,
+            }
+            if let Some(FaultKind::MaxSessions(_)) = fault {
+                tokio::time::sleep(CLOSING).await;
             }
             channels
                 .lock()
