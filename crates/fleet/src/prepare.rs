@@ -278,7 +278,7 @@ impl HostTask {
         let Some(name) = &step.register else { return };
         let value = match registered {
             Some(text) => serde_json::from_str(text).unwrap_or_default(),
-            None if step.once && !self.leads() => self.engine.once_value(index),
+            None if step.once => self.engine.once_value(index),
             None => Registered {
                 skipped: true,
                 ..Registered::default()

@@ -320,6 +320,14 @@ impl HostTask {
                     None => self.elsewhere(current, &hello).await,
                 }
             }
+            // It says something else of itself than what was agreed on, and did nothing: it is asked anew.
+            Ended::Elsewhere if !attached => {
+                self.machine().rebooted();
+                let message = "the host was booted again, or its directory for this run was removed, just before the start";
+                self.lose(current.at, number, Loss::Buried, message.to_owned());
+                self.again_or_fail(current, Class::ConnectionLost, message.to_owned())
+                    .await
+            }
             Ended::Elsewhere => self.elsewhere(current, &hello).await,
             // Whoever would have started it says why it did not.
             Ended::Refused { class, message } if !attached => {

@@ -195,7 +195,7 @@ fn heal(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_
 fn rescue(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_>, class: Class) -> Next {
     for (index, step) in outline.job.of_role(|role| *role == Role::OnFailed) {
         if history.last(index).is_none() && !step.elsewhere {
-            if history.has_left() {
+            if history.may_run_still() {
                 return Next::Skip(index, SkipReason::Left);
             }
             if class.is_connection() {

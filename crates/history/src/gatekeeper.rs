@@ -97,7 +97,7 @@ impl Case {
             route: history.route() < routes,
             repair,
             reboot: job.reboot && may(history.is_rebooted()),
-            replace: job.replace && may(history.replaced().is_some()),
+            replace: job.replace && may(history.has_asked_for_another()),
             on_both: history.replaced() == Some(class),
             considered: job.repairs() || job.reboot || job.replace || outline.routes > 0,
             suspected: view.suspected == Some(class),

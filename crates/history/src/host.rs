@@ -42,6 +42,8 @@ pub struct HostHistory {
 struct Rungs {
     count: u32,
     rebooted: bool,
+    /// Another machine was asked for.
+    asked: bool,
     /// How the machine failed that was replaced.
     replaced: Option<Class>,
     repaired: Vec<u32>,
@@ -204,6 +206,10 @@ impl HostHistory {
         self.rungs.rebooted
     }
 
+    pub(crate) fn has_asked_for_another(&self) -> bool {
+        self.rungs.asked
+    }
+
     pub(crate) fn replaced(&self) -> Option<Class> {
         self.rungs.replaced
     }
@@ -218,6 +224,18 @@ impl HostHistory {
         self.attempts
             .iter()
             .any(|attempt| attempt.machine == own && attempt.is_open() && attempt.is_left(self.round))
+    }
+
+    /// Whether something may still run on its own machine, as far as is known in this round: what was left, what was not
+    /// durable, what was wiped.
+    pub(crate) fn may_run_still(&self) -> bool {
+        let own = self.own();
+        self.has_left()
+            || self.attempts.iter().any(|attempt| {
+                attempt.machine == own
+                    && attempt.round == self.round
+                    && matches!(attempt.state, State::Lost(Loss::Plain | Loss::Wiped))
+            })
     }
 
     fn record(&self, step: u32) -> Option<&Record> {
@@ -470,9 +488,7 @@ impl HostHistory {
             Rung::Replace => {}
         }
         if let Trouble::Stands(class, step) = self.trouble {
-            if rung == Rung::Replace {
-                self.rungs.replaced = Some(class);
-            }
+            self.rungs.asked |= rung == Rung::Replace;
             self.trouble = Trouble::Healing(class, step, rung);
         }
     }
@@ -495,6 +511,9 @@ impl HostHistory {
         self.attempts
             .retain(|attempt| attempt.machine.delegate().is_some());
         self.replacements += 1;
+        if let Trouble::Healing(class, ..) = self.trouble {
+            self.rungs.replaced = Some(class);
+        }
         self.address = Some(Box::new((address.to_owned(), port)));
         for record in &mut self.steps {
             record.counted = 0;

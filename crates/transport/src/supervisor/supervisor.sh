@@ -216,7 +216,7 @@ settle_in() {
   recall_mark
 }
 
-#: start stop look halt
+#: start attach stop look halt
 # Pids that lead up to pid $1: the connection's own processes, which are never touched.
 ancestors() {
   ANCESTORS=" "
@@ -227,7 +227,7 @@ ancestors() {
   done
 }
 
-#: start stop
+#: start attach stop
 # Everything that belongs to the command, into V: its process group, and its descendants in any group. Not the
 # supervisor, the streamer, the relays, nor what those three run.
 victims() {
@@ -510,6 +510,14 @@ follow() {
   stream
 }
 
+# Whether something of the command lives on though its supervisor does not: then it is not gone yet.
+survivors() {
+  [ "$PROC" = 1 ] && [ "${GROUP:-none}" != none ] || return 1
+  C=none ME=${STREAMER:-$$} RO=0 RE=0 FEED=0
+  ancestors "$$"
+  any_left
+}
+
 # Sends what there is and what comes, then the end: exit STATUS, gone, rebooted, never.
 stream() {
   [ -f "$T/out" ] || true >"$T/out"
@@ -526,8 +534,11 @@ stream() {
       END=rebooted
     elif ! alive "$SUP" "$SBORN"; then
       # Asked in this order: it may have ended in between.
-      END=gone
-      [ -f "$T/exit" ] && END=exit
+      if [ -f "$T/exit" ]; then
+        END=exit
+      elif ! survivors; then
+        END=gone
+      fi
     fi
     flow
     [ "$END" ] && break

@@ -319,6 +319,32 @@ fn directory(testbed: &Testbed, key: &Key) -> std::path::PathBuf {
     place.join(key.run.uuid()).join(key.token.to_string())
 }
 
+/// Somebody ends the supervisor alone, as the kernel does when memory is short: what it started goes on, and is not gone
+/// before it has ended.
+#[tokio::test]
+async fn what_outlives_its_supervisor_is_not_gone_yet() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let text = "echo on\nuntil [ -e \"$HOME/stop\" ]; do sleep 0.1; done\necho off >>\"$HOME/ran\"";
+    let mut first = start(&session, &key(1), &payload(text)).await;
+    let Beat::Started(begun) = first.next().await.unwrap() else {
+        panic!("not started")
+    };
+    assert_eq!(first.next().await.unwrap(), Beat::Stdout("on\n".into()));
+    let killed = std::process::Command::new("kill")
+        .args(["-KILL", &begun.pid.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    let mut second = attach(&session, &key(1), 0, 0, Some(&begun)).await;
+    while second.next().await.unwrap() != Beat::Stdout("on\n".into()) {}
+    std::fs::write(testbed.home().join("stop"), "").unwrap();
+    for durable in [&mut second, &mut first] {
+        assert_eq!(follow(durable).await.2, Some(End::Gone));
+        let ran = std::fs::read_to_string(testbed.home().join("ran"));
+        assert_eq!(ran.unwrap_or_default(), "off\n");
+    }
+}
+
 #[tokio::test]
 async fn durable_work_runs_once_and_is_told_to_everybody() {
     let testbed = Testbed::start(1, "").unwrap();
