@@ -1,14 +1,8 @@
-//! Limits on trying again: of one host, and of the fleet.
+//! A limit on trying again, for the whole fleet.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-
-/// What one host may use up: connections and attempts together, so that the tries of both don't multiply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
-    left: u32,
-}
 
 /// A fleet-wide limit on recoveries: a share of what was dispatched lately, and a floor for small fleets.
 ///
@@ -32,42 +26,6 @@ struct Slot {
 
 /// How far back a [`RetryBudget`] looks, in seconds.
 const WINDOW_S: usize = 10;
-
-// === impl Budget ===
-
-impl Budget {
-    /// The default: enough for five connection tries and three attempts.
-    pub const DEFAULT: u32 = 8;
-
-    /// A budget of `tries`.
-    pub fn new(tries: u32) -> Self {
-        Self { left: tries }
-    }
-
-    /// Uses up one try, or says that none is left.
-    #[must_use]
-    pub fn take(&mut self) -> bool {
-        let some = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        some
-    }
-
-    /// Takes off what an earlier controller used up.
-    pub fn spent(&mut self, tries: u32) {
-        self.left = self.left.saturating_sub(tries);
-    }
-
-    /// The tries that are left.
-    pub fn left(&self) -> u32 {
-        self.left
-    }
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self::new(Self::DEFAULT)
-    }
-}
 
 // === impl RetryBudget ===
 
@@ -146,17 +104,6 @@ impl Default for RetryBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_budget_ends() {
-        let mut budget = Budget::default();
-        budget.spent(5);
-        assert_eq!(
-            [budget.take(), budget.take(), budget.take(), budget.take()],
-            [true, true, true, false]
-        );
-        assert_eq!(budget.left(), 0);
-    }
 
     proptest::proptest! {
         #[test]

@@ -6,7 +6,7 @@
 //!   endpoints that push back;
 //! - how many the machine can bear: [`admission`], from memory and pressure;
 //! - how long to wait: [`Backoff`] with full jitter, seeded;
-//! - how often: a host's own [`Budget`], a [`RetryBudget`] for the fleet, and a [`Breaker`] for each group;
+//! - how often: a [`RetryBudget`] for the fleet, and a [`Breaker`] for each group;
 //! - how long to bear silence: the [`watchdog`], which chooses and judges [`Deadline`]s;
 //! - how many may fail, and how many go first: [`Portion`] and [`batches`];
 //! - once and only once: [`RunOnce`].
@@ -39,7 +39,7 @@ pub mod watchdog;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerRule, Opened, Pass};
-pub use budget::{Budget, RetryBudget};
+pub use budget::RetryBudget;
 pub use deadline::Deadline;
 pub use gate::{Gate, Permit};
 pub use governor::Governor;
