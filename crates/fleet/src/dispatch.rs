@@ -56,6 +56,8 @@ pub(crate) enum Message {
         index: usize,
         reply: oneshot::Sender<Option<Dispatched>>,
     },
+    /// A host's outcome is on record; its task may have something to clean yet.
+    Ended { index: usize, status: Status },
     /// It is on record what became of a step that runs once for all hosts.
     OnceSettled { step: u32, state: OnceState },
     /// Two hosts refused the password.
@@ -491,6 +493,7 @@ async fn take(
     for message in taken {
         match message {
             Message::Turn { index, reply } => turns.push((index, reply)),
+            Message::Ended { index, status } => history.ended(index, status),
             Message::OnceSettled { step, state } => history.settle_once(step, state),
             Message::PasswordRefused => {
                 *given_up = true;
@@ -615,7 +618,14 @@ impl Engine {
         let message = if let Some(unfit) = unfit {
             format!("what is on record of this host can't be gone on with: {unfit}")
         } else {
-            let task = Box::new(HostTask::new(Arc::clone(&self), host, turn, trial, dispatched));
+            let task = Box::new(HostTask::new(
+                Arc::clone(&self),
+                host,
+                turn,
+                trial,
+                dispatched,
+                index,
+            ));
             let life = AssertUnwindSafe(task.live()).catch_unwind();
             match life.await {
                 Ok(Ok(left)) => return (index, Ok(left)),

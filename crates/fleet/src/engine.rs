@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reveille_account::{Class, EventKind, HostName};
+use reveille_account::{Class, EventKind, HostName, Status};
 use reveille_history::{JobOutline, OnceState, Role, RunView, StepOutline};
 use reveille_job::{Job, Shared};
 use reveille_ledger::RunHandle;
@@ -182,6 +182,11 @@ impl Engine {
         });
         // A dispatcher that is gone has nothing left to direct.
         let _ = self.dispatcher.send(Message::OnceSettled { step, state });
+    }
+
+    /// A host has its outcome, on record.
+    pub(crate) fn tell_end(&self, index: usize, status: Status) {
+        let _ = self.dispatcher.send(Message::Ended { index, status });
     }
 
     /// A host refused the password.

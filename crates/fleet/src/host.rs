@@ -71,6 +71,10 @@ pub(crate) struct HostTask {
     untold: Vec<(u32, Option<String>)>,
     /// The commit of its dispatch, until that is known to be on disk.
     dispatched: Option<Dispatched>,
+    /// Its position on the roll.
+    index: usize,
+    /// How it ended, which the dispatcher is to be told after the commit.
+    ended: Option<Status>,
 }
 
 /// The last step that ran, for the outcome.
@@ -136,6 +140,7 @@ impl HostTask {
         turn: HandshakePermit,
         trial: Option<Turn>,
         dispatched: Option<Dispatched>,
+        index: usize,
     ) -> Self {
         let writer = engine.handle.output(&plan.name, engine.settings.caps);
         let seed = engine.settings.seed ^ seed_of(&plan.name);
@@ -166,6 +171,8 @@ impl HostTask {
             failure: before.failure,
             untold: Vec::new(),
             dispatched,
+            index,
+            ended: None,
             history,
             engine,
             plan,
@@ -325,6 +332,10 @@ impl HostTask {
         for (step, registered) in std::mem::take(&mut self.untold) {
             self.engine.tell_once(step, registered, None);
         }
+        if let Some(status) = self.ended.take() {
+            // Before the host is cleaned, which may take long: it may be one failure too many.
+            self.engine.tell_end(self.index, status);
+        }
         if let Some(work) = self.leftovers.take() {
             Box::pin(work.clean()).await;
         }
@@ -355,6 +366,7 @@ impl HostTask {
         self.note(EventKind::OutcomeReached {
             outcome: Box::new(outcome),
         });
+        self.ended = Some(status);
         self.commit().await?;
         for machine in self
             .other
