@@ -253,20 +253,17 @@ impl HostTask {
         let at = step_ref(index, step);
         let reason = match reason {
             SkipReason::OnceDone => {
-                let registered = self.engine.once_value(index);
                 if let Some(name) = &step.register {
+                    let registered = self.engine.once_value(index);
                     self.registered.push((name.clone(), registered));
                 }
-                "it ran once, on the first host".to_owned()
+                let reason = "it ran once, on the first host".to_owned();
+                return self.note(EventKind::StepSkipped { step: at, reason });
             }
             SkipReason::Unreachable => "the host could not be reached".to_owned(),
             SkipReason::Left => "what was left on the host may still run".to_owned(),
         };
-        if reason.starts_with("it ran once") {
-            self.note(EventKind::StepSkipped { step: at, reason });
-        } else {
-            self.skip(step, at, reason);
-        }
+        self.skip(step, at, reason);
     }
 
     /// Takes over what an earlier controller registered.
