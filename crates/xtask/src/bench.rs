@@ -234,6 +234,9 @@ impl FleetArguments {
             .filter(|contestant| !(self.quick && contestant.is_slow()))
             .collect();
         peers::prepare(workspace, &contestants, self.common.install)?;
+        if contestants.contains(&Contestant::Bare) {
+            workspace.build_bare()?;
+        }
         let lab = Lab::open(workspace, self.common.hosts.into())?;
         let versions = peers::versions(workspace, &lab.reveille, &contestants);
         let publish_table = |name, title, body| {
@@ -268,7 +271,8 @@ impl FleetArguments {
                 .filter(|contestant| !contestant.runs_ssh())
                 .collect();
             let body = held::run(&lab, &one_program)?;
-            publish_table("held", format!("{} sessions held open for 12 s", lab.hosts), body)?;
+            let title = format!("{} sessions held open for {} s", lab.hosts, held::HOLD.as_secs());
+            publish_table("held", title, body)?;
         }
         if self.wants(Table::Drill) {
             let body = drill::run(&lab, self.drill_hosts)?;

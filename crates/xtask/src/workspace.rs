@@ -59,6 +59,26 @@ impl Workspace {
         run(&mut build)?;
         Ok(self.target.join("release/reveille"))
     }
+
+    /// Where the bare client is, once it is built.
+    pub(crate) fn bare(&self) -> PathBuf {
+        self.target.join("release/examples/bare")
+    }
+
+    /// Builds the bare client, which shows what russh alone costs.
+    pub(crate) fn build_bare(&self) -> Result {
+        let mut build = self.cargo();
+        build.args([
+            "build",
+            "--release",
+            "--package",
+            "reveille-transport",
+            "--example",
+            "bare",
+            "--locked",
+        ]);
+        run(&mut build)
+    }
 }
 
 /// Runs a command to its end; anything but success is a failure.

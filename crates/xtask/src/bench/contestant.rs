@@ -1,6 +1,7 @@
-//! Who is measured: Reveille in its two ways, and its peers, each in the way its manual recommends for many hosts.
+//! Who is measured: Reveille in its two ways, the library below it, and its peers, each in the way its manual recommends
+//! for many hosts.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -23,6 +24,8 @@ pub(super) enum Contestant {
     Exec,
     /// `reveille run` with one durable step.
     Durable,
+    /// russh alone: the least that a client on it costs.
+    Bare,
     Asyncssh,
     ParallelSsh,
     Pssh,
@@ -65,6 +68,7 @@ impl Contestant {
         match self {
             Self::Exec => "**Reveille `exec`**",
             Self::Durable => "**Reveille `run`, one durable step**",
+            Self::Bare => "a bare russh client",
             Self::Asyncssh => "asyncssh",
             Self::ParallelSsh => "parallel-ssh (libssh2)",
             Self::Pssh => "pssh",
@@ -101,6 +105,11 @@ impl Contestant {
                 let mut command = lab.reveille(directory);
                 command.arg("run").arg(job).arg("-i").arg(&inventory);
                 command.arg("--events").arg(directory.join("events"));
+                command
+            }
+            Self::Bare => {
+                let mut command = Command::new(&lab.bare);
+                command.args(common_arguments(lab)).args(arguments);
                 command
             }
             Self::Asyncssh => script(lab, "asyncssh_client.py", ASYNCSSH, None, &arguments)?,
@@ -156,6 +165,10 @@ impl Contestant {
         match self {
             Self::Exec => format!("`reveille exec -i INV --events FILE -- '{COMMAND}'`"),
             Self::Durable => "`reveille run JOB -i INV --events FILE`, the step `durable: true`".to_owned(),
+            Self::Bare => "`crates/transport/examples/bare.rs`: russh and nothing else, with the algorithms that Reveille \
+                           asks for; one thread, all hosts at once, one `exec` request each, no host key check, nothing \
+                           recorded"
+                .to_owned(),
             Self::Asyncssh => "one process, `asyncio.gather` over all hosts, no host key check".to_owned(),
             Self::ParallelSsh => format!("one process, `pool_size={hosts}`, no host key check"),
             Self::Pssh => format!("`parallel-ssh -p {hosts} -i`, no host key check"),
@@ -210,12 +223,14 @@ fn script(
     command
         .arg(lab.write(name, text)?)
         .args(processes.map(|number| number.to_string()));
-    command
-        .arg(user())
-        .arg(lab.testbed.key())
-        .arg(lab.testbed.port().to_string());
-    command.args(arguments);
+    command.args(common_arguments(lab)).args(arguments);
     Ok(command)
+}
+
+/// The user, the key and the port.
+fn common_arguments(lab: &Lab) -> [OsString; 3] {
+    let port = lab.testbed.port().to_string();
+    [user().into(), lab.testbed.key().into(), port.into()]
 }
 
 fn paramiko_processes(hosts: usize) -> usize {

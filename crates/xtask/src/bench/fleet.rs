@@ -61,8 +61,8 @@ pub(super) fn run(lab: &Lab, contestants: &[Contestant], rounds: u32) -> Result<
 
 fn table(lab: &Lab, contestants: &[Contestant], scores: &[Score]) -> String {
     let mut text = String::from(
-        "| | CPU, ms a host (best, median) | peak memory, MB (median, worst) | of it anonymous | wall, s (best, median) | wall ÷ asyncssh's (median of rounds) | successes (worst round) |\n\
-         |---|---|---|---|---|---|---|\n",
+        "| | CPU, ms a host (best, median) | CPU ÷ bare russh's | peak memory, MB (median, worst) | of it anonymous | wall, s (best, median) | wall ÷ asyncssh's | successes (worst round) |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     for contestant in contestants {
         let mine = || scores.iter().filter(|score| score.contestant == *contestant);
@@ -70,20 +70,13 @@ fn table(lab: &Lab, contestants: &[Contestant], scores: &[Score]) -> String {
         let peak = sorted(mine().map(|score| megabytes(score.peak.resident)));
         let anonymous = sorted(mine().map(|score| megabytes(score.peak.anonymous)));
         let wall = sorted(mine().map(|score| score.wall.as_secs_f64()));
-        let ratio = sorted(mine().filter_map(|score| {
-            let same =
-                |other: &&Score| other.round == score.round && other.contestant == Contestant::Asyncssh;
-            Some(score.wall.as_secs_f64() / scores.iter().find(same)?.wall.as_secs_f64())
-        }));
-        let ratio = if ratio.is_empty() {
-            "–".to_owned()
-        } else {
-            format!("{:.2}", median(&ratio))
-        };
+        let beside = |other, of: fn(&Score) -> Duration| ratio(scores, *contestant, other, of);
+        let cpu_ratio = beside(Contestant::Bare, |score| score.cpu);
+        let wall_ratio = beside(Contestant::Asyncssh, |score| score.wall);
         let successes = mine().map(|score| score.successes).min().unwrap_or(0);
         let _ = writeln!(
             text,
-            "| {} | {:.2}, {:.2} | {:.1}, {:.1} | {:.1}, {:.1} | {:.2}, {:.2} | {ratio} | {successes} of {} |",
+            "| {} | {:.2}, {:.2} | {cpu_ratio} | {:.1}, {:.1} | {:.1}, {:.1} | {:.2}, {:.2} | {wall_ratio} | {successes} of {} |",
             contestant.title(),
             cpu.first().copied().unwrap_or_default(),
             median(&cpu),
@@ -97,13 +90,30 @@ fn table(lab: &Lab, contestants: &[Contestant], scores: &[Score]) -> String {
         );
     }
     text.push_str(
-        "\nPeak memory is resident memory, pages of the program and its libraries included; pages that processes share \
-         are counted once. Anonymous is heap and stacks.\n\n",
+        "\nRatios are medians over the rounds, each to the other's run of the same round. Peak memory is resident memory, \
+         pages of the program and its libraries included; pages that processes share are counted once. Anonymous is heap \
+         and stacks.\n\n",
     );
     for contestant in contestants {
         let _ = writeln!(text, "- {}: {}", contestant.title(), contestant.manner(lab));
     }
     text
+}
+
+/// A contestant's share of what another one used in the same round, the median of all rounds.
+fn ratio(scores: &[Score], mine: Contestant, other: Contestant, of: impl Fn(&Score) -> Duration) -> String {
+    let used = |contestant, round| {
+        let mut found = scores.iter().filter(|score| score.round == round);
+        let found = found.find(|score| score.contestant == contestant)?;
+        Some(of(found).as_secs_f64())
+    };
+    let rounds = scores.iter().filter(|score| score.contestant == mine);
+    let ratios = sorted(rounds.filter_map(|score| Some(of(score).as_secs_f64() / used(other, score.round)?)));
+    if ratios.is_empty() {
+        "–".to_owned()
+    } else {
+        format!("{:.2}", median(&ratios))
+    }
 }
 
 fn a_host(cpu: Duration, hosts: usize) -> f64 {

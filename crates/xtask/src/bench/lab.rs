@@ -22,6 +22,8 @@ pub(super) struct Lab {
     pub(super) testbed: Testbed,
     pub(super) hosts: usize,
     pub(super) reveille: PathBuf,
+    /// russh and nothing else; only built when it takes part.
+    pub(super) bare: PathBuf,
     pub(super) venv: PathBuf,
     /// How busy the machine was before: whatever else runs is measured with.
     pub(super) load: String,
@@ -44,6 +46,7 @@ impl Lab {
             testbed,
             hosts,
             reveille,
+            bare: workspace.bare(),
             venv: venv(workspace),
             load,
             files,

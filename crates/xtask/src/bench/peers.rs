@@ -105,7 +105,7 @@ pub(super) fn versions(workspace: &Workspace, reveille: &Path, contestants: &[Co
     let mut python_told = false;
     for contestant in contestants {
         let module = match contestant {
-            Contestant::Exec | Contestant::Durable => continue,
+            Contestant::Exec | Contestant::Durable | Contestant::Bare => continue,
             Contestant::Pssh => {
                 versions.push(
                     first_line(Command::new("parallel-ssh").arg("--version")).replace("parallel-ssh", "pssh"),
