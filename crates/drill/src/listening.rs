@@ -4,6 +4,11 @@ use std::sync::OnceLock;
 
 /// Part of every command line that asks for the supervisor.
 pub(crate) const BOOTSTRAP: &[u8] = br#"IFS= read -r s;eval "$s""#;
+/// The command line that asks for one that is a program on standard input.
+pub(crate) const PROGRAM: &[u8] = b"exec sh";
+/// What stands before the orders of a program, and after them.
+const BEFORE_ORDERS: &str = "{ set -- orders ";
+const AFTER_ORDERS: char = ';';
 /// The longest beginning of the input that is looked at.
 const LONGEST: usize = 1 << 20;
 /// The longest frame that is looked for.
@@ -45,7 +50,8 @@ pub(crate) enum Heard {
 impl Listening {
     pub(crate) fn to(command: &[u8]) -> Self {
         Self {
-            supervised: command.windows(BOOTSTRAP.len()).any(|window| window == BOOTSTRAP),
+            supervised: command == PROGRAM
+                || command.windows(BOOTSTRAP.len()).any(|window| window == BOOTSTRAP),
             input: Vec::new(),
             orders: OnceLock::new(),
             tail: Vec::new(),
@@ -60,12 +66,13 @@ impl Listening {
             return;
         }
         self.input.extend_from_slice(bytes);
-        // The script is the first line, and the orders are the second.
-        let mut lines = self.input.split_inclusive(|byte| *byte == b'\n').skip(1);
-        let Some(line) = lines.next().filter(|line| line.ends_with(b"\n")) else {
+        // The script is the first line. The orders are in front of it, or are the second.
+        let mut lines = self.input.split_inclusive(|byte| *byte == b'\n');
+        let mut next = || Some(String::from_utf8_lossy(lines.next()?.strip_suffix(b"\n")?).into_owned());
+        let Some(script) = next() else { return };
+        let Some(text) = orders_of(&script).or_else(next) else {
             return;
         };
-        let text = String::from_utf8_lossy(line).into_owned();
         let mut words = text.split_whitespace().map(str::to_owned);
         let orders = Orders {
             nonce: words.next().unwrap_or_default(),
@@ -121,6 +128,13 @@ impl Listening {
     }
 }
 
+/// The orders in front of a script that is a program, as they stand on a line of their own otherwise.
+pub(crate) fn orders_of(script: &str) -> Option<String> {
+    let (orders, _) = script.strip_prefix(BEFORE_ORDERS)?.split_once(AFTER_ORDERS)?;
+    // Of the place, which comes last, the quotes are the shell's.
+    Some(orders.replace('\'', ""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +152,16 @@ mod tests {
         assert_eq!(listening.output(b"CE started 7 9\nout"), Heard::Begins);
         assert_eq!(listening.output(b"\x1eNONCE started 7 9\n"), Heard::Nothing);
         assert_eq!(listening.end(), Heard::Nothing);
+        assert_eq!(listening.started().as_deref(), Some("TOKEN"));
+    }
+
+    #[test]
+    fn orders_come_before_a_program() {
+        let mut listening = Listening::to(PROGRAM);
+        for piece in ["{ set -- orders NONCE start RUN 1 TO", "KEN '-';script;}\n"] {
+            listening.input(piece.as_bytes());
+        }
+        assert_eq!(listening.output(b"\x1eNONCE started 7 9\n"), Heard::Begins);
         assert_eq!(listening.started().as_deref(), Some("TOKEN"));
     }
 

@@ -8,7 +8,7 @@ use reveille_account::Class;
 use tokio::time::timeout;
 
 use super::frames::{Piece, Splitter};
-use super::script::BOOTSTRAP;
+use super::script::{BOOTSTRAP, PROGRAM};
 use crate::error::ExecError;
 use crate::escalate::Become;
 use crate::exec::{Exec, Heard};
@@ -61,18 +61,46 @@ pub(crate) async fn open(
         None => BOOTSTRAP.to_owned(),
         Some(_) => format!("trap '' HUP;{BOOTSTRAP}"),
     };
-    let mut exec = session
+    let exec = session
         .run(escalate, &bootstrap)
         .await
         .map_err(ChannelError::Exec)?;
-    exec.leave_running();
     let nonce = nonce();
     let end = if script.ends_with('\n') { "" } else { "\n" };
     let space = if orders.starts_with('\n') { "" } else { " " };
+    let said = format!("{script}{end}{nonce}{space}{orders}");
+    greet(session, exec, nonce, said).await
+}
+
+/// The same with a script that waits for our word after hello, and takes its orders as words of a shell. It is read in
+/// blocks, and not run unless it is whole.
+pub(crate) async fn open_program(
+    session: &Session,
+    script: &str,
+    orders: &str,
+) -> Result<Channel, ChannelError> {
+    let exec = session.exec(PROGRAM).await.map_err(ChannelError::Exec)?;
+    let nonce = nonce();
+    let said = program(script, &nonce, orders);
+    greet(session, exec, nonce, said).await
+}
+
+/// A script with its orders in front. Cut off it would be half of a group of commands, of which no shell runs anything.
+pub(super) fn program(script: &str, nonce: &str, orders: &str) -> String {
+    format!("{{ set -- orders {nonce} {orders};{}}}\n", script.trim_end())
+}
+
+/// Says what the script is, and waits for its hello.
+async fn greet(
+    session: &Session,
+    mut exec: Exec,
+    nonce: String,
+    said: String,
+) -> Result<Channel, ChannelError> {
+    exec.leave_running();
     // A host without a shell may have gone already; what it said tells more than the failed send.
     let input = exec.input();
-    let sending = input.send(format!("{script}{end}{nonce}{space}{orders}"));
-    let _ = timeout(REPLY, sending).await;
+    let _ = timeout(REPLY, input.send(said)).await;
     let splitter = Splitter::new(&nonce);
     let mut channel = Channel {
         exec,

@@ -483,25 +483,25 @@ async fn open(
         Some(place) => return Err(implausible(place)),
         None => format!("-{}", beside(session, verb)),
     };
-    let mut orders = format!(
-        "{} {} {} {} {place}\n",
-        verb.word(),
-        key.run.uuid(),
-        key.epoch,
-        key.token
-    );
-    if !more.is_empty() {
-        orders.push_str(more);
-        orders.push('\n');
-    }
-    let channel = channel::open(session, escalate, verb.script(), &orders)
-        .await
-        .map_err(|error| match error {
-            ChannelError::Exec(error) => SuperviseError::Exec(error),
-            ChannelError::Lost(why) => SuperviseError::Lost(why),
-            ChannelError::Refused { class, message } => SuperviseError::Refused { class, message },
-            ChannelError::Said(words) => said(&words),
-        })?;
+    let orders = format!("{} {} {} {}", verb.word(), key.run.uuid(), key.epoch, key.token);
+    let script = verb.script();
+    let opened = if matches!(verb, Verb::Start | Verb::Attach) && escalate.is_none() {
+        let orders = format!("{orders} {}", sh_quote(&place));
+        channel::open_program(session, script, &orders).await
+    } else {
+        let mut orders = format!("{orders} {place}\n");
+        if !more.is_empty() {
+            orders.push_str(more);
+            orders.push('\n');
+        }
+        channel::open(session, escalate, script, &orders).await
+    };
+    let channel = opened.map_err(|error| match error {
+        ChannelError::Exec(error) => SuperviseError::Exec(error),
+        ChannelError::Lost(why) => SuperviseError::Lost(why),
+        ChannelError::Refused { class, message } => SuperviseError::Refused { class, message },
+        ChannelError::Said(words) => said(&words),
+    })?;
     let hello = Hello::parse(&channel.hello);
     // Of what else runs on a connection there is no place to speak of.
     let has_place = key.place.is_some() || !matches!(verb, Verb::Look | Verb::Halt);

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{BOOTSTRAP, Verb};
+use super::{BOOTSTRAP, PROGRAM, Verb};
+use crate::supervisor::channel::program;
 
 const NONCE: &str = "n0nce";
 const RUN: &str = "run";
@@ -54,8 +55,35 @@ impl Host {
         self.home().join(".local/state/reveille").join(RUN).join(TOKEN)
     }
 
-    /// Runs `verb` to its hello. What is to be done before, in the same namespace of mounts, is shell code.
+    /// Runs `verb` to its hello, as a program on standard input. What is to be done before, in the same namespace of mounts, is
+    /// shell code.
     fn run(&self, verb: Verb, before: &str) -> Script {
+        let orders = format!("{NONCE} {} {RUN} 1 {TOKEN} '-'", verb.word());
+        let program = PROGRAM.replace("sh", "tools/sh");
+        self.begin(
+            before,
+            &program,
+            &format!("set -- orders {orders};{}", verb.script()),
+        )
+    }
+
+    /// The same as a line that is read and evaluated, as for another user.
+    fn evaluate(&self, verb: Verb) -> Script {
+        let orders = format!("{NONCE} {} {RUN} 1 {TOKEN} -", verb.word());
+        let evaluated = format!("exec tools/sh -c '{BOOTSTRAP}'");
+        self.begin("", &evaluated, &format!("{}{orders}\n", verb.script()))
+    }
+
+    /// Puts shell code in front of `sleep`.
+    fn replace_sleep(&self, code: &str) {
+        let sleep = self.directory.path().join("tools/sleep");
+        let _ = fs::remove_file(&sleep);
+        let text = format!("#!/bin/sh\n{code}\nexec {} \"$1\"\n", which("sleep").display());
+        fs::write(&sleep, text).unwrap();
+        fs::set_permissions(&sleep, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn begin(&self, before: &str, line: &str, said: &str) -> Script {
         let tools = self.directory.path().join("tools");
         let mut command = Command::new("unshare");
         if !is_root() {
@@ -63,7 +91,8 @@ impl Host {
         }
         let mut child = command
             .args(["--mount", "/bin/sh", "-c"])
-            .arg(format!("{before}\nexec {}/sh -c '{BOOTSTRAP}'", tools.display()))
+            .arg(format!("{before}\n{line}"))
+            .current_dir(self.directory.path())
             .env(
                 "PATH",
                 format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", tools.display()),
@@ -75,8 +104,7 @@ impl Host {
             .spawn()
             .unwrap();
         let mut input = child.stdin.take().unwrap();
-        let orders = format!("{}{NONCE} {} {RUN} 1 {TOKEN} -\n", verb.script(), verb.word());
-        input.write_all(orders.as_bytes()).unwrap();
+        input.write_all(said.as_bytes()).unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
@@ -129,6 +157,12 @@ impl Script {
         self.child.wait().unwrap();
         String::from_utf8_lossy(&said).replace(&format!("\u{1e}{NONCE} "), "> ")
     }
+}
+
+/// What is sent of `verb` as a program.
+fn program_of(verb: Verb) -> String {
+    let orders = format!("{} {RUN} 1 {TOKEN} '-'", verb.word());
+    program(verb.script(), NONCE, &orders)
 }
 
 fn which(name: &str) -> PathBuf {
@@ -244,17 +278,67 @@ fn a_long_text_arrives_whole_and_one_that_was_cut_off_does_not_run() {
 }
 
 #[test]
+fn a_script_is_a_program_or_is_evaluated() {
+    for shell in SHELLS {
+        for evaluated in [false, true] {
+            let host = Host::new(shell);
+            let mut script = if evaluated {
+                host.evaluate(Verb::Start)
+            } else {
+                host.run(Verb::Start, "")
+            };
+            script.start("echo \"$#\" ran; exit 5", 1 << 20);
+            let said = script.end();
+            assert!(said.ends_with("0 ran\n> end exit 5 - 0\n"), "{shell}: {said}");
+            let mut script = host.run(Verb::Attach, "");
+            script.say("attach 0 0 2048 - -\n");
+            let said = script.end();
+            assert!(said.ends_with("0 ran\n> end exit 5 - 0\n"), "{shell}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_was_cut_off_does_nothing() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let whole = program_of(Verb::Start);
+        for left in [1, 2, 12, 60, 100, whole.len() / 2, whole.len() - 5] {
+            let mut child = Command::new(host.directory.path().join("tools/sh"))
+                .env("HOME", host.home())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let cut = &whole.as_bytes()[..whole.len() - 1 - left];
+            child.stdin.take().unwrap().write_all(cut).unwrap();
+            let said = child.wait_with_output().unwrap().stdout;
+            assert_eq!(String::from_utf8_lossy(&said), "", "{shell} {left}");
+            assert!(!host.home().join(".local").exists(), "{shell} {left}");
+        }
+    }
+}
+
+#[test]
+fn the_end_is_not_slept_over() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        // What the streamer sleeps between two looks takes long here.
+        host.replace_sleep("case $1 in 0.10|0.30) set -- 20 ;; esac");
+        let mut script = host.run(Verb::Start, "");
+        let began = Instant::now();
+        script.start("/bin/sleep 0.5; exit 5", 1 << 20);
+        assert!(script.end().ends_with("> end exit 5 - 0\n"), "{shell}");
+        assert!(began.elapsed() < Duration::from_secs(15), "{shell}");
+    }
+}
+
+#[test]
 fn a_sleep_that_knows_whole_seconds_only_waits_no_longer() {
     for shell in SHELLS {
         let host = Host::new(shell);
-        let sleep = host.directory.path().join("tools/sleep");
-        let _ = fs::remove_file(&sleep);
-        let whole = format!(
-            "#!/bin/sh\ncase $1 in *.*) exit 1 ;; esac\nexec {} \"$1\"\n",
-            which("sleep").display()
-        );
-        fs::write(&sleep, whole).unwrap();
-        fs::set_permissions(&sleep, fs::Permissions::from_mode(0o755)).unwrap();
+        host.replace_sleep("case $1 in *.*) exit 1 ;; esac");
         // Somebody made the directory, and went away.
         fs::create_dir_all(host.token()).unwrap();
         let mut script = host.run(Verb::Attach, "");

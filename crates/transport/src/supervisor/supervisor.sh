@@ -15,7 +15,7 @@
 # An exported variable of the same name would carry our values into the command's environment.
 unset AB AGAIN AGE AI AM ANCESTORS ASKS BOOT BORN BYTES C CAP COUNT CPU D E END F FEED FILE G GO GREW GROUP HOLDS IO J K
 unset L LAST LEFT LIVE MACHINE MARK ME N NAME NODE NOTED OFFSET_ERR OFFSET_OUT OVER P PG PP PRE PROC R RC RE RO
-unset SBOOT SBORN SIZE SLAIN SMACHINE SPENT ST STREAMER SUP T TEXT TOOL U UM V VERB W WAITED WHOLE WHY WORDS X
+unset SBOOT SBORN SIZE SLAIN SMACHINE SPENT ST STREAMER SUP T TEXT TOOL U UM V VERB W WAITED WAKES WHOLE WHY WOKEN WORDS X
 #: start
 # The command gets back the umask of the login; the kernel tells it without a process.
 UM=
@@ -139,7 +139,8 @@ choose_place() {
       P=$P-$U
     fi
     if usable "$P"; then
-      room "$P" && return 0
+      # Where the run is at home already there was room.
+      [ -d "$P/$R" ] || room "$P" && return 0
       WHY="$WHY $P has only $SIZE KiB free;"
     else
       WHY="$WHY $P is not a directory of ours that can be written to;"
@@ -328,7 +329,11 @@ drain() {
   J=0 SPENT=0 OVER=0 L=
   while relaying out "$RO" || relaying err "$RE"; do
     J=$((J + 1))
-    [ "$J" -gt 100 ] || continue
+    # Waiting for a process that does nothing lets the others run, at a fifth of what a sleep costs.
+    if [ "$J" -le 10 ]; then
+      (:)
+      continue
+    fi
     if [ "$SPENT" -ge 200 ]; then
       stalled || break
       [ "$SPENT" -lt 6000 ] || break
@@ -376,6 +381,7 @@ supervise() {
   fi
   say started "$X" >&5
   exec 5>&-
+  wake
   ancestors "$STREAMER"
   relay out <"$T/1" &
   RO=$!
@@ -408,9 +414,29 @@ supervise() {
     [ -d "$T" ] && [ "$SPENT" -lt 6000 ] || break
     nap 50
   done
+  wake
+}
+
+# Tells the streamer that there is news, as long as it is our parent.
+wake() {
+  inspect "$ME" && [ "$PP" = "$STREAMER" ] && kill -USR2 "$STREAMER" 2>/dev/null
 }
 
 #: start attach
+# As `nap`, but ends when a supervisor of our own has news. WOKEN is cleared before each look, so that news that come
+# after it are not slept over. The sleep that was woken from ends by itself, and holds nothing.
+doze() {
+  [ -z "$WOKEN" ] || return 0
+  if [ "$WAKES" ]; then
+    sleep "0.$1" </dev/null >/dev/null 2>&1 &
+    X=$!
+    SPENT=$((SPENT + 1$1 - 100))
+    [ "$WOKEN" ] || wait "$X" || [ "$WOKEN" ] && return
+    WAKES=
+  fi
+  nap "$1"
+}
+
 # Moves file descriptor 0 forward by $1 bytes.
 skip() {
   [ "$1" -ge 65536 ] && dd bs=65536 count=$(($1 / 65536)) >/dev/null 2>&1
@@ -470,10 +496,11 @@ tell_age() {
 # record as begun is never forbidden.
 forbidden() {
   [ "$SUP" = - ] && [ ! -f "$T/exit" ] || return 1
-  J=0 SPENT=0
+  J=0 SPENT=0 WOKEN=
   while [ ! -f "$T/go" ] && [ "$SPENT" -lt 300 ]; do
     J=$((J + 1))
-    [ "$J" -lt 500 ] || nap 01
+    if [ "$J" -le 8 ]; then (:); else doze 10; fi
+    WOKEN=
   done
   [ ! -f "$T/go" ] || return 1
   if claim "$T/go"; then
@@ -528,6 +555,7 @@ stream() {
   END=
   WAITED=0
   while :; do
+    WOKEN=
     if [ -f "$T/exit" ]; then
       END=exit
     elif [ "$SBOOT" != "$BOOT" ]; then
@@ -543,14 +571,12 @@ stream() {
     flow
     [ "$END" ] && break
     WAITED=$((WAITED + 1))
-    if [ "$WAITED" -lt 5 ]; then
-      nap 02
-    elif [ "$WAITED" -lt 15 ]; then
-      nap 10
+    if [ "$WAITED" -lt 3 ]; then
+      doze 10
     elif [ "$WAITED" -lt 40 ]; then
-      nap 30
+      doze 30
     else
-      sleep 1
+      doze 99
     fi
   done
   if [ "$END" != exit ]; then
@@ -632,7 +658,8 @@ start() {
       finish elsewhere
       return
     fi
-    STREAMER=$$
+    STREAMER=$$ WAKES=1
+    trap 'WOKEN=1' USR2
     {
       printf '%-9s\n' - >"$T/exit.new" && true >"$T/out" && true >"$T/err" && mkfifo "$T/s" "$T/1" "$T/2"
     } 2>/dev/null || give_up
@@ -902,7 +929,13 @@ left() {
 
 #: start attach stop clean look halt
 look_around
-read -r N VERB R E K P || exit 0
+# Orders are in front of a script that is a program, and behind one that is evaluated.
+if [ "$#$1" = 7orders ]; then
+  N=$2 VERB=$3 R=$4 E=$5 K=$6 P=$7
+else
+  read -r N VERB R E K P || exit 0
+fi
+set --
 #: start attach stop clean
 settle_in
 #: start attach stop clean look halt
