@@ -327,6 +327,27 @@ impl Follow {
         }
     }
 
+    /// The next event if it is there already.
+    pub fn ready(&mut self) -> Option<Arc<Event>> {
+        if !self.current {
+            return None;
+        }
+        match self.published.try_recv() {
+            Ok(event) if event.seq == self.seq + 1 => {
+                self.seq = event.seq;
+                Some(event)
+            }
+            // Given out already: whoever waits for the next finds the same.
+            Ok(event) if event.seq <= self.seq => None,
+            // What was missed is on record.
+            Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) => {
+                self.current = false;
+                None
+            }
+            Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
+        }
+    }
+
     async fn catch_up(&mut self) -> Result<()> {
         let (ledger, run, seq) = (self.ledger.clone(), self.run, self.seq);
         let read = tokio::task::spawn_blocking(move || ledger.events_after(run, seq, None));

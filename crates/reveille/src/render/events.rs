@@ -1,7 +1,7 @@
 //! Events as NDJSON.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,8 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::failure::Failure;
 use crate::render::outlet::Gauge;
 
-/// Lines that wait for the file. Whoever reads slowly is behind in the ledger, not in memory.
-const WAITING: usize = 256;
+/// Pieces that wait for the file. Whoever reads slowly is behind in the ledger, not in memory.
+const WAITING: usize = 16;
+/// Bytes from which on a piece is not made longer. A commit's events come together and go to the file together: one by one
+/// each would wake the thread that writes, which costs more than the writing.
+const PIECE: usize = 16 * 1024;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -29,7 +32,7 @@ pub(crate) async fn write(
     path: PathBuf,
     mut over: watch::Receiver<bool>,
 ) -> Result<Option<String>, Failure> {
-    let (lines, queue) = mpsc::channel(WAITING);
+    let (pieces, queue) = mpsc::channel(WAITING);
     let (end, mut ended) = oneshot::channel();
     let gauge = Arc::<Gauge>::default();
     let (of_thread, to) = (Arc::clone(&gauge), path.clone());
@@ -47,11 +50,13 @@ pub(crate) async fn write(
         )))
     };
     while let Some(event) = events.next().await? {
-        let line = serde_json::to_string(&Line {
-            schema: 1,
-            event: &event,
-        })
-        .map_err(|error| Failure::System(format!("an event can't be written as JSON: {error}")))?;
+        let mut piece = Vec::new();
+        push(&mut piece, &event)?;
+        while piece.len() < PIECE
+            && let Some(event) = events.ready()
+        {
+            push(&mut piece, &event)?;
+        }
         let given_up = async {
             // The sender lives as long as the run.
             let _ = over.wait_for(|over| *over).await;
@@ -59,7 +64,7 @@ pub(crate) async fn write(
         };
         tokio::select! {
             biased;
-            sent = lines.send(line) => {
+            sent = pieces.send(piece) => {
                 if sent.is_err() {
                     break;
                 }
@@ -67,7 +72,7 @@ pub(crate) async fn write(
             () = given_up => return stalled(),
         }
     }
-    drop(lines);
+    drop(pieces);
     tokio::select! {
         biased;
         ended = &mut ended => ended.unwrap_or(Ok(())).map(|()| None),
@@ -75,8 +80,16 @@ pub(crate) async fn write(
     }
 }
 
+/// Adds an event's line.
+fn push(piece: &mut Vec<u8>, event: &reveille_account::Event) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *piece, &Line { schema: 1, event })
+        .map_err(|error| Failure::System(format!("an event can't be written as JSON: {error}")))?;
+    piece.push(b'\n');
+    Ok(())
+}
+
 /// Writes what comes. To open a FIFO takes somebody who reads it.
-fn pour(mut lines: mpsc::Receiver<String>, path: &Path, gauge: &Gauge) -> Result<(), Failure> {
+fn pour(mut pieces: mpsc::Receiver<Vec<u8>>, path: &Path, gauge: &Gauge) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::System(format!("can't write events to {}: {error}", path.display()));
     let mut target: Box<dyn Write + Send> = if path.as_os_str() == "-" {
@@ -84,9 +97,9 @@ fn pour(mut lines: mpsc::Receiver<String>, path: &Path, gauge: &Gauge) -> Result
     } else {
         Box::new(File::create(path).map_err(failed)?)
     };
-    let mut writer = BufWriter::new(&mut target);
-    while let Some(line) = lines.blocking_recv() {
-        let written = writeln!(writer, "{line}").and_then(|()| writer.flush());
+    while let Some(piece) = pieces.blocking_recv() {
+        // A reader gets whole lines, one write for each piece if it takes that much.
+        let written = target.write_all(&piece).and_then(|()| target.flush());
         gauge.take();
         match written {
             Ok(()) => {}
