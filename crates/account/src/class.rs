@@ -203,8 +203,8 @@ classes! {
         "a prompt of a package, a password question"
         "make the command non-interactive";
     ResultUnknown "result_unknown" Failed
-        "it can't be known whether the step ran to its end, and it is not idempotent, so it was not run again"
-        "the connection broke during a step that was not durable, the host rebooted in the middle"
+        "it can't be known whether the step ran to its end, and it is not idempotent, so it was not run again; or output that it is judged by was lost"
+        "the connection broke during a step that was not durable, the host rebooted in the middle, what it said was removed from the host"
         "look on the host; mark the step idempotent if running it twice does no harm";
     TransferFailed "transfer_failed" Failed
         "a file could not be copied"

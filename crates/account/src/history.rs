@@ -153,7 +153,7 @@ impl fmt::Display for HaltReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::MaxFail => "more hosts failed than the run allows",
-            Self::MaxFailBatch => "more hosts of a batch failed than the run allows",
+            Self::MaxFailBatch => "every host of a batch failed, or more than the run allows",
             Self::Canary => "a host of the trial batch failed",
             Self::Once => "a step that runs once for all hosts failed",
             Self::Password => "two hosts refused the password, so it was offered to no other",

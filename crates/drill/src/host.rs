@@ -133,6 +133,26 @@ impl Host {
         self.kept.wipe();
     }
 
+    /// The directories of tokens are removed, and the runs' own are left, while what runs goes on.
+    pub fn sweep(&self) {
+        self.kept.sweep();
+    }
+
+    /// From now on it lets every controller in, whoever has been there: for simulations of a host that does not fence.
+    pub fn let_everybody_in(&self) {
+        self.kept.open();
+    }
+
+    /// Whether it obeyed a controller that another had taken over from.
+    pub fn is_overruled(&self) -> bool {
+        self.kept.is_overruled()
+    }
+
+    /// The mark of a run's directory, if there is one.
+    pub fn mark_of(&self, run: &str) -> Option<String> {
+        self.kept.known_mark(run)
+    }
+
     /// How many boots there were before this one.
     pub fn boots(&self) -> u32 {
         self.power().boots

@@ -27,6 +27,10 @@ pub(crate) struct Kept {
 struct State {
     /// The highest epoch that was here, by run.
     epochs: BTreeMap<String, u64>,
+    /// It lets every controller in.
+    open: bool,
+    /// It let one in that another had taken over from.
+    overruled: bool,
     /// By run and token.
     works: BTreeMap<(String, String), Arc<Work>>,
     /// The marks of the runs' directories.
@@ -131,10 +135,15 @@ impl Kept {
     pub(crate) fn fence(&self, run: &str, epoch: u64) -> Result<(), u64> {
         let mut state = self.lock();
         let highest = state.epochs.entry(run.to_owned()).or_default();
-        if *highest > epoch {
-            return Err(*highest);
+        if *highest <= epoch {
+            *highest = epoch;
+        } else {
+            let later = *highest;
+            if !state.open {
+                return Err(later);
+            }
+            state.overruled = true;
         }
-        *highest = epoch;
         Ok(())
     }
 
@@ -196,14 +205,30 @@ impl Kept {
 
     /// Forgets the directory, as a cleaner of old files does, or a disk that is made anew; what runs goes on.
     pub(crate) fn wipe(&self) {
+        self.sweep();
+        let mut state = self.lock();
+        state.epochs.clear();
+        state.marks.clear();
+    }
+
+    /// Forgets the directories of tokens alone: the runs' own stay, with their marks.
+    pub(crate) fn sweep(&self) {
         let mut state = self.lock();
         let works = std::mem::take(&mut state.works);
         let running = works
             .into_values()
             .filter_map(|work| Some((work.supervisor?, work)));
         state.swept.extend(running);
-        state.epochs.clear();
-        state.marks.clear();
+    }
+
+    /// Lets every controller in from now on.
+    pub(crate) fn open(&self) {
+        self.lock().open = true;
+    }
+
+    /// Whether it let a controller in that another had taken over from.
+    pub(crate) fn is_overruled(&self) -> bool {
+        self.lock().overruled
     }
 
     /// The work of a token, if there is any.

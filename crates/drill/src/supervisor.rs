@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! controller                                     host
-//! SCRIPT
+//! SCRIPT                                 (or, of a program: { set -- orders NONCE .. PLACE;SCRIPT})
 //! NONCE VERB RUN EPOCH TOKEN PLACE
 //!                                                ^NONCE hello BOOT PROC MACHINE NODE MARK PLACE
 //! go MARK BOOT MACHINE CAP BYTES COUNT   (verb start)
@@ -32,7 +32,7 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 
 use crate::kept::{Found, Stage, Work};
-use crate::listening::BOOTSTRAP;
+use crate::listening::{BOOTSTRAP, PROGRAM, orders_of};
 use crate::{Call, ChannelIo, Gone, Host, Script, ScriptFuture, Shell};
 
 /// Only in the script that takes a file.
@@ -63,6 +63,8 @@ struct Talk {
     host: Arc<Host>,
     held: BytesMut,
     nonce: String,
+    /// The mark that was told.
+    mark: String,
 }
 
 /// What the host says of itself, and may be held to.
@@ -87,11 +89,11 @@ struct Orders {
 
 impl Script for Supervisor {
     fn run(&self, call: Call) -> ScriptFuture<'_> {
-        let Some(who) = call
+        let evaluated = call
             .command
             .windows(BOOTSTRAP.len())
-            .position(|window| window == BOOTSTRAP)
-        else {
+            .position(|window| window == BOOTSTRAP);
+        let Some(who) = evaluated.or((call.command == PROGRAM).then_some(0)) else {
             return Shell.run(call);
         };
         let escalated = call.command[..who].windows(5).any(|window| window == b"sudo ");
@@ -101,6 +103,7 @@ impl Script for Supervisor {
                 host: call.host,
                 held: BytesMut::new(),
                 nonce: String::new(),
+                mark: String::new(),
             };
             // A client that went away needs no answer: its work goes on.
             let _ = talk.answer(escalated).await;
@@ -115,7 +118,11 @@ impl Talk {
         let Some(script) = self.line().await? else {
             return self.io.exit(0).await;
         };
-        let Some(orders) = self.line().await? else {
+        let orders = match orders_of(&script) {
+            Some(orders) => Some(orders),
+            None => self.line().await?,
+        };
+        let Some(orders) = orders else {
             return self.io.exit(0).await;
         };
         if script.contains(UPLOAD) {
@@ -170,6 +177,7 @@ impl Talk {
             orders.place
         ))
         .await?;
+        self.mark.clone_from(&hello.mark);
         let end = match orders.verb.as_str() {
             "start" => return self.start(&orders).await,
             "attach" => return self.attach(&orders).await,
@@ -287,7 +295,7 @@ impl Talk {
         let machine = self.host.machine_id();
         let (work, began) = self.host.kept.start(&orders.run, &orders.token, &machine, cap);
         if !began {
-            return self.follow(&work, [0, 0]).await;
+            return self.follow(&work, [0, 0], &orders.run).await;
         }
         self.host.count_token(&orders.token);
         let performance = self.host.perform(text.as_bytes());
@@ -318,21 +326,28 @@ impl Talk {
             return Ok(());
         }
         match self.host.kept.attach(&orders.run, &orders.token, known) {
-            Found::Absent => self.finish("absent").await,
+            Found::Absent => self.nothing(&orders.run, "absent").await,
             // It did begin, and has been forgotten since.
             Found::Work(work) if work.stage() == Stage::Tombstone && known.is_some() => {
                 self.finish("gone").await
             }
-            Found::Work(work) => self.follow(&work, [stdout, stderr]).await,
+            Found::Work(work) => self.follow(&work, [stdout, stderr], &orders.run).await,
         }
     }
 
+    /// What never was. In a place that was wiped and made anew since hello that can't be told.
+    async fn nothing(&mut self, run: &str, word: &str) -> Result<(), Gone> {
+        let mark = self.host.kept.known_mark(run).unwrap_or_default();
+        let end = if mark == self.mark { word } else { "elsewhere" };
+        self.finish(end).await
+    }
+
     /// Follows what had been started before.
-    async fn follow(&mut self, work: &Work, [stdout, stderr]: [u64; 2]) -> Result<(), Gone> {
+    async fn follow(&mut self, work: &Work, [stdout, stderr]: [u64; 2], run: &str) -> Result<(), Gone> {
         let (cursor, changed) = work.follow(stdout, stderr);
         let stage = work.stage();
         let found = match stage {
-            Stage::Tombstone => return self.finish("never").await,
+            Stage::Tombstone => return self.nothing(run, "never").await,
             Stage::Exited { .. } => "finished",
             _ if !work.is_of(&self.host.machine_id()) => return self.finish("elsewhere").await,
             _ => "running",

@@ -13,7 +13,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use reveille_account::{Class, EventKind, HostName, StepRef, Stream, Token};
+use reveille_ledger::Ticket;
 use reveille_pace::Deadline;
 use reveille_pace::watchdog::{Decision, Limit, SetBy};
 use reveille_transport::supervisor::{self, Beat, Begun, Durable, End, Key, SuperviseError};
@@ -90,6 +92,10 @@ pub(crate) struct Over {
     pub(crate) failed: Option<String>,
     /// How long a command took that ended by itself.
     pub(crate) lasted: Option<Lasted>,
+    /// Some of its output was lost.
+    pub(crate) missed: bool,
+    /// How long it ran, where that is not since its start here.
+    pub(crate) ran: Option<Duration>,
 }
 
 /// A deadline that passed, and what was done about it.
@@ -376,7 +382,7 @@ impl Killing<'_> {
 
 /// Runs `command` plainly. A broken connection leaves nothing to ask afterwards. A wait that is to give up by itself is
 /// ended here if it does not.
-async fn plain(
+pub(crate) async fn plain(
     way: &Way<'_>,
     escalate: Option<&Become>,
     command: &str,
@@ -407,11 +413,11 @@ async fn plain(
     };
     let mut watched = Watched::new(way, escalate, &key, limits);
     let (mut status, mut signal) = (None, None);
+    let mut whole = false;
     let input = way.engine.settings.input.clone();
     // A command that does not read its input must not hold up its own output: both are waited for together.
-    let mut sending = Box::pin(send_all(exec.input(), input));
     // A terminal stays open, with nobody at it.
-    let mut sent = pty;
+    let mut sending = (!pty).then(|| Box::pin(send_all(exec.input(), input)));
     let mut looking: Option<Looking<'_>> = None;
     let mut killing: Option<Killing<'_>> = None;
     let mut closed = false;
@@ -446,7 +452,10 @@ async fn plain(
                         signal = Some(name);
                         continue;
                     }
-                    Heard::Eof => continue,
+                    Heard::Eof => {
+                        whole = true;
+                        continue;
+                    }
                     // What it left behind is still being ended.
                     Heard::Closed | Heard::Lost if killing.is_some() => {
                         closed = true;
@@ -457,12 +466,14 @@ async fn plain(
                             message: session.why_closed(),
                         });
                     }
-                    Heard::Closed | Heard::Lost => {
+                    last @ (Heard::Closed | Heard::Lost) => {
                         return Ok(Ended::Over(Over {
                             exit_status: status,
                             signal,
                             changed: true,
                             lasted: watched.overseen.end(),
+                            // What comes behind the exit status may not have come.
+                            missed: !whole && matches!(last, Heard::Lost),
                             ..Over::default()
                         }));
                     }
@@ -473,13 +484,13 @@ async fn plain(
                     exec.signal_kill().await;
                     return Ok(Ended::Over(ended_by_us(kill, waits)));
                 }
-                () = &mut sending, if !sent => {
-                    sent = true;
+                () = sent(&mut sending) => {
+                    sending = None;
                     continue;
                 }
                 seen = looked(&mut looking) => {
                     looking = None;
-                    watched.judge(seen?).await?
+                    Box::pin(watched.judge(seen?)).await?
                 }
                 () = passed(gives_up), if killing.is_none() => Verdict::Kill(watched.gave_up()),
                 due = Watched::due(due) => match due {
@@ -546,6 +557,14 @@ async fn passed(moment: Option<Instant>) {
     }
 }
 
+/// Waits until all input is sent, for ever if there is none to send.
+async fn sent(sending: &mut Option<Pin<Box<impl Future<Output = ()>>>>) {
+    match sending {
+        Some(sending) => sending.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits for what a kill that is under way comes to.
 async fn stopped(killing: &mut Option<Killing<'_>>) -> Result<bool, SuperviseError> {
     match killing {
@@ -577,6 +596,14 @@ async fn send_all(target: Input, input: Option<Bytes>) {
     let _ = target.end().await;
 }
 
+/// What is known of the supervisor of durable work.
+pub(crate) struct Beginning {
+    /// The supervisor, once it has begun.
+    pub(crate) begun: Option<Begun>,
+    /// The commit of that, if it was not on record before.
+    pub(crate) recording: Option<Ticket>,
+}
+
 /// Follows durable work that was started or attached to.
 #[expect(
     clippy::too_many_arguments,
@@ -586,12 +613,13 @@ pub(crate) async fn durable(
     way: &Way<'_>,
     escalate: Option<&Become>,
     key: &Key,
-    mut work: Durable,
+    mut work: Box<Durable>,
     number: u32,
-    begun: &mut Option<Begun>,
+    beginning: &mut Beginning,
     limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<(Ended, Option<Box<Durable>>), Failure> {
+    let mut attached: Option<(Instant, Duration)> = None;
     let mut watched = Watched::new(way, escalate, key, limits);
     let mut killing: Option<Killing<'_>> = None;
     let mut looking: Option<Looking<'_>> = None;
@@ -609,13 +637,15 @@ pub(crate) async fn durable(
                 beat = work.next() => match beat {
                     Err(error) => return refused(error).map(alone),
                     Ok(Beat::Started(supervisor)) => {
-                        way.engine.note_begun(way.host, way.at, number, &supervisor);
-                        *begun = Some(supervisor);
+                        let recording = way.engine.note_begun(way.host, way.at, number, &supervisor);
+                        beginning.recording = Some(recording);
+                        beginning.begun = Some(supervisor);
                         continue;
                     }
                     Ok(Beat::Attached { finished, age }) => {
                         watched.overseen.attached(age);
-                        way.attached(key.token, finished).await?;
+                        attached = age.filter(|_| !finished).map(|age| (Instant::now(), age));
+                        Box::pin(way.attached(key.token, finished)).await?;
                         continue;
                     }
                     Ok(Beat::Stdout(bytes)) => {
@@ -633,9 +663,9 @@ pub(crate) async fn durable(
                             message: way.session.why_closed(),
                         }));
                     }
-                    Ok(Beat::End(End::Exit { status, slain, .. })) => {
+                    Ok(Beat::End(End::Exit { status, slain, over: missed })) => {
                         let killed = match killing {
-                            Some(killing) if slain.is_some() => Some(killing.finish().await),
+                            Some(killing) if slain.is_some() => Some(Box::pin(killing.finish()).await),
                             _ => None,
                         };
                         let signal = inferred_signal(status);
@@ -646,8 +676,10 @@ pub(crate) async fn durable(
                             lasted: if killed.is_none() { watched.overseen.end() } else { None },
                             killed,
                             failed: None,
+                            missed,
+                            ran: attached.map(|(at, age)| at.elapsed() + age),
                         };
-                        return Ok((Ended::Over(over), Some(Box::new(work))));
+                        return Ok((Ended::Over(over), Some(work)));
                     }
                     Ok(Beat::End(end)) => return Ok(alone(without_status(&end))),
                 },
@@ -671,7 +703,7 @@ pub(crate) async fn durable(
                 }
                 seen = looked(&mut looking) => {
                     looking = None;
-                    watched.judge(seen?).await?
+                    Box::pin(watched.judge(seen?)).await?
                 }
                 due = Watched::due(due) => match due {
                     Due::Look => {
@@ -700,7 +732,7 @@ pub(crate) async fn durable(
                 // The end comes on the same channel as always, which is read on: a command that talks would fill it, and the
                 // kill would wait for itself.
                 looking = None;
-                let (begun, deaf, deadline) = (begun.clone(), watched.deaf, kill.deadline);
+                let (begun, deaf, deadline) = (beginning.begun.clone(), watched.deaf, kill.deadline);
                 let stopping =
                     Box::pin(async move { way.stop(escalate, key, begun.as_ref(), deaf, deadline).await });
                 killing = Some(Killing {
@@ -735,22 +767,40 @@ fn alone(ended: Ended) -> (Ended, Option<Box<Durable>>) {
 }
 
 /// Runs what is not durable: plain commands, copies, waiting for a port from here.
-pub(crate) async fn run(
+pub(crate) fn run<'a>(
+    way: &'a Way<'_>,
+    escalate: Option<&'a Become>,
+    work: &'a Work,
+    limits: &'a Limits,
+    output: &'a mut Output<'_>,
+) -> BoxFuture<'a, Result<Ended, Failure>> {
+    match work {
+        Work::Command {
+            plain: command,
+            pty,
+            waits,
+            ..
+        } => Box::pin(plain(
+            way,
+            escalate,
+            command,
+            *pty,
+            waits.as_ref(),
+            limits,
+            output,
+        )),
+        _ => Box::pin(copy_or_port(way, escalate, work, limits, output)),
+    }
+}
+
+/// Copies, or waits for a port.
+async fn copy_or_port(
     way: &Way<'_>,
     escalate: Option<&Become>,
     work: &Work,
     limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<Ended, Failure> {
-    if let Work::Command {
-        plain: command,
-        pty,
-        waits,
-        ..
-    } = work
-    {
-        return plain(way, escalate, command, *pty, waits.as_ref(), limits, output).await;
-    }
     let target = way.target;
     let copying = async {
         let limit = limits.copy(way.session);

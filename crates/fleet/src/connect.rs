@@ -93,7 +93,7 @@ impl HostTask {
                 machine: machine.clone(),
             });
             // Recorded while the connection is being made: nothing runs on the host before the next commit.
-            let entries = self.take_notes();
+            let entries = self.take_notes().await?;
             let dispatched = self.take_dispatched();
             let engine = std::sync::Arc::clone(&self.engine);
             let recording = record(&engine, dispatched, entries);
@@ -142,15 +142,17 @@ impl HostTask {
                 && throttled < THROTTLED_TRIES
                 && (is_throttled || budget);
             // Work that goes on there is worth waiting for, and so is a host that boots.
-            let away = self.is_under_way(&machine)
-                && error.class.may_pass()
-                && began.elapsed() < self.engine.settings.away.unwrap_or(AWAY);
+            let limit = self.engine.settings.away.unwrap_or(AWAY);
+            let left = limit.saturating_sub(began.elapsed());
+            let away = self.is_under_way(&machine) && error.class.may_pass() && !left.is_zero();
             let again = may_help || away;
             let wait = if is_throttled && throttled >= PENALISED_AFTER {
                 PENALTY + self.backoff.wait()
             } else {
                 self.backoff.wait()
             };
+            // The last time that it is looked for is when that is over.
+            let wait = if may_help { wait } else { wait.min(left) };
             self.note(EventKind::ConnectFailed {
                 tries,
                 machine: machine.clone(),

@@ -1,6 +1,6 @@
 //! What all hosts of a run share, and how they are paced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub(crate) struct Engine {
     /// What steps registered that run once for all hosts, and why they failed.
     pub(crate) once_values: Mutex<Vec<(u32, Option<String>)>>,
     pub(crate) once_failures: Mutex<Vec<(u32, String)>>,
+    /// Whose each address and port is, if other machines may take the places of hosts.
+    places: Mutex<HashMap<(String, u16), HostName>>,
     /// Other hosts that steps run on.
     pub(crate) delegates: HashMap<HostName, HostPlan>,
     /// The host that `once` steps run on.
@@ -96,11 +98,21 @@ impl Engine {
             vars,
             settings,
         } = plan;
-        let not_ready = |name: &HostName| hosts.iter().any(|host| host.not_ready && host.name == *name);
+        let not_ready: HashSet<&HostName> = hosts
+            .iter()
+            .filter(|host| host.not_ready)
+            .map(|host| &host.name)
+            .collect();
         let leader = roll
             .iter()
-            .find(|host| host.ready && !not_ready(&host.name))
+            .find(|host| host.ready && !not_ready.contains(&host.name))
             .map(|host| host.name.clone());
+        let outline = outline(&job);
+        let places = if outline.replace {
+            places(&hosts, &delegates)
+        } else {
+            HashMap::new()
+        };
         let view = RunView {
             once: once
                 .iter()
@@ -139,7 +151,8 @@ impl Engine {
             roll: roll.into_iter().map(|host| host.name).collect(),
             resumed,
             trial: Trial::new(hosts.iter().any(HostPlan::has_password)),
-            outline: outline(&job),
+            outline,
+            places: Mutex::new(places),
             dispatcher,
             handle,
             client,
@@ -150,6 +163,24 @@ impl Engine {
             stopped,
         };
         (engine, hosts)
+    }
+
+    /// Has a host be at this address from here on.
+    ///
+    /// # Errors
+    ///
+    /// The host whose address it is, if it is another one.
+    pub(crate) fn settle_at(&self, host: &HostPlan, address: &str, port: u16) -> Result<(), HostName> {
+        // It may have been set up anew where it was; and many names may stand for one machine.
+        if (host.target.address.as_str(), host.target.port) == (address, port) {
+            return Ok(());
+        }
+        let host = &host.name;
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = places
+            .entry((address.to_owned(), port))
+            .or_insert_with(|| host.clone());
+        if owner == host { Ok(()) } else { Err(owner.clone()) }
     }
 
     /// What a host sees of the run as it decides.
@@ -313,6 +344,26 @@ impl Engine {
     pub(crate) fn is_probe(&self, host: &HostName) -> bool {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(host)
     }
+}
+
+/// Whose each address and port is.
+fn places(hosts: &[HostPlan], delegates: &HashMap<HostName, HostPlan>) -> HashMap<(String, u16), HostName> {
+    let mut places = HashMap::new();
+    for plan in hosts.iter().chain(delegates.values()) {
+        let target = (plan.target.address.clone(), plan.target.port);
+        let routes = plan
+            .routes
+            .iter()
+            .map(|route| (route.address.clone(), route.port));
+        let before = plan.before.as_ref().and_then(|before| before.history.as_ref());
+        let replaced = before
+            .and_then(|history| history.address())
+            .map(|(address, port)| (address.to_owned(), port));
+        for place in [target].into_iter().chain(routes).chain(replaced) {
+            places.entry(place).or_insert_with(|| plan.name.clone());
+        }
+    }
+    places
 }
 
 /// What decisions need to know of the job.

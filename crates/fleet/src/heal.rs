@@ -134,6 +134,10 @@ impl HostTask {
             refused(self, format!("`{line}` is no address"));
             return Ok(());
         };
+        if let Err(other) = self.engine.settle_at(&self.plan, &address, port) {
+            refused(self, format!("`{line}` is {other}, a host of this run"));
+            return Ok(());
+        }
         self.note(EventKind::Replaced { address, port });
         self.move_to_replacement().await
     }

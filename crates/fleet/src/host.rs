@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::{Class, EventKind, HostName, MachineRef, Outcome, PhaseTimings, Status, StepRef};
-use reveille_history::{End, Held, HostHistory, Next, Outline, Rule, RunView, decide};
+use reveille_history::{End, Held, HostHistory, Next, OnceState, Outline, Rule, RunView, decide};
 use reveille_job::{Job, Registered, Step};
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
@@ -230,7 +230,12 @@ impl HostTask {
                 .as_ref()
                 .map(|prepared| (prepared.index, prepared.machine.clone())),
         };
-        let view: RunView = self.engine.view();
+        let mut view: RunView = self.engine.view();
+        if !self.untold.is_empty() {
+            // It is noted, and told with the next commit.
+            let untold = self.untold.iter().map(|(step, _)| (*step, OnceState::Done));
+            view.once = view.once.iter().copied().chain(untold).collect();
+        }
         decide(&self.history, &held, &view, &self.outline())
     }
 
@@ -251,6 +256,10 @@ impl HostTask {
             Next::Start(permit) => Box::pin(self.start(&permit)).await,
             Next::Skip(step, reason) => {
                 self.skip_for(step, reason);
+                Ok(())
+            }
+            Next::SettleOnce(step) => {
+                self.settle_once(step);
                 Ok(())
             }
             Next::Heal(rung) => Box::pin(self.take_rung(rung)).await,
@@ -321,13 +330,12 @@ impl HostTask {
     /// Commits what is noted. What is then on record may be forgotten by the host. Everything that can't be taken back
     /// (a start, a reboot, another machine, telling the run) comes after this.
     pub(crate) async fn commit(&mut self) -> Result<(), Halt> {
-        if Rule::SyncBeforeClean.demands(self.leftovers.is_some()) {
-            // The host may forget its copy only when ours survives a power cut.
-            crate::output::sync(&mut self.writer).await?;
-        }
-        let notes = self.take_notes();
+        let notes = self.take_notes().await?;
         if !notes.is_empty() {
             record(&self.engine, self.dispatched.take(), notes).await?;
+            if let Some(on_record) = &self.engine.settings.world.on_record {
+                on_record(&self.plan.name, &self.history);
+            }
         }
         for (step, registered) in std::mem::take(&mut self.untold) {
             self.engine.tell_once(step, registered, None);
@@ -342,13 +350,34 @@ impl HostTask {
         Ok(())
     }
 
-    /// A step that runs once for all hosts is done: they are told after the commit.
-    pub(crate) fn settled_once(&mut self, step: u32, registered: Option<String>) {
-        self.untold.push((step, registered));
+    /// A step that runs once for all hosts is done: they are told after the commit, with what it registered.
+    fn settle_once(&mut self, index: u32) {
+        let job = self.job();
+        let Some(step) = job.steps.get(index as usize) else {
+            return;
+        };
+        let value = self
+            .registered
+            .iter()
+            .rev()
+            .find(|(name, _)| step.register.as_ref() == Some(name));
+        let registered = value.and_then(|(_, value)| serde_json::to_string(value).ok());
+        self.note_run(EventKind::OnceSettled {
+            step: step_ref(index, step),
+            registered: registered.clone(),
+            failed: None,
+        });
+        self.untold.push((index, registered));
     }
 
-    pub(crate) fn take_notes(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.notes)
+    /// What is noted, to be recorded. The end of an attempt is on record only when its output survives a power cut: the
+    /// host forgets its copy, and nobody asks for it again.
+    pub(crate) async fn take_notes(&mut self) -> Result<Vec<Entry>, Halt> {
+        if Rule::SyncBeforeClean.demands(self.leftovers.is_some()) {
+            let beside = self.engine.settings.world.threads;
+            crate::output::sync(&mut self.writer, beside).await?;
+        }
+        Ok(std::mem::take(&mut self.notes))
     }
 
     pub(crate) fn seed(&self) -> u64 {

@@ -46,7 +46,7 @@ pub use heal::place;
 pub use plan::{HostPlan, Route, RunPlan, Settings, VarsOf};
 pub use recall::{Before, Recalled, RollHost, Settled, recall};
 pub use stop::{Stop, Stopped, Stopper, stopper};
-pub use world::{Replacement, Replacing, World};
+pub use world::{OnRecord, Replacement, Replacing, World};
 
 /// What ends a whole run rather than a host.
 #[derive(Debug, Clone, thiserror::Error)]

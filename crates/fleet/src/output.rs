@@ -1,12 +1,13 @@
 //! What a step says: recorded in frames, judged as it passes, its last lines kept for the outcome.
 
 use bytes::Bytes;
-use reveille_account::{HostName, Stream};
+use reveille_account::{Class, HostName, Status, Stream};
+use reveille_history::Rule;
 use reveille_job::{Judge, Step, Verdict};
 use reveille_ledger::RunHandle;
 use reveille_ledger::output::{OutputWriter, StepOutput};
 
-use crate::attempt::Over;
+use crate::attempt::{Over, SPOOL_CAP};
 
 /// Bytes of each stream that an outcome shows.
 pub(crate) const TAIL_LIMIT: usize = 4 * 1024;
@@ -92,7 +93,9 @@ impl<'a> Output<'a> {
             let follows = frame.gap == 0 && frame.offset == self.offsets[slot];
             if (frame.step, frame.attempt) == (self.step, self.attempt) && follows {
                 self.offsets[slot] += frame.bytes.len() as u64;
-                self.judge.feed(frame.stream, &frame.bytes);
+                if Rule::JudgedOnce.demands(true) {
+                    self.judge.feed(frame.stream, &frame.bytes);
+                }
                 self.tails[slot].push(&frame.bytes);
             }
         }
@@ -129,14 +132,25 @@ impl<'a> Output<'a> {
     }
 
     /// Ends the record and judges the attempt.
-    pub(crate) fn finish(self, over: &Over) -> Result<(Verdict, Said), reveille_ledger::Error> {
+    pub(crate) fn finish(mut self, over: &Over) -> Result<(Verdict, Said), reveille_ledger::Error> {
         // Of an attempt that said nothing there is nothing to record, not even a file.
         let record = match self.offsets {
             [0, 0] => StepOutput::default(),
             _ => self.writer.finish(self.step, self.attempt)?,
         };
         let [stdout, stderr] = self.tails;
-        let verdict = self.judge.finish(over.exit_status, over.signal.as_deref());
+        // Of a flood patterns see what is kept of it, which is no secret; what was lost below that they should have seen.
+        let mut missed = false;
+        if over.missed && self.offsets.iter().all(|offset| *offset < SPOOL_CAP) {
+            self.judge.miss();
+            missed = self.registers;
+        }
+        let mut verdict = self.judge.finish(over.exit_status, over.signal.as_deref());
+        if missed && verdict.class.status() == Status::Success {
+            // What was lost is nobody's value.
+            verdict.class = Class::ResultUnknown;
+            "some of the output that it registers was lost".clone_into(&mut verdict.message);
+        }
         Ok((
             verdict,
             Said {
@@ -149,9 +163,14 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Makes durable what was written. The disk takes its time, on a thread that nobody else waits for.
-pub(crate) async fn sync(writer: &mut OutputWriter) -> Result<(), reveille_ledger::Error> {
+/// Makes durable what was written. The disk takes its time, on a thread that nobody else waits for if `beside` says so.
+pub(crate) async fn sync(writer: &mut OutputWriter, beside: bool) -> Result<(), reveille_ledger::Error> {
     let Some(sync) = writer.sync() else { return Ok(()) };
+    if !beside {
+        sync.now()?;
+        writer.synced();
+        return Ok(());
+    }
     match tokio::task::spawn_blocking(move || sync.now()).await {
         Ok(Ok(())) => {
             writer.synced();

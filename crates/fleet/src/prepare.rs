@@ -233,14 +233,6 @@ impl HostTask {
             };
             self.registered.push((name.clone(), skipped));
         }
-        if step.once && self.leads() {
-            self.note_run(EventKind::OnceSettled {
-                step: at.clone(),
-                registered: None,
-                failed: None,
-            });
-            self.settled_once(at.index, None);
-        }
         self.note(EventKind::StepSkipped { step: at, reason });
     }
 
@@ -257,7 +249,7 @@ impl HostTask {
                     let registered = self.engine.once_value(index);
                     self.registered.push((name.clone(), registered));
                 }
-                let reason = "it ran once, on the first host".to_owned();
+                let reason = "it runs once, on the first host, for all".to_owned();
                 return self.note(EventKind::StepSkipped { step: at, reason });
             }
             SkipReason::Unreachable => "the host could not be reached".to_owned(),
@@ -282,9 +274,5 @@ impl HostTask {
             },
         };
         self.registered.push((name.clone(), value));
-    }
-
-    pub(crate) fn leads(&self) -> bool {
-        self.engine.leader.as_ref() == Some(&self.plan.name)
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use reveille_account::{Class, EventKind, Loss, MachineRef, Status, StepRef, Token};
-use reveille_history::{Kind, Permit, absence};
+use reveille_history::{Kind, Permit, Rule, absence};
 use reveille_job::{Registered, Step, Verdict};
-use reveille_ledger::Entry;
+use reveille_ledger::{Entry, Ticket};
 use reveille_transport::supervisor::{Begun, Durable, Hello, Key, Offsets, Payload};
 use reveille_transport::{Become, Session};
 use tokio::time::Instant;
@@ -108,14 +108,19 @@ impl HostTask {
             // that allow one session at a time insist on.
             key.place = Some(hello.place.clone());
             self.note_start(current, permit.machine(), Some((token, hello)), limits.1.clone());
-            self.commit().await?;
+            Box::pin(self.commit()).await?;
         }
-        let mut work = match Box::pin(Durable::open_start(session, current.escalate, &key)).await {
+        let opening = async {
+            Durable::open_start(session, current.escalate, &key)
+                .await
+                .map(Box::new)
+        };
+        let mut work = match Box::pin(opening).await {
             Ok(work) => work,
             // Nothing was sent that could start it; what is on record of it is asked for like any other.
             Err(error) => {
                 let ended = attempt::refused(error)?;
-                return self.not_started(current, permit, agreed.is_some(), ended).await;
+                return Box::pin(self.not_started(current, permit, agreed.is_some(), ended)).await;
             }
         };
         self.became(current.escalate);
@@ -126,13 +131,19 @@ impl HostTask {
             self.machine().said_hello(current.escalate, hello.clone());
             key.place = Some(hello.place.clone());
             self.note_start(current, permit.machine(), Some((token, &hello)), limits.1.clone());
-            self.commit().await?;
+            Box::pin(self.commit()).await?;
             hello
         };
-        if let Err(error) = work.start(&agreed, payload, SPOOL_CAP).await {
+        let agreed = if Rule::HelloAgrees.holds(false) {
+            work.hello().clone()
+        } else {
+            agreed
+        };
+        if let Err(error) = Box::pin(work.start(&agreed, payload, SPOOL_CAP)).await {
             let ended = attempt::refused(error)?;
-            return self.lost_touch(current, permit.machine(), ended).await;
+            return Box::pin(self.lost_touch(current, permit.machine(), ended)).await;
         }
+        let limits = limits.0;
         self.follow(
             session,
             current,
@@ -140,7 +151,7 @@ impl HostTask {
             &key,
             None,
             work,
-            &limits.0,
+            &limits,
             false,
         )
         .await
@@ -184,7 +195,7 @@ impl HostTask {
         let limits = self.limits(step, index, true)?;
         let result = async {
             let mut work = match Box::pin(Durable::open_attach(&session, current.escalate, &key)).await {
-                Ok(work) => work,
+                Ok(work) => Box::new(work),
                 Err(error) => {
                     let ended = attempt::refused(error)?;
                     return self.lost_touch(&current, &attempt.machine, ended).await;
@@ -243,7 +254,7 @@ impl HostTask {
         machine: &MachineRef,
         key: &Key,
         begun: Option<Begun>,
-        work: Durable,
+        work: Box<Durable>,
         limits: &Limits,
         attached: bool,
     ) -> Result<(), Halt> {
@@ -267,8 +278,10 @@ impl HostTask {
         if attached {
             output.recover(&engine.handle, &self.plan.name)?;
         }
-        let mut begun = begun;
-        let known = begun.is_some();
+        let mut beginning = attempt::Beginning {
+            begun,
+            recording: None,
+        };
         let number = current.number;
         let following = attempt::durable(
             &way,
@@ -276,28 +289,21 @@ impl HostTask {
             key,
             work,
             number,
-            &mut begun,
+            &mut beginning,
             limits,
             &mut output,
         );
         let (ended, leftovers) = Box::pin(following).await?;
-        if let (Some(Begun { pid, born }), false) = (begun, known) {
-            // It is on record already.
-            self.history
-                .apply(
-                    engine.handle.round(),
-                    &EventKind::StepBegan {
-                        step: current.at.clone(),
-                        attempt: number,
-                        pid,
-                        born,
-                    },
-                )
-                .ok();
-        }
+        let judged = match &ended {
+            Ended::Over(over) => Some(output.finish(over)?),
+            _ => None,
+        };
+        Box::pin(self.learn_begun(current, beginning, judged.is_some())).await;
         match ended {
             Ended::Over(over) => {
-                let (verdict, said) = output.finish(&over)?;
+                let Some((verdict, said)) = judged else {
+                    return Ok(());
+                };
                 self.leftovers = leftovers;
                 self.settle(current, over, verdict, &said);
                 Ok(())
@@ -317,7 +323,7 @@ impl HostTask {
                         self.lose(current.at, number, loss, loss.words().to_owned());
                         Ok(())
                     }
-                    None => self.elsewhere(current, &hello).await,
+                    None => Box::pin(self.elsewhere(current, &hello)).await,
                 }
             }
             // It says something else of itself than what was agreed on, and did nothing: it is asked anew.
@@ -325,16 +331,20 @@ impl HostTask {
                 self.machine().rebooted();
                 let message = "the host was booted again, or its directory for this run was removed, just before the start";
                 self.lose(current.at, number, Loss::Buried, message.to_owned());
-                self.again_or_fail(current, Class::ConnectionLost, message.to_owned())
-                    .await
+                Box::pin(self.again_or_fail(current, Class::ConnectionLost, message.to_owned())).await
             }
-            Ended::Elsewhere => self.elsewhere(current, &hello).await,
+            // Between what it said of itself and what it was asked, its directory for this run was made anew.
+            Ended::Elsewhere if self.is_of(current, &hello) => {
+                self.lose(current.at, number, Loss::Wiped, Loss::Wiped.words().to_owned());
+                Ok(())
+            }
+            Ended::Elsewhere => Box::pin(self.elsewhere(current, &hello)).await,
             // Whoever would have started it says why it did not.
             Ended::Refused { class, message } if !attached => {
                 self.lose(current.at, number, Loss::Buried, message.clone());
-                self.again_or_fail(current, class, message).await
+                Box::pin(self.again_or_fail(current, class, message)).await
             }
-            ended => self.lost_touch(current, machine, ended).await,
+            ended => Box::pin(self.lost_touch(current, machine, ended)).await,
         }
     }
 
@@ -349,7 +359,7 @@ impl HostTask {
         let commands = matches!(work, Work::Command { .. }) && current.step.kind() != "wait_for";
         let limits = self.limits(current.step, permit.step(), commands)?;
         self.note_start(current, permit.machine(), None, limits.1);
-        self.commit().await?;
+        Box::pin(self.commit()).await?;
         let target = Arc::clone(&self.machine().target);
         let way = attempt::Way {
             session,
@@ -366,7 +376,7 @@ impl HostTask {
             engine.settings.frugal,
         );
         let running = attempt::run(&way, current.escalate, work, &limits.0, &mut output);
-        match Box::pin(running).await? {
+        match running.await? {
             Ended::Over(over) => {
                 let (verdict, said) = output.finish(&over)?;
                 self.became(current.escalate);
@@ -375,11 +385,16 @@ impl HostTask {
             }
             // Surely nothing ran.
             ended @ (Ended::Refused { .. } | Ended::NotSent { .. }) => {
-                self.lose(current.at, current.number, Loss::Buried, String::new());
+                self.lose(
+                    current.at,
+                    current.number,
+                    Loss::Buried,
+                    Loss::Buried.words().to_owned(),
+                );
                 let Some((class, message)) = broken(ended) else {
                     return Ok(());
                 };
-                self.again_or_fail(current, class, message).await
+                Box::pin(self.again_or_fail(current, class, message)).await
             }
             Ended::Vanished { message } => {
                 self.lose(current.at, current.number, Loss::Gone, message);
@@ -495,6 +510,13 @@ impl HostTask {
         .await
     }
 
+    /// Whether the machine that said this is the one that an attempt was to start on.
+    fn is_of(&self, current: &Current<'_>, hello: &Hello) -> bool {
+        let attempt = self.history.attempt(current.at.index, current.number);
+        let site = attempt.and_then(|attempt| attempt.intent()?.site.as_ref());
+        site.is_some_and(|site| site.machine == hello.machine)
+    }
+
     fn note_lost(&mut self, at: &StepRef, message: &str) {
         self.machine().hang_up();
         self.broken = true;
@@ -577,8 +599,12 @@ impl HostTask {
             killed,
             failed,
             lasted,
+            missed: _,
+            ran,
         } = over;
         let (at, step) = (current.at, current.step);
+        // What an attempt changed that was lost before its end nobody was told.
+        let changed = changed || self.history.lost_before(at.index);
         let verdict = match (&killed, failed) {
             (None, None) => verdict,
             (None, Some(message)) => {
@@ -636,7 +662,7 @@ impl HostTask {
                 class: verdict.class,
                 exit_status,
                 signal: signal.clone(),
-                duration_ms: millis(current.began.elapsed()),
+                duration_ms: millis(ran.unwrap_or_else(|| current.began.elapsed())),
                 stdout_bytes: said.record.stdout_bytes,
                 stderr_bytes: said.record.stderr_bytes,
                 dropped_bytes: said.record.dropped_bytes,
@@ -656,38 +682,16 @@ impl HostTask {
         }));
     }
 
-    /// Notes the end of an attempt, with what it registers; of a step that runs once for all hosts they are told after the
-    /// commit.
+    /// Notes the end of an attempt, with what it registers.
     pub(crate) fn finished(&mut self, step: &Step, mut event: EventKind, value: Option<Registered>) {
-        let EventKind::StepFinished {
-            step: at,
-            class,
-            registered,
-            ..
-        } = &mut event
-        else {
+        let EventKind::StepFinished { registered, .. } = &mut event else {
             return;
         };
         *registered = value.as_ref().and_then(|value| serde_json::to_string(value).ok());
-        let (at, class, text) = (at.clone(), *class, registered.clone());
         self.note(event);
-        let well =
-            class.status() == Status::Success || (step.ignore_errors && self.is_last_attempt(step, &at));
-        if step.once && well && self.leads() {
-            self.note_run(EventKind::OnceSettled {
-                step: at.clone(),
-                registered: text.clone(),
-                failed: None,
-            });
-            self.settled_once(at.index, text);
-        }
         if let (Some(value), Some(name)) = (value, &step.register) {
             self.registered.push((name.clone(), value));
         }
-    }
-
-    fn is_last_attempt(&self, step: &Step, at: &StepRef) -> bool {
-        self.history.counted(at.index) >= step.attempts || self.history.spent() >= self.engine.outline.budget
     }
 
     /// A command ran as the other user: the password is right.
@@ -712,6 +716,27 @@ fn broken(ended: Ended) -> Option<(Class, String)> {
     }
 }
 
+impl HostTask {
+    /// Takes in that an attempt has begun. With its end on record nobody needs to know; otherwise a disk that was full may
+    /// have kept it from the record, and it is noted again.
+    async fn learn_begun(&mut self, current: &Current<'_>, beginning: attempt::Beginning, ended: bool) {
+        let (Some(begun), Some(recording)) = (beginning.begun, beginning.recording) else {
+            return;
+        };
+        let event = EventKind::StepBegan {
+            step: current.at.clone(),
+            attempt: current.number,
+            pid: begun.pid,
+            born: begun.born,
+        };
+        if ended || recording.committed().await.is_ok() {
+            self.learn(&event);
+        } else {
+            self.note(event);
+        }
+    }
+}
+
 impl crate::engine::Engine {
     /// Tells the ledger that durable work has begun; nobody waits for it.
     pub(crate) fn note_begun(
@@ -720,13 +745,108 @@ impl crate::engine::Engine {
         at: &StepRef,
         attempt: u32,
         begun: &Begun,
-    ) {
+    ) -> Ticket {
         let event = EventKind::StepBegan {
             step: at.clone(),
             attempt,
             pid: begun.pid,
             born: begun.born.clone(),
         };
-        drop(self.handle.submit(vec![Entry::host(host, event)]));
+        self.handle.submit(vec![Entry::host(host, event)])
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::Waits;
+
+    /// What a call's future takes, without the call.
+    fn one<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn two<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// There is one of these for every session, most of them waiting for a command's output: all futures that wait then.
+    #[test]
+    fn a_host_that_waits_for_a_command_takes_little() {
+        let live = one(HostTask::live);
+        let start = two(|task: &'static mut HostTask, permit: &'static Permit| task.start(permit));
+        let plainly = one(|(task, session, current, permit, work): Plainly<'static>| {
+            task.start_plainly(session, current, permit, work)
+        });
+        let durably = one(|(task, session, current, permit, payload): Durably<'static>| {
+            task.start_durably(session, current, permit, payload)
+        });
+        let run = one(
+            |(way, escalate, command, pty, waits, limits, output): Run<'static>| {
+                attempt::plain(way, escalate, command, pty, waits, limits, output)
+            },
+        );
+        let following = one(
+            |(task, session, current, machine, key, work, limits): Following<'static>| {
+                task.follow(session, current, machine, key, None, work, limits, false)
+            },
+        );
+        let follow = one(
+            |(way, escalate, key, work, number, beginning, limits, output): Follow<'static>| {
+                attempt::durable(way, escalate, key, work, number, beginning, limits, output)
+            },
+        );
+        let of_a_plain_one = live + start + plainly + run;
+        let of_a_durable_one = live + start + durably + following + follow;
+        let words = format!(
+            "live {live}, start {start}, plainly {plainly}, durably {durably}, following {following}, run {run}, follow {follow}"
+        );
+        assert!(of_a_plain_one <= 4608, "{of_a_plain_one}: {words}");
+        assert!(of_a_durable_one <= 6144, "{of_a_durable_one}: {words}");
+        // What they all borrow.
+        assert!(size_of::<HostTask>() <= 2048, "{}", size_of::<HostTask>());
+    }
+
+    type Plainly<'a> = (
+        &'a mut HostTask,
+        &'a Session,
+        &'a Current<'a>,
+        &'a Permit,
+        &'a Work,
+    );
+    type Durably<'a> = (
+        &'a mut HostTask,
+        &'a Session,
+        &'a Current<'a>,
+        &'a Permit,
+        &'a Payload,
+    );
+    type Run<'a> = (
+        &'a attempt::Way<'a>,
+        Option<&'a Become>,
+        &'a str,
+        bool,
+        Option<&'a Waits>,
+        &'a Limits,
+        &'a mut Output<'a>,
+    );
+    type Following<'a> = (
+        &'a mut HostTask,
+        &'a Session,
+        &'a Current<'a>,
+        &'a MachineRef,
+        &'a Key,
+        Box<Durable>,
+        &'a Limits,
+    );
+    type Follow<'a> = (
+        &'a attempt::Way<'a>,
+        Option<&'a Become>,
+        &'a Key,
+        Box<Durable>,
+        u32,
+        &'a mut attempt::Beginning,
+        &'a Limits,
+        &'a mut Output<'a>,
+    );
 }

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use reveille_account::{Class, HostName, RunId, Token};
+use reveille_history::HostHistory;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
@@ -23,9 +24,17 @@ pub struct World {
     /// Whether the engine watches this machine's clock, processors and memory, and opens fewer sessions when they are
     /// short.
     pub watched: bool,
+    /// Whether a thread of its own waits for the disk. When it comes back is chance.
+    pub threads: bool,
     /// Runs the operator's command that puts another machine in a host's place.
     pub replace: Arc<dyn Fn(Replacement) -> Replacing + Send + Sync>,
+    /// Is told what a task takes its host's history to be whenever all of it is on record. It is for simulations; nothing
+    /// follows from it.
+    pub on_record: Option<OnRecord>,
 }
+
+/// Somebody who wants to know what a host's task takes its history to be.
+pub type OnRecord = Arc<dyn Fn(&HostName, &HostHistory) + Send + Sync>;
 
 /// A host that another machine is to take the place of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +70,9 @@ impl Default for World {
         Self {
             tokens: Arc::new(random_token),
             watched: true,
+            threads: true,
             replace: Arc::new(|replacement| Box::pin(run(replacement))),
+            on_record: None,
         }
     }
 }

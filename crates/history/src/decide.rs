@@ -44,6 +44,8 @@ pub enum Next {
     Start(Permit),
     /// Passes a step over.
     Skip(u32, SkipReason),
+    /// A step that runs once for all hosts is done: they are told.
+    SettleOnce(u32),
     /// Takes a rung of the ladder.
     Heal(Rung),
     /// Reboots the host, to heal it.
@@ -119,7 +121,12 @@ pub fn decide(history: &HostHistory, held: &Held, view: &RunView, outline: &Outl
         .unwrap_or_else(|| Next::Conclude(End::Success(success(history))));
     match next {
         // Once the run is to stop, what is known is still told, and nothing more is done.
-        Next::Fail(_) | Next::GiveUp(..) | Next::Healed(_) | Next::RungFailed(_) | Next::Conclude(_) => next,
+        Next::Fail(_)
+        | Next::GiveUp(..)
+        | Next::Healed(_)
+        | Next::RungFailed(_)
+        | Next::SettleOnce(_)
+        | Next::Conclude(_) => next,
         _ if view.stop => Next::Leave,
         next => next,
     }
@@ -212,8 +219,11 @@ fn rescue(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<
 }
 
 fn main_step(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_>) -> Option<Next> {
-    for (index, _) in outline.job.of_role(|role| *role == Role::Main) {
+    for (index, step) in outline.job.of_role(|role| *role == Role::Main) {
         match turn(history, held, view, outline, index) {
+            Turn::Over(_) if step.once && outline.leads && once_of(view, index).is_none() => {
+                return Some(Next::SettleOnce(index));
+            }
             Turn::Over(_) => {}
             Turn::Next(next) => return Some(next),
         }
@@ -292,10 +302,7 @@ fn after_failure(
 
 /// What comes next of a step that runs once for all hosts; nothing if it is this host that runs it.
 fn once(view: &RunView, outline: &Outline<'_>, index: u32) -> Option<Next> {
-    let settled = Rule::OnceIsOnce
-        .demands(true)
-        .then(|| once_of(view, index))
-        .flatten();
+    let settled = once_of(view, index).filter(|_| Rule::OnceIsOnce.demands(true) || !outline.leads);
     match settled {
         Some(OnceState::Done) => Some(Next::Skip(index, SkipReason::OnceDone)),
         Some(OnceState::Failed) if !outline.leads => Some(Next::Fail(Failure::Once(index))),

@@ -218,6 +218,15 @@ impl HostHistory {
         self.rungs.repaired.contains(&step)
     }
 
+    /// Whether an attempt of a step was lost in this round, so that nobody knows what it did.
+    pub fn lost_before(&self, step: u32) -> bool {
+        let lost = |attempt: &&Attempt| matches!(attempt.state, State::Lost(_));
+        self.attempts
+            .iter()
+            .filter(lost)
+            .any(|attempt| (attempt.step, attempt.round) == (step, self.round))
+    }
+
     /// Whether something may still run on its own machine that was left in this round.
     pub fn has_left(&self) -> bool {
         let own = self.own();
@@ -227,14 +236,23 @@ impl HostHistory {
     }
 
     /// Whether something may still run on its own machine, as far as is known in this round: what was left, what was not
-    /// durable, what was wiped.
+    /// durable and did not run anew since, what was wiped.
     pub(crate) fn may_run_still(&self) -> bool {
         let own = self.own();
+        // Beside what runs anew more has been started since.
+        let anew = |step| {
+            let last = self.last(step);
+            last.is_some_and(|class| class != Loss::Plain.class())
+        };
         self.has_left()
             || self.attempts.iter().any(|attempt| {
                 attempt.machine == own
                     && attempt.round == self.round
-                    && matches!(attempt.state, State::Lost(Loss::Plain | Loss::Wiped))
+                    && match attempt.state {
+                        State::Lost(Loss::Plain) => !anew(attempt.step),
+                        State::Lost(Loss::Wiped) => true,
+                        _ => false,
+                    }
             })
     }
 
@@ -501,6 +519,13 @@ impl HostHistory {
                 record.last = None;
             }
             record.counted = 0;
+        } else {
+            // It could not be reached in the middle of a step that had been lost before.
+            let lost = |record: &&mut Record| record.last == Some(Class::ConnectionLost);
+            for record in self.steps.iter_mut().filter(lost) {
+                record.last = None;
+                record.counted = 0;
+            }
         }
         self.trouble = Trouble::None;
         self.waited = false;

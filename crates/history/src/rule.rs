@@ -19,6 +19,12 @@ pub enum Rule {
     MachineAsRecorded,
     /// What can't be taken back waits until all that led to it is committed.
     CommitFirst,
+    /// Nothing starts on a machine that says something else of itself than the intent does.
+    HelloAgrees,
+    /// A ledger lets only its latest owner write.
+    EpochAtLedger,
+    /// A host obeys only the latest owner that it has heard of.
+    EpochAtHost,
     /// The number of an attempt is used once.
     NumbersOnce,
     /// Attempts are bounded.
@@ -41,6 +47,8 @@ pub enum Rule {
     PasswordByEpoch,
     /// The host forgets its output only when ours survives a power cut.
     SyncBeforeClean,
+    /// Every byte of output is judged, once.
+    JudgedOnce,
 }
 
 #[cfg(feature = "mutants")]
@@ -57,13 +65,16 @@ pub fn switch_off(rule: Option<Rule>) {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 21] = [
         Rule::AttachFirst,
         Rule::Permit,
         Rule::AbsenceNeedsProof,
         Rule::BegunIsNeverBuried,
         Rule::MachineAsRecorded,
         Rule::CommitFirst,
+        Rule::HelloAgrees,
+        Rule::EpochAtLedger,
+        Rule::EpochAtHost,
         Rule::NumbersOnce,
         Rule::AttemptsBounded,
         Rule::BudgetBounded,
@@ -75,6 +86,7 @@ impl Rule {
         Rule::OnceIsSettled,
         Rule::PasswordByEpoch,
         Rule::SyncBeforeClean,
+        Rule::JudgedOnce,
     ];
 
     /// The condition under which the rule lets something happen; switched off, it always does.
@@ -89,8 +101,10 @@ impl Rule {
         condition && !self.is_off()
     }
 
+    /// Whether it is switched off. The rules about epochs are kept by the ledger and by the hosts, which a simulation asks
+    /// to leave them.
     #[cfg(feature = "mutants")]
-    fn is_off(self) -> bool {
+    pub fn is_off(self) -> bool {
         OFF.load(std::sync::atomic::Ordering::Relaxed) == self as u8
     }
 

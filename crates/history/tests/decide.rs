@@ -359,7 +359,7 @@ impl World {
                     message: String::new(),
                 }),
                 Next::Wait(For::Again(_, class)) => self.pause(class),
-                Next::Wait(For::Once(step)) => panic!("step {step} is settled"),
+                Next::SettleOnce(step) | Next::Wait(For::Once(step)) => panic!("step {step} is settled"),
                 Next::Fail(failure) => {
                     let (step, class) = match failure {
                         Failure::Attempts(step, class) => (step, class),

@@ -45,6 +45,8 @@ pub struct Judge<'a> {
     stderr: Line,
     seen: Seen,
     any_output: bool,
+    /// Some of the output was lost.
+    missed: bool,
 }
 
 /// A line that is not over yet.
@@ -83,6 +85,7 @@ impl Step {
             stderr: Line::default(),
             seen: Seen::default(),
             any_output: false,
+            missed: false,
         }
     }
 }
@@ -105,6 +108,12 @@ impl Judge<'_> {
         if !rest.is_empty() {
             self.line(stream).push(rest);
         }
+    }
+
+    /// Some of the output was lost: what patterns would have said of it is not known.
+    pub fn miss(&mut self) {
+        self.any_output = true;
+        self.missed = true;
     }
 
     /// The verdict, once the command is over and both streams are at their end.
@@ -150,6 +159,12 @@ impl Judge<'_> {
                 format!("standard error holds what it must not: {line}"),
             );
         }
+        if self.missed && self.might_differ() {
+            return (
+                Class::ResultUnknown,
+                "some of the output that it is judged by was lost".to_owned(),
+            );
+        }
         if let Some(expect) = &self.rules.expect
             && !seen.expected
         {
@@ -159,6 +174,13 @@ impl Judge<'_> {
             );
         }
         (Class::Ok, String::new())
+    }
+
+    /// Whether another line might change a good verdict.
+    fn might_differ(&self) -> bool {
+        self.rules.fatal.is_some()
+            || !matches!(self.rules.stderr, StderrRule::Anything)
+            || (self.rules.expect.is_some() && !self.seen.expected)
     }
 
     fn line(&mut self, stream: Stream) -> &mut Line {

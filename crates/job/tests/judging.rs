@@ -56,6 +56,24 @@ fn a_fatal_line_wins() {
 }
 
 #[test]
+fn what_might_have_been_said_in_lost_output_is_not_taken_for_good() {
+    let judge = |options: &str, status: i32, stdout: &str| {
+        let step = step(options);
+        let mut judge = step.judging();
+        judge.feed(Stream::Stdout, stdout.as_bytes());
+        judge.miss();
+        judge.finish(Some(status), None).class
+    };
+    assert_eq!(judge("name: x", 0, ""), Class::Ok);
+    assert_eq!(judge("fatal: ^E", 0, "fine\n"), Class::ResultUnknown);
+    assert_eq!(judge("fatal: ^E", 0, "E: x\n"), Class::FatalPattern);
+    assert_eq!(judge("fatal: ^E", 1, ""), Class::CommandFailed);
+    assert_eq!(judge("expect: ready", 0, "ready\n"), Class::Ok);
+    assert_eq!(judge("expect: ready", 0, "r"), Class::ResultUnknown);
+    assert_eq!(judge("fail_on_stderr: any", 0, ""), Class::ResultUnknown);
+}
+
+#[test]
 fn standard_error_has_its_rules() {
     let any = "fail_on_stderr: any\n    ignore_stderr: ['^WARNING:', ^debconf]";
     assert_eq!(judge(any, 0, "", "WARNING: a\n\n  \ndebconf: b").0, Class::Ok);

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::handle::Shared;
 use crate::ledger::{insert_epoch, insert_run};
-use crate::output::OutputShare;
+use crate::output::{Durable, OutputShare};
 use crate::project::{Place, Statements, what_twice};
 use crate::read::DURATIONS;
 use crate::replay::RoundHost;
@@ -40,6 +40,11 @@ pub trait Gate: fmt::Debug + Send + Sync {
 
     /// After it, and before anybody is told.
     fn committed<'a>(&'a self, events: &'a [Arc<Event>]) -> Wait<'a, ()>;
+
+    /// Whether it keeps out a controller that another one has taken over from, as a ledger does.
+    fn fences(&self) -> bool {
+        true
+    }
 }
 
 /// What the disk says to a commit.
@@ -55,6 +60,7 @@ pub enum Disk {
 #[derive(Debug)]
 pub(crate) struct Memory {
     state: Mutex<State>,
+    durable: Durable,
 }
 
 #[derive(Debug)]
@@ -135,6 +141,7 @@ impl Ledger {
         state.take(1, 1, &worker, &entry);
         let memory = Memory {
             state: Mutex::new(state),
+            durable: Durable::default(),
         };
         let ledger = Self::over(directory, memory)?;
         Ok(ledger.stage(run, 1, 1, worker, gate))
@@ -160,6 +167,35 @@ impl Ledger {
         Ok(self.stage(run, epoch, round, worker, gate))
     }
 
+    /// The machine that the controller runs on loses its power: of the output files there is left what was synced.
+    pub fn lose_power_in_memory(&self, run: RunId) -> Result<()> {
+        let Some(memory) = self.memory() else {
+            return Ok(());
+        };
+        let directory = self.run_directory(run).join("out");
+        let Ok(files) = std::fs::read_dir(&directory) else {
+            return Ok(());
+        };
+        let durable = memory.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in files {
+            let path = file.map_err(Error::io("read", &directory))?.path();
+            let length = durable.get(&path).copied().unwrap_or_default();
+            if std::env::var_os("DBG").is_some() {
+                eprintln!(
+                    "{} durable {length} is {}",
+                    path.display(),
+                    path.metadata().map_or(0, |m| m.len())
+                );
+            }
+            let cut = std::fs::OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_len(length.min(file.metadata()?.len())));
+            cut.map_err(Error::io("cut", &path))?;
+        }
+        Ok(())
+    }
+
     fn stage(&self, run: RunId, epoch: u64, round: u32, worker: WorkerId, gate: Arc<dyn Gate>) -> RunHandle {
         let (sender, queue) = mpsc::unbounded_channel();
         let (published, _) = broadcast::channel(PUBLISHED_EVENTS);
@@ -181,7 +217,9 @@ impl Ledger {
             round: AtomicU32::new(round),
             taken: Instant::now(),
             published,
-            output_share: OutputShare::default(),
+            output_share: self.memory().map_or_else(OutputShare::default, |memory| {
+                OutputShare::telling(&memory.durable)
+            }),
             queue: Some(sender),
             places: Arc::new(Semaphore::new(QUEUE_BATCHES)),
             thread: Mutex::new(None),
@@ -249,7 +287,7 @@ impl Stage {
             }
         };
         let from = state.events.len();
-        if state.epoch != self.epoch {
+        if state.epoch != self.epoch && self.gate.fences() {
             let error = Error::Fenced {
                 run: self.run,
                 epoch: self.epoch,

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 1 | 0.1 | 0.1 |
 //! | 2 | 0.1 | 0.1 |
+//! | 3 | 0.1 | 0.1 |
 //!
 //! A program reads and migrates every older version and refuses newer ones. `run` in all tables is the key of the
 //! table `runs`; it never leaves this crate.

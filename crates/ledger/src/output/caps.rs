@@ -20,7 +20,14 @@ pub struct OutputCaps {
 pub struct OutputShare {
     pub(super) left: Arc<AtomicU64>,
     pub(super) tails: Arc<AtomicU64>,
+    /// What a power cut would leave, for simulations.
+    #[cfg(feature = "memory")]
+    durable: Durable,
 }
+
+/// How much of each file survives a power cut.
+#[cfg(feature = "memory")]
+pub(crate) type Durable = Arc<std::sync::Mutex<std::collections::BTreeMap<std::path::PathBuf, u64>>>;
 
 // === impl OutputCaps ===
 
@@ -42,7 +49,28 @@ impl OutputShare {
         Self {
             left: Arc::new(AtomicU64::new(run_cap)),
             tails: Arc::new(AtomicU64::new(TAIL_MEMORY)),
+            #[cfg(feature = "memory")]
+            durable: Durable::default(),
         }
+    }
+
+    /// No cap for the run; what is synced is told to `durable`.
+    #[cfg(feature = "memory")]
+    pub(crate) fn telling(durable: &Durable) -> Self {
+        Self {
+            durable: Arc::clone(durable),
+            ..Self::default()
+        }
+    }
+
+    /// So much of a file is on the disk.
+    #[cfg(feature = "memory")]
+    pub(super) fn synced(&self, path: &std::path::Path, length: u64) {
+        let mut durable = self
+            .durable
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        durable.insert(path.to_owned(), length);
     }
 
     pub(crate) fn set_left(&self, bytes: u64) {

@@ -24,6 +24,8 @@ mod reader;
 mod tail;
 mod writer;
 
+#[cfg(feature = "memory")]
+pub(crate) use caps::Durable;
 pub use caps::{OutputCaps, OutputShare};
 pub use frame::Frame;
 pub use name::{encode_host, file_name};

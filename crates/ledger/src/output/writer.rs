@@ -205,6 +205,8 @@ impl OutputWriter {
     /// The last [`sync`](Self::sync) was done.
     pub fn synced(&mut self) {
         self.dirty = false;
+        #[cfg(feature = "memory")]
+        self.share.synced(&self.path, self.length);
     }
 
     /// Closes the file; the next write opens it again. For hosts that say nothing for long, and for descriptor limits.
