@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::{Class, Event, EventKind, HostName, Status};
+use reveille_account::{Class, Event, EventKind, HostName, Loss, Status};
+use reveille_history::HostHistory;
 use reveille_job::{Job, Role};
 use reveille_pace::Portion;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::bounds::Bounds;
 use crate::command::Ends;
+use crate::folded::{Folded, Met};
+use crate::scenario::{Effect, Scenario, What};
 
 /// A rule that a run has to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +38,14 @@ pub enum Rule {
     HaltHolds,
     /// A step that runs once runs on one host, and once.
     OnceIsOnce,
+    /// Attempts, tries and recoveries of a host in a round keep their limits, and each rung is taken once.
+    Bounded,
+    /// Nothing of a batch is dispatched before the batches before it are over.
+    BatchesInTurn,
+    /// What is committed, folded afresh, is what the task that committed it knows.
+    FoldsAlike,
+    /// No host obeys a controller that another has taken over from.
+    Fenced,
     /// No host's task falls over.
     NoInternal,
     /// The engine ends a run for no reason but a full disk or another controller.
@@ -61,6 +73,18 @@ pub struct Violation {
 /// little later. An engine that records that it halts has no such time.
 const HEARS_OF_IT: Duration = Duration::from_secs(5);
 
+/// The longest that a commit takes: a dispatch that is queued by then comes that late.
+fn longest_commit(scenario: &Scenario) -> Duration {
+    let late = scenario
+        .faults
+        .iter()
+        .filter_map(|fault| match (fault.at, fault.what) {
+            (Effect::Commit, What::Late(late)) => Some(late.duration()),
+            _ => None,
+        });
+    late.max().unwrap_or_default() + Duration::from_millis(scenario.pacing.commit_ms)
+}
+
 /// A run of a command, as it really was.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
@@ -68,6 +92,9 @@ pub(crate) struct Start {
     pub(crate) step: String,
     pub(crate) machine: String,
     pub(crate) boots: u32,
+    /// Its boot id, and the mark of the run's directory there.
+    pub(crate) boot: String,
+    pub(crate) mark: Option<String>,
     pub(crate) token: Option<String>,
     /// The round of its intent; 0 until that is found.
     pub(crate) round: u32,
@@ -81,6 +108,8 @@ pub(crate) struct Start {
     pub(crate) ends: Ends,
     /// What a whole run says on standard output.
     pub(crate) says: Bytes,
+    /// It says what its step takes for a failure.
+    pub(crate) fatal: bool,
 }
 
 /// What the checks know of a step.
@@ -107,10 +136,25 @@ pub(crate) type Place = (String, u32, u32, u32);
 pub(crate) struct Record {
     /// Machines whose places were wiped.
     pub(crate) wiped: BTreeSet<String>,
+    /// Tokens whose directories went while the mark of their run stayed.
+    swept: BTreeSet<String>,
+    /// Tokens whose beginning is on record.
+    begun: BTreeSet<String>,
+    /// What each machine said of itself before a token's work was to start: its boot and its mark.
+    sites: BTreeMap<String, (String, String)>,
+    /// Machines whose tombstones were swept away.
+    unburied: BTreeSet<String>,
+    /// Attempts that were told to have never run.
+    buried: BTreeSet<Place>,
+    /// Steps that run once, and are done.
+    once_done: BTreeSet<u32>,
+    pub(crate) bounds: Bounds,
+    pub(crate) folded: Folded,
     began: Instant,
     steps: BTreeMap<String, StepFacts>,
     first: Option<String>,
     max_fail: Option<Portion>,
+    longest_commit: Duration,
     pub(crate) starts: Vec<Start>,
     intents: BTreeMap<Place, Option<String>>,
     /// The attempt of each token, the latest intent of it.
@@ -137,7 +181,12 @@ pub(crate) struct Record {
 // === impl Record ===
 
 impl Record {
-    pub(crate) fn new(job: &Job, hosts: &[String], max_fail: Option<Portion>) -> Self {
+    pub(crate) fn new(job: &Job, scenario: &Scenario) -> Self {
+        let max_fail = scenario
+            .pacing
+            .max_fail
+            .as_deref()
+            .and_then(|text| text.parse().ok());
         let steps = job.steps.iter().enumerate().map(|(index, step)| {
             let facts = StepFacts {
                 index: u32::try_from(index).unwrap_or(u32::MAX),
@@ -150,11 +199,20 @@ impl Record {
         });
         Self {
             wiped: BTreeSet::new(),
+            swept: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            sites: BTreeMap::new(),
+            unburied: BTreeSet::new(),
+            buried: BTreeSet::new(),
+            once_done: BTreeSet::new(),
+            bounds: Bounds::new(job, scenario),
+            folded: Folded::new(job),
             shared_files: false,
             began: Instant::now(),
             steps: steps.collect(),
-            first: hosts.first().cloned(),
+            first: scenario.hosts.first().map(|host| host.name.clone()),
             max_fail,
+            longest_commit: longest_commit(scenario),
             starts: Vec::new(),
             intents: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -166,7 +224,7 @@ impl Record {
             skipped: BTreeSet::new(),
             dispatched: BTreeSet::new(),
             outcomes: BTreeSet::new(),
-            planned: hosts.len() as u64,
+            planned: scenario.hosts.len() as u64,
             failed: BTreeMap::new(),
             halted: BTreeMap::new(),
             violations: Vec::new(),
@@ -217,6 +275,18 @@ impl Record {
                 ),
             },
         }
+        let place = (start.host.clone(), start.round, index, start.attempt);
+        if self.unburied.contains(&start.machine) && self.buried.contains(&place) {
+            // A request that was under way found the tombstone gone, and the mark that it knew.
+            start.late = true;
+            return self.push(start);
+        }
+        let site = start.token.as_ref().and_then(|token| self.sites.get(token));
+        let there = (start.boot.as_str(), start.mark.as_deref().unwrap_or_default());
+        if let Some((boot, mark)) = site.filter(|(boot, mark)| (boot.as_str(), mark.as_str()) != there) {
+            let words = format!("{name}: intended for boot {boot}, mark {mark}; there it is {there:?}");
+            self.violate(Rule::IntentFirst, words);
+        }
         if !self.dispatched.contains(&(start.host.clone(), start.round)) {
             self.violate(
                 Rule::DispatchFirst,
@@ -227,7 +297,9 @@ impl Record {
         let runs = start.token.is_some() || self.latest.get(&start.host) == Some(&index);
         let mut broken = Vec::new();
         for other in &self.starts {
-            if (&other.host, &other.machine) != (&start.host, &start.machine) {
+            if (&other.host, &other.machine) != (&start.host, &start.machine)
+                || (other.late && other.token.is_some())
+            {
                 continue;
             }
             // What was begun before its directory was wiped can't be known to run, unless its beginning is on record.
@@ -238,7 +310,11 @@ impl Record {
                 let words = format!("{name}: {} still runs, since {since:.1} s", other.step);
                 broken.push((Rule::NoOverlap, words));
             }
-            let again = (&other.step, other.round) == (&start.step, start.round) && !idempotent;
+            // Of what is not on record as begun, and whose directory went, nobody can tell that it ran.
+            let swept = |token: &String| self.swept.contains(token) && !self.begun.contains(token);
+            let again = (&other.step, other.round) == (&start.step, start.round)
+                && !idempotent
+                && !other.token.as_ref().is_some_and(swept);
             let place = (other.host.clone(), other.round, index, other.attempt);
             if again && !self.finished.contains(&place) {
                 let words = format!(
@@ -254,6 +330,9 @@ impl Record {
             });
             if elsewhere {
                 broken.push((Rule::OnceIsOnce, format!("{name}: another host has run it")));
+            }
+            if self.once_done.contains(&index) && !start.late {
+                broken.push((Rule::OnceIsOnce, format!("{name}: it is done for all hosts")));
             }
         }
         for (rule, words) in broken {
@@ -273,8 +352,62 @@ impl Record {
         self.plain_intents.get(&(host.to_owned(), index))?.last().copied()
     }
 
+    /// The directories of what ran on a machine are removed; the run's own stays, with its mark.
+    pub(crate) fn sweep(&mut self, machine: &str) {
+        self.wiped.insert(machine.to_owned());
+        self.unburied.insert(machine.to_owned());
+        let here = self.starts.iter().filter(|start| start.machine == machine);
+        self.swept.extend(here.filter_map(|start| start.token.clone()));
+    }
+
+    /// What a task takes its host's history to be, all of it being on record.
+    pub(crate) fn on_record(&mut self, host: &HostName, live: &HostHistory) {
+        if let Some(words) = self.folded.differs(host, live) {
+            self.violate(Rule::FoldsAlike, words);
+        }
+    }
+
+    /// States of attempts that were met by events.
+    pub(crate) fn events_met(&self) -> BTreeSet<Met> {
+        self.folded.met.clone()
+    }
+
     /// What was committed.
     pub(crate) fn committed(&mut self, event: &Event) {
+        if let Some(words) = self.folded.committed(event) {
+            self.violate(Rule::FoldsAlike, words);
+        }
+        if let Some((rule, words)) = self.bounds.committed(event) {
+            self.violate(rule, words);
+        }
+        self.take(event);
+        if let Some(host) = &event.host {
+            self.check_permits(host.as_str());
+        }
+    }
+
+    /// Nothing that runs on a host's machine may be unknown to a controller that comes now.
+    fn check_permits(&mut self, host: &str) {
+        let machine = self.replaced.get(host).map_or(host, String::as_str);
+        let running = self.starts.iter().find(|start| {
+            (start.host.as_str(), start.machine.as_str()) == (host, machine)
+                && start.over.is_none()
+                && start.token.is_some()
+                && !start.late
+                && !self.wiped.contains(machine)
+        });
+        let Some(running) = running else { return };
+        if let Some(step) = self.folded.may_start(host) {
+            let words = format!(
+                "step {} might start on {machine} while {} runs",
+                step + 1,
+                running.step
+            );
+            self.violate(Rule::NoOverlap, words);
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
         let Some(host) = event.host.as_ref().map(HostName::as_str) else {
             if kind(&event.kind) == "halted" {
                 self.halted.insert(event.round, (Instant::now(), true));
@@ -282,16 +415,30 @@ impl Record {
             if let EventKind::RunOpened { planned } = event.kind {
                 self.planned = planned;
             }
+            if let EventKind::OnceSettled {
+                step, failed: None, ..
+            } = &event.kind
+            {
+                self.once_done.insert(step.index);
+            }
             return;
         };
         let host = host.to_owned();
         match &event.kind {
             EventKind::Dispatched => self.dispatch(host, event.round),
             EventKind::StepStarted {
-                step, attempt, token, ..
+                step,
+                attempt,
+                token,
+                site,
+                ..
             } => {
                 let place = (host.clone(), event.round, step.index, *attempt);
                 let token = token.map(|token| token.to_string());
+                if let (Some(token), Some(site)) = (&token, site) {
+                    self.sites
+                        .insert(token.clone(), (site.boot.clone(), site.mark.clone()));
+                }
                 self.latest.insert(host.clone(), step.index);
                 match &token {
                     Some(token) => {
@@ -304,6 +451,19 @@ impl Record {
                         .push((event.round, *attempt)),
                 }
                 self.intents.insert(place, token);
+            }
+            EventKind::StepLost {
+                step,
+                attempt,
+                loss: Loss::Buried,
+                ..
+            } => {
+                self.buried.insert((host, event.round, step.index, *attempt));
+            }
+            EventKind::StepBegan { step, attempt, .. } => {
+                let of = |place: &&Place| (&place.0, place.2, place.3) == (&host, step.index, *attempt);
+                let token = self.intents.iter().find(|(place, _)| of(place));
+                self.begun.extend(token.and_then(|(_, token)| token.clone()));
             }
             EventKind::Replaced { address, .. } => {
                 self.replaced.insert(host, address.clone());
@@ -330,8 +490,9 @@ impl Record {
                     .iter()
                     .find(|start| start.token.is_some() && start.token == token);
                 // Of output that was wiped a gap is stated.
-                let whole =
-                    |run: &&Start| judged && run.ran_to_its_end() && !self.wiped.contains(&run.machine);
+                let whole = |run: &&Start| {
+                    judged && run.ran_to_its_end() && !self.wiped.contains(&run.machine) && !self.shared_files
+                };
                 if let Some(run) = run.filter(whole) {
                     let has = stdout_bytes + dropped_bytes;
                     if has != run.says.len() as u64 {
@@ -355,7 +516,7 @@ impl Record {
     fn dispatch(&mut self, host: String, round: u32) {
         if let Some((since, strictly)) = self.halted.get(&round) {
             let late = since.elapsed();
-            if *strictly || late > HEARS_OF_IT {
+            if *strictly || late > HEARS_OF_IT + self.longest_commit {
                 let words = format!(
                     "{host} is dispatched {:.1} s after the run halted",
                     late.as_secs_f64()
@@ -402,7 +563,10 @@ impl Record {
                 && self.steps.get(&start.step).is_some_and(|step| step.main)
                 && !former(&start.machine)
         });
+        // Who was not dispatched is told to be as the round before left it.
+        let touched = self.dispatched.contains(&(host.to_owned(), round));
         if let Some(running) = running
+            && touched
             && !may_leave(class)
         {
             let words = format!(
@@ -425,7 +589,7 @@ impl Record {
                         .find(|start| start.host == host && start.step == *name && !start.late);
                     match last {
                         None => Some(format!("{host} succeeded, and {name} never ran")),
-                        Some(run) if run.ran_to_its_end() && run.ends == Ends::Exit(0) => None,
+                        Some(run) if run.ran_to_its_end() && run.ends == Ends::Exit(0) && !run.fatal => None,
                         Some(run) => Some(format!(
                             "{host} succeeded, and the last run of {name} did not: {:?}",
                             run.ends

@@ -1,9 +1,9 @@
 //! The words of commands in scenarios.
 //!
-//! `perform NAME@HOST for=3 out=200 exit=1,0 vanish=2 hang=3 reboot=1`: the step `NAME` for `HOST` takes 3 s, says 200
+//! `perform NAME@HOST for=3 out=200 exit=1,0 vanish=2 hang=3 reboot=1 fatal=1`: the step `NAME` for `HOST` takes 3 s, says 200
 //! bytes, ends with status 1 when it runs for the first time on a machine and with 0 from the second time on; the second
-//! time it vanishes without a status, the third time it does not end, the first time it takes the machine down with it.
-//! Everything but the name is optional.
+//! time it vanishes without a status, the third time it does not end, the first time it takes the machine down with it, the
+//! first time its first line is `FATAL`. Everything but the name is optional.
 
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub(crate) struct Command {
     vanishes: Option<u32>,
     hangs: Option<u32>,
     reboots: Option<u32>,
+    fatal: Option<u32>,
     /// The round and attempt that asked for it, if the request was late.
     pub(crate) late: Option<(u32, u32)>,
 }
@@ -56,6 +57,7 @@ impl Command {
             vanishes: None,
             hangs: None,
             reboots: None,
+            fatal: None,
             late: None,
         };
         for word in words {
@@ -78,6 +80,7 @@ impl Command {
                     command.late = Some((round.parse().ok()?, attempt.parse().ok()?));
                 }
                 "reboot" => command.reboots = number(),
+                "fatal" => command.fatal = number(),
                 _ => return None,
             }
         }
@@ -110,7 +113,13 @@ impl Command {
     /// What it says on standard output in a run.
     pub(crate) fn says(&self, run: u32) -> Vec<u8> {
         let line = format!("{}@{} run {run}\n", self.step, self.host);
-        line.bytes().cycle().take(self.out).collect()
+        let first = if self.is_fatal(run) { "FATAL\n" } else { "" };
+        first.bytes().chain(line.bytes().cycle().take(self.out)).collect()
+    }
+
+    /// Whether it says in a run what is no good, in its first line.
+    pub(crate) fn is_fatal(&self, run: u32) -> bool {
+        self.fatal == Some(run)
     }
 }
 

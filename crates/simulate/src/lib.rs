@@ -26,9 +26,12 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod bounds;
 mod chance;
 mod check;
 mod command;
+mod crossings;
+mod folded;
 mod life;
 mod network;
 mod plan;
@@ -40,6 +43,8 @@ mod signal;
 mod world;
 
 pub use check::{Rule, Violation};
+pub use crossings::{Deadly, at_every_crossing};
+pub use folded::Met;
 pub use random::{BROKEN, Broken, Kind, REPEATABLE, kinds, random};
 pub use run::{Report, play};
 pub use scenario::{

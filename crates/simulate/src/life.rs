@@ -55,6 +55,7 @@ pub(crate) struct Commits {
 
 impl Life {
     pub(crate) fn new(world: &Arc<World>, number: usize, spec: LifeSpec) -> Arc<Self> {
+        world.begins(number);
         Arc::new(Self {
             world: Arc::clone(world),
             number,
@@ -137,6 +138,11 @@ impl Life {
         });
     }
 
+    /// Whether another one has begun since.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.world.newest() > self.number
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.state.get() == State::Dead
     }
@@ -198,6 +204,10 @@ impl Gate for Commits {
             *self.crossing.lock().unwrap_or_else(PoisonError::into_inner) = Some(crossing);
             Disk::Writes
         })
+    }
+
+    fn fences(&self) -> bool {
+        !reveille_history::Rule::EpochAtLedger.is_off()
     }
 
     fn committed<'a>(&'a self, events: &'a [Arc<Event>]) -> Wait<'a, ()> {

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use reveille_simulate::{BROKEN, Kind, REPEATABLE, Report, Scenario, kinds, play, random, shrink};
+use reveille_simulate::{
+    BROKEN, Kind, Met, REPEATABLE, Report, Scenario, at_every_crossing, kinds, play, random, shrink,
+};
 
 /// Plays scenarios: from files, or fresh ones from seeds
 #[derive(Debug, Parser)]
@@ -36,16 +38,56 @@ struct Arguments {
     /// Switch the engine's rules off one by one, and tell how many scenarios it takes until each is missed
     #[arg(long)]
     mutants: bool,
+    /// Of the rules only those whose names contain this
+    #[arg(long, requires = "mutants", default_value = "")]
+    rule: String,
+    /// Play each file once for every crossing of its first controller, which dies there
+    #[arg(long, requires = "files")]
+    crossings: bool,
     /// Where a scenario that breaks a rule is written to
     #[arg(long, default_value = ".")]
     to: PathBuf,
 }
+
+/// Scenarios after which each state of an attempt has met each event that can come in it.
+const MEETS_WITHIN: u64 = 10_000;
+
+/// States of attempts, and the events that can come in them.
+const EVENTS: &[Met] = &[
+    ("none", "started"),
+    ("intended", "began"),
+    ("intended", "finished"),
+    ("intended", "buried"),
+    ("intended", "rebooted"),
+    ("intended", "gone"),
+    ("intended", "wiped"),
+    ("intended", "left"),
+    ("begun", "finished"),
+    ("begun", "rebooted"),
+    ("begun", "gone"),
+    ("begun", "wiped"),
+    ("begun", "left"),
+    ("left, intended", "finished"),
+    ("left, intended", "buried"),
+    ("left, intended", "rebooted"),
+    ("left, intended", "wiped"),
+    ("left, intended", "left"),
+    ("left, begun", "finished"),
+    ("left, begun", "rebooted"),
+    ("left, begun", "gone"),
+    ("left, begun", "wiped"),
+    ("left, begun", "left"),
+    ("intended, plain", "finished"),
+    ("intended, plain", "plain"),
+    ("intended, reboot", "finished"),
+];
 
 /// What was met so far.
 #[derive(Default)]
 struct Coverage {
     states: BTreeMap<(&'static str, &'static str), u64>,
     kinds: BTreeMap<(Kind, &'static str), u64>,
+    events: BTreeMap<Met, u64>,
 }
 
 fn main() -> ExitCode {
@@ -74,6 +116,20 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     for file in &arguments.files {
         let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let scenario = Scenario::read(&text)?;
+        if arguments.crossings {
+            let (plays, deadly) = at_every_crossing(&scenario, directory.path(), |_| {})?;
+            let _ = writeln!(
+                out,
+                "{}: {plays} plays, {} break a rule",
+                file.display(),
+                deadly.len()
+            );
+            for deadly in &deadly {
+                code = ExitCode::FAILURE;
+                let _ = writeln!(out, "{:?}: {:?}", deadly.point, deadly.violations);
+            }
+            continue;
+        }
         let report = play(&scenario, directory.path(), true)?;
         for line in &report.lines {
             // Whoever reads may have seen enough.
@@ -151,6 +207,11 @@ fn fresh(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
         played as f64 / took
     );
     coverage.show(&mut out);
+    let unmet = coverage.unmet();
+    if played >= MEETS_WITHIN && !unmet.is_empty() {
+        let _ = writeln!(out, "never met: {unmet:?}");
+        return Ok(ExitCode::FAILURE);
+    }
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -166,7 +227,8 @@ fn mutants(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> 
     let most = arguments.count.unwrap_or(MISSED_WITHIN);
     let first = arguments.seed.unwrap_or(1);
     let mut code = ExitCode::SUCCESS;
-    for rule in reveille_history::Rule::ALL {
+    let named = |rule: &reveille_history::Rule| format!("{rule:?}").contains(&arguments.rule);
+    for rule in reveille_history::Rule::ALL.into_iter().filter(named) {
         reveille_history::switch_off(Some(rule));
         let mut missed = None;
         for played in 0..most {
@@ -215,6 +277,9 @@ fn words(report: &Report) -> String {
 
 impl Coverage {
     fn add(&mut self, about: &std::collections::BTreeSet<Kind>, report: &Report) {
+        for met in &report.events_met {
+            *self.events.entry(*met).or_default() += 1;
+        }
         for (fault, state) in &report.met {
             *self.states.entry((fault, state)).or_default() += 1;
             for kind in about {
@@ -260,6 +325,16 @@ impl Coverage {
                 let _ = write!(out, "{count:>9}");
             }
         }
+        let _ = write!(out, "\n\n{:<18}{:<12}{:>9}", "attempt is", "and is", "times");
+        for ((state, event), count) in &self.events {
+            let _ = write!(out, "\n{state:<18}{event:<12}{count:>9}");
+        }
         let _ = writeln!(out);
+    }
+
+    /// What may happen to an attempt and never did.
+    fn unmet(&self) -> Vec<Met> {
+        let met = |pair: &&Met| !self.events.contains_key(*pair);
+        EVENTS.iter().filter(met).copied().collect()
     }
 }

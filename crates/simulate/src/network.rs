@@ -345,6 +345,12 @@ impl Connection for Wire {
             if !line.lets_through().await {
                 return Err(ExecError::Unanswered(self.why_closed()));
             }
+            // A controller that another has taken over from can still do the one plain thing that it had committed to.
+            let command = if line.life.is_overtaken() {
+                line.world.noted(command)
+            } else {
+                command
+            };
             let far = line.deliver(command);
             if crossing.what == Some(What::BreakAfter) {
                 drop(far);

@@ -145,6 +145,7 @@ fn settings(scenario: &Scenario, world: &Arc<World>) -> Settings {
     let portion = |text: &String| text.parse().ok();
     let tokens = Arc::clone(world);
     let replaced = Arc::clone(world);
+    let told = Arc::clone(world);
     Settings {
         sessions: pacing.sessions,
         serial: pacing.serial.iter().filter_map(portion).collect(),
@@ -155,6 +156,8 @@ fn settings(scenario: &Scenario, world: &Arc<World>) -> Settings {
         world: Machine {
             tokens: Arc::new(move || tokens.token()),
             watched: false,
+            threads: false,
+            on_record: Some(Arc::new(move |host, history| told.on_record(host, history))),
             replace: Arc::new(move |replacement| {
                 let world = Arc::clone(&replaced);
                 Box::pin(async move {

@@ -78,6 +78,16 @@ pub enum Kind {
     Reboot,
     /// Places that are wiped.
     Wipe,
+    /// Directories of tokens that go, while those of their runs stay.
+    Sweep,
+    /// Steps whose output is judged.
+    Judged,
+    /// A first batch that is a trial.
+    Canary,
+    /// Controllers whose machines lose their power when they die.
+    PowerCut,
+    /// Controllers that come a while after the one before.
+    Rest,
     /// Addresses where nobody answers for a while.
     Block,
 }
@@ -86,7 +96,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 34] = [
+    pub const ALL: [Kind; 39] = [
         Kind::Plain,
         Kind::Idempotent,
         Kind::Attempts,
@@ -120,6 +130,11 @@ impl Kind {
         Kind::DiskFull,
         Kind::Reboot,
         Kind::Wipe,
+        Kind::Sweep,
+        Kind::Judged,
+        Kind::Canary,
+        Kind::PowerCut,
+        Kind::Rest,
         Kind::Block,
     ];
 }
@@ -241,12 +256,16 @@ impl Draw {
         if healing != [false; 3] {
             text.push_str("heal:\n");
             if healing[0] {
-                let for_ = self.choose(&["0.5", "20"]);
-                let _ = writeln!(
-                    text,
-                    "  repair: [{{name: repair, on: [command_failed, early_exit], run: \"perform repair@{{{{ inventory_hostname }}}} \
-                     for={for_}\"}}]"
-                );
+                text.push_str("  repair:\n");
+                let many = self.choose(&[1, 1, 2]);
+                for name in ["repair", "mend"].into_iter().take(many) {
+                    let lasts = self.choose(&["0.5", "20"]);
+                    let _ = writeln!(
+                        text,
+                        "    - {{name: {name}, on: [command_failed, early_exit], run: \"perform {name}@{{{{ inventory_hostname }}}} \
+                         for={lasts}\"}}"
+                    );
+                }
             }
             if healing[1] {
                 text.push_str("  reboot: true\n");
@@ -271,7 +290,8 @@ impl Draw {
         let fails = self.has(Kind::OnFailed) || self.has(Kind::MaxFail) || self.has(Kind::Retry) || healed;
         if self.now(Kind::Attempts) {
             let exits = self.choose(&["1,0", "1,1,0", "1"]);
-            let attempts = self.choose(&[2, 3]);
+            // More than the tries that a host has.
+            let attempts = self.choose(&[2, 3, 12]);
             let _ = write!(command, " exit={exits}");
             let _ = write!(options, ", attempts: {attempts}");
         } else if fails && main && self.random.u8(..3) == 0 {
@@ -285,6 +305,11 @@ impl Draw {
         if self.now(Kind::Hang) {
             command.push_str(" hang=1");
             options.push_str(", watchdog: {total: 100s}");
+        }
+        if main && self.now(Kind::Judged) {
+            let run = self.choose(&[1, 2]);
+            let _ = write!(command, " fatal={run}");
+            options.push_str(", fatal: \"^FATAL\"");
         }
         let elsewhere = self.now(Kind::Delegate);
         if elsewhere {
@@ -337,7 +362,7 @@ impl Draw {
             max_fail: self
                 .has(Kind::MaxFail)
                 .then(|| self.choose(&["0", "1", "30%"]).to_owned()),
-            canary: false,
+            canary: self.has(Kind::Canary) && self.has(Kind::Batches),
             latency_ms: self.choose(&[0, 5, 20, 200]),
             commit_ms: if self.has(Kind::SlowCommits) {
                 self.choose(&[60, 500, 3000])
@@ -351,7 +376,13 @@ impl Draw {
         let mut lives = Vec::new();
         let many = 1 + self.random.usize(..3);
         for _ in 0..many {
-            let mut life = LifeSpec::default();
+            let mut life = LifeSpec {
+                begins_after: self
+                    .now(Kind::Rest)
+                    .then(|| Seconds(self.choose(&[1.0, 30.0, 200.0]))),
+                loses_power: self.now(Kind::PowerCut),
+                ..LifeSpec::default()
+            };
             if self.has(Kind::Die) && self.random.u8(..4) > 0 {
                 if self.random.u8(..4) == 0 {
                     life.dies_at = Some(self.time());
@@ -456,7 +487,7 @@ impl Draw {
 
     fn happenings(&mut self) -> Vec<Happening> {
         let mut happenings = Vec::new();
-        for kind in [Kind::Reboot, Kind::Wipe, Kind::Block] {
+        for kind in [Kind::Reboot, Kind::Wipe, Kind::Sweep, Kind::Block] {
             if !self.has(kind) {
                 continue;
             }
@@ -468,7 +499,7 @@ impl Draw {
                         machine,
                         away: Seconds(self.choose(&[1.0, 30.0, 120.0])),
                     },
-                    Kind::Wipe => {
+                    Kind::Wipe | Kind::Sweep => {
                         // Nobody notices without a reason to come back.
                         happenings.push(Happening {
                             at: Seconds(at.0 + 1.0),
@@ -476,7 +507,11 @@ impl Draw {
                                 machine: machine.clone(),
                             },
                         });
-                        Happens::Wipe { machine }
+                        if kind == Kind::Wipe {
+                            Happens::Wipe { machine }
+                        } else {
+                            Happens::Sweep { machine }
+                        }
                     }
                     _ => {
                         if self.random.bool() {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::chance::chance;
 use crate::check::{Rule, Violation};
+use crate::folded::Met;
 use crate::life::{Commits, Life};
 use crate::network::Net;
 use crate::plan;
@@ -41,6 +42,8 @@ pub struct Report {
     pub lines: Vec<String>,
     /// Faults, and how far the last attempt of their host had come.
     pub met: BTreeSet<(&'static str, &'static str)>,
+    /// States of attempts, and the events that came in them.
+    pub events_met: BTreeSet<Met>,
     /// The faults that came about, by their place in the scenario.
     pub fired: BTreeSet<usize>,
     /// Crossings of each life.
@@ -92,14 +95,15 @@ pub fn play(scenario: &Scenario, directory: &Path, traced: bool) -> Result<Repor
     let runtime = builder.build().map_err(|error| error.to_string())?;
     let controllers = LocalSet::new();
     let report = controllers.block_on(&runtime, async {
-        let world = World::new(scenario, &job, traced);
         let mut random = [0; 10];
         random[..8].copy_from_slice(&chance(scenario.seed, "", "run", 0).to_be_bytes());
+        let run = RunId::new(BEGIN, random);
+        let world = World::new(scenario, &job, run, traced);
         let mut play = Play {
             scenario: scenario.clone(),
             job: Arc::new(job),
             world,
-            run: RunId::new(BEGIN, random),
+            run,
             ledger: None,
             directory: directory.to_owned(),
             frozen: None,
@@ -113,6 +117,7 @@ pub fn play(scenario: &Scenario, directory: &Path, traced: bool) -> Result<Repor
             trace,
             lines,
             met: play.world.met(),
+            events_met: play.world.events_met(),
             fired: play.world.fired(),
             crossings: play.crossings,
             took: play.world.elapsed(),
@@ -156,6 +161,10 @@ impl Play {
                     .violate(Rule::NoHang, "a controller that thawed does not end".to_owned());
             }
         }
+        for machine in self.world.overruled() {
+            let words = format!("{machine} obeyed a controller that another had taken over from");
+            self.world.violate(Rule::Fenced, words);
+        }
         for _ in 0..RESUMES {
             if self.is_closed() || !self.world.violations().is_empty() {
                 break;
@@ -171,6 +180,9 @@ impl Play {
     async fn life(&mut self, spec: LifeSpec) {
         if self.is_closed() && !spec.retry {
             return;
+        }
+        if let Some(after) = spec.begins_after {
+            sleep(after.duration()).await;
         }
         self.lives += 1;
         let life = Life::new(&self.world, self.lives, spec.clone());
@@ -211,7 +223,13 @@ impl Play {
                 .world
                 .note(format_args!("controller {} ends: {end:?}", life.number)),
             Ended::By(Err(failure)) => self.judge_failure(&failure, life.number),
-            Ended::Died => {}
+            Ended::Died => {
+                if let (true, Some(ledger)) = (spec.loses_power, &self.ledger)
+                    && let Err(error) = ledger.lose_power_in_memory(self.run)
+                {
+                    self.world.violate(Rule::EngineGoesOn, error.to_string());
+                }
+            }
             Ended::Froze(frozen) => self.frozen = Some(frozen),
             Ended::Hung => {
                 let words = format!(
@@ -237,7 +255,7 @@ impl Play {
             handle,
             Arc::new(client),
             Arc::clone(life),
-            self.failed_hosts(spec),
+            self.next_roll(spec),
             stopped,
         );
         let mut task = spawn_local(working);
@@ -330,6 +348,14 @@ impl Play {
         })
     }
 
+    /// The roll of a new round, if one is to be opened.
+    fn next_roll(&self, spec: &LifeSpec) -> Option<Vec<reveille_ledger::RollEntry>> {
+        let roll = self.failed_hosts(spec)?;
+        let names = roll.iter().map(|entry| entry.host.as_str().to_owned());
+        self.world.will_open(names.collect());
+        Some(roll)
+    }
+
     /// The hosts that a new round is for.
     fn failed_hosts(&self, spec: &LifeSpec) -> Option<Vec<reveille_ledger::RollEntry>> {
         if !spec.retry || !self.is_closed() {
@@ -384,7 +410,8 @@ impl Play {
             return;
         }
         // Of output that was wiped before it was fetched a gap is stated.
-        let wipes = |happening: &Happening| matches!(happening.event, Happens::Wipe { .. });
+        let wipes =
+            |happening: &Happening| matches!(happening.event, Happens::Wipe { .. } | Happens::Sweep { .. });
         if self.scenario.happenings.iter().any(wipes) {
             return;
         }

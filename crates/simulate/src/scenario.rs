@@ -90,6 +90,12 @@ pub struct LifeSpec {
     /// It has the wrong password.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wrong_password: bool,
+    /// It begins so long after the one before it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_after: Option<Seconds>,
+    /// When it dies, its machine loses its power: of output files there is left what was synced.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loses_power: bool,
     /// It dies after so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dies_at: Option<Seconds>,
@@ -207,6 +213,11 @@ pub enum Happens {
     },
     /// What a machine kept of durable work is removed.
     Wipe {
+        /// Which.
+        machine: String,
+    },
+    /// The directories of what ran on a machine are removed, and the runs' own are left.
+    Sweep {
         /// Which.
         machine: String,
     },

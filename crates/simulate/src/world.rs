@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::{Event, Token};
+use reveille_account::{Event, HostName, RunId, Token};
 use reveille_drill::memory::Stage;
 use reveille_drill::{Act, Ending, Host, Performance};
+use reveille_history::{HostHistory, Rule as EngineRule};
 use reveille_job::Job;
 use tokio::time::{Instant, sleep};
 
 use crate::chance::{Hash, chance};
 use crate::check::{Place, Record, Rule, Start, Violation};
 use crate::command::{Command, Ends};
+use crate::folded::Met;
 use crate::network::Line;
 use crate::scenario::{Effect, Fault, Happens, Scenario, What};
 
@@ -26,6 +28,9 @@ pub(crate) struct World {
 }
 
 struct Inner {
+    /// The number of the controller that began last.
+    newest: usize,
+    run: String,
     machines: BTreeMap<String, Arc<Host>>,
     /// Where an address leads, and until when nobody answers there.
     addresses: BTreeMap<String, (String, Option<Instant>)>,
@@ -46,6 +51,7 @@ struct Inner {
 struct Ground {
     world: Weak<World>,
     machine: String,
+    run: String,
 }
 
 /// Notes the end of a run when it is dropped.
@@ -57,22 +63,18 @@ struct Running {
 // === impl World ===
 
 impl World {
-    pub(crate) fn new(scenario: &Scenario, job: &Job, traced: bool) -> Arc<Self> {
-        let max_fail = scenario
-            .pacing
-            .max_fail
-            .as_deref()
-            .and_then(|text| text.parse().ok());
-        let hosts: Vec<String> = scenario.hosts.iter().map(|host| host.name.clone()).collect();
+    pub(crate) fn new(scenario: &Scenario, job: &Job, run: RunId, traced: bool) -> Arc<Self> {
         let world = Arc::new(Self {
             scenario: scenario.clone(),
             began: Instant::now(),
             inner: Mutex::new(Inner {
+                newest: 0,
+                run: run.uuid(),
                 machines: BTreeMap::new(),
                 addresses: BTreeMap::new(),
                 lines: Vec::new(),
                 counts: BTreeMap::new(),
-                record: Record::new(job, &hosts, max_fail),
+                record: Record::new(job, scenario),
                 tokens: 0,
                 calm: false,
                 trace: Hash::default(),
@@ -109,8 +111,12 @@ impl World {
         let ground = Ground {
             world: Arc::downgrade(self),
             machine: name.to_owned(),
+            run: inner.run.clone(),
         };
         let host = Host::on_stage(name.into(), index, self.scenario.seed, Arc::new(ground));
+        if EngineRule::EpochAtHost.is_off() {
+            host.let_everybody_in();
+        }
         let host = Arc::new(host);
         inner.machines.insert(name.to_owned(), Arc::clone(&host));
         inner.addresses.insert(name.to_owned(), (name.to_owned(), None));
@@ -131,6 +137,16 @@ impl World {
         self.lock()
             .addresses
             .insert(address.to_owned(), (machine.to_owned(), None));
+    }
+
+    /// A controller begins.
+    pub(crate) fn begins(&self, number: usize) {
+        self.lock().newest = number;
+    }
+
+    /// The controller that began last.
+    pub(crate) fn newest(&self) -> usize {
+        self.lock().newest
     }
 
     /// A new machine, and its address.
@@ -159,6 +175,14 @@ impl World {
                     self.meet("wiped place", machine);
                     self.lock().record.wiped.insert(machine.clone());
                     host.wipe();
+                }
+            }
+            Happens::Sweep { machine } => {
+                let host = self.lock().machines.get(machine).map(Arc::clone);
+                if let Some(host) = host {
+                    self.meet("swept directories", machine);
+                    self.lock().record.sweep(machine);
+                    host.sweep();
                 }
             }
             Happens::Cut { machine } => {
@@ -209,6 +233,13 @@ impl World {
             return Err(What::Refused);
         }
         Ok(host)
+    }
+
+    /// Machines that obeyed a controller that another had taken over from.
+    pub(crate) fn overruled(&self) -> Vec<String> {
+        let inner = self.lock();
+        let overruled = inner.machines.iter().filter(|(_, host)| host.is_overruled());
+        overruled.map(|(name, _)| name.clone()).collect()
     }
 
     /// From here on nothing goes wrong by itself.
@@ -337,6 +368,21 @@ impl World {
         self.lock().fired.clone()
     }
 
+    /// The next round that opens has this roll.
+    pub(crate) fn will_open(&self, roll: Vec<String>) {
+        self.lock().record.bounds.will_open(roll);
+    }
+
+    /// What a task takes its host's history to be, all of it being on record.
+    pub(crate) fn on_record(&self, host: &HostName, history: &HostHistory) {
+        self.lock().record.on_record(host, history);
+    }
+
+    /// States of attempts that were met by events.
+    pub(crate) fn events_met(&self) -> BTreeSet<Met> {
+        self.lock().record.events_met()
+    }
+
     pub(crate) fn said(&self) -> Vec<(Place, Bytes)> {
         self.lock().record.said()
     }
@@ -378,6 +424,8 @@ impl Stage for Ground {
                 step: command.step.clone(),
                 machine: self.machine.clone(),
                 boots,
+                boot: host.boot_id(),
+                mark: host.mark_of(&self.run),
                 token: token.map(str::to_owned),
                 round,
                 attempt,
@@ -387,6 +435,7 @@ impl Stage for Ground {
                 lasts: command.lasts,
                 ends: command.ends(run),
                 says: says.clone(),
+                fatal: command.is_fatal(run),
             });
             (start, run, says)
         };

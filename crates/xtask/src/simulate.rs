@@ -16,9 +16,23 @@ pub(crate) struct Arguments {
     /// How many scenarios at most
     #[arg(long)]
     count: Option<u64>,
-    /// Further arguments, for the simulator: files to play, --all, --keep-going, --print
+    /// Further arguments, for the simulator: files to play, --crossings, --mutants, --keep-going, --print
     #[arg(last = true, value_name = "ARGUMENT")]
     more: Vec<String>,
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    /// A minute of scenarios that nobody has seen before.
+    pub(crate) fn a_minute() -> Self {
+        Self {
+            minutes: 1.0,
+            seed: None,
+            count: None,
+            more: Vec::new(),
+        }
+    }
 }
 
 /// Builds the simulator and runs it.

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::failure::{Failure, Result};
 use crate::packages::{self, Package};
+use crate::simulate;
 use crate::tell;
 use crate::workspace::{self, Workspace};
 
@@ -135,6 +136,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
                 .cargo()
                 .args(["test", "--doc", "--workspace", "--locked"]),
         )?;
+        simulate::run(&simulate::Arguments::a_minute())?;
     }
     tell::line("all tests passed");
     Ok(())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use reveille_simulate::{Rule, Scenario, play};
 
-fn scenarios() -> Vec<(PathBuf, Scenario)> {
+pub(crate) fn scenarios() -> Vec<(PathBuf, Scenario)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
         .unwrap()
