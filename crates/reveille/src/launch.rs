@@ -96,7 +96,7 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
 
 /// Records a new run and takes it to its end.
 pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> Result<Finished, Failure> {
-    check_report(report)?;
+    render::destination::check(report)?;
     let Request {
         kind,
         job,
@@ -135,7 +135,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
     )?;
     let delegates = delegates(&options, &passwords, printer)?;
     let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
-    let mut spec = RunSpec::new(kind, serde_json::to_string(job.source()).unwrap_or_default());
+    let mut spec = RunSpec::new(kind, recorded_source(job.source()));
     if let JobSource::File { file, text, .. } = job.source() {
         spec.file = Some(file.clone());
         spec.sha256 = Some(sha256(text.as_bytes()));
@@ -202,6 +202,18 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
     work(handle, client, plan, &banner, &options, 0, report, printer)
 }
 
+/// A job as it is recorded: its file is found from any directory, and with it what its steps send.
+fn recorded_source(source: &JobSource) -> String {
+    let mut source = source.clone();
+    if let JobSource::File { file, .. } = &mut source
+        && let Ok(path) = std::path::absolute(&*file)
+        && let Some(path) = path.to_str()
+    {
+        path.clone_into(file);
+    }
+    serde_json::to_string(&source).unwrap_or_default()
+}
+
 /// Goes on with a run that has hosts without an outcome.
 pub(crate) fn resume(
     ledger: &Ledger,
@@ -211,7 +223,7 @@ pub(crate) fn resume(
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    check_report(report)?;
+    render::destination::check(report)?;
     let recorded = Recorded::read(record, concurrency, input, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
     recorded.go_on(ledger, record, handle, true, report, printer)
@@ -227,7 +239,7 @@ pub(crate) fn retry(
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    check_report(report)?;
+    render::destination::check(report)?;
     let recorded = Recorded::read(record, concurrency, input, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
     let mut entries: HashMap<HostName, RollEntry> = HashMap::new();
@@ -654,16 +666,6 @@ fn check_input(record: &RunRecord, input: Option<&Bytes>) -> Result<(), Failure>
         ))),
         (None, Some(_)) => Err(Failure::usage(format!("{} began without an input", record.run))),
     }
-}
-
-fn check_report(report: &Report) -> Result<(), Failure> {
-    let events_to_stdout = report.events.as_deref() == Some(Path::new("-"));
-    if events_to_stdout && report.format == crate::cli::Format::Json {
-        return Err(Failure::usage(
-            "--format json and --events - both write to standard output; send one to a file",
-        ));
-    }
-    Ok(())
 }
 
 /// A seed for a new run.

@@ -163,6 +163,23 @@ impl Reached {
     }
 }
 
+// === impl Way ===
+
+impl Way {
+    /// Has its files found from any directory: a run may be resumed in another one.
+    fn anchor(&mut self) {
+        let lists = [
+            &mut self.keys,
+            &mut self.more_keys,
+            &mut self.last_keys,
+            &mut self.certificates,
+        ];
+        for path in lists.into_iter().chain(&mut self.known_hosts).flatten() {
+            *path = from_anywhere(path);
+        }
+    }
+}
+
 // === impl Finder ===
 
 impl<'a> Finder<'a> {
@@ -240,6 +257,8 @@ impl<'a> Finder<'a> {
         }
         way.alive_interval_ms = ssh.server_alive_interval.map(millis).or(way.alive_interval_ms);
         way.alive_count = ssh.server_alive_count_max.or(way.alive_count);
+        way.anchor();
+        jump.iter_mut().for_each(Way::anchor);
         let mut ssh_options = Vec::new();
         let mut transport = match (reach.transport, connection.transport) {
             (Some(cli::Transport::Openssh), _) => Some("openssh"),
@@ -272,7 +291,9 @@ impl<'a> Finder<'a> {
             routes: Vec::new(),
             label: None,
             transport: transport.map(str::to_owned),
-            ssh_config: file.or_else(|| reach.ssh_config.clone()),
+            ssh_config: file
+                .or_else(|| reach.ssh_config.clone())
+                .map(|file| from_anywhere(&file)),
             ssh_options,
         })
     }
@@ -430,4 +451,12 @@ pub(crate) fn expand_home(path: &Path) -> PathBuf {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path.to_owned(),
     }
+}
+
+/// A path as it is found from any directory; `~` is left to whoever opens the file, and `none` is no file.
+fn from_anywhere(path: &Path) -> PathBuf {
+    if path.starts_with("~") || path.as_os_str() == "none" {
+        return path.to_owned();
+    }
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

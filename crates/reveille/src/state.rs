@@ -6,10 +6,11 @@ use std::sync::LazyLock;
 use crate::cli::Globals;
 use crate::failure::Failure;
 
-/// The state directory that was named, or the usual one.
+/// The state directory that was named, or the usual one; a command pasted from the screen finds it from anywhere.
 pub(crate) fn directory(globals: &Globals) -> Result<PathBuf, Failure> {
     if let Some(directory) = &globals.state_dir {
-        return Ok(directory.clone());
+        return std::path::absolute(directory)
+            .map_err(|error| Failure::usage(format!("--state-dir {}: {error}", directory.display())));
     }
     base().map(|base| base.join("reveille")).ok_or_else(|| {
         Failure::usage("neither HOME nor XDG_STATE_HOME says where to keep the ledger; use --state-dir")

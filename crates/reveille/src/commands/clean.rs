@@ -31,7 +31,8 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
     let record = ledger.run(run)?;
     if record.state != RunState::Closed {
         return Err(Failure::usage(format!(
-            "{run} is not over: hosts may still have work of it; finish it first with `reveille resume {run}`"
+            "{run} is not over: hosts may still have work of it; finish it first with `reveille resume{} {run}`",
+            state::option(ledger.state_directory())
         )));
     }
     let mut reported: HashMap<HostName, Vec<Hello>> = HashMap::new();

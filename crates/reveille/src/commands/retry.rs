@@ -21,8 +21,9 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
     let account = ledger.account(run)?;
     if account.pending + account.running > 0 {
         return Err(Failure::usage(format!(
-            "{run} has {} without an outcome; finish it first with `reveille resume {run}`",
-            render_hosts(account.pending + account.running)
+            "{run} has {} without an outcome; finish it first with `reveille resume{} {run}`",
+            render_hosts(account.pending + account.running),
+            state::option(ledger.state_directory())
         )));
     }
     let selectors = if args.only.is_empty() {

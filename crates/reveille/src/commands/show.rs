@@ -4,7 +4,7 @@ use reveille_account::{Chosen, Event, EventKind, Exit, RunState};
 use reveille_ledger::Ledger;
 use reveille_ledger::export::SummaryOptions;
 
-use crate::cli::{Format, Globals, Report, ShowArgs};
+use crate::cli::{Format, Globals, ShowArgs};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::render::{end, text};
@@ -41,19 +41,12 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     if let Some(comment) = &record.spec.comment {
         printer.data(&format!("comment     {}", text::harmless(comment.as_bytes())))?;
     }
-    let report = Report {
-        format: Format::Human,
-        events: None,
-        export_to: None,
-        junit: None,
-        notify: None,
-    };
     printer.data(&end::words(
         &summary,
         None,
         &state::option(ledger.state_directory()),
         allowed.as_deref(),
-        &report,
+        None,
         |text, tone| printer.tone_out(text, tone),
     )?)?;
     Ok(Exit::Success)

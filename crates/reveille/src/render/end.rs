@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use reveille_account::{Class, Exit, HostName, RunId, RunState};
@@ -62,6 +63,7 @@ pub(crate) fn report(
         ..options
     };
     let exit = summary.exit;
+    let written = write_files(ledger, &summary, options, report);
     if report.format == Format::Json {
         printer.data(&json(&summary, extra)?)?;
     } else {
@@ -85,7 +87,7 @@ pub(crate) fn report(
                 Some(usage),
                 &state,
                 allowed.as_deref(),
-                report,
+                report.export_to.as_deref().filter(|_| written.is_ok()),
                 colour,
             )?);
         }
@@ -93,16 +95,28 @@ pub(crate) fn report(
             printer.note(&format!("\n{}", extra.words));
         }
     }
-    if let Some(path) = &report.junit {
-        write_junit(&summary, path)?;
-    }
-    if let Some(directory) = &report.export_to {
-        artifacts::write(ledger, run, directory, options)?;
-    }
     if let Some(command) = &report.notify {
         notify::tell(command, &json(&summary, extra)?, printer);
     }
+    written?;
     Ok(exit)
+}
+
+/// Writes the files that were asked for. What is said next names them as written.
+fn write_files(
+    ledger: &Ledger,
+    summary: &Summary,
+    options: SummaryOptions,
+    report: &Report,
+) -> Result<(), Failure> {
+    let junit = match &report.junit {
+        Some(path) => write_junit(summary, path).map_err(Failure::from),
+        None => Ok(()),
+    };
+    if let Some(directory) = &report.export_to {
+        artifacts::write(ledger, summary.record.run, directory, options)?;
+    }
+    junit
 }
 
 /// Holds the failures against what the operator allowed, unless the exit status is settled otherwise.
@@ -137,13 +151,13 @@ fn options(usage: limits::Usage, exit: Option<Exit>) -> SummaryOptions {
     SummaryOptions { exit, controller }
 }
 
-/// The report in words; `state` is the option that commands need to find the run.
+/// The report in words; `state` is the option that commands need to find the run, and `artifacts` is where they were written.
 pub(crate) fn words(
     summary: &Summary,
     usage: Option<limits::Usage>,
     state: &str,
     allowed: Option<&str>,
-    report: &Report,
+    artifacts: Option<&Path>,
     tone: impl Fn(&str, Tone) -> String,
 ) -> Result<String, Failure> {
     let run = summary.record.run;
@@ -195,7 +209,7 @@ pub(crate) fn words(
         );
     }
     let _ = writeln!(words, "logs        reveille logs{state} {run} HOST");
-    if let Some(directory) = &report.export_to {
+    if let Some(directory) = artifacts {
         let _ = writeln!(words, "artifacts   {}", directory.display());
     }
     match next_command(summary, state) {

@@ -1,6 +1,7 @@
 //! What is shown, and written for others to read. Everything here is derived from events or the ledger.
 
 pub(crate) mod artifacts;
+pub(crate) mod destination;
 pub(crate) mod end;
 pub(crate) mod events;
 pub(crate) mod fold;

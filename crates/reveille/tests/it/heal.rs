@@ -124,6 +124,35 @@ fn another_machine_takes_its_place_from_the_first_step() {
     );
 }
 
+#[test]
+fn no_host_takes_the_place_of_another_host_of_the_run() {
+    let testbed = Testbed::start(3, "").unwrap();
+    let reveille = Reveille::new();
+    let two = inventory(&testbed, &["a", "b"], "").replacen(
+        &format!("b ansible_host={}", testbed.address(0)),
+        &format!("b ansible_host={}", testbed.address(1)),
+        1,
+    );
+    let inventory = reveille.file("inventory", two);
+    let work = "steps:\n  - run: echo $SSH_CONNECTION >> $HOME/ran; exit 9\nheal:\n";
+    // A command that names a host of the inventory.
+    let other = testbed.address(1);
+    let job = reveille.file("job.yaml", format!("{work}  replace: echo {other}\n"));
+    reveille.run(&["run", &job, "-i", &inventory]).expect(3);
+    let ran = std::fs::read_to_string(testbed.home().join("ran")).unwrap();
+    assert_eq!(ran.lines().count(), 3, "b was set up anew where it was: {ran}");
+    let logs = reveille.run(&["logs", "a"]).expect(0).stdout;
+    assert!(logs.contains("is b, a host of this run"), "{logs}");
+    // A command that names one machine for everybody.
+    std::fs::remove_file(testbed.home().join("ran")).unwrap();
+    let spare = testbed.address(2);
+    let job = reveille.file("job.yaml", format!("{work}  replace: echo {spare}\n"));
+    reveille.run(&["run", &job, "-i", &inventory]).expect(3);
+    let ran = std::fs::read_to_string(testbed.home().join("ran")).unwrap();
+    let on_the_spare = ran.lines().filter(|line| line.contains(&format!(" {spare} ")));
+    assert_eq!(on_the_spare.count(), 1, "{ran}");
+}
+
 /// The controller dies while the new machine works: what was done on the old one does not count, and nothing is run twice.
 #[test]
 fn a_resumed_run_goes_on_with_the_machine_that_took_the_place() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use crate::support::Reveille;
+use crate::support::{Ended, Reveille};
 use reveille_testbed::Testbed;
 
 const HOSTS: usize = 60;
@@ -228,4 +228,43 @@ fn killed_between_two_attempts_and_resumed() {
         assert_eq!(summary["hosts"][0]["attempts"], 3, "{summary}");
         assert_eq!(std::fs::read_to_string(&tries).unwrap().lines().count(), 3);
     }
+}
+
+/// All paths of the run were relative, and whoever resumes it is in another directory.
+#[test]
+fn resumed_from_another_directory() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = testbed
+        .inventory()
+        .replace(&testbed.key().display().to_string(), "key");
+    reveille.file("inventory", inventory);
+    std::fs::copy(testbed.key(), reveille.path().join("key")).unwrap();
+    reveille.file("payload", "new");
+    let home = testbed.home();
+    reveille.file(
+        "job.yaml",
+        format!(
+            "steps:\n  - run: until [ -e $HOME/go ]; do sleep 0.1; done\n  - upload: {{src: payload, dest: {}/arrived}}\n",
+            home.display()
+        ),
+    );
+    let mut child = reveille
+        .command(&["run", "job.yaml", "-i", "inventory", "--events", "-", "-q"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("step_began")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::write(home.join("go"), "").unwrap();
+    let output = reveille
+        .command(&["resume", "--format", "json"])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let summary = Ended::of(&output).expect(0).json();
+    assert_eq!(summary["account"]["success"], 1, "{summary}");
+    assert_eq!(std::fs::read_to_string(home.join("arrived")).unwrap(), "new");
 }

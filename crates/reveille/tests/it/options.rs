@@ -99,6 +99,29 @@ fn another_program_is_told_of_the_end() {
 }
 
 #[test]
+fn what_a_run_is_told_to_is_looked_at_before_anything_is_dispatched() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    reveille.file("file", "mine\n");
+    for (option, path) in [
+        ("--events", "missing/events"),
+        ("--events", "."),
+        ("--junit", "missing/junit.xml"),
+        ("--export-to", "file"),
+    ] {
+        let work = "echo x >> $HOME/ran";
+        let ended = reveille.run(&["exec", "-i", &inventory, option, path, "--", work]);
+        assert_eq!(ended.code, 2, "{option} {path}: {}", ended.stderr);
+        let named = format!("{option} {path}: ");
+        assert!(ended.stderr.contains(&named), "{}", ended.stderr);
+    }
+    assert!(!testbed.home().join("ran").exists());
+    let kept = std::fs::read_to_string(reveille.path().join("file")).unwrap();
+    assert_eq!(kept, "mine\n");
+}
+
+#[test]
 fn who_answers() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();

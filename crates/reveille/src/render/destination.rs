@@ -1,0 +1,54 @@
+//! Where a run is told to: looked at before anything is dispatched, for after the work it would be too late.
+
+use std::io;
+use std::path::Path;
+
+use reveille_ledger::export::Export;
+use rustix::fs::{Access, access};
+
+use crate::cli::{Format, Report};
+use crate::failure::Failure;
+
+/// Sees whether everything that was asked for can be written.
+///
+/// # Errors
+///
+/// A mistake in the usage that names the option and the path.
+pub(crate) fn check(report: &Report) -> Result<(), Failure> {
+    if report.events.as_deref() == Some(Path::new("-")) && report.format == Format::Json {
+        return Err(Failure::usage(
+            "--format json and --events - both write to standard output; send one to a file",
+        ));
+    }
+    let files = [("--events", &report.events), ("--junit", &report.junit)];
+    for (option, path) in files {
+        if let Some(path) = path.as_deref().filter(|path| *path != Path::new("-")) {
+            file(path).map_err(|error| cannot(option, path, &error))?;
+        }
+    }
+    if let Some(path) = &report.export_to {
+        // It is begun and given up.
+        drop(Export::begin(path).map_err(|error| cannot("--export-to", path, &error))?);
+    }
+    Ok(())
+}
+
+fn cannot(option: &str, path: &Path, error: &dyn std::error::Error) -> Failure {
+    Failure::usage(format!("{option} {}: {error}", path.display()))
+}
+
+/// Whether a file can be written. Nothing is opened: to open a FIFO means something to whoever reads it.
+fn file(path: &Path) -> io::Result<()> {
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(access(path, Access::WRITE_OK)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| *parent != Path::new(""));
+            Ok(access(
+                parent.unwrap_or(Path::new(".")),
+                Access::WRITE_OK | Access::EXEC_OK,
+            )?)
+        }
+        Err(error) => Err(error),
+    }
+}
