@@ -190,3 +190,31 @@ fn a_failed_step_is_not_run_again_for_its_rescue() {
         assert_eq!(text, "x\n", "{name}");
     }
 }
+
+/// A step that is not durable was cut off and ran anew: what follows a later failure is not kept back for it.
+#[test]
+fn what_ran_anew_keeps_no_rescue_back() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", inventory(&testbed));
+    let job = reveille.file(
+        "job.yaml",
+        "hosts: web1\nsteps:\n  - {run: 'until [ -e $HOME/go ]; do sleep 0.1; done', durable: false, idempotent: true}\n  \
+         - run: exit 7\non_failed:\n  - run: echo x >> $HOME/rescued\n",
+    );
+    let mut child = reveille
+        .command(&["run", &job, "-i", &inventory, "--events", "-", "-q"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("step_started")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::write(testbed.home().join("go"), "").unwrap();
+    let ended = reveille.run(&["resume", "--format", "json"]).expect(3);
+    let host = &ended.json()["hosts"][0];
+    assert_eq!(host["class"], "command_failed", "{host}");
+    let rescued = std::fs::read_to_string(testbed.home().join("rescued")).unwrap();
+    assert_eq!(rescued, "x\n");
+}

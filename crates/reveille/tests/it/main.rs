@@ -12,6 +12,7 @@ mod job;
 mod killed;
 mod lost;
 mod machines;
+mod moments;
 mod options;
 mod passwords;
 mod proxy;

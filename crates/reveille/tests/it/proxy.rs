@@ -1,7 +1,7 @@
 //! A connection that can be cut and brought back: a TCP proxy in front of a server.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -22,7 +22,17 @@ struct Open {
 
 impl Proxy {
     pub(crate) fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(Ipv4Addr::LOCALHOST, target)
+    }
+
+    /// At an address that nobody else takes ports of: one that is cut for long can be restored.
+    pub(crate) fn apart(target: SocketAddr) -> Self {
+        let [_, high, middle, low] = std::process::id().to_be_bytes();
+        Self::at(Ipv4Addr::new(127, 128 | high, middle, low), target)
+    }
+
+    fn at(address: Ipv4Addr, target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         Self {
             address: listener.local_addr().unwrap(),
             target,
@@ -32,6 +42,10 @@ impl Proxy {
 
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Ends all connections; new ones are refused.
