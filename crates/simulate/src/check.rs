@@ -547,6 +547,15 @@ impl Record {
                 self.halted.entry(round).or_insert((Instant::now(), false));
             }
         }
+        // Who was not dispatched is told to be as the round before left it.
+        let touched = self.dispatched.contains(&(host.to_owned(), round));
+        if let Some(step) = self.folded.unasked(host).filter(|_| touched) {
+            let words = format!(
+                "{host} ends as {class}, and nobody asked what became of its step {}",
+                step + 1
+            );
+            self.violate(Rule::NothingLeftRunning, words);
+        }
         // What goes on on a machine that was replaced is nobody's business any more.
         let present = self.replaced.get(host);
         let former = |machine: &str| {
@@ -563,8 +572,6 @@ impl Record {
                 && self.steps.get(&start.step).is_some_and(|step| step.main)
                 && !former(&start.machine)
         });
-        // Who was not dispatched is told to be as the round before left it.
-        let touched = self.dispatched.contains(&(host.to_owned(), round));
         if let Some(running) = running
             && touched
             && !may_leave(class)

@@ -51,6 +51,16 @@ impl Folded {
         (known != *live).then(|| format!("{host}: on record is {known:?}, and its task has {live:?}"))
     }
 
+    /// The step of an attempt that may still run, and that nobody has asked about or left in this round.
+    pub(crate) fn unasked(&self, host: &str) -> Option<u32> {
+        let history = self.hosts.get(host)?;
+        let open = history
+            .attempts()
+            .iter()
+            .find(|attempt| attempt.is_open() && !attempt.is_left(history.round()));
+        open.map(|attempt| attempt.step)
+    }
+
     /// A step that a controller that came now might start on the host's own machine.
     pub(crate) fn may_start(&self, host: &str) -> Option<u32> {
         let history = self.hosts.get(host)?;
