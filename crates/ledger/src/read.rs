@@ -181,6 +181,10 @@ pub(crate) fn read_kind(row: &Row<'_>, column: usize) -> Result<EventKind> {
         .get_ref(column)
         .and_then(|body| Ok(body.as_str()?))
         .map_err(Error::read)?;
+    parse_kind(body)
+}
+
+pub(crate) fn parse_kind(body: &str) -> Result<EventKind> {
     serde_json::from_str(body).map_err(|error| Error::damaged("an event", &error))
 }
 

@@ -1,9 +1,14 @@
 //! What whoever goes on with a run must know: the roll of its round, and what happened so far.
 
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+
 use reveille_account::{Class, EventKind, HostName, RunId, StepRef};
 use rusqlite::{Connection, params};
 
-use crate::read::read_kind;
+use crate::read::{parse_kind, read_kind};
 use crate::{Error, Ledger, Result, RollEntry};
 
 /// A host on the roll of the present round.
@@ -26,6 +31,19 @@ pub struct Replayed<'a> {
     pub host: Option<&'a str>,
     /// What happened; an error if this program can't read it.
     pub kind: Result<EventKind>,
+}
+
+/// Threads that parse events.
+const PARSERS: usize = 2;
+/// Events that a thread takes at a time, and how often before somebody waits.
+const PIECE: usize = 512;
+const PIECES: usize = 4;
+
+/// An event as it stands in the ledger.
+struct Raw {
+    round: u32,
+    host: Option<String>,
+    body: String,
 }
 
 /// How an attempt of a step ended, or that the step was skipped.
@@ -140,10 +158,12 @@ impl Ledger {
     }
 
     /// Gives out once, in order, the events of the run as a whole and of the hosts that are wanted.
+    ///
+    /// Most of the time goes into parsing them, which threads of their own do.
     pub fn replay(
         &self,
         run: RunId,
-        wanted: impl Fn(&str) -> bool,
+        wanted: impl Fn(&str) -> bool + Sync,
         mut each: impl FnMut(Replayed<'_>),
     ) -> Result<()> {
         #[cfg(feature = "memory")]
@@ -160,11 +180,55 @@ impl Ledger {
             }
             return Ok(());
         }
+        thread::scope(|scope| {
+            let mut parsers = Vec::new();
+            let mut parsed = Vec::new();
+            for _ in 0..PARSERS {
+                let (rows, queue) = mpsc::sync_channel::<Vec<Raw>>(PIECES);
+                let (events, piece) = mpsc::sync_channel(PIECES);
+                let parse = move || {
+                    for rows in queue {
+                        let read: Vec<_> = rows.into_iter().map(Raw::parse).collect();
+                        if events.send(read).is_err() {
+                            return;
+                        }
+                    }
+                };
+                start(scope, parse)?;
+                parsers.push(rows);
+                parsed.push(piece);
+            }
+            let wanted = &wanted;
+            let reader = start(scope, move || self.read_events(run, wanted, &parsers))?;
+            // They take turns: who has nothing more in his turn was the last.
+            let mut turns = parsed.iter().cycle();
+            while let Some(Ok(piece)) = turns.next().map(mpsc::Receiver::recv) {
+                for (round, host, kind) in piece {
+                    each(Replayed {
+                        round,
+                        host: host.as_deref(),
+                        kind,
+                    });
+                }
+            }
+            reader.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    /// Hands out the events that are wanted, in pieces, to each parser in turn.
+    fn read_events(
+        &self,
+        run: RunId,
+        wanted: &(impl Fn(&str) -> bool + Sync),
+        parsers: &[mpsc::SyncSender<Vec<Raw>>],
+    ) -> Result<()> {
         self.snapshot(run, |connection, key| {
             let mut statement = connection
                 .prepare_cached("SELECT round, host, body FROM events WHERE run = ?1 ORDER BY seq")
                 .map_err(Error::read)?;
             let mut rows = statement.query([key]).map_err(Error::read)?;
+            let mut turns = parsers.iter().cycle();
+            let mut piece = Vec::with_capacity(PIECE);
             while let Some(row) = rows.next().map_err(Error::read)? {
                 let host = row
                     .get_ref(1)
@@ -173,15 +237,40 @@ impl Ledger {
                 if host.is_some_and(|host| !wanted(host)) {
                     continue;
                 }
-                each(Replayed {
+                piece.push(Raw {
                     round: row.get(0).map_err(Error::read)?,
-                    host,
-                    kind: read_kind(row, 2),
+                    host: host.map(str::to_owned),
+                    body: row.get(2).map_err(Error::read)?,
                 });
+                if piece.len() == PIECE {
+                    let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
+                    // Whoever does not listen any more has panicked, which is told elsewhere.
+                    let _ = turns.next().map(|parser| parser.send(full));
+                }
             }
+            let _ = turns.next().map(|parser| parser.send(piece));
             Ok(())
         })
     }
+}
+
+// === impl Raw ===
+
+impl Raw {
+    fn parse(self) -> (u32, Option<String>, Result<EventKind>) {
+        (self.round, self.host, parse_kind(&self.body))
+    }
+}
+
+/// Starts a thread that reads a run.
+fn start<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<thread::ScopedJoinHandle<'scope, T>> {
+    thread::Builder::new()
+        .name("replay".to_owned())
+        .spawn_scoped(scope, work)
+        .map_err(Error::io("start a thread to read", Path::new("the ledger")))
 }
 
 /// The results of a host in a round, in the order of steps and attempts.
