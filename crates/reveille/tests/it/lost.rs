@@ -232,3 +232,43 @@ fn the_time_of_a_retry_is_its_own() {
     let shown = reveille.run(&["show", "--format", "json"]).expect(0).json();
     assert_eq!(shown["timing"]["wall_s"], summary["timing"]["wall_s"], "{shown}");
 }
+
+/// What goes wrong with one host's file concerns that host.
+#[test]
+fn an_output_that_can_not_be_kept_fails_its_host_alone() {
+    let testbed = Testbed::start(2, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let hosts = ["host-001", "host-002"];
+    for host in hosts {
+        fifo(&testbed.home().join(format!("{host}.began")));
+        fifo(&testbed.home().join(format!("{host}.word")));
+    }
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - name: work\n    run: |\n      echo $$ >$HOME/{{ inventory_hostname }}.began\n      \
+         read word <$HOME/{{ inventory_hostname }}.word\n      echo the word is $word\n",
+    );
+    let controller = reveille
+        .command(&["run", &job, "-i", &inventory, "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for host in hosts {
+        std::fs::read_to_string(testbed.home().join(format!("{host}.began"))).unwrap();
+    }
+    let runs = std::fs::read_dir(reveille.state().join("runs")).unwrap();
+    let run = runs.map(|run| run.unwrap().path()).next().unwrap();
+    std::fs::create_dir_all(run.join("out/host-001.1.frames")).unwrap();
+    for host in hosts {
+        std::fs::write(testbed.home().join(format!("{host}.word")), "said\n").unwrap();
+    }
+    let summary = Ended::of(&controller.wait_with_output().unwrap())
+        .expect(3)
+        .json();
+    let host = |index: usize| &summary["hosts"][index];
+    assert_eq!(host(0)["class"], "internal", "{summary}");
+    assert_eq!(host(1)["class"], "ok", "{summary}");
+    assert_eq!(host(1)["stdout"], "the word is said\n", "{summary}");
+}
