@@ -415,8 +415,8 @@ pub(crate) async fn plain(
     let (mut status, mut signal) = (None, None);
     let mut whole = false;
     let input = way.engine.settings.input.clone();
-    // A command that does not read its input must not hold up its own output: both are waited for together.
-    // A terminal stays open, with nobody at it.
+    // A command that does not read its input must not hold up its own output: both are waited for together. A terminal
+    // stays open, with nobody at it.
     let mut sending = (!pty).then(|| Box::pin(send_all(exec.input(), input)));
     let mut looking: Option<Looking<'_>> = None;
     let mut killing: Option<Killing<'_>> = None;

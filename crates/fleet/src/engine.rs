@@ -19,6 +19,7 @@ use crate::Failure;
 use crate::copy::Originals;
 use crate::dispatch::Message;
 use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
+use crate::recall::RollHost;
 use crate::stop::{Stop, Stopped};
 use crate::trial::Trial;
 use crate::watchdog::Overseer;
@@ -109,7 +110,7 @@ impl Engine {
             .map(|host| host.name.clone());
         let outline = outline(&job);
         let places = if outline.replace {
-            places(&hosts, &delegates)
+            places(&roll, &hosts, &delegates)
         } else {
             HashMap::new()
         };
@@ -347,8 +348,15 @@ impl Engine {
 }
 
 /// Whose each address and port is.
-fn places(hosts: &[HostPlan], delegates: &HashMap<HostName, HostPlan>) -> HashMap<(String, u16), HostName> {
-    let mut places = HashMap::new();
+fn places(
+    roll: &[RollHost],
+    hosts: &[HostPlan],
+    delegates: &HashMap<HostName, HostPlan>,
+) -> HashMap<(String, u16), HostName> {
+    let recorded = roll
+        .iter()
+        .filter_map(|host| Some((host.place.clone()?, host.name.clone())));
+    let mut places: HashMap<_, _> = recorded.collect();
     for plan in hosts.iter().chain(delegates.values()) {
         let target = (plan.target.address.clone(), plan.target.port);
         let routes = plan

@@ -139,7 +139,7 @@ impl<'a> Output<'a> {
             _ => self.writer.finish(self.step, self.attempt)?,
         };
         let [stdout, stderr] = self.tails;
-        // Of a flood patterns see what is kept of it, which is no secret; what was lost below that they should have seen.
+        // Patterns see of a flood what the host keeps of it, as documented. What was lost below that they should have seen.
         let mut missed = false;
         if over.missed && self.offsets.iter().all(|offset| *offset < SPOOL_CAP) {
             self.judge.miss();

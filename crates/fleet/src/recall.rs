@@ -31,6 +31,8 @@ pub struct RollHost {
     pub state: HostState,
     /// It may be dispatched.
     pub ready: bool,
+    /// Its recorded address and port, if other machines may take the places of hosts and no plan tells them.
+    pub place: Option<(String, u16)>,
 }
 
 /// A step that runs once for all hosts, and what became of it.
@@ -77,6 +79,9 @@ pub fn recall(ledger: &Ledger, run: RunId, job: &Job) -> Result<Recalled, Error>
             name: host.entry.host.clone(),
             state,
             ready: host.outcome != Some(Class::NotReady),
+            place: (job.replaces() && host.outcome.is_some())
+                .then(|| Some((host.entry.address.clone()?, host.entry.port)))
+                .flatten(),
         });
         if host.outcome.is_none() {
             known.insert(host.entry.host.clone(), Before::default());

@@ -294,20 +294,15 @@ impl HostTask {
             &mut output,
         );
         let (ended, leftovers) = Box::pin(following).await?;
-        let judged = match &ended {
-            Ended::Over(over) => Some(output.finish(over)?),
-            _ => None,
-        };
-        Box::pin(self.learn_begun(current, beginning, judged.is_some())).await;
+        if let Ended::Over(over) = ended {
+            let (verdict, said) = output.finish(&over)?;
+            Box::pin(self.learn_begun(current, beginning, true)).await;
+            self.leftovers = leftovers;
+            self.settle(current, over, verdict, &said);
+            return Ok(());
+        }
+        Box::pin(self.learn_begun(current, beginning, false)).await;
         match ended {
-            Ended::Over(over) => {
-                let Some((verdict, said)) = judged else {
-                    return Ok(());
-                };
-                self.leftovers = leftovers;
-                self.settle(current, over, verdict, &said);
-                Ok(())
-            }
             // A tombstone in a place with another mark was made after the place was wiped: it says no more than none.
             gone @ (Ended::Absent | Ended::Never) => {
                 let intent = self
@@ -603,8 +598,8 @@ impl HostTask {
             ran,
         } = over;
         let (at, step) = (current.at, current.step);
-        // What an attempt changed that was lost before its end nobody was told.
-        let changed = changed || self.history.lost_before(at.index);
+        // What an attempt changed that was lost before its end nobody was told. Waiting changes nothing.
+        let changed = changed || (step.kind() != "wait_for" && self.history.lost_before(at.index));
         let verdict = match (&killed, failed) {
             (None, None) => verdict,
             (None, Some(message)) => {

@@ -190,6 +190,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
                 name: host.name.clone(),
                 state: HostState::Waiting,
                 ready: true,
+                place: None,
             })
             .collect(),
         halted: None,

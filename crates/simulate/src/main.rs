@@ -35,7 +35,7 @@ struct Arguments {
     /// Only print the scenario of the seed
     #[arg(long)]
     print: bool,
-    /// Switch the engine's rules off one by one, and tell how many scenarios it takes until each is missed
+    /// Switch the engine's rules off one by one, and tell after how many scenarios a check catches each
     #[arg(long)]
     mutants: bool,
     /// Of the rules only those whose names contain this
@@ -219,30 +219,30 @@ fn fresh(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Scenarios after which a rule that is switched off is to be missed.
-const MISSED_WITHIN: u64 = 5000;
+/// Scenarios within which a rule that is switched off is to be caught.
+const CAUGHT_WITHIN: u64 = 5000;
 
 fn mutants(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
     let mut out = std::io::stdout().lock();
-    let most = arguments.count.unwrap_or(MISSED_WITHIN);
+    let most = arguments.count.unwrap_or(CAUGHT_WITHIN);
     let first = arguments.seed.unwrap_or(1);
     let mut code = ExitCode::SUCCESS;
     let named = |rule: &reveille_history::Rule| format!("{rule:?}").contains(&arguments.rule);
     for rule in reveille_history::Rule::ALL.into_iter().filter(named) {
         reveille_history::switch_off(Some(rule));
-        let mut missed = None;
+        let mut caught = None;
         for played in 0..most {
             let seed = first.wrapping_add(played);
             let scenario = random(seed, &kinds(seed, &[]));
             let report =
                 play(&scenario, directory, false).map_err(|error| format!("seed {seed}: {error}"))?;
             if let Some(violation) = report.violations.first() {
-                missed = Some((played + 1, violation.rule));
+                caught = Some((played + 1, violation.rule));
                 break;
             }
         }
         reveille_history::switch_off(None);
-        let line = if let Some((played, broken)) = missed {
+        let line = if let Some((played, broken)) = caught {
             format!("{rule:?}: {broken:?} is broken after {played} scenarios")
         } else {
             code = ExitCode::FAILURE;

@@ -35,6 +35,7 @@ pub(crate) fn plan(
             name: HostName::from(spec.name.as_str()),
             state: HostState::Waiting,
             ready: true,
+            place: None,
         });
         Recalled {
             remaining: scenario

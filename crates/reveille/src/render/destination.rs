@@ -34,7 +34,7 @@ pub(crate) fn check(report: &Report) -> Result<(), Failure> {
 }
 
 fn cannot(option: &str, path: &Path, error: &dyn std::error::Error) -> Failure {
-    Failure::usage(format!("{option} {}: {error}", path.display()))
+    Failure::usage(format!("{option} {}: can't be written: {error}", path.display()))
 }
 
 /// Whether a file can be written. Nothing is opened: to open a FIFO means something to whoever reads it.
