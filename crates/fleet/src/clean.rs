@@ -137,7 +137,7 @@ async fn remove(session: &Session, escalate: Option<&Become>, run: RunId, place:
         return Err(format!("{place}: no directory that we keep things in"));
     }
     let command = format!("rm -rf -- {}", sh_quote(&format!("{place}/{}", run.uuid())));
-    match crate::attempt::ask(session, escalate, &command).await {
+    match crate::ask::ask(session, escalate, &command).await {
         Ok((Some(0), _)) => Ok(()),
         Ok((status, _)) => Err(format!("{place}: rm ended with {status:?}")),
         Err((_, message)) => Err(message),

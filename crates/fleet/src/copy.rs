@@ -1,52 +1,19 @@
 //! Copies: what is sent is read once for all hosts.
 
 use std::fmt::{self, Write as _};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_transport::transfer::{self, Destination, Original, TransferError};
 use reveille_transport::{Become, Session};
-use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use crate::attempt::Way;
+use crate::way::Way;
 use crate::work::Source;
 
 /// How often it is looked whether a copy moves.
 const GLANCE: Duration = Duration::from_secs(1);
-/// Files and directories that are remembered. Templates in a `src` can name one for each host.
-const REMEMBERED: usize = 64;
-
-/// What was read of files and directories that go to many hosts.
-#[derive(Debug, Default)]
-pub(crate) struct Originals(Mutex<Vec<(PathBuf, Arc<Original>)>>);
-
-// === impl Originals ===
-
-impl Originals {
-    /// What is at `path`. Whoever asks at the same time waits for one reading.
-    async fn at(&self, path: &Path) -> io::Result<Arc<Original>> {
-        let mut known = self.0.lock().await;
-        if let Some(at) = known.iter().position(|(other, _)| other == path) {
-            let (path, original) = known.remove(at);
-            if original.is_current() {
-                known.push((path, Arc::clone(&original)));
-                return Ok(original);
-            }
-        }
-        let wanted = path.to_owned();
-        let read = spawn_blocking(move || Original::at(&wanted));
-        let original = Arc::new(read.await.map_err(io::Error::other)??);
-        if known.len() >= REMEMBERED {
-            known.remove(0);
-        }
-        known.push((path.to_owned(), Arc::clone(&original)));
-        Ok(original)
-    }
-}
 
 /// Reads what is to be sent.
 pub(crate) async fn original(way: &Way<'_>, source: &Source) -> Result<Arc<Original>, TransferError> {

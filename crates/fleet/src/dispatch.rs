@@ -15,7 +15,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, Shared};
 use reveille_account::{Class, EventKind, HaltReason, HostName, Outcome, RunState, Status};
 use reveille_history::{Batch, HostState, OnceState, Order, RunHistory, RunOutline, direct};
 use reveille_job::Role;
@@ -29,6 +28,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::Failure;
 use crate::engine::Engine;
 use crate::host::{Halt, HostTask, Left};
+use crate::message::{Dispatched, Message};
 use crate::plan::{HostPlan, RunPlan, Settings};
 use crate::stop::{Stop, Stopped};
 use crate::trial::Turn;
@@ -48,24 +48,6 @@ pub enum RunEnd {
     /// The ledger's disk is full; the last outcomes were written.
     DiskFull,
 }
-
-/// What host tasks tell the dispatcher.
-pub(crate) enum Message {
-    /// A host's turn has come; it is told whether it is dispatched.
-    Turn {
-        index: usize,
-        reply: oneshot::Sender<Option<Dispatched>>,
-    },
-    /// A host's outcome is on record; its task may have something to clean yet.
-    Ended { index: usize, status: Status },
-    /// It is on record what became of a step that runs once for all hosts.
-    OnceSettled { step: u32, state: OnceState },
-    /// Two hosts refused the password.
-    PasswordRefused,
-}
-
-/// The commit of a dispatch, which many may share.
-pub(crate) type Dispatched = Shared<BoxFuture<'static, Result<u64, reveille_ledger::Error>>>;
 
 /// What a host task came to.
 type Ended = (usize, Result<Left, Failure>);
@@ -336,7 +318,7 @@ impl Dispatcher {
             Some(leader) => format!("{leader}, which runs it for all, ended without it"),
             None => "no host is ready to run it".to_owned(),
         };
-        let at = crate::host::step_ref(step, &self.engine.job.steps[step as usize]);
+        let at = crate::event::step_ref(step, &self.engine.job.steps[step as usize]);
         self.engine
             .handle
             .record_run(EventKind::OnceSettled {

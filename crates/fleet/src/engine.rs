@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Failure;
-use crate::copy::Originals;
-use crate::dispatch::Message;
+use crate::message::Message;
+use crate::originals::Originals;
 use crate::plan::{HostPlan, RunPlan, Settings, VarsOf};
 use crate::recall::RollHost;
 use crate::stop::{Stop, Stopped};

@@ -4,7 +4,8 @@ use reveille_account::{Class, EventKind, Outcome, Rung, Status, StepRef};
 use reveille_history::{Failure, HostHistory, Rule, once_of};
 use reveille_job::{Registered, Role};
 
-use crate::host::{Halt, HostTask, millis};
+use crate::event::millis;
+use crate::host::{Halt, HostTask};
 
 /// An outcome of a step that failed.
 pub(crate) fn failure(at: &StepRef, class: Class, message: impl Into<String>) -> Outcome {

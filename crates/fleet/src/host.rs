@@ -13,11 +13,10 @@
 //! ([`HostTask::commit`]).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use reveille_account::{Class, EventKind, HostName, MachineRef, Outcome, PhaseTimings, Status, StepRef};
 use reveille_history::{End, Held, HostHistory, Next, OnceState, Outline, Rule, RunView, decide};
-use reveille_job::{Job, Registered, Step};
+use reveille_job::{Job, Registered};
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
 use reveille_pace::{Backoff, HandshakePermit};
@@ -26,11 +25,12 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::Failure;
-use crate::dispatch::Dispatched;
 use crate::engine::Engine;
+use crate::event::step_ref;
 use crate::machine::Machine;
+use crate::message::Dispatched;
 use crate::plan::HostPlan;
-use crate::prepare::Prepared;
+use crate::prepared::Prepared;
 use crate::trial::Turn;
 
 /// A host on the way to its outcome.
@@ -428,21 +428,9 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// The position and name of a step.
-pub(crate) fn step_ref(index: u32, step: &Step) -> StepRef {
-    StepRef {
-        index,
-        name: step.name.clone(),
-    }
-}
-
 /// The machine that is meant, if it is another host.
 pub(crate) fn other_host(machine: &MachineRef) -> Option<&HostName> {
     machine.delegate()
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A host's own share of the run's seed (FNV-1a), so that hosts do not jitter in step.

@@ -15,21 +15,28 @@
 //! The order of commits is: the intent of a step before its command is sent; its end together with the intent of the
 //! next; the outcome; and only then is what the host kept of the work removed.
 
-mod attempt;
+mod ask;
 mod clean;
 mod connect;
 mod copy;
 mod dispatch;
+mod durable;
+mod ended;
 mod engine;
+mod event;
 mod failpoint;
 mod finish;
 mod heal;
 mod host;
 mod look;
 mod machine;
+mod message;
+mod originals;
 mod output;
+mod plain;
 mod plan;
 mod prepare;
+mod prepared;
 mod reboot;
 mod recall;
 mod start;
@@ -37,6 +44,8 @@ mod stop;
 mod trial;
 mod wait;
 mod watchdog;
+mod watched;
+mod way;
 mod work;
 mod world;
 

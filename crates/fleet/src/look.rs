@@ -11,7 +11,7 @@ use reveille_transport::{Become, ExecError};
 use tokio::time::sleep;
 
 use crate::Failure;
-use crate::attempt::Way;
+use crate::way::Way;
 
 /// What a look found.
 pub(crate) struct Seen {

@@ -7,7 +7,7 @@ use reveille_job::{Judge, Step, Verdict};
 use reveille_ledger::RunHandle;
 use reveille_ledger::output::{OutputWriter, StepOutput};
 
-use crate::attempt::{Over, SPOOL_CAP};
+use crate::ended::{Over, SPOOL_CAP};
 
 /// Bytes of each stream that an outcome shows.
 pub(crate) const TAIL_LIMIT: usize = 4 * 1024;

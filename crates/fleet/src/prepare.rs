@@ -1,37 +1,19 @@
 //! Before a step starts: facts, templates, conditions. All of it may be asked again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use reveille_account::{Class, EventKind, MachineRef, SourceError, StepRef};
 use reveille_history::SkipReason;
 use reveille_job::{FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Scope, Step};
 use reveille_transport::Become;
 
-use crate::attempt;
+use crate::ask::ask;
+use crate::event::step_ref;
 use crate::finish::failure;
-use crate::host::{Halt, HostTask, step_ref};
+use crate::host::{Halt, HostTask};
 use crate::machine::delegate_of;
-use crate::work::{self, Work};
-
-/// A step with its templates filled in.
-pub(crate) struct Prepared {
-    pub(crate) index: u32,
-    pub(crate) at: StepRef,
-    /// Where it runs.
-    pub(crate) machine: MachineRef,
-    /// Whom its commands become.
-    pub(crate) escalate: Option<Become>,
-    pub(crate) what: What,
-}
-
-/// What a step does.
-pub(crate) enum What {
-    /// Commands and copies.
-    Work(Work),
-    /// A reboot, until it is another boot.
-    Reboot { within: Duration },
-}
+use crate::prepared::{Prepared, What};
+use crate::work;
 
 impl HostTask {
     pub(crate) fn step_ref(&self, index: u32) -> StepRef {
@@ -189,7 +171,7 @@ impl HostTask {
                 // That it can't be reached is on record.
                 return Ok(None);
             };
-            let answer = Box::pin(attempt::ask(&session, escalate, command)).await;
+            let answer = Box::pin(ask(&session, escalate, command)).await;
             self.machine().session = Some(session);
             let (class, message) = match answer {
                 Ok(answer) => return Ok(Some(answer)),

@@ -16,9 +16,10 @@ use reveille_job::Registered;
 use reveille_transport::{Become, Session};
 use tokio::time::{Instant, sleep};
 
-use crate::attempt;
+use crate::ask::ask;
+use crate::event::millis;
 use crate::finish::failure;
-use crate::host::{Deciding, Halt, HostTask, millis};
+use crate::host::{Deciding, Halt, HostTask};
 use crate::stop::Stop;
 
 /// Asks the host for its boot. What has no such id tells when it was booted.
@@ -164,7 +165,7 @@ impl HostTask {
         let Some(session) = self.machine().hang_up() else {
             return Err((Class::ConnectionLost, "the connection was lost".to_owned()));
         };
-        match Box::pin(attempt::ask(&session, escalate, REBOOT)).await {
+        match Box::pin(ask(&session, escalate, REBOOT)).await {
             Ok((Some(0), _)) | Err((Class::ConnectionLost, _)) => Ok(()),
             Ok((status, _)) => Err((Class::CommandFailed, format!("exit status {status:?}"))),
             Err(error) => Err(error),
@@ -215,7 +216,7 @@ impl HostTask {
                     continue;
                 }
             };
-            match attempt::ask(&session, None, BOOT_ID).await {
+            match ask(&session, None, BOOT_ID).await {
                 Ok((_, answer)) => match id(&answer) {
                     Some(now) if now != before => return Ok(Booted::Another(Box::new(session))),
                     Some(_) => last = Booted::Same("it is still the boot before".to_owned()),

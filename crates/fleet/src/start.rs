@@ -10,13 +10,17 @@ use reveille_transport::supervisor::{Begun, Durable, Hello, Key, Offsets, Payloa
 use reveille_transport::{Become, Session};
 use tokio::time::Instant;
 
-use crate::attempt::{self, Ended, Over, SPOOL_CAP};
+use crate::durable::{self, Beginning};
+use crate::ended::{self, Ended, Over, SPOOL_CAP};
+use crate::event::millis;
 use crate::finish::failure;
-use crate::host::{Deciding, Halt, HostTask, millis};
+use crate::host::{Deciding, Halt, HostTask};
 use crate::machine::site;
 use crate::output::{Output, Said, TAIL_LIMIT};
-use crate::prepare::What;
+use crate::plain;
+use crate::prepared::What;
 use crate::watchdog::Limits;
+use crate::way::Way;
 use crate::work::Work;
 
 /// An attempt that is under way.
@@ -119,7 +123,7 @@ impl HostTask {
             Ok(work) => work,
             // Nothing was sent that could start it; what is on record of it is asked for like any other.
             Err(error) => {
-                let ended = attempt::refused(error)?;
+                let ended = ended::refused(error)?;
                 return Box::pin(self.not_started(current, permit, agreed.is_some(), ended)).await;
             }
         };
@@ -140,7 +144,7 @@ impl HostTask {
             agreed
         };
         if let Err(error) = Box::pin(work.start(&agreed, payload, SPOOL_CAP)).await {
-            let ended = attempt::refused(error)?;
+            let ended = ended::refused(error)?;
             return Box::pin(self.lost_touch(current, permit.machine(), ended)).await;
         }
         let limits = limits.0;
@@ -197,7 +201,7 @@ impl HostTask {
             let mut work = match Box::pin(Durable::open_attach(&session, current.escalate, &key)).await {
                 Ok(work) => Box::new(work),
                 Err(error) => {
-                    let ended = attempt::refused(error)?;
+                    let ended = ended::refused(error)?;
                     return self.lost_touch(&current, &attempt.machine, ended).await;
                 }
             };
@@ -215,7 +219,7 @@ impl HostTask {
                 .attach(Offsets { stdout, stderr }, begun.as_ref(), SPOOL_CAP)
                 .await
             {
-                let ended = attempt::refused(error)?;
+                let ended = ended::refused(error)?;
                 return self.lost_touch(&current, &attempt.machine, ended).await;
             }
             self.follow(
@@ -261,7 +265,7 @@ impl HostTask {
         let engine = Arc::clone(&self.engine);
         let hello = work.hello().clone();
         let target = Arc::clone(&self.machine().target);
-        let way = attempt::Way {
+        let way = Way {
             session,
             engine: &engine,
             target: &target,
@@ -278,12 +282,12 @@ impl HostTask {
         if attached {
             output.recover(&engine.handle, &self.plan.name)?;
         }
-        let mut beginning = attempt::Beginning {
+        let mut beginning = Beginning {
             begun,
             recording: None,
         };
         let number = current.number;
-        let following = attempt::durable(
+        let following = durable::durable(
             &way,
             current.escalate,
             key,
@@ -356,7 +360,7 @@ impl HostTask {
         self.note_start(current, permit.machine(), None, limits.1);
         Box::pin(self.commit()).await?;
         let target = Arc::clone(&self.machine().target);
-        let way = attempt::Way {
+        let way = Way {
             session,
             engine: &engine,
             target: &target,
@@ -370,7 +374,7 @@ impl HostTask {
             current.number,
             engine.settings.frugal,
         );
-        let running = attempt::run(&way, current.escalate, work, &limits.0, &mut output);
+        let running = plain::run(&way, current.escalate, work, &limits.0, &mut output);
         match running.await? {
             Ended::Over(over) => {
                 let (verdict, said) = output.finish(&over)?;
@@ -714,7 +718,7 @@ fn broken(ended: Ended) -> Option<(Class, String)> {
 impl HostTask {
     /// Takes in that an attempt has begun. With its end on record nobody needs to know; otherwise a disk that was full may
     /// have kept it from the record, and it is noted again.
-    async fn learn_begun(&mut self, current: &Current<'_>, beginning: attempt::Beginning, ended: bool) {
+    async fn learn_begun(&mut self, current: &Current<'_>, beginning: Beginning, ended: bool) {
         let (Some(begun), Some(recording)) = (beginning.begun, beginning.recording) else {
             return;
         };
@@ -778,7 +782,7 @@ mod tests {
         });
         let run = one(
             |(way, escalate, command, pty, waits, limits, output): Run<'static>| {
-                attempt::plain(way, escalate, command, pty, waits, limits, output)
+                plain::plain(way, escalate, command, pty, waits, limits, output)
             },
         );
         let following = one(
@@ -788,7 +792,7 @@ mod tests {
         );
         let follow = one(
             |(way, escalate, key, work, number, beginning, limits, output): Follow<'static>| {
-                attempt::durable(way, escalate, key, work, number, beginning, limits, output)
+                durable::durable(way, escalate, key, work, number, beginning, limits, output)
             },
         );
         let of_a_plain_one = live + start + plainly + run;
@@ -817,7 +821,7 @@ mod tests {
         &'a Payload,
     );
     type Run<'a> = (
-        &'a attempt::Way<'a>,
+        &'a Way<'a>,
         Option<&'a Become>,
         &'a str,
         bool,
@@ -835,12 +839,12 @@ mod tests {
         &'a Limits,
     );
     type Follow<'a> = (
-        &'a attempt::Way<'a>,
+        &'a Way<'a>,
         Option<&'a Become>,
         &'a Key,
         Box<Durable>,
         u32,
-        &'a mut attempt::Beginning,
+        &'a mut Beginning,
         &'a Limits,
         &'a mut Output<'a>,
     );

@@ -5,7 +5,8 @@ use reveille_history::{For, once_of};
 use reveille_pace::Backoff;
 use tokio::time::sleep;
 
-use crate::host::{Halt, HostTask, millis};
+use crate::event::millis;
+use crate::host::{Halt, HostTask};
 use crate::stop::Stop;
 
 impl HostTask {

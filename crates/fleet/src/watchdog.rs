@@ -19,7 +19,7 @@ use reveille_transport::Session;
 use reveille_transport::supervisor::Counters;
 use tokio::time::{Instant, sleep};
 
-use crate::host::millis;
+use crate::event::millis;
 use crate::plan::Settings;
 
 /// Durations of a class that one run adds to the ledger: more would tell no more.

@@ -1,0 +1,40 @@
+//! What is sent to many hosts is read once.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reveille_transport::transfer::Original;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+/// Files and directories that are remembered. Templates in a `src` can name one for each host.
+const REMEMBERED: usize = 64;
+
+/// What was read of files and directories that go to many hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Originals(Mutex<Vec<(PathBuf, Arc<Original>)>>);
+
+// === impl Originals ===
+
+impl Originals {
+    /// What is at `path`. Whoever asks at the same time waits for one reading.
+    pub(crate) async fn at(&self, path: &Path) -> io::Result<Arc<Original>> {
+        let mut known = self.0.lock().await;
+        if let Some(at) = known.iter().position(|(other, _)| other == path) {
+            let (path, original) = known.remove(at);
+            if original.is_current() {
+                known.push((path, Arc::clone(&original)));
+                return Ok(original);
+            }
+        }
+        let wanted = path.to_owned();
+        let read = spawn_blocking(move || Original::at(&wanted));
+        let original = Arc::new(read.await.map_err(io::Error::other)??);
+        if known.len() >= REMEMBERED {
+            known.remove(0);
+        }
+        known.push((path.to_owned(), Arc::clone(&original)));
+        Ok(original)
+    }
+}

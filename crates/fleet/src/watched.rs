@@ -1,0 +1,230 @@
+//! An attempt under watch: what is due, looks, and kills that are under way.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use reveille_account::{Class, Stream};
+use reveille_pace::Deadline;
+use reveille_pace::watchdog::{Decision, Limit, SetBy};
+use reveille_transport::Become;
+use reveille_transport::supervisor::{Key, SuperviseError};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::Failure;
+use crate::ended::Kill;
+use crate::look::Seen;
+use crate::watchdog::{Due, Limits, Overseen};
+use crate::way::Way;
+
+/// How long a killed command may take to show its end.
+pub(crate) const AFTER_KILL: Duration = Duration::from_secs(15);
+/// An operator's deadline for the whole that is this late goes before whatever a command still says.
+const TOO_LATE: Duration = Duration::from_secs(1);
+
+/// One attempt under watch, as the loop that follows it sees it.
+pub(crate) struct Watched<'a> {
+    way: &'a Way<'a>,
+    escalate: Option<&'a Become>,
+    key: &'a Key,
+    pub(crate) overseen: Overseen,
+    heard: Option<Stream>,
+    /// The host has just left a look without an answer.
+    pub(crate) deaf: bool,
+}
+
+/// A kill that is under way, or that was made and whose effect is waited for.
+pub(crate) struct Killing<'a> {
+    pub(crate) kill: Kill,
+    /// Nothing once it has been told what it came to.
+    pub(crate) stopping: Option<Stopping<'a>>,
+    /// When the end of what was killed is no longer waited for.
+    pub(crate) until: Option<Instant>,
+}
+
+/// A kill that is under way, to tell whether all of it is known to be gone.
+pub(crate) type Stopping<'a> = Pin<Box<dyn Future<Output = Result<bool, SuperviseError>> + Send + 'a>>;
+
+/// A look that is under way.
+pub(crate) type Looking<'a> = Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + 'a>>;
+
+/// What the watchdog wants of the attempt.
+pub(crate) enum Verdict {
+    /// Nothing.
+    GoOn,
+    /// Its end.
+    Kill(Kill),
+    /// To be told as gone without a status.
+    Gone(String),
+    /// A new connection.
+    Reconnect(String),
+}
+
+// === impl Watched ===
+
+impl<'a> Watched<'a> {
+    pub(crate) fn new(way: &'a Way<'a>, escalate: Option<&'a Become>, key: &'a Key, limits: &Limits) -> Self {
+        Self {
+            way,
+            escalate,
+            key,
+            overseen: way.engine.overseer.start(limits),
+            heard: None,
+            deaf: false,
+        }
+    }
+
+    pub(crate) fn heard(&mut self, stream: Stream) {
+        self.overseen.heard();
+        self.heard = Some(stream);
+    }
+
+    /// Waits until something is due. What comes meanwhile wins, so that nothing is judged that has been said already.
+    pub(crate) async fn due(next: Option<(Instant, Due)>) -> Due {
+        match next {
+            Some((at, due)) => {
+                sleep_until(at).await;
+                due
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The operator's deadline for the whole, if it passed so long ago that nothing goes before it any more: what never
+    /// stops talking must not keep its deadline from being seen.
+    pub(crate) fn too_late(&self) -> Option<Duration> {
+        match self.overseen.next(true) {
+            Some((at, Due::Hard(deadline))) if at + TOO_LATE <= Instant::now() => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// Looks at it, for as long as the deadline that it is for leaves time. The caller goes on listening meanwhile.
+    pub(crate) fn look(&self, said: &str) -> impl Future<Output = Result<Seen, Failure>> + use<'a> {
+        let (way, escalate, key) = (self.way, self.escalate, self.key);
+        let (before, glance) = (self.overseen.counters, self.overseen.glance());
+        let (_, _, time) = self.overseen.looked_for();
+        let said = said.to_owned();
+        async move {
+            let looking = Box::pin(way.look(escalate, key, before, glance, &said));
+            timeout(time, looking)
+                .await
+                .unwrap_or_else(|_| Ok(Seen::unanswered(time)))
+        }
+    }
+
+    /// What follows from a look.
+    pub(crate) async fn judge(&mut self, seen: Seen) -> Result<Verdict, Failure> {
+        self.deaf = seen.deaf;
+        let (deadline, limit, _) = self.overseen.looked_for();
+        if seen.counters.is_some() {
+            self.overseen.counters = seen.counters;
+        }
+        let decision = self.overseen.look(seen.evidence);
+        let words = format!("{}; {}", self.evidence(), seen.words);
+        Box::pin(self.way.note_look(deadline, &words, &decision)).await?;
+        Ok(match decision {
+            Decision::Extend { .. } | Decision::WarnAndWait { .. } => Verdict::GoOn,
+            Decision::Reconnect => Verdict::Reconnect(words),
+            Decision::EarlyExit => Verdict::Gone(words),
+            Decision::Ask { prompt } => Verdict::Kill(Kill {
+                class: Class::AsksAQuestion,
+                deadline: self.overseen.elapsed(),
+                lag: Some(self.overseen.silence()),
+                verified: false,
+                evidence: format!("it waits for an answer: {prompt}"),
+            }),
+            Decision::Kill { why } => Verdict::Kill(self.kill(deadline, limit, format!("{words}; {why}"))),
+        })
+    }
+
+    /// A deadline of the operator's is named as it was set; one of ours, which may have been extended, as it was kept.
+    fn kill(&self, deadline: Deadline, limit: Limit, evidence: String) -> Kill {
+        let (class, kept) = match deadline {
+            Deadline::Idle => (Class::WatchdogIdle, self.overseen.silence()),
+            Deadline::Total => (Class::WatchdogTotal, self.overseen.elapsed()),
+        };
+        Kill {
+            class,
+            deadline: match limit.by {
+                SetBy::Operator => limit.length,
+                SetBy::Auto => kept,
+            },
+            lag: Some(self.overseen.silence()),
+            verified: false,
+            evidence,
+        }
+    }
+
+    /// The operator's deadline for the whole has passed.
+    pub(crate) fn late(&self, deadline: Duration) -> Kill {
+        Kill {
+            class: Class::WatchdogTotal,
+            deadline,
+            lag: Some(self.overseen.silence()),
+            verified: false,
+            evidence: self.evidence(),
+        }
+    }
+
+    /// A wait did not give up when it was to.
+    pub(crate) fn gave_up(&self) -> Kill {
+        Kill {
+            class: Class::CommandFailed,
+            deadline: self.overseen.elapsed(),
+            lag: None,
+            verified: false,
+            evidence: self.evidence(),
+        }
+    }
+
+    fn evidence(&self) -> String {
+        let silent = self.overseen.silence().as_secs_f64();
+        match self.heard {
+            None => format!("no output in {silent:.1} s"),
+            Some(stream) => format!("last output on {} {silent:.1} s ago", stream.as_str()),
+        }
+    }
+}
+
+// === impl Killing ===
+
+impl Killing<'_> {
+    /// The end of what was killed has come. What it had started may take the kill a little longer.
+    pub(crate) async fn finish(self) -> Kill {
+        let Self {
+            mut kill, stopping, ..
+        } = self;
+        if let Some(stopping) = stopping {
+            kill.verified = matches!(timeout(AFTER_KILL, stopping).await, Ok(Ok(true)));
+        }
+        kill
+    }
+}
+
+/// Waits for a moment, for ever if there is none.
+pub(crate) async fn passed(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for what a kill that is under way comes to.
+pub(crate) async fn stopped(killing: &mut Option<Killing<'_>>) -> Result<bool, SuperviseError> {
+    match killing {
+        Some(Killing {
+            stopping: Some(stopping),
+            ..
+        }) => stopping.await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// Waits for a look that is under way.
+pub(crate) async fn looked(looking: &mut Option<Looking<'_>>) -> Result<Seen, Failure> {
+    match looking {
+        Some(seen) => seen.await,
+        None => std::future::pending().await,
+    }
+}
