@@ -39,6 +39,7 @@ mod prepare;
 mod prepared;
 mod reboot;
 mod recall;
+mod settle;
 mod start;
 mod stop;
 mod trial;

@@ -1,36 +1,26 @@
-//! Attempts: starting them, attaching to them, and what each came to.
+//! Attempts: starting them, and attaching to them.
 
 use std::sync::Arc;
 
 use reveille_account::{Class, EventKind, Loss, MachineRef, Status, StepRef, Token};
 use reveille_history::{Kind, Permit, Rule, absence};
-use reveille_job::{Registered, Step, Verdict};
+use reveille_job::Step;
 use reveille_ledger::{Entry, Ticket};
 use reveille_transport::supervisor::{Begun, Durable, Hello, Key, Offsets, Payload};
 use reveille_transport::{Become, Session};
 use tokio::time::Instant;
 
 use crate::durable::{self, Beginning};
-use crate::ended::{self, Ended, Over, SPOOL_CAP};
-use crate::event::millis;
-use crate::finish::failure;
-use crate::host::{Deciding, Halt, HostTask};
+use crate::ended::{self, Ended, SPOOL_CAP};
+use crate::host::{Halt, HostTask};
 use crate::machine::site;
-use crate::output::{Output, Said, TAIL_LIMIT};
+use crate::output::Output;
 use crate::plain;
 use crate::prepared::What;
+use crate::settle::{Current, broken};
 use crate::watchdog::Limits;
 use crate::way::Way;
 use crate::work::Work;
-
-/// An attempt that is under way.
-struct Current<'a> {
-    at: &'a StepRef,
-    step: &'a Step,
-    number: u32,
-    escalate: Option<&'a Become>,
-    began: Instant,
-}
 
 impl HostTask {
     /// Starts an attempt of the step that is prepared, and follows it.
@@ -407,135 +397,6 @@ impl HostTask {
         }
     }
 
-    /// Durable work could not be started. If its intent is on record the host is asked for it; otherwise it may start
-    /// anew.
-    async fn not_started(
-        &mut self,
-        current: &Current<'_>,
-        permit: &Permit,
-        intended: bool,
-        ended: Ended,
-    ) -> Result<(), Halt> {
-        if intended {
-            return self.lost_touch(current, permit.machine(), ended).await;
-        }
-        let Some((class, message)) = broken(ended) else {
-            return Ok(());
-        };
-        self.again_or_fail(current, class, message).await
-    }
-
-    /// A new connection is made, or the host failed.
-    async fn again_or_fail(
-        &mut self,
-        current: &Current<'_>,
-        class: Class,
-        message: String,
-    ) -> Result<(), Halt> {
-        if self.may_reconnect(class) {
-            self.note_lost(current.at, &message);
-            return self.pause(class, "a new connection".to_owned()).await;
-        }
-        let outcome = failure(current.at, class, format!("{}{message}", self.machine().prefix()));
-        self.refuse_outcome(&outcome)?;
-        self.fail(outcome).await
-    }
-
-    /// The way to durable work is lost, or what became of it is known.
-    async fn lost_touch(
-        &mut self,
-        current: &Current<'_>,
-        machine: &MachineRef,
-        ended: Ended,
-    ) -> Result<(), Halt> {
-        let (at, number) = (current.at, current.number);
-        let (class, message, stays) = match ended {
-            Ended::Vanished { message } => {
-                self.lose(at, number, Loss::Gone, message);
-                return Ok(());
-            }
-            Ended::Unknown { message } => {
-                self.lose(at, number, Loss::Rebooted, message);
-                return Ok(());
-            }
-            Ended::Survives { class, message } => (class, message, true),
-            // It had a shell when the work was begun: that it does not answer now may pass.
-            Ended::Refused {
-                class: Class::NoShell,
-                message,
-            } => (Class::ConnectionLost, message, false),
-            ended => match broken(ended) {
-                Some((class, message)) => (class, message, false),
-                None => return Ok(()),
-            },
-        };
-        if !stays && self.may_reconnect(class) {
-            self.note_lost(at, &message);
-            return self.pause(class, "a new connection".to_owned()).await;
-        }
-        let prefix = self.machine().prefix();
-        let outcome = failure(at, class, format!("{prefix}{message}"));
-        self.refuse_outcome(&outcome)?;
-        debug_assert!(
-            self.history
-                .attempt(at.index, number)
-                .is_some_and(|attempt| attempt.machine == *machine)
-        );
-        self.note(EventKind::StepLeft {
-            step: at.clone(),
-            attempt: number,
-            message,
-        });
-        self.fail(outcome).await
-    }
-
-    /// Another machine answered: nothing is known of the attempt, and nothing is done here.
-    async fn elsewhere(&mut self, current: &Current<'_>, hello: &Hello) -> Result<(), Halt> {
-        let message = format!(
-            "another machine answered ({}, machine id {}) than the one that the step was begun on",
-            hello.node, hello.machine
-        );
-        self.note(EventKind::StepLeft {
-            step: current.at.clone(),
-            attempt: current.number,
-            message: message.clone(),
-        });
-        let prefix = self.machine().prefix();
-        self.fail(failure(
-            current.at,
-            Class::ConnectionLost,
-            format!("{prefix}{message}"),
-        ))
-        .await
-    }
-
-    /// Whether the machine that said this is the one that an attempt was to start on.
-    fn is_of(&self, current: &Current<'_>, hello: &Hello) -> bool {
-        let attempt = self.history.attempt(current.at.index, current.number);
-        let site = attempt.and_then(|attempt| attempt.intent()?.site.as_ref());
-        site.is_some_and(|site| site.machine == hello.machine)
-    }
-
-    fn note_lost(&mut self, at: &StepRef, message: &str) {
-        self.machine().hang_up();
-        self.broken = true;
-        self.note(EventKind::ConnectionLost {
-            step: at.clone(),
-            message: message.to_owned(),
-        });
-    }
-
-    /// An attempt has no result of its own.
-    pub(crate) fn lose(&mut self, at: &StepRef, attempt: u32, loss: Loss, message: String) {
-        self.message.clone_from(&message);
-        self.note(EventKind::StepLost {
-            step: at.clone(),
-            attempt,
-            loss,
-            message,
-        });
-    }
-
     fn key(&self, token: Token, place: Option<String>) -> Key {
         Key {
             run: self.engine.handle.run(),
@@ -589,149 +450,11 @@ impl HostTask {
         )
     }
 
-    /// Notes how an attempt ended, for the ledger and for the outcome.
-    fn settle(&mut self, current: &Current<'_>, over: Over, verdict: Verdict, said: &Said) {
-        let Over {
-            exit_status,
-            signal,
-            changed,
-            killed,
-            failed,
-            lasted,
-            missed: _,
-            ran,
-        } = over;
-        let (at, step) = (current.at, current.step);
-        // What an attempt changed that was lost before its end nobody was told. Waiting changes nothing.
-        let changed = changed || (step.kind() != "wait_for" && self.history.lost_before(at.index));
-        let verdict = match (&killed, failed) {
-            (None, None) => verdict,
-            (None, Some(message)) => {
-                let class = if step.kind() == "wait_for" {
-                    Class::CommandFailed
-                } else {
-                    Class::TransferFailed
-                };
-                Verdict {
-                    class,
-                    message,
-                    empty_output: false,
-                }
-            }
-            (Some(kill), _) => Verdict {
-                class: kill.class,
-                message: format!(
-                    "{} after {:.1} s: {}",
-                    kill.what(),
-                    kill.deadline.as_secs_f64(),
-                    kill.evidence
-                ),
-                empty_output: false,
-            },
-        };
-        if let Some(kill) = killed {
-            self.note(EventKind::DeadlinePassed {
-                step: at.clone(),
-                class: kill.class,
-                deadline_ms: millis(kill.deadline),
-                lag_ms: kill.lag.map(millis),
-                killed: kill.verified,
-                evidence: kill.evidence,
-            });
-        }
-        let stdout = said.stdout.text(TAIL_LIMIT);
-        let stderr = said.stderr.text(TAIL_LIMIT);
-        let registered = said.registers.then(|| Registered {
-            stdout: said.stdout.text(usize::MAX).0.trim_end_matches('\n').to_owned(),
-            stderr: said.stderr.text(usize::MAX).0.trim_end_matches('\n').to_owned(),
-            exit_status,
-            changed,
-            skipped: false,
-        });
-        let learned = lasted
-            .filter(|_| verdict.class.status() == Status::Success)
-            .and_then(|lasted| self.engine.overseer.learn(&lasted));
-        self.message.clone_from(&verdict.message);
-        self.finished(
-            step,
-            EventKind::StepFinished {
-                learned,
-                step: at.clone(),
-                attempt: current.number,
-                class: verdict.class,
-                exit_status,
-                signal: signal.clone(),
-                duration_ms: millis(ran.unwrap_or_else(|| current.began.elapsed())),
-                stdout_bytes: said.record.stdout_bytes,
-                stderr_bytes: said.record.stderr_bytes,
-                dropped_bytes: said.record.dropped_bytes,
-                changed,
-                empty_output: verdict.empty_output,
-                registered: None,
-                message: verdict.message,
-            },
-            registered,
-        );
-        self.deciding = Some(Box::new(Deciding {
-            step: at.clone(),
-            exit_status,
-            signal,
-            stdout,
-            stderr,
-        }));
-    }
-
-    /// Notes the end of an attempt, with what it registers.
-    pub(crate) fn finished(&mut self, step: &Step, mut event: EventKind, value: Option<Registered>) {
-        let EventKind::StepFinished { registered, .. } = &mut event else {
-            return;
-        };
-        *registered = value.as_ref().and_then(|value| serde_json::to_string(value).ok());
-        self.note(event);
-        if let (Some(value), Some(name)) = (value, &step.register) {
-            self.registered.push((name.clone(), value));
-        }
-    }
-
     /// A command ran as the other user: the password is right.
     fn became(&mut self, escalate: Option<&Become>) {
         if escalate.is_some_and(|escalate| escalate.password.is_some()) {
             self.engine.trial.worked();
             self.trial = None;
-        }
-    }
-}
-
-/// What a connection that is no use any more says.
-fn broken(ended: Ended) -> Option<(Class, String)> {
-    match ended {
-        Ended::Refused { class, message } | Ended::Survives { class, message } => Some((class, message)),
-        Ended::Lost { message } | Ended::NotSent { message } | Ended::Unknown { message } => {
-            Some((Class::ConnectionLost, message))
-        }
-        Ended::Vanished { message } => Some((Class::EarlyExit, message)),
-        Ended::Never => Some((Class::ConnectionLost, Loss::Buried.words().to_owned())),
-        Ended::Absent | Ended::Elsewhere | Ended::Over(_) => None,
-    }
-}
-
-impl HostTask {
-    /// Takes in that an attempt has begun. With its end on record nobody needs to know; otherwise a disk that was full may
-    /// have kept it from the record, and it is noted again.
-    async fn learn_begun(&mut self, current: &Current<'_>, beginning: Beginning, ended: bool) {
-        let (Some(begun), Some(recording)) = (beginning.begun, beginning.recording) else {
-            return;
-        };
-        let event = EventKind::StepBegan {
-            step: current.at.clone(),
-            attempt: current.number,
-            pid: begun.pid,
-            born: begun.born,
-        };
-        if ended || recording.committed().await.is_ok() {
-            self.learn(&event);
-        } else {
-            self.note(event);
         }
     }
 }
