@@ -64,41 +64,47 @@ pub(crate) fn report(
     };
     let exit = summary.exit;
     let written = write_files(ledger, &summary, options, report);
-    if report.format == Format::Json {
-        printer.data(&json(&summary, extra)?)?;
-    } else {
-        if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch) && folded {
-            let hosts: Vec<(HostName, u32)> = summary
-                .hosts_without_steps()
-                .filter_map(|host| {
-                    host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
-                        .transpose()
-                })
-                .collect::<Result<_, _>>()?;
-            fold::print(ledger, run, &hosts, printer)?;
+    // Whoever reads may have gone: others are told all the same.
+    let say = || -> Result<(), Failure> {
+        if report.format == Format::Json {
+            printer.data(&json(&summary, extra)?)?;
+        } else {
+            if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch) && folded {
+                let hosts: Vec<(HostName, u32)> = summary
+                    .hosts_without_steps()
+                    .filter_map(|host| {
+                        host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
+                            .transpose()
+                    })
+                    .collect::<Result<_, _>>()?;
+                fold::print(ledger, run, &hosts, printer)?;
+            }
+            let state = state::option(ledger.state_directory());
+            // The quiet are told of what failed, and of nothing else.
+            let all_well = summary.account.success == summary.account.planned;
+            if !(all_well && printer.is_quiet()) {
+                let colour = |text: &str, tone| printer.tone_err(text, tone);
+                printer.note(&words(
+                    &summary,
+                    Some(usage),
+                    &state,
+                    allowed.as_deref(),
+                    report.export_to.as_deref().filter(|_| written.is_ok()),
+                    colour,
+                )?);
+            }
+            if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
+                printer.note(&format!("\n{}", extra.words));
+            }
         }
-        let state = state::option(ledger.state_directory());
-        // The quiet are told of what failed, and of nothing else.
-        let all_well = summary.account.success == summary.account.planned;
-        if !(all_well && printer.is_quiet()) {
-            let colour = |text: &str, tone| printer.tone_err(text, tone);
-            printer.note(&words(
-                &summary,
-                Some(usage),
-                &state,
-                allowed.as_deref(),
-                report.export_to.as_deref().filter(|_| written.is_ok()),
-                colour,
-            )?);
-        }
-        if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
-            printer.note(&format!("\n{}", extra.words));
-        }
-    }
+        Ok(())
+    };
+    let said = say();
     if let Some(command) = &report.notify {
         notify::tell(command, &json(&summary, extra)?, printer);
     }
     written?;
+    said?;
     Ok(exit)
 }
 
