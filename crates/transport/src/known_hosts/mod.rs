@@ -173,7 +173,7 @@ impl KnownHosts {
 
     /// The algorithms of the keys known for a host, so that it can be asked for those first.
     pub(crate) fn algorithms(&self, name: &KnownName) -> Vec<String> {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let mut algorithms: Vec<String> = table
             .find(&name.listed)
             .into_iter()
@@ -188,7 +188,7 @@ impl KnownHosts {
 
     /// Whether some authority may speak for this host: only then certificates are asked for.
     pub(crate) fn has_authority(&self, name: &KnownName) -> bool {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.authorities > 0
             && table
                 .find(&name.listed)
@@ -298,7 +298,7 @@ impl KnownHosts {
             .to_bytes()
             .map_err(unreadable)?;
         if policy != HostKeyPolicy::Off {
-            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             let found = table.find(&name.listed);
             let entries = || found.iter().map(|index| &table.entries[*index]);
             let fingerprint = received.fingerprint.clone();

@@ -1,6 +1,6 @@
 //! The lines of known_hosts files, found again by a host's name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -19,7 +19,19 @@ pub(super) struct Table {
     pub(super) authorities: usize,
     exact: HashMap<String, Vec<usize>>,
     patterns: Vec<(String, usize)>,
-    hashed: Vec<(Vec<u8>, Vec<u8>, usize)>,
+    /// Lines whose names are not known yet.
+    hashed: Vec<Hashed>,
+    /// Names that every one of those was tried with.
+    asked: HashSet<String>,
+}
+
+/// A line that tells only by a hash whom it is about.
+#[derive(Debug)]
+struct Hashed {
+    /// Made with the line's salt.
+    mac: Hmac<Sha1>,
+    hash: Vec<u8>,
+    index: usize,
 }
 
 #[derive(Debug)]
@@ -119,7 +131,10 @@ impl Table {
             else {
                 return index;
             };
-            self.hashed.push((salt, hash, index));
+            if let Ok(mac) = Hmac::new_from_slice(&salt) {
+                self.hashed.push(Hashed { mac, hash, index });
+                self.asked.clear();
+            }
         } else if names.contains(['*', '?', '!']) {
             self.patterns.push((names.to_owned(), index));
         } else {
@@ -133,8 +148,10 @@ impl Table {
         index
     }
 
-    pub(super) fn find(&self, name: &str) -> Vec<usize> {
+    /// The entries about a host.
+    pub(super) fn find(&mut self, name: &str) -> Vec<usize> {
         let name = name.to_ascii_lowercase();
+        self.unhash(&name);
         let mut found = self.exact.get(&name).cloned().unwrap_or_default();
         found.extend(
             self.patterns
@@ -142,22 +159,34 @@ impl Table {
                 .filter(|(list, _)| list_matches(list, &name))
                 .map(|(_, index)| *index),
         );
-        found.extend(
-            self.hashed
-                .iter()
-                .filter(|(salt, hash, _)| hashes_to(salt, hash, &name))
-                .map(|(.., index)| *index),
-        );
+        // As they stand in the files.
+        found.sort_unstable();
         found
+    }
+
+    /// Lists the hashed lines of a name under it. A line has one name, so that it is done with then; with thousands of
+    /// hosts and as many lines, trying each with each, connection after connection, would take most of their time.
+    fn unhash(&mut self, name: &str) {
+        if self.hashed.is_empty() || self.asked.contains(name) {
+            return;
+        }
+        let found = self.hashed.extract_if(.., |line| line.is_of(name));
+        let found: Vec<usize> = found.map(|line| line.index).collect();
+        if !found.is_empty() {
+            self.exact.entry(name.to_owned()).or_default().extend(found);
+        }
+        self.asked.insert(name.to_owned());
     }
 }
 
-fn hashes_to(salt: &[u8], hash: &[u8], name: &str) -> bool {
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(salt) else {
-        return false;
-    };
-    mac.update(name.as_bytes());
-    mac.verify_slice(hash).is_ok()
+// === impl Hashed ===
+
+impl Hashed {
+    fn is_of(&self, name: &str) -> bool {
+        let mut mac = self.mac.clone();
+        mac.update(name.as_bytes());
+        mac.verify_slice(&self.hash).is_ok()
+    }
 }
 
 /// A comma list of patterns: some must match, and no negated one.
@@ -204,6 +233,45 @@ pub(super) fn glob_matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hashed(name: &str, salt: u8) -> String {
+        let salt = [salt; 20];
+        let mut mac = Hmac::<Sha1>::new_from_slice(&salt).unwrap();
+        mac.update(name.as_bytes());
+        let hash = mac.finalize().into_bytes();
+        format!("|1|{}|{}", BASE64.encode(&salt), BASE64.encode(&hash))
+    }
+
+    #[test]
+    fn hashed_lines_are_found_however_often_and_in_whatever_order() {
+        let names = ["web1", "[web2]:2222", "web3"];
+        let mut table = Table::default();
+        for salt in 0..3 {
+            for name in names {
+                table.read_line(&format!("{} ssh-ed25519 AAAA", hashed(name, salt)), "f");
+            }
+            table.read_line(&format!("{} ssh-ed25519 AAAA", names[0]), "f");
+        }
+        for (at, name) in [
+            (1, "[web2]:2222"),
+            (0, "WEB1"),
+            (1, "[WEB2]:2222"),
+            (2, "web3"),
+            (0, "web1"),
+        ] {
+            let mut expected: Vec<usize> = (0..3).map(|round| 4 * round + at).collect();
+            if at == 0 {
+                expected.extend((0..3).map(|round| 4 * round + 3));
+                expected.sort_unstable();
+            }
+            assert_eq!(table.find(name), expected, "{name}");
+            assert_eq!(table.find("web4"), [] as [usize; 0]);
+        }
+        assert_eq!(table.hashed.len(), 0);
+        // A line that comes later is found, too.
+        table.read_line(&format!("{} ssh-ed25519 AAAA", hashed("web4", 9)), "f");
+        assert_eq!(table.find("web4"), [12]);
+    }
 
     proptest::proptest! {
         #[test]
