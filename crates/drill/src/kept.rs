@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -69,6 +70,8 @@ pub(crate) enum Found {
 #[derive(Debug)]
 struct Progress {
     stage: Stage,
+    /// When it came to that stage.
+    since: Instant,
     stdout: Spool,
     stderr: Spool,
     /// How often the connection broke under it.
@@ -312,6 +315,7 @@ impl Work {
             began: Instant::now(),
             progress: Mutex::new(Progress {
                 stage,
+                since: Instant::now(),
                 stdout: spool(),
                 stderr: spool(),
                 cuts: 0,
@@ -334,6 +338,11 @@ impl Work {
     /// Seconds since it started.
     pub(crate) fn age(&self) -> u64 {
         self.began.elapsed().as_secs()
+    }
+
+    /// How long it ran, once it has ended.
+    pub(crate) fn took(&self) -> Duration {
+        self.lock().since.saturating_duration_since(self.began)
     }
 
     /// Loses the output that there is: its files were removed.
@@ -399,6 +408,7 @@ impl Work {
         }
         *progress = Progress {
             stage: Stage::Tombstone,
+            since: progress.since,
             stdout: Spool::default(),
             stderr: Spool::default(),
             cuts: progress.cuts,
@@ -458,6 +468,9 @@ impl Work {
                 return;
             }
             change(&mut progress);
+            if progress.stage != Stage::Running {
+                progress.since = Instant::now();
+            }
         }
         self.changed.send_replace(());
     }

@@ -12,7 +12,7 @@
 //! PRELUDE, WORDS, COUNT lines, NONCE
 //! attach OFFSET OFFSET CAP PID BORN      (verb attach)
 //!                                                ^NONCE started PID BORN
-//!                                                ^NONCE attached running AGE | attached finished AGE
+//!                                                ^NONCE attached running AGE | attached finished TOOK
 //!                                                output from the offsets on
 //!                                                ^NONCE end, on standard error
 //!                                                ^NONCE end exit STATUS SLAIN OVER | gone | rebooted
@@ -352,12 +352,13 @@ impl Talk {
             _ if !work.is_of(&self.host.machine_id()) => return self.finish("elsewhere").await,
             _ => "running",
         };
-        // Start times of another boot say nothing.
-        let age = match stage {
+        let time = match stage {
+            // Start times of another boot say nothing.
             Stage::Rebooted => "-".to_owned(),
+            Stage::Exited { .. } => (work.took().as_millis() / 10).to_string(),
             _ => work.age().to_string(),
         };
-        self.say(&format!("attached {found} {age}")).await?;
+        self.say(&format!("attached {found} {time}")).await?;
         if self.host.breaks_again() {
             self.io.wait(BEFORE_CUT).await?;
             self.io.cut();

@@ -108,8 +108,8 @@ pub enum Beat {
     Attached {
         /// Whether it has ended.
         finished: bool,
-        /// How long ago it started, by the host's own clock, if that can be told.
-        age: Option<Duration>,
+        /// How long it has run, or ran if it has ended, by the host's own clock, if that can be told.
+        ran: Option<Duration>,
     },
     /// Bytes of standard output.
     Stdout(Bytes),
@@ -549,10 +549,16 @@ fn beat(words: &str) -> Result<Option<Beat>, SuperviseError> {
     Ok(Some(match word {
         "started" => Beat::Started(Begun::parse(rest)),
         "attached" => {
-            let (found, age) = rest.split_once(' ').unwrap_or((rest, "-"));
+            let (found, time) = rest.split_once(' ').unwrap_or((rest, "-"));
+            let time = time.parse().ok();
+            let finished = found == "finished";
             Beat::Attached {
-                finished: found == "finished",
-                age: age.parse().ok().map(Duration::from_secs),
+                finished,
+                ran: if finished {
+                    time.map(|hundredths: u64| Duration::from_millis(hundredths.saturating_mul(10)))
+                } else {
+                    time.map(Duration::from_secs)
+                },
             }
         }
         "end" => Beat::End(end(rest)),

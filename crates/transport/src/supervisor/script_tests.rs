@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -58,7 +59,12 @@ impl Host {
     /// Runs `verb` to its hello, as a program on standard input. What is to be done before, in the same namespace of mounts, is
     /// shell code.
     fn run(&self, verb: Verb, before: &str) -> Script {
-        let orders = format!("{NONCE} {} {RUN} 1 {TOKEN} '-'", verb.word());
+        self.run_in(verb, before, "-")
+    }
+
+    /// The same in a place that was told.
+    fn run_in(&self, verb: Verb, before: &str, place: &str) -> Script {
+        let orders = format!("{NONCE} {} {RUN} 1 {TOKEN} '{place}'", verb.word());
         let program = PROGRAM.replace("sh", "tools/sh");
         self.begin(
             before,
@@ -98,6 +104,8 @@ impl Host {
                 format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", tools.display()),
             )
             .env("HOME", self.home())
+            // As every connection has one: who is killed with the work is in it.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -321,6 +329,135 @@ fn a_program_that_was_cut_off_does_nothing() {
 }
 
 #[test]
+fn a_mark_that_was_lost_is_made_anew() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let run = host.token().parent().unwrap().to_owned();
+        fs::create_dir_all(&run).unwrap();
+        // As a loss of power leaves it.
+        fs::write(run.join("mark"), "").unwrap();
+        let mut script = host.run(Verb::Start, "");
+        let mark = fs::read_to_string(run.join("mark")).unwrap();
+        assert_eq!(script.hello[6], mark.trim_end(), "{shell}");
+        script.start("exit 5", 1 << 20);
+        assert!(script.end().ends_with("> end exit 5 - 0\n"), "{shell}");
+    }
+}
+
+/// What a loss of power, or a tidy hand, leaves of the files of a token.
+#[test]
+fn what_can_not_be_read_is_not_believed() {
+    let lost = "\n[some of the output may be lost here: its file was removed or cut short]\n";
+    for shell in SHELLS {
+        // The status: nothing, zeroes, a blank line, half of one.
+        for status in ["", "\0\0\0\0\0\0", "\n", "x"] {
+            let host = finished(shell);
+            fs::write(host.token().join("exit"), status).unwrap();
+            assert_eq!(
+                attach(&host, "0 0", "- -"),
+                "> attached running AGE\nran\n> end gone\n",
+                "{shell} {status:?}"
+            );
+        }
+        // The supervisor's pid, without and with a status, and with what the controller knows of it.
+        for pid in ["", "\0\0\0\0", "\n", "abc\n", "17\n"] {
+            let host = finished(shell);
+            let path = host.token().join("pid");
+            fs::write(&path, pid).unwrap();
+            let ended = "> attached finished TOOK\nran\n> end exit 5 - 0\n";
+            assert_eq!(attach(&host, "0 0", "- -"), ended, "{shell} {pid:?}");
+            fs::remove_file(host.token().join("exit")).unwrap();
+            assert_eq!(attach(&host, "0 0", "- -"), "> end gone\n", "{shell} {pid:?}");
+            assert_eq!(attach(&host, "0 0", "17 4"), "> end gone\n", "{shell} {pid:?}");
+        }
+        // The output: less than is on record, or nothing where there was something, or no file.
+        for (offset, kept) in [(4, "r"), (4, ""), (0, "")] {
+            let host = finished(shell);
+            fs::write(host.token().join("out"), kept).unwrap();
+            let said = attach(&host, &format!("{offset} 0"), "- -");
+            assert_eq!(
+                said,
+                format!("> attached finished TOOK\n{lost}> end exit 5 - 1\n"),
+                "{shell} {offset} {kept:?}"
+            );
+        }
+        let host = finished(shell);
+        fs::remove_file(host.token().join("out")).unwrap();
+        let said = attach(&host, "0 0", "- -");
+        assert_eq!(
+            said,
+            format!("> attached finished TOOK\n{lost}> end exit 5 - 1\n"),
+            "{shell}"
+        );
+    }
+}
+
+/// A damaged pid does not hide work that runs, if the controller knows of it.
+#[test]
+fn a_damaged_pid_does_not_hide_what_runs() {
+    for shell in SHELLS {
+        for pid in ["", "abc\n", "17\n"] {
+            let host = Host::new(shell);
+            assert!(
+                Command::new("mkfifo")
+                    .arg(host.home().join("word"))
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            let mut script = host.run(Verb::Start, "");
+            script.start("echo begun; read word <\"$HOME/word\"; echo ran; exit 5", 1 << 20);
+            let mut started = String::new();
+            script.output.read_line(&mut started).unwrap();
+            let mut begun = String::new();
+            script.output.read_line(&mut begun).unwrap();
+            assert_eq!(begun, "begun\n");
+            let supervisor = started.trim_end().split_once(" started ").unwrap().1.to_owned();
+            fs::write(host.token().join("pid"), pid).unwrap();
+            let mut other = host.run(Verb::Attach, "");
+            other.say(&format!("attach 0 0 2048 {supervisor}\n"));
+            let mut line = String::new();
+            other.output.read_line(&mut line).unwrap();
+            assert!(line.contains(" attached running "), "{shell} {pid:?}: {line}");
+            fs::write(host.home().join("word"), "go\n").unwrap();
+            assert!(
+                script.end().ends_with("ran\n> end exit 5 - 0\n"),
+                "{shell} {pid:?}"
+            );
+            assert!(
+                other.end().ends_with("ran\n> end exit 5 - 0\n"),
+                "{shell} {pid:?}"
+            );
+        }
+    }
+}
+
+/// A host on which a command has run to its end, with its files.
+fn finished(shell: &str) -> Host {
+    let host = Host::new(shell);
+    let mut script = host.run(Verb::Start, "");
+    script.start("echo ran; exit 5", 1 << 20);
+    let said = script.end();
+    assert!(said.ends_with("> end exit 5 - 0\n"), "{shell}: {said}");
+    host
+}
+
+/// What attaching says, times left out.
+fn attach(host: &Host, offsets: &str, supervisor: &str) -> String {
+    let mut script = host.run(Verb::Attach, "");
+    script.say(&format!("attach {offsets} 2048 {supervisor}\n"));
+    let said = script.end();
+    let lines = said
+        .split_inclusive('\n')
+        .map(|line| match line.rsplit_once(' ') {
+            Some(("> attached finished", _)) => "> attached finished TOOK\n",
+            Some(("> attached running", _)) => "> attached running AGE\n",
+            _ => line,
+        });
+    lines.collect()
+}
+
+#[test]
 fn the_end_is_not_slept_over() {
     for shell in SHELLS {
         let host = Host::new(shell);
@@ -349,3 +486,6 @@ fn a_sleep_that_knows_whole_seconds_only_waits_no_longer() {
         assert!(began.elapsed() < Duration::from_mins(1), "{shell}");
     }
 }
+
+#[path = "fault_tests.rs"]
+mod faults;

@@ -1,5 +1,6 @@
 # The remote supervisor. POSIX sh only; no line may end inside quotes, because it travels as one line (see script.rs).
-# `#:` starts a section and names the verbs that need it. Processes are dear: what a builtin can do is left to it.
+# `#:` starts a section and names the verbs that need it. Processes are dear: what a builtin can do is left to it. Next come
+# reads, which take a call of the kernel for each byte: /proc/PID/stat is not read where nothing follows from it.
 #
 # Layout: PLACE/RUN/e.N      the epochs that have been here
 #         PLACE/RUN/mark     a random word, made once: whoever sees another one sees another place
@@ -7,15 +8,17 @@
 #           go     created exclusively by the supervisor just before the command starts, or by whoever forbids that
 #           pid    supervisor's pid, start time, boot id, process group, streamer's pid, machine id; written before go,
 #                  and removed by whoever finds that go was not for the supervisor
-#           out err   output;  *.tail  what came after a gap in it;  *.eof  it has ended
-#           exit   wait status, gaps (1 out, 2 err), a kill (v s u: verified, survived, unverified); made as exit.new
-#                  before the start, written over in place and renamed, which a full disk allows
+#           out err   output;  *.tail  what came after a gap in it;  *.eof  it has ended;  *.swept  it was removed once
+#           exit   wait status, gaps (1 out, 2 err), a kill (v s u: verified, survived, unverified), hundredths of a second
+#                  that it ran, streams with output (1 out, 2 err); made as exit.new before the start, written over in place
+#                  and renamed, which a full disk allows
+# A loss of power may leave any of these empty: what can't be read is not believed.
 #           s 1 2  fifos: the command's text, its stdout, its stderr
 #: start attach stop clean look halt
 # An exported variable of the same name would carry our values into the command's environment.
 unset AB AGAIN AGE AI AM ANCESTORS ASKS BOOT BORN BYTES C CAP COUNT CPU D E END F FEED FILE G GO GREW GROUP HOLDS IO J K
-unset L LAST LEFT LIVE MACHINE MARK ME N NAME NODE NOTED OFFSET_ERR OFFSET_OUT OVER P PG PP PRE PROC R RC RE RO
-unset SBOOT SBORN SIZE SLAIN SMACHINE SPENT ST STREAMER SUP T TEXT TOOL U UM V VERB W WAITED WAKES WHOLE WHY WOKEN WORDS X
+unset L LAST LEFT LIVE LOST MACHINE MARK ME N NAME NODE NOTED OFFSET_ERR OFFSET_OUT OVER P PG PP PRE PROC R RC RE RO
+unset SAID SBOOT SBORN SINCE SIZE SLAIN SMACHINE SPENT ST STREAMER SUP T TEXT TOOK TOOL U UM V VERB W WAITED WAKES WHOLE WHY WOKEN WORDS X
 #: start
 # The command gets back the umask of the login; the kernel tells it without a process.
 UM=
@@ -59,6 +62,7 @@ claim() {
 
 # Reads pid $1's state, parent, group and start time into ST PP PG BORN.
 inspect() {
+  case $1 in ''|*[!0-9]*) return 1 ;; esac
   L=
   { read -r L <"/proc/$1/stat"; } 2>/dev/null || return 1
   set -- ${L##*) }
@@ -97,11 +101,23 @@ look_around() {
 # (`-` for nothing).
 recall() {
   NOTED= SBOOT=$BOOT GROUP=none STREAMER=none SMACHINE=-
-  { read -r SUP SBORN SBOOT GROUP STREAMER SMACHINE X <"$T/pid"; } 2>/dev/null && NOTED=1
+  if { read -r L <"$T/pid"; } 2>/dev/null; then
+    set -- $L
+    case $#${1:-x}${2:-x} in [5-9]*[!0-9]*|[!5-9]*) ;; *) NOTED=1 ;; esac
+    [ "$NOTED" ] && SUP=$1 SBORN=$2 SBOOT=$3 GROUP=$4 STREAMER=$5 SMACHINE=${6:--}
+  fi
   if [ -z "$NOTED" ] && [ "$SUP" != - ] && alive "$SUP" "$SBORN" && [ "$PROC" = 1 ]; then
     GROUP=$PG
   fi
   [ "${SUP:--}" != - ]
+}
+
+# Whether the work has ended, and how, into RC OVER SLAIN TOOK SAID.
+ended() {
+  [ -f "$T/exit" ] || return 1
+  RC= OVER= SLAIN= TOOK= SAID=
+  { read -r RC OVER SLAIN TOOK SAID X <"$T/exit"; } 2>/dev/null
+  case $RC in ''|*[!0-9]*) return 1 ;; esac
 }
 
 # Whether the token is of another machine, whose processes can't be seen from here. Older scripts did not say.
@@ -173,8 +189,10 @@ recall_mark() {
 }
 
 #: start attach stop
-# A link to a whole file is there or not, and there once: two that make a mark agree on one.
+# A link to a whole file is there or not, and there once: two that make a mark agree on one. Of an older one a loss of power
+# may have left an empty file: that place is another one now.
 make_mark() {
+  [ ! -e "$D/mark" ] || recall_mark || rm -f "$D/mark"
   { read -r X </proc/sys/kernel/random/uuid; } 2>/dev/null || X=$E.$$.$(date +%s)
   F=$D/m.$X
   if printf '%s\n' "$X" 2>/dev/null >"$F" && ! ln "$F" "$D/mark" 2>/dev/null; then
@@ -272,6 +290,9 @@ slay() {
     SLAIN=u
     return 0
   fi
+  # Without the streamer what led up to it is gone as well.
+  ANCESTORS=" "
+  inspect "$ME" && [ "$PP" = "$STREAMER" ] && ancestors "$STREAMER"
   SLAIN=u SPENT=0
   any_left && kill -TERM $LIVE 2>/dev/null
   while [ "$SPENT" -lt 200 ] && any_left; do
@@ -280,19 +301,23 @@ slay() {
   slay_the_rest
 }
 
+# KILL, until nothing is left or two seconds are over. Who was not there is not looked for again: what the streamer runs
+# may just have lost its parent.
 slay_the_rest() {
-  SPENT=0
-  while [ "$SPENT" -lt 200 ] && any_left; do
+  SPENT=0 SLAIN=v
+  while any_left; do
+    if [ "$SPENT" -ge 200 ]; then
+      SLAIN=s
+      break
+    fi
     kill -KILL $LIVE 2>/dev/null
     nap 10
   done
-  SLAIN=v
-  any_left && SLAIN=s
   return 0
 }
 
 #: start
-# Keeps the output in a file up to the cap. After that, and when the disk is full, the output goes by, and its last 2 MiB
+# Keeps the output in a file up to the cap. After that, and when the disk is full, the output goes by, and its last MiB
 # are kept aside if they can be: the status tells that there is a gap.
 relay() {
   trap '' XFSZ
@@ -301,17 +326,17 @@ relay() {
   if ! cat 2>/dev/null >>"$T/$1"; then
     X=1
     ulimit -S -f unlimited 2>/dev/null
-    tail -c 2097152 2>/dev/null >"$T/$1.tail"
+    tail -c 1048576 2>/dev/null >"$T/$1.tail"
     cat >/dev/null
   fi
   true 2>/dev/null >"$T/$1.eof"
   exit "$X"
 }
 
-# Whether the relay of stream $1, process $2, is still at it.
+# Whether the relay of stream $1, process $2, is still at it. It is given a moment before it is looked for.
 relaying() {
   [ -f "$T/$1.eof" ] && return 1
-  [ "$PROC" = 0 ] || { inspect "$2" && [ "$ST" != Z ]; }
+  [ "$PROC" = 0 ] || [ "${J:-11}" -lt 10 ] || { inspect "$2" && [ "$ST" != Z ]; }
 }
 
 # Whether a relay waits for the disk, rather than for a daemon that holds the command's output.
@@ -344,11 +369,14 @@ drain() {
   [ "$SPENT" -lt 6000 ] || J=1
   lost out "$RO" && OVER=1
   lost err "$RE" && OVER=$((OVER + 2))
+  SAID=0
+  [ -s "$T/out" ] && SAID=1
+  [ -s "$T/err" ] && SAID=$((SAID + 2))
 }
 
 # Whether something of stream $1 was not kept.
 lost() {
-  [ -e "$T/$1.tail" ] && return 0
+  [ -e "$T/$1.tail" ] || [ -e "$T/$1.swept" ] && return 0
   if relaying "$1" "$2"; then
     [ "$J" ]
     return
@@ -356,6 +384,13 @@ lost() {
   wait "$2"
   X=$?
   [ "$X" != 0 ] && [ "$X" != 127 ]
+}
+
+# Hundredths of a second that this machine, or this container, is up, into X; empty if nobody can tell.
+uptime_now() {
+  X=
+  { read -r X L </proc/uptime; } 2>/dev/null
+  case $X in *[0-9].[0-9][0-9]) X=$((${X%.*} * 100 + 1${X#*.} - 100)) ;; *) X= ;; esac
 }
 
 # What can't be begun is forbidden, so that nobody waits for it.
@@ -381,8 +416,10 @@ supervise() {
   fi
   say started "$X" >&5
   exec 5>&-
-  wake
-  ancestors "$STREAMER"
+  # It was our parent just now.
+  [ "$PROC" = 0 ] || kill -USR2 "$STREAMER" 2>/dev/null
+  uptime_now
+  SINCE=$X
   relay out <"$T/1" &
   RO=$!
   relay err <"$T/2" &
@@ -407,10 +444,13 @@ supervise() {
     [ "$X" = 127 ] && [ "$RC" ] || RC=$X
     [ "$AGAIN" ] || break
   done
+  uptime_now
+  TOOK=-
+  [ "$SINCE" ] && [ "$X" ] && TOOK=$((X - SINCE))
   [ "$FEED" ] && kill "$FEED" 2>/dev/null
   drain
   SPENT=0
-  until printf '%-3s %s %-3s\n' "$RC" "$OVER" "$SLAIN" 2>/dev/null 1<>"$T/exit.new" && mv -f "$T/exit.new" "$T/exit"; do
+  until printf '%-3s %s %-3s %-9s %s\n' "$RC" "$OVER" "$SLAIN" "$TOOK" "$SAID" 2>/dev/null 1<>"$T/exit.new" && mv -f "$T/exit.new" "$T/exit"; do
     [ -d "$T" ] && [ "$SPENT" -lt 6000 ] || break
     nap 50
   done
@@ -462,8 +502,13 @@ nothing() {
   finish "$1"
 }
 
-# The end of output that was not kept whole, with the gap stated; without the $2 bytes that are on record already.
+# The end of output that was not kept whole, with the gap stated; without the $2 bytes that are on record already. $3 is
+# that the file is not what it was.
 last_words() {
+  if [ "$3" != 0 ] || [ -e "$T/$1.swept" ]; then
+    printf '\n[some of the output may be lost here: its file was removed or cut short]\n'
+    return
+  fi
   SIZE=$(wc -c 2>/dev/null <"$T/$1")
   SIZE=$((SIZE))
   X=0
@@ -495,7 +540,7 @@ tell_age() {
 # Waits until it is decided whether the command starts; true if it never will, because we could forbid it. What is on
 # record as begun is never forbidden.
 forbidden() {
-  [ "$SUP" = - ] && [ ! -f "$T/exit" ] || return 1
+  [ "$SUP" = - ] && ! ended || return 1
   J=0 SPENT=0 WOKEN=
   while [ ! -f "$T/go" ] && [ "$SPENT" -lt 300 ]; do
     J=$((J + 1))
@@ -517,22 +562,28 @@ follow() {
     nothing never
     return
   fi
-  if ! recall && [ ! -f "$T/exit" ]; then
-    nothing never
+  if ! recall && ! ended; then
+    # Who forbids it leaves no pid.
+    if [ -e "$T/pid" ]; then finish gone; else nothing never; fi
     return
   fi
-  if [ -z "$NOTED" ] && [ ! -f "$T/exit" ] && ! alive "$SUP" "$SBORN" && [ ! -f "$T/exit" ]; then
+  if [ -z "$NOTED" ] && ! ended && ! alive "$SUP" "$SBORN" && ! ended; then
     # It did begin, and what is left of it is a tombstone.
     finish gone
     return
   fi
-  if [ ! -f "$T/exit" ] && foreign; then
+  if ! ended && foreign; then
     finish elsewhere
     exit 0
   fi
   if [ -z "$1" ]; then
-    tell_age
-    if [ -f "$T/exit" ]; then say attached finished "$AGE"; else say attached running "$AGE"; fi
+    if ended; then
+      # Older scripts did not say how long it ran.
+      say attached finished "${TOOK:--}"
+    else
+      tell_age
+      say attached running "$AGE"
+    fi
   fi
   stream
 }
@@ -545,10 +596,20 @@ survivors() {
   any_left
 }
 
+# Whether of stream $1 there is less than the $2 bytes that are on record already.
+cut_short() {
+  if [ ! -f "$T/$1" ]; then
+    true >"$T/$1"
+    return 0
+  fi
+  [ "$2" -gt 0 ] && SIZE=$(wc -c 2>/dev/null <"$T/$1") && [ "$2" -gt "$((SIZE))" ]
+}
+
 # Sends what there is and what comes, then the end: exit STATUS, gone, rebooted, never.
 stream() {
-  [ -f "$T/out" ] || true >"$T/out"
-  [ -f "$T/err" ] || true >"$T/err"
+  LOST=0
+  cut_short out "$OFFSET_OUT" && LOST=1
+  cut_short err "$OFFSET_ERR" && LOST=$((LOST + 2))
   exec 3<"$T/out" 4<"$T/err"
   skip "$OFFSET_OUT" <&3
   skip "$OFFSET_ERR" <&4
@@ -556,13 +617,16 @@ stream() {
   WAITED=0
   while :; do
     WOKEN=
-    if [ -f "$T/exit" ]; then
+    if ended; then
       END=exit
     elif [ "$SBOOT" != "$BOOT" ]; then
       END=rebooted
+    elif [ -n "$WAKES" ] && [ "$WAITED" -lt 2 ]; then
+      # It is our own, and has only just begun.
+      :
     elif ! alive "$SUP" "$SBORN"; then
       # Asked in this order: it may have ended in between.
-      if [ -f "$T/exit" ]; then
+      if ended; then
         END=exit
       elif ! survivors; then
         END=gone
@@ -583,7 +647,6 @@ stream() {
     finish "$END"
     return
   fi
-  read -r RC OVER SLAIN X <"$T/exit"
   if [ -z "$OVER" ]; then
     # As older scripts tell it.
     OVER=0
@@ -592,8 +655,11 @@ stream() {
     SLAIN=-
     [ -f "$T/slain" ] && read -r SLAIN <"$T/slain"
   fi
-  case $OVER in 1|3) last_words out "$OFFSET_OUT" ;; esac
-  case $OVER in 2|3) last_words err "$OFFSET_ERR" >&2 ;; esac
+  case $SAID in 1|3) [ -s "$T/out" ] || LOST=$((LOST | 1)) ;; esac
+  case $SAID in 2|3) [ -s "$T/err" ] || LOST=$((LOST | 2)) ;; esac
+  OVER=$((OVER | LOST))
+  case $OVER in 1|3) last_words out "$OFFSET_OUT" $((LOST & 1)) ;; esac
+  case $OVER in 2|3) last_words err "$OFFSET_ERR" $((LOST & 2)) >&2 ;; esac
   case $SLAIN in v) SLAIN=verified ;; s) SLAIN=survived ;; u) SLAIN=unverified ;; esac
   finish exit "$RC" "$SLAIN" "$OVER"
 }
@@ -661,7 +727,7 @@ start() {
     STREAMER=$$ WAKES=1
     trap 'WOKEN=1' USR2
     {
-      printf '%-9s\n' - >"$T/exit.new" && true >"$T/out" && true >"$T/err" && mkfifo "$T/s" "$T/1" "$T/2"
+      printf '%-21s\n' - >"$T/exit.new" && true >"$T/out" && true >"$T/err" && mkfifo "$T/s" "$T/1" "$T/2"
     } 2>/dev/null || give_up
     case $WORDS in *'"$T/script"'*) FILE=1 ;; *) FILE= ;; esac
     if [ "$FILE" ]; then
@@ -692,7 +758,7 @@ attach() {
     fi
     # Its directory was swept under it. It can still leave its status here; of its output there is a gap.
     OFFSET_OUT=0 OFFSET_ERR=0
-    for F in out err out.tail err.tail; do
+    for F in out err out.swept err.swept; do
       true >"$T/$F"
     done
   fi
@@ -705,7 +771,7 @@ attach() {
 stop() {
   read -r SUP SBORN || exit 0
   if ! recall; then
-    say end tombstone
+    if [ -e "$T/pid" ]; then say end slain unverified; else say end tombstone; fi
     return
   fi
   if foreign; then
@@ -717,7 +783,7 @@ stop() {
     return
   fi
   J=0 SPENT=0
-  while [ ! -f "$T/exit" ] && alive "$SUP" "$SBORN" && [ "$SPENT" -lt 4000 ]; do
+  while ! ended && alive "$SUP" "$SBORN" && [ "$SPENT" -lt 4000 ]; do
     if [ "$SPENT" -ge "$J" ]; then
       kill -USR1 "$SUP" 2>/dev/null
       J=$((SPENT + 500))
@@ -725,14 +791,13 @@ stop() {
     nap 10
   done
   SLAIN=u
-  if [ "$PROC" = 1 ] && [ "$GROUP" != none ] && ! alive "$SUP" "$SBORN" && [ ! -f "$T/exit" ]; then
+  if [ "$PROC" = 1 ] && [ "$GROUP" != none ] && ! alive "$SUP" "$SBORN" && ! ended; then
     # The supervisor itself is gone: only its process group is left to go by.
     C=none ME=$$ RO=0 RE=0 FEED=0
     ancestors "$$"
     slay_the_rest
   fi
-  if [ -f "$T/exit" ]; then
-    read -r RC OVER SLAIN X <"$T/exit"
+  if ended; then
     # As older scripts tell it.
     [ "$OVER" ] || SLAIN=-
     [ -f "$T/slain" ] && read -r SLAIN <"$T/slain"
@@ -758,10 +823,10 @@ clean() {
     # Without `go` it may be about to start.
     [ "${#X}" = 32 ] && [ ! -L "$T" ] && [ -f "$T/pid" ] && [ -f "$T/go" ] || continue
     SUP=-
-    recall || continue
-    if foreign; then
-      [ -f "$T/exit" ] || LEFT=$((LEFT + 1))
-    elif [ ! -f "$T/exit" ] && [ "$SBOOT" = "$BOOT" ] && alive "$SUP" "$SBORN"; then
+    if ! recall || foreign; then
+      # Nobody can tell from here whether it runs.
+      if ended; then bury; else LEFT=$((LEFT + 1)); fi
+    elif ! ended && [ "$SBOOT" = "$BOOT" ] && alive "$SUP" "$SBORN"; then
       LEFT=$((LEFT + 1))
     else
       bury
@@ -867,7 +932,7 @@ look() {
     fi
   else
     T=$P/$R/$K SUP=-
-    if [ -f "$T/exit" ] || ! recall; then
+    if ended || ! recall; then
       say end finished
       return
     fi
@@ -885,7 +950,7 @@ look() {
   family
   if [ "$V" = " " ]; then
     # It may have ended since.
-    if [ "$T" ] && [ -f "$T/exit" ]; then say end finished; else say end gone; fi
+    if [ "$T" ] && ended; then say end finished; else say end gone; fi
     return
   fi
   count
@@ -911,11 +976,15 @@ halt() {
   family
   SPENT=0
   kill -TERM $V 2>/dev/null
-  while [ "$SPENT" -lt 400 ] && left; do
+  while left; do
+    if [ "$SPENT" -ge 400 ]; then
+      say end survived
+      return
+    fi
     [ "$SPENT" -ge 200 ] && kill -KILL $V 2>/dev/null
     nap 10
   done
-  if left; then say end survived; else say end verified; fi
+  say end verified
 }
 
 # Whether any of V lives, or what it started meanwhile, which joins it.

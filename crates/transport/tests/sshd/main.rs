@@ -373,7 +373,7 @@ async fn durable_work_runs_once_and_is_told_to_everybody() {
     assert_eq!(*second.hello(), hello);
     assert!(matches!(
         second.next().await.unwrap(),
-        Beat::Attached { finished: true, age: Some(age) } if age < Duration::from_mins(5)
+        Beat::Attached { finished: true, ran: Some(ran) } if ran < Duration::from_mins(5)
     ));
     assert_eq!(
         follow(&mut second).await,
@@ -459,7 +459,7 @@ async fn what_is_swept_under_running_work_is_not_taken_for_its_end() {
             over: whole,
         };
         assert_eq!(end, Some(end_of_it));
-        let lost = stdout.starts_with(b"\n[output after 0 bytes was lost here");
+        let lost = stdout.starts_with(b"\n[some of the output may be lost here: its file was removed");
         assert!(
             if whole { lost } else { stdout == b"through\n" },
             "{}",
