@@ -31,6 +31,8 @@ pub struct HostHistory {
     steps: Vec<Record>,
     /// Something failed in this round and was overcome.
     recovered: bool,
+    /// Nothing went wrong on the way to it since the latest attempt was intended.
+    undisturbed: bool,
     /// Something ran in this round.
     ran: bool,
     /// The wait before the next attempt is over.
@@ -99,6 +101,7 @@ impl HostHistory {
             attempts: Vec::new(),
             steps: Vec::new(),
             recovered: false,
+            undisturbed: false,
             ran: false,
             waited: false,
         }
@@ -299,6 +302,7 @@ impl HostHistory {
                 } else {
                     self.spent += u32::from(retry_in_ms.is_some() && !away);
                     self.recovered = true;
+                    self.undisturbed = false;
                 }
             }
             EventKind::StepStarted { .. } => self.start(kind),
@@ -327,7 +331,10 @@ impl HostHistory {
             EventKind::StepSkipped { step, .. } => {
                 self.record_mut(step.index).last = Some(Class::NothingToDo);
             }
-            EventKind::ConnectionLost { .. } => self.recovered = true,
+            EventKind::ConnectionLost { .. } => {
+                self.recovered = true;
+                self.undisturbed = false;
+            }
             EventKind::Recovering { rung, .. } => self.recover(*rung),
             EventKind::Healed { .. } => self.overcome(),
             EventKind::RungFailed { .. } => {
@@ -402,6 +409,7 @@ impl HostHistory {
             (None, None) => Kind::Plain,
         };
         self.waited = false;
+        self.undisturbed = true;
         let record = self.record_mut(step.index);
         record.highest = record.highest.max(*attempt);
         // Older programs record an attempt again when they learn its place, or go on with it.
@@ -464,8 +472,12 @@ impl HostHistory {
 
     fn lose(&mut self, step: u32, number: u32, loss: Loss) -> Result<(), Unfit> {
         let mut attempt = self.take(step, number)?;
-        self.recovered = true;
         self.waited = false;
+        // The controller died between the intent and the start: of that the host knows nothing.
+        if loss == Loss::Buried && self.undisturbed && attempt.intent().is_some() {
+            return Ok(());
+        }
+        self.recovered = true;
         let here = attempt.round == self.round;
         if loss != Loss::Buried && here {
             self.ran = true;

@@ -406,6 +406,42 @@ fn fold(events: &[(u32, EventKind)], round: u32) -> HostHistory {
     history
 }
 
+/// A controller that dies between an intent and the start of its step leaves a host with which nothing is the matter.
+#[test]
+fn what_never_started_for_want_of_a_controller_is_no_failure_on_the_way() {
+    let started = |attempt| EventKind::StepStarted {
+        step: step_ref(0),
+        attempt,
+        token: Some(Token::new([1; 16])),
+        place: Some("/p/reveille".to_owned()),
+        machine: MachineRef::default(),
+        user: None,
+        site: None,
+        chosen: None,
+    };
+    let buried = EventKind::StepLost {
+        step: step_ref(0),
+        attempt: 1,
+        loss: Loss::Buried,
+        message: String::new(),
+    };
+    let lost = EventKind::ConnectionLost {
+        step: step_ref(0),
+        message: String::new(),
+    };
+    for (broken, recovered) in [(false, false), (true, true)] {
+        let mut history = HostHistory::new(1);
+        history.apply(1, &EventKind::Dispatched).unwrap();
+        history.apply(1, &started(1)).unwrap();
+        if broken {
+            history.apply(1, &lost).unwrap();
+        }
+        history.apply(1, &buried).unwrap();
+        assert_eq!(history.is_recovered(), recovered);
+        assert_eq!(history.last(0).is_none(), !broken);
+    }
+}
+
 /// Whoever has done everything when the run is stopped has its outcome; whoever has not leaves.
 #[test]
 fn a_stop_keeps_nobody_from_an_outcome_that_is_due() {
