@@ -557,9 +557,9 @@ impl Record {
             self.violate(Rule::NothingLeftRunning, words);
         }
         // What goes on on a machine that was replaced is nobody's business any more.
-        let present = self.replaced.get(host);
+        let present = self.replaced.get(host).cloned();
         let former = |machine: &str| {
-            present.is_some_and(|present| {
+            present.as_ref().is_some_and(|present| {
                 machine != present && (machine == host || machine.starts_with(&format!("{host}-")))
             })
         };
@@ -589,11 +589,9 @@ impl Record {
                 .filter(|(_, facts)| facts.decides && (!facts.once || self.first.as_deref() == Some(host)))
                 .filter(|(_, facts)| !self.skipped.contains(&(host.to_owned(), round, facts.index)))
                 .filter_map(|(name, _)| {
-                    let last = self
-                        .starts
-                        .iter()
-                        .rev()
-                        .find(|start| start.host == host && start.step == *name && !start.late);
+                    let last = self.starts.iter().rev().find(|start| {
+                        start.host == host && start.step == *name && !start.late && !former(&start.machine)
+                    });
                     match last {
                         None => Some(format!("{host} succeeded, and {name} never ran")),
                         Some(run) if run.ran_to_its_end() && run.ends == Ends::Exit(0) && !run.fatal => None,
