@@ -102,10 +102,11 @@ impl Lab {
         Ok(path)
     }
 
-    /// Reveille with a state directory of its own.
+    /// Reveille with a state directory and a home of its own: what the user's known hosts are is not measured.
     pub(super) fn reveille(&self, state: &Path) -> Command {
         let mut command = Command::new(&self.reveille);
         command.arg("--state-dir").arg(state);
+        command.env("HOME", self.files.path());
         command
     }
 
