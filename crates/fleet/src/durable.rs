@@ -38,7 +38,7 @@ pub(crate) async fn durable(
     limits: &Limits,
     output: &mut Output<'_>,
 ) -> Result<(Ended, Option<Box<Durable>>), Failure> {
-    let mut attached: Option<(Instant, Duration)> = None;
+    let mut attached: Option<(Duration, Option<Instant>)> = None;
     let mut watched = Watched::new(way, escalate, key, limits);
     let mut killing: Option<Killing<'_>> = None;
     let mut looking: Option<Looking<'_>> = None;
@@ -61,9 +61,9 @@ pub(crate) async fn durable(
                         beginning.begun = Some(supervisor);
                         continue;
                     }
-                    Ok(Beat::Attached { finished, age }) => {
-                        watched.overseen.attached(age);
-                        attached = age.filter(|_| !finished).map(|age| (Instant::now(), age));
+                    Ok(Beat::Attached { finished, ran }) => {
+                        watched.overseen.attached(ran);
+                        attached = ran.map(|ran| (ran, (!finished).then(Instant::now)));
                         Box::pin(way.attached(key.token, finished)).await?;
                         continue;
                     }
@@ -96,7 +96,7 @@ pub(crate) async fn durable(
                             killed,
                             failed: None,
                             missed,
-                            ran: attached.map(|(at, age)| at.elapsed() + age),
+                            ran: attached.map(|(ran, since)| ran + since.map_or(Duration::ZERO, |since| since.elapsed())),
                         };
                         return Ok((Ended::Over(over), Some(work)));
                     }

@@ -188,12 +188,20 @@ impl HostTask {
                     .last(*index)
                     .is_some_and(|class| class.status() != Status::Success)
         });
-        if let (Some((_, step)), Some(failure)) = (failed, &mut self.failure) {
+        if let (Some((index, step)), Some(failure)) = (failed, &mut self.failure) {
             let message = std::mem::take(&mut self.message);
             failure.message = format!(
                 "{}; then `{}` of on_failed: {message}",
                 failure.message, step.name
             );
+            let behind = job.steps.iter().skip(index as usize + 1);
+            let left_out: Vec<String> = behind
+                .filter(|step| step.role == Role::OnFailed)
+                .map(|step| format!("`{}`", step.name))
+                .collect();
+            if !left_out.is_empty() {
+                failure.message = format!("{}; {} did not run", failure.message, left_out.join(", "));
+            }
         }
     }
 

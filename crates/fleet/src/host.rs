@@ -13,6 +13,7 @@
 //! ([`HostTask::commit`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reveille_account::{Class, EventKind, HostName, MachineRef, Outcome, PhaseTimings, Status, StepRef};
 use reveille_history::{End, Held, HostHistory, Next, OnceState, Outline, Rule, RunView, decide};
@@ -61,6 +62,7 @@ pub(crate) struct HostTask {
     pub(crate) leftovers: Option<Box<Durable>>,
     /// The host's variables, once a template has asked for them.
     pub(crate) vars: Option<Map<String, Value>>,
+    /// When it was dispatched, by an earlier controller perhaps.
     pub(crate) started: Instant,
     pub(crate) deciding: Option<Box<Deciding>>,
     /// What went wrong in the last attempt, in words.
@@ -131,6 +133,13 @@ impl From<reveille_ledger::Error> for Halt {
     }
 }
 
+/// The moment of a dispatch that an earlier controller has on record; now, if none has.
+fn dispatched_at(recorded_ms: Option<u64>, now_ms: u64) -> Instant {
+    let now = Instant::now();
+    let ago = recorded_ms.map_or(0, |then| now_ms.saturating_sub(then));
+    now.checked_sub(Duration::from_millis(ago)).unwrap_or(now)
+}
+
 // === impl HostTask ===
 
 impl HostTask {
@@ -165,7 +174,7 @@ impl HostTask {
             registered: Vec::new(),
             leftovers: None,
             vars: None,
-            started: Instant::now(),
+            started: dispatched_at(before.dispatched_ms, engine.handle.now_ms()),
             deciding: None,
             message: before.message,
             failure: before.failure,

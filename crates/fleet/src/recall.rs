@@ -18,6 +18,8 @@ pub struct Before {
     pub failure: Option<Box<Outcome>>,
     /// What went wrong last, in words.
     pub message: String,
+    /// When it was dispatched in this round, in milliseconds since the Unix epoch.
+    pub dispatched_ms: Option<u64>,
     /// Why its events make no history.
     pub unfit: Option<String>,
 }
@@ -195,6 +197,7 @@ impl Before {
             return;
         }
         match kind {
+            EventKind::Dispatched => self.dispatched_ms = Some(event.wall_ms),
             EventKind::StepFinished {
                 step,
                 class,
@@ -240,6 +243,7 @@ impl Before {
             self.registered.clear();
             self.failure = None;
             self.message.clear();
+            self.dispatched_ms = None;
         }
     }
 }

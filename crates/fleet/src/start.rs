@@ -169,6 +169,8 @@ impl HostTask {
                 return Box::pin(self.await_boot(&at, number, &boot)).await;
             }
         };
+        // How it got here is told before what it finds.
+        Box::pin(self.commit()).await?;
         let (Some(step), Some(session)) = (job.steps.get(index as usize), self.machine().session.take())
         else {
             return Ok(());

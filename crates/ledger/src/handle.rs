@@ -228,7 +228,7 @@ impl RunHandle {
     }
 
     /// Unix milliseconds; of a run in memory by a clock that can be paused.
-    fn now_ms(&self) -> u64 {
+    pub fn now_ms(&self) -> u64 {
         #[cfg(feature = "memory")]
         if let Ok(state) = self.shared.ledger.memory_of(self.shared.run) {
             return state.now_ms();

@@ -29,6 +29,8 @@ pub struct Replayed<'a> {
     pub round: u32,
     /// The host, if it is about one.
     pub host: Option<&'a str>,
+    /// When, in milliseconds since the Unix epoch.
+    pub wall_ms: u64,
     /// What happened; an error if this program can't read it.
     pub kind: Result<EventKind>,
 }
@@ -43,6 +45,7 @@ const PIECES: usize = 4;
 struct Raw {
     round: u32,
     host: Option<String>,
+    wall_ms: i64,
     body: String,
 }
 
@@ -174,6 +177,7 @@ impl Ledger {
                     each(Replayed {
                         round: event.round,
                         host,
+                        wall_ms: event.wall_ms,
                         kind: Ok(event.kind.clone()),
                     });
                 }
@@ -188,7 +192,7 @@ impl Ledger {
                 let (events, piece) = mpsc::sync_channel(PIECES);
                 let parse = move || {
                     for rows in queue {
-                        let read: Vec<_> = rows.into_iter().map(Raw::parse).collect();
+                        let read: Vec<_> = rows.into_iter().map(|row| (parse_kind(&row.body), row)).collect();
                         if events.send(read).is_err() {
                             return;
                         }
@@ -203,10 +207,11 @@ impl Ledger {
             // They take turns: who has nothing more in his turn was the last.
             let mut turns = parsed.iter().cycle();
             while let Some(Ok(piece)) = turns.next().map(mpsc::Receiver::recv) {
-                for (round, host, kind) in piece {
+                for (kind, row) in piece {
                     each(Replayed {
-                        round,
-                        host: host.as_deref(),
+                        round: row.round,
+                        host: row.host.as_deref(),
+                        wall_ms: row.wall_ms.cast_unsigned(),
                         kind,
                     });
                 }
@@ -224,7 +229,7 @@ impl Ledger {
     ) -> Result<()> {
         self.snapshot(run, |connection, key| {
             let mut statement = connection
-                .prepare_cached("SELECT round, host, body FROM events WHERE run = ?1 ORDER BY seq")
+                .prepare_cached("SELECT round, host, wall_ms, body FROM events WHERE run = ?1 ORDER BY seq")
                 .map_err(Error::read)?;
             let mut rows = statement.query([key]).map_err(Error::read)?;
             let mut turns = parsers.iter().cycle();
@@ -240,7 +245,8 @@ impl Ledger {
                 piece.push(Raw {
                     round: row.get(0).map_err(Error::read)?,
                     host: host.map(str::to_owned),
-                    body: row.get(2).map_err(Error::read)?,
+                    wall_ms: row.get(2).map_err(Error::read)?,
+                    body: row.get(3).map_err(Error::read)?,
                 });
                 if piece.len() == PIECE {
                     let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
@@ -251,14 +257,6 @@ impl Ledger {
             let _ = turns.next().map(|parser| parser.send(piece));
             Ok(())
         })
-    }
-}
-
-// === impl Raw ===
-
-impl Raw {
-    fn parse(self) -> (u32, Option<String>, Result<EventKind>) {
-        (self.round, self.host, parse_kind(&self.body))
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Timing {
     /// From the start of the newest round to the end, seconds, pauses between controllers included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wall_s: Option<f64>,
-    /// Durations of hosts from dispatch to outcome.
+    /// Durations, from dispatch to outcome, of the hosts that were dispatched in the newest round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Spread>,
     /// The phases of the successful connections.
@@ -420,9 +420,16 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
             .get_ref(0)
             .and_then(|host| Ok((host.as_str()?, found.get::<_, u32>(1)?)))
             .map_err(Error::read)?;
-        let Some(row) = newest.get(host).filter(|row| row.round == round) else {
+        // What was never dispatched took no time, and earlier rounds had times of their own.
+        let Some(row) = newest
+            .get(host)
+            .filter(|row| row.round == round && row.dispatched)
+        else {
             continue;
         };
+        if round != record.round {
+            continue;
+        }
         let outcome = read_outcome(&row.host, found, 2)?;
         durations.push(outcome.duration_ms);
         slowest.push((outcome.duration_ms, &row.host));
