@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Go on with a run that was interrupted or whose controller died
     Resume(ResumeArgs),
-    /// Run again what failed, as a new round of the same run
+    /// Run again what failed, from its first step, as a new round of the same run
     Retry(RetryArgs),
     /// Rehearse: a job against a built-in fleet of SSH servers with injected faults
     Drill(DrillArgs),

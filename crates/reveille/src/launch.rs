@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::{Exit, HostName, RunId};
+use reveille_account::{Account, EventKind, Exit, HostName, RunId};
 use reveille_fleet::{HostPlan, RollHost, RunEnd, RunPlan, Stop, stopper};
 use reveille_history::HostState;
 use reveille_inventory::Inventory;
@@ -83,6 +83,8 @@ pub(crate) struct Finished {
     pub(crate) ledger: Ledger,
     pub(crate) run: RunId,
     fold: bool,
+    /// How many it worked on.
+    hosts: usize,
     end: Result<RunEnd, reveille_fleet::Failure>,
     watched: Result<(), Failure>,
     /// What nobody read, in words.
@@ -200,7 +202,16 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         delegates,
         settings,
     };
-    work(handle, client, plan, &banner, &options, 0, report, printer)
+    work(
+        handle,
+        client,
+        plan,
+        &banner,
+        &options,
+        &Account::default(),
+        report,
+        printer,
+    )
 }
 
 /// A job as it is recorded: its file is found from any directory, and with it what its steps send.
@@ -375,7 +386,7 @@ impl Recorded {
         let groups: Vec<(String, Vec<String>)> =
             serde_json::from_value(record.spec.vars["groups"].clone()).unwrap_or_default();
         let run_id = record.run.to_string();
-        let before = ledger.account(record.run)?.ended();
+        let before = ledger.account(record.run)?;
         let plan = RunPlan {
             shared: Shared::new(&run_id, groups, std::env::vars()).with_secrets(secrets),
             vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
@@ -388,7 +399,7 @@ impl Recorded {
             delegates: delegates(&options, &passwords, printer)?,
             settings,
         };
-        work(handle, client, plan, &banner, &options, before, report, printer)?.report(None, report, printer)
+        work(handle, client, plan, &banner, &options, &before, report, printer)?.report(None, report, printer)
     }
 }
 
@@ -421,7 +432,7 @@ fn work(
     plan: RunPlan,
     banner: &str,
     options: &Options,
-    ended_before: u64,
+    before: &Account,
     report: &Report,
     printer: &Printer,
 ) -> Result<Finished, Failure> {
@@ -431,22 +442,17 @@ fn work(
     if let Some(bytes) = options.max_output {
         handle.limit_output(bytes);
     }
-    let total = plan.hosts.len() as u64;
-    let after = ledger.last_event(run)?;
+    let hosts = plan.hosts.len();
+    let total = hosts as u64 + before.ended();
+    let after = events_before(&ledger, run)?;
     printer.say(&format!("{run}  {banner}"));
-    let (display, shown) = render::outlet::Display::start(*printer, total + ended_before, ledger.clone())?;
+    let (display, shown) = render::outlet::Display::start(*printer, total, ledger.clone())?;
     let (end, watched, unread) = runtime.block_on(async {
         let (stopper, listener) = stopper();
         let signals = tokio::spawn(listen(stopper, display.clone()));
         let (over, is_over) = tokio::sync::watch::channel(false);
         let mut watchers = tokio::task::JoinSet::new();
-        let view = render::live::View::new(
-            total + ended_before,
-            ended_before,
-            *printer,
-            !options.fold,
-            display,
-        );
+        let view = render::live::View::new(total, before, *printer, !options.fold, display);
         watchers.spawn(render::live::watch(handle.follow(after), view, shown));
         if let Some(path) = report.events.clone() {
             watchers.spawn(render::events::write(handle.follow(after), path, is_over));
@@ -486,10 +492,22 @@ fn work(
         ledger,
         run,
         fold: options.fold,
+        hosts,
         end,
         watched,
         unread,
     })
+}
+
+/// The last event before those of this process, to which the opening of its round belongs.
+fn events_before(ledger: &Ledger, run: RunId) -> Result<u64, Failure> {
+    let last = ledger.last_event(run)?;
+    let before = last.saturating_sub(1);
+    let opened = ledger
+        .events_after(run, before, None)?
+        .first()
+        .is_some_and(|event| matches!(event.kind, EventKind::RunOpened { .. }));
+    Ok(if opened { before } else { last })
 }
 
 // === impl Finished ===
@@ -506,6 +524,7 @@ impl Finished {
             ledger,
             run,
             fold,
+            hosts,
             end,
             watched,
             unread,
@@ -515,7 +534,7 @@ impl Finished {
             for words in &unread {
                 printer.warning(words);
             }
-            render::end::report(&ledger, run, kind, fold, extra, report, printer)
+            render::end::report(&ledger, run, kind, fold, hosts, extra, report, printer)
         })?;
         // What the engine says weighs more than what a watcher could not write; both more than the account.
         match end {

@@ -95,10 +95,12 @@ pub(crate) struct Usage {
     pub(crate) cpu_s: f64,
     /// Most memory that was resident, bytes.
     pub(crate) peak_bytes: u64,
+    /// Hosts that it was to work on.
+    pub(crate) hosts: usize,
 }
 
-/// Reads them from `/proc`.
-pub(crate) fn usage() -> Usage {
+/// Reads them from `/proc`, after work on so many hosts.
+pub(crate) fn usage(hosts: usize) -> Usage {
     let peak_bytes = field("/proc/self/status", "VmHWM:").unwrap_or(0) * 1024;
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let ticks: u64 = stat.rsplit_once(") ").map_or(0, |(_, rest)| {
@@ -112,5 +114,6 @@ pub(crate) fn usage() -> Usage {
     Usage {
         cpu_s: ticks as f64 / per_second as f64,
         peak_bytes,
+        hosts,
     }
 }

@@ -215,9 +215,11 @@ pub(crate) fn settings(
         let sizes: Vec<String> = serial.iter().map(ToString::to_string).collect();
         banner = format!("{banner}; in batches of {}", sizes.join(", "));
     }
-    match max_fail {
-        Some(most) => banner = format!("{banner}; max_fail {most}"),
-        None => banner.push_str("; max_fail none"),
+    match (max_fail, job.max_fail.batch.map(portion)) {
+        (None, None) => banner.push_str("; max_fail none"),
+        (Some(most), None) => banner = format!("{banner}; max_fail {most}"),
+        (None, Some(batch)) => banner = format!("{banner}; max_fail {batch} of a batch"),
+        (Some(most), Some(batch)) => banner = format!("{banner}; max_fail {most}, {batch} of a batch"),
     }
     let usual = Settings::default();
     let settings = Settings {

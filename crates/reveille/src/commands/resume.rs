@@ -19,7 +19,16 @@ pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Re
     let account = ledger.account(run)?;
     if account.pending + account.running == 0 && record.state == reveille_account::RunState::Closed {
         printer.say(&format!("{run} has nothing left to do"));
-        return render::end::report(&ledger, run, record.spec.kind, true, None, &args.report, printer);
+        return render::end::report(
+            &ledger,
+            run,
+            record.spec.kind,
+            true,
+            0,
+            None,
+            &args.report,
+            printer,
+        );
     }
     let input = args.stdin.as_deref().map(read_input).transpose()?;
     launch::resume(&ledger, &record, args.concurrency, input, &args.report, printer)

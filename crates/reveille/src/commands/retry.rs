@@ -47,7 +47,14 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
         wanted.extend(ledger.hosts_with(run, selector)?);
     }
     if wanted.is_empty() {
-        printer.say(&format!("{run} has no failed host to run again"));
+        printer.say(&if args.only.is_empty() {
+            format!("{run} has no failed host to run again")
+        } else {
+            format!(
+                "{run} has no host to run again that is one of: {}",
+                args.only.join(", ")
+            )
+        });
         return Ok(Exit::Success);
     }
     // In the order of the first roll.

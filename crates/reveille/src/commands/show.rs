@@ -29,8 +29,9 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     }
     let record = &summary.record;
     let who = format!("{}@{}", record.spec.user, record.spec.node);
+    let held = ledger.holder(run)?.is_some();
     let state = match record.state {
-        RunState::Open if ledger.holder(run)?.is_none() => "its controller is gone",
+        RunState::Open if !held => "its controller is gone",
         state => state.as_str(),
     };
     printer.data(&format!(
@@ -44,6 +45,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     printer.data(&end::words(
         &summary,
         None,
+        held,
         &state::option(ledger.state_directory()),
         allowed.as_deref(),
         None,

@@ -44,17 +44,20 @@ pub(crate) struct Extra {
     pub(crate) json: (&'static str, serde_json::Value),
 }
 
-/// Reports the end of a run in every way that was asked for, and tells the exit status.
+/// Reports the end of a run in every way that was asked for, after this process worked on so many of its hosts, and tells
+/// the exit status.
+#[expect(clippy::too_many_arguments, reason = "an end is told of in all these ways")]
 pub(crate) fn report(
     ledger: &Ledger,
     run: RunId,
     kind: RunKind,
     folded: bool,
+    worked_on: usize,
     extra: Option<&Extra>,
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let usage = limits::usage();
+    let usage = limits::usage(worked_on);
     let options = options(usage, extra.and_then(|extra| extra.exit));
     let mut summary = ledger.summary(run, options.clone())?;
     let allowed = allowance(&mut summary, extra.is_some_and(|extra| extra.exit.is_some()))?;
@@ -87,6 +90,7 @@ pub(crate) fn report(
                 printer.note(&words(
                     &summary,
                     Some(usage),
+                    false,
                     &state,
                     allowed.as_deref(),
                     report.export_to.as_deref().filter(|_| written.is_ok()),
@@ -157,10 +161,12 @@ fn options(usage: limits::Usage, exit: Option<Exit>) -> SummaryOptions {
     SummaryOptions { exit, controller }
 }
 
-/// The report in words; `state` is the option that commands need to find the run, and `artifacts` is where they were written.
+/// The report in words; `held` is that somebody works on the run, `state` is the option that commands need to find it, and
+/// `artifacts` is where they were written.
 pub(crate) fn words(
     summary: &Summary,
     usage: Option<limits::Usage>,
+    held: bool,
     state: &str,
     allowed: Option<&str>,
     artifacts: Option<&Path>,
@@ -205,12 +211,14 @@ pub(crate) fn words(
     }
     write_timing(&mut words, summary);
     if let Some(usage) = usage {
-        let hosts = account.planned.max(1) as f64;
+        let hosts = match usage.hosts {
+            0 => String::new(),
+            hosts => format!(" ({:.2} ms a host)", usage.cpu_s * 1000.0 / hosts as f64),
+        };
         let _ = writeln!(
             words,
-            "controller  {:.2} s CPU ({:.2} ms a host), {:.1} MB at most",
+            "controller  {:.2} s CPU{hosts}, {:.1} MB at most",
             usage.cpu_s,
-            usage.cpu_s * 1000.0 / hosts,
             usage.peak_bytes as f64 / 1e6
         );
     }
@@ -218,7 +226,12 @@ pub(crate) fn words(
     if let Some(directory) = artifacts {
         let _ = writeln!(words, "artifacts   {}", directory.display());
     }
-    match next_command(summary, state) {
+    let next = if held {
+        Some(format!("reveille show --follow{state} {run}"))
+    } else {
+        next_command(summary, state)
+    };
+    match next {
         Some(command) => {
             let _ = write!(words, "next        {}", tone(&command, Tone::Strong));
         }
@@ -354,6 +367,9 @@ fn write_timing(words: &mut String, summary: &Summary) {
     let shown = |seconds: f64| text::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     let Some(wall) = timing.wall_s else { return };
     let _ = write!(words, "time        {}", shown(wall));
+    if summary.record.round > 1 {
+        let _ = write!(words, " in round {}", summary.record.round);
+    }
     if let Some(Spread { p50, p99, max, .. }) = timing.hosts {
         let _ = write!(
             words,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use reveille_account::{Class, Event, EventKind, HostName, Outcome, Status};
+use reveille_account::{Account, Class, Event, EventKind, HostName, Outcome, Status};
 use reveille_ledger::Follow;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -39,14 +39,21 @@ pub(crate) struct View {
 // === impl View ===
 
 impl View {
-    pub(crate) fn new(total: u64, ended: u64, printer: Printer, stream: bool, display: Display) -> Self {
+    /// A view of a run of so many hosts, of which some were accounted for `before`.
+    pub(crate) fn new(
+        total: u64,
+        before: &Account,
+        printer: Printer,
+        stream: bool,
+        display: Display,
+    ) -> Self {
         Self {
             printer,
             display,
             total,
-            ended,
-            ok: 0,
-            failed: 0,
+            ended: before.ended(),
+            ok: before.success,
+            failed: before.ended() - before.success,
             recovering: HashSet::new(),
             running: HashMap::new(),
             classes: HashSet::new(),

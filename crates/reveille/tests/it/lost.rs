@@ -1,8 +1,9 @@
 //! Connections that break for good, and what becomes of the work behind them.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use reveille_testbed::Testbed;
 
@@ -271,4 +272,93 @@ fn an_output_that_can_not_be_kept_fails_its_host_alone() {
     assert_eq!(host(0)["class"], "internal", "{summary}");
     assert_eq!(host(1)["class"], "ok", "{summary}");
     assert_eq!(host(1)["stdout"], "the word is said\n", "{summary}");
+}
+
+/// A step that ended while no controller was there took as long as its host says, and its host was dispatched when it was.
+#[test]
+fn times_are_true_after_a_resume() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    for name in ["began", "word"] {
+        fifo(&testbed.home().join(name));
+    }
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - name: work\n    run: echo $$ >$HOME/began; read word <$HOME/word\n",
+    );
+    let mut controller = reveille
+        .command(&["run", &job, "-i", &inventory])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::fs::read_to_string(testbed.home().join("began")).unwrap();
+    controller.kill().unwrap();
+    controller.wait().unwrap();
+    std::fs::write(testbed.home().join("word"), "go\n").unwrap();
+    let place = testbed.home().join(".local/state/reveille");
+    let below = |path: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(path)
+            .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+            .unwrap_or_default()
+    };
+    let exit = loop {
+        let tokens = below(&place).into_iter().flat_map(|run| below(&run));
+        match tokens.map(|token| token.join("exit")).find(|exit| exit.exists()) {
+            Some(exit) => break exit,
+            None => std::thread::park_timeout(Duration::from_millis(10)),
+        }
+    };
+    // It took 42 seconds, and was dispatched an hour ago.
+    let said = std::fs::read_to_string(&exit).unwrap();
+    let words: Vec<&str> = said.split_whitespace().collect();
+    assert!(words[3].parse::<u64>().unwrap() < 60_000, "{said}");
+    std::fs::write(&exit, format!("{} {} {} 4200\n", words[0], words[1], words[2])).unwrap();
+    let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
+    database
+        .execute_batch(
+            "UPDATE runs SET started_ms = started_ms - 3600000; UPDATE events SET wall_ms = wall_ms - 3600000;",
+        )
+        .unwrap();
+    drop(database);
+    let summary = reveille.run(&["resume", "--format", "json"]).expect(0).json();
+    let host = &summary["hosts"][0];
+    assert_eq!(host["steps"][0]["duration_s"], 42.0, "{summary}");
+    let duration = host["duration_s"].as_f64().unwrap();
+    assert!((3600.0..4200.0).contains(&duration), "{summary}");
+}
+
+/// Hosts that were never dispatched took no time.
+#[test]
+fn what_was_cancelled_is_not_timed() {
+    let testbed = Testbed::start(3, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    let job = reveille.file(
+        "job.yaml",
+        "serial: 1\nmax_fail: {total: 0, batch: 0}\nsteps:\n  - {name: fail, run: exit 1, attempts: 1}\n",
+    );
+    let events = reveille.file("events", "");
+    let ended = reveille.run(&[
+        "run", &job, "-i", &inventory, "--format", "json", "--events", &events,
+    ]);
+    let summary = ended.json();
+    let events = std::fs::read_to_string(events).unwrap();
+    let first: serde_json::Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["seq"], &first["event"]),
+        (&1.into(), &"run_opened".into()),
+        "{first}"
+    );
+    assert_eq!(summary["account"]["cancelled"], 2, "{summary}");
+    assert_eq!(
+        summary["timing"]["hosts"]["p50"], summary["timing"]["hosts"]["max"],
+        "{summary}"
+    );
+    assert!(
+        ended.stderr.contains("max_fail 0, 0 of a batch"),
+        "{}",
+        ended.stderr
+    );
 }
