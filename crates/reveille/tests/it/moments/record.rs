@@ -36,6 +36,8 @@ pub(crate) struct Attempt {
     pub(crate) ended: Option<(u64, String, Option<i64>)>,
     /// It never ran and never will.
     pub(crate) buried: bool,
+    /// Nobody could ask for it any more in its round.
+    pub(crate) left: bool,
 }
 
 /// Reads what a machine tells: a line for each beginning and each end, in the order in which they came.
@@ -97,6 +99,7 @@ pub(crate) fn attempts(events: &[Event], host: &str, wrong: &mut Vec<String>) ->
                 number,
                 ended: None,
                 buried: false,
+                left: false,
             });
             continue;
         }
@@ -117,6 +120,7 @@ pub(crate) fn attempts(events: &[Event], host: &str, wrong: &mut Vec<String>) ->
                 let status = event.body["exit_status"].as_i64();
                 attempt.ended = Some((event.round, class, status));
             }
+            "step_left" => attempt.left = true,
             "step_lost" => match event.body["loss"].as_str().unwrap() {
                 "buried" => attempt.buried = true,
                 // A copy goes with its controller, and is made again.
