@@ -392,6 +392,32 @@ fn what_can_not_be_read_is_not_believed() {
     }
 }
 
+/// What states a gap may be on record in part, when a connection breaks: the rest of it follows.
+#[test]
+fn what_states_a_gap_goes_on_where_it_broke_off() {
+    let cap = 1 << 20;
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let mut script = host.run(Verb::Start, "");
+        script.start(
+            &format!("head -c {} /dev/zero | tr '\\0' x; echo last", 2 * cap),
+            cap,
+        );
+        let whole = script.end();
+        let (_, gap) = whole.split_once("\n[output over").unwrap();
+        for more in [0, 1, 20, 60] {
+            let said = attach(&host, &format!("{} 0", cap + more), "- -");
+            let rest = format!("\n[output over{gap}");
+            let rest = &rest[usize::try_from(more).unwrap()..];
+            assert_eq!(
+                said,
+                format!("> attached finished TOOK\n{rest}"),
+                "{shell} {more}"
+            );
+        }
+    }
+}
+
 /// A damaged pid does not hide work that runs, if the controller knows of it.
 #[test]
 fn a_damaged_pid_does_not_hide_what_runs() {

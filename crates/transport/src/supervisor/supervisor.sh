@@ -12,8 +12,8 @@
 #           exit   wait status, gaps (1 out, 2 err), a kill (v s u: verified, survived, unverified), hundredths of a second
 #                  that it ran, streams with output (1 out, 2 err); made as exit.new before the start, written over in place
 #                  and renamed, which a full disk allows
-# A loss of power may leave any of these empty: what can't be read is not believed.
 #           s 1 2  fifos: the command's text, its stdout, its stderr
+# A loss of power may leave any file empty: what can't be read is not believed.
 #: start attach stop clean look halt
 # An exported variable of the same name would carry our values into the command's environment.
 unset AB AGAIN AGE AI AM ANCESTORS ASKS BOOT BORN BYTES C CAP COUNT CPU D E END F FEED FILE G GO GREW GROUP HOLDS IO J K
@@ -657,6 +657,8 @@ stream() {
   fi
   case $SAID in 1|3) [ -s "$T/out" ] || LOST=$((LOST | 1)) ;; esac
   case $SAID in 2|3) [ -s "$T/err" ] || LOST=$((LOST | 2)) ;; esac
+  # Where there is a gap already, some of what states it may be on record, too.
+  LOST=$((LOST & ~OVER))
   OVER=$((OVER | LOST))
   case $OVER in 1|3) last_words out "$OFFSET_OUT" $((LOST & 1)) ;; esac
   case $OVER in 2|3) last_words err "$OFFSET_ERR" $((LOST & 2)) >&2 ;; esac
