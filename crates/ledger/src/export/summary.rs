@@ -410,27 +410,24 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     let newest: HashMap<&str, &HostRow> = hosts.iter().map(|row| (row.host.as_str(), row)).collect();
     let mut statement = connection
         .prepare_cached(
-            "SELECT host, round, body FROM outcomes JOIN events USING (run, seq, host, round)
-             WHERE outcomes.run = ?1",
+            "SELECT host, body FROM outcomes JOIN events USING (run, seq, host, round)
+             WHERE outcomes.run = ?1 AND outcomes.round = ?2",
         )
         .map_err(Error::read)?;
-    let mut found = statement.query([key]).map_err(Error::read)?;
+    let mut found = statement.query(params![key, record.round]).map_err(Error::read)?;
     while let Some(found) = found.next().map_err(Error::read)? {
-        let (host, round) = found
+        let host = found
             .get_ref(0)
-            .and_then(|host| Ok((host.as_str()?, found.get::<_, u32>(1)?)))
+            .and_then(|host| Ok(host.as_str()?))
             .map_err(Error::read)?;
-        // What was never dispatched took no time, and earlier rounds had times of their own.
+        // What was never dispatched took no time.
         let Some(row) = newest
             .get(host)
-            .filter(|row| row.round == round && row.dispatched)
+            .filter(|row| row.round == record.round && row.dispatched)
         else {
             continue;
         };
-        if round != record.round {
-            continue;
-        }
-        let outcome = read_outcome(&row.host, found, 2)?;
+        let outcome = read_outcome(&row.host, found, 1)?;
         durations.push(outcome.duration_ms);
         slowest.push((outcome.duration_ms, &row.host));
         if slowest.len() > 2 * SLOWEST {
@@ -454,7 +451,8 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     let started_ms = record.spec.started_ms;
     let round = Opened::of(connection, key, record.round)?;
     let round_ms = round.as_ref().map_or(started_ms, |round| round.wall_ms);
-    let wall_ms = record.ended_ms.map(|ended| ended.saturating_sub(round_ms));
+    // Where the clock was set back in between nobody knows.
+    let wall_ms = record.ended_ms.and_then(|ended| ended.checked_sub(round_ms));
     Ok(Timing {
         started: moment(started_ms),
         ended: record.ended_ms.map(moment),
@@ -465,7 +463,7 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
                 .transpose()?
                 .flatten(),
         ) {
-            (Some(_), Some(alone)) => Some(seconds(alone)),
+            (_, Some(alone)) if record.ended_ms.is_some() => Some(seconds(alone)),
             (wall, _) => wall.map(seconds),
         },
         hosts: Spread::of(durations),

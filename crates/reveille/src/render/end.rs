@@ -365,8 +365,12 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
 fn write_timing(words: &mut String, summary: &Summary) {
     let timing = &summary.timing;
     let shown = |seconds: f64| text::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-    let Some(wall) = timing.wall_s else { return };
-    let _ = write!(words, "time        {}", shown(wall));
+    let wall = match timing.wall_s {
+        Some(wall) => shown(wall),
+        None if timing.ended.is_some() => "unknown, as the clock was set back".to_owned(),
+        None => return,
+    };
+    let _ = write!(words, "time        {wall}");
     if summary.record.round > 1 {
         let _ = write!(words, " in round {}", summary.record.round);
     }

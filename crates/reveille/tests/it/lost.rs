@@ -219,13 +219,7 @@ fn the_time_of_a_retry_is_its_own() {
         .run(&["exec", "-i", &inventory, "--attempts", "1", "--", command])
         .expect(3);
     // The first round was an hour ago.
-    let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
-    database
-        .execute_batch(
-            "UPDATE runs SET started_ms = started_ms - 3600000; UPDATE events SET wall_ms = wall_ms - 3600000;",
-        )
-        .unwrap();
-    drop(database);
+    an_hour_ago(&reveille);
     std::fs::write(testbed.home().join("there"), "").unwrap();
     let summary = reveille.run(&["retry", "--format", "json"]).expect(0).json();
     let wall = summary["timing"]["wall_s"].as_f64().unwrap();
@@ -274,6 +268,16 @@ fn an_output_that_can_not_be_kept_fails_its_host_alone() {
     assert_eq!(host(1)["stdout"], "the word is said\n", "{summary}");
 }
 
+/// Has all that is on record happened an hour earlier.
+fn an_hour_ago(reveille: &Reveille) {
+    let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
+    database
+        .execute_batch(
+            "UPDATE runs SET started_ms = started_ms - 3600000; UPDATE events SET wall_ms = wall_ms - 3600000;",
+        )
+        .unwrap();
+}
+
 /// A step that ended while no controller was there took as long as its host says, and its host was dispatched when it was.
 #[test]
 fn times_are_true_after_a_resume() {
@@ -315,13 +319,7 @@ fn times_are_true_after_a_resume() {
     let words: Vec<&str> = said.split_whitespace().collect();
     assert!(words[3].parse::<u64>().unwrap() < 60_000, "{said}");
     std::fs::write(&exit, format!("{} {} {} 4200\n", words[0], words[1], words[2])).unwrap();
-    let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
-    database
-        .execute_batch(
-            "UPDATE runs SET started_ms = started_ms - 3600000; UPDATE events SET wall_ms = wall_ms - 3600000;",
-        )
-        .unwrap();
-    drop(database);
+    an_hour_ago(&reveille);
     let summary = reveille.run(&["resume", "--format", "json"]).expect(0).json();
     let host = &summary["hosts"][0];
     assert_eq!(host["steps"][0]["duration_s"], 42.0, "{summary}");
@@ -361,4 +359,27 @@ fn what_was_cancelled_is_not_timed() {
         "{}",
         ended.stderr
     );
+}
+
+/// A clock that was set back between two controllers leaves nobody to tell how long it took.
+#[test]
+fn a_time_that_nobody_knows_is_not_told() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let inventory = reveille.file("inventory.ini", testbed.inventory());
+    reveille.run(&["exec", "-i", &inventory, "--", "true"]).expect(0);
+    let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
+    database
+        .execute_batch(
+            "UPDATE events SET wall_ms = wall_ms + 3600000, epoch = 0 WHERE body GLOB '*\"run_opened\"*';",
+        )
+        .unwrap();
+    drop(database);
+    let shown = reveille.run(&["show"]).expect(0).stdout;
+    assert!(
+        shown.contains("time        unknown, as the clock was set back; a host p50 "),
+        "{shown}"
+    );
+    let json = reveille.run(&["show", "--format", "json"]).expect(0).json();
+    assert!(json["timing"]["wall_s"].is_null(), "{json}");
 }
