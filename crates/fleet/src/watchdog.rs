@@ -333,6 +333,11 @@ impl Overseen {
             .began_before(age.unwrap_or_default(), Instant::now(), self.overseer.lost());
     }
 
+    /// Whether it was begun before it was watched.
+    pub(crate) fn was_attached(&self) -> bool {
+        self.partly
+    }
+
     /// When something is due, and what; nothing if nobody set a deadline. While it is `looked` at only the operator's
     /// deadline for the whole can be due.
     pub(crate) fn next(&self, looked: bool) -> Option<(Instant, Due)> {

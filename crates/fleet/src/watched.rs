@@ -181,6 +181,9 @@ impl<'a> Watched<'a> {
     fn evidence(&self) -> String {
         let silent = self.overseen.silence().as_secs_f64();
         match self.heard {
+            None if self.overseen.was_attached() => {
+                format!("no output in the {silent:.1} s since it was attached to")
+            }
             None => format!("no output in {silent:.1} s"),
             Some(stream) => format!("last output on {} {silent:.1} s ago", stream.as_str()),
         }
