@@ -28,6 +28,15 @@ pub struct SourceError {
     pub hint: Option<String>,
 }
 
+/// Mistakes in input, the first ones of them; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes {
+    /// The first mistakes, in the order of the text.
+    pub shown: Vec<SourceError>,
+    /// How many more there are.
+    pub more: usize,
+}
+
 // === impl SourceError ===
 
 impl SourceError {
@@ -74,12 +83,14 @@ impl SourceError {
 
     /// Of `candidates` the one most like `word`, if any is near enough to be what was meant.
     ///
-    /// Nearness is the Damerau–Levenshtein distance (optimal string alignment), at most a third of the word.
+    /// Nearness is the optimal string alignment distance of the first 64 characters, at most a third of the word.
     pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        let start = |text: &'a str| text.char_indices().nth(64).map_or(text, |(at, _)| &text[..at]);
         let limit = word.chars().count().max(3) / 3;
+        let word: String = word.chars().take(64).collect();
         candidates
             .into_iter()
-            .map(|candidate| (distance(word, candidate), candidate))
+            .map(|candidate| (strsim::osa_distance(&word, start(candidate)), candidate))
             .filter(|(distance, _)| *distance <= limit)
             .min_by_key(|(distance, _)| *distance)
             .map(|(_, candidate)| candidate)
@@ -117,25 +128,31 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-fn distance(left: &str, right: &str) -> usize {
-    let left: Vec<char> = left.chars().take(64).collect();
-    let right: Vec<char> = right.chars().take(64).collect();
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in right.iter().enumerate() {
-            let mut best = (last[j] + usize::from(a != b))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && *a == right[j - 1] && left[i - 1] == *b {
-                best = best.min(before_last[j - 1] + 1);
-            }
-            row.push(best);
+// === impl Mistakes ===
+
+impl From<SourceError> for Mistakes {
+    fn from(mistake: SourceError) -> Self {
+        Self {
+            shown: vec![mistake],
+            more: 0,
         }
-        before_last = std::mem::replace(&mut last, row);
     }
-    last[right.len()]
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.shown.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str("\n\n")?;
+            }
+            write!(formatter, "{mistake}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            1 => formatter.write_str("\n\nand 1 more mistake"),
+            more => write!(formatter, "\n\nand {more} more mistakes"),
+        }
+    }
 }
 
 #[cfg(test)]

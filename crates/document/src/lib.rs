@@ -19,12 +19,10 @@ pub mod ansible;
 mod duration;
 mod language;
 mod reader;
-mod secret;
 pub mod template;
 mod tree;
 
 pub use duration::duration;
 pub use language::language;
 pub use reader::{Fields, Reader, items};
-pub use secret::is_secret;
 pub use tree::{Kind, MAX_FILE_BYTES, Node, Place, Value, position, read};

@@ -221,7 +221,7 @@ impl HostTask {
 
     /// A login by password proves it. One by key says nothing of it, and others may have their turn.
     fn password_worked(&mut self, session: &Session) {
-        if self.plan.becomes.password.is_none() {
+        if self.to.becomes.password.is_none() {
             if session.took_password() {
                 self.engine.trial.worked();
             }

@@ -138,9 +138,9 @@ impl Dispatcher {
         let mut hosts = hosts.into_iter().peekable();
         for host in roll {
             // Both are in the roll's order.
-            let plan = hosts.next_if(|plan| plan.name == host.name);
+            let plan = hosts.next_if(|plan| plan.to.name == host.name);
             let state = match &plan {
-                Some(plan) if plan.not_ready && host.state == HostState::Waiting => HostState::NotReady,
+                Some(plan) if plan.to.not_ready && host.state == HostState::Waiting => HostState::NotReady,
                 _ => host.state,
             };
             states.push(state);
@@ -543,10 +543,10 @@ impl Engine {
     /// and is not dispatched yet.
     async fn admit(self: Arc<Self>, index: usize, host: Box<HostPlan>, dispatched: bool) -> Ended {
         let mut stopped = self.stopped.clone();
-        let endpoint = host.target.first_endpoint();
+        let endpoint = host.to.target.first_endpoint();
         let turns = async {
             // Nobody waits for the trial with a handshake's turn in hand.
-            let trial = if host.has_password() {
+            let trial = if host.to.has_password() {
                 self.trial.turn().await
             } else {
                 None
@@ -568,7 +568,7 @@ impl Engine {
         };
         drop((stopped, endpoint));
         // A password that two hosts refused is offered to no other.
-        if self.trial.is_given_up() && host.has_password() && (dispatched || self.resumed) {
+        if self.trial.is_given_up() && host.to.has_password() && (dispatched || self.resumed) {
             return (index, Ok(Left::Stopped));
         }
         let mut commit = None;
@@ -595,14 +595,14 @@ impl Engine {
         trial: Option<Turn>,
         dispatched: Option<Dispatched>,
     ) -> Ended {
-        let name = host.name.clone();
+        let name = host.to.name.clone();
         let unfit = host.before.as_ref().and_then(|before| before.unfit.clone());
         let message = if let Some(unfit) = unfit {
             format!("what is on record of this host can't be gone on with: {unfit}")
         } else {
             let task = Box::new(HostTask::new(
                 Arc::clone(&self),
-                host,
+                *host,
                 turn,
                 trial,
                 dispatched,

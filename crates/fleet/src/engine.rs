@@ -12,6 +12,7 @@ use reveille_ledger::RunHandle;
 use reveille_pace::admission::{Admission, Sources, Thresholds};
 use reveille_pace::{Breaker, BreakerRule, Gate, Governor, Handshakes, Pass, RetryBudget};
 use reveille_transport::Client;
+use reveille_way::Destination;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -63,7 +64,7 @@ pub(crate) struct Engine {
     /// Whose each address and port is, if other machines may take the places of hosts.
     places: Mutex<HashMap<(String, u16), HostName>>,
     /// Other hosts that steps run on.
-    pub(crate) delegates: HashMap<HostName, HostPlan>,
+    pub(crate) delegates: HashMap<HostName, Destination>,
     /// The host that `once` steps run on.
     pub(crate) leader: Option<HostName>,
     /// The hosts of the round, in the roll's order.
@@ -101,8 +102,8 @@ impl Engine {
         } = plan;
         let not_ready: HashSet<&HostName> = hosts
             .iter()
-            .filter(|host| host.not_ready)
-            .map(|host| &host.name)
+            .filter(|host| host.to.not_ready)
+            .map(|host| &host.to.name)
             .collect();
         let leader = roll
             .iter()
@@ -151,7 +152,7 @@ impl Engine {
             leader,
             roll: roll.into_iter().map(|host| host.name).collect(),
             resumed,
-            trial: Trial::new(hosts.iter().any(HostPlan::has_password)),
+            trial: Trial::new(hosts.iter().any(|host| host.to.has_password())),
             outline,
             places: Mutex::new(places),
             dispatcher,
@@ -171,7 +172,7 @@ impl Engine {
     /// # Errors
     ///
     /// The host whose address it is, if it is another one.
-    pub(crate) fn settle_at(&self, host: &HostPlan, address: &str, port: u16) -> Result<(), HostName> {
+    pub(crate) fn settle_at(&self, host: &Destination, address: &str, port: u16) -> Result<(), HostName> {
         // It may have been set up anew where it was; and many names may stand for one machine.
         if (host.target.address.as_str(), host.target.port) == (address, port) {
             return Ok(());
@@ -351,24 +352,24 @@ impl Engine {
 fn places(
     roll: &[RollHost],
     hosts: &[HostPlan],
-    delegates: &HashMap<HostName, HostPlan>,
+    delegates: &HashMap<HostName, Destination>,
 ) -> HashMap<(String, u16), HostName> {
     let recorded = roll
         .iter()
         .filter_map(|host| Some((host.place.clone()?, host.name.clone())));
     let mut places: HashMap<_, _> = recorded.collect();
-    for plan in hosts.iter().chain(delegates.values()) {
-        let target = (plan.target.address.clone(), plan.target.port);
-        let routes = plan
-            .routes
-            .iter()
-            .map(|route| (route.address.clone(), route.port));
-        let before = plan.before.as_ref().and_then(|before| before.history.as_ref());
-        let replaced = before
-            .and_then(|history| history.address())
-            .map(|(address, port)| (address.to_owned(), port));
-        for place in [target].into_iter().chain(routes).chain(replaced) {
-            places.entry(place).or_insert_with(|| plan.name.clone());
+    for to in hosts.iter().map(|host| &host.to).chain(delegates.values()) {
+        let target = (to.target.address.clone(), to.target.port);
+        let routes = to.routes.iter().map(|route| (route.address.clone(), route.port));
+        for place in [target].into_iter().chain(routes) {
+            places.entry(place).or_insert_with(|| to.name.clone());
+        }
+    }
+    for host in hosts {
+        let history = host.before.as_ref().and_then(|before| before.history.as_ref());
+        if let Some((address, port)) = history.and_then(|history| history.address()) {
+            let place = (address.to_owned(), port);
+            places.entry(place).or_insert_with(|| host.to.name.clone());
         }
     }
     places

@@ -34,7 +34,7 @@ impl HostTask {
         self.failure = Some(Box::new(outcome));
         if self.is_considered() {
             self.engine
-                .failed_alike(&self.plan.name, self.seed(), class)
+                .failed_alike(&self.to.name, self.seed(), class)
                 .await?;
         }
         // Templates may ask for results of steps that were never reached.
@@ -57,7 +57,7 @@ impl HostTask {
     fn is_considered(&self) -> bool {
         let job = &self.engine.job;
         let repairs = job.steps.iter().any(|step| matches!(step.role, Role::Repair(_)));
-        repairs || job.heal.reboot || job.replaces() || !self.plan.routes.is_empty()
+        repairs || job.heal.reboot || job.replaces() || !self.to.routes.is_empty()
     }
 
     /// A step of `on_failed` could not be begun: it is passed over, and the outcome says so.
@@ -240,7 +240,7 @@ impl HostTask {
             .iter()
             .any(reveille_history::Attempt::is_open);
         if Rule::PasswordByEpoch.demands(self.engine.resumed || open) {
-            self.engine.password_refused(&self.plan.name);
+            self.engine.password_refused(&self.to.name);
             self.trial = None;
             return Err(Halt::Refused(Box::new(self.complete(outcome.clone()))));
         }
@@ -250,7 +250,7 @@ impl HostTask {
     fn is_refusal(&self, outcome: &Outcome) -> bool {
         match outcome.class {
             Class::AuthFailed => self.password_refused,
-            Class::BecomeFailed => self.plan.becomes.password.is_some(),
+            Class::BecomeFailed => self.to.becomes.password.is_some(),
             _ => false,
         }
     }
@@ -258,8 +258,8 @@ impl HostTask {
     /// What this host's end says of the password.
     pub(crate) fn judge_password(&self, outcome: &Outcome) {
         if self.is_refusal(outcome) {
-            self.engine.password_refused(&self.plan.name);
-        } else if self.plan.becomes.password.is_some() && outcome.status() == Status::Success {
+            self.engine.password_refused(&self.to.name);
+        } else if self.to.becomes.password.is_some() && outcome.status() == Status::Success {
             // It worked, or this job has no need of it.
             self.engine.trial.worked();
         }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use reveille_account::{EventKind, Rung};
 use reveille_history::{Permit, Trouble};
 use reveille_job::Scope;
+use reveille_way::{Detour, place};
 use tokio::time::timeout;
 
 use crate::host::{Halt, HostTask};
 use crate::machine::Machine;
-use crate::plan::Route;
 use crate::stop::Stop;
 use crate::world::Replacement;
 
@@ -45,7 +45,7 @@ impl HostTask {
         if rung == Rung::Route {
             self.leave_other().await?;
             let gone = self.own.hang_up();
-            self.own = Machine::own(&self.plan, &self.history, self.engine.handle.run());
+            self.own = Machine::own(&self.to, &self.history, self.engine.handle.run());
             if let Some(session) = gone {
                 Box::pin(session.close()).await;
             }
@@ -55,8 +55,8 @@ impl HostTask {
 
     fn words(&self, rung: Rung) -> String {
         match rung {
-            Rung::Route => match self.plan.routes.get(self.history.route() as usize) {
-                Some(Route { address, port, jump }) => {
+            Rung::Route => match self.to.routes.get(self.history.route() as usize) {
+                Some(Detour { address, port, jump }) => {
                     let through = match jump {
                         None => String::new(),
                         Some(None) => ", without a jump host".to_owned(),
@@ -88,10 +88,8 @@ impl HostTask {
         let Trouble::Healing(class, ..) = self.history.trouble() else {
             return Ok(());
         };
-        let vars = self
-            .vars
-            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
-        let scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
+        let vars = self.vars.get_or_insert_with(|| (self.engine.vars)(&self.to.name));
+        let scope = Scope::new(self.to.name.as_str(), vars, &self.engine.shared);
         let command = match self.engine.job.replacement(&scope) {
             Ok(command) => command.unwrap_or_default(),
             Err(error) => {
@@ -102,7 +100,7 @@ impl HostTask {
         self.commit().await?;
         let replacing = (self.engine.settings.world.replace)(Replacement {
             command: command.clone(),
-            host: self.plan.name.clone(),
+            host: self.to.name.clone(),
             address: self.own.target.address.clone(),
             class,
             run: self.engine.handle.run(),
@@ -134,7 +132,7 @@ impl HostTask {
             refused(self, format!("`{line}` is no address"));
             return Ok(());
         };
-        if let Err(other) = self.engine.settle_at(&self.plan, &address, port) {
+        if let Err(other) = self.engine.settle_at(&self.to, &address, port) {
             refused(self, format!("`{line}` is {other}, a host of this run"));
             return Ok(());
         }
@@ -146,7 +144,7 @@ impl HostTask {
     async fn move_to_replacement(&mut self) -> Result<(), Halt> {
         self.commit().await?;
         let gone = self.own.hang_up();
-        self.own = Machine::own(&self.plan, &self.history, self.engine.handle.run());
+        self.own = Machine::own(&self.to, &self.history, self.engine.handle.run());
         self.prepared = None;
         self.registered.clear();
         self.failure = None;
@@ -155,44 +153,5 @@ impl HostTask {
             Box::pin(session.close()).await;
         }
         Ok(())
-    }
-}
-
-/// `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; an address is a name or a number without anything odd in it.
-pub fn place(text: &str, usual: u16) -> Option<(String, u16)> {
-    let (address, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']')?;
-            (address, port.strip_prefix(':'))
-        }
-        None if text.matches(':').count() == 1 => {
-            let (address, port) = text.split_once(':')?;
-            (address, Some(port))
-        }
-        None => (text, None),
-    };
-    let port = match port {
-        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
-        None => usual,
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
-    (!address.is_empty() && !address.starts_with('-') && address.chars().all(plain))
-        .then(|| (address.to_owned(), port))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_read() {
-        let read = |text| place(text, 22);
-        assert_eq!(read("10.0.0.5"), Some(("10.0.0.5".into(), 22)));
-        assert_eq!(read("web9:2222"), Some(("web9".into(), 2222)));
-        assert_eq!(read("fe80::1%eth0"), Some(("fe80::1%eth0".into(), 22)));
-        assert_eq!(read("[::1]:22022"), Some(("::1".into(), 22022)));
-        for bad in ["", "-oProxyCommand=x", "a b", "web:0", "web:x", "[::1", "$(x)"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
     }
 }

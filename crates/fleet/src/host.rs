@@ -22,6 +22,7 @@ use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
 use reveille_pace::{Backoff, HandshakePermit};
 use reveille_transport::supervisor::Durable;
+use reveille_way::Destination;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -37,7 +38,8 @@ use crate::trial::Turn;
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) plan: Box<HostPlan>,
+    /// Where the host is.
+    pub(crate) to: Box<Destination>,
     pub(crate) history: HostHistory,
     /// Events that the next commit takes along.
     notes: Vec<Entry>,
@@ -145,19 +147,20 @@ fn dispatched_at(recorded_ms: Option<u64>, now_ms: u64) -> Instant {
 impl HostTask {
     pub(crate) fn new(
         engine: Arc<Engine>,
-        mut plan: Box<HostPlan>,
+        plan: HostPlan,
         turn: HandshakePermit,
         trial: Option<Turn>,
         dispatched: Option<Dispatched>,
         index: usize,
     ) -> Self {
-        let writer = engine.handle.output(&plan.name, engine.settings.caps);
-        let seed = engine.settings.seed ^ seed_of(&plan.name);
-        let before = plan.before.take().map(|before| *before).unwrap_or_default();
+        let HostPlan { to, before } = plan;
+        let writer = engine.handle.output(&to.name, engine.settings.caps);
+        let seed = engine.settings.seed ^ seed_of(&to.name);
+        let before = before.map(|before| *before).unwrap_or_default();
         let history = before
             .history
             .unwrap_or_else(|| HostHistory::new(engine.handle.round()));
-        let own = Machine::own(&plan, &history, engine.handle.run());
+        let own = Machine::own(&to, &history, engine.handle.run());
         let mut task = Self {
             notes: Vec::new(),
             backoff: Backoff::new(engine.settings.backoff.0, engine.settings.backoff.1, seed),
@@ -184,7 +187,7 @@ impl HostTask {
             ended: None,
             history,
             engine,
-            plan,
+            to: Box::new(to),
         };
         for (step, registered) in before.registered {
             task.register_again(step, registered.as_deref());
@@ -199,7 +202,7 @@ impl HostTask {
     /// There is one of these futures for every session, most of them waiting for output: what is rare or at the end is
     /// boxed, so that it takes no room until then.
     pub(crate) async fn live(mut self: Box<Self>) -> Result<Left, Halt> {
-        crate::failpoint::reach(&self.plan.name, &EventKind::Dispatched);
+        crate::failpoint::reach(&self.to.name, &EventKind::Dispatched);
         loop {
             let next = self.decide();
             match next {
@@ -251,8 +254,8 @@ impl HostTask {
     fn outline(&self) -> Outline<'_> {
         Outline {
             job: &self.engine.outline,
-            routes: u32::try_from(self.plan.routes.len()).unwrap_or(u32::MAX),
-            leads: self.engine.leader.as_ref() == Some(&self.plan.name),
+            routes: u32::try_from(self.to.routes.len()).unwrap_or(u32::MAX),
+            leads: self.engine.leader.as_ref() == Some(&self.to.name),
         }
     }
 
@@ -308,9 +311,9 @@ impl HostTask {
 
     /// Keeps an event for the next commit, and learns from it at once.
     pub(crate) fn note(&mut self, kind: EventKind) {
-        crate::failpoint::reach(&self.plan.name, &kind);
+        crate::failpoint::reach(&self.to.name, &kind);
         self.learn(&kind);
-        let mut entry = Entry::host(&self.plan.name, kind);
+        let mut entry = Entry::host(&self.to.name, kind);
         self.engine.handle.stamp(&mut entry);
         self.notes.push(entry);
     }
@@ -331,7 +334,7 @@ impl HostTask {
     pub(crate) fn learn(&mut self, kind: &EventKind) {
         if let Err(unfit) = self.history.apply(self.engine.handle.round(), kind) {
             // What this task does itself fits together.
-            tracing::error!(host = %self.plan.name, %unfit, "an event does not follow from the ones before");
+            tracing::error!(host = %self.to.name, %unfit, "an event does not follow from the ones before");
             debug_assert!(false, "{unfit}");
         }
     }
@@ -343,7 +346,7 @@ impl HostTask {
         if !notes.is_empty() {
             record(&self.engine, self.dispatched.take(), notes).await?;
             if let Some(on_record) = &self.engine.settings.world.on_record {
-                on_record(&self.plan.name, &self.history);
+                on_record(&self.to.name, &self.history);
             }
         }
         for (step, registered) in std::mem::take(&mut self.untold) {
@@ -390,7 +393,7 @@ impl HostTask {
     }
 
     pub(crate) fn seed(&self) -> u64 {
-        self.engine.settings.seed ^ seed_of(&self.plan.name)
+        self.engine.settings.seed ^ seed_of(&self.to.name)
     }
 
     /// Records the outcome; it is the last thing that this task does.

@@ -15,6 +15,7 @@
 //! The order of commits is: the intent of a step before its command is sent; its end together with the intent of the
 //! next; the outcome; and only then is what the host kept of the work removed.
 
+mod allowance;
 mod ask;
 mod clean;
 mod connect;
@@ -28,9 +29,11 @@ mod failpoint;
 mod finish;
 mod heal;
 mod host;
+mod limits;
 mod look;
 mod machine;
 mod message;
+mod options;
 mod originals;
 mod output;
 mod plain;
@@ -39,6 +42,8 @@ mod prepare;
 mod prepared;
 mod reboot;
 mod recall;
+mod recipe;
+mod secrets;
 mod settle;
 mod start;
 mod stop;
@@ -50,11 +55,15 @@ mod way;
 mod work;
 mod world;
 
+pub use allowance::{Allowance, ClassAllowance, Judged};
 pub use clean::{CleanPlan, Cleaned, clean};
 pub use dispatch::{RunEnd, run};
-pub use heal::place;
-pub use plan::{HostPlan, Route, RunPlan, Settings, VarsOf};
+pub use limits::{Fit, raise_descriptors, sessions};
+pub use options::{Hurry, RunOptions, SESSIONS};
+pub use plan::{HostPlan, RunPlan, Settings, VarsOf};
 pub use recall::{Before, Recalled, RollHost, Settled, recall};
+pub use recipe::{Prepared, RecipeError, RunHost, RunRecipe, Unrecorded, sha256};
+pub use secrets::secrets;
 pub use stop::{Stop, Stopped, Stopper, stopper};
 pub use world::{OnRecord, Replacement, Replacing, World};
 

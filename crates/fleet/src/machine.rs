@@ -7,8 +7,7 @@ use reveille_history::HostHistory;
 use reveille_job::Facts;
 use reveille_transport::supervisor::Hello;
 use reveille_transport::{Become, Session, Target};
-
-use crate::plan::{HostPlan, Route};
+use reveille_way::{Destination, Detour};
 
 /// A machine, as one host's task knows it.
 pub(crate) struct Machine {
@@ -31,7 +30,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// The host's own machine: the first, or the one that took its place, on the way that is left.
-    pub(crate) fn own(plan: &HostPlan, history: &HostHistory, run: RunId) -> Self {
+    pub(crate) fn own(plan: &Destination, history: &HostHistory, run: RunId) -> Self {
         let mut target = Arc::clone(&plan.target);
         if let Some((address, port)) = history.address() {
             target = Arc::new(replacement(plan, &history.own(), address, port, run));
@@ -46,7 +45,7 @@ impl Machine {
     }
 
     /// Another host, which runs steps for this one.
-    pub(crate) fn delegate(plan: &HostPlan) -> Self {
+    pub(crate) fn delegate(plan: &Destination) -> Self {
         Self::new(
             MachineRef::Delegate(plan.name.clone()),
             plan,
@@ -54,7 +53,7 @@ impl Machine {
         )
     }
 
-    fn new(who: MachineRef, plan: &HostPlan, target: Arc<Target>) -> Self {
+    fn new(who: MachineRef, plan: &Destination, target: Arc<Target>) -> Self {
         Self {
             who,
             target,
@@ -115,8 +114,8 @@ impl Machine {
 }
 
 /// The same host along another way. Its key is looked up by the name of the first.
-fn along(first: &Target, route: &Route) -> Target {
-    let Route { address, port, jump } = route.clone();
+fn along(first: &Target, route: &Detour) -> Target {
+    let Detour { address, port, jump } = route.clone();
     let mut target = first.clone();
     let alias = match target.port {
         22 => target.address.clone(),
@@ -130,7 +129,7 @@ fn along(first: &Target, route: &Route) -> Target {
 }
 
 /// The machine that took the place. Its key is its own: under the same address the old machine's would be asked for.
-fn replacement(plan: &HostPlan, who: &MachineRef, address: &str, port: u16, run: RunId) -> Target {
+fn replacement(plan: &Destination, who: &MachineRef, address: &str, port: u16, run: RunId) -> Target {
     let mut target = (*plan.target).clone();
     let same = (target.address.as_str(), target.port) == (address, port);
     match who {

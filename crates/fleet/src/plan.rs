@@ -9,8 +9,7 @@ use reveille_account::{HaltReason, HostName};
 use reveille_job::{Job, Shared};
 use reveille_ledger::output::OutputCaps;
 use reveille_pace::Portion;
-use reveille_transport::Become;
-use reveille_transport::Target;
+use reveille_way::Destination;
 use serde_json::{Map, Value};
 
 use crate::recall::{Before, RollHost, Settled};
@@ -19,46 +18,14 @@ use crate::world::World;
 /// A host to work on.
 #[derive(Debug, Clone)]
 pub struct HostPlan {
-    /// Its name.
-    pub name: HostName,
-    /// Where and as whom to log in.
-    pub target: Arc<Target>,
-    /// Whom to become, if steps that do not say otherwise become somebody.
-    pub escalate: Option<Become>,
-    /// Whom to become for steps that ask for it.
-    pub becomes: Become,
-    /// Further ways to it.
-    pub routes: Vec<Route>,
-    /// What tells it from hosts on which the same takes another time, such as its instance type.
-    pub label: Option<Arc<str>>,
+    /// Where it is.
+    pub to: Destination,
     /// How far it came under an earlier controller.
     pub before: Option<Box<Before>>,
-    /// Never to be dispatched.
-    pub not_ready: bool,
-}
-
-/// Another route to a host. Its key is the one that the host is known by.
-#[derive(Debug, Clone)]
-pub struct Route {
-    /// DNS name or IP address.
-    pub address: String,
-    /// TCP port.
-    pub port: u16,
-    /// The jump host in front, or that there is none; as on the usual way if nothing is said.
-    pub jump: Option<Option<Arc<Target>>>,
 }
 
 /// A host's variables, asked for when a template needs them.
 pub type VarsOf = Arc<dyn Fn(&HostName) -> Map<String, Value> + Send + Sync>;
-
-// === impl HostPlan ===
-
-impl HostPlan {
-    /// Whether a password may be offered to it.
-    pub(crate) fn has_password(&self) -> bool {
-        self.target.authentication.password.is_some() || self.becomes.password.is_some()
-    }
-}
 
 /// What all hosts of a run have in common.
 pub struct RunPlan {
@@ -75,7 +42,7 @@ pub struct RunPlan {
     /// Another controller began this round.
     pub resumed: bool,
     /// Other hosts that steps run on, by the names that steps give them.
-    pub delegates: HashMap<HostName, HostPlan>,
+    pub delegates: HashMap<HostName, Destination>,
     /// What templates of every host see.
     pub shared: Shared,
     /// The hosts' variables.

@@ -52,7 +52,7 @@ impl HostTask {
                     .await;
             }
         };
-        let delegate = delegate_of(rendered.run_on.as_deref(), &self.plan.name);
+        let delegate = delegate_of(rendered.run_on.as_deref(), &self.to.name);
         let machine = match delegate {
             Some(name) if !self.engine.delegates.contains_key(&name) => {
                 let message = format!("no way to {name} is known, which the step runs on");
@@ -90,7 +90,7 @@ impl HostTask {
                 }
                 What::Reboot { within }
             }
-            _ => match work::prepare(&job, step, rendered, &self.plan.name) {
+            _ => match work::prepare(&job, step, rendered, &self.to.name) {
                 Ok(work) => What::Work(work),
                 Err(message) => return self.fail(failure(&at, Class::TransferFailed, message)).await,
             },
@@ -107,11 +107,9 @@ impl HostTask {
 
     /// The step for this host; nothing if its condition does not hold.
     fn render(&mut self, job: &Job, index: u32) -> Result<Option<Rendered>, SourceError> {
-        let vars = self
-            .vars
-            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
-        let mut scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared)
-            .with_facts(self.own.facts.as_ref());
+        let vars = self.vars.get_or_insert_with(|| (self.engine.vars)(&self.to.name));
+        let mut scope =
+            Scope::new(self.to.name.as_str(), vars, &self.engine.shared).with_facts(self.own.facts.as_ref());
         for (name, registered) in &self.registered {
             scope.register(name.clone(), registered.clone());
         }
@@ -128,10 +126,8 @@ impl HostTask {
         if self.own.facts.is_some() {
             return Ok(true);
         }
-        let vars = self
-            .vars
-            .get_or_insert_with(|| (self.engine.vars)(&self.plan.name));
-        let scope = Scope::new(self.plan.name.as_str(), vars, &self.engine.shared);
+        let vars = self.vars.get_or_insert_with(|| (self.engine.vars)(&self.to.name));
+        let scope = Scope::new(self.to.name.as_str(), vars, &self.engine.shared);
         if !job.needs_facts(index as usize, &scope) {
             return Ok(true);
         }
@@ -194,16 +190,16 @@ impl HostTask {
     }
 
     fn escalation(&self, step: &Step, machine: &MachineRef, user: Option<&str>) -> Option<Become> {
-        let plan = machine
+        let to = machine
             .delegate()
             .and_then(|name| self.engine.delegates.get(name))
-            .unwrap_or(&self.plan);
-        let wanted = step.becomes.unwrap_or(plan.escalate.is_some() || user.is_some());
-        let become_user = || user.map(|user| plan.becomes.for_user(user));
+            .unwrap_or(&self.to);
+        let wanted = step.becomes.unwrap_or(to.escalate.is_some() || user.is_some());
+        let become_user = || user.map(|user| to.becomes.for_user(user));
         wanted.then(|| {
             become_user()
-                .or_else(|| plan.escalate.clone())
-                .unwrap_or_else(|| plan.becomes.clone())
+                .or_else(|| to.escalate.clone())
+                .unwrap_or_else(|| to.becomes.clone())
         })
     }
 

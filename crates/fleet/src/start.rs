@@ -201,7 +201,7 @@ impl HostTask {
             let hello = work.hello().clone();
             self.machine().said_hello(current.escalate, hello);
             let offsets = {
-                let (handle, host) = (self.engine.handle.clone(), self.plan.name.clone());
+                let (handle, host) = (self.engine.handle.clone(), self.to.name.clone());
                 let mut output = self.output(&current);
                 output.recover(&handle, &host)?;
                 output.offsets()
@@ -261,7 +261,7 @@ impl HostTask {
             session,
             engine: &engine,
             target: &target,
-            host: &self.plan.name,
+            host: &self.to.name,
             at: current.at,
         };
         let mut output = Output::new(
@@ -272,7 +272,7 @@ impl HostTask {
             engine.settings.frugal,
         );
         if attached {
-            output.recover(&engine.handle, &self.plan.name)?;
+            output.recover(&engine.handle, &self.to.name)?;
         }
         let mut beginning = Beginning {
             begun,
@@ -356,7 +356,7 @@ impl HostTask {
             session,
             engine: &engine,
             target: &target,
-            host: &self.plan.name,
+            host: &self.to.name,
             at: current.at,
         };
         let mut output = Output::new(

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use reveille_inventory::ssh_config::{Local, Query, SshConfig};
 use reveille_inventory::{Inventory, Source, no_runs};
+use reveille_ssh_config::{Local, Query, SshConfig};
 
 const HOSTS: usize = 50_000;
 const RACKS: usize = 500;
@@ -115,7 +115,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .map(|host| {
                     inventory
                         .connection(host.as_str())
-                        .map(|found| u64::from(found.port.unwrap_or(22)))
+                        .map(|found| u64::from(found.port.map_or(22, |port| port.value)))
                 })
                 .sum::<Result<u64, _>>()
         });

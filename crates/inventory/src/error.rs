@@ -1,10 +1,9 @@
 //! What can be wrong with an inventory, worded for the operator.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use reveille_account::{HostName, SourceError};
+use reveille_account::{HostName, Mistakes, SourceError};
 
 /// Why there is no inventory, no selection or no connection.
 #[derive(Debug, thiserror::Error)]
@@ -95,32 +94,7 @@ pub enum InventoryError {
     },
 }
 
-/// Mistakes in input, the first ones of them; never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes {
-    /// The first mistakes, in the order of the text.
-    pub shown: Vec<SourceError>,
-    /// How many more there are.
-    pub more: usize,
-}
-
-// === impl Mistakes ===
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.shown.iter().enumerate() {
-            if index > 0 {
-                formatter.write_str("\n\n")?;
-            }
-            write!(formatter, "{mistake}")?;
-        }
-        match self.more {
-            0 => Ok(()),
-            1 => formatter.write_str("\n\nand 1 more mistake"),
-            more => write!(formatter, "\n\nand {more} more mistakes"),
-        }
-    }
-}
+// === impl InventoryError ===
 
 impl InventoryError {
     pub(crate) fn read(path: &std::path::Path, source: io::Error) -> Self {
@@ -133,10 +107,7 @@ impl InventoryError {
 
 impl From<SourceError> for InventoryError {
     fn from(mistake: SourceError) -> Self {
-        InventoryError::Mistakes(Mistakes {
-            shown: vec![mistake],
-            more: 0,
-        })
+        InventoryError::Mistakes(mistake.into())
     }
 }
 

@@ -8,8 +8,7 @@
 //! `group_vars/` and `host_vars/` beside them are read too, and what is encrypted is decrypted with the passwords of
 //! [`LoadOptions`]. Several sources merge, later ones winning. What goes out is one [`Inventory`], which keeps the order of
 //! first appearance, answers patterns ([`Inventory::select`]), merges the vars of a host when asked ([`Inventory::vars`])
-//! and reads from them how to connect ([`Inventory::connection`]). What `ssh` itself was told of hosts is the module
-//! [`ssh_config`].
+//! and reads from them how to connect ([`Inventory::connection`]).
 //!
 //! Vars merge as Ansible merges them: groups of the sources, from `all` to the nearest, siblings by
 //! `ansible_group_priority` and then by name; `group_vars/all` and the other files of `group_vars/`; the host's own;
@@ -51,36 +50,22 @@
 //! # Ok::<(), reveille_inventory::InventoryError>(())
 //! ```
 
-mod builder;
 mod connection;
-mod entry;
 mod error;
-mod ini;
-mod inventory;
-mod literal;
+mod host_vars;
+mod model;
+mod names;
 mod pattern;
-mod place;
-mod range;
-mod script;
+mod read;
 mod secret;
-mod source;
-mod ssh_arguments;
-pub mod ssh_config;
 mod template;
-mod vars_files;
-mod vault;
 mod words;
-mod yaml;
-mod yaml_inventory;
 
-pub use connection::{Become, BecomeMethod, Connection, Hop, Transport};
-pub use error::{InventoryError, Mistakes};
-pub use inventory::{Inventory, LoadOptions, Loaded};
+pub use connection::{Connection, SshOptions};
+pub use error::InventoryError;
+pub use model::Inventory;
+pub use names::MAX_NAMES;
 pub use pattern::{RunName, RunOutcome, RunSelector, no_runs};
-pub use range::MAX_NAMES;
-pub use reveille_document::is_secret;
+pub use read::{LoadOptions, Loaded, MAX_FILE_BYTES, Source, VaultPasswords};
+pub use reveille_account::is_secret;
 pub use secret::Secret;
-pub use source::{MAX_FILE_BYTES, Source};
-pub use ssh_arguments::SshOptions;
-pub use ssh_config::StrictHostKeyChecking;
-pub use vault::VaultPasswords;

@@ -8,12 +8,11 @@ use std::fs::File;
 use std::io::Read as _;
 
 use regex::Regex;
-use reveille_account::{Class, HostName, SourceError, Status};
+use reveille_account::{Class, Fault, HostName, Line, SourceError, Status};
 
 use crate::InventoryError;
-use crate::inventory::{ALL, Inventory, UNGROUPED};
-use crate::place::{Fault, Line};
-use crate::range::{MAX_NAMES, Names};
+use crate::model::{ALL, Inventory, UNGROUPED};
+use crate::names::{self, MAX_NAMES, Names};
 
 /// Files of patterns may name files of patterns, to this depth.
 const MAX_FILE_DEPTH: usize = 4;
@@ -348,7 +347,7 @@ impl Selection<'_> {
         let plain = text
             .strip_prefix('[')
             .and_then(|text| text.strip_suffix(']'))
-            .filter(|text| crate::entry::is_ipv6(text));
+            .filter(|text| names::is_ipv6(text));
         if let Some(host) = self.inventory.host_index.get(plain.unwrap_or(text)) {
             matched[*host as usize] = true;
             return true;
@@ -518,11 +517,11 @@ fn term_end(rest: &str) -> usize {
     let lead = rest.len() - body.len();
     if let Some(inside) = body.strip_prefix('[')
         && let Some((address, after)) = inside.split_once(']')
-        && crate::entry::is_ipv6(address)
+        && names::is_ipv6(address)
     {
         return rest.len() - after.len();
     }
-    if crate::entry::is_ipv6(rest[lead.min(until_comma)..until_comma].trim()) {
+    if names::is_ipv6(rest[lead.min(until_comma)..until_comma].trim()) {
         return until_comma;
     }
     if let Some(reference) = body.strip_prefix('@') {

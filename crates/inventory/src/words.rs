@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::place::Fault;
+use reveille_account::Fault;
 
 /// A word without its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use reveille_inventory::{
-    Inventory, InventoryError, LoadOptions, Loaded, Secret, Source, StrictHostKeyChecking, Transport,
-    VaultPasswords,
-};
+use reveille_account::{Given, TransportKind};
+use reveille_inventory::{Inventory, InventoryError, LoadOptions, Loaded, Secret, Source, VaultPasswords};
+use reveille_ssh_config::StrictHostKeyChecking;
 use serde_json::json;
+
+/// The value alone.
+fn value<T>(given: Option<Given<T>>) -> Option<T> {
+    given.map(|given| given.value)
+}
 
 /// A directory of files for one test.
 struct Files(tempfile::TempDir);
@@ -101,7 +105,7 @@ fn what_a_vault_held_stays_secret() {
     of_vaults.sort();
     assert_eq!(of_vaults, ["login", "other"]);
     assert_eq!(
-        inventory.connection("h").expect("reachable").user.as_deref(),
+        value(inventory.connection("h").expect("reachable").user).as_deref(),
         Some("s3kr1t")
     );
     assert!(!format!("{inventory:?}").contains("s3kr1t"));
@@ -316,23 +320,32 @@ all:
         Some("root-secret")
     );
     assert!(!format!("{a:?}").contains("hunter2"));
-    assert_eq!(a.ssh.strict_host_key_checking, Some(StrictHostKeyChecking::No));
-    assert_eq!(a.ssh.user_known_hosts_files, ["/dev/null"]);
-    assert_eq!(a.ssh.connect_timeout, Some(Duration::from_secs(20)));
-    assert_eq!(a.ssh.server_alive_interval, Some(Duration::from_mins(1)));
+    assert_eq!(
+        value(a.ssh.strict_host_key_checking),
+        Some(StrictHostKeyChecking::No)
+    );
+    assert_eq!(
+        value(a.ssh.user_known_hosts_files),
+        Some(vec!["/dev/null".to_owned()])
+    );
+    assert_eq!(value(a.ssh.connect_timeout), Some(Duration::from_secs(20)));
+    assert_eq!(value(a.ssh.server_alive_interval), Some(Duration::from_mins(1)));
     assert!(a.ssh.config_file.is_some() && a.jump.is_none());
     let b = inventory.connection("b").expect("reachable");
-    assert_eq!(b.jump.as_deref(), Some(&[][..]));
+    assert_eq!(value(b.jump), Some(Vec::new()));
     assert_eq!(
-        (b.port, b.ssh.connect_timeout),
+        (value(b.port), value(b.ssh.connect_timeout)),
         (Some(24), Some(Duration::from_secs(5)))
     );
     let c = inventory.connection("c").expect("reachable");
-    assert_eq!(c.ssh.proxy_command.as_deref(), Some("nc %h %p"));
-    assert_eq!(c.ssh.strict_host_key_checking, Some(StrictHostKeyChecking::No));
+    assert_eq!(value(c.ssh.proxy_command).as_deref(), Some("nc %h %p"));
     assert_eq!(
-        inventory.connection("d").expect("local").transport,
-        Transport::Local
+        value(c.ssh.strict_host_key_checking),
+        Some(StrictHostKeyChecking::No)
+    );
+    assert_eq!(
+        value(inventory.connection("d").expect("local").transport),
+        Some(TransportKind::Local)
     );
     assert!(matches!(
         inventory.connection("e"),
@@ -365,8 +378,12 @@ fn templates_know_where_the_inventory_is() {
         .inventory
         .connection("web1.example.org")
         .expect("reachable");
-    assert_eq!(connection.address, "web1.internal");
-    assert_eq!(connection.key_files, [files.path("inv/keys/id")]);
+    assert_eq!(connection.address.value, "web1.internal");
+    assert_eq!(
+        connection.address.origin.to_string(),
+        format!("ansible_host at {}:1", files.path("inv/hosts").display())
+    );
+    assert_eq!(connection.key_files[0].value, files.path("inv/keys/id"));
 }
 
 /// The values are those that Ansible 2.19 comes to.
@@ -395,11 +412,15 @@ all:
     let inventory = files.load("hosts.yml").expect("good").inventory;
     let told = |host: &str| {
         let found = inventory.connection(host).expect(host);
-        let jump = found.jump.unwrap_or_default();
-        let becomes = found.becomes.user.unwrap_or_default();
+        let jump = value(found.jump).unwrap_or_default();
+        let becomes = value(found.become_user).unwrap_or_default();
+        let key_files: Vec<_> = found.key_files.iter().map(|key| &key.value).collect();
         format!(
             "{host}: {:?}@{}:{:?} {jump:?} {becomes} {:?}",
-            found.user, found.address, found.port, found.key_files
+            value(found.user),
+            found.address.value,
+            value(found.port),
+            key_files
         )
     };
     insta::assert_snapshot!(["gate", "web1.x", "web1"].map(told).join("\n"));
@@ -449,7 +470,7 @@ fn templates_are_bounded() {
     );
     let files = Files::new(&[("hosts.yml", &text)]);
     let inventory = files.load("hosts.yml").expect("good").inventory;
-    assert_eq!(inventory.connection("h").expect("reachable").address, "x");
+    assert_eq!(inventory.connection("h").expect("reachable").address.value, "x");
 }
 
 #[test]
@@ -506,7 +527,7 @@ fn what_a_program_says_looks_nothing_up() {
     )])
     .program("hosts");
     let inventory = files.load("hosts").expect("good").inventory;
-    assert_eq!(inventory.connection("b").expect("reachable").address, "y");
+    assert_eq!(inventory.connection("b").expect("reachable").address.value, "y");
     let refused = inventory.connection("c").expect_err("no secret").to_string();
     assert!(
         refused.contains("can't use `my_token`, which is secret"),

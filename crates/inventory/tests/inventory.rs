@@ -1,8 +1,14 @@
 //! Whole inventories: what is read, how vars merge, what connections come out.
 
-use reveille_account::HostName;
-use reveille_inventory::{BecomeMethod, Hop, Inventory, InventoryError, Loaded, Source, Transport};
+use reveille_account::{BecomeMethod, Given, HostName, TransportKind};
+use reveille_inventory::{Inventory, InventoryError, Loaded, Source};
+use reveille_ssh_config::Hop;
 use serde_json::{Value, json};
+
+/// The value alone.
+fn value<T>(given: Option<Given<T>>) -> Option<T> {
+    given.map(|given| given.value)
+}
 
 fn load(text: &str) -> Loaded {
     let source = Source::Text {
@@ -26,8 +32,14 @@ fn lists_name_hosts_users_and_ports() {
     let inventory = list("web[01-02], deploy@db1:2222,[::1]:22 ,fe80::1,");
     assert_eq!(hosts(&inventory), ["web01", "web02", "db1", "::1", "fe80::1"]);
     let db = inventory.connection("db1").expect("reachable");
-    assert_eq!((db.user.as_deref(), db.port), (Some("deploy"), Some(2222)));
-    assert_eq!(inventory.connection("::1").expect("reachable").port, Some(22));
+    assert_eq!(
+        (value(db.user).as_deref(), value(db.port)),
+        (Some("deploy"), Some(2222))
+    );
+    assert_eq!(
+        value(inventory.connection("::1").expect("reachable").port),
+        Some(22)
+    );
 }
 
 #[test]
@@ -159,10 +171,13 @@ ansible_become_user=app
     )
     .inventory;
     let web1 = inventory.connection("web1").expect("reachable");
-    assert_eq!((web1.address.as_str(), web1.port), ("10.0.0.1", Some(2222)));
-    assert_eq!(web1.user.as_deref(), Some("deploy"));
-    assert_eq!(web1.key_files, [std::path::PathBuf::from("/k/id")]);
-    let jump = web1.jump.expect("jumps");
+    assert_eq!(
+        (web1.address.value.as_str(), value(web1.port)),
+        ("10.0.0.1", Some(2222))
+    );
+    assert_eq!(value(web1.user).as_deref(), Some("deploy"));
+    assert_eq!(web1.key_files[0].value, std::path::Path::new("/k/id"));
+    let jump = value(web1.jump).expect("jumps");
     assert_eq!(
         jump[0],
         Hop {
@@ -172,17 +187,29 @@ ansible_become_user=app
         }
     );
     assert_eq!(jump.len(), 2);
-    let become_app = web1.escalate.expect("becomes");
     assert_eq!(
-        (become_app.user.as_deref(), become_app.method),
-        (Some("app"), BecomeMethod::Sudo)
+        (
+            value(web1.escalate),
+            value(web1.become_user).as_deref(),
+            web1.become_method
+        ),
+        (Some(true), Some("app"), None)
     );
     let web2 = inventory.connection("web2").expect("reachable");
-    assert_eq!((web2.address.as_str(), web2.port), ("web2.example.org", Some(23)));
+    assert_eq!(
+        (web2.address.value.as_str(), value(web2.port)),
+        ("web2.example.org", Some(23))
+    );
     let web3 = inventory.connection("web3").expect("reachable");
-    assert_eq!((web3.port, web3.becomes.method), (Some(99), BecomeMethod::Doas));
+    assert_eq!(
+        (value(web3.port), value(web3.become_method)),
+        (Some(99), Some(BecomeMethod::Doas))
+    );
     let here = inventory.connection("here").expect("reachable");
-    assert_eq!((here.transport, here.not_ready), (Transport::Local, true));
+    assert_eq!(
+        (value(here.transport), here.not_ready),
+        (Some(TransportKind::Local), true)
+    );
     assert!(matches!(
         inventory.connection("nobody"),
         Err(InventoryError::UnknownHost(_))

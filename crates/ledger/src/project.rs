@@ -62,9 +62,9 @@ impl<'c> Statements<'c> {
             round: connection.prepare_cached("UPDATE runs SET round = ?2 WHERE run = ?1")?,
             // A host keeps the place that it had in the first round.
             roll: connection.prepare_cached(
-                "INSERT INTO roll (run, round, host, ordinal, address, port, vars)
+                "INSERT INTO roll (run, round, host, ordinal, address, port, vars, way)
                  VALUES (?1, ?2, ?3, COALESCE((SELECT ordinal FROM roll WHERE run = ?1 AND round = 1 AND host = ?3), ?4),
-                         ?5, ?6, ?7)",
+                         ?5, ?6, ?7, ?8)",
             )?,
             learned: connection
                 .prepare_cached("INSERT INTO durations (class, took_ms, silence_ms) VALUES (?1, ?2, ?3)")?,
@@ -93,6 +93,7 @@ impl<'c> Statements<'c> {
                     entry.address,
                     entry.port,
                     entry.vars,
+                    entry.way,
                 ])
                 .map_err(|error| {
                     if is_constraint(&error) {

@@ -81,7 +81,7 @@ impl Ledger {
         let key = key(&connection, run)?;
         let mut statement = connection
             .prepare_cached(
-                "SELECT host, address, port, vars FROM roll WHERE run = ?1 AND round = ?2 ORDER BY ordinal",
+                "SELECT host, address, port, vars, way FROM roll WHERE run = ?1 AND round = ?2 ORDER BY ordinal",
             )
             .map_err(Error::read)?;
         let rows = statement
@@ -91,6 +91,7 @@ impl Ledger {
                     address: row.get(1)?,
                     port: row.get(2)?,
                     vars: row.get(3)?,
+                    way: row.get(4)?,
                 })
             })
             .map_err(Error::read)?;

@@ -122,7 +122,7 @@ impl Ledger {
         self.snapshot(run, |connection, key| {
             let mut statement = connection
                 .prepare_cached(
-                    "SELECT r.host, r.address, r.port, r.vars, d.host IS NOT NULL, o.class
+                    "SELECT r.host, r.address, r.port, r.vars, r.way, d.host IS NOT NULL, o.class
                      FROM roll r
                      LEFT JOIN dispatches d USING (run, round, host)
                      LEFT JOIN outcomes o USING (run, round, host)
@@ -137,8 +137,9 @@ impl Ledger {
                         address: row.get(1)?,
                         port: row.get(2)?,
                         vars: row.get(3)?,
+                        way: row.get(4)?,
                     };
-                    Ok((entry, row.get(4)?, row.get::<_, Option<String>>(5)?))
+                    Ok((entry, row.get(5)?, row.get::<_, Option<String>>(6)?))
                 })
                 .map_err(Error::read)?;
             rows.map(|row| {

@@ -5,6 +5,7 @@
 //! | 1 | 0.1 | 0.1 |
 //! | 2 | 0.1 | 0.1 |
 //! | 3 | 0.1 | 0.1 |
+//! | 4 | 0.1 | 0.1 |
 //!
 //! A program reads and migrates every older version and refuses newer ones. `run` in all tables is the key of the
 //! table `runs`; it never leaves this crate.
@@ -30,7 +31,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 const CHECKPOINT_PAGES: i64 = 4096;
 
 /// What each version adds, oldest first. The length of this list is the newest version.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE runs (
         run INTEGER PRIMARY KEY,
@@ -131,6 +132,14 @@ const MIGRATIONS: [&str; 3] = [
     "
     -- The other host that a step ran on.
     ALTER TABLE intents ADD COLUMN delegate TEXT;
+",
+    "
+    -- How a host is reached, as JSON. It was a member of its vars before.
+    ALTER TABLE roll ADD COLUMN way TEXT NOT NULL DEFAULT '';
+    UPDATE roll
+        SET way = json_extract(vars, '$.reveille_connection'),
+            vars = json_remove(vars, '$.reveille_connection')
+        WHERE json_valid(vars) AND json_type(vars, '$.reveille_connection') = 'object';
 ",
 ];
 
@@ -256,5 +265,42 @@ fn refused(path: &Path, error: rusqlite::Error) -> Error {
             }
         }
         _ => Error::write(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_host_leaves_its_vars() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("ledger.db");
+        let old = Connection::open(&path).expect("a file");
+        for migration in &MIGRATIONS[..3] {
+            old.execute_batch(migration).expect("a migration");
+        }
+        old.execute_batch(&format!(
+            r#"PRAGMA application_id = {APPLICATION_ID};
+            PRAGMA user_version = 3;
+            INSERT INTO roll (run, round, host, ordinal, port, vars) VALUES
+                (1, 1, 'web1', 0, 22, '{{"a":1,"reveille_connection":{{"address":"10.0.0.1","port":22}}}}'),
+                (1, 1, 'web2', 1, 22, '');"#
+        ))
+        .expect("an old roll");
+        drop(old);
+        let connection = open(&path, false).expect("a migrated ledger");
+        let mut statement = connection
+            .prepare("SELECT vars, way FROM roll ORDER BY ordinal")
+            .expect("a query");
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("rows");
+        let rows: Vec<(String, String)> = rows.collect::<rusqlite::Result<_>>().expect("texts");
+        let expected = [(r#"{"a":1}"#, r#"{"address":"10.0.0.1","port":22}"#), ("", "")];
+        assert_eq!(
+            rows,
+            expected.map(|(vars, way)| (vars.to_owned(), way.to_owned()))
+        );
     }
 }

@@ -61,6 +61,8 @@ pub struct RollEntry {
     pub port: u16,
     /// Its variables without the secret ones, as JSON text; empty for none.
     pub vars: String,
+    /// How it is reached, as JSON text that the engine writes and reads; empty if nobody needs it again.
+    pub way: String,
 }
 
 /// A run as the ledger knows it.
@@ -144,6 +146,7 @@ impl RollEntry {
             address: None,
             port: 22,
             vars: String::new(),
+            way: String::new(),
         }
     }
 }

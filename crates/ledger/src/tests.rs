@@ -472,7 +472,7 @@ fn foreign_and_newer_files_are_refused_and_left_alone() {
     assert!(
         error
             .to_string()
-            .contains("has schema version 99, this program knows up to 3"),
+            .contains("has schema version 99, this program knows up to 4"),
         "{error}"
     );
 

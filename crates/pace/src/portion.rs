@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A number of hosts, or a share of them: `max_fail: 2%`, `serial: [1, 5%, 25%]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Portion {
     /// That many.
     Count(u64),
@@ -73,6 +76,20 @@ fn digits(text: &str) -> Option<u64> {
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())
         .flatten()
+}
+
+impl TryFrom<String> for Portion {
+    type Error = PortionError;
+
+    fn try_from(text: String) -> Result<Self, PortionError> {
+        text.parse()
+    }
+}
+
+impl From<Portion> for String {
+    fn from(portion: Portion) -> Self {
+        portion.to_string()
+    }
 }
 
 impl fmt::Display for Portion {

@@ -1,9 +1,13 @@
-//! The command line: one definition for parsing, help and (later) completions.
+//! The command line: one definition for parsing, help, man pages and completions.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reveille_account::{BecomeMethod, HostKeyPolicy, Origin, TransportKind, UnknownWord};
 
 /// Runs commands and jobs over SSH on many hosts, and accounts for every one of them.
 #[derive(Debug, Parser)]
@@ -327,9 +331,17 @@ pub(crate) struct DrillArgs {
 pub(crate) struct HostsArgs {
     #[command(flatten)]
     pub(crate) choice: Choice,
+    #[command(flatten)]
+    pub(crate) link: Link,
     /// Show each host's variables; secret ones are masked
-    #[arg(long)]
+    #[arg(long, conflicts_with = "why")]
     pub(crate) vars: bool,
+    /// Explain how the hosts that match are reached: every setting, its value, and what set it
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) why: Option<String>,
+    /// Where the options come from.
+    #[arg(skip)]
+    pub(crate) origins: Origins,
 }
 
 #[derive(Debug, Args)]
@@ -402,48 +414,136 @@ pub(crate) struct Choice {
 pub(crate) struct Reach {
     #[command(flatten)]
     pub(crate) choice: Choice,
+    #[command(flatten)]
+    pub(crate) link: Link,
+    /// Ask for the SSH password
+    #[arg(short = 'k', long, help_heading = "Connection")]
+    pub(crate) ask_pass: bool,
+    /// Read the SSH password from the first line of this file
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Ask for the sudo/su password
+    #[arg(short = 'K', long, help_heading = "Privilege")]
+    pub(crate) ask_become_pass: bool,
+    /// Read the sudo/su password from the first line of this file
+    #[arg(long, value_name = "FILE", help_heading = "Privilege")]
+    pub(crate) become_password_file: Option<PathBuf>,
+    /// Where the options come from.
+    #[arg(skip)]
+    pub(crate) origins: Origins,
+}
+
+/// How hosts are reached.
+#[derive(Debug, Args)]
+pub(crate) struct Link {
     /// Log in as this user
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Connection")]
     pub(crate) user: Option<String>,
     /// Log in with this private key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
     pub(crate) key: Vec<PathBuf>,
     /// Connect to this port
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Connection")]
     pub(crate) port: Option<u16>,
     /// Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none` for none
-    #[arg(short = 'F', long, value_name = "FILE")]
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = "Connection")]
     pub(crate) ssh_config: Option<PathBuf>,
-    /// What carries the sessions [default: native; the inventory's `local`; openssh for a ProxyCommand]
-    #[arg(long, value_enum)]
-    pub(crate) transport: Option<Transport>,
-    /// Ask for the SSH password
-    #[arg(short = 'k', long)]
-    pub(crate) ask_pass: bool,
-    /// Ask for the password to become another user with
-    #[arg(short = 'K', long)]
-    pub(crate) ask_become_pass: bool,
-    /// Read the SSH password from the first line of this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// Read the password to become another user from the first line of this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) become_password_file: Option<PathBuf>,
-    /// Become root for the commands
-    #[arg(short = 'b', long = "become")]
-    pub(crate) escalate: bool,
-    /// Become this user instead of root
-    #[arg(long, value_name = "USER")]
-    pub(crate) become_user: Option<String>,
-    /// How to become another user [default: the inventory's, or sudo]
-    #[arg(long, value_enum)]
-    pub(crate) become_method: Option<BecomeMethod>,
-    /// How long resolving the name, and then the TCP connection, may take [default: ConnectTimeout of ssh_config, or 10s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// SSH implementation [default: native; the inventory's `local`; openssh for a ProxyCommand]
+    #[arg(long, value_parser = words::<TransportKind>(), help_heading = "Connection")]
+    pub(crate) transport: Option<TransportKind>,
+    /// Timeout of name resolution, and of the TCP connection [default: ConnectTimeout of ssh_config, or 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Connection")]
     pub(crate) connect_timeout: Option<Duration>,
-    /// What to do about host keys [default: accept-new, without offering passwords to new hosts]
-    #[arg(long, value_enum)]
-    pub(crate) host_key: Option<HostKey>,
+    /// How to check host keys [default: accept-new, without offering passwords to new hosts]
+    #[arg(long, value_parser = words::<HostKeyPolicy>(), help_heading = "Connection")]
+    pub(crate) host_key: Option<HostKeyPolicy>,
+    /// Run commands as root
+    #[arg(short = 'b', long = "become", help_heading = "Privilege")]
+    pub(crate) escalate: bool,
+    /// Run commands as this user
+    #[arg(long, value_name = "USER", help_heading = "Privilege")]
+    pub(crate) become_user: Option<String>,
+    /// Program that changes the user [default: the inventory's, or sudo]
+    #[arg(long, value_parser = words::<BecomeMethod>(), help_heading = "Privilege")]
+    pub(crate) become_method: Option<BecomeMethod>,
+}
+
+/// Where the options of an invocation come from, by their long names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origins(HashMap<String, Origin>);
+
+impl Origins {
+    pub(crate) fn note(&mut self, option: &str, origin: Origin) {
+        self.0.insert(option.to_owned(), origin);
+    }
+
+    /// The source of an option's value.
+    pub(crate) fn of(&self, option: &str) -> Origin {
+        self.0
+            .get(option)
+            .cloned()
+            .unwrap_or(Origin::Default("the command line"))
+    }
+
+    /// The first of `options` that the command line has.
+    pub(crate) fn on_the_command_line<'a>(&self, options: &[&'a str]) -> Option<&'a str> {
+        let is_typed = |option: &&&str| matches!(self.0.get(**option), Some(Origin::Option(_)));
+        options.iter().find(is_typed).copied()
+    }
+}
+
+impl Cli {
+    /// Where the command keeps the sources of its options, if it wants them.
+    pub(crate) fn origins(&mut self) -> Option<&mut Origins> {
+        match &mut self.command {
+            Command::Exec(args) => Some(&mut args.reach.origins),
+            Command::Run(args) => Some(&mut args.reach.origins),
+            Command::Copy(args) => Some(&mut args.reach.origins),
+            Command::Fetch(args) => Some(&mut args.reach.origins),
+            Command::Ping(args) => Some(&mut args.reach.origins),
+            Command::Hosts(args) => Some(&mut args.origins),
+            _ => None,
+        }
+    }
+}
+
+/// A parser of the words of an enum, for help and completions too.
+fn words<T: Word>() -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(T::values()).try_map(|word| word.parse::<T>())
+}
+
+/// An enum whose values are words.
+trait Word: FromStr<Err = UnknownWord> + Clone + Send + Sync + 'static {
+    /// The words, with what they mean.
+    fn values() -> Vec<PossibleValue>;
+}
+
+impl Word for HostKeyPolicy {
+    fn values() -> Vec<PossibleValue> {
+        let value = |policy: Self, help| PossibleValue::new(policy.as_str()).help(help);
+        vec![
+            value(Self::Strict, "Refuse hosts whose key is not known"),
+            value(Self::AcceptNew, "Accept and record new keys, refuse changed ones"),
+            value(Self::Off, "Accept every key, record nothing"),
+        ]
+    }
+}
+
+impl Word for TransportKind {
+    fn values() -> Vec<PossibleValue> {
+        let value = |transport: Self, help| PossibleValue::new(transport.as_str()).help(help);
+        vec![
+            value(Self::Native, "SSH in this program"),
+            value(Self::Openssh, "The system's ssh"),
+            value(Self::Local, "A shell on this machine"),
+        ]
+    }
+}
+
+impl Word for BecomeMethod {
+    fn values() -> Vec<PossibleValue> {
+        Self::WORDS.iter().map(|word| PossibleValue::new(*word)).collect()
+    }
 }
 
 /// How a run is paced and when it stops.
@@ -515,51 +615,6 @@ pub(crate) enum Format {
     Human,
     /// One JSON object.
     Json,
-}
-
-/// What to do about host keys.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum HostKey {
-    /// Refuse hosts that known_hosts does not have.
-    Strict,
-    /// Remember hosts seen for the first time, refuse changed keys.
-    #[default]
-    AcceptNew,
-    /// Accept anything, remember nothing.
-    Off,
-}
-
-impl HostKey {
-    /// Its name.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            HostKey::Strict => "strict",
-            HostKey::AcceptNew => "accept-new",
-            HostKey::Off => "off",
-        }
-    }
-}
-
-/// What carries the sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Transport {
-    /// SSH in this program.
-    Native,
-    /// The system's `ssh`.
-    Openssh,
-    /// A shell on this machine.
-    Local,
-}
-
-/// How to become another user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BecomeMethod {
-    /// By sudo.
-    Sudo,
-    /// By su.
-    Su,
-    /// By doas.
-    Doas,
 }
 
 /// `90`, `1.5s`, `10m`, `2h`, `500ms`.

@@ -20,11 +20,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{BoolishValueParser, OsStr};
-use clap::{Arg, ArgAction, Command};
-use reveille_account::SourceError;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use reveille_account::{Origin, SourceError};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::cli::Origins;
 use crate::failure::Failure;
 use crate::state;
 
@@ -58,7 +60,7 @@ pub(crate) struct Config {
 #[derive(Debug, Clone)]
 struct Setting {
     values: Vec<String>,
-    origin: String,
+    origin: Origin,
 }
 
 /// An option with its value, for `config show`.
@@ -172,7 +174,11 @@ impl Config {
             )
         })?;
         let (line, _) = position(text, key.span().start);
-        let origin = format!("{file}:{line}");
+        let origin = Origin::File {
+            key: name.as_str().into(),
+            file: file.into(),
+            line: u32::try_from(line).unwrap_or(0),
+        };
         self.values
             .insert((command.to_owned(), name), Setting { values, origin });
         Ok(())
@@ -210,6 +216,31 @@ impl Config {
         }
     }
 
+    /// Notes where each option of an invocation comes from.
+    pub(crate) fn origins(&self, command: &Command, matches: &ArgMatches, origins: &mut Origins) {
+        let Some((name, matches)) = matches.subcommand() else {
+            return;
+        };
+        let Some(of_command) = command.find_subcommand(name) else {
+            return;
+        };
+        for argument in of_command.get_arguments() {
+            let Some(option) = argument.get_long() else {
+                continue;
+            };
+            let origin = match matches.value_source(argument.get_id().as_str()) {
+                Some(ValueSource::CommandLine) => Origin::Option(format!("--{option}").into()),
+                Some(ValueSource::EnvVariable) => Origin::Environment(variable(option).into()),
+                Some(ValueSource::DefaultValue) => match self.value(of_command.get_name(), option) {
+                    Some(setting) => setting.origin.clone(),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            origins.note(option, origin);
+        }
+    }
+
     /// Every option with its value and where that comes from, the defaults of the program included.
     pub(crate) fn show(&self, command: &Command) -> Vec<Shown> {
         let mut all = Vec::new();
@@ -220,10 +251,10 @@ impl Config {
                 let Some(name) = key_of(argument) else { continue };
                 let found = std::env::var(variable(name))
                     .ok()
-                    .map(|value| (value, variable(name)))
+                    .map(|value| (value, Origin::Environment(variable(name).into()).to_string()))
                     .or_else(|| {
                         let setting = self.value(of_command, name)?;
-                        Some((setting.values.join(", "), setting.origin.clone()))
+                        Some((setting.values.join(", "), setting.origin.to_string()))
                     })
                     .or_else(|| {
                         let defaults: Vec<String> = argument

@@ -1,6 +1,7 @@
 //! What ends a command before or instead of its result.
 
 use reveille_account::{Exit, SourceError};
+use reveille_fleet::RecipeError;
 use reveille_inventory::InventoryError;
 
 /// A failure, worded for the operator.
@@ -15,6 +16,12 @@ pub(crate) enum Failure {
     /// The inventory or a pattern can't be used.
     #[error("{0}")]
     Inventory(#[from] InventoryError),
+    /// There is no way to a host.
+    #[error("{0}")]
+    Way(#[from] reveille_way::Error),
+    /// A run can't be started, resumed or retried.
+    #[error("{0}")]
+    Recipe(#[from] RecipeError),
     /// The ledger can't be used.
     #[error("{0}")]
     Ledger(#[from] reveille_ledger::Error),
@@ -37,9 +44,21 @@ impl Failure {
     /// The exit status it asks for.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Failure::Usage(_) | Failure::Mistakes(_) | Failure::Inventory(_) => Exit::Usage,
-            Failure::Ledger(error) if is_input(error) => Exit::Usage,
-            Failure::Ledger(_) | Failure::Fleet(_) | Failure::System(_) => Exit::Internal,
+            Failure::Ledger(error) | Failure::Recipe(RecipeError::Ledger(error)) => {
+                if is_input(error) {
+                    Exit::Usage
+                } else {
+                    Exit::Internal
+                }
+            }
+            Failure::Recipe(RecipeError::Damaged { .. }) | Failure::Fleet(_) | Failure::System(_) => {
+                Exit::Internal
+            }
+            Failure::Usage(_)
+            | Failure::Mistakes(_)
+            | Failure::Inventory(_)
+            | Failure::Way(_)
+            | Failure::Recipe(_) => Exit::Usage,
             Failure::ClosedPipe => Exit::Success,
         }
     }

@@ -1,47 +1,36 @@
 //! From what was asked for to a run in the ledger, through the engine, to its end.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::{Account, EventKind, Exit, HostName, RunId};
-use reveille_fleet::{HostPlan, RollHost, RunEnd, RunPlan, Stop, stopper};
-use reveille_history::HostState;
+use reveille_fleet::{
+    Before, Prepared, Recalled, RecipeError, RunEnd, RunHost, RunOptions, RunRecipe, Stop, Unrecorded,
+    secrets, sha256, stopper,
+};
 use reveille_inventory::Inventory;
-use reveille_job::{Job, JobSource, Order, Shared};
-use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord, RunSpec};
-use reveille_transport::{Client, KnownHosts};
-use serde_json::{Map, Value, json};
+use reveille_job::Job;
+use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord};
+use reveille_transport::Client;
+use reveille_way::{Destination, Passwords};
 
 use crate::choose::Chosen;
 use crate::cli::{Globals, Pacing, Report};
 use crate::failure::Failure;
-use crate::options::{Options, settings};
-use crate::passwords::Passwords;
+use crate::options::banner;
 use crate::printer::Printer;
-use crate::reach::Reached;
 use crate::render::{self, end::Extra};
-use crate::targets::plans;
-use crate::{secrets, state};
-
-/// The var of the roll that holds how a host is reached.
-const CONNECTION: &str = "reveille_connection";
+use crate::state;
 
 /// A run that is about to be recorded.
 pub(crate) struct Request {
-    pub(crate) kind: RunKind,
-    pub(crate) job: Job,
-    pub(crate) hosts: Vec<(HostName, Reached, Map<String, Value>)>,
-    pub(crate) groups: Vec<(String, Vec<String>)>,
-    /// Names of vars that came from a vault; they are not recorded.
-    pub(crate) vault_vars: HashMap<HostName, Vec<String>>,
+    pub(crate) recipe: RunRecipe,
+    pub(crate) hosts: Vec<RunHost>,
     pub(crate) passwords: Passwords,
-    pub(crate) options: Options,
-    pub(crate) comment: Option<String>,
     pub(crate) input: Option<Bytes>,
-    pub(crate) seed: u64,
     pub(crate) state_dir: PathBuf,
 }
 
@@ -53,25 +42,23 @@ impl Request {
         kind: RunKind,
         job: Job,
         chosen: Chosen,
-        options: Options,
+        options: RunOptions,
         pacing: &Pacing,
         globals: &Globals,
     ) -> Result<Self, Failure> {
+        let (hosts, passwords) = chosen.without_vars();
         Ok(Self {
-            kind,
-            job,
-            hosts: chosen
-                .hosts
-                .into_iter()
-                .map(|(name, way)| (name, way, Map::new()))
-                .collect(),
-            groups: Vec::new(),
-            vault_vars: HashMap::new(),
-            passwords: chosen.passwords,
-            options,
-            comment: pacing.comment.clone(),
+            recipe: RunRecipe {
+                kind,
+                job,
+                options,
+                groups: Vec::new(),
+                seed: seed(),
+                comment: pacing.comment.clone(),
+            },
+            hosts,
+            passwords,
             input: None,
-            seed: seed(),
             state_dir: state::directory(globals)?,
         })
     }
@@ -100,21 +87,18 @@ pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Res
 pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> Result<Finished, Failure> {
     render::destination::check(report)?;
     let Request {
-        kind,
-        job,
+        mut recipe,
         mut hosts,
-        groups,
-        vault_vars,
         passwords,
-        mut options,
-        comment,
         input,
-        seed,
         state_dir,
     } = request;
-    options.input = input.as_ref().map(|input| sha256(input));
-    let secrets = secrets::find(&job)?;
-    order(&mut hosts, job.order, seed);
+    recipe.options.input = input.as_ref().map(|input| sha256(input));
+    let unrecorded = Unrecorded {
+        secrets: secrets(&recipe.job, printer)?,
+        input,
+    };
+    recipe.order(&mut hosts);
     // Until the roll is on disk nothing was dispatched: whatever is wrong with the ledger is wrong input.
     let refused = |error: reveille_ledger::Error| {
         let place = state_dir.display().to_string();
@@ -126,104 +110,22 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         })
     };
     let ledger = Ledger::open(&state_dir).map_err(refused)?;
-    let client = client(&state_dir, &options)?;
-    let host_plans = plans(
-        hosts
-            .iter()
-            .map(|(name, reached, _)| (name.clone(), reached.clone(), None)),
-        &options,
-        &passwords,
-        printer,
-    )?;
-    let delegates = delegates(&options, &passwords, printer)?;
-    let (settings, banner) = settings(&options, &job, &host_plans, input, seed)?;
-    let mut spec = RunSpec::new(kind, recorded_source(job.source()));
-    if let JobSource::File { file, text, .. } = job.source() {
-        spec.file = Some(file.clone());
-        spec.sha256 = Some(sha256(text.as_bytes()));
-    }
-    spec.options = serde_json::to_value(&options).unwrap_or_default();
-    spec.vars = match job.source() {
-        JobSource::File { .. } => json!({ "groups": groups }),
-        JobSource::Command { .. } => json!({}),
+    let prepared = recipe.prepare(&hosts, &passwords, &state_dir, printer)?;
+    let handle = match recipe.record(&ledger, &hosts, state::user(), state::node()) {
+        Err(RecipeError::Ledger(error)) => return Err(refused(error)),
+        recorded => recorded?,
     };
-    spec.seed = seed;
-    spec.user = state::user();
-    spec.node = state::node();
-    spec.comment = comment;
-    let uses_vars = matches!(job.source(), JobSource::File { .. });
-    let roll: Vec<RollEntry> = hosts
-        .iter()
-        .map(|(name, reached, vars)| {
-            let mut kept = Map::new();
-            if uses_vars {
-                let from_vault = vault_vars.get(name).map_or(&[][..], Vec::as_slice);
-                let plain = vars
-                    .iter()
-                    .filter(|(key, _)| !reveille_inventory::is_secret(key) && !from_vault.contains(key));
-                kept.extend(plain.map(|(key, value)| (key.clone(), value.clone())));
-            }
-            kept.insert(
-                CONNECTION.to_owned(),
-                serde_json::to_value(reached).unwrap_or_default(),
-            );
-            let mut entry = RollEntry::new(name.clone());
-            entry.address = Some(reached.way.address.clone());
-            entry.port = reached.way.port;
-            entry.vars = Value::Object(kept).to_string();
-            entry
-        })
-        .collect();
-    let handle = ledger.create_run(&spec, &roll).map_err(refused)?;
-    drop(roll);
-    let all_vars: HashMap<HostName, Map<String, Value>> = if uses_vars {
-        hosts.into_iter().map(|(name, _, vars)| (name, vars)).collect()
-    } else {
-        HashMap::new()
-    };
-    let run_id = handle.run().to_string();
-    let plan = RunPlan {
-        shared: Shared::new(&run_id, groups, std::env::vars()).with_secrets(secrets),
-        vars: Arc::new(move |name| all_vars.get(name).cloned().unwrap_or_default()),
-        job: Arc::new(job),
-        roll: host_plans
-            .iter()
-            .map(|host| RollHost {
-                name: host.name.clone(),
-                state: HostState::Waiting,
-                ready: true,
-                place: None,
-            })
-            .collect(),
-        halted: None,
-        once: Vec::new(),
+    let recalled = Recalled::beginning(&hosts);
+    let hosts = hosts.into_iter().map(|host| (host, None)).collect();
+    let work = Work {
+        prepared,
+        hosts,
+        recalled,
         resumed: false,
-        hosts: host_plans,
-        delegates,
-        settings,
+        unrecorded,
+        before: Account::default(),
     };
-    work(
-        handle,
-        client,
-        plan,
-        &banner,
-        &options,
-        &Account::default(),
-        report,
-        printer,
-    )
-}
-
-/// A job as it is recorded: its file is found from any directory, and with it what its steps send.
-fn recorded_source(source: &JobSource) -> String {
-    let mut source = source.clone();
-    if let JobSource::File { file, .. } = &mut source
-        && let Ok(path) = std::path::absolute(&*file)
-        && let Some(path) = path.to_str()
-    {
-        path.clone_into(file);
-    }
-    serde_json::to_string(&source).unwrap_or_default()
+    work.run(recipe, handle, report, printer)
 }
 
 /// Goes on with a run that has hosts without an outcome.
@@ -236,9 +138,9 @@ pub(crate) fn resume(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     render::destination::check(report)?;
-    let recorded = Recorded::read(record, concurrency, input, printer)?;
+    let restored = Restored::read(record, concurrency, input, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
-    recorded.go_on(ledger, record, handle, true, report, printer)
+    restored.go_on(ledger, record, handle, true, report, printer)
 }
 
 /// Opens a new round for `hosts` and runs it.
@@ -252,7 +154,7 @@ pub(crate) fn retry(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     render::destination::check(report)?;
-    let recorded = Recorded::read(record, concurrency, input, printer)?;
+    let restored = Restored::read(record, concurrency, input, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
     let mut entries: HashMap<HostName, RollEntry> = HashMap::new();
     for round in 1..=record.round {
@@ -266,85 +168,62 @@ pub(crate) fn retry(
     let roll: Vec<RollEntry> = hosts.iter().filter_map(|host| entries.remove(host)).collect();
     runtime(1)?.block_on(handle.open_round(roll))?;
     let record = ledger.run(record.run)?;
-    recorded.go_on(ledger, &record, handle, false, report, printer)
+    restored.go_on(ledger, &record, handle, false, report, printer)
 }
 
-/// The ways to every host that was on a roll of the run, and a client for them.
-pub(crate) fn ways(
+/// Every host that was on a roll of the run, those that steps of others ran on, and a client for them.
+pub(crate) fn machines(
     ledger: &Ledger,
     record: &RunRecord,
     printer: &Printer,
-) -> Result<(Vec<HostPlan>, Client), Failure> {
-    let options: Options =
-        serde_json::from_value(record.spec.options.clone()).map_err(|_| damaged(record, "options"))?;
-    let inventory = options.passwords.reload(printer)?;
-    let passwords = options.passwords.find(inventory.as_ref())?;
+) -> Result<(Vec<Destination>, Client), Failure> {
+    let recipe = RunRecipe::restore(record)?;
+    let inventory = recipe.options.passwords.reload(printer)?;
+    let passwords = recipe.options.passwords.find(inventory.as_ref(), printer)?;
     let hosts = ledger
         .roll(record.run, 1)?
-        .into_iter()
-        .map(|entry| {
-            let (reached, _) = recorded_way(record, &entry)?;
-            Ok((entry.host, reached, None))
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
-    let mut plans = plans(hosts, &options, &passwords, printer)?;
-    // Those that steps of others ran on are none of the run's hosts, or some of them.
-    let on_roll: HashSet<HostName> = plans.iter().map(|plan| plan.name.clone()).collect();
-    let others = delegates(&options, &passwords, printer)?.into_values();
-    plans.extend(others.filter(|plan| !on_roll.contains(&plan.name)));
-    Ok((plans, client(ledger.state_directory(), &options)?))
+        .iter()
+        .map(|entry| RunHost::restore(record.run, entry, None))
+        .collect::<Result<Vec<_>, _>>()?;
+    let prepared = recipe.prepare(&hosts, &passwords, ledger.state_directory(), printer)?;
+    let mut machines = prepared.to;
+    let on_roll: HashSet<HostName> = machines.iter().map(|to| to.name.clone()).collect();
+    let others = prepared.delegates.into_values();
+    machines.extend(others.filter(|to| !on_roll.contains(&to.name)));
+    Ok((machines, prepared.client))
 }
 
-/// How a host of the roll is reached, and its vars.
-fn recorded_way(record: &RunRecord, entry: &RollEntry) -> Result<(Reached, Map<String, Value>), Failure> {
-    let mut kept: Map<String, Value> =
-        serde_json::from_str(&entry.vars).map_err(|_| damaged(record, "roll"))?;
-    let reached = kept.remove(CONNECTION).ok_or_else(|| damaged(record, "roll"))?;
-    let reached = serde_json::from_value(reached).map_err(|_| damaged(record, "roll"))?;
-    Ok((reached, kept))
-}
-
-/// What an earlier controller was asked to do, and all that it was given.
-struct Recorded {
-    options: Options,
-    job: Job,
-    secrets: BTreeMap<String, String>,
+/// A recorded run, with what an earlier controller was given and did not record.
+struct Restored {
+    recipe: RunRecipe,
     passwords: Passwords,
     /// The inventory, if some of it is not recorded.
     inventory: Option<Inventory>,
-    input: Option<Bytes>,
+    unrecorded: Unrecorded,
 }
 
-impl Recorded {
-    /// Reads it, and asks anew for what is never recorded. Nothing is changed before that is there.
+impl Restored {
+    /// Reads it, and asks again for what is never recorded. Nothing is changed before that is there.
     fn read(
         record: &RunRecord,
         concurrency: Option<u32>,
         input: Option<Bytes>,
         printer: &Printer,
     ) -> Result<Self, Failure> {
-        check_input(record, input.as_ref())?;
-        let mut options: Options =
-            serde_json::from_value(record.spec.options.clone()).map_err(|_| damaged(record, "options"))?;
-        options.concurrency = concurrency.or(options.concurrency);
-        let source: JobSource =
-            serde_json::from_str(&record.spec.text).map_err(|_| damaged(record, "job"))?;
-        if let JobSource::File { file, text, .. } = &source
-            && std::fs::read(file).is_ok_and(|now| now != text.as_bytes())
-        {
+        let mut recipe = RunRecipe::restore(record)?;
+        recipe.check_input(record.run, input.as_ref())?;
+        recipe.options.concurrency = concurrency.or(recipe.options.concurrency);
+        if let Some(file) = recipe.changed_file() {
             printer.warning(&format!("{file} has changed since; using the recorded one"));
         }
-        let job = Job::from_source(&source).map_err(Failure::Mistakes)?;
-        let secrets = secrets::find(&job)?;
-        let inventory = options.passwords.reload(printer)?;
-        let passwords = options.passwords.find(inventory.as_ref())?;
+        let secrets = secrets(&recipe.job, printer)?;
+        let inventory = recipe.options.passwords.reload(printer)?;
+        let passwords = recipe.options.passwords.find(inventory.as_ref(), printer)?;
         Ok(Self {
-            options,
-            job,
-            secrets,
+            recipe,
             passwords,
             inventory,
-            input,
+            unrecorded: Unrecorded { secrets, input },
         })
     }
 
@@ -358,145 +237,120 @@ impl Recorded {
         report: &Report,
         printer: &Printer,
     ) -> Result<Exit, Failure> {
-        let Self {
-            options,
-            job,
-            secrets,
-            passwords,
-            inventory,
-            input,
-        } = self;
-        let recalled = reveille_fleet::recall(ledger, record.run, &job)?;
-        let mut vars: HashMap<HostName, Map<String, Value>> = HashMap::new();
-        let mut hosts = Vec::new();
-        for (entry, before) in recalled.remaining {
-            let name = entry.host.clone();
-            let (reached, mut kept) = recorded_way(record, &entry)?;
-            if let Some(inventory) = &inventory {
-                let now = inventory.template_vars(name.as_str()).into_iter();
-                kept.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));
-            }
-            vars.insert(name.clone(), kept);
-            hosts.push((name, reached, Some(before)));
+        let mut recalled = reveille_fleet::recall(ledger, record.run, &self.recipe.job)?;
+        let (mut hosts, mut befores) = (Vec::new(), Vec::new());
+        for (entry, before) in std::mem::take(&mut recalled.remaining) {
+            hosts.push(RunHost::restore(record.run, &entry, self.inventory.as_ref())?);
+            befores.push(Some(before));
         }
-        let host_plans = plans(hosts, &options, &passwords, printer)?;
-        let state_dir = ledger.state_directory().to_owned();
-        let client = client(&state_dir, &options)?;
-        let (settings, banner) = settings(&options, &job, &host_plans, input, record.spec.seed)?;
-        let groups: Vec<(String, Vec<String>)> =
-            serde_json::from_value(record.spec.vars["groups"].clone()).unwrap_or_default();
-        let run_id = record.run.to_string();
-        let before = ledger.account(record.run)?;
-        let plan = RunPlan {
-            shared: Shared::new(&run_id, groups, std::env::vars()).with_secrets(secrets),
-            vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
-            roll: recalled.roll,
-            halted: recalled.halted,
-            once: recalled.once,
+        let state_dir = ledger.state_directory();
+        let work = Work {
+            prepared: self.recipe.prepare(&hosts, &self.passwords, state_dir, printer)?,
+            hosts: hosts.into_iter().zip(befores).collect(),
+            recalled,
             resumed,
-            job: Arc::new(job),
-            hosts: host_plans,
-            delegates: delegates(&options, &passwords, printer)?,
-            settings,
+            unrecorded: self.unrecorded,
+            before: ledger.account(record.run)?,
         };
-        work(handle, client, plan, &banner, &options, &before, report, printer)?.report(None, report, printer)
+        work.run(self.recipe, handle, report, printer)?
+            .report(None, report, printer)
     }
 }
 
-/// The hosts that steps of others run on.
-fn delegates(
-    options: &Options,
-    passwords: &Passwords,
-    printer: &Printer,
-) -> Result<HashMap<HostName, HostPlan>, Failure> {
-    let ways = options
-        .delegates
-        .iter()
-        .map(|(name, reached)| (name.clone(), reached.clone(), None));
-    let plans = plans(ways, options, passwords, printer)?;
-    Ok(plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect())
+/// What the engine works on.
+struct Work {
+    prepared: Prepared,
+    hosts: Vec<(RunHost, Option<Before>)>,
+    recalled: Recalled,
+    resumed: bool,
+    unrecorded: Unrecorded,
+    /// The account as an earlier controller left it.
+    before: Account,
 }
 
-fn damaged(record: &RunRecord, what: &str) -> Failure {
-    Failure::System(format!("{}'s record of its {what} can't be read", record.run))
-}
-
-/// Runs the engine, with whoever watches.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the last station of a run: everything comes together here"
-)]
-fn work(
-    handle: RunHandle,
-    client: Client,
-    plan: RunPlan,
-    banner: &str,
-    options: &Options,
-    before: &Account,
-    report: &Report,
-    printer: &Printer,
-) -> Result<Finished, Failure> {
-    let runtime = runtime(plan.settings.sessions)?;
-    let ledger = handle.ledger().clone();
-    let run = handle.run();
-    if let Some(bytes) = options.max_output {
-        handle.limit_output(bytes);
-    }
-    let hosts = plan.hosts.len();
-    let total = hosts as u64 + before.ended();
-    let after = events_before(&ledger, run)?;
-    printer.say(&format!("{run}  {banner}"));
-    let (display, shown) = render::outlet::Display::start(*printer, total, ledger.clone())?;
-    let (end, watched, unread) = runtime.block_on(async {
-        let (stopper, listener) = stopper();
-        let signals = tokio::spawn(listen(stopper, display.clone()));
-        let (over, is_over) = tokio::sync::watch::channel(false);
-        let mut watchers = tokio::task::JoinSet::new();
-        let view = render::live::View::new(total, before, *printer, !options.fold, display);
-        watchers.spawn(render::live::watch(handle.follow(after), view, shown));
-        if let Some(path) = report.events.clone() {
-            watchers.spawn(render::events::write(handle.follow(after), path, is_over));
+impl Work {
+    /// Runs the engine, with everything that watches it.
+    fn run(
+        self,
+        recipe: RunRecipe,
+        handle: RunHandle,
+        report: &Report,
+        printer: &Printer,
+    ) -> Result<Finished, Failure> {
+        let Self {
+            prepared,
+            hosts,
+            recalled,
+            resumed,
+            unrecorded,
+            before,
+        } = self;
+        let options = recipe.options.clone();
+        let run = handle.run();
+        let fit = prepared.fit.clone();
+        let (plan, client) = recipe.plan(run, prepared, hosts, recalled, resumed, unrecorded);
+        let banner = banner(plan.hosts.len(), &plan.settings, &fit, &options);
+        let runtime = runtime(plan.settings.sessions)?;
+        let ledger = handle.ledger().clone();
+        if let Some(bytes) = options.max_output {
+            handle.limit_output(bytes);
         }
-        if let Some(directory) = report.export_to.clone() {
-            watchers.spawn(render::artifacts::refresh(
-                ledger.clone(),
-                run,
-                directory,
-                handle.follow(after),
-            ));
-        }
-        let end = reveille_fleet::run(handle, Arc::new(client), plan, listener).await;
-        over.send_replace(true);
-        signals.abort();
-        // It holds a way to the display, which ends with the last of them.
-        let _ = signals.await;
-        let (mut watched, mut unread) = (Ok(()), Vec::new());
-        let ending = async {
-            while let Some(result) = watchers.join_next().await {
-                let result =
-                    result.unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
-                match result {
-                    Ok(words) => unread.extend(words),
-                    Err(failure) if watched.is_ok() => watched = Err(failure),
-                    Err(_) => {}
-                }
+        let hosts = plan.hosts.len();
+        let total = hosts as u64 + before.ended();
+        let after = events_before(&ledger, run)?;
+        printer.say(&format!("{run}  {banner}"));
+        let (display, shown) = render::outlet::Display::start(*printer, total, ledger.clone())?;
+        let (end, watched, unread) = runtime.block_on(async {
+            let (stopper, listener) = stopper();
+            let signals = tokio::spawn(listen(stopper, display.clone()));
+            let (over, is_over) = tokio::sync::watch::channel(false);
+            let mut watchers = tokio::task::JoinSet::new();
+            let view = render::live::View::new(total, &before, *printer, !options.fold, display);
+            watchers.spawn(render::live::watch(handle.follow(after), view, shown));
+            if let Some(path) = report.events.clone() {
+                watchers.spawn(render::events::write(handle.follow(after), path, is_over));
             }
-        };
-        tokio::select! {
-            () = ending => {}
-            () = any_signal() => {}
-        }
-        (end, watched, unread)
-    });
-    Ok(Finished {
-        ledger,
-        run,
-        fold: options.fold,
-        hosts,
-        end,
-        watched,
-        unread,
-    })
+            if let Some(directory) = report.export_to.clone() {
+                watchers.spawn(render::artifacts::refresh(
+                    ledger.clone(),
+                    run,
+                    directory,
+                    handle.follow(after),
+                ));
+            }
+            let end = reveille_fleet::run(handle, Arc::new(client), plan, listener).await;
+            over.send_replace(true);
+            signals.abort();
+            // It holds a way to the display, which ends with the last of them.
+            let _ = signals.await;
+            let (mut watched, mut unread) = (Ok(()), Vec::new());
+            let ending = async {
+                while let Some(result) = watchers.join_next().await {
+                    let result = result
+                        .unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
+                    match result {
+                        Ok(words) => unread.extend(words),
+                        Err(failure) if watched.is_ok() => watched = Err(failure),
+                        Err(_) => {}
+                    }
+                }
+            };
+            tokio::select! {
+                () = ending => {}
+                () = any_signal() => {}
+            }
+            (end, watched, unread)
+        });
+        Ok(Finished {
+            ledger,
+            run,
+            fold: options.fold,
+            hosts,
+            end,
+            watched,
+            unread,
+        })
+    }
 }
 
 /// The last event before those of this process, to which the opening of its round belongs.
@@ -649,45 +503,6 @@ async fn listen(stopper: reveille_fleet::Stopper, display: render::outlet::Displ
     }
 }
 
-fn client(state_dir: &Path, options: &Options) -> Result<Client, Failure> {
-    let mut files = options.known_hosts.clone();
-    if let Some(home) = state::home() {
-        files.push(home.join(".ssh/known_hosts"));
-    }
-    files.push("/etc/ssh/ssh_known_hosts".into());
-    let known_hosts = KnownHosts::load(&files, Some(state_dir.join("known_hosts")))
-        .map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(Client::new(options.deadlines(), Arc::new(known_hosts)))
-}
-
-fn order(hosts: &mut [(HostName, Reached, Map<String, Value>)], order: Order, seed: u64) {
-    match order {
-        Order::Inventory => {}
-        Order::Sorted => hosts.sort_by(|(one, ..), (other, ..)| one.cmp(other)),
-        Order::Reverse => hosts.reverse(),
-        Order::Shuffled => fastrand::Rng::with_seed(seed).shuffle(hosts),
-    }
-}
-
-/// The input of a run is not kept; whoever goes on with it has to bring the same again.
-fn check_input(record: &RunRecord, input: Option<&Bytes>) -> Result<(), Failure> {
-    let wanted = record.spec.options["input"].as_str();
-    let given = input.map(|input| sha256(input));
-    match (wanted, given) {
-        (Some(wanted), Some(given)) if wanted == given => Ok(()),
-        (None, None) => Ok(()),
-        (Some(_), None) => Err(Failure::usage(format!(
-            "{} gave its command an input, which is not kept; give the same file again with --stdin",
-            record.run
-        ))),
-        (Some(_), Some(_)) => Err(Failure::usage(format!(
-            "this is not the input that {} began with",
-            record.run
-        ))),
-        (None, Some(_)) => Err(Failure::usage(format!("{} began without an input", record.run))),
-    }
-}
-
 /// A seed for a new run.
 pub(crate) fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
@@ -713,9 +528,4 @@ pub(crate) fn runtime(sessions: usize) -> Result<tokio::runtime::Runtime, Failur
         .enable_all()
         .build()
         .map_err(|error| Failure::System(format!("can't start the runtime: {error}")))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
 }

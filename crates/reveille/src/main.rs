@@ -1,6 +1,5 @@
 //! `reveille`: the program. Commands, screens and configuration; what is done stands in the crates below it.
 
-mod allowance;
 mod choose;
 mod cli;
 mod commands;
@@ -8,18 +7,13 @@ mod config;
 mod drill;
 mod failure;
 mod launch;
-mod limits;
 mod log;
 mod options;
-mod passwords;
 mod printer;
 mod prompt;
-mod reach;
 mod render;
-mod routes;
-mod secrets;
 mod state;
-mod targets;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -47,10 +41,16 @@ fn main() -> ExitCode {
             return ExitCode::from(failure.exit().code());
         }
     };
-    let parsed = config
-        .apply(command)
-        .try_get_matches()
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut command = config.apply(command);
+    let parsed = command
+        .try_get_matches_from_mut(std::env::args_os())
+        .and_then(|matches| {
+            let mut cli = Cli::from_arg_matches(&matches)?;
+            if let Some(origins) = cli.origins() {
+                config.origins(&command, &matches, origins);
+            }
+            Ok(cli)
+        });
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {

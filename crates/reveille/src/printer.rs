@@ -2,8 +2,11 @@
 
 use std::io::{self, IsTerminal as _};
 
+use reveille_way::Operator;
+
 use crate::cli::Globals;
 use crate::failure::Failure;
+use crate::prompt;
 
 /// Writes to the terminal, or to what stands in for it.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +96,16 @@ impl Printer {
 
     pub(crate) fn tone_out(&self, text: &str, tone: Tone) -> String {
         coloured(self.colour_out, text, tone)
+    }
+}
+
+impl Operator for Printer {
+    fn warn(&self, message: &str) {
+        self.warning(message);
+    }
+
+    fn secret(&self, question: &str, instead: &str) -> Result<String, reveille_way::Error> {
+        prompt::hidden(question, instead).map_err(reveille_way::Error::Input)
     }
 }
 

@@ -5,14 +5,12 @@ use std::io::{self, Read, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use crate::failure::Failure;
-
 /// Longest answer.
 const LIMIT: usize = 4096;
 
 /// Asks on the terminal, which does not show what is typed. `instead` says what to do where there is no terminal.
-pub(crate) fn hidden(words: &str, instead: &str) -> Result<String, Failure> {
-    let refused = |why: String| Failure::usage(format!("can't ask for {words}: {why}; {instead}"));
+pub(crate) fn hidden(words: &str, instead: &str) -> Result<String, String> {
+    let refused = |why: String| format!("can't ask for {words}: {why}; {instead}");
     let terminal = OpenOptions::new()
         .read(true)
         .write(true)

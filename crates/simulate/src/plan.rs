@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::{EventKind, HostName};
-use reveille_fleet::{Before, HostPlan, Recalled, RollHost, Route, RunPlan, Settings, World as Machine};
+use reveille_fleet::{Before, HostPlan, Recalled, RollHost, RunPlan, Settings, World as Machine};
 use reveille_history::HostState;
 use reveille_job::{Job, Shared};
 use reveille_ledger::{RollEntry, RunHandle};
 use reveille_transport::{Authentication, Become, Secret, Target};
+use reveille_way::{Destination, Detour};
 use serde_json::Map;
 
 use crate::life::Life;
@@ -65,7 +66,7 @@ pub(crate) fn plan(
             name: name.clone(),
             ..HostSpec::default()
         };
-        (HostName::from(name.as_str()), host_plan(&spec, None, life))
+        (HostName::from(name.as_str()), host_plan(&spec, None, life).to)
     });
     Ok(RunPlan {
         job: Arc::clone(job),
@@ -121,7 +122,7 @@ fn host_plan(spec: &HostSpec, before: Option<Before>, life: &Life) -> HostPlan {
         "user",
         Arc::new(authentication),
     );
-    HostPlan {
+    let to = Destination {
         name,
         target: Arc::new(target),
         escalate: None,
@@ -129,15 +130,18 @@ fn host_plan(spec: &HostSpec, before: Option<Before>, life: &Life) -> HostPlan {
         routes: spec
             .routes
             .iter()
-            .map(|address| Route {
+            .map(|address| Detour {
                 address: address.clone(),
                 port: 22,
                 jump: None,
             })
             .collect(),
         label: None,
-        before: before.map(Box::new),
         not_ready: spec.not_ready,
+    };
+    HostPlan {
+        to,
+        before: before.map(Box::new),
     }
 }
 

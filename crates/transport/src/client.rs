@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use reveille_account::PhaseTimings;
+use reveille_account::{HostKeyPolicy, PhaseTimings};
 
 use crate::error::ConnectError;
-use crate::known_hosts::{HostKeyPolicy, KnownHosts, KnownName};
+use crate::known_hosts::{KnownHosts, KnownName};
 use crate::local::Local;
 use crate::native::config::Configs;
 use crate::native::handshake::{Meeting, Opened};

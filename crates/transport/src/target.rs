@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_account::HostName;
+use reveille_account::{HostKeyPolicy, HostName};
 
 use crate::authentication::Authentication;
-use crate::known_hosts::{HostKeyPolicy, KnownHosts};
+use crate::known_hosts::KnownHosts;
 
 /// A host to connect to, with everything that deciding has left behind.
 #[derive(Debug, Clone)]

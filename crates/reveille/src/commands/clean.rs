@@ -13,7 +13,7 @@ use crate::cli::{CleanArgs, Globals};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::render::text;
-use crate::{launch, limits, state};
+use crate::{launch, state};
 
 /// How long after its end a run's tombstones stay: a request that was under way then may still arrive.
 const TOMBSTONES: Duration = Duration::from_hours(24);
@@ -49,18 +49,18 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
         printer.say(&format!("{run} left nothing on its hosts"));
         return Ok(Exit::Success);
     }
-    let (plans, client) = launch::ways(&ledger, &record, printer)?;
-    let hosts: Vec<CleanPlan> = plans
+    let (machines, client) = launch::machines(&ledger, &record, printer)?;
+    let hosts: Vec<CleanPlan> = machines
         .into_iter()
-        .filter_map(|plan| {
-            let reported = reported.remove(&plan.name)?;
-            let mut becomes: Vec<_> = plan.escalate.into_iter().collect();
-            if !becomes.contains(&plan.becomes) {
-                becomes.push(plan.becomes);
+        .filter_map(|to| {
+            let reported = reported.remove(&to.name)?;
+            let mut becomes: Vec<_> = to.escalate.into_iter().collect();
+            if !becomes.contains(&to.becomes) {
+                becomes.push(to.becomes);
             }
             Some(CleanPlan {
-                name: plan.name,
-                target: plan.target,
+                name: to.name,
+                target: to.target,
                 becomes,
                 reported,
             })
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
     let ended = Duration::from_millis(record.ended_ms.unwrap_or(u64::MAX));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let tombstones = ended.saturating_add(TOMBSTONES) < now;
-    let at_once = limits::sessions(args.concurrency.unwrap_or(AT_ONCE).into())
+    let at_once = reveille_fleet::sessions(args.concurrency.unwrap_or(AT_ONCE).into())
         .map_err(Failure::Usage)?
         .sessions;
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);

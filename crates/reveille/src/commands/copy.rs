@@ -12,7 +12,7 @@ use crate::choose;
 use crate::cli::{CopyArgs, FetchArgs, Globals, Pacing, Reach, Report};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
-use crate::options::Options;
+use crate::options::run_options;
 use crate::printer::Printer;
 
 /// Copies files and directories of this machine to every host.
@@ -84,7 +84,7 @@ fn start(
     globals: &Globals,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let mut options = Options::new(Some(reach), pacing, true)?;
+    let mut options = run_options(Some(reach), pacing, true)?;
     // JSON is YAML: the same job as one in a file, which the ledger keeps.
     let text = json!({ "steps": steps }).to_string();
     let job = Job::parse(&text, kind.as_str()).map_err(Failure::Mistakes)?;

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 
 use reveille_account::{Exit, HostName, RunState};
 use reveille_drill::{Fault, FaultKind, Shows, Targets};
+use reveille_fleet::{Hurry, RunHost, RunRecipe};
 use reveille_inventory::{Inventory, RunSelector, Source};
 use reveille_job::{Job, Limit, Scope, Shared};
 use reveille_ledger::RunKind;
 use reveille_ledger::export::SummaryOptions;
 use reveille_pace::Portion;
+use reveille_way::{Passwords, Way};
 
 use crate::cli::{DrillArgs, Globals};
 use crate::commands::run::read_job;
@@ -18,10 +20,8 @@ use crate::drill::practice::{Practice, Wanted, serve};
 use crate::drill::real;
 use crate::failure::Failure;
 use crate::launch::{self, Finished, Request};
-use crate::options::{Hurry, Options};
-use crate::passwords::Passwords;
+use crate::options::run_options;
 use crate::printer::{Printer, Tone};
-use crate::reach::Reached;
 use crate::render::end::Extra;
 use crate::render::text;
 use crate::state;
@@ -159,33 +159,33 @@ fn request(
         .into_iter()
         .map(|name| {
             let connection = inventory.connection(name.as_str())?;
-            let user = connection.user.unwrap_or_else(state::user);
-            let reached = Reached::plain(
-                connection.address,
-                connection.port.unwrap_or(22),
-                &user,
+            let way = Way::plain(
+                connection.address.value,
+                connection.port.map_or(22, |port| port.value),
+                &connection.user.map_or_else(state::user, |user| user.value),
                 practice.key(),
             );
-            Ok((name, reached, serde_json::Map::new()))
+            Ok(RunHost {
+                name,
+                way,
+                vars: serde_json::Map::new(),
+                unrecorded: Vec::new(),
+            })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let groups = vec![(
-        "all".to_owned(),
-        hosts
-            .iter()
-            .map(|(name, ..)| name.to_string())
-            .collect::<Vec<_>>(),
-    )];
+    let names = hosts.iter().map(|host| host.name.to_string());
+    let groups = vec![("all".to_owned(), names.collect::<Vec<_>>())];
     let shared = Shared::new("RUN", groups.clone(), std::env::vars());
-    let mistakes = job.check_all(
-        hosts
-            .iter()
-            .map(|(name, _, vars)| Scope::new(name.as_str(), vars, &shared)),
-    );
+    let scopes = hosts
+        .iter()
+        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared));
+    let mistakes = job.check_all(scopes);
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
     }
-    let mut options = Options::new(None, &args.pacing, true)?.rehearsing(practice.known_hosts(), hurry);
+    let mut options = run_options(None, &args.pacing, true)?;
+    options.known_hosts.push(practice.known_hosts());
+    options.hurry = hurry;
     if args.real_shell {
         options.concurrency = Some(
             options
@@ -194,16 +194,17 @@ fn request(
         );
     }
     Ok(Request {
-        vault_vars: std::collections::HashMap::new(),
-        passwords: Passwords::default(),
-        kind: RunKind::Drill,
-        job,
+        recipe: RunRecipe {
+            kind: RunKind::Drill,
+            job,
+            options,
+            groups,
+            seed: args.seed,
+            comment: args.pacing.comment.clone(),
+        },
         hosts,
-        groups,
-        options,
-        comment: args.pacing.comment.clone(),
+        passwords: Passwords::default(),
         input: None,
-        seed: args.seed,
         state_dir,
     })
 }

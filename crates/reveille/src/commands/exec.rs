@@ -12,14 +12,14 @@ use crate::choose::reach;
 use crate::cli::{ExecArgs, Globals};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
-use crate::options::Options;
+use crate::options::run_options;
 use crate::printer::Printer;
 
 /// Input that every host gets is kept in memory; more should be copied.
 const INPUT_LIMIT: u64 = 64 << 20;
 
 pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let mut options = Options::new(Some(&args.reach), &args.pacing, !args.no_fold)?;
+    let mut options = run_options(Some(&args.reach), &args.pacing, !args.no_fold)?;
     let chosen = reach(&args.reach, None, &mut options, globals, printer)?;
     let limit = |time: Option<std::time::Duration>| time.map_or(Limit::Off, Limit::After);
     let job = Job::command(

@@ -1,14 +1,48 @@
-//! `reveille hosts`: whom a choice reaches.
+//! `reveille hosts`: the hosts that a choice names, their vars, and how they are reached.
 
 use reveille_account::Exit;
+use reveille_way::{Finder, Reasons};
 
 use crate::choose::choose;
 use crate::cli::{Globals, HostsArgs};
 use crate::failure::Failure;
+use crate::options::asked;
 use crate::printer::Printer;
 
+/// Options that change how a host is reached, and so only what `--why` prints.
+const LINK_OPTIONS: &[&str] = &[
+    "user",
+    "key",
+    "port",
+    "ssh-config",
+    "transport",
+    "connect-timeout",
+    "host-key",
+    "become",
+    "become-user",
+    "become-method",
+];
+
 pub(crate) fn run(args: &HostsArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let (inventory, hosts) = choose(&args.choice, None, globals, printer)?;
+    if let Some(option) = args.origins.on_the_command_line(LINK_OPTIONS)
+        && args.why.is_none()
+    {
+        return Err(Failure::usage(format!(
+            "--{option} changes how hosts are reached, not which there are; use it with --why PATTERN"
+        )));
+    }
+    let why = args.why.as_deref().map(|pattern| ("--why", pattern));
+    let (inventory, hosts) = choose(&args.choice, why, globals, printer)?;
+    if args.why.is_some() {
+        let asked = asked(&args.link, &args.origins);
+        let mut finder = Finder::new(&asked, printer)?;
+        for host in hosts {
+            let mut reasons = Reasons::kept();
+            finder.find(&inventory, host.as_str(), &mut reasons)?;
+            printer.data(&format!("{host}\n{}", reasons.to_string().trim_end()))?;
+        }
+        return Ok(Exit::Success);
+    }
     for host in hosts {
         if !args.vars {
             printer.data(host.as_str())?;

@@ -8,14 +8,14 @@ use crate::choose::reach;
 use crate::cli::{Globals, PingArgs};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
-use crate::options::Options;
+use crate::options::run_options;
 use crate::printer::Printer;
 
 /// What is run: nothing, by a shell, so that an answer says that commands can be run.
 const COMMAND: &str = ":";
 
 pub(crate) fn run(args: &PingArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let mut options = Options::new(Some(&args.reach), &args.pacing, true)?;
+    let mut options = run_options(Some(&args.reach), &args.pacing, true)?;
     let chosen = reach(&args.reach, None, &mut options, globals, printer)?;
     let job = Job::command(COMMAND.to_owned(), CommandOptions::default());
     let request = Request::plain(RunKind::Ping, job, chosen, options, &args.pacing, globals)?;

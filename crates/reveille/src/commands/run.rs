@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use reveille_account::Exit;
+use reveille_fleet::{RunHost, RunRecipe};
 use reveille_job::{Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step};
 use reveille_ledger::RunKind;
 use serde_json::Value;
 
-use crate::choose::{Chosen, delegates, reach};
+use crate::choose::{delegates, reach};
 use crate::cli::{Globals, RunArgs};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
-use crate::options::Options;
+use crate::options::run_options;
 use crate::printer::Printer;
 use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let mut options = Options::new(Some(&args.reach), &args.pacing, true)?;
+    let mut options = run_options(Some(&args.reach), &args.pacing, true)?;
     let mut job = read_job(&args.job, variables(&args.vars)?)?;
     let selection = Selection {
         tags: args.tags.clone(),
@@ -41,36 +42,27 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
             elsewhere.extend(names.map_err(|mistake| Failure::Mistakes(vec![mistake]))?);
         }
     }
-    delegates(elsewhere, &args.reach, &mut chosen, &mut options)?;
-    let Chosen {
-        inventory,
-        hosts,
-        passwords,
-        finder: _,
-    } = chosen;
-    let hosts: Vec<_> = hosts
+    delegates(elsewhere, &args.reach, &mut chosen, &mut options, printer)?;
+    let inventory = &chosen.inventory;
+    let hosts: Vec<RunHost> = chosen
+        .hosts
         .into_iter()
-        .map(|(name, reached)| {
-            let vars = inventory.template_vars(name.as_str());
-            (name, reached, vars)
+        .map(|(name, way)| RunHost {
+            vars: inventory.template_vars(name.as_str()),
+            unrecorded: inventory.vault_vars(name.as_str()),
+            name,
+            way,
         })
         .collect();
-    let vault_vars = hosts
+    let scopes = hosts
         .iter()
-        .map(|(name, ..)| (name.clone(), inventory.vault_vars(name.as_str())))
-        .filter(|(_, vars)| !vars.is_empty())
-        .collect();
-    let mistakes = job.check_all(
-        hosts
-            .iter()
-            .map(|(name, _, vars)| Scope::new(name.as_str(), vars, &shared)),
-    );
+        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared));
+    let mistakes = job.check_all(scopes.clone());
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
     }
     if args.plan {
-        for (name, _, vars) in &hosts {
-            let scope = Scope::new(name.as_str(), vars, &shared);
+        for scope in scopes {
             let plan = job
                 .plan(&scope)
                 .map_err(|mistake| Failure::Mistakes(vec![mistake]))?;
@@ -79,16 +71,17 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         return Ok(Exit::Success);
     }
     let request = Request {
-        vault_vars,
-        passwords,
-        kind: RunKind::Run,
-        job,
+        recipe: RunRecipe {
+            kind: RunKind::Run,
+            job,
+            options,
+            groups,
+            seed: launch::seed(),
+            comment: args.pacing.comment.clone(),
+        },
         hosts,
-        groups,
-        options,
-        comment: args.pacing.comment.clone(),
+        passwords: chosen.passwords,
         input: None,
-        seed: launch::seed(),
         state_dir: state::directory(globals)?,
     };
     launch::start(request, &args.report, printer)
@@ -132,7 +125,7 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
         }
     }
     // What is given here is recorded with the run and shows in process lists.
-    if let Some(name) = vars.keys().find(|name| reveille_inventory::is_secret(name)) {
+    if let Some(name) = vars.keys().find(|name| reveille_account::is_secret(name)) {
         return Err(Failure::usage(format!(
             "-e {name}: it looks like a secret, and these values are recorded; make it a var of the job: \
              `{name}: {{secret: {{env: {}}}}}`",

@@ -19,7 +19,6 @@ use tokio::time::timeout;
 
 use super::{leftovers, real};
 use crate::failure::Failure;
-use crate::limits;
 use crate::printer::Printer;
 
 /// Hosts above which a fleet has a process of its own.
@@ -127,7 +126,7 @@ impl Practice {
         let directory = Directory::create(leftovers::directory(state))?;
         leftovers::own(&directory.0).map_err(|error| cannot_write(&directory.0, &error))?;
         let runtime = runtime(1)?;
-        let descriptors = limits::raise_descriptors();
+        let descriptors = reveille_fleet::raise_descriptors();
         // What runs for real is ended by its fleet even if this process is killed.
         let apart = wanted.real_shell
             || wanted.hosts > MOST_HERE
@@ -233,7 +232,7 @@ async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
 /// Serves a fleet until standard input ends or somebody asks for the end by a signal, then writes its report.
 pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    limits::raise_descriptors();
+    reveille_fleet::raise_descriptors();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

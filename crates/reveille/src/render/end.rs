@@ -6,17 +6,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use reveille_account::{Class, Exit, HostName, RunId, RunState};
+use reveille_fleet::{Judged, RunRecipe};
 use reveille_ledger::export::{HostSummary, Spread, Summary, SummaryOptions, write_junit};
 use reveille_ledger::{Ledger, RunKind};
 use serde_json::{Map, json};
 
 use crate::cli::{Format, Report};
 use crate::failure::Failure;
-use crate::limits;
-use crate::options::Options;
 use crate::printer::{Printer, Tone};
 use crate::render::{artifacts, fold, notify, text};
 use crate::state;
+use crate::usage::{self, Usage};
 
 /// Names shown of a group of failed hosts.
 const NAMES: usize = 5;
@@ -57,7 +57,7 @@ pub(crate) fn report(
     report: &Report,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let usage = limits::usage(worked_on);
+    let usage = usage::usage(worked_on);
     let options = options(usage, extra.and_then(|extra| extra.exit));
     let mut summary = ledger.summary(run, options.clone())?;
     let allowed = allowance(&mut summary, extra.is_some_and(|extra| extra.exit.is_some()))?;
@@ -131,13 +131,18 @@ fn write_files(
 
 /// Holds the failures against what the operator allowed, unless the exit status is settled otherwise.
 pub(crate) fn allowance(summary: &mut Summary, settled: bool) -> Result<Option<String>, Failure> {
-    let options: Option<Options> = serde_json::from_value(summary.record.spec.options.clone()).ok();
-    let Some(options) = options.filter(|options| !options.allowance.is_none() && !settled) else {
+    if settled {
         return Ok(None);
-    };
-    let judged = options.allowance.judge(summary)?;
-    summary.exit = judged.exit;
-    Ok(judged.words)
+    }
+    let allowance = RunRecipe::allowance(&summary.record)?;
+    if allowance.is_none() {
+        return Ok(None);
+    }
+    let Judged { exit, failed, within } = allowance.judge(summary)?;
+    summary.exit = exit;
+    let hosts = text::hosts(usize::try_from(failed).unwrap_or(usize::MAX));
+    let within = if within { "within" } else { "more than" };
+    Ok((failed > 0).then(|| format!("{hosts} did not succeed, {within} {allowance}")))
 }
 
 /// The summary as one line of JSON.
@@ -154,7 +159,7 @@ fn json(summary: &Summary, extra: Option<&Extra>) -> Result<String, Failure> {
     json.map_err(|error| Failure::System(format!("the summary can't be written as JSON: {error}")))
 }
 
-fn options(usage: limits::Usage, exit: Option<Exit>) -> SummaryOptions {
+fn options(usage: Usage, exit: Option<Exit>) -> SummaryOptions {
     let mut controller = Map::new();
     controller.insert("cpu_s".to_owned(), json!(usage.cpu_s));
     controller.insert("peak_bytes".to_owned(), json!(usage.peak_bytes));
@@ -165,7 +170,7 @@ fn options(usage: limits::Usage, exit: Option<Exit>) -> SummaryOptions {
 /// `artifacts` is where they were written.
 pub(crate) fn words(
     summary: &Summary,
-    usage: Option<limits::Usage>,
+    usage: Option<Usage>,
     held: bool,
     state: &str,
     allowed: Option<&str>,

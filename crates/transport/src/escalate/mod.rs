@@ -23,7 +23,7 @@
 mod start;
 mod words;
 
-use reveille_account::Class;
+use reveille_account::{BecomeMethod, Class};
 
 use crate::secret::Secret;
 
@@ -41,18 +41,6 @@ pub struct Become {
     /// Run it on a terminal even if it does not need one for the password (`requiretty` in sudoers is found out by
     /// itself).
     pub terminal: bool,
-}
-
-/// The program that changes the user.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum BecomeMethod {
-    /// `sudo -H -u USER`.
-    #[default]
-    Sudo,
-    /// `su USER -c`.
-    Su,
-    /// `doas -u USER`.
-    Doas,
 }
 
 // === impl Become ===
@@ -86,28 +74,14 @@ impl Become {
     }
 }
 
-// === impl BecomeMethod ===
-
-impl BecomeMethod {
-    /// The program's name.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::Sudo => "sudo",
-            Self::Su => "su",
-            Self::Doas => "doas",
-        }
-    }
-
-    /// What a refusal means, from the text that came instead of the mark and the exit status.
-    fn judge(self, seen: &str, status: Option<u32>) -> Class {
-        let program = self.program();
-        let missing = ["not found", "command not found", "No such file"]
-            .iter()
-            .any(|why| seen.contains(&format!("{program}: {why}")));
-        if missing || status == Some(127) {
-            Class::BecomeMissing
-        } else {
-            Class::BecomeFailed
-        }
+/// What a refusal by `method` means, from the text that came in place of the mark and the exit status.
+fn judge(method: BecomeMethod, seen: &str, status: Option<u32>) -> Class {
+    let missing = ["not found", "command not found", "No such file"]
+        .iter()
+        .any(|why| seen.contains(&format!("{method}: {why}")));
+    if missing || status == Some(127) {
+        Class::BecomeMissing
+    } else {
+        Class::BecomeFailed
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use reveille_account::Class;
 use tokio::time::timeout;
 
-use super::Become;
 use super::words::{Ground, asks, find, line};
+use super::{Become, judge};
 use crate::error::ExecError;
 use crate::exec::{Exec, Heard};
 use crate::nonce::nonce;
@@ -90,7 +90,7 @@ pub(crate) async fn start(
             Ok(Err(not)) => not,
             Err(_) => Not::Refused(format!(
                 "{} did not answer within {BECOME:?}",
-                other.method.program()
+                other.method.as_str()
             )),
         };
         exec.abandon().await;
@@ -103,7 +103,7 @@ pub(crate) async fn start(
                         "can't become {}: {} wants the password, which was kept back, because the host's key is seen for \
                          the first time; add it to known_hosts, or ask for --host-key accept-new",
                         other.user,
-                        other.method.program()
+                        other.method.as_str()
                     ),
                 });
             }
@@ -176,7 +176,7 @@ impl Talk {
 
     /// A password is sent once: a second question means that it was wrong.
     async fn answer(&mut self, exec: &Exec, other: &Become) -> Result<(), Not> {
-        let program = other.method.program();
+        let program = other.method.as_str();
         if self.answered.is_some() {
             return Err(Not::Refused(format!("{program} refused the password")));
         }
@@ -208,7 +208,7 @@ impl Talk {
         {
             said = said.replace(password.reveal(), "(the password)");
         }
-        let class = other.method.judge(&said, self.status);
+        let class = judge(other.method, &said, self.status);
         let said: String = said
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
@@ -216,7 +216,7 @@ impl Talk {
             .collect();
         let said = said.trim();
         let message = match class {
-            Class::BecomeMissing => format!("{} is not on the host: {said}", other.method.program()),
+            Class::BecomeMissing => format!("{} is not on the host: {said}", other.method.as_str()),
             _ if said.is_empty() => format!("can't become {}: {why}", other.user),
             _ => format!("can't become {}: {why}; it said: {said}", other.user),
         };

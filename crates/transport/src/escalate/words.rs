@@ -1,6 +1,8 @@
 //! The shell text around a command that runs as another user.
 
-use super::{Become, BecomeMethod};
+use reveille_account::BecomeMethod;
+
+use super::Become;
 use crate::quote::{login_line, sh_quote};
 
 /// Keeps a copy of the locale that `su` is not to speak in.

@@ -15,22 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use data_encoding::BASE64;
+use reveille_account::HostKeyPolicy;
 use russh::keys::{Certificate, HashAlg, PublicKey};
 
 use self::record::Record;
 use self::table::{Entry, Marker, Since, Table};
-
-/// What to do about a host whose key is not known. A key that *differs* from a known one is refused by all but `Off`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum HostKeyPolicy {
-    /// Refuse.
-    Strict,
-    /// Remember it and go on.
-    #[default]
-    AcceptNew,
-    /// Accept any key, remember nothing.
-    Off,
-}
 
 /// Why a host's key was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use reveille_account::HostKeyPolicy;
 use russh::keys::PublicKeyOrCertificate;
 use tokio::sync::Notify;
 
-use crate::known_hosts::{HostKeyPolicy, HostKeyProblem, KnownHosts, KnownName, Received, Trust};
+use crate::known_hosts::{HostKeyProblem, KnownHosts, KnownName, Received, Trust};
 use crate::target::Target;
 
 /// Characters of a host's parting words that are kept.

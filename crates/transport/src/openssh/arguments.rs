@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::known_hosts::{HostKeyPolicy, KnownHosts};
+use reveille_account::HostKeyPolicy;
+
+use crate::known_hosts::KnownHosts;
 use crate::quote::sh_quote;
 use crate::target::{Deadlines, OpenSsh, Target};
 

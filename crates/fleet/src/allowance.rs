@@ -1,0 +1,131 @@
+//! Failures that the operator can live with: they do not make the exit status 3.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use reveille_account::{Class, Exit};
+use reveille_ledger::export::Summary;
+use reveille_pace::Portion;
+use serde::{Deserialize, Serialize};
+
+/// What is allowed; the ledger keeps it with the run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Allowance {
+    /// Failed hosts of any class.
+    pub failed: Option<Portion>,
+    /// Failed hosts of one class.
+    pub classes: Vec<ClassAllowance>,
+}
+
+/// Failed hosts of one class that are allowed, `CLASS=N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClassAllowance {
+    /// The class.
+    pub class: Class,
+    /// How many of its hosts, or which share of the run's.
+    pub most: Portion,
+}
+
+/// The failures of a run, held against what is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// The exit status.
+    pub exit: Exit,
+    /// Hosts that did not succeed.
+    pub failed: u64,
+    /// All of them are allowed.
+    pub within: bool,
+}
+
+// === impl Allowance ===
+
+impl Allowance {
+    /// Whether nothing is allowed.
+    pub fn is_none(&self) -> bool {
+        self.failed.is_none() && self.classes.is_empty()
+    }
+
+    /// Judges the end of a run.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be read.
+    pub fn judge(&self, summary: &Summary) -> reveille_ledger::Result<Judged> {
+        let planned = summary.account.planned;
+        let mut counts: BTreeMap<Class, u64> = BTreeMap::new();
+        for host in summary.hosts_without_steps() {
+            let host = host?;
+            if let Some(class) = host.class.filter(|_| host.status != "success") {
+                *counts.entry(class).or_default() += 1;
+            }
+        }
+        let allowed = |class: Class| {
+            // The last word on a class counts.
+            let mut of_class = self.classes.iter().rev();
+            of_class
+                .find(|allowed| allowed.class == class)
+                .map_or(0, |allowed| allowed.most.of(planned))
+        };
+        let beyond: u64 = counts
+            .iter()
+            .map(|(class, count)| count.saturating_sub(allowed(*class)))
+            .sum();
+        let within = !self.failed.unwrap_or(Portion::Count(0)).exceeded(beyond, planned);
+        Ok(Judged {
+            exit: summary.account.exit(if within { 0 } else { beyond }),
+            failed: counts.values().sum(),
+            within,
+        })
+    }
+}
+
+impl fmt::Display for Allowance {
+    /// The options that state it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.failed.iter().map(|most| format!("--allow-failed {most}"));
+        let classes = self.classes.iter().map(|class| format!("--allow-class {class}"));
+        formatter.write_str(&failed.chain(classes).collect::<Vec<_>>().join(" and "))
+    }
+}
+
+// === impl ClassAllowance ===
+
+impl FromStr for ClassAllowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (class, most) = text
+            .split_once('=')
+            .ok_or_else(|| "it has the form CLASS=N".to_owned())?;
+        Ok(Self {
+            class: class
+                .trim()
+                .parse()
+                .map_err(|error| format!("{error}; `reveille explain` lists the classes"))?,
+            most: most.parse().map_err(|error| format!("{error}"))?,
+        })
+    }
+}
+
+impl fmt::Display for ClassAllowance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}={}", self.class, self.most)
+    }
+}
+
+impl TryFrom<String> for ClassAllowance {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ClassAllowance> for String {
+    fn from(allowance: ClassAllowance) -> Self {
+        allowance.to_string()
+    }
+}

@@ -1,0 +1,392 @@
+//! What a run needs, as the ledger keeps it: recorded when the run starts, restored when it is resumed or retried.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reveille_account::{HostName, RunId, SourceError};
+use reveille_history::HostState;
+use reveille_inventory::Inventory;
+use reveille_job::{Job, JobSource, Order, Shared};
+use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord, RunSpec};
+use reveille_transport::{Client, KnownHosts};
+use reveille_way::{Destination, Destinations, Operator, Passwords, Way};
+use serde::{Deserialize as _, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::allowance::Allowance;
+use crate::limits::{self, Fit};
+use crate::options::RunOptions;
+use crate::plan::{HostPlan, RunPlan};
+use crate::recall::{Before, Recalled, RollHost};
+
+/// A run, without its hosts and without anything that must not be recorded.
+#[derive(Debug)]
+pub struct RunRecipe {
+    /// Which command started it.
+    pub kind: RunKind,
+    /// What it does on each host.
+    pub job: Job,
+    /// How it does that.
+    pub options: RunOptions,
+    /// The inventory's groups and their hosts, for templates.
+    pub groups: Vec<(String, Vec<String>)>,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// The operator's note.
+    pub comment: Option<String>,
+}
+
+/// A host of a run.
+#[derive(Debug, Clone)]
+pub struct RunHost {
+    /// Its name.
+    pub name: HostName,
+    /// How it is reached.
+    pub way: Way,
+    /// Its vars, the secret ones included.
+    pub vars: Map<String, Value>,
+    /// Which of its vars must not be recorded, besides those whose names say so.
+    pub unrecorded: Vec<String>,
+}
+
+/// What a run needs and the ledger does not keep.
+#[derive(Debug, Default)]
+pub struct Unrecorded {
+    /// The values of the job's secret vars.
+    pub secrets: BTreeMap<String, String>,
+    /// Standard input of plain commands.
+    pub input: Option<Bytes>,
+}
+
+/// What this machine has for a run.
+pub struct Prepared {
+    /// Where the hosts are, in their order.
+    pub to: Vec<Destination>,
+    /// Where other hosts are that steps run on.
+    pub delegates: HashMap<HostName, Destination>,
+    /// Sessions at once.
+    pub fit: Fit,
+    /// What connects to them.
+    pub client: Client,
+}
+
+/// Why a run can't be started, resumed or retried. Nothing was dispatched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// The ledger can't be read or written.
+    #[error(transparent)]
+    Ledger(#[from] reveille_ledger::Error),
+    /// A part of the record can't be read.
+    #[error("failed to read the {what} that {run} recorded: {why}")]
+    Damaged {
+        /// The run.
+        run: RunId,
+        /// The part.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The recorded job has mistakes.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
+    Mistakes(Vec<SourceError>),
+    /// A host can't be reached as it should be.
+    #[error(transparent)]
+    Way(#[from] reveille_way::Error),
+    /// Something else is wrong with the input; the text says what and what to try.
+    #[error("{0}")]
+    Input(String),
+}
+
+// === impl RunRecipe ===
+
+impl RunRecipe {
+    /// Puts the hosts in the order in which the job wants them dispatched.
+    pub fn order(&self, hosts: &mut [RunHost]) {
+        match self.job.order {
+            Order::Inventory => {}
+            Order::Sorted => hosts.sort_by(|one, other| one.name.cmp(&other.name)),
+            Order::Reverse => hosts.reverse(),
+            Order::Shuffled => fastrand::Rng::with_seed(self.seed).shuffle(hosts),
+        }
+    }
+
+    /// Records a new run with its roll, in one transaction; `user` and `node` are who starts it, and where.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be written.
+    pub fn record(
+        &self,
+        ledger: &Ledger,
+        hosts: &[RunHost],
+        user: String,
+        node: String,
+    ) -> Result<RunHandle, RecipeError> {
+        let source = self.job.source();
+        let text = json_text(&anchored(source))?;
+        let mut spec = RunSpec::new(self.kind, text);
+        spec.vars = json!({});
+        if let JobSource::File { file, text, .. } = source {
+            spec.file = Some(file.clone());
+            spec.sha256 = Some(sha256(text.as_bytes()));
+            spec.vars = json!({ "groups": self.groups });
+        }
+        spec.options = serde_json::to_value(&self.options)
+            .map_err(|error| RecipeError::Input(format!("failed to record the options: {error}")))?;
+        spec.seed = self.seed;
+        spec.user = user;
+        spec.node = node;
+        spec.comment.clone_from(&self.comment);
+        let has_vars = matches!(source, JobSource::File { .. });
+        let roll = hosts.iter().map(|host| host.record(has_vars));
+        let roll = roll.collect::<Result<Vec<_>, RecipeError>>()?;
+        Ok(ledger.create_run(&spec, &roll)?)
+    }
+
+    /// Reads back what [`record`](Self::record) wrote.
+    ///
+    /// # Errors
+    ///
+    /// A part of it can't be read, or means nothing to this version.
+    pub fn restore(record: &RunRecord) -> Result<Self, RecipeError> {
+        let damaged = |what, error: serde_json::Error| damaged(record.run, what, &error);
+        let options =
+            RunOptions::deserialize(&record.spec.options).map_err(|error| damaged("options", error))?;
+        let source: JobSource =
+            serde_json::from_str(&record.spec.text).map_err(|error| damaged("job", error))?;
+        let groups = match record.spec.vars.get("groups") {
+            None => Vec::new(),
+            Some(groups) => Vec::deserialize(groups).map_err(|error| damaged("groups", error))?,
+        };
+        Ok(Self {
+            kind: record.spec.kind,
+            job: Job::from_source(&source).map_err(RecipeError::Mistakes)?,
+            options,
+            groups,
+            seed: record.spec.seed,
+            comment: record.spec.comment.clone(),
+        })
+    }
+
+    /// The failures that a recorded run allows.
+    ///
+    /// # Errors
+    ///
+    /// They can't be read, or mean nothing to this version.
+    pub fn allowance(record: &RunRecord) -> Result<Allowance, RecipeError> {
+        match record.spec.options.get("allowance") {
+            None => Ok(Allowance::default()),
+            Some(allowance) => Allowance::deserialize(allowance)
+                .map_err(|error| damaged(record.run, "allowed failures", &error)),
+        }
+    }
+
+    /// Whether `input` is the one that the run began with. The ledger keeps only its hash.
+    ///
+    /// # Errors
+    ///
+    /// It is another one, or one of them is missing.
+    pub fn check_input(&self, run: RunId, input: Option<&Bytes>) -> Result<(), RecipeError> {
+        let refused = |why: String| Err(RecipeError::Input(why));
+        match (self.options.input.as_deref(), input.map(|input| sha256(input))) {
+            (Some(wanted), Some(given)) if wanted == given => Ok(()),
+            (None, None) => Ok(()),
+            (Some(_), None) => refused(format!(
+                "{run} gave its command an input, which is not kept; give the same file again with --stdin"
+            )),
+            (Some(_), Some(_)) => refused(format!("this is not the input that {run} began with")),
+            (None, Some(_)) => refused(format!("{run} began without an input")),
+        }
+    }
+
+    /// The file of the job, if it has one and that has changed since the run was recorded.
+    pub fn changed_file(&self) -> Option<&str> {
+        match self.job.source() {
+            JobSource::File { file, text, .. } => std::fs::read(file)
+                .is_ok_and(|now| now != text.as_bytes())
+                .then_some(file),
+            JobSource::Command { .. } => None,
+        }
+    }
+
+    /// Reads everything that the run needs from this machine: keys, known hosts, limits. Whatever is wrong with them is
+    /// found here, before anything is recorded or dispatched. New host keys go to `state_dir`.
+    ///
+    /// # Errors
+    ///
+    /// A key or a known-hosts file can't be used, or not one session fits into the limits of this process.
+    pub fn prepare(
+        &self,
+        hosts: &[RunHost],
+        passwords: &Passwords,
+        state_dir: &Path,
+        operator: &dyn Operator,
+    ) -> Result<Prepared, RecipeError> {
+        let mut destinations = Destinations::new(self.options.trust(), passwords, operator);
+        let to = hosts
+            .iter()
+            .map(|host| destinations.make(host.name.clone(), &host.way));
+        let to = to.collect::<Result<Vec<_>, _>>()?;
+        let delegates = self.options.delegates.iter().map(|(name, way)| {
+            let delegate = destinations.make(name.clone(), way)?;
+            Ok((name.clone(), delegate))
+        });
+        let delegates = delegates.collect::<Result<_, reveille_way::Error>>()?;
+        let fit = limits::sessions(self.options.sessions(to.len()).into()).map_err(RecipeError::Input)?;
+        Ok(Prepared {
+            to,
+            delegates,
+            fit,
+            client: self.client(state_dir)?,
+        })
+    }
+
+    fn client(&self, state_dir: &Path) -> Result<Client, RecipeError> {
+        let mut files = self.options.known_hosts.clone();
+        files.extend(std::env::home_dir().map(|home| home.join(".ssh/known_hosts")));
+        files.push("/etc/ssh/ssh_known_hosts".into());
+        let known_hosts = KnownHosts::load(&files, Some(state_dir.join("known_hosts")))
+            .map_err(|error| RecipeError::Input(error.to_string()))?;
+        Ok(Client::new(self.options.deadlines(), Arc::new(known_hosts)))
+    }
+
+    /// What the engine gets, and what it connects with: the job, the hosts of `recalled` that have no outcome, each with how far it came, and the
+    /// settings. `resumed` is whether another controller began this round.
+    pub fn plan(
+        self,
+        run: RunId,
+        prepared: Prepared,
+        hosts: Vec<(RunHost, Option<Before>)>,
+        recalled: Recalled,
+        resumed: bool,
+        unrecorded: Unrecorded,
+    ) -> (RunPlan, Client) {
+        let Unrecorded { secrets, input } = unrecorded;
+        let mut vars = HashMap::new();
+        let mut plans = Vec::with_capacity(hosts.len());
+        for (to, (host, before)) in prepared.to.into_iter().zip(hosts) {
+            let before = before.map(Box::new);
+            plans.push(HostPlan { to, before });
+            if !host.vars.is_empty() {
+                vars.insert(host.name, host.vars);
+            }
+        }
+        let mut settings = self.options.settings(&self.job, self.seed, input);
+        settings.sessions = usize::try_from(prepared.fit.sessions).unwrap_or(usize::MAX);
+        settings.frugal = prepared.fit.frugal;
+        let plan = RunPlan {
+            shared: Shared::new(&run.to_string(), self.groups, std::env::vars()).with_secrets(secrets),
+            vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
+            roll: recalled.roll,
+            halted: recalled.halted,
+            once: recalled.once,
+            resumed,
+            job: Arc::new(self.job),
+            hosts: plans,
+            delegates: prepared.delegates,
+            settings,
+        };
+        (plan, prepared.client)
+    }
+}
+
+// === impl RunHost ===
+
+impl RunHost {
+    fn record(&self, has_vars: bool) -> Result<RollEntry, RecipeError> {
+        let mut entry = RollEntry::new(self.name.clone());
+        entry.address = Some(self.way.link.address.clone());
+        entry.port = self.way.link.port;
+        entry.way = json_text(&self.way)?;
+        if has_vars {
+            let is_public =
+                |key: &String| !reveille_account::is_secret(key) && !self.unrecorded.contains(key);
+            let public = self.vars.iter().filter(|(key, _)| is_public(key));
+            let public: Map<String, Value> =
+                public.map(|(key, value)| (key.clone(), value.clone())).collect();
+            entry.vars = json_text(&public)?;
+        }
+        Ok(entry)
+    }
+
+    /// Reads back a host of the roll. Vars that were not recorded come from the inventory, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A part of it can't be read, or means nothing to this version.
+    pub fn restore(
+        run: RunId,
+        entry: &RollEntry,
+        inventory: Option<&Inventory>,
+    ) -> Result<Self, RecipeError> {
+        let way = serde_json::from_str(&entry.way).map_err(|error| damaged(run, "way to a host", &error))?;
+        let mut vars: Map<String, Value> = if entry.vars.is_empty() {
+            Map::new()
+        } else {
+            serde_json::from_str(&entry.vars).map_err(|error| damaged(run, "vars of a host", &error))?
+        };
+        let name = entry.host.clone();
+        if let Some(inventory) = inventory {
+            let now = inventory.template_vars(name.as_str()).into_iter();
+            vars.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));
+        }
+        Ok(Self {
+            name,
+            way,
+            vars,
+            unrecorded: Vec::new(),
+        })
+    }
+}
+
+// === impl Recalled ===
+
+impl Recalled {
+    /// The beginning of a new run: no host was dispatched yet.
+    pub fn beginning<'a>(hosts: impl IntoIterator<Item = &'a RunHost>) -> Self {
+        let roll = hosts.into_iter().map(|host| RollHost {
+            name: host.name.clone(),
+            state: HostState::Waiting,
+            ready: true,
+            place: None,
+        });
+        Self {
+            roll: roll.collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The job with a path that leads to its file, and so to what its steps send, from any directory.
+fn anchored(source: &JobSource) -> JobSource {
+    let mut source = source.clone();
+    if let JobSource::File { file, .. } = &mut source
+        && let Ok(path) = std::path::absolute(&*file)
+        && let Some(path) = path.to_str()
+    {
+        path.clone_into(file);
+    }
+    source
+}
+
+fn json_text(value: &impl Serialize) -> Result<String, RecipeError> {
+    serde_json::to_string(value)
+        .map_err(|error| RecipeError::Input(format!("failed to record the run: {error}")))
+}
+
+fn damaged(run: RunId, what: &'static str, error: &serde_json::Error) -> RecipeError {
+    RecipeError::Damaged {
+        run,
+        what,
+        why: error.to_string(),
+    }
+}
+
+/// The SHA-256 of `bytes` in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
+}

@@ -1,0 +1,234 @@
+//! The vars that say how a host is reached: one table of their names and of what each holds.
+
+use std::time::Duration;
+
+use reveille_account::{BecomeMethod, Fault, Origin, TransportKind, is_secret};
+use reveille_document::ansible::{is_template, literal};
+use serde_json::Value;
+
+use super::ssh_arguments::{Arguments, without_templates};
+
+/// A setting of a connection.
+pub(crate) struct Setting {
+    /// The vars that give it, the strongest first; Ansible lets the old names win.
+    pub(crate) names: &'static [&'static str],
+    form: Form,
+}
+
+/// What a setting holds.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Port,
+    Seconds,
+    Truth,
+    Transport,
+    Method,
+    Arguments,
+}
+
+const fn setting(form: Form, names: &'static [&'static str]) -> Setting {
+    Setting { names, form }
+}
+
+pub(crate) const ADDRESS: Setting = setting(Form::Text, &["ansible_ssh_host", "ansible_host"]);
+pub(crate) const PORT: Setting = setting(Form::Port, &["ansible_ssh_port", "ansible_port"]);
+pub(crate) const USER: Setting = setting(Form::Text, &["ansible_ssh_user", "ansible_user"]);
+pub(crate) const KEY_FILE: Setting = setting(
+    Form::Text,
+    &["ansible_ssh_private_key_file", "ansible_private_key_file"],
+);
+pub(crate) const PASSWORD: Setting = setting(
+    Form::Text,
+    &["ansible_ssh_password", "ansible_ssh_pass", "ansible_password"],
+);
+pub(crate) const TRANSPORT: Setting = setting(Form::Transport, &["ansible_connection"]);
+/// Ansible puts these before the options that it makes of other vars.
+pub(crate) const FIRST_ARGUMENTS: Setting = setting(Form::Arguments, &["ansible_ssh_args"]);
+/// And these after them.
+pub(crate) const COMMON_ARGUMENTS: Setting = setting(Form::Arguments, &["ansible_ssh_common_args"]);
+pub(crate) const EXTRA_ARGUMENTS: Setting = setting(Form::Arguments, &["ansible_ssh_extra_args"]);
+pub(crate) const TIMEOUT: Setting = setting(Form::Seconds, &["ansible_ssh_timeout", "ansible_timeout"]);
+pub(crate) const HOST_KEY_CHECKING: Setting = setting(
+    Form::Truth,
+    &["ansible_ssh_host_key_checking", "ansible_host_key_checking"],
+);
+pub(crate) const BECOME: Setting = setting(Form::Truth, &["ansible_become"]);
+pub(crate) const BECOME_USER: Setting = setting(Form::Text, &["ansible_sudo_user", "ansible_become_user"]);
+pub(crate) const BECOME_METHOD: Setting = setting(Form::Method, &["ansible_become_method"]);
+pub(crate) const BECOME_PASSWORD: Setting = setting(
+    Form::Text,
+    &[
+        "ansible_sudo_pass",
+        "ansible_become_pass",
+        "ansible_become_password",
+    ],
+);
+pub(crate) const NOT_READY: Setting = setting(Form::Truth, &["reveille_not_ready"]);
+
+const ALL: &[&Setting] = &[
+    &ADDRESS,
+    &PORT,
+    &USER,
+    &KEY_FILE,
+    &PASSWORD,
+    &TRANSPORT,
+    &FIRST_ARGUMENTS,
+    &COMMON_ARGUMENTS,
+    &EXTRA_ARGUMENTS,
+    &TIMEOUT,
+    &HOST_KEY_CHECKING,
+    &BECOME,
+    &BECOME_USER,
+    &BECOME_METHOD,
+    &BECOME_PASSWORD,
+    &NOT_READY,
+];
+
+/// Vars of Ansible that steer the Python on the other side, or sockets of the system's ssh. They need no warning.
+const WITHOUT_MEANING: &[&str] = &[
+    "ansible_remote_tmp",
+    "ansible_pipelining",
+    "ansible_ssh_pipelining",
+    "ansible_ssh_control_path",
+    "ansible_ssh_control_path_dir",
+    "ansible_ssh_transfer_method",
+    "ansible_scp_if_ssh",
+    "ansible_sftp_batch_mode",
+    "ansible_shell_allow_world_readable_temp",
+];
+
+/// What is wrong with a var that is being read.
+pub(crate) enum Finding {
+    /// It can't be used.
+    Mistake(Fault),
+    /// It has no effect; the first part says what the warning is about.
+    Warning(String, Fault),
+}
+
+/// Checks a var while its place is still known.
+pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
+    if key == "ansible_group_priority" {
+        return mistake(priority(value).is_none(), || {
+            "a group's priority is a whole number".to_owned()
+        });
+    }
+    if let Some(setting) = ALL.iter().find(|setting| setting.names.contains(&key)) {
+        return check(key, value, setting.form);
+    }
+    if !key.starts_with("ansible_") || WITHOUT_MEANING.contains(&key) || key.ends_with("_interpreter") {
+        return None;
+    }
+    let fault = match key {
+        "ansible_become_flags" | "ansible_become_exe" | "ansible_sudo_flags" | "ansible_sudo_exe" => {
+            Fault::new(0, format!("`{key}` has no effect"))
+                .hint("commands become another user by `sudo -n -H -u USER`")
+        }
+        _ if is_secret(key) => Fault::new(0, format!("`{key}` is not used"))
+            .hint("`ansible_password` and `ansible_become_password` are"),
+        _ => Fault::new(0, format!("`{key}` is not understood and has no effect")),
+    };
+    Some(Finding::Warning(key.to_owned(), fault))
+}
+
+fn check(key: &str, value: &Value, form: Form) -> Option<Finding> {
+    let text = value.as_str().unwrap_or_default();
+    if is_template(text) && !matches!(form, Form::Text | Form::Arguments) {
+        return None;
+    }
+    match form {
+        Form::Text => mistake(scalar(value).is_none(), || format!("`{key}` is text")),
+        Form::Port => match scalar(value).map(|text| reveille_ssh_config::port(&text)) {
+            Some(Ok(_)) => None,
+            Some(Err(message)) => Some(Finding::Mistake(Fault::new(0, message))),
+            None => Some(Finding::Mistake(Fault::new(0, "a port is a number"))),
+        },
+        Form::Seconds => mistake(seconds(value).is_none(), || {
+            format!("`{key}` is a number of seconds")
+        }),
+        Form::Truth => mistake(truth(value).is_none(), || format!("`{key}` is true or false")),
+        Form::Transport => transport(text).is_none().then(|| {
+            let fault = Fault::new(0, format!("the connection `{text}` is not supported"));
+            Finding::Warning(
+                format!("{key} {text}"),
+                fault.hint("`ssh` and `local` are; its hosts can't be reached"),
+            )
+        }),
+        Form::Method => become_method(text).is_none().then(|| {
+            let fault = Fault::new(0, format!("the become method `{text}` is not supported"));
+            Finding::Warning(format!("{key} {text}"), fault.hint("`sudo`, `su` and `doas` are"))
+        }),
+        Form::Arguments => {
+            let arguments = match Arguments::parse(&without_templates(text), &Origin::Default("a check")) {
+                Ok(arguments) => arguments,
+                Err(message) => return Some(Finding::Mistake(Fault::new(0, message))),
+            };
+            if arguments.ssh.proxy_command.is_some() {
+                let fault = Fault::new(
+                    0,
+                    "a `ProxyCommand` other than `ssh -W %h:%p …` needs the system's ssh",
+                )
+                .hint("use `-J`, or set `transport: openssh`");
+                return Some(Finding::Warning("proxycommand".to_owned(), fault));
+            }
+            let shown = arguments.not_understood.join("`, `");
+            (!shown.is_empty()).then(|| {
+                let fault = Fault::new(0, format!("not understood and without effect: `{shown}`"));
+                Finding::Warning(format!("{key} {shown}"), fault)
+            })
+        }
+    }
+}
+
+fn mistake(is_wrong: bool, message: impl FnOnce() -> String) -> Option<Finding> {
+    is_wrong.then(|| Finding::Mistake(Fault::new(0, message())))
+}
+
+/// The transport of a word of `ansible_connection`.
+pub(crate) fn transport(text: &str) -> Option<TransportKind> {
+    match text.strip_prefix("ansible.builtin.").unwrap_or(text) {
+        "ssh" | "smart" | "paramiko" | "paramiko_ssh" | "openssh" => Some(TransportKind::Native),
+        "local" => Some(TransportKind::Local),
+        _ => None,
+    }
+}
+
+/// The method of a word of `ansible_become_method`.
+pub(crate) fn become_method(text: &str) -> Option<BecomeMethod> {
+    let word = text.strip_prefix("ansible.builtin.").unwrap_or(text);
+    word.strip_prefix("community.general.")
+        .unwrap_or(word)
+        .parse()
+        .ok()
+}
+
+/// A time in seconds, at least one and at most a day.
+pub(crate) fn seconds(value: &Value) -> Option<Duration> {
+    let number: f64 = scalar(value)?.trim().parse().ok()?;
+    (number > 0.0 && number <= 86_400.0).then(|| Duration::from_secs_f64(number))
+}
+
+/// `ansible_group_priority`: a whole number, perhaps as text.
+pub(crate) fn priority(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A value as the text it was written as, if it is no list and no dictionary.
+pub(crate) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(if *truth { "True" } else { "False" }.to_owned()),
+        Value::Null => Some(String::new()),
+        Value::Array(_) | Value::Object(_) => literal(value).map(str::to_owned),
+    }
+}
+
+/// Ansible's words for yes and no.
+pub(crate) fn truth(value: &Value) -> Option<bool> {
+    match scalar(value)?.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "on" | "1" | "true" | "t" => Some(true),
+        "n" | "no" | "off" | "0" | "false" | "f" | "" => Some(false),
+        _ => None,
+    }
+}

@@ -1,0 +1,349 @@
+//! The vars of one host, with their templates filled in.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use minijinja::value::{Serde, Value};
+use reveille_account::{HostName, is_secret};
+use reveille_document::ansible::{
+    has_templates, is_template, literal, marked, short_name, unmarked, with_plain_backslashes,
+};
+use serde_json::{Map, Value as Json};
+use zeroize::Zeroizing;
+
+use crate::InventoryError;
+use crate::connection::variables::scalar;
+use crate::model::{Inventory, Seen, Variable};
+use crate::template::{Template, Wrong};
+
+/// Templates may name vars with templates, to this depth.
+const MAX_DEPTH: usize = 16;
+
+/// The vars of one host, looked up and never merged.
+pub(crate) struct HostVars<'a> {
+    inventory: &'a Inventory,
+    pub(crate) name: &'a HostName,
+    source: u32,
+    /// Strongest first.
+    layers: Vec<&'a [Variable]>,
+    filled: RefCell<Filled>,
+}
+
+/// The text of a connection var.
+pub(crate) struct Found<'a> {
+    pub(crate) variable: &'a Variable,
+    pub(crate) text: Zeroizing<String>,
+    /// The text, or a part of it, must not be shown.
+    secret: bool,
+}
+
+/// What templates on one host came to so far, so that each var is filled in once.
+#[derive(Debug, Default)]
+pub(crate) struct Filled {
+    vars: HashMap<Arc<str>, Known>,
+    /// Those that are being filled in.
+    open: Vec<Arc<str>>,
+}
+
+/// The value of a var.
+#[derive(Debug, Clone)]
+struct Known {
+    value: Result<Value, Wrong>,
+    secret: bool,
+}
+
+// === impl HostVars ===
+
+impl<'a> HostVars<'a> {
+    pub(crate) fn find(&self, key: &str) -> Option<&'a Variable> {
+        self.layers
+            .iter()
+            .find_map(|layer| layer.iter().rev().find(|variable| &*variable.key == key))
+    }
+
+    /// The text of the first of `names` that is set, templates in it rendered.
+    pub(crate) fn text(&self, names: &[&str]) -> Result<Option<Found<'a>>, InventoryError> {
+        let Some(variable) = names.iter().find_map(|name| self.find(name)) else {
+            return Ok(None);
+        };
+        let text = scalar(&variable.value).ok_or_else(|| self.error(variable, "it is not text"))?;
+        let mut found = Found {
+            variable,
+            text: Zeroizing::new(text),
+            secret: variable.secret || is_secret(&variable.key),
+        };
+        if is_template(&found.text) && literal(&variable.value).is_none() {
+            let (text, secret) = self
+                .filled_text(variable, &found.text)
+                .map_err(|message| self.error(variable, &message))?;
+            (found.text, found.secret) = (Zeroizing::new(text), secret);
+        }
+        // Ansible takes an empty value for a value that isn't set.
+        Ok((!found.text.trim().is_empty()).then_some(found))
+    }
+
+    /// An error whose message holds the value, or `plain` if that is secret.
+    pub(crate) fn error_about(&self, found: &Found<'_>, message: &str, plain: &str) -> InventoryError {
+        self.error(found.variable, if found.secret { plain } else { message })
+    }
+
+    /// The name of the source that sets a var.
+    pub(crate) fn file(&self, variable: &Variable) -> Arc<str> {
+        let file = self.inventory.files.get(variable.file as usize);
+        file.map_or_else(|| "inventory".into(), Arc::clone)
+    }
+
+    pub(crate) fn error(&self, variable: &Variable, message: &str) -> InventoryError {
+        InventoryError::Connection {
+            host: self.name.clone(),
+            message: format!("`{}`: {message}", variable.key),
+            file: self.file(variable).to_string(),
+            line: variable.line as usize,
+        }
+    }
+}
+
+impl HostVars<'_> {
+    /// The text of a var, and whether it is secret; templates in it are filled in with the other vars of the host.
+    pub(crate) fn filled_text(&self, variable: &Variable, text: &str) -> Result<(String, bool), String> {
+        let own = variable.secret || is_secret(&variable.key);
+        let mut secret = own;
+        self.open(&variable.key)
+            .and_then(|()| {
+                let rendered = self.render(text, self.inventory.is_trusted(variable.file), &mut secret);
+                self.filled.borrow_mut().open.pop();
+                rendered
+            })
+            .map(|rendered| (rendered, secret))
+            .map_err(|wrong| wrong.words(own, secret))
+    }
+
+    /// Notes that a var is being filled in.
+    fn open(&self, key: &Arc<str>) -> Result<(), Wrong> {
+        let mut filled = self.filled.borrow_mut();
+        if filled.open.contains(key) {
+            return Err(Wrong::Text("its template refers to itself".to_owned()));
+        }
+        if filled.open.len() >= MAX_DEPTH {
+            let message = format!("its template names vars that name vars, more than {MAX_DEPTH} deep");
+            return Err(Wrong::Text(message));
+        }
+        filled.open.push(Arc::clone(key));
+        Ok(())
+    }
+
+    /// Fills in a template. Sets `secret` if a value in it is.
+    fn render(&self, text: &str, trust: bool, secret: &mut bool) -> Result<String, Wrong> {
+        if !is_template(text) {
+            return Ok(text.to_owned());
+        }
+        let text = with_plain_backslashes(text);
+        let template = Template::compile(&text, trust)?;
+        // What is looked up is more often a secret than not.
+        *secret |= text.contains("lookup(");
+        let mut known = BTreeMap::new();
+        for name in template.names() {
+            let Some(found) = self.known(&name) else { continue };
+            if found.secret && !trust {
+                let message =
+                    format!("a template from an inventory program can't use `{name}`, which is secret");
+                return Err(Wrong::Text(message));
+            }
+            *secret |= found.secret;
+            known.insert(name, found.value?);
+        }
+        template.fill(&known)
+    }
+
+    /// What a template sees by this name.
+    fn known(&self, name: &str) -> Option<Known> {
+        if let Some(value) = self.magic(name) {
+            return Some(Known {
+                value: Ok(value),
+                secret: false,
+            });
+        }
+        if let Some(known) = self.filled.borrow().vars.get(name) {
+            return Some(known.clone());
+        }
+        let variable = self.find(name)?;
+        let own = variable.secret || is_secret(name);
+        let mut secret = own;
+        let value = self.open(&variable.key).and_then(|()| {
+            let value = self.value(
+                &variable.value,
+                self.inventory.is_trusted(variable.file),
+                &mut secret,
+            );
+            self.filled.borrow_mut().open.pop();
+            value
+        });
+        // The text of a secret var is a value to those that name it.
+        let value = value.map_err(|wrong| Wrong::Text(wrong.words(own, secret)));
+        let known = Known { value, secret };
+        let key = Arc::clone(&variable.key);
+        self.filled.borrow_mut().vars.insert(key, known.clone());
+        Some(known)
+    }
+
+    fn value(&self, value: &Json, trust: bool, secret: &mut bool) -> Result<Value, Wrong> {
+        if let Some(text) = literal(value) {
+            return Ok(Value::from(text));
+        }
+        match value {
+            Json::String(text) => self.render(text, trust, secret).map(Value::from),
+            // An empty var counts as one that is not set.
+            Json::Null => Ok(Value::from("")),
+            Json::Array(items) => items.iter().map(|item| self.value(item, trust, secret)).collect(),
+            Json::Object(map) => map
+                .iter()
+                .map(|(key, value)| Ok((key.clone(), self.value(value, trust, secret)?)))
+                .collect::<Result<Vec<_>, Wrong>>()
+                .map(Value::from_pairs),
+            Json::Bool(_) | Json::Number(_) => Ok(Serde(value).into()),
+        }
+    }
+
+    /// A var for the templates of jobs, which do not know who said it.
+    pub(crate) fn to_template(&self, variable: &Variable) -> Json {
+        let value = &variable.value;
+        if self.inventory.is_trusted(variable.file) || !has_templates(value) {
+            return value.clone();
+        }
+        if self.takes_secret(value, &mut BTreeSet::new()) {
+            return literally(value);
+        }
+        value.clone()
+    }
+
+    /// Whether a value needs a secret var. `seen` are the vars that were looked at.
+    fn takes_secret(&self, value: &Json, seen: &mut BTreeSet<String>) -> bool {
+        match value {
+            Json::String(text) if is_template(text) => {
+                let text = with_plain_backslashes(text);
+                // What can't be read is told where it is used.
+                let names = Template::compile(&text, false).map(|template| template.names());
+                names.unwrap_or_default().into_iter().any(|name| {
+                    let variable = self.find(&name).filter(|_| seen.insert(name));
+                    variable.is_some_and(|variable| {
+                        let own = variable.secret || is_secret(&variable.key);
+                        own || self.takes_secret(&variable.value, seen)
+                    })
+                })
+            }
+            Json::Array(items) => items.iter().any(|item| self.takes_secret(item, seen)),
+            Json::Object(map) if literal(value).is_none() => {
+                map.values().any(|value| self.takes_secret(value, seen))
+            }
+            _ => false,
+        }
+    }
+
+    /// The value of a var, templates in it filled in.
+    pub(crate) fn filled(&self, name: &str) -> Result<Option<Json>, InventoryError> {
+        let Some(variable) = self.find(name) else {
+            return Ok(None);
+        };
+        let Some(Known { value, secret }) = self.known(name) else {
+            return Ok(None);
+        };
+        let value = value.map_err(|wrong| wrong.words(false, secret));
+        let json = value.and_then(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
+        json.map(Some).map_err(|message| self.error(variable, &message))
+    }
+
+    /// What Ansible knows of every host by itself.
+    fn magic(&self, name: &str) -> Option<Value> {
+        let whole = self.name.as_str();
+        let source = || {
+            let file = self.inventory.files.get(self.source as usize)?;
+            std::path::absolute(&**file).ok().filter(|path| path.exists())
+        };
+        let text = match name {
+            "inventory_hostname" => whole.to_owned(),
+            "inventory_hostname_short" => short_name(whole).to_owned(),
+            "inventory_file" => source()?.display().to_string(),
+            "inventory_dir" => source()?.parent()?.display().to_string(),
+            // A var that is left out is empty, and an empty one counts as not set.
+            "omit" => String::new(),
+            "group_names" => return Some(self.inventory.group_names(whole).into_iter().collect()),
+            "groups" => return Some(self.inventory.templates().groups.clone()),
+            "hostvars" => return Some(self.inventory.templates().hosts.clone()),
+            _ => return None,
+        };
+        Some(text.into())
+    }
+}
+
+// === impl Inventory ===
+
+impl Inventory {
+    /// The value of a var of `host`, templates in it filled in as in those that say how it is reached; none if it is not
+    /// set, or no such host exists.
+    ///
+    /// # Errors
+    ///
+    /// Its template can't be filled in.
+    pub fn filled(&self, host: &str, var: &str) -> Result<Option<Json>, InventoryError> {
+        match self.index(host) {
+            Some(index) => self.host_vars(index).filled(var),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn host_vars(&self, index: u32) -> HostVars<'_> {
+        HostVars {
+            inventory: self,
+            name: &self.hosts[index as usize].name,
+            source: self.hosts[index as usize].source,
+            layers: self.layers(index),
+            filled: RefCell::default(),
+        }
+    }
+
+    /// The same for templates, which are told what is none: a text that looks like one, from `!unsafe`, is
+    /// `{"__ansible_unsafe": TEXT}`, as in Ansible's JSON. So is what a program says if it takes a secret var.
+    pub fn template_vars(&self, host: &str) -> Map<String, Json> {
+        let Some(index) = self.index(host) else {
+            return Map::new();
+        };
+        let vars = self.host_vars(index);
+        self.merged(host, |variable| vars.to_template(variable))
+    }
+
+    /// Whether the source of this number was written by the operator, and not made by a program.
+    pub(crate) fn is_trusted(&self, file: u32) -> bool {
+        !self.programs.contains(&file)
+    }
+
+    /// What templates see of the whole inventory, made when the first of them asks.
+    pub(crate) fn templates(&self) -> &Seen {
+        self.seen.get_or_init(|| Seen {
+            groups: Value::from_pairs(self.groups().into_iter().map(|(group, hosts)| {
+                let hosts: Value = hosts.iter().map(|host| Value::from(host.as_str())).collect();
+                (group, hosts)
+            })),
+            hosts: Value::from_pairs(self.hosts().map(|host| {
+                let mut vars = self.template_vars(host.as_str());
+                vars.retain(|var, value| !self.is_secret(host.as_str(), var) && !has_templates(value));
+                vars.values_mut().for_each(|value| *value = unmarked(value));
+                vars.insert("inventory_hostname".to_owned(), host.as_str().into());
+                (host.as_str(), Value::from(Serde(vars)))
+            })),
+        })
+    }
+}
+
+/// A value in which no text is a template.
+fn literally(value: &Json) -> Json {
+    match value {
+        Json::String(text) if is_template(text) => marked(text.clone()),
+        Json::Array(items) => items.iter().map(literally).collect(),
+        Json::Object(map) if literal(value).is_none() => {
+            let entries = map.iter().map(|(key, value)| (key.clone(), literally(value)));
+            Json::Object(entries.collect())
+        }
+        other => other.clone(),
+    }
+}

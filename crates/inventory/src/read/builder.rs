@@ -1,0 +1,467 @@
+//! Puts sources together: names become indices, group edges become depths, mistakes are collected.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reveille_account::{Fault, HostName, Line, Mistakes, SourceError};
+use serde_json::Value;
+
+use super::vault::Vault;
+use super::{LoadOptions, Loaded, entry};
+use crate::InventoryError;
+use crate::connection::variables::{ADDRESS, Finding, examine, priority};
+use crate::model::{ALL, Group, Host, Inventory, UNGROUPED, Variable};
+use crate::names::{self, MAX_NAMES, Names};
+
+/// Mistakes shown of an inventory; the rest is counted.
+const MAX_MISTAKES: usize = 20;
+/// Different warnings kept of an inventory.
+const MAX_WARNINGS: usize = 50;
+/// Hosts and groups are numbered with 32 bits; names in files are bounded by their size, those of ranges by `MAX_NAMES`.
+const COUNTABLE: &str = "files of at most 64 MiB hold fewer than 2^32 names";
+
+/// An inventory in the making.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    hosts: Vec<Host>,
+    host_index: HashMap<HostName, u32>,
+    groups: Vec<Group>,
+    group_index: HashMap<Arc<str>, u32>,
+    files: Vec<Arc<str>>,
+    keys: HashSet<Arc<str>>,
+    edges: HashMap<(u32, u32), SourceError>,
+    host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
+    programs: HashSet<u32>,
+    expanded: u64,
+    /// Opens what is encrypted.
+    pub(crate) vault: Vault,
+    /// How long an executable inventory may take.
+    pub(crate) script_limit: Duration,
+    mistakes: Vec<SourceError>,
+    more_mistakes: usize,
+    warnings: Vec<(SourceError, usize)>,
+    more_warnings: usize,
+    warning_index: HashMap<String, usize>,
+}
+
+// === impl Builder ===
+
+impl Builder {
+    pub(crate) fn new(options: LoadOptions) -> Self {
+        let mut builder = Self {
+            hosts: Vec::new(),
+            host_index: HashMap::new(),
+            groups: Vec::new(),
+            group_index: HashMap::new(),
+            files: Vec::new(),
+            keys: HashSet::new(),
+            edges: HashMap::new(),
+            host_files: HashMap::new(),
+            programs: HashSet::new(),
+            expanded: 0,
+            vault: Vault::new(options.vault),
+            script_limit: options.script_limit,
+            mistakes: Vec::new(),
+            more_mistakes: 0,
+            warnings: Vec::new(),
+            more_warnings: 0,
+            warning_index: HashMap::new(),
+        };
+        builder.group("all");
+        builder.group("ungrouped");
+        builder
+    }
+
+    /// Begins a source; vars that follow come from it.
+    pub(crate) fn begin(&mut self, file: &str) {
+        self.files.push(file.into());
+    }
+
+    /// Begins a source that is a program.
+    pub(crate) fn begin_program(&mut self, file: &str) {
+        self.begin(file);
+        self.programs.insert(self.file());
+    }
+
+    /// The number of the source that vars come from.
+    fn file(&self) -> u32 {
+        u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE)
+    }
+
+    pub(crate) fn host_count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    pub(crate) fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    pub(crate) fn mistake(&mut self, mistake: SourceError) {
+        if self.mistakes.len() < MAX_MISTAKES {
+            self.mistakes.push(mistake);
+        } else {
+            self.more_mistakes += 1;
+        }
+    }
+
+    /// Notes a warning once per `key` and counts its other places.
+    pub(crate) fn warn(&mut self, key: &str, warning: impl FnOnce() -> SourceError) {
+        if let Some(index) = self.warning_index.get(key) {
+            self.warnings[*index].1 += 1;
+        } else if self.warnings.len() < MAX_WARNINGS {
+            self.warning_index.insert(key.to_owned(), self.warnings.len());
+            self.warnings.push((warning(), 0));
+        } else {
+            self.more_warnings += 1;
+        }
+    }
+
+    pub(crate) fn find_group(&self, name: &str) -> Option<u32> {
+        self.group_index.get(name).copied()
+    }
+
+    pub(crate) fn has_host(&self, name: &str) -> bool {
+        self.host_index.contains_key(name)
+    }
+
+    pub(crate) fn group_names(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(|group| &*group.name)
+    }
+
+    /// The group of this name, made if there is none.
+    pub(crate) fn group(&mut self, name: &str) -> u32 {
+        if let Some(index) = self.group_index.get(name) {
+            return *index;
+        }
+        let index = u32::try_from(self.groups.len()).expect(COUNTABLE);
+        let name: Arc<str> = name.into();
+        self.group_index.insert(Arc::clone(&name), index);
+        self.groups.push(Group {
+            name,
+            hosts: Vec::new(),
+            children: Vec::new(),
+            parents: Vec::new(),
+            variables: Vec::new(),
+            file_layers: Vec::new(),
+            depth: 0,
+            priority: 1,
+        });
+        index
+    }
+
+    /// Makes `child` a child of `parent`; `place` is shown if that closes a circle.
+    pub(crate) fn edge(&mut self, parent: u32, child: u32, place: SourceError) {
+        if child == ALL {
+            self.mistake(SourceError {
+                message: "`all` has every group as its child and can't be a child itself".into(),
+                ..place
+            });
+        } else if parent != ALL && !self.edges.contains_key(&(parent, child)) {
+            self.edges.insert((parent, child), place);
+            self.groups[parent as usize].children.push(child);
+            self.groups[child as usize].parents.push(parent);
+        }
+    }
+
+    /// A var with its place, after a look at whether it is understood.
+    pub(crate) fn variable(&mut self, key: &str, value: Value, line: &Line<'_>, offset: usize) -> Variable {
+        match examine(key, &value) {
+            None => {}
+            Some(Finding::Mistake(fault)) if line.hidden => {
+                // The fault's own words may hold the value.
+                let message = format!("the value of `{key}` can't be used; it is secret and not shown");
+                self.mistake(line.error(Fault::new(offset, message)));
+                drop(fault);
+            }
+            Some(Finding::Mistake(fault)) => self.mistake(line.error(Fault { offset, ..fault })),
+            Some(Finding::Warning(_, _)) if line.hidden => {
+                let message = format!("`{key}` is not understood in full; its value is secret and not shown");
+                self.warn(&format!("hidden {key}"), || {
+                    line.error(Fault::new(offset, message))
+                });
+            }
+            Some(Finding::Warning(about, fault)) => {
+                self.warn(&about, || line.error(Fault { offset, ..fault }));
+            }
+        }
+        self.untested(key, value, line)
+    }
+
+    /// A var with its place, whatever it says.
+    pub(crate) fn untested(&mut self, key: &str, value: Value, line: &Line<'_>) -> Variable {
+        let key = if let Some(key) = self.keys.get(key) {
+            Arc::clone(key)
+        } else {
+            let key: Arc<str> = key.into();
+            self.keys.insert(Arc::clone(&key));
+            key
+        };
+        Variable {
+            key,
+            value,
+            file: self.file(),
+            line: u32::try_from(line.number).unwrap_or(u32::MAX),
+            secret: line.hidden,
+        }
+    }
+
+    /// Adds what `group_vars/` of a directory says of a group.
+    pub(crate) fn add_group_file(&mut self, group: u32, directory: u32, variables: Vec<Variable>) {
+        let layers = &mut self.groups[group as usize].file_layers;
+        layers.push((directory, variables));
+    }
+
+    /// Adds what `host_vars/` of a directory says of a host.
+    pub(crate) fn add_host_file(&mut self, host: u32, variables: Vec<Variable>) {
+        self.host_files.entry(host).or_default().push(variables.into());
+    }
+
+    pub(crate) fn find_host(&self, name: &str) -> Option<u32> {
+        self.host_index.get(name).copied()
+    }
+
+    /// Sets a var of a group; an earlier one of the same name is replaced.
+    pub(crate) fn set_group_var(&mut self, group: u32, variable: Variable) {
+        let group = &mut self.groups[group as usize];
+        if &*variable.key == "ansible_group_priority" {
+            // `examine` has refused what is no number.
+            group.priority = priority(&variable.value).unwrap_or(1);
+        } else if let Some(old) = group.variables.iter_mut().find(|old| old.key == variable.key) {
+            *old = variable;
+        } else {
+            group.variables.push(variable);
+        }
+    }
+
+    /// Adds the hosts of an entry (`user@name:port`, perhaps with ranges) to a group, with the vars of its line.
+    pub(crate) fn add_entry(
+        &mut self,
+        text: &str,
+        group: u32,
+        variables: Vec<Variable>,
+        line: &Line<'_>,
+        offset: usize,
+    ) -> Result<(), Fault> {
+        let entry = entry::parse(text)?;
+        let mut layer = Vec::with_capacity(variables.len() + 2);
+        if let Some(user) = entry.user {
+            layer.push(self.variable("ansible_user", user.into(), line, offset));
+        }
+        let user = layer.len();
+        if let Some(port) = entry.port {
+            layer.push(self.variable("ansible_port", port.into(), line, offset));
+        }
+        layer.extend(variables);
+        let port = entry.port;
+        let layer: Option<Arc<[Variable]>> = (!layer.is_empty()).then(|| layer.into());
+        let add = |builder: &mut Self, name: &str| {
+            let Some(known) = builder.find_host(name).filter(|_| port.is_some()) else {
+                builder.add_host(name, group, layer.clone());
+                return;
+            };
+            // Ansible takes the port after a name only where the name first appears.
+            let all = layer.iter().flat_map(|layer| layer.iter());
+            let rest: Vec<Variable> = all
+                .enumerate()
+                .filter(|(at, _)| *at != user)
+                .map(|(_, variable)| variable.clone())
+                .collect();
+            let same = builder.hosts[known as usize].layers.first().is_some_and(|layer| {
+                layer.iter().any(|variable| {
+                    &*variable.key == "ansible_port" && variable.value.as_u64() == port.map(u64::from)
+                })
+            });
+            if !same {
+                builder.warn("late port", || {
+                    line.error(
+                        Fault::new(
+                            offset,
+                            format!("`{name}` was listed before; the port after its name has no effect here"),
+                        )
+                        .hint("as in Ansible; write the port where the name first appears, or use `ansible_port`"),
+                    )
+                });
+            }
+            builder.add_host(name, group, (!rest.is_empty()).then(|| rest.into()));
+        };
+        if entry.address || !entry.name.contains('[') {
+            // Balanced brackets are the range parser's business.
+            if !entry.address {
+                Names::parse(entry.name).map_err(|fault| fault.shifted(entry.offset))?;
+            }
+            add(self, entry.name);
+            return Ok(());
+        }
+        let names = Names::parse(entry.name).map_err(|fault| fault.shifted(entry.offset))?;
+        let count = names.count();
+        if self.expanded.saturating_add(count) > MAX_NAMES {
+            return Err(Fault::new(
+                entry.offset,
+                format!(
+                    "too many names: `{}` makes {count}; the ranges of an inventory may make {MAX_NAMES}",
+                    entry.name
+                ),
+            ));
+        }
+        self.expanded += count;
+        names.each(&mut |name| add(self, name));
+        Ok(())
+    }
+
+    /// Adds a host by its plain name, as programs give it.
+    pub(crate) fn add_name(&mut self, name: &str, group: u32, variables: Vec<Variable>) -> Result<(), Fault> {
+        if !names::is_ipv6(name) {
+            let entry = entry::parse(name)?;
+            if entry.user.is_some() || entry.port.is_some() || entry.name.contains('[') {
+                return Err(Fault::new(0, format!("`{name}` is not a plain host name")));
+            }
+        }
+        self.add_host(name, group, (!variables.is_empty()).then(|| variables.into()));
+        Ok(())
+    }
+
+    fn add_host(&mut self, name: &str, group: u32, layer: Option<Arc<[Variable]>>) {
+        let index = if let Some(index) = self.host_index.get(name) {
+            *index
+        } else {
+            let index = u32::try_from(self.hosts.len()).expect(COUNTABLE);
+            let name = HostName::from(name);
+            self.host_index.insert(name.clone(), index);
+            self.hosts.push(Host {
+                name,
+                layers: Vec::new(),
+                groups: Vec::new(),
+                source: self.file(),
+            });
+            index
+        };
+        let host = &mut self.hosts[index as usize];
+        host.layers.extend(layer);
+        if group != ALL && group != UNGROUPED && !host.groups.contains(&group) {
+            host.groups.push(group);
+            self.groups[group as usize].hosts.push(index);
+        }
+    }
+
+    /// The inventory, if there was no mistake.
+    pub(crate) fn finish(mut self) -> Result<Loaded, InventoryError> {
+        self.set_depths();
+        let both: Vec<Arc<str>> = self
+            .groups
+            .iter()
+            .map(|group| Arc::clone(&group.name))
+            .filter(|name| self.host_index.contains_key(&**name))
+            .collect();
+        for name in both {
+            let message = format!("`{name}` is a host and a group; as a pattern it means the group");
+            self.warn(&format!("both {name}"), || {
+                SourceError::whole(message, "inventory")
+            });
+        }
+        let inventory = Inventory {
+            hosts: std::mem::take(&mut self.hosts),
+            host_index: std::mem::take(&mut self.host_index),
+            groups: std::mem::take(&mut self.groups),
+            group_index: std::mem::take(&mut self.group_index),
+            files: std::mem::take(&mut self.files),
+            host_files: std::mem::take(&mut self.host_files),
+            programs: std::mem::take(&mut self.programs),
+            seen: OnceLock::new(),
+        };
+        if self.mistakes.is_empty() && ADDRESS.names.iter().any(|key| self.keys.contains(*key)) {
+            for warning in inventory.doubles() {
+                self.warn("double", || warning);
+            }
+        }
+        if !self.mistakes.is_empty() {
+            return Err(InventoryError::Mistakes(Mistakes {
+                shown: self.mistakes,
+                more: self.more_mistakes,
+            }));
+        }
+        let mut warnings: Vec<SourceError> = self
+            .warnings
+            .into_iter()
+            .map(|(mut warning, more)| {
+                if more > 0 {
+                    let places = if more == 1 { "place" } else { "places" };
+                    let _ = write!(warning.message, " (and in {more} more {places})");
+                }
+                warning
+            })
+            .collect();
+        if self.more_warnings > 0 {
+            let message = format!("{} more warnings are not shown", self.more_warnings);
+            warnings.push(SourceError::whole(message, "inventory"));
+        }
+        Ok(Loaded { inventory, warnings })
+    }
+
+    /// Sets every group's longest way from `all`, and reports a circle if there is one.
+    fn set_depths(&mut self) {
+        let mut missing: Vec<usize> = self.groups.iter().map(|group| group.parents.len()).collect();
+        let mut ready: Vec<u32> = (1u32..)
+            .zip(missing.iter().skip(1))
+            .filter(|(_, count)| **count == 0)
+            .map(|(index, _)| index)
+            .collect();
+        for index in &ready {
+            self.groups[*index as usize].depth = 1;
+        }
+        while let Some(index) = ready.pop() {
+            let depth = self.groups[index as usize].depth + 1;
+            for child in self.groups[index as usize].children.clone() {
+                let group = &mut self.groups[child as usize];
+                group.depth = group.depth.max(depth);
+                missing[child as usize] -= 1;
+                if missing[child as usize] == 0 {
+                    ready.push(child);
+                }
+            }
+        }
+        let Some(start) = (0u32..).zip(&missing).find(|(_, count)| **count > 0) else {
+            return;
+        };
+        // Every group left has a parent left, so going up must come back to a group already passed.
+        let mut path = vec![start.0];
+        loop {
+            let current = path[path.len() - 1];
+            let up = self.groups[current as usize]
+                .parents
+                .iter()
+                .copied()
+                .find(|parent| missing[*parent as usize] > 0);
+            let Some(up) = up else { return };
+            if let Some(at) = path.iter().position(|group| *group == up) {
+                let mut circle = path.split_off(at);
+                circle.reverse();
+                let first_name = circle.iter().enumerate().min_by_key(|(_, group)| **group);
+                let turn = first_name.map_or(0, |(at, _)| at);
+                circle.rotate_left(turn);
+                self.report_circle(&circle);
+                return;
+            }
+            path.push(up);
+        }
+    }
+
+    /// `circle` goes from parent to child, the last being the parent of the first.
+    fn report_circle(&mut self, circle: &[u32]) {
+        let mut names: Vec<&str> = circle
+            .iter()
+            .take(10)
+            .map(|group| &*self.groups[*group as usize].name)
+            .collect();
+        if circle.len() > names.len() {
+            names.push("…");
+        }
+        names.push(names[0]);
+        let message = format!("groups can't contain each other: {}", names.join(" > "));
+        let closing = (circle[circle.len() - 1], circle[0]);
+        if let Some(place) = self.edges.remove(&closing) {
+            self.mistake(SourceError { message, ..place });
+        }
+    }
+}

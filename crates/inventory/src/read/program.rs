@@ -1,0 +1,168 @@
+//! Programs that are asked for an inventory or a password: in a process group of their own, bounded in time and output.
+
+use std::io::Read;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::InventoryError;
+
+/// How long all calls of a program may take together, if the caller doesn't say.
+pub(super) const TIME_LIMIT: Duration = Duration::from_mins(1);
+/// The most that is read of a call's standard output, bytes.
+pub(super) const MAX_OUTPUT: u64 = 64 << 20;
+/// The end of standard error that an error shows, bytes.
+pub(super) const STDERR_SHOWN: usize = 4 << 10;
+/// The most that is read of standard error before the program is taken for broken, bytes.
+const MAX_STDERR: u64 = 1 << 20;
+/// What a program that gives a password wrote on its standard output.
+pub(super) fn password(path: &Path) -> Result<Vec<u8>, InventoryError> {
+    let name = path.display().to_string();
+    Ok(Program::new(path, &name, TIME_LIMIT).output(&[])?.0)
+}
+
+/// A program that is called.
+pub(super) struct Program<'a> {
+    pub(super) name: &'a str,
+    path: PathBuf,
+    deadline: Instant,
+    limit: Duration,
+}
+
+// === impl Program ===
+
+impl<'a> Program<'a> {
+    pub(super) fn new(path: &Path, name: &'a str, limit: Duration) -> Self {
+        // A name without a slash would be looked for on PATH.
+        let plain = path.components().count() == 1;
+        Self {
+            name,
+            path: if plain {
+                Path::new(".").join(path)
+            } else {
+                path.to_owned()
+            },
+            deadline: Instant::now() + limit,
+            limit,
+        }
+    }
+
+    pub(super) fn failed(&self, what: impl Into<String>, stderr: &[u8]) -> InventoryError {
+        InventoryError::Program {
+            program: self.name.to_owned(),
+            what: what.into(),
+            stderr: shown(stderr),
+        }
+    }
+
+    /// Runs the program once; what it wrote on standard output and on standard error.
+    pub(super) fn output(&self, arguments: &[&str]) -> Result<(Vec<u8>, Vec<u8>), InventoryError> {
+        let mut command = Command::new(&self.path);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let child = command
+            .spawn()
+            .map_err(|source| self.failed(format!("can't be started: {source}"), b""))?;
+        let (status, stdout, stderr) = self.finish(child)?;
+        if status.success() {
+            return Ok((stdout, stderr));
+        }
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("failed with exit status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "failed".to_owned(),
+        };
+        Err(self.failed(how, &stderr))
+    }
+
+    /// Waits for the end of the program and of its output, both bounded.
+    fn finish(&self, mut child: Child) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), InventoryError> {
+        let group = Pid::from_child(&child);
+        // The group may be gone already.
+        let kill = move || _ = kill_process_group(group, Signal::KILL);
+        let (sender, ends) = mpsc::channel();
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
+        let read = |source: Option<Box<dyn Read + Send>>, bound: u64, which: usize| {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let whole = source.is_none_or(|source| {
+                    source.take(bound + 1).read_to_end(&mut bytes).is_ok() && bytes.len() as u64 <= bound
+                });
+                // Nobody listens any more if the time is over.
+                let _ = sender.send((which, bytes, whole));
+            });
+        };
+        read(
+            stdout.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+            MAX_OUTPUT,
+            0,
+        );
+        read(
+            stderr.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+            MAX_STDERR,
+            1,
+        );
+        let mut outputs: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
+        let stop = |child: &mut Child, what: String, stderr: &[u8]| {
+            kill();
+            // It was killed, so this does not wait long.
+            let _ = child.wait();
+            self.failed(what, stderr)
+        };
+        for _ in 0..2 {
+            match ends.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
+                Ok((which, bytes, true)) => outputs[which] = bytes,
+                Ok((which, bytes, false)) => {
+                    let bound = if which == 0 { MAX_OUTPUT } else { MAX_STDERR };
+                    let stream = ["standard output", "standard error"][which];
+                    let what = format!("wrote more than {} MiB to its {stream}", bound >> 20);
+                    let stderr = if which == 1 { &bytes } else { &outputs[1] };
+                    return Err(stop(&mut child, what, stderr));
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    let what = format!("took longer than {} s and was killed", self.limit.as_secs());
+                    return Err(stop(&mut child, what, &outputs[1]));
+                }
+            }
+        }
+        // Both ends are closed; the program itself may still linger.
+        let (sender, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let _ = sender.send(child.wait());
+        });
+        let status = ended
+            .recv_timeout(self.deadline.saturating_duration_since(Instant::now()))
+            .map_err(|_| {
+                kill();
+                self.failed(
+                    format!("took longer than {} s and was killed", self.limit.as_secs()),
+                    &outputs[1],
+                )
+            })?
+            .map_err(|source| self.failed(format!("can't be waited for: {source}"), b""))?;
+        let [stdout, stderr] = outputs;
+        Ok((status, stdout, stderr))
+    }
+}
+
+/// The end of what a program wrote, fit for a screen.
+fn shown(bytes: &[u8]) -> String {
+    let start = bytes.len().saturating_sub(STDERR_SHOWN);
+    String::from_utf8_lossy(&bytes[start..])
+        .chars()
+        .filter(|c| *c == '\n' || !c.is_control())
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}

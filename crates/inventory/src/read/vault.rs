@@ -1,0 +1,368 @@
+//! The vault: text that `ansible-vault` encrypted, as whole files and as single `!vault` values.
+//!
+//! A vault's text is a header line, `$ANSIBLE_VAULT;1.1;AES256` or `$ANSIBLE_VAULT;1.2;AES256;ID`, and hexadecimal digits
+//! that hold three more hexadecimal numbers, each on a line: salt, HMAC-SHA-256 of the ciphertext, ciphertext. A password
+//! and the salt give 80 bytes by PBKDF2-HMAC-SHA-256: the key of AES-256, the key of the HMAC, and the first counter block.
+//! Padding is that of PKCS#7. The HMAC is checked before anything is decrypted, in constant time.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use aes::Aes256;
+use aes::cipher::{KeyIvInit as _, StreamCipher as _};
+use ctr::Ctr128BE;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::program;
+use crate::InventoryError;
+use crate::secret::Secret;
+
+/// What a vault's text begins with.
+pub(crate) const HEADER: &str = "$ANSIBLE_VAULT";
+/// Rounds of PBKDF2, fixed by the format.
+const ROUNDS: u32 = 10_000;
+/// Keys kept, so that a password is stretched once for a salt; beyond it they are derived anew.
+const KEYS_KEPT: usize = 1024;
+/// The most that is read of a password, bytes.
+pub(crate) const MAX_PASSWORD_BYTES: u64 = 64 << 10;
+/// Bytes of a block of AES, and of the first counter block.
+const BLOCK: usize = 16;
+/// Bytes of each of the two keys.
+const KEY: usize = 32;
+
+/// The passwords that vaults may be opened with.
+///
+/// A vault that names an id (`$ANSIBLE_VAULT;1.2;AES256;prod`) is tried with the passwords of that id first, then with all
+/// others, as Ansible does it.
+///
+/// ```
+/// use reveille_inventory::{Secret, VaultPasswords};
+///
+/// let mut passwords = VaultPasswords::default();
+/// passwords.add(None, Secret::new("hunter2"));
+/// passwords.add(Some("prod"), Secret::new("correct horse"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct VaultPasswords {
+    entries: Vec<(Option<String>, Secret)>,
+}
+
+/// Opens vaults, and remembers the keys that were derived.
+#[derive(Debug)]
+pub(crate) struct Vault {
+    passwords: VaultPasswords,
+    keys: HashMap<(usize, Vec<u8>), Keys>,
+}
+
+/// Why a vault stays closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// No password was given at all.
+    NoPassword { id: Option<String> },
+    /// None of the passwords opens it.
+    WrongPassword { id: Option<String>, tried: usize },
+    /// The text is no vault.
+    Malformed(String),
+}
+
+#[derive(Clone)]
+struct Keys(Zeroizing<[u8; KEY + KEY + BLOCK]>);
+
+/// A vault's text taken apart.
+struct Envelope {
+    id: Option<String>,
+    salt: Vec<u8>,
+    signature: Vec<u8>,
+    ciphertext: Vec<u8>,
+}
+
+// === impl VaultPasswords ===
+
+impl VaultPasswords {
+    /// Adds a password; `id` is the name that vaults call it by, if it has one.
+    pub fn add(&mut self, id: Option<&str>, password: Secret) {
+        self.entries.push((id.map(str::to_owned), password));
+    }
+
+    /// Adds the password of a file, given as `FILE` or `ID@FILE`, the way `--vault-password-file` takes it.
+    ///
+    /// An executable file is run, and prints the password. Blanks and line ends around it don't count.
+    pub fn add_file(&mut self, argument: &str) -> Result<(), InventoryError> {
+        let (id, file) = match argument.split_once('@') {
+            Some((id, file)) if !Path::new(argument).exists() => (Some(id), file),
+            _ => (None, argument),
+        };
+        let path = Path::new(file);
+        let fail = |source| InventoryError::read(path, source);
+        let metadata = fs::metadata(path).map_err(fail)?;
+        let executable = metadata.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+        let mut bytes = Zeroizing::new(Vec::new());
+        if executable {
+            *bytes = program::password(path)?;
+        } else {
+            let file = fs::File::open(path).map_err(fail)?;
+            file.take(MAX_PASSWORD_BYTES + 1)
+                .read_to_end(&mut bytes)
+                .map_err(fail)?;
+        }
+        let wrong = |problem| InventoryError::VaultPassword {
+            file: file.to_owned(),
+            problem,
+        };
+        if bytes.len() as u64 > MAX_PASSWORD_BYTES {
+            return Err(wrong("is longer than 64 KiB"));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is not text in UTF-8"))?;
+        if text.trim().is_empty() {
+            return Err(wrong("is empty"));
+        }
+        self.add(id.filter(|id| !id.is_empty()), Secret::new(text.trim()));
+        Ok(())
+    }
+
+    /// Whether there is no password.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+// === impl Vault ===
+
+impl Vault {
+    pub(crate) fn new(passwords: VaultPasswords) -> Self {
+        Self {
+            passwords,
+            keys: HashMap::new(),
+        }
+    }
+
+    /// The bytes that `text` holds.
+    pub(crate) fn open(&mut self, text: &str) -> Result<Zeroizing<Vec<u8>>, Closed> {
+        let envelope = Envelope::parse(text).map_err(Closed::Malformed)?;
+        let count = self.passwords.entries.len();
+        if count == 0 {
+            return Err(Closed::NoPassword { id: envelope.id });
+        }
+        let named = |index: &usize| {
+            let (id, _) = &self.passwords.entries[*index];
+            id.as_deref().unwrap_or("default") == envelope.id.as_deref().unwrap_or("default")
+        };
+        let mut order: Vec<usize> = (0..count).filter(named).collect();
+        order.extend((0..count).filter(|index| !named(index)));
+        for index in order {
+            let keys = self.keys(index, &envelope.salt);
+            if let Some(plain) = envelope.decrypt(&keys)? {
+                return Ok(plain);
+            }
+        }
+        Err(Closed::WrongPassword {
+            id: envelope.id,
+            tried: count,
+        })
+    }
+
+    fn keys(&mut self, password: usize, salt: &[u8]) -> Keys {
+        if let Some(keys) = self.keys.get(&(password, salt.to_vec())) {
+            return keys.clone();
+        }
+        let mut derived = Zeroizing::new([0; KEY + KEY + BLOCK]);
+        let secret = self.passwords.entries[password].1.expose();
+        pbkdf2::pbkdf2_hmac::<Sha256>(secret.as_bytes(), salt, ROUNDS, &mut *derived);
+        let keys = Keys(derived);
+        if self.keys.len() < KEYS_KEPT {
+            self.keys.insert((password, salt.to_vec()), keys.clone());
+        }
+        keys
+    }
+}
+
+// === impl Closed ===
+
+impl Closed {
+    /// What is wrong, and what to do about it.
+    pub(crate) fn message(&self) -> (String, Option<&'static str>) {
+        let called = |id: &Option<String>| match id {
+            Some(id) => format!(" with the id `{id}`"),
+            None => String::new(),
+        };
+        match self {
+            Closed::NoPassword { id } => (
+                format!("this is encrypted{}, and there is no vault password", called(id)),
+                Some("give it with `--vault-password-file FILE`"),
+            ),
+            Closed::WrongPassword { id, tried: 1 } => (
+                format!("the vault password does not open this{}", vault_of(id.as_deref())),
+                Some("look at `--vault-password-file`; a vault of another id needs its own"),
+            ),
+            Closed::WrongPassword { id, tried } => (
+                format!(
+                    "none of the {tried} vault passwords opens this{}",
+                    vault_of(id.as_deref())
+                ),
+                Some("look at `--vault-password-file`; a vault of another id needs its own"),
+            ),
+            Closed::Malformed(message) => (format!("this is not a whole vault: {message}"), None),
+        }
+    }
+}
+
+fn vault_of(id: Option<&str>) -> String {
+    id.map_or_else(String::new, |id| format!(" vault with the id `{id}`"))
+}
+
+// === impl Keys ===
+
+impl Keys {
+    fn cipher(&self) -> &[u8] {
+        &self.0[..KEY]
+    }
+
+    fn signature(&self) -> &[u8] {
+        &self.0[KEY..2 * KEY]
+    }
+
+    fn counter(&self) -> &[u8] {
+        &self.0[2 * KEY..]
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Keys(…)")
+    }
+}
+
+// === impl Envelope ===
+
+impl Envelope {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = text.trim().lines();
+        let header = lines.next().unwrap_or_default();
+        let words: Vec<&str> = header.split(';').map(str::trim).collect();
+        let id = match words[..] {
+            [HEADER, "1.1" | "1.2", "AES256"] => None,
+            [HEADER, "1.2", "AES256", id] => Some(id.to_owned()),
+            [HEADER, "1.0", ..] => return Err("the format 1.0 is not read; encrypt it anew".into()),
+            [HEADER, "1.1" | "1.2", cipher, ..] => {
+                return Err(format!("the cipher `{}` is not known", brief(cipher)));
+            }
+            [HEADER, version, ..] => return Err(format!("the format `{}` is not known", brief(version))),
+            _ => return Err(format!("its first line is not `{HEADER};1.1;AES256`")),
+        };
+        let digits: String = lines.map(str::trim).collect();
+        let outer = decode(digits.as_bytes())?;
+        let mut parts = outer.splitn(3, |byte| *byte == b'\n');
+        let mut next = |what: &str| {
+            let digits = parts.next().ok_or_else(|| format!("its {what} is missing"))?;
+            decode(digits)
+        };
+        Ok(Self {
+            id,
+            salt: next("salt")?,
+            signature: next("signature")?,
+            ciphertext: next("content")?,
+        })
+    }
+
+    /// The content; none if these are not its keys.
+    fn decrypt(&self, keys: &Keys) -> Result<Option<Zeroizing<Vec<u8>>>, Closed> {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(keys.signature()).expect("HMAC takes keys of any length");
+        mac.update(&self.ciphertext);
+        if mac.verify_slice(&self.signature).is_err() {
+            return Ok(None);
+        }
+        let mut plain = Zeroizing::new(self.ciphertext.clone());
+        let mut cipher = Ctr128BE::<Aes256>::new_from_slices(keys.cipher(), keys.counter())
+            .expect("a key of 32 bytes and a block of 16");
+        cipher.apply_keystream(&mut plain);
+        let padding = plain.last().copied().map_or(0, usize::from);
+        let padded = (1..=BLOCK).contains(&padding)
+            && plain.len().is_multiple_of(BLOCK)
+            && plain.ends_with(&vec![plain[plain.len() - 1]; padding]);
+        if !padded {
+            return Err(Closed::Malformed("its padding is wrong".into()));
+        }
+        let length = plain.len() - padding;
+        plain.truncate(length);
+        Ok(Some(plain))
+    }
+}
+
+fn decode(digits: &[u8]) -> Result<Vec<u8>, String> {
+    HEXLOWER_PERMISSIVE
+        .decode(digits)
+        .map_err(|_| "it has other characters than hexadecimal digits, or its end is missing".into())
+}
+
+fn brief(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(20).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ansible-vault encrypt_string` of `s3kr1t`, with the password `hunter2`.
+    const SAMPLE: &str = include_str!("../../tests/vault-sample");
+
+    fn vault(passwords: &[(Option<&str>, &str)]) -> Vault {
+        let mut known = VaultPasswords::default();
+        for (id, password) in passwords {
+            known.add(*id, Secret::new(*password));
+        }
+        Vault::new(known)
+    }
+
+    #[test]
+    fn a_vault_opens_with_its_password() {
+        let mut open = vault(&[(Some("x"), "wrong"), (None, "hunter2")]);
+        assert_eq!(&open.open(SAMPLE).expect("opens")[..], b"s3kr1t");
+        assert_eq!(open.keys.len(), 1, "its own password comes first");
+        assert_eq!(&open.open(SAMPLE).expect("opens")[..], b"s3kr1t");
+        assert_eq!(open.keys.len(), 1, "a salt is stretched once");
+        assert!(!format!("{open:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_closed_vault_says_why() {
+        let closed = |text: &str, passwords: &[(Option<&str>, &str)]| {
+            vault(passwords).open(text).expect_err("closed").message().0
+        };
+        let id = SAMPLE.replace("1.1;AES256", "1.2;AES256;prod");
+        assert_eq!(
+            closed(SAMPLE, &[]),
+            "this is encrypted, and there is no vault password"
+        );
+        assert_eq!(
+            closed(&id, &[(None, "x")]),
+            "the vault password does not open this vault with the id `prod`"
+        );
+        assert!(
+            closed(SAMPLE, &[(None, "x"), (Some("y"), "z")]).starts_with("none of the 2 vault passwords")
+        );
+        for (text, reason) in [
+            ("$ANSIBLE_VAULT;1.1;AES", "the cipher `AES` is not known"),
+            ("$ANSIBLE_VAULT;3;AES256", "the format `3` is not known"),
+            ("$ANSIBLE_VAULT", "its first line"),
+            ("$ANSIBLE_VAULT;1.1;AES256\nxyz", "hexadecimal"),
+            ("$ANSIBLE_VAULT;1.1;AES256\n3031", "its signature is missing"),
+        ] {
+            assert!(closed(text, &[(None, "x")]).contains(reason), "{text}");
+        }
+        let cut = &SAMPLE[..SAMPLE.len() - 40];
+        assert!(!closed(cut, &[(None, "hunter2")]).contains("s3kr1t"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in r"(\$ANSIBLE_VAULT|;1\.[12]|;AES256|;x|\n|30|0a|3[0-9]|é){0,24}") {
+            let _ = Envelope::parse(&text);
+        }
+    }
+}

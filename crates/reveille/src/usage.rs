@@ -1,0 +1,44 @@
+//! What the controller has used: CPU time and memory.
+
+use std::fs;
+
+/// What the controller used so far, for summaries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    /// Seconds of CPU time, user and system.
+    pub(crate) cpu_s: f64,
+    /// Most memory that was resident, bytes.
+    pub(crate) peak_bytes: u64,
+    /// Hosts that it was to work on.
+    pub(crate) hosts: usize,
+}
+
+/// Reads them from `/proc`, after work on so many hosts.
+pub(crate) fn usage(hosts: usize) -> Usage {
+    let peak_bytes = field("/proc/self/status", "VmHWM:").unwrap_or(0) * 1024;
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks: u64 = stat.rsplit_once(") ").map_or(0, |(_, rest)| {
+        rest.split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum()
+    });
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Usage {
+        cpu_s: ticks as f64 / per_second as f64,
+        peak_bytes,
+        hosts,
+    }
+}
+
+/// A number behind a word in a file of `/proc`.
+fn field(path: &str, word: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(word))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+}

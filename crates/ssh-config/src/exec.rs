@@ -1,0 +1,65 @@
+//! Commands of `Match exec`: run by the shell, bounded in time, each once.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::sync::{PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::SshConfig;
+
+/// How long a command of `Match exec` may take.
+const EXEC_LIMIT: Duration = Duration::from_secs(10);
+/// Different commands of `Match exec` whose answers are kept.
+const MAX_ANSWERS: usize = 4_096;
+
+/// Whether the command ends with exit status 0. A command that was run before is not run again.
+pub(crate) fn succeeds(config: &SshConfig, command: &str) -> Result<bool, String> {
+    let known = config
+        .answers
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(command)
+        .copied();
+    if let Some(answer) = known {
+        return Ok(answer);
+    }
+    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+    let child = Command::new(shell.as_deref().unwrap_or("/bin/sh".as_ref()))
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn();
+    let mut child = child.map_err(|error| format!("the command of `Match exec` can't be run: {error}"))?;
+    let group = Pid::from_child(&child);
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || {
+        // Nobody listens any more if the time is over.
+        let _ = sender.send(child.wait());
+    });
+    let answer = match ended.recv_timeout(EXEC_LIMIT) {
+        Ok(Ok(status)) => status.success(),
+        Ok(Err(error)) => {
+            return Err(format!(
+                "the command of `Match exec` can't be waited for: {error}"
+            ));
+        }
+        Err(_) => {
+            // The group may be gone already.
+            let _ = kill_process_group(group, Signal::KILL);
+            return Err(format!(
+                "the command of `Match exec` took longer than {} s and was killed",
+                EXEC_LIMIT.as_secs()
+            ));
+        }
+    };
+    let mut answers = config.answers.lock().unwrap_or_else(PoisonError::into_inner);
+    if answers.len() < MAX_ANSWERS {
+        answers.insert(command.to_owned(), answer);
+    }
+    Ok(answer)
+}

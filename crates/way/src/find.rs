@@ -1,0 +1,517 @@
+//! From what the inventory tells of a host to the way to it: command line, inventory, ssh_config, defaults, in this order.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reveille_account::{BecomeMethod, Given, HostKeyPolicy, HostName, Origin, TransportKind};
+use reveille_inventory::{Connection, Inventory};
+use reveille_ssh_config::{Hop, IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking};
+
+use crate::way::{Agent, Link, Way, expand_home, from_anywhere};
+use crate::{Asked, Error, Operator, Reasons, routes};
+
+/// A file that keeps nothing.
+pub(crate) const NOWHERE: &str = "/dev/null";
+/// Jump hosts that name further jump hosts, to this depth.
+const MAX_JUMPS: usize = 8;
+const DEFAULT: Origin = Origin::Default("default");
+
+/// Finds the ways to hosts.
+pub struct Finder<'a> {
+    asked: &'a Asked,
+    operator: &'a dyn Operator,
+    local: Local,
+    usual: SshConfig,
+    /// Files that the inventory names for some hosts.
+    others: HashMap<PathBuf, SshConfig>,
+    /// Warnings that were shown, each once.
+    warned: RefCell<HashSet<String>>,
+}
+
+// === impl Finder ===
+
+impl<'a> Finder<'a> {
+    /// Reads the user's and the system's ssh_config, or the one that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read or has mistakes.
+    pub fn new(asked: &'a Asked, operator: &'a dyn Operator) -> Result<Self, Error> {
+        let usual = match &asked.ssh_config {
+            None => SshConfig::load(None, None)?,
+            Some(path) => SshConfig::only(path)?,
+        };
+        for warning in usual.warnings() {
+            operator.warn(&warning.to_string());
+        }
+        Ok(Self {
+            asked,
+            operator,
+            local: Local::current(),
+            usual,
+            others: HashMap::new(),
+            warned: RefCell::default(),
+        })
+    }
+
+    /// The user who runs this process.
+    pub fn user(&self) -> &str {
+        &self.local.user
+    }
+
+    /// The way to a host of the inventory, with the reasons for it.
+    ///
+    /// # Errors
+    ///
+    /// There is no such host, one of its vars can't be used, or ssh_config has no answer.
+    pub fn find(&mut self, inventory: &Inventory, host: &str, reasons: &mut Reasons) -> Result<Way, Error> {
+        let connection = inventory.connection(host)?;
+        let way = self.connect(&connection, reasons)?;
+        routes::complete(&HostName::from(host), way, inventory, self)
+    }
+
+    fn connect(&mut self, connection: &Connection, reasons: &mut Reasons) -> Result<Way, Error> {
+        let asked = self.asked;
+        let file = connection.ssh.config_file.clone().map(|file| file.value);
+        let resolved = self.resolve(
+            file.as_deref(),
+            &connection.address.value,
+            value(asked.user.as_ref().or(connection.user.as_ref())).map(String::as_str),
+            value(asked.port.as_ref().or(connection.port.as_ref())).copied(),
+        )?;
+        let mut link = self.link(&resolved, connection, reasons);
+        if reasons.are_kept() {
+            // What ssh_config says of them shows only where nothing stronger was said.
+            let alone = self.resolve(file.as_deref(), &connection.address.value, None, None)?;
+            reasons.add_overridden("port", given(&alone, "Port", alone.port), ToString::to_string);
+            reasons.add_overridden("user", given(&alone, "User", alone.user.clone()), String::clone);
+        }
+        let jump_hosts = reasons
+            .first(
+                "jump",
+                [
+                    connection.jump.clone(),
+                    given(&resolved, "ProxyJump", resolved.proxy_jump.clone()),
+                ],
+                |hops| show_hops(hops),
+            )
+            .map(|hops| hops.value);
+        let mut jump = Vec::new();
+        self.jump(file.as_deref(), &jump_hosts.unwrap_or_default(), &mut jump, 0)?;
+        for hop in &mut jump {
+            hop.last_keys.clone_from(&link.keys);
+        }
+        link.anchor();
+        jump.iter_mut().for_each(Link::anchor);
+        let (transport, ssh_options) = self.transport(connection, &resolved, reasons)?;
+        let (escalate, becomes, become_method) = self.becomes(connection, reasons);
+        Ok(Way {
+            link,
+            jump,
+            escalate,
+            becomes,
+            become_method,
+            not_ready: connection.not_ready,
+            routes: Vec::new(),
+            label: None,
+            transport,
+            ssh_config: file
+                .or_else(|| asked.ssh_config.clone())
+                .map(|file| from_anywhere(&file)),
+            ssh_options,
+        })
+    }
+
+    /// The connection to the host itself.
+    fn link(&self, resolved: &Resolved, connection: &Connection, reasons: &mut Reasons) -> Link {
+        let asked = self.asked;
+        let ssh = &connection.ssh;
+        let text = String::clone;
+        let said = |keyword, value: Option<String>| given(resolved, keyword, value);
+        let mut link = self.configured(resolved);
+        reasons.first(
+            "address",
+            [
+                said("HostName", Some(resolved.host_name.clone())),
+                Some(connection.address.clone()),
+            ],
+            text,
+        );
+        reasons.first(
+            "port",
+            [
+                asked.port.clone(),
+                connection.port.clone(),
+                given(resolved, "Port", resolved.port),
+                Some(Given::new(22, DEFAULT)),
+            ],
+            ToString::to_string,
+        );
+        reasons.first(
+            "user",
+            [
+                asked.user.clone(),
+                connection.user.clone(),
+                said("User", resolved.user.clone()),
+                Some(Given::new(
+                    self.local.user.clone(),
+                    Origin::Default("the user who runs this"),
+                )),
+            ],
+            text,
+        );
+        let keys = if asked.keys.is_empty() {
+            &connection.key_files
+        } else {
+            &asked.keys
+        };
+        for key in keys {
+            reasons.note("key", key, |path| path.display().to_string());
+            link.keys.push(key.value.clone());
+        }
+        for path in &link.more_keys {
+            let key = given(resolved, "IdentityFile", Some(path));
+            if let Some(key) = key {
+                reasons.note("key", &key, |path| path.display().to_string());
+            }
+        }
+        let keys_only = reasons.first(
+            "keys only",
+            [
+                ssh.identities_only.clone(),
+                given(resolved, "IdentitiesOnly", resolved.identities_only),
+            ],
+            ToString::to_string,
+        );
+        link.keys_only = keys_only.is_some_and(|only| only.value);
+        let alias = reasons.first(
+            "host key alias",
+            [
+                ssh.host_key_alias.clone(),
+                said("HostKeyAlias", resolved.host_key_alias.clone()),
+            ],
+            text,
+        );
+        link.host_key_alias = alias.map(|alias| alias.value);
+        // `ask` leaves the decision to the run's policy.
+        let strict = ssh.strict_host_key_checking.clone().or_else(|| {
+            given(
+                resolved,
+                "StrictHostKeyChecking",
+                resolved.strict_host_key_checking,
+            )
+        });
+        let own =
+            strict.and_then(|strict| policy(strict.value).map(|policy| Given::new(policy, strict.origin)));
+        link.host_key = own
+            .as_ref()
+            .filter(|_| asked.host_key.is_none())
+            .map(|own| own.value);
+        reasons.first(
+            "host key",
+            [
+                asked.host_key.clone(),
+                own,
+                Some(Given::new(HostKeyPolicy::default(), DEFAULT)),
+            ],
+            ToString::to_string,
+        );
+        if let Some(files) = &ssh.user_known_hosts_files {
+            let files = files.clone().map(|files| {
+                files
+                    .iter()
+                    .map(|file| expand_home(Path::new(file)))
+                    .collect::<Vec<_>>()
+            });
+            reasons.note("known hosts", &files, |files| show_paths(files));
+            link.known_hosts = Some(files.value);
+        } else if let Some(files) = given(resolved, "UserKnownHostsFile", link.known_hosts.as_ref()) {
+            reasons.note("known hosts", &files, |files| show_paths(files));
+        }
+        let within = reasons.first(
+            "connect timeout",
+            [
+                asked.connect_timeout.clone(),
+                ssh.connect_timeout.clone(),
+                given(resolved, "ConnectTimeout", resolved.connect_timeout),
+            ],
+            |within| format!("{within:?}"),
+        );
+        // The run has the one of the command line already.
+        link.connect_timeout_ms = within
+            .filter(|_| asked.connect_timeout.is_none())
+            .map(|within| millis(within.value));
+        let interval = reasons.first(
+            "keep-alive",
+            [
+                ssh.server_alive_interval.clone(),
+                given(resolved, "ServerAliveInterval", resolved.server_alive_interval),
+            ],
+            |interval| format!("{interval:?}"),
+        );
+        link.alive_interval_ms = interval.map(|interval| millis(interval.value));
+        let count = reasons.first(
+            "keep-alives",
+            [
+                ssh.server_alive_count_max.clone(),
+                given(resolved, "ServerAliveCountMax", resolved.server_alive_count_max),
+            ],
+            ToString::to_string,
+        );
+        link.alive_count = count.map(|count| count.value);
+        link
+    }
+
+    /// The user to become: by default, and when a step asks for one; and the program for it.
+    fn becomes(
+        &self,
+        connection: &Connection,
+        reasons: &mut Reasons,
+    ) -> (Option<String>, String, BecomeMethod) {
+        let asked = self.asked;
+        // Whoever names a user wants to become that user.
+        let by_user = asked.become_user.clone().map(|user| user.map(|_| true));
+        let wanted = reasons.first(
+            "become",
+            [asked.escalate.clone(), by_user, connection.escalate.clone()],
+            |wanted| if *wanted { "yes" } else { "no" }.to_owned(),
+        );
+        let wanted = wanted.is_some_and(|wanted| wanted.value);
+        let mut ignored = Reasons::unasked();
+        let reasons = if wanted { reasons } else { &mut ignored };
+        let user = reasons.first(
+            "become user",
+            [
+                asked.become_user.clone(),
+                connection.become_user.clone(),
+                Some(Given::new("root".to_owned(), DEFAULT)),
+            ],
+            String::clone,
+        );
+        let method = reasons.first(
+            "become method",
+            [
+                asked.become_method.clone(),
+                connection.become_method.clone(),
+                Some(Given::new(BecomeMethod::default(), DEFAULT)),
+            ],
+            ToString::to_string,
+        );
+        let user = user.map_or_else(|| "root".to_owned(), |user| user.value);
+        let method = method.map_or_else(BecomeMethod::default, |method| method.value);
+        (wanted.then(|| user.clone()), user, method)
+    }
+
+    /// What carries the session, and what the system's `ssh` must be told for it.
+    fn transport(
+        &self,
+        connection: &Connection,
+        resolved: &Resolved,
+        reasons: &mut Reasons,
+    ) -> Result<(TransportKind, Vec<String>), Error> {
+        let asked = &self.asked.transport;
+        let local = connection
+            .transport
+            .clone()
+            .filter(|transport| transport.value == TransportKind::Local);
+        let proxy = connection
+            .ssh
+            .proxy_command
+            .clone()
+            .or_else(|| given(resolved, "ProxyCommand", resolved.proxy_command.clone()));
+        let is_native = asked
+            .as_ref()
+            .or(local.as_ref())
+            .is_none_or(|transport| transport.value == TransportKind::Native);
+        let Some(proxy) = proxy.filter(|_| is_native) else {
+            let transport = reasons.first(
+                "transport",
+                [
+                    asked.clone(),
+                    connection.transport.clone(),
+                    Some(Given::new(TransportKind::Native, DEFAULT)),
+                ],
+                ToString::to_string,
+            );
+            let transport = transport.map_or_else(TransportKind::default, |transport| transport.value);
+            return Ok((transport, Vec::new()));
+        };
+        if asked.is_some() {
+            return Err(Error::input(format!(
+                "{} is reached by a ProxyCommand ({}), which native SSH can't run; use --transport openssh",
+                connection.address.value, proxy.origin
+            )));
+        }
+        self.warn_once("hosts with a ProxyCommand are reached by the system's ssh");
+        let transport = Given::new(TransportKind::Openssh, proxy.origin.clone());
+        reasons.note("transport", &transport, ToString::to_string);
+        reasons.note("proxy command", &proxy, String::clone);
+        Ok((transport.value, vec![format!("ProxyCommand={}", proxy.value)]))
+    }
+
+    fn resolve(
+        &mut self,
+        file: Option<&Path>,
+        host: &str,
+        user: Option<&str>,
+        port: Option<u16>,
+    ) -> Result<Resolved, Error> {
+        if let Some(file) = file
+            && !self.others.contains_key(file)
+        {
+            self.others.insert(file.to_owned(), SshConfig::only(file)?);
+        }
+        let config = file.and_then(|file| self.others.get(file)).unwrap_or(&self.usual);
+        let mut query = Query::new(host, &self.local);
+        query.user = user;
+        query.port = port;
+        let resolved = config.resolve(&query)?;
+        for warning in &resolved.warnings {
+            self.warn_once(&warning.to_string());
+        }
+        Ok(resolved)
+    }
+
+    /// The connections through jump hosts to the host that `last` leads to.
+    pub(crate) fn through(&mut self, hops: &[Hop], last: &Link) -> Result<Vec<Link>, Error> {
+        let mut links = Vec::new();
+        self.jump(None, hops, &mut links, 0)?;
+        for hop in &mut links {
+            hop.last_keys.clone_from(&last.keys);
+            hop.anchor();
+        }
+        Ok(links)
+    }
+
+    /// Adds jump hosts to the way, and those in front of the first of them.
+    fn jump(
+        &mut self,
+        file: Option<&Path>,
+        hops: &[Hop],
+        links: &mut Vec<Link>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        for (index, hop) in hops.iter().enumerate() {
+            let resolved = self.resolve(file, &hop.address, hop.user.as_deref(), hop.port)?;
+            if let Some(before) = resolved.proxy_jump.as_ref().filter(|_| index == 0) {
+                if depth == MAX_JUMPS {
+                    return Err(Error::input(format!(
+                        "the jump hosts of {} name each other without end",
+                        hop.address
+                    )));
+                }
+                self.jump(file, before, links, depth + 1)?;
+            }
+            let mut link = self.configured(&resolved);
+            if resolved.user.is_none()
+                && let Some(user) = &self.asked.user
+            {
+                // A jump host without a user of its own gets the one of the command line.
+                link.user.clone_from(&user.value);
+            }
+            link.keys = self.asked.keys.iter().map(|key| key.value.clone()).collect();
+            link.keys_only = resolved.identities_only.unwrap_or(false);
+            links.push(link);
+        }
+        Ok(())
+    }
+
+    /// What ssh_config says of one connection, filled up with defaults.
+    fn configured(&self, resolved: &Resolved) -> Link {
+        let known_hosts = resolved.user_known_hosts_files.as_ref().map(|user| {
+            let global = resolved.global_known_hosts_files.clone();
+            let global = global.unwrap_or_else(|| vec!["/etc/ssh/ssh_known_hosts".into()]);
+            let mut files = user.clone();
+            if files.is_empty() {
+                // New keys are kept nowhere, and never in the system's file, which comes next.
+                files.push(NOWHERE.into());
+            }
+            files.extend(global);
+            files
+        });
+        let unless_asked = |_: &_| self.asked.host_key.is_none();
+        Link {
+            address: resolved.host_name.clone(),
+            port: resolved.port.unwrap_or(22),
+            user: resolved.user.clone().unwrap_or_else(|| self.local.user.clone()),
+            keys: Vec::new(),
+            more_keys: resolved.identity_files.clone(),
+            last_keys: Vec::new(),
+            certificates: resolved.certificate_files.clone(),
+            keys_only: resolved.identities_only.unwrap_or(false),
+            agent: match &resolved.identity_agent {
+                None | Some(IdentityAgent::Environment) => Agent::Usual,
+                Some(IdentityAgent::None) => Agent::None,
+                Some(IdentityAgent::Socket(path)) => Agent::Socket(path.clone()),
+            },
+            host_key: resolved
+                .strict_host_key_checking
+                .and_then(policy)
+                .filter(unless_asked),
+            host_key_alias: resolved.host_key_alias.clone(),
+            known_hosts,
+            connect_timeout_ms: resolved
+                .connect_timeout
+                .filter(|_| self.asked.connect_timeout.is_none())
+                .map(millis),
+            alive_interval_ms: resolved.server_alive_interval.map(millis),
+            alive_count: resolved.server_alive_count_max,
+        }
+    }
+
+    fn warn_once(&self, message: &str) {
+        if self.warned.borrow_mut().insert(message.to_owned()) {
+            self.operator.warn(message);
+        }
+    }
+}
+
+/// A value of ssh_config with the line that sets it, if a line does.
+fn given<T>(resolved: &Resolved, keyword: &str, value: Option<T>) -> Option<Given<T>> {
+    let origin = resolved.origin(keyword)?;
+    Some(Given::new(value?, origin.clone()))
+}
+
+fn value<T>(given: Option<&Given<T>>) -> Option<&T> {
+    given.map(|given| &given.value)
+}
+
+/// The policy that `StrictHostKeyChecking` asks for; `ask` leaves it to the run's.
+fn policy(strict: StrictHostKeyChecking) -> Option<HostKeyPolicy> {
+    match strict {
+        StrictHostKeyChecking::Yes => Some(HostKeyPolicy::Strict),
+        StrictHostKeyChecking::No => Some(HostKeyPolicy::Off),
+        StrictHostKeyChecking::AcceptNew => Some(HostKeyPolicy::AcceptNew),
+        StrictHostKeyChecking::Ask => None,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn show_hops(hops: &[Hop]) -> String {
+    if hops.is_empty() {
+        return "none".to_owned();
+    }
+    let hops = hops.iter().map(|hop| {
+        let user = hop
+            .user
+            .as_ref()
+            .map_or_else(String::new, |user| format!("{user}@"));
+        let port = hop.port.map_or_else(String::new, |port| format!(":{port}"));
+        if hop.address.contains(':') {
+            format!("{user}[{}]{port}", hop.address)
+        } else {
+            format!("{user}{}{port}", hop.address)
+        }
+    });
+    hops.collect::<Vec<_>>().join(",")
+}
+
+fn show_paths(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(" ")
+}

@@ -1,0 +1,170 @@
+//! Passwords: asked for, read from files, taken from the inventory. They are never recorded; a resumed run asks again.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use reveille_account::HostName;
+use reveille_inventory::Inventory;
+use reveille_transport::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, InventorySources, Operator};
+
+/// Largest password file.
+const LIMIT: u64 = 4096;
+/// What to do where nobody can be asked.
+const INSTEAD: &str = "use --password-file or --become-password-file";
+
+/// Where passwords come from. The ledger keeps this, and not the passwords.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PasswordSources {
+    /// `--ask-pass`
+    pub ask: bool,
+    /// `--ask-become-pass`
+    pub ask_become: bool,
+    /// `--password-file`
+    pub file: Option<PathBuf>,
+    /// `--become-password-file`
+    pub become_file: Option<PathBuf>,
+    /// The inventory, if it has passwords or secret vars of the run's hosts.
+    pub inventory: Option<InventorySources>,
+}
+
+/// The passwords of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Passwords {
+    login: Option<Secret>,
+    escalate: Option<Secret>,
+    of_hosts: HashMap<HostName, OfHost>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct OfHost {
+    login: Option<Secret>,
+    escalate: Option<Secret>,
+}
+
+// === impl PasswordSources ===
+
+impl PasswordSources {
+    /// The same with paths that are found from any directory.
+    ///
+    /// # Errors
+    ///
+    /// The working directory is gone.
+    pub fn absolute(mut self) -> Result<Self, Error> {
+        for path in [&mut self.file, &mut self.become_file].into_iter().flatten() {
+            *path = std::path::absolute(&*path)
+                .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+        }
+        Ok(self)
+    }
+
+    /// Whether no password comes from anywhere.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Reads the inventory again, if a run that is resumed needs what is not recorded of it.
+    ///
+    /// # Errors
+    ///
+    /// The inventory can't be read.
+    pub fn reload(&self, operator: &dyn Operator) -> Result<Option<Inventory>, Error> {
+        self.inventory
+            .as_ref()
+            .map(|sources| sources.load(operator))
+            .transpose()
+    }
+
+    /// Asks the operator and reads the files. `inventory` is the one that the hosts were chosen from.
+    ///
+    /// # Errors
+    ///
+    /// A file can't be read, or nobody answers.
+    pub fn find(&self, inventory: Option<&Inventory>, operator: &dyn Operator) -> Result<Passwords, Error> {
+        let login = match (&self.file, self.ask) {
+            (Some(file), _) => Some(read(file)?),
+            (None, true) => Some(Secret::new(operator.secret("SSH password", INSTEAD)?)),
+            (None, false) => None,
+        };
+        let escalate = match (&self.become_file, self.ask_become) {
+            (Some(file), _) => Some(read(file)?),
+            (None, true) => {
+                let words = if login.is_some() {
+                    "become password [the same]"
+                } else {
+                    "become password"
+                };
+                let answer = operator.secret(words, INSTEAD)?;
+                match &login {
+                    Some(login) if answer.is_empty() => Some(login.clone()),
+                    _ => Some(Secret::new(answer)),
+                }
+            }
+            (None, false) => None,
+        };
+        let mut passwords = Passwords {
+            login,
+            escalate,
+            of_hosts: HashMap::new(),
+        };
+        if let Some(inventory) = inventory.filter(|_| self.inventory.is_some()) {
+            for host in inventory.hosts() {
+                passwords.take(inventory, host);
+            }
+        }
+        Ok(passwords)
+    }
+}
+
+// === impl Passwords ===
+
+impl Passwords {
+    /// Takes over the passwords that the inventory has for a host. A host whose vars can't be used has none; whoever
+    /// connects to it is told why.
+    pub fn take(&mut self, inventory: &Inventory, host: &HostName) {
+        let Ok(connection) = inventory.connection(host.as_str()) else {
+            return;
+        };
+        let secret = |secret: &reveille_inventory::Secret| Secret::new(secret.expose());
+        let of_host = OfHost {
+            login: connection.password.as_ref().map(secret),
+            escalate: connection.become_password.as_ref().map(secret),
+        };
+        if of_host.login.is_some() || of_host.escalate.is_some() {
+            self.of_hosts.insert(host.clone(), of_host);
+        }
+    }
+
+    /// The password to log in to a host with; what was asked for wins.
+    pub fn login(&self, host: &HostName) -> Option<Secret> {
+        let own = || self.of_hosts.get(host)?.login.clone();
+        self.login.clone().or_else(own)
+    }
+
+    /// The password to become another user with on a host; what was asked for wins.
+    pub fn escalate(&self, host: &HostName) -> Option<Secret> {
+        let own = || self.of_hosts.get(host)?.escalate.clone();
+        self.escalate.clone().or_else(own)
+    }
+}
+
+/// The first line of a file.
+fn read(path: &Path) -> Result<Secret, Error> {
+    let refused =
+        |why: String| Error::input(format!("can't use the password file {}: {why}", path.display()));
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text))
+        .map_err(|error| refused(error.to_string()))?;
+    if text.len() as u64 > LIMIT {
+        return Err(refused(format!("it has more than {LIMIT} bytes")));
+    }
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(Secret::new(line)),
+        _ => Err(refused("its first line is empty".to_owned())),
+    }
+}

@@ -1,0 +1,108 @@
+//! The sources of an inventory, as options and the environment name them.
+
+use std::path::Path;
+
+use reveille_inventory::{Inventory, LoadOptions, Loaded, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Operator};
+
+/// Where an inventory is read from. The ledger keeps it with runs that need more of it than is recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InventorySources {
+    /// Files, directories, programs and lists, as `-i` has them; paths are absolute.
+    arguments: Vec<String>,
+    /// Lists of `-w`.
+    lists: Vec<String>,
+    vault_password_files: Vec<String>,
+}
+
+impl InventorySources {
+    /// The sources that `-i`, `-w` and `--vault-password-file` name; without hosts from there, and without passwords,
+    /// Ansible's environment variables are asked.
+    ///
+    /// # Errors
+    ///
+    /// Nothing names a host.
+    pub fn new(
+        inventories: &[String],
+        lists: &[String],
+        vault_password_files: &[String],
+    ) -> Result<Self, Error> {
+        let mut arguments = inventories.to_vec();
+        if arguments.is_empty() && lists.is_empty() {
+            let ansible = std::env::var("ANSIBLE_INVENTORY")
+                .ok()
+                .filter(|value| !value.is_empty());
+            let source = ansible.ok_or_else(|| {
+                Error::input("which hosts? Name an inventory with -i FILE, or hosts with -w web1,web2")
+            })?;
+            // Ansible takes it for a list of files; a list of hosts is what is left.
+            if source.split(',').all(|file| Path::new(file).exists()) {
+                arguments.extend(source.split(',').map(str::to_owned));
+            } else {
+                arguments.push(source);
+            }
+        }
+        let mut vault_password_files = vault_password_files.to_vec();
+        if vault_password_files.is_empty() {
+            let ansible = std::env::var("ANSIBLE_VAULT_PASSWORD_FILE");
+            vault_password_files.extend(ansible.ok().filter(|file| !file.is_empty()));
+        }
+        Ok(Self {
+            arguments,
+            lists: lists.to_vec(),
+            vault_password_files,
+        })
+    }
+
+    /// The same with paths that are found from any directory.
+    #[must_use]
+    pub fn absolute(mut self) -> Self {
+        let absolute = |text: &mut String| {
+            if Path::new(text).exists()
+                && let Ok(path) = std::path::absolute(&text)
+                && let Some(path) = path.to_str()
+            {
+                path.clone_into(text);
+            }
+        };
+        self.arguments.iter_mut().for_each(absolute);
+        for file in &mut self.vault_password_files {
+            match file.split_once('@') {
+                Some((id, path)) => {
+                    let mut path = path.to_owned();
+                    absolute(&mut path);
+                    *file = format!("{id}@{path}");
+                }
+                None => absolute(file),
+            }
+        }
+        self
+    }
+
+    /// Reads the inventory; the operator sees its warnings.
+    ///
+    /// # Errors
+    ///
+    /// It can't be read.
+    pub fn load(&self, operator: &dyn Operator) -> Result<Inventory, Error> {
+        let sources: Vec<Source> = self
+            .arguments
+            .iter()
+            .cloned()
+            .map(Source::Argument)
+            .chain(self.lists.iter().cloned().map(Source::List))
+            .collect();
+        let mut options = LoadOptions::default();
+        for file in &self.vault_password_files {
+            options.vault.add_file(file)?;
+        }
+        let Loaded { inventory, warnings } = Inventory::load_with(&sources, options)?;
+        for warning in &warnings {
+            operator.warn(&warning.to_string());
+        }
+        Ok(inventory)
+    }
+}
