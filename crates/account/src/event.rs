@@ -244,6 +244,9 @@ pub enum EventKind {
         /// The remote directory that holds it, when the step is durable.
         #[serde(skip_serializing_if = "Option::is_none")]
         place: Option<String>,
+        /// The boot that is to end, when the step reboots the machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<Box<str>>,
         /// The machine that it runs on.
         #[serde(default, skip_serializing_if = "MachineRef::is_first")]
         machine: MachineRef,

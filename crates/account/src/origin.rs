@@ -35,6 +35,17 @@ pub struct Given<T> {
 
 // === impl Origin ===
 
+impl Origin {
+    /// The place alone, for those who see the key already.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Option(name) | Self::Environment(name) => name.to_string(),
+            Self::File { file, line, .. } => format!("{file}:{line}"),
+            Self::Default(why) => (*why).to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -29,8 +29,6 @@ const BOOT_ID: &str =
 const REBOOT: &str = "nohup sh -c 'sleep 1; reboot || shutdown -r now || systemctl reboot' >/dev/null 2>&1 &";
 /// How often the host is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// In the place of an intent: the boot that is to end.
-const BOOT: &str = "boot:";
 /// How long a reboot that an earlier controller asked for is waited for, if it heals.
 const HEALING: Duration = Duration::from_mins(10);
 
@@ -61,7 +59,8 @@ impl HostTask {
             step: at.clone(),
             attempt: permit.number(),
             token: None,
-            place: Some(format!("{BOOT}{before}")),
+            place: None,
+            boot: Some(before.as_str().into()),
             machine,
             user: escalate.map(|escalate| escalate.user.clone()),
             site: None,

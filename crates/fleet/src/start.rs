@@ -435,6 +435,7 @@ impl HostTask {
             attempt: current.number,
             token: durable.map(|(token, _)| token),
             place: durable.map(|(_, hello)| hello.place.clone()),
+            boot: None,
             machine: machine.clone(),
             user: current.escalate.map(|escalate| escalate.user.clone()),
             site: durable.map(|(_, hello)| Box::new(site(hello))),

@@ -5,9 +5,6 @@ use reveille_account::{Class, EventKind, Loss, MachineRef, Rung, Status};
 use crate::attempt::{Attempt, Intent, Kind, State};
 use crate::rule::Rule;
 
-/// In the place of an intent: the boot that is to end.
-const BOOT: &str = "boot:";
-
 /// What is known of a host, from its events alone. Texts are left out but for those of attempts whose end is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -388,6 +385,7 @@ impl HostHistory {
             attempt,
             token,
             place,
+            boot,
             machine,
             user,
             site,
@@ -396,7 +394,6 @@ impl HostHistory {
         else {
             return;
         };
-        let boot = place.as_deref().and_then(|place| place.strip_prefix(BOOT));
         let kind = match (token, boot) {
             (Some(token), _) => Kind::Durable(Box::new(Intent {
                 token: *token,
@@ -405,7 +402,7 @@ impl HostHistory {
                 site: site.clone(),
                 begun: None,
             })),
-            (None, Some(boot)) => Kind::Reboot(boot.into()),
+            (None, Some(boot)) => Kind::Reboot(boot.clone()),
             (None, None) => Kind::Plain,
         };
         self.waited = false;

@@ -140,6 +140,12 @@ const MIGRATIONS: [&str; 4] = [
         SET way = json_extract(vars, '$.reveille_connection'),
             vars = json_remove(vars, '$.reveille_connection')
         WHERE json_valid(vars) AND json_type(vars, '$.reveille_connection') = 'object';
+    -- The boot that a reboot is to end. It stood in the place of a remote directory before.
+    UPDATE events
+        SET body = json_remove(json_set(body, '$.boot', substr(json_extract(body, '$.place'), 6)), '$.place')
+        WHERE body LIKE '%\"place\":\"boot:%' AND json_extract(body, '$.event') = 'step_started'
+            AND json_extract(body, '$.place') LIKE 'boot:%';
+    UPDATE intents SET place = NULL WHERE token IS NULL AND place LIKE 'boot:%';
 ",
 ];
 
@@ -273,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_to_a_host_leaves_its_vars() {
+    fn old_ledgers_are_migrated() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("ledger.db");
         let old = Connection::open(&path).expect("a file");
@@ -285,7 +291,10 @@ mod tests {
             PRAGMA user_version = 3;
             INSERT INTO roll (run, round, host, ordinal, port, vars) VALUES
                 (1, 1, 'web1', 0, 22, '{{"a":1,"reveille_connection":{{"address":"10.0.0.1","port":22}}}}'),
-                (1, 1, 'web2', 1, 22, '');"#
+                (1, 1, 'web2', 1, 22, '');
+            INSERT INTO events (run, seq, round, host, epoch, wall_ms, mono_ms, body) VALUES
+                (1, 1, 1, 'web1', 1, 0, 0, '{{"event":"step_started","attempt":1,"place":"boot:b1"}}'),
+                (1, 2, 1, 'web1', 1, 0, 0, '{{"event":"warning","message":"\"place\":\"boot:b1"}}');"#
         ))
         .expect("an old roll");
         drop(old);
@@ -302,5 +311,13 @@ mod tests {
             rows,
             expected.map(|(vars, way)| (vars.to_owned(), way.to_owned()))
         );
+        drop(statement);
+        let mut statement = connection
+            .prepare("SELECT body FROM events ORDER BY seq")
+            .expect("a query");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        let bodies: Vec<String> = rows.collect::<rusqlite::Result<_>>().expect("texts");
+        assert_eq!(bodies[0], r#"{"event":"step_started","attempt":1,"boot":"b1"}"#);
+        assert!(bodies[1].contains("warning") && bodies[1].contains("place"));
     }
 }

@@ -9,7 +9,6 @@
 //! - how often: a [`RetryBudget`] for the fleet, and a [`Breaker`] for each group;
 //! - how long to bear silence: the [`watchdog`], which chooses and judges [`Deadline`]s;
 //! - how many may fail, and how many go first: [`Portion`] and [`batches`];
-//! - once and only once: [`RunOnce`].
 //!
 //! Time comes from tokio's clock or from the caller, so that tests can stop it.
 //!
@@ -34,7 +33,6 @@ mod gate;
 mod governor;
 mod handshakes;
 mod portion;
-mod run_once;
 pub mod watchdog;
 
 pub use backoff::Backoff;
@@ -45,4 +43,3 @@ pub use gate::{Gate, Permit};
 pub use governor::Governor;
 pub use handshakes::{HandshakePermit, Handshakes};
 pub use portion::{Portion, PortionError, batches};
-pub use run_once::RunOnce;

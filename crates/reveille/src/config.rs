@@ -251,10 +251,10 @@ impl Config {
                 let Some(name) = key_of(argument) else { continue };
                 let found = std::env::var(variable(name))
                     .ok()
-                    .map(|value| (value, Origin::Environment(variable(name).into()).to_string()))
+                    .map(|value| (value, variable(name)))
                     .or_else(|| {
                         let setting = self.value(of_command, name)?;
-                        Some((setting.values.join(", "), setting.origin.to_string()))
+                        Some((setting.values.join(", "), setting.origin.place()))
                     })
                     .or_else(|| {
                         let defaults: Vec<String> = argument

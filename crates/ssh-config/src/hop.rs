@@ -110,7 +110,8 @@ mod tests {
         assert_eq!(Hop::chain("NONE"), Ok(Vec::new()));
         assert_eq!(hop(Some("a@b"), "c", None), Hop::parse("a@b@c").expect("good"));
         for wrong in [
-            "", "@a", "a:0", "a:b", "[::1", "[::1]x", "-a", "a/b", "a,,b", "::1",
+            "", "@a", "a:0", "a:b", "[::1", "[::1]x", "-a", "a/b", "a,,b", "::1", "a b", "a;b", "x'@a",
+            "a b", "a;b", "x'@a",
         ] {
             assert!(Hop::chain(wrong).is_err(), "{wrong}");
         }
