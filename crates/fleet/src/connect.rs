@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reveille_account::{Class, EventKind, MachineRef, Outcome};
 use reveille_pace::HandshakePermit;
-use reveille_transport::{ConnectError, Dialed, Session, Target};
+use reveille_transport::{ConnectError, Dialed, Session, Target, Throttle};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::host::{Halt, HostTask, other_host, record};
@@ -17,8 +17,6 @@ const TRIES: u32 = 5;
 const THROTTLED_TRIES: u32 = 20;
 /// From this many quick closes in a row on, the endpoint is taken to penalise us (OpenSSH's PerSourcePenalties).
 const PENALISED_AFTER: u32 = 3;
-/// How sshd says that it limits new connections; from 9.8 on for MaxStartups and PerSourcePenalties alike.
-const LIMITS: [&str; 2] = ["MaxStartups", "Not allowed at this time"];
 /// How long a host is looked for that went away in the middle of a step, beyond the usual tries: a boot takes minutes.
 const AWAY: Duration = Duration::from_mins(5);
 /// How long a penalty is waited out at least.
@@ -118,9 +116,12 @@ impl HostTask {
                 Err(failed) => failed,
             };
             self.password_refused |= error.password_refused;
-            // Closed before the banner is our own doing only if we were pressing, or the endpoint says so.
-            let said_so = LIMITS.iter().any(|words| error.message.contains(words));
-            let is_throttled = said_so || (error.throttled && crowded);
+            let is_throttled = match error.throttle() {
+                Throttle::Stated => true,
+                // We may be the cause only if several of us were connecting.
+                Throttle::Likely => crowded,
+                Throttle::No => false,
+            };
             if is_throttled {
                 throttled += 1;
                 let limit = self.engine.handshakes.throttled(&endpoint);

@@ -12,16 +12,40 @@ pub struct ConnectError {
     pub class: Class,
     /// What happened, in words.
     pub message: String,
-    /// Whether it looks like the host's (or bastion's) limit on new connections rather than a fault: accepted, then
-    /// closed before the banner, or told so.
-    pub throttled: bool,
+    /// The connection was accepted and closed before the banner.
+    pub(crate) throttled: bool,
     /// Whether the password was offered and did not let us in.
     pub password_refused: bool,
 }
 
+/// Whether a connection failed because the host, or the bastion in front of it, limits new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Throttle {
+    /// Nothing suggests it.
+    No,
+    /// It was accepted and closed before the banner, which has other causes too.
+    Likely,
+    /// sshd said so.
+    Stated,
+}
+
+/// What sshd writes when it limits new connections; from 9.8 on for MaxStartups and PerSourcePenalties alike.
+const LIMITS: [&str; 2] = ["MaxStartups", "Not allowed at this time"];
+
 // === impl ConnectError ===
 
 impl ConnectError {
+    /// Whether a limit on new connections is the reason.
+    pub fn throttle(&self) -> Throttle {
+        if LIMITS.iter().any(|words| self.message.contains(words)) {
+            Throttle::Stated
+        } else if self.throttled {
+            Throttle::Likely
+        } else {
+            Throttle::No
+        }
+    }
+
     pub(crate) fn new(phase: Phase, class: Class, message: impl Into<String>) -> Self {
         Self {
             phase,

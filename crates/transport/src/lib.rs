@@ -41,7 +41,7 @@ pub mod wire;
 
 pub use authentication::Authentication;
 pub use client::{Client, Dialed};
-pub use error::{ConnectError, ExecError};
+pub use error::{ConnectError, ExecError, Throttle};
 pub use escalate::Become;
 pub use exec::{Exec, Heard, Input};
 pub use identity::{Ask, Identities, IdentityError, Keyring, Wanted};

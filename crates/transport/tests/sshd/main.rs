@@ -12,7 +12,7 @@ use reveille_transport::supervisor::{
 };
 use reveille_transport::{
     Client, ConnectError, Deadlines, Heard, HostKeyPolicy, Identities, Keyring, KnownHosts, Session, Target,
-    Wanted,
+    Throttle, Wanted,
 };
 
 const CAP: u64 = 1 << 20;
@@ -290,7 +290,7 @@ async fn a_port_that_closes_at_once_looks_throttled_and_another_service_does_not
         let (error, ()) = tokio::join!(connect(&client, &testbed_less), closing);
         let error = error.unwrap_err();
         assert_eq!(
-            (error.class, error.throttled),
+            (error.class, error.throttle() != Throttle::No),
             (class, throttled),
             "{}",
             error.message
