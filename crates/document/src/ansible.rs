@@ -1,11 +1,16 @@
 //! What Ansible takes for a template, among the values of an inventory, and how it reads one.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use minijinja::Environment;
+use reveille_account::Fault;
 use serde_json::Value;
 
-use crate::template::expression_length;
+use crate::Blocks;
+use crate::expression::LANGUAGE;
+use crate::template::{Template, expression_length};
 
 /// How Ansible's JSON marks a text that is no template, though it looks like one: `{"__ansible_unsafe": "…"}`.
 const LITERAL: &str = "__ansible_unsafe";
@@ -116,6 +121,62 @@ pub fn too_long(template: &str) -> Option<String> {
         rest = &inside[length..];
     }
     None
+}
+
+/// A template of an inventory, compiled.
+#[derive(Debug)]
+pub enum Compiled {
+    /// Text with `{{ expressions }}`. A value that is a single expression keeps its kind.
+    Text(Template),
+    /// Text with `{% blocks %}` too.
+    Blocks(Box<Blocks>),
+}
+
+// === impl Compiled ===
+
+impl Compiled {
+    /// Compiles a template in a language as Ansible reads it.
+    ///
+    /// # Errors
+    ///
+    /// It is too long, or can't be read. The fault's offset counts from its start.
+    pub fn compile(language: &'static Environment<'static>, text: &str) -> Result<Self, Fault> {
+        if let Some(why) = too_long(text) {
+            return Err(Fault::new(0, why));
+        }
+        let text = &*with_plain_backslashes(text);
+        if text.contains("{%") || text.contains("{#") {
+            let blocks = Blocks::compile(language.clone(), "", text);
+            return blocks
+                .map(|blocks| Self::Blocks(Box::new(blocks)))
+                .map_err(|mistake| Fault {
+                    offset: 0,
+                    message: mistake.message,
+                    hint: mistake.hint,
+                });
+        }
+        Template::compile_in(language, text, text, 0).map(Self::Text)
+    }
+
+    /// The same for the templates that a job meets.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`](Self::compile).
+    pub fn of_job(text: &str) -> Result<Self, Fault> {
+        Self::compile(&LANGUAGE, text)
+    }
+
+    /// The names that it needs.
+    pub fn roots(&self) -> BTreeSet<String> {
+        match self {
+            Self::Text(template) => template
+                .expressions()
+                .flat_map(|expression| expression.roots().iter().cloned())
+                .collect(),
+            Self::Blocks(blocks) => blocks.roots().clone(),
+        }
+    }
 }
 
 /// Ansible's `inventory_hostname_short`: a name up to its first dot; an address as it is.

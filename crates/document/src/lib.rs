@@ -1,6 +1,7 @@
 //! YAML files that people write: job files, scenarios. Read as a tree of nodes that know their places, and strictly: what
 //! nobody asked for is a mistake, and all mistakes of a file are told at once, each with file, line, column and a caret.
-//! The expressions in them are in one [`language`].
+//! Expressions in them are in one [`language`]: an [`Expression`] is compiled once, a [`Template`] is text with expressions,
+//! and [`Blocks`] is a whole template of Jinja. Jobs, scenarios and inventories use the same three.
 //!
 //! ```
 //! use reveille_document::{Kind, Reader};
@@ -16,13 +17,19 @@
 //! ```
 
 pub mod ansible;
+mod blocks;
 mod duration;
+mod expression;
 mod language;
 mod reader;
-pub mod template;
+mod scan;
+mod template;
 mod tree;
 
+pub use blocks::Blocks;
 pub use duration::duration;
+pub use expression::{EvaluationError, Expression, Names, value_of, write_value};
 pub use language::language;
 pub use reader::{Fields, Reader, items};
+pub use template::{Part, Template};
 pub use tree::{Kind, MAX_FILE_BYTES, Node, Place, Value, position, read};

@@ -1,8 +1,154 @@
-//! Text with `{{ expressions }}` taken apart. Nothing else in it is special: shell text is full of `{%` and `${#`.
+//! Text with `{{ expressions }}`. Nothing else in it is special: shell text is full of `{%` and `${#`.
+
+use std::sync::Arc;
+
+use minijinja::Environment;
+use reveille_account::Fault;
+
+use crate::expression::{EvaluationError, Expression, LANGUAGE, Names, write_value};
+
+/// Text with expressions in it; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Template {
+    source: Arc<str>,
+    parts: Arc<[Part]>,
+}
+
+/// A part of a template.
+#[derive(Debug)]
+pub enum Part {
+    /// Text as it is.
+    Text(String),
+    /// What stands between braces.
+    Expression(Expression),
+}
+
+// === impl Template ===
+
+impl Template {
+    /// Text without expressions, whatever it contains.
+    pub fn plain(text: &str) -> Self {
+        Self {
+            source: text.into(),
+            parts: [Part::Text(text.to_owned())].into(),
+        }
+    }
+
+    /// Compiles `text`, which the file has at byte `start` in the form `raw` (with its quotes and indentation).
+    ///
+    /// # Errors
+    ///
+    /// One of its expressions can't be compiled. The fault's offset counts from the start of the file.
+    pub fn compile(text: &str, raw: &str, start: usize) -> Result<Self, Fault> {
+        Self::compile_in(&LANGUAGE, text, raw, start)
+    }
+
+    /// The same in a language with further functions.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`](Self::compile).
+    pub fn compile_in(
+        language: &'static Environment<'static>,
+        text: &str,
+        raw: &str,
+        start: usize,
+    ) -> Result<Self, Fault> {
+        Self::build(language, text, raw, start, |expression| {
+            Ok(Part::Expression(expression))
+        })
+    }
+
+    /// The same, with each expression replaced by what `fold` makes of it, such as the text of a constant.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`](Self::compile), and those of `fold`.
+    pub fn folded(
+        text: &str,
+        raw: &str,
+        start: usize,
+        fold: impl FnMut(Expression) -> Result<Part, Fault>,
+    ) -> Result<Self, Fault> {
+        Self::build(&LANGUAGE, text, raw, start, fold)
+    }
+
+    fn build(
+        language: &'static Environment<'static>,
+        text: &str,
+        raw: &str,
+        start: usize,
+        mut fold: impl FnMut(Expression) -> Result<Part, Fault>,
+    ) -> Result<Self, Fault> {
+        let mut parts: Vec<Part> = Vec::new();
+        for piece in split(text, raw, start)? {
+            let part = match piece {
+                Piece::Text(text) => Part::Text(text.to_owned()),
+                Piece::Expression { source, at } => fold(Expression::compile_in(language, source, at)?)?,
+            };
+            match (parts.last_mut(), part) {
+                (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
+                (_, part) => parts.push(part),
+            }
+        }
+        if parts.is_empty() {
+            parts.push(Part::Text(String::new()));
+        }
+        Ok(Self {
+            source: text.into(),
+            parts: parts.into(),
+        })
+    }
+
+    /// As it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Its parts; at least one.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Its expressions.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Expression(expression) => Some(expression),
+        })
+    }
+
+    /// The expression, if it is nothing but one: its value keeps its kind.
+    pub fn single(&self) -> Option<&Expression> {
+        match &*self.parts {
+            [Part::Expression(expression)] => Some(expression),
+            _ => None,
+        }
+    }
+
+    /// Its text with every expression replaced by its value.
+    ///
+    /// # Errors
+    ///
+    /// The first expression that has no value, and why.
+    pub fn render(&self, names: &dyn Names) -> Result<String, (&Expression, EvaluationError)> {
+        let mut text = String::with_capacity(self.source.len());
+        for part in &*self.parts {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::Expression(expression) => {
+                    let value = expression.evaluate(names).map_err(|error| (expression, error))?;
+                    write_value(&mut text, &value);
+                }
+            }
+        }
+        Ok(text)
+    }
+}
 
 /// A piece of such a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece<'a> {
+enum Piece<'a> {
     /// Text as it is; never empty.
     Text(&'a str),
     /// What stands between the braces, without the blanks around it.
@@ -14,22 +160,8 @@ pub enum Piece<'a> {
     },
 }
 
-/// A `{{` that is never closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unclosed {
-    /// Where it stands in the file, in bytes.
-    pub at: usize,
-}
-
-impl Unclosed {
-    /// What is wrong.
-    pub const MESSAGE: &str = "this `{{` is never closed";
-    /// What to try.
-    pub const HINT: &str = "write `{{ '{{' }}` for the two braces themselves";
-}
-
 /// Takes `text` apart, which the file has at byte `start` in the form `raw`, with its quotes and indentation.
-pub fn split<'a>(text: &'a str, raw: &str, start: usize) -> Result<Vec<Piece<'a>>, Unclosed> {
+fn split<'a>(text: &'a str, raw: &str, start: usize) -> Result<Vec<Piece<'a>>, Fault> {
     let mut pieces = Vec::new();
     let mut done = 0;
     while let Some(open) = text[done..].find("{{").map(|at| done + at) {
@@ -40,7 +172,8 @@ pub fn split<'a>(text: &'a str, raw: &str, start: usize) -> Result<Vec<Piece<'a>
             .nth(earlier)
             .map_or(start, |(at, _)| start + at);
         let Some(length) = expression_length(&text[open + 2..], "}}") else {
-            return Err(Unclosed { at });
+            let fault = Fault::new(at, "this `{{` is never closed");
+            return Err(fault.hint("write `{{ '{{' }}` for the two braces themselves"));
         };
         if open > done {
             pieces.push(Piece::Text(&text[done..open]));
@@ -82,22 +215,60 @@ pub(crate) fn expression_length(text: &str, end: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use minijinja::value::Value;
+
     use super::*;
+
+    fn compile(text: &str) -> Result<Template, Fault> {
+        Template::compile(text, text, 0)
+    }
 
     #[test]
     fn expressions_have_places_in_the_file() {
-        let text = "a {{ b }}{{c}} d";
-        let raw = "'a {{ b }}{{c}} d'";
+        let template = Template::compile("a {{ b }}{{c}} d", "'a {{ b }}{{c}} d'", 10).expect("good");
+        let places: Vec<(&str, usize)> = template
+            .expressions()
+            .map(|expression| (expression.source(), expression.at()))
+            .collect();
+        assert_eq!(places, [("b", 16), ("c", 22)]);
+        assert_eq!(compile("x {{ '}}'").expect_err("open").offset, 2);
+    }
+
+    #[test]
+    fn only_double_braces_are_special() {
+        let template = compile("echo ${#a} {% x %} {# y #} { z } }}").expect("plain text");
+        assert_eq!(template.expressions().count(), 0);
+    }
+
+    #[test]
+    fn quotes_and_inner_braces_hide_the_end() {
+        for text in [
+            "{{ '}}' }}",
+            r#"{{ "\"}}" }}"#,
+            "{{ {'a': {'b': 1}} }}",
+            "{{ '{{' }}",
+        ] {
+            assert_eq!(compile(text).expect(text).expressions().count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_single_expression_keeps_its_kind() {
+        assert!(compile("{{ a }}").expect("good").single().is_some());
+        assert!(compile("{{ a }} ").expect("good").single().is_none());
+        let names = BTreeMap::from([("a", Value::from(()))]);
         assert_eq!(
-            split(text, raw, 10),
-            Ok(vec![
-                Piece::Text("a "),
-                Piece::Expression { source: "b", at: 16 },
-                Piece::Expression { source: "c", at: 22 },
-                Piece::Text(" d"),
-            ])
+            compile("<{{ a }}>").expect("good").render(&names).ok().as_deref(),
+            Some("<>")
         );
-        assert_eq!(split("x {{ '}}'", "x {{ '}}'", 0), Err(Unclosed { at: 2 }));
-        assert_eq!(split("", "", 0), Ok(Vec::new()));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in r#"([{}'"\\ a-c.|()\[\]~+é]|\{\{|\}\}){0,30}"#) {
+            let _ = compile(&text);
+        }
     }
 }

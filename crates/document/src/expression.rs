@@ -1,0 +1,337 @@
+//! Expressions: compiled once, evaluated as often as there are hosts or requests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::LazyLock;
+
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Environment, ErrorKind, context};
+use reveille_account::{Fault, SourceError};
+
+use crate::language::{FILTERS, TESTS, language};
+use crate::scan::{Use, uses, without_slices};
+
+/// Steps of evaluation that one expression may take.
+const FUEL: u64 = 50_000;
+
+/// The language of jobs and scenarios.
+pub(crate) static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| language(FUEL));
+
+/// A compiled expression.
+pub struct Expression {
+    compiled: minijinja::Expression<'static, 'static>,
+    source: String,
+    roots: BTreeSet<String>,
+    paths: BTreeSet<String>,
+    /// It is nothing but a name.
+    is_name: bool,
+    at: usize,
+}
+
+/// Where the values of names come from.
+pub trait Names {
+    /// The value of a name, if it has one.
+    fn value(&self, name: &str) -> Option<Value>;
+}
+
+/// Why an expression has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EvaluationError {
+    /// Something that it uses is not defined.
+    Undefined,
+    /// It calls a function or a method that does not exist, whatever the values are.
+    UnknownName(String),
+    /// Something else; the text may hold parts of values.
+    Other(String),
+}
+
+// === impl Expression ===
+
+impl Expression {
+    /// Compiles an expression that stands at byte `at` of its file.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or it names a filter or a test that does not exist.
+    pub fn compile(source: &str, at: usize) -> Result<Self, Fault> {
+        Self::compile_in(&LANGUAGE, source, at)
+    }
+
+    /// The same in a language with further functions.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`](Self::compile).
+    pub fn compile_in(
+        language: &'static Environment<'static>,
+        source: &str,
+        at: usize,
+    ) -> Result<Self, Fault> {
+        if source.is_empty() {
+            return Err(Fault::new(at, "an expression is missing between the braces"));
+        }
+        let compiled = language
+            .compile_expression_owned(source.to_owned())
+            .map_err(|error| {
+                let offset = error.range().map_or(0, |range| range.start);
+                let detail = error.detail().unwrap_or("it can't be read");
+                let fault = Fault::new(at + offset, format!("`{source}` is not an expression: {detail}"));
+                if source.starts_with('.') {
+                    fault.hint(format!(
+                        "for a command's own braces write `{{{{ '{{{{{source}}}}}' }}}}`"
+                    ))
+                } else {
+                    fault
+                }
+            })?;
+        check_uses(language, source, at)?;
+        let sliced = without_slices(source);
+        let analysed = match &*sliced == source {
+            true => None,
+            false => language.compile_expression_owned(sliced.into_owned()).ok(),
+        };
+        let analysed = analysed.as_ref().unwrap_or(&compiled);
+        let is_global = |name: &String| language.globals().any(|(global, _)| global == name);
+        let roots: BTreeSet<String> = analysed
+            .undeclared_variables(false)
+            .into_iter()
+            .filter(|name| !is_global(name))
+            .collect();
+        Ok(Self {
+            is_name: roots.contains(source),
+            paths: analysed.undeclared_variables(true).into_iter().collect(),
+            compiled,
+            source: source.to_owned(),
+            roots,
+            at,
+        })
+    }
+
+    /// As it was written, without braces.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Where it stands in its file, in bytes.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The names that it needs.
+    pub fn roots(&self) -> &BTreeSet<String> {
+        &self.roots
+    }
+
+    /// The same names with what is taken from them, such as `conf.stdout`.
+    pub fn paths(&self) -> &BTreeSet<String> {
+        &self.paths
+    }
+
+    /// Its value. The kind is kept: a list remains a list.
+    ///
+    /// # Errors
+    ///
+    /// It has none with these names.
+    pub fn evaluate(&self, names: &dyn Names) -> Result<Value, EvaluationError> {
+        let value = if self.is_name {
+            names.value(&self.source).unwrap_or(Value::UNDEFINED)
+        } else {
+            let roots = self.roots.iter();
+            let known = roots.filter_map(|root| Some((root.as_str(), names.value(root)?)));
+            self.compiled
+                .eval(Value::from_pairs(known))
+                .map_err(|error| EvaluationError::from(&error))?
+        };
+        if value.is_undefined() {
+            return Err(EvaluationError::Undefined);
+        }
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{{{{ {} }}}}", self.source)
+    }
+}
+
+/// Refuses filters and tests that do not exist. `source` stands at byte `at` of its file.
+pub(crate) fn check_uses(language: &Environment<'_>, source: &str, at: usize) -> Result<(), Fault> {
+    for Use {
+        kind,
+        name,
+        at: offset,
+    } in uses(source)
+    {
+        let question = format!("name is {kind}");
+        let answer = language
+            .compile_expression(&question)
+            .and_then(|question| question.eval(context! { name }));
+        if answer.is_ok_and(|answer| answer.is_true()) {
+            continue;
+        }
+        let known = if kind == "filter" { FILTERS } else { TESTS };
+        let fault = Fault::new(at + offset, format!("there is no {kind} `{name}`"));
+        return Err(match SourceError::nearest(name, known.iter().copied()) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault,
+        });
+    }
+    Ok(())
+}
+
+// === impl Names ===
+
+impl<K: Ord + std::borrow::Borrow<str>> Names for BTreeMap<K, Value> {
+    fn value(&self, name: &str) -> Option<Value> {
+        self.get(name).cloned()
+    }
+}
+
+// === impl EvaluationError ===
+
+impl From<&minijinja::Error> for EvaluationError {
+    fn from(error: &minijinja::Error) -> Self {
+        let detail = || {
+            error
+                .detail()
+                .map_or_else(|| error.kind().to_string(), str::to_owned)
+        };
+        match error.kind() {
+            ErrorKind::UndefinedError => Self::Undefined,
+            ErrorKind::UnknownFilter
+            | ErrorKind::UnknownTest
+            | ErrorKind::UnknownFunction
+            | ErrorKind::SyntaxError => Self::UnknownName(detail()),
+            _ => Self::Other(detail()),
+        }
+    }
+}
+
+impl fmt::Display for EvaluationError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Undefined => formatter.write_str("something in it is not defined"),
+            Self::UnknownName(message) | Self::Other(message) => formatter.write_str(message),
+        }
+    }
+}
+
+/// A JSON value as a value of the language.
+pub fn value_of(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::from(()),
+        serde_json::Value::Bool(truth) => Value::from(*truth),
+        serde_json::Value::Number(number) => number.as_i64().map_or_else(
+            || {
+                number
+                    .as_u64()
+                    .map_or_else(|| Value::from(number.as_f64().unwrap_or_default()), Value::from)
+            },
+            Value::from,
+        ),
+        serde_json::Value::String(text) => Value::from(text.as_str()),
+        serde_json::Value::Array(items) => items.iter().map(value_of).collect(),
+        serde_json::Value::Object(entries) => {
+            let entries = entries.iter();
+            Value::from_pairs(entries.map(|(name, value)| (name.clone(), value_of(value))))
+        }
+    }
+}
+
+/// Adds a value to a text; none is nothing.
+pub fn write_value(text: &mut String, value: &Value) {
+    match value.as_str() {
+        Some(string) => text.push_str(string),
+        None if value.kind() == ValueKind::None => {}
+        None => text.push_str(&value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(source: &str) -> Expression {
+        Expression::compile(source, 0).expect(source)
+    }
+
+    #[test]
+    fn roots_are_what_must_come_from_outside() {
+        for (source, roots) in [
+            ("conf.stdout ~ range(n) | join(sep)", &["conf", "n", "sep"][..]),
+            ("all[first:last]", &["all", "first", "last"]),
+            ("all[1:]", &["all"]),
+            ("x[y[z:][0]]", &["x", "y", "z"]),
+        ] {
+            let found: Vec<String> = compile(source).roots().iter().cloned().collect();
+            assert_eq!(found, roots, "{source}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_kept_and_slices_work() {
+        let names = BTreeMap::from([("all", Value::from(vec![1, 2, 3])), ("n", Value::from(1))]);
+        let json = |source: &str| {
+            let value = compile(source).evaluate(&names).expect(source);
+            serde_json::to_value(value).expect("json")
+        };
+        assert_eq!(json("all"), serde_json::json!([1, 2, 3]));
+        assert_eq!(json("all[n:]"), serde_json::json!([2, 3]));
+        assert_eq!(json("all | length"), serde_json::json!(3));
+        assert_eq!(compile("gone").evaluate(&names), Err(EvaluationError::Undefined));
+    }
+
+    #[test]
+    fn unknown_filters_and_tests_are_found_before_anything_runs() {
+        for (source, message, at) in [
+            (
+                "a | uper",
+                "there is no filter `uper`\n  did you mean `upper`?",
+                9,
+            ),
+            (
+                "1 if b else a is definde",
+                "there is no test `definde`\n  did you mean `defined`?",
+                22,
+            ),
+            (
+                "[1 | nothing_like_it]",
+                "there is no filter `nothing_like_it`",
+                10,
+            ),
+        ] {
+            let fault = Expression::compile(source, 5).expect_err(source);
+            let hint = fault.hint.map_or_else(String::new, |hint| format!("\n  {hint}"));
+            assert_eq!(
+                (format!("{}{hint}", fault.message), fault.offset),
+                (message.to_owned(), at)
+            );
+        }
+    }
+
+    #[test]
+    fn the_lists_for_hints_are_right() {
+        let exists = |kind: &str, name: &str| {
+            let question = LANGUAGE
+                .compile_expression_owned(format!("name is {kind}"))
+                .expect("good");
+            question.eval(context! { name }).expect("an answer").is_true()
+        };
+        for name in FILTERS {
+            assert!(exists("filter", name), "{name}");
+        }
+        for name in TESTS {
+            assert!(exists("test", name), "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in r#"[{}'"\\ a-c.|()\[\]~+:é]{0,30}"#) {
+            if let Ok(expression) = Expression::compile(&text, 0) {
+                let _ = expression.evaluate(&BTreeMap::from([("a", Value::from(vec![1, 2]))]));
+            }
+        }
+    }
+}
