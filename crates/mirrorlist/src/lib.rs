@@ -36,6 +36,7 @@ mod continents;
 mod error;
 mod explain;
 mod forwarded;
+#[cfg(any(test, feature = "synthetic"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod geoip;
@@ -50,6 +51,7 @@ mod room;
 mod select;
 pub mod server;
 mod snapshot;
+#[cfg(any(test, feature = "synthetic"))]
 pub mod synthetic;
 mod target;
 mod whole;

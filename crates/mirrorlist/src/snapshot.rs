@@ -165,6 +165,7 @@ impl Snapshot {
     }
 
     /// A snapshot of a catalogue alone.
+    #[cfg(any(test, feature = "synthetic"))]
     pub(crate) fn of_catalog(catalog: Catalog) -> Self {
         let none = || Stamps(Vec::new());
         let mut snapshot = Self {
