@@ -1,4 +1,4 @@
-//! Files that are read as a whole, which have an end: a device, or a file of something else, may have none.
+//! Reads whole files up to a limit: a device has no end, and a wrong file may be larger than memory.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::Reason;
 
-/// Reads a file of so many bytes at most.
+/// Reads a file of at most `longest` bytes.
 pub(crate) fn read(path: &Path, longest: u64) -> Result<Vec<u8>, Reason> {
     let file = File::open(path)?;
     let length = file.metadata()?.len().min(longest);
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_end_is_refused() {
+    fn a_file_without_end_is_refused() {
         let error = read(Path::new("/dev/zero"), 16 << 20).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_as_long_as_it_may_be_and_the_line_of_what_is_none_is_told() {
+    fn the_limit_is_exact_and_the_line_that_is_no_text_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, "1\n2\n").unwrap();

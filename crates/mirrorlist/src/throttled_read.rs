@@ -1,12 +1,12 @@
-//! Reading new data beside threads that answer.
+//! Reads new data without delaying the threads that answer requests.
 //!
-//! A thread that reads for a second would hold a processor for as long as the scheduler lets it, some milliseconds at a
-//! time, and answers take a hundredth of that. So it works in short bursts, and after each in which requests came it rests
-//! for as long as it worked. A lower priority would not do: on a machine that is busy with answers a reload would then
-//! take minutes, when new data are wanted most.
+//! A thread that reads for a second holds a processor for as long as the scheduler lets it, some milliseconds at a time,
+//! and an answer takes a hundredth of that. So the reader works in short bursts, and after each burst during which requests
+//! came it pauses for as long as it worked. A lower priority would not do: on a machine that is busy with answers a reload
+//! would then take minutes, when new data are wanted most.
 //!
-//! Chances to rest are where the snapshot and the prefixes are read, which is nearly all of the work. What follows, such
-//! as sorting the prefixes, is done in one go, and so is reading what is small.
+//! It pauses while it reads the snapshot and the prefixes, which is nearly all of the work. It sorts the prefixes, and reads
+//! small files, in one go.
 
 use std::cell::Cell;
 use std::io::Read;
@@ -19,32 +19,32 @@ use rustix::time::{ClockId, clock_gettime};
 /// A burst of work while the scheduler gives the processor back at once.
 const SHORT: Duration = Duration::from_micros(150);
 
-/// A burst of work where each rest takes long, because many threads wait for the processor.
+/// A burst of work where each pause takes long, because many threads wait for the processor.
 const LONG: Duration = Duration::from_millis(2);
 
-/// All rests of one reload together. Where the processor does not come back for long, data are read without rest from then
-/// on: the new ones are wanted, too.
+/// All pauses of one reload together. Where the scheduler takes long to give the processor back, data are read without
+/// pauses from then on: the new ones are wanted, too.
 const MOST: Duration = Duration::from_secs(10);
 
 /// Requests answered so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answers(Arc<AtomicU64>);
 
-/// When the thread that reads rests.
+/// When the reading thread pauses.
 #[derive(Debug)]
-pub(crate) struct Rests {
+pub(crate) struct Throttle {
     answers: Answers,
     seen: Cell<u64>,
     began: Cell<Duration>,
     burst: Cell<Duration>,
-    rested: Cell<Duration>,
+    paused: Cell<Duration>,
     most: Duration,
 }
 
-/// A file that is read with rests.
-pub(crate) struct WithRests<'a, R> {
+/// A file that is read with pauses.
+pub(crate) struct ThrottledRead<'a, R> {
     input: R,
-    rests: &'a Rests,
+    throttle: &'a Throttle,
 }
 
 // === impl Answers ===
@@ -59,61 +59,64 @@ impl Answers {
     }
 }
 
-// === impl Rests ===
+// === impl Throttle ===
 
-impl Rests {
-    /// For the thread that calls it.
+impl Throttle {
+    /// For the calling thread, beside threads that count `answers`.
     pub(crate) fn beside(answers: Answers) -> Self {
         Self {
             seen: Cell::new(answers.number()),
             answers,
             began: Cell::new(processor_time()),
             burst: Cell::new(SHORT),
-            rested: Cell::new(Duration::ZERO),
+            paused: Cell::new(Duration::ZERO),
             most: MOST,
         }
     }
 
-    /// Without rest: nobody is answered yet.
-    pub(crate) fn alone() -> Self {
+    /// Without pauses: no thread answers yet.
+    pub(crate) fn unthrottled() -> Self {
         Self::beside(Answers::default())
     }
 
-    /// A chance to rest.
-    #[expect(clippy::disallowed_methods, reason = "to do nothing is what it is for")]
-    pub(crate) fn step(&self) {
+    /// Pauses if the burst is over and requests came during it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread gives its processor to others"
+    )]
+    pub(crate) fn pause(&self) {
         let worked = processor_time().saturating_sub(self.began.get());
-        if worked < self.burst.get() || self.rested.get() >= self.most {
+        if worked < self.burst.get() || self.paused.get() >= self.most {
             return;
         }
         let answered = self.answers.number();
         if self.seen.replace(answered) != answered {
             let before = Instant::now();
             std::thread::sleep(worked.min(LONG));
-            let rested = before.elapsed();
-            self.burst.set((rested / 2).clamp(SHORT, LONG));
-            self.rested.set(self.rested.get() + rested);
+            let paused = before.elapsed();
+            self.burst.set((paused / 2).clamp(SHORT, LONG));
+            self.paused.set(self.paused.get() + paused);
         }
         self.began.set(processor_time());
     }
 }
 
-// === impl WithRests ===
+// === impl ThrottledRead ===
 
-impl<'a, R> WithRests<'a, R> {
-    pub(crate) fn new(input: R, rests: &'a Rests) -> Self {
-        Self { input, rests }
+impl<'a, R> ThrottledRead<'a, R> {
+    pub(crate) fn new(input: R, throttle: &'a Throttle) -> Self {
+        Self { input, throttle }
     }
 }
 
-impl<R: Read> Read for WithRests<'_, R> {
+impl<R: Read> Read for ThrottledRead<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.rests.step();
+        self.throttle.pause();
         self.input.read(buffer)
     }
 }
 
-/// Of this thread.
+/// Processor time of this thread.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -126,37 +129,37 @@ fn processor_time() -> Duration {
 mod tests {
     use super::*;
 
-    /// Works, with requests all the while or without, until there have been so many rests, or so much work.
-    fn work(rests: &Rests, requests: bool, work: Duration) {
+    /// Works for `work`, with requests all the while or without, or until the pauses are used up.
+    fn work(throttle: &Throttle, requests: bool, work: Duration) {
         let until = processor_time() + work;
-        while processor_time() < until && rests.rested.get() < rests.most {
+        while processor_time() < until && throttle.paused.get() < throttle.most {
             if requests {
-                rests.answers.add();
+                throttle.answers.add();
             }
-            rests.step();
+            throttle.pause();
         }
     }
 
     #[test]
-    fn who_is_alone_does_not_rest() {
-        let rests = Rests::alone();
-        work(&rests, false, SHORT * 20);
-        assert_eq!(rests.rested.get(), Duration::ZERO);
+    fn without_requests_there_are_no_pauses() {
+        let throttle = Throttle::unthrottled();
+        work(&throttle, false, SHORT * 20);
+        assert_eq!(throttle.paused.get(), Duration::ZERO);
     }
 
     #[test]
-    fn rests_are_taken_beside_requests_and_have_an_end() {
-        let rests = Rests {
+    fn beside_requests_there_are_pauses_up_to_a_limit() {
+        let throttle = Throttle {
             most: LONG,
-            ..Rests::beside(Answers::default())
+            ..Throttle::beside(Answers::default())
         };
-        work(&rests, true, LONG * 500);
-        let rested = rests.rested.get();
-        assert!(rested >= rests.most, "{rested:?}");
+        work(&throttle, true, LONG * 500);
+        let paused = throttle.paused.get();
+        assert!(paused >= throttle.most, "{paused:?}");
         let until = processor_time() + LONG * 2;
         while processor_time() < until {}
-        rests.answers.add();
-        rests.step();
-        assert_eq!(rests.rested.get(), rested, "no more than all of them");
+        throttle.answers.add();
+        throttle.pause();
+        assert_eq!(throttle.paused.get(), paused, "no more pauses than the limit");
     }
 }

@@ -1,4 +1,4 @@
-//! What a scenario can say, and what the statistics make of it.
+//! Keys of a scenario, each with what the service sees of it and what the statistics say.
 
 use crate::server::{Bench, Server, TURNS, assert_balanced, failures};
 

@@ -1,5 +1,5 @@
-//! A stream whose other end must take what is written to it. TCP has a timeout of the system's for that; Unix sockets have
-//! none, and a client that asks and never reads would keep its place for ever.
+//! A stream that fails when its other end takes nothing of what is written to it for too long. For TCP the system has such a
+//! timeout; Unix sockets have none, and a client that asks and never reads would keep its connection for ever.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,27 +9,27 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A stream, and how long its other end may take nothing.
+/// A stream with a limit on how long a write may wait.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
-    patience: Duration,
-    /// From when on something waits to be taken.
+    limit: Duration,
+    /// Ends when the write that waits has waited too long.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-// === impl Patient ===
+// === impl WriteTimeout ===
 
-impl<S: AsyncWrite + Unpin> Patient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+impl<S: AsyncWrite + Unpin> WriteTimeout<S> {
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
         Self {
             stream,
-            patience,
+            limit,
             waiting: None,
         }
     }
 
-    /// Tries to write, for as long as there is patience.
+    /// Tries to write until the limit.
     fn attempt<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -40,17 +40,17 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
             self.waiting = None;
             return written;
         }
-        let patience = self.patience;
+        let limit = self.limit;
         let waiting = self
             .waiting
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(waiting.as_mut().poll(context));
         let why = "the client does not take its answer";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.get_mut()
             .attempt(context, |stream, context| stream.poll_write(context, bytes))
@@ -79,7 +79,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -96,9 +96,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_takes_nothing_is_given_up_and_who_takes_little_is_not() {
+    async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(16);
-        let mut stream = Patient::new(ours, Duration::from_mins(1));
+        let mut stream = WriteTimeout::new(ours, Duration::from_mins(1));
         let taken = tokio::spawn(async move {
             let mut bytes = [0; 1000];
             theirs.read_exact(&mut bytes).await.unwrap();
@@ -106,7 +106,7 @@ mod tests {
         });
         stream.write_all(&[7; 1000]).await.unwrap();
         let theirs = taken.await.unwrap();
-        stream.patience = Duration::from_millis(1);
+        stream.limit = Duration::from_millis(1);
         let error = stream.write_all(&[7; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);
