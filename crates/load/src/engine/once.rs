@@ -4,9 +4,9 @@ use super::bootstrap::Captured;
 use super::client::Client;
 use super::conductor::tls_for;
 use super::cookies::Cookies;
+use super::exchange::{Exchange, Sender};
 use super::message::Shared;
 use super::net::{Failure, Net};
-use super::request::Exchange;
 use super::script::Scripts;
 use super::values::{Feeds, Scope, Values};
 use crate::mask::Secret;
@@ -97,8 +97,12 @@ impl<'a> Once<'a> {
             user: self.user,
             iteration: 0,
         };
-        step.once(&scope, &self.net, &mut self.client, &mut self.cookies)
-            .await
+        let mut sender = Sender {
+            net: &self.net,
+            client: &mut self.client,
+            cookies: &mut self.cookies,
+        };
+        sender.prepare_and_send(step, &scope).await
     }
 
     /// Values that screens never show, as far as the user and the bootstrap have them by now.

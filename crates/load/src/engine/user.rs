@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::cookies::Cookies;
-use super::request::Exchange;
+use super::exchange::{Exchange, Sender};
+use super::request::Prepared;
 use super::shard::Shard;
 use super::values::{Scope, Values};
 use crate::scenario::template::Holds;
@@ -158,38 +159,37 @@ impl User {
         let scenario = std::sync::Arc::clone(&self.shard.scenario);
         let class = &scenario.classes[self.class];
         let _running = self.shard.running(self.class, true);
-        if self.begin(class).await {
-            let mut planned = Instant::now();
-            while !self.signal.is_stopped() {
-                if !self.feed() {
-                    break;
-                }
-                let late = planned.elapsed();
-                let late = if matches!(class.wait, Wait::Pacing(_)) && late > ON_TIME {
-                    late
+        self.on_start(class).await;
+        let mut planned = Instant::now();
+        while !self.signal.is_stopped() {
+            if !self.feed() {
+                break;
+            }
+            let late = planned.elapsed();
+            let late = if matches!(class.wait, Wait::Pacing(_)) && late > ON_TIME {
+                late
+            } else {
+                Duration::ZERO
+            };
+            if !late.is_zero() && self.iteration > 0 {
+                self.shard.tally().counters.behind += 1;
+            }
+            self.iterate(class, late, !matches!(class.wait, Wait::Pacing(_)))
+                .await;
+            if let Wait::Pacing(period) = class.wait {
+                planned += period;
+                self.rest_until(planned).await;
+            } else {
+                let wait = class.wait.draw(&mut self.random);
+                if wait.is_zero() {
+                    // A user without waits must let others have their turn even if answers are there at once.
+                    tokio::task::coop::consume_budget().await;
                 } else {
-                    Duration::ZERO
-                };
-                if !late.is_zero() && self.iteration > 0 {
-                    self.shard.tally().counters.behind += 1;
-                }
-                self.iterate(class, late, !matches!(class.wait, Wait::Pacing(_)))
-                    .await;
-                if let Wait::Pacing(period) = class.wait {
-                    planned += period;
-                    self.rest_until(planned).await;
-                } else {
-                    let wait = class.wait.draw(&mut self.random);
-                    if wait.is_zero() {
-                        // A user without waits must let others have their turn even if answers are there at once.
-                        tokio::task::coop::consume_budget().await;
-                    } else {
-                        self.rest_until(Instant::now() + wait).await;
-                    }
+                    self.rest_until(Instant::now() + wait).await;
                 }
             }
         }
-        self.end(class).await;
+        self.on_stop(class).await;
     }
 
     /// The open model: an arrival after another, when there are any.
@@ -197,31 +197,30 @@ impl User {
         let scenario = std::sync::Arc::clone(&self.shard.scenario);
         let class = &scenario.classes[self.class];
         let _running = self.shard.running(self.class, false);
-        if self.begin(class).await {
-            while !self.signal.is_stopped() {
-                let Some(late) = self.shard.next_arrival(&self.signal) else {
-                    self.signal.called().await;
-                    continue;
-                };
-                if !self.feed() {
-                    break;
-                }
-                self.iterate(class, late, false).await;
+        self.on_start(class).await;
+        while !self.signal.is_stopped() {
+            let Some(late) = self.shard.next_arrival(&self.signal) else {
+                self.signal.called().await;
+                continue;
+            };
+            if !self.feed() {
+                break;
             }
+            self.iterate(class, late, false).await;
         }
-        self.end(class).await;
+        self.on_stop(class).await;
     }
 
-    async fn begin(&mut self, class: &Class) -> bool {
+    /// The steps of `on_start`, up to one that fails; the user's tasks follow in any case.
+    async fn on_start(&mut self, class: &Class) {
         for step in &class.on_start {
             if self.signal.is_stopped() || !self.step(class, step, Duration::ZERO, false).await {
                 break;
             }
         }
-        true
     }
 
-    async fn end(&mut self, class: &Class) {
+    async fn on_stop(&mut self, class: &Class) {
         for step in &class.on_stop {
             self.step(class, step, Duration::ZERO, false).await;
         }
@@ -325,20 +324,23 @@ impl User {
                     user: self.number,
                     iteration: self.iteration,
                 };
-                step.prepare(&shard.scenario, common.generation, &scope)
-                    .map(|request| {
-                        let request = Rc::new(request);
-                        if step.holds(&shard.scenario) < Holds::Once {
-                            shard.cache().put(step, &request);
-                        }
-                        request
-                    })
+                Prepared::of(step, &shard.scenario, common.generation, &scope).map(|request| {
+                    let request = Rc::new(request);
+                    if step.holds(&shard.scenario) < Holds::Once {
+                        shard.cache().put(step, &request);
+                    }
+                    request
+                })
             }
         };
         let mut exchange = match prepared {
             Ok(prepared) => {
-                step.perform(&shard.net, &mut self.client, &mut self.cookies, &prepared)
-                    .await
+                let mut sender = Sender {
+                    net: &shard.net,
+                    client: &mut self.client,
+                    cookies: &mut self.cookies,
+                };
+                sender.send(step, &prepared).await
             }
             Err(failure) => Exchange::new(Some(failure)),
         };
