@@ -10,8 +10,9 @@ use super::cookies::Cookies;
 use super::judge::{capture, judge, needs_body};
 use super::net::{Failure, Net};
 use super::request::Prepared;
-use super::values::Scope;
-use crate::scenario::Step;
+use super::script::Scripts;
+use super::values::{Scope, Values};
+use crate::scenario::{Class, Step};
 use crate::stats::{Kind, Phases};
 
 /// What requests of one user are sent with.
@@ -161,6 +162,24 @@ impl Exchange {
             redirects: 0,
             resent: 0,
             captured: Vec::new(),
+        }
+    }
+
+    /// Sets a user's values to what was captured, and runs the step's script on them.
+    pub(crate) fn give_values(&mut self, step: &Step, class: &Class, values: &mut Values, scripts: &Scripts) {
+        for (name, value) in self.captured.drain(..) {
+            values.set(class, &name, value);
+        }
+        let (Some(script), Some(answer), None) = (&step.script, &self.answer, &self.failure) else {
+            return;
+        };
+        match scripts.run(step.id, script, answer.status, &answer.body, values.all(class)) {
+            Ok(vars) => {
+                for (name, value) in vars {
+                    values.set(class, &name, value);
+                }
+            }
+            Err(text) => self.failure = Some(Failure::new(Kind::Script, text)),
         }
     }
 

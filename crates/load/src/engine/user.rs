@@ -21,7 +21,6 @@ use super::shard::Shard;
 use super::values::{Scope, Values};
 use crate::scenario::template::Holds;
 use crate::scenario::{Class, Step, Task, Wait};
-use crate::stats::Kind;
 
 /// What begins no later than this after its time is on time: timers have a resolution of a millisecond.
 pub(crate) const ON_TIME: Duration = Duration::from_millis(3);
@@ -344,23 +343,7 @@ impl User {
             }
             Err(failure) => Exchange::new(Some(failure)),
         };
-        for (name, value) in exchange.captured.drain(..) {
-            self.values.set(class, &name, value);
-        }
-        if let (Some(script), Some(answer), None) = (&step.script, &exchange.answer, &exchange.failure) {
-            let vars = self.values.all(class);
-            match shard
-                .scripts()
-                .run(step.id, script, answer.status, &answer.body, vars)
-            {
-                Ok(vars) => {
-                    for (name, value) in vars {
-                        self.values.set(class, &name, value);
-                    }
-                }
-                Err(text) => exchange.failure = Some(super::net::Failure::new(Kind::Script, text)),
-            }
-        }
+        exchange.give_values(step, class, &mut self.values, shard.scripts());
         let interval = if free {
             self.pace.stalled(exchange.latency)
         } else {
