@@ -31,28 +31,30 @@
 //! ```
 
 mod answer;
+mod bounded_file;
 mod catalog;
 mod continents;
 mod error;
 mod explain;
 mod forwarded;
+#[cfg(any(test, feature = "synthetic"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod geoip;
+mod large_vec;
 pub mod mirrors;
 mod networks;
 mod order;
 mod query;
 mod refusal;
 mod render;
-mod rest;
-mod room;
 mod select;
 pub mod server;
 mod snapshot;
+#[cfg(any(test, feature = "synthetic"))]
 pub mod synthetic;
 mod target;
-mod whole;
+mod throttled_read;
 mod wire;
 
 pub use catalog::{Catalog, Counts};

@@ -32,8 +32,6 @@ enum Command {
     Check(commands::check::Arguments),
     /// Say step by step which mirrors a client gets, and why
     Explain(commands::explain::Arguments),
-    /// Make up data of a given size
-    BenchData(commands::bench_data::Arguments),
 }
 
 /// Why a command did not do what was asked.
@@ -53,7 +51,6 @@ fn main() -> ExitCode {
         Command::Build(arguments) => commands::build::run(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
-        Command::BenchData(arguments) => commands::bench_data::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use std::io::BufRead;
 use std::net::IpAddr;
 
 use crate::error::Reason;
-use crate::room::roomy;
+use crate::large_vec::large_vec;
 
 /// AS numbers by address.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ impl Networks {
     /// Reads `PREFIX ASN` lines. As in the file's other readers, lines that are anything else are passed over, with a
     /// warning; a file with no line at all that is right is refused.
     pub(crate) fn read(mut input: impl BufRead) -> Result<Self, Reason> {
-        let (mut four, mut six) = (roomy(), roomy());
+        let (mut four, mut six) = (large_vec(), large_vec());
         let mut line = Vec::new();
         let mut number: u32 = 0;
         let mut passed_over = PassedOver::default();
@@ -161,8 +161,8 @@ impl<A: Copy + Ord + Step> Pieces<A> {
             outer_first.then(one.3.cmp(&other.3))
         });
         let mut pieces = Self {
-            starts: roomy(),
-            systems: roomy(),
+            starts: large_vec(),
+            systems: large_vec(),
         };
         let mut around: Vec<(A, u32)> = Vec::new();
         for (first, last, system, _) in prefixes {

@@ -42,6 +42,21 @@ pub(crate) enum Refusal {
     TooOften,
 }
 
+/// The names that refusals are counted under, as a match that must name every kind, and as a list.
+macro_rules! kinds {
+    ($($refusal:pat => $name:literal,)*) => {
+        /// All names, for counters that begin at zero.
+        pub(crate) const KINDS: &[&str] = &[$($name),*];
+
+        /// The name that this refusal is counted under.
+        pub(crate) fn kind(&self) -> &'static str {
+            match self {
+                $($refusal => $name,)*
+            }
+        }
+    };
+}
+
 // === impl Refusal ===
 
 impl Refusal {
@@ -89,22 +104,19 @@ impl Refusal {
         }
     }
 
-    /// As it is counted.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::NotServed => "not_served",
-            Self::Method => "method",
-            Self::NothingAsked => "nothing_asked",
-            Self::InvalidPath => "invalid_path",
-            Self::Disabled => "disabled",
-            Self::InvalidRepository { .. } => "invalid_repository",
-            Self::NoDirectory => "no_directory",
-            Self::InvalidAddress => "invalid_address",
-            Self::NoMetalink { .. } => "no_metalink",
-            Self::NoMirror { .. } => "no_mirror",
-            Self::TooManyProtocols => "too_many_protocols",
-            Self::TooLong => "too_long",
-            Self::TooOften => "too_often",
-        }
+    kinds! {
+        Self::NotServed => "not_served",
+        Self::Method => "method",
+        Self::NothingAsked => "nothing_asked",
+        Self::InvalidPath => "invalid_path",
+        Self::Disabled => "disabled",
+        Self::InvalidRepository { .. } => "invalid_repository",
+        Self::NoDirectory => "no_directory",
+        Self::InvalidAddress => "invalid_address",
+        Self::NoMetalink { .. } => "no_metalink",
+        Self::NoMirror { .. } => "no_mirror",
+        Self::TooManyProtocols => "too_many_protocols",
+        Self::TooLong => "too_long",
+        Self::TooOften => "too_often",
     }
 }

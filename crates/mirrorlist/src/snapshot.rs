@@ -13,7 +13,7 @@ use crate::error::{BadFile, Reason};
 use crate::geoip::GeoIp;
 use crate::mirrors;
 use crate::networks::Networks;
-use crate::rest::{Rests, WithRests};
+use crate::throttled_read::{Throttle, ThrottledRead};
 
 /// The country of a client of which none is known.
 pub(crate) const NO_COUNTRY: &str = "N/A";
@@ -99,12 +99,16 @@ impl Data {
         }
     }
 
-    fn read(&self, rests: &Rests) -> Result<Catalog, BadFile> {
+    fn read(&self, throttle: &Throttle) -> Result<Catalog, BadFile> {
         match self {
             Self::Cache(path) => {
                 let bad = |reason: Reason| BadFile::new(path, reason);
                 let file = File::open(path).map_err(|error| bad(error.into()))?;
-                Catalog::read(BufReader::with_capacity(BUFFER, WithRests::new(file, rests))).map_err(bad)
+                Catalog::read(BufReader::with_capacity(
+                    BUFFER,
+                    ThrottledRead::new(file, throttle),
+                ))
+                .map_err(bad)
             }
             Self::Mirrors(path) => mirrors::read(path),
         }
@@ -116,26 +120,26 @@ impl Data {
 impl Snapshot {
     /// Reads all files. Those that look as they did for the snapshot `before` are not read again.
     pub fn load(sources: &Sources, before: Option<&Self>) -> Result<Self, BadFile> {
-        Self::load_with(&Rests::alone(), sources, before)
+        Self::load_with(&Throttle::unthrottled(), sources, before)
     }
 
-    /// The same, with rests between bursts of work.
+    /// The same, with pauses between bursts of work.
     pub(crate) fn load_with(
-        rests: &Rests,
+        throttle: &Throttle,
         sources: &Sources,
         before: Option<&Self>,
     ) -> Result<Self, BadFile> {
         let stamps = sources.data.stamps();
         let catalog = match before.filter(|before| before.catalog.stamps == stamps) {
             Some(before) => before.catalog.again(),
-            None => Part::new(sources.data.read(rests)?, stamps),
+            None => Part::new(sources.data.read(throttle)?, stamps),
         };
         let networks = part(
             sources.netblocks.as_deref(),
             before.map(|before| &before.networks),
             Networks::none,
             |path| {
-                let file = WithRests::new(File::open(path)?, rests);
+                let file = ThrottledRead::new(File::open(path)?, throttle);
                 Networks::read(BufReader::with_capacity(BUFFER, file))
             },
         )?;
@@ -165,6 +169,7 @@ impl Snapshot {
     }
 
     /// A snapshot of a catalogue alone.
+    #[cfg(any(test, feature = "synthetic"))]
     pub(crate) fn of_catalog(catalog: Catalog) -> Self {
         let none = || Stamps(Vec::new());
         let mut snapshot = Self {

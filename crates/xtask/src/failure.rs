@@ -1,31 +1,38 @@
-//! Why a chore did not get done, and the exit status that says so.
+//! Why a chore failed, and its exit status.
 
 use std::fmt;
 use std::io;
+use std::process::ExitCode;
+
+use crate::tell;
 
 /// What went wrong.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// Something that is needed is missing: exit 2, nothing was done.
+pub enum Failure {
+    /// Something that the chore needs is missing, and nothing was done: exit 2.
     Missing(String),
     /// A command or a file operation failed: exit 1.
     Failed(String),
 }
 
-pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+/// What a chore returns.
+pub type Result<T = ()> = std::result::Result<T, Failure>;
 
 // === impl Failure ===
 
 impl Failure {
-    pub(crate) fn failed(text: impl Into<String>) -> Self {
+    /// A command or a file operation failed.
+    pub fn failed(text: impl Into<String>) -> Self {
         Self::Failed(text.into())
     }
 
-    pub(crate) fn code(&self) -> u8 {
-        match self {
+    /// Prints the failure and returns the exit status of the chore.
+    pub fn report(&self) -> ExitCode {
+        tell::line(&format!("error: {self}"));
+        ExitCode::from(match self {
             Self::Missing(_) => 2,
             Self::Failed(_) => 1,
-        }
+        })
     }
 }
 

@@ -1,24 +1,20 @@
 //! `cargo xtask machines`: real Debian machines that stay up until they are taken down.
 
-use clap::Subcommand;
 use reveille_testbed::machines::{LIMIT, Machines};
 
-use crate::failure::{Failure, Result};
-use crate::packages::{self, Package};
-use crate::tell;
-use crate::workspace::Workspace;
+use xtask::failure::{Failure, Result};
+use xtask::packages::{self, Package};
+use xtask::tell;
+use xtask::workspace::Workspace;
 
-#[derive(Debug, Subcommand)]
+/// What to do with machines.
+#[derive(Debug)]
 pub(crate) enum Order {
-    /// Bring up N fresh machines, in place of those that are up
-    Up {
-        /// How many
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
-        count: u8,
-    },
-    /// End all machines and remove what they wrote; the base they share is kept
+    /// Bring up so many fresh machines, in place of those that are up.
+    Up(u8),
+    /// End all machines and remove what they wrote; the base they share is kept.
     Down,
-    /// List the machines that are up
+    /// List the machines that are up.
     List,
 }
 
@@ -51,7 +47,7 @@ pub(crate) fn run(order: &Order) -> Result {
     let found = Machines::find(&directory)?;
     let up = found.as_ref().map_or(0, |set| set.machines().len());
     match order {
-        Order::Up { count } => {
+        Order::Up(count) => {
             let missing = packages::missing(PACKAGES);
             if !missing.is_empty() {
                 packages::name_all(&missing);

@@ -1,4 +1,4 @@
-//! Debian packages that chores need: looked for by their programs, installed only when that was asked for.
+//! Debian packages that chores need: found by their programs, installed only on request.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,15 +7,18 @@ use std::process::{Command, Stdio};
 use crate::failure::{Failure, Result};
 use crate::{tell, workspace};
 
-/// Where servers and tools of administrators are.
+/// Directories of servers and administrators' tools.
 const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// A Debian package, the programs that show it is there, and what it is for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Package {
-    pub(crate) name: &'static str,
-    pub(crate) programs: &'static [&'static str],
-    pub(crate) reason: &'static str,
+pub struct Package {
+    /// Its name in Debian.
+    pub name: &'static str,
+    /// Programs that are there if it is installed.
+    pub programs: &'static [&'static str],
+    /// What the chore needs it for.
+    pub reason: &'static str,
 }
 
 // === impl Package ===
@@ -27,7 +30,7 @@ impl Package {
 }
 
 /// Which of `packages` are missing.
-pub(crate) fn missing(packages: &[Package]) -> Vec<Package> {
+pub fn missing(packages: &[Package]) -> Vec<Package> {
     packages
         .iter()
         .copied()
@@ -36,7 +39,7 @@ pub(crate) fn missing(packages: &[Package]) -> Vec<Package> {
 }
 
 /// The command that installs `packages`, as a person would type it.
-pub(crate) fn command_line(packages: &[Package]) -> String {
+pub fn command_line(packages: &[Package]) -> String {
     let names: Vec<&str> = packages.iter().map(|package| package.name).collect();
     let sudo = if is_root() { "" } else { "sudo " };
     format!(
@@ -45,8 +48,8 @@ pub(crate) fn command_line(packages: &[Package]) -> String {
     )
 }
 
-/// Says what is missing, one line each.
-pub(crate) fn name_all(packages: &[Package]) {
+/// Prints each missing package with the reason why it is needed.
+pub fn name_all(packages: &[Package]) {
     for package in packages {
         tell::line(&format!(
             "missing: {} (Debian package {}): {}",
@@ -58,10 +61,10 @@ pub(crate) fn name_all(packages: &[Package]) {
 }
 
 /// Installs packages, as root or by sudo.
-pub(crate) fn install(packages: &[Package]) -> Result {
+pub fn install(packages: &[Package]) -> Result {
     if !is_there("apt-get") {
         return Err(Failure::Missing(format!(
-            "there is no apt-get here to install packages with; install what was named above by hand ({})",
+            "there is no apt-get to install packages with; install the packages named above by hand ({})",
             packages
                 .iter()
                 .flat_map(|package| package.programs)
@@ -89,12 +92,12 @@ pub(crate) fn install(packages: &[Package]) -> Result {
     }
     name_all(&still);
     Err(Failure::failed(
-        "apt-get succeeded, and something is missing still",
+        "apt-get succeeded, but packages are still missing",
     ))
 }
 
-/// Sees to packages that something needs: installs what is missing if that was asked for, or else names it.
-pub(crate) fn provide(packages: &[Package], what: &str, may_install: bool) -> Result {
+/// Makes sure that the packages for `what` are there: installs missing ones if it may, or else fails and names them.
+pub fn provide(packages: &[Package], what: &str, may_install: bool) -> Result {
     let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
@@ -104,21 +107,21 @@ pub(crate) fn provide(packages: &[Package], what: &str, may_install: bool) -> Re
         return install(&missing);
     }
     Err(Failure::Missing(format!(
-        "{what} needs what is named above; nothing was installed. `--install` does it:\n    {}",
+        "{what} needs the packages named above; nothing was installed. To install them, add `--install`, or run:\n    {}",
         command_line(&missing)
     )))
 }
 
 /// Whether a program is on PATH, or where only root's PATH looks.
-pub(crate) fn is_there(program: &str) -> bool {
+pub fn is_there(program: &str) -> bool {
     std::env::split_paths(&search_path()).any(|directory| is_executable(&directory.join(program)))
 }
 
-/// PATH, and where only root's PATH looks: for commands that start what was found there.
-pub(crate) fn search_path() -> OsString {
+/// PATH, and where only root's PATH looks: for commands that start programs found there.
+pub fn search_path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain(SBIN.map(Into::into));
-    // What comes out of PATH can be joined to one.
+    // Directories split off PATH can always be joined again.
     std::env::join_paths(directories).unwrap_or(path)
 }
 

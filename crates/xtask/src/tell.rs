@@ -1,16 +1,16 @@
-//! What a chore says about itself: lines on standard error, so that results on standard output stay clean.
+//! Messages about the chore itself: lines on standard error, so that standard output holds results alone.
 
 use std::io::Write as _;
 use std::process::Command;
 
-/// Says one thing.
-pub(crate) fn line(text: &str) {
+/// Prints one message.
+pub fn line(text: &str) {
     // A closed standard error is no reason to fail.
     let _ = writeln!(std::io::stderr(), "xtask: {text}");
 }
 
-/// Says which command is about to be run.
-pub(crate) fn command(command: &Command) {
+/// Prints the command that is about to run.
+pub fn command(command: &Command) {
     let mut text = String::from("$");
     for word in std::iter::once(command.get_program()).chain(command.get_args()) {
         let word = word.to_string_lossy();

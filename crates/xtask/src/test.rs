@@ -2,23 +2,11 @@
 
 use std::process::Stdio;
 
-use clap::Args;
-
-use crate::failure::{Failure, Result};
-use crate::packages::{self, Package};
 use crate::simulate;
-use crate::tell;
-use crate::workspace::{self, Workspace};
-
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// Install the Debian packages and cargo-nextest if they are missing (as root, or by sudo)
-    #[arg(long)]
-    install: bool,
-    /// Arguments for `cargo nextest run`; with any, documentation tests are left out
-    #[arg(last = true, value_name = "NEXTEST_ARGUMENT")]
-    nextest: Vec<String>,
-}
+use xtask::failure::{Failure, Result};
+use xtask::packages::{self, Package};
+use xtask::tell;
+use xtask::workspace::{self, Workspace};
 
 /// What the tests run.
 const PACKAGES: &[Package] = &[
@@ -94,30 +82,31 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
-/// How tests are run.
+/// What runs the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Runner {
     Nextest,
     Cargo,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result {
+/// Runs the tests; with arguments for `cargo nextest run`, without documentation tests and the simulation.
+pub(crate) fn run(install: bool, nextest: &[String]) -> Result {
     let workspace = Workspace::find()?;
-    let runner = prepare(&workspace, arguments)?;
+    let runner = prepare(&workspace, install, nextest)?;
     let binary = workspace.build_reveille()?;
     let mut tests = workspace.cargo();
     tests.env(workspace::BINARY, &binary);
     match runner {
         Runner::Nextest => {
             tests.args(["nextest", "run", "--locked"]);
-            if !names_packages(&arguments.nextest) {
+            if !names_packages(nextest) {
                 tests.arg("--workspace");
             }
-            if arguments.nextest.is_empty() {
+            if nextest.is_empty() {
                 // Everything that fails is told, not the first of it.
                 tests.arg("--no-fail-fast");
             }
-            tests.args(&arguments.nextest);
+            tests.args(nextest);
         }
         Runner::Cargo => {
             tests.args([
@@ -130,20 +119,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         }
     }
     workspace::run(&mut tests)?;
-    if arguments.nextest.is_empty() {
+    if nextest.is_empty() {
         workspace::run(
             workspace
                 .cargo()
                 .args(["test", "--doc", "--workspace", "--locked"]),
         )?;
-        simulate::run(&simulate::Arguments::a_minute())?;
+        // A minute of scenarios that nobody has seen before.
+        workspace::run(&mut simulate::command(&[]))?;
     }
     tell::line("all tests passed");
     Ok(())
 }
 
 /// Sees to everything the tests need, or names it.
-fn prepare(workspace: &Workspace, arguments: &Arguments) -> Result<Runner> {
+fn prepare(workspace: &Workspace, install: bool, arguments: &[String]) -> Result<Runner> {
     let missing = packages::missing(PACKAGES);
     let nextest = has_nextest(workspace);
     if missing.is_empty() && nextest {
@@ -153,7 +143,7 @@ fn prepare(workspace: &Workspace, arguments: &Arguments) -> Result<Runner> {
     if !nextest {
         tell::line("missing: cargo-nextest: runs the tests, each in its own process");
     }
-    if !arguments.install {
+    if !install {
         let mut text = "the tests need what is named above; nothing was installed. To install it:".to_owned();
         if !missing.is_empty() {
             text.push_str("\n    ");
@@ -173,7 +163,7 @@ fn prepare(workspace: &Workspace, arguments: &Arguments) -> Result<Runner> {
     }
     match workspace::run(workspace.cargo().args(["install", "--locked", "cargo-nextest"])) {
         Ok(()) => Ok(Runner::Nextest),
-        Err(failure) if arguments.nextest.is_empty() => {
+        Err(failure) if arguments.is_empty() => {
             tell::line(&format!("{failure}; running the tests with `cargo test` instead"));
             Ok(Runner::Cargo)
         }

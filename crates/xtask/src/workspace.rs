@@ -1,5 +1,6 @@
 //! The workspace that this program belongs to, and cargo.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -7,82 +8,60 @@ use crate::failure::{Failure, Result};
 use crate::tell;
 
 /// The environment variable that names the binary under test.
-pub(crate) const BINARY: &str = "REVEILLE_BIN";
+pub const BINARY: &str = "REVEILLE_BIN";
 
-/// Where things are.
+/// The workspace's directories.
 #[derive(Debug)]
-pub(crate) struct Workspace {
-    pub(crate) root: PathBuf,
-    pub(crate) target: PathBuf,
+pub struct Workspace {
+    /// Where its `Cargo.toml` is.
+    pub root: PathBuf,
+    /// Where cargo puts what it builds.
+    pub target: PathBuf,
 }
 
 // === impl Workspace ===
 
 impl Workspace {
-    /// Asks cargo, which knows every way to say where the target directory is.
-    pub(crate) fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+    /// Finds the target directory by this program, which cargo put into a profile's directory below it.
+    pub fn find() -> Result<Self> {
+        let program = std::env::current_exe()?;
+        let target = program
             .ancestors()
             .nth(2)
-            .unwrap_or(Path::new("."))
-            .to_owned();
-        let output = cargo(&root)
-            .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
-            .stderr(Stdio::inherit())
-            .output()
-            .map_err(|error| Failure::failed(format!("can't run cargo: {error}")))?;
-        let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
-            .map_err(|error| Failure::failed(format!("cargo metadata said what can't be read: {error}")))?;
-        let target = metadata["target_directory"]
-            .as_str()
-            .ok_or_else(|| Failure::failed("cargo metadata named no target directory"))?;
+            .ok_or_else(|| Failure::failed(format!("{} is in no target directory", program.display())))?;
         Ok(Self {
-            target: target.into(),
-            root,
+            target: target.to_owned(),
+            root: root().to_owned(),
         })
     }
 
-    pub(crate) fn cargo(&self) -> Command {
-        let mut command = cargo(&self.root);
-        command.stdin(Stdio::null());
+    /// Cargo in the workspace's root, without input.
+    pub fn cargo(&self) -> Command {
+        let mut command = cargo();
+        command.current_dir(&self.root).stdin(Stdio::null());
         command
     }
 
-    /// Builds the release binary and returns its path; a binary that the environment names is taken as it is.
-    pub(crate) fn build_reveille(&self) -> Result<PathBuf> {
+    /// Builds a package in release mode and returns the path of the binary with the package's name.
+    pub fn build_release(&self, package: &str) -> Result<PathBuf> {
+        let mut build = self.cargo();
+        build.args(["build", "--release", "--package", package, "--locked"]);
+        run(&mut build)?;
+        Ok(self.target.join("release").join(package))
+    }
+
+    /// Returns the binary that the environment names, or else builds the release binary.
+    pub fn build_reveille(&self) -> Result<PathBuf> {
         if let Some(binary) = std::env::var_os(BINARY) {
             tell::line(&format!("{BINARY} is set: using {}", binary.display()));
             return Ok(binary.into());
         }
-        let mut build = self.cargo();
-        build.args(["build", "--release", "--package", "reveille", "--locked"]);
-        run(&mut build)?;
-        Ok(self.target.join("release/reveille"))
-    }
-
-    /// Where the bare client is, once it is built.
-    pub(crate) fn bare(&self) -> PathBuf {
-        self.target.join("release/examples/bare")
-    }
-
-    /// Builds the bare client, which shows what russh alone costs.
-    pub(crate) fn build_bare(&self) -> Result {
-        let mut build = self.cargo();
-        build.args([
-            "build",
-            "--release",
-            "--package",
-            "reveille-transport",
-            "--example",
-            "bare",
-            "--locked",
-        ]);
-        run(&mut build)
+        self.build_release("reveille")
     }
 }
 
 /// Runs a command to its end; anything but success is a failure.
-pub(crate) fn run(command: &mut Command) -> Result {
+pub fn run(command: &mut Command) -> Result {
     tell::command(command);
     let program = command.get_program().to_string_lossy().into_owned();
     match command.status() {
@@ -92,10 +71,39 @@ pub(crate) fn run(command: &mut Command) -> Result {
     }
 }
 
-fn cargo(root: &Path) -> Command {
+/// Cargo that builds another package of the workspace and runs its program, in the caller's directory: arguments may be
+/// relative paths.
+pub fn program(package: &str, profile: &str, arguments: &[String]) -> Command {
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        package,
+        "--profile",
+        profile,
+    ]);
+    command.arg("--manifest-path").arg(root().join("Cargo.toml"));
+    command.arg("--").args(arguments);
+    command
+}
+
+/// Replaces this process by a command, whose exit status is then the one that the caller sees.
+pub fn become_command(command: &mut Command) -> Result {
+    let error = command.exec();
+    let program = command.get_program().display();
+    Err(Failure::failed(format!("can't start {program}: {error}")))
+}
+
+fn root() -> &'static Path {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    crates.and_then(Path::parent).unwrap_or(Path::new("."))
+}
+
+fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
-    // Cargo told these to this program about itself; build scripts of others would see them as changes.
+    // Cargo set these for this program; build scripts of other packages would see them as changes.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {

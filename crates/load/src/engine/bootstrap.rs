@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::cookies::Cookies;
+use super::exchange::Sender;
 use super::message::Shared;
 use super::net::Net;
 use super::values::{Scope, Values};
@@ -34,7 +35,12 @@ pub(crate) async fn run(
             user: 0,
             iteration: 0,
         };
-        let exchange = step.once(&scope, net, &mut client, &mut cookies).await;
+        let mut sender = Sender {
+            net,
+            client: &mut client,
+            cookies: &mut cookies,
+        };
+        let exchange = sender.prepare_and_send(step, &scope).await;
         if let Some(failure) = exchange.failure {
             return Err(format!("{}: {} ({})", step.name, failure.text, failure.kind));
         }

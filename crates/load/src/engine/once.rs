@@ -4,14 +4,13 @@ use super::bootstrap::Captured;
 use super::client::Client;
 use super::conductor::tls_for;
 use super::cookies::Cookies;
+use super::exchange::{Exchange, Sender};
 use super::message::Shared;
-use super::net::{Failure, Net};
-use super::request::Exchange;
+use super::net::Net;
 use super::script::Scripts;
 use super::values::{Feeds, Scope, Values};
 use crate::mask::Secret;
 use crate::scenario::{Class, Scenario, Step};
-use crate::stats::Kind;
 
 /// One user that does everything once.
 pub(crate) struct Once<'a> {
@@ -67,23 +66,7 @@ impl<'a> Once<'a> {
     /// A step of that user.
     pub(crate) async fn step(&mut self, class: &Class, step: &Step) -> Exchange {
         let mut exchange = self.send(Some(class), step).await;
-        for (name, value) in exchange.captured.drain(..) {
-            self.values.set(class, &name, value);
-        }
-        if let (Some(script), Some(answer), None) = (&step.script, &exchange.answer, &exchange.failure) {
-            let vars = self.values.all(class);
-            match self
-                .scripts
-                .run(step.id, script, answer.status, &answer.body, vars)
-            {
-                Ok(vars) => {
-                    for (name, value) in vars {
-                        self.values.set(class, &name, value);
-                    }
-                }
-                Err(text) => exchange.failure = Some(Failure::new(Kind::Script, text)),
-            }
-        }
+        exchange.give_values(step, class, &mut self.values, &self.scripts);
         exchange
     }
 
@@ -97,8 +80,12 @@ impl<'a> Once<'a> {
             user: self.user,
             iteration: 0,
         };
-        step.once(&scope, &self.net, &mut self.client, &mut self.cookies)
-            .await
+        let mut sender = Sender {
+            net: &self.net,
+            client: &mut self.client,
+            cookies: &mut self.cookies,
+        };
+        sender.prepare_and_send(step, &scope).await
     }
 
     /// Values that screens never show, as far as the user and the bootstrap have them by now.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::exchange::Exchange;
 use super::message::{Command, Event, Shared};
 use super::net::Net;
 use super::open::Open;
-use super::request::{Cache, Exchange};
+use super::request::Cache;
 use super::script::Scripts;
 use super::user::{Signal, User};
 use super::values::Feeds;

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::cookies::Cookies;
-use super::request::Exchange;
+use super::exchange::{Exchange, Sender};
+use super::request::Prepared;
 use super::shard::Shard;
 use super::values::{Scope, Values};
 use crate::scenario::template::Holds;
 use crate::scenario::{Class, Step, Task, Wait};
-use crate::stats::Kind;
 
 /// What begins no later than this after its time is on time: timers have a resolution of a millisecond.
 pub(crate) const ON_TIME: Duration = Duration::from_millis(3);
@@ -158,38 +158,37 @@ impl User {
         let scenario = std::sync::Arc::clone(&self.shard.scenario);
         let class = &scenario.classes[self.class];
         let _running = self.shard.running(self.class, true);
-        if self.begin(class).await {
-            let mut planned = Instant::now();
-            while !self.signal.is_stopped() {
-                if !self.feed() {
-                    break;
-                }
-                let late = planned.elapsed();
-                let late = if matches!(class.wait, Wait::Pacing(_)) && late > ON_TIME {
-                    late
+        self.on_start(class).await;
+        let mut planned = Instant::now();
+        while !self.signal.is_stopped() {
+            if !self.feed() {
+                break;
+            }
+            let late = planned.elapsed();
+            let late = if matches!(class.wait, Wait::Pacing(_)) && late > ON_TIME {
+                late
+            } else {
+                Duration::ZERO
+            };
+            if !late.is_zero() && self.iteration > 0 {
+                self.shard.tally().counters.behind += 1;
+            }
+            self.iterate(class, late, !matches!(class.wait, Wait::Pacing(_)))
+                .await;
+            if let Wait::Pacing(period) = class.wait {
+                planned += period;
+                self.rest_until(planned).await;
+            } else {
+                let wait = class.wait.draw(&mut self.random);
+                if wait.is_zero() {
+                    // A user without waits must let others have their turn even if answers are there at once.
+                    tokio::task::coop::consume_budget().await;
                 } else {
-                    Duration::ZERO
-                };
-                if !late.is_zero() && self.iteration > 0 {
-                    self.shard.tally().counters.behind += 1;
-                }
-                self.iterate(class, late, !matches!(class.wait, Wait::Pacing(_)))
-                    .await;
-                if let Wait::Pacing(period) = class.wait {
-                    planned += period;
-                    self.rest_until(planned).await;
-                } else {
-                    let wait = class.wait.draw(&mut self.random);
-                    if wait.is_zero() {
-                        // A user without waits must let others have their turn even if answers are there at once.
-                        tokio::task::coop::consume_budget().await;
-                    } else {
-                        self.rest_until(Instant::now() + wait).await;
-                    }
+                    self.rest_until(Instant::now() + wait).await;
                 }
             }
         }
-        self.end(class).await;
+        self.on_stop(class).await;
     }
 
     /// The open model: an arrival after another, when there are any.
@@ -197,31 +196,30 @@ impl User {
         let scenario = std::sync::Arc::clone(&self.shard.scenario);
         let class = &scenario.classes[self.class];
         let _running = self.shard.running(self.class, false);
-        if self.begin(class).await {
-            while !self.signal.is_stopped() {
-                let Some(late) = self.shard.next_arrival(&self.signal) else {
-                    self.signal.called().await;
-                    continue;
-                };
-                if !self.feed() {
-                    break;
-                }
-                self.iterate(class, late, false).await;
+        self.on_start(class).await;
+        while !self.signal.is_stopped() {
+            let Some(late) = self.shard.next_arrival(&self.signal) else {
+                self.signal.called().await;
+                continue;
+            };
+            if !self.feed() {
+                break;
             }
+            self.iterate(class, late, false).await;
         }
-        self.end(class).await;
+        self.on_stop(class).await;
     }
 
-    async fn begin(&mut self, class: &Class) -> bool {
+    /// The steps of `on_start`, up to one that fails; the user's tasks follow in any case.
+    async fn on_start(&mut self, class: &Class) {
         for step in &class.on_start {
             if self.signal.is_stopped() || !self.step(class, step, Duration::ZERO, false).await {
                 break;
             }
         }
-        true
     }
 
-    async fn end(&mut self, class: &Class) {
+    async fn on_stop(&mut self, class: &Class) {
         for step in &class.on_stop {
             self.step(class, step, Duration::ZERO, false).await;
         }
@@ -325,40 +323,27 @@ impl User {
                     user: self.number,
                     iteration: self.iteration,
                 };
-                step.prepare(&shard.scenario, common.generation, &scope)
-                    .map(|request| {
-                        let request = Rc::new(request);
-                        if step.holds(&shard.scenario) < Holds::Once {
-                            shard.cache().put(step, &request);
-                        }
-                        request
-                    })
+                Prepared::of(step, &shard.scenario, common.generation, &scope).map(|request| {
+                    let request = Rc::new(request);
+                    if step.holds(&shard.scenario) < Holds::Once {
+                        shard.cache().put(step, &request);
+                    }
+                    request
+                })
             }
         };
         let mut exchange = match prepared {
             Ok(prepared) => {
-                step.perform(&shard.net, &mut self.client, &mut self.cookies, &prepared)
-                    .await
+                let mut sender = Sender {
+                    net: &shard.net,
+                    client: &mut self.client,
+                    cookies: &mut self.cookies,
+                };
+                sender.send(step, &prepared).await
             }
             Err(failure) => Exchange::new(Some(failure)),
         };
-        for (name, value) in exchange.captured.drain(..) {
-            self.values.set(class, &name, value);
-        }
-        if let (Some(script), Some(answer), None) = (&step.script, &exchange.answer, &exchange.failure) {
-            let vars = self.values.all(class);
-            match shard
-                .scripts()
-                .run(step.id, script, answer.status, &answer.body, vars)
-            {
-                Ok(vars) => {
-                    for (name, value) in vars {
-                        self.values.set(class, &name, value);
-                    }
-                }
-                Err(text) => exchange.failure = Some(super::net::Failure::new(Kind::Script, text)),
-            }
-        }
+        exchange.give_values(step, class, &mut self.values, shard.scripts());
         let interval = if free {
             self.pace.stalled(exchange.latency)
         } else {

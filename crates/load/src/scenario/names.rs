@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hyper::header::HeaderName;
 
-use super::template::Text;
+use super::template::{Holds, Text};
 use super::{Body, JsonPart, Scenario, Step};
 use crate::mask::Secret;
 
@@ -117,6 +117,17 @@ impl Step {
             })),
         }
         texts
+    }
+
+    /// For how long its request can be sent again as it is.
+    pub(crate) fn holds(&self, scenario: &Scenario) -> Holds {
+        let common = scenario.http.headers.iter().map(|(_, text)| text);
+        self.texts()
+            .into_iter()
+            .chain(common)
+            .map(|text| text.holds)
+            .max()
+            .unwrap_or(Holds::Always)
     }
 
     /// The headers that it is sent with, those of all requests before its own. The bootstrap's steps have those of them

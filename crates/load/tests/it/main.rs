@@ -6,7 +6,7 @@ mod ends;
 mod files;
 mod import;
 mod registry;
-mod rooms;
+mod scenarios;
 mod server;
 mod tls;
 mod wire;

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hash};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::room::roomy;
+use crate::large_vec::large_vec;
 
 /// A list in an [`Arena`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl<T: Copy + Eq + Hash> Interner<T> {
 impl<T> Default for Interner<T> {
     fn default() -> Self {
         Self {
-            items: roomy(),
+            items: large_vec(),
             known: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
         }

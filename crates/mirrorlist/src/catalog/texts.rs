@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::room::roomy_text;
+use crate::large_vec::large_string;
 
 /// Texts, by the order in which they were added.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Keys {
 impl Texts {
     pub(crate) fn new() -> Self {
         Self {
-            all: roomy_text(),
+            all: large_string(),
             ends: Vec::new(),
         }
     }

@@ -1,6 +1,5 @@
 //! The sub-commands, a file each.
 
-pub(crate) mod bench_data;
 pub(crate) mod build;
 pub(crate) mod check;
 mod descriptors;

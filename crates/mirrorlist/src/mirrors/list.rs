@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use crate::bounded_file;
 use crate::catalog::parse_netblock;
 use crate::error::{BadFile, Reason};
-use crate::whole;
 
 /// A list is not longer.
 const LONGEST: u64 = 16 << 20;
@@ -90,7 +90,7 @@ pub(super) enum IfAllStale {
 
 impl MirrorFile {
     pub(super) fn read(path: &Path) -> Result<Self, BadFile> {
-        let text = whole::read_text(path, LONGEST).map_err(|reason| BadFile::new(path, reason))?;
+        let text = bounded_file::read_text(path, LONGEST).map_err(|reason| BadFile::new(path, reason))?;
         let file: Self =
             serde_saphyr::from_str(&text).map_err(|error| BadFile::new(path, mistake(&error)))?;
         file.check().map_err(|mistake| BadFile::new(path, mistake))?;

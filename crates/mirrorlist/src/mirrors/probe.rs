@@ -220,18 +220,29 @@ async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
     Err(format!("more than {REDIRECTS} redirects"))
 }
 
-/// Where a redirect leads, which may be a path alone.
+/// The URL that a redirect leads to; `location` may be a path alone.
 fn resolve(url: &str, location: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return location.to_owned();
     };
+    let rest = rest.split('?').next().unwrap_or_default();
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    if location.contains("://") {
-        location.to_owned()
-    } else if location.starts_with("//") {
+    if location.starts_with("//") {
         format!("{scheme}:{location}")
     } else if location.starts_with('/') {
         format!("{scheme}://{host}{location}")
+    } else if location.starts_with('?') {
+        format!("{scheme}://{host}{path}{location}")
+    } else if location
+        .split_once("://")
+        // A path's query may hold a URL.
+        .is_some_and(|(scheme, _)| {
+            scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        })
+    {
+        location.to_owned()
     } else {
         let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
         format!("{scheme}://{host}{directory}/{location}")
@@ -321,9 +332,16 @@ mod tests {
             ("//n.example/x", "http://n.example/x"),
             ("/x", "http://m.example:8080/x"),
             ("x", "http://m.example:8080/debian/dists/x"),
+            ("?y", "http://m.example:8080/debian/dists/Release?y"),
+            ("/x?from=http://n/", "http://m.example:8080/x?from=http://n/"),
+            (
+                "x?from=http://n/",
+                "http://m.example:8080/debian/dists/x?from=http://n/",
+            ),
         ] {
             assert_eq!(resolve(url, location), expected);
         }
         assert_eq!(resolve("http://m.example", "x"), "http://m.example/x");
+        assert_eq!(resolve("http://m.example/a/b?c/d", "x"), "http://m.example/a/x");
     }
 }

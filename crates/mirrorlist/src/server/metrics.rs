@@ -1,4 +1,4 @@
-//! What Prometheus is told.
+//! Metrics for Prometheus.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::Shared;
+use crate::refusal::Refusal;
 use crate::select::Source;
 use crate::snapshot::Snapshot;
 
@@ -60,22 +61,6 @@ const SOURCES: [(Source, &str); 7] = [
 
 const NOWHERE: &str = "none";
 
-const REFUSALS: [&str; 13] = [
-    "not_served",
-    "method",
-    "nothing_asked",
-    "invalid_path",
-    "disabled",
-    "invalid_repository",
-    "no_directory",
-    "invalid_address",
-    "no_metalink",
-    "no_mirror",
-    "too_many_protocols",
-    "too_long",
-    "too_often",
-];
-
 // === impl Metrics ===
 
 impl Metrics {
@@ -97,7 +82,7 @@ impl Metrics {
         for source in SOURCES
             .map(|(_, name)| name)
             .into_iter()
-            .chain(REFUSALS)
+            .chain(Refusal::KINDS.iter().copied())
             .chain([NOWHERE])
         {
             let counter = metrics.requests.get_or_create_owned(&SourceLabel { source });

@@ -15,11 +15,11 @@ mod listen;
 mod log;
 mod metrics;
 mod notify;
-mod patient;
 mod reload;
 mod service;
 mod tls;
 mod workers;
+mod write_timeout;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -41,9 +41,9 @@ use self::reload::{Reader, Reloader};
 use self::tls::Tls;
 use crate::error::BadFile;
 use crate::forwarded::TrustedProxies;
-use crate::rest::Answers;
 use crate::select::Rules;
 use crate::snapshot::{Snapshot, Sources};
+use crate::throttled_read::Answers;
 
 /// How long requests under way may take after the server was told to stop, unless an [`Options`] says otherwise.
 pub const GRACE: Duration = Duration::from_secs(10);

@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, oneshot, watch as watching};
 
 use super::{Shared, StartError, told};
 use crate::error::BadFile;
-use crate::rest::{Answers, Rests};
 use crate::snapshot::{Snapshot, Sources, Stamps};
+use crate::throttled_read::{Answers, Throttle};
 
 /// Requests hold a snapshot for less than a millisecond; whoever holds one for longer than this frees it.
 const HELD: Duration = Duration::from_secs(1);
@@ -75,8 +75,9 @@ impl Reader {
                             answers,
                             done,
                         } => {
-                            let load =
-                                || Snapshot::load_with(&Rests::beside(answers), &sources, before.as_deref());
+                            let load = || {
+                                Snapshot::load_with(&Throttle::beside(answers), &sources, before.as_deref())
+                            };
                             // A panic was told by the panic hook; to whoever waits it is a channel without an answer.
                             if let Ok(loaded) = catch_unwind(AssertUnwindSafe(load)) {
                                 // The server may have been stopped meanwhile.

@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::listen::{AGAIN, Listener, Stream};
-use super::patient::Patient;
 use super::service;
 use super::tls::Tls;
+use super::write_timeout::WriteTimeout;
 use super::{Shared, told};
 
 /// A client that says nothing for longer is hung up on: between two requests, or in the middle of one; and so is one that
@@ -191,7 +191,7 @@ async fn connect(
             }
             Stream::Unix(stream) => {
                 let stream = tokio::net::UnixStream::from_std(stream)?;
-                let stream = Patient::new(stream, SILENCE);
+                let stream = WriteTimeout::new(stream, SILENCE);
                 serve(stream, peer, shared, stopped).await;
             }
         }

@@ -1,4 +1,4 @@
-//! Made-up data of a given size, the same for the same seed: for benchmarks and for comparisons with other servers.
+//! Made-up data of a given size, the same for the same seed: for tests, benchmarks and comparisons with other servers.
 //!
 //! Every directory has a random set of hosts of its own, which is the worst case for the index; those of real
 //! distributions are alike.

@@ -71,14 +71,6 @@ impl<W: Write> ListWriter<W> {
         self.write(mirror_list::HOST_BANDWIDTH)
     }
 
-    pub(crate) fn host_countries_allowed(&mut self, id: i64, countries: &[&str]) -> io::Result<()> {
-        self.inner.integer(entry::KEY, id);
-        for country in countries {
-            self.inner.text(entry::VALUE, country);
-        }
-        self.write(mirror_list::HOST_COUNTRY_ALLOWED)
-    }
-
     pub(crate) fn asn(&mut self, system: u32, hosts: &[i64]) -> io::Result<()> {
         self.inner.integer(entry::KEY, system.into());
         self.values(hosts);
@@ -91,31 +83,8 @@ impl<W: Write> ListWriter<W> {
         self.write(mirror_list::HOST_NETBLOCK)
     }
 
-    pub(crate) fn netblock_country(&mut self, network: &str, country: &str) -> io::Result<()> {
-        self.pair(mirror_list::NETBLOCK_COUNTRY, network, country)
-    }
-
-    pub(crate) fn location(&mut self, name: &str, hosts: &[i64]) -> io::Result<()> {
-        self.inner.text(entry::KEY, name);
-        self.values(hosts);
-        self.write(mirror_list::LOCATION)
-    }
-
     pub(crate) fn repository(&mut self, key: &str, directory: &str) -> io::Result<()> {
         self.pair(mirror_list::REPOSITORY_DIRECTORY, key, directory)
-    }
-
-    pub(crate) fn redirect(&mut self, from: &str, to: &str) -> io::Result<()> {
-        self.pair(mirror_list::REPOSITORY_REDIRECT, from, to)
-    }
-
-    pub(crate) fn continent(&mut self, country: &str, continent: &str) -> io::Result<()> {
-        self.pair(mirror_list::COUNTRY_CONTINENT_REDIRECT, country, continent)
-    }
-
-    pub(crate) fn disabled(&mut self, repository: &str) -> io::Result<()> {
-        self.inner.text(entry::KEY, repository).number(entry::VALUE, 1);
-        self.write(mirror_list::DISABLED_REPOSITORY)
     }
 
     pub(crate) fn file(&mut self, directory: &str, name: &str, versions: &[Version]) -> io::Result<()> {
@@ -186,5 +155,40 @@ impl<W: Write> ListWriter<W> {
         self.message.message(field, &self.inner);
         self.inner.clear();
         self.output.write_all(self.message.bytes())
+    }
+}
+
+/// What MirrorManager writes and lists of mirrors in YAML lack.
+#[cfg(any(test, feature = "synthetic"))]
+impl<W: Write> ListWriter<W> {
+    pub(crate) fn host_countries_allowed(&mut self, id: i64, countries: &[&str]) -> io::Result<()> {
+        self.inner.integer(entry::KEY, id);
+        for country in countries {
+            self.inner.text(entry::VALUE, country);
+        }
+        self.write(mirror_list::HOST_COUNTRY_ALLOWED)
+    }
+
+    pub(crate) fn netblock_country(&mut self, network: &str, country: &str) -> io::Result<()> {
+        self.pair(mirror_list::NETBLOCK_COUNTRY, network, country)
+    }
+
+    pub(crate) fn location(&mut self, name: &str, hosts: &[i64]) -> io::Result<()> {
+        self.inner.text(entry::KEY, name);
+        self.values(hosts);
+        self.write(mirror_list::LOCATION)
+    }
+
+    pub(crate) fn redirect(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.pair(mirror_list::REPOSITORY_REDIRECT, from, to)
+    }
+
+    pub(crate) fn continent(&mut self, country: &str, continent: &str) -> io::Result<()> {
+        self.pair(mirror_list::COUNTRY_CONTINENT_REDIRECT, country, continent)
+    }
+
+    pub(crate) fn disabled(&mut self, repository: &str) -> io::Result<()> {
+        self.inner.text(entry::KEY, repository).number(entry::VALUE, 1);
+        self.write(mirror_list::DISABLED_REPOSITORY)
     }
 }

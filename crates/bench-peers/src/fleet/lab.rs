@@ -1,0 +1,181 @@
+//! The laboratory of all tables of this folder: real servers, the programs under test, and a directory for their files.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reveille_testbed::Testbed;
+use xtask::failure::{Failure, Result};
+use xtask::workspace::{self, Workspace};
+
+use crate::benchmarks_page::{Section, command_line};
+use crate::measure::{self, Measured};
+use crate::{proc, python};
+
+/// What every host says: worked out by its shell, so that an echoed command is not taken for its result.
+pub(super) const COMMAND: &str = "echo reveille-$((6*7))";
+pub(super) const SAYS: &str = "reveille-42";
+
+/// Servers on loopback, the release binary, and a directory for everything a measurement writes.
+#[derive(Debug)]
+pub(super) struct Lab {
+    pub(super) testbed: Testbed,
+    pub(super) hosts: usize,
+    pub(super) reveille: PathBuf,
+    /// russh and nothing else; only built when it takes part.
+    pub(super) bare: PathBuf,
+    /// The environment of peers written in Python.
+    pub(super) python: PathBuf,
+    /// How busy the machine was before: whatever else runs is measured with.
+    pub(super) load: String,
+    files: tempfile::TempDir,
+}
+
+// === impl Lab ===
+
+impl Lab {
+    pub(super) fn open(workspace: &Workspace, hosts: usize) -> Result<Self> {
+        let reveille = workspace.build_reveille()?;
+        fs::create_dir_all(&workspace.target)?;
+        // On the disk that runs are kept on, and not in memory as /tmp may be.
+        let files = tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in(&workspace.target)?;
+        let load = proc::load();
+        let testbed = Testbed::start(hosts, "Subsystem sftp internal-sftp")?;
+        Ok(Self {
+            testbed,
+            hosts,
+            reveille,
+            bare: workspace.target.join("release/examples/bare"),
+            python: python::environment(workspace),
+            load,
+            files,
+        })
+    }
+
+    /// An INI inventory of the first `hosts`.
+    pub(super) fn inventory(&self, hosts: usize) -> Result<PathBuf> {
+        let all = self.testbed.inventory();
+        let (names, vars) = all.split_once("\n\n").unwrap_or((&all, ""));
+        let names: Vec<&str> = names.lines().take(hosts).collect();
+        self.write("inventory.ini", &format!("{}\n\n{vars}", names.join("\n")))
+    }
+
+    /// The addresses of the first `hosts`, one a line.
+    pub(super) fn addresses(&self, hosts: usize) -> Result<PathBuf> {
+        let list: Vec<String> = (0..hosts)
+            .map(|index| self.testbed.address(index).to_string())
+            .collect();
+        self.write("addresses", &(list.join("\n") + "\n"))
+    }
+
+    /// A table of BENCHMARKS.md.
+    pub(super) fn section(
+        &self,
+        name: &'static str,
+        title: String,
+        versions: Vec<String>,
+        body: String,
+    ) -> Section {
+        Section {
+            name,
+            title,
+            command: command_line(),
+            versions,
+            load: self.load.clone(),
+            body,
+        }
+    }
+
+    /// Runs a command with nothing else going on.
+    pub(super) fn measure(&self, command: &Command) -> Result<Measured> {
+        measure::measure(command, self.files.path())
+    }
+
+    /// A new, empty directory: a ledger without earlier runs, known hosts that knows nobody.
+    ///
+    /// Earlier ones stay until the end: for some seconds after a removal ext4 looks for inodes that were not just
+    /// freed, and the next contestant would pay for that.
+    pub(super) fn fresh(&self, name: &str) -> Result<PathBuf> {
+        for number in 1.. {
+            let path = self.files.path().join(format!("{name}-{number}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(path),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        unreachable!("numbers do not end")
+    }
+
+    /// Where a file for a measurement goes.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    /// A file for a measurement.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Reveille with a state directory and a home of its own: what the user's known hosts are is not measured.
+    pub(super) fn reveille(&self, state: &Path) -> Command {
+        let mut command = Command::new(&self.reveille);
+        command.arg("--state-dir").arg(state);
+        command.env("HOME", self.files.path());
+        command
+    }
+
+    /// What the last run in a state directory came to.
+    pub(super) fn summary(&self, state: &Path) -> Result<Summary> {
+        let output = self.reveille(state).args(["show", "--format", "json"]).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Failure::failed(format!("reveille show failed: {said}")));
+        }
+        serde_json::from_slice(&output.stdout)
+            .map(Summary)
+            .map_err(|error| Failure::failed(format!("reveille show wrote what can't be read: {error}")))
+    }
+}
+
+/// A run, as `reveille show --format json` tells it.
+#[derive(Debug)]
+pub(super) struct Summary(serde_json::Value);
+
+// === impl Summary ===
+
+impl Summary {
+    pub(super) fn count(&self, status: &str) -> usize {
+        self.0["account"][status]
+            .as_u64()
+            .and_then(|count| count.try_into().ok())
+            .unwrap_or(0)
+    }
+
+    pub(super) fn balanced(&self) -> bool {
+        self.0["account"]["balanced"].as_bool() == Some(true)
+    }
+
+    /// The most attempts that a host took.
+    pub(super) fn highest_attempt(&self) -> u64 {
+        let hosts = self.0["hosts"].as_array().map_or(&[][..], Vec::as_slice);
+        hosts
+            .iter()
+            .filter_map(|host| host["attempts"].as_u64())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// Builds the bare client, which shows what russh alone costs.
+pub(super) fn build_bare(workspace: &Workspace) -> Result {
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "--locked"]);
+    build.args(["--package", "reveille-transport", "--example", "bare"]);
+    workspace::run(&mut build)
+}

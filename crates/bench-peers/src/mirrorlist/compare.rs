@@ -1,0 +1,266 @@
+//! Answers beside those of MirrorManager's server: everything equal but the order, and the order equally likely.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use fastrand::Rng;
+
+use xtask::failure::{Failure, Result};
+use xtask::tell;
+
+use super::Lab;
+use super::corpus::Request;
+use super::http::{Connection, Reply};
+use super::server::Server;
+
+/// Directories of the data; the reference looks through all of them for each request.
+const DIRECTORIES: u32 = 400;
+
+/// How often an answer is asked for when its order is compared.
+const DRAWS: u32 = 3000;
+
+/// Differences that are shown.
+const SHOWN: usize = 10;
+
+/// An answer without its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Content {
+    status: u16,
+    /// Words of the line that heads a list; an error's text; a metalink without its URLs.
+    head: BTreeSet<String>,
+    urls: BTreeSet<String>,
+    redirected: bool,
+}
+
+pub(super) fn run(lab: &Lab, reference: &Path) -> Result<String> {
+    let data = lab.scratch.path().join("compared");
+    lab.make_data(&data, "example", DIRECTORIES, 20_000)?;
+    let theirs = Server::reference(lab, reference, &data)?;
+    let mut text = String::new();
+    for (name, options) in [("--strict-compat", &["--strict-compat"][..]), ("default", &[])] {
+        let ours = Server::ours(lab, &data, options)?;
+        let strict = !options.is_empty();
+        text.push_str(&contents(lab, &ours, &theirs, name, strict)?);
+        if strict {
+            text.push_str(&orders(&ours, &theirs)?);
+        }
+    }
+    Ok(text)
+}
+
+/// Asks both everything once.
+fn contents(lab: &Lab, ours: &Server, theirs: &Server, name: &str, strict: bool) -> Result<String> {
+    let mut random = Rng::with_seed(5);
+    let (mut one, mut other) = (Connection::to(ours.address), Connection::to(theirs.address));
+    let (mut equal, mut different) = (0, Vec::new());
+    let mut documented: BTreeMap<&str, u32> = BTreeMap::new();
+    for _ in 0..lab.requests {
+        let request = Request::random(&mut random, DIRECTORIES);
+        let mine = one.ask("GET", &request.target, &request.headers)?;
+        let Ok(their) = other.ask("GET", &request.target, &request.headers) else {
+            other = Connection::to(theirs.address);
+            *documented.entry("the reference hung up").or_default() += 1;
+            continue;
+        };
+        let (a, b) = (Content::of(&mine), Content::of(&their));
+        if a == b && redirect_is_one_of(&mut one, &request, &their) {
+            equal += 1;
+        } else if let Some(why) = expected(&request, &mine, &their, strict) {
+            *documented.entry(why).or_default() += 1;
+        } else {
+            different.push((request, mine, their));
+        }
+    }
+    for (request, mine, their) in different.iter().take(SHOWN) {
+        tell::line(&format!(
+            "different: {} {:?}\nours: {} {:?}\n{}\ntheirs: {} {:?}\n{}",
+            request.target,
+            request.headers,
+            mine.status,
+            mine.location,
+            mine.body,
+            their.status,
+            their.location,
+            their.body
+        ));
+    }
+    let mut text = format!(
+        "**{name}**: {} requests: {equal} equal, {} different by a documented difference, {} different otherwise.\n\n",
+        lab.requests,
+        documented.values().sum::<u32>(),
+        different.len()
+    );
+    for (why, count) in documented {
+        let _ = writeln!(text, "- {count} × {why}");
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+/// A redirect leads to one of the mirrors of the list.
+fn redirect_is_one_of(ours: &mut Connection, request: &Request, their: &Reply) -> bool {
+    let Some(location) = &their.location else {
+        return true;
+    };
+    let list = request.target.replace("redirect=1", "x=1");
+    ours.ask("GET", &list, &request.headers)
+        .is_ok_and(|reply| reply.body.lines().any(|line| line == location))
+}
+
+/// The documented difference that explains two answers, if one does.
+fn expected(request: &Request, mine: &Reply, their: &Reply, strict: bool) -> Option<&'static str> {
+    if their.body == "We don't serve their kind here!" {
+        return (mine.status == 404).then_some("other paths: another text");
+    }
+    if their.body.starts_with("mirrorlist cache index out of range") {
+        return (mine.status == if strict { 500 } else { 404 })
+            .then_some("repository without a directory: status, text");
+    }
+    if their.body.contains("Cannot parse client IP") {
+        return (mine.status == if strict { 500 } else { 400 })
+            .then_some("ip= that is no address: status, text");
+    }
+    if strict {
+        return None;
+    }
+    if their.body.contains("# either path=") && mine.body.contains("# either path=") {
+        return (mine.status == 400).then_some("nothing asked for: status 400");
+    }
+    if their.body.contains("repo disabled") && mine.body.contains("repo disabled") {
+        return (mine.status == 404).then_some("disabled repository: status 404");
+    }
+    if request.has("protocol=") && mine.status == 404 && Content::of(their).urls.is_empty() {
+        return Some("no mirror has the protocol: status 404 in place of an empty list");
+    }
+    if request.has("ip=") {
+        let (mine, their) = (Content::of(mine), Content::of(their));
+        if mine
+            .head
+            .iter()
+            .all(|word| their.head.contains(word) || word == "country = global")
+        {
+            return Some("ip= of a network that has mirrors to itself: they are not shown");
+        }
+    }
+    None
+}
+
+/// How often each mirror comes first, in answers of several kinds: two samples, compared by chi-squared.
+fn orders(ours: &Server, theirs: &Server) -> Result<String> {
+    let mut text = format!(
+        "Order, {DRAWS} times the same request, which mirror is first:\n\n| request | mirrors | chi-squared | limit (1 in 1,000) |\n|---|---|---|---|\n"
+    );
+    for (what, target, address) in [
+        (
+            "country and continent",
+            "/mirrorlist?repo=repo-3&arch=x86_64",
+            "5.6.7.8",
+        ),
+        (
+            "country=",
+            "/mirrorlist?repo=repo-3&arch=x86_64&country=US,DE",
+            "5.6.7.8",
+        ),
+        (
+            "global",
+            "/mirrorlist?repo=repo-3&arch=x86_64&country=global",
+            "5.6.7.8",
+        ),
+        (
+            "netblock",
+            "/mirrorlist?path=pub/linux/releases/4/Everything-4/x86_64/os",
+            "20.60.64.9",
+        ),
+    ] {
+        let headers = format!("X-Forwarded-For: {address}\r\n");
+        let first = |server: &Server, seen: &mut HashMap<String, [u32; 2]>, which: usize| -> Result {
+            let mut connection = Connection::to(server.address);
+            for _ in 0..DRAWS {
+                let reply = connection.ask("GET", target, &headers)?;
+                let url = reply.body.lines().nth(1).unwrap_or_default().to_owned();
+                seen.entry(url).or_default()[which] += 1;
+            }
+            Ok(())
+        };
+        let mut seen = HashMap::new();
+        first(ours, &mut seen, 0)?;
+        first(theirs, &mut seen, 1)?;
+        let (statistic, cells) = chi_squared(seen.values());
+        let limit = critical(cells.saturating_sub(1));
+        if statistic > limit {
+            return Err(Failure::failed(format!(
+                "{what}: the orders differ: {statistic:.1} > {limit:.1} {seen:?}"
+            )));
+        }
+        let _ = writeln!(text, "| {what} | {} | {statistic:.1} | {limit:.1} |", seen.len());
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+/// The statistic of two samples of one size, and its cells; rare mirrors are one cell.
+fn chi_squared<'a>(counts: impl Iterator<Item = &'a [u32; 2]>) -> (f64, usize) {
+    let (mut rare, mut cells) = ([0, 0], Vec::new());
+    for count in counts {
+        if count[0] + count[1] < 10 {
+            rare[0] += count[0];
+            rare[1] += count[1];
+        } else {
+            cells.push(*count);
+        }
+    }
+    if rare != [0, 0] {
+        cells.push(rare);
+    }
+    let sum = cells
+        .iter()
+        .map(|[one, other]| {
+            let (one, other) = (f64::from(*one), f64::from(*other));
+            (one - other).powi(2) / (one + other)
+        })
+        .sum();
+    (sum, cells.len())
+}
+
+/// What chi-squared exceeds once in a thousand times, by Wilson and Hilferty's approximation.
+fn critical(freedom: usize) -> f64 {
+    let freedom = freedom.max(1) as f64;
+    let step = 2.0 / (9.0 * freedom);
+    freedom * (1.0 - step + 3.09 * step.sqrt()).powi(3)
+}
+
+// === impl Content ===
+
+impl Content {
+    fn of(reply: &Reply) -> Self {
+        let (mut head, mut urls) = (BTreeSet::new(), BTreeSet::new());
+        for line in reply.body.lines() {
+            if line.trim_start().starts_with("<url ") {
+                let (before, rest) = line.split_once("preference=\"").unwrap_or((line, ""));
+                let after = rest.split_once('"').map_or("", |(_, after)| after);
+                urls.insert(format!("{before}{after}"));
+            } else if line.contains("://") && !line.starts_with('<') {
+                urls.insert(line.to_owned());
+            } else if !line.starts_with("<metalink ") {
+                // Countries of a continent come in any order.
+                let words = line
+                    .replace("country = ", "\ncountry = ")
+                    .replace("protocol = ", "\nprotocol = ")
+                    .replace("Using ", "\nUsing ");
+                head.extend(
+                    words
+                        .lines()
+                        .map(|word| word.trim().to_owned())
+                        .filter(|word| !word.is_empty()),
+                );
+            }
+        }
+        Self {
+            status: reply.status,
+            head,
+            urls,
+            redirected: reply.location.is_some(),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Answers: whether one is as a step expects it, and what is taken from it.
+
+use std::time::Duration;
+
+use minijinja::Value;
+
+use super::client::{self, Answer};
+use super::cookies::Cookies;
+use super::net::Failure;
+use crate::scenario::template::value_of;
+use crate::scenario::{Capture, Expect, Source, Step};
+use crate::stats::Kind;
+
+/// Whether a step checks the answer's body or captures from it.
+pub(crate) fn needs_body(step: &Step) -> bool {
+    let expect = &step.expect;
+    let in_body = |capture: &Capture| matches!(capture.from, Source::Json(_) | Source::Body);
+    step.script.is_some()
+        || step.captures.iter().any(in_body)
+        || !(expect.contains.is_empty()
+            && expect.lacks.is_empty()
+            && expect.regex.is_empty()
+            && expect.json.is_empty())
+}
+
+/// Whether an answer is what the step expects.
+pub(crate) fn judge(expect: &Expect, answer: &Answer, latency: Duration) -> Result<(), Failure> {
+    let Expect {
+        status,
+        contains,
+        lacks,
+        regex,
+        json,
+        headers,
+        under,
+    } = expect;
+    let good = if status.is_empty() {
+        answer.status < 400
+    } else {
+        status
+            .iter()
+            .any(|(low, high)| (*low..=*high).contains(&answer.status))
+    };
+    if !good {
+        return Err(Failure::new(Kind::Status, format!("status {}", answer.status)));
+    }
+    let check = |text: String| Err(Failure::new(Kind::Check, text));
+    if let Some(under) = under
+        && latency >= *under
+    {
+        return check(format!("took longer than {under:?}"));
+    }
+    for (name, regex) in headers {
+        let found = answer
+            .headers
+            .get_all(name)
+            .iter()
+            .any(|value| regex.is_match(&String::from_utf8_lossy(value.as_bytes())));
+        if !found {
+            return check(format!("header {name} does not match `{regex}`"));
+        }
+    }
+    if contains.is_empty() && lacks.is_empty() && regex.is_empty() && json.is_empty() {
+        return Ok(());
+    }
+    if !answer.whole {
+        return check(format!(
+            "the body is longer than the {} KiB that are looked at",
+            client::KEPT >> 10
+        ));
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    for part in contains {
+        if !text.contains(part) {
+            return check(format!("the body lacks `{part}`"));
+        }
+    }
+    for part in lacks {
+        if text.contains(part) {
+            return check(format!("the body contains `{part}`"));
+        }
+    }
+    for regex in regex {
+        if !regex.is_match(&text) {
+            return check(format!("the body does not match `{regex}`"));
+        }
+    }
+    if json.is_empty() {
+        return Ok(());
+    }
+    let document = parse_json(answer).map_err(|text| Failure::new(Kind::Check, text))?;
+    for (path, wanted) in json {
+        match (path.find(&document), wanted) {
+            (None, _) => return check(format!("{path} is not there")),
+            (Some(found), Some(wanted)) if !same(found, wanted) => {
+                return check(format!("{path} is not {wanted}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The values that a step takes from an answer, with their names.
+pub(crate) fn capture(
+    captures: &[Capture],
+    answer: &Answer,
+    cookies: &Cookies,
+) -> Result<Vec<(String, Value)>, Failure> {
+    let mut values = Vec::with_capacity(captures.len());
+    let mut document = None;
+    for capture in captures {
+        let found = match &capture.from {
+            Source::Status => Some(Value::from(answer.status)),
+            Source::Header(name) => answer
+                .headers
+                .get(name)
+                .map(|value| Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned())),
+            Source::Cookie(name) => cookies.get(name).map(Value::from),
+            Source::Body => Some(Value::from(String::from_utf8_lossy(&answer.body).into_owned())),
+            Source::Json(path) => {
+                if document.is_none() {
+                    document = parse_json(answer).ok();
+                }
+                document
+                    .as_ref()
+                    .and_then(|document| path.find(document))
+                    .map(value_of)
+            }
+        };
+        let found = match (&capture.regex, found) {
+            (Some(regex), Some(value)) => {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                regex
+                    .captures(&text)
+                    .and_then(|groups| groups.get(1).or(groups.get(0)))
+                    .map(|found| Value::from(found.as_str()))
+            }
+            (_, found) => found,
+        };
+        let found = found.or_else(|| capture.default.as_deref().map(Value::from));
+        let Some(value) = found else {
+            return Err(Failure::new(
+                Kind::Capture,
+                format!("`{}` is not in the answer", capture.name),
+            ));
+        };
+        values.push((capture.name.clone(), value));
+    }
+    Ok(values)
+}
+
+fn parse_json(answer: &Answer) -> Result<serde_json::Value, String> {
+    serde_json::from_slice(&answer.body).map_err(|error| format!("the body is not JSON: {error}"))
+}
+
+/// Whether two JSON values are the same; numbers by value.
+fn same(found: &serde_json::Value, wanted: &serde_json::Value) -> bool {
+    match (found.as_f64(), wanted.as_f64()) {
+        (Some(found), Some(wanted)) => (found - wanted).abs() <= f64::EPSILON * wanted.abs().max(1.0),
+        _ => found == wanted,
+    }
+}
