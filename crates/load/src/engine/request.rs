@@ -11,6 +11,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Uri, Version};
 use minijinja::Value;
+use reveille_text::duration;
 
 use super::client::{Answer, Client, Progress, Sent};
 use super::cookies::Cookies;
@@ -305,7 +306,7 @@ impl Step {
         if let Some(under) = under
             && latency >= *under
         {
-            return check(format!("took longer than {under:?}"));
+            return check(format!("took longer than {}", duration::shown(*under)));
         }
         for (name, regex) in headers {
             let found = answer
