@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use reveille_text::bounded;
+
 use crate::error::Reason;
-use crate::whole;
 
 /// Continents by country, both as two letters.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +18,7 @@ const LONGEST: u64 = 1 << 20;
 
 impl Continents {
     pub(crate) fn open(path: &Path) -> Result<Self, Reason> {
-        Self::read(&whole::read_text(path, LONGEST)?)
+        Self::read(&bounded::text(path, LONGEST)?)
     }
 
     /// Reads `COUNTRY,CONTINENT` lines; lines whose country has not two characters, such as a heading, are passed over.

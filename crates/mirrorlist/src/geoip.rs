@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
+use reveille_text::bounded;
 use serde::Deserialize;
 
 use crate::error::Reason;
-use crate::whole;
 
 /// Databases of cities, which may be used as well, have some hundred.
 const LONGEST: u64 = 1 << 30;
@@ -32,7 +32,7 @@ struct Country<'a> {
 
 impl GeoIp {
     pub(crate) fn open(path: &Path) -> Result<Self, Reason> {
-        let bytes = whole::read(path, LONGEST)?;
+        let bytes = bounded::bytes(path, LONGEST)?;
         if bytes.is_empty() {
             return Err(Reason::Empty);
         }

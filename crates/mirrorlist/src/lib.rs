@@ -52,7 +52,6 @@ pub mod server;
 mod snapshot;
 pub mod synthetic;
 mod target;
-mod whole;
 mod wire;
 
 pub use catalog::{Catalog, Counts};
