@@ -16,13 +16,11 @@
 //! ```
 
 pub mod ansible;
-mod duration;
 mod language;
 mod reader;
 pub mod template;
 mod tree;
 
-pub use duration::duration;
 pub use language::language;
 pub use reader::{Fields, Reader, items};
 pub use tree::{Kind, MAX_FILE_BYTES, Node, Place, Value, position, read};
