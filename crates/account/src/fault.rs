@@ -1,6 +1,8 @@
 //! Something wrong in a line of a file, before the file's name and the line are known.
 
-use crate::{SourceError, is_secret};
+use reveille_text::is_secret;
+
+use crate::SourceError;
 
 /// Something wrong in a piece of text, at a byte offset of that piece.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,7 +28,6 @@ mod id;
 mod origin;
 mod outcome;
 mod reach;
-mod secret;
 mod source;
 
 pub use account::Account;
@@ -41,5 +40,4 @@ pub use id::{HostName, RunId, RunIdError, Token, TokenError, WorkerId};
 pub use origin::{Given, Origin};
 pub use outcome::Outcome;
 pub use reach::{BecomeMethod, HostKeyPolicy, TransportKind, UnknownWord};
-pub use secret::is_secret;
 pub use source::{Mistakes, SourceError};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use reveille_text::harmless::is_harmless;
+
 /// A mistake at a place in a file that somebody wrote: message, `file:line:column`, the line with a caret, a hint.
 ///
 /// ```text
@@ -111,7 +113,7 @@ impl fmt::Display for SourceError {
                 let shown: String = self
                     .excerpt
                     .chars()
-                    .map(|c| if c.is_control() { ' ' } else { c })
+                    .map(|c| if is_harmless(c) { c } else { ' ' })
                     .collect();
                 write!(formatter, "\n{gutter} |\n{number} | {shown}")?;
                 if self.column > 0 {

@@ -18,7 +18,6 @@
 
 pub mod ansible;
 mod blocks;
-mod duration;
 mod expression;
 mod language;
 mod reader;
@@ -27,7 +26,6 @@ mod template;
 mod tree;
 
 pub use blocks::Blocks;
-pub use duration::duration;
 pub use expression::{EvaluationError, Expression, Names, value_of, write_value};
 pub use language::language;
 pub use reader::{Fields, Reader, items};

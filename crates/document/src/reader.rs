@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use regex::bytes::{Regex, RegexSet};
 use reveille_account::SourceError;
+use reveille_text::duration;
 
-use crate::duration::duration;
 use crate::tree::{Node, Place, Value};
 
 /// Mistakes noted of one file.
@@ -208,7 +208,7 @@ impl<'a> Reader<'a> {
 
     /// A duration.
     pub fn duration(&mut self, node: &Node) -> Option<std::time::Duration> {
-        self.parsed(node, duration)
+        self.parsed(node, duration::parse)
     }
 
     /// One of a few words.

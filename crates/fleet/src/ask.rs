@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reveille_account::Class;
+use reveille_text::duration;
 use reveille_transport::{Become, ExecError, Heard, Session};
 use tokio::time::timeout;
 
@@ -42,8 +43,11 @@ pub(crate) async fn ask(
             }
         }
     };
-    timeout(CHECK, ending)
-        .await
-        .map_err(|_| lost(format!("`{command}` did not answer within {CHECK:?}")))??;
+    timeout(CHECK, ending).await.map_err(|_| {
+        lost(format!(
+            "`{command}` did not answer within {}",
+            duration::shown(CHECK)
+        ))
+    })??;
     Ok((status, answer))
 }

@@ -1,10 +1,11 @@
 //! Copies: what is sent is read once for all hosts.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reveille_text::{Bytes, counted};
 use reveille_transport::transfer::{self, Destination, Original, TransferError};
 use reveille_transport::{Become, Session};
 use tokio::time::{Instant, sleep};
@@ -39,8 +40,8 @@ pub(crate) async fn upload(
     let words = if original.is_directory() {
         format!(
             "{} sent ({}), {} there already\n",
-            counted(sent.files),
-            Size(sent.bytes),
+            counted(sent.files, "file"),
+            Bytes(sent.bytes),
             sent.had
         )
     } else {
@@ -60,7 +61,7 @@ pub(crate) async fn download(
     let fetched = transfer::download(way.session, escalate, source, target, limit).await?;
     let mut words = String::new();
     if fetched.directory {
-        let (files, size, had) = (counted(fetched.files), Size(fetched.bytes), fetched.had);
+        let (files, size, had) = (counted(fetched.files, "file"), Bytes(fetched.bytes), fetched.had);
         let _ = writeln!(words, "{files} fetched ({size}), {had} here already");
     }
     for what in &fetched.left_out {
@@ -82,47 +83,6 @@ pub(crate) async fn stalled(session: &Session, limit: Option<Duration>) {
         if now != seen {
             seen = now;
             since = Instant::now();
-        }
-    }
-}
-
-fn counted(files: u64) -> String {
-    format!("{files} file{}", if files == 1 { "" } else { "s" })
-}
-
-/// A number of bytes, to be read by people.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
-        if self.0 < 1000 {
-            return write!(formatter, "{} B", self.0);
-        }
-        let mut size = self.0 as f64 / 1000.0;
-        let mut unit = 0;
-        while size >= 999.95 && unit + 1 < UNITS.len() {
-            size /= 1000.0;
-            unit += 1;
-        }
-        write!(formatter, "{size:.1} {}", UNITS[unit])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_read_well() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 KB"),
-            (999_999, "1.0 MB"),
-            (5 << 30, "5.4 GB"),
-        ] {
-            assert_eq!(Size(bytes).to_string(), text);
         }
     }
 }

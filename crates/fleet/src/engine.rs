@@ -11,6 +11,7 @@ use reveille_job::{Job, Shared};
 use reveille_ledger::RunHandle;
 use reveille_pace::admission::{Admission, Sources, Thresholds};
 use reveille_pace::{Breaker, BreakerRule, Gate, Governor, Handshakes, Pass, RetryBudget};
+use reveille_text::duration;
 use reveille_transport::Client;
 use reveille_way::Destination;
 use tokio::sync::{mpsc, watch};
@@ -287,10 +288,10 @@ impl Engine {
         if let Some(opened) = opened {
             let message = format!(
                 "{} of {} hosts failed with {class}: suspect the job, the mirror or the network; nothing of it is recovered, and no \
-                 further host is dispatched for {} s",
+                 further host is dispatched for {}",
                 opened.hosts,
                 opened.of,
-                opened.hold.as_secs()
+                duration::shown(opened.hold)
             );
             self.handle.record_run(EventKind::Warning { message }).await?;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reveille_account::{EventKind, Rung};
 use reveille_history::{Permit, Trouble};
 use reveille_job::Scope;
+use reveille_text::duration;
 use reveille_way::{Detour, place};
 use tokio::time::timeout;
 
@@ -117,7 +118,10 @@ impl HostTask {
         };
         let said = match said {
             Err(_) => {
-                refused(self, format!("`{command}` took longer than {REPLACE:?}"));
+                refused(
+                    self,
+                    format!("`{command}` took longer than {}", duration::shown(REPLACE)),
+                );
                 return Ok(());
             }
             Ok(Err(why)) => {

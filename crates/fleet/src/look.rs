@@ -6,6 +6,7 @@ use std::time::Duration;
 use reveille_account::{Class, EventKind};
 use reveille_pace::Deadline;
 use reveille_pace::watchdog::{Decision, Evidence, Extension, Holder};
+use reveille_text::duration;
 use reveille_transport::supervisor::{self, Alive, Counters, Key, Look, SuperviseError};
 use reveille_transport::{Become, ExecError};
 use tokio::time::sleep;
@@ -136,7 +137,7 @@ impl Seen {
             deaf: true,
             ..Self::plain(
                 Evidence::None,
-                &format!("a look was not answered within {:.1} s", time.as_secs_f64()),
+                &format!("a look was not answered within {}", duration::shown(time)),
             )
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use reveille_account::{Class, Stream, Token};
+use reveille_text::duration;
 use reveille_transport::supervisor::{self, Key, SuperviseError};
 use reveille_transport::transfer::TransferError;
 use reveille_transport::{Become, ExecError, Heard, Input, Target};
@@ -191,7 +192,7 @@ pub(crate) async fn plain(
                 };
                 let key = &key;
                 let stopping = Box::pin(async move {
-                    let late = SuperviseError::Lost(format!("no answer within {time:?}"));
+                    let late = SuperviseError::Lost(format!("no answer within {}", duration::shown(time)));
                     let halting = Box::pin(supervisor::halt(session, escalate, key));
                     timeout(time, halting).await.unwrap_or(Err(late))
                 });
@@ -339,8 +340,9 @@ async fn port_opens(target: &Target, port: u16, within: Duration, every: Duratio
     match timeout(within, opening).await {
         Ok(()) => Ok(false),
         Err(_) => Err(format!(
-            "port {port} of {} is not open after {within:?}",
-            target.address
+            "port {port} of {} is not open after {}",
+            target.address,
+            duration::shown(within)
         )),
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use reveille_account::{Class, EventKind, Loss, MachineRef, StepRef};
 use reveille_history::Permit;
 use reveille_job::Registered;
+use reveille_text::duration;
 use reveille_transport::{Become, Session};
 use tokio::time::{Instant, sleep};
 
@@ -105,11 +106,17 @@ impl HostTask {
             }
             Booted::Same(why) => {
                 self.lose(at, number, Loss::Buried, String::new());
-                let message = format!("the host is not back with another boot after {within:?}: {why}");
+                let message = format!(
+                    "the host is not back with another boot after {}: {why}",
+                    duration::shown(within)
+                );
                 self.fail(failure(at, Class::CommandFailed, message)).await
             }
             Booted::Silent(class, why) => {
-                let message = format!("the host is not back with another boot after {within:?}: {why}");
+                let message = format!(
+                    "the host is not back with another boot after {}: {why}",
+                    duration::shown(within)
+                );
                 self.note(EventKind::StepLeft {
                     step: at.clone(),
                     attempt: number,

@@ -302,8 +302,7 @@ impl RunHost {
         entry.port = self.way.link.port;
         entry.way = json_text(&self.way)?;
         if has_vars {
-            let is_public =
-                |key: &String| !reveille_account::is_secret(key) && !self.unrecorded.contains(key);
+            let is_public = |key: &String| !reveille_text::is_secret(key) && !self.unrecorded.contains(key);
             let public = self.vars.iter().filter(|(key, _)| is_public(key));
             let public: Map<String, Value> =
                 public.map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use reveille_job::{Job, SecretSource};
+use reveille_text::duration;
 use reveille_way::Operator;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
@@ -102,7 +103,7 @@ fn output(command: &str) -> Result<String, String> {
     };
     runtime
         .block_on(async { timeout(COMMAND_WITHIN, asking).await })
-        .unwrap_or_else(|_| Err(format!("did not end within {COMMAND_WITHIN:?}")))
+        .unwrap_or_else(|_| Err(format!("did not end within {}", duration::shown(COMMAND_WITHIN))))
 }
 
 /// The text of a file, and no more of an endless one than shows that it is too long.

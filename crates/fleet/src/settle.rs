@@ -3,6 +3,7 @@
 use reveille_account::{Class, EventKind, Loss, MachineRef, Status, StepRef};
 use reveille_history::Permit;
 use reveille_job::{Registered, Step, Verdict};
+use reveille_text::duration;
 use reveille_transport::Become;
 use reveille_transport::supervisor::Hello;
 use tokio::time::Instant;
@@ -185,9 +186,9 @@ impl HostTask {
             (Some(kill), _) => Verdict {
                 class: kill.class,
                 message: format!(
-                    "{} after {:.1} s: {}",
+                    "{} after {}: {}",
                     kill.what(),
-                    kill.deadline.as_secs_f64(),
+                    duration::shown(kill.deadline),
                     kill.evidence
                 ),
                 empty_output: false,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reveille_account::{Class, Stream};
 use reveille_pace::Deadline;
 use reveille_pace::watchdog::{Decision, Limit, SetBy};
+use reveille_text::duration;
 use reveille_transport::Become;
 use reveille_transport::supervisor::{Key, SuperviseError};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -179,13 +180,13 @@ impl<'a> Watched<'a> {
     }
 
     fn evidence(&self) -> String {
-        let silent = self.overseen.silence().as_secs_f64();
+        let silent = duration::shown(self.overseen.silence());
         match self.heard {
             None if self.overseen.was_attached() => {
-                format!("no output in the {silent:.1} s since it was attached to")
+                format!("no output in the {silent} since it was attached to")
             }
-            None => format!("no output in {silent:.1} s"),
-            Some(stream) => format!("last output on {} {silent:.1} s ago", stream.as_str()),
+            None => format!("no output in {silent}"),
+            Some(stream) => format!("last output on {} {silent} ago", stream.as_str()),
         }
     }
 }

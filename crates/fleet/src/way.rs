@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reveille_account::{Class, EventKind, HostName, StepRef, Token};
+use reveille_text::duration;
 use reveille_transport::supervisor::{self, Begun, Key, SuperviseError};
 use reveille_transport::{Become, ConnectError, ExecError, Session, Target};
 use tokio::time::timeout;
@@ -83,7 +84,10 @@ impl Way<'_> {
         };
         let mut beside = Box::pin(async {
             timeout(KILL_BESIDE, beside).await.unwrap_or_else(|_| {
-                let beside = format!("{why}; and beside it no answer within {KILL_BESIDE:?}");
+                let beside = format!(
+                    "{why}; and beside it no answer within {}",
+                    duration::shown(KILL_BESIDE)
+                );
                 Err(SuperviseError::Lost(beside))
             })
         });

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reveille_account::HostName;
 use reveille_job::{Job, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom};
+use reveille_text::{bounded, duration};
 use reveille_transport::sh_quote;
 use reveille_transport::supervisor::{Interpreter, Payload, export};
 use reveille_transport::transfer::{self, Destination};
@@ -255,13 +256,7 @@ fn quoted(words: &[String]) -> String {
 
 fn read_script(path: &Path) -> Result<String, String> {
     let wrong = |why: String| format!("can't send the script {}: {why}", path.display());
-    let size = std::fs::metadata(path)
-        .map_err(|error| wrong(error.to_string()))?
-        .len();
-    if size > SCRIPT_LIMIT {
-        return Err(wrong(format!("it is larger than {} MiB", SCRIPT_LIMIT >> 20)));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = bounded::text(path, SCRIPT_LIMIT).map_err(|error| wrong(error.to_string()))?;
     if text.contains('\0') {
         Err(wrong("it is a binary file; use upload".to_owned()))
     } else {
@@ -335,7 +330,7 @@ fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> 
         }
         WaitCondition::Command(command) => (command.clone(), "the command does not succeed".to_owned()),
     };
-    let words = format!("{what} after {seconds} s");
+    let words = format!("{what} after {}", duration::shown(Duration::from_secs(seconds)));
     // Nothing that may be left behind holds the channel open.
     let apart = "</dev/null >/dev/null 2>&1 &";
     let script = format!(

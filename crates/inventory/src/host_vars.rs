@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use minijinja::value::{Serde, Value};
-use reveille_account::{HostName, is_secret};
+use reveille_account::HostName;
 use reveille_document::ansible::{
     has_templates, is_template, literal, marked, short_name, unmarked, with_plain_backslashes,
 };
+use reveille_text::is_secret;
 use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 

@@ -67,5 +67,4 @@ pub use model::Inventory;
 pub use names::MAX_NAMES;
 pub use pattern::{RunName, RunOutcome, RunSelector, no_runs};
 pub use read::{LoadOptions, Loaded, MAX_FILE_BYTES, Source, VaultPasswords};
-pub use reveille_account::is_secret;
-pub use secret::Secret;
+pub use reveille_text::{Secret, is_secret};

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use reveille_account::{HostName, is_secret};
+use reveille_account::HostName;
 use reveille_document::ansible::unmarked;
+use reveille_text::is_secret;
 use serde_json::{Map, Value};
 
 use crate::secret::wipe;

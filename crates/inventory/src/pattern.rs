@@ -4,11 +4,12 @@
 //! those it matches away; in this order, wherever they stand. Without a plain term it starts from `all`.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
+use std::path::Path;
 
 use regex::Regex;
 use reveille_account::{Class, Fault, HostName, Line, SourceError, Status};
+use reveille_text::bounded;
+use reveille_text::glob::Glob;
 
 use crate::InventoryError;
 use crate::model::{ALL, Inventory, UNGROUPED};
@@ -315,16 +316,16 @@ impl Selection<'_> {
         if let Some(host) = self.inventory.host_index.get(text) {
             return Some(vec![*host]);
         }
-        let glob = text.contains(['*', '?', '[']).then(|| glob(text)).flatten()?;
+        let glob = text.contains(['*', '?', '[']).then(|| Glob::new(text))?;
         let mut taken = vec![false; self.inventory.len()];
         let mut found = Vec::new();
         let groups = (0u32..).zip(&self.inventory.groups).skip(2);
         let in_groups = groups
-            .filter(|(_, group)| glob.is_match(&group.name))
+            .filter(|(_, group)| glob.fits(&group.name))
             .flat_map(|(index, _)| self.inventory.listed_members(index));
         let hosts = (0u32..)
             .zip(self.inventory.hosts())
-            .filter(|(_, name)| glob.is_match(name.as_str()))
+            .filter(|(_, name)| glob.fits(name.as_str()))
             .map(|(index, _)| index);
         for host in in_groups.chain(hosts) {
             if !std::mem::replace(&mut taken[host as usize], true) {
@@ -352,8 +353,8 @@ impl Selection<'_> {
             matched[*host as usize] = true;
             return true;
         }
-        text.contains(['*', '?', '['])
-            && glob(text).is_some_and(|glob| self.matching(|name| glob.is_match(name), matched))
+        let glob = text.contains(['*', '?', '[']).then(|| Glob::new(text));
+        glob.is_some_and(|glob| self.matching(|name| glob.fits(name), matched))
     }
 
     /// Marks the hosts and groups whose names fit; false if there are none.
@@ -411,16 +412,8 @@ impl Selection<'_> {
     ) -> Result<(), InventoryError> {
         let error = |message: String| InventoryError::Pattern(line.error(Fault::new(term.offset, message)));
         if !is_run(reference) {
-            let mut text = String::new();
-            File::open(reference)
-                .and_then(|file| file.take(MAX_PATTERN_BYTES + 1).read_to_string(&mut text))
-                .map_err(|source| error(format!("failed to read `{reference}`: {source}")))?;
-            if text.len() as u64 > MAX_PATTERN_BYTES {
-                return Err(error(format!(
-                    "`{reference}` is larger than {} MiB, the most that is read of a file of patterns",
-                    MAX_PATTERN_BYTES >> 20
-                )));
-            }
+            let text = bounded::text(Path::new(reference), MAX_PATTERN_BYTES)
+                .map_err(|why| error(format!("failed to read `{reference}`: {why}")))?;
             if depth == MAX_FILE_DEPTH {
                 return Err(error(format!(
                     "`{reference}` is named by too many files of patterns"
@@ -600,35 +593,6 @@ fn pick(hosts: &[u32], (first, last): Subscript, matched: &mut [bool]) -> Result
         matched[*host as usize] = true;
     }
     Ok(())
-}
-
-/// A shell glob as an expression for the whole name.
-pub(crate) fn glob(text: &str) -> Option<Regex> {
-    let mut expression = String::from("^(?s:");
-    let mut rest = text;
-    while let Some(character) = rest.chars().next() {
-        rest = &rest[character.len_utf8()..];
-        match character {
-            '*' => expression.push_str(".*"),
-            '?' => expression.push('.'),
-            '[' => match rest.find(']').filter(|end| *end > 0) {
-                Some(end) => {
-                    let (set, negated) = match rest[..end].strip_prefix('!') {
-                        Some(set) => (set, "^"),
-                        None => (&rest[..end], ""),
-                    };
-                    let set = set.replace('\\', r"\\").replace('[', r"\[").replace('^', r"\^");
-                    let set = set.replace('&', r"\&").replace('~', r"\~");
-                    expression.extend(["[", negated, &set, "]"]);
-                    rest = &rest[end + 1..];
-                }
-                None => expression.push_str(r"\["),
-            },
-            other => expression.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
-        }
-    }
-    expression.push_str(")$");
-    Regex::new(&expression).ok()
 }
 
 /// The last line of an expression's error, which says what is wrong.

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use minijinja::value::Value;
 use reveille_account::SourceError;
-use reveille_account::is_secret;
 use reveille_document::ansible::{
     has_templates, is_template, literal, too_long, unmarked, with_plain_backslashes,
 };
+use reveille_text::is_secret;
 use serde_json::Value as Json;
 
 use crate::job::Job;

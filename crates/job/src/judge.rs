@@ -2,6 +2,7 @@
 
 use regex::bytes::RegexSet;
 use reveille_account::{Class, Stream};
+use reveille_text::harmless::{line as line_of, shortened};
 
 use crate::step::{Rules, StderrRule, Step};
 
@@ -253,15 +254,5 @@ fn newline(bytes: &[u8]) -> Option<usize> {
 
 /// A line for a message: valid text, no control characters, not too long.
 fn shown(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let text = text.trim();
-    let mut shown: String = text
-        .chars()
-        .take(SHOWN)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
+    shortened(&line_of(&String::from_utf8_lossy(line)), SHOWN)
 }

@@ -4,11 +4,11 @@ pub(crate) mod action;
 pub(crate) mod step;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Read as _;
 use std::path::Path;
 
 use reveille_account::SourceError;
 use reveille_document::{self as document, Kind, Node, Reader, Value, items};
+use reveille_text::bounded;
 
 use crate::job::{Heal, Job, JobSource, MaxFail, Order};
 use crate::parse::step::Defaults;
@@ -268,7 +268,7 @@ impl Context<'_> {
                 let place = Path::new(self.reader.file)
                     .parent()
                     .map_or_else(|| path.into(), |directory| directory.join(path));
-                match read_text(&place) {
+                match bounded::text(&place, MAX_TEMPLATE_BYTES) {
                     Ok(text) => text,
                     Err(why) => {
                         let message = format!("can't read the template {}: {why}", place.display());
@@ -583,17 +583,6 @@ fn takes<'e, 'n>(
         let name = names.iter().find(|name| expression.roots.contains(**name))?;
         Some((expression, *name))
     })
-}
-
-fn read_text(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_TEMPLATE_BYTES + 1).read_to_string(&mut text))
-        .map_err(|error| error.to_string())?;
-    if text.len() as u64 > MAX_TEMPLATE_BYTES {
-        return Err(format!("it is larger than {} MiB", MAX_TEMPLATE_BYTES >> 20));
-    }
-    Ok(text)
 }
 
 /// The value of a step's `register`, or the step.

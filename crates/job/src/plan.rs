@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use reveille_account::SourceError;
+use reveille_text::duration;
 
 use crate::job::Job;
 use crate::parse::action::port;
@@ -177,7 +178,7 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
         }
         RenderedAction::Download { src, to } => line("download", &format!("{src} to {to}")),
         RenderedAction::Reboot { within, only_if } => {
-            line("reboot", &format!("within {within:?}"));
+            line("reboot", &format!("within {}", duration::shown(*within)));
             if let Some(command) = only_if {
                 line("only if it succeeds", command);
             }
@@ -203,7 +204,10 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
                 WaitCondition::Command(command) => format!("command {command}"),
                 WaitCondition::Http(url) => url.clone(),
             };
-            line("wait for", &format!("{what}, within {within:?}"));
+            line(
+                "wait for",
+                &format!("{what}, within {}", duration::shown(*within)),
+            );
         }
     }
     if let Some(host) = &rendered.run_on {

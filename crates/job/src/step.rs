@@ -5,6 +5,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use regex::bytes::{Regex, RegexSet};
 use reveille_account::Class;
+use reveille_text::harmless::shortened;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -325,11 +326,7 @@ impl Action {
             Action::Reboot { .. } => "reboot".to_owned(),
             _ => format!("{} {line}", self.kind()),
         };
-        if shown.chars().count() > 60 {
-            shown.chars().take(59).chain(['…']).collect()
-        } else {
-            shown
-        }
+        shortened(&shown, 60)
     }
 
     /// The same for the same command template, whatever the host: `run-` and 12 digits of a SHA-256.

@@ -43,7 +43,7 @@ fn a_fatal_line_wins() {
     let fatal = "fatal: [no candidate, '^E:']";
     let (class, message) = judge(fatal, 100, "fine\r\n", "x\nE: \u{1b}[31mbroken\r\n");
     assert_eq!(class, Class::FatalPattern);
-    assert_eq!(message, "a fatal pattern matched: E:  [31mbroken");
+    assert_eq!(message, "a fatal pattern matched: E: broken");
     assert_eq!(judge(fatal, 0, "has no candidate", "").0, Class::FatalPattern);
     let verdict = step(fatal).judge(&Finished {
         signal: Some("KILL"),

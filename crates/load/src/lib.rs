@@ -30,7 +30,6 @@
 //! ```
 
 pub mod engine;
-mod files;
 mod import;
 mod mask;
 pub mod program;

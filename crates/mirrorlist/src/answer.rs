@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
+use reveille_text::harmless::word;
 
 use crate::query::{MOST_PROTOCOLS, Query};
 use crate::refusal::Refusal;
 use crate::render::{self, Format, Wanted};
 use crate::select::{Client, Rules, Selection, Source};
 use crate::snapshot::Snapshot;
-use crate::target::{Target, plain};
+use crate::target::Target;
 
 /// What is known of a request.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +103,7 @@ impl Answer {
         } else {
             selection.header.push_str("protocol = ");
             let asked = query.protocol.as_deref().unwrap_or_default();
-            selection.header.push_str(&plain(asked));
+            selection.header.push_str(&word(asked));
         }
         if query.time {
             let created = catalog.created();
@@ -121,7 +122,7 @@ impl Answer {
                     .files
                     .get(&target.name, &target.file)
                     .ok_or_else(|| Refusal::NoMetalink {
-                        what: format!("{}/{}", target.name, plain(&target.file)),
+                        what: format!("{}/{}", target.name, word(&target.file)),
                     })?;
             let body = render::metalink(catalog, &target, &selection.hosts, wanted, versions);
             return Ok(Self::found(METALINK, body, &selection));

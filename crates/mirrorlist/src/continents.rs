@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::bounded_file;
+use reveille_text::bounded;
+
 use crate::error::Reason;
 
 /// Continents by country, both as two letters.
@@ -17,7 +18,7 @@ const LONGEST: u64 = 1 << 20;
 
 impl Continents {
     pub(crate) fn open(path: &Path) -> Result<Self, Reason> {
-        Self::read(&bounded_file::read_text(path, LONGEST)?)
+        Self::read(&bounded::text(path, LONGEST)?)
     }
 
     /// Reads `COUNTRY,CONTINENT` lines; lines whose country has not two characters, such as a heading, are passed over.

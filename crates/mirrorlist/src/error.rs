@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use reveille_text::bounded::ReadError;
+
 /// A file that can't be used. The snapshot that serves is not touched by it.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{}: {reason}", path.display(), reason.place())]
@@ -64,6 +66,19 @@ impl Reason {
             Self::Line { line, .. } => format!(":{line}"),
             Self::Place { line, column, .. } => format!(":{line}:{column}"),
             _ => String::new(),
+        }
+    }
+}
+
+impl From<ReadError> for Reason {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => Self::Io(error),
+            ReadError::TooLong { most } => Self::TooLong { longest: most },
+            ReadError::NotText { line } => Self::Line {
+                line,
+                what: "not text in UTF-8".to_owned(),
+            },
         }
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
+use reveille_text::bounded;
 use serde::Deserialize;
 
-use crate::bounded_file;
 use crate::error::Reason;
 
 /// Databases of cities, which may be used as well, have some hundred.
@@ -32,7 +32,7 @@ struct Country<'a> {
 
 impl GeoIp {
     pub(crate) fn open(path: &Path) -> Result<Self, Reason> {
-        let bytes = bounded_file::read(path, LONGEST)?;
+        let bytes = bounded::bytes(path, LONGEST)?;
         if bytes.is_empty() {
             return Err(Reason::Empty);
         }

@@ -31,7 +31,6 @@
 //! ```
 
 mod answer;
-mod bounded_file;
 mod catalog;
 mod continents;
 mod error;

@@ -16,12 +16,13 @@ use std::net::IpAddr;
 
 use fastrand::Rng;
 use ipnet::IpNet;
+use reveille_text::harmless::word;
 
 use crate::catalog::{Catalog, HostNumber};
 use crate::order;
 use crate::query::Query;
 use crate::snapshot::Snapshot;
-use crate::target::{Target, plain};
+use crate::target::Target;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -176,7 +177,7 @@ impl Search<'_> {
         let directory = self.target.directory;
         self.locations
             .extend(hosts.iter().filter(|host| !catalog.is_private(directory, **host)));
-        let _ = write!(self.header, "Using location {} ", plain(location));
+        let _ = write!(self.header, "Using location {} ", word(location));
         self.note(|search| format!("location: {} mirrors of {location:?}", search.locations.len()));
         self.found_by(Source::Location, !self.locations.is_empty());
     }

@@ -1,6 +1,7 @@
 //! From parameters to a directory.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reveille_text::harmless::word;
 
 use crate::catalog::{Catalog, Directory};
 use crate::query::Query;
@@ -57,7 +58,7 @@ impl Target {
             }
             clean.push_str(part);
         }
-        let header = format!("# path = {} ", plain(&clean));
+        let header = format!("# path = {} ", word(&clean));
         let (directory, name, file) = if let Some(directory) = catalog.directory(&clean) {
             (directory, clean, String::new())
         } else {
@@ -81,7 +82,7 @@ impl Target {
         let arch = if repo.contains("source") { "source" } else { arch };
         // One step only.
         let repo = repositories.redirects.get(repo).map_or(repo, |to| to);
-        let header = format!("# repo = {} arch = {} ", plain(repo), plain(arch));
+        let header = format!("# repo = {} arch = {} ", word(repo), word(arch));
         if repositories.disabled.contains(repo) {
             return Err(Refusal::Disabled);
         }
@@ -118,17 +119,5 @@ impl Target {
         }
         suffix.extend(utf8_percent_encode(&self.file, NOT_IN_A_PATH));
         suffix
-    }
-}
-
-/// A client's words as they may stand in a list of lines.
-pub(crate) fn plain(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.contains(|c: char| c.is_control()) {
-        text.chars()
-            .filter(|c| !c.is_control())
-            .collect::<String>()
-            .into()
-    } else {
-        text.into()
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
+use reveille_text::duration;
 use tokio::time::Instant;
 
 /// Watches one group of hosts. When many of it fail alike within a window, the job, the mirror or the network is to be
@@ -275,11 +276,11 @@ impl<C: fmt::Display> fmt::Display for Opened<C> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} of {} hosts failed with {}: suspect the job, the mirror or the network; held for {} s",
+            "{} of {} hosts failed with {}: suspect the job, the mirror or the network; held for {}",
             self.hosts,
             self.of,
             self.class,
-            self.hold.as_secs()
+            duration::shown(self.hold)
         )
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reveille_account::{BecomeMethod, HostKeyPolicy, Origin, TransportKind, UnknownWord};
+use reveille_text::{Bytes, duration};
 
 /// Runs commands and jobs over SSH on many hosts, and accounts for every one of them.
 #[derive(Debug, Parser)]
@@ -136,10 +137,10 @@ pub(crate) struct ExecArgs {
     #[arg(long, conflicts_with_all = ["stdin", "durable"])]
     pub(crate) pty: bool,
     /// Kill the command after this long without output
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     pub(crate) idle: Option<Duration>,
     /// Kill the command after this long
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     pub(crate) total: Option<Duration>,
     /// Give every host this file (or - for standard input) as the command's input
     #[arg(long, value_name = "FILE")]
@@ -248,7 +249,7 @@ pub(crate) struct CleanArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
     /// Runs that ended longer ago than this, such as 90d
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     pub(crate) older_than: Duration,
     /// Also runs that were interrupted and could be resumed
     #[arg(long)]
@@ -452,7 +453,7 @@ pub(crate) struct Link {
     #[arg(long, value_parser = words::<TransportKind>(), help_heading = "Connection")]
     pub(crate) transport: Option<TransportKind>,
     /// Timeout of name resolution, and of the TCP connection [default: ConnectTimeout of ssh_config, or 10s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Connection")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, help_heading = "Connection")]
     pub(crate) connect_timeout: Option<Duration>,
     /// How to check host keys [default: accept-new, without offering passwords to new hosts]
     #[arg(long, value_parser = words::<HostKeyPolicy>(), help_heading = "Connection")]
@@ -568,20 +569,20 @@ pub(crate) struct Pacing {
     #[arg(long, value_name = "CLASS=N")]
     pub(crate) allow_class: Vec<String>,
     /// How long running steps may go on after the first Ctrl-C
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, default_value = "10s")]
     pub(crate) grace: Duration,
     /// How long a host is looked for that went away in the middle of a step [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     pub(crate) reconnect_within: Option<Duration>,
     /// The shortest silence after which a step without a deadline of yours is looked at [default: 2m]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     pub(crate) silence_floor: Option<Duration>,
     /// How long work may be stuck, not a process of it moving, if no deadline of yours says otherwise [default: 2h]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     pub(crate) hard_cap: Option<Duration>,
-    /// Output kept of all hosts together, such as 500M; more is counted and dropped
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    pub(crate) max_output: Option<u64>,
+    /// Output kept of all hosts together, such as 500MB; more is counted and dropped
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_output: Option<Bytes>,
     /// A note that is kept with the run
     #[arg(long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
@@ -617,48 +618,6 @@ pub(crate) enum Format {
     Json,
 }
 
-/// `90`, `1.5s`, `10m`, `2h`, `500ms`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time such as 30s, 10m, 2h or 90d");
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        "ms" => number / 1000.0,
-        "" | "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        "d" => number * 86_400.0,
-        _ => return Err(wrong()),
-    };
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(wrong()),
-    }
-}
-
-/// `4096`, `10K`, `500M`, `2G`, powers of 1,024.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a size such as 500M or 2G");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    let shift = match text[digits.len()..]
-        .to_ascii_uppercase()
-        .trim_end_matches('B')
-        .trim_end_matches('I')
-    {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(1 << shift).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -667,17 +626,5 @@ mod tests {
     fn the_definition_is_sound() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times_and_sizes() {
-        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
-        assert_eq!(parse_bytes("500M"), Ok(500 << 20));
-        assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
-        for bad in ["", "s", "-1s", "0", "1y", "1e400"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-        assert!(parse_bytes("99999999999T").is_err());
     }
 }

@@ -23,6 +23,7 @@ use clap::builder::{BoolishValueParser, OsStr};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use reveille_account::{Origin, SourceError};
+use reveille_text::bounded;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -100,9 +101,6 @@ impl Config {
             }
             Err(error) => return Err(refused(error.to_string())),
         };
-        if metadata.len() > MAX_BYTES {
-            return Err(refused(format!("it is larger than {} KiB", MAX_BYTES >> 10)));
-        }
         // Whoever can write here could name a command that we would run.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = std::fs::metadata(directory.unwrap_or(Path::new(".")));
@@ -115,7 +113,7 @@ impl Config {
             ));
             return Ok(());
         }
-        let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let text = bounded::text(path, MAX_BYTES).map_err(|error| refused(error.to_string()))?;
         let table = DeTable::parse(&text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             mistake(&shown, &text, at, error.message().trim())

@@ -5,11 +5,11 @@ use std::time::Duration;
 use reveille_account::Given;
 use reveille_fleet::{Allowance, ClassAllowance, Fit, RunOptions, Settings};
 use reveille_pace::Portion;
+use reveille_text::counted;
 use reveille_way::{Asked, InventorySources, PasswordSources};
 
 use crate::cli::{Choice, Link, Origins, Pacing, Reach};
 use crate::failure::Failure;
-use crate::render;
 
 /// How long a TCP connection may take if nobody says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub(crate) fn run_options(reach: Option<&Reach>, pacing: &Pacing, fold: bool) ->
         // Whoever names a policy has thought about who may sit in between.
         password_to_new_hosts: reach.is_some_and(|reach| reach.link.host_key.is_some()),
         passwords: reach.map(password_sources).transpose()?.unwrap_or_default(),
-        max_output: pacing.max_output,
+        max_output: pacing.max_output.map(|most| most.0),
         fold,
         ..RunOptions::default()
     })
@@ -110,7 +110,7 @@ pub(crate) fn asked(link: &Link, origins: &Origins) -> Asked {
 
 /// The first line of a run: how many hosts there are, and how they are paced.
 pub(crate) fn banner(hosts: usize, settings: &Settings, fit: &Fit, options: &RunOptions) -> String {
-    let mut banner = render::text::hosts(hosts);
+    let mut banner = counted(hosts, "host");
     let total = hosts as u64;
     let queued = total.saturating_sub(fit.sessions);
     if queued > 0 {

@@ -6,6 +6,7 @@ use std::sync::{PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use reveille_text::duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::SshConfig;
@@ -52,8 +53,8 @@ pub(crate) fn succeeds(config: &SshConfig, command: &str) -> Result<bool, String
             // The group may be gone already.
             let _ = kill_process_group(group, Signal::KILL);
             return Err(format!(
-                "the command of `Match exec` took longer than {} s and was killed",
-                EXEC_LIMIT.as_secs()
+                "the command of `Match exec` took longer than {} and was killed",
+                duration::shown(EXEC_LIMIT)
             ));
         }
     };

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use glob::MatchOptions;
 use reveille_account::{Fault, Line, Mistakes, SourceError};
+use reveille_text::bounded::{self, ReadError};
 
 use crate::block::{Block, Condition, Criterion, Place, Setting, Test, Value};
 use crate::wildcard::{self, HostPattern};
@@ -160,14 +161,11 @@ impl Reader {
             .hint("ssh refuses it too; `chmod go-w` and `chown` mend that")
             .into());
         }
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(fail)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            let message = format!("this file is larger than {} MiB", MAX_FILE_BYTES >> 20);
-            return Err(SourceError::whole(message, name).into());
-        }
+        let bytes = match bounded::bytes_of(file, MAX_FILE_BYTES) {
+            Ok(bytes) => bytes,
+            Err(ReadError::Io(error)) => return Err(fail(error)),
+            Err(error) => return Err(SourceError::whole(error.to_string(), name).into()),
+        };
         self.lines(&String::from_utf8_lossy(&bytes), &name, user, depth, within)
     }
 

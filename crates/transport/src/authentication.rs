@@ -1,7 +1,7 @@
 //! With what a target is logged in to.
 
 use crate::identity::Identities;
-use crate::secret::Secret;
+use reveille_text::Secret;
 
 /// What may be offered to a host, in OpenSSH's order: keys, keyboard-interactive, password.
 #[derive(Debug, Default)]

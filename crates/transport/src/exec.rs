@@ -130,8 +130,12 @@ impl Exec {
         deadline: std::time::Duration,
     ) -> Result<Self, ExecError> {
         let started = tokio::time::timeout(deadline, connection.exec(line, terminal)).await;
-        let command = started
-            .unwrap_or_else(|_| Err(ExecError::Unanswered(format!("no reply within {deadline:?}"))))?;
+        let command = started.unwrap_or_else(|_| {
+            Err(ExecError::Unanswered(format!(
+                "no reply within {}",
+                reveille_text::duration::shown(deadline)
+            )))
+        })?;
         Ok(Self {
             output: Output::Memory(command.output),
             input: Input::new(Sink::Memory(command.input)),

@@ -11,7 +11,7 @@ use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{self, Certificate, PrivateKey, PublicKey};
 
 use crate::agent;
-use crate::secret::Secret;
+use reveille_text::Secret;
 
 /// Passphrases tried on one file.
 const PASSPHRASES: u32 = 3;
@@ -266,7 +266,7 @@ fn read_key(path: &Path, held: &[KeyData], ask: Option<&mut Ask<'_>>) -> Result<
         let Some(passphrase) = ask(path) else {
             return Err(encrypted(path));
         };
-        if let Ok(key) = keys::load_secret_key(path, Some(passphrase.reveal())) {
+        if let Ok(key) = keys::load_secret_key(path, Some(passphrase.expose())) {
             return Ok(File::Open(Arc::new(key)));
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use reveille_account::{BecomeMethod, Given, HostKeyPolicy, HostName, Origin, TransportKind};
 use reveille_inventory::{Connection, Inventory};
 use reveille_ssh_config::{Hop, IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking};
+use reveille_text::duration;
 
 use crate::way::{Agent, Link, Way, expand_home, from_anywhere};
 use crate::{Asked, Error, Operator, Reasons, routes};
@@ -237,7 +238,7 @@ impl<'a> Finder<'a> {
                 ssh.connect_timeout.clone(),
                 given(resolved, "ConnectTimeout", resolved.connect_timeout),
             ],
-            |within| format!("{within:?}"),
+            |within| duration::shown(*within),
         );
         // The run has the one of the command line already.
         link.connect_timeout_ms = within
@@ -249,7 +250,7 @@ impl<'a> Finder<'a> {
                 ssh.server_alive_interval.clone(),
                 given(resolved, "ServerAliveInterval", resolved.server_alive_interval),
             ],
-            |interval| format!("{interval:?}"),
+            |interval| duration::shown(*interval),
         );
         link.alive_interval_ms = interval.map(|interval| millis(interval.value));
         let count = reasons.first(

@@ -1,11 +1,11 @@
 //! Passwords: asked for, read from files, taken from the inventory. They are never recorded; a resumed run asks again.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use reveille_account::HostName;
 use reveille_inventory::Inventory;
+use reveille_text::bounded;
 use reveille_transport::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +129,7 @@ impl Passwords {
         let Ok(connection) = inventory.connection(host.as_str()) else {
             return;
         };
-        let secret = |secret: &reveille_inventory::Secret| Secret::new(secret.expose());
+        let secret = Secret::clone;
         let of_host = OfHost {
             login: connection.password.as_ref().map(secret),
             escalate: connection.become_password.as_ref().map(secret),
@@ -156,13 +156,7 @@ impl Passwords {
 fn read(path: &Path) -> Result<Secret, Error> {
     let refused =
         |why: String| Error::input(format!("can't use the password file {}: {why}", path.display()));
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text))
-        .map_err(|error| refused(error.to_string()))?;
-    if text.len() as u64 > LIMIT {
-        return Err(refused(format!("it has more than {LIMIT} bytes")));
-    }
+    let text = bounded::text(path, LIMIT).map_err(|error| refused(error.to_string()))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Secret::new(line)),
         _ => Err(refused("its first line is empty".to_owned())),

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use reveille_account::{SourceError, TransportKind, is_secret};
+use reveille_account::{SourceError, TransportKind};
 use reveille_document::ansible::is_template;
+use reveille_text::is_secret;
 
 use super::variables::{self, ADDRESS, COMMON_ARGUMENTS, EXTRA_ARGUMENTS, FIRST_ARGUMENTS, PORT, scalar};
 use crate::model::{Inventory, Variable};

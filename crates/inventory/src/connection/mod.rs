@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use reveille_account::{BecomeMethod, Given, Origin, TransportKind};
 use reveille_ssh_config::{Hop, StrictHostKeyChecking};
+use reveille_text::Secret;
 use serde_json::Value;
 
 use self::ssh_arguments::Arguments;
@@ -19,7 +20,6 @@ use self::variables::{
 use crate::InventoryError;
 use crate::host_vars::{Found, HostVars};
 use crate::model::Inventory;
-use crate::secret::Secret;
 
 pub use self::ssh_arguments::SshOptions;
 

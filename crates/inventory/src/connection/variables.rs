@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use reveille_account::{BecomeMethod, Fault, Origin, TransportKind, is_secret};
+use reveille_account::{BecomeMethod, Fault, Origin, TransportKind};
 use reveille_document::ansible::{is_template, literal};
+use reveille_text::is_secret;
 use serde_json::Value;
 
 use super::ssh_arguments::{Arguments, without_templates};

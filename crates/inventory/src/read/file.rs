@@ -1,11 +1,11 @@
 //! Files as text: bounded, in UTF-8, decrypted if they are vaults.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::Path;
 
 use reveille_account::SourceError;
+use reveille_text::bounded::{self, ReadError};
 use zeroize::Zeroizing;
 
 use super::builder::Builder;
@@ -18,24 +18,13 @@ pub const MAX_FILE_BYTES: u64 = 64 << 20;
 /// A file's bytes, if they are not too many.
 pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, InventoryError> {
     let fail = |source| InventoryError::read(path, source);
-    let too_large = || InventoryError::TooLarge {
-        path: path.to_owned(),
-        bound: MAX_FILE_BYTES,
-    };
-    let file = File::open(path).map_err(fail)?;
-    let length = file.metadata().map_err(fail)?.len();
-    if length > MAX_FILE_BYTES {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-    // Devices and pipes tell no size; the bound holds for them too.
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(fail)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(too_large());
-    }
-    Ok(bytes)
+    bounded::bytes(path, MAX_FILE_BYTES).map_err(|error| match error {
+        ReadError::Io(error) => fail(error),
+        _ => InventoryError::TooLarge {
+            path: path.to_owned(),
+            bound: MAX_FILE_BYTES,
+        },
+    })
 }
 
 /// The text of a file, whether or not it is encrypted.

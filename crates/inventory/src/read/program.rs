@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use reveille_text::{duration, harmless};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::InventoryError;
@@ -131,7 +132,7 @@ impl<'a> Program<'a> {
                     return Err(stop(&mut child, what, stderr));
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let what = format!("took longer than {} s and was killed", self.limit.as_secs());
+                    let what = format!("took longer than {} and was killed", duration::shown(self.limit));
                     return Err(stop(&mut child, what, &outputs[1]));
                 }
             }
@@ -146,7 +147,7 @@ impl<'a> Program<'a> {
             .map_err(|_| {
                 kill();
                 self.failed(
-                    format!("took longer than {} s and was killed", self.limit.as_secs()),
+                    format!("took longer than {} and was killed", duration::shown(self.limit)),
                     &outputs[1],
                 )
             })?
@@ -159,10 +160,5 @@ impl<'a> Program<'a> {
 /// The end of what a program wrote, fit for a screen.
 fn shown(bytes: &[u8]) -> String {
     let start = bytes.len().saturating_sub(STDERR_SHOWN);
-    String::from_utf8_lossy(&bytes[start..])
-        .chars()
-        .filter(|c| *c == '\n' || !c.is_control())
-        .collect::<String>()
-        .trim()
-        .to_owned()
+    harmless::block_of_bytes(&bytes[start..]).trim().to_owned()
 }

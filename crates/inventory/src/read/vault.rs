@@ -15,12 +15,12 @@ use aes::cipher::{KeyIvInit as _, StreamCipher as _};
 use ctr::Ctr128BE;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use reveille_text::{Secret, harmless};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::program;
 use crate::InventoryError;
-use crate::secret::Secret;
 
 /// What a vault's text begins with.
 pub(crate) const HEADER: &str = "$ANSIBLE_VAULT";
@@ -301,7 +301,7 @@ fn decode(digits: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 fn brief(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(20).collect()
+    harmless::line_up_to(text, 20)
 }
 
 #[cfg(test)]

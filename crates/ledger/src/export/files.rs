@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use reveille_account::Event;
+use reveille_text::replace::Replacement;
 use serde::Serialize;
 
 use super::{HostSummary, Summary, junit, table};
@@ -51,16 +52,18 @@ pub fn write_files(ledger: &Ledger, summary: &Summary, directory: &Path) -> Resu
     write_addresses(summary, directory)
 }
 
-/// Writes a run as a JUnit report, a test case a host.
+/// Writes a run as a JUnit report, a test case a host. A report that is there is replaced in one step.
 pub fn write_junit(summary: &Summary, path: &Path) -> Result<()> {
-    write_file(path, |file| {
+    let mut whole = Replacement::begin(path).map_err(Error::io("write", path))?;
+    write_to(&mut whole, path, |file| {
         let suite = summary.record.run.to_string();
         junit::write_head(file, summary)?;
         for host in summary.hosts() {
             junit::write_case(file, &suite, &host?)?;
         }
         Ok(junit::write_foot(file)?)
-    })
+    })?;
+    whole.commit().map_err(Error::io("write", path))
 }
 
 fn write_addresses(summary: &Summary, directory: &Path) -> Result<()> {
@@ -110,8 +113,16 @@ enum Fault {
     Ledger(Error),
 }
 
-fn write_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<(), Fault>) -> Result<()> {
-    let file = File::create(path).map_err(Error::io("write", path))?;
+fn write_file(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<(), Fault>) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io("write", path))?;
+    write_to(&mut file, path, write)
+}
+
+fn write_to<W: Write>(
+    file: &mut W,
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut W>) -> Result<(), Fault>,
+) -> Result<()> {
     let mut file = BufWriter::new(file);
     let result = write(&mut file).and_then(|()| Ok(file.flush()?));
     result.map_err(|fault| match fault {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use reveille_text::duration;
+
 use super::client::Client;
 use super::cookies::Cookies;
 use super::exchange::Sender;
@@ -10,7 +12,7 @@ use super::message::Shared;
 use super::net::Net;
 use super::values::{Scope, Values};
 use crate::scenario::template::value_of;
-use crate::scenario::{Bootstrap, Scenario, quantity};
+use crate::scenario::{Bootstrap, Scenario};
 
 /// What the bootstrap captured.
 pub(crate) type Captured = BTreeMap<String, serde_json::Value>;
@@ -62,7 +64,7 @@ pub(crate) fn lasts(bootstrap: &Bootstrap, captured: &Captured) -> Result<Option
         .map(|(name, value)| (name.clone(), value_of(value)))
         .collect();
     let text = refresh.every.render(&names)?;
-    let every = quantity::duration(&text)?;
+    let every = duration::parse(&text)?;
     // Half of the time at least is used, whatever `early` says; and no service is asked more than once a second.
     Ok(Some(
         every

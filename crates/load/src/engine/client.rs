@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use reveille_text::duration;
 
 use super::net::{Failure, Net};
 use super::request::Prepared;
@@ -311,7 +312,7 @@ impl Stage {
             Stage::Waiting => (Kind::Timeout, "no answer"),
             Stage::Reading => (Kind::BodyTimeout, "no end of the answer"),
         };
-        Failure::new(kind, format!("{what} within {limit:?}"))
+        Failure::new(kind, format!("{what} within {}", duration::shown(limit)))
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reveille_pace::Backoff;
+use reveille_text::duration;
 use tokio::sync::mpsc;
 
 use super::bootstrap::{self, Captured};
@@ -229,7 +230,7 @@ pub async fn conduct(
         prepared = tokio::time::timeout(PREPARES, test.prepare()) => match prepared {
             Ok(prepared) => prepared?,
             Err(_) => return Err(Halt::Defect(format!(
-                "the threads and workers that carry users were not ready within {PREPARES:?}; nobody has started"
+                "the threads and workers that carry users were not ready within {}; nobody has started", duration::shown(PREPARES)
             ))),
         },
         () = stopped(asks, &mut reset) => {
@@ -363,7 +364,8 @@ impl Renewal {
                     let wait = self.backoff.wait();
                     self.next = Some(Instant::now() + wait);
                     observer.push(format!(
-                        "the bootstrap could not be refreshed ({error}); again in {wait:.1?}"
+                        "the bootstrap could not be refreshed ({error}); again in {}",
+                        duration::shown(wait)
                     ));
                 }
             }
@@ -572,7 +574,10 @@ impl<'a> Test<'a> {
                 health.cpu * 100.0
             )
         } else if *lags >= IN_A_ROW {
-            format!("its timers fired up to {:.0} ms late", health.lag * 1e3)
+            format!(
+                "its timers fired up to {} late",
+                duration::shown_seconds(health.lag)
+            )
         } else {
             return;
         };
@@ -617,9 +622,9 @@ impl<'a> Test<'a> {
             self.carried[shard] = (0, 0);
             self.given_up.push(shard);
             let text = format!(
-                "{} did not end within {:.0} s after it was cut off and was given up; what it did since it last told is missing",
+                "{} did not end within {} after it was cut off and was given up; what it did since it last told is missing",
                 carriers.give_up(shard),
-                waited.as_secs_f64()
+                duration::shown(waited)
             );
             if !self.lost.contains(&text) {
                 observer.note(self.begun.elapsed(), &text);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use minijinja::Value;
+use reveille_text::duration;
 
 use super::client::{self, Answer};
 use super::cookies::Cookies;
@@ -48,7 +49,7 @@ pub(crate) fn judge(expect: &Expect, answer: &Answer, latency: Duration) -> Resu
     if let Some(under) = under
         && latency >= *under
     {
-        return check(format!("took longer than {under:?}"));
+        return check(format!("took longer than {}", duration::shown(*under)));
     }
     for (name, regex) in headers {
         let found = answer

@@ -1,6 +1,7 @@
 //! What the tester says about this machine's memory.
 
 use reveille_pace::admission::{Readings, Sources};
+use reveille_text::Bytes;
 
 /// Where something waited for memory for more than this share of ten seconds, in percent, the tester may be it.
 const SHORT: f64 = 10.0;
@@ -52,10 +53,11 @@ impl Memory {
             && share < NEARLY_NONE
         {
             self.said = true;
-            let own = readings.resident.unwrap_or(0) >> 20;
+            let own = readings.resident.unwrap_or(0);
             note = Some(format!(
-                "only {} MiB of memory are left here, {own} MiB are the tester's",
-                left >> 20
+                "only {} of memory are left here, {} are the tester's",
+                Bytes(left),
+                Bytes(own)
             ));
         }
         Look { distorts, note }
@@ -92,7 +94,7 @@ mod tests {
         );
         assert_eq!(
             look.note.as_deref(),
-            Some("only 8 MiB of memory are left here, 20 MiB are the tester's")
+            Some("only 8.4 MB of memory are left here, 21 MB are the tester's")
         );
         assert_eq!(memory.judge(&readings).note, None);
     }

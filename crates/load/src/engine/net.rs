@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, Shared};
+use reveille_text::duration;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -98,7 +99,11 @@ impl Net {
             .unwrap_or_else(|_| {
                 Err(Failure::new(
                     Kind::ConnectTimeout,
-                    format!("no connection to {} within {limit:?}", origin.authority),
+                    format!(
+                        "no connection to {} within {}",
+                        origin.authority,
+                        duration::shown(limit)
+                    ),
                 ))
             })
     }

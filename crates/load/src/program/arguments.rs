@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reveille_account::SourceError;
+use reveille_text::{bounded, duration};
 
 use super::Problem;
 use crate::engine::{Options, Source};
-use crate::files;
 use crate::mask::named;
 use crate::report::Summary;
 use crate::scenario::{Given, MAX_FILE_BYTES, METHODS, Resolve, Scenario, Stage, Threshold, quantity};
@@ -80,10 +80,10 @@ struct LoadOptions {
     #[arg(short = 'r', long, value_name = "RATE", value_parser = quantity::rate, conflicts_with = "users")]
     rate: Option<f64>,
     /// How long [default for a URL: 10s]
-    #[arg(short = 'd', long, value_name = "TIME", value_parser = quantity::duration)]
+    #[arg(short = 'd', long, value_name = "TIME", value_parser = duration::parse)]
     duration: Option<Duration>,
     /// Users come one by one over this time
-    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     ramp: Option<Duration>,
     /// The most users at once of arrivals [default: 1000]
     #[arg(long, value_name = "N", requires = "rate", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -95,7 +95,7 @@ struct LoadOptions {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
     workers: u16,
     /// How long users may take to end before they are cut off
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = quantity::duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     grace: Duration,
     /// Zero the numbers, and nothing else, after `ramp` or after a time; repeatable
     #[arg(long, value_name = "WHEN", value_parser = ResetAfter::parse)]
@@ -125,7 +125,7 @@ struct QuickOptions {
     #[arg(long, value_name = "TEXT")]
     body: Option<String>,
     /// The wait between two requests of a user, for a URL
-    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     wait: Option<Duration>,
     /// HTTP/2 for a URL
     #[arg(long)]
@@ -188,7 +188,7 @@ impl ResetAfter {
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "ramp" => Ok(Self::Ramp),
-            time => quantity::duration(time)
+            time => duration::parse(time)
                 .map(Self::Time)
                 .map_err(|_| "write `ramp`, or a time such as `30s`".to_owned()),
         }
@@ -253,7 +253,7 @@ impl Arguments {
         let (file, text) = if is_url {
             ("URL".to_owned(), self.quick_scenario(what)?)
         } else {
-            let text = files::text(Path::new(what), MAX_FILE_BYTES as u64).map_err(|error| {
+            let text = bounded::text(Path::new(what), MAX_FILE_BYTES as u64).map_err(|error| {
                 Problem::input(format!(
                     "can't read {what}: {error}\n  hint: for a quick test of one URL write `http://…` or `https://…`"
                 ))
@@ -411,9 +411,9 @@ impl Arguments {
                 ResetAfter::Ramp => reset_after_ramp = true,
                 ResetAfter::Time(at) if *at >= schedule.length() => {
                     return Err(Problem::input(format!(
-                        "`--reset-after {}s`: the stages are over after {}",
-                        at.as_secs_f64(),
-                        quantity::shown(schedule.length())
+                        "`--reset-after {}`: the stages are over after {}",
+                        duration::shown(*at),
+                        duration::shown(schedule.length())
                     )));
                 }
                 ResetAfter::Time(at) => reset_at.push(*at),
@@ -445,7 +445,7 @@ impl Arguments {
         let wrong = |error: &dyn std::fmt::Display| {
             Problem::input(format!("can't compare with {}: {error}", path.display()))
         };
-        let text = files::text(path, MAX_SUMMARY).map_err(|error| wrong(&error))?;
+        let text = bounded::text(path, MAX_SUMMARY).map_err(|error| wrong(&error))?;
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|error| wrong(&error))

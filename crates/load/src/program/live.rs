@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use reveille_text::duration::shown;
+use reveille_text::harmless;
 use rustix::termios::tcgetwinsize;
 
 use super::writer::{Taken, Writer};
-use crate::report;
-use crate::scenario::{Scenario, quantity::shown};
+use crate::scenario::Scenario;
 use crate::stats::{Second, Totals};
 
 /// Seconds of the sparkline.
@@ -88,7 +89,7 @@ impl Live {
         if !errors.is_empty() {
             lines.push(format!(
                 "{INDENT}failures: {}",
-                report::human_harmless(&errors.join(", "))
+                harmless::line(&errors.join(", "))
             ));
         }
         // A line that goes on in the next one would not be drawn over.
@@ -102,7 +103,7 @@ impl Live {
 
     /// A line that stays.
     pub(crate) fn line(&mut self, text: &str) {
-        self.draw(&format!("{}\n", report::human_harmless(text)), 0);
+        self.draw(&format!("{}\n", harmless::line(text)), 0);
     }
 
     /// Draws over what is drawn; the next `lines` are drawn over again. A picture that is dropped changes nothing.

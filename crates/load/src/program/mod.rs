@@ -1,7 +1,6 @@
 //! The program: its command line, what it reads and writes, and its exit status.
 
 mod arguments;
-mod draft;
 mod keys;
 mod live;
 mod once;

@@ -1,11 +1,11 @@
 //! `--once`: each task once, with requests and answers on the screen; secrets are masked.
 
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, PROXY_AUTHORIZATION, SET_COOKIE};
+use reveille_text::{counted, duration, harmless};
 
 use super::{Problem, print};
 use crate::engine::{Exchange, Once};
 use crate::mask::{Mask, Secret, named};
-use crate::report::human_harmless;
 use crate::scenario::{Scenario, is_telling};
 
 /// Characters of a body that are shown.
@@ -59,10 +59,10 @@ fn show(name: &str, exchange: &Exchange, mask: &mut Mask) -> Result<(), Problem>
     }
     if let Some(answer) = &exchange.answer {
         text.push_str(&format!(
-            "    < {} in {:.1} ms, {} bytes\n",
+            "    < {} in {}, {}\n",
             answer.status,
-            exchange.latency.as_secs_f64() * 1e3,
-            answer.bytes
+            duration::shown(exchange.latency),
+            counted(answer.bytes, "byte")
         ));
         headers(&mut text, '<', &answer.headers, mask);
         body(&mut text, '<', &answer.body, mask);
@@ -74,8 +74,7 @@ fn show(name: &str, exchange: &Exchange, mask: &mut Mask) -> Result<(), Problem>
         }
         None => text.push_str("    good\n"),
     }
-    let lines: Vec<String> = text.lines().map(human_harmless).collect();
-    print(&(lines.join("\n") + "\n")).map(|_| ())
+    print(&harmless::block(&text)).map(|_| ())
 }
 
 /// What a request says who it is with: a service that echoes its headers must not show it.

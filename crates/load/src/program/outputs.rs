@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reveille_text::replace::Replacement;
+
 use super::arguments::{Arguments, OutputOptions};
-use super::draft::Draft;
 use super::live::Live;
 use super::writer::{Finished, Taken, Writer};
 use super::{Problem, eprint};
@@ -31,10 +32,10 @@ pub(crate) struct Outputs {
 /// Files that are written at the end; opened before anything is sent.
 #[derive(Debug, Default)]
 struct Files {
-    save: Option<Draft>,
-    csv: Option<Draft>,
-    junit: Option<Draft>,
-    html: Option<Draft>,
+    save: Option<Replacement>,
+    csv: Option<Replacement>,
+    junit: Option<Replacement>,
+    html: Option<Replacement>,
 }
 
 // === impl Outputs ===
@@ -51,7 +52,7 @@ impl Outputs {
         } = &arguments.outputs;
         let open = |path: &Option<std::path::PathBuf>| {
             let path = path.as_deref();
-            path.map(|path| Draft::open(path).map_err(|error| wrong(path, &error)))
+            path.map(|path| Replacement::begin(path).map_err(|error| wrong(path, &error)))
                 .transpose()
         };
         let files = Files {
@@ -179,9 +180,9 @@ impl Outputs {
         )))
     }
 
-    fn write(&mut self, file: Draft, text: &str) {
-        let name = file.name.clone();
-        if let Err(error) = file.write(text) {
+    fn write(&mut self, mut file: Replacement, text: &str) {
+        let name = file.path().display().to_string();
+        if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.commit()) {
             self.broken.push(format!("{name} can't be written: {error}"));
         }
     }
@@ -197,7 +198,7 @@ impl Files {
             if seen.contains(&target) {
                 return Err(Problem::input(format!(
                     "two reports can't both be written to {}",
-                    draft.name
+                    draft.path().display()
                 )));
             }
             seen.push(target);

@@ -1,7 +1,9 @@
 //! `--plan`: what would be sent, without sending anything.
 
+use reveille_text::duration::shown;
+
 use crate::mask::Mask;
-use crate::scenario::{Body, JsonPart, Scenario, SegmentKind, Step, is_telling, quantity::shown};
+use crate::scenario::{Body, JsonPart, Scenario, SegmentKind, Step, is_telling};
 
 /// Steps that are shown of each list.
 const MOST: usize = 50;

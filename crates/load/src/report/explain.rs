@@ -1,8 +1,11 @@
 //! What sets the rate, in a sentence that can't be misread.
 
+use reveille_text::duration::shown_seconds;
+use reveille_text::grouped;
+
 use super::summary::Law;
 use crate::engine::Outcome;
-use crate::scenario::{Scenario, quantity::shown};
+use crate::scenario::Scenario;
 
 /// A rate this far below what is offered is set by the service.
 const BELOW: f64 = 0.9;
@@ -73,8 +76,8 @@ pub(super) fn sentences(
         let mut text = format!(
             "{} users × ({} response + {} wait) ⇒ at most {} requests/s",
             number(law.users),
-            shown(std::time::Duration::from_secs_f64(law.response_seconds)),
-            shown(std::time::Duration::from_secs_f64(law.wait_seconds)),
+            shown_seconds(law.response_seconds),
+            shown_seconds(law.wait_seconds),
             rate(law.at_most)
         );
         // Timers fire late by a millisecond or so: of short waits that is much, and no fault of the service.
@@ -168,16 +171,13 @@ pub(crate) fn rate(rate: f64) -> String {
 }
 
 /// A whole number in groups of three.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and rates are not negative, and far below 2^64"
+)]
 pub(crate) fn number(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 && digit.is_ascii_digit() {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(value.round() as u64)
 }
 
 #[cfg(test)]

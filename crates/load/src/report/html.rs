@@ -1,9 +1,11 @@
 //! A report in one file that needs nothing else: tables, and charts as SVG.
 
+use reveille_text::duration::shown_seconds;
+use reveille_text::{Bytes, Markup, counted};
+
 use super::Series;
 use super::explain::{number, rate};
 use super::human::{in_unit, ms};
-use super::junit::escape;
 use super::summary::{Generator, Latency, Summary};
 use crate::engine::Point;
 
@@ -30,14 +32,14 @@ pub fn html(summary: &Summary, series: &Series) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>{name}: load test</title><style>{STYLE}</style></head><body>\n<h1>{name}</h1>\n\
-         <p>{} after {:.1} s, up to {} users.</p>\n",
-        escape(&summary.ended),
-        summary.total_seconds,
-        number(summary.peak_users as f64),
-        name = escape(&summary.name),
+         <p>{} after {}, up to {}.</p>\n",
+        Markup(&summary.ended),
+        shown_seconds(summary.total_seconds),
+        counted(summary.peak_users, "user"),
+        name = Markup(&summary.name),
     );
     for sentence in &summary.sentences {
-        text.push_str(&format!("<p class=\"sentence\">{}</p>\n", escape(sentence)));
+        text.push_str(&format!("<p class=\"sentence\">{}</p>\n", Markup(sentence)));
     }
     text.push_str("<h2>Requests</h2>\n<table><tr><th></th><th>count</th><th>a second</th></tr>\n");
     let mut row = |name: &str, count: String, each: String| {
@@ -73,7 +75,7 @@ pub fn html(summary: &Summary, series: &Series) -> String {
         for mark in &summary.thresholds {
             text.push_str(&format!(
                 "<tr><td>{}</td><td>{}</td><td{}</td></tr>\n",
-                escape(&mark.text),
+                Markup(&mark.text),
                 mark.value
                     .map_or("never".to_owned(), |value| in_unit(&mark.text, value)),
                 if mark.holds {
@@ -119,12 +121,13 @@ pub fn html(summary: &Summary, series: &Series) -> String {
         ..
     } = &summary.generator;
     text.push_str(&format!(
-        "<h2>The tester</h2>\n<p>{cpu_seconds:.1} s of processor time, at most {:.1} MiB of memory, {} connections.</p>\n",
-        *peak_memory_kib as f64 / 1024.0,
-        number(summary.connections as f64)
+        "<h2>The tester</h2>\n<p>{} of processor time, at most {} of memory, {}.</p>\n",
+        shown_seconds(*cpu_seconds),
+        Bytes(peak_memory_kib << 10),
+        counted(summary.connections, "connection")
     ));
     for lost in lost {
-        text.push_str(&format!("<p class=\"missed\">Lost: {}</p>\n", escape(lost)));
+        text.push_str(&format!("<p class=\"missed\">Lost: {}</p>\n", Markup(lost)));
     }
     text.push_str("</body></html>\n");
     text
@@ -170,7 +173,7 @@ fn tables(text: &mut String, summary: &Summary) {
     for task in &summary.tasks {
         text.push_str(&format!(
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            escape(&task.name),
+            Markup(&task.name),
             number(task.requests.completed as f64),
             number(task.requests.failed as f64),
             rate(task.requests.completed_rate),
@@ -190,10 +193,10 @@ fn tables(text: &mut String, summary: &Summary) {
     for failures in &summary.errors {
         text.push_str(&format!(
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            escape(&failures.task),
-            escape(&failures.kind),
+            Markup(&failures.task),
+            Markup(&failures.kind),
             number(failures.count as f64),
-            escape(&failures.example)
+            Markup(&failures.example)
         ));
     }
     text.push_str("</table>\n");

@@ -1,5 +1,9 @@
 //! The end of a test, for people.
 
+use reveille_text::duration::shown_seconds;
+use reveille_text::harmless::{self, shortened};
+use reveille_text::{Bytes, counted};
+
 use super::Latency;
 use super::explain::{number, rate};
 use super::summary::Summary;
@@ -18,14 +22,14 @@ pub fn human(summary: &Summary) -> String {
         text.push_str(&format!("  {name:<11}{count:>13}{each:>13}/s\n"));
     };
     text.push_str(&format!(
-        "{}: {} after {:.1} s, up to {} users\n\n",
-        harmless(&summary.name),
+        "{}: {} after {}, up to {}\n\n",
+        harmless::line(&summary.name),
         match (&summary.ended[..], &summary.aborted_by) {
             ("aborted", Some(mark)) => format!("aborted by `{mark}`"),
             (ended, _) => ended.to_owned(),
         },
-        summary.total_seconds,
-        number(summary.peak_users as f64)
+        shown_seconds(summary.total_seconds),
+        counted(summary.peak_users, "user")
     ));
     match (requests.offered, requests.offered_rate) {
         (Some(offered), Some(each)) => line(&mut text, "offered", number(offered), rate(each)),
@@ -74,7 +78,7 @@ pub fn human(summary: &Summary) -> String {
             "task", "completed", "failed", "/s", "p50", "p95", "p99"
         ));
         for task in summary.tasks.iter().take(MOST_TASKS) {
-            let mut name = harmless(&task.name);
+            let mut name = harmless::line(&task.name);
             if name.chars().count() > NAME {
                 // A long name has a line of its own.
                 text.push_str(&format!("  {name}\n"));
@@ -101,8 +105,8 @@ pub fn human(summary: &Summary) -> String {
                 "  {:>10}  {:<16} {}: {}\n",
                 number(failures.count as f64),
                 failures.kind,
-                shorten(&harmless(&failures.task), 40),
-                harmless(&failures.example)
+                shortened(&harmless::line(&failures.task), 40),
+                harmless::line(&failures.example)
             ));
         }
     }
@@ -127,7 +131,7 @@ pub fn human(summary: &Summary) -> String {
         text.push('\n');
     }
     for lost in &summary.generator.lost {
-        text.push_str(&format!("  lost: {}\n", harmless(lost)));
+        text.push_str(&format!("  lost: {}\n", harmless::line(lost)));
     }
     if !summary.thresholds.is_empty() {
         text.push('\n');
@@ -144,18 +148,18 @@ pub fn human(summary: &Summary) -> String {
         ));
     }
     text.push_str(&format!(
-        "\n  tester: {:.1} s of processor time ({:.0} % of one core), at most {:.1} MiB of memory, {} connections\n",
-        summary.generator.cpu_seconds,
+        "\n  tester: {} of processor time ({:.0} % of one core), at most {} of memory, {}\n",
+        shown_seconds(summary.generator.cpu_seconds),
         100.0 * summary.generator.cpu_seconds / summary.generator.seconds.max(1e-3),
-        summary.generator.peak_memory_kib as f64 / 1024.0,
-        number(summary.connections as f64)
+        Bytes(summary.generator.peak_memory_kib << 10),
+        counted(summary.connections, "connection")
     ));
     text
 }
 
 /// What is different from an earlier test.
 pub fn compare(now: &Summary, before: &Summary) -> String {
-    let mut text = format!("\n  compared with {}\n", harmless(&before.name));
+    let mut text = format!("\n  compared with {}\n", harmless::line(&before.name));
     let mut row = |name: &str, now: f64, before: f64, unit: &str| {
         let change = if before > 0.0 {
             format!("{:+.1} %", 100.0 * (now - before) / before)
@@ -209,15 +213,7 @@ fn latency(text: &mut String, name: &str, latency: &Latency) {
 
 /// Milliseconds as people read them.
 pub(super) fn ms(value: f64) -> String {
-    if value >= 10_000.0 {
-        format!("{:.1}s", value / 1e3)
-    } else if value >= 100.0 {
-        format!("{value:.0}ms")
-    } else if value >= 1.0 {
-        format!("{value:.1}ms")
-    } else {
-        format!("{:.0}us", value * 1e3)
-    }
+    shown_seconds(value / 1e3)
 }
 
 /// A mark's value in the unit its metric has.
@@ -228,19 +224,4 @@ pub(super) fn in_unit(text: &str, value: f64) -> String {
         "rate" => format!("{}/s", rate(value)),
         _ => ms(value * 1e3),
     }
-}
-
-fn shorten(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(length - 1).collect();
-    format!("{kept}…")
-}
-
-/// Remote text without what a terminal would obey.
-pub(crate) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }

@@ -11,7 +11,6 @@ mod summary;
 
 pub use self::csv::csv;
 pub use self::html::html;
-pub(crate) use self::human::harmless as human_harmless;
 pub use self::human::{compare, human};
 pub use self::junit::junit;
 pub(crate) use self::prometheus::Exporter;

@@ -13,13 +13,11 @@ use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use minijinja::value::Value as Template;
 use reveille_account::SourceError;
 use reveille_document::{self as document, Kind, Node, Reader, Value, items};
+use reveille_text::{Bytes, bounded};
 
 use super::names::{BUILT_IN, is_telling, set_by_script};
 use super::template::{Fault, Text};
-use super::{
-    Bootstrap, Class, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait, quantity,
-};
-use crate::files;
+use super::{Bootstrap, Class, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait};
 
 pub(super) const SCENARIO: &[&str] = &[
     "name",
@@ -357,8 +355,8 @@ impl Context<'_> {
         if let Some(redirects) = get("redirects").and_then(|node| reader.whole(node, 0..=50)) {
             http.redirects = u8::try_from(redirects).unwrap_or(u8::MAX);
         }
-        if let Some(most) = get("max_body").and_then(|node| reader.parsed(node, quantity::bytes)) {
-            http.max_body = most;
+        if let Some(most) = get("max_body").and_then(|node| reader.parsed(node, str::parse)) {
+            Bytes(http.max_body) = most;
         }
         http.tls = Tls {
             verify: truth("verify", reader, true),
@@ -374,7 +372,8 @@ impl Context<'_> {
                     .and_then(|node| reader.duration(node))
                     .unwrap_or(Duration::ZERO),
                 bandwidth: fields.get("bandwidth").and_then(|node| {
-                    reader.parsed(node, |text| quantity::bytes(text.trim_end_matches("/s")))
+                    let bytes = |text: &str| text.trim_end_matches("/s").parse().map(|Bytes(each)| each);
+                    reader.parsed(node, bytes)
                 }),
             };
         }
@@ -397,7 +396,7 @@ impl Context<'_> {
             && let Some(path) = self.constant(node)
         {
             let path = self.given.directory.join(path);
-            let read = files::bytes(&path, MAX_CA)
+            let read = bounded::bytes(&path, MAX_CA)
                 .map_err(|error| error.to_string())
                 .and_then(|pem| crate::engine::authorities(&pem));
             match read {

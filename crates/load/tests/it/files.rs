@@ -256,7 +256,11 @@ stages: [{users: 1, for: 1s}]
         (&["--plan", "--once"][..], "cannot be used with"),
         (&["--reset-after", "soon"][..], "write `ramp`, or a time"),
         (&["--reset-after", "ramp"][..], "no stage is a ramp"),
-        (&["--reset-after", "1m"][..], "the stages are over after 1.00 s"),
+        (&["--reset-after", "1m"][..], "the stages are over after 1 s"),
+        (
+            &["--duration", "90"][..],
+            "the duration `90` has no unit; write `90s`",
+        ),
         (&["--threshold", "p99(onyl) < 1s"][..], "did you mean `only`?"),
         (
             &["--baseline", "x", "--format", "json"][..],

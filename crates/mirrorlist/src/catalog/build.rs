@@ -1,5 +1,7 @@
 //! Compiling the catalogue from MirrorManager's file, in one pass over it.
 
+use reveille_text::Markup;
+
 mod directories;
 mod numbers;
 #[cfg(test)]
@@ -17,7 +19,6 @@ use super::offers::KnownOffers;
 use super::texts::Keys;
 use super::{Catalog, Directory, Files, Host, HostNumber, Netblocks, Repositories, Url, parse_netblock};
 use crate::error::Reason;
-use crate::render::xml::Escaped;
 use crate::wire::{Broken, Fields, Malformed, Messages, Value, entry, mirror_list};
 
 /// Warnings that are kept; the rest is counted.
@@ -411,7 +412,7 @@ impl Builder {
             .into_iter()
             .map(|text| {
                 let text = text.unwrap_or_default();
-                let escaped = Escaped(&text).to_string();
+                let escaped = Markup(&text).to_string();
                 Url {
                     escaped: (escaped != *text).then(|| escaped.into()),
                     text,

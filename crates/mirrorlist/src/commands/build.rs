@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reveille_mirrorlist::mirrors;
+use reveille_text::replace::replace;
 
 use crate::{Failure, say};
 
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bytes = mirrors::compile(&arguments.mirrors)?;
-    mirrors::replace(&arguments.output, &bytes)
+    replace(&arguments.output, &bytes)
         .map_err(|error| Failure::Input(format!("can't write {}: {error}", arguments.output.display())))?;
     say(&format!(
         "wrote {}, {} bytes",

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use reveille_mirrorlist::{Data, Snapshot, Sources, mirrors};
+use reveille_text::{counted, duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Files;
@@ -110,12 +112,12 @@ fn findings(state: &mirrors::State, text: &mut String) -> u32 {
         for (directory, finding) in directories {
             match (&finding.problem, finding.behind_since) {
                 (Some(problem), _) => tell(format!(
-                    "{mirror}: {directory}: failed {} times in a row: {problem}",
-                    finding.failures
+                    "{mirror}: {directory}: failed {} in a row: {problem}",
+                    counted(finding.failures, "time")
                 )),
                 (None, Some(since)) => tell(format!(
-                    "{mirror}: {directory}: behind for {} s",
-                    state.checked.saturating_sub(since)
+                    "{mirror}: {directory}: behind for {}",
+                    duration::shown(Duration::from_secs(state.checked.saturating_sub(since)))
                 )),
                 (None, None) => {}
             }

@@ -9,6 +9,7 @@ use clap::Args;
 use ipnet::IpNet;
 use reveille_mirrorlist::server::{Address, GRACE, Options, Running, StartError, TlsFiles};
 use reveille_mirrorlist::{Rules, TrustedProxies};
+use reveille_text::duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Files, descriptors};
@@ -55,12 +56,12 @@ pub(crate) struct Arguments {
     /// Threads that answer [default: one a processor]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
-    /// /healthz fails when the data are older than so many seconds
-    #[arg(long, value_name = "SECONDS")]
-    max_stale: Option<u64>,
-    /// Look every so many seconds whether files have changed; 0 for never
-    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
-    watch: u64,
+    /// /healthz fails when the data are older than this, such as 6h
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    max_stale: Option<Duration>,
+    /// How often to look whether files have changed; 0 for never
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    watch: Duration,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -171,8 +172,8 @@ impl Arguments {
             rate_limit: self.rate_limit,
             connections: self.max_connections,
             workers: self.workers.unwrap_or(processors),
-            max_stale: self.max_stale.map(Duration::from_secs),
-            watch: (self.watch > 0).then(|| Duration::from_secs(self.watch)),
+            max_stale: self.max_stale,
+            watch: (!self.watch.is_zero()).then_some(self.watch),
             grace: GRACE,
         }
     }

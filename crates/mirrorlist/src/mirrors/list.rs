@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use reveille_text::{bounded, duration};
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use crate::bounded_file;
 use crate::catalog::parse_netblock;
 use crate::error::{BadFile, Reason};
 
@@ -90,7 +90,7 @@ pub(super) enum IfAllStale {
 
 impl MirrorFile {
     pub(super) fn read(path: &Path) -> Result<Self, BadFile> {
-        let text = bounded_file::read_text(path, LONGEST).map_err(|reason| BadFile::new(path, reason))?;
+        let text = bounded::text(path, LONGEST).map_err(|error| BadFile::new(path, error))?;
         let file: Self =
             serde_saphyr::from_str(&text).map_err(|error| BadFile::new(path, mistake(&error)))?;
         file.check().map_err(|mistake| BadFile::new(path, mistake))?;
@@ -266,12 +266,12 @@ impl Freshness {
 
     /// How far behind its origin a mirror may be.
     pub(super) fn max_lag(&self) -> Result<Duration, String> {
-        duration(&self.max_lag.value)
+        duration::parse(&self.max_lag.value)
     }
 
     /// How often mirrors are asked.
     pub(super) fn every(&self) -> Result<Duration, String> {
-        match duration(&self.every.value)? {
+        match duration::parse(&self.every.value)? {
             Duration::ZERO => Err("mirrors can't be asked again at once; write 30m".to_owned()),
             every => Ok(every),
         }
@@ -336,19 +336,4 @@ fn is_url(text: &str, protocol: &str) -> bool {
         .and_then(|rest| rest.strip_prefix("://"))
         .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
         && !text.contains(|c: char| c.is_whitespace() || c.is_control())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let seconds = match &text[digits.len()..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => 0,
-    };
-    match digits.parse::<u64>() {
-        Ok(number) if seconds > 0 => Ok(Duration::from_secs(number.saturating_mul(seconds))),
-        _ => Err(format!("{text:?} is no duration; write 90s, 30m, 12h or 2d")),
-    }
 }

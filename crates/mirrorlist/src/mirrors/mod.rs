@@ -3,7 +3,6 @@
 mod compile;
 mod list;
 mod probe;
-mod replace;
 mod state;
 
 use std::io::BufReader;
@@ -11,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::probe::probe;
-pub use self::replace::replace;
 pub use self::state::{Finding, Origin, State};
 
 use self::list::MirrorFile;

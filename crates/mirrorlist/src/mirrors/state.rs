@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use reveille_text::replace::replace;
 use serde::{Deserialize, Serialize};
 
-use super::replace;
 use crate::error::{BadFile, Reason};
 
 /// Findings about all mirrors.

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use reveille_text::Markup;
+
 use super::Wanted;
 use super::list::push_url;
-use super::xml::{Escaped, push_comment, push_escaped};
+use super::xml::{push_comment, push_escaped};
 use crate::catalog::{Catalog, Directory, HostNumber};
 use crate::select::Chosen;
 use crate::target::Target;
@@ -20,11 +22,11 @@ pub(crate) fn metalink(
     wanted: Wanted<'_>,
     versions: &str,
 ) -> String {
-    let suffix = Escaped(&target.suffix(catalog)).to_string();
+    let suffix = Markup(&target.suffix(catalog)).to_string();
     let mut text = String::with_capacity(1024 + versions.len() + hosts.len() * 3 * (140 + suffix.len()));
     push_head(&mut text);
     text.push_str(" <files>\n  <file name=\"");
-    let _ = write!(text, "{}", Escaped(&target.file));
+    let _ = write!(text, "{}", Markup(&target.file));
     text.push_str("\">\n");
     text.push_str(versions);
     text.push_str("   <resources maxconnections=\"1\">\n");

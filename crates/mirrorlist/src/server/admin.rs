@@ -9,6 +9,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use reveille_text::duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
@@ -127,8 +128,9 @@ fn staleness(shared: &Shared) -> Option<String> {
     let age = now.saturating_sub(created);
     (age > limit.as_secs()).then(|| {
         format!(
-            "the data are {age} s old, more than {} s: is whatever writes them still running?\n",
-            limit.as_secs()
+            "the data are {} old, more than {}: is whatever writes them still running?\n",
+            duration::shown(Duration::from_secs(age)),
+            duration::shown(limit)
         )
     })
 }

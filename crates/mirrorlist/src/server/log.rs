@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use reveille_text::harmless::is_harmless;
+
 use super::StartError;
 use crate::answer::LogLine;
 
@@ -198,7 +200,7 @@ impl<'a> Word<'a> {
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let breaks = |c: char| c.is_control() || c == self.end;
+        let breaks = |c: char| !is_harmless(c) || c == self.end;
         if self.text.contains(breaks) {
             formatter.write_str(&self.text.replace(breaks, "?"))
         } else {

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use reveille_text::duration;
 use tokio::sync::{Mutex, oneshot, watch as watching};
 
 use super::{Shared, StartError, told};
@@ -161,8 +162,8 @@ impl Reloader {
                 }
                 self.reader.free(self.shared.snapshot.swap(Arc::new(snapshot)));
                 tracing::info!(
-                    "reloaded in {:.1} s: {} directories, {} hosts",
-                    started.elapsed().as_secs_f64(),
+                    "reloaded in {}: {} directories, {} hosts",
+                    duration::shown(started.elapsed()),
                     counts.directories,
                     counts.hosts
                 );

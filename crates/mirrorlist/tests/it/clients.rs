@@ -342,7 +342,10 @@ fn stale_mirrors_are_left_out() {
         let text = String::from_utf8_lossy(&checked.stdout).into_owned();
         assert_eq!(checked.status.code(), Some(3), "{text}");
         assert!(
-            text.contains(&format!("gone: epel/9: failed {round} times in a row")),
+            text.contains(&format!(
+                "gone: epel/9: failed {round} time{} in a row",
+                if round == 1 { "" } else { "s" }
+            )),
             "{text}"
         );
     }

@@ -124,7 +124,7 @@ fn bad_input_is_named_with_its_place() {
         ),
         (
             "version: 1\nrepositories: []\nmirrors: []\nfreshness: {max_lag: soon}\n",
-            "mirrors.yaml:4:22: freshness: max_lag: \"soon\" is no duration",
+            "mirrors.yaml:4:22: freshness: max_lag: `soon` is not a duration",
         ),
         (
             "version: 1\nrepositories: []\nmirrors: []\nfreshness:\n  every: 0s\n",
@@ -420,7 +420,7 @@ fn there_are_as_many_connections_as_open_files_allow() {
 fn it_ends_in_the_middle_of_a_reload() {
     let data = data("example");
     let cache = data.path().join(synthetic::CACHE);
-    for watch in ["0", "1"] {
+    for watch in ["0", "1s"] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
             .args(["serve", "--listen", "127.0.0.1:0", "--watch", watch, "--cache"])
             .arg(&cache)

@@ -265,7 +265,7 @@ fn the_administrator_sees_health_and_numbers() {
         }
         let health = admin.get("/healthz", "");
         assert_eq!(health.status, 503);
-        assert!(health.text().contains("s old"), "{}", health.text());
+        assert!(health.text().contains(" old, more than 1 s"), "{}", health.text());
         let metrics = admin.get("/metrics", "").text();
         for line in [
             "mirrorlist_requests_total{source=\"country\"} 1",

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use reveille_text::Bytes;
 use tokio::time::Instant;
 
 use super::sources::Readings;
@@ -398,9 +399,9 @@ impl fmt::Display for Cause {
         match self {
             Self::Budget { left, each } => write!(
                 formatter,
-                "{} MiB of memory left at {} KiB a session",
-                left >> 20,
-                each >> 10
+                "{} of memory left at {} a session",
+                Bytes(*left),
+                Bytes(*each)
             ),
             Self::Pressure(percent) => write!(formatter, "memory pressure {percent:.0} %"),
             Self::Stall(percent) => write!(formatter, "memory stalls everything {percent:.0} % of the time"),

@@ -106,7 +106,7 @@ fn sessions_fit_into_the_group_and_do_not_ratchet_down() {
     let mut admission = Admission::new(Thresholds::default(), 2000, 512);
     let step = admission.observe(&confined(15 * MIB), 0, start);
     assert_eq!(step.sessions, 942);
-    let words = "115 MiB of memory left at 100 KiB a session: 2000 → 942 sessions";
+    let words = "120.6 MB of memory left at 102.4 KB a session: 2000 → 942 sessions";
     assert_eq!(step.change.unwrap().to_string(), words);
     // Each costs 200 KiB.
     let step = admission.observe(&confined(55 * MIB), 205, at(start, 1));

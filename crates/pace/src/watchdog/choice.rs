@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reveille_text::duration;
+
 use crate::Deadline;
 
 /// One deadline that was chosen, for the record.
@@ -70,7 +72,7 @@ impl fmt::Display for Choice {
             Deadline::Total => "total",
         };
         match self.limit {
-            Some(limit) => write!(formatter, "{name} {:.1} s", limit.as_secs_f64())?,
+            Some(limit) => write!(formatter, "{name} {}", duration::shown(limit))?,
             None => write!(formatter, "{name} unbounded")?,
         }
         write!(

@@ -2,11 +2,12 @@
 
 use reveille_account::Exit;
 use reveille_ledger::Ledger;
+use reveille_text::counted;
 
 use crate::cli::{Globals, RunArg};
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render::text;
+use crate::render::names;
 use crate::state;
 
 pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -26,8 +27,8 @@ pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result
         ("an outcome, but not planned", &audit.extras),
     ] {
         if !hosts.is_empty() {
-            let names = text::fold_names(hosts.iter().map(reveille_account::HostName::as_str));
-            printer.data(&format!("{words}: {names} ({})", text::hosts(hosts.len())))?;
+            let names = names::fold_names(hosts.iter().map(reveille_account::HostName::as_str));
+            printer.data(&format!("{words}: {names} ({})", counted(hosts.len(), "host")))?;
         }
     }
     if audit.account.pending + audit.account.running > 0 {

@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reveille_account::{Exit, HostName, RunState};
 use reveille_fleet::{CleanPlan, Cleaned};
 use reveille_ledger::Ledger;
+use reveille_text::counted;
+use reveille_text::harmless;
 use reveille_transport::supervisor::Hello;
 
 use crate::cli::{CleanArgs, Globals};
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render::text;
 use crate::{launch, state};
 
 /// How long after its end a run's tombstones stay: a request that was under way then may still arrive.
@@ -105,16 +106,16 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
     } else {
         "clean but for tombstones, which stay for a day after the end of a run"
     };
-    printer.data(&format!("{} of {} {what}", done, text::hosts(total)))?;
+    printer.data(&format!("{} of {} {what}", done, counted(total, "host")))?;
     for (host, count) in running.iter().take(NAMES) {
         printer.data(&format!("{host}: {count} of the run's commands still run there"))?;
     }
     for (host, why) in failed.iter().take(NAMES) {
-        printer.data(&format!("{host}: {}", text::harmless(why.as_bytes())))?;
+        printer.data(&format!("{host}: {}", harmless::block(&why)))?;
     }
     let more = (running.len() + failed.len()).saturating_sub(2 * NAMES);
     if more > 0 {
-        printer.data(&format!("… and {} more", text::hosts(more)))?;
+        printer.data(&format!("… and {} more", counted(more, "host")))?;
     }
     Ok(if done == total {
         Exit::Success

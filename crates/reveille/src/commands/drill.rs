@@ -11,6 +11,7 @@ use reveille_job::{Job, Limit, Scope, Shared};
 use reveille_ledger::RunKind;
 use reveille_ledger::export::SummaryOptions;
 use reveille_pace::Portion;
+use reveille_text::counted;
 use reveille_way::{Passwords, Way};
 
 use crate::cli::{DrillArgs, Globals};
@@ -23,7 +24,6 @@ use crate::launch::{self, Finished, Request};
 use crate::options::run_options;
 use crate::printer::{Printer, Tone};
 use crate::render::end::Extra;
-use crate::render::text;
 use crate::state;
 
 /// The job that is rehearsed when none is given.
@@ -303,17 +303,17 @@ fn verdict(
         kinds => format!("{kinds} kinds of fault"),
     };
     if !comparison.is_right() {
-        let wrong = text::hosts(comparison.wrong_hosts());
+        let wrong = counted(comparison.wrong_hosts(), "host");
         return (
             Exit::Internal,
             format!("{wrong} ended otherwise than the injected faults explain: a fault in Reveille"),
         );
     }
     let failed = account.failed + account.quarantined;
-    let failed = text::hosts(usize::try_from(failed).unwrap_or(usize::MAX));
-    let struck = text::hosts(comparison.struck());
+    let failed = counted(failed, "host");
+    let struck = counted(comparison.struck(), "host");
     if comparison.by_job() > 0 {
-        let by_job = text::hosts(comparison.by_job());
+        let by_job = counted(comparison.by_job(), "host");
         return (
             Exit::HostsFailed,
             format!(

@@ -1,12 +1,12 @@
 //! `reveille exec`: one command everywhere, now.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
 use reveille_account::Exit;
 use reveille_job::{CommandOptions, Job, Limit, Watchdog};
 use reveille_ledger::RunKind;
+use reveille_text::bounded::{self, ReadError};
 
 use crate::choose::reach;
 use crate::cli::{ExecArgs, Globals};
@@ -55,16 +55,11 @@ pub(crate) fn read_input(path: &Path) -> Result<Bytes, Failure> {
     } else {
         Box::new(std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?)
     };
-    let mut bytes = Vec::new();
-    source
-        .take(INPUT_LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| wrong(error.to_string()))?;
-    if bytes.len() as u64 > INPUT_LIMIT {
-        return Err(wrong(format!(
-            "it is larger than {} MiB; copy it to the hosts instead",
-            INPUT_LIMIT >> 20
-        )));
+    match bounded::bytes_of(source, INPUT_LIMIT) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error @ ReadError::TooLong { .. }) => {
+            Err(wrong(format!("{error}; copy it to the hosts instead")))
+        }
+        Err(error) => Err(wrong(error.to_string())),
     }
-    Ok(bytes.into())
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use reveille_account::Exit;
 use reveille_inventory::{Inventory, Source};
+use reveille_text::counted;
 
 use crate::cli::LintArgs;
 use crate::commands::run::read_job;
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render::text;
 
 /// How much of a file is looked at to tell a job from an inventory.
 const LOOKED_AT: u64 = 256 * 1024;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
     }
     printer.data(&format!(
         "{shown}: an inventory of {}, {} warnings",
-        text::hosts(loaded.inventory.len()),
+        counted(loaded.inventory.len(), "host"),
         loaded.warnings.len()
     ))?;
     Ok(Exit::Success)

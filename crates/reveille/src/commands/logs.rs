@@ -2,12 +2,12 @@
 
 use reveille_account::{Exit, HostName, Stream};
 use reveille_ledger::Ledger;
+use reveille_text::harmless;
 
 use crate::cli::{Globals, LogsArgs};
 use crate::commands::show;
 use crate::failure::Failure;
 use crate::printer::{Printer, Tone};
-use crate::render::text;
 use crate::state;
 
 pub(crate) fn run(args: &LogsArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -67,7 +67,7 @@ fn print_output(
         if frame.gap > 0 {
             printer.data(&format!("[{} bytes were not kept]", frame.gap))?;
         }
-        for line in text::harmless(&frame.bytes).lines() {
+        for line in harmless::block_of_bytes(&frame.bytes).lines() {
             match frame.stream {
                 Stream::Stdout => printer.data(line)?,
                 Stream::Stderr => printer.data(&printer.tone_out(&format!("stderr: {line}"), Tone::Odd))?,

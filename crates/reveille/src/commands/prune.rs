@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reveille_account::{Exit, RunState};
 use reveille_ledger::Ledger;
+use reveille_text::counted;
 
 use crate::cli::{Globals, PruneArgs};
 use crate::failure::Failure;
@@ -41,11 +42,11 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
             ledger.compact()?;
         }
     }
-    let runs = if forgotten == 1 { "run" } else { "runs" };
+    let runs = counted(forgotten, "run");
     printer.say(&if args.dry_run {
-        format!("{forgotten} {runs} would be forgotten")
+        format!("{runs} would be forgotten")
     } else {
-        format!("{forgotten} {runs} forgotten")
+        format!("{runs} forgotten")
     });
     Ok(Exit::Success)
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use reveille_account::{Exit, HostName, Status};
 use reveille_ledger::{Ledger, Selector};
+use reveille_text::counted;
 
 use crate::cli::{Globals, RetryArgs};
 use crate::commands::exec::read_input;
@@ -77,5 +78,5 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
 }
 
 fn render_hosts(count: u64) -> String {
-    crate::render::text::hosts(usize::try_from(count).unwrap_or(usize::MAX))
+    counted(count, "host")
 }

@@ -125,7 +125,7 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
         }
     }
     // What is given here is recorded with the run and shows in process lists.
-    if let Some(name) = vars.keys().find(|name| reveille_account::is_secret(name)) {
+    if let Some(name) = vars.keys().find(|name| reveille_text::is_secret(name)) {
         return Err(Failure::usage(format!(
             "-e {name}: it looks like a secret, and these values are recorded; make it a var of the job: \
              `{name}: {{secret: {{env: {}}}}}`",

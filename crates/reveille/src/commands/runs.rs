@@ -2,11 +2,11 @@
 
 use reveille_account::{Exit, RunState};
 use reveille_ledger::Ledger;
+use reveille_text::harmless::{self, shortened};
 
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render::text;
 use crate::state;
 
 pub(crate) fn run(globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -22,7 +22,7 @@ pub(crate) fn run(globals: &Globals, printer: &Printer) -> Result<Exit, Failure>
             .file
             .clone()
             .unwrap_or_else(|| command(&record.spec.text));
-        let what = text::shorten(&text::harmless(what.as_bytes()).replace('\n', " "), 40);
+        let what = shortened(&harmless::line(&what), 40);
         let comment = record
             .spec
             .comment

@@ -3,11 +3,13 @@
 use reveille_account::{Chosen, Event, EventKind, Exit, RunState};
 use reveille_ledger::Ledger;
 use reveille_ledger::export::SummaryOptions;
+use reveille_text::duration::{shown_millis, shown_seconds};
+use reveille_text::harmless;
 
 use crate::cli::{Format, Globals, ShowArgs};
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render::{end, text};
+use crate::render::end;
 use crate::state;
 
 /// How often a run of another process is looked at.
@@ -40,7 +42,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         record.round
     ))?;
     if let Some(comment) = &record.spec.comment {
-        printer.data(&format!("comment     {}", text::harmless(comment.as_bytes())))?;
+        printer.data(&format!("comment     {}", harmless::block(&comment)))?;
     }
     printer.data(&end::words(
         &summary,
@@ -93,10 +95,7 @@ pub(crate) fn line(event: &Event) -> String {
         .map(|host| format!("{host}: "))
         .unwrap_or_default();
     let seconds = event.mono_ms as f64 / 1000.0;
-    format!(
-        "{seconds:9.3} s  {host}{}",
-        text::harmless(words(&event.kind).as_bytes()).replace('\n', " ")
-    )
+    format!("{seconds:9.3} s  {host}{}", harmless::line(&words(&event.kind)))
 }
 
 fn words(kind: &EventKind) -> String {
@@ -131,13 +130,16 @@ fn words(kind: &EventKind) -> String {
             ..
         } => {
             let next = retry_in_ms
-                .map(|ms| format!("; again in {ms} ms"))
+                .map(|ms| format!("; again in {}", shown_millis(ms)))
                 .unwrap_or_default();
             format!("{} failed, {class}: {message}{next}", phase.as_str())
         }
         EventKind::Connected { phases, .. } => format!(
-            "connected: tcp {} ms, banner {} ms, key exchange {} ms, authentication {} ms",
-            phases.tcp_ms, phases.banner_ms, phases.key_exchange_ms, phases.authentication_ms
+            "connected: tcp {}, banner {}, key exchange {}, authentication {}",
+            shown_millis(phases.tcp_ms),
+            shown_millis(phases.banner_ms),
+            shown_millis(phases.key_exchange_ms),
+            shown_millis(phases.authentication_ms)
         ),
         EventKind::StepStarted {
             step,
@@ -191,8 +193,9 @@ fn words(kind: &EventKind) -> String {
                 format!(": {message}")
             };
             format!(
-                "`{}` attempt {attempt}: {class}{status} after {duration_ms} ms{message}",
-                step.name
+                "`{}` attempt {attempt}: {class}{status} after {}{message}",
+                step.name,
+                shown_millis(*duration_ms)
             )
         }
         EventKind::ConnectionLost { step, message } => {
@@ -209,8 +212,9 @@ fn words(kind: &EventKind) -> String {
         } => {
             let killed = if *killed { "killed" } else { "kill not verified" };
             format!(
-                "`{}`: {class} after {deadline_ms} ms, {killed}: {evidence}",
-                step.name
+                "`{}`: {class} after {}, {killed}: {evidence}",
+                step.name,
+                shown_millis(*deadline_ms)
             )
         }
         EventKind::Looked {
@@ -224,13 +228,16 @@ fn words(kind: &EventKind) -> String {
             step.name
         ),
         EventKind::ControllerStalled { late_ms } => {
-            format!("the controller stood still for {late_ms} ms; all deadlines moved")
+            format!(
+                "the controller stood still for {}; all deadlines moved",
+                shown_millis(*late_ms)
+            )
         }
         EventKind::Replaced { address, port } => format!("another machine took its place: {address}:{port}"),
         EventKind::Recovering {
             class, reason, in_ms, ..
         } => {
-            format!("recovering from {class} in {in_ms} ms: {reason}")
+            format!("recovering from {class} in {}: {reason}", shown_millis(*in_ms))
         }
         EventKind::HandshakesLimited { endpoint, limit } => {
             format!("{limit} handshakes at once with {endpoint}")
@@ -250,7 +257,9 @@ fn words(kind: &EventKind) -> String {
 
 /// Deadlines that were chosen, and what from.
 fn deadlines(chosen: &Chosen) -> String {
-    let limit = |name: &str, seconds: Option<f64>| seconds.map(|seconds| format!("{name} {seconds:.0} s"));
+    let limit = |name: &str, seconds: Option<f64>| {
+        seconds.map(|seconds| format!("{name} {}", shown_seconds(seconds)))
+    };
     let limits: Vec<String> = [limit("silence", chosen.silence_s), limit("total", chosen.total_s)]
         .into_iter()
         .flatten()

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use reveille_account::{Class, HostName, Status};
 use reveille_drill::FaultKind;
 use reveille_ledger::export::Summary;
+use reveille_text::counted;
 use serde_json::{Value, json};
 
 use super::practice::Injected;
 use crate::failure::Failure;
 use crate::printer::Tone;
-use crate::render::text;
 
 /// Hosts named in a row.
 const NAMES: usize = 3;
@@ -251,7 +251,10 @@ impl Row {
         }
         let mut notes = Vec::new();
         if self.by_job > 0 {
-            notes.push(format!("{} failed by the job's rules", text::hosts(self.by_job)));
+            notes.push(format!(
+                "{} failed by the job's rules",
+                counted(self.by_job, "host")
+            ));
         }
         if self.unreached > 0 {
             notes.push(format!("{} not reached", self.unreached));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use reveille_account::HostName;
 use reveille_drill::{Fault, FaultKind, Fleet, FleetSpec, HostReport, RealShell};
+use reveille_text::duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -225,7 +226,10 @@ async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
         Ok(Ok(0)) => Err(failed("it ended at once".to_owned())),
         Ok(Ok(_)) => Err(failed(format!("it said {line:?}"))),
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!("it was not ready within {PATIENCE:?}"))),
+        Err(_) => Err(failed(format!(
+            "it was not ready within {}",
+            duration::shown(PATIENCE)
+        ))),
     }
 }
 

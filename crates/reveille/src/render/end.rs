@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use reveille_account::{Class, Exit, HostName, RunId, RunState};
 use reveille_fleet::{Judged, RunRecipe};
 use reveille_ledger::export::{HostSummary, Spread, Summary, SummaryOptions, write_junit};
 use reveille_ledger::{Ledger, RunKind};
+use reveille_text::harmless::{self, shortened};
+use reveille_text::{Bytes, counted, duration};
 use serde_json::{Map, json};
 
 use crate::cli::{Format, Report};
 use crate::failure::Failure;
 use crate::printer::{Printer, Tone};
-use crate::render::{artifacts, fold, notify, text};
+use crate::render::{artifacts, fold, names, notify};
 use crate::state;
 use crate::usage::{self, Usage};
 
@@ -140,7 +141,7 @@ pub(crate) fn allowance(summary: &mut Summary, settled: bool) -> Result<Option<S
     }
     let Judged { exit, failed, within } = allowance.judge(summary)?;
     summary.exit = exit;
-    let hosts = text::hosts(usize::try_from(failed).unwrap_or(usize::MAX));
+    let hosts = counted(failed, "host");
     let within = if within { "within" } else { "more than" };
     Ok((failed > 0).then(|| format!("{hosts} did not succeed, {within} {allowance}")))
 }
@@ -188,7 +189,7 @@ pub(crate) fn words(
         let _ = writeln!(
             words,
             "… and {} in {} more groups",
-            text::hosts(rest),
+            counted(rest, "host"),
             groups.len() - GROUPS
         );
     }
@@ -211,20 +212,23 @@ pub(crate) fn words(
         let _ = writeln!(
             words,
             "recovered   {} succeeded after a failure on the way",
-            text::hosts(recovered)
+            counted(recovered, "host")
         );
     }
     write_timing(&mut words, summary);
     if let Some(usage) = usage {
         let hosts = match usage.hosts {
             0 => String::new(),
-            hosts => format!(" ({:.2} ms a host)", usage.cpu_s * 1000.0 / hosts as f64),
+            hosts => format!(
+                " ({} a host)",
+                duration::shown_seconds(usage.cpu_s / hosts as f64)
+            ),
         };
         let _ = writeln!(
             words,
-            "controller  {:.2} s CPU{hosts}, {:.1} MB at most",
-            usage.cpu_s,
-            usage.peak_bytes as f64 / 1e6
+            "controller  {} CPU{hosts}, {} at most",
+            duration::shown_seconds(usage.cpu_s),
+            Bytes(usage.peak_bytes)
         );
     }
     let _ = writeln!(words, "logs        reveille logs{state} {run} HOST");
@@ -296,7 +300,7 @@ fn story(host: &HostSummary) -> String {
     let said = match host.class {
         Some(Class::CommandFailed | Class::KilledBySignal | Class::EarlyExit) => {
             let last = |text: &str| {
-                text::harmless(text.as_bytes())
+                harmless::block(&text)
                     .lines()
                     .rev()
                     .find(|line| !line.trim().is_empty())
@@ -306,7 +310,7 @@ fn story(host: &HostSummary) -> String {
         }
         _ => None,
     };
-    let message = text::harmless(host.message.as_bytes());
+    let message = harmless::block(&host.message).into_owned();
     match said {
         Some(said) if message.is_empty() => said,
         Some(said) => format!("{message}: {said}"),
@@ -341,7 +345,7 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
     let step = group
         .step
         .as_ref()
-        .map(|step| format!(" in `{}`", text::shorten(step, 40)))
+        .map(|step| format!(" in `{}`", shortened(step, 40)))
         .unwrap_or_default();
     let class = tone(
         group.class.as_str(),
@@ -351,14 +355,14 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
             Tone::Bad
         },
     );
-    let _ = writeln!(words, "{}: {class}{step}", text::hosts(group.hosts.len()));
+    let _ = writeln!(words, "{}: {class}{step}", counted(group.hosts.len(), "host"));
     for line in group.story.lines().take(6) {
-        let _ = writeln!(words, "  {}", text::shorten(line, 200));
+        let _ = writeln!(words, "  {}", shortened(line, 200));
     }
     let mut hosts: Vec<&str> = group.hosts.iter().map(HostName::as_str).collect();
     hosts.sort_unstable();
     let more = hosts.len().saturating_sub(NAMES);
-    let names = text::fold_names(hosts.into_iter().take(NAMES));
+    let names = names::fold_names(hosts.into_iter().take(NAMES));
     let others = if more > 0 {
         format!(" and {more} more")
     } else {
@@ -369,7 +373,7 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
 
 fn write_timing(words: &mut String, summary: &Summary) {
     let timing = &summary.timing;
-    let shown = |seconds: f64| text::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    let shown = duration::shown_seconds;
     let wall = match timing.wall_s {
         Some(wall) => shown(wall),
         None if timing.ended.is_some() => "unknown, as the clock was set back".to_owned(),
@@ -403,11 +407,10 @@ fn write_timing(words: &mut String, summary: &Summary) {
     }
     words.push('\n');
     if let Some(ended) = &timing.ended_attempts {
-        let attempts = if ended.count == 1 { "attempt" } else { "attempts" };
         let _ = writeln!(
             words,
-            "ended       {} {attempts} by the watchdog; last progress before that: p50 {}, max {}",
-            ended.count,
+            "ended       {} by the watchdog; last progress before that: p50 {}, max {}",
+            counted(ended.count, "attempt"),
             shown(ended.lag.p50),
             shown(ended.lag.max)
         );

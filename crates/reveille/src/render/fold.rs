@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use reveille_account::{HostName, RunId, Stream};
 use reveille_ledger::Ledger;
+use reveille_text::counted;
+use reveille_text::harmless;
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
 use crate::printer::{Printer, Tone};
-use crate::render::text;
+use crate::render::names;
 
 /// Bytes of one output that are shown at most.
 const SHOWN: usize = 256 * 1024;
@@ -34,15 +36,15 @@ pub(crate) fn print(
             .then_with(|| one[0].0.cmp(&other[0].0))
     });
     for group in groups {
-        let names = text::fold_names(group.iter().map(|(host, _)| host.as_str()));
+        let names = names::fold_names(group.iter().map(|(host, _)| host.as_str()));
         let heading = if group.len() == 1 {
             names
         } else {
-            format!("{names} ({})", text::hosts(group.len()))
+            format!("{names} ({})", counted(group.len(), "host"))
         };
         printer.data(&printer.tone_out(&heading, Tone::Strong))?;
         let (bytes, cut) = read(ledger, run, group[0])?;
-        for line in text::harmless(&bytes).lines() {
+        for line in harmless::block_of_bytes(&bytes).lines() {
             printer.data(&format!("  {line}"))?;
         }
         if cut {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use reveille_account::{Account, Class, Event, EventKind, HostName, Outcome, Status};
 use reveille_ledger::Follow;
+use reveille_text::duration;
+use reveille_text::harmless::{self, shortened};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::failure::Failure;
 use crate::printer::{Printer, Tone};
 use crate::render::outlet::{Display, Said, Shown};
-use crate::render::text;
 
 /// How often the bar is redrawn.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -78,8 +79,8 @@ impl View {
                 if self.stuck.insert(step.index) {
                     let line = format!(
                         "first that seems stuck: {host} in `{}`: {}",
-                        text::harmless(step.name.as_bytes()),
-                        text::shorten(&text::harmless(evidence.as_bytes()), 160)
+                        harmless::block(&step.name),
+                        shortened(&harmless::block(&evidence), 160)
                     );
                     self.say(&line);
                 }
@@ -117,7 +118,7 @@ impl View {
             } => self.say(reason),
             EventKind::ControllerStalled { late_ms } => self.say(&format!(
                 "this machine stood still for {}; all deadlines moved",
-                text::duration(Duration::from_millis(*late_ms))
+                duration::shown(Duration::from_millis(*late_ms))
             )),
             _ => {}
         }
@@ -133,10 +134,7 @@ impl View {
             let line = format!(
                 "first {}: {host}: {}",
                 self.printer.tone_err(outcome.class.as_str(), Tone::Bad),
-                text::shorten(
-                    &text::harmless(outcome.message.as_bytes()).replace('\n', " "),
-                    160
-                )
+                shortened(&harmless::line(&outcome.message), 160)
             );
             self.say(&line);
         }
@@ -173,10 +171,10 @@ impl View {
         }
         let oldest = self.running.iter().min_by_key(|(_, since)| **since);
         if let Some((host, since)) = oldest.filter(|(_, since)| since.elapsed() > Duration::from_secs(2)) {
-            let host = text::shorten(host.as_str(), 24);
+            let host = shortened(host.as_str(), 24);
             words.push_str(&format!(
                 "  longest silent {host} {}",
-                text::duration(since.elapsed())
+                duration::shown(since.elapsed())
             ));
         }
         words

@@ -6,6 +6,6 @@ pub(crate) mod end;
 pub(crate) mod events;
 pub(crate) mod fold;
 pub(crate) mod live;
+pub(crate) mod names;
 pub(crate) mod notify;
 pub(crate) mod outlet;
-pub(crate) mod text;

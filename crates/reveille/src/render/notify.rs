@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use reveille_text::duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
@@ -45,6 +46,9 @@ async fn run(command: &str, summary: &str) -> Result<(), String> {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("failed: {status}")),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("did not end within {WITHIN:?} and was killed")),
+        Err(_) => Err(format!(
+            "did not end within {} and was killed",
+            duration::shown(WITHIN)
+        )),
     }
 }

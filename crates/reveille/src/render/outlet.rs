@@ -14,12 +14,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reveille_account::{HostName, RunId};
 use reveille_ledger::Ledger;
+use reveille_text::harmless;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render::text;
 
 /// Pieces that wait to be shown; what comes then is dropped, and counted.
 const MOST: u64 = 64 * 1024;
@@ -235,7 +235,7 @@ fn lines_of(ledger: &Ledger, said: &Said) -> Result<String, Failure> {
     for frame in ledger.read_output(said.run, &said.host, said.round)? {
         let frame = frame?;
         if (frame.step, frame.attempt) == (said.step, said.attempt) {
-            for line in text::harmless(&frame.bytes).lines() {
+            for line in harmless::block_of_bytes(&frame.bytes).lines() {
                 lines.push_str(&format!("{}: {line}\n", said.host));
             }
         }

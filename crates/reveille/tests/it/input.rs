@@ -80,7 +80,7 @@ fn patterns_and_options() {
     exec(&["-c", "0"], &["-c"]);
     exec(&["--max-fail", "much"], &["--max-fail", "percentage"]);
     exec(&["--key", "/nowhere/id"], &["/nowhere/id", "No such file"]);
-    exec(&["--connect-timeout", "soon"], &["soon", "30s"]);
+    exec(&["--connect-timeout", "soon"], &["soon", "60s"]);
     exec(&["--format", "json", "--events", "-"], &["--events -"]);
     exec(&["--stdin", "/nowhere/input"], &["/nowhere/input"]);
     let key = reveille.file("not-a-key", "hello");

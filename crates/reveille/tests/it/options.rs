@@ -99,6 +99,24 @@ fn another_program_is_told_of_the_end() {
 }
 
 #[test]
+fn numbers_need_units() {
+    let reveille = Reveille::new();
+    for (option, value, words) in [
+        (
+            "--grace",
+            "90",
+            "the duration `90` has no unit; write `90s` for seconds",
+        ),
+        ("--idle", "0s", "`0s` is no time at all"),
+        ("--max-output", "1Mb", "`1Mb` is not a size"),
+    ] {
+        let ended = reveille.run(&["exec", "-i", "none", option, value, "--", "true"]);
+        assert_eq!(ended.code, 2, "{option} {value}");
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn what_a_run_is_told_to_is_looked_at_before_anything_is_dispatched() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();

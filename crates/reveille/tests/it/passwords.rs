@@ -397,12 +397,12 @@ fn the_users_own_time_for_connecting_is_kept() {
     std::fs::write(ssh.join("config"), config).unwrap();
     let ended = reveille.run(&["exec", "-w", "deaf", "true"]).expect(3);
     assert!(
-        ended.stderr.contains("connect_timeout") && ended.stderr.contains("within 1s"),
+        ended.stderr.contains("connect_timeout") && ended.stderr.contains("within 1 s"),
         "{}",
         ended.stderr
     );
     let ended = reveille
         .run(&["exec", "-w", "deaf", "--connect-timeout", "500ms", "true"])
         .expect(3);
-    assert!(ended.stderr.contains("within 500ms"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("within 500 ms"), "{}", ended.stderr);
 }

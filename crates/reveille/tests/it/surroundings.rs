@@ -239,7 +239,7 @@ fn a_name_server_that_stops_answering_fails_who_needs_it() {
     for host in summary["hosts"].as_array().unwrap().iter().skip(HOSTS) {
         assert_eq!(host["class"], "dns", "{host}");
         let message = host["message"].as_str().unwrap();
-        assert!(message.contains("no answer within 1s"), "{message}");
+        assert!(message.contains("no answer within 1 s"), "{message}");
     }
     names.silent.store(false, Ordering::Relaxed);
     let summary = Ended::of(&start(&["retry", "--format", "json"]).wait_with_output().unwrap());

@@ -25,7 +25,7 @@ mod words;
 
 use reveille_account::{BecomeMethod, Class};
 
-use crate::secret::Secret;
+use reveille_text::Secret;
 
 pub(crate) use start::start;
 

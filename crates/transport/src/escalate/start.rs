@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::Class;
+use reveille_text::duration;
+use reveille_text::harmless::line_up_to;
 use tokio::time::timeout;
 
 use super::words::{Ground, asks, find, line};
@@ -89,8 +91,9 @@ pub(crate) async fn start(
             }
             Ok(Err(not)) => not,
             Err(_) => Not::Refused(format!(
-                "{} did not answer within {BECOME:?}",
-                other.method.as_str()
+                "{} did not answer within {}",
+                other.method.as_str(),
+                duration::shown(BECOME)
             )),
         };
         exec.abandon().await;
@@ -188,7 +191,7 @@ impl Talk {
         if self.keeps_back {
             return Err(Not::KeptBack);
         }
-        if password.reveal().contains('\n') {
+        if password.expose().contains('\n') {
             return Err(Not::Refused(format!(
                 "{program} wants a password, and the one that was given has a line break in it"
             )));
@@ -201,20 +204,11 @@ impl Talk {
     fn refused(&self, other: &Become, prompt: &str, why: &str) -> ExecError {
         let mut said = String::from_utf8_lossy(&self.seen).replace(prompt, "");
         // A terminal that echoes in spite of everything must not bring the password into a message.
-        if let Some(password) = other
-            .password
-            .as_ref()
-            .filter(|password| !password.reveal().is_empty())
-        {
-            said = said.replace(password.reveal(), "(the password)");
+        if let Some(password) = other.password.as_ref().filter(|password| !password.is_empty()) {
+            said = said.replace(password.expose(), "(the password)");
         }
         let class = judge(other.method, &said, self.status);
-        let said: String = said
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(SHOWN)
-            .collect();
-        let said = said.trim();
+        let said = line_up_to(&said, SHOWN);
         let message = match class {
             Class::BecomeMissing => format!("{} is not on the host: {said}", other.method.as_str()),
             _ if said.is_empty() => format!("can't become {}: {why}", other.user),

@@ -1,9 +1,10 @@
 //! What a host's certificate has to fulfil once its authority is trusted (PROTOCOL.certkeys of OpenSSH).
 
+use reveille_text::harmless::line_up_to;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg};
 
-use super::table::glob_matches;
+use super::table::pattern_fits;
 
 /// Whether `certificate` holds for the host `name` at `now` (seconds since 1970); otherwise what is wrong, as the end of
 /// a sentence.
@@ -26,19 +27,14 @@ pub(super) fn judge(certificate: &Certificate, name: &str, now: u64) -> Result<(
         return Err("is not signed by it".to_owned());
     }
     if let Some((option, _)) = certificate.critical_options().iter().next() {
-        let option: String = option.chars().filter(|c| !c.is_control()).take(60).collect();
+        let option = line_up_to(option, 60);
         return Err(format!("has the critical option {option}, which is not known"));
     }
     let principals = certificate.valid_principals();
     // None at all means any.
-    if principals.is_empty() || principals.iter().any(|pattern| glob_matches(pattern, name)) {
+    if principals.is_empty() || principals.iter().any(|pattern| pattern_fits(pattern, name)) {
         return Ok(());
     }
-    let shown: String = principals
-        .join(", ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
+    let shown = line_up_to(&principals.join(", "), 200);
     Err(format!("is for {shown}, not for {name}"))
 }

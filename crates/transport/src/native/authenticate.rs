@@ -8,10 +8,11 @@
 //! ```
 
 use reveille_account::{Class, Phase};
+use reveille_text::harmless::line_up_to;
 use russh::MethodKind;
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
 
-use super::handler::{Handler, Report, sanitised};
+use super::handler::{Handler, Report};
 use super::publickey::Offers;
 use crate::error::ConnectError;
 use crate::target::Target;
@@ -198,7 +199,7 @@ impl Talk<'_> {
                     answered = true;
                     self.report.password_is_sent();
                     self.password_used = question.prompt.to_ascii_lowercase().contains("password");
-                    vec![password.reveal().to_owned()]
+                    vec![password.expose().to_owned()]
                 }
                 [question, ..] => {
                     let asked = [instructions.as_str(), question.prompt.as_str()].join(" ");
@@ -206,7 +207,7 @@ impl Talk<'_> {
                         "{} asks {} what can't be answered: {:?}",
                         self.target.endpoint(),
                         self.target.user,
-                        sanitised(&asked, QUESTION_LIMIT)
+                        line_up_to(&asked, QUESTION_LIMIT)
                     )));
                 }
             };
@@ -228,7 +229,7 @@ impl Talk<'_> {
         self.report.password_is_sent();
         let sending = self
             .handle
-            .authenticate_password(self.target.user.as_str(), password.reveal());
+            .authenticate_password(self.target.user.as_str(), password.expose());
         let result = sending.await.map_err(|error| error.to_string());
         let answer = self.judge(result)?;
         if answer == Answer::Refused {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use reveille_account::{Class, Phase};
+use reveille_text::duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -30,7 +31,11 @@ pub(crate) async fn tcp(deadlines: &Deadlines, target: &Target) -> Result<TcpStr
             ));
         }
         Err(_) => {
-            let message = format!("no answer from {} within {within:?}", target.endpoint());
+            let message = format!(
+                "no answer from {} within {}",
+                target.endpoint(),
+                duration::shown(within)
+            );
             return Err(ConnectError::new(Phase::Tcp, Class::ConnectTimeout, message));
         }
     };
@@ -95,7 +100,7 @@ async fn resolve(deadlines: &Deadlines, target: &Target) -> Result<Vec<SocketAdd
     {
         Ok(Ok(addresses)) => Ok(addresses.collect()),
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!("no answer within {within:?}"))),
+        Err(_) => Err(failed(format!("no answer within {}", duration::shown(within)))),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use reveille_account::HostKeyPolicy;
+use reveille_text::harmless::line_up_to;
 use russh::keys::PublicKeyOrCertificate;
 use tokio::sync::Notify;
 
@@ -107,7 +108,7 @@ impl russh::client::Handler for Handler {
     ) -> Result<(), HandlerError> {
         let words = match reason {
             russh::client::DisconnectReason::ReceivedDisconnect(info) => {
-                sanitised(&info.message, WORDS_LIMIT)
+                line_up_to(&info.message, WORDS_LIMIT)
             }
             russh::client::DisconnectReason::Error(HandlerError::Ssh(russh::Error::KeepaliveTimeout)) => {
                 "the host stopped answering keep-alives".to_owned()
@@ -121,15 +122,4 @@ impl russh::client::Handler for Handler {
         self.report.ended.notify_one();
         Ok(())
     }
-}
-
-/// A host's words, made fit for a message.
-pub(super) fn sanitised(words: &str, limit: usize) -> String {
-    words
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(limit)
-        .collect::<String>()
-        .trim()
-        .to_owned()
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reveille_account::{Class, Phase, PhaseTimings};
+use reveille_text::duration;
+use reveille_text::harmless::line_up_to;
 use russh::client::Config;
 use tokio::time::timeout;
 
 use super::authenticate::authenticate;
-use super::handler::{Handler, HandlerError, Report, sanitised};
+use super::handler::{Handler, HandlerError, Report};
 use super::{Duplex, Native};
 use crate::error::ConnectError;
 use crate::known_hosts::{HostKeyProblem, KnownHosts, KnownName};
@@ -76,8 +78,8 @@ impl Meeting<'_> {
             result?;
         } else {
             let message = format!(
-                "authentication did not finish within {:?}",
-                self.deadlines.authentication
+                "authentication did not finish within {}",
+                duration::shown(self.deadlines.authentication)
             );
             return Err(ConnectError::new(
                 Phase::Authentication,
@@ -111,10 +113,10 @@ fn millis(duration: Duration) -> u32 {
 
 fn stalled(switch: &Switch, after: Duration) -> ConnectError {
     if switch.introduction().banner_at.is_some() {
-        let message = format!("key exchange did not finish within {after:?}");
+        let message = format!("key exchange did not finish within {}", duration::shown(after));
         ConnectError::new(Phase::KeyExchange, Class::HandshakeStalled, message)
     } else {
-        let message = format!("no SSH banner within {after:?}{}", heard(switch));
+        let message = format!("no SSH banner within {}{}", duration::shown(after), heard(switch));
         ConnectError::new(Phase::Banner, Class::HandshakeStalled, message)
     }
 }
@@ -125,7 +127,7 @@ fn heard(switch: &Switch) -> String {
     if bytes.is_empty() {
         return String::new();
     }
-    let shown = sanitised(&String::from_utf8_lossy(&bytes), HEARD_LIMIT);
+    let shown = line_up_to(&String::from_utf8_lossy(&bytes), HEARD_LIMIT);
     format!(" (received: {shown:?})")
 }
 
@@ -179,7 +181,7 @@ fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
                 russh::AlgorithmKind::Compression => "compression",
                 russh::AlgorithmKind::Mac => "MAC",
             };
-            let offers = sanitised(&theirs.join(", "), OFFERS_LIMIT);
+            let offers = line_up_to(&theirs.join(", "), OFFERS_LIMIT);
             let message = format!("no {what} in common; the host offers only {offers}");
             ConnectError::new(phase, Class::ProtocolError, message)
         }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reveille_account::{Class, Phase};
+use reveille_text::duration;
 use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Pty};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -129,7 +130,10 @@ impl Native {
                 ExecError::Unanswered(_) => ExecError::Unanswered(self.why_closed()),
                 other => other,
             }),
-            Err(_) => Err(ExecError::Unanswered(format!("no reply within {deadline:?}"))),
+            Err(_) => Err(ExecError::Unanswered(format!(
+                "no reply within {}",
+                duration::shown(deadline)
+            ))),
         }
     }
 
@@ -157,7 +161,8 @@ impl Native {
                 Ok(Err(_)) => return Err(ExecError::NotSent(self.why_closed())),
                 Err(_) => {
                     return Err(refused(format!(
-                        "the host did not open a session within {deadline:?}"
+                        "the host did not open a session within {}",
+                        duration::shown(deadline)
                     )));
                 }
             }
@@ -194,7 +199,10 @@ impl Native {
             Ok(Err(_)) => Err(failed(Class::SshInitiatedFailed, self.why_closed())),
             Err(_) => Err(failed(
                 Class::ConnectTimeout,
-                format!("no answer from {address}:{port} within {deadline:?}"),
+                format!(
+                    "no answer from {address}:{port} within {}",
+                    duration::shown(deadline)
+                ),
             )),
         }
     }

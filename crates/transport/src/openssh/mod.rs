@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reveille_account::{Class, Phase, PhaseTimings};
+use reveille_text::duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
@@ -134,7 +135,7 @@ impl Master {
             Err(_) => Err(ConnectError::new(
                 Phase::Authentication,
                 Class::AuthStalled,
-                format!("ssh did not connect within {whole:?}"),
+                format!("ssh did not connect within {}", duration::shown(whole)),
             )),
         }
     }

@@ -1,6 +1,7 @@
 //! What `ssh` says, in our classes. Its messages are English (`LC_ALL=C`), and have been the same for many years.
 
 use reveille_account::{Class, Phase};
+use reveille_text::harmless::line_up_to;
 
 use crate::error::ConnectError;
 use crate::target::Target;
@@ -101,7 +102,10 @@ pub(super) fn refusal(said: &str) -> Option<String> {
         .iter()
         .any(|words| line.contains(words))
     })?;
-    Some(format!("the host refused to open a session: {}", shown(line)))
+    Some(format!(
+        "the host refused to open a session: {}",
+        line_up_to(line, SHOWN)
+    ))
 }
 
 /// The last line that is not a notice.
@@ -109,13 +113,5 @@ pub(super) fn last_words(said: &str) -> Option<String> {
     said.lines()
         .map(str::trim)
         .rfind(|line| !line.is_empty() && !line.starts_with("Warning: Permanently added"))
-        .map(shown)
-}
-
-fn shown(line: &str) -> String {
-    line.trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(SHOWN)
-        .collect()
+        .map(|line| line_up_to(line, SHOWN))
 }

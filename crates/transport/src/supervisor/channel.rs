@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::Class;
+use reveille_text::duration;
+use reveille_text::harmless::line_up_to;
 use tokio::time::timeout;
 
 use super::frames::{Piece, Splitter};
@@ -113,7 +115,7 @@ async fn greet(
     match timeout(REPLY, channel.wait_for_hello(&mut noise)).await {
         Err(_) => Err(refused(
             &noise,
-            &format!("no answer from a POSIX shell within {REPLY:?}"),
+            &format!("no answer from a POSIX shell within {}", duration::shown(REPLY)),
         )),
         Ok(Some(words)) => match words.strip_prefix("hello") {
             Some(words) => {
@@ -188,13 +190,7 @@ impl Channel {
 }
 
 fn refused(noise: &[u8], otherwise: &str) -> ChannelError {
-    let seen: String = String::from_utf8_lossy(noise)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(NOISE_SHOWN)
-        .collect::<String>()
-        .trim()
-        .to_owned();
+    let seen = line_up_to(&String::from_utf8_lossy(noise), NOISE_SHOWN);
     let message = if seen.is_empty() {
         otherwise.to_owned()
     } else {

@@ -1,10 +1,15 @@
 //! A look at work that is silent: are its processes there, and do they move?
 
+use reveille_text::harmless::line_up_to;
+
 use crate::escalate::Become;
 use crate::session::Session;
 
 use super::script::Verb;
 use super::{Key, LOOK, SuperviseError, ask};
+
+/// Characters of a host's word in a message.
+const WORD: usize = 32;
 
 /// What a look found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +72,10 @@ fn parse(words: &str) -> Look {
     else {
         return Look::Unknown;
     };
-    let load = plain(words.next().unwrap_or("-"));
+    let load = line_up_to(words.next().unwrap_or("-"), WORD);
     let asks = words.next().is_some_and(|word| word != "-");
     let holder = words.next().and_then(|word| word.parse().ok());
-    let name = plain(words.next().unwrap_or_default());
+    let name = line_up_to(words.next().unwrap_or_default(), WORD);
     Look::Alive(Alive {
         counters: Counters {
             processes,
@@ -82,11 +87,6 @@ fn parse(words: &str) -> Look {
         asks,
         lock: holder.map(|pid| (pid, name)),
     })
-}
-
-/// A word of a host, for messages.
-fn plain(word: &str) -> String {
-    word.chars().filter(|c| !c.is_control()).take(32).collect()
 }
 
 #[cfg(test)]

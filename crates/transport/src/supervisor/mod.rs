@@ -40,6 +40,7 @@ use crate::quote::sh_quote;
 use crate::session::Session;
 use channel::{Channel, ChannelError, REPLY};
 use frames::{Piece, Splitter};
+use reveille_text::duration;
 use script::Verb;
 
 pub use hello::{Begun, Hello, plausible_place};
@@ -298,7 +299,8 @@ impl Durable {
                 Ok(sent) => sent.map_err(|error| SuperviseError::Lost(error.to_string()))?,
                 Err(_) => {
                     return Err(SuperviseError::Lost(format!(
-                        "nothing was taken within {REPLY:?}"
+                        "nothing was taken within {}",
+                        duration::shown(REPLY)
                     )));
                 }
             }
@@ -454,9 +456,12 @@ async fn ask(
             }
         }
     };
-    timeout(deadline, answer)
-        .await
-        .unwrap_or_else(|_| Err(SuperviseError::Lost(format!("no answer within {deadline:?}"))))
+    timeout(deadline, answer).await.unwrap_or_else(|_| {
+        Err(SuperviseError::Lost(format!(
+            "no answer within {}",
+            duration::shown(deadline)
+        )))
+    })
 }
 
 /// Where no connection tells what runs on it: the pids, of which 0 is none.

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
+use reveille_text::harmless;
 use tar::{Archive, EntryType};
 use tokio::task::spawn_blocking;
 
@@ -123,11 +124,7 @@ fn complaint(words: &str) -> Option<String> {
         // 1 means that something changed while it was read.
         (true, "0" | "1" | "") => None,
         (true, status) => Some(format!("tar ended with status {status}")),
-        (false, _) => Some(
-            said.chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .collect(),
-        ),
+        (false, _) => Some(harmless::line(said)),
     }
 }
 
@@ -317,11 +314,7 @@ struct LeftOut {
 impl LeftOut {
     fn note(&mut self, name: &[u8], why: &str) {
         if self.named.len() < NAMED {
-            let name: String = String::from_utf8_lossy(name)
-                .chars()
-                .map(|c| if c.is_control() { '?' } else { c })
-                .take(200)
-                .collect();
+            let name = harmless::line_up_to(&String::from_utf8_lossy(name), 200);
             self.named.push(format!("{name}: {why}"));
         } else {
             self.others += 1;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use reveille_text::harmless;
 use tokio::task::spawn_blocking;
 
 use super::script::Verb;
@@ -496,10 +497,7 @@ fn masked(name: &[u8]) -> [Vec<u8>; 2] {
 }
 
 fn show(path: &[u8]) -> String {
-    String::from_utf8_lossy(path)
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    harmless::line(&String::from_utf8_lossy(path))
 }
 
 /// A line of `ls -ldn`: mode, links, user, group, size, three words of a date, name.

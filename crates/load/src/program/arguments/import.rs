@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use reveille_text::bounded;
 
 use crate::program::{Problem, eprint, print};
 
@@ -33,7 +34,7 @@ impl Import {
         let wrong = |error: &dyn std::fmt::Display| {
             Problem::input(format!("can't import {}: {error}", self.file.display()))
         };
-        let text = crate::files::text(&self.file, MAX_BYTES).map_err(|error| wrong(&error))?;
+        let text = bounded::text(&self.file, MAX_BYTES).map_err(|error| wrong(&error))?;
         let scenario = match self.from {
             From::Har => crate::import::har(&text),
             From::Openapi => crate::import::openapi(&text),

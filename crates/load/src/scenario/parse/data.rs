@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use reveille_document::{Node, Value};
+use reveille_text::bounded;
 use serde_json::{Map, Value as Json};
 
 use super::super::template::value_of;
 use super::super::{Data, OnEnd, Order};
 use super::{Context, is_identifier};
-use crate::files;
 
 pub(in crate::scenario) const DATA: &[&str] = &["csv", "jsonl", "order", "on_end"];
 
@@ -70,7 +70,7 @@ impl Context<'_> {
             }
         };
         let path = self.given.directory.join(self.constant(node)?);
-        let rows = match files::text(&path, MAX_BYTES)
+        let rows = match bounded::text(&path, MAX_BYTES)
             .map_err(|error| error.to_string())
             // Some editors put a mark before everything.
             .and_then(|text| read(text.trim_start_matches('\u{feff}')))

@@ -3,6 +3,7 @@
 use hyper::Method;
 use regex::Regex;
 use reveille_document::{Fields, Node, Value, items};
+use reveille_text::bounded;
 
 use super::super::names::METHODS;
 use super::super::{
@@ -266,7 +267,7 @@ impl Context<'_> {
     fn file(&mut self, node: &Node) -> Option<Body> {
         let path = self.constant(node)?;
         let path = self.given.directory.join(path);
-        match crate::files::bytes(&path, MAX_FILE) {
+        match bounded::bytes(&path, MAX_FILE) {
             Ok(bytes) => Some(Body::File(bytes.into())),
             Err(error) => {
                 let message = format!("can't read {}: {error}", path.display());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reveille_document::{Node, Value, items};
+use reveille_text::duration;
 
 use super::super::{Metric, Stage, Threshold, Wait, quantity};
 use super::Context;
@@ -255,7 +256,7 @@ impl Metric {
 
     pub(crate) fn limit(self, text: &str) -> Result<f64, String> {
         match self {
-            Metric::Quantile(_) | Metric::Mean => quantity::duration(text).map(|limit| limit.as_secs_f64()),
+            Metric::Quantile(_) | Metric::Mean => duration::parse(text).map(|limit| limit.as_secs_f64()),
             Metric::Errors | Metric::Late => quantity::share(text),
             Metric::Rate => quantity::rate(text),
         }

@@ -1,0 +1,436 @@
+//! Files that are written as a whole: a reader sees the earlier content or the new one, and never half of it.
+//!
+//! The new content is written beside the file, synced, given the owner, group, mode, ACL and user attributes of the earlier
+//! file, and renamed into place; then the directory is synced. If anything fails, the earlier file stays and nothing is left
+//! beside it.
+//!
+//! - A symbolic link stays, and the file that it leads to is replaced. Other hard links keep the earlier content.
+//! - FIFOs, devices and sockets are written directly; so is this process's own standard output as `/dev/stdout`, which is
+//!   written where it stands and not truncated.
+//! - A file in a directory that takes no new files, and a file that is mounted by itself, as into a container, are written in
+//!   place.
+//! - A file that may not be written is not replaced either.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+
+/// Symbolic links that are followed, as many as Linux does.
+const LINKS: usize = 40;
+/// Bytes of a file's name that are repeated in the name beside it; 255 is the most that a name may have.
+const NAME: usize = 200;
+/// The longest attribute that Linux knows.
+const ATTRIBUTE: usize = 64 << 10;
+
+/// New content for a file, which takes effect with [`commit`](Self::commit). Dropped before, it changes nothing.
+#[derive(Debug)]
+pub struct Replacement {
+    path: PathBuf,
+    file: File,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The content grows under `beside`, and becomes `target`.
+    Beside { beside: PathBuf, target: PathBuf },
+    /// It is written over the earlier content, which goes with the first byte.
+    InPlace { target: PathBuf, begun: bool },
+    /// It goes to a device, a pipe or an open file of this process.
+    Direct,
+}
+
+/// Where a path leads.
+enum Goal {
+    File(PathBuf),
+    /// An open file of this process.
+    Descriptor(u32, PathBuf),
+}
+
+/// Replaces a file's content.
+///
+/// # Errors
+///
+/// It can't be written; the earlier file is still there then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut replacement = Replacement::begin(path)?;
+    replacement.write_all(bytes)?;
+    replacement.commit()
+}
+
+// === impl Replacement ===
+
+impl Replacement {
+    /// Sees whether a file can be written, and begins with it. A FIFO is opened, which waits for its reader.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        let (file, way) = match follow(path)? {
+            Goal::Descriptor(1, _) => (
+                File::from(io::stdout().as_fd().try_clone_to_owned()?),
+                Way::Direct,
+            ),
+            Goal::Descriptor(2, _) => (
+                File::from(io::stderr().as_fd().try_clone_to_owned()?),
+                Way::Direct,
+            ),
+            Goal::Descriptor(_, path) => (OpenOptions::new().append(true).open(path)?, Way::Direct),
+            Goal::File(target) => begin_file(target)?,
+        };
+        let path = path.to_owned();
+        Ok(Self { path, file, way })
+    }
+
+    /// The path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that it becomes; none for what is written directly.
+    pub fn target(&self) -> Option<&Path> {
+        match &self.way {
+            Way::Beside { target, .. } | Way::InPlace { target, .. } => Some(target),
+            Way::Direct => None,
+        }
+    }
+
+    /// Puts the content into place.
+    ///
+    /// # Errors
+    ///
+    /// It can't be written whole; what was beside the file is removed.
+    pub fn commit(mut self) -> io::Result<()> {
+        self.begin_in_place()?;
+        self.file.flush()?;
+        match &self.way {
+            Way::Direct => Ok(()),
+            Way::InPlace { .. } => self.file.sync_all(),
+            Way::Beside { beside, target } => {
+                self.file.sync_all()?;
+                match fs::rename(beside, target) {
+                    Ok(()) => sync_directory(target),
+                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                        let mut place = OpenOptions::new().write(true).truncate(true).open(target)?;
+                        io::copy(&mut File::open(beside)?, &mut place)?;
+                        place.sync_all()
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    fn begin_in_place(&mut self) -> io::Result<()> {
+        if let Way::InPlace { begun, .. } = &mut self.way
+            && !std::mem::replace(begun, true)
+        {
+            self.file.set_len(0)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.begin_in_place()?;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if let Way::Beside { beside, .. } = &self.way {
+            // Nothing is there once it has been renamed.
+            let _ = fs::remove_file(beside);
+        }
+    }
+}
+
+/// Follows symbolic links up to a file, whether it exists or not. Links to open files of this process stay: the file behind
+/// one may be a log that a shell appends to, and that must not be replaced.
+fn follow(path: &Path) -> io::Result<Goal> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let number = path
+            .file_name()
+            .and_then(OsStr::to_str)
+            .and_then(|name| name.parse().ok());
+        if let Some(number) = number
+            && [Path::new("/proc/self/fd"), Path::new("/dev/fd")].contains(&parent)
+        {
+            return Ok(Goal::Descriptor(number, path));
+        }
+        match fs::read_link(&path) {
+            Ok(to) => path = parent.join(to),
+            // It is no link, or not there; opening it tells.
+            Err(_) => return Ok(Goal::File(path)),
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
+}
+
+/// Where the content of a file goes.
+fn begin_file(target: PathBuf) -> io::Result<(File, Way)> {
+    let earlier = match fs::metadata(&target) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (new, beside) = new_beside(&target, 0o666)?;
+            return Ok((new, Way::Beside { beside, target }));
+        }
+        Err(error) => return Err(error),
+    };
+    let file = OpenOptions::new().write(true).open(&target)?;
+    if !earlier.is_file() {
+        return Ok((file, Way::Direct));
+    }
+    // Readable by nobody else until it has the owner and the mode of the earlier file.
+    let Ok((new, beside)) = new_beside(&target, 0o600) else {
+        let begun = false;
+        return Ok((file, Way::InPlace { target, begun }));
+    };
+    if let Err(error) = keep_attributes(&file, &earlier, &new) {
+        // The error tells more than one of this could.
+        let _ = fs::remove_file(beside);
+        return Err(error);
+    }
+    Ok((new, Way::Beside { beside, target }))
+}
+
+/// A new file beside `target`, with a name that nothing else has.
+fn new_beside(target: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
+    let name = target
+        .file_name()
+        .ok_or_else(|| io::Error::other("it names no file"))?
+        .as_bytes();
+    for number in 0_u32.. {
+        let mut beside = OsStr::new(".").to_owned();
+        beside.push(OsStr::from_bytes(&name[..name.len().min(NAME)]));
+        beside.push(format!(".{}-{number}.new", std::process::id()));
+        let beside = target.with_file_name(beside);
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&beside);
+        match opened {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return Ok((opened?, beside)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Gives a new file what the earlier one has. Only a privileged process can give files away: where owner or group can't be
+/// kept, nobody gets more rights than before.
+fn keep_attributes(earlier: &File, metadata: &fs::Metadata, new: &File) -> io::Result<()> {
+    let fresh = new.metadata()?;
+    let owner = metadata.uid() == fresh.uid() || fchown(new, Some(metadata.uid()), None).is_ok();
+    let group = metadata.gid() == fresh.gid() || fchown(new, None, Some(metadata.gid())).is_ok();
+    let mut mode = metadata.permissions().mode() & 0o7777;
+    if !(owner && group) {
+        mode &= 0o777;
+    }
+    if !group {
+        mode = mode & !0o070 | (mode & 0o007) << 3;
+    }
+    new.set_permissions(fs::Permissions::from_mode(mode))?;
+    if owner && group {
+        keep_extended(earlier, new);
+    }
+    Ok(())
+}
+
+/// Copies the ACL, the SELinux context and the attributes of users, as far as the filesystem has them. Capabilities are not
+/// copied: they were given to the earlier content.
+fn keep_extended(earlier: &File, new: &File) {
+    let mut names = vec![0; ATTRIBUTE];
+    let Ok(length) = flistxattr(earlier, &mut names[..]) else {
+        return;
+    };
+    let mut value = vec![0; ATTRIBUTE];
+    for name in names[..length].split(|byte| *byte == 0) {
+        let kept = name.starts_with(b"user.")
+            || [&b"system.posix_acl_access"[..], b"security.selinux"].contains(&name);
+        if kept && let Ok(length) = fgetxattr(earlier, name, &mut value[..]) {
+            // A filesystem may refuse what it has given.
+            let _ = fsetxattr(new, name, &value[..length], XattrFlags::empty());
+        }
+    }
+}
+
+/// A rename is lasting once its directory is on disk. A directory that can't be read can't be synced either.
+fn sync_directory(target: &Path) -> io::Result<()> {
+    let parent = target.parent().filter(|parent| *parent != Path::new(""));
+    let Ok(directory) = File::open(parent.unwrap_or(Path::new("."))) else {
+        return Ok(());
+    };
+    match directory.sync_all() {
+        // Some filesystems sync no directories.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct Scratch(tempfile::TempDir);
+
+    impl Scratch {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn text(&self, name: &str) -> String {
+            fs::read_to_string(self.at(name)).unwrap()
+        }
+
+        fn names(&self) -> usize {
+            fs::read_dir(self.0.path()).unwrap().count()
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_behind_when_it_fails() {
+        let scratch = Scratch::new();
+        replace(&scratch.at("file"), b"one").unwrap();
+        replace(&scratch.at("file"), b"two").unwrap();
+        assert_eq!(scratch.text("file"), "two");
+        let mut given_up = Replacement::begin(&scratch.at("file")).unwrap();
+        given_up.write_all(b"three").unwrap();
+        drop(given_up);
+        assert_eq!(scratch.text("file"), "two");
+        fs::create_dir(scratch.at("taken")).unwrap();
+        assert!(replace(&scratch.at("taken"), b"x").is_err());
+        assert!(replace(&scratch.at("nowhere/file"), b"x").is_err());
+        assert!(replace(Path::new("/"), b"x").is_err());
+        assert!(replace(Path::new("/dev/full"), b"x").is_err());
+        assert_eq!(scratch.names(), 2);
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_replaced() {
+        let scratch = Scratch::new();
+        fs::write(scratch.at("monday"), "earlier").unwrap();
+        symlink("monday", scratch.at("day")).unwrap();
+        symlink(scratch.at("day"), scratch.at("latest")).unwrap();
+        replace(&scratch.at("latest"), b"later").unwrap();
+        assert_eq!(scratch.text("monday"), "later");
+        assert!(scratch.at("latest").is_symlink() && scratch.at("day").is_symlink());
+        // One that leads to nothing yet.
+        symlink("tuesday", scratch.at("next")).unwrap();
+        replace(&scratch.at("next"), b"new").unwrap();
+        assert_eq!(scratch.text("tuesday"), "new");
+        symlink("circle", scratch.at("circle")).unwrap();
+        assert!(replace(&scratch.at("circle"), b"x").is_err());
+        assert_eq!(scratch.names(), 6);
+    }
+
+    #[test]
+    fn mode_and_attributes_are_kept() {
+        let scratch = Scratch::new();
+        let path = scratch.at("file");
+        fs::write(&path, "one").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let has_attributes = fsetxattr(&file, "user.note", b"hi", XattrFlags::empty()).is_ok();
+        // Whoever runs as root can give files away, and keeps the owner of others.
+        let owner =
+            fchown(&file, Some(12), Some(34)).map_or_else(|_| file.metadata().unwrap().uid(), |()| 12);
+        replace(&path, b"two").unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (metadata.permissions().mode() & 0o7777, metadata.uid()),
+            (0o640, owner)
+        );
+        assert_ne!(metadata.ino(), file.metadata().unwrap().ino());
+        let mut value = [0; 8];
+        let kept = fgetxattr(File::open(&path).unwrap(), "user.note", &mut value[..]);
+        assert_eq!(kept.is_ok_and(|length| &value[..length] == b"hi"), has_attributes);
+    }
+
+    #[test]
+    fn a_fifo_and_devices_are_written_directly() {
+        let scratch = Scratch::new();
+        let fifo = scratch.at("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let reader = std::thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::read_to_string(fifo).unwrap()
+        });
+        replace(&fifo, b"through").unwrap();
+        assert_eq!(reader.join().unwrap(), "through");
+        replace(Path::new("/dev/null"), b"x").unwrap();
+        assert_eq!(scratch.names(), 1);
+    }
+
+    #[test]
+    fn an_open_file_of_this_process_is_written_where_it_stands() {
+        use std::os::fd::AsRawFd as _;
+
+        let scratch = Scratch::new();
+        let mut log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(scratch.at("log"))
+            .unwrap();
+        log.write_all(b"before ").unwrap();
+        let link = scratch.at("link");
+        symlink(format!("/dev/fd/{}", log.as_raw_fd()), &link).unwrap();
+        replace(&link, b"report ").unwrap();
+        log.write_all(b"after").unwrap();
+        assert_eq!(scratch.text("log"), "before report after");
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).unwrap();
+        assert_eq!(scratch.names(), 2);
+        assert!(
+            Replacement::begin(Path::new("/dev/stdout"))
+                .unwrap()
+                .target()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_directory_that_takes_no_files_has_its_file_written_in_place() {
+        let scratch = Scratch::new();
+        let path = scratch.at("file");
+        fs::write(&path, "a long earlier text").unwrap();
+        fs::set_permissions(scratch.0.path(), fs::Permissions::from_mode(0o555)).unwrap();
+        let unfinished = Replacement::begin(&path).unwrap();
+        assert_eq!(scratch.text("file"), "a long earlier text");
+        drop(unfinished);
+        replace(&path, b"new").unwrap();
+        assert_eq!(scratch.text("file"), "new");
+        fs::set_permissions(scratch.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
