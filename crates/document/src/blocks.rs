@@ -66,7 +66,7 @@ impl Blocks {
     /// # Errors
     ///
     /// Something in it has no value.
-    pub fn render(&self, roots: BTreeMap<String, Value>) -> Result<String, SourceError> {
+    pub fn render(&self, roots: &BTreeMap<String, Value>) -> Result<String, SourceError> {
         self.try_render(roots)
             .map_err(|error| located(&self.file, &self.text, &error))
     }
@@ -76,10 +76,10 @@ impl Blocks {
     /// # Errors
     ///
     /// Something in it has no value.
-    pub fn try_render(&self, roots: BTreeMap<String, Value>) -> Result<String, minijinja::Error> {
+    pub fn try_render(&self, roots: &BTreeMap<String, Value>) -> Result<String, minijinja::Error> {
         self.environment
             .get_template(NAME)
-            .and_then(|template| template.render(Value::from_object(roots)))
+            .and_then(|template| template.render(Value::from_pairs(roots.clone())))
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
         let roots = roots
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()));
-        compile(text)?.render(roots.collect())
+        compile(text)?.render(&roots.collect())
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in r#"([{}'"\\ a-c.|()\[\]~+:é#]|\{\{|\}\}|\{%|%\}| for | in | if | raw ){0,30}"#) {
             if let Ok(blocks) = compile(&text) {
-                let _ = blocks.render(BTreeMap::new());
+                let _ = blocks.render(&BTreeMap::new());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Expressions: compiled once, evaluated as often as there are hosts or requests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -37,10 +38,12 @@ pub trait Names {
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EvaluationError {
-    /// Something that it uses is not defined.
-    Undefined,
+    /// Something that it uses is not defined; which part of the expression, if that is known.
+    Undefined(Option<String>),
     /// It calls a function or a method that does not exist, whatever the values are.
     UnknownName(String),
+    /// A function refused what it was asked for; the text holds no values. See [`refusal`].
+    Refused(String),
     /// Something else; the text may hold parts of values.
     Other(String),
 }
@@ -86,9 +89,10 @@ impl Expression {
             })?;
         check_uses(language, source, at)?;
         let sliced = without_slices(source);
-        let analysed = match &*sliced == source {
-            true => None,
-            false => language.compile_expression_owned(sliced.into_owned()).ok(),
+        let analysed = if &*sliced == source {
+            None
+        } else {
+            language.compile_expression_owned(sliced.into_owned()).ok()
         };
         let analysed = analysed.as_ref().unwrap_or(&compiled);
         let is_global = |name: &String| language.globals().any(|(global, _)| global == name);
@@ -143,7 +147,7 @@ impl Expression {
                 .map_err(|error| EvaluationError::from(&error))?
         };
         if value.is_undefined() {
-            return Err(EvaluationError::Undefined);
+            return Err(EvaluationError::Undefined(Some(self.source.clone())));
         }
         Ok(value)
     }
@@ -192,13 +196,16 @@ impl<K: Ord + std::borrow::Borrow<str>> Names for BTreeMap<K, Value> {
 
 impl From<&minijinja::Error> for EvaluationError {
     fn from(error: &minijinja::Error) -> Self {
+        if let Some(Refusal(message)) = error.source().and_then(|source| source.downcast_ref()) {
+            return Self::Refused(message.clone());
+        }
         let detail = || {
             error
                 .detail()
                 .map_or_else(|| error.kind().to_string(), str::to_owned)
         };
         match error.kind() {
-            ErrorKind::UndefinedError => Self::Undefined,
+            ErrorKind::UndefinedError => Self::Undefined(error.detail().and_then(part).map(str::to_owned)),
             ErrorKind::UnknownFilter
             | ErrorKind::UnknownTest
             | ErrorKind::UnknownFunction
@@ -208,14 +215,38 @@ impl From<&minijinja::Error> for EvaluationError {
     }
 }
 
+/// The part of an expression that a message of MiniJinja names.
+fn part(detail: &str) -> Option<&str> {
+    detail.strip_prefix('`')?.strip_suffix("` is undefined")
+}
+
 impl fmt::Display for EvaluationError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Undefined => formatter.write_str("something in it is not defined"),
-            Self::UnknownName(message) | Self::Other(message) => formatter.write_str(message),
+            Self::Undefined(Some(part)) => write!(formatter, "`{part}` is not defined"),
+            Self::Undefined(None) => formatter.write_str("something in it is not defined"),
+            Self::UnknownName(message) | Self::Refused(message) | Self::Other(message) => {
+                formatter.write_str(message)
+            }
         }
     }
 }
+
+/// The error of a function that refuses what it is asked for, in words that hold no values.
+pub fn refusal(message: impl Into<String>) -> minijinja::Error {
+    minijinja::Error::from(ErrorKind::InvalidOperation).with_source(Refusal(message.into()))
+}
+
+#[derive(Debug)]
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// A JSON value as a value of the language.
 pub fn value_of(json: &serde_json::Value) -> Value {
@@ -279,7 +310,10 @@ mod tests {
         assert_eq!(json("all"), serde_json::json!([1, 2, 3]));
         assert_eq!(json("all[n:]"), serde_json::json!([2, 3]));
         assert_eq!(json("all | length"), serde_json::json!(3));
-        assert_eq!(compile("gone").evaluate(&names), Err(EvaluationError::Undefined));
+        assert_eq!(
+            compile("gone").evaluate(&names),
+            Err(EvaluationError::Undefined(Some("gone".to_owned())))
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod template;
 mod tree;
 
 pub use blocks::Blocks;
-pub use expression::{EvaluationError, Expression, Names, value_of, write_value};
+pub use expression::{EvaluationError, Expression, Names, refusal, value_of, write_value};
 pub use language::language;
 pub use reader::{Fields, Reader, items};
 pub use template::{Part, Template};

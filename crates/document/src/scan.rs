@@ -22,7 +22,6 @@ pub(crate) fn uses(source: &str) -> Vec<Use<'_>> {
                 characters.next();
             }
             (Some(open), _) if open == character => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(character),
             (None, '|') => uses.extend(named("filter", source, at + 1)),
             (None, 'i') if !is_word(before) && before != '.' => {
@@ -36,7 +35,7 @@ pub(crate) fn uses(source: &str) -> Vec<Use<'_>> {
                     uses.extend(named("test", source, source.len() - test.len()));
                 }
             }
-            (None, _) => {}
+            _ => {}
         }
         before = character;
     }

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use minijinja::value::{Serde, Value};
 use reveille_account::HostName;
-use reveille_document::ansible::{
-    has_templates, is_template, literal, marked, short_name, unmarked, with_plain_backslashes,
-};
+use reveille_document::ansible::{has_templates, is_template, literal, marked, short_name, unmarked};
+use reveille_document::write_value;
 use reveille_text::is_secret;
 use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
@@ -16,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::InventoryError;
 use crate::connection::variables::scalar;
 use crate::model::{Inventory, Seen, Variable};
-use crate::template::{Template, Wrong};
+use crate::template::{Wrong, fill};
 
 /// Templates may name vars with templates, to this depth.
 const MAX_DEPTH: usize = 16;
@@ -116,7 +115,11 @@ impl HostVars<'_> {
                 self.filled.borrow_mut().open.pop();
                 rendered
             })
-            .map(|rendered| (rendered, secret))
+            .map(|rendered| {
+                let mut text = String::new();
+                write_value(&mut text, &rendered);
+                (text, secret)
+            })
             .map_err(|wrong| wrong.words(own, secret))
     }
 
@@ -135,16 +138,15 @@ impl HostVars<'_> {
     }
 
     /// Fills in a template. Sets `secret` if a value in it is.
-    fn render(&self, text: &str, trust: bool, secret: &mut bool) -> Result<String, Wrong> {
+    fn render(&self, text: &str, trust: bool, secret: &mut bool) -> Result<Value, Wrong> {
         if !is_template(text) {
-            return Ok(text.to_owned());
+            return Ok(text.into());
         }
-        let text = with_plain_backslashes(text);
-        let template = Template::compile(&text, trust)?;
+        let template = self.inventory.compiled.compile(text, trust)?;
         // What is looked up is more often a secret than not.
         *secret |= text.contains("lookup(");
         let mut known = BTreeMap::new();
-        for name in template.names() {
+        for name in template.roots() {
             let Some(found) = self.known(&name) else { continue };
             if found.secret && !trust {
                 let message =
@@ -154,7 +156,7 @@ impl HostVars<'_> {
             *secret |= found.secret;
             known.insert(name, found.value?);
         }
-        template.fill(&known)
+        fill(&template, &known)
     }
 
     /// What a template sees by this name.
@@ -193,7 +195,7 @@ impl HostVars<'_> {
             return Ok(Value::from(text));
         }
         match value {
-            Json::String(text) => self.render(text, trust, secret).map(Value::from),
+            Json::String(text) => self.render(text, trust, secret),
             // An empty var counts as one that is not set.
             Json::Null => Ok(Value::from("")),
             Json::Array(items) => items.iter().map(|item| self.value(item, trust, secret)).collect(),
@@ -222,9 +224,9 @@ impl HostVars<'_> {
     fn takes_secret(&self, value: &Json, seen: &mut BTreeSet<String>) -> bool {
         match value {
             Json::String(text) if is_template(text) => {
-                let text = with_plain_backslashes(text);
-                // What can't be read is told where it is used.
-                let names = Template::compile(&text, false).map(|template| template.names());
+                // What can't be compiled is reported where it is used.
+                let template = self.inventory.compiled.compile(text, false);
+                let names = template.map(|template| template.roots());
                 names.unwrap_or_default().into_iter().any(|name| {
                     let variable = self.find(&name).filter(|_| seen.insert(name));
                     variable.is_some_and(|variable| {

@@ -10,6 +10,7 @@ use reveille_text::is_secret;
 use serde_json::{Map, Value};
 
 use crate::secret::wipe;
+use crate::template::Templates;
 
 /// All hosts of a run's sources, in the order of their first appearance.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Inventory {
     /// Which of the files are programs.
     pub(crate) programs: HashSet<u32>,
     pub(crate) seen: OnceLock<Seen>,
+    /// Templates that were compiled.
+    pub(crate) compiled: Templates,
 }
 
 /// What templates see of the whole inventory.

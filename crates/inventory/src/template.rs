@@ -1,20 +1,21 @@
 //! Templates in the vars that say how a host is reached: expressions of Jinja, with the methods that Python's texts have.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error as _;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use minijinja::value::{Rest, Value};
-use minijinja::{Environment, Error, ErrorKind};
-use reveille_document::ansible::too_long;
-use reveille_document::language;
+use minijinja::{Environment, Error};
+use reveille_document::ansible::Compiled;
+use reveille_document::{EvaluationError, language, refusal};
 
-/// Longest text that a template comes to, in bytes.
+/// Longest value of a template, in bytes.
 const LONGEST: usize = 64 << 10;
 /// Steps of evaluation that one template may take.
 const FUEL: u64 = 50_000;
+/// Different templates that are kept compiled.
+const KEPT: usize = 10_000;
 
-/// What a file of the operator's says may look around on this machine.
+/// A file of the operator's may look around on this machine.
 static TRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = language(FUEL);
     environment.add_function("lookup", |plugin: String, names: Rest<String>| {
@@ -23,89 +24,88 @@ static TRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// What a program says may come from anywhere, such as a cloud's tags.
+/// The output of a program may come from anywhere, such as a cloud's tags.
 static UNTRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = language(FUEL);
     environment.add_function("lookup", |_: Rest<Value>| -> Result<Value, Error> {
-        Err(wrong("a template from an inventory program can't use `lookup`"))
+        Err(refusal("a template from an inventory program can't use `lookup`"))
     });
     environment
 });
 
-/// A template.
-pub(crate) struct Template<'a> {
-    environment: &'a Environment<'a>,
-    compiled: minijinja::Template<'a, 'a>,
-}
-
 /// Ansible's `lookup`, as far as the environment goes.
 fn lookup(plugin: &str, names: &[String]) -> Result<String, Error> {
     match (plugin.trim_start_matches("ansible.builtin."), names) {
-        // What is not set is empty, as it is to Ansible.
+        // As in Ansible, a variable that is not set is empty.
         ("env", [name]) => Ok(std::env::var(name).unwrap_or_default()),
-        ("env", _) => Err(wrong("`lookup('env', …)` takes the name of one variable")),
-        _ => Err(wrong(&format!(
+        ("env", _) => Err(refusal("`lookup('env', …)` takes the name of one variable")),
+        _ => Err(refusal(format!(
             "of Ansible's lookups `env` is known, and `{plugin}` is not"
         ))),
     }
 }
 
-/// Why nothing is looked up, in words without any value.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Refused(String);
-
-fn wrong(message: &str) -> Error {
-    Error::from(ErrorKind::InvalidOperation).with_source(Refused(message.to_owned()))
+/// Compiled templates: hosts of a group share theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Templates {
+    trusted: Kept,
+    untrusted: Kept,
 }
 
-// === impl Template ===
+type Kept = Mutex<HashMap<Box<str>, Arc<Compiled>>>;
 
-impl<'a> Template<'a> {
-    /// Reads a template; what is `trusted` may look things up.
-    pub(crate) fn compile(text: &'a str, trusted: bool) -> Result<Self, Wrong> {
-        if let Some(why) = too_long(text) {
-            return Err(Wrong::Text(format!("its template is not read: {why}")));
+// === impl Templates ===
+
+impl Templates {
+    /// Compiles a template, or finds it compiled; a `trusted` one may look things up.
+    pub(crate) fn compile(&self, text: &str, trusted: bool) -> Result<Arc<Compiled>, Wrong> {
+        let (kept, language): (_, &'static Environment<'static>) = if trusted {
+            (&self.trusted, &TRUSTED)
+        } else {
+            (&self.untrusted, &UNTRUSTED)
+        };
+        let mut known = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = known.get(text) {
+            return Ok(Arc::clone(compiled));
         }
-        let environment: &Environment<'a> = if trusted { &TRUSTED } else { &UNTRUSTED };
-        let compiled = environment.template_from_str(text);
-        let compiled =
-            compiled.map_err(|error| Wrong::Text(format!("its template can't be read: {}", said(&error))))?;
-        Ok(Self {
-            environment,
-            compiled,
-        })
-    }
-
-    /// The names that it needs, without what comes with the language.
-    pub(crate) fn names(&self) -> BTreeSet<String> {
-        let mut names: BTreeSet<String> = self.compiled.undeclared_variables(false).into_iter().collect();
-        for (global, _) in self.environment.globals() {
-            names.remove(global);
-        }
-        names
-    }
-
-    /// Fills it in with what is `known`.
-    pub(crate) fn fill(&self, known: &BTreeMap<String, Value>) -> Result<String, Wrong> {
-        let rendered = self.compiled.render(known).map_err(|error| {
-            if let Some(refused) = error.source().and_then(|source| source.downcast_ref::<Refused>()) {
-                return Wrong::Text(format!("its template can't be filled in: {refused}"));
-            }
-            let names = self.names();
-            match names.iter().find(|name| !known.contains_key(*name)) {
-                Some(name) if error.kind() == ErrorKind::UndefinedError => {
-                    Wrong::Text(format!("its template names `{name}`, which is not set"))
-                }
-                _ => Wrong::Values(format!("its template can't be filled in: {}", said(&error))),
-            }
+        let compiled = Compiled::compile(language, text).map_err(|fault| {
+            let hint = fault.hint.map_or_else(String::new, |hint| format!("; {hint}"));
+            Wrong::Text(format!("its template can't be read: {}{hint}", fault.message))
         })?;
-        if rendered.len() > LONGEST {
-            let message = format!("what its template comes to is longer than {} KiB", LONGEST >> 10);
-            return Err(Wrong::Text(message));
+        let compiled = Arc::new(compiled);
+        if known.len() < KEPT {
+            known.insert(text.into(), Arc::clone(&compiled));
         }
-        Ok(rendered)
+        Ok(compiled)
     }
+}
+
+/// The value of a template, given what is `known`. A single expression keeps its kind.
+pub(crate) fn fill(template: &Compiled, known: &BTreeMap<String, Value>) -> Result<Value, Wrong> {
+    let filled = match template {
+        Compiled::Text(text) => match text.single() {
+            Some(expression) => expression.evaluate(known),
+            None => text.render(known).map(Value::from).map_err(|(_, error)| error),
+        },
+        Compiled::Blocks(blocks) => blocks
+            .try_render(known)
+            .map(Value::from)
+            .map_err(|error| EvaluationError::from(&error)),
+    };
+    let value = filled.map_err(|error| match error {
+        EvaluationError::Refused(why) => Wrong::Text(format!("its template can't be filled in: {why}")),
+        EvaluationError::Undefined(_)
+            if let Some(name) = template.roots().iter().find(|name| !known.contains_key(*name)) =>
+        {
+            Wrong::Text(format!("its template names `{name}`, which is not set"))
+        }
+        error => Wrong::Values(format!("its template can't be filled in: {error}")),
+    })?;
+    if value.as_str().is_some_and(|text| text.len() > LONGEST) {
+        let message = format!("the value of its template is longer than {} KiB", LONGEST >> 10);
+        return Err(Wrong::Text(message));
+    }
+    Ok(value)
 }
 
 /// What is wrong with a template, by what the words may hold.
@@ -125,13 +125,5 @@ impl Wrong {
             Self::Values(message) if !text && !values => message,
             _ => "its template, which is or holds a secret, can't be filled in".to_owned(),
         }
-    }
-}
-
-/// What is wrong, without the template's name, which it has not.
-fn said(error: &Error) -> String {
-    match error.detail() {
-        Some(detail) => detail.to_owned(),
-        None => error.kind().to_string(),
     }
 }

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use minijinja::value::Value;
 
-use crate::template::map_of;
-
 /// Names of facts; a var of the same name wins.
 pub(crate) const FACTS: &[&str] = &["os", "arch", "cpus", "mem_mb", "boot_id", "machine_id"];
 /// What `os` holds.
@@ -96,7 +94,7 @@ impl Facts {
                 let full = format!("os.{part}");
                 Some(((*part).to_owned(), self.values.get(full.as_str())?.value()))
             });
-            return Some(map_of(parts));
+            return Some(Value::from_pairs(parts));
         }
         self.values.get(name).map(FactValue::value)
     }

@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 
 use minijinja::value::Value;
 use reveille_account::SourceError;
+use reveille_document::{Blocks, Template};
 use serde::{Deserialize, Serialize};
 
-use crate::parse;
+use crate::facts::FACTS;
 use crate::quantity::Amount;
 use crate::scope::{SecretSource, Var};
-use crate::selection::Selection;
-use crate::step::{Action, OnStuck, Role, Rules, Step, Watchdog};
-use crate::template::Template;
-use crate::template_file::TemplateFile;
+use crate::source::{CommandOptions, JobSource};
+use crate::step::{Action, OnStuck, Role, Rules, Step};
 
 /// A list of steps, and how hosts go through them.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub struct Job {
     /// The step that registers each name.
     pub(crate) registers: HashMap<String, usize>,
     /// The files of `template` steps by their paths as written.
-    pub(crate) template_files: BTreeMap<String, TemplateFile>,
+    pub(crate) template_files: BTreeMap<String, Blocks>,
     pub(crate) source: JobSource,
 }
 
@@ -75,114 +74,9 @@ pub enum Order {
     Shuffled,
 }
 
-/// All that a job was made from; the ledger keeps it, and [`Job::from_source`] makes the same job of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobSource {
-    /// A job file.
-    File {
-        /// Its name as the user gave it.
-        file: String,
-        /// Its text.
-        text: String,
-        /// The vars of the command line.
-        vars: BTreeMap<String, serde_json::Value>,
-        /// The texts of its template files, by their paths as written.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        files: BTreeMap<String, String>,
-        /// Which of its steps were asked for.
-        #[serde(default, skip_serializing_if = "Selection::is_everything")]
-        selection: Selection,
-    },
-    /// One command.
-    Command {
-        /// The command, given to the remote `sh`.
-        command: String,
-        /// How it is run.
-        options: CommandOptions,
-    },
-}
-
-/// How a single command is run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CommandOptions {
-    /// Finished attempts it may take.
-    pub attempts: u32,
-    /// It survives the loss of its connection.
-    pub durable: bool,
-    /// It runs on a terminal.
-    pub pty: bool,
-    /// Whether it becomes another user; none leaves it to the inventory.
-    pub becomes: Option<bool>,
-    /// The user it becomes.
-    pub become_user: Option<String>,
-    /// When silence and total time end it.
-    pub watchdog: Watchdog,
-    /// Environment variables of the command.
-    pub env: BTreeMap<String, String>,
-    /// Its working directory.
-    pub cwd: Option<String>,
-}
-
-// === impl CommandOptions ===
-
-impl Default for CommandOptions {
-    fn default() -> Self {
-        Self {
-            attempts: 1,
-            durable: false,
-            pty: false,
-            becomes: None,
-            become_user: None,
-            watchdog: Watchdog::default(),
-            env: BTreeMap::new(),
-            cwd: None,
-        }
-    }
-}
-
 // === impl Job ===
 
 impl Job {
-    /// Reads a job file, `file` being its name in messages; all mistakes are returned, up to a bound.
-    pub fn parse(text: &str, file: &str) -> Result<Self, Vec<SourceError>> {
-        Self::parse_with(text, file, BTreeMap::new())
-    }
-
-    /// The same with vars of the command line, which win over all others.
-    pub fn parse_with(
-        text: &str,
-        file: &str,
-        vars: BTreeMap<String, serde_json::Value>,
-    ) -> Result<Self, Vec<SourceError>> {
-        parse::job(text, file, vars, None)
-    }
-
-    /// The same from the bytes of a file, which may not be text.
-    pub fn parse_bytes(
-        bytes: &[u8],
-        file: &str,
-        vars: BTreeMap<String, serde_json::Value>,
-    ) -> Result<Self, Vec<SourceError>> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::parse_with(text.strip_prefix('\u{feff}').unwrap_or(text), file, vars),
-            Err(error) => {
-                let at = error.valid_up_to();
-                let before = &bytes[..at];
-                let start = before
-                    .iter()
-                    .rposition(|byte| *byte == b'\n')
-                    .map_or(0, |end| end + 1);
-                let message = format!("byte {at} (0x{:02x}) is not UTF-8", bytes[at]);
-                let mut mistake = SourceError::whole(message, file);
-                mistake.line = before.split(|byte| *byte == b'\n').count();
-                mistake.column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
-                Err(vec![mistake.hint("a job file is a text file in UTF-8")])
-            }
-        }
-    }
-
     /// One plain command as a job: one step, in which no templates are looked for.
     pub fn command(command: String, options: CommandOptions) -> Self {
         let action = Action::Run {
@@ -251,38 +145,12 @@ impl Job {
         &self.source
     }
 
-    /// Makes a job from its recorded source.
-    pub fn from_source(source: &JobSource) -> Result<Self, Vec<SourceError>> {
-        match source {
-            JobSource::File {
-                file,
-                text,
-                vars,
-                files,
-                selection,
-            } => {
-                let mut job = parse::job(text, file, vars.clone(), Some(files))?;
-                job.select(selection)
-                    .map_err(|message| vec![SourceError::whole(message, file)])?;
-                Ok(job)
-            }
-            JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),
-        }
-    }
-
     /// The vars whose values are secrets, and where those come from.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretSource)> {
         self.vars.iter().filter_map(|(name, var)| match var {
             Var::Secret(source) => Some((name.as_str(), source)),
             _ => None,
         })
-    }
-
-    /// Keeps with the source what was selected.
-    pub(crate) fn remember(&mut self, chosen: &Selection) {
-        if let JobSource::File { selection, .. } = &mut self.source {
-            selection.clone_from(chosen);
-        }
     }
 
     /// A path of the job file, which is relative to the file's directory.
@@ -292,6 +160,28 @@ impl Job {
                 .parent()
                 .map_or_else(|| PathBuf::from(path), |directory| directory.join(path)),
             JobSource::Command { .. } => PathBuf::from(path),
+        }
+    }
+
+    /// The job's var of this name; the last one wins.
+    pub(crate) fn var(&self, name: &str) -> Option<&Var> {
+        let mut vars = self.vars.iter().rev();
+        vars.find(|(var, _)| var == name).map(|(_, var)| var)
+    }
+
+    /// Whether the name has a value only while the job runs.
+    pub(crate) fn comes_later(&self, name: &str) -> bool {
+        self.registers.contains_key(name) || FACTS.contains(&name)
+    }
+
+    /// A mistake at a byte of the job's file.
+    pub(crate) fn mistake(&self, byte: usize, message: String) -> SourceError {
+        match &self.source {
+            JobSource::File { file, text, .. } => {
+                let (line, column) = reveille_document::position(text, byte);
+                SourceError::at(message, file, text, line, column)
+            }
+            JobSource::Command { .. } => SourceError::whole(message, "command"),
         }
     }
 }

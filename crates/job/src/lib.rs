@@ -44,6 +44,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod evaluation;
 mod facts;
 mod host_var;
 mod job;
@@ -51,21 +52,21 @@ mod judge;
 mod parse;
 mod plan;
 mod quantity;
+mod read;
 mod render;
 mod schema;
 mod scope;
 mod selection;
+mod source;
 mod step;
-mod template;
-mod template_file;
 
 pub use facts::{FACTS_COMMAND, Facts};
-pub use job::{CommandOptions, Job, JobSource, MaxFail, Order};
+pub use job::{Job, MaxFail, Order};
 pub use judge::{Finished, Judge, MAX_LINE_BYTES, Verdict};
 pub use quantity::Amount;
 pub use render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 pub use reveille_document::MAX_FILE_BYTES;
 pub use schema::schema;
 pub use scope::{Registered, Scope, SecretSource, Shared};
-pub use selection::Selection;
+pub use source::{CommandOptions, JobSource, Selection};
 pub use step::{Limit, OnStuck, Role, Step, WaitFrom, Watchdog};

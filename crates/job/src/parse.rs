@@ -6,18 +6,18 @@ pub(crate) mod step;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use reveille_account::SourceError;
-use reveille_document::{self as document, Kind, Node, Reader, Value, items};
+use reveille_account::{Fault, SourceError};
+use reveille_document::{
+    self as document, Blocks, Expression, Kind, Node, Reader, Template, Value, items, value_of,
+};
 use reveille_text::bounded;
 
-use crate::job::{Heal, Job, JobSource, MaxFail, Order};
+use crate::job::{Heal, Job, MaxFail, Order};
 use crate::parse::step::Defaults;
 use crate::quantity::Amount;
 use crate::scope::{BUILT_IN, REGISTERED, SecretSource, Var};
-use crate::selection::Selection;
+use crate::source::{JobSource, Selection};
 use crate::step::{Step, Watchdog};
-use crate::template::{Expression, Template, TemplateFault, value_of};
-use crate::template_file::{MAX_TEMPLATE_BYTES, TemplateFile};
 
 pub(crate) const JOB: &[&str] = &[
     "name",
@@ -37,12 +37,17 @@ pub(crate) const JOB: &[&str] = &[
 pub(crate) const HEAL: &[&str] = &["repair", "reboot", "replace"];
 const SECRET: &[&str] = &["env", "file", "command", "prompt"];
 
+/// Largest template file.
+const MAX_TEMPLATE_BYTES: u64 = 4 << 20;
+/// Steps of evaluation that one template file may take on one host.
+const FILE_FUEL: u64 = 5_000_000;
+
 /// A job file being read.
 pub(crate) struct Context<'a> {
     pub(crate) reader: Reader<'a>,
     /// The texts of template files as they were recorded; without them they are read.
     recorded: Option<&'a BTreeMap<String, String>>,
-    template_files: BTreeMap<String, TemplateFile>,
+    template_files: BTreeMap<String, Blocks>,
     template_texts: BTreeMap<String, String>,
 }
 
@@ -157,10 +162,10 @@ impl Context<'_> {
         }
         self.check_secrets(&steps, &vars);
         for expression in vars.iter().flat_map(|(_, var)| var.expressions()) {
-            for root in &expression.roots {
+            for root in expression.roots() {
                 if registers.contains_key(root) {
                     let message = format!("vars are set before any step; `{root}` is registered by one");
-                    self.at_byte(expression.at, message, None);
+                    self.at_byte(expression.at(), message, None);
                 }
             }
             self.check_built_in(expression);
@@ -207,8 +212,8 @@ impl Context<'_> {
         }
     }
 
-    pub(crate) fn fault(&mut self, fault: TemplateFault) {
-        self.at_byte(fault.at, fault.message, fault.hint);
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.at_byte(fault.offset, fault.message, fault.hint);
     }
 
     fn at_byte(&mut self, byte: usize, message: String, hint: Option<String>) {
@@ -278,7 +283,7 @@ impl Context<'_> {
                 }
             }
         };
-        match TemplateFile::compile(path, &text) {
+        match Blocks::compile(document::language(FILE_FUEL), path, &text) {
             Ok(file) => {
                 self.template_files.insert(path.to_owned(), file);
                 self.template_texts.insert(path.to_owned(), text);
@@ -324,7 +329,7 @@ impl Context<'_> {
                     "give it to the command as an environment variable: `env: {{{}: \"{{{{ {name} }}}}\"}}`",
                     name.to_uppercase()
                 );
-                self.at_byte(expression.at, message, Some(hint));
+                self.at_byte(expression.at(), message, Some(hint));
             }
             let in_env = step.env.iter().flat_map(|(_, template)| template.expressions());
             // Copies and reboots run nothing that sees the environment.
@@ -339,7 +344,7 @@ impl Context<'_> {
                 let message = format!(
                     "`{name}` is a secret, and a step that is not durable has its environment in an argument"
                 );
-                self.at_byte(expression.at, message, Some(hint.into()));
+                self.at_byte(expression.at(), message, Some(hint.into()));
             }
         }
     }
@@ -529,12 +534,12 @@ impl Context<'_> {
     /// Checks what an expression of step `index` takes from earlier steps.
     fn check_names(
         &mut self,
-        expression: &crate::template::Expression,
+        expression: &Expression,
         index: usize,
         registers: &HashMap<String, usize>,
         steps: &[Option<Step>],
     ) {
-        for path in &expression.paths {
+        for path in expression.paths() {
             let (root, rest) = path.split_once('.').unwrap_or((path, ""));
             let Some(by) = registers.get(root) else {
                 continue;
@@ -547,7 +552,7 @@ impl Context<'_> {
                     format!("the later step `{name}`")
                 };
                 let message = format!("`{root}` has no value here: {whose} registers it");
-                self.at_byte(expression.at, message, None);
+                self.at_byte(expression.at(), message, None);
                 continue;
             }
             let part = rest.split('.').next().unwrap_or_default();
@@ -557,7 +562,7 @@ impl Context<'_> {
                     |near| format!("did you mean `{root}.{near}`?"),
                 );
                 self.at_byte(
-                    expression.at,
+                    expression.at(),
                     format!("a registered result has no `{part}`"),
                     Some(hint),
                 );
@@ -566,10 +571,10 @@ impl Context<'_> {
         self.check_built_in(expression);
     }
 
-    fn check_built_in(&mut self, expression: &crate::template::Expression) {
-        if expression.paths.contains("env") {
+    fn check_built_in(&mut self, expression: &Expression) {
+        if expression.paths().contains("env") {
             let message = "`env` alone is no value; it holds the environment of Reveille itself".to_owned();
-            self.at_byte(expression.at, message, Some("write `env.NAME`".into()));
+            self.at_byte(expression.at(), message, Some("write `env.NAME`".into()));
         }
     }
 }
@@ -580,7 +585,7 @@ fn takes<'e, 'n>(
     names: &BTreeSet<&'n str>,
 ) -> Option<(&'e Expression, &'n str)> {
     expressions.into_iter().find_map(|expression| {
-        let name = names.iter().find(|name| expression.roots.contains(**name))?;
+        let name = names.iter().find(|name| expression.roots().contains(**name))?;
         Some((expression, *name))
     })
 }

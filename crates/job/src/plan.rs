@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use reveille_account::SourceError;
+use reveille_document::{Expression, Template};
 use reveille_text::duration;
 
+use crate::evaluation::{Evaluation, is_constant};
 use crate::job::Job;
 use crate::parse::action::port;
-use crate::render::{Mode, Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
-use crate::scope::Scope;
+use crate::render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
+use crate::scope::{Mode, Scope};
 use crate::step::{Action, Condition, Role, Step, WaitFrom};
-use crate::template::Template;
 
 impl Job {
     /// Checks every template of the job for one host, as far as it can be known before anything has run.
@@ -52,9 +53,10 @@ impl Job {
 
     /// What would be done on a host, step by step; nothing is connected to.
     pub fn plan(&self, scope: &Scope<'_>) -> Result<String, SourceError> {
+        let evaluation = Evaluation::new(self, scope, Mode::Plan);
         let mut plan = format!("{}\n", scope.host);
         for (index, step) in self.steps.iter().enumerate() {
-            let rendered = self.render_step(step, scope, Mode::Plan)?;
+            let rendered = evaluation.step(step)?;
             let when = match &step.role {
                 Role::Main => String::new(),
                 Role::OnFailed => " (if the host fails)".to_owned(),
@@ -69,12 +71,12 @@ impl Job {
                 continue;
             }
             if let Some(when) = &step.when {
-                let known = match self.evaluate(when, scope, Mode::Plan, 0)? {
+                let known = match evaluation.value(when)? {
                     Some(value) if value.is_true() => " (holds)",
                     Some(_) => " (does not hold: skipped)",
                     None => "",
                 };
-                let _ = writeln!(plan, "     when: {}{known}", when.source);
+                let _ = writeln!(plan, "     when: {}{known}", when.source());
             }
             write_plan(&mut plan, step, &rendered);
         }
@@ -82,24 +84,25 @@ impl Job {
     }
 
     fn check_expressions(&self, scope: &Scope<'_>, with_constant: bool) -> Vec<SourceError> {
+        let evaluation = Evaluation::new(self, scope, Mode::Plan);
         let mut mistakes = Vec::new();
         let replace = self.heal.replace.iter().flat_map(Template::expressions);
         for expression in replace {
-            if let Err(mistake) = self.evaluate(expression, scope, Mode::Plan, 0) {
+            if let Err(mistake) = evaluation.value(expression) {
                 mistakes.push(mistake);
             }
         }
         for step in &self.steps {
             for expression in step.expressions() {
-                if (with_constant || !self.is_constant(expression, 0))
-                    && let Err(mistake) = self.evaluate(expression, scope, Mode::Plan, 0)
+                if (with_constant || !is_constant(self, expression, 0))
+                    && let Err(mistake) = evaluation.value(expression)
                     && !mistakes.contains(&mistake)
                 {
                     mistakes.push(mistake);
                 }
             }
             if let Action::Template { src, .. } = &step.action
-                && let Err(mistake) = self.template_file(src, scope, Mode::Plan)
+                && let Err(mistake) = evaluation.file(src)
                 && !mistakes.contains(&mistake)
             {
                 mistakes.push(mistake);
@@ -112,14 +115,11 @@ impl Job {
                 && template.expressions().next().is_some()
                 && template
                     .expressions()
-                    .all(|expression| !self.needs_results(expression, scope))
-                && let Ok(text) = self.text(template, scope, Mode::Plan, 0)
+                    .all(|expression| !evaluation.needs_results(expression))
+                && let Ok(text) = evaluation.text(template)
                 && let Err(message) = port(&text)
             {
-                let at = template
-                    .expressions()
-                    .next()
-                    .map_or(0, |expression| expression.at);
+                let at = template.expressions().next().map_or(0, Expression::at);
                 mistakes.push(self.mistake(at, message));
             }
         }
@@ -196,7 +196,7 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
                         Action::WaitFor {
                             condition: Condition::Port(template),
                             ..
-                        } if *port == 0 => format!("port {} from {from}", template.text),
+                        } if *port == 0 => format!("port {} from {from}", template.source()),
                         _ => format!("port {port} from {from}"),
                     }
                 }

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use minijinja::value::Value;
+use reveille_account::SourceError;
 use reveille_document::ansible::short_name;
+use reveille_document::{Expression, Template};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::facts::Facts;
-use crate::host_var::Filled;
-use crate::template::{Expression, Template, map_of};
 
 /// Names that are always there and that no var can take.
 pub(crate) const BUILT_IN: &[&str] = &[
@@ -80,6 +80,26 @@ pub enum SecretSource {
     Prompt(String),
 }
 
+/// How expressions that need later results are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Mode {
+    /// Everything has its value.
+    Run,
+    /// Results of steps are not known; such expressions stay as they are written.
+    Plan,
+}
+
+/// What a name means.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    /// This.
+    Value(Value),
+    /// What a plan can't know yet: it needs results or facts.
+    Later,
+    /// Nothing.
+    Nothing,
+}
+
 /// A job's var: a value, or templates for it.
 #[derive(Debug)]
 pub(crate) enum Var {
@@ -100,12 +120,17 @@ impl Shared {
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         let groups: Vec<(String, Vec<String>)> = groups.into_iter().collect();
-        let hosts = |names: &[String]| names.iter().map(|name| Value::from(name.as_str())).collect();
+        let hosts = |names: &[String]| {
+            names
+                .iter()
+                .map(|name| Value::from(name.as_str()))
+                .collect::<Value>()
+        };
         Self {
             run_id: Value::from(run_id),
-            groups: map_of(groups.iter().map(|(name, names)| (name.clone(), hosts(names)))),
+            groups: Value::from_pairs(groups.iter().map(|(name, names)| (name.clone(), hosts(names)))),
             memberships: Arc::new(LazyLock::new(Box::new(move || memberships(groups)))),
-            env: map_of(env.into_iter().map(|(name, value)| (name, Value::from(value)))),
+            env: Value::from_pairs(env.into_iter().map(|(name, value)| (name, Value::from(value)))),
             secrets: Arc::default(),
         }
     }
@@ -208,7 +233,7 @@ impl<'a> Scope<'a> {
 
 impl Registered {
     pub(crate) fn value(&self) -> Value {
-        map_of([
+        Value::from_pairs([
             ("stdout".to_owned(), Value::from(self.stdout.as_str())),
             ("stderr".to_owned(), Value::from(self.stderr.as_str())),
             (
@@ -232,5 +257,61 @@ impl Var {
             Var::List(items) => items.iter().flat_map(Var::expressions).collect(),
             Var::Map(entries) => entries.iter().flat_map(|(_, var)| var.expressions()).collect(),
         }
+    }
+}
+
+/// The templates of the inventory that were filled in for a scope, so that each is filled in once.
+#[derive(Debug, Default)]
+pub(crate) struct Filled(Mutex<BTreeMap<(String, Mode), Found>>);
+
+// === impl Filled ===
+
+impl Filled {
+    pub(crate) fn get(&self, name: &str, mode: Mode) -> Option<Found> {
+        let filled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        filled.get(&(name.to_owned(), mode)).cloned()
+    }
+
+    pub(crate) fn keep(&self, name: &str, mode: Mode, found: &Found) {
+        let mut filled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        filled.insert((name.to_owned(), mode), found.clone());
+    }
+
+    /// A result or the facts have come, which templates may name.
+    pub(crate) fn forget(&mut self) {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Clone for Filled {
+    /// What goes on from here has values of its own.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// All values put together; later, if one of them is.
+    pub(crate) fn all(
+        found: impl Iterator<Item = Result<Found, SourceError>>,
+        together: impl FnOnce(Vec<Value>) -> Value,
+    ) -> Result<Self, SourceError> {
+        let mut values = Vec::new();
+        for found in found {
+            match found? {
+                Found::Value(value) => values.push(value),
+                Found::Later => return Ok(Found::Later),
+                Found::Nothing => values.push(Value::UNDEFINED),
+            }
+        }
+        Ok(Found::Value(together(values)))
+    }
+}
+
+impl From<Option<Value>> for Found {
+    fn from(value: Option<Value>) -> Self {
+        value.map_or(Self::Nothing, Self::Value)
     }
 }

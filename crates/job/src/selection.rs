@@ -1,9 +1,9 @@
 //! Which steps of a job a run is about: by tags, and from a step on.
 
 use reveille_account::SourceError;
-use serde::{Deserialize, Serialize};
 
 use crate::job::Job;
+use crate::source::{JobSource, Selection};
 use crate::step::Role;
 
 /// A step with this tag runs whatever tags are asked for, unless they are left out by name.
@@ -11,26 +11,9 @@ const ALWAYS: &str = "always";
 /// A step with this tag runs only if one of its tags is asked for.
 const NEVER: &str = "never";
 
-/// What was asked for; the ledger keeps it with the job.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Selection {
-    /// Only steps with one of these tags; empty means all.
-    pub tags: Vec<String>,
-    /// No steps with one of these.
-    pub skip_tags: Vec<String>,
-    /// The name of the first step.
-    pub start_at: Option<String>,
-}
-
 // === impl Selection ===
 
 impl Selection {
-    /// Whether it leaves nothing out.
-    pub fn is_everything(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Why a step with these tags is left out, if it is.
     fn leaves_out(&self, tags: &[String]) -> Option<String> {
         let has = |wanted: &[String]| tags.iter().any(|tag| wanted.contains(tag));
@@ -96,7 +79,12 @@ impl Job {
         if self.main_steps().all(|step| step.left_out.is_some()) {
             return Err("no step is left to run".to_owned());
         }
-        self.remember(selection);
+        if let JobSource::File {
+            selection: chosen, ..
+        } = &mut self.source
+        {
+            chosen.clone_from(selection);
+        }
         Ok(())
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use regex::bytes::{Regex, RegexSet};
 use reveille_account::Class;
+use reveille_document::{Expression, Template};
 use reveille_text::harmless::shortened;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use crate::template::{Expression, Template};
 
 /// One step of a job.
 #[derive(Debug)]
@@ -221,15 +220,15 @@ impl Step {
     /// secret.
     pub fn skip_if_text(&self) -> Option<String> {
         self.skip_if.as_ref().map(|skip_if| match skip_if {
-            SkipIf::Command(template) => format!("`{}` succeeds", template.text),
-            SkipIf::Exists(template) => format!("{} exists", template.text),
+            SkipIf::Command(template) => format!("`{}` succeeds", template.source()),
+            SkipIf::Exists(template) => format!("{} exists", template.source()),
         })
     }
 
     /// The text of a reboot's `only_if`, as it is written.
     pub fn only_if_text(&self) -> Option<String> {
         match &self.action {
-            Action::Reboot { only_if, .. } => only_if.as_ref().map(|template| template.text.to_string()),
+            Action::Reboot { only_if, .. } => only_if.as_ref().map(|template| template.source().to_string()),
             _ => None,
         }
     }
@@ -318,7 +317,7 @@ impl Action {
     /// A few words for a step without a name.
     pub(crate) fn words(&self) -> String {
         let templates = self.templates();
-        let text = templates.first().map_or("", |template| &*template.text);
+        let text = templates.first().map_or("", |template| template.source());
         let line = text.trim().lines().next().unwrap_or_default();
         let shown = match self {
             Action::Run { .. } => line.to_owned(),
@@ -338,7 +337,7 @@ impl Action {
         }
         for template in self.templates() {
             hash.update([0]);
-            hash.update(template.text.as_bytes());
+            hash.update(template.source().as_bytes());
         }
         format!("{}-{}", self.kind(), &HEXLOWER.encode(&hash.finalize())[..12])
     }

@@ -14,6 +14,7 @@ use crate::InventoryError;
 use crate::connection::variables::{ADDRESS, Finding, examine, priority};
 use crate::model::{ALL, Group, Host, Inventory, UNGROUPED, Variable};
 use crate::names::{self, MAX_NAMES, Names};
+use crate::template::Templates;
 
 /// Mistakes shown of an inventory; the rest is counted.
 const MAX_MISTAKES: usize = 20;
@@ -369,6 +370,7 @@ impl Builder {
             host_files: std::mem::take(&mut self.host_files),
             programs: std::mem::take(&mut self.programs),
             seen: OnceLock::new(),
+            compiled: Templates::default(),
         };
         if self.mistakes.is_empty() && ADDRESS.names.iter().any(|key| self.keys.contains(*key)) {
             for warning in inventory.doubles() {

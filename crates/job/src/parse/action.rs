@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reveille_document::{Fields, Node, Value};
+use reveille_document::{Fields, Node, Template, Value};
 
 use crate::parse::Context;
 use crate::quantity;
@@ -69,7 +69,7 @@ impl Context<'_> {
         let command = command?;
         let shell = if !shell.is_empty() {
             shell
-        } else if command.text.trim_end().contains('\n') {
+        } else if command.source().trim_end().contains('\n') {
             // A block stops at its first failure; a line says itself what it wants.
             "sh -e".into()
         } else {
@@ -219,7 +219,7 @@ impl Context<'_> {
         let condition = match name {
             "port" => {
                 if template.expressions().next().is_none()
-                    && let Err(message) = port(&template.text)
+                    && let Err(message) = port(template.source())
                 {
                     self.reader.mistake(&value.place, message);
                 }
@@ -229,8 +229,8 @@ impl Context<'_> {
             "http" => {
                 let is_url = ["http://", "https://"]
                     .iter()
-                    .any(|scheme| template.text.starts_with(scheme));
-                if !is_url && !template.text.starts_with("{{") {
+                    .any(|scheme| template.source().starts_with(scheme));
+                if !is_url && !template.source().starts_with("{{") {
                     self.reader.mistake(
                         &value.place,
                         "`http` is a URL that begins with `http://` or `https://`",
@@ -248,7 +248,7 @@ impl Context<'_> {
         })
     }
 
-    fn needed(&mut self, fields: &Fields<'_>, name: &str, what: &str) -> Option<crate::template::Template> {
+    fn needed(&mut self, fields: &Fields<'_>, name: &str, what: &str) -> Option<Template> {
         let node = fields.need(name, what, &mut self.reader)?;
         self.template(node)
     }

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 use reveille_account::{Class, SourceError, Status};
-use reveille_document::{Fields, Node, Value, items};
+use reveille_document::{Expression, Fields, Node, Template, Value, items};
 
 use crate::parse::Context;
 use crate::parse::action::{KINDS, LATER_KINDS};
 use crate::step::{Action, Limit, OnStuck, Role, Rules, SkipIf, StderrRule, Step, Watchdog};
-use crate::template::{Expression, Template};
 
 pub(crate) const OPTIONS: &[&str] = &[
     "name",

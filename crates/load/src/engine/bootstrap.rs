@@ -11,8 +11,8 @@ use super::exchange::Sender;
 use super::message::Shared;
 use super::net::Net;
 use super::values::{Scope, Values};
-use crate::scenario::template::value_of;
 use crate::scenario::{Bootstrap, Scenario};
+use reveille_document::value_of;
 
 /// What the bootstrap captured.
 pub(crate) type Captured = BTreeMap<String, serde_json::Value>;

@@ -8,9 +8,9 @@ use reveille_text::duration;
 use super::client::{self, Answer};
 use super::cookies::Cookies;
 use super::net::Failure;
-use crate::scenario::template::value_of;
 use crate::scenario::{Capture, Expect, Source, Step};
 use crate::stats::Kind;
+use reveille_document::value_of;
 
 /// Whether a step checks the answer's body or captures from it.
 pub(crate) fn needs_body(step: &Step) -> bool {

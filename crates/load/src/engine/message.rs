@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use minijinja::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::template::value_of;
 use crate::stats::Delta;
+use reveille_document::value_of;
 
 /// To a shard or a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -13,9 +13,9 @@ use super::http1;
 use super::http2::Outgoing;
 use super::net::{Failure, Net};
 use super::target::Target;
-use crate::scenario::template::Names;
 use crate::scenario::{Body, JsonPart, Scenario, Step};
 use crate::stats::Kind;
+use reveille_document::Names;
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Prepared {
         let template = |text: String| Failure::new(Kind::Template, text);
         let url = step.url.render(names).map_err(template)?;
         // As it was written: what it was filled in with may be secret.
-        let wrong = |why: String| template(format!("`{}` gives no URL: {why}", step.url.source));
+        let wrong = |why: String| template(format!("`{}` gives no URL: {why}", step.url.source()));
         let target = if Target::is_absolute(&url) {
             Target::parse(&url)
         } else if !url.starts_with('/') {

@@ -3,8 +3,8 @@
 use minijinja::Value;
 
 use super::message::Shared;
-use crate::scenario::template::Names;
 use crate::scenario::{Class, OnEnd, Order, Scenario};
+use reveille_document::Names;
 
 /// A user's own values; each name has a slot of its class.
 #[derive(Debug, Default)]

@@ -42,7 +42,7 @@ pub(crate) fn plan(scenario: &Scenario) -> String {
         if let Some(refresh) = &bootstrap.refresh {
             text.push_str(&format!(
                 "    again every {}, {} early\n",
-                refresh.every.source,
+                refresh.every.source(),
                 shown(refresh.early)
             ));
         }
@@ -97,7 +97,7 @@ pub(crate) fn plan(scenario: &Scenario) -> String {
 
 fn steps(text: &mut String, scenario: &Scenario, mask: &Mask, steps: &[Step]) {
     for step in steps.iter().take(MOST) {
-        let url = step.url.constant().unwrap_or(&step.url.source);
+        let url = step.url.constant().unwrap_or(step.url.source());
         let base = if url.starts_with('/') {
             scenario.base_url.as_deref().unwrap_or_default()
         } else {
@@ -107,15 +107,15 @@ fn steps(text: &mut String, scenario: &Scenario, mask: &Mask, steps: &[Step]) {
         text.push_str(&format!("      {} {url}\n", step.method));
         for (name, value) in step.all_headers(&scenario.http.headers) {
             // The source, so that nothing secret is shown; what stands in the file as it is may be.
-            let value = if is_telling(name.as_str()) && !value.source.contains("{{") {
+            let value = if is_telling(name.as_str()) && !value.source().contains("{{") {
                 "<masked>"
             } else {
-                &value.source
+                value.source()
             };
             text.push_str(&format!("        {name}: {}\n", mask.all(value)));
         }
         if let Some((user, _)) = &step.basic {
-            text.push_str(&format!("        as {}, with a password\n", user.source));
+            text.push_str(&format!("        as {}, with a password\n", user.source()));
         }
         if let Some(body) = body(step, mask) {
             text.push_str(&format!("        {body}\n"));
@@ -134,18 +134,18 @@ fn body(step: &Step, mask: &Mask) -> Option<String> {
     let all = match &step.body {
         Body::None => return None,
         Body::File(bytes) => return Some(format!("a file of {} bytes", bytes.len())),
-        Body::Text(text) => text.source.to_string(),
+        Body::Text(text) => text.source().to_owned(),
         Body::Json(parts) => {
             let parts = parts.iter().map(|part| match part {
                 JsonPart::Raw(raw) => raw.clone(),
-                JsonPart::Value(text) => format!("\"{}\"", text.source),
+                JsonPart::Value(text) => format!("\"{}\"", text.source()),
             });
             parts.collect::<String>()
         }
         Body::Form(fields) => {
             let fields: Vec<String> = fields
                 .iter()
-                .map(|(name, text)| format!("{name}={}", text.source))
+                .map(|(name, text)| format!("{name}={}", text.source()))
                 .collect();
             fields.join("&")
         }

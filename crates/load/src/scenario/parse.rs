@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use minijinja::value::Value as Template;
-use reveille_account::SourceError;
-use reveille_document::{self as document, Kind, Node, Reader, Value, items};
+use reveille_account::{Fault, SourceError};
+use reveille_document::{self as document, Expression, Kind, Node, Reader, Value, items};
 use reveille_text::{Bytes, bounded};
 
 use super::names::{BUILT_IN, is_telling, set_by_script};
-use super::template::{Fault, Text};
+use super::template::Text;
 use super::{Bootstrap, Class, Given, Http, Network, Refresh, Scenario, Step, Task, Tls, Version, Wait};
 
 pub(super) const SCENARIO: &[&str] = &[
@@ -176,11 +176,10 @@ impl Context<'_> {
         for step in bootstrap.iter_mut().flat_map(|bootstrap| &mut bootstrap.steps) {
             let known =
                 |root: &String| self.constants.contains_key(root) || BUILT_IN.contains(&root.as_str());
-            let common = http.headers.iter().filter(|(_, text)| {
-                text.expressions()
-                    .flat_map(|expression| &expression.roots)
-                    .all(known)
-            });
+            let common = http
+                .headers
+                .iter()
+                .filter(|(_, text)| text.expressions().flat_map(Expression::roots).all(known));
             step.headers.splice(..0, common.cloned());
         }
         let data = fields.get("data").map(|node| self.data(node)).unwrap_or_default();
@@ -277,8 +276,12 @@ impl Context<'_> {
         let raw = self.reader.raw(node).to_owned();
         match Text::compile(text, &raw, node.place.bytes.start, &self.constants, &self.shared) {
             Ok(text) => Some(text),
-            Err(Fault { at, message, hint }) => {
-                self.at_byte(at, message, hint);
+            Err(Fault {
+                offset,
+                message,
+                hint,
+            }) => {
+                self.at_byte(offset, message, hint);
                 None
             }
         }

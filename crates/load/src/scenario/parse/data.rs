@@ -6,9 +6,9 @@ use reveille_document::{Node, Value};
 use reveille_text::bounded;
 use serde_json::{Map, Value as Json};
 
-use super::super::template::value_of;
 use super::super::{Data, OnEnd, Order};
 use super::{Context, is_identifier};
+use reveille_document::value_of;
 
 pub(in crate::scenario) const DATA: &[&str] = &["csv", "jsonl", "order", "on_end"];
 

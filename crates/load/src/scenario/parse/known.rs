@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use reveille_account::SourceError;
-use reveille_document::{Node, items};
+use reveille_document::{Expression, Node, items};
 
 use super::super::names::BUILT_IN;
-use super::super::template::{Expression, Text};
+use super::super::template::Text;
 use super::super::{Class, Data, Step};
 use super::Context;
 
@@ -24,7 +24,7 @@ impl Context<'_> {
     ) {
         for expression in texts.flat_map(Text::expressions) {
             self.check_columns(expression);
-            for root in &expression.roots {
+            for root in expression.roots() {
                 let is_known = known.contains(root)
                     || self.unread.contains(root)
                     || self.constants.contains_key(root)
@@ -45,7 +45,7 @@ impl Context<'_> {
                     None => format!("capture it in an earlier step, or give it: `-e {root}=…`"),
                 };
                 self.at_byte(
-                    expression.at,
+                    expression.at(),
                     format!("nothing gives `{root}` a value"),
                     Some(hint),
                 );
@@ -73,7 +73,7 @@ impl Context<'_> {
                 |near| format!("did you mean `{data}.{near}`?"),
             );
             let message = format!("`{data}` has no column `{column}`");
-            self.at_byte(expression.at, message, Some(hint));
+            self.at_byte(expression.at(), message, Some(hint));
         }
     }
 

@@ -107,8 +107,8 @@ impl Context<'_> {
         {
             self.reader.mistake_with_hint(
                 &url_node.place,
-                format!("`{}` is neither a path nor a URL", text.source),
-                format!("write `/{}` for a path below `base_url`", text.source),
+                format!("`{}` is neither a path nor a URL", text.source()),
+                format!("write `/{}` for a path below `base_url`", text.source()),
             );
         }
         if let Some(text) = url.as_ref().and_then(Text::constant)
@@ -132,7 +132,7 @@ impl Context<'_> {
         let name = fields
             .get("name")
             .and_then(|node| self.reader.filled(node))
-            .or_else(|| Some(named(&format!("{method} {}", url.as_ref()?.source))));
+            .or_else(|| Some(named(&format!("{method} {}", url.as_ref()?.source()))));
         let headers = fields
             .get("headers")
             .map(|node| self.headers(node))

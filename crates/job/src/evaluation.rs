@@ -1,0 +1,301 @@
+//! Evaluating the templates of a job for one host: what a name means, and what follows from that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use minijinja::value::Value;
+use reveille_account::SourceError;
+use reveille_document::{Blocks, EvaluationError, Expression, Part, Template, write_value};
+
+use crate::facts::{FACTS, Facts};
+use crate::job::Job;
+use crate::scope::{BUILT_IN, Found, Mode, OF_THE_HOST, Registered, Scope, Var};
+
+/// Vars may name vars, to this depth.
+pub(crate) const MAX_VAR_DEPTH: usize = 16;
+
+/// One evaluation; cheap to copy.
+#[derive(Clone, Copy)]
+pub(crate) struct Evaluation<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) scope: &'a Scope<'a>,
+    pub(crate) mode: Mode,
+    /// Vars that are being evaluated, one for the other.
+    pub(crate) depth: usize,
+}
+
+// === impl Evaluation ===
+
+impl<'a> Evaluation<'a> {
+    pub(crate) fn new(job: &'a Job, scope: &'a Scope<'a>, mode: Mode) -> Self {
+        Self {
+            job,
+            scope,
+            mode,
+            depth: 0,
+        }
+    }
+
+    /// The evaluation of a var that is named by what is evaluated here.
+    fn deeper(self) -> Self {
+        Self {
+            depth: self.depth + 1,
+            ..self
+        }
+    }
+
+    /// A template's text. What needs results that a plan doesn't have stays as it is written.
+    pub(crate) fn text(self, template: &Template) -> Result<String, SourceError> {
+        let mut text = String::with_capacity(template.source().len());
+        for part in template.parts() {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::Expression(expression) => match self.value(expression)? {
+                    Some(value) => write_value(&mut text, &value),
+                    None => {
+                        let _ = write!(text, "{{{{ {} }}}}", expression.source());
+                    }
+                },
+            }
+        }
+        Ok(text)
+    }
+
+    /// An expression's value; none if it needs results that a plan doesn't have.
+    pub(crate) fn value(self, expression: &Expression) -> Result<Option<Value>, SourceError> {
+        let mut roots = BTreeMap::new();
+        let mut needs_results = false;
+        for root in expression.roots() {
+            match self.look_up(root)? {
+                Found::Value(value) => drop(roots.insert(root.as_str(), value)),
+                Found::Later => return Ok(None),
+                Found::Nothing if self.mode == Mode::Plan && self.job.registers.contains_key(root) => {
+                    needs_results = true;
+                    roots.insert(root, Registered::default().value());
+                }
+                Found::Nothing if self.mode == Mode::Plan && FACTS.contains(&root.as_str()) => {
+                    self.check_fact(expression, root)?;
+                    return Ok(None);
+                }
+                Found::Nothing => {}
+            }
+        }
+        let missing: Vec<&String> = expression
+            .roots()
+            .iter()
+            .filter(|root| !roots.contains_key(root.as_str()))
+            .collect();
+        match expression.evaluate(&roots) {
+            // With placeholders for results, only what is wrong whatever they are is a mistake.
+            Ok(_) | Err(EvaluationError::Other(_)) if needs_results => Ok(None),
+            Err(EvaluationError::Undefined(_)) if needs_results && missing.is_empty() => Ok(None),
+            Ok(value) => Ok(Some(value)),
+            Err(EvaluationError::Undefined(part)) => {
+                Err(self.undefined(expression, &missing, part.as_deref()))
+            }
+            Err(error) => Err(self.job.mistake(
+                expression.at(),
+                format!("`{}` has no value: {error}", expression.source()),
+            )),
+        }
+    }
+
+    /// The value of a var's template. A single expression keeps its kind: a list remains one.
+    pub(crate) fn template(self, template: &Template) -> Result<Found, SourceError> {
+        if let Some(expression) = template.single() {
+            let value = self.value(expression)?;
+            return Ok(value.map_or(Found::Later, Found::Value));
+        }
+        let mut text = String::new();
+        for part in template.parts() {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::Expression(expression) => match self.value(expression)? {
+                    Some(value) => write_value(&mut text, &value),
+                    None => return Ok(Found::Later),
+                },
+            }
+        }
+        Ok(Found::Value(text.into()))
+    }
+
+    /// The text of a template file; none if that needs results or facts that a plan doesn't have.
+    pub(crate) fn blocks(self, blocks: &Blocks) -> Result<Option<String>, SourceError> {
+        let mut roots = BTreeMap::new();
+        for root in blocks.roots() {
+            match self.look_up(root)? {
+                Found::Value(value) => drop(roots.insert(root.clone(), value)),
+                Found::Later => return Ok(None),
+                Found::Nothing if self.mode == Mode::Plan && self.job.comes_later(root) => return Ok(None),
+                // The file may ask whether it is defined.
+                Found::Nothing => {}
+            }
+        }
+        blocks.render(&roots).map(Some).map_err(|mistake| {
+            let missing = blocks
+                .roots()
+                .iter()
+                .find(|root| mistake.message.starts_with(&format!("`{root}` ")));
+            match missing.and_then(|root| SourceError::nearest(root, self.known_names())) {
+                Some(near) => mistake.hint(format!("did you mean `{near}`?")),
+                None => mistake,
+            }
+        })
+    }
+
+    /// The text of the template file that the job names by this path.
+    pub(crate) fn file(self, path: &str) -> Result<Option<String>, SourceError> {
+        match self.job.template_files.get(path) {
+            Some(file) => self.blocks(file),
+            None => Err(SourceError::whole("this template was not read", path)),
+        }
+    }
+
+    /// What a name means. The strongest first: the command line, built-in names, results, the job's vars, the host's.
+    fn look_up(self, name: &str) -> Result<Found, SourceError> {
+        let Self { job, scope, .. } = self;
+        if let Some(value) = scope.built_in(name) {
+            return Ok(Found::Value(value));
+        }
+        if let Some(value) = job.extra.get(name) {
+            return Ok(Found::Value(value.clone()));
+        }
+        if job.registers.contains_key(name) {
+            return Ok(scope.registered(name).into());
+        }
+        if let Some(var) = job.var(name) {
+            if let Var::Secret(_) = var {
+                return Ok(match self.mode {
+                    Mode::Plan => Found::Value(Value::from("(secret)")),
+                    Mode::Run => scope.secret(name).into(),
+                });
+            }
+            return self.deeper().var(var);
+        }
+        match self.deeper().host_var(name)? {
+            Found::Nothing => Ok(scope.facts.and_then(|facts| facts.value(name)).into()),
+            found => Ok(found),
+        }
+    }
+
+    fn var(self, var: &Var) -> Result<Found, SourceError> {
+        match var {
+            Var::Plain(value) => Ok(Found::Value(value.clone())),
+            Var::Secret(_) => Ok(Found::Value(Value::UNDEFINED)),
+            Var::Template(template) => {
+                if self.depth > MAX_VAR_DEPTH {
+                    let at = template.expressions().next().map_or(0, Expression::at);
+                    return Err(self.job.mistake(at, "this var needs its own value".into()));
+                }
+                self.template(template)
+            }
+            Var::List(items) => {
+                let items = items.iter().map(|item| self.var(item));
+                Found::all(items, Value::from_iter)
+            }
+            Var::Map(entries) => {
+                let values = entries.iter().map(|(_, var)| self.var(var));
+                let names = entries.iter().map(|(name, _)| name.clone());
+                Found::all(values, |values| Value::from_pairs(names.zip(values)))
+            }
+        }
+    }
+
+    /// Whether the expression uses what a step registers, or facts.
+    pub(crate) fn needs_results(self, expression: &Expression) -> bool {
+        let mut roots = expression.roots().iter();
+        roots.any(|root| self.job.registers.contains_key(root) || self.is_fact(root, &mut BTreeSet::new()))
+    }
+
+    /// Whether a name means a fact. `seen` are the names that were looked at.
+    pub(crate) fn is_fact(self, root: &str, seen: &mut BTreeSet<String>) -> bool {
+        let Self { job, scope, .. } = self;
+        if BUILT_IN.contains(&root)
+            || job.extra.contains_key(root)
+            || job.registers.contains_key(root)
+            || !seen.insert(root.to_owned())
+        {
+            return false;
+        }
+        if let Some(var) = job.var(root) {
+            return var
+                .expressions()
+                .iter()
+                .flat_map(|expression| expression.roots())
+                .any(|root| self.is_fact(root, seen));
+        }
+        if scope.vars.contains_key(root) {
+            let roots = self.host_var_roots(root);
+            return roots.iter().any(|root| self.is_fact(root, seen));
+        }
+        FACTS.contains(&root)
+    }
+
+    /// Whether an expression takes what a fact has.
+    fn check_fact(self, expression: &Expression, root: &str) -> Result<(), SourceError> {
+        for path in expression.paths() {
+            if path.split('.').next() == Some(root)
+                && let Some(hint) = Facts::wrong_path(path)
+            {
+                let mistake = self.job.mistake(expression.at(), format!("`{path}` is no fact"));
+                return Err(mistake.hint(hint));
+            }
+        }
+        Ok(())
+    }
+
+    fn undefined(self, expression: &Expression, missing: &[&String], part: Option<&str>) -> SourceError {
+        let Some(name) = missing.first() else {
+            let part = part.unwrap_or(expression.source());
+            let offset = expression.source().find(part).unwrap_or(0);
+            return self
+                .job
+                .mistake(expression.at() + offset, format!("`{part}` is not defined"));
+        };
+        let offset = expression.source().find(name.as_str()).unwrap_or(0);
+        let mistake = self
+            .job
+            .mistake(expression.at() + offset, format!("`{name}` is not defined"));
+        if FACTS.contains(&name.as_str()) {
+            return mistake.hint("the host did not report this fact");
+        }
+        match SourceError::nearest(name, self.known_names()) {
+            Some(near) => mistake.hint(format!("did you mean `{near}`?")),
+            None => mistake,
+        }
+    }
+
+    fn known_names(self) -> impl Iterator<Item = &'a str> {
+        let Self { job, scope, .. } = self;
+        BUILT_IN
+            .iter()
+            .chain(FACTS)
+            .copied()
+            .chain(job.extra.keys().map(String::as_str))
+            .chain(job.registers.keys().map(String::as_str))
+            .chain(job.vars.iter().map(|(name, _)| name.as_str()))
+            .chain(scope.vars.keys().map(String::as_str))
+    }
+}
+
+/// Whether the value is the same on every host.
+pub(crate) fn is_constant(job: &Job, expression: &Expression, depth: usize) -> bool {
+    depth <= MAX_VAR_DEPTH
+        && expression.roots().iter().all(|root| {
+            if OF_THE_HOST.contains(&root.as_str()) {
+                return false;
+            }
+            if BUILT_IN.contains(&root.as_str())
+                || job.extra.contains_key(root)
+                || job.registers.contains_key(root)
+            {
+                return true;
+            }
+            job.var(root).is_some_and(|var| {
+                let expressions = var.expressions();
+                expressions
+                    .iter()
+                    .all(|expression| is_constant(job, expression, depth + 1))
+            })
+        })
+}

@@ -1,0 +1,68 @@
+//! Jobs from files, and from their records.
+
+use std::collections::BTreeMap;
+
+use reveille_account::SourceError;
+
+use crate::job::Job;
+use crate::parse;
+use crate::source::JobSource;
+
+impl Job {
+    /// Reads a job file, `file` being its name in messages; all mistakes are returned, up to a bound.
+    pub fn parse(text: &str, file: &str) -> Result<Self, Vec<SourceError>> {
+        Self::parse_with(text, file, BTreeMap::new())
+    }
+
+    /// The same with vars of the command line, which win over all others.
+    pub fn parse_with(
+        text: &str,
+        file: &str,
+        vars: BTreeMap<String, serde_json::Value>,
+    ) -> Result<Self, Vec<SourceError>> {
+        parse::job(text, file, vars, None)
+    }
+
+    /// The same from the bytes of a file, which may not be text.
+    pub fn parse_bytes(
+        bytes: &[u8],
+        file: &str,
+        vars: BTreeMap<String, serde_json::Value>,
+    ) -> Result<Self, Vec<SourceError>> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse_with(text.strip_prefix('\u{feff}').unwrap_or(text), file, vars),
+            Err(error) => {
+                let at = error.valid_up_to();
+                let before = &bytes[..at];
+                let start = before
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |end| end + 1);
+                let message = format!("byte {at} (0x{:02x}) is not UTF-8", bytes[at]);
+                let mut mistake = SourceError::whole(message, file);
+                mistake.line = before.split(|byte| *byte == b'\n').count();
+                mistake.column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+                Err(vec![mistake.hint("a job file is a text file in UTF-8")])
+            }
+        }
+    }
+
+    /// Makes a job from its recorded source.
+    pub fn from_source(source: &JobSource) -> Result<Self, Vec<SourceError>> {
+        match source {
+            JobSource::File {
+                file,
+                text,
+                vars,
+                files,
+                selection,
+            } => {
+                let mut job = parse::job(text, file, vars.clone(), Some(files))?;
+                job.select(selection)
+                    .map_err(|message| vec![SourceError::whole(message, file)])?;
+                Ok(job)
+            }
+            JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),
+        }
+    }
+}
