@@ -111,7 +111,7 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
         printer.data(&format!("{host}: {count} of the run's commands still run there"))?;
     }
     for (host, why) in failed.iter().take(NAMES) {
-        printer.data(&format!("{host}: {}", harmless::block(&why)))?;
+        printer.data(&format!("{host}: {}", harmless::block(why)))?;
     }
     let more = (running.len() + failed.len()).saturating_sub(2 * NAMES);
     if more > 0 {

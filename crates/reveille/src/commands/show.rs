@@ -42,7 +42,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
         record.round
     ))?;
     if let Some(comment) = &record.spec.comment {
-        printer.data(&format!("comment     {}", harmless::block(&comment)))?;
+        printer.data(&format!("comment     {}", harmless::block(comment)))?;
     }
     printer.data(&end::words(
         &summary,

@@ -300,7 +300,7 @@ fn story(host: &HostSummary) -> String {
     let said = match host.class {
         Some(Class::CommandFailed | Class::KilledBySignal | Class::EarlyExit) => {
             let last = |text: &str| {
-                harmless::block(&text)
+                harmless::block(text)
                     .lines()
                     .rev()
                     .find(|line| !line.trim().is_empty())
