@@ -278,8 +278,8 @@ mod tests {
         Arguments::parse(text, &ORIGIN)
     }
 
-    fn given<T>(value: T) -> Option<Given<T>> {
-        Some(Given::new(value, ORIGIN))
+    fn given<T>(value: T) -> Given<T> {
+        Given::new(value, ORIGIN)
     }
 
     fn hop(user: Option<&str>, address: &str, port: Option<u16>) -> Hop {
@@ -303,7 +303,7 @@ mod tests {
             let arguments = parse(text).expect(text);
             assert_eq!(
                 arguments.jump,
-                given(vec![hop(Some("me"), "bastion", Some(2222))]),
+                Some(given(vec![hop(Some("me"), "bastion", Some(2222))])),
                 "{text}"
             );
             assert!(arguments.not_understood.is_empty(), "{text}");
@@ -311,7 +311,7 @@ mod tests {
         let chained = parse("-J a,b:23").expect("good");
         assert_eq!(
             chained.jump,
-            given(vec![hop(None, "a", None), hop(None, "b", Some(23))])
+            Some(given(vec![hop(None, "a", None), hop(None, "b", Some(23))]))
         );
     }
 
@@ -322,25 +322,25 @@ mod tests {
         assert_eq!(arguments.not_understood, ["-C", "-L 1:h:2", "x"]);
         assert_eq!(
             arguments.ssh.strict_host_key_checking,
-            given(StrictHostKeyChecking::No)
+            Some(given(StrictHostKeyChecking::No))
         );
         assert_eq!(
             (arguments.port, arguments.key_files),
-            (given(24), vec![Given::new("~/k".to_owned(), ORIGIN)])
+            (Some(given(24)), vec![given("~/k".to_owned())])
         );
         assert_eq!(
             parse("-o ProxyCommand='nc %h %p'")
                 .expect("good")
                 .ssh
                 .proxy_command,
-            given("nc %h %p".to_owned())
+            Some(given("nc %h %p".to_owned()))
         );
         assert!(parse("-o ConnectTimeout=x").is_err());
         assert_eq!(
             parse("-o ConnectTimeout=1m -F /x").expect("good").ssh,
             SshOptions {
-                config_file: given("/x".into()),
-                connect_timeout: given(Duration::from_mins(1)),
+                config_file: Some(given("/x".into())),
+                connect_timeout: Some(given(Duration::from_mins(1))),
                 ..SshOptions::default()
             }
         );

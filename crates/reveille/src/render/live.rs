@@ -80,7 +80,7 @@ impl View {
                     let line = format!(
                         "first that seems stuck: {host} in `{}`: {}",
                         harmless::block(&step.name),
-                        shortened(&harmless::block(evidence), 160)
+                        shortened(&harmless::line(evidence), 160)
                     );
                     self.say(&line);
                 }
