@@ -28,7 +28,7 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
     // Where there is none, none is made.
     Ledger::open_existing(&directory)?;
     let ledger = Ledger::open(&directory)?;
-    let run = ledger.resolve_run(&args.run)?;
+    let run = ledger.resolve_run(&args.which.run)?;
     let record = ledger.run(run)?;
     if record.state != RunState::Closed {
         return Err(Failure::usage(format!(

@@ -12,7 +12,7 @@ use crate::state;
 
 pub(crate) fn run(args: &ExportArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let ledger = Ledger::open_existing(&state::directory(globals)?)?;
-    let run = ledger.resolve_run(&args.run)?;
+    let run = ledger.resolve_run(&args.which.run)?;
     let written = artifacts::write(&ledger, run, &args.to, SummaryOptions::default())?;
     printer.data(&written.display().to_string())?;
     Ok(Exit::Success)

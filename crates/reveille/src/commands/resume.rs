@@ -14,7 +14,7 @@ pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Re
     // Where there is none, none is made.
     Ledger::open_existing(&directory)?;
     let ledger = Ledger::open(&directory)?;
-    let run = ledger.resolve_run(&args.run)?;
+    let run = ledger.resolve_run(&args.which.run)?;
     let record = ledger.run(run)?;
     let account = ledger.account(run)?;
     if account.pending + account.running == 0 && record.state == reveille_account::RunState::Closed {

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
     // Where there is none, none is made.
     Ledger::open_existing(&directory)?;
     let ledger = Ledger::open(&directory)?;
-    let run = ledger.resolve_run(&args.run)?;
+    let run = ledger.resolve_run(&args.which.run)?;
     let record = ledger.run(run)?;
     let account = ledger.account(run)?;
     if account.pending + account.running > 0 {

@@ -3,6 +3,7 @@
 mod combined;
 mod drill;
 mod elsewhere;
+mod flags;
 mod fleet;
 mod ghosts;
 mod heal;
@@ -18,6 +19,7 @@ mod passwords;
 mod proxy;
 mod readers;
 mod reboot;
+mod screens;
 mod support;
 mod surroundings;
 mod watchdog;

@@ -1,0 +1,102 @@
+//! What people and programs read, as a whole.
+
+use crate::support::Reveille;
+
+/// A run with a host that succeeds, one that fails and one that can't be reached, all on this machine.
+fn a_run(reveille: &Reveille) -> crate::support::Ended {
+    let inventory = reveille.file(
+        "hosts.ini",
+        "good ansible_connection=local\nbad ansible_connection=local\ndead ansible_host=127.0.0.1 ansible_port=1\n",
+    );
+    let job = reveille.file(
+        "deploy.yaml",
+        "name: deploy\nsteps:\n  - {name: greet, run: 'echo hello; echo oops >&2'}\n  \
+         - {name: check, run: 'test {{ inventory_hostname }} = good || exit 7'}\n  \
+         - {name: skipped, run: 'true', when: inventory_hostname == 'nobody'}\n",
+    );
+    reveille
+        .run(&[
+            "run",
+            &job,
+            "-i",
+            &inventory,
+            "--junit",
+            &reveille.file("junit.xml", ""),
+        ])
+        .expect(3)
+}
+
+/// Replaces what differs from run to run.
+fn settled(reveille: &Reveille, text: &str) -> String {
+    let patterns = [
+        (r"r-\d{8}-\d{6}-[0-9a-f]{4}", "RUN"),
+        (
+            r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "UUID",
+        ),
+        (
+            r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?([+-]\d\d:?\d\d|Z| UTC)?",
+            "TIME",
+        ),
+        (r"\d+(\.\d+)? (ms|µs|s)\b", "DURATION"),
+        (r"\b\d+(\.\d+)?(ms|s)\b", "DURATION"),
+        (r"\d+(\.\d+)? MB", "SIZE"),
+        (
+            r#"("(?:[a-z_]*_ms|[a-z_]*_s|seed|peak_bytes|controller|seq|wall_ms|mono_ms|time)": ?)-?[0-9.]+"#,
+            "${1}0",
+        ),
+        (r#"(time|timestamp)="[^"]*""#, "$1=\"0\""),
+        (r#"("node"|"user"|"worker"): "[^"]*""#, "$1: \"…\""),
+        (r"\b[0-9a-f]{64}\b", "SHA256"),
+        (r"\b[0-9a-f]{32}\b", "TOKEN"),
+        (r"by \S+@\S+", "by USER@NODE"),
+        // Whether a short step is seen to begin, and which host fails first, is chance.
+        (r"(?m)^.*`\w+` has begun, process \d+\n", ""),
+        (r"(?m)^first .*\n", ""),
+        (r"hostname=.[^ ]*.", "HOSTNAME"),
+    ];
+    let mut text = text.replace(reveille.path().to_str().unwrap(), "DIR");
+    for (pattern, with) in patterns {
+        text = regex::Regex::new(pattern)
+            .unwrap()
+            .replace_all(&text, with)
+            .into_owned();
+    }
+    text
+}
+
+#[test]
+fn the_end_of_a_run() {
+    let reveille = Reveille::new();
+    let ended = a_run(&reveille);
+    insta::assert_snapshot!("end", settled(&reveille, &ended.stderr));
+    let show = |arguments: &[&str]| settled(&reveille, &reveille.run(arguments).stdout);
+    insta::assert_snapshot!("show", show(&["show"]));
+    insta::assert_snapshot!("runs", show(&["runs"]));
+    insta::assert_snapshot!("logs", show(&["logs", "bad"]));
+    insta::assert_snapshot!("audit", show(&["audit"]));
+    let json = reveille.run(&["show", "--format", "json"]).json();
+    let pretty = serde_json::to_string_pretty(&json).unwrap();
+    insta::assert_snapshot!("json", settled(&reveille, &pretty));
+    let junit = std::fs::read_to_string(reveille.path().join("junit.xml")).unwrap();
+    insta::assert_snapshot!("junit", settled(&reveille, &junit));
+}
+
+#[test]
+fn mistakes_at_lint() {
+    let reveille = Reveille::new();
+    let mut shown = String::new();
+    for (name, text) in [
+        (
+            "job.yaml",
+            "nmae: x\nsteps:\n  - {run: 'echo {{ shade | uper }}', attemps: 3}\n  - {run: id, idle: 90}\n",
+        ),
+        ("hosts.ini", "web[1:3 ansible_port=99999\n[web:children]\ndb\n"),
+        ("empty.yaml", ""),
+    ] {
+        let file = reveille.file(name, text);
+        let ended = reveille.run(&["lint", &file]).expect(2);
+        shown += &format!("$ reveille lint {name}\n{}{}\n", ended.stdout, ended.stderr);
+    }
+    insta::assert_snapshot!(settled(&reveille, &shown));
+}
