@@ -46,7 +46,8 @@
 //! assert_eq!(names, ["web01", "web02", "db1"]);
 //!
 //! let connection = inventory.connection("db1")?;
-//! assert_eq!((connection.address.as_str(), connection.port), ("10.0.0.5", Some(2222)));
+//! assert_eq!(connection.address.value, "10.0.0.5");
+//! assert_eq!(connection.port.expect("a port").value, 2222);
 //! # Ok::<(), reveille_inventory::InventoryError>(())
 //! ```
 

@@ -93,6 +93,9 @@ enum Runner {
 pub(crate) fn run(install: bool, nextest: &[String]) -> Result {
     let workspace = Workspace::find()?;
     let runner = prepare(&workspace, install, nextest)?;
+    if nextest.is_empty() {
+        workspace::run(workspace.cargo().arg("machete"))?;
+    }
     let binary = workspace.build_reveille()?;
     let mut tests = workspace.cargo();
     tests.env(workspace::BINARY, &binary);
@@ -132,16 +135,26 @@ pub(crate) fn run(install: bool, nextest: &[String]) -> Result {
     Ok(())
 }
 
-/// Sees to everything the tests need, or names it.
+/// Tools of cargo that the tests need, with what each does.
+const TOOLS: [(&str, &str); 2] = [
+    ("nextest", "runs the tests, each in its own process"),
+    ("machete", "finds dependencies that no crate uses"),
+];
+
+/// Installs what the tests need, or names what is missing.
 fn prepare(workspace: &Workspace, install: bool, arguments: &[String]) -> Result<Runner> {
     let missing = packages::missing(PACKAGES);
-    let nextest = has_nextest(workspace);
-    if missing.is_empty() && nextest {
+    let tools: Vec<&str> = TOOLS
+        .iter()
+        .map(|(tool, _)| *tool)
+        .filter(|tool| !has_tool(workspace, tool))
+        .collect();
+    if missing.is_empty() && tools.is_empty() {
         return Ok(Runner::Nextest);
     }
     packages::name_all(&missing);
-    if !nextest {
-        tell::line("missing: cargo-nextest: runs the tests, each in its own process");
+    for (tool, reason) in TOOLS.iter().filter(|(tool, _)| tools.contains(tool)) {
+        tell::line(&format!("missing: cargo-{tool}: {reason}"));
     }
     if !install {
         let mut text = "the tests need what is named above; nothing was installed. To install it:".to_owned();
@@ -149,8 +162,8 @@ fn prepare(workspace: &Workspace, install: bool, arguments: &[String]) -> Result
             text.push_str("\n    ");
             text.push_str(&packages::command_line(&missing));
         }
-        if !nextest {
-            text.push_str("\n    cargo install --locked cargo-nextest");
+        for tool in tools {
+            text.push_str(&format!("\n    cargo install --locked cargo-{tool}"));
         }
         text += "\nor let `cargo xtask test --install` do that";
         return Err(Failure::Missing(text));
@@ -158,17 +171,24 @@ fn prepare(workspace: &Workspace, install: bool, arguments: &[String]) -> Result
     if !missing.is_empty() {
         packages::install(&missing)?;
     }
-    if nextest {
-        return Ok(Runner::Nextest);
-    }
-    match workspace::run(workspace.cargo().args(["install", "--locked", "cargo-nextest"])) {
-        Ok(()) => Ok(Runner::Nextest),
-        Err(failure) if arguments.is_empty() => {
-            tell::line(&format!("{failure}; running the tests with `cargo test` instead"));
-            Ok(Runner::Cargo)
+    let mut runner = Runner::Nextest;
+    for tool in tools {
+        let installed =
+            workspace::run(
+                workspace
+                    .cargo()
+                    .args(["install", "--locked", &format!("cargo-{tool}")]),
+            );
+        match installed {
+            Ok(()) => {}
+            Err(failure) if tool == "nextest" && arguments.is_empty() => {
+                tell::line(&format!("{failure}; running the tests with `cargo test` instead"));
+                runner = Runner::Cargo;
+            }
+            Err(failure) => return Err(failure),
         }
-        Err(failure) => Err(failure),
     }
+    Ok(runner)
 }
 
 /// Whether arguments say which packages are meant; `--workspace` would overrule them.
@@ -178,10 +198,10 @@ fn names_packages(arguments: &[String]) -> bool {
         .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
 }
 
-fn has_nextest(workspace: &Workspace) -> bool {
+fn has_tool(workspace: &Workspace, tool: &str) -> bool {
     workspace
         .cargo()
-        .args(["nextest", "--version"])
+        .args([tool, "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
