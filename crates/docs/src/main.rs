@@ -5,6 +5,7 @@
 
 mod classes;
 mod job_reference;
+mod limits;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -61,7 +62,7 @@ fn run(arguments: &Arguments) -> Result {
     Ok(())
 }
 
-fn pages() -> Result<Vec<Page>> {
+fn pages(root: &Path) -> Result<Vec<Page>> {
     Ok(vec![
         Page {
             path: "docs/classes.md",
@@ -71,12 +72,16 @@ fn pages() -> Result<Vec<Page>> {
             path: "docs/job-reference.md",
             text: job_reference::page(&reveille_job::schema())?,
         },
+        Page {
+            path: "docs/limits.md",
+            text: limits::page(root)?,
+        },
     ])
 }
 
 /// The pages whose files are missing or say something else.
 fn stale(root: &Path) -> Result<Vec<Page>> {
-    let mut pages = pages()?;
+    let mut pages = pages(root)?;
     pages.retain(|page| !std::fs::read_to_string(root.join(page.path)).is_ok_and(|text| text == page.text));
     Ok(pages)
 }
@@ -88,7 +93,7 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::path::PathBuf;
 
     use super::*;
@@ -188,5 +193,115 @@ mod tests {
             }
         }
         assert!(broken.is_empty(), "{broken:#?}");
+    }
+
+    /// What is in backticks, outside of blocks of code.
+    fn code(text: &str) -> Vec<&str> {
+        prose(text)
+            .flat_map(|line| line.split('`').skip(1).step_by(2))
+            .collect()
+    }
+
+    fn is_file(name: &str) -> bool {
+        let endings = ["rs", "sh", "md", "toml", "svg"];
+        name.contains('/')
+            || name
+                .rsplit_once('.')
+                .is_some_and(|(_, ending)| endings.contains(&ending))
+    }
+
+    /// The directories of all crates, by name.
+    fn crates() -> Vec<(String, PathBuf)> {
+        let entries = std::fs::read_dir(root().join("crates")).unwrap();
+        let directories = entries.map(|entry| entry.unwrap().path());
+        directories
+            .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path))
+            .collect()
+    }
+
+    #[test]
+    fn architecture_names_what_exists() {
+        let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+        let mut words = BTreeSet::new();
+        for (name, directory) in crates() {
+            assert!(
+                text.contains(&format!("| `crates/{name}` |")),
+                "{name} is not in the table"
+            );
+            words.insert(name);
+            for file in limits::sources(&directory).unwrap() {
+                let source = std::fs::read_to_string(file).unwrap();
+                let parts = source.split(|c: char| !c.is_alphanumeric() && c != '_');
+                words.extend(parts.map(str::to_owned));
+            }
+        }
+        let mut missing = code(&text);
+        missing.retain(|name| {
+            let word = name.rsplit("::").next().unwrap().trim_start_matches('-');
+            let is_word = word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+            if is_file(name) {
+                !root().join(name).exists() && !root().join("crates").join(name).exists()
+            } else {
+                is_word && !words.contains(word) && !words.contains(&word.replace('-', "_"))
+            }
+        });
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn guides_name_files_that_exist() {
+        let mut missing = Vec::new();
+        for (name, directory) in crates() {
+            let source = directory.join("src");
+            for guide in ["lib.rs", "main.rs"] {
+                let text = std::fs::read_to_string(source.join(guide)).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
+                assert!(
+                    lines.len() <= 60,
+                    "{name}/src/{guide} has {} lines of guide",
+                    lines.len()
+                );
+                for file in code(&lines.join("\n")) {
+                    let ours = Path::new(file)
+                        .extension()
+                        .is_some_and(|ending| ending == "rs" || ending == "sh");
+                    if ours && !source.join(file).exists() && !root().join("crates").join(file).exists() {
+                        missing.push(format!("{name}: {file}"));
+                    }
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn dependencies_point_to_lower_layers() {
+        let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+        let mut layers = BTreeMap::new();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            if let Some(layer) = words.next().and_then(|word| word.parse::<u32>().ok()) {
+                layers.extend(words.map(|word| (word.to_owned(), layer)));
+            }
+        }
+        let mut wrong = Vec::new();
+        for (name, directory) in crates() {
+            let manifest = std::fs::read_to_string(directory.join("Cargo.toml")).unwrap();
+            let dependencies = manifest
+                .lines()
+                .skip_while(|line| *line != "[dependencies]")
+                .skip(1);
+            for line in dependencies.take_while(|line| !line.starts_with('[')) {
+                let dependency = line.split(['.', ' ']).next().unwrap();
+                let dependency = dependency.strip_prefix("reveille-").unwrap_or(dependency);
+                if layers
+                    .get(dependency)
+                    .is_some_and(|layer| *layer >= layers[&name])
+                {
+                    wrong.push(format!("{name} depends on {dependency}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 }
