@@ -12,15 +12,6 @@ Every documented constant that is a number or a duration, by crate. Values are w
 to the crate's `src`. Sizes are in bytes unless the text names another unit.
 ";
 
-/// A constant with its documentation.
-#[derive(Debug, PartialEq, Eq)]
-struct Limit {
-    /// The first sentence of its documentation.
-    what: String,
-    name: String,
-    value: String,
-}
-
 /// Returns the whole page.
 pub(super) fn page(root: &Path) -> Result<String> {
     let mut page = format!("# Limits\n{NOTICE}\n\n{INTRODUCTION}");
@@ -32,7 +23,7 @@ pub(super) fn page(root: &Path) -> Result<String> {
         let mut rows = String::new();
         for file in sources(&source)? {
             let place = file.strip_prefix(&source).unwrap_or(&file).display();
-            for Limit { what, name, value } in limits(&read(&file)?) {
+            for [what, value, name] in limits(&read(&file)?) {
                 let _ = writeln!(rows, "| {} | `{value}` | `{name}` | `{place}` |", cell(&what));
             }
         }
@@ -64,8 +55,8 @@ pub(super) fn sources(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Returns the documented numbers and durations of a file, up to the tests at its end.
-fn limits(text: &str) -> Vec<Limit> {
+/// Returns the first sentence, the value and the name of each documented number or duration before the tests of a file.
+fn limits(text: &str) -> Vec<[String; 3]> {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let mut limits = Vec::new();
     let mut documentation = String::new();
@@ -80,7 +71,7 @@ fn limits(text: &str) -> Vec<Limit> {
     limits
 }
 
-fn limit(line: &str, documentation: &str) -> Option<Limit> {
+fn limit(line: &str, documentation: &str) -> Option<[String; 3]> {
     let (_, constant) = line.split_once("const ")?;
     let (name, rest) = constant.split_once(": ")?;
     let (kind, value) = rest.strip_suffix(';')?.split_once(" = ")?;
@@ -89,11 +80,8 @@ fn limit(line: &str, documentation: &str) -> Option<Limit> {
         return None;
     }
     let sentence = documentation.split(". ").next()?;
-    Some(Limit {
-        what: without_links(sentence.trim().trim_end_matches('.')),
-        name: name.to_owned(),
-        value: value.to_owned(),
-    })
+    let what = without_links(sentence.trim().trim_end_matches('.'));
+    Some([what, value.to_owned(), name.to_owned()])
 }
 
 /// Turns links to items into plain code, because such links work in rustdoc only.
@@ -138,11 +126,7 @@ mod tests {
             #[cfg(test)]\nmod tests {\n\
             /// Of a test.\n\
             const TEST: u64 = 1;\n";
-        let least = Limit {
-            what: "The least of `Thing`".into(),
-            name: "LEAST".into(),
-            value: "4 << 20".into(),
-        };
+        let least = ["The least of `Thing`", "4 << 20", "LEAST"].map(str::to_owned);
         assert_eq!(limits(text), [least]);
     }
 }
