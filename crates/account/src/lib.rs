@@ -1,11 +1,23 @@
 //! The words of Reveille, and the arithmetic of its promise.
 //!
-//! A *run* dispatches *hosts*; every host that was dispatched ends with exactly one [`Outcome`]. The *account* holds
-//! the outcomes against the *roll* (the hosts that were planned, written down before anything started) and either
-//! balances or says by how much it does not. Everything that happens in between is an [`Event`]; the ledger commits
-//! events, and every screen and file is derived from them.
+//! A *run* dispatches *hosts*; every host that is dispatched ends with exactly one [`Outcome`]. The *account* compares
+//! the outcomes with the *roll*, the planned hosts that were recorded before anything started: it balances, or it
+//! states by how much it does not. Everything that happens in between is an [`Event`]; the ledger commits events, and
+//! every screen and file is derived from them. This crate has no input or output, so that all others can use its words.
 //!
-//! This crate has no input or output of its own, so that all others can speak it.
+//! The main types:
+//!
+//! - [`Event`] and [`EventKind`]: one thing that happened, with run, round, host, epoch, sequence number and times.
+//! - [`Class`] and [`Status`]: why a host ended as it did. The class decides the status.
+//! - [`Outcome`]: the one final status of a host in a round.
+//! - [`Account`]: the sum of the outcomes; [`Account::exit`] makes the program's exit status of it.
+//! - [`SourceError`]: a mistake in a file that people write, with file, line, column and caret.
+//!
+//! A host through the crate: `id.rs` names it ([`HostName`]), `event.rs` and `history.rs` have the words for what
+//! happens to it, `class.rs` the table of classes (also the source of `reveille explain` and `docs/classes.md`),
+//! `outcome.rs` its end, `account.rs` adds it up, and `exit.rs` ends the program. Beside that are the words about
+//! values that people set: `reach.rs` (transport, become method, host key policy), `origin.rs` (where a value comes
+//! from), `fault.rs` and `source.rs` (mistakes).
 //!
 //! ```
 //! use reveille_account::{Account, Class, Status};

@@ -1,7 +1,12 @@
 //! `cargo xtask bench`: measures Reveille beside its peers in one run, for BENCHMARKS.md.
 //!
-//! A folder for each subject, and what they share: [`measure`] runs one command and records its processor time and memory,
-//! from control groups ([`cgroup`]) or [`proc`]; [`benchmarks_page`] writes the tables.
+//! A folder for each subject: `fleet/mod.rs` (commands and copies over SSH, beside Ansible, pssh and others),
+//! `load/mod.rs` (HTTP, beside wrk, oha, Goose and Locust), `mirrorlist/mod.rs` (beside MirrorManager's server),
+//! `watchdog/mod.rs` (recorded durations, replayed against several rules).
+//!
+//! A measurement: the subject prepares servers and peers (`fleet/lab.rs`, `load/server.rs`); [`measure`] runs one
+//! command and records its processor time and memory, from control groups ([`cgroup`]) or [`proc`]; the subject makes a
+//! table, and [`benchmarks_page`] replaces it between its markers.
 
 mod benchmarks_page;
 mod cgroup;

@@ -1,7 +1,9 @@
-//! `cargo xtask docs`: writes the pages of `docs/` that repeat tables of the program.
+//! `cargo xtask docs`: writes the pages of `docs/` that are made from the source.
 //!
-//! A page that people write by hand is wrong from the day its table changes. These are written from the tables, and a test
-//! fails when a file differs from them.
+//! A page that repeats a table by hand is wrong from the day the table changes. So `classes.rs` writes
+//! `docs/classes.md` from the table of classes, `job_reference.rs` writes `docs/job-reference.md` from the JSON Schema
+//! of jobs, and `limits.rs` writes `docs/limits.md` from the constants. A test fails if a page is not current. Other
+//! tests check links, the names and layers in ARCHITECTURE.md, and the files that the guides of the crates name.
 
 mod classes;
 mod job_reference;

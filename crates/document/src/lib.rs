@@ -1,7 +1,24 @@
-//! YAML files that people write: job files, scenarios. Read as a tree of nodes that know their places, and strictly: what
-//! nobody asked for is a mistake, and all mistakes of a file are told at once, each with file, line, column and a caret.
-//! Expressions in them are in one [`language`]: an [`Expression`] is compiled once, a [`Template`] is text with expressions,
-//! and [`Blocks`] is a whole template of Jinja. Jobs, scenarios and inventories use the same three.
+//! Documents: YAML files that people write (jobs, scenarios, lists of hosts), and the expressions in them.
+//!
+//! A document is read strictly: an unknown key is a mistake, and all mistakes of a file are reported at once, each with
+//! file, line, column and caret. Expressions are in one [`language`], MiniJinja with what Ansible's users expect of it.
+//!
+//! The main types:
+//!
+//! - [`Node`]: a value that knows its [`Place`] in the text.
+//! - [`Reader`]: reads nodes as what they should be (a duration, a word, fields), and collects the mistakes.
+//! - [`Expression`]: compiled once, knows the names that it uses, evaluated with bounded fuel.
+//! - [`Template`]: text with `{{ expressions }}`, and [`Blocks`]: a whole template of Jinja.
+//!
+//! A job file through the crate:
+//!
+//! 1. `tree.rs` makes a tree of nodes of the text ([`read()`]); size, nesting, nodes and aliases are bounded.
+//! 2. The caller asks a [`Reader`] (`reader.rs`) for the fields that it knows.
+//! 3. A text with templates becomes a [`Template`] (`template.rs`); `expression.rs` compiles each expression in the
+//!    language of `language.rs`, and `scan.rs` finds the names and filters that MiniJinja does not report.
+//! 4. For each host the caller evaluates it over [`Names`], which supplies the values.
+//!
+//! [`ansible`] decides which values of an inventory are templates.
 //!
 //! ```
 //! use reveille_document::{Kind, Reader};

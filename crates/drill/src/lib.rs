@@ -1,21 +1,24 @@
 //! The drill: a fleet of SSH servers to rehearse against, with faults.
 //!
 //! A [`Fleet`] answers as thousands of hosts from one process and one listening socket: each host has an address of its
-//! own in 127.0.0.0/8, and the address that a connection was made to says which host is meant. The protocol is real
-//! SSH; the shell behind it is a play. A host that nobody talks to costs some bytes and no task.
+//! own in 127.0.0.0/8, and the address that a connection was made to tells which host is meant. The protocol is real
+//! SSH; the shell behind it is a play. An idle host costs some bytes and no task. Only the loopback network is
+//! answered, and the addresses need Linux, where all of 127.0.0.0/8 is local.
 //!
-//! What goes in: a [`FleetSpec`] with the number of hosts, a seed and [`Fault`]s, each a kind and whom it strikes. What
-//! comes out: addresses, host keys and a client key to put into an inventory, and at the end a [report](Fleet::report)
-//! of what was injected where and whether anybody ran into it. [`FaultKind::expected`] says what a run should make of
-//! each, so that *injected* can be held against *reported*.
+//! The main types: [`FleetSpec`], the number of hosts, a seed and [`Fault`]s; [`Fleet`], with inventory, keys and a
+//! [report](Fleet::report) of what was injected and whether anybody met it; [`FaultKind`], whose
+//! [`FaultKind::expected`] says what a run should make of it; [`Host`]; [`Performance`], what a command does.
 //!
-//! Three things can be wrong with a host, and each is played where it belongs: its wire (before SSH starts), its
-//! session (authentication, channels), or the command itself. The last is described by a [`Performance`]. A [`Script`]
-//! plays it: [`Shell`] on the channel it was asked for on, [`Supervisor`] as durable work that outlives its connection.
-//! [`RealShell`] plays nothing: it runs commands on this machine, and only the connection can have a fault.
+//! A connection through the crate:
 //!
-//! Only connections to and from the loopback network are answered. The addresses need Linux, where all of 127.0.0.0/8
-//! is local.
+//! 1. `listen.rs` accepts it and finds the [`Host`] (`host.rs`) by address. Faults before SSH strike here, those of the
+//!    wire in `wire.rs`.
+//! 2. `session.rs` is the SSH side: authentication, channels and their faults.
+//! 3. A command becomes a [`Performance`] (`performance.rs`); a [`Script`] (`channel.rs`) plays it: [`Shell`]
+//!    (`shell.rs`) on its channel, [`Supervisor`] (`supervisor.rs`) as durable work, which `kept.rs` keeps beyond the
+//!    connection. [`RealShell`] (`real.rs`) plays nothing: it runs commands on this machine.
+//!
+//! `kind.rs` is the one table of faults. The crate shares no code with `transport`, so that each tests the other.
 //!
 //! ```
 //! use reveille_drill::{Fault, Fleet, FleetSpec};

@@ -1,19 +1,61 @@
 //! The engine of a run: every host that is dispatched ends with exactly one outcome.
 //!
-//! In go a run that the ledger holds (its roll is on disk), a job, and a [`HostPlan`] for each host that has no outcome
-//! yet; out comes how the run ended, everything else being in the ledger. A dispatcher admits hosts as sessions allow; a
-//! task a host takes it through its life: what `reveille_history` decides is performed here, and ends in events.
+//! The main types: [`RunRecipe`], what a run needs, with `record` and `restore`; [`RunPlan`] and [`HostPlan`], what the
+//! engine is given; [`Recalled`], what earlier controllers left on record; [`RunEnd`], how the run ended. Everything
+//! else is in the ledger. The engine decides nothing: it performs what `reveille_history` decides.
 //!
 //! ```text
 //!  queued ─► turn ─► dispatched ─► decide ─► perform ─► events ─► decide ─► … ─► outcome
 //! ```
 //!
-//! A host task consumes itself on the way to its outcome. One that panics is caught by its supervisor, which records an
-//! outcome of class `internal` in its stead. One that is stopped in the middle leaves none: the host stays *running*
-//! in the account, and a resumed run finds it by its history.
+//! A host through the crate:
 //!
-//! The order of commits is: the intent of a step before its command is sent; its end together with the intent of the
-//! next; the outcome; and only then is what the host kept of the work removed.
+//! 1. `recipe.rs` records the run and its roll, or restores them; `recall.rs` folds what is on record.
+//! 2. `dispatch.rs`, the run's task, queues the host until it has a slot (`engine.rs`), a turn to try the password
+//!    (`trial.rs`) and a turn to shake hands. Then it records the dispatch and starts the host's task.
+//! 3. `host.rs` is that task: it decides, performs, and records, until there is an outcome. A host connects
+//!    (`connect.rs`, `machine.rs`), prepares a step (`prepare.rs`, `secrets.rs`, `ask.rs`) and starts it or attaches to
+//!    it (`start.rs`).
+//! 4. An attempt runs in `durable.rs` (followed on the host) or `plain.rs` (commands, copies in `copy.rs`, waits);
+//!    `work.rs` makes what is sent, `output.rs` records and judges what comes back.
+//! 5. `watched.rs` keeps the attempt's deadlines; when one nears, `look.rs` looks at the host, `watchdog.rs` asks the
+//!    rules of `reveille_pace`, and `way.rs` kills if they say so, over a second connection if need be.
+//! 6. `settle.rs` and `ended.rs` make an end, a loss or a verdict of it. If the host failed, `heal.rs` takes the rung
+//!    that the gatekeeper allows (`reboot.rs` among them), and `finish.rs` words the outcome.
+//!
+//! If a task panics, its supervisor records the outcome `internal`. A task that is stopped (`stop.rs`) records none:
+//! the host stays *running* in the account, and a resumed run finds it by its history.
+//!
+//! What the engine takes from its machine besides network and ledger is [`World`], which a simulation replaces.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use reveille_account::TransportKind;
+//! # use reveille_fleet::{Recalled, RunEnd, RunHost, RunOptions, RunRecipe, Unrecorded, stopper};
+//! # use reveille_job::Job;
+//! # use reveille_ledger::{Ledger, RunKind};
+//! # use reveille_way::{Nobody, Passwords, Way};
+//! # let directory = tempfile::tempdir()?;
+//! let way = Way { transport: TransportKind::Local, ..Way::default() };
+//! let hosts = [RunHost { name: "here".into(), way, vars: serde_json::Map::new(), unrecorded: Vec::new() }];
+//! let job = Job::command("true".into(), Default::default());
+//! let (kind, options) = (RunKind::Exec, RunOptions::default());
+//! let recipe = RunRecipe { kind, job, options, groups: Vec::new(), seed: 1, comment: None };
+//!
+//! let ledger = Ledger::open(directory.path())?;
+//! let prepared = recipe.prepare(&hosts, &Passwords::default(), directory.path(), &Nobody)?;
+//! let handle = recipe.record(&ledger, &hosts, "me".into(), "here".into())?;
+//! let id = handle.run();
+//! let recalled = Recalled::beginning(&hosts);
+//! let hosts = hosts.map(|host| (host, None)).into();
+//! let (plan, client) = recipe.plan(id, prepared, hosts, recalled, false, Unrecorded::default());
+//! let (_stopper, stopped) = stopper();
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! let end = runtime.block_on(reveille_fleet::run(handle, Arc::new(client), plan, stopped))?;
+//! assert_eq!(end, RunEnd::Closed);
+//! assert_eq!(ledger.account(id)?.to_string(), "1 planned = 1 success");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod allowance;
 mod ask;

@@ -1,18 +1,31 @@
-//! What is known of a run and of each of its hosts, and the one decision what comes next.
+//! History: what is known of a run and of each of its hosts, and the one decision what comes next.
 //!
-//! Everything that a later decision needs is an event. A [`HostHistory`] is the fold of a host's events, a
-//! [`RunHistory`] that of the run's; [`decide`] says what a host does next, [`direct`] what the dispatcher does. All of
-//! it is pure: no clock, no chance, no input or output. So a controller that goes on with the work of a dead one decides
-//! as that would have done, because it decides from the same.
+//! Everything that a later decision needs is an event. Folding and deciding are pure: no clock, no chance, no input or
+//! output. So a controller that resumes the work of a dead one decides as that one would have, because it decides from
+//! the same.
 //!
 //! ```text
 //!  committed events ─ fold ─► HostHistory, RunView ┐
 //!  this process alone ──────► Held ────────────────┴► decide ─► Next ─► performed by the engine ─► events
 //! ```
 //!
-//! The rule that everything hangs on: a step may start on a machine in a round if of all earlier attempts of this host on
-//! that machine none is open, and those of the same step and round are settled, or the step is idempotent. [`may_start`]
-//! alone makes a [`Permit`], and only with one does the engine record an intent.
+//! The main types: [`HostHistory`], the fold of a host's events (`host.rs`), and [`RunHistory`], of the run's
+//! (`run.rs`); [`Next`], what a host does next; [`Permit`], the right to start a step; [`Rule`], a rule by name, which
+//! a simulation can switch off (`rule.rs`).
+//!
+//! A step through the crate:
+//!
+//! 1. [`decide`] (`decide.rs`) returns [`Next::Prepare`], then [`Next::Connect`] and [`Next::Start`] with a [`Permit`].
+//!    `outline.rs` has what decisions need to know of the job.
+//! 2. The engine records the intent; [`HostHistory::apply`] keeps it as an open [`Attempt`] (`attempt.rs`).
+//! 3. If connection or controller are lost, [`decide`] returns [`Next::Attach`]. The answer ends the attempt, or
+//!    [`absence`] rules what a missing directory means.
+//! 4. If the step failed for good, the gatekeeper (`gatekeeper.rs`) rules which rung of recovery is next, if any.
+//! 5. [`direct`] does for the dispatcher what [`decide`] does for a host: batches, halts, steps that run once.
+//!
+//! The rule behind it: a step may start on a machine in a round only if none of this host's earlier attempts on that
+//! machine is open, and those of the same step and round are settled, or the step is idempotent. Only [`may_start`]
+//! makes a permit.
 //!
 //! ```
 //! use reveille_account::{EventKind, MachineRef, StepRef};

@@ -1,42 +1,33 @@
-//! The inventory: which hosts there are, how they are grouped, what is known of them and how they are reached.
+//! The inventory: which hosts there are, how they are grouped, which vars they have and how these say to reach them.
 //!
 //! A *host* is a name, unique in the inventory. A *group* is a set of hosts and of other groups; every host is in
 //! `all`, and in `ungrouped` if it is in no other. A *var* is a value with a name, attached to a host or to a group.
 //!
-//! What comes in are [`Source`]s, as the user gave them: lists of hosts (`web[01-40],db1`), files in Ansible's INI form (of
-//! which a plain file of names is the simplest case) or its YAML form, directories of them, and programs that write JSON.
-//! `group_vars/` and `host_vars/` beside them are read too, and what is encrypted is decrypted with the passwords of
-//! [`LoadOptions`]. Several sources merge, later ones winning. What goes out is one [`Inventory`], which keeps the order of
-//! first appearance, answers patterns ([`Inventory::select`]), merges the vars of a host when asked ([`Inventory::vars`])
-//! and reads from them how to connect ([`Inventory::connection`]).
+//! The main types: [`Source`], a list of hosts (`web[01-40],db1`), a file in Ansible's INI or YAML form, a directory or
+//! a program; [`LoadOptions`], with the passwords of vaults; [`Inventory`], hosts, groups and vars; [`Connection`],
+//! what a host's vars set about reaching it; [`InventoryError`], with file, line, column and caret.
 //!
-//! Vars merge as Ansible merges them: groups of the sources, from `all` to the nearest, siblings by
-//! `ansible_group_priority` and then by name; `group_vars/all` and the other files of `group_vars/`; the host's own;
-//! `host_vars/`. Merged vars are never stored, so that 50,000 hosts cost little more than their names.
+//! A source through the crate:
 //!
-//! Values from a vault, and vars whose names say so, are secret ([`Inventory::is_secret`]): they appear in no message and no
-//! `Debug` output, and [`Inventory::public_vars`] leaves them out.
+//! 1. `read/source.rs` decides which reader it needs: `read/list.rs`, `read/ini.rs`, `read/yaml/mod.rs` or
+//!    `read/script.rs`. `read/vars_files.rs` adds `group_vars/` and `host_vars/`; `read/file.rs` bounds each file and
+//!    decrypts vaults.
+//! 2. Each reader fills `read/builder.rs`, which merges the sources (later ones win) into `model.rs`.
+//! 3. [`Inventory::select`] (`pattern.rs`) answers patterns, in the order of first appearance.
+//! 4. [`Inventory::vars`] merges the vars of a host as Ansible does: groups from `all` to the nearest, siblings by
+//!    `ansible_group_priority` and name; `group_vars/all` and the other files of `group_vars/`; the host's own;
+//!    `host_vars/`. Merged vars are not stored, so 50,000 hosts cost little more than their names. `host_vars.rs` fills
+//!    in templates.
+//! 5. [`Inventory::connection`] (`connection/mod.rs`, `connection/variables.rs`) reads how to reach a host.
 //!
-//! A mistake in a file is reported with file, line, column and caret, as many as there are up to a bound. What belongs to
-//! Ansible and is not understood here becomes a warning; no meaning is dropped in silence.
+//! Vault values, and vars named like passwords, are secret ([`Inventory::is_secret`]): no message and no `Debug` output
+//! shows them. Parts of Ansible's forms that are not supported become warnings; nothing is dropped in silence.
 //!
 //! ```
 //! use reveille_inventory::{Inventory, Source, no_runs};
 //!
-//! let text = "
-//! [web]
-//! web[01:03] ansible_user=deploy
-//!
-//! [db]
-//! db1 ansible_host=10.0.0.5
-//!
-//! [site:children]
-//! web
-//! db
-//!
-//! [site:vars]
-//! ansible_port=2222
-//! ";
+//! let text = "[web]\nweb[01:03] ansible_user=deploy\n[db]\ndb1 ansible_host=10.0.0.5\n\
+//!             [site:children]\nweb\ndb\n[site:vars]\nansible_port=2222\n";
 //! let loaded = Inventory::load(&[Source::Text { name: "hosts.ini".into(), text: text.into() }])?;
 //! let inventory = loaded.inventory;
 //! assert_eq!(inventory.len(), 4);

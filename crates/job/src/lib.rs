@@ -1,19 +1,23 @@
 //! The job: what is done on each host, and what counts as done.
 //!
-//! A *job* is a list of *steps*; on each host they run in order. A step does one thing: it runs a command or a script,
-//! copies a file there or here, or waits for something. Around that stand its conditions (`when`, `skip_if`), its rules of
-//! success (`ok_codes`, `fatal`, `expect`, `fail_on_stderr`) and how it is tried (`attempts`, `watchdog`).
+//! A *job* is a list of *steps* that run in order on each host. A step does one thing: it runs a command or a script,
+//! copies files, reboots, or waits. It has conditions (`when`, `skip_if`), rules of success (`ok_codes`, `fatal`,
+//! `expect`) and limits (`attempts`, `watchdog`).
 //!
-//! What comes in is the text of a job file, YAML read strictly: [`Job::parse`] returns every mistake with file, line,
-//! column, caret and usually a hint. Or a single command, [`Job::command`]. [`Job::source`] is what the ledger records, so
-//! that a resumed run has the very same job.
+//! The main types: [`Job`] and [`Step`], plain data; [`Scope`], what templates see on a host; [`Rendered`], a step
+//! filled in for a host; [`Judge`] and its [`Verdict`].
 //!
-//! Text in a job may hold `{{ expressions }}`. They are compiled once, see what a [`Scope`] holds, and are checked for all
-//! hosts before the first is dispatched ([`Job::check_all`]). For each host [`Job::render`] fills in a step.
-//! Nothing but `{{ … }}` is special, as commands are full of other braces.
+//! A job file through the crate:
 //!
-//! When a command is over, [`Step::judge`] says what it comes to; [`Judge`] does the same while output arrives, in bounded
-//! memory.
+//! 1. [`Job::parse`] (`read.rs`, `parse.rs`, `parse/step.rs`, `parse/action.rs`) returns the job, or every mistake with
+//!    file, line, column and caret. `selection.rs` removes steps by tags. [`Job::command`] makes a job of one command.
+//! 2. [`Job::check_all`] (`plan.rs`) evaluates every template for every host before the first is dispatched.
+//! 3. For each host `evaluation.rs` resolves names (facts, vars, registered results), and [`Job::render`] fills in a
+//!    step. Only `{{ … }}` is special in a command, because shell text is full of other braces.
+//! 4. [`Judge`] (`judge.rs`) reads output as it arrives, in bounded memory, and the exit status.
+//!
+//! [`Job::source`] is what the ledger records, so a resumed run has the very same job. `schema.rs` describes the file
+//! for editors and for `docs/job-reference.md`.
 //!
 //! ```
 //! use reveille_account::Class;

@@ -1,20 +1,32 @@
 //! The ledger: the durable record of what every run was going to do and what became of it.
 //!
-//! A state directory holds one [`Ledger`]: the database `ledger.db` (SQLite), a `reserve` that is given back when the
-//! disk is full, and for each run a directory `runs/<uuid>/` with its `lock` and, under `out/`, the [output] of
-//! its hosts.
+//! A state directory holds one [`Ledger`]: the database `ledger.db` (SQLite), a `reserve` that is released when the
+//! disk is full, and for each run a directory `runs/<uuid>/` with its `lock` and the [output] of its hosts.
 //!
-//! What goes in: a [`RunSpec`] and a roll, committed together before anything is dispatched; then [`Entry`]s, one for
-//! everything that happens. What comes out: events in the order of their numbers, and the answers that are derived from
-//! them: the [account](Ledger::account), the [`Audit`], what happened so far, [replayed](Ledger::replay) for a resume.
+//! The main types: [`RunSpec`] and [`RollEntry`], committed before anything is dispatched; [`RunHandle`], with which
+//! the owner of a run writes; [`Entry`], one event to record; [`Follow`], which reads events as they are published;
+//! [`Audit`].
 //!
-//! The ledger is a *stage*, not a subscriber. Callers hand batches of entries to the one thread that writes a run; it
-//! numbers them, writes them and what follows from them in one transaction, together with whatever else is queued, and
-//! only after its commit answers the callers and publishes the events. So nothing is shown, and nothing remote is
-//! started, that is not on disk.
+//! An event through the crate:
 //!
-//! A run has one owner: it holds the run's lock, and an *epoch* that each transaction checks. Who takes a run over
-//! raises the epoch, and a former owner that still lives is refused from then on.
+//! 1. [`RunHandle::record`] (`handle.rs`) queues a batch of entries for the thread that writes the run (`writer.rs`).
+//! 2. The thread checks the owner's epoch, numbers the events, and writes them with the rows that follow from them
+//!    (`project.rs`) in one transaction, together with everything else that is queued.
+//! 3. After the commit it answers the callers and publishes the events. Nothing is shown or started that is not on
+//!    disk.
+//! 4. Readers ask for events (`read.rs`), the account (`audit.rs`), what a resumed run must know (`replay.rs`), and
+//!    artifacts (`export/mod.rs`).
+//!
+//! | table (`schema.rs`) | a row for each |
+//! |---|---|
+//! | `runs`, `epochs` | run; controller that took it over |
+//! | `roll`, `dispatches`, `outcomes` | run, round and host; at most one outcome |
+//! | `intents`, `results` | run, round, host, step and attempt; attempt 0 is a skipped step |
+//! | `events` | event, as JSON, by its number in the run |
+//! | `durations` | run time of a class of commands, which the watchdog learns from |
+//!
+//! A run has one owner, who holds the run's lock and an *epoch*. A controller that takes the run over
+//! ([`Ledger::take_over`]) raises the epoch; a former owner that still lives is refused. Row ids never leave the crate.
 //!
 //! ```
 //! use reveille_account::{Class, EventKind, Outcome, RunState};

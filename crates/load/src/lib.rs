@@ -1,15 +1,28 @@
 //! Load: many users over HTTP, and numbers that can't be misread.
 //!
-//! A *scenario* says what users do: classes of users with weights, tasks, waits, checks, and values that are captured from
+//! A *scenario* describes what users do: classes of users with weights, tasks, waits, checks, and values captured from
 //! answers or read from files. A *bootstrap* runs once for the whole test and gives all users the same values. *Stages*
-//! say how many users there are (closed model), or how often somebody arrives (open model).
+//! set how many users there are (closed model), or how often one arrives (open model).
 //!
-//! What comes in is the text of a scenario, YAML read strictly: [`Scenario::parse`] returns every mistake with file, line,
-//! column and caret. [`engine::conduct`] runs it, on threads of this process or in worker processes, and comes to an
-//! [`engine::Outcome`]; [`report::Summary`] is what people and programs are told of it.
+//! The main types: [`Scenario`]; [`engine::Options`], how a test runs; [`engine::conduct`], which runs it;
+//! [`engine::Outcome`], everything that was counted; [`report::Summary`], from which every report is made.
 //!
-//! Four numbers stand always apart: *offered* (what the scenario wanted to send), *started*, *completed*, *failed*.
-//! Latencies are counted from the intended start and from the actual one.
+//! A request through the crate:
+//!
+//! 1. [`Scenario::parse`] (`scenario/parse.rs`) reads the file, or returns every mistake with file, line, column and
+//!    caret.
+//! 2. `engine/conductor.rs` runs the bootstrap and starts shards: threads here (`engine/shard.rs`), or in worker
+//!    processes (`engine/worker.rs`). Shards share nothing while a test runs; each knows the whole schedule and takes
+//!    its part.
+//! 3. A user (`engine/user.rs`) is one future. `engine/request.rs` fills in its next step, `engine/exchange.rs` sends
+//!    it over `engine/client.rs` (HTTP/1.1 in `engine/http1/mod.rs`, HTTP/2 by hyper), `engine/judge.rs` checks the
+//!    answer.
+//! 4. `stats/tally.rs` counts in the shard, `stats/totals.rs` adds up in the conductor once a second, and
+//!    `report/mod.rs` prints.
+//!
+//! `program/mod.rs` is the command `reveille-load`. Four numbers are always kept apart: *offered* (what the scenario
+//! wanted to send), *started*, *completed*, *failed*. Latencies are counted from the intended start and from the actual
+//! one.
 //!
 //! ```
 //! use reveille_load::scenario::{Given, Scenario};

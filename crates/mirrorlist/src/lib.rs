@@ -1,13 +1,12 @@
 //! Mirrorlist: which mirrors are best for a client.
 //!
-//! Package clients of Fedora, EPEL, CentOS Stream, Rocky, openEuler, and Debian if one likes, ask a server for a list of
-//! mirrors before they fetch anything: dnf for a `mirrorlist` or a `metalink` (the same with checksums), apt for a list of
-//! its `mirror` method. This crate is that server, compatible with MirrorManager's in what it reads and answers.
+//! Package clients of Fedora, EPEL, CentOS Stream, Rocky, openEuler and Debian ask a server for a list of mirrors
+//! before they fetch anything: dnf for a `mirrorlist` or a `metalink` (the same with checksums), apt for a list of its
+//! `mirror` method. This crate is that server, compatible with MirrorManager's in what it reads and answers.
 //!
-//! What comes in is files: the snapshot that MirrorManager writes, or a list of mirrors in YAML; prefixes with their AS
-//! numbers; countries with their continents; a country database. They are compiled into a [`Snapshot`], an index that is
-//! made for reading and never changes. Each request is answered on one snapshot from its beginning to its end, and a new
-//! one takes its place in one step, while requests are under way.
+//! The main types: [`Sources`], the files to read; [`Snapshot`], everything that an answer depends on, compiled for
+//! reading and never changed; [`Catalog`], its index of hosts and directories; [`Rules`], which mirrors are chosen;
+//! [`server::Running`], the server.
 //!
 //! ```text
 //! files ─► Snapshot ──────────────┐ one pointer
@@ -15,6 +14,16 @@
 //!             words    directory  hosts,      list, metalink,
 //!                      and file   best first  redirect
 //! ```
+//!
+//! A reload: `server/reload.rs` has one thread read the files anew (`throttled_read.rs` rests while requests come).
+//! `snapshot.rs` compiles MirrorManager's snapshot (`wire/read.rs`, `catalog/build.rs`) or a list in YAML
+//! (`mirrors/list.rs`), prefixes (`networks.rs`), countries (`geoip.rs`, `continents.rs`). If all of it is right, one
+//! pointer is swapped; if not, the old snapshot serves on. Parts whose files have not changed are shared.
+//!
+//! A request: `server/workers.rs` reads it, `server/service.rs` limits and logs, `forwarded.rs` finds the client behind
+//! proxies. `query.rs` reads the parameters, `target.rs` finds the directory, `select.rs` chooses hosts and `order.rs`
+//! shuffles them by weight, `answer.rs` and `render/mod.rs` write the answer. A request is answered on one snapshot
+//! from beginning to end.
 //!
 //! ```no_run
 //! use reveille_mirrorlist::{Data, Snapshot, Sources};

@@ -1,4 +1,5 @@
-//! `reveille-mirrorlist`: the mirrorlist and metalink server.
+//! `reveille-mirrorlist`: the mirrorlist and metalink server, a sub-command a file of `commands`. The library has the
+//! guide.
 
 mod commands;
 

@@ -2,13 +2,26 @@
 //!
 //! Nothing here knows what is paced. The engine asks before it connects, tries again or gives up:
 //!
-//! - how many at once: a [`Gate`] whose limit can change while it is in use, and [`Handshakes`], which slows down for
-//!   endpoints that push back;
-//! - how many the machine can bear: [`admission`], from memory and pressure;
-//! - how long to wait: [`Backoff`] with full jitter, seeded;
-//! - how often: a [`RetryBudget`] for the fleet, and a [`Breaker`] for each group;
-//! - how long to bear silence: the [`watchdog`], which chooses and judges [`Deadline`]s;
-//! - how many may fail, and how many go first: [`Portion`] and [`batches`];
+//! | question | answered by | file |
+//! |---|---|---|
+//! | how many at once | [`Gate`], whose limit can change while in use; [`Handshakes`], slower for endpoints that push back | `gate.rs`, `handshakes.rs` |
+//! | how many handshakes the CPU bears | [`Governor`] | `governor.rs` |
+//! | how many sessions the memory bears | [`admission`] | `admission/control.rs` |
+//! | how long to wait | [`Backoff`], seeded, with full jitter | `backoff.rs` |
+//! | how many retries, for all hosts together | [`RetryBudget`] | `budget.rs` |
+//! | whether a whole group fails alike | [`Breaker`] | `breaker.rs` |
+//! | how long to bear silence | [`watchdog`], which chooses [`Deadline`]s and judges looks | `watchdog/mod.rs` |
+//! | how many may fail, how many go first | [`Portion`], [`batches`] | `portion.rs` |
+//!
+//! A host meets them in this order: batch, slot, turn to shake hands, right to a session, back-off after a failed try,
+//! budget and breaker before a recovery, and the watchdog while a step runs. The breaker holds a group of which many
+//! fail alike:
+//!
+//! ```text
+//! closed ── enough hosts fail alike ──► open ── hold over ──► probing ── the probe ends ──► closed
+//!                                        ▲                       │
+//!                                        └──── it fails alike ───┘
+//! ```
 //!
 //! Time comes from tokio's clock or from the caller, so that tests can stop it.
 //!

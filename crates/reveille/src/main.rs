@@ -1,4 +1,24 @@
-//! `reveille`: the program. Commands, screens and configuration; what is done stands in the crates below it.
+//! `reveille`: the program. Commands, configuration and screens; the work itself is done by the crates below.
+//!
+//! The main types: `Cli` (`cli.rs`), the one definition of the command line, from which help, man pages and completions
+//! are made; `Config` (`config.rs`), values from files and environment; `Printer` (`printer.rs`), the only one that
+//! writes: data to standard output, everything else to standard error; `Request` (`launch.rs`), a run that is about to
+//! be recorded; `Failure` (`failure.rs`), what ends a command early, with its exit status.
+//!
+//! `reveille run` through the program:
+//!
+//! 1. `main.rs` reads the configuration, applies it to the command line as defaults, and parses.
+//! 2. `commands/run.rs` reads the job. `options.rs` turns options into `RunOptions`; `choose.rs` reads inventories,
+//!    matches patterns and finds ways; every template is checked for every host. `prompt.rs` asks for passwords.
+//! 3. `launch.rs` records the run and gives it to `reveille_fleet`; `resume` and `retry` join here.
+//! 4. While it runs, `render/live.rs` draws the screen and `render/events.rs` writes NDJSON, each through a thread of
+//!    its own (`render/outlet.rs`), so that a reader that stands still does not stop the run. `render/artifacts.rs`
+//!    refreshes exports.
+//! 5. `render/end.rs` prints what failed and why, the account, and the next command, all read from the ledger. The
+//!    account decides the exit status.
+//!
+//! Every other command is a file of `commands`, named after it. `drill/mod.rs` puts a practice fleet around a run, and
+//! compares what was injected with what was reported.
 
 mod choose;
 mod cli;

@@ -1,12 +1,20 @@
 //! The simulator: the real engine, from a seed.
 //!
-//! A [`Scenario`] says what is asked of the engine and everything that happens meanwhile: a job, hosts, faults by their
-//! places, reboots, controllers that die at the how many-th seam that they cross. [`play`] takes
-//! [`reveille_fleet::run`] through it on one thread, with a clock that is paused: dispatcher, host loop, watchdog,
-//! supervisor client and judge are the ones that ship. Below them are two seams: sessions whose bytes stay in memory, with
-//! the drill's hosts at their far end, and a ledger that keeps its run in a vector. Equal scenarios give equal traces.
+//! The main types: [`Scenario`], a job, hosts, faults by their places, reboots, and controllers that die or freeze at a
+//! crossing; [`play`] takes [`reveille_fleet::run`] through it; [`Report`], which [`Rule`]s were broken, by what was
+//! committed and by what really ran. Dispatcher, host loop, watchdog, supervisor client and judge are the ones that
+//! ship, on one thread with a paused clock. Equal scenarios give equal traces.
 //!
-//! What comes out is a [`Report`]: which [`Rule`]s were broken, by what was committed and by what really ran.
+//! A scenario through the crate:
+//!
+//! 1. `scenario.rs` reads it from YAML, or `random.rs` draws it from a seed (`chance.rs`).
+//! 2. `run.rs` starts controllers one after the other; `plan.rs` makes what `reveille run` and `reveille resume` would
+//!    give the engine.
+//! 3. The engine meets two seams: sessions in memory (`network.rs`), with the drill's hosts at their far end
+//!    (`world.rs`), and the ledger in memory. At every crossing of a seam the controller may die or stand still
+//!    (`life.rs`).
+//! 4. `check.rs`, `bounds.rs` and `folded.rs` check every start and every commit.
+//! 5. `shrink.rs` makes a scenario that breaks a rule small; `crossings.rs` plays one once for each crossing.
 //!
 //! ```
 //! use reveille_simulate::{Scenario, play};

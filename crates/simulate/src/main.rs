@@ -1,4 +1,4 @@
-//! Plays scenarios: from files, or fresh ones from seeds.
+//! `cargo xtask simulate`: plays scenarios from files, or fresh ones from seeds. The library has the guide.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -1,13 +1,24 @@
-//! `~/.ssh/config`: what the user has told `ssh` about hosts, read as OpenSSH reads it.
+//! `~/.ssh/config`: what the user has configured for `ssh`, read as OpenSSH reads it.
 //!
-//! [`SshConfig::load`] reads the user's file and the system's once; [`SshConfig::resolve`] then answers for each host, by the
-//! rule that the first value wins. `Host` blocks without wildcards are found by name, so that tens of thousands of hosts and
-//! blocks are no matter. A mistake has file, line, column and caret; like `ssh`, nothing is resolved with a file that has
-//! one.
+//! [`SshConfig::load`] reads the user's file and the system's once; [`SshConfig::resolve`] then answers for each host,
+//! by the rule that the first value wins. `Host` blocks without wildcards are found by name, so tens of thousands of
+//! hosts and blocks cost little. A mistake has file, line, column and caret; like `ssh`, nothing is resolved with a
+//! file that has one.
 //!
-//! What is understood: `Host`, `Match` (`all`, `canonical`, `final`, `host`, `originalhost`, `user`, `localuser`, `tagged`,
-//! `exec`), `Include`, tokens (`%h` and the like), `~` and `${NAME}`, and the options that are fields of [`Resolved`]. Every
-//! other option of OpenSSH is passed over; an unknown one is a mistake unless `IgnoreUnknown` names it.
+//! The main types: [`SshConfig`]; [`Query`] (which host is asked for) and [`Local`] (who asks, on which machine);
+//! [`Resolved`], the answer; [`Hop`], a jump host of `ProxyJump`.
+//!
+//! A host through the crate:
+//!
+//! 1. `file.rs` reads lines, follows `Include`, and makes blocks (`block.rs`) of `Host` and `Match`; `words.rs` splits
+//!    lines as OpenSSH does, `keywords.rs` lists the options that change nothing here.
+//! 2. `resolve.rs` reads the blocks that apply in their order (`wildcard.rs` for patterns, `exec.rs` for `Match exec`);
+//!    `Match final` makes it read them a second time.
+//! 3. `tokens.rs` fills in `%h` and the like, `~` and `${NAME}`; the answer is `resolved.rs`.
+//!
+//! Supported are `Host`, `Match` (`all`, `canonical`, `final`, `host`, `originalhost`, `user`, `localuser`, `tagged`,
+//! `exec`), `Include`, tokens, and the options that are fields of [`Resolved`]. Every other option of OpenSSH is
+//! ignored; an unknown one is a mistake unless `IgnoreUnknown` names it. A test compares answers with `ssh -G`.
 //!
 //! ```
 //! use reveille_ssh_config::{Local, Query, SshConfig};

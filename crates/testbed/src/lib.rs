@@ -1,8 +1,17 @@
-//! Real OpenSSH servers on loopback addresses, for tests and benchmarks.
+//! Testbeds: real OpenSSH servers on loopback addresses, for tests and benchmarks.
 //!
 //! A [`Testbed`] is a temporary directory with keys and configuration, and as many `sshd` processes as its hosts need:
-//! one server listens on at most 16 addresses. Everything is on 127.0.0.0/8, runs as the calling user, and ends when the
-//! testbed is dropped. [`machines`] are whole Debian systems, for what needs a package manager.
+//! one server listens on at most 16 addresses. Everything is on 127.0.0.0/8, runs as the calling user, and ends when
+//! the testbed is dropped. [`machines`] are whole Debian systems, for what needs root or a package manager: a
+//! [`machines::Machines`] set shares one root file system (`machines/base.rs`, made by debootstrap once);
+//! `machines/process.rs` finds its processes again.
+//!
+//! ```no_run
+//! let testbed = reveille_testbed::Testbed::start(20, "MaxStartups 2\n")?;
+//! let inventory = testbed.write_inventory()?;
+//! assert_eq!(testbed.inventory().lines().count(), 20);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 pub mod machines;
 

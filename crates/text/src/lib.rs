@@ -1,13 +1,17 @@
-//! Words on their way in and out of the programs: what people write is read here, and what people or machines get to see
-//! is made fit for them here. Each kind of word has one form, whichever program reads or prints it.
+//! Words on their way in and out of the programs: text that people write is read here, and text that people or machines
+//! see is made safe for them here. Each kind of word has one form, whichever program reads or prints it.
 //!
 //! | in | out |
 //! |---|---|
 //! | [`duration::parse`]: `500ms`, `1h30m` | [`duration::shown`]: `22.8 ms`, `1m30s` |
 //! | [`Bytes`]: `64KiB`, `10MB` | [`Bytes`]: `3.4 MB` |
 //! | [`bounded`]: files with a limit | [`replace`]: files replaced in one step |
-//! | [`glob`]: `web*`, `db[0-9]` | [`harmless`]: text of others for a terminal |
+//! | [`glob`]: `web*`, `db[0-9]` | [`harmless`]: untrusted text for a terminal |
 //! | [`Secret`]: passwords | [`Markup`]: text in XML and HTML |
+//!
+//! Each row is a file or two (`duration.rs`, `quantity.rs`, `bounded.rs` and `replace.rs`, `glob.rs` and `harmless.rs`,
+//! `secret.rs` and `escape.rs`); none needs another. The crate is at the bottom: it depends on no other crate of the
+//! workspace.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,18 +1,40 @@
-//! How a command gets to one host and its output back.
+//! Transport: how a command gets to one host and its output back.
 //!
-//! A [`Client`] dials a [`Target`], shakes hands, checks the host's key, authenticates, and gives a [`Session`]. Each
-//! phase has its own deadline and ends, when it fails, in a [`ConnectError`] whose class says what an operator needs
-//! to know. On a session a command runs in one of two ways:
+//! The main types: [`Target`], where and as which user; [`Client`], which connects; [`Session`], an authenticated
+//! connection; [`Exec`], a command that runs on it; [`supervisor::Durable`], one that survives the connection. A phase
+//! that fails ends in a [`ConnectError`], whose class is worded for the operator.
 //!
-//! - *plainly*, with [`Session::exec`]: what every SSH tool does; when the connection is lost, so is the result;
-//! - *durably*, with [`supervisor::Durable`]: a small POSIX `sh` supervisor, sent over standard input, keeps the
-//!   command, its output and its exit status on the host, keyed by a token. Whoever comes back with the token is
-//!   attached to what runs, and no token ever starts twice.
+//! A command through the crate:
 //!
-//! Remote hosts are hostile until checked: what they send is bounded before it is kept, and a connection that nobody
-//! wants any more is cut at the socket ([`wire`] says why that is needed).
+//! 1. [`Client::dial`] opens the byte stream (`native/dial.rs`, `wire.rs`); [`Client::handshake`] exchanges keys
+//!    (`native/handshake.rs`), checks the host's key (`known_hosts/mod.rs`) and authenticates
+//!    (`native/authenticate.rs`). Each phase has its deadline. In place of native SSH the link may be the system's
+//!    `ssh` (`openssh/mod.rs`) or a local shell (`local.rs`); everything above is the same.
+//! 2. `quote.rs` quotes the command, `escalate/mod.rs` wraps it in sudo, su or doas if another user is to run it.
+//! 3. It runs *plainly* ([`Session::exec`], `exec.rs`): if the connection is lost, so is the result. Or *durably*
+//!    (`supervisor/mod.rs`): the script `supervisor/supervisor.sh` keeps the command, its output and its exit status on
+//!    the host under a token. A later connection attaches to it, and no token ever starts twice.
+//! 4. [`transfer`] copies files and directories over such commands; no SFTP server is needed.
 //!
-//! Everything about russh stays inside this crate.
+//! Each of these is an SSH `exec` request on a channel of the host's own connection:
+//!
+//! | what | command line that the host sees | standard input |
+//! |---|---|---|
+//! | plain command | `exec sh -c COMMAND` | empty, or `--stdin` |
+//! | durable command | `exec sh` | the supervisor with nonce and token; after hello `go` and the command's text |
+//! | kill, look, clean; durable command as another user | `exec sh -c 'IFS= read -r s;eval "$s"'` | the same, as one line |
+//! | copies | the same line | a script, orders, the file's bytes (a fetched file comes back on stdout) |
+//!
+//! Hosts are hostile: what they send is bounded before it is kept, and an abandoned connection is cut at the socket
+//! ([`wire`] explains why). Everything about russh stays inside `native`.
+//!
+//! Quoting is the smallest example:
+//!
+//! ```
+//! use reveille_transport::sh_quote;
+//!
+//! assert_eq!(sh_quote("it's"), r"'it'\''s'");
+//! ```
 
 mod agent;
 mod authentication;

@@ -2,15 +2,22 @@
 //!
 //! A host takes three forms on its way from the inventory to a session:
 //!
-//! 1. [`Connection`](reveille_inventory::Connection), in the crate `inventory`: what its vars tell.
+//! 1. [`Connection`](reveille_inventory::Connection), in the crate `inventory`: what its vars set.
 //! 2. [`Way`], here: everything decided. The ledger records it with the run, so that a run can be resumed from another
 //!    directory and after the inventory has changed.
 //! 3. [`Destination`], here: keys and known hosts read, passwords added, ready for
-//!    [`Client::connect`](reveille_transport::Client::connect).
+//!    [`Client::dial`](reveille_transport::Client::dial). It is never recorded.
 //!
-//! [`Finder`] leads from the first to the second. For each value it asks the command line first, then the inventory, then
-//! ssh_config, then the defaults, and it can say which of them answered ([`Reasons`]). [`Destinations`] leads from the second
-//! to the third. [`Passwords`] come from files, from the inventory or from the [`Operator`]; they are recorded nowhere.
+//! A host through the crate:
+//!
+//! 1. `sources.rs` and `asked.rs` hold what the operator named: the sources of the inventory, and [`Asked`], the
+//!    options.
+//! 2. [`Finder`] (`find.rs`) makes a [`Way`]. For each value it asks the command line first, then the inventory, then
+//!    ssh_config, then the defaults; [`Reasons`] (`reasons.rs`) keep which of them answered. `routes.rs` adds further
+//!    routes.
+//! 3. [`Passwords`] (`passwords.rs`) come from files, from the inventory or from the [`Operator`]; they are never
+//!    recorded.
+//! 4. [`Destinations`] (`target.rs`) reads keys, certificates and known hosts, each file once for all hosts.
 //!
 //! ```
 //! use reveille_inventory::{Inventory, Source};
@@ -23,7 +30,7 @@
 //! let mut reasons = Reasons::kept();
 //! let way = finder.find(&inventory, "db1", &mut reasons)?;
 //! assert_eq!(way.link.port, 2222);
-//! assert!(reasons.to_string().contains("2222  ansible_port at hosts.ini:1"));
+//! assert!(reasons.to_string().contains("ansible_port at hosts.ini:1"));
 //! # Ok::<(), reveille_way::Error>(())
 //! ```
 

@@ -1,5 +1,5 @@
-//! What chores share, whichever package they are in: the workspace and its cargo, Debian packages that they need, and how
-//! they report what they do and why they failed.
+//! What chores share, whichever package they are in: [`workspace`] finds the workspace and runs cargo, [`packages`]
+//! finds and installs Debian packages, [`tell`] reports what a chore does, and [`failure`] why it failed.
 
 pub mod failure;
 pub mod packages;

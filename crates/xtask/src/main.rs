@@ -1,4 +1,7 @@
-//! Build, test and release chores: `cargo xtask --help`.
+//! `cargo xtask`: build, test and release chores.
+//!
+//! A chore is a sub-command: `test.rs` and `machines.rs` are here; `simulate`, `docs` and `bench` are packages of their
+//! own, which this program builds and becomes, so that it builds in seconds itself. They read their own arguments.
 
 mod machines;
 mod simulate;
