@@ -1,6 +1,6 @@
 //! `reveille`: the program. Commands, configuration and screens; the work itself is done by the crates below.
 //!
-//! The main types: `Cli` (`cli.rs`), the one definition of the command line, from which help, man pages and completions
+//! The main types: `Cli` (`cli/mod.rs`), the one definition of the command line, from which help, man pages and completions
 //! are made; `Config` (`config.rs`), values from files and environment; `Printer` (`printer.rs`), the only one that
 //! writes: data to standard output, everything else to standard error; `Request` (`launch.rs`), a run that is about to
 //! be recorded; `Failure` (`failure.rs`), what ends a command early, with its exit status.
