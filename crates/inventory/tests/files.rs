@@ -451,7 +451,7 @@ fn templates_are_bounded() {
         (
             String::new(),
             "{{ 'x' | indent(4000000000, true) }}",
-            "makes nothing wider",
+            "can't make a text wider",
         ),
     ] {
         let last = vars.matches(": \"").count();

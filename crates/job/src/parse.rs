@@ -558,7 +558,7 @@ impl Context<'_> {
             let part = rest.split('.').next().unwrap_or_default();
             if !part.is_empty() && !REGISTERED.contains(&part) {
                 let hint = SourceError::nearest(part, REGISTERED.iter().copied()).map_or_else(
-                    || format!("it has {}", REGISTERED.join(", ")),
+                    || format!("available: {}", REGISTERED.join(", ")),
                     |near| format!("did you mean `{root}.{near}`?"),
                 );
                 self.at_byte(

@@ -221,7 +221,7 @@ fn large_files_are_refused() {
         "x".repeat(reveille_job::MAX_FILE_BYTES)
     );
     let mistakes = Job::parse(&text, "j.yaml").expect_err("too large");
-    assert_eq!(mistakes[0].message, "a job file of more than 4 MiB is not read");
+    assert_eq!(mistakes[0].message, "a job file can't be larger than 4 MiB");
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn they_are_bounded() {
         (format!("{{{{ {}1 }}}}", "not ".repeat(30_000)), "longer than"),
         (
             "{{ 'x' | indent(4000000000, true) }}".to_owned(),
-            "makes nothing wider",
+            "can't make a text wider",
         ),
     ] {
         let vars = vars(json!({"t": template}));

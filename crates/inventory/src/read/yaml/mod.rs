@@ -355,7 +355,9 @@ impl<'a> Reader<'a, '_> {
             }
             Event::Alias(id) => {
                 let Some((aliased, nodes)) = self.anchors.get(&id) else {
-                    return Err(self.lines.mistake(&node, "an alias stands inside what it names"));
+                    return Err(self
+                        .lines
+                        .mistake(&node, "an alias refers to a value that contains it"));
                 };
                 self.aliased += nodes;
                 if self.aliased > MAX_ALIASED {
@@ -525,7 +527,7 @@ impl<'a> Reader<'a, '_> {
         let value = text.split_once(": ").map_or(text, |(_, value)| value);
         let value = value.trim_start().trim_start_matches("- ");
         if said.contains("tab") {
-            return place("a tab can't indent YAML").hint("indent with blanks");
+            return place("YAML can't be indented with tabs").hint("indent with spaces");
         }
         if said.contains("unknown anchor") {
             return place("this alias names no anchor above it");
@@ -533,11 +535,11 @@ impl<'a> Reader<'a, '_> {
         let mistake = place(&format!("this is not YAML: {said}"));
         if value.starts_with("{{") {
             mistake.hint(format!(
-                "quote it: a value that begins with `{{{{` needs quotes, `'{}'`",
+                "a value that begins with `{{{{` needs quotes: `'{}'`",
                 value.trim_end()
             ))
         } else if said.starts_with("mapping values are not allowed") {
-            mistake.hint("a value that contains `: ` needs quotes; otherwise look at the indentation")
+            mistake.hint("a value that contains `: ` needs quotes; otherwise check the indentation")
         } else {
             mistake
         }
