@@ -248,7 +248,7 @@ fn a_route_may_lead_through_another_jump_host() {
         ("[{}]", "has {}, which is no route"),
         ("[{\"port\": 70000}]", "whose port is none"),
         ("[{\"jumps\": \"x\"}]", "where `jumps` says nothing"),
-        ("[{\"jump\": \"a b\"}]", "`a b` is no jump host"),
+        ("[{\"jump\": \"a b\"}]", "`a b` is not a jump host"),
     ] {
         let file = reveille.file("inventory", format!("a reveille_routes='{routes}'\n"));
         for refused in [&["run", &job, "-i", &file][..], &["ping", "-i", &file]] {
