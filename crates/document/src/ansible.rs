@@ -1,4 +1,4 @@
-//! What Ansible takes for a template, among the values of an inventory, and how it reads one.
+//! Templates as Ansible reads them in the values of an inventory.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -12,15 +12,15 @@ use crate::Blocks;
 use crate::expression::LANGUAGE;
 use crate::template::{Template, expression_length};
 
-/// How Ansible's JSON marks a text that is no template, though it looks like one: `{"__ansible_unsafe": "…"}`.
+/// Ansible's JSON marks a text that looks like a template and is not one: `{"__ansible_unsafe": "…"}`.
 const LITERAL: &str = "__ansible_unsafe";
 
-/// Whether `text` has to be filled in.
+/// Whether `text` contains a template.
 pub fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }
 
-/// Whether a value is a template or holds one.
+/// Whether a value is or contains a template.
 pub fn has_templates(value: &Value) -> bool {
     match value {
         Value::String(text) => is_template(text),
@@ -30,18 +30,18 @@ pub fn has_templates(value: &Value) -> bool {
     }
 }
 
-/// Marks a text that is no template.
+/// Marks a text as not a template.
 pub fn marked(text: String) -> Value {
     Value::Object([(LITERAL.to_owned(), Value::String(text))].into_iter().collect())
 }
 
-/// The text of a marked value.
+/// Returns the text of a marked value.
 pub fn literal(value: &Value) -> Option<&str> {
     let map = value.as_object().filter(|map| map.len() == 1)?;
     map.get(LITERAL)?.as_str()
 }
 
-/// A value without marks.
+/// Returns a value without marks.
 pub fn unmarked(value: &Value) -> Value {
     if let Some(text) = literal(value) {
         return Value::String(text.to_owned());
@@ -56,8 +56,8 @@ pub fn unmarked(value: &Value) -> Value {
     }
 }
 
-/// A template as Ansible reads it in a playbook or an inventory: in texts within `{{ … }}` a backslash is a backslash, so
-/// that `'\1'` is a group of a pattern. Only in front of a quote it says that the text goes on.
+/// Rewrites a template as Ansible reads it in a playbook or an inventory: in the strings within `{{ … }}` a backslash
+/// stands for itself, so that `'\1'` is a group of a pattern. Only before a quote does it escape.
 pub fn with_plain_backslashes(template: &str) -> Cow<'_, str> {
     if !template.contains('\\') {
         return Cow::Borrowed(template);
@@ -74,7 +74,7 @@ pub fn with_plain_backslashes(template: &str) -> Cow<'_, str> {
     Cow::Owned(plain + rest)
 }
 
-/// Doubles the backslashes in the texts of an expression.
+/// Doubles the backslashes in the strings of an expression.
 fn double(expression: &str, plain: &mut String) {
     let mut quote = None;
     let mut characters = expression.chars();
@@ -97,12 +97,12 @@ fn double(expression: &str, plain: &mut String) {
     }
 }
 
-/// Longest template of an inventory, in bytes.
+/// The longest template of an inventory, in bytes.
 const LONGEST: usize = 64 << 10;
-/// Longest expression or block in one: they are read by recursion.
+/// The longest expression or block in a template: the parser is recursive.
 const LONGEST_EXPRESSION: usize = 4 << 10;
 
-/// Why a template of an inventory is not even read, if it is too long.
+/// Returns why a template of an inventory is refused, if it is too long.
 pub fn too_long(template: &str) -> Option<String> {
     if template.len() > LONGEST {
         return Some(format!("it is longer than {} KiB", LONGEST >> 10));
@@ -123,10 +123,10 @@ pub fn too_long(template: &str) -> Option<String> {
     None
 }
 
-/// A template of an inventory, compiled.
+/// A compiled template of an inventory.
 #[derive(Debug)]
 pub enum Compiled {
-    /// Text with `{{ expressions }}`. A value that is a single expression keeps its kind.
+    /// Text with `{{ expressions }}`. If the template is a single expression, its value keeps its type.
     Text(Template),
     /// Text with `{% blocks %}` too.
     Blocks(Box<Blocks>),
@@ -135,11 +135,11 @@ pub enum Compiled {
 // === impl Compiled ===
 
 impl Compiled {
-    /// Compiles a template in a language as Ansible reads it.
+    /// Compiles a template as Ansible reads it.
     ///
     /// # Errors
     ///
-    /// It is too long, or can't be read. The fault's offset counts from its start.
+    /// The template is too long, or can't be parsed. The fault's offset counts from the start of the template.
     pub fn compile(language: &'static Environment<'static>, text: &str) -> Result<Self, Fault> {
         if let Some(why) = too_long(text) {
             return Err(Fault::new(0, why));
@@ -158,7 +158,7 @@ impl Compiled {
         Template::compile_in(language, text, text, 0).map(Self::Text)
     }
 
-    /// The same for the templates that a job meets.
+    /// Like [`compile`](Self::compile), in the language of jobs.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl Compiled {
         Self::compile(&LANGUAGE, text)
     }
 
-    /// The names that it needs.
+    /// The names that the template needs.
     pub fn roots(&self) -> BTreeSet<String> {
         match self {
             Self::Text(template) => template
@@ -179,7 +179,7 @@ impl Compiled {
     }
 }
 
-/// Ansible's `inventory_hostname_short`: a name up to its first dot; an address as it is.
+/// Ansible's `inventory_hostname_short`: the name up to its first dot; an address is not cut.
 pub fn short_name(host: &str) -> &str {
     match host.split_once('.') {
         Some((short, _)) if host.parse::<IpAddr>().is_err() => short,

@@ -1,4 +1,4 @@
-//! Whole templates of Jinja: text with `{{ expressions }}` and `{% blocks %}`.
+//! Complete Jinja templates: text with `{{ expressions }}` and `{% blocks %}`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::template::expression_length;
 
 const NAME: &str = "file";
 
-/// A template that was read and compiled.
+/// A compiled template.
 pub struct Blocks {
     /// The file's name in messages.
     file: String,
@@ -25,11 +25,11 @@ pub struct Blocks {
 // === impl Blocks ===
 
 impl Blocks {
-    /// Compiles the text of a template in a language; `file` is its name in messages.
+    /// Compiles a template; `file` is its name in messages.
     ///
     /// # Errors
     ///
-    /// Where it can't be read, or names a filter or a test that does not exist.
+    /// The place where the template can't be parsed, or names a filter or a test that does not exist.
     pub fn compile(mut language: Environment<'static>, file: &str, text: &str) -> Result<Self, SourceError> {
         let wrong = |error| located(file, text, &error);
         language
@@ -56,26 +56,26 @@ impl Blocks {
         })
     }
 
-    /// The names that it needs.
+    /// The names that the template needs.
     pub fn roots(&self) -> &BTreeSet<String> {
         &self.roots
     }
 
-    /// The text with the values of these names.
+    /// Renders the template with the values of its names.
     ///
     /// # Errors
     ///
-    /// Something in it has no value.
+    /// A name in it has no value.
     pub fn render(&self, roots: &BTreeMap<String, Value>) -> Result<String, SourceError> {
         self.try_render(roots)
             .map_err(|error| located(&self.file, &self.text, &error))
     }
 
-    /// The same with the error of the language itself, which may hold parts of values.
+    /// Like [`render`](Self::render), with MiniJinja's own error, which may contain parts of values.
     ///
     /// # Errors
     ///
-    /// Something in it has no value.
+    /// A name in it has no value.
     pub fn try_render(&self, roots: &BTreeMap<String, Value>) -> Result<String, minijinja::Error> {
         self.environment
             .get_template(NAME)
@@ -92,7 +92,7 @@ impl fmt::Debug for Blocks {
     }
 }
 
-/// What stands between the tags of a template, with its place in bytes; comments and raw text are left out.
+/// The text inside each tag of a template, with its offset in bytes; comments and raw text are left out.
 fn tags(text: &str) -> Vec<(usize, &str)> {
     let mut tags = Vec::new();
     let mut done = 0;
@@ -127,7 +127,7 @@ fn tags(text: &str) -> Vec<(usize, &str)> {
     tags
 }
 
-/// The template with the inside of each tag replaced.
+/// Returns the template with the inside of each tag replaced.
 fn in_tags(text: &str, mut replace: impl FnMut(&str) -> String) -> String {
     let mut done = 0;
     let mut replaced = String::with_capacity(text.len());
@@ -155,7 +155,7 @@ fn check(language: &Environment<'_>, text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A fault with its place in the file.
+/// Turns a fault into a mistake at its place in the file.
 fn placed(file: &str, text: &str, fault: Fault) -> SourceError {
     let (line, column) = crate::position(text, fault.offset);
     let mistake = SourceError::at(fault.message, file, text, line, column);
@@ -165,7 +165,7 @@ fn placed(file: &str, text: &str, fault: Fault) -> SourceError {
     }
 }
 
-/// An error with its place in the file.
+/// Turns MiniJinja's error into a mistake at its place in the file.
 fn located(file: &str, text: &str, error: &minijinja::Error) -> SourceError {
     let start = error.range().map(|range| range.start);
     let line = error.line().unwrap_or(1).max(1);

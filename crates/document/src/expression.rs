@@ -1,4 +1,4 @@
-//! Expressions: compiled once, evaluated as often as there are hosts or requests.
+//! Expressions: compiled once, evaluated for every host or request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
@@ -12,7 +12,7 @@ use reveille_account::{Fault, SourceError};
 use crate::language::{FILTERS, TESTS, language};
 use crate::scan::{Use, uses, without_slices};
 
-/// Steps of evaluation that one expression may take.
+/// How many steps the evaluation of one expression may take.
 const FUEL: u64 = 50_000;
 
 /// The language of jobs and scenarios.
@@ -24,43 +24,43 @@ pub struct Expression {
     source: String,
     roots: BTreeSet<String>,
     paths: BTreeSet<String>,
-    /// It is nothing but a name.
+    /// The expression is just a name.
     is_name: bool,
     at: usize,
 }
 
-/// Where the values of names come from.
+/// A source of values by name.
 pub trait Names {
     /// The value of a name, if it has one.
     fn value(&self, name: &str) -> Option<Value>;
 }
 
-/// Why an expression has no value.
+/// Why an expression can't be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EvaluationError {
-    /// Something that it uses is not defined; which part of the expression, if that is known.
+    /// It uses something that is not defined; the part of the expression, if known.
     Undefined(Option<String>),
-    /// It calls a function or a method that does not exist, whatever the values are.
+    /// It calls a function or a method that does not exist for any value.
     UnknownName(String),
-    /// A function refused what it was asked for; the text holds no values. See [`refusal`].
+    /// A function refused its arguments; the text contains no values. See [`refusal`].
     Refused(String),
-    /// Something else; the text may hold parts of values.
+    /// Something else; the text may contain parts of values.
     Other(String),
 }
 
 // === impl Expression ===
 
 impl Expression {
-    /// Compiles an expression that stands at byte `at` of its file.
+    /// Compiles an expression that starts at byte `at` of its file.
     ///
     /// # Errors
     ///
-    /// It is none, or it names a filter or a test that does not exist.
+    /// The text is not an expression, or it names a filter or a test that does not exist.
     pub fn compile(source: &str, at: usize) -> Result<Self, Fault> {
         Self::compile_in(&LANGUAGE, source, at)
     }
 
-    /// The same in a language with further functions.
+    /// Like [`compile`](Self::compile), in a language with additional functions.
     ///
     /// # Errors
     ///
@@ -111,31 +111,31 @@ impl Expression {
         })
     }
 
-    /// As it was written, without braces.
+    /// The expression as written, without braces.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Where it stands in its file, in bytes.
+    /// The byte of the file at which the expression starts.
     pub fn at(&self) -> usize {
         self.at
     }
 
-    /// The names that it needs.
+    /// The names that the expression needs.
     pub fn roots(&self) -> &BTreeSet<String> {
         &self.roots
     }
 
-    /// The same names with what is taken from them, such as `conf.stdout`.
+    /// The same names with the attributes that are read from them, such as `conf.stdout`.
     pub fn paths(&self) -> &BTreeSet<String> {
         &self.paths
     }
 
-    /// Its value. The kind is kept: a list remains a list.
+    /// Evaluates the expression. The type is kept: a list remains a list.
     ///
     /// # Errors
     ///
-    /// It has none with these names.
+    /// The expression has no value with these names.
     pub fn evaluate(&self, names: &dyn Names) -> Result<Value, EvaluationError> {
         let value = if self.is_name {
             names.value(&self.source).unwrap_or(Value::UNDEFINED)
@@ -159,7 +159,7 @@ impl fmt::Debug for Expression {
     }
 }
 
-/// Refuses filters and tests that do not exist. `source` stands at byte `at` of its file.
+/// Refuses filters and tests that do not exist. `source` starts at byte `at` of its file.
 pub(crate) fn check_uses(language: &Environment<'_>, source: &str, at: usize) -> Result<(), Fault> {
     for Use {
         kind,
@@ -215,7 +215,7 @@ impl From<&minijinja::Error> for EvaluationError {
     }
 }
 
-/// The part of an expression that a message of MiniJinja names.
+/// The part of an expression that MiniJinja's message quotes.
 fn part(detail: &str) -> Option<&str> {
     detail.strip_prefix('`')?.strip_suffix("` is undefined")
 }
@@ -232,7 +232,7 @@ impl fmt::Display for EvaluationError {
     }
 }
 
-/// The error of a function that refuses what it is asked for, in words that hold no values.
+/// The error of a function that refuses its arguments; the message contains no values.
 pub fn refusal(message: impl Into<String>) -> minijinja::Error {
     minijinja::Error::from(ErrorKind::InvalidOperation).with_source(Refusal(message.into()))
 }
@@ -248,7 +248,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// A JSON value as a value of the language.
+/// Converts a JSON value.
 pub fn value_of(json: &serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::from(()),
@@ -270,7 +270,7 @@ pub fn value_of(json: &serde_json::Value) -> Value {
     }
 }
 
-/// Adds a value to a text; none is nothing.
+/// Appends a value to a text; none is written as nothing.
 pub fn write_value(text: &mut String, value: &Value) {
     match value.as_str() {
         Some(string) => text.push_str(string),

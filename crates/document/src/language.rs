@@ -1,5 +1,5 @@
-//! The language of expressions, in jobs, scenarios and inventories: MiniJinja, with what writers of Jinja for Ansible
-//! expect of it: the methods of Python's texts, lists and dictionaries, and the filters and tests that most of them use.
+//! The expression language of jobs, scenarios and inventories: MiniJinja with the additions that people who write Jinja
+//! for Ansible expect: the methods of Python's strings, lists and dictionaries, and the most common filters and tests.
 
 mod filters;
 mod json;
@@ -8,7 +8,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// Filters that are suggested for ones that do not exist.
+/// Filters to suggest for a misspelled one.
 pub(crate) const FILTERS: &[&str] = &[
     "abs",
     "attr",
@@ -78,7 +78,7 @@ pub(crate) const FILTERS: &[&str] = &[
     "upper",
     "zip",
 ];
-/// Tests that are suggested for ones that do not exist.
+/// Tests to suggest for a misspelled one.
 pub(crate) const TESTS: &[&str] = &[
     "boolean",
     "defined",
@@ -108,7 +108,7 @@ pub(crate) const TESTS: &[&str] = &[
     "upper",
 ];
 
-/// The language, of which one evaluation may take `fuel` steps. What is not defined is an error.
+/// Returns the language; one evaluation may take `fuel` steps. Using an undefined name is an error.
 ///
 /// ```
 /// use minijinja::context;
@@ -123,7 +123,7 @@ pub fn language(fuel: u64) -> Environment<'static> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(fuel));
     environment.set_syntax(syntax());
-    // What is none is nothing in a text.
+    // None is printed as nothing.
     environment.set_formatter(|out, state, value| {
         if value.is_none() {
             return Ok(());
@@ -140,7 +140,7 @@ pub fn language(fuel: u64) -> Environment<'static> {
     environment
 }
 
-/// As Ansible has it: a line that holds only a block leaves no empty line behind, and the last line end is kept.
+/// As in Ansible: a line with nothing but a block leaves no empty line, and the last newline is kept.
 fn syntax() -> SyntaxConfig {
     SyntaxConfig::builder()
         .trim_blocks(true)

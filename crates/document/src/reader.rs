@@ -1,4 +1,4 @@
-//! Reading a node as what it should be; every mistake is noted and reading goes on.
+//! Reads a node as a certain type; records every mistake and continues.
 
 use std::ops::RangeInclusive;
 
@@ -8,32 +8,32 @@ use reveille_text::duration;
 
 use crate::tree::{Node, Place, Value};
 
-/// Mistakes noted of one file.
+/// How many mistakes of one file are recorded.
 const MAX_MISTAKES: usize = 50;
 
-/// A file being read, and the mistakes in it so far.
+/// A file that is being read, and its mistakes so far.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    /// Its name in messages.
+    /// The file's name in messages.
     pub file: &'a str,
-    /// What is in it.
+    /// The file's content.
     pub text: &'a str,
-    /// What is wrong with it so far, up to a bound.
+    /// The mistakes so far, up to a bound.
     pub mistakes: Vec<SourceError>,
 }
 
-/// The entries of a mapping whose keys are all known.
+/// The entries of a mapping, all with known keys.
 #[derive(Debug)]
 pub struct Fields<'a> {
     entries: Vec<(&'a str, &'a Node, &'a Node)>,
-    /// Of the mapping itself.
+    /// The place of the mapping.
     pub place: &'a Place,
 }
 
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
-    /// Begins with a file without mistakes.
+    /// Starts without mistakes.
     pub fn new(file: &'a str, text: &'a str) -> Self {
         Self {
             file,
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes a mistake at a place.
+    /// Records a mistake at a place.
     pub fn mistake(&mut self, place: &Place, message: impl Into<String>) {
         self.note(SourceError::at(
             message,
@@ -53,19 +53,19 @@ impl<'a> Reader<'a> {
         ));
     }
 
-    /// The same with what to try.
+    /// Like [`mistake`](Self::mistake), with a hint.
     pub fn mistake_with_hint(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
         self.note(SourceError::at(message, self.file, self.text, place.line, place.column).hint(hint));
     }
 
-    /// Notes a mistake, unless there are too many already.
+    /// Records a mistake, unless there are too many already.
     pub fn note(&mut self, mistake: SourceError) {
         if self.mistakes.len() < MAX_MISTAKES {
             self.mistakes.push(mistake);
         }
     }
 
-    /// Notes that `node` is not `what`.
+    /// Records that `node` is not `what`.
     pub fn expected(&mut self, node: &Node, what: &str) {
         let found = node.value.kind();
         if self.raw(node).starts_with("{{")
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
             }
             self.mistake_with_hint(
                 &node.place,
-                "a value that begins with `{{` is a mapping to YAML",
+                "YAML reads a value that begins with `{{` as a mapping",
                 format!("quote it: `\"{}\"`", value.trim_end().replace('"', "'")),
             );
         } else {
@@ -89,17 +89,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The text that a node is written with.
+    /// The text of a node as written.
     pub fn raw(&self, node: &Node) -> &str {
         self.text.get(node.place.bytes.clone()).unwrap_or_default()
     }
 
-    /// A mapping's entries; keys outside `known` are mistakes.
+    /// Reads a mapping; keys outside `known` are mistakes.
     pub fn fields<'n>(&mut self, node: &'n Node, what: &str, known: &[&str]) -> Option<Fields<'n>> {
         self.fields_of_now(node, what, known, &[])
     }
 
-    /// The same where keys in `later` are not supported yet, and told so.
+    /// Like [`fields`](Self::fields); keys in `later` are reported as not supported yet.
     pub fn fields_of_now<'n>(
         &mut self,
         node: &'n Node,
@@ -118,10 +118,10 @@ impl<'a> Reader<'a> {
         for (key, value) in entries {
             let name = match &key.value {
                 Value::Text(name) => name.as_str(),
-                // YAML takes an unquoted `on` for true.
+                // YAML reads an unquoted `on` as true.
                 Value::Truth(true) if self.raw(key) == "on" => "on",
                 _ => {
-                    self.expected(key, &format!("a name that {what} has"));
+                    self.expected(key, &format!("a key of {what}"));
                     continue;
                 }
             };
@@ -137,7 +137,11 @@ impl<'a> Reader<'a> {
                         self.mistake_with_hint(&key.place, message, format!("did you mean `{near}`?"));
                     }
                     None => {
-                        self.mistake_with_hint(&key.place, message, format!("it has {}", known.join(", ")));
+                        self.mistake_with_hint(
+                            &key.place,
+                            message,
+                            format!("valid keys: {}", known.join(", ")),
+                        );
                     }
                 }
             }
@@ -145,7 +149,7 @@ impl<'a> Reader<'a> {
         Some(fields)
     }
 
-    /// A scalar as it is written; `1.10` stays `1.10`.
+    /// Reads a scalar as it is written; `1.10` stays `1.10`.
     pub fn scalar(&mut self, node: &Node) -> Option<String> {
         match &node.value {
             Value::Text(text) => Some(text.clone()),
@@ -157,7 +161,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A scalar that says something.
+    /// Reads a scalar that is not blank.
     pub fn filled(&mut self, node: &Node) -> Option<String> {
         let text = self.scalar(node)?;
         if text.trim().is_empty() {
@@ -167,7 +171,7 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    /// True or false.
+    /// Reads true or false.
     pub fn truth(&mut self, node: &Node) -> Option<bool> {
         if let Value::Truth(truth) = node.value {
             return Some(truth);
@@ -176,7 +180,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A whole number in a range.
+    /// Reads a whole number in a range.
     pub fn whole(&mut self, node: &Node, range: RangeInclusive<u64>) -> Option<u64> {
         let number = match &node.value {
             Value::Number(number) => number.as_u64().filter(|number| range.contains(number)),
@@ -194,7 +198,7 @@ impl<'a> Reader<'a> {
         number
     }
 
-    /// A scalar read by `parse`, which says what is wrong.
+    /// Reads a scalar with `parse`, whose error is the message.
     pub fn parsed<T>(&mut self, node: &Node, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.scalar(node)?;
         match parse(&text) {
@@ -206,12 +210,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A duration.
+    /// Reads a duration.
     pub fn duration(&mut self, node: &Node) -> Option<std::time::Duration> {
         self.parsed(node, duration::parse)
     }
 
-    /// One of a few words.
+    /// Reads one of several words.
     pub fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
         let text = self.scalar(node)?;
         let found = words
@@ -229,7 +233,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// A regular expression: for text with `regex::Regex::new`, for bytes with `regex::bytes::Regex::new`.
+    /// Reads a regular expression: for text with `regex::Regex::new`, for bytes with `regex::bytes::Regex::new`.
     pub fn regex<T>(
         &mut self,
         node: &Node,
@@ -251,7 +255,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A list of regular expressions for bytes, matched together.
+    /// Reads a list of regular expressions for bytes, to be matched together.
     pub fn regexes(&mut self, node: &Node) -> Option<RegexSet> {
         let before = self.mistakes.len();
         let items = items(node);
@@ -281,7 +285,7 @@ impl<'a> Fields<'a> {
         self.entry(name).map(|(_, value)| value)
     }
 
-    /// The key and the value, if the mapping has it.
+    /// The key and the value, if the mapping has the key.
     pub fn entry(&self, name: &str) -> Option<(&'a Node, &'a Node)> {
         self.entries
             .iter()
@@ -289,7 +293,7 @@ impl<'a> Fields<'a> {
             .map(|(_, key, value)| (*key, *value))
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key; a missing one is a mistake.
     pub fn need(&self, name: &str, what: &str, reader: &mut Reader<'_>) -> Option<&'a Node> {
         let found = self.get(name);
         if found.is_none() {

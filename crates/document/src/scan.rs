@@ -1,8 +1,9 @@
-//! What MiniJinja does not tell of an expression: the filters and tests that it names, and the names inside of slices.
+//! Finds what MiniJinja does not report about an expression: the filters and tests that it uses, and the names inside
+//! slices.
 
 use std::borrow::Cow;
 
-/// A filter or a test that an expression names, and where, in bytes.
+/// A filter or a test in an expression, and its offset in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Use<'a> {
     pub(crate) kind: &'static str,
@@ -10,7 +11,7 @@ pub(crate) struct Use<'a> {
     pub(crate) at: usize,
 }
 
-/// The filters and tests that an expression, or the inside of a block, names.
+/// The filters and tests that an expression, or the inside of a block, uses.
 pub(crate) fn uses(source: &str) -> Vec<Use<'_>> {
     let mut uses = Vec::new();
     let mut quote = None;
@@ -42,7 +43,7 @@ pub(crate) fn uses(source: &str) -> Vec<Use<'_>> {
     uses
 }
 
-/// The name that stands at byte `from`, or after blanks from there.
+/// The name that starts at byte `from`, or after the blanks there.
 fn named<'a>(kind: &'static str, source: &'a str, from: usize) -> Option<Use<'a>> {
     let rest = source[from..].trim_start();
     let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
@@ -57,13 +58,13 @@ fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// The same expression with lists in place of slices: `a[b:]` is `a[[b,0]]`. MiniJinja does not count what is sliced among
-/// the names that an expression needs; of this one it counts all.
+/// Replaces slices with lists: `a[b:]` becomes `a[[b,0]]`. MiniJinja does not report the names inside a slice; it does
+/// report those inside a list.
 pub(crate) fn without_slices(source: &str) -> Cow<'_, str> {
     if !(source.contains('[') && source.contains(':')) {
         return Cow::Borrowed(source);
     }
-    // What is open, with the text inside of it so far and the places of its colons.
+    // The open brackets, each with the text inside so far and the offsets of its colons.
     let mut open: Vec<(char, String, Vec<usize>)> = vec![(' ', String::new(), Vec::new())];
     let mut quote = None;
     let mut characters = source.chars();

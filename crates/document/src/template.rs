@@ -7,7 +7,7 @@ use reveille_account::Fault;
 
 use crate::expression::{EvaluationError, Expression, LANGUAGE, Names, write_value};
 
-/// Text with expressions in it; cheap to clone.
+/// Text with expressions; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Template {
     source: Arc<str>,
@@ -19,14 +19,14 @@ pub struct Template {
 pub enum Part {
     /// Text as it is.
     Text(String),
-    /// What stands between braces.
+    /// An expression, which stands between braces in the text.
     Expression(Expression),
 }
 
 // === impl Template ===
 
 impl Template {
-    /// Text without expressions, whatever it contains.
+    /// Takes text without expressions, whatever it contains.
     pub fn plain(text: &str) -> Self {
         Self {
             source: text.into(),
@@ -34,7 +34,7 @@ impl Template {
         }
     }
 
-    /// Compiles `text`, which the file has at byte `start` in the form `raw` (with its quotes and indentation).
+    /// Compiles `text`, which stands at byte `start` of the file in the form `raw` (with its quotes and indentation).
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Template {
         Self::compile_in(&LANGUAGE, text, raw, start)
     }
 
-    /// The same in a language with further functions.
+    /// Like [`compile`](Self::compile), in a language with additional functions.
     ///
     /// # Errors
     ///
@@ -59,11 +59,12 @@ impl Template {
         })
     }
 
-    /// The same, with each expression replaced by what `fold` makes of it, such as the text of a constant.
+    /// Like [`compile`](Self::compile), with each expression replaced by the result of `fold`, such as the text of a
+    /// constant.
     ///
     /// # Errors
     ///
-    /// As [`compile`](Self::compile), and those of `fold`.
+    /// Like [`compile`](Self::compile), and the errors of `fold`.
     pub fn folded(
         text: &str,
         raw: &str,
@@ -100,17 +101,17 @@ impl Template {
         })
     }
 
-    /// As it was written.
+    /// The template as written.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Its parts; at least one.
+    /// Its parts, at least one.
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// Its expressions.
+    /// The expressions in it.
     pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.parts.iter().filter_map(|part| match part {
             Part::Text(_) => None,
@@ -118,7 +119,7 @@ impl Template {
         })
     }
 
-    /// The expression, if it is nothing but one: its value keeps its kind.
+    /// The expression, if the template is a single one, whose value keeps its type.
     pub fn single(&self) -> Option<&Expression> {
         match &*self.parts {
             [Part::Expression(expression)] => Some(expression),
@@ -126,11 +127,11 @@ impl Template {
         }
     }
 
-    /// Its text with every expression replaced by its value.
+    /// Renders the text, with every expression replaced by its value.
     ///
     /// # Errors
     ///
-    /// The first expression that has no value, and why.
+    /// The first expression without a value, and why.
     pub fn render(&self, names: &dyn Names) -> Result<String, (&Expression, EvaluationError)> {
         let mut text = String::with_capacity(self.source.len());
         for part in &*self.parts {
@@ -146,26 +147,26 @@ impl Template {
     }
 }
 
-/// A piece of such a text.
+/// A piece of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece<'a> {
     /// Text as it is; never empty.
     Text(&'a str),
-    /// What stands between the braces, without the blanks around it.
+    /// The text between the braces, without the blanks around it.
     Expression {
         /// The expression.
         source: &'a str,
-        /// Where it stands in the file, in bytes.
+        /// The byte of the file at which it starts.
         at: usize,
     },
 }
 
-/// Takes `text` apart, which the file has at byte `start` in the form `raw`, with its quotes and indentation.
+/// Splits `text`, which stands at byte `start` of the file in the form `raw`, with its quotes and indentation.
 fn split<'a>(text: &'a str, raw: &str, start: usize) -> Result<Vec<Piece<'a>>, Fault> {
     let mut pieces = Vec::new();
     let mut done = 0;
     while let Some(open) = text[done..].find("{{").map(|at| done + at) {
-        // Folding and escapes move text about but never a `{{`; the n-th of the value is the n-th of the file.
+        // Folding and escapes may move text but never a `{{`; the n-th in the value is the n-th in the file.
         let earlier = text[..open].matches("{{").count();
         let at = raw
             .match_indices("{{")
@@ -192,7 +193,7 @@ fn split<'a>(text: &'a str, raw: &str, start: usize) -> Result<Vec<Piece<'a>>, F
     Ok(pieces)
 }
 
-/// How long the expression before `end`, `}}` or `%}`, is: to the first that is outside of quotes and inner braces.
+/// The length of the expression before `end` (`}}` or `%}`): up to the first one outside quotes and inner braces.
 pub(crate) fn expression_length(text: &str, end: &str) -> Option<usize> {
     let mut quote = None;
     let mut depth = 0usize;

@@ -1,4 +1,4 @@
-//! YAML as a tree of nodes that know their places; all reading starts from it.
+//! YAML as a tree of nodes that know their places. All readers start from it.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,26 +8,26 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::{Location, Spanned};
 
-/// The most that is read of a file, bytes.
+/// The largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: usize = 4 << 20;
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// What it is.
+    /// The value.
     pub value: Value,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
 }
 
-/// Line and column, from 1, and the bytes of the text that a node is written with.
+/// Line, column and bytes of a node's text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Place {
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1.
     pub column: usize,
-    /// The bytes of the text.
+    /// The bytes of the file.
     pub bytes: Range<usize>,
 }
 
@@ -53,14 +53,14 @@ pub enum Value {
 pub struct Kind {
     /// As in "the … is empty".
     pub name: &'static str,
-    /// With its article, as at the beginning of a sentence.
+    /// With its article, to start a sentence.
     pub one: &'static str,
 }
 
 // === impl Value ===
 
 impl Value {
-    /// What it is, for messages.
+    /// The type, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Null => "nothing",
@@ -166,19 +166,15 @@ impl From<Location> for Place {
     }
 }
 
-/// The tree of a file, called `file` in messages.
+/// Parses a file, called `file` in messages, into a tree.
 ///
 /// # Errors
 ///
-/// The one mistake that keeps it from being YAML of one document and a sane size.
+/// The file is too large, or not a single YAML document.
 pub fn read(text: &str, file: &str, kind: &Kind) -> Result<Node, SourceError> {
     if text.len() > MAX_FILE_BYTES {
         return Err(SourceError::whole(
-            format!(
-                "{} of more than {} MiB is not read",
-                kind.one,
-                MAX_FILE_BYTES >> 20
-            ),
+            format!("{} can't be larger than {} MiB", kind.one, MAX_FILE_BYTES >> 20),
             file,
         ));
     }
@@ -198,7 +194,7 @@ pub fn read(text: &str, file: &str, kind: &Kind) -> Result<Node, SourceError> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| mistake(&error, text, file, kind))
 }
 
-/// The parser's mistake in the operator's words.
+/// Translates the parser's error for the operator.
 fn mistake(error: &serde_saphyr::Error, text: &str, file: &str, kind: &Kind) -> SourceError {
     let error = error.without_snippet();
     let raw = error.to_string();
@@ -211,7 +207,7 @@ fn mistake(error: &serde_saphyr::Error, text: &str, file: &str, kind: &Kind) -> 
     let place = |message: &str| SourceError::at(message, file, text, line, column);
     if let Some(key) = said.strip_prefix("duplicate mapping key: ") {
         let key = key.split(", set ").next().unwrap_or_default();
-        return place(&format!("the key `{key}` stands here a second time"));
+        return place(&format!("the key `{key}` is set twice"));
     }
     if said.contains("Documents") {
         return place("a second YAML document begins here")
@@ -219,26 +215,26 @@ fn mistake(error: &serde_saphyr::Error, text: &str, file: &str, kind: &Kind) -> 
     }
     if said.starts_with("budget breached") || said.contains("expansion limit") || said.contains("replay") {
         return place(&format!(
-            "the {} is too large or too deeply nested once its aliases are written out",
+            "the {} is too large or too deeply nested once its aliases are expanded",
             kind.name
         ));
     }
     if said.contains("tabs disallowed") {
-        return place("a tab can't indent YAML").hint("indent with blanks");
+        return place("YAML can't be indented with tabs").hint("indent with spaces");
     }
     if said.contains("recursive") || said.contains("weak") {
-        return place("an alias stands inside what it names");
+        return place("an alias refers to a value that contains it");
     }
     let mistake = place(&format!("this is not YAML: {said}"));
     let value = line_text.split_once(": ").map_or(line_text, |(_, value)| value);
     let value = value.trim_start().trim_start_matches("- ");
     if value.starts_with("{{") {
         mistake.hint(format!(
-            "quote it: a value that begins with `{{{{` needs quotes, `'{}'`",
+            "a value that begins with `{{{{` needs quotes: `'{}'`",
             value.trim_end()
         ))
     } else if said.starts_with("mapping values are not allowed") {
-        mistake.hint("a value that contains `: ` needs quotes; otherwise look at the indentation")
+        mistake.hint("a value that contains `: ` needs quotes; otherwise check the indentation")
     } else if said.starts_with("unexpected character") {
         mistake.hint("a value that begins with this character needs quotes")
     } else {
@@ -246,7 +242,7 @@ fn mistake(error: &serde_saphyr::Error, text: &str, file: &str, kind: &Kind) -> 
     }
 }
 
-/// Line and column, from 1, of a byte of `text`.
+/// Returns the line and column, from 1, of a byte of `text`.
 pub fn position(text: &str, byte: usize) -> (usize, usize) {
     let mut byte = byte.min(text.len());
     while !text.is_char_boundary(byte) {

@@ -1,4 +1,4 @@
-//! What expressions come to. The values are those of ansible-core 2.19.
+//! Results of expressions. The expected values are those of ansible-core 2.19.
 
 use minijinja::{Value, context};
 use reveille_document::ansible::{too_long, with_plain_backslashes};
@@ -134,19 +134,22 @@ fn what_can_not_be_done_is_said() {
         ("'a' | regex_search('(?=b)')", "look-around"),
         (
             "'a' | regex_replace('(', '')",
-            "the pattern can't be used: unclosed group",
+            "the pattern is not valid: unclosed group",
         ),
         ("'a' | regex_replace('(a)', '\\1')", "two backslashes"),
-        ("'x' | indent(4000000000, true)", "`indent` makes nothing wider"),
-        ("'%04000000000d' | format(1)", "`format` makes nothing wider"),
-        ("'{:>4000000000}'.format(1)", "`format` makes nothing wider"),
-        ("'x'.center(4000000000)", "`center` makes nothing wider"),
+        (
+            "'x' | indent(4000000000, true)",
+            "`indent` can't make a text wider",
+        ),
+        ("'%04000000000d' | format(1)", "`format` can't make a text wider"),
+        ("'{:>4000000000}'.format(1)", "`format` can't make a text wider"),
+        ("'x'.center(4000000000)", "`center` can't make a text wider"),
         ("'a' | regex_search('a', ignore=true)", "ignore"),
-        ("'!' | b64decode", "this is no text in base64"),
-        ("'a' is version('1', '~')", "that compares no versions"),
-        ("'x' | combine({})", "a dictionary is needed, not string"),
-        ("'{' | from_json", "this is no JSON"),
-        ("nothing | mandatory", "mandatory is not defined"),
+        ("'!' | b64decode", "this is not text in base64"),
+        ("'a' is version('1', '~')", "this is not a comparison of versions"),
+        ("'x' | combine({})", "expected a dictionary, found string"),
+        ("'{' | from_json", "this is not JSON"),
+        ("nothing | mandatory", "mandatory value is not defined"),
     ] {
         let error = evaluate(expression).expect_err(expression);
         assert!(format!("{error:#}").contains(said), "{expression}: {error:#}");

@@ -1,4 +1,4 @@
-//! A command's channel, and the scripts that play on it.
+//! A command's channel, and the scripts that answer on it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::memory::Said;
 use crate::wire::Cut;
 use crate::{Act, Ending, Host, Performance};
 
-/// Answers requests to run a command: [`Supervisor`](crate::Supervisor), or without durable work [`Shell`].
+/// Answers command requests: [`Supervisor`](crate::Supervisor), or [`Shell`] without durable work.
 pub trait Script: Send + Sync + 'static {
-    /// Plays a command on its channel until that ends.
+    /// Answers a command on its channel until the command ends.
     fn run(&self, call: Call) -> ScriptFuture<'_>;
 
-    /// Whether it makes terminals when it is asked to.
+    /// Whether it creates terminals on request.
     fn makes_terminals(&self) -> bool {
         true
     }
@@ -26,10 +26,10 @@ pub trait Script: Send + Sync + 'static {
 /// What [`Script::run`] returns.
 pub type ScriptFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// A request to run a command.
+/// A command request.
 #[derive(Debug)]
 pub struct Call {
-    /// The host that is asked.
+    /// The host.
     pub host: Arc<Host>,
     /// The command as it was sent.
     pub command: Vec<u8>,
@@ -42,11 +42,11 @@ pub struct Call {
 /// Input that nobody reads blocks the connection after a while, so a script reads while it waits.
 pub struct ChannelIo {
     way: Way,
-    /// The end of the outputs was told already.
+    /// The end of the outputs was already sent.
     ended: bool,
 }
 
-/// What carries a channel.
+/// The transport of a channel.
 enum Way {
     Ssh {
         read: ChannelReadHalf,
@@ -62,7 +62,7 @@ enum Way {
 #[error("the channel is gone")]
 pub struct Gone;
 
-/// The plain script: performs the command and plays that on the channel.
+/// The plain script: performs the command and plays the performance on the channel.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Shell;
 
@@ -72,7 +72,7 @@ impl Script for Shell {
     fn run(&self, call: Call) -> ScriptFuture<'_> {
         Box::pin(async move {
             let performance = call.host.perform(&call.command);
-            // A client that went away needs no answer.
+            // If the client has gone, there is nobody to answer.
             let _ = call.io.play(performance, &call.host).await;
         })
     }
@@ -100,7 +100,7 @@ impl ChannelIo {
         }
     }
 
-    /// What is read and what is written, for somebody who does both at once; only of a channel of SSH.
+    /// The reading and the writing half, for use at the same time; only for a channel of SSH.
     pub(crate) fn halves(&mut self) -> Option<(&mut ChannelReadHalf, &ChannelWriteHalf<Msg>)> {
         match &mut self.way {
             Way::Ssh { read, write, .. } => Some((read, write)),
@@ -108,12 +108,12 @@ impl ChannelIo {
         }
     }
 
-    /// Notes that the end of the outputs was told by the half that writes.
+    /// Records that the writing half has sent the end of the outputs.
     pub(crate) fn output_ended(&mut self) {
         self.ended = true;
     }
 
-    /// The next bytes of standard input; nothing at its end.
+    /// The next bytes of standard input; none at its end.
     pub async fn read(&mut self) -> Result<Option<Bytes>, Gone> {
         self.way.read().await
     }
@@ -139,7 +139,7 @@ impl ChannelIo {
         }
     }
 
-    /// Lets time pass, throwing input away; fails as soon as the client is gone.
+    /// Waits while discarding input; fails as soon as the client is gone.
     pub async fn wait(&mut self, duration: Duration) -> Result<(), Gone> {
         tokio::select! {
             biased;
@@ -163,7 +163,7 @@ impl ChannelIo {
         }
     }
 
-    /// Ends the command by a signal, named without `SIG`.
+    /// Ends the command by a signal, without `SIG`.
     pub async fn signal(self, signal: &str) -> Result<(), Gone> {
         self.eof().await?;
         match &self.way {
@@ -188,7 +188,7 @@ impl ChannelIo {
         }
     }
 
-    /// Closes the channel without a word about how the command ended.
+    /// Closes the channel without reporting how the command ended.
     pub async fn vanish(self) -> Result<(), Gone> {
         self.eof().await?;
         match &self.way {
@@ -197,7 +197,7 @@ impl ChannelIo {
         }
     }
 
-    /// Breaks the whole connection.
+    /// Cuts the whole connection.
     pub fn cut(&self) {
         match &self.way {
             Way::Ssh { cut, .. } => cut.cut(),
@@ -205,7 +205,7 @@ impl ChannelIo {
         }
     }
 
-    /// Plays a performance to its end. One whose connection breaks is over with that.
+    /// Plays a performance to its end, or until the connection breaks.
     pub async fn play(mut self, performance: Performance, host: &Host) -> Result<(), Gone> {
         for act in performance {
             match act {
@@ -238,7 +238,7 @@ impl ChannelIo {
         Ok(())
     }
 
-    /// Writes while throwing input away.
+    /// Writes while discarding input.
     async fn write_out(&mut self, bytes: Bytes, to_stderr: bool) -> Result<(), Gone> {
         match &mut self.way {
             Way::Ssh { read, write, .. } => {
@@ -305,7 +305,7 @@ impl std::fmt::Debug for ChannelIo {
     }
 }
 
-/// Throws input away until the client is gone.
+/// Discards input until the client is gone.
 async fn drain(read: &mut ChannelReadHalf) -> Result<(), Gone> {
     loop {
         match read.wait().await {

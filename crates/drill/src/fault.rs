@@ -1,4 +1,4 @@
-//! Faults: what is wrong with whom.
+//! Faults: what is wrong with which hosts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,32 +13,32 @@ use crate::{Expected, FaultKind};
 pub struct Fault {
     /// What is wrong.
     pub kind: FaultKind,
-    /// Whom it strikes.
+    /// The affected hosts.
     pub targets: Targets,
 }
 
-/// The hosts that a fault strikes.
+/// The hosts that have a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Targets {
-    /// So many, chosen by the seed among those that have no fault yet.
+    /// A number of hosts, chosen by the seed among those without a fault.
     Some(Portion),
-    /// These.
+    /// These hosts.
     Hosts(Vec<HostName>),
 }
 
-/// A text that describes no fault.
+/// A text that does not describe a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
-    /// The kind is not known.
-    #[error("no fault is called {name:?}{}", hint(nearest.as_ref()))]
+    /// The kind does not exist.
+    #[error("there is no fault {name:?}{}", hint(nearest.as_ref()))]
     Kind {
-        /// What was asked for.
+        /// The kind as given.
         name: String,
-        /// What was perhaps meant.
+        /// The kind that was probably meant.
         nearest: Option<String>,
     },
-    /// The part after `=` is missing or wrong.
-    #[error("{0:?} does not say whom it strikes: write KIND=5%, KIND=3 or KIND=NAME,NAME")]
+    /// The part after `=` is missing or invalid.
+    #[error("{0:?} does not name its hosts: write KIND=5%, KIND=3 or KIND=NAME,NAME")]
     Targets(String),
 }
 
@@ -49,12 +49,12 @@ fn hint(nearest: Option<&String>) -> String {
 // === impl Fault ===
 
 impl Fault {
-    /// What a run with default settings should make of it.
+    /// The outcome that a run with default settings should report.
     pub fn expected(&self) -> Expected {
         self.kind.expected()
     }
 
-    /// Reads what [`parse`](Self::parse) reads, and `all=SHARE` or `all=COUNT`: that of every kind.
+    /// Parses the texts of [`parse`](Self::parse), and `all=SHARE` or `all=COUNT`, which stand for every kind.
     pub fn parse_all(text: &str) -> Result<Vec<Self>, FaultError> {
         let Some(("all", targets)) = text.split_once('=').map(|(kind, targets)| (kind.trim(), targets))
         else {
@@ -71,7 +71,7 @@ impl Fault {
         Ok(FaultKind::all().map(each).collect())
     }
 
-    /// Reads `KIND=SHARE`, `KIND=COUNT` or `KIND=NAME,NAME`.
+    /// Parses `KIND=SHARE`, `KIND=COUNT` or `KIND=NAME,NAME`.
     pub fn parse(text: &str) -> Result<Self, FaultError> {
         let wrong = || FaultError::Targets(text.to_owned());
         let (kind, targets) = text.split_once('=').unwrap_or((text, ""));
@@ -136,7 +136,7 @@ mod tests {
         }
         assert_eq!(
             Fault::parse("refused=1").unwrap_err().to_string(),
-            "no fault is called \"refused\"; did you mean \"refuse\"?"
+            "there is no fault \"refused\"; did you mean \"refuse\"?"
         );
         let every = Fault::parse_all("all=5").unwrap();
         assert_eq!(every.len(), FaultKind::all().count());

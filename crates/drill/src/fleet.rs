@@ -22,25 +22,25 @@ use crate::keys::{Whose, client_key, host_key};
 use crate::listen::{BACKLOG_ALONE, IDENTIFICATION, Service, bind};
 use crate::{Fault, FaultKind, Host, HostReport, Script, Supervisor, Targets};
 
-/// Connections that may wait to be accepted; the system may allow less.
+/// How many connections may wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 16_384;
 
-/// What fleet to start.
+/// The specification of a fleet.
 #[derive(Clone)]
 pub struct FleetSpec {
-    /// How many hosts.
+    /// The number of hosts.
     pub hosts: u32,
-    /// Decides who is struck by faults, latencies, host keys.
+    /// Decides which hosts have faults, and their latencies and host keys.
     pub seed: u64,
-    /// What is wrong with whom; a host has at most one fault.
+    /// The faults; a host has at most one.
     pub faults: Vec<Fault>,
     /// The longest that a healthy host takes to answer a command.
     pub latency: Duration,
-    /// How many commands of a host go well before its fault shows in one; only for faults of commands.
+    /// How many commands of a host succeed before its fault shows; only for faults of commands.
     pub good_commands: u32,
-    /// Whether each host has a key of its own, which costs one signature key a connection.
+    /// Whether each host has its own key, which costs one signature key per connection.
     pub key_per_host: bool,
-    /// What answers commands.
+    /// The script that answers commands.
     pub script: Arc<dyn Script>,
 }
 
@@ -51,43 +51,43 @@ pub struct Fleet {
     seed: u64,
     key_per_host: bool,
     client_key: PrivateKey,
-    /// Bound and not listening: connections to its port are refused, and nobody else can take it.
+    /// Bound but not listening: connections to its port are refused, and no other process can take it.
     refusing: TcpSocket,
     refusing_port: u16,
-    /// Ports of the hosts that listen by themselves, by index.
+    /// The ports of hosts with their own listener, by index.
     alone: HashMap<u32, u16>,
     stop: watch::Sender<bool>,
 }
 
-/// Why a fleet can't be started.
+/// Why a fleet can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FleetError {
-    /// There are too few addresses.
-    #[error("a practice fleet has at most {MOST_HOSTS} hosts, not {0}")]
+    /// There are not enough addresses.
+    #[error("a practice fleet can have at most {MOST_HOSTS} hosts, not {0}")]
     TooManyHosts(u32),
-    /// A fault strikes a host that is not there.
-    #[error("{fault} is to strike {host}, which the fleet does not have or which has another fault")]
+    /// A fault names a host that does not exist, or that has another fault.
+    #[error("{fault} can't affect {host}: the fleet has no such host, or it has another fault")]
     NoSuchHost {
         /// The fault.
         fault: FaultKind,
         /// The host.
         host: HostName,
     },
-    /// The faults strike more hosts than there are.
-    #[error("{fault} is to strike {wanted} hosts, and only {left} are left without a fault")]
+    /// The faults affect more hosts than there are.
+    #[error("{fault} needs {wanted} hosts without another fault; only {left} left")]
     TooFewHosts {
         /// The fault.
         fault: FaultKind,
-        /// How many it wants.
+        /// The number of hosts that it needs.
         wanted: u64,
-        /// How many are left.
+        /// The number of hosts without a fault.
         left: u64,
     },
-    /// A key can't be made.
+    /// A key can't be created.
     #[error("can't make a key for the practice fleet: {0}")]
     Key(String),
-    /// No port can be listened on.
+    /// No port is available for listening.
     #[error("can't listen for the practice fleet: {0}")]
     Listen(#[from] io::Error),
 }
@@ -124,8 +124,8 @@ impl Fleet {
         let refusing = TcpSocket::new_v4()?;
         refusing.bind(any_port)?;
         let refusing_port = refusing.local_addr()?.port();
-        // One socket has all addresses of 127.0.0.0/8 only if it has every address; those who connect to or from
-        // another network are turned away when they are accepted.
+        // One socket gets all addresses of 127.0.0.0/8 only if it listens on every address; connections with other
+        // networks are closed when they are accepted.
         let socket = TcpSocket::new_v4()?;
         socket.bind(any_port)?;
         let listener = socket.listen(BACKLOG)?;
@@ -173,12 +173,12 @@ impl Fleet {
         })
     }
 
-    /// The port that the hosts listen on, except those that refuse connections or reboot.
+    /// The port of all hosts, except those that refuse connections or reboot.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Name, address and port of each host.
+    /// The name, address and port of each host.
     pub fn addresses(&self) -> impl Iterator<Item = (HostName, SocketAddrV4)> {
         self.hosts.iter().map(|host| {
             let port = if host.fault == Some(FaultKind::Refuse) {
@@ -191,7 +191,7 @@ impl Fleet {
         })
     }
 
-    /// An INI inventory of the hosts, without the client key's file.
+    /// An INI inventory of the hosts, without the path of the client key.
     pub fn inventory(&self) -> String {
         let mut lines = String::new();
         for (name, address) in self.addresses() {
@@ -206,7 +206,7 @@ impl Fleet {
         lines
     }
 
-    /// The hosts' keys as a known_hosts file. Hosts whose key has changed are in it with the former one.
+    /// The hosts' keys as a known_hosts file, with the former key of hosts whose key has changed.
     pub fn known_hosts(&self) -> Result<String, FleetError> {
         let text = |key: &PrivateKey| {
             key.public_key()
@@ -226,8 +226,8 @@ impl Fleet {
         Ok(lines)
     }
 
-    /// The key that every host accepts, for any user, as the text of an OpenSSH private key file. It was made for this
-    /// fleet and is of no use elsewhere.
+    /// The key that every host accepts for any user, as an OpenSSH private key file. It is created for this fleet and
+    /// has no other use.
     pub fn client_key(&self) -> Result<String, FleetError> {
         self.client_key
             .to_openssh(LineEnding::LF)
@@ -235,15 +235,15 @@ impl Fleet {
             .map_err(|error| FleetError::Key(error.to_string()))
     }
 
-    /// Removes the directory that a host keeps durable work in, as a cleaner of old files does, or a disk that is made anew.
-    /// What runs goes on.
+    /// Removes a host's directory of durable work, as a cleaner of old files or a recreated disk would. Running work
+    /// continues.
     pub fn wipe(&self, host: usize) {
         if let Some(host) = self.hosts.get(host) {
             host.kept.wipe();
         }
     }
 
-    /// What was injected into each host and what was done to it so far.
+    /// The fault of each host, and what happened to the host so far.
     pub fn report(&self) -> Vec<HostReport> {
         self.hosts.iter().map(|host| host.report()).collect()
     }
@@ -266,14 +266,14 @@ impl std::fmt::Debug for Fleet {
     }
 }
 
-/// The hosts, and which of them are struck by what.
+/// Creates the hosts, with their faults.
 fn hosts(spec: &FleetSpec) -> Result<Vec<Arc<Host>>, FleetError> {
     let width = spec.hosts.to_string().len().max(4);
     let names: Vec<HostName> = (1..=spec.hosts)
         .map(|number| HostName::from(format!("drill-{number:0width$}")))
         .collect();
     let mut faults: Vec<Option<FaultKind>> = vec![None; names.len()];
-    // Those that are named come first, so that chance does not take them.
+    // Named hosts first, so that they are not chosen randomly for another fault.
     for fault in &spec.faults {
         if let Targets::Hosts(wanted) = &fault.targets {
             for host in wanted {
@@ -325,7 +325,7 @@ fn hosts(spec: &FleetSpec) -> Result<Vec<Arc<Host>>, FleetError> {
         .collect())
 }
 
-/// The cheapest handshake that clients agree to, and no waiting.
+/// The cheapest handshake that clients accept, without delays.
 fn config(key: PrivateKey) -> Config {
     Config {
         server_id: SshId::Standard(Cow::Borrowed(IDENTIFICATION)),

@@ -1,4 +1,4 @@
-//! A host of the fleet: who it is, what is wrong with it, what was done to it.
+//! A host of the fleet: its identity, its fault, and what happened to it.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -17,12 +17,12 @@ use crate::shell::{self, Machine};
 use crate::wire::Cut;
 use crate::{FaultKind, Performance};
 
-/// How far the clock of a host jumps.
+/// How far a host's clock jumps.
 const JUMP: Duration = Duration::from_hours(1);
-/// How long a host that was asked to reboot is away.
+/// How long a reboot takes.
 const REBOOT_TAKES: Duration = Duration::from_secs(1);
 
-/// A host. It has no task of its own.
+/// A host. It has no task.
 #[derive(Debug)]
 pub struct Host {
     pub(crate) name: HostName,
@@ -31,56 +31,56 @@ pub struct Host {
     seed: u64,
     /// The longest that a command takes to answer.
     latency: Duration,
-    /// Commands that go well before the host's fault shows in them.
+    /// How many commands succeed before the host's fault shows.
     good: u32,
     connections: AtomicU32,
     commands: AtomicU32,
     exercised: AtomicU32,
-    /// How often each token was run; empty until a script counts them.
+    /// How often each token ran; empty until a script counts.
     tokens: Mutex<BTreeMap<String, u32>>,
-    /// What outlives connections.
+    /// The state that outlives connections.
     pub(crate) kept: Kept,
     power: Mutex<Power>,
-    /// Told when the host goes away for a reboot; nobody listens but a listener of its own.
+    /// Notified when the host goes down for a reboot; only a host's own listener waits for it.
     pub(crate) went_down: Notify,
-    /// Who decides what commands do, instead of the fake shell.
+    /// Decides what commands do, instead of the fake shell.
     stage: Option<Arc<dyn Stage>>,
     /// The token that was counted last, until its command is performed.
     counted: Mutex<Option<String>>,
 }
 
-/// What ends with a boot, and when the next one begins.
+/// The state of a boot, and the time of the next one.
 #[derive(Debug, Default)]
 struct Power {
-    /// Boots before this one.
+    /// The number of earlier boots.
     boots: u32,
-    /// Another machine has taken the host's place.
+    /// The host was replaced by another machine.
     replaced: bool,
-    /// Nothing listens before this.
+    /// The host does not listen before this.
     back: Option<Instant>,
     /// The connections of this boot.
     connections: Vec<Cut>,
-    /// Nobody is let in before this, for what a connection did.
+    /// The host accepts nobody before this, as a penalty for a connection.
     penalty: Option<Instant>,
-    /// How long a reboot takes, if that was said.
+    /// How long a reboot takes, if set.
     away: Option<Duration>,
 }
 
-/// What was injected into a host, and what was done to it.
+/// The fault of a host, and what happened to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostReport {
     /// The host.
     pub name: HostName,
-    /// What is wrong with it.
+    /// Its fault.
     pub fault: Option<FaultKind>,
-    /// How often somebody ran into that. Always 0 for a host that refuses connections: it does not see them.
+    /// How often the fault showed. Always 0 for a host that refuses connections, because it does not see them.
     pub exercised: u32,
-    /// Connections that were made to it.
+    /// The number of connections.
     pub connections: u32,
-    /// Commands that were performed.
+    /// The number of commands performed.
     pub commands: u32,
-    /// How often the command of each token was performed, as far as the script counts them. More than 1 is a command
-    /// that ran twice.
+    /// How often the command of each token was performed, as far as the script counts. More than 1 means that a command
+    /// ran twice.
     pub tokens: BTreeMap<String, u32>,
 }
 
@@ -114,7 +114,7 @@ impl Host {
         }
     }
 
-    /// A host without a fleet and without a fault. Its commands do what `stage` says.
+    /// A host without a fleet and without a fault. `stage` decides what its commands do.
     pub fn on_stage(name: HostName, index: u32, seed: u64, stage: Arc<dyn Stage>) -> Self {
         Self {
             stage: Some(stage),
@@ -122,28 +122,28 @@ impl Host {
         }
     }
 
-    /// Goes away for so long and comes back as another boot; what ran is gone.
+    /// Goes down for this long and comes back with a new boot; running work is lost.
     pub fn reboot_for(&self, away: Duration) {
         self.power().away = Some(away);
         self.reboot();
     }
 
-    /// What it kept of durable work is removed, while what runs goes on.
+    /// Removes its directory of durable work; running work continues.
     pub fn wipe(&self) {
         self.kept.wipe();
     }
 
-    /// The directories of tokens are removed, and the runs' own are left, while what runs goes on.
+    /// Removes the directories of tokens, but not those of runs; running work continues.
     pub fn sweep(&self) {
         self.kept.sweep();
     }
 
-    /// From now on it lets every controller in, whoever has been there: for simulations of a host that does not fence.
+    /// Accepts every controller from now on, to simulate a host without fencing.
     pub fn let_everybody_in(&self) {
         self.kept.open();
     }
 
-    /// Whether it obeyed a controller that another had taken over from.
+    /// Whether it obeyed a controller after another one had taken over.
     pub fn is_overruled(&self) -> bool {
         self.kept.is_overruled()
     }
@@ -153,7 +153,7 @@ impl Host {
         self.kept.known_mark(run)
     }
 
-    /// How many boots there were before this one.
+    /// The number of earlier boots.
     pub fn boots(&self) -> u32 {
         self.power().boots
     }
@@ -163,14 +163,14 @@ impl Host {
         &self.name
     }
 
-    /// What is wrong with it.
+    /// Its fault.
     pub fn fault(&self) -> Option<FaultKind> {
         self.fault
     }
 
-    /// Performs a command line: what the fake shell makes of it, with the host's fault in it.
+    /// Performs a command line: the result of the fake shell, changed by the host's fault.
     ///
-    /// Each call counts as one command that ran.
+    /// Each call counts as one command.
     pub fn perform(&self, line: &[u8]) -> Performance {
         let token = self.counted.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(stage) = &self.stage
@@ -205,7 +205,7 @@ impl Host {
         performance
     }
 
-    /// Counts a command that runs for real; whether its connection is to break.
+    /// Counts a command that runs for real; returns whether its connection must break.
     pub(crate) fn begin(&self) -> bool {
         let calls = self.commands.fetch_add(1, Ordering::Relaxed);
         let Some(bad) = calls.checked_sub(self.good) else {
@@ -222,7 +222,7 @@ impl Host {
         breaks
     }
 
-    /// Whether the connection of somebody who came back to a command is to break, too.
+    /// Whether to break the connection of a client that came back to a command.
     pub(crate) fn breaks_again(&self) -> bool {
         let breaks = match self.fault {
             Some(FaultKind::DisconnectMid) => true,
@@ -235,7 +235,7 @@ impl Host {
         breaks
     }
 
-    /// Whether the next command can't be started, because there is no space for what is to be kept of it.
+    /// Whether the next command can't start because the disk is full.
     pub(crate) fn is_full(&self) -> bool {
         self.fault == Some(FaultKind::DiskFull) && self.commands.load(Ordering::Relaxed) >= self.good
     }
@@ -248,14 +248,14 @@ impl Host {
         now.as_secs() + if jumped { JUMP.as_secs() } else { 0 }
     }
 
-    /// Counts that the command of a token ran. Scripts that know tokens call it.
+    /// Counts a run of a token's command. Scripts that know tokens call this.
     pub fn count_token(&self, token: &str) {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         *tokens.entry(token.to_owned()).or_default() += 1;
         *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.to_owned());
     }
 
-    /// The id of the present boot.
+    /// The id of the current boot.
     pub fn boot_id(&self) -> String {
         let power = self.power();
         format!(
@@ -266,13 +266,13 @@ impl Host {
         )
     }
 
-    /// The id of the machine, which is not that of the one before it.
+    /// The id of the machine, which changes when it is replaced.
     pub(crate) fn machine_id(&self) -> String {
         let replaced = u8::from(self.power().replaced);
         format!("{:016x}d{replaced}{:014x}", self.seed, self.index)
     }
 
-    /// Goes away and comes back as another boot: connections and running commands are gone.
+    /// Reboots: connections and running commands are lost.
     pub(crate) fn reboot(&self) {
         let away = match self.fault {
             Some(FaultKind::Reboot(seconds)) => Duration::from_secs(seconds.into()),
@@ -291,7 +291,7 @@ impl Host {
         }
     }
 
-    /// Another machine takes its place.
+    /// Replaces the host by another machine.
     pub(crate) fn replace(&self) {
         let mut power = self.power();
         if !std::mem::replace(&mut power.replaced, true) {
@@ -301,27 +301,27 @@ impl Host {
         }
     }
 
-    /// Ends when the host goes away for a reboot. One may wait for that.
+    /// Waits until the host goes down for a reboot. Only one task may wait.
     pub async fn went_down(&self) {
         self.went_down.notified().await;
     }
 
-    /// Until when nothing listens, if the host is away.
+    /// When the host will listen again, if it is down.
     pub fn away(&self) -> Option<Instant> {
         self.power().back.filter(|back| *back > Instant::now())
     }
 
-    /// Lets nobody in for a while.
+    /// Accepts nobody for a while.
     pub(crate) fn penalise(&self, duration: Duration) {
         self.power().penalty = Some(Instant::now() + duration);
     }
 
-    /// Whether nobody is let in.
+    /// Whether it accepts nobody.
     pub(crate) fn penalises(&self) -> bool {
         self.power().penalty.is_some_and(|until| until > Instant::now())
     }
 
-    /// Counts a connection and tells how many there were before. It is cut when the host goes away.
+    /// Counts a connection and returns the number of earlier ones. The connection is cut when the host goes down.
     pub(crate) fn connected(&self, cut: &Cut) -> u32 {
         self.power().connections.push(cut.clone());
         self.connections.fetch_add(1, Ordering::Relaxed)
@@ -333,7 +333,7 @@ impl Host {
         power.connections.shrink_to_fit();
     }
 
-    /// Connections so far.
+    /// The number of connections so far.
     pub(crate) fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -342,7 +342,7 @@ impl Host {
         self.power.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts that somebody ran into the fault.
+    /// Counts that the fault showed.
     pub(crate) fn exercise(&self) {
         self.exercised.fetch_add(1, Ordering::Relaxed);
     }
@@ -359,10 +359,10 @@ impl Host {
     }
 }
 
-/// Hosts in a block of addresses with the same three first bytes; the last byte avoids 0 and 255.
+/// The number of hosts per block of addresses with the same three first bytes; the last byte is never 0 or 255.
 const BLOCK: u32 = 254;
 
-/// The most hosts of a fleet: the addresses from 127.1.0.1 on.
+/// The most hosts in a fleet: the addresses from 127.1.0.1 on.
 pub(crate) const MOST_HOSTS: u32 = 254 * 256 * BLOCK;
 
 /// The address of a host.

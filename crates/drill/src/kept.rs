@@ -1,4 +1,4 @@
-//! What a host keeps of durable work: it outlives connections, and the controllers behind them.
+//! A host's state of durable work, which outlives connections and their controllers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,15 +10,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Act, Ending, Host, Performance};
 
-/// The wait status that a shell tells of a command ended by TERM.
+/// A shell's wait status for a command that was killed by TERM.
 const TERMINATED: u32 = 128 + 15;
 
-/// Supervisors' processes are counted from here.
+/// The pid of the first supervisor.
 const FIRST_SUPERVISOR: u32 = 1000;
-/// Files that a host keeps; the oldest goes first.
+/// How many files a host keeps; the oldest is dropped first.
 const MOST_FILES: usize = 64;
 
-/// Everything that a host keeps.
+/// The state of a host.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     state: Mutex<State>,
@@ -26,83 +26,83 @@ pub(crate) struct Kept {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The highest epoch that was here, by run.
+    /// The highest epoch of each run.
     epochs: BTreeMap<String, u64>,
-    /// It lets every controller in.
+    /// The host accepts every controller.
     open: bool,
-    /// It let one in that another had taken over from.
+    /// The host accepted a controller after another one had taken over.
     overruled: bool,
     /// By run and token.
     works: BTreeMap<(String, String), Arc<Work>>,
     /// The marks of the runs' directories.
     marks: BTreeMap<String, String>,
-    /// Marks that were made.
+    /// The number of marks created.
     marks_made: u64,
-    /// Supervisors that began.
+    /// The number of supervisors started.
     begun: u32,
-    /// Work whose directory was wiped while it ran, by supervisor.
+    /// Work whose directory was wiped during the run, by supervisor.
     swept: BTreeMap<u32, Arc<Work>>,
-    /// Uploaded files: path, size, hash. Their bytes are not kept.
+    /// Uploaded files: path, size, hash. Their content is not kept.
     files: VecDeque<(String, u64, u64)>,
 }
 
 /// The work of one token.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// The supervisor's process; none of a tombstone.
+    /// The supervisor's pid; none for a tombstone.
     pub(crate) supervisor: Option<u32>,
-    /// The machine that it began on.
+    /// The machine on which it began.
     machine: String,
     began: Instant,
     progress: Mutex<Progress>,
     changed: watch::Sender<()>,
 }
 
-/// What is known of a token.
+/// The state of a token.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// Its work, or its tombstone.
     Work(Arc<Work>),
-    /// Nothing was there; there is a tombstone now.
+    /// There was nothing; now there is a tombstone.
     Absent,
 }
 
 #[derive(Debug)]
 struct Progress {
     stage: Stage,
-    /// When it came to that stage.
+    /// When it reached that stage.
     since: Instant,
     stdout: Spool,
     stderr: Spool,
-    /// How often the connection broke under it.
+    /// How often its connection broke.
     cuts: u32,
-    /// It has come to where it does nothing any more, and does not end.
+    /// It hangs: it does nothing, and does not end.
     hangs: bool,
     /// How often it was looked at.
     looks: u64,
 }
 
-/// How far work has come.
+/// The stage of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It never started and never will, or what it left is removed.
+    /// It never started and never will, or its files were removed.
     Tombstone,
     /// It runs.
     Running,
     /// It ran to its end.
     Exited {
-        /// As a POSIX shell tells it: over 128 is a signal.
+        /// As a POSIX shell reports it: more than 128 is a signal.
         status: u32,
-        /// Somebody had asked for its end.
+        /// A controller had asked for its end.
         slain: bool,
     },
     /// It vanished without a status.
     Gone,
-    /// It was of another boot.
+    /// It began in another boot.
     Rebooted,
 }
 
-/// One output stream. Pieces are shared, so a flood of the same piece costs next to nothing.
+/// One output stream. Pieces are shared, so a flood of equal pieces is cheap.
 #[derive(Debug, Default)]
 struct Spool {
     pieces: Vec<Bytes>,
@@ -111,7 +111,7 @@ struct Spool {
     over: bool,
 }
 
-/// How far somebody has read.
+/// A reader's position in the output.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     stdout: (usize, usize),
@@ -119,7 +119,7 @@ pub(crate) struct Cursor {
     cuts: u32,
 }
 
-/// What happened since somebody looked last.
+/// The changes since the last look.
 #[derive(Debug)]
 pub(crate) struct News {
     pub(crate) stdout: Vec<Bytes>,
@@ -134,7 +134,7 @@ pub(crate) struct News {
 // === impl Kept ===
 
 impl Kept {
-    /// Lets a controller in, unless a later one has been here; that one's epoch is told.
+    /// Accepts a controller, unless a later one has been here; fails with that one's epoch.
     pub(crate) fn fence(&self, run: &str, epoch: u64) -> Result<(), u64> {
         let mut state = self.lock();
         let highest = state.epochs.entry(run.to_owned()).or_default();
@@ -150,7 +150,7 @@ impl Kept {
         Ok(())
     }
 
-    /// The mark of a run's directory; one is made if there is none.
+    /// The mark of a run's directory, which is created if needed.
     pub(crate) fn mark(&self, run: &str, machine: &str) -> String {
         let mut state = self.lock();
         let made = state.marks_made + 1;
@@ -171,7 +171,7 @@ impl Kept {
         self.lock().marks.get(run).cloned()
     }
 
-    /// The work of a token, and whether this call began it.
+    /// The work of a token, and whether this call started it.
     pub(crate) fn start(&self, run: &str, token: &str, machine: &str, cap: u64) -> (Arc<Work>, bool) {
         let mut state = self.lock();
         let key = (run.to_owned(), token.to_owned());
@@ -187,15 +187,15 @@ impl Kept {
         (work, true)
     }
 
-    /// What is there of a token, for somebody who knows of a supervisor that has begun, or of none. If nothing is, it never
-    /// starts from now on.
+    /// The state of a token, for a controller with or without a recorded supervisor. If there is nothing, the token can
+    /// never start from now on.
     pub(crate) fn attach(&self, run: &str, token: &str, begun: Option<u32>) -> Found {
         let mut state = self.lock();
         let key = (run.to_owned(), token.to_owned());
         if let Some(work) = state.works.get(&key) {
             return Found::Work(Arc::clone(work));
         }
-        // It leaves its status in the directory that is made here.
+        // It leaves its status in the new directory.
         let swept = begun.and_then(|pid| state.swept.remove(&pid));
         if let Some(work) = swept.filter(|work| work.stage() == Stage::Running) {
             work.lose();
@@ -206,7 +206,7 @@ impl Kept {
         Found::Absent
     }
 
-    /// Forgets the directory, as a cleaner of old files does, or a disk that is made anew; what runs goes on.
+    /// Forgets the directory, as a cleaner of old files or a recreated disk would; running work continues.
     pub(crate) fn wipe(&self) {
         self.sweep();
         let mut state = self.lock();
@@ -214,7 +214,7 @@ impl Kept {
         state.marks.clear();
     }
 
-    /// Forgets the directories of tokens alone: the runs' own stay, with their marks.
+    /// Forgets the directories of tokens, but keeps those of runs and their marks.
     pub(crate) fn sweep(&self) {
         let mut state = self.lock();
         let works = std::mem::take(&mut state.works);
@@ -224,12 +224,12 @@ impl Kept {
         state.swept.extend(running);
     }
 
-    /// Lets every controller in from now on.
+    /// Accepts every controller from now on.
     pub(crate) fn open(&self) {
         self.lock().open = true;
     }
 
-    /// Whether it let a controller in that another had taken over from.
+    /// Whether a controller was accepted after another one had taken over.
     pub(crate) fn is_overruled(&self) -> bool {
         self.lock().overruled
     }
@@ -245,7 +245,7 @@ impl Kept {
         self.lock().swept.get(&supervisor).cloned()
     }
 
-    /// Forgets what the finished work of a run left; how much still runs is told. What is another machine's is left alone.
+    /// Forgets the finished work of a run on this machine; returns how many tokens still run.
     pub(crate) fn clean(&self, run: &str, machine: &str) -> usize {
         let state = self.lock();
         let of_run = state.works.iter().filter(|((of, _), _)| of == run);
@@ -260,10 +260,10 @@ impl Kept {
             .count()
     }
 
-    /// Ends what runs: the machine was booted again.
+    /// Ends all running work because of a reboot.
     pub(crate) fn reboot(&self) {
         let mut state = self.lock();
-        // Of those nobody can tell any more: their directories are gone.
+        // These can't be found any more, because their directories are gone.
         for work in std::mem::take(&mut state.swept).into_values() {
             work.change(|progress| progress.stage = Stage::Gone);
         }
@@ -272,13 +272,13 @@ impl Kept {
         }
     }
 
-    /// Forgets everything: it was another machine.
+    /// Forgets everything, because the machine was replaced.
     pub(crate) fn forget(&self) {
         self.reboot();
         *self.lock() = State::default();
     }
 
-    /// Takes a file; whether that changed the host.
+    /// Records a file; returns whether this changed the host.
     pub(crate) fn put_file(&self, path: &str, size: u64, hash: u64) -> bool {
         let mut state = self.lock();
         if state
@@ -330,7 +330,7 @@ impl Work {
         self.lock().stage
     }
 
-    /// Whether it is of this machine; a tombstone is everybody's.
+    /// Whether it belongs to this machine; a tombstone belongs to every machine.
     pub(crate) fn is_of(&self, machine: &str) -> bool {
         self.supervisor.is_none() || self.machine == machine
     }
@@ -345,7 +345,7 @@ impl Work {
         self.lock().since.saturating_duration_since(self.began)
     }
 
-    /// Loses the output that there is: its files were removed.
+    /// Drops the existing output, whose files were removed.
     fn lose(&self) {
         let lost = || Spool {
             over: true,
@@ -356,7 +356,7 @@ impl Work {
         progress.stderr = lost();
     }
 
-    /// What a look at its processes counts: a number that differs from the last one unless it hangs.
+    /// The counter for a look at its processes: it changes with each look, unless the work hangs.
     pub(crate) fn moved(&self) -> u64 {
         let mut progress = self.lock();
         if !progress.hangs {
@@ -365,7 +365,7 @@ impl Work {
         progress.looks
     }
 
-    /// Plays a performance to its end, or until somebody ends it. Nobody needs to listen.
+    /// Plays a performance to its end, or until the work is stopped. It needs no listener.
     pub(crate) async fn perform(&self, performance: Performance, host: &Host) {
         for act in performance {
             match act {
@@ -388,7 +388,7 @@ impl Work {
         }
     }
 
-    /// Ends what runs, as TERM does; its stage before that is told.
+    /// Stops running work, like TERM; returns the stage before.
     pub(crate) fn stop(&self) -> Stage {
         let before = self.stage();
         self.change(|progress| {
@@ -400,7 +400,7 @@ impl Work {
         before
     }
 
-    /// Leaves a tombstone of what has ended; false for what still runs.
+    /// Leaves a tombstone of ended work; false if the work still runs.
     pub(crate) fn bury(&self) -> bool {
         let mut progress = self.lock();
         if progress.stage == Stage::Running {
@@ -418,7 +418,7 @@ impl Work {
         true
     }
 
-    /// A cursor for somebody who has so many bytes of each stream already, and what wakes them.
+    /// A cursor at these offsets of the streams, and a receiver that is notified of changes.
     pub(crate) fn follow(&self, stdout: u64, stderr: u64) -> (Cursor, watch::Receiver<()>) {
         let progress = self.lock();
         let cursor = Cursor {
@@ -429,7 +429,7 @@ impl Work {
         (cursor, self.changed.subscribe())
     }
 
-    /// What there is beyond a cursor, which moves.
+    /// The news beyond a cursor, which is advanced.
     pub(crate) fn news(&self, cursor: &mut Cursor) -> News {
         let progress = self.lock();
         let cut = progress.cuts > cursor.cuts;
@@ -451,7 +451,7 @@ impl Work {
                 slain: false,
             },
             Ending::Vanish => Stage::Gone,
-            // Nobody can tell one from the other, because the supervisor holds the channel open.
+            // These look the same, because the supervisor holds the channel open.
             Ending::EofOnly | Ending::Hang => {
                 self.lock().hangs = true;
                 return;
@@ -460,7 +460,7 @@ impl Work {
         self.change(|progress| progress.stage = stage);
     }
 
-    /// Changes what still runs, and tells those who follow.
+    /// Changes running work, and notifies its followers.
     fn change(&self, change: impl FnOnce(&mut Progress)) {
         {
             let mut progress = self.lock();
@@ -475,7 +475,7 @@ impl Work {
         self.changed.send_replace(());
     }
 
-    /// Ends when it no longer runs.
+    /// Waits until it no longer runs.
     async fn over(&self) {
         let mut changed = self.changed.subscribe();
         while self.stage() == Stage::Running {
@@ -512,7 +512,7 @@ impl Spool {
         }
     }
 
-    /// Piece and place within it of an offset; the end for what is beyond.
+    /// The piece and the offset in it for an offset of the stream; the end if it is beyond.
     fn position(&self, offset: u64) -> (usize, usize) {
         let mut left = offset;
         for (index, piece) in self.pieces.iter().enumerate() {
@@ -543,7 +543,7 @@ mod tests {
         Host::new("drill-0001".into(), 0, None, 0, std::time::Duration::ZERO, 0)
     }
 
-    /// The stage of what is there; nothing if nothing was.
+    /// The stage of existing work; none if there was nothing.
     fn found(kept: &Kept, token: &str, begun: Option<u32>) -> Option<Stage> {
         match kept.attach("run", token, begun) {
             Found::Work(work) => Some(work.stage()),

@@ -1,28 +1,28 @@
-//! Keys: the fleet's, a changed one, and the client's.
+//! Keys: the fleet's, a changed one, hosts' own, and the client's.
 
 use fastrand::Rng;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 
-/// Which host key.
+/// The owner of a host key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Whose {
-    /// The one of the whole fleet.
+    /// The whole fleet.
     Fleet,
-    /// The one of a host whose key has changed.
+    /// A host whose key has changed.
     Changed,
-    /// A host's own.
+    /// A host with its own key.
     Host(u32),
 }
 
-/// A host key made from the seed: the same fleet has the same keys.
+/// A host key derived from the seed: the same fleet has the same keys.
 pub(crate) fn host_key(seed: u64, whose: Whose) -> PrivateKey {
     let number = match whose {
         Whose::Fleet => 0,
         Whose::Changed => 1,
         Whose::Host(index) => 2 + u64::from(index),
     };
-    // Not a secret: whoever knows the seed may impersonate a practice fleet on loopback.
+    // Not secret: with the seed anyone can impersonate a practice fleet on loopback.
     let mut random = Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut bytes = [0; 32];
     random.fill(&mut bytes);

@@ -1,4 +1,4 @@
-//! The kinds of fault: one table of what each is, and what a run should make of it.
+//! The kinds of fault: one table with their meanings and expected outcomes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,25 +7,25 @@ use reveille_account::{Class, SourceError};
 
 use crate::FaultError;
 
-/// What a run with default settings should make of a fault.
+/// The outcome of a fault that a run with default settings should report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
-    /// The final classes that are right.
+    /// The correct final classes.
     pub classes: &'static [Class],
-    /// Whether the host can succeed in the end although something went wrong.
+    /// Whether the host can still succeed.
     pub recoverable: bool,
 }
 
 /// Where a fault shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shows {
-    /// On the way to the host, or in its SSH server: whatever runs there.
+    /// On the way to the host, or in its SSH server, independently of the command.
     Connection,
-    /// In the machine or its commands, which only a host that plays them can show.
+    /// In the machine or its commands, which only a simulated host can show.
     Machine,
 }
 
-/// What is known of a kind.
+/// The properties of a kind.
 struct Facts {
     name: &'static str,
     meaning: &'static str,
@@ -33,10 +33,10 @@ struct Facts {
     expected: Expected,
 }
 
-/// Declares [`FaultKind`] from one table, so that a kind can't lack its name, its meaning or what it should come to.
+/// Declares [`FaultKind`] from one table, so that every kind has its name, its meaning and its expected outcome.
 ///
-/// `(u32 = N)` is the number of a kind, with its default; `recovers` or `fails` is how its hosts should end, and then
-/// come the classes that are right.
+/// `(u32 = N)` is the number of a kind, with its default; `recovers` or `fails` is how its hosts should end, followed
+/// by the correct classes.
 macro_rules! kinds {
     ($(
         $shows:ident $variant:ident $(($number:ident = $default:literal))? $name:literal
@@ -47,7 +47,7 @@ macro_rules! kinds {
         pub enum FaultKind { $(#[doc = $meaning] $variant $(($number))?,)* }
 
         impl FaultKind {
-            /// Every kind, in the order of the documentation, the numbers being the defaults.
+            /// Every kind with its default number, in the order of the documentation.
             const ALL: &'static [FaultKind] = &[$(FaultKind::$variant $(($default))?,)*];
 
             fn facts(self) -> Facts {
@@ -86,7 +86,7 @@ macro_rules! kinds {
     };
 }
 
-/// The words of the table for whether hosts with a fault can succeed.
+/// The table's words for whether hosts with a fault can succeed.
 macro_rules! is_recoverable {
     (recovers) => {
         true
@@ -104,29 +104,29 @@ kinds! {
         "each connection is reset as soon as it is accepted"
         fails [SshInitiatedFailed];
     Connection ExceededStartups(u32 = 3) "exceeded_startups"
-        "so many first connections are turned away as sshd does at its MaxStartups limit"
+        "the first N connections are turned away, as sshd does at its MaxStartups limit"
         recovers [Ok OkAfterRecovery];
     Connection Penalties(u32 = 20) "penalties"
-        "the first connection is closed during the handshake, then for so many seconds every one at once, as sshd does \
-         with PerSourcePenalties"
+        "the first connection is closed during the handshake, then every one at once for N seconds, as sshd \
+         does with PerSourcePenalties"
         recovers [OkAfterRecovery];
     Connection BannerStall "banner_stall"
-        "connections are accepted and nothing is ever said"
+        "connections are accepted, but the server sends nothing"
         fails [HandshakeStalled];
     Connection PrebannerLines(u32 = 5) "prebanner_lines"
-        "so many lines come before the SSH identification, which the protocol allows"
+        "N lines come before the SSH identification, which the protocol allows"
         recovers [Ok];
     Connection PrebannerEndless "prebanner_endless"
-        "lines come instead of the SSH identification, without end"
+        "endless lines come instead of the SSH identification"
         fails [ProtocolError HandshakeStalled];
     Connection GarbageBanner "garbage_banner"
         "a web server answers"
         fails [ProtocolError];
     Connection KexStall "kex_stall"
-        "after the identification nothing is said any more"
+        "the server sends nothing after its identification"
         fails [HandshakeStalled];
     Connection StallOnce(u32 = 1) "stall_once"
-        "so many first connections stall in the key exchange"
+        "the first N connections stall in the key exchange"
         recovers [OkAfterRecovery];
     Connection AuthStall "auth_stall"
         "requests to authenticate are never answered"
@@ -141,10 +141,10 @@ kinds! {
         "no session channel can be opened"
         fails [ChannelRefused];
     Connection MaxSessions(u32 = 1) "max_sessions"
-        "a connection carries only so many sessions at once"
+        "a connection carries at most N sessions at once"
         recovers [Ok OkAfterRecovery];
     Connection ForceCommand "force_command"
-        "whatever is asked for, another command runs"
+        "another command runs instead of the requested one"
         fails [NoShell];
     Connection ExecRefused "exec_refused"
         "requests to run a command are refused"
@@ -153,74 +153,74 @@ kinds! {
         "requests to run a command are never answered"
         fails [ConnectionLost];
     Connection LateExec(u32 = 3) "late_exec"
-        "commands start so many seconds after they were asked for"
+        "commands start N seconds after the request"
         recovers [Ok];
     Connection Latency(u32 = 300) "latency"
-        "everything takes so many milliseconds longer"
+        "everything takes N milliseconds longer"
         recovers [Ok];
     Connection Bandwidth(u32 = 8) "bandwidth"
-        "a connection carries only so many KiB a second each way"
+        "a connection carries only N KiB/s each way"
         recovers [Ok];
     Machine SlowDrip "slow_drip"
-        "output comes byte by byte: slow, and alive"
+        "output comes byte by byte: slow, but alive"
         recovers [Ok];
     Machine Flood(u32 = 64) "flood"
-        "so many MiB of output come at once"
+        "N MiB of output come at once"
         recovers [Ok];
     Machine BinaryOutput "binary_output"
-        "the output has invalid UTF-8 and escape sequences"
+        "the output contains invalid UTF-8 and escape sequences"
         recovers [Ok];
     Machine PartialStall "partial_stall"
-        "some output comes, then nothing any more"
+        "some output comes, then nothing"
         fails [WatchdogIdle WatchdogTotal];
     Machine EarlyExit "early_exit"
         "the command vanishes without an exit status"
         fails [EarlyExit];
     Machine EofNoClose "eof_no_close"
-        "the output ends, and the channel stays open without an exit status"
+        "the output ends, but the channel stays open without an exit status"
         fails [WatchdogIdle WatchdogTotal];
     Connection DisconnectMid "disconnect_mid"
         "each connection breaks while a command runs"
         fails [ConnectionLost];
     Connection DropOnce(u32 = 1) "drop_once"
-        "so many first connections break while a command runs"
+        "the first N connections break while a command runs"
         recovers [OkAfterRecovery];
     Connection Flap(u32 = 3) "flap"
-        "so many first connections break, each in another phase"
+        "the first N connections break, each in a different phase"
         recovers [OkAfterRecovery];
     Connection IdleNatDrop(u32 = 1) "idle_nat_drop"
-        "after so many seconds without traffic whatever a connection carries vanishes, both ways"
+        "after N seconds without traffic a connection drops everything, both ways"
         recovers [OkAfterRecovery];
     Machine Exit(u32 = 1) "exit"
-        "commands end with this exit status"
+        "commands exit with status N"
         fails [CommandFailed];
     Machine StderrWarning "stderr_warning"
         "commands succeed and warn on standard error"
         recovers [Ok];
     Machine StderrError "stderr_error"
-        "commands complain on standard error and end with status 1"
+        "commands print an error on standard error and exit with status 1"
         fails [CommandFailed];
     Machine Killed "killed"
-        "commands are ended by the signal KILL"
+        "commands are killed by SIGKILL"
         fails [KilledBySignal];
     Machine Reboot(u32 = 1) "reboot"
-        "the host reboots while a command runs, and refuses connections for so many seconds"
+        "the host reboots while a command runs, and refuses connections for N seconds"
         fails [ResultUnknown];
     Machine Replaced(u32 = 2) "replaced"
-        "from this connection on another machine answers, and those before break while a command runs"
+        "from connection N on another machine answers, and earlier ones break while a command runs"
         fails [HostKeyMismatch];
     Machine ClockJump "clock_jump"
         "the host's clock jumps an hour while a command runs"
         recovers [Ok];
     Machine DiskFull "disk_full"
-        "the host has no space left for what it is to keep"
+        "the host's disk is full"
         fails [TransferFailed];
 }
 
 // === impl FaultKind ===
 
 impl FaultKind {
-    /// Every kind, with its default number.
+    /// Every kind with its default number.
     pub fn all() -> impl Iterator<Item = FaultKind> {
         Self::ALL.iter().copied()
     }
@@ -230,7 +230,7 @@ impl FaultKind {
         self.facts().name
     }
 
-    /// What is wrong, in a clause.
+    /// What is wrong, as a clause.
     pub fn meaning(self) -> &'static str {
         self.facts().meaning
     }
@@ -240,14 +240,14 @@ impl FaultKind {
         self.facts().shows
     }
 
-    /// What a run with default settings should make of it.
+    /// The outcome that a run with default settings should report.
     pub fn expected(self) -> Expected {
         match self {
             FaultKind::Exit(0) => Expected {
                 classes: &[Class::Ok],
                 recoverable: true,
             },
-            // More than the tries that a host has.
+            // More than a host's attempts.
             FaultKind::Flap(5..) | FaultKind::StallOnce(5..) => Expected {
                 classes: &[
                     Class::SshInitiatedFailed,

@@ -1,4 +1,4 @@
-//! The listening socket, and what is wrong with connections before SSH starts.
+//! The listening socket, and faults of connections before SSH starts.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,26 +22,26 @@ use crate::{FaultKind, Host, Script};
 /// The identification that a host sends.
 pub(crate) const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.6p1";
 
-/// The pause after a connection could not be accepted, as a rule for want of descriptors.
+/// The pause after a failure to accept a connection, usually for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Lines of an endless greeting that come at once: more than a client puts up with, so that it need not wait for more.
+/// How many lines of an endless greeting to send at once: more than a client accepts, so it need not wait.
 const LINES: usize = 256;
 
-/// The pause after those.
+/// The pause after these lines.
 const LINE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections that may wait to be accepted by a host that listens by itself.
+/// The backlog of a host with its own listener.
 pub(crate) const BACKLOG_ALONE: u32 = 64;
 
-/// What all connections share.
+/// The state that all connections share.
 pub(crate) struct Service {
     pub(crate) hosts: Vec<Arc<Host>>,
     pub(crate) seed: u64,
     pub(crate) key_per_host: bool,
     pub(crate) config: Arc<Config>,
     pub(crate) changed: Arc<Config>,
-    /// Makes the configuration of a host with a key of its own.
+    /// Creates the configuration of a host with its own key.
     pub(crate) make_config: fn(russh::keys::PrivateKey) -> Config,
     pub(crate) client_key: Arc<PublicKey>,
     pub(crate) script: Arc<dyn Script>,
@@ -73,7 +73,7 @@ impl Service {
         }
     }
 
-    /// The host that a connection was made to; nothing if either end is not on the loopback network.
+    /// The host of a connection; none if one end is not on the loopback network.
     fn host_of(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Arc<Host>> {
         match (stream.local_addr().ok()?.ip(), peer.ip()) {
             (IpAddr::V4(local), IpAddr::V4(peer)) if local.is_loopback() && peer.is_loopback() => {
@@ -84,7 +84,7 @@ impl Service {
         }
     }
 
-    /// Accepts the connections of one host at an address of its own, which refuses them while the host is away.
+    /// Accepts the connections of one host at its own address, which refuses them while the host is down.
     pub(crate) async fn listen_alone(
         self: Arc<Self>,
         mut listener: TcpListener,
@@ -100,7 +100,7 @@ impl Service {
             };
             let Some(accepted) = accepted else {
                 drop(listener);
-                // Bound, so that nobody else takes it, and not listening.
+                // Bound, so that no other process can take it, but not listening.
                 let socket = bind(address)?;
                 let back = host.away().unwrap_or_else(Instant::now);
                 tokio::select! {
@@ -151,7 +151,7 @@ impl Service {
             Next::Ssh => {}
             Next::Close => return Ok(()),
             Next::Reset => {
-                // A reset instead of an orderly end.
+                // Reset the connection instead of closing it.
                 stream.set_zero_linger()?;
                 return Ok(());
             }
@@ -188,14 +188,14 @@ impl Service {
     }
 }
 
-/// How a connection goes on.
+/// The next step of a connection.
 enum Next {
     Ssh,
     Close,
     Reset,
 }
 
-/// Plays what is wrong before SSH starts.
+/// Plays faults before SSH starts.
 async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io::Result<Next> {
     if host.away().is_some() {
         return Ok(Next::Reset);
@@ -221,7 +221,7 @@ async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io:
         }
         FaultKind::Penalties(_) if host.penalises() => {
             host.exercise();
-            // As sshd does from version 9.8 on, whatever its reason for turning a connection away.
+            // Since version 9.8, sshd sends this for every reason to turn a connection away.
             stream.write_all(b"Not allowed at this time\r\n").await?;
             stream.shutdown().await?;
             Ok(Next::Close)
@@ -286,15 +286,15 @@ async fn close_after_identification(stream: &mut TcpStream) -> io::Result<Next> 
     stream
         .write_all(format!("{IDENTIFICATION}\r\n").as_bytes())
         .await?;
-    // Reads the client's identification, so that the end is an orderly one.
+    // Read the client's identification, so that the connection closes orderly.
     let _ = stream.read(&mut [0; 256]).await?;
     Ok(Next::Close)
 }
 
-/// A socket for a host that listens by itself.
+/// A socket for a host with its own listener.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    // Its port may still be held by connections of the boot before.
+    // Connections of the previous boot may still use the port.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
@@ -307,7 +307,7 @@ async fn stall_after_identification(stream: &mut TcpStream) -> io::Result<Next> 
     until_closed(stream).await
 }
 
-/// Reads and says nothing until the client gives up.
+/// Reads without answering until the client gives up.
 async fn until_closed(stream: &mut TcpStream) -> io::Result<Next> {
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {}

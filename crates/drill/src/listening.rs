@@ -1,28 +1,28 @@
-//! Overhearing what a command and its client say to each other: when a command begins, and under which token.
+//! Listens to the dialogue of a command and its client: when a command begins, and with which token.
 
 use std::sync::OnceLock;
 
-/// Part of every command line that asks for the supervisor.
+/// A part of every command line that starts the supervisor.
 pub(crate) const BOOTSTRAP: &[u8] = br#"IFS= read -r s;eval "$s""#;
-/// The command line that asks for one that is a program on standard input.
+/// The command line for a supervisor that is a program on standard input.
 pub(crate) const PROGRAM: &[u8] = b"exec sh";
-/// What stands before the orders of a program, and after them.
+/// The text before and after the orders of a program.
 const BEFORE_ORDERS: &str = "{ set -- orders ";
 const AFTER_ORDERS: char = ';';
-/// The longest beginning of the input that is looked at.
+/// How much of the input to search, in bytes.
 const LONGEST: usize = 1 << 20;
-/// The longest frame that is looked for.
+/// The longest frame to recognize, in bytes.
 const FRAME: usize = 128;
 
-/// What was overheard of one channel.
+/// The dialogue on one channel.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    /// Somebody talks to the supervisor; otherwise it is a plain command.
+    /// The client talks to the supervisor; otherwise this is a plain command.
     supervised: bool,
     /// The beginning of the input, until the orders are known.
     input: Vec<u8>,
     orders: OnceLock<Orders>,
-    /// The end of what was said, in which a frame may have begun.
+    /// The end of the output so far, which may contain the start of a frame.
     tail: Vec<u8>,
     begun: bool,
     attached: bool,
@@ -34,14 +34,14 @@ struct Orders {
     token: String,
 }
 
-/// What the latest words mean.
+/// The meaning of the latest output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// Nothing new.
     Nothing,
     /// A command has begun.
     Begins,
-    /// Somebody came back to one that had.
+    /// A client came back to a command that had begun.
     Attaches,
 }
 
@@ -60,13 +60,13 @@ impl Listening {
         }
     }
 
-    /// The client said this.
+    /// Takes bytes from the client.
     pub(crate) fn input(&mut self, bytes: &[u8]) {
         if !self.supervised || self.orders.get().is_some() || self.input.len() > LONGEST {
             return;
         }
         self.input.extend_from_slice(bytes);
-        // The script is the first line. The orders are in front of it, or are the second.
+        // The script is the first line. The orders are in front of it, or on the second line.
         let mut lines = self.input.split_inclusive(|byte| *byte == b'\n');
         let mut next = || Some(String::from_utf8_lossy(lines.next()?.strip_suffix(b"\n")?).into_owned());
         let Some(script) = next() else { return };
@@ -78,12 +78,12 @@ impl Listening {
             nonce: words.next().unwrap_or_default(),
             token: words.nth(3).unwrap_or_default(),
         };
-        // It was looked at above.
+        // Checked above.
         let _ = self.orders.set(orders);
         self.input = Vec::new();
     }
 
-    /// The command said this.
+    /// Takes bytes from the command.
     pub(crate) fn output(&mut self, bytes: &[u8]) -> Heard {
         if self.begun || self.attached {
             return Heard::Nothing;
@@ -113,7 +113,7 @@ impl Listening {
         Heard::Nothing
     }
 
-    /// The command has ended: one that said nothing had begun all the same.
+    /// Handles the end of a command, which may have begun without any output.
     pub(crate) fn end(&mut self) -> Heard {
         if self.supervised || std::mem::replace(&mut self.begun, true) {
             return Heard::Nothing;
@@ -128,10 +128,10 @@ impl Listening {
     }
 }
 
-/// The orders in front of a script that is a program, as they stand on a line of their own otherwise.
+/// The orders in front of a program, in the form that they have on a line of their own otherwise.
 pub(crate) fn orders_of(script: &str) -> Option<String> {
     let (orders, _) = script.strip_prefix(BEFORE_ORDERS)?.split_once(AFTER_ORDERS)?;
-    // Of the place, which comes last, the quotes are the shell's.
+    // The shell removes the quotes of the place, which comes last.
     Some(orders.replace('\'', ""))
 }
 

@@ -1,6 +1,6 @@
-//! A channel whose bytes stay in this process, for whoever plays the network between a controller and a [`Host`].
+//! A channel whose bytes stay in this process, for simulating the network between a controller and a [`Host`].
 //!
-//! The scripts can't tell it from a channel of SSH.
+//! Scripts can't distinguish it from a channel of SSH.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::{ChannelIo, Gone, Host};
 
-/// What a client says.
+/// Input from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Bytes of standard input.
@@ -19,7 +19,7 @@ pub enum Input {
     Eof,
 }
 
-/// What a command says.
+/// Output of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     /// Bytes of standard output.
@@ -30,7 +30,7 @@ pub enum Said {
     Eof,
     /// The exit status.
     ExitStatus(u32),
-    /// The signal that ended it, without `SIG`.
+    /// The signal that killed it, without `SIG`.
     ExitSignal(String),
     /// The channel is closed.
     Closed,
@@ -43,16 +43,16 @@ pub(crate) struct Near {
     cut: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// The network's end of a channel. Where the input is dropped without its end, the client is gone.
+/// The network's end of a channel. If the input is dropped without [`Input::Eof`], the client is gone.
 #[derive(Debug)]
 pub struct Far {
-    /// What goes to the host.
+    /// Bytes for the host.
     pub input: mpsc::Sender<Input>,
-    /// What comes from it.
+    /// Bytes from the host.
     pub output: mpsc::Receiver<Said>,
 }
 
-/// A channel that holds so many messages each way; a script that breaks its connection calls `cut`.
+/// A channel with room for `messages` each way; a script that breaks its connection calls `cut`.
 pub fn channel(messages: usize, cut: Arc<dyn Fn() + Send + Sync>) -> (ChannelIo, Far) {
     let (to_host, input) = mpsc::channel(messages);
     let (output, from_host) = mpsc::channel(messages);
@@ -63,9 +63,9 @@ pub fn channel(messages: usize, cut: Arc<dyn Fn() + Send + Sync>) -> (ChannelIo,
     (ChannelIo::in_memory(Near { input, output, cut }), far)
 }
 
-/// Decides what a command does, in the place of the fake shell, and is told of everything that starts.
+/// Decides what commands do, instead of the fake shell, and learns of every start.
 pub trait Stage: fmt::Debug + Send + Sync {
-    /// What `line` does on the host, by the token if it is durable; nothing if the fake shell is to decide.
+    /// What `line` does on the host; with the token if it is durable. None leaves it to the fake shell.
     fn perform(&self, host: &Host, token: Option<&str>, line: &[u8]) -> Option<crate::Performance>;
 }
 
@@ -102,7 +102,7 @@ impl Near {
         }
     }
 
-    /// Throws input away until the client is gone.
+    /// Discards input until the client is gone.
     pub(crate) async fn drain(&mut self) -> Result<(), Gone> {
         while self.input.recv().await.is_some() {}
         Err(Gone)

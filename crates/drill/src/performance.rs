@@ -1,4 +1,4 @@
-//! Performances: what a command does, told apart from where it is played.
+//! Performances: the actions of a command, independent of its channel.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -10,22 +10,22 @@ use fastrand::Rng;
 
 use crate::FaultKind;
 
-/// Something that a command does.
+/// An action of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     /// Writes to standard output.
     Stdout(Bytes),
     /// Writes to standard error.
     Stderr(Bytes),
-    /// Lets time pass.
+    /// Waits.
     Wait(Duration),
     /// Copies its standard input to its standard output until that ends.
     CopyInput,
-    /// The connection breaks. A command that outlives it goes on.
+    /// Breaks the connection. Durable work continues.
     Cut,
-    /// The host reboots, and nothing outlives that.
+    /// Reboots the host, which ends all work.
     Reboot,
-    /// It ends, and with it the performance.
+    /// Ends the command and the performance.
     End(Ending),
 }
 
@@ -34,9 +34,9 @@ pub enum Act {
 pub enum Ending {
     /// With an exit status.
     Exit(u32),
-    /// By a signal, named without `SIG`.
+    /// By a signal, without `SIG`.
     Signal(&'static str),
-    /// Its channel is closed, and nobody says how it ended.
+    /// Its channel is closed without a report of how it ended.
     Vanish,
     /// Its output ends, but it does not.
     EofOnly,
@@ -44,26 +44,26 @@ pub enum Ending {
     Hang,
 }
 
-/// What a command does from its start to its end, one [`Act`] after the other.
+/// The actions of a command from start to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Performance {
     acts: VecDeque<Act>,
-    /// An act that comes again: what, how often, and the pause after each.
+    /// A repeated act: the act, how often, and the pause after each.
     repeat: Option<(Act, u32, Duration)>,
     pause: Option<Duration>,
     ending: Option<Ending>,
-    /// Dropped when it is over, however that comes about.
+    /// Dropped when the performance is over, for any reason.
     guard: Guard,
 }
 
-/// Something that lasts as long as a performance. No performance differs from another by it.
+/// A value that lives as long as a performance; it does not affect equality.
 #[derive(Clone, Default)]
 struct Guard(Option<Arc<dyn Any + Send + Sync>>);
 
-/// Bytes of one act of a flood.
+/// The size of one piece of a flood, in bytes.
 const FLOOD_PIECE: usize = 64 << 10;
 
-/// Lets output arrive before its connection breaks.
+/// The time for output to arrive before its connection breaks.
 const BEFORE_CUT: Duration = Duration::from_millis(30);
 
 // === impl Performance ===
@@ -80,14 +80,14 @@ impl Performance {
         }
     }
 
-    /// The same, with something that is dropped when it is over, however that comes about.
+    /// Adds a value that is dropped when the performance is over, for any reason.
     #[must_use]
     pub fn guarded(mut self, guard: Arc<dyn Any + Send + Sync>) -> Self {
         self.guard = Guard(Some(guard));
         self
     }
 
-    /// The same, some time later.
+    /// Delays the performance.
     pub(crate) fn delayed(mut self, delay: Duration) -> Self {
         if !delay.is_zero() {
             self.first(Act::Wait(delay));
@@ -95,14 +95,13 @@ impl Performance {
         self
     }
 
-    /// The same with a fault in it, if it is one of the command itself. `calls` says how many commands were
-    /// spoiled before.
+    /// Adds a fault, if it is one of commands. `calls` is the number of commands that were spoiled before.
     pub(crate) fn spoil(mut self, kind: FaultKind, calls: u32, random: &mut Rng) -> (Self, bool) {
         match kind {
             FaultKind::Latency(milliseconds) => {
                 self.first(Act::Wait(Duration::from_millis(milliseconds.into())));
             }
-            // Once is enough to tell slow from dead.
+            // Once is enough to distinguish slow from dead.
             FaultKind::SlowDrip if calls == 0 => {
                 self.repeat = Some((
                     Act::Stdout(Bytes::from_static(b".")),
@@ -110,7 +109,7 @@ impl Performance {
                     Duration::from_millis(100),
                 ));
             }
-            // Once is enough for this, too.
+            // Once is enough here, too.
             FaultKind::Flood(mebibytes) if calls == 0 => {
                 let line = b"the quick brown fox jumps over the lazy dog and back again 0123\n";
                 let piece: Bytes = line.repeat(FLOOD_PIECE / line.len()).into();
@@ -147,7 +146,7 @@ impl Performance {
             FaultKind::Reboot(_) if calls == 0 => {
                 self.after_first_output([Act::Wait(BEFORE_CUT), Act::Reboot]);
             }
-            // Long enough for the connection to be forgotten; what comes then vanishes.
+            // Long enough for the connection to be forgotten; later output vanishes.
             FaultKind::IdleNatDrop(seconds) if calls == 0 => {
                 let silence = Duration::from_secs(u64::from(seconds) + 1);
                 self.after_first_output([
@@ -161,7 +160,7 @@ impl Performance {
         (self, true)
     }
 
-    /// Only the beginning, then another end.
+    /// Keeps only the beginning, with another end.
     fn broken_off(mut self, ending: Ending) -> Self {
         self.acts
             .retain(|act| matches!(act, Act::Stdout(_) | Act::Stderr(_)));
@@ -173,7 +172,7 @@ impl Performance {
         self
     }
 
-    /// The same, with the connection broken in the middle of it if it breaks.
+    /// Breaks the connection in the middle if `breaks`.
     pub(crate) fn breaking(mut self, breaks: bool) -> (Self, bool) {
         if breaks {
             self.cut();
@@ -181,7 +180,7 @@ impl Performance {
         (self, breaks)
     }
 
-    /// The same between two lines with the time in them.
+    /// Adds a line with the time before and after.
     pub(crate) fn stamped(mut self, begin: u64, end: u64) -> (Self, bool) {
         let stamp =
             |time: u64| Act::Stdout(format!("[{time}.000000] drill: the clock of this host\n").into());
@@ -190,12 +189,12 @@ impl Performance {
         (self, true)
     }
 
-    /// The connection breaks after the first output.
+    /// Breaks the connection after the first output.
     fn cut(&mut self) {
         self.after_first_output([Act::Wait(BEFORE_CUT), Act::Cut]);
     }
 
-    /// These happen after the first output.
+    /// Inserts acts after the first output.
     fn after_first_output(&mut self, acts: [Act; 2]) {
         let is_output = |act: &Act| matches!(act, Act::Stdout(_) | Act::Stderr(_));
         let after = if let Some(first) = self.acts.iter().position(is_output) {

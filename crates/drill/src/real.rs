@@ -1,9 +1,9 @@
-//! The real shell: commands run by this machine's `sh`, each host's in a directory of its own.
+//! The real shell: commands run in this machine's `sh`, in one directory per host.
 //!
-//! A command has the environment that sshd would give it, its host's directory as its home and working directory, and a
-//! process group of its own. It is the invoking user's, and nothing keeps it from doing what that user may do. As with
-//! sshd, a command goes on when its client leaves. Everything carries a mark in its environment, by which
-//! [`end_marked`] finds what is left at the end, in whatever group or session it is.
+//! A command gets the environment that sshd would set, its host's directory as home and working directory, and its own
+//! process group. It runs as the invoking user, with all of that user's rights. As with sshd, a command continues when
+//! its client leaves. Every process has a mark in its environment, by which [`end_marked`] finds the remaining ones at
+//! the end, in any group or session.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
@@ -30,26 +30,26 @@ use crate::{Call, ChannelIo, FaultKind, Gone, Host, Script, ScriptFuture};
 
 /// The variable that marks every process of a practice fleet; its value is the directory of its hosts.
 const MARK: &str = "REVEILLE_DRILL";
-/// Bytes of output read at a time.
+/// How many bytes of output to read at a time.
 const PIECE: usize = 32 << 10;
-/// Bytes of input that wait for a command to read them. Whoever waits for that blocks the connection, and with it the
-/// room that the client makes for the command's output.
+/// How many bytes of input may wait for a command. Blocking on them would block the whole connection, including the
+/// window updates for the command's output.
 const MOST_WAITING: usize = 16 << 20;
-/// Lets output arrive before its connection breaks.
+/// The time for output to arrive before its connection breaks.
 const BEFORE_CUT: Duration = Duration::from_millis(30);
-/// How often what is marked is looked for at the end; each time is one more generation of what multiplies.
+/// How often to search for marked processes at the end; each round kills another generation of forks.
 const ROUNDS: usize = 1000;
 
-/// The script of a host whose commands run for real.
+/// The script of hosts whose commands run for real.
 #[derive(Debug)]
 pub struct RealShell {
-    /// Has a directory for each host.
+    /// Contains one directory per host.
     directory: PathBuf,
-    /// Hosts that may be at work at once.
+    /// Limits how many hosts may run commands at once.
     slots: Arc<Semaphore>,
-    /// Hosts at work, by index: how many commands hold the host's slot.
+    /// Active hosts by index: the number of commands that use the host's slot.
     at_work: Mutex<HashMap<u32, (usize, OwnedSemaphorePermit)>>,
-    /// Nothing is started any more.
+    /// Nothing may start any more.
     closed: AtomicBool,
     path: OsString,
     user: OsString,
@@ -64,7 +64,7 @@ struct Slot<'a> {
 // === impl RealShell ===
 
 impl RealShell {
-    /// Keeps the hosts' directories in `directory`, and lets commands of so many hosts run at once; more wait.
+    /// Keeps the hosts' directories in `directory`, and lets `at_once` hosts run commands; others wait.
     pub fn new(directory: impl Into<PathBuf>, at_once: usize) -> io::Result<Self> {
         let directory = directory.into();
         make(&directory)?;
@@ -79,20 +79,20 @@ impl RealShell {
         })
     }
 
-    /// Ends everything that the hosts' commands left running, and tells how many processes that were. Nothing is
-    /// started any more.
+    /// Kills everything that the hosts' commands left running, and returns how many processes that were. Nothing can
+    /// start afterwards.
     pub fn end(&self) -> usize {
         self.closed.store(true, Ordering::SeqCst);
         end_marked(&self.directory)
     }
 
-    /// Waits until the host may be at work. A host that is has no need to wait for more: a kill must not stand in line.
+    /// Waits for a slot. An active host does not wait for another one: a kill must not be queued.
     async fn slot(&self, host: u32) -> Slot<'_> {
         if let Some((commands, _)) = self.at_work().get_mut(&host) {
             *commands += 1;
             return Slot { shell: self, host };
         }
-        // It is never closed.
+        // The semaphore is never closed.
         if let Ok(permit) = Arc::clone(&self.slots).acquire_owned().await {
             self.at_work().entry(host).or_insert((0, permit)).0 += 1;
         }
@@ -112,7 +112,7 @@ impl RealShell {
             return Err(error);
         }
         let mut child = self.start(host, command)?;
-        // The look for what is left may just have been over.
+        // The final search may have just ended.
         match closed() {
             None => Ok(child),
             Some(error) => {
@@ -165,7 +165,7 @@ impl RealShell {
 impl Script for RealShell {
     fn run(&self, call: Call) -> ScriptFuture<'_> {
         Box::pin(async move {
-            // What a client that went away had started goes on.
+            // If the client leaves, its commands continue.
             let _ = self.perform(call).await;
         })
     }
@@ -197,7 +197,7 @@ fn make(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-/// Carries what a command and its client say to each other, until the command has ended and its output, too.
+/// Connects a command to its client, until the command and its output have ended.
 async fn converse(
     mut io: ChannelIo,
     mut child: Child,
@@ -211,7 +211,7 @@ async fn converse(
         return io.exit(126).await;
     };
     let listening = Mutex::new(listening);
-    // It is only ever given channels of SSH.
+    // This gets only channels of SSH.
     let Some((read, write)) = io.halves() else {
         return Err(Gone);
     };
@@ -247,7 +247,7 @@ async fn converse(
         Ok::<ExitStatus, Gone>(status)
     };
     let ended = tokio::select! {
-        // What the command still says comes before the news that its client left.
+        // Handle the command's remaining output before the client's leaving.
         biased;
         ended = outputs => Some(ended),
         () = hand_over(read, stdin, group, &listening) => None,
@@ -273,7 +273,7 @@ async fn converse(
     }
 }
 
-/// Whether the connection is to break at what was heard.
+/// Whether to break the connection at this point.
 fn breaks(host: &Host, heard: Heard) -> bool {
     match heard {
         Heard::Nothing => false,
@@ -282,13 +282,13 @@ fn breaks(host: &Host, heard: Heard) -> bool {
     }
 }
 
-/// The next bytes; nothing at the end.
+/// The next bytes; none at the end.
 async fn piece<'a>(from: &mut (impl AsyncRead + Unpin), buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let count = from.read(buffer).await.ok().filter(|count| *count > 0)?;
     Some(&buffer[..count])
 }
 
-/// Gives the client's input and signals to the command, until the client leaves.
+/// Passes the client's input and signals to the command, until the client leaves.
 async fn hand_over(
     read: &mut ChannelReadHalf,
     stdin: ChildStdin,
@@ -312,7 +312,7 @@ async fn hand_over(
                         waiting.pop_front();
                     }
                 } else {
-                    // It reads no more, and may go on all the same.
+                    // The command reads no more input, but may continue.
                     stdin = None;
                     waiting.clear();
                     size = 0;
@@ -349,7 +349,7 @@ async fn hand_over(
     }
 }
 
-/// Writes some of the first piece; nothing if nobody reads.
+/// Writes a part of the first piece; none if nobody reads.
 async fn write_first(stdin: &mut Option<ChildStdin>, waiting: &VecDeque<Bytes>) -> Option<usize> {
     let (stdin, first) = (stdin.as_mut()?, waiting.front()?);
     stdin.write(first).await.ok().filter(|count| *count > 0)
@@ -390,7 +390,7 @@ fn number_of(signal: &russh::Sig) -> Option<Signal> {
     })
 }
 
-/// Kills every process that was started with its hosts' directories in `directory`, and tells how many there were.
+/// Kills every process that was started with its hosts' directories in `directory`, and returns their number.
 pub fn end_marked(directory: &Path) -> usize {
     let mut mark = format!("{MARK}=").into_bytes();
     mark.extend_from_slice(directory.as_os_str().as_bytes());
@@ -401,13 +401,13 @@ pub fn end_marked(directory: &Path) -> usize {
             break;
         }
         ended.extend(marked);
-        // One that was just killed has a moment to go, and what it had forked is found the next time.
+        // Give killed processes a moment to exit; the next round finds their forks.
         std::thread::yield_now();
     }
     ended.len()
 }
 
-/// Kills what is marked at this moment.
+/// Kills the processes that are marked at this moment.
 fn marked(mark: &[u8]) -> Vec<i32> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -415,7 +415,7 @@ fn marked(mark: &[u8]) -> Vec<i32> {
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     numbers
         .filter(|number| {
-            // The handle is opened before the look: a number that is used again is not killed.
+            // The handle is opened before the check, so that a reused pid is not killed.
             let Some(handle) =
                 Pid::from_raw(*number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
             else {

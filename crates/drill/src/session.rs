@@ -1,4 +1,4 @@
-//! The SSH side of a connection: authentication, channels, commands, and what is wrong with those.
+//! The SSH side of a connection: authentication, channels, commands, and their faults.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use crate::wire::Cut;
 use crate::{Call, ChannelIo, FaultKind, Host, Script};
 
-/// What a stalled authentication holds on to is let go after this, because the session does not see its client leave.
+/// When to release a stalled authentication, because the session does not notice that its client has left.
 const LONGEST_STALL: Duration = Duration::from_mins(10);
 
-/// How long a session still counts after its command has ended, where their number is limited: until its end has gone back and
-/// forth.
+/// How long a session still counts after its command has ended, if the number of sessions is limited: the time for the
+/// end to be confirmed.
 const CLOSING: Duration = Duration::from_millis(80);
 
 /// Answers the requests of one connection.
@@ -25,12 +25,12 @@ pub(crate) struct Answers {
     pub(crate) client_key: Arc<PublicKey>,
     pub(crate) script: Arc<dyn Script>,
     pub(crate) cut: Cut,
-    /// Which connection of this host it is, from 0.
+    /// The number of this connection to the host, from 0.
     pub(crate) connection: u32,
     pub(crate) stop: watch::Receiver<bool>,
     /// Channels without a command yet.
     pub(crate) waiting: HashMap<ChannelId, Channel<Msg>>,
-    /// Channels that are open: until their command has ended, or the client closes them.
+    /// Open channels: until their command has ended, or the client closes them.
     pub(crate) channels: Arc<Mutex<HashSet<ChannelId>>>,
 }
 
@@ -53,7 +53,7 @@ impl Answers {
         }
     }
 
-    /// Whether this connection is one of those that break after authenticating.
+    /// Whether this connection is one that breaks after authentication.
     fn breaks_here(&self) -> bool {
         matches!(self.fault(), Some(FaultKind::Flap(times)) if self.connection < times && self.connection % 3 == 2)
     }
@@ -119,7 +119,7 @@ impl Handler for Answers {
         };
         if refused {
             self.host.exercise();
-            // As sshd does, whatever the reason.
+            // As sshd does, for any reason.
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
         } else {
             self.open().insert(channel.id());
@@ -146,7 +146,7 @@ impl Handler for Answers {
         _value: &str,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        // As sshd does with variables that AcceptEnv does not name.
+        // As sshd does with variables that AcceptEnv does not list.
         session.channel_failure(channel)
     }
 
@@ -212,12 +212,12 @@ impl Handler for Answers {
             match fault {
                 Some(FaultKind::ForceCommand) => {
                     call.host.exercise();
-                    // A client that went away needs no answer.
+                    // If the client has gone, there is nobody to answer.
                     let _ = force_command(call.io).await;
                 }
                 Some(FaultKind::LateExec(seconds)) => {
                     call.host.exercise();
-                    // Its client may have left by then; a real host starts it all the same.
+                    // The client may have left by then; a real host starts the command anyway.
                     tokio::time::sleep(Duration::from_secs(seconds.into())).await;
                     script.run(call).await;
                 }

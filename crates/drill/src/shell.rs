@@ -1,5 +1,5 @@
-//! The fake shell: what common commands would say, without running any. A command that it does not know is said to
-//! have been run, so that a rehearsed job gets to its end.
+//! The fake shell: prints the output of common commands without running any. It reports unknown commands as run, so
+//! that a rehearsed job gets to its end.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use bytes::Bytes;
 use crate::performance::{Act, Ending, Performance};
 use crate::words::{self, After};
 
-/// How deep `sh -c 'sh -c …'` is followed.
+/// How many nested `sh -c` are interpreted.
 const DEEPEST: u32 = 8;
 
-/// The script that decodes the octal escapes of its argument, and runs that.
+/// The script that decodes the octal escapes of its argument, and runs the result.
 const DECODES: &str = r#"eval "shift;$(printf %b "$1")""#;
 
 /// The pause between the lines of a package manager.
@@ -26,7 +26,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) id: String,
 }
 
-/// A line being interpreted.
+/// The state of interpreting a line.
 struct Player<'a> {
     host: &'a Machine<'a>,
     acts: Vec<Act>,
@@ -34,7 +34,7 @@ struct Player<'a> {
     exited: bool,
 }
 
-/// What a host makes of a command line.
+/// Interprets a command line.
 pub(crate) fn interpret(host: &Machine<'_>, line: &[u8]) -> Performance {
     let mut player = Player {
         host,
@@ -125,7 +125,7 @@ impl Player<'_> {
                 " 10:15:02 up 3 days,  1:02,  0 users,  load average: 0.00, 0.01, 0.05\n",
                 to_stderr,
             ),
-            // How a controller writes a command for login shells that are no POSIX shells.
+            // The form of a command for login shells that are not POSIX shells.
             ("sh", ["-c", DECODES, _, encoded]) if depth > 0 => self.line(&decoded(encoded), depth - 1),
             ("sh" | "bash" | "dash", [flags, line, ..]) if flags.starts_with('-') && flags.contains('c') => {
                 if depth > 0 {
@@ -153,7 +153,7 @@ impl Player<'_> {
                 "Get:2 http://deb.debian.org/debian trixie/main amd64 Packages [9,670 kB]\n".to_owned(),
                 "Fetched 9,810 kB in 1s (9,122 kB/s)\nReading package lists...\n".to_owned(),
             ],
-            // It has left the archives, which is what people meet in earnest.
+            // This package has left the archives, as people find out in practice.
             "install" if package == "tomcat9" => {
                 self.say(
                     "Reading package lists...\nBuilding dependency tree...\nReading state information...\n",
@@ -192,7 +192,7 @@ impl Player<'_> {
     }
 }
 
-/// Removes redirections, and what a pipe leads to; whether standard output goes to a file.
+/// Removes redirections, and everything after a pipe; returns whether standard output goes to a file.
 fn take_redirections(words: &mut Vec<&str>) -> bool {
     if let Some(pipe) = words.iter().position(|word| *word == "|") {
         words.truncate(pipe);
@@ -212,7 +212,7 @@ fn take_redirections(words: &mut Vec<&str>) -> bool {
     to_file
 }
 
-/// What `sudo -n -u root -- COMMAND` and the like run.
+/// The command of `sudo -n -u root -- COMMAND` and the like.
 fn without_options(arguments: &[&str]) -> Vec<String> {
     let mut words = arguments.iter().copied().peekable();
     while let Some(word) = words.next_if(|word| word.starts_with('-')) {
@@ -231,7 +231,7 @@ fn without_options(arguments: &[&str]) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-/// What `printf %b` makes of octal escapes.
+/// Decodes octal escapes like `printf %b`.
 fn decoded(text: &str) -> String {
     let mut parts = text.split("\\0");
     let mut decoded = parts.next().unwrap_or_default().to_owned();
@@ -260,7 +260,7 @@ fn number(arguments: &[&str]) -> Option<u32> {
     arguments.first()?.parse().ok()
 }
 
-/// `%s`, `%d`, `%%`, `\n`, `\t`, `\\`; anything else stays as it is.
+/// Formats `%s`, `%d`, `%%`, `\n`, `\t`, `\\`; everything else is kept.
 fn printf(format: &str, arguments: &[&str]) -> String {
     let mut text = String::new();
     let mut arguments = arguments.iter();

@@ -1,6 +1,6 @@
-//! The remote supervisor's dialect: what a host answers to a controller that runs durable work on it.
+//! The remote supervisor's protocol: a host's answers to a controller with durable work.
 //!
-//! A real host would be sent a shell script and run it. Here the script is skipped; only what is said afterwards
+//! A real host would receive a shell script and run it. Here the script is skipped, and only the dialogue after it
 //! counts, line by line:
 //!
 //! ```text
@@ -21,9 +21,9 @@
 //!                                                ^NONCE cleaned
 //! ```
 //!
-//! `^` is the byte 0x1e. The verbs `stop` (a second line, `PID BORN`), `clean` (a second line, `MACHINE MARK`), `look` and
-//! `halt` are answered with one `end`. Scripts that copy a file there or back are told by their text. A command line that is
-//! none of this is for the plain [`Shell`].
+//! `^` is the byte 0x1e. The verbs `stop` (a second line, `PID BORN`), `clean` (a second line, `MACHINE MARK`), `look`
+//! and `halt` are answered with one `end`. Scripts that copy files are recognized by their text. Other command lines go
+//! to the plain [`Shell`].
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
@@ -35,39 +35,39 @@ use crate::kept::{Found, Stage, Work};
 use crate::listening::{BOOTSTRAP, PROGRAM, orders_of};
 use crate::{Call, ChannelIo, Gone, Host, Script, ScriptFuture, Shell};
 
-/// Only in the script that takes a file.
+/// Only in the script that receives a file.
 const UPLOAD: &str = "SIZE ID MODE OWNER GROUP";
-/// Only in the script that gives a file.
+/// Only in the script that sends a file.
 const DOWNLOAD: &str = "read -r N K SIZE";
-/// Only in the script that tells what of a directory is there.
+/// Only in the script that lists what exists of a directory.
 const SURVEY: &str = "read -r N WHAT ID";
-/// Only in the script that unpacks a directory, and in the one that puts it into place.
+/// Only in the script that unpacks a directory, and in the one that installs it.
 const UNPACK: [&str; 2] = ["tar -xpof", "do E=$(eval"];
-/// The longest line that is read.
+/// The longest line to read.
 const LONGEST_LINE: usize = 8 << 20;
-/// When every supervisor started, as its kernel counts.
+/// The start time of every supervisor, as its kernel counts.
 const BORN: u32 = 4242;
 /// The unit of the spool's cap.
 const BLOCK: u64 = 512;
-/// How long a host that breaks every connection lets an attached one live.
+/// How long an attached connection lives on a host that breaks every connection.
 const BEFORE_CUT: Duration = Duration::from_millis(30);
 
-/// The script of a host with a POSIX shell: it keeps durable work and copies files, and plays plain commands as
-/// [`Shell`] does. Work goes on when its connection breaks, and whoever comes back with its token gets the rest.
+/// The script of a host with a POSIX shell: it supports durable work and copies, and plays plain commands like
+/// [`Shell`]. Work continues when its connection breaks, and a client that comes back with the token gets the rest.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Supervisor;
 
-/// A channel that talks in lines and frames.
+/// A channel with lines and frames.
 struct Talk {
     io: ChannelIo,
     host: Arc<Host>,
     held: BytesMut,
     nonce: String,
-    /// The mark that was told.
+    /// The mark in hello.
     mark: String,
 }
 
-/// What the host says of itself, and may be held to.
+/// The host's report about itself, which requests may be checked against.
 struct Hello {
     boot: String,
     machine: String,
@@ -81,7 +81,7 @@ struct Orders {
     epoch: u64,
     token: String,
     place: String,
-    /// The host is to choose the place.
+    /// The host chooses the place.
     chooses: bool,
 }
 
@@ -105,7 +105,7 @@ impl Script for Supervisor {
                 nonce: String::new(),
                 mark: String::new(),
             };
-            // A client that went away needs no answer: its work goes on.
+            // If the client has gone, there is nobody to answer: its work continues.
             let _ = talk.answer(escalated).await;
         })
     }
@@ -209,7 +209,7 @@ impl Talk {
         self.say(&format!("end {end}")).await
     }
 
-    /// Of plain commands it knows nothing.
+    /// Plain commands are unknown here.
     fn look(&self, orders: &Orders) -> String {
         match self.host.kept.find(&orders.run, &orders.token) {
             None if orders.chooses || orders.place.starts_with('-') => "unknown".to_owned(),
@@ -247,7 +247,7 @@ impl Talk {
         }
     }
 
-    /// Starts the token's work, unless something of it is there, and follows it to its end.
+    /// Starts the token's work, unless it exists already, and follows it to its end.
     async fn start(&mut self, orders: &Orders) -> Result<(), Gone> {
         let Some(go) = self.line().await? else {
             return Ok(());
@@ -260,7 +260,7 @@ impl Talk {
             return Ok(());
         };
         let agreed = [mark, boot, machine].map(str::to_owned);
-        // The prelude and the words of the interpreter.
+        // The prelude and the interpreter's words.
         for _ in 0..2 {
             if self.line().await?.is_none() {
                 return Ok(());
@@ -277,7 +277,7 @@ impl Talk {
         if self.line().await?.as_ref() != Some(&self.nonce) {
             return Ok(());
         }
-        // Held for as long as the work runs otherwise.
+        // Otherwise this would be held for as long as the work runs.
         self.held = BytesMut::from(&self.held[..]);
         if !self.fence(orders).await? {
             return Ok(());
@@ -309,7 +309,7 @@ impl Talk {
         self.stream(&work, cursor, changed).await
     }
 
-    /// Follows the token's work to its end; what is not there never starts.
+    /// Follows the token's work to its end; missing work can never start afterwards.
     async fn attach(&mut self, orders: &Orders) -> Result<(), Gone> {
         let Some(line) = self.line().await? else {
             return Ok(());
@@ -327,7 +327,7 @@ impl Talk {
         }
         match self.host.kept.attach(&orders.run, &orders.token, known) {
             Found::Absent => self.nothing(&orders.run, "absent").await,
-            // It did begin, and has been forgotten since.
+            // It did begin, and was forgotten since.
             Found::Work(work) if work.stage() == Stage::Tombstone && known.is_some() => {
                 self.finish("gone").await
             }
@@ -335,14 +335,14 @@ impl Talk {
         }
     }
 
-    /// What never was. In a place that was wiped and made anew since hello that can't be told.
+    /// Reports work that never existed. If the place was wiped and recreated since hello, this can't be known.
     async fn nothing(&mut self, run: &str, word: &str) -> Result<(), Gone> {
         let mark = self.host.kept.known_mark(run).unwrap_or_default();
         let end = if mark == self.mark { word } else { "elsewhere" };
         self.finish(end).await
     }
 
-    /// Follows what had been started before.
+    /// Follows work that was started before.
     async fn follow(&mut self, work: &Work, [stdout, stderr]: [u64; 2], run: &str) -> Result<(), Gone> {
         let (cursor, changed) = work.follow(stdout, stderr);
         let stage = work.stage();
@@ -353,7 +353,7 @@ impl Talk {
             _ => "running",
         };
         let time = match stage {
-            // Start times of another boot say nothing.
+            // Start times of another boot mean nothing.
             Stage::Rebooted => "-".to_owned(),
             Stage::Exited { .. } => (work.took().as_millis() / 10).to_string(),
             _ => work.age().to_string(),
@@ -406,9 +406,9 @@ impl Talk {
             }
             tokio::select! {
                 biased;
-                // The work is held by its host, so its sender stays.
+                // The host holds the work, so its sender stays alive.
                 _ = changed.changed() => {}
-                // At the end of the input nobody will say that it can go; the end is told all the same.
+                // At the end of the input nobody will send `clean`; the end is still reported.
                 input = self.io.read() => if let Some(bytes) = input? {
                     self.held.extend_from_slice(&bytes);
                 },
@@ -458,7 +458,7 @@ impl Talk {
         self.say(&format!("end {}", u8::from(changed))).await
     }
 
-    /// Takes a directory, or the commands that put it into place, and keeps nothing of it.
+    /// Accepts a directory, or the commands that install it, without keeping anything.
     async fn swallow(&mut self) -> Result<(), Gone> {
         self.say("hello /home/drill/unpacked").await?;
         self.held.clear();
@@ -477,7 +477,7 @@ impl Talk {
         self.io.stdout(file).await
     }
 
-    /// Whether this controller may work here; a later one's epoch is told to it otherwise.
+    /// Whether this controller may work here; otherwise reports the later one's epoch.
     async fn fence(&self, orders: &Orders) -> Result<bool, Gone> {
         match self.host.kept.fence(&orders.run, orders.epoch) {
             Ok(()) => Ok(true),
@@ -485,7 +485,7 @@ impl Talk {
         }
     }
 
-    /// Tells the end of both streams: what carries them does not keep one in step with the other.
+    /// Reports the end on both streams, because their order relative to each other is not kept.
     async fn finish(&self, words: &str) -> Result<(), Gone> {
         self.io.stderr(format!("\u{1e}{} end\n", self.nonce)).await?;
         self.say(&format!("end {words}")).await
@@ -495,7 +495,7 @@ impl Talk {
         self.io.stdout(format!("\u{1e}{} {words}\n", self.nonce)).await
     }
 
-    /// The next line of input, without its end; nothing at the end of the input.
+    /// The next line of input, without its newline; none at the end of the input.
     async fn line(&mut self) -> Result<Option<String>, Gone> {
         let mut searched = 0;
         loop {
@@ -516,7 +516,7 @@ impl Talk {
     }
 }
 
-/// The supervisor that a controller knows of.
+/// The supervisor that the controller has on record.
 fn supervisor(words: &str) -> Option<u32> {
     words.split(' ').next()?.parse().ok()
 }
@@ -528,7 +528,7 @@ fn first_word(orders: &str) -> String {
 // === impl Orders ===
 
 impl Orders {
-    /// The nonce and the orders behind it.
+    /// Parses the nonce and the orders after it.
     fn parse(line: &str, escalated: bool) -> Option<(String, Self)> {
         let mut words = line.splitn(6, ' ').map(str::to_owned);
         let nonce = words.next()?;

@@ -1,4 +1,4 @@
-//! A TCP stream that can be cut from elsewhere, carry little, or lose everything.
+//! A TCP stream that can be cut from elsewhere, be slow, or lose everything.
 
 use std::io;
 use std::pin::Pin;
@@ -21,11 +21,11 @@ pub(crate) struct Wire {
     way: Way,
 }
 
-/// What is wrong with what a connection carries.
+/// The fault of a connection.
 #[derive(Debug)]
 enum Way {
     Free,
-    /// After so long without traffic whatever comes vanishes, as at a NAT that has forgotten the connection.
+    /// Drops everything after a time without traffic, like a NAT that has forgotten the connection.
     Forgetful {
         after: Duration,
         last: Instant,
@@ -37,16 +37,16 @@ enum Way {
     },
 }
 
-/// One direction of a narrow connection.
+/// One direction of a slow connection.
 #[derive(Debug)]
 struct Line {
     bytes_per_second: u32,
-    /// When what was carried is through.
+    /// When the bytes so far are through.
     free: Instant,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-/// Breaks a connection: the peer sees a reset, as from a machine that went away.
+/// Breaks a connection: the peer sees a reset, as if the machine had disappeared.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cut {
     state: Arc<Mutex<State>>,
@@ -58,7 +58,7 @@ struct State {
     reader: Option<Waker>,
 }
 
-/// A narrow line carries so many pieces a second.
+/// How many pieces per second a slow line carries.
 const PIECES: u32 = 20;
 
 // === impl Cut ===
@@ -72,12 +72,12 @@ impl Cut {
         }
     }
 
-    /// Whether it is of the same connection.
+    /// Whether it belongs to the same connection.
     pub(crate) fn is(&self, other: &Cut) -> bool {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
-    /// Whether it is cut; if not, the reader is woken when it will be.
+    /// Whether it is cut; if not, wakes the reader when it will be.
     fn poll(&self, context: &Context<'_>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.cut {
@@ -112,7 +112,7 @@ impl Way {
         }
     }
 
-    /// Whether what comes now vanishes.
+    /// Whether bytes that arrive now are dropped.
     fn swallows(&mut self, host: &Host) -> bool {
         let Way::Forgetful {
             after,
@@ -142,14 +142,14 @@ impl Line {
         }
     }
 
-    /// Bytes that may go in one piece.
+    /// The size of one piece, in bytes.
     fn piece(&self) -> usize {
         usize::try_from(self.bytes_per_second / PIECES)
             .unwrap_or(usize::MAX)
             .max(16)
     }
 
-    /// Waits until what went before is through.
+    /// Waits until earlier bytes are through.
     fn poll_free(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.free > Instant::now() {
             let until = self.free;
@@ -192,7 +192,7 @@ impl AsyncRead for Wire {
             way,
         } = self.get_mut();
         if cut.poll(context) {
-            // Without it the system would still deliver what is under way.
+            // Otherwise the system would still deliver queued bytes.
             let _ = stream.set_zero_linger();
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -204,7 +204,7 @@ impl AsyncRead for Wire {
                 let before = buffer.filled().len();
                 loop {
                     ready!(Pin::new(&mut *stream).poll_read(context, buffer))?;
-                    // Nobody would learn that the client left; the connection is given up all the same.
+                    // Nobody would notice that the client left, so give the connection up.
                     if buffer.filled().len() == before || !way.swallows(host) {
                         return Poll::Ready(Ok(()));
                     }

@@ -1,13 +1,13 @@
-//! Splitting a command line, as much as the fake shell needs of it.
+//! Splits a command line, as far as the fake shell needs it.
 
-/// A command of a line, and what must have come before for it to run.
+/// A command in a line, and the condition to run it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Command {
     pub(crate) after: After,
     pub(crate) words: Vec<String>,
 }
 
-/// What stands before a command.
+/// The separator before a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
     /// `;`, a new line, or nothing.
@@ -18,10 +18,10 @@ pub(crate) enum After {
     Failure,
 }
 
-/// Most words of a line; a longer one is cut, because it may come from anybody.
+/// The most words of a line; a longer line is cut, because it may come from anybody.
 const MOST_WORDS: usize = 10_000;
 
-/// Splits at blanks and `;`, `&&`, `||`, with quotes and backslashes; nothing is expanded.
+/// Splits at blanks and `;`, `&&`, `||`, with quotes and backslashes, but without expansion.
 pub(crate) fn split(line: &str) -> Vec<Command> {
     let mut commands = Vec::new();
     let mut after = After::Anything;

@@ -1,38 +1,38 @@
-//! What can be wrong with an inventory, worded for the operator.
+//! Errors of inventories, worded for the operator.
 
 use std::io;
 use std::path::PathBuf;
 
 use reveille_account::{HostName, Mistakes, SourceError};
 
-/// Why there is no inventory, no selection or no connection.
+/// Why an inventory can't be read, hosts can't be selected or a host's connection is not known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InventoryError {
-    /// The `-i` argument is no existing file and no list.
+    /// The `-i` argument is neither an existing file nor a list.
     #[error("no such file: `{argument}`\n  hint: for a single host write `{argument},`")]
     NoSuchFile {
         /// The argument as given.
         argument: String,
     },
-    /// The system refused to read a file.
+    /// A file can't be read.
     #[error("failed to read `{}`: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         source: io::Error,
     },
     /// A file is larger than the bound.
-    #[error("`{}` is larger than {} MiB, the most that is read of an inventory", path.display(), bound >> 20)]
+    #[error("`{}` is larger than {} MiB, the limit for inventory files", path.display(), bound >> 20)]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// The bound, bytes.
+        /// The bound in bytes.
         bound: u64,
     },
-    /// A form of inventory that is known and not read.
-    #[error("{what} are not read yet: `{name}`\n  hint: {hint}")]
+    /// A known form of inventory that is not supported yet.
+    #[error("{what} are not supported yet: `{name}`\n  hint: {hint}")]
     NotYet {
         /// The form, in the plural.
         what: &'static str,
@@ -41,52 +41,52 @@ pub enum InventoryError {
         /// What to do instead.
         hint: &'static str,
     },
-    /// An executable inventory did not give one, or a program no password.
+    /// An executable inventory or password program failed.
     #[error("the program `{program}` {what}{}", said(stderr))]
     Program {
         /// The file.
         program: String,
-        /// What happened, a predicate.
+        /// What happened, as a predicate.
         what: String,
-        /// The end of what it wrote on standard error, without control characters.
+        /// The last part of its standard error, without control characters.
         stderr: String,
     },
-    /// A file of a vault password has none.
+    /// A vault password file contains no password.
     #[error("the vault password in `{file}` {problem}")]
     VaultPassword {
         /// The file.
         file: String,
-        /// What is wrong with it, a predicate.
+        /// What is wrong with it, as a predicate.
         problem: &'static str,
     },
-    /// Nothing in it names a host.
+    /// The source names no host.
     #[error("`{name}` names no host")]
     NoHosts {
         /// The source as the user gave it.
         name: String,
     },
-    /// Mistakes in the text of a source.
+    /// Mistakes in a source.
     #[error("{0}")]
     Mistakes(Mistakes),
     /// A name that is not in the inventory.
     #[error("the inventory has no host `{0}`")]
     UnknownHost(HostName),
-    /// The vars of a host don't say how to connect.
+    /// The vars of a host don't state how to connect.
     #[error("failed to read how to reach {host}: {message}\n  --> {file}{}", at_line(*line))]
     Connection {
         /// The host.
         host: HostName,
-        /// What is wrong, the var's name included.
+        /// What is wrong, with the var's name.
         message: String,
         /// The file that sets the var.
         file: String,
-        /// The line that sets it; 0 when not known.
+        /// The line that sets it; 0 if unknown.
         line: usize,
     },
-    /// A pattern that can't be read, or has a term that matches nothing.
+    /// A pattern that can't be parsed, or has a term that matches nothing.
     #[error("{0}")]
     Pattern(SourceError),
-    /// Every term of the pattern is known, and no host is left.
+    /// The pattern's terms all match something, but no host is left.
     #[error("the pattern `{pattern}` matches no host")]
     NothingMatches {
         /// All patterns, joined by commas.

@@ -1,4 +1,4 @@
-//! The vars of one host, with their templates filled in.
+//! The vars of one host, with their templates rendered.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,10 +17,10 @@ use crate::connection::variables::scalar;
 use crate::model::{Inventory, Seen, Variable};
 use crate::template::{Wrong, fill};
 
-/// Templates may name vars with templates, to this depth.
+/// How deep templates may refer to vars with templates.
 const MAX_DEPTH: usize = 16;
 
-/// The vars of one host, looked up and never merged.
+/// The vars of one host; looked up without merging them.
 pub(crate) struct HostVars<'a> {
     inventory: &'a Inventory,
     pub(crate) name: &'a HostName,
@@ -38,11 +38,11 @@ pub(crate) struct Found<'a> {
     secret: bool,
 }
 
-/// What templates on one host came to so far, so that each var is filled in once.
+/// The rendered templates of one host, so that each var is rendered once.
 #[derive(Debug, Default)]
 pub(crate) struct Filled {
     vars: HashMap<Arc<str>, Known>,
-    /// Those that are being filled in.
+    /// The vars that are being rendered.
     open: Vec<Arc<str>>,
 }
 
@@ -62,7 +62,7 @@ impl<'a> HostVars<'a> {
             .find_map(|layer| layer.iter().rev().find(|variable| &*variable.key == key))
     }
 
-    /// The text of the first of `names` that is set, templates in it rendered.
+    /// Returns the text of the first of `names` that is set, with its templates rendered.
     pub(crate) fn text(&self, names: &[&str]) -> Result<Option<Found<'a>>, InventoryError> {
         let Some(variable) = names.iter().find_map(|name| self.find(name)) else {
             return Ok(None);
@@ -79,11 +79,11 @@ impl<'a> HostVars<'a> {
                 .map_err(|message| self.error(variable, &message))?;
             (found.text, found.secret) = (Zeroizing::new(text), secret);
         }
-        // Ansible takes an empty value for a value that isn't set.
+        // As in Ansible, an empty value counts as not set.
         Ok((!found.text.trim().is_empty()).then_some(found))
     }
 
-    /// An error whose message holds the value, or `plain` if that is secret.
+    /// An error with `message`, or with `plain` if the value is secret.
     pub(crate) fn error_about(&self, found: &Found<'_>, message: &str, plain: &str) -> InventoryError {
         self.error(found.variable, if found.secret { plain } else { message })
     }
@@ -105,7 +105,7 @@ impl<'a> HostVars<'a> {
 }
 
 impl HostVars<'_> {
-    /// The text of a var, and whether it is secret; templates in it are filled in with the other vars of the host.
+    /// Renders the text of a var with the host's other vars; also returns whether it is secret.
     pub(crate) fn filled_text(&self, variable: &Variable, text: &str) -> Result<(String, bool), String> {
         let own = variable.secret || is_secret(&variable.key);
         let mut secret = own;
@@ -123,27 +123,28 @@ impl HostVars<'_> {
             .map_err(|wrong| wrong.words(own, secret))
     }
 
-    /// Notes that a var is being filled in.
+    /// Records that a var is being rendered.
     fn open(&self, key: &Arc<str>) -> Result<(), Wrong> {
         let mut filled = self.filled.borrow_mut();
         if filled.open.contains(key) {
             return Err(Wrong::Text("its template refers to itself".to_owned()));
         }
         if filled.open.len() >= MAX_DEPTH {
-            let message = format!("its template names vars that name vars, more than {MAX_DEPTH} deep");
+            let message =
+                format!("its template refers to vars that refer to vars, more than {MAX_DEPTH} deep");
             return Err(Wrong::Text(message));
         }
         filled.open.push(Arc::clone(key));
         Ok(())
     }
 
-    /// Fills in a template. Sets `secret` if a value in it is.
+    /// Renders a template. Sets `secret` if it uses a secret value.
     fn render(&self, text: &str, trust: bool, secret: &mut bool) -> Result<Value, Wrong> {
         if !is_template(text) {
             return Ok(text.into());
         }
         let template = self.inventory.compiled.compile(text, trust)?;
-        // What is looked up is more often a secret than not.
+        // Most values that people look up are secrets.
         *secret |= text.contains("lookup(");
         let mut known = BTreeMap::new();
         for name in template.roots() {
@@ -159,7 +160,7 @@ impl HostVars<'_> {
         fill(&template, &known)
     }
 
-    /// What a template sees by this name.
+    /// The value that templates see under this name.
     fn known(&self, name: &str) -> Option<Known> {
         if let Some(value) = self.magic(name) {
             return Some(Known {
@@ -182,7 +183,7 @@ impl HostVars<'_> {
             self.filled.borrow_mut().open.pop();
             value
         });
-        // The text of a secret var is a value to those that name it.
+        // If a secret var fails, whoever refers to it sees an error without its text.
         let value = value.map_err(|wrong| Wrong::Text(wrong.words(own, secret)));
         let known = Known { value, secret };
         let key = Arc::clone(&variable.key);
@@ -196,7 +197,7 @@ impl HostVars<'_> {
         }
         match value {
             Json::String(text) => self.render(text, trust, secret),
-            // An empty var counts as one that is not set.
+            // An empty var counts as not set.
             Json::Null => Ok(Value::from("")),
             Json::Array(items) => items.iter().map(|item| self.value(item, trust, secret)).collect(),
             Json::Object(map) => map
@@ -208,7 +209,7 @@ impl HostVars<'_> {
         }
     }
 
-    /// A var for the templates of jobs, which do not know who said it.
+    /// A var for the templates of jobs, which cannot see where it comes from.
     pub(crate) fn to_template(&self, variable: &Variable) -> Json {
         let value = &variable.value;
         if self.inventory.is_trusted(variable.file) || !has_templates(value) {
@@ -220,11 +221,11 @@ impl HostVars<'_> {
         value.clone()
     }
 
-    /// Whether a value needs a secret var. `seen` are the vars that were looked at.
+    /// Whether a value needs a secret var. `seen` contains the vars that were already checked.
     fn takes_secret(&self, value: &Json, seen: &mut BTreeSet<String>) -> bool {
         match value {
             Json::String(text) if is_template(text) => {
-                // What can't be compiled is reported where it is used.
+                // Templates that can't be compiled are reported where they are used.
                 let template = self.inventory.compiled.compile(text, false);
                 let names = template.map(|template| template.roots());
                 names.unwrap_or_default().into_iter().any(|name| {
@@ -243,7 +244,7 @@ impl HostVars<'_> {
         }
     }
 
-    /// The value of a var, templates in it filled in.
+    /// The value of a var, with its templates rendered.
     pub(crate) fn filled(&self, name: &str) -> Result<Option<Json>, InventoryError> {
         let Some(variable) = self.find(name) else {
             return Ok(None);
@@ -256,7 +257,7 @@ impl HostVars<'_> {
         json.map(Some).map_err(|message| self.error(variable, &message))
     }
 
-    /// What Ansible knows of every host by itself.
+    /// Ansible's built-in vars of every host.
     fn magic(&self, name: &str) -> Option<Value> {
         let whole = self.name.as_str();
         let source = || {
@@ -268,7 +269,7 @@ impl HostVars<'_> {
             "inventory_hostname_short" => short_name(whole).to_owned(),
             "inventory_file" => source()?.display().to_string(),
             "inventory_dir" => source()?.parent()?.display().to_string(),
-            // A var that is left out is empty, and an empty one counts as not set.
+            // An omitted var is empty, and an empty var counts as not set.
             "omit" => String::new(),
             "group_names" => return Some(self.inventory.group_names(whole).into_iter().collect()),
             "groups" => return Some(self.inventory.templates().groups.clone()),
@@ -282,12 +283,12 @@ impl HostVars<'_> {
 // === impl Inventory ===
 
 impl Inventory {
-    /// The value of a var of `host`, templates in it filled in as in those that say how it is reached; none if it is not
-    /// set, or no such host exists.
+    /// The value of a var of `host`, with its templates rendered as in connection vars; none if it is not set, or the
+    /// host does not exist.
     ///
     /// # Errors
     ///
-    /// Its template can't be filled in.
+    /// The template can't be rendered.
     pub fn filled(&self, host: &str, var: &str) -> Result<Option<Json>, InventoryError> {
         match self.index(host) {
             Some(index) => self.host_vars(index).filled(var),
@@ -305,8 +306,9 @@ impl Inventory {
         }
     }
 
-    /// The same for templates, which are told what is none: a text that looks like one, from `!unsafe`, is
-    /// `{"__ansible_unsafe": TEXT}`, as in Ansible's JSON. So is what a program says if it takes a secret var.
+    /// The merged vars of `host` for templates. A text that is marked as not a template (`!unsafe`) becomes
+    /// `{"__ansible_unsafe": TEXT}`, as in Ansible's JSON; so does a template from an inventory program that refers to
+    /// a secret var.
     pub fn template_vars(&self, host: &str) -> Map<String, Json> {
         let Some(index) = self.index(host) else {
             return Map::new();
@@ -315,12 +317,12 @@ impl Inventory {
         self.merged(host, |variable| vars.to_template(variable))
     }
 
-    /// Whether the source of this number was written by the operator, and not made by a program.
+    /// Whether a source was written by the operator rather than printed by a program.
     pub(crate) fn is_trusted(&self, file: u32) -> bool {
         !self.programs.contains(&file)
     }
 
-    /// What templates see of the whole inventory, made when the first of them asks.
+    /// The whole inventory as templates see it, built on first use.
     pub(crate) fn templates(&self) -> &Seen {
         self.seen.get_or_init(|| Seen {
             groups: Value::from_pairs(self.groups().into_iter().map(|(group, hosts)| {
@@ -338,7 +340,7 @@ impl Inventory {
     }
 }
 
-/// A value in which no text is a template.
+/// Marks every text in a value as not a template.
 fn literally(value: &Json) -> Json {
     match value {
         Json::String(text) if is_template(text) => marked(text.clone()),

@@ -1,4 +1,4 @@
-//! The inventory as data: hosts, groups and vars, and how vars merge. It reads no file and fills in no template.
+//! The inventory as data: hosts, groups and vars, and how vars merge. Reads no files and renders no templates.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -12,46 +12,46 @@ use serde_json::{Map, Value};
 use crate::secret::wipe;
 use crate::template::Templates;
 
-/// All hosts of a run's sources, in the order of their first appearance.
+/// All hosts of a run's sources, in the order in which they first appear.
 #[derive(Debug)]
 pub struct Inventory {
     pub(crate) hosts: Vec<Host>,
     pub(crate) host_index: HashMap<HostName, u32>,
     pub(crate) groups: Vec<Group>,
     pub(crate) group_index: HashMap<Arc<str>, u32>,
-    /// Names of the sources that vars come from.
+    /// Names of the sources that set vars.
     pub(crate) files: Vec<Arc<str>>,
     /// Vars of `host_vars/`, by host; later layers win.
     pub(crate) host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
-    /// Which of the files are programs.
+    /// The numbers of those files that are programs.
     pub(crate) programs: HashSet<u32>,
     pub(crate) seen: OnceLock<Seen>,
-    /// Templates that were compiled.
+    /// Compiled templates.
     pub(crate) compiled: Templates,
 }
 
-/// What templates see of the whole inventory.
+/// The whole inventory as templates see it.
 #[derive(Debug)]
 pub(crate) struct Seen {
     /// The groups, each with the names of its hosts.
     pub(crate) groups: minijinja::Value,
-    /// The vars of all hosts, without those that are secret or templates.
+    /// The vars of all hosts, without secrets and templates.
     pub(crate) hosts: minijinja::Value,
 }
 
-/// A host; the vars of a range are shared by all hosts of it.
+/// A host; all hosts of a range share the vars of its line.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) name: HostName,
     /// Later layers win.
     pub(crate) layers: Vec<Arc<[Variable]>>,
-    /// The groups that list it, without `all` and `ungrouped`.
+    /// The groups that list it, except `all` and `ungrouped`.
     pub(crate) groups: Vec<u32>,
-    /// The source that named it first, counted in the inventory's files.
+    /// The number of the source that named it first.
     pub(crate) source: u32,
 }
 
-/// A group, with the members its own section lists.
+/// A group and the members that its own section lists.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) name: Arc<str>,
@@ -59,9 +59,9 @@ pub(crate) struct Group {
     pub(crate) children: Vec<u32>,
     pub(crate) parents: Vec<u32>,
     pub(crate) variables: Vec<Variable>,
-    /// Vars of `group_vars/`, each with the number of the directory they are from.
+    /// Vars of `group_vars/`, each with the number of its directory.
     pub(crate) file_layers: Vec<(u32, Vec<Variable>)>,
-    /// The longest way from `all`.
+    /// The length of the longest path from `all`.
     pub(crate) depth: u32,
     /// `ansible_group_priority`.
     pub(crate) priority: i64,
@@ -74,13 +74,13 @@ pub(crate) struct Variable {
     pub(crate) value: Value,
     pub(crate) file: u32,
     pub(crate) line: u32,
-    /// It came from a vault.
+    /// The value came from a vault.
     pub(crate) secret: bool,
 }
 
 /// The group of all hosts.
 pub(crate) const ALL: u32 = 0;
-/// The group of hosts that are in no other.
+/// The group of hosts that are in no other group.
 pub(crate) const UNGROUPED: u32 = 1;
 
 // === impl Variable ===
@@ -109,17 +109,17 @@ impl Drop for Variable {
 // === impl Inventory ===
 
 impl Inventory {
-    /// The names of all hosts in order.
+    /// The names of all hosts, in order.
     pub fn hosts(&self) -> impl ExactSizeIterator<Item = &HostName> {
         self.hosts.iter().map(|host| &host.name)
     }
 
-    /// How many hosts there are.
+    /// The number of hosts.
     pub fn len(&self) -> usize {
         self.hosts.len()
     }
 
-    /// Whether there is no host; never so for an inventory that was loaded.
+    /// Whether there are no hosts; never true for an inventory that was loaded.
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty()
     }
@@ -129,7 +129,7 @@ impl Inventory {
         self.host_index.contains_key(host)
     }
 
-    /// Every group with its hosts in inventory order, those of its children included; `all` and `ungrouped` come first.
+    /// Every group with its hosts in inventory order, including its children's; `all` and `ungrouped` come first.
     pub fn groups(&self) -> Vec<(&str, Vec<HostName>)> {
         (0u32..)
             .zip(&self.groups)
@@ -141,7 +141,7 @@ impl Inventory {
             .collect()
     }
 
-    /// The groups right below a group, sorted; those below `all` are the ones without another parent.
+    /// The direct children of a group, sorted; the children of `all` are the groups without another parent.
     pub fn children(&self, group: &str) -> Vec<&str> {
         let Some(index) = self.group_index.get(group) else {
             return Vec::new();
@@ -163,9 +163,9 @@ impl Inventory {
         names
     }
 
-    /// The names of the groups that `host` is in, itself or through their children, without `all`, sorted.
+    /// The names of the groups that contain `host`, directly or through children, without `all`, sorted.
     ///
-    /// Ansible calls this `group_names`. Empty for a name that isn't in the inventory.
+    /// Ansible calls this `group_names`. Empty for an unknown host.
     pub fn group_names(&self, host: &str) -> Vec<&str> {
         let Some(host) = self.index(host) else {
             return Vec::new();
@@ -180,9 +180,9 @@ impl Inventory {
         names
     }
 
-    /// The merged vars of `host`: its groups' from far to near, then its own.
+    /// The merged vars of `host`: those of its groups from far to near, then its own.
     ///
-    /// Empty for a name that isn't in the inventory. Merged anew at each call.
+    /// Empty for an unknown host. Each call merges them again.
     pub fn vars(&self, host: &str) -> Map<String, Value> {
         self.merged(host, |variable| unmarked(&variable.value))
     }
@@ -201,7 +201,7 @@ impl Inventory {
 
     /// Whether a var of `host` is secret: by its name, or because its value came from a vault.
     ///
-    /// What is secret is shown nowhere and recorded nowhere. See [`is_secret`](crate::is_secret) for the names.
+    /// Secrets are never shown or recorded. See [`is_secret`](crate::is_secret) for the names.
     pub fn is_secret(&self, host: &str, var: &str) -> bool {
         is_secret(var)
             || self.index(host).is_some_and(|host| {
@@ -221,7 +221,7 @@ impl Inventory {
         })
     }
 
-    /// The merged vars of `host` that are not secret: what may be shown and recorded.
+    /// The merged vars of `host` without secrets: these may be shown and recorded.
     pub fn public_vars(&self, host: &str) -> Map<String, Value> {
         let mut merged = Map::new();
         if let Some(host) = self.index(host) {
@@ -238,7 +238,7 @@ impl Inventory {
         merged
     }
 
-    /// The names of the vars of `host` that are secret though their names don't say so, because they came from a vault.
+    /// The names of the vars of `host` that are secret only because their values came from a vault.
     pub fn vault_vars(&self, host: &str) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         if let Some(host) = self.index(host) {
@@ -260,8 +260,8 @@ impl Inventory {
 
     /// The vars that apply to a host, strongest first.
     ///
-    /// From weak to strong: `all` and the other groups as the sources give them, `group_vars/all`, `group_vars/` of the
-    /// other groups (directory by directory), the host as the sources give it, `host_vars/`.
+    /// From weak to strong: `all` and the other groups as the sources set them, `group_vars/all`, `group_vars/` of the
+    /// other groups (directory by directory), the host as the sources set it, `host_vars/`.
     pub(crate) fn layers(&self, index: u32) -> Vec<&[Variable]> {
         let host = &self.hosts[index as usize];
         let mut groups = self.ancestors(host);
@@ -294,13 +294,13 @@ impl Inventory {
         layers
     }
 
-    /// The groups a host is in, itself or through children, `all` included.
+    /// The groups that contain a host, directly or through children, including `all`.
     fn ancestors(&self, host: &Host) -> Vec<u32> {
         let mut found = host.groups.clone();
         if found.is_empty() {
             found.push(UNGROUPED);
         }
-        // Hosts are in few groups, most without parents; a set pays only when there are many.
+        // Most hosts are in few groups without parents; a set pays off only for many.
         let mut next = 0;
         let mut seen: Option<Vec<bool>> = None;
         while next < found.len() {
@@ -341,9 +341,9 @@ impl Inventory {
         found
     }
 
-    /// The hosts of a group in the order of its own section, then those of its children; subscripts count in it.
+    /// The hosts of a group in the order of its section, then those of its children; subscripts use this order.
     ///
-    /// Of `all` the ungrouped hosts come first, as in Ansible.
+    /// As in Ansible, the ungrouped hosts of `all` come first.
     pub(crate) fn listed_members(&self, group: u32) -> Vec<u32> {
         match group {
             UNGROUPED => (0u32..)

@@ -1,13 +1,13 @@
-//! Ranges in names: `web[01:50]`, `web[01-50]`, `[1,3,7-9]`, `[0:10:2]`, `[a:f]`, several in a name.
+//! Ranges in names: `web[01:50]`, `web[01-50]`, `[1,3,7-9]`, `[0:10:2]`, `[a:f]`, several per name.
 
 use std::net::Ipv6Addr;
 
 use reveille_account::Fault;
 
-/// Names that all ranges of an inventory may make together.
+/// How many names all ranges of an inventory may produce together.
 pub const MAX_NAMES: u64 = 1_000_000;
 
-/// A name with its ranges understood and not yet written out.
+/// A name whose ranges are parsed and not yet expanded.
 #[derive(Debug, Clone)]
 pub(crate) struct Names<'a> {
     pieces: Vec<Piece<'a>>,
@@ -41,7 +41,7 @@ const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 // === impl Names ===
 
 impl<'a> Names<'a> {
-    /// Understands the ranges of `text`.
+    /// Parses the ranges of `text`.
     pub(crate) fn parse(text: &'a str) -> Result<Self, Fault> {
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -69,7 +69,7 @@ impl<'a> Names<'a> {
         Ok(Self { pieces })
     }
 
-    /// How many names there are.
+    /// The number of names.
     pub(crate) fn count(&self) -> u64 {
         self.pieces.iter().fold(1, |product: u64, piece| match piece {
             Piece::Text(_) => product,
@@ -81,7 +81,7 @@ impl<'a> Names<'a> {
         })
     }
 
-    /// Writes out every name; the first range changes slowest. The caller has looked at [`Names::count`].
+    /// Expands every name; the first range changes slowest. The caller has checked [`Names::count`].
     pub(crate) fn each(&self, visit: &mut impl FnMut(&str)) {
         write_out(&self.pieces, &mut String::new(), visit);
     }
@@ -144,7 +144,7 @@ fn write_out(pieces: &[Piece<'_>], name: &mut String, visit: &mut impl FnMut(&st
     }
 }
 
-/// What stands between the brackets, which `offset` is the place of.
+/// Parses the text between brackets, which starts at `offset`.
 fn set(text: &str, offset: usize) -> Result<Vec<Item<'_>>, Fault> {
     let mut items = Vec::new();
     let mut at = offset;

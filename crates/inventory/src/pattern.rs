@@ -1,7 +1,8 @@
-//! Patterns: which hosts of the inventory, in Ansible's algebra.
+//! Patterns select hosts of the inventory, in Ansible's algebra.
 //!
-//! Terms are separated by commas or colons. Plain terms add hosts, `&term` keeps only those it matches, `!term` takes
-//! those it matches away; in this order, wherever they stand. Without a plain term it starts from `all`.
+//! Terms are separated by commas or colons. Plain terms add hosts, then `&term` keeps only the hosts that it matches,
+//! then `!term` removes those that it matches, wherever the terms stand. Without a plain term, the pattern starts from
+//! `all`.
 
 use std::fmt;
 use std::path::Path;
@@ -15,17 +16,17 @@ use crate::InventoryError;
 use crate::model::{ALL, Inventory, UNGROUPED};
 use crate::names::{self, MAX_NAMES, Names};
 
-/// Files of patterns may name files of patterns, to this depth.
+/// How deep pattern files may refer to pattern files.
 const MAX_FILE_DEPTH: usize = 4;
-/// The most that is read of a file of patterns, bytes.
+/// The largest pattern file, in bytes.
 const MAX_PATTERN_BYTES: u64 = 16 << 20;
 
-/// A term and what it does.
+/// A term and its operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Term<'a> {
     operation: Operation,
     text: &'a str,
-    /// Where `text` starts in the pattern, in bytes.
+    /// The byte of the pattern at which `text` starts.
     offset: usize,
 }
 
@@ -36,23 +37,23 @@ enum Operation {
     Remove,
 }
 
-/// Which hosts of which earlier run: what stands after the `@` of a term such as `@last:failed`.
+/// Selects hosts of an earlier run: the text after the `@` of a term such as `@last:failed`.
 ///
-/// It is written anew as it was, so that messages can show it.
+/// It is displayed as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RunSelector {
     /// The run.
     pub run: RunName,
-    /// How its hosts ended; failed if the term doesn't say.
+    /// How the hosts ended; `failed` if the term does not name an outcome.
     pub outcome: RunOutcome,
 }
 
-/// An earlier run, as a pattern names it.
+/// An earlier run, as named in a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RunName {
     /// `last`: the newest run.
     Last,
-    /// An id, whole or its beginning: `r-20261121-101502-4f2a`.
+    /// An id or the start of one: `r-20261121-101502-4f2a`.
     Id(String),
 }
 
@@ -63,16 +64,16 @@ pub enum RunOutcome {
     Status(Status),
     /// With this class.
     Class(Class),
-    /// They were not dispatched.
+    /// Not dispatched.
     Pending,
-    /// They were dispatched and have no outcome.
+    /// Dispatched, without an outcome.
     Running,
 }
 
-/// Finds the hosts of an earlier run, or says why it can't; a pattern shows what it says at its place.
+/// Returns the hosts of an earlier run, or an error that is shown at the term.
 type Resolver<'a> = &'a dyn Fn(&RunSelector) -> Result<Vec<HostName>, String>;
 
-/// The resolver of a caller that knows no earlier runs.
+/// The resolver of a caller without earlier runs.
 pub fn no_runs(selector: &RunSelector) -> Result<Vec<HostName>, String> {
     Err(format!("there is no file and no run `{}`", selector.run))
 }
@@ -80,7 +81,7 @@ pub fn no_runs(selector: &RunSelector) -> Result<Vec<HostName>, String> {
 // === impl RunSelector ===
 
 impl RunSelector {
-    /// Reads `RUN` or `RUN:OUTCOME`; an error is about the outcome.
+    /// Parses `RUN` or `RUN:OUTCOME`; an error is about the outcome.
     fn parse(reference: &str) -> Result<Self, Fault> {
         let (run, word) = match reference.split_once(':') {
             Some((run, word)) => (run, Some(word)),
@@ -113,7 +114,7 @@ impl fmt::Display for RunName {
 
 // === impl RunOutcome ===
 
-/// The statuses that hosts of a run may have.
+/// The statuses that hosts may have.
 const STATUSES: [Status; 5] = [
     Status::Success,
     Status::Failed,
@@ -161,8 +162,8 @@ impl fmt::Display for RunOutcome {
 impl Inventory {
     /// The hosts that the patterns match together, in inventory order; all hosts if there is no pattern.
     ///
-    /// `resolver` answers the terms that name hosts of an earlier run, `@last:failed` or `@RUN:CLASS`; it is called once for
-    /// each such term, and every host that it gives must be in the inventory.
+    /// `resolver` is called once for each term that names hosts of an earlier run, `@last:failed` or `@RUN:CLASS`;
+    /// every host that it returns must be in the inventory.
     ///
     /// ```
     /// use reveille_account::{Class, HostName};
@@ -206,7 +207,7 @@ impl Inventory {
     }
 }
 
-/// What the terms seen so far match; the order of operations is applied at the end.
+/// The hosts that the terms so far match; the operations are applied at the end.
 #[derive(Debug, Default)]
 struct Chosen {
     added: Option<Vec<bool>>,
@@ -230,7 +231,7 @@ impl Chosen {
             .collect()
     }
 
-    /// The marks that a term of this operation adds to.
+    /// The marks for terms of this operation.
     fn target(&mut self, operation: Operation, hosts: usize) -> &mut [bool] {
         let none = || vec![false; hosts];
         match operation {
@@ -267,13 +268,13 @@ impl Selection<'_> {
         let error = |fault: Fault| InventoryError::Pattern(line.error(fault));
         let Term { text, offset, .. } = *term;
         if text.is_empty() {
-            return Err(error(Fault::new(offset, "a host, a group or a glob is missing")));
+            return Err(error(Fault::new(offset, "expected a host, a group or a glob")));
         }
         if let Some(reference) = text.strip_prefix('@') {
             return self.reference(reference, term, line, depth, matched);
         }
         if let Some(expression) = text.strip_prefix('~') {
-            // Like Python's `re.match`: from the start, not necessarily to the end.
+            // Like Python's `re.match`: anchored at the start only.
             let regex = Regex::new(&format!("^(?:{expression})")).map_err(|_| {
                 let reason =
                     Regex::new(expression).map_or_else(|error| brief(&error), |_| "unbalanced".into());
@@ -305,7 +306,7 @@ impl Selection<'_> {
         }))
     }
 
-    /// What a name or a glob matches, in the order that subscripts count in; none if there is no such host or group.
+    /// The hosts that a name or a glob matches, in the order of subscripts; none if no such host or group exists.
     fn in_order(&self, text: &str) -> Option<Vec<u32>> {
         if text == "*" {
             return Some(self.inventory.listed_members(ALL));
@@ -335,7 +336,7 @@ impl Selection<'_> {
         (!found.is_empty()).then_some(found)
     }
 
-    /// Marks what a name or a glob matches; false if there is no such host or group.
+    /// Marks the hosts that a name or a glob matches; false if no such host or group exists.
     fn name_or_glob(&self, text: &str, matched: &mut [bool]) -> bool {
         if text == "all" || text == "*" {
             matched.fill(true);
@@ -357,11 +358,11 @@ impl Selection<'_> {
         glob.is_some_and(|glob| self.matching(|name| glob.fits(name), matched))
     }
 
-    /// Marks the hosts and groups whose names fit; false if there are none.
+    /// Marks the hosts and groups whose names match; false if there are none.
     fn matching(&self, fits: impl Fn(&str) -> bool, matched: &mut [bool]) -> bool {
         let mut any = false;
         for (index, group) in (0u32..).zip(&self.inventory.groups) {
-            // `a*` does not mean `all`.
+            // `a*` does not match `all`.
             if index > UNGROUPED && fits(&group.name) {
                 self.mark(index, matched);
                 any = true;
@@ -382,7 +383,7 @@ impl Selection<'_> {
         }
     }
 
-    /// Marks the hosts of a range such as `web[01-40]`; false if any of them doesn't exist.
+    /// Marks the hosts of a range such as `web[01-40]`; false if one of them does not exist.
     fn range(&self, text: &str, matched: &mut [bool]) -> bool {
         if !text.contains('[') {
             return false;
@@ -401,7 +402,7 @@ impl Selection<'_> {
         all_known
     }
 
-    /// A file of patterns, one a line, or hosts of an earlier run.
+    /// Reads a pattern file, one pattern per line, or the hosts of an earlier run.
     fn reference(
         &self,
         reference: &str,
@@ -416,7 +417,7 @@ impl Selection<'_> {
                 .map_err(|why| error(format!("failed to read `{reference}`: {why}")))?;
             if depth == MAX_FILE_DEPTH {
                 return Err(error(format!(
-                    "`{reference}` is named by too many files of patterns"
+                    "pattern files refer to each other too deeply at `{reference}`"
                 )));
             }
             let mut chosen = Chosen::default();
@@ -460,13 +461,13 @@ impl Selection<'_> {
 
     fn nearest(&self, text: &str) -> Option<&str> {
         let groups = self.inventory.groups.iter().map(|group| &*group.name);
-        // A distance is cheap and 50,000 of them are not.
+        // Comparing names is cheap, but not for 50,000 hosts.
         let hosts = self.inventory.hosts().take(5000).map(HostName::as_str);
         SourceError::nearest(text, groups.chain(hosts))
     }
 }
 
-/// Whether what follows `@` names a run rather than a file.
+/// Whether the text after `@` names a run rather than a file.
 fn is_run(reference: &str) -> bool {
     let run = reference.split(':').next().unwrap_or_default();
     let run_like = run == "last"
@@ -475,7 +476,7 @@ fn is_run(reference: &str) -> bool {
     run_like && !std::path::Path::new(run).exists()
 }
 
-/// Splits a pattern at commas and colons outside brackets; an IPv6 address and a run's `:CLASS` stay whole.
+/// Splits a pattern at commas and colons outside brackets, but not inside an IPv6 address or before a run's `:CLASS`.
 fn terms(pattern: &str) -> Vec<Term<'_>> {
     let mut terms = Vec::new();
     let mut start = 0;
@@ -490,7 +491,7 @@ fn terms(pattern: &str) -> Vec<Term<'_>> {
             Some(b'!') => (Operation::Remove, &trimmed[1..]),
             _ => (Operation::Add, trimmed),
         };
-        // A comma at the end adds nothing.
+        // A trailing comma adds nothing.
         if !trimmed.is_empty() || (start < pattern.len() && end < rest.len() && start > 0) {
             terms.push(Term {
                 operation,
@@ -503,7 +504,7 @@ fn terms(pattern: &str) -> Vec<Term<'_>> {
     terms
 }
 
-/// Where the first term of `rest` ends.
+/// The end of the first term in `rest`.
 fn term_end(rest: &str) -> usize {
     let until_comma = rest.find(',').unwrap_or(rest.len());
     let body = rest.trim_start_matches([' ', '&', '!']);
@@ -543,7 +544,7 @@ fn term_end(rest: &str) -> usize {
             _ => {}
         }
     }
-    // Brackets that are never closed hide no separators.
+    // Inside brackets that are never closed, separators still count.
     if depth > 0 && !expression {
         return rest.find([',', ':']).unwrap_or(rest.len());
     }
@@ -553,7 +554,7 @@ fn term_end(rest: &str) -> usize {
 /// The first and the last index, from 0, both included; negative ones count from the end.
 type Subscript = (i64, Option<i64>);
 
-/// `base[0]`, `base[0:3]`, `base[-1]`, `base[2:]` taken apart.
+/// Parses `base[0]`, `base[0:3]`, `base[-1]` and `base[2:]`.
 fn subscript(text: &str) -> Option<(&str, Subscript)> {
     let (base, inside) = text.strip_suffix(']')?.rsplit_once('[')?;
     if base.is_empty() {
@@ -572,7 +573,7 @@ fn subscript(text: &str) -> Option<(&str, Subscript)> {
     Some((base, (i64::from(first), last)))
 }
 
-/// Marks the hosts at the subscript; an error says how many there are.
+/// Marks the hosts at the subscript; the error is the number of hosts.
 fn pick(hosts: &[u32], (first, last): Subscript, matched: &mut [bool]) -> Result<(), usize> {
     let count = hosts.len();
     let absolute = |index: i64| {
@@ -595,7 +596,7 @@ fn pick(hosts: &[u32], (first, last): Subscript, matched: &mut [bool]) -> Result
     Ok(())
 }
 
-/// The last line of an expression's error, which says what is wrong.
+/// The last line of an expression's error, which contains the reason.
 fn brief(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();

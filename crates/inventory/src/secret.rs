@@ -3,7 +3,7 @@
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
-/// Wipes every text of a value.
+/// Wipes all text in a value.
 pub(crate) fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),

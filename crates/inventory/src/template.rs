@@ -1,4 +1,4 @@
-//! Templates in the vars that say how a host is reached: expressions of Jinja, with the methods that Python's texts have.
+//! Templates in connection vars: Jinja expressions with the methods of Python's strings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use minijinja::{Environment, Error};
 use reveille_document::ansible::Compiled;
 use reveille_document::{EvaluationError, language, refusal};
 
-/// Longest value of a template, in bytes.
+/// The longest value of a template, in bytes.
 const LONGEST: usize = 64 << 10;
-/// Steps of evaluation that one template may take.
+/// How many steps the evaluation of one template may take.
 const FUEL: u64 = 50_000;
-/// Different templates that are kept compiled.
+/// How many compiled templates are kept.
 const KEPT: usize = 10_000;
 
-/// A file of the operator's may look around on this machine.
+/// Templates in the operator's own files may use `lookup`.
 static TRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = language(FUEL);
     environment.add_function("lookup", |plugin: String, names: Rest<String>| {
@@ -24,7 +24,7 @@ static TRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// The output of a program may come from anywhere, such as a cloud's tags.
+/// The output of a program may come from anywhere, such as the tags of a cloud.
 static UNTRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = language(FUEL);
     environment.add_function("lookup", |_: Rest<Value>| -> Result<Value, Error> {
@@ -33,19 +33,19 @@ static UNTRUSTED: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// Ansible's `lookup`, as far as the environment goes.
+/// Ansible's `lookup`, for environment variables only.
 fn lookup(plugin: &str, names: &[String]) -> Result<String, Error> {
     match (plugin.trim_start_matches("ansible.builtin."), names) {
         // As in Ansible, a variable that is not set is empty.
         ("env", [name]) => Ok(std::env::var(name).unwrap_or_default()),
         ("env", _) => Err(refusal("`lookup('env', …)` takes the name of one variable")),
         _ => Err(refusal(format!(
-            "of Ansible's lookups `env` is known, and `{plugin}` is not"
+            "the only supported lookup is `env`, not `{plugin}`"
         ))),
     }
 }
 
-/// Compiled templates: hosts of a group share theirs.
+/// Compiled templates: the hosts of a group share theirs.
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
     trusted: Kept,
@@ -57,7 +57,7 @@ type Kept = Mutex<HashMap<Box<str>, Arc<Compiled>>>;
 // === impl Templates ===
 
 impl Templates {
-    /// Compiles a template, or finds it compiled; a `trusted` one may look things up.
+    /// Compiles a template once; a `trusted` one may use `lookup`.
     pub(crate) fn compile(&self, text: &str, trusted: bool) -> Result<Arc<Compiled>, Wrong> {
         let (kept, language): (_, &'static Environment<'static>) = if trusted {
             (&self.trusted, &TRUSTED)
@@ -80,7 +80,7 @@ impl Templates {
     }
 }
 
-/// The value of a template, given what is `known`. A single expression keeps its kind.
+/// Renders a template with the `known` values. A single expression keeps its type.
 pub(crate) fn fill(template: &Compiled, known: &BTreeMap<String, Value>) -> Result<Value, Wrong> {
     let filled = match template {
         Compiled::Text(text) => match text.single() {
@@ -93,13 +93,13 @@ pub(crate) fn fill(template: &Compiled, known: &BTreeMap<String, Value>) -> Resu
             .map_err(|error| EvaluationError::from(&error)),
     };
     let value = filled.map_err(|error| match error {
-        EvaluationError::Refused(why) => Wrong::Text(format!("its template can't be filled in: {why}")),
+        EvaluationError::Refused(why) => Wrong::Text(format!("its template can't be rendered: {why}")),
         EvaluationError::Undefined(_)
             if let Some(name) = template.roots().iter().find(|name| !known.contains_key(*name)) =>
         {
-            Wrong::Text(format!("its template names `{name}`, which is not set"))
+            Wrong::Text(format!("its template refers to `{name}`, which is not set"))
         }
-        error => Wrong::Values(format!("its template can't be filled in: {error}")),
+        error => Wrong::Values(format!("its template can't be rendered: {error}")),
     })?;
     if value.as_str().is_some_and(|text| text.len() > LONGEST) {
         let message = format!("the value of its template is longer than {} KiB", LONGEST >> 10);
@@ -108,22 +108,22 @@ pub(crate) fn fill(template: &Compiled, known: &BTreeMap<String, Value>) -> Resu
     Ok(value)
 }
 
-/// What is wrong with a template, by what the words may hold.
+/// What is wrong with a template, by what the message may contain.
 #[derive(Debug, Clone)]
 pub(crate) enum Wrong {
-    /// Parts of its text.
+    /// Parts of the template's text.
     Text(String),
     /// Parts of values.
     Values(String),
 }
 
 impl Wrong {
-    /// In words, if neither text nor values are secret.
+    /// The message, or a general one if the text or the values that it may contain are secret.
     pub(crate) fn words(self, text: bool, values: bool) -> String {
         match self {
             Self::Text(message) if !text => message,
             Self::Values(message) if !text && !values => message,
-            _ => "its template, which is or holds a secret, can't be filled in".to_owned(),
+            _ => "its template, which is or contains a secret, can't be rendered".to_owned(),
         }
     }
 }

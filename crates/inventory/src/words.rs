@@ -1,4 +1,4 @@
-//! Words of a line, quoted as Python's `shlex` in POSIX mode reads them, which is how Ansible reads host lines.
+//! Splits lines into words, quoted as in Python's `shlex` in POSIX mode, which Ansible uses for host lines.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use reveille_account::Fault;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Word<'a> {
     pub(crate) text: Cow<'a, str>,
-    /// Where it starts in the line, in bytes.
+    /// The byte of the line at which the word starts.
     pub(crate) offset: usize,
 }
 
@@ -16,11 +16,11 @@ pub(crate) struct Word<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Words<'a> {
     pub(crate) words: Vec<Word<'a>>,
-    /// Where a `#` inside a word cut it off, as it does in Ansible.
+    /// The place where a `#` inside a word cut it off, as it does in Ansible.
     pub(crate) cut_at: Option<usize>,
 }
 
-/// Splits `line` at blanks outside quotes; a `#` outside quotes ends it.
+/// Splits `line` at blanks outside quotes; a `#` outside quotes ends the line.
 pub(crate) fn split(line: &str) -> Result<Words<'_>, Fault> {
     if line.contains(['"', '\'', '\\', '#']) {
         split_quoted(line)

@@ -1,7 +1,8 @@
-//! The inventories in `corpus/`, read here and by `ansible-inventory`: the hosts, groups and vars must be the same.
+//! Reads the inventories in `corpus/` with this crate and with `ansible-inventory`: hosts, groups and vars must be the
+//! same.
 //!
-//! A folder has its inventory in `hosts`, `hosts.yml`, `hosts.yaml`, `hosts.json` or `inventory/`, or names its sources in a
-//! file `sources`. Passwords of vaults are in `vault-password`, or with ids in `vault-ids`.
+//! A folder has its inventory in `hosts`, `hosts.yml`, `hosts.yaml`, `hosts.json` or `inventory/`, or lists its sources
+//! in a file `sources`. Vault passwords are in `vault-password`, or with ids in `vault-ids`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +15,7 @@ use std::thread;
 use reveille_inventory::{Inventory, LoadOptions, Secret, Source, VaultPasswords, no_runs};
 use serde_json::{Map, Value, json};
 
-/// What is meant to differ: folder, host, var, the value here, and why.
+/// Intended differences: folder, host, var, our value, and the reason.
 type Difference = (
     &'static str,
     &'static str,
@@ -27,12 +28,12 @@ fn differences() -> Vec<Difference> {
     vec![]
 }
 
-/// What both programs say of an inventory.
+/// The parts of an inventory that are compared.
 #[derive(Debug, PartialEq, Eq)]
 struct Picture {
     /// Names of groups and all their hosts.
     groups: BTreeMap<String, BTreeSet<String>>,
-    /// Names of groups and the groups right below them.
+    /// Names of groups and their direct children.
     children: BTreeMap<String, BTreeSet<String>>,
     vars: BTreeMap<String, Map<String, Value>>,
 }
@@ -42,7 +43,7 @@ struct Case {
     name: String,
     folder: PathBuf,
     sources: Vec<String>,
-    /// Pairs of an id, perhaps empty, and a file's name.
+    /// Pairs of an id, possibly empty, and a file name.
     passwords: Vec<(String, String)>,
 }
 
@@ -177,7 +178,7 @@ impl Case {
                 .collect()
         };
         let mut all: BTreeSet<String> = listed.keys().cloned().collect();
-        // A group with nothing in it is only named by its parent.
+        // Only its parent names an empty group.
         for group in all.clone() {
             all.extend(names(&group, "children"));
         }
@@ -201,7 +202,7 @@ impl Case {
             .iter()
             .map(|group| (group.clone(), names(group, "children")))
             .collect();
-        // Below `all` are here only those that are below no other, however it is written.
+        // The children of `all` are only the groups without another parent.
         let below: BTreeSet<String> = all
             .iter()
             .filter(|group| *group != "all")
@@ -217,7 +218,7 @@ impl Case {
         }
     }
 
-    /// `ansible-inventory` lists single encrypted values as they are.
+    /// `ansible-inventory` prints single encrypted values as they are.
     fn decrypt(&self, value: &mut Value, elsewhere: &Path) {
         if let Some(text) = value.get("__ansible_vault").and_then(Value::as_str) {
             let mut command = Command::new("ansible-vault");
@@ -228,7 +229,7 @@ impl Case {
             *value = Value::String(output(command, elsewhere, text));
             return;
         }
-        // So it marks what the tag `!unsafe` stood before.
+        // This marks values with the tag `!unsafe`.
         if let Some(text) = value.get_mut("__ansible_unsafe") {
             *value = text.take();
         }
@@ -240,7 +241,7 @@ impl Case {
     }
 }
 
-/// Runs one of Ansible's programs away from every configuration.
+/// Runs one of Ansible's programs without any configuration.
 fn output(mut command: Command, elsewhere: &Path, input: &str) -> String {
     let mut child = command
         .current_dir(elsewhere)
@@ -348,7 +349,7 @@ fn compare(case: &str, ours: &Picture, theirs: &Picture) -> Vec<String> {
         ("hosts of", &ours.groups, &theirs.groups),
         ("children of", &ours.children, &theirs.children),
     ] {
-        // Ansible lists no empty groups that nothing names.
+        // Ansible does not list empty groups that nothing names.
         let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         for name in names {
             let (ours, theirs) = (
@@ -377,7 +378,7 @@ fn compare(case: &str, ours: &Picture, theirs: &Picture) -> Vec<String> {
     found
 }
 
-/// Whether values are the same; numbers by their value and kind, not by how they are written.
+/// Compares values; numbers by value and kind, not by how they are written.
 fn same(ours: Option<&Value>, theirs: Option<&Value>) -> bool {
     match (ours, theirs) {
         (Some(Value::Number(ours)), Some(Value::Number(theirs))) => {

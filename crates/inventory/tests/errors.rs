@@ -1,4 +1,4 @@
-//! What mistakes look like.
+//! Snapshots of mistakes.
 
 use std::fs;
 

@@ -127,7 +127,7 @@ fn a_vault_without_its_password_says_so() {
         files.load_with("hosts", vault(&[(None, "wrong"), (Some("dev"), "worse")])),
         files.load("inline.yml"),
         files.load_with("inline.yml", vault(&[(None, "wrong")])),
-        // It opens, and what it holds is no file of vars.
+        // It can be decrypted, but its content is not a file of vars.
         files.load_with("hosts", vault(&[(None, "hunter2")])),
     ]
     .map(|loaded| loaded.expect_err("closed"));
@@ -237,7 +237,7 @@ fn a_program_that_hangs_is_killed_with_its_children() {
     assert!(start.elapsed() < Duration::from_mins(1));
     let child = fs::read_to_string(files.path("hangs.pid")).expect("it was started");
     let status = Path::new("/proc").join(child.trim()).join("stat");
-    // A process that was killed may be waiting to be reaped by init.
+    // A killed process may be a zombie until init reaps it.
     while let Ok(text) = fs::read_to_string(&status) {
         if text.contains(") Z ") {
             break;
@@ -278,7 +278,7 @@ fn directories_have_bounds_and_mistakes() {
         ["empty", "only-text", "bad", "vars-list", "toml"].map(|name| files.load(name).expect_err(name));
     insta::assert_snapshot!(shown.join("\n\n"));
     assert_eq!(files.load("ini").expect("read").inventory.len(), 1);
-    // A circle of directories ends.
+    // Reading a circle of directories ends.
     let circle = Files::new(&[("inv/hosts", "h\n")]);
     std::os::unix::fs::symlink(circle.path("inv"), circle.path("inv/again")).expect("linked");
     assert!(
@@ -386,7 +386,7 @@ fn templates_know_where_the_inventory_is() {
     assert_eq!(connection.key_files[0].value, files.path("inv/keys/id"));
 }
 
-/// The values are those that Ansible 2.19 comes to.
+/// The values are those of Ansible 2.19.
 #[test]
 fn templates_are_those_of_ansible() {
     let files = Files::new(&[(
@@ -426,7 +426,7 @@ all:
     insta::assert_snapshot!(["gate", "web1.x", "web1"].map(told).join("\n"));
 }
 
-/// A few kilobytes must not fill the memory, nor take minutes, nor overflow the stack.
+/// A few kilobytes must not fill the memory, take minutes or overflow the stack.
 #[test]
 fn templates_are_bounded() {
     let nested = |levels: usize, repeat: usize, gap: &str| {
@@ -451,7 +451,7 @@ fn templates_are_bounded() {
         (
             String::new(),
             "{{ 'x' | indent(4000000000, true) }}",
-            "makes nothing wider",
+            "can't make a text wider",
         ),
     ] {
         let last = vars.matches(": \"").count();
@@ -463,7 +463,7 @@ fn templates_are_bounded() {
         let refused = inventory.connection("h").expect_err("bounded").to_string();
         assert!(refused.contains(why), "{refused}");
     }
-    // Each var is filled in once, however often it is named.
+    // Each var is rendered once, however often others refer to it.
     let text = format!(
         "all:\n  vars:\n    v12: ''\n{}    ansible_host: 'x{{{{ v0 }}}}'\n  hosts: {{h: }}\n",
         nested(12, 20, "")
@@ -533,7 +533,7 @@ fn what_a_program_says_looks_nothing_up() {
         refused.contains("can't use `my_token`, which is secret"),
         "{refused}"
     );
-    // Jobs do not know who said what: there it is no template at all.
+    // Jobs can't see where a var comes from, so for them it is not a template.
     assert_eq!(
         inventory.template_vars("c")["x"],
         json!({"__ansible_unsafe": "{{ my_token }}"})

@@ -1,4 +1,4 @@
-//! Whole inventories: what is read, how vars merge, what connections come out.
+//! Complete inventories: how they are read, how vars merge, which connections result.
 
 use reveille_account::{BecomeMethod, Given, HostName, TransportKind};
 use reveille_inventory::{Inventory, InventoryError, Loaded, Source};

@@ -1,4 +1,4 @@
-//! Patterns against a small inventory, and their algebra against sets.
+//! Tests patterns on a small inventory, and their algebra with sets.
 
 use std::collections::BTreeSet;
 

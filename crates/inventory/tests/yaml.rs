@@ -1,4 +1,4 @@
-//! Inventories in YAML: mistakes with their places, and what is only warned about.
+//! YAML inventories: mistakes with their places, and warnings.
 
 use reveille_inventory::{Inventory, Source};
 

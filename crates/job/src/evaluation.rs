@@ -1,4 +1,4 @@
-//! Evaluating the templates of a job for one host: what a name means, and what follows from that.
+//! Evaluates the templates of a job for one host: looks up names and computes values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use crate::facts::{FACTS, Facts};
 use crate::job::Job;
 use crate::scope::{BUILT_IN, Found, Mode, OF_THE_HOST, Registered, Scope, Var};
 
-/// Vars may name vars, to this depth.
+/// How deep vars may refer to vars.
 pub(crate) const MAX_VAR_DEPTH: usize = 16;
 
 /// One evaluation; cheap to copy.
@@ -20,7 +20,7 @@ pub(crate) struct Evaluation<'a> {
     pub(crate) job: &'a Job,
     pub(crate) scope: &'a Scope<'a>,
     pub(crate) mode: Mode,
-    /// Vars that are being evaluated, one for the other.
+    /// How many vars, each referring to the next, are being evaluated.
     pub(crate) depth: usize,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// The evaluation of a var that is named by what is evaluated here.
+    /// The evaluation of a var that this evaluation refers to.
     fn deeper(self) -> Self {
         Self {
             depth: self.depth + 1,
@@ -44,7 +44,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// A template's text. What needs results that a plan doesn't have stays as it is written.
+    /// Renders a template. Expressions that need results which a plan doesn't have stay as written.
     pub(crate) fn text(self, template: &Template) -> Result<String, SourceError> {
         let mut text = String::with_capacity(template.source().len());
         for part in template.parts() {
@@ -61,7 +61,7 @@ impl<'a> Evaluation<'a> {
         Ok(text)
     }
 
-    /// An expression's value; none if it needs results that a plan doesn't have.
+    /// Evaluates an expression; none if it needs results that a plan doesn't have.
     pub(crate) fn value(self, expression: &Expression) -> Result<Option<Value>, SourceError> {
         let mut roots = BTreeMap::new();
         let mut needs_results = false;
@@ -86,7 +86,7 @@ impl<'a> Evaluation<'a> {
             .filter(|root| !roots.contains_key(root.as_str()))
             .collect();
         match expression.evaluate(&roots) {
-            // With placeholders for results, only what is wrong whatever they are is a mistake.
+            // With placeholders for results, only errors that no value could avoid are mistakes.
             Ok(_) | Err(EvaluationError::Other(_)) if needs_results => Ok(None),
             Err(EvaluationError::Undefined(_)) if needs_results && missing.is_empty() => Ok(None),
             Ok(value) => Ok(Some(value)),
@@ -100,7 +100,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// The value of a var's template. A single expression keeps its kind: a list remains one.
+    /// Evaluates the template of a var. A single expression keeps its type: a list remains a list.
     pub(crate) fn template(self, template: &Template) -> Result<Found, SourceError> {
         if let Some(expression) = template.single() {
             let value = self.value(expression)?;
@@ -119,7 +119,7 @@ impl<'a> Evaluation<'a> {
         Ok(Found::Value(text.into()))
     }
 
-    /// The text of a template file; none if that needs results or facts that a plan doesn't have.
+    /// Renders a template file; none if it needs results or facts that a plan doesn't have.
     pub(crate) fn blocks(self, blocks: &Blocks) -> Result<Option<String>, SourceError> {
         let mut roots = BTreeMap::new();
         for root in blocks.roots() {
@@ -127,7 +127,7 @@ impl<'a> Evaluation<'a> {
                 Found::Value(value) => drop(roots.insert(root.clone(), value)),
                 Found::Later => return Ok(None),
                 Found::Nothing if self.mode == Mode::Plan && self.job.comes_later(root) => return Ok(None),
-                // The file may ask whether it is defined.
+                // The file may test whether the name is defined.
                 Found::Nothing => {}
             }
         }
@@ -143,7 +143,7 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// The text of the template file that the job names by this path.
+    /// Renders the template file that the job refers to by this path.
     pub(crate) fn file(self, path: &str) -> Result<Option<String>, SourceError> {
         match self.job.template_files.get(path) {
             Some(file) => self.blocks(file),
@@ -151,7 +151,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// What a name means. The strongest first: the command line, built-in names, results, the job's vars, the host's.
+    /// Looks up a name. The strongest first: the command line, built-in names, results, the job's vars, the host's.
     fn look_up(self, name: &str) -> Result<Found, SourceError> {
         let Self { job, scope, .. } = self;
         if let Some(value) = scope.built_in(name) {
@@ -185,7 +185,7 @@ impl<'a> Evaluation<'a> {
             Var::Template(template) => {
                 if self.depth > MAX_VAR_DEPTH {
                     let at = template.expressions().next().map_or(0, Expression::at);
-                    return Err(self.job.mistake(at, "this var needs its own value".into()));
+                    return Err(self.job.mistake(at, "this var refers to itself".into()));
                 }
                 self.template(template)
             }
@@ -201,13 +201,13 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Whether the expression uses what a step registers, or facts.
+    /// Whether the expression uses facts or registered results.
     pub(crate) fn needs_results(self, expression: &Expression) -> bool {
         let mut roots = expression.roots().iter();
         roots.any(|root| self.job.registers.contains_key(root) || self.is_fact(root, &mut BTreeSet::new()))
     }
 
-    /// Whether a name means a fact. `seen` are the names that were looked at.
+    /// Whether a name refers to a fact. `seen` contains the names that were already checked.
     pub(crate) fn is_fact(self, root: &str, seen: &mut BTreeSet<String>) -> bool {
         let Self { job, scope, .. } = self;
         if BUILT_IN.contains(&root)
@@ -231,13 +231,15 @@ impl<'a> Evaluation<'a> {
         FACTS.contains(&root)
     }
 
-    /// Whether an expression takes what a fact has.
+    /// Checks that an expression uses only existing parts of a fact.
     fn check_fact(self, expression: &Expression, root: &str) -> Result<(), SourceError> {
         for path in expression.paths() {
             if path.split('.').next() == Some(root)
                 && let Some(hint) = Facts::wrong_path(path)
             {
-                let mistake = self.job.mistake(expression.at(), format!("`{path}` is no fact"));
+                let mistake = self
+                    .job
+                    .mistake(expression.at(), format!("`{path}` is not a fact"));
                 return Err(mistake.hint(hint));
             }
         }

@@ -1,17 +1,17 @@
-//! Facts: what a host says of itself, asked once when a template or a condition needs it.
+//! Facts: a host's report on itself, requested once when a template or a condition needs it.
 
 use std::collections::BTreeMap;
 
 use minijinja::value::Value;
 
-/// Names of facts; a var of the same name wins.
+/// The names of facts; a var of the same name wins.
 pub(crate) const FACTS: &[&str] = &["os", "arch", "cpus", "mem_mb", "boot_id", "machine_id"];
-/// What `os` holds.
+/// The parts of `os`.
 const OS: &[&str] = &["family", "name", "version"];
-/// Longest value that is kept of one fact.
+/// The longest value of a fact, in bytes.
 const MAX_VALUE: usize = 200;
 
-/// Asks a POSIX `sh` for everything that [`Facts`] holds: lines of `name=value`.
+/// Reports everything in [`Facts`] from a POSIX `sh`: lines of `name=value`.
 pub const FACTS_COMMAND: &str = r#"k=$(uname -s 2>/dev/null)
 echo "kernel=$k"
 echo "release=$(uname -r 2>/dev/null)"
@@ -27,7 +27,7 @@ echo "boot_id=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n ker
 echo "machine_id=$(cat /etc/machine-id 2>/dev/null || cat /var/lib/dbus/machine-id 2>/dev/null || cat /etc/hostid 2>/dev/null)"
 "#;
 
-/// What a host says of itself. What it does not say is undefined in templates.
+/// A host's report on itself. Facts that are missing are undefined in templates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     values: BTreeMap<&'static str, FactValue>,
@@ -42,7 +42,7 @@ enum FactValue {
 // === impl Facts ===
 
 impl Facts {
-    /// Reads the answer to [`FACTS_COMMAND`]; lines that are something else are passed over.
+    /// Parses the output of [`FACTS_COMMAND`]; other lines are ignored.
     pub fn parse(answer: &str) -> Self {
         let mut said: BTreeMap<&str, &str> = BTreeMap::new();
         for line in answer.lines() {
@@ -99,7 +99,7 @@ impl Facts {
         self.values.get(name).map(FactValue::value)
     }
 
-    /// What is wrong with what an expression takes from a fact, if anything is.
+    /// What is wrong with the part of a fact that an expression uses, if anything.
     pub(crate) fn wrong_path(path: &str) -> Option<String> {
         let (root, rest) = path.split_once('.')?;
         let part = rest.split('.').next().unwrap_or_default();
@@ -116,8 +116,8 @@ impl FactValue {
     }
 }
 
-/// The family of an operating system, by the names of os-release(5): `debian`, `redhat`, `suse`, `arch`, `alpine`, or
-/// the system's own name.
+/// The family of an operating system, from the ids in os-release(5): `debian`, `redhat`, `suse`, `arch`, `alpine`, or
+/// the system's own id.
 fn family(kernel: &str, id: &str, like: &str) -> Option<String> {
     let families = [
         ("debian", &["debian", "ubuntu"][..]),

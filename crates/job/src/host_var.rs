@@ -1,6 +1,6 @@
-//! Vars of the inventory that are templates, as they are all over the inventories of Ansible's users.
+//! Inventory vars that contain templates, as inventories for Ansible often do.
 //!
-//! They are filled in where a job uses them, with what templates see on the host, and cost nothing where it doesn't.
+//! They are rendered only where a job uses them, with the names that templates see on the host.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,11 @@ use crate::evaluation::{Evaluation, MAX_VAR_DEPTH};
 use crate::job::Job;
 use crate::scope::{Found, Var};
 
-/// Longest value of a template, in bytes.
+/// The longest value of a template, in bytes.
 const LONGEST: usize = 1 << 20;
 
 impl Evaluation<'_> {
-    /// The value of an inventory's var on the host, templates in it filled in.
+    /// The value of an inventory's var on the host, with its templates rendered.
     pub(crate) fn host_var(self, name: &str) -> Result<Found, SourceError> {
         let Some(json) = self.scope.vars.get(name) else {
             return Ok(Found::Nothing);
@@ -57,7 +57,7 @@ impl Evaluation<'_> {
 
     fn filled_text(self, text: &str) -> Result<Found, SourceError> {
         if self.depth > MAX_VAR_DEPTH {
-            return Err(SourceError::whole("it needs its own value", ""));
+            return Err(SourceError::whole("it refers to itself", ""));
         }
         let compiled = Compiled::of_job(text).map_err(|fault| {
             let mistake = SourceError::whole(fault.message, "");
@@ -66,19 +66,19 @@ impl Evaluation<'_> {
                 None => mistake,
             }
         })?;
-        // This program's environment is for the job's author, not for whoever could write a tag that is a var here.
+        // The environment of this process is for the author of the job, not for anyone who can write an inventory tag.
         if compiled.roots().contains("env") {
-            let mistake = SourceError::whole("`env` is not for templates of an inventory", "");
-            return Err(mistake.hint("set a var of the job to it, and name that"));
+            let mistake = SourceError::whole("templates of an inventory can't use `env`", "");
+            return Err(mistake.hint("set a var of the job to it, and use that var"));
         }
-        // What takes a secret is checked in the job alone: only there it is known where it would be seen.
+        // The job's checks for exposed secrets only see templates in the job itself.
         if let Some(secret) = compiled
             .roots()
             .iter()
             .find(|root| takes_secret(self.job, root, 0))
         {
             let mistake = SourceError::whole(format!("`{secret}` is a secret of the job"), "");
-            return Err(mistake.hint("name it in the `env` of a durable step"));
+            return Err(mistake.hint("use it in the `env` of a durable step"));
         }
         let found = match &compiled {
             Compiled::Text(template) => self.template(template)?,
@@ -104,19 +104,19 @@ impl Evaluation<'_> {
         roots
     }
 
-    /// A mistake in a var. What the var names may have been blamed already. Of a secret var nothing is shown.
+    /// Adds the var to a mistake, unless a var that it refers to was added already. Nothing of a secret var is shown.
     fn mistake_in(self, name: &str, mistake: SourceError) -> SourceError {
         if mistake.file == INVENTORY {
             return mistake;
         }
         let host = self.scope.host;
         if is_secret(name) {
-            let message = format!("{host}: the template in `{name}`, which is a secret, can't be filled in");
+            let message = format!("{host}: the template in `{name}`, which is a secret, can't be rendered");
             return SourceError::whole(message, INVENTORY);
         }
         let mine = SourceError::whole(
             format!(
-                "{host}: the template in `{name}` can't be filled in: {}",
+                "{host}: the template in `{name}` can't be rendered: {}",
                 mistake.message
             ),
             INVENTORY,
@@ -149,7 +149,7 @@ fn collect(json: &Json, roots: &mut BTreeSet<String>) {
     }
     match json {
         Json::String(text) if is_template(text) => {
-            // What can't be compiled is reported where it is used.
+            // Templates that can't be compiled are reported where they are used.
             if let Ok(compiled) = Compiled::of_job(text) {
                 roots.extend(compiled.roots());
             }
@@ -160,5 +160,5 @@ fn collect(json: &Json, roots: &mut BTreeSet<String>) {
     }
 }
 
-/// The place of mistakes in the inventory's vars.
+/// The file name in mistakes about the inventory's vars.
 const INVENTORY: &str = "inventory";

@@ -1,4 +1,4 @@
-//! Jobs as a whole.
+//! The job as a whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,48 +14,48 @@ use crate::scope::{SecretSource, Var};
 use crate::source::{CommandOptions, JobSource};
 use crate::step::{Action, OnStuck, Role, Rules, Step};
 
-/// A list of steps, and how hosts go through them.
+/// A list of steps, and how hosts run them.
 #[derive(Debug)]
 pub struct Job {
-    /// Its name; the file's if it has none.
+    /// Its name; by default the file's.
     pub name: String,
-    /// The pattern of the hosts it is for; none means that it doesn't say.
+    /// The pattern of its hosts; none if the job sets no pattern.
     pub hosts: Option<String>,
-    /// The sizes of the batches, the last one repeated; empty means all hosts at once.
+    /// The sizes of the batches, the last one repeated; empty for all hosts at once.
     pub serial: Vec<Amount>,
     /// How many failures stop the run.
     pub max_fail: MaxFail,
     /// The order of the hosts.
     pub order: Order,
-    /// What is done; at least one step that every host has, then those for hosts that failed.
+    /// The steps: at least one for every host, then those for failed hosts.
     pub steps: Vec<Step>,
-    /// What may be done to bring a host back.
+    /// What may be done to recover a host.
     pub heal: Heal,
     pub(crate) vars: Vec<(String, Var)>,
-    /// Vars of the command line; they win over all others.
+    /// Vars from the command line, which win over all others.
     pub(crate) extra: BTreeMap<String, Value>,
     /// The step that registers each name.
     pub(crate) registers: HashMap<String, usize>,
-    /// The files of `template` steps by their paths as written.
+    /// The files of `template` steps, by their paths as written.
     pub(crate) template_files: BTreeMap<String, Blocks>,
     pub(crate) source: JobSource,
 }
 
-/// What a job allows to bring a host back; its repairs are among its steps.
+/// How a host may be recovered; repairs are among the job's steps.
 #[derive(Debug, Clone, Default)]
 pub struct Heal {
-    /// The host may be booted again.
+    /// The host may be rebooted.
     pub reboot: bool,
-    /// A command of this machine that puts another machine in the host's place, and prints its address.
+    /// A local command that replaces the host by another machine, and prints its address.
     pub(crate) replace: Option<Template>,
 }
 
-/// How many failed hosts are too many; unreachable ones count.
+/// How many hosts may fail before the run stops; unreachable hosts count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct MaxFail {
-    /// Of all hosts.
+    /// Among all hosts.
     pub total: Option<Amount>,
-    /// Of a batch.
+    /// Within a batch.
     pub batch: Option<Amount>,
 }
 
@@ -63,21 +63,21 @@ pub struct MaxFail {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// As the inventory has them.
+    /// The order of the inventory.
     #[default]
     Inventory,
     /// By name.
     Sorted,
-    /// The inventory's, backwards.
+    /// The reversed order of the inventory.
     Reverse,
-    /// By the run's seed.
+    /// Shuffled with the run's seed.
     Shuffled,
 }
 
 // === impl Job ===
 
 impl Job {
-    /// One plain command as a job: one step, in which no templates are looked for.
+    /// A job with a single command, without templates.
     pub fn command(command: String, options: CommandOptions) -> Self {
         let action = Action::Run {
             command: Template::plain(&command),
@@ -130,7 +130,7 @@ impl Job {
         }
     }
 
-    /// The steps that every host has, without those for hosts that failed.
+    /// The steps for every host, without those for failed hosts.
     pub fn main_steps(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.role == Role::Main)
     }
@@ -140,12 +140,12 @@ impl Job {
         self.heal.replace.is_some()
     }
 
-    /// All that the job was made from.
+    /// Everything that the job was made from.
     pub fn source(&self) -> &JobSource {
         &self.source
     }
 
-    /// The vars whose values are secrets, and where those come from.
+    /// The secret vars, and where their values come from.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretSource)> {
         self.vars.iter().filter_map(|(name, var)| match var {
             Var::Secret(source) => Some((name.as_str(), source)),
@@ -153,7 +153,7 @@ impl Job {
         })
     }
 
-    /// A path of the job file, which is relative to the file's directory.
+    /// Resolves a path in the job file, relative to the file's directory.
     pub fn resolve(&self, path: &str) -> PathBuf {
         match &self.source {
             JobSource::File { file, .. } => Path::new(file)
@@ -174,7 +174,7 @@ impl Job {
         self.registers.contains_key(name) || FACTS.contains(&name)
     }
 
-    /// A mistake at a byte of the job's file.
+    /// A mistake at a byte of the job file.
     pub(crate) fn mistake(&self, byte: usize, message: String) -> SourceError {
         match &self.source {
             JobSource::File { file, text, .. } => {

@@ -1,4 +1,4 @@
-//! Judging: whether a finished command did what it should, read from its status and its output as it came.
+//! Decides whether a finished command succeeded, from its exit status and its output.
 
 use regex::bytes::RegexSet;
 use reveille_account::{Class, Stream};
@@ -6,18 +6,18 @@ use reveille_text::harmless::{line as line_of, shortened};
 
 use crate::step::{Rules, StderrRule, Step};
 
-/// The part of a line that patterns see, bytes; what is beyond it is not kept.
+/// How much of a line patterns see, in bytes; the rest is not kept.
 pub const MAX_LINE_BYTES: usize = 64 << 10;
 
-/// The part of a matching line that a verdict shows, characters.
+/// How much of a matching line a verdict shows, in characters.
 const SHOWN: usize = 200;
 
-/// A command that is over, with all its output.
+/// A finished command with all its output.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Finished<'a> {
-    /// The exit status, if it has one.
+    /// The exit status, if there is one.
     pub exit_status: Option<i32>,
-    /// The signal that ended it, without `SIG`.
+    /// The signal that killed it, without `SIG`.
     pub signal: Option<&'a str>,
     /// All of its standard output.
     pub stdout: &'a [u8],
@@ -25,20 +25,20 @@ pub struct Finished<'a> {
     pub stderr: &'a [u8],
 }
 
-/// What a finished command comes to.
+/// The verdict on a finished command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// `ok`, or the class of the failure.
     pub class: Class,
     /// Why, in a sentence without full stop; empty for `ok`.
     pub message: String,
-    /// It exited with 0 and wrote nothing at all.
+    /// The command exited with 0 and wrote nothing.
     pub empty_output: bool,
 }
 
-/// Judges a command while its output arrives, in chunks of any size; keeps one line of each stream at most.
+/// Judges a command while its output arrives, in chunks of any size; keeps at most one line of each stream.
 ///
-/// Patterns see one line at a time, without its end, and of a line its first 64 KiB.
+/// Patterns see one line at a time, without its newline, and only its first 64 KiB.
 #[derive(Debug)]
 pub struct Judge<'a> {
     rules: &'a Rules,
@@ -50,15 +50,15 @@ pub struct Judge<'a> {
     missed: bool,
 }
 
-/// A line that is not over yet.
+/// An incomplete line.
 #[derive(Debug, Default)]
 struct Line {
     bytes: Vec<u8>,
-    /// Whether there is a line at all; an empty one is one.
+    /// Whether there is a line; it may be empty.
     begun: bool,
 }
 
-/// What the lines so far have shown; of each kind the first line.
+/// What the lines so far contained; the first line of each kind.
 #[derive(Debug, Default)]
 struct Seen {
     fatal_stdout: Option<String>,
@@ -70,7 +70,7 @@ struct Seen {
 // === impl Step ===
 
 impl Step {
-    /// Judges a command whose output is all there.
+    /// Judges a command from its complete output.
     pub fn judge(&self, finished: &Finished<'_>) -> Verdict {
         let mut judge = self.judging();
         judge.feed(Stream::Stdout, finished.stdout);
@@ -111,13 +111,13 @@ impl Judge<'_> {
         }
     }
 
-    /// Some of the output was lost: what patterns would have said of it is not known.
+    /// Records that some of the output was lost, so patterns can't be decided.
     pub fn miss(&mut self) {
         self.any_output = true;
         self.missed = true;
     }
 
-    /// The verdict, once the command is over and both streams are at their end.
+    /// Returns the verdict after the command and both streams have ended.
     pub fn finish(mut self, exit_status: Option<i32>, signal: Option<&str>) -> Verdict {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if self.line(stream).begun {
@@ -157,13 +157,13 @@ impl Judge<'_> {
         if let Some(line) = &seen.rejected {
             return (
                 Class::StderrRejected,
-                format!("standard error holds what it must not: {line}"),
+                format!("standard error has a line that fails the step: {line}"),
             );
         }
         if self.missed && self.might_differ() {
             return (
                 Class::ResultUnknown,
-                "some of the output that it is judged by was lost".to_owned(),
+                "some of the output that decides about success was lost".to_owned(),
             );
         }
         if let Some(expect) = &self.rules.expect
@@ -177,7 +177,7 @@ impl Judge<'_> {
         (Class::Ok, String::new())
     }
 
-    /// Whether another line might change a good verdict.
+    /// Whether a lost line could change a good verdict.
     fn might_differ(&self) -> bool {
         self.rules.fatal.is_some()
             || !matches!(self.rules.stderr, StderrRule::Anything)
@@ -238,7 +238,7 @@ impl Line {
 // === impl Rules ===
 
 impl Rules {
-    /// Whether any rule looks at the lines of a stream.
+    /// Whether any rule needs the lines of a stream.
     fn reads(&self, stream: Stream) -> bool {
         self.fatal.is_some()
             || match stream {
@@ -252,7 +252,7 @@ fn newline(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| *byte == b'\n')
 }
 
-/// A line for a message: valid text, no control characters, not too long.
+/// A line for a message: valid text without control characters, shortened.
 fn shown(line: &[u8]) -> String {
     shortened(&line_of(&String::from_utf8_lossy(line)), SHOWN)
 }

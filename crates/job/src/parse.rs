@@ -1,4 +1,4 @@
-//! From the text of a job file to a [`Job`], or to all the mistakes in it.
+//! Parses the text of a job file to a [`Job`], or to all mistakes in it.
 
 pub(crate) mod action;
 pub(crate) mod step;
@@ -37,21 +37,20 @@ pub(crate) const JOB: &[&str] = &[
 pub(crate) const HEAL: &[&str] = &["repair", "reboot", "replace"];
 const SECRET: &[&str] = &["env", "file", "command", "prompt"];
 
-/// Largest template file.
+/// The largest template file.
 const MAX_TEMPLATE_BYTES: u64 = 4 << 20;
-/// Steps of evaluation that one template file may take on one host.
+/// How many steps the evaluation of one template file may take on one host.
 const FILE_FUEL: u64 = 5_000_000;
 
-/// A job file being read.
+/// A job file that is being read.
 pub(crate) struct Context<'a> {
     pub(crate) reader: Reader<'a>,
-    /// The texts of template files as they were recorded; without them they are read.
+    /// The recorded texts of template files; without them, the files are read.
     recorded: Option<&'a BTreeMap<String, String>>,
     template_files: BTreeMap<String, Blocks>,
     template_texts: BTreeMap<String, String>,
 }
 
-/// What is read.
 const KIND: Kind = Kind {
     name: "job file",
     one: "a job file",
@@ -66,7 +65,7 @@ pub(crate) fn job(
 ) -> Result<Job, Vec<SourceError>> {
     let taken = extra.keys().find(|name| BUILT_IN.contains(&name.as_str()));
     if let Some(name) = taken {
-        let message = format!("the name `{name}` is taken: it is built in");
+        let message = format!("`{name}` is a built-in name; choose another one");
         return Err(vec![SourceError::whole(message, "-e")]);
     }
     let root = document::read(text, file, &KIND).map_err(|mistake| vec![mistake])?;
@@ -129,7 +128,7 @@ impl Context<'_> {
         };
         if nodes.is_empty() {
             self.reader
-                .mistake(&steps_node.place, "a job has at least one step");
+                .mistake(&steps_node.place, "a job needs at least one step");
         }
         let mut steps: Vec<Option<Step>> = nodes.iter().map(|node| self.step(node, &defaults)).collect();
         let mut nodes: Vec<&Node> = nodes.iter().collect();
@@ -196,7 +195,7 @@ impl Context<'_> {
         })
     }
 
-    /// Text with templates in it.
+    /// Reads a text that may contain templates.
     pub(crate) fn template(&mut self, node: &Node) -> Option<Template> {
         let text = self.reader.filled(node)?;
         self.compile(&text, node)
@@ -222,7 +221,7 @@ impl Context<'_> {
         self.reader.note(SourceError { hint, ..mistake });
     }
 
-    /// Environment variables: names and templates.
+    /// Reads environment variables: names and templates.
     pub(crate) fn env(&mut self, node: &Node) -> Vec<(String, Template)> {
         let Value::Map(entries) = &node.value else {
             self.reader.expected(node, "`env`, a mapping of names to values");
@@ -236,7 +235,7 @@ impl Context<'_> {
             if !is_identifier(&name) {
                 self.reader.mistake(
                     &key.place,
-                    format!("`{name}` is not a name of an environment variable"),
+                    format!("`{name}` is not a valid name for an environment variable"),
                 );
                 continue;
             }
@@ -257,7 +256,7 @@ impl Context<'_> {
         env
     }
 
-    /// Reads and compiles the file of a template step; notes what is wrong with it.
+    /// Reads and compiles the file of a template step, and records its mistakes.
     pub(crate) fn read_template(&mut self, path: &str, node: &Node) -> Option<()> {
         if self.template_files.contains_key(path) {
             return Some(());
@@ -265,7 +264,7 @@ impl Context<'_> {
         let text = match self.recorded.map(|recorded| recorded.get(path)) {
             Some(Some(text)) => text.clone(),
             Some(None) => {
-                let message = format!("the record of the run has no text of {path}");
+                let message = format!("the run's record does not contain {path}");
                 self.reader.mistake(&node.place, message);
                 return None;
             }
@@ -296,11 +295,11 @@ impl Context<'_> {
         }
     }
 
-    /// Notes where the value of a secret would be seen by others: everywhere but in environment variables of durable
-    /// commands, which travel on standard input, and in template files.
+    /// Reports secrets in places where others could see their values: everywhere but in environment variables of
+    /// durable commands, which travel on standard input, and in template files.
     fn check_secrets(&mut self, steps: &[Option<Step>], vars: &[(String, Var)]) {
         let mut secret: BTreeSet<&str> = BTreeSet::new();
-        // Vars name vars that stand before or after them.
+        // Vars may refer to vars before or after them.
         loop {
             let more: Vec<&str> = vars
                 .iter()
@@ -324,7 +323,7 @@ impl Context<'_> {
                 .iter()
                 .chain(step.open_templates().flat_map(Template::expressions));
             if let Some((expression, name)) = takes(open, &secret) {
-                let message = format!("`{name}` is a secret, which process lists and logs would show here");
+                let message = format!("`{name}` is a secret, and process lists and logs would show it here");
                 let hint = format!(
                     "give it to the command as an environment variable: `env: {{{}: \"{{{{ {name} }}}}\"}}`",
                     name.to_uppercase()
@@ -332,7 +331,7 @@ impl Context<'_> {
                 self.at_byte(expression.at(), message, Some(hint));
             }
             let in_env = step.env.iter().flat_map(|(_, template)| template.expressions());
-            // Copies and reboots run nothing that sees the environment.
+            // Copies and reboots run no command that sees the environment.
             let hint = match step.kind() {
                 _ if step.durable => continue,
                 "run" | "script" if step.pty => "leave out `pty`",
@@ -342,14 +341,14 @@ impl Context<'_> {
             };
             if let Some((expression, name)) = takes(in_env, &secret) {
                 let message = format!(
-                    "`{name}` is a secret, and a step that is not durable has its environment in an argument"
+                    "`{name}` is a secret, and a step that is not durable passes its environment as an argument"
                 );
                 self.at_byte(expression.at(), message, Some(hint.into()));
             }
         }
     }
 
-    /// A `{secret: …}`.
+    /// Reads a `{secret: …}`.
     fn secret(&mut self, node: &Node) -> Option<SecretSource> {
         let fields = self.reader.fields(node, "a secret", &["secret"])?;
         let inner = fields.need("secret", "a secret", &mut self.reader)?;
@@ -358,13 +357,14 @@ impl Context<'_> {
         let Some((name, value)) = found.next() else {
             self.reader.mistake_with_hint(
                 fields.place,
-                "where does this secret come from?",
-                "a secret has one of env, file, command, prompt",
+                "the source of this secret is missing",
+                "write one of env, file, command, prompt",
             );
             return None;
         };
         if found.next().is_some() {
-            self.reader.mistake(fields.place, "a secret comes from one place");
+            self.reader
+                .mistake(fields.place, "a secret can have only one source");
             return None;
         }
         let text = self.reader.filled(value)?;
@@ -376,7 +376,7 @@ impl Context<'_> {
         })
     }
 
-    /// Notes that a `{secret: …}` has no place here, if `node` is one.
+    /// Reports a `{secret: …}` in the wrong place, if `node` is one.
     fn is_secret(&mut self, node: &Node) -> bool {
         let Value::Map(entries) = &node.value else {
             return false;
@@ -387,7 +387,7 @@ impl Context<'_> {
         if let Some((key, _)) = secret {
             self.reader.mistake_with_hint(
                 &key.place,
-                "a secret is a var of its own",
+                "a secret must be a var by itself",
                 "put it under `vars` and use its name here",
             );
         }
@@ -424,7 +424,7 @@ impl Context<'_> {
             Value::Null => Var::Plain(().into()),
             Value::Truth(truth) => Var::Plain((*truth).into()),
             Value::Number(number) => {
-                // `1.10` is a version and `0640` a mode, whatever YAML thinks.
+                // `1.10` is a version and `0640` a mode, although YAML reads numbers.
                 let raw = self.reader.raw(node);
                 let is_number = number.to_string() == raw || raw.contains(['x', 'o']);
                 let json = if is_number {
@@ -452,19 +452,21 @@ impl Context<'_> {
         Some(var)
     }
 
-    /// Whether templates can use the name; notes why not.
+    /// Whether templates can use the name; reports why not.
     pub(crate) fn variable_name(&mut self, name: &str, node: &Node) -> bool {
         if !is_identifier(name) {
             self.reader.mistake_with_hint(
                 &node.place,
                 format!("templates can't use the name `{name}`"),
-                "a name has letters, digits and underscores",
+                "a name can contain letters, digits and underscores",
             );
             return false;
         }
         if BUILT_IN.contains(&name) {
-            self.reader
-                .mistake(&node.place, format!("the name `{name}` is taken: it is built in"));
+            self.reader.mistake(
+                &node.place,
+                format!("`{name}` is a built-in name; choose another one"),
+            );
             return false;
         }
         true
@@ -474,13 +476,14 @@ impl Context<'_> {
         let items = items(node);
         if items.is_empty() {
             self.reader
-                .mistake(&node.place, "`serial` has at least one batch");
+                .mistake(&node.place, "`serial` needs at least one batch");
         }
         let mut batches = Vec::new();
         for item in items {
             if let Some(amount) = self.reader.parsed(item, Amount::parse) {
                 if matches!(amount, Amount::Hosts(0)) || amount == Amount::Percent(0.0) {
-                    self.reader.mistake(&item.place, "a batch has at least one host");
+                    self.reader
+                        .mistake(&item.place, "a batch needs at least one host");
                 }
                 batches.push(amount);
             }
@@ -502,7 +505,7 @@ impl Context<'_> {
         }
     }
 
-    /// The step that registers each name.
+    /// Finds the step that registers each name.
     fn registers(
         &mut self,
         nodes: &[&Node],
@@ -531,7 +534,7 @@ impl Context<'_> {
         registers
     }
 
-    /// Checks what an expression of step `index` takes from earlier steps.
+    /// Checks the results of earlier steps that an expression of step `index` uses.
     fn check_names(
         &mut self,
         expression: &Expression,
@@ -558,7 +561,7 @@ impl Context<'_> {
             let part = rest.split('.').next().unwrap_or_default();
             if !part.is_empty() && !REGISTERED.contains(&part) {
                 let hint = SourceError::nearest(part, REGISTERED.iter().copied()).map_or_else(
-                    || format!("it has {}", REGISTERED.join(", ")),
+                    || format!("available: {}", REGISTERED.join(", ")),
                     |near| format!("did you mean `{root}.{near}`?"),
                 );
                 self.at_byte(
@@ -573,13 +576,14 @@ impl Context<'_> {
 
     fn check_built_in(&mut self, expression: &Expression) {
         if expression.paths().contains("env") {
-            let message = "`env` alone is no value; it holds the environment of Reveille itself".to_owned();
+            let message =
+                "`env` alone is not a value; it contains the environment of Reveille itself".to_owned();
             self.at_byte(expression.at(), message, Some("write `env.NAME`".into()));
         }
     }
 }
 
-/// The first expression that takes one of the names, and which.
+/// The first expression that uses one of the names, and that name.
 fn takes<'e, 'n>(
     expressions: impl IntoIterator<Item = &'e Expression>,
     names: &BTreeSet<&'n str>,
@@ -617,7 +621,7 @@ fn is_identifier(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The file's name without directories and ending.
+/// The file's name without directories and extension.
 fn default_name(file: &str) -> String {
     std::path::Path::new(file)
         .file_stem()

@@ -1,4 +1,4 @@
-//! Before anything is dispatched: checking every template for every host, and the plan.
+//! Checks every template for every host before anything is dispatched, and prints the plan.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -15,16 +15,16 @@ use crate::scope::{Mode, Scope};
 use crate::step::{Action, Condition, Role, Step, WaitFrom};
 
 impl Job {
-    /// Checks every template of the job for one host, as far as it can be known before anything has run.
+    /// Checks every template of the job for one host, as far as possible before anything has run.
     pub fn check(&self, scope: &Scope<'_>) -> Vec<SourceError> {
         let mut mistakes = self.check_expressions(scope, true);
         mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
         mistakes
     }
 
-    /// Checks every template for every host; what doesn't depend on the host is looked at once.
+    /// Checks every template for every host; templates that don't depend on the host are checked once.
     ///
-    /// The same mistake of several hosts is one mistake that names the first and says how many more there are.
+    /// The same mistake on several hosts is reported once, with the first host and the number of others.
     pub fn check_all<'a>(&self, scopes: impl IntoIterator<Item = Scope<'a>>) -> Vec<SourceError> {
         let mut mistakes: Vec<(SourceError, String, usize)> = Vec::new();
         let mut seen: HashMap<(usize, usize, String), usize> = HashMap::new();
@@ -51,7 +51,7 @@ impl Job {
         named.collect()
     }
 
-    /// What would be done on a host, step by step; nothing is connected to.
+    /// Prints what would be done on a host, step by step, without connecting to anything.
     pub fn plan(&self, scope: &Scope<'_>) -> Result<String, SourceError> {
         let evaluation = Evaluation::new(self, scope, Mode::Plan);
         let mut plan = format!("{}\n", scope.host);
@@ -107,7 +107,7 @@ impl Job {
             {
                 mistakes.push(mistake);
             }
-            // A port from a var may be no port.
+            // The value of a var may not be a port.
             if let Action::WaitFor {
                 condition: Condition::Port(template),
                 ..

@@ -1,4 +1,4 @@
-//! Shares and file modes as people write them.
+//! Shares of hosts and file modes.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Amount {
-    /// So many hosts.
+    /// A number of hosts.
     Hosts(u64),
-    /// So many of a hundred.
+    /// A percentage.
     Percent(f64),
 }
 
 // === impl Amount ===
 
 impl Amount {
-    /// How many of `total` hosts that is, rounded down.
+    /// The number of hosts out of `total`, rounded down.
     pub fn of(self, total: u64) -> u64 {
         match self {
             Amount::Hosts(count) => count,
@@ -28,7 +28,7 @@ impl Amount {
         }
     }
 
-    /// Reads `12` or `2.5%`.
+    /// Parses `12` or `2.5%`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is neither a number of hosts nor a share such as `5%`");
         let Some(percent) = text.strip_suffix('%') else {
@@ -42,13 +42,13 @@ impl Amount {
     }
 }
 
-/// Reads permissions in octal digits, `0640`.
+/// Parses permissions in octal digits, `0640`.
 pub(crate) fn mode(text: &str) -> Result<u32, String> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     octal
         .then(|| u32::from_str_radix(text, 8).ok())
         .flatten()
-        .ok_or_else(|| format!("`{text}` is not a mode; write it in octal digits, `\"0640\"`"))
+        .ok_or_else(|| format!("`{text}` is not a mode; write octal digits, `\"0640\"`"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Jobs from files, and from their records.
+//! Reads jobs from files and from records.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use crate::parse;
 use crate::source::JobSource;
 
 impl Job {
-    /// Reads a job file, `file` being its name in messages; all mistakes are returned, up to a bound.
+    /// Parses a job file; `file` is its name in messages. Returns all mistakes, up to a bound.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<SourceError>> {
         Self::parse_with(text, file, BTreeMap::new())
     }
 
-    /// The same with vars of the command line, which win over all others.
+    /// Like [`parse`](Self::parse), with vars from the command line, which win over all others.
     pub fn parse_with(
         text: &str,
         file: &str,
@@ -23,7 +23,7 @@ impl Job {
         parse::job(text, file, vars, None)
     }
 
-    /// The same from the bytes of a file, which may not be text.
+    /// Like [`parse_with`](Self::parse_with), from the bytes of a file, which may not be text.
     pub fn parse_bytes(
         bytes: &[u8],
         file: &str,
@@ -42,12 +42,12 @@ impl Job {
                 let mut mistake = SourceError::whole(message, file);
                 mistake.line = before.split(|byte| *byte == b'\n').count();
                 mistake.column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
-                Err(vec![mistake.hint("a job file is a text file in UTF-8")])
+                Err(vec![mistake.hint("a job file must be a text file in UTF-8")])
             }
         }
     }
 
-    /// Makes a job from its recorded source.
+    /// Recreates a job from its recorded source.
     pub fn from_source(source: &JobSource) -> Result<Self, Vec<SourceError>> {
         match source {
             JobSource::File {

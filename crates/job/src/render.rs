@@ -1,4 +1,4 @@
-//! A step with its templates filled in for one host.
+//! Renders the templates of a step for one host.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use crate::parse::action::port;
 use crate::scope::{Mode, Scope};
 use crate::step::{Action, Condition, SkipIf, Step, WaitFrom};
 
-/// A step with everything filled in for one host.
+/// A step rendered for one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// What is done.
+    /// The action.
     pub action: RenderedAction,
     /// Environment variables of its commands, in order.
     pub env: Vec<(String, String)>,
     /// The working directory of its commands.
     pub cwd: Option<String>,
-    /// The user its commands become.
+    /// The user that its commands become.
     pub become_user: Option<String>,
-    /// What says that the step has nothing to do.
+    /// The condition under which the step is skipped.
     pub skip_if: Option<RenderedSkipIf>,
-    /// The host that its commands run on, if it is not the host itself.
+    /// The host on which its commands run, if it is another one.
     pub run_on: Option<String>,
 }
 
-/// What a step does on one host.
+/// The action of a step on one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenderedAction {
     /// A command, given to a shell.
@@ -39,85 +39,85 @@ pub enum RenderedAction {
         /// The shell with its options, `sh -e`.
         shell: String,
     },
-    /// A script of this machine, whose shebang decides.
+    /// A local script; its shebang decides how it runs.
     Script {
         /// Its path, relative to the job file.
         src: String,
         /// Its arguments.
         args: Vec<String>,
     },
-    /// A file of this machine goes to the host.
+    /// Uploads a local file to the host.
     Upload {
-        /// Its path here, relative to the job file.
+        /// Its local path, relative to the job file.
         src: String,
-        /// Its path there.
+        /// Its path on the host.
         dest: String,
-        /// Its permissions there.
+        /// Its permissions on the host.
         mode: Option<u32>,
-        /// Its owner there.
+        /// Its owner on the host.
         owner: Option<String>,
-        /// Its group there.
+        /// Its group on the host.
         group: Option<String>,
     },
-    /// A file that is made here goes to the host.
+    /// Uploads a file that is rendered from a template.
     Template {
         /// The path of its template, as written.
         src: String,
-        /// What the file holds; in a plan as far as that is known.
+        /// The content of the file; in a plan, as far as it is known.
         content: String,
-        /// Its path there.
+        /// Its path on the host.
         dest: String,
-        /// Its permissions there.
+        /// Its permissions on the host.
         mode: Option<u32>,
-        /// Its owner there.
+        /// Its owner on the host.
         owner: Option<String>,
-        /// Its group there.
+        /// Its group on the host.
         group: Option<String>,
     },
-    /// A file of the host comes to this machine.
+    /// Downloads a file of the host.
     Download {
-        /// Its path there.
+        /// Its path on the host.
         src: String,
-        /// The directory or file here, relative to the job file.
+        /// The local directory or file, relative to the job file.
         to: String,
     },
-    /// The host is booted again.
+    /// Reboots the host.
     Reboot {
-        /// For how long it is waited for.
+        /// How long to wait for it.
         within: Duration,
-        /// A command that says whether it is needed.
+        /// A command that decides whether the reboot is needed.
         only_if: Option<String>,
     },
-    /// Waiting until something is so.
+    /// Waits until a condition is met.
     WaitFor {
-        /// What.
+        /// The condition.
         condition: WaitCondition,
-        /// For how long.
+        /// How long to wait.
         within: Duration,
-        /// How often it is looked at.
+        /// How often to check.
         every: Duration,
     },
 }
 
-/// What is waited for.
+/// A condition to wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitCondition {
-    /// A TCP port that accepts a connection.
+    /// A TCP port accepts a connection.
     Port {
         /// Its number.
         port: u16,
-        /// Where it is looked at from.
+        /// Where to check it from.
         from: WaitFrom,
     },
-    /// A file that exists.
+    /// A file exists.
     File(String),
-    /// A command that exits with 0.
+    /// A command exits with 0.
     Command(String),
-    /// A URL that the host gets an answer from, not an error.
+    /// A URL answers the host without an error.
     Http(String),
 }
 
-/// What says that a step has nothing to do.
+/// The condition under which a step is skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenderedSkipIf {
     /// This command exits with 0.
@@ -127,12 +127,12 @@ pub enum RenderedSkipIf {
 }
 
 impl Job {
-    /// Fills in the templates of a step for a host.
+    /// Renders the templates of a step for a host.
     pub fn render(&self, step: usize, scope: &Scope<'_>) -> Result<Rendered, SourceError> {
         Evaluation::new(self, scope, Mode::Run).step(&self.steps[step])
     }
 
-    /// Whether the step's `when` holds; true if it has none.
+    /// Whether the step's `when` is true; also true without a `when`.
     pub fn when(&self, step: usize, scope: &Scope<'_>) -> Result<bool, SourceError> {
         match &self.steps[step].when {
             None => Ok(true),
@@ -142,8 +142,8 @@ impl Job {
         }
     }
 
-    /// The hosts that steps run on for this one: what they need is found before anything is dispatched, so that their
-    /// names can't come from results.
+    /// The hosts on which this host's steps run. They must be known before anything is dispatched, so their names can't
+    /// come from results.
     pub fn delegates(&self, scope: &Scope<'_>) -> Result<Vec<String>, SourceError> {
         let evaluation = Evaluation::new(self, scope, Mode::Plan);
         let mut names: Vec<String> = Vec::new();
@@ -152,8 +152,7 @@ impl Job {
                 .expressions()
                 .find(|expression| evaluation.needs_results(expression))
             {
-                let message =
-                    "`run_on` is settled before anything is dispatched; results and facts are not there yet";
+                let message = "`run_on` is evaluated before anything is dispatched, when there are no results and facts";
                 return Err(self.mistake(expression.at(), message.to_owned()));
             }
             let name = evaluation.text(template)?;
@@ -164,7 +163,7 @@ impl Job {
         Ok(names)
     }
 
-    /// The command that puts another machine in the host's place.
+    /// The command that replaces the host by another machine.
     pub fn replacement(&self, scope: &Scope<'_>) -> Result<Option<String>, SourceError> {
         let replace = self.heal.replace.as_ref();
         replace
@@ -172,7 +171,7 @@ impl Job {
             .transpose()
     }
 
-    /// Whether filling in the step for this host takes facts, which are asked for only then.
+    /// Whether rendering the step for this host needs facts, which are requested only then.
     pub fn needs_facts(&self, step: usize, scope: &Scope<'_>) -> bool {
         let step = &self.steps[step];
         let of_file = match &step.action {
@@ -190,7 +189,7 @@ impl Job {
 // === impl Evaluation ===
 
 impl Evaluation<'_> {
-    /// A step with its templates filled in.
+    /// Renders the templates of a step.
     pub(crate) fn step(self, step: &Step) -> Result<Rendered, SourceError> {
         let text = |template: &Template| self.text(template);
         let maybe = |template: &Option<Template>| template.as_ref().map(text).transpose();

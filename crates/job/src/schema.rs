@@ -1,7 +1,7 @@
-//! The job file's shape for editors: a JSON Schema.
+//! The JSON Schema of the job file, for editors.
 //!
-//! These types describe the file and are never read into; the reader works on places. A test holds the names of both
-//! against each other.
+//! These types only describe the file; the parser does not use them, because it needs places. A test compares the names
+//! in both.
 
 #![expect(dead_code, reason = "the types are only described, by their schema")]
 
@@ -20,44 +20,44 @@ pub fn schema() -> Value {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Reveille job")]
 struct JobFile {
-    /// The job's name; the file's if left out.
+    /// The job's name; the file's by default.
     name: Option<String>,
     /// The pattern of the hosts that the job is for: `all`, a group, `web:!web1`.
     hosts: Option<String>,
     /// Whether commands become another user.
     r#become: Option<bool>,
-    /// The user that commands become; root if left out.
+    /// The user that commands become; root by default.
     become_user: Option<String>,
     /// Values for templates; strings may be templates themselves.
     vars: Option<BTreeMap<String, Value>>,
-    /// When silence and total time end a step.
+    /// When the watchdog ends a step: limits on silence and total time.
     watchdog: Option<WatchdogFile>,
-    /// Environment variables of all steps' commands.
+    /// Environment variables for the commands of all steps.
     env: Option<BTreeMap<String, Scalar>>,
-    /// The size of the batches: a number of hosts, a share such as `5%`, or a list of them, the last one repeated.
+    /// The batch size: a number of hosts, a share such as `5%`, or a list of these, the last one repeated.
     serial: Option<OneOrMany<AmountFile>>,
     /// How many failed hosts stop the run.
     max_fail: Option<MaxFailFile>,
     /// The order in which hosts are dispatched.
     order: Option<OrderFile>,
-    /// What is done on each host, in order.
+    /// The steps that run on each host, in order.
     #[schemars(length(min = 1))]
     steps: Vec<StepFile>,
-    /// What is done on hosts that failed, before they have their outcome; it changes nothing about that.
+    /// Steps that run on failed hosts, before their outcome is recorded; they do not change the outcome.
     on_failed: Option<Vec<StepFile>>,
-    /// What may be done to bring a failed host back.
+    /// How failed hosts may be recovered.
     heal: Option<HealFile>,
 }
 
-/// What may be done to bring a failed host back. Nothing of it happens unless it is said here.
+/// How failed hosts may be recovered. Nothing happens that is not listed here.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct HealFile {
-    /// Steps that are run on a host that failed with one of their classes, before it is tried again.
+    /// Steps that run on a host that failed with one of their classes, before it is tried again.
     repair: Option<OneOrMany<RepairFile>>,
-    /// Whether a host may be booted again; false if left out.
+    /// Whether the host may be rebooted; false by default.
     reboot: Option<bool>,
-    /// A command of this machine that puts another machine in the place of a host that is beyond repair, and prints its
+    /// A command on the controller that replaces a host that can't be repaired by another machine, and prints its
     /// address as its last line.
     replace: Option<String>,
 }
@@ -77,25 +77,25 @@ struct RepairFile {
 struct StepFile {
     /// A command line, or a block that stops at its first failure (`sh -e`).
     run: Option<String>,
-    /// A script of this machine that runs on the host; its shebang decides how.
+    /// A script on the controller that runs on the host; its shebang decides how.
     script: Option<ScriptFile>,
-    /// A file of this machine that goes to the host.
+    /// A file on the controller to upload to the host.
     upload: Option<UploadFile>,
-    /// A file that is made from a template of this machine, with `{{ … }}` and `{% … %}`, for each host.
+    /// A file to render from a template on the controller for each host, with `{{ … }}` and `{% … %}`.
     template: Option<UploadFile>,
-    /// A file of the host that comes to this machine.
+    /// A file on the host to download to the controller.
     download: Option<DownloadFile>,
     /// Waits until a port answers, a file exists or a command succeeds.
     wait_for: Option<WaitForFile>,
-    /// Boots the host again and waits until it really is another boot.
+    /// Reboots the host and waits until it has booted again.
     reboot: Option<RebootFile>,
-    /// What the step is called on screens.
+    /// The step's name on screens.
     name: Option<String>,
-    /// An expression without braces; the step is skipped unless it holds.
+    /// An expression without braces; the step is skipped unless it is true.
     when: Option<String>,
     /// The step is skipped if this command succeeds or this path exists.
     skip_if: Option<SkipIfFile>,
-    /// The shell of `run` with its options, `bash -eu`; `sh` for a line and `sh -e` for a block if left out.
+    /// The shell of `run` with its options, `bash -eu`; by default `sh` for a line and `sh -e` for a block.
     shell: Option<String>,
     /// Environment variables of the step's commands.
     env: Option<BTreeMap<String, Scalar>>,
@@ -105,50 +105,51 @@ struct StepFile {
     r#become: Option<bool>,
     /// The user that the step's commands become.
     become_user: Option<String>,
-    /// Finished attempts the step may take: 1, or 3 if it is idempotent; losing the connection uses none.
+    /// How many finished attempts the step may take: 1 by default, 3 if it is idempotent; a lost connection does not
+    /// use one up.
     #[schemars(range(min = 1, max = 100))]
     attempts: Option<u32>,
     /// The wait before the second attempt, `5s`.
     backoff: Option<String>,
-    /// When silence and total time end the step.
+    /// When the watchdog ends the step: limits on silence and total time.
     watchdog: Option<WatchdogFile>,
-    /// Exit statuses that are success; 0 if left out.
+    /// Exit statuses that count as success; 0 by default.
     ok_codes: Option<OneOrMany<u8>>,
-    /// A regular expression that some line of standard output must match.
+    /// A regular expression that a line of standard output must match.
     expect: Option<String>,
-    /// Regular expressions; a line of output that matches fails the step for good.
+    /// Regular expressions; a line of output that matches fails the step without a retry.
     fatal: Option<OneOrMany<String>>,
-    /// Whether lines on standard error fail the step: never, any, or those that match.
+    /// Which lines on standard error fail the step: never, any, or those that match.
     fail_on_stderr: Option<FailOnStderrFile>,
-    /// Regular expressions of lines that `fail_on_stderr` does not see.
+    /// Regular expressions of lines that `fail_on_stderr` ignores.
     ignore_stderr: Option<OneOrMany<String>>,
-    /// The step's failure does not fail the host.
+    /// Whether the host continues although the step failed.
     ignore_errors: Option<bool>,
-    /// The name by which later steps see the result: `.stdout`, `.stderr`, `.exit_status`, `.changed`, `.skipped`.
+    /// The name under which later steps see the result: `.stdout`, `.stderr`, `.exit_status`, `.changed`, `.skipped`.
     register: Option<String>,
-    /// Runs on the first host only; its failure stops the run and its result is given to all.
+    /// Whether to run on the first host only; a failure stops the run, and all hosts get the result.
     once: Option<bool>,
-    /// The step may run again when it isn't known whether it ran; false for `run` and `script` if left out.
+    /// Whether the step may run again if it is unknown whether it ran; false by default for `run` and `script`.
     idempotent: Option<bool>,
-    /// The step survives the loss of its connection; true for `run` and `script` if left out.
+    /// Whether the step survives a lost connection; true by default for `run` and `script`.
     durable: Option<bool>,
-    /// The command runs on a terminal, which is its standard input and makes one stream of its outputs; such a step is
-    /// not durable.
+    /// Whether the command runs on a terminal, which is its standard input and merges its outputs; such a step is not
+    /// durable.
     pty: Option<bool>,
     /// The wait after the step, `20s`.
     settle: Option<String>,
-    /// The name under which the watchdog remembers how long the step takes.
+    /// The name under which the watchdog records the step's durations.
     class: Option<String>,
-    /// What happens when nothing moves for longer than Reveille expected by itself: `warn` (as if left out) or `kill`.
-    /// Deadlines that you set kill in any case.
+    /// What to do when nothing moves for longer than Reveille's own estimate: `warn` (the default) or `kill`. Deadlines
+    /// that you set always kill.
     on_stuck: Option<OnStuckFile>,
-    /// Another host of the inventory, or `localhost`, that the step runs on, for this one.
+    /// Another host of the inventory, or `localhost`, on which to run the step for this host.
     run_on: Option<String>,
-    /// Words that `--tags` and `--skip-tags` choose by; `always` and `never` have their own meaning.
+    /// Tags for `--tags` and `--skip-tags`; `always` and `never` have a special meaning.
     tags: Option<OneOrMany<String>>,
 }
 
-/// A script of this machine.
+/// A script on the controller.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct ScriptFile {
@@ -158,11 +159,11 @@ struct ScriptFile {
     args: Option<Vec<Scalar>>,
 }
 
-/// A file or directory for the host.
+/// A file or directory to upload.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct UploadFile {
-    /// Its path here, relative to the job file; a directory with `/` at its end stands for what is in it.
+    /// Its path on the controller, relative to the job file; with a trailing `/`, the contents of a directory.
     src: String,
     /// Its path on the host.
     dest: String,
@@ -175,73 +176,73 @@ struct UploadFile {
     group: Option<String>,
 }
 
-/// A file or directory of the host.
+/// A file or directory to download.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct DownloadFile {
     /// Its path on the host.
     src: String,
-    /// Where it goes, relative to the job file.
+    /// Its path on the controller, relative to the job file.
     to: String,
 }
 
-/// A reboot; `reboot: {}` for one without options.
+/// A reboot; write `reboot: {}` to use the defaults.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct RebootFile {
-    /// For how long the host is waited for, `10m`.
+    /// How long to wait for the host, `10m`.
     within: Option<String>,
-    /// A command on the host; it is booted again only if this succeeds.
+    /// A command on the host; the host is rebooted only if the command succeeds.
     only_if: Option<String>,
 }
 
-/// Something to wait for: one of `port`, `file`, `command`, `http`.
+/// A condition to wait for: one of `port`, `file`, `command`, `http`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct WaitForFile {
     /// A TCP port that accepts a connection.
     port: Option<Scalar>,
-    /// A file on the host that exists.
+    /// A file on the host that must exist.
     file: Option<String>,
-    /// A command on the host that succeeds.
+    /// A command on the host that must succeed.
     command: Option<String>,
-    /// A URL that answers the host, with a status below 400.
+    /// A URL that must answer the host with a status below 400.
     http: Option<String>,
-    /// For how long, `60s`; a minute if left out.
+    /// How long to wait, `60s`; a minute by default.
     within: Option<String>,
-    /// Where a port is looked at from; the host if left out.
+    /// Where to check a port from; the host by default.
     from: Option<FromFile>,
-    /// How often, `1s`.
+    /// How often to check, `1s`.
     every: Option<String>,
 }
 
-/// What says that a step has nothing to do: one of both.
+/// When to skip the step: one of both.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct SkipIfFile {
-    /// A command that succeeds.
+    /// Skip the step if this command succeeds.
     command: Option<String>,
-    /// A path that exists.
+    /// Skip the step if this path exists.
     exists: Option<String>,
 }
 
-/// Limits of time: `auto`, `off` or a duration such as `5m`.
+/// Time limits: `auto`, `off` or a duration such as `5m`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct WatchdogFile {
-    /// Without any output.
+    /// How long a step may write no output.
     idle: Option<String>,
-    /// From the step's start.
+    /// How long a step may run.
     total: Option<String>,
 }
 
-/// How many failed hosts stop the run; unreachable ones count.
+/// How many hosts may fail before the run stops; unreachable hosts count.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct MaxFailFile {
-    /// Of all hosts.
+    /// Among all hosts.
     total: Option<AmountFile>,
-    /// Of a batch.
+    /// Within a batch.
     batch: Option<AmountFile>,
 }
 

@@ -1,4 +1,4 @@
-//! What templates can see on a host.
+//! The names that templates can use on a host.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -13,7 +13,7 @@ use serde_json::Map;
 
 use crate::facts::Facts;
 
-/// Names that are always there and that no var can take.
+/// Built-in names, which vars can't use.
 pub(crate) const BUILT_IN: &[&str] = &[
     "inventory_hostname",
     "inventory_hostname_short",
@@ -22,24 +22,24 @@ pub(crate) const BUILT_IN: &[&str] = &[
     "run_id",
     "env",
 ];
-/// Those that are not the same on every host.
+/// The ones that differ between hosts.
 pub(crate) const OF_THE_HOST: &[&str] = &["inventory_hostname", "inventory_hostname_short", "group_names"];
-/// What a registered result holds.
+/// The fields of a registered result.
 pub(crate) const REGISTERED: &[&str] = &["stdout", "stderr", "exit_status", "changed", "skipped"];
 
-/// What all hosts of a run see alike; made once a run.
+/// Values that all hosts of a run share; created once per run.
 #[derive(Clone)]
 pub struct Shared {
     pub(crate) run_id: Value,
     pub(crate) groups: Value,
-    /// The groups of each host, made when a template asks.
+    /// The groups of each host, computed when a template needs them.
     memberships: Arc<LazyLock<Memberships, Box<dyn FnOnce() -> Memberships + Send>>>,
     pub(crate) env: Value,
-    /// Values of secret vars. Nothing prints them.
+    /// Values of secret vars, which are never printed.
     secrets: Arc<BTreeMap<String, String>>,
 }
 
-/// What the templates of one host see; cheap to make.
+/// The values that the templates of one host can use; cheap to create.
 #[derive(Debug, Clone)]
 pub struct Scope<'a> {
     pub(crate) host: &'a str,
@@ -55,48 +55,48 @@ type Memberships = HashMap<String, Vec<String>>;
 /// The result of a step, as later steps see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {
-    /// Standard output without its last line end, invalid UTF-8 replaced.
+    /// Standard output without its last newline, with invalid UTF-8 replaced.
     pub stdout: String,
     /// Standard error, likewise.
     pub stderr: String,
-    /// The exit status; none if a signal ended the command or the step has no command.
+    /// The exit status; none if a signal killed the command or the step has no command.
     pub exit_status: Option<i32>,
-    /// Whether the step changed something, as far as it can know.
+    /// Whether the step changed something, as far as it knows.
     pub changed: bool,
     /// Whether the step was skipped.
     pub skipped: bool,
 }
 
-/// Where the value of a secret var comes from, at each run and resume anew.
+/// The source of a secret var's value, which is read at each run and resume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
     /// An environment variable of Reveille.
     Env(String),
-    /// A file, relative to the job file; a last line end does not count.
+    /// A file, relative to the job file; a final newline is removed.
     File(String),
-    /// A command on this machine, given to `sh`; a last line end of its output does not count.
+    /// A command on this machine, run by `sh`; a final newline in its output is removed.
     Command(String),
-    /// The operator, who is asked with these words.
+    /// The operator, who is asked this question.
     Prompt(String),
 }
 
-/// How expressions that need later results are treated.
+/// How to treat expressions that need results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mode {
-    /// Everything has its value.
+    /// All values are known.
     Run,
-    /// Results of steps are not known; such expressions stay as they are written.
+    /// Results of steps are unknown; expressions that need them stay as written.
     Plan,
 }
 
-/// What a name means.
+/// The result of looking up a name.
 #[derive(Debug, Clone)]
 pub(crate) enum Found {
-    /// This.
+    /// A value.
     Value(Value),
-    /// What a plan can't know yet: it needs results or facts.
+    /// Not known in a plan: it needs results or facts.
     Later,
-    /// Nothing.
+    /// Not defined.
     Nothing,
 }
 
@@ -113,7 +113,7 @@ pub(crate) enum Var {
 // === impl Shared ===
 
 impl Shared {
-    /// The run's id as text, all groups with the names of their hosts, and the environment of this process.
+    /// Takes the run's id as text, all groups with the names of their hosts, and the environment of this process.
     pub fn new(
         run_id: &str,
         groups: impl IntoIterator<Item = (String, Vec<String>)>,
@@ -135,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// With the values of secret vars.
+    /// Adds the values of secret vars.
     #[must_use]
     pub fn with_secrets(mut self, secrets: BTreeMap<String, String>) -> Self {
         self.secrets = Arc::new(secrets);
@@ -143,7 +143,7 @@ impl Shared {
     }
 }
 
-/// The groups of each host in order, without `all`, in which every host is.
+/// The groups of each host in order, without `all`.
 fn memberships(groups: Vec<(String, Vec<String>)>) -> Memberships {
     let mut memberships = Memberships::new();
     for (group, hosts) in groups.into_iter().filter(|(group, _)| group != "all") {
@@ -186,13 +186,13 @@ impl<'a> Scope<'a> {
         self.host
     }
 
-    /// Gives later steps the result of one.
+    /// Makes the result of a step available to later steps.
     pub fn register(&mut self, name: impl Into<String>, result: Registered) {
         self.registered.insert(name.into(), result);
         self.filled.forget();
     }
 
-    /// With what the host says of itself.
+    /// Adds the host's facts.
     #[must_use]
     pub fn with_facts(mut self, facts: Option<&'a Facts>) -> Self {
         self.facts = facts;
@@ -208,7 +208,7 @@ impl<'a> Scope<'a> {
             .map(|value| Value::from(value.as_str()))
     }
 
-    /// A built-in name's value.
+    /// The value of a built-in name.
     pub(crate) fn built_in(&self, name: &str) -> Option<Value> {
         match name {
             "inventory_hostname" => Some(Value::from(self.host)),
@@ -249,7 +249,7 @@ impl Registered {
 // === impl Var ===
 
 impl Var {
-    /// The expressions in it.
+    /// Its expressions.
     pub(crate) fn expressions(&self) -> Vec<&Expression> {
         match self {
             Var::Plain(_) | Var::Secret(_) => Vec::new(),
@@ -260,7 +260,7 @@ impl Var {
     }
 }
 
-/// The templates of the inventory that were filled in for a scope, so that each is filled in once.
+/// The inventory templates that were rendered for a scope, so that each is rendered once.
 #[derive(Debug, Default)]
 pub(crate) struct Filled(Mutex<BTreeMap<(String, Mode), Found>>);
 
@@ -277,14 +277,14 @@ impl Filled {
         filled.insert((name.to_owned(), mode), found.clone());
     }
 
-    /// A result or the facts have come, which templates may name.
+    /// Forgets all values, because a new result or the facts may change them.
     pub(crate) fn forget(&mut self) {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 impl Clone for Filled {
-    /// What goes on from here has values of its own.
+    /// A cloned scope renders its own values.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -293,7 +293,7 @@ impl Clone for Filled {
 // === impl Found ===
 
 impl Found {
-    /// All values put together; later, if one of them is.
+    /// Collects all values; `Later` if one of them is.
     pub(crate) fn all(
         found: impl Iterator<Item = Result<Found, SourceError>>,
         together: impl FnOnce(Vec<Value>) -> Value,

@@ -1,4 +1,4 @@
-//! Which steps of a job a run is about: by tags, and from a step on.
+//! Selects the steps of a run: by tags, and from a certain step.
 
 use reveille_account::SourceError;
 
@@ -6,15 +6,15 @@ use crate::job::Job;
 use crate::source::{JobSource, Selection};
 use crate::step::Role;
 
-/// A step with this tag runs whatever tags are asked for, unless they are left out by name.
+/// A step with this tag always runs, unless `--skip-tags` names one of its tags.
 const ALWAYS: &str = "always";
-/// A step with this tag runs only if one of its tags is asked for.
+/// A step with this tag runs only if `--tags` names one of its tags.
 const NEVER: &str = "never";
 
 // === impl Selection ===
 
 impl Selection {
-    /// Why a step with these tags is left out, if it is.
+    /// Why a step with these tags is skipped, if it is.
     fn leaves_out(&self, tags: &[String]) -> Option<String> {
         let has = |wanted: &[String]| tags.iter().any(|tag| wanted.contains(tag));
         if has(&self.skip_tags) {
@@ -37,11 +37,11 @@ impl Selection {
 }
 
 impl Job {
-    /// Leaves out the steps that are not asked for.
+    /// Marks the steps that are not selected.
     ///
     /// # Errors
     ///
-    /// In words, when no step has a tag or name that was asked for, or nothing is left.
+    /// A sentence, if no step has one of the tags or the name, or no step is left.
     pub fn select(&mut self, selection: &Selection) -> Result<(), String> {
         let known: Vec<&str> = self
             .steps
@@ -109,7 +109,7 @@ mod tests {
                     - {name: d, run: x, tags: always}\n  - {name: e, run: x, tags: [never, wipe]}\n";
         let mut job = Job::parse(text, "job.yaml").map_err(|mistakes| mistakes[0].to_string())?;
         job.select(selection)?;
-        // A recorded job makes the same choice.
+        // A recorded job selects the same steps.
         let again = Job::from_source(job.source()).map_err(|mistakes| mistakes[0].to_string())?;
         let names = |job: &Job| -> Vec<String> {
             let left = job.steps.iter().filter(|step| step.left_out.is_none());

@@ -1,4 +1,4 @@
-//! What a job was made from: the ledger keeps it, and the same job can be made from it again.
+//! The source of a job, which the ledger records so that the job can be recreated.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::step::Watchdog;
 
-/// All that a job was made from; the ledger keeps it, and [`Job::from_source`](crate::Job::from_source) makes the same job of it.
+/// Everything that a job was made from; the ledger records it for [`Job::from_source`](crate::Job::from_source).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobSource {
@@ -21,7 +21,7 @@ pub enum JobSource {
         /// The texts of its template files, by their paths as written.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         files: BTreeMap<String, String>,
-        /// Which of its steps were asked for.
+        /// Which of its steps were selected.
         #[serde(default, skip_serializing_if = "Selection::is_everything")]
         selection: Selection,
     },
@@ -29,26 +29,26 @@ pub enum JobSource {
     Command {
         /// The command, given to the remote `sh`.
         command: String,
-        /// How it is run.
+        /// The command's options.
         options: CommandOptions,
     },
 }
 
-/// How a single command is run.
+/// The options of a single command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommandOptions {
-    /// Finished attempts it may take.
+    /// How many finished attempts it may take.
     pub attempts: u32,
-    /// It survives the loss of its connection.
+    /// Whether it survives a lost connection.
     pub durable: bool,
-    /// It runs on a terminal.
+    /// Whether it runs on a terminal.
     pub pty: bool,
-    /// Whether it becomes another user; none leaves it to the inventory.
+    /// Whether it becomes another user; none leaves this to the inventory.
     pub becomes: Option<bool>,
     /// The user it becomes.
     pub become_user: Option<String>,
-    /// When silence and total time end it.
+    /// When the watchdog ends it.
     pub watchdog: Watchdog,
     /// Environment variables of the command.
     pub env: BTreeMap<String, String>,
@@ -73,13 +73,13 @@ impl Default for CommandOptions {
     }
 }
 
-/// What was asked for; the ledger keeps it with the job.
+/// The selected steps; the ledger records this with the job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Selection {
-    /// Only steps with one of these tags; empty means all.
+    /// Only steps with one of these tags; empty for all steps.
     pub tags: Vec<String>,
-    /// No steps with one of these.
+    /// No steps with one of these tags.
     pub skip_tags: Vec<String>,
     /// The name of the first step.
     pub start_at: Option<String>,
@@ -88,7 +88,7 @@ pub struct Selection {
 // === impl Selection ===
 
 impl Selection {
-    /// Whether it leaves nothing out.
+    /// Whether all steps are selected.
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
     }

@@ -1,4 +1,4 @@
-//! Steps: what is done on a host, and what counts as done.
+//! Steps: what runs on a host, and what counts as success.
 
 use std::time::Duration;
 
@@ -17,39 +17,39 @@ use sha2::{Digest, Sha256};
     reason = "each is an option of the job file by its own name"
 )]
 pub struct Step {
-    /// Its name, or what it does in a few words if it has none.
+    /// Its name; by default a few words about its action.
     pub name: String,
-    /// Whether its commands become another user; none leaves it to the inventory and options.
+    /// Whether its commands become another user; none leaves this to the inventory and options.
     pub becomes: Option<bool>,
-    /// Finished attempts it may take.
+    /// How many finished attempts it may take.
     pub attempts: u32,
-    /// The wait before the second attempt, from which later ones grow; none leaves it to the engine.
+    /// The wait before the second attempt, from which later waits grow; none leaves it to the engine.
     pub backoff: Option<Duration>,
-    /// When silence and total time end it.
+    /// When the watchdog ends it.
     pub watchdog: Watchdog,
-    /// The result takes this name in the templates of later steps.
+    /// The name of its result in the templates of later steps.
     pub register: Option<String>,
-    /// Runs on the first host of the play order only; its failure stops the run, its result is given to all.
+    /// Whether it runs on the first host of the play order only; a failure stops the run, and all hosts get the result.
     pub once: bool,
-    /// It may be run again when it isn't known whether it ran.
+    /// Whether it may run again if it is unknown whether it ran.
     pub idempotent: bool,
-    /// It survives the loss of its connection.
+    /// Whether it survives a lost connection.
     pub durable: bool,
-    /// It runs on a terminal.
+    /// Whether it runs on a terminal.
     pub pty: bool,
-    /// Its failure does not fail the host.
+    /// Whether the host continues although the step failed.
     pub ignore_errors: bool,
     /// The wait after it.
     pub settle: Duration,
-    /// What happens when the watchdog finds it stuck.
+    /// What to do when the watchdog finds it stuck.
     pub on_stuck: OnStuck,
-    /// The name its durations are remembered under.
+    /// The name under which its durations are recorded.
     pub class: String,
-    /// The words it is chosen or left out by.
+    /// Its tags.
     pub tags: Vec<String>,
-    /// Why it is left out of this run, if it is.
+    /// Why this run skips it, if it does.
     pub left_out: Option<String>,
-    /// When it has its turn.
+    /// When it runs.
     pub role: Role,
     /// What counts as success.
     pub(crate) rules: Rules,
@@ -59,19 +59,19 @@ pub struct Step {
     pub(crate) env: Vec<(String, Template)>,
     pub(crate) cwd: Option<Template>,
     pub(crate) become_user: Option<Template>,
-    /// The host that its commands run on, if it is not the host itself.
+    /// The host on which its commands run, if it is another one.
     pub(crate) run_on: Option<Template>,
 }
 
-/// When a step has its turn.
+/// When a step runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Role {
     /// In the order of the job.
     #[default]
     Main,
-    /// On a host that failed, before it has its outcome.
+    /// On a failed host, before its outcome is recorded.
     OnFailed,
-    /// Before a host that failed with one of these classes is tried again.
+    /// On a host that failed with one of these classes, before it is tried again.
     Repair(Vec<Class>),
 }
 
@@ -94,7 +94,7 @@ pub(crate) enum Action {
         group: Option<Template>,
     },
     Template {
-        /// As it is written; the file was read with the job.
+        /// As written; the file was read with the job.
         src: String,
         dest: Template,
         mode: Option<u32>,
@@ -117,7 +117,7 @@ pub(crate) enum Action {
     },
 }
 
-/// What is waited for, before its templates are rendered.
+/// A condition to wait for, before its templates are rendered.
 #[derive(Debug, Clone)]
 pub(crate) enum Condition {
     Port(Template),
@@ -133,7 +133,7 @@ pub(crate) enum SkipIf {
     Exists(Template),
 }
 
-/// Where a port is looked at from.
+/// Where to check a port from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitFrom {
@@ -143,47 +143,47 @@ pub enum WaitFrom {
     Controller,
 }
 
-/// What happens to a step that is stuck.
+/// What to do with a stuck step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStuck {
-    /// Nothing is said: it goes on unless it is idempotent and enough is known of its class.
+    /// Not set: kill it only if it is idempotent and its class has enough history.
     #[default]
     Unsaid,
-    /// It is said, and the step goes on, up to the hard cap.
+    /// Warn, and let it run up to the hard cap.
     Warn,
-    /// The step is ended, also by deadlines that Reveille found itself.
+    /// Kill it, even at deadlines that Reveille estimated.
     Kill,
 }
 
-/// How long a step may be silent and how long it may take.
+/// How long a step may be silent, and how long it may run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watchdog {
     /// Without any output.
     #[serde(default)]
     pub idle: Limit,
-    /// From its start.
+    /// Since its start.
     #[serde(default)]
     pub total: Limit,
 }
 
-/// A limit of time.
+/// A time limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// Learnt from earlier runs and other hosts.
+    /// Estimated from earlier runs and other hosts.
     #[default]
     Auto,
-    /// None.
+    /// No limit.
     Off,
-    /// Fixed.
+    /// A fixed limit.
     After(Duration),
 }
 
 /// What counts as success.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rules {
-    /// Empty means 0 only.
+    /// Empty for 0 only.
     pub(crate) ok_codes: Vec<i32>,
     pub(crate) fatal: Option<RegexSet>,
     pub(crate) stderr: StderrRule,
@@ -191,7 +191,7 @@ pub(crate) struct Rules {
     pub(crate) expect: Option<Regex>,
 }
 
-/// What standard error may hold.
+/// What standard error may contain.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum StderrRule {
     /// Anything.
@@ -199,14 +199,14 @@ pub(crate) enum StderrRule {
     Anything,
     /// Nothing but blank lines.
     Nothing,
-    /// Nothing that matches.
+    /// No line that matches.
     Without(RegexSet),
 }
 
 // === impl Step ===
 
 impl Step {
-    /// The name its durations are remembered under: its `class`, or a hash of what it does.
+    /// The name under which its durations are recorded: its `class`, or a hash of its action.
     pub fn class_name(&self) -> &str {
         &self.class
     }
@@ -216,8 +216,7 @@ impl Step {
         self.run_on.is_some()
     }
 
-    /// Why it is skipped if its `skip_if` says so, with the job's text as it is written: what templates fill in may be
-    /// secret.
+    /// The reason for skipping it because of `skip_if`, with the template as written: rendered values may be secret.
     pub fn skip_if_text(&self) -> Option<String> {
         self.skip_if.as_ref().map(|skip_if| match skip_if {
             SkipIf::Command(template) => format!("`{}` succeeds", template.source()),
@@ -225,7 +224,7 @@ impl Step {
         })
     }
 
-    /// The text of a reboot's `only_if`, as it is written.
+    /// A reboot's `only_if`, as written.
     pub fn only_if_text(&self) -> Option<String> {
         match &self.action {
             Action::Reboot { only_if, .. } => only_if.as_ref().map(|template| template.source().to_string()),
@@ -252,7 +251,7 @@ impl Step {
         self.open_templates().chain(env)
     }
 
-    /// Every template whose text can be seen by others: all but those of environment variables.
+    /// All templates except those of environment variables, which others can't see.
     pub(crate) fn open_templates(&self) -> impl Iterator<Item = &Template> {
         let skip_if = self.skip_if.iter().map(|skip_if| match skip_if {
             SkipIf::Command(template) | SkipIf::Exists(template) => template,
@@ -266,7 +265,7 @@ impl Step {
             .chain(&self.run_on)
     }
 
-    /// Every expression of the step, that of `when` first.
+    /// All expressions of the step, `when` first.
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.when
             .iter()
@@ -314,7 +313,7 @@ impl Action {
         }
     }
 
-    /// A few words for a step without a name.
+    /// A few words that describe the step.
     pub(crate) fn words(&self) -> String {
         let templates = self.templates();
         let text = templates.first().map_or("", |template| template.source());
@@ -328,7 +327,7 @@ impl Action {
         shortened(&shown, 60)
     }
 
-    /// The same for the same command template, whatever the host: `run-` and 12 digits of a SHA-256.
+    /// `run-` and 12 digits of a SHA-256; the same command template has the same class on every host.
     pub(crate) fn class(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.kind());

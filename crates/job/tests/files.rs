@@ -1,4 +1,4 @@
-//! Job files: what good ones come to, and what mistakes look like.
+//! Job files: the results of good ones, and the mistakes in bad ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -221,7 +221,7 @@ fn large_files_are_refused() {
         "x".repeat(reveille_job::MAX_FILE_BYTES)
     );
     let mistakes = Job::parse(&text, "j.yaml").expect_err("too large");
-    assert_eq!(mistakes[0].message, "a job file of more than 4 MiB is not read");
+    assert_eq!(mistakes[0].message, "a job file can't be larger than 4 MiB");
 }
 
 #[test]
@@ -259,7 +259,7 @@ proptest! {
     }
 }
 
-/// Reads a job that lies beside this file, as template files do.
+/// Parses a job as if it were beside this file, where its template files are.
 fn beside(text: &str) -> Result<Job, Vec<SourceError>> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/job.yaml");
     Job::parse(text, &file.display().to_string())
@@ -287,13 +287,13 @@ fn template_files_facts_and_secrets() {
     let (shared, vars) = (shared(), Map::new());
     let scope = Scope::new("web1", &vars, &shared);
     assert!(job.check(&scope).is_empty(), "{}", together(&job.check(&scope)));
-    // Neither facts nor the secret are known to a plan.
+    // A plan knows neither the facts nor the secret.
     insta::assert_snapshot!(job.plan(&scope).expect("a plan"));
     assert!(job.needs_facts(0, &scope) && job.needs_facts(1, &scope) && !job.needs_facts(2, &scope));
     let secrets: Vec<_> = job.secrets().collect();
     assert_eq!(secrets, [("db_pw", &SecretSource::Env("DB_PW".into()))]);
 
-    // The record has the file; it isn't read again.
+    // The record contains the file, which is not read again.
     let source = serde_json::to_value(job.source()).expect("JSON");
     let JobSource::File { files, .. } = job.source() else {
         unreachable!()
@@ -383,11 +383,11 @@ fn a_terminal_is_for_commands_and_goes_with_its_connection() {
     for (step, wanted) in [
         (
             "  - {run: top, pty: true, durable: true}\n",
-            "a step on a terminal can't be durable: the terminal goes with its connection",
+            "a step on a terminal can't be durable, because the terminal ends with the connection",
         ),
         (
             "  - {upload: {src: a, dest: b}, pty: true}\n",
-            "only commands run on a terminal; `upload` has none",
+            "only commands can run on a terminal, and `upload` has none",
         ),
         (
             "  - {run: top, pty: maybe}\n",

@@ -1,4 +1,4 @@
-//! Vars of an inventory with templates in them, as jobs see them.
+//! Templates in inventory vars, as jobs see them.
 
 use reveille_job::{Job, Registered, RenderedAction, Scope, Shared};
 use serde_json::{Map, Value, json};
@@ -83,7 +83,7 @@ fn they_are_filled_in_where_they_are_used() {
     for (run, comes_to) in [
         ("{{ dir }}", "/srv/shop/1.7"),
         ("{{ urls[0] }} {{ urls[1].deep }}", "http://web1/ /srv/shop/1.7/x"),
-        // A list remains one.
+        // A list remains a list.
         (
             "{{ peers | join(' ') }} {{ peers | length }}",
             "web1.example.org web2 2",
@@ -100,7 +100,7 @@ fn they_are_filled_in_where_they_are_used() {
             "{{ lit }} {{ lits | join(',') }}",
             "{{ not this }} {{ nor this }},shop",
         ),
-        // What the job says itself may use this program's environment.
+        // The job's own templates may use the environment of this process.
         ("{{ secret_home }}", "hunter2"),
     ] {
         assert_eq!(rendered(run).as_deref(), Ok(comes_to), "{run}");
@@ -125,7 +125,7 @@ fn a_plan_leaves_what_is_not_known_yet() {
     assert!(plan.contains("{{ said }} /srv/shop/1.7 {{ arch_of }}"), "{plan}");
 }
 
-/// What a plan can't know is no text that expressions could stumble over.
+/// Values that a plan can't know are not replaced by text that could break expressions.
 #[test]
 fn what_comes_later_stands_in_no_expressions_way() {
     let (shared, vars) = (
@@ -151,7 +151,7 @@ fn what_comes_later_stands_in_no_expressions_way() {
     }
 }
 
-/// Each var is filled in once, a few kilobytes do not become gigabytes, and a var named `env` opens nothing.
+/// Each var is rendered once, a few kilobytes do not grow to gigabytes, and a var named `env` gives no access.
 #[test]
 fn they_are_bounded() {
     let shared = shared();
@@ -174,7 +174,7 @@ fn they_are_bounded() {
         (format!("{{{{ {}1 }}}}", "not ".repeat(30_000)), "longer than"),
         (
             "{{ 'x' | indent(4000000000, true) }}".to_owned(),
-            "makes nothing wider",
+            "can't make a text wider",
         ),
     ] {
         let vars = vars(json!({"t": template}));
@@ -184,7 +184,7 @@ fn they_are_bounded() {
     let vars = vars(json!({"env": "x", "leak": "{{ env.TOKEN }}"}));
     let refused = said(&vars, "{{ leak }}").unwrap_err();
     assert!(
-        refused.contains("`env` is not for templates of an inventory"),
+        refused.contains("templates of an inventory can't use `env`"),
         "{refused}"
     );
     let vars = self::vars(json!({"db_password": "x{{hunter2 ! foo}}"}));

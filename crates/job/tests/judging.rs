@@ -1,4 +1,4 @@
-//! Judging finished commands.
+//! Verdicts on finished commands.
 
 use proptest::prelude::*;
 use reveille_account::{Class, Stream};

@@ -1,4 +1,4 @@
-//! The file taken apart: blocks of options, and when each applies.
+//! Parsed files: blocks of options, each with the condition under which it applies.
 
 use crate::wildcard::HostPattern;
 use crate::{AddressFamily, Hop, StrictHostKeyChecking};
@@ -7,7 +7,7 @@ use crate::{AddressFamily, Hop, StrictHostKeyChecking};
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) condition: Condition,
-    /// The block that an `Include` stands in; it must apply too.
+    /// The block that contains the `Include`; it must apply too.
     pub(crate) within: Option<u32>,
     pub(crate) settings: Vec<Setting>,
 }
@@ -16,7 +16,7 @@ pub(crate) struct Block {
 #[derive(Debug)]
 pub(crate) enum Condition {
     Always,
-    /// It goes on after an `Include`.
+    /// Continues a block after an `Include`.
     Same(u32),
     Host(Vec<HostPattern>),
     Match(Vec<Criterion>),
@@ -41,7 +41,7 @@ pub(crate) enum Test {
     LocalUser(Vec<HostPattern>),
     Tagged(Vec<HostPattern>),
     Exec(String),
-    /// A test of newer versions of OpenSSH that can't be made here; it fails.
+    /// A test of newer versions of OpenSSH that can't be made here; it never matches.
     Unsupported,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Setting {
     pub(crate) place: Place,
 }
 
-/// A file's number and a line, from 1.
+/// The number of a file and a line, from 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) file: u32,

@@ -1,4 +1,4 @@
-//! The configuration as a whole: read once, asked for each host.
+//! The configuration as a whole: read once, resolved for each host.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,29 +10,29 @@ use crate::Error;
 use crate::block::{Block, Place};
 use crate::file::Reader;
 
-/// The configuration of `ssh`, to be asked about hosts.
+/// The configuration of `ssh`.
 #[derive(Debug, Default)]
 pub struct SshConfig {
     pub(crate) blocks: Vec<Block>,
-    /// Blocks that can only apply to hosts of these names.
+    /// Blocks that can only apply to hosts with these names.
     pub(crate) by_name: HashMap<Box<str>, Vec<u32>>,
     /// Blocks that any host may match.
     pub(crate) for_all: Vec<u32>,
     pub(crate) files: Vec<Arc<str>>,
-    /// Some `Match` asks for the second pass.
+    /// Some `Match` needs the second pass.
     pub(crate) wants_final: bool,
     pub(crate) warnings: Vec<SourceError>,
-    /// Answers of `Match exec`, by command line.
+    /// Results of `Match exec`, by command line.
     pub(crate) answers: Mutex<HashMap<String, bool>>,
 }
 
 // === impl SshConfig ===
 
 impl SshConfig {
-    /// Reads the user's file and, after it, the system's. A file that isn't there says nothing.
+    /// Reads the user's file and then the system's. Missing files count as empty.
     ///
-    /// Without `user_file` it is `~/.ssh/config`; the system's is `/etc/ssh/ssh_config` unless said otherwise. As `ssh` does
-    /// it, a user's file that others may write to is refused.
+    /// The defaults are `~/.ssh/config` and `/etc/ssh/ssh_config`. Like `ssh`, refuses a user's file that others can
+    /// write to.
     pub fn load(user_file: Option<&Path>, system_file: Option<&Path>) -> Result<Self, Error> {
         let mut reader = Reader::new();
         let own = std::env::home_dir().map(|home| home.join(".ssh/config"));
@@ -52,19 +52,19 @@ impl SshConfig {
         reader.finish()
     }
 
-    /// Reads text in the form of a user's configuration; `name` stands for the file in messages.
+    /// Parses text as a user's configuration; `name` is the file in messages.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         let mut reader = Reader::new();
         reader.text(text, name)?;
         reader.finish()
     }
 
-    /// What has no effect although it was written, whatever the host.
+    /// Options and conditions without effect, whatever the host.
     pub fn warnings(&self) -> &[SourceError] {
         &self.warnings
     }
 
-    /// Whether there is no option at all.
+    /// Whether the configuration sets no option.
     pub fn is_empty(&self) -> bool {
         self.blocks.iter().all(|block| block.settings.is_empty())
     }

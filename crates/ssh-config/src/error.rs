@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use reveille_account::{Mistakes, SourceError};
 
-/// Why there is no configuration, or no answer for a host.
+/// Why a configuration can't be read, or not resolved for a host.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system refused to read a file.
+    /// A file can't be read.
     #[error("failed to read `{}`: {source}", path.display())]
     Read {
         /// The file.

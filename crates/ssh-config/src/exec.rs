@@ -1,4 +1,4 @@
-//! Commands of `Match exec`: run by the shell, bounded in time, each once.
+//! Commands of `Match exec`: run by the shell, with a time limit, each once.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -13,10 +13,10 @@ use crate::SshConfig;
 
 /// How long a command of `Match exec` may take.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
-/// Different commands of `Match exec` whose answers are kept.
+/// How many results of `Match exec` are kept.
 const MAX_ANSWERS: usize = 4_096;
 
-/// Whether the command ends with exit status 0. A command that was run before is not run again.
+/// Whether the command exits with 0. Each command is run only once.
 pub(crate) fn succeeds(config: &SshConfig, command: &str) -> Result<bool, String> {
     let known = config
         .answers
@@ -39,7 +39,7 @@ pub(crate) fn succeeds(config: &SshConfig, command: &str) -> Result<bool, String
     let group = Pid::from_child(&child);
     let (sender, ended) = mpsc::channel();
     thread::spawn(move || {
-        // Nobody listens any more if the time is over.
+        // After the time limit nobody receives this.
         let _ = sender.send(child.wait());
     });
     let answer = match ended.recv_timeout(EXEC_LIMIT) {
@@ -50,7 +50,7 @@ pub(crate) fn succeeds(config: &SshConfig, command: &str) -> Result<bool, String
             ));
         }
         Err(_) => {
-            // The group may be gone already.
+            // The group may already be gone.
             let _ = kill_process_group(group, Signal::KILL);
             return Err(format!(
                 "the command of `Match exec` took longer than {} and was killed",

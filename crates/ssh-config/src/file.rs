@@ -1,4 +1,4 @@
-//! From files to blocks: lines, keywords, `Host`, `Match` and `Include`.
+//! Parses files into blocks: lines, keywords, `Host`, `Match` and `Include`.
 
 use std::borrow::Cow;
 use std::fs;
@@ -15,37 +15,37 @@ use crate::wildcard::{self, HostPattern};
 use crate::words::{arguments, delimited, seconds};
 use crate::{AddressFamily, Error, Hop, SshConfig, StrictHostKeyChecking, keywords, tokens};
 
-/// The most that is read of a configuration file, bytes.
+/// The largest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// Files that include each other; OpenSSH's bound.
+/// How deep files may include each other; OpenSSH's bound.
 const MAX_DEPTH: usize = 16;
-/// Files that are read together.
+/// How many files a configuration may have.
 const MAX_FILES: usize = 1_000;
-/// Known-hosts files of a host; OpenSSH's bound.
+/// How many known-hosts files a host may have; OpenSSH's bound.
 const MAX_KNOWN_HOSTS: usize = 32;
-/// Mistakes shown of a configuration; the rest is counted.
+/// How many mistakes are shown; the rest are counted.
 const MAX_MISTAKES: usize = 20;
 
-/// Reads files one after the other into blocks.
+/// Reads files into blocks, one after the other.
 pub(crate) struct Reader {
     config: SshConfig,
     /// The home directory, for `Include`.
     home: Option<PathBuf>,
-    /// Names of options that may be unknown.
+    /// Names of unknown options to ignore.
     ignored: Vec<HostPattern>,
     mistakes: Vec<SourceError>,
     more: usize,
     read: usize,
 }
 
-/// A file being read.
+/// A file that is being read.
 struct Open {
     number: u32,
     user: bool,
     depth: usize,
     /// The block that includes the file.
     within: Option<u32>,
-    /// The block that options go to.
+    /// The block that receives the options.
     block: u32,
 }
 
@@ -79,7 +79,7 @@ impl Reader {
         self.lines(text, name, true, 0, None)
     }
 
-    /// The configuration, if there was no mistake.
+    /// Returns the configuration, if there were no mistakes.
     pub(crate) fn finish(mut self) -> Result<SshConfig, Error> {
         if !self.mistakes.is_empty() {
             return Err(Error::Mistakes(Mistakes {
@@ -91,7 +91,7 @@ impl Reader {
         Ok(self.config)
     }
 
-    /// Finds out which blocks can be looked up by name.
+    /// Records which blocks can be looked up by name.
     fn index(&mut self) {
         let config = &mut self.config;
         let mut names: Vec<Option<Vec<Box<str>>>> = Vec::with_capacity(config.blocks.len());
@@ -131,7 +131,7 @@ impl Reader {
         }
     }
 
-    /// Reads a file; `check` refuses one that others may write to.
+    /// Reads a file; with `check`, refuses one that others can write to.
     fn file(
         &mut self,
         path: &Path,
@@ -142,12 +142,12 @@ impl Reader {
     ) -> Result<(), Error> {
         let name = path.display().to_string();
         if depth > MAX_DEPTH {
-            let message = format!("more than {MAX_DEPTH} files include each other");
+            let message = format!("files include each other more than {MAX_DEPTH} deep");
             return Err(SourceError::whole(message, name).into());
         }
         self.read += 1;
         if self.read > MAX_FILES {
-            let message = format!("more than {MAX_FILES} files are included, the most that is read");
+            let message = format!("more than {MAX_FILES} files are included");
             return Err(SourceError::whole(message, name).into());
         }
         let fail = |source| Error::read(path, source);
@@ -155,10 +155,10 @@ impl Reader {
         let metadata = file.metadata().map_err(fail)?;
         if check && !is_trusted(&metadata) {
             return Err(SourceError::whole(
-                "this file belongs to another user, or others may write to it",
+                "this file belongs to another user, or others can write to it",
                 name,
             )
-            .hint("ssh refuses it too; `chmod go-w` and `chown` mend that")
+            .hint("ssh refuses it too; fix it with `chmod go-w` or `chown`")
             .into());
         }
         let bytes = match bounded::bytes_of(file, MAX_FILE_BYTES) {
@@ -217,7 +217,7 @@ impl Reader {
         let offset = line.text.len() - start.len();
         let mut rest = Some(start);
         let Some(keyword) = delimited(&mut rest).filter(|keyword| !keyword.is_empty()) else {
-            self.mistake(line.error(Fault::new(offset, "an option begins with its name")));
+            self.mistake(line.error(Fault::new(offset, "expected the name of an option")));
             return Ok(());
         };
         let rest = rest
@@ -238,7 +238,7 @@ impl Reader {
         }
     }
 
-    /// Reads one option, whose arguments `rest` stand at `at`.
+    /// Reads one option, whose arguments `rest` start at `at`.
     fn option(
         &mut self,
         written: &str,
@@ -257,7 +257,7 @@ impl Reader {
             return Err(Trouble::Keyword(
                 match SourceError::nearest(keyword, keywords::KEYWORDS.iter().copied()) {
                     Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                    None => fault.hint("name it in `IgnoreUnknown` if another program needs it"),
+                    None => fault.hint("if another program needs it, list it in `IgnoreUnknown`"),
                 },
             ));
         }
@@ -273,7 +273,7 @@ impl Reader {
             open.block = self.begin(Condition::Match(criteria), open.within);
             return Ok(());
         }
-        // These take the rest of the line as it is.
+        // These take the rest of the line unparsed.
         match keyword {
             "proxycommand" => {
                 let command = rest.trim_start_matches([' ', '\t', '=']).to_owned();
@@ -300,7 +300,8 @@ impl Reader {
                 .hint("a value with blanks needs quotes")),
             }
         };
-        let wrong = |what: &str, word: &str| Fault::new(at, format!("`{written}` is {what}, not `{word}`"));
+        let wrong =
+            |what: &str, word: &str| Fault::new(at, format!("`{written}` must be {what}, not `{word}`"));
         let value = match keyword {
             "host" => {
                 if words.iter().any(String::is_empty) {
@@ -375,18 +376,18 @@ impl Reader {
             }
             "userknownhostsfile" | "globalknownhostsfile" => {
                 let none = |word: &String| word.eq_ignore_ascii_case("none");
-                // A line with a comment alone says nothing, as in ssh.
+                // As in ssh, a line with nothing but a comment sets nothing.
                 if words.is_empty() {
                     return Ok(());
                 }
                 if words.iter().any(String::is_empty) {
-                    return Err(Fault::new(at, format!("`{written}` needs names of files")).into());
+                    return Err(Fault::new(at, format!("`{written}` needs file names")).into());
                 }
                 if words.len() > 1 && words.iter().any(none) {
-                    return Err(Fault::new(at, "`none` stands alone").into());
+                    return Err(Fault::new(at, "`none` can't be combined with files").into());
                 }
                 if words.len() > MAX_KNOWN_HOSTS {
-                    let message = format!("`{written}` takes {MAX_KNOWN_HOSTS} files at most");
+                    let message = format!("`{written}` takes at most {MAX_KNOWN_HOSTS} files");
                     return Err(Fault::new(at, message).into());
                 }
                 if keyword == "userknownhostsfile" {
@@ -397,7 +398,7 @@ impl Reader {
             }
             "ignoreunknown" => {
                 let word = one(&words)?;
-                // The first one counts, unless only some hosts have it.
+                // The first one counts, unless it applies only to some hosts.
                 let block = &self.config.blocks[open.block as usize];
                 let always = matches!(block.condition, Condition::Always) && block.within.is_none();
                 if !always || self.ignored.is_empty() {
@@ -416,7 +417,7 @@ impl Reader {
             self.config.wants_final = true;
             let warning = self.config.mistake(
                 place,
-                "`CanonicalizeHostname` has no effect: names are taken as they are",
+                "`CanonicalizeHostname` has no effect: names are used as they are",
             );
             self.config
                 .warnings
@@ -456,7 +457,11 @@ impl Reader {
                         })
                     );
                 if !ends || !(criteria.is_empty() || only_pass) {
-                    return Err(Fault::new(offset, "`all` stands alone in a `Match`").into());
+                    return Err(Fault::new(
+                        offset,
+                        "`all` can't be combined with other conditions of a `Match`",
+                    )
+                    .into());
                 }
                 criteria.push(alone(Test::All));
                 return Ok(criteria);
@@ -480,7 +485,7 @@ impl Reader {
                 "localnetwork" | "sessiontype" | "command" | "version" => {
                     let warning = self.config.mistake(
                         place,
-                        format!("`Match {name}` can't be tested here, so that it never applies"),
+                        format!("`Match {name}` is not supported, so this block never applies"),
                     );
                     self.config.warnings.push(warning);
                     Test::Unsupported
@@ -514,12 +519,12 @@ impl Reader {
 
     fn include(&mut self, words: &[String], at: usize, open: &mut Open) -> Result<(), Trouble> {
         if words.is_empty() {
-            return Err(Fault::new(at, "`include` needs names of files").into());
+            return Err(Fault::new(at, "`include` needs file names").into());
         }
         let here = open.block;
         for word in words {
             if word.is_empty() {
-                return Err(Fault::new(at, "a name of `include` is empty").into());
+                return Err(Fault::new(at, "a file name of `include` is empty").into());
             }
             if word.starts_with('~') && !open.user {
                 return Err(Fault::new(at, "the system's file can't include from a home directory").into());
@@ -555,9 +560,9 @@ impl Reader {
     }
 }
 
-/// What is wrong, and where.
+/// A fault and where to show it.
 enum Trouble {
-    /// In this line.
+    /// At its offset in this line.
     Here(Fault),
     /// At the line's keyword.
     Keyword(Fault),
@@ -575,13 +580,13 @@ fn missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory
 }
 
-/// Whether nobody but the user and root can write to a file.
+/// Whether only the user and root can write to a file.
 fn is_trusted(metadata: &fs::Metadata) -> bool {
     let own = rustix::process::getuid().as_raw();
     (metadata.uid() == 0 || metadata.uid() == own) && metadata.mode() & 0o022 == 0
 }
 
-/// The files that a path with wildcards names, sorted.
+/// Returns the files that match a path with wildcards, sorted.
 fn matching(path: &Path) -> Vec<PathBuf> {
     let as_shells_do = MatchOptions {
         require_literal_separator: true,
@@ -591,7 +596,7 @@ fn matching(path: &Path) -> Vec<PathBuf> {
     let text = path.to_string_lossy();
     match glob::glob_with(&text, as_shells_do) {
         Ok(paths) => paths.flatten().take(MAX_FILES + 1).collect(),
-        // It is no pattern, and perhaps a name.
+        // An invalid pattern may still be a file's name.
         Err(_) => vec![path.to_owned()],
     }
 }

@@ -14,12 +14,12 @@ pub struct Hop {
 // === impl Hop ===
 
 impl Hop {
-    /// The jump hosts of `ssh -J`: `[USER@]HOST[:PORT]` or `ssh://[USER@]HOST[:PORT]`, separated by commas; an IPv6 address
-    /// with a port stands in brackets. Empty for `none`.
+    /// Parses the argument of `ssh -J`: `[USER@]HOST[:PORT]` or `ssh://[USER@]HOST[:PORT]`, separated by commas; an
+    /// IPv6 address with a port needs brackets. Empty for `none`.
     ///
     /// # Errors
     ///
-    /// Names the first part that is no jump host.
+    /// Names the first part that is not a jump host.
     pub fn chain(text: &str) -> Result<Vec<Self>, String> {
         if text.eq_ignore_ascii_case("none") {
             return Ok(Vec::new());
@@ -27,14 +27,14 @@ impl Hop {
         text.split(',').map(|hop| Self::parse(hop.trim())).collect()
     }
 
-    /// One jump host.
+    /// Parses one jump host.
     ///
     /// # Errors
     ///
-    /// `text` is no jump host.
+    /// `text` is not a jump host.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no jump host");
-        // ssh runs jumps through a shell and refuses these too.
+        let wrong = || format!("`{text}` is not a jump host");
+        // ssh runs jumps through a shell and refuses these characters too.
         let is_odd = |c: char| c.is_whitespace() || c.is_control() || "'`\"\\;&<>|()".contains(c);
         if text.contains(is_odd) {
             return Err(wrong());
@@ -73,11 +73,11 @@ impl Hop {
     }
 }
 
-/// A TCP port.
+/// Parses a TCP port.
 ///
 /// # Errors
 ///
-/// `text` is no number between 1 and 65535.
+/// `text` is not a number between 1 and 65535.
 pub fn port(text: &str) -> Result<u16, String> {
     match text.parse::<u16>() {
         Ok(port) if port > 0 && !text.starts_with('+') => Ok(port),

@@ -1,11 +1,11 @@
-//! The options that OpenSSH has and that change nothing here.
+//! OpenSSH's options.
 
-/// Whether OpenSSH knows this option, current or past, in lower case.
+/// Whether OpenSSH knows or once knew this option, in lower case.
 pub(crate) fn is_known(keyword: &str) -> bool {
     KEYWORDS.binary_search(&keyword).is_ok()
 }
 
-/// All of them, sorted, for suggestions too.
+/// All options, sorted; used for suggestions too.
 pub(crate) const KEYWORDS: &[&str] = &[
     "addkeystoagent",
     "addressfamily",

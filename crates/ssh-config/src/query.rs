@@ -1,34 +1,34 @@
-//! What is asked, and who asks.
+//! A query, and the machine and user it comes from.
 
 use std::path::PathBuf;
 
 use crate::tokens;
 
-/// What is known of this machine and its user.
+/// This machine and its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
     /// The user's name.
     pub user: String,
     /// The user's home directory.
     pub home: PathBuf,
-    /// The user's number.
+    /// The user's id.
     pub uid: u32,
     /// The name of this machine.
     pub host_name: String,
 }
 
-/// A question: how is this host reached?
+/// Asks how a host is reached.
 #[derive(Debug, Clone)]
 pub struct Query<'a> {
-    /// The name as it would be given to `ssh`.
+    /// The name as given to `ssh`.
     pub host: &'a str,
-    /// A user that wins over the configuration.
+    /// A user that overrides the configuration.
     pub user: Option<&'a str>,
-    /// A port that wins over the configuration.
+    /// A port that overrides the configuration.
     pub port: Option<u16>,
     /// This machine.
     pub local: &'a Local,
-    /// Whether commands of `Match exec` may be run; if not, they count as failed, with a warning.
+    /// Whether to run the commands of `Match exec`; if not, they count as failed, with a warning.
     pub run_exec: bool,
 }
 
@@ -54,7 +54,7 @@ impl Local {
 // === impl Query ===
 
 impl<'a> Query<'a> {
-    /// A question about a host, with nothing said beforehand; commands of `Match exec` are run, as `ssh` runs them.
+    /// A query without overrides; commands of `Match exec` are run, as `ssh` runs them.
     pub fn new(host: &'a str, local: &'a Local) -> Self {
         Self {
             host,

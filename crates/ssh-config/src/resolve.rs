@@ -1,4 +1,4 @@
-//! From blocks to what holds for one host: the first value wins.
+//! Resolves blocks for one host: the first value wins.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::{
     exec,
 };
 
-/// Identity files, and certificate files, of a host; OpenSSH's bound.
+/// How many identity files, and certificate files, a host may have; OpenSSH's bound.
 const MAX_IDENTITIES: usize = 100;
 
-/// Values found so far, with their places where tokens are put in later.
+/// Values found so far, with their places if they may contain tokens.
 #[derive(Default)]
 struct Found<'a> {
     host_name: Option<(&'a str, Place)>,
@@ -44,7 +44,7 @@ struct Found<'a> {
     preferred_authentications: Option<&'a str>,
     batch_mode: Option<bool>,
     tag: Option<&'a str>,
-    /// The options that the values above come from, in the order in which they were found.
+    /// The options behind the values above, in the order in which they were found.
     places: Vec<(&'static str, Place)>,
     warnings: Vec<SourceError>,
 }
@@ -53,17 +53,17 @@ struct Found<'a> {
 struct Pass<'a, 'q> {
     config: &'a SshConfig,
     query: &'q Query<'a>,
-    /// What `Host` is matched against.
+    /// The name that `Host` matches.
     name: &'q str,
     is_final: bool,
-    /// Blocks that apply.
+    /// Which blocks apply.
     active: Vec<bool>,
 }
 
 impl SshConfig {
-    /// What the configuration says of a host.
+    /// Resolves the configuration for a host.
     ///
-    /// An error is a token or a variable that can't be put in, or a command of `Match exec` that can't be run.
+    /// Fails if a token or a variable can't be expanded, or a command of `Match exec` can't be run.
     pub fn resolve(&self, query: &Query<'_>) -> Result<Resolved, Error> {
         let mut found = Found {
             port: query.port,
@@ -115,7 +115,7 @@ impl SshConfig {
         Ok(())
     }
 
-    /// The name to connect to, as far as it is known.
+    /// The name to connect to, as far as it is known yet.
     fn host_name(&self, query: &Query<'_>, found: &Found<'_>) -> Result<String, Error> {
         let name = match found.host_name {
             None => query.host.to_owned(),
@@ -253,7 +253,7 @@ impl<'a> Pass<'a, '_> {
             Test::User(patterns) => any(patterns, found.user.unwrap_or(&self.query.local.user)),
             Test::LocalUser(patterns) => any(patterns, &self.query.local.user),
             Test::Tagged(patterns) => any(patterns, found.tag.unwrap_or_default()),
-            // The same with and without `!`.
+            // Unsupported conditions fail with and without `!`.
             Test::Unsupported => criterion.negated,
             Test::Exec(command) => {
                 let host = self.host(found).map_err(mistake)?;
@@ -281,7 +281,7 @@ impl<'a> Pass<'a, '_> {
         })
     }
 
-    /// The name that `Match host` looks at.
+    /// The name that `Match host` compares.
     fn host(&self, found: &Found<'a>) -> Result<String, String> {
         if let Some(name) = &found.final_name {
             return Ok(name.clone());
@@ -310,7 +310,7 @@ impl<'a> Found<'a> {
                 self.proxy_command.is_none() && first(&mut self.proxy_jump, (text, hops))
             }
             Value::ProxyCommand(command) => {
-                // `ProxyJump none` leaves room for a command.
+                // After `ProxyJump none` a command may still follow.
                 self.proxy_jump.is_none_or(|(_, hops)| hops.is_empty())
                     && first(&mut self.proxy_command, command)
             }
@@ -318,7 +318,7 @@ impl<'a> Found<'a> {
             Value::GlobalKnownHostsFiles(files) => first(&mut self.global_known_hosts, (files, place)),
             Value::StrictHostKeyChecking(strict) => first(&mut self.strict, *strict),
             Value::HostKeyAlias(alias) => first(&mut self.host_key_alias, alias),
-            // `none` is what holds without the option, and leaves room for a later value.
+            // `none` is the default, and a later value may still replace it.
             Value::ConnectTimeout(time) => time.is_some_and(|time| first(&mut self.connect_timeout, time)),
             Value::ServerAliveInterval(time) => {
                 time.is_some_and(|time| first(&mut self.alive_interval, time))
@@ -345,7 +345,7 @@ fn first<T>(slot: &mut Option<T>, value: T) -> bool {
     is_new
 }
 
-/// Adds a file once.
+/// Adds a file, unless it is already there.
 fn add<'a>(files: &mut Vec<(&'a str, Place)>, path: &'a str, place: Place) -> bool {
     let is_new = files.len() < MAX_IDENTITIES && !files.iter().any(|(known, _)| *known == path);
     if is_new {
@@ -354,7 +354,7 @@ fn add<'a>(files: &mut Vec<(&'a str, Place)>, path: &'a str, place: Place) -> bo
     is_new
 }
 
-/// `HostName` with its tokens put in: `%h` is the name that was asked for.
+/// Expands the tokens in `HostName`; `%h` is the name in the query.
 fn host_tokens(text: &str, host: &str) -> Result<String, String> {
     let mut name = String::new();
     let mut characters = text.chars();
@@ -366,7 +366,7 @@ fn host_tokens(text: &str, host: &str) -> Result<String, String> {
         match characters.next() {
             Some('h') => name.push_str(host),
             Some('%') => name.push('%'),
-            Some(other) => return Err(format!("`HostName` has no token `%{other}`; `%h` and `%%` are")),
+            Some(other) => return Err(format!("`HostName` can't contain `%{other}`, only `%h` and `%%`")),
             None => return Err("`HostName` ends in a single `%`".into()),
         }
     }

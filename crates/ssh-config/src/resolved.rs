@@ -1,4 +1,4 @@
-//! What the configuration says about one host.
+//! The configuration of one host.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use reveille_account::{Origin, SourceError};
 
 use crate::Hop;
 
-/// What the configuration says of a host; what it leaves open is none or empty.
+/// The configuration of one host; settings without a value are none or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resolved {
     /// The name or address to connect to.
     pub host_name: String,
-    /// `Port`, or the question's.
+    /// `Port`, or the query's.
     pub port: Option<u16>,
-    /// `User`, or the question's.
+    /// `User`, or the query's.
     pub user: Option<String>,
     /// `IdentityFile`, in the order to try them; `none` is left out.
     pub identity_files: Vec<PathBuf>,
@@ -25,9 +25,9 @@ pub struct Resolved {
     pub identity_agent: Option<IdentityAgent>,
     /// `CertificateFile`.
     pub certificate_files: Vec<PathBuf>,
-    /// `ProxyJump`, from the nearest to this machine; empty for `none`.
+    /// `ProxyJump`, the nearest to this machine first; empty for `none`.
     pub proxy_jump: Option<Vec<Hop>>,
-    /// `ProxyCommand` as it is written; only the system's `ssh` can run it. None for `none`.
+    /// `ProxyCommand` as written; only the system's `ssh` can run it. None for `none`.
     pub proxy_command: Option<String>,
     /// `UserKnownHostsFile`; `none` is an empty list.
     pub user_known_hosts_files: Option<Vec<PathBuf>>,
@@ -39,7 +39,7 @@ pub struct Resolved {
     pub host_key_alias: Option<String>,
     /// `ConnectTimeout`.
     pub connect_timeout: Option<Duration>,
-    /// `ServerAliveInterval`; zero for never.
+    /// `ServerAliveInterval`; zero means never.
     pub server_alive_interval: Option<Duration>,
     /// `ServerAliveCountMax`.
     pub server_alive_count_max: Option<u32>,
@@ -47,20 +47,20 @@ pub struct Resolved {
     pub address_family: Option<AddressFamily>,
     /// `BindAddress`.
     pub bind_address: Option<String>,
-    /// `ForwardAgent`, as it is written: `yes`, `no`, a path or a variable.
+    /// `ForwardAgent` as written: `yes`, `no`, a path or a variable.
     pub forward_agent: Option<String>,
     /// `PreferredAuthentications`.
     pub preferred_authentications: Option<String>,
     /// `BatchMode`.
     pub batch_mode: Option<bool>,
-    /// The same values before tokens are put in, as `ssh -G` prints them.
+    /// The same values before tokens are expanded, as `ssh -G` prints them.
     pub written: Written,
-    /// What has no effect although it was written.
+    /// Options and conditions without effect.
     pub warnings: Vec<SourceError>,
     pub(crate) origins: Vec<(&'static str, Origin)>,
 }
 
-/// Values with their tokens, `~` and variables as they stand in the file.
+/// Values as written, with tokens, `~` and variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Written {
@@ -72,27 +72,27 @@ pub struct Written {
     pub user_known_hosts_files: Vec<String>,
     /// `GlobalKnownHostsFile`.
     pub global_known_hosts_files: Vec<String>,
-    /// `ProxyJump`; `none` if there shall be none.
+    /// `ProxyJump`; `none` for a direct connection.
     pub proxy_jump: Option<String>,
 }
 
-/// What to do about a host key that is not known.
+/// How to treat an unknown host key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StrictHostKeyChecking {
     /// Refuse it.
     Yes,
-    /// Take it, and a changed one too.
+    /// Accept it, and a changed one too.
     No,
     /// Ask the user.
     Ask,
-    /// Take it, and refuse a changed one.
+    /// Accept it, and refuse a changed one.
     AcceptNew,
 }
 
 /// Which agent holds keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdentityAgent {
-    /// None.
+    /// No agent.
     None,
     /// The one that `SSH_AUTH_SOCK` names.
     Environment,
@@ -100,7 +100,7 @@ pub enum IdentityAgent {
     Socket(PathBuf),
 }
 
-/// Which addresses of a name are used.
+/// Which addresses of a name to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressFamily {
     /// Both.
@@ -114,8 +114,8 @@ pub enum AddressFamily {
 // === impl Resolved ===
 
 impl Resolved {
-    /// The line that sets an option, by its keyword as ssh_config(5) spells it; the first one of several files. None for
-    /// an option that no line sets for this host.
+    /// The line that sets an option, by its keyword as ssh_config(5) spells it; of several lines the first. None if no
+    /// line sets the option for this host.
     pub fn origin(&self, keyword: &str) -> Option<&Origin> {
         let mut origins = self.origins.iter();
         origins
@@ -127,7 +127,7 @@ impl Resolved {
 // === impl StrictHostKeyChecking ===
 
 impl StrictHostKeyChecking {
-    /// The word of `ssh_config`, in any case.
+    /// Parses the word of `ssh_config`, in any case.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text.to_ascii_lowercase().as_str() {
             "yes" | "true" => Self::Yes,

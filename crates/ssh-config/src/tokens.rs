@@ -7,17 +7,17 @@ use sha1::{Digest as _, Sha1};
 
 use crate::Local;
 
-/// The most that is read of the list of users, bytes.
+/// The most to read of the list of users, in bytes.
 const MAX_USERS_BYTES: u64 = 16 << 20;
 
-/// What tokens stand for.
+/// The values of tokens.
 pub(crate) struct Tokens<'a> {
     pub(crate) local: &'a Local,
     /// `%h`: the name to connect to.
     pub(crate) host: &'a str,
-    /// `%n`: the name that was asked for.
+    /// `%n`: the name in the query.
     pub(crate) original: &'a str,
-    /// `%k`: the name that the host's key is known by.
+    /// `%k`: the name under which the host key is known.
     pub(crate) key_alias: &'a str,
     pub(crate) port: u16,
     pub(crate) user: &'a str,
@@ -28,7 +28,7 @@ pub(crate) struct Tokens<'a> {
 // === impl Tokens ===
 
 impl Tokens<'_> {
-    /// A path with everything put in; a relative one stays relative to the working directory, as with `ssh`.
+    /// Expands a path; a relative one stays relative to the working directory, as with `ssh`.
     pub(crate) fn path(&self, text: &str) -> Result<PathBuf, String> {
         let text = self.put_in(&self.variables(text)?)?;
         let Some(rest) = text.strip_prefix('~') else {
@@ -43,7 +43,7 @@ impl Tokens<'_> {
         Ok(home.join(rest.trim_start_matches('/')))
     }
 
-    /// The text with its tokens put in.
+    /// Expands the tokens in a text.
     pub(crate) fn put_in(&self, text: &str) -> Result<String, String> {
         if !text.contains('%') {
             return Ok(text.to_owned());
@@ -69,8 +69,12 @@ impl Tokens<'_> {
                 Some('L') => done.push_str(self.short_name()),
                 Some('j') => done.push_str(self.jump),
                 Some('C') => done.push_str(&self.hash()),
-                Some(other) => return Err(format!("there is no token `%{other}`; a percent sign is `%%`")),
-                None => return Err("it ends in a single `%`; a percent sign is `%%`".into()),
+                Some(other) => {
+                    return Err(format!(
+                        "there is no token `%{other}`; write `%%` for a percent sign"
+                    ));
+                }
+                None => return Err("it ends in a single `%`; write `%%` for a percent sign".into()),
             }
         }
         Ok(done)
@@ -91,14 +95,15 @@ impl Tokens<'_> {
         data_encoding::HEXLOWER.encode(&hash.finalize())
     }
 
-    /// The text with `${NAME}` put in.
+    /// Expands `${NAME}`.
     #[expect(clippy::unused_self, reason = "it is one of the things that are put in")]
     fn variables(&self, text: &str) -> Result<String, String> {
         let mut done = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
-            let (name, after) = after.split_once('}').ok_or("its `${` is never closed")?;
-            let value = std::env::var(name).map_err(|_| format!("the environment has no `{name}`"))?;
+            let (name, after) = after.split_once('}').ok_or("`${` is never closed")?;
+            let value =
+                std::env::var(name).map_err(|_| format!("the environment variable `{name}` is not set"))?;
             done.push_str(before);
             done.push_str(&value);
             rest = after;
@@ -107,12 +112,12 @@ impl Tokens<'_> {
     }
 }
 
-/// The home directory of another user.
+/// Looks up the home directory of another user.
 pub(crate) fn home_of(user: &str) -> Option<PathBuf> {
     field_of(|fields| fields.first() == Some(&user), 5).map(PathBuf::from)
 }
 
-/// The name of a user by number.
+/// Looks up the name of a user id.
 pub(crate) fn user_of(uid: u32) -> Option<String> {
     let uid = uid.to_string();
     field_of(|fields| fields.get(2) == Some(&uid.as_str()), 0)

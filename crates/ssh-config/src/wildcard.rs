@@ -1,4 +1,4 @@
-//! Patterns of `Host` and `Match`: `*` is any text, `?` any character, `!` takes away.
+//! Patterns of `Host` and `Match`: `*` matches any text, `?` any character, `!` excludes.
 
 use reveille_text::glob::Wildcard;
 
@@ -7,7 +7,7 @@ use reveille_text::glob::Wildcard;
 pub(crate) struct HostPattern {
     pub(crate) negated: bool,
     pub(crate) text: Box<str>,
-    /// It has a wildcard.
+    /// The text contains a wildcard.
     pub(crate) wild: bool,
 }
 
@@ -26,7 +26,7 @@ impl HostPattern {
         }
     }
 
-    /// The patterns of a list with commas.
+    /// Parses a comma-separated list.
     pub(crate) fn list(text: &str, lower: bool) -> Vec<Self> {
         text.split(',')
             .map(|part| {
@@ -48,7 +48,7 @@ impl HostPattern {
     }
 }
 
-/// Whether any pattern fits and no negated one does.
+/// Whether a pattern matches and no negated one does.
 pub(crate) fn any(patterns: &[HostPattern], text: &str) -> bool {
     let mut found = false;
     for pattern in patterns {

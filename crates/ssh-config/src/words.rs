@@ -1,11 +1,11 @@
-//! Words of a line, as OpenSSH splits them: keywords at blanks or one `=`, arguments with quotes and backslashes.
+//! Splits lines as OpenSSH does: keywords at blanks or one `=`, arguments with quotes and backslashes.
 
 use std::borrow::Cow;
 
 /// What separates words.
 const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// Takes the next word of `rest` that ends at a blank, a quote or one `=`; none at the end or at an open quote.
+/// Takes the next word of `rest`, up to a blank, a quote or one `=`; none at the end or if a quote is never closed.
 ///
 /// OpenSSH reads keywords and the conditions of `Match` like this.
 pub(crate) fn delimited<'a>(rest: &mut Option<&'a str>) -> Option<Cow<'a, str>> {
@@ -37,7 +37,7 @@ pub(crate) fn delimited<'a>(rest: &mut Option<&'a str>) -> Option<Cow<'a, str>> 
     Some(Cow::Borrowed(before))
 }
 
-/// The arguments of a line; a `#` that begins a word ends them. None if a quote stays open.
+/// Splits the arguments of a line; a `#` at the start of a word ends them. None if a quote is never closed.
 pub(crate) fn arguments(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut characters = text.chars().peekable();
@@ -79,7 +79,7 @@ pub(crate) fn arguments(text: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// A time such as `90`, `1m30s` or `2h`, in seconds.
+/// Parses a time such as `90`, `1m30s` or `2h` to seconds.
 pub fn seconds(text: &str) -> Option<u64> {
     if text.is_empty() {
         return None;

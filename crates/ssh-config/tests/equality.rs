@@ -1,7 +1,7 @@
-//! `ssh_config` against the real `ssh -G`, on configurations that a seeded generator writes, and by itself.
+//! Compares `ssh_config` with the real `ssh -G` on configurations from a seeded generator, and tests it alone.
 //!
-//! `REVEILLE_SSH_CASES` sets how many configurations are compared, 350 without it, and `REVEILLE_SSH_FIRST` the number of
-//! the first.
+//! `REVEILLE_SSH_CASES` sets how many configurations are compared, 350 by default, and `REVEILLE_SSH_FIRST` the seed of
+//! the first one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use reveille_ssh_config::{IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking};
 
-/// Configurations compared in a usual run.
+/// How many configurations a usual run compares.
 const CASES: u64 = 350;
 
-/// A small generator of its own, so that a number says everything about a case.
+/// A small random generator, so that a seed alone reproduces a case.
 struct Dice(u64);
 
 impl Dice {
@@ -160,8 +160,8 @@ fn option(dice: &mut Dice, bad: bool) -> String {
         1 => keyword.to_uppercase(),
         _ => keyword.to_owned(),
     };
-    // What is passed over here is not looked at; `ssh -G` puts no tokens into most paths; a jump host that looks like an
-    // option is refused here alone.
+    // Ignored options are not compared; `ssh -G` does not expand tokens in most paths; only our parser refuses a jump
+    // host that looks like an option.
     let checked = ![
         "compression",
         "localforward",
@@ -184,8 +184,8 @@ fn option(dice: &mut Dice, bad: bool) -> String {
     let indent = dice.one(&["", "  ", "\t", "    "]);
     let between = dice.one(&[" ", "=", " = ", "  ", "\t", " =", "= "]);
     let end = dice.one(&["", "", "", " ", "\t", " # note"]);
-    // A command takes the rest of the line, the note too. `ProxyJump none # note` is a host named none in OpenSSH 9.2,
-    // which later versions mended; here it is no jump.
+    // A command takes the rest of the line, the note too. In OpenSSH 9.2 `ProxyJump none # note` is a host named none,
+    // which later versions fixed; here it is no jump.
     let keeps_notes = keyword.eq_ignore_ascii_case("proxycommand")
         || (keyword.eq_ignore_ascii_case("proxyjump") && value.eq_ignore_ascii_case("none"));
     let end = if keeps_notes { "" } else { end };
@@ -271,7 +271,7 @@ fn body(dice: &mut Dice, lines: usize, bad: bool, included: &[String]) -> String
     text
 }
 
-/// What `ssh -G` says, as pairs; none if it refuses.
+/// The output of `ssh -G` as pairs; none if it refuses.
 fn theirs(config: &Path, host: &str) -> Option<BTreeMap<String, Vec<String>>> {
     let output = Command::new("ssh")
         .args(["-G", "-F"])
@@ -293,7 +293,7 @@ fn theirs(config: &Path, host: &str) -> Option<BTreeMap<String, Vec<String>>> {
     Some(said)
 }
 
-/// What is found here, in the words of `ssh -G`.
+/// Our result in the words of `ssh -G`.
 fn ours(resolved: &Resolved, local: &Local) -> BTreeMap<String, Vec<String>> {
     let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut say = |key: &str, values: Vec<String>| {
@@ -354,7 +354,7 @@ fn ours(resolved: &Resolved, local: &Local) -> BTreeMap<String, Vec<String>> {
     said
 }
 
-/// The options that are compared.
+/// The options to compare.
 const COMPARED: &[&str] = &[
     "hostname",
     "port",
@@ -372,7 +372,7 @@ const COMPARED: &[&str] = &[
     "hostkeyalias",
 ];
 
-/// What `ssh` uses when nothing is said, which is the caller's to decide here.
+/// Whether this is ssh's default, which our callers fill in.
 fn is_default(key: &str, values: &[String]) -> bool {
     match key {
         "identityfile" => values.first().is_some_and(|first| first == "~/.ssh/id_rsa"),
@@ -381,7 +381,7 @@ fn is_default(key: &str, values: &[String]) -> bool {
     }
 }
 
-/// `ssh -G` writes the jump hosts anew.
+/// `ssh -G` rewrites jump hosts.
 fn jump(text: &str) -> String {
     let plain = |hop: &str| {
         let hop = hop.trim();
@@ -447,7 +447,7 @@ fn compare(seed: u64, directory: &Path, local: &Local) -> (usize, Vec<String>) {
                         ours = ours.iter().map(|text| jump(text)).collect();
                         theirs = theirs.iter().map(|text| jump(text)).collect();
                     }
-                    // Debian's ssh keeps connections in batch mode alive by itself.
+                    // Debian's ssh sends keep-alives in batch mode by default.
                     let by_debian = *key == "serveraliveinterval"
                         && resolved.server_alive_interval.is_none()
                         && resolved.batch_mode == Some(true)
@@ -589,7 +589,7 @@ fn files_that_others_write_to_are_refused() {
     let error = SshConfig::load(Some(&path), Some(none))
         .expect_err("not ours alone")
         .to_string();
-    assert!(error.contains("others may write to it"), "{error}");
+    assert!(error.contains("others can write to it"), "{error}");
     assert!(
         SshConfig::load(Some(none), Some(none))
             .expect("nothing")
@@ -598,7 +598,10 @@ fn files_that_others_write_to_are_refused() {
     let circle = directory.path().join("circle");
     fs::write(&circle, format!("Include {}\n", circle.display())).expect("writable");
     let error = SshConfig::only(&circle).expect_err("a circle").to_string();
-    assert!(error.contains("more than 16 files include each other"), "{error}");
+    assert!(
+        error.contains("files include each other more than 16 deep"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -668,7 +671,7 @@ fn what_has_no_effect_is_warned_about() {
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in r#"(Host|Match|Include|HostName|ProxyJump|IdentityFile|UserKnownHostsFile|ConnectTimeout|exec|host|final|all|[ =\t"'\\#%!*?@:,\[\]~$\{\}-]|a|22|none|é|\n){0,40}"#) {
-        // Commands made of chance are not run.
+        // Generated commands are not run.
         if text.contains("exec") {
             let _ = SshConfig::parse(&text, "config");
         } else {

@@ -44,12 +44,12 @@ struct Server {
 // === impl Testbed ===
 
 impl Testbed {
-    /// Starts servers for `hosts` addresses, with `extra` lines at the beginning of the configuration, so that they
-    /// overrule what else is in it.
+    /// Starts servers for `hosts` addresses, with `extra` lines at the beginning of the configuration, which override
+    /// the rest.
     ///
     /// # Errors
     ///
-    /// When `sshd` or `ssh-keygen` is missing, or a server does not come up.
+    /// `sshd` or `ssh-keygen` is missing, or a server does not start.
     pub fn start(hosts: usize, extra: &str) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("reveille-testbed-").tempdir()?;
         let root = directory.path();
@@ -86,7 +86,7 @@ impl Testbed {
     /// The address of host `index`, from 0.
     pub fn address(&self, index: usize) -> Ipv4Addr {
         assert!(index < self.hosts, "the testbed has {} hosts", self.hosts);
-        // 127.64/10 keeps clear of what a machine uses by itself (127.0.0.1, 127.0.0.53, 127.0.1.1).
+        // 127.64/10 does not collide with addresses in common use (127.0.0.1, 127.0.0.53, 127.0.1.1).
         let number = u32::try_from(index).expect("hosts fit into 22 bits") + 1;
         Ipv4Addr::from(0x7f40_0000 + number)
     }
@@ -96,22 +96,22 @@ impl Testbed {
         self.port
     }
 
-    /// The private key that logs in.
+    /// The private key to log in with.
     pub fn key(&self) -> PathBuf {
         self.directory.path().join("id_ed25519")
     }
 
-    /// The directory of keys and configuration; gone with the testbed.
+    /// The directory of keys and configuration, removed with the testbed.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The home directory that commands see.
+    /// The home directory of commands.
     pub fn home(&self) -> PathBuf {
         self.directory.path().join("home")
     }
 
-    /// An INI inventory of all hosts, named `host-001` and on.
+    /// An INI inventory of all hosts: `host-001` and so on.
     pub fn inventory(&self) -> String {
         let mut text = String::new();
         for index in 0..self.hosts {
@@ -130,14 +130,14 @@ impl Testbed {
     ///
     /// # Errors
     ///
-    /// When it can't be written.
+    /// The file can't be written.
     pub fn write_inventory(&self) -> io::Result<PathBuf> {
         let path = self.directory.path().join("inventory.ini");
         fs::write(&path, self.inventory())?;
         Ok(path)
     }
 
-    /// What the servers logged so far.
+    /// The servers' log so far.
     pub fn log(&self) -> String {
         self.servers
             .iter()
@@ -156,7 +156,7 @@ impl Testbed {
         for index in first..last {
             let _ = writeln!(config, "ListenAddress {}:{}", self.address(index), self.port);
         }
-        // sshd believes the first word on each option, but the last one on this.
+        // sshd uses the first value of each option, but the last one of this.
         if !extra.contains("MaxStartups") {
             config.push_str("MaxStartups 1000:30:2000\n");
         }
@@ -213,7 +213,7 @@ impl Testbed {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already ended is as good.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -226,7 +226,7 @@ fn sshd_path() -> &'static str {
         .unwrap_or("sshd")
 }
 
-/// A port that was free a moment ago on the first address.
+/// A port on the first address that was free a moment ago.
 fn free_port() -> io::Result<u16> {
     TcpListener::bind((Ipv4Addr::new(127, 64, 0, 1), 0))?
         .local_addr()

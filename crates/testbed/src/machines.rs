@@ -1,8 +1,8 @@
-//! Real Debian machines: a root file system, a process tree and a host name of their own each, and an sshd inside.
+//! Real Debian machines, each with its own root file system, process tree, host name and sshd.
 //!
-//! All share one base made by debootstrap (once) and write to an overlay of their own, so that four machines are up in
-//! less than a second and packages can truly be installed on them. The network is this machine's: each has an address
-//! in 127.65.0.0/24. Everything a machine mounts is mounted in its own namespace and goes with its processes.
+//! All share one base that debootstrap creates once, and write to their own overlays, so that four machines are up in
+//! less than a second and packages can really be installed. They use this machine's network: each has an address in
+//! 127.65.0.0/24. All mounts are in the machine's namespace and end with its processes.
 //!
 //! ```no_run
 //! let machines = reveille_testbed::machines::Machines::up("target/machines".as_ref(), "test".as_ref(), 4, &|_| ())?;
@@ -32,12 +32,12 @@ pub const LIMIT: usize = 16;
 /// How long a machine may take until its sshd answers.
 const UP_WITHIN: Duration = Duration::from_secs(30);
 
-/// The port that is taken when it is free.
+/// The port to use if it is free.
 const USUAL_PORT: u16 = 2222;
 
 const INIT: &str = include_str!("machines/init.sh");
 
-/// A set of machines. They go down when it is dropped, unless they were [kept](Machines::keep).
+/// A set of machines, which are ended when it is dropped, unless they were [kept](Machines::keep).
 #[derive(Debug)]
 pub struct Machines {
     directory: PathBuf,
@@ -51,24 +51,24 @@ pub struct Machines {
 pub struct Machine {
     name: String,
     address: Ipv4Addr,
-    /// Its first process, which all others end with.
+    /// Its first process, with which all others end.
     init: Process,
 }
 
 // === impl Machines ===
 
 impl Machines {
-    /// Brings up `count` machines that live in `directory`, on the base in `shared` (made if it isn't there).
-    /// `say` hears what takes long.
+    /// Starts `count` machines in `directory`, with the base in `shared` (created if needed). Slow steps are reported
+    /// to `say`.
     ///
     /// # Errors
     ///
-    /// When the caller isn't root, something this needs is missing, or a machine does not come up.
+    /// The caller is not root, a program is missing, or a machine does not start.
     pub fn up(shared: &Path, directory: &Path, count: usize, say: &dyn Fn(&str)) -> io::Result<Self> {
         if !rustix::process::geteuid().is_root() {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                "machines need root, to mount and to make namespaces; run this as root",
+                "machines need root for mounts and namespaces; run this as root",
             ));
         }
         if !(1..=LIMIT).contains(&count) {
@@ -85,7 +85,7 @@ impl Machines {
         let directory = fs::canonicalize(directory)?;
         files::clear(&directory)?;
         files::key(&directory.join("id_ed25519"))?;
-        // From the look for a free port to the last answer on it, nobody else may take the same one.
+        // Between the search for a free port and the last machine's answer, no other set may take the same port.
         let turn = fs::File::create(shared.join("up.lock"))?;
         turn.lock()?;
         let mut set = Self {
@@ -97,7 +97,7 @@ impl Machines {
         for number in 1..=count {
             let machine = set.start(&base, number)?;
             set.all.push(machine);
-            // Written as they come, so that whatever happens next the others can be found.
+            // Written after each machine, so that the others can be found whatever happens next.
             set.write_state()?;
         }
         for machine in &set.all {
@@ -108,11 +108,11 @@ impl Machines {
         Ok(set)
     }
 
-    /// The set that was kept in `directory`, with those of its machines that are still up.
+    /// The set that was kept in `directory`, with the machines that are still up.
     ///
     /// # Errors
     ///
-    /// When its record can't be read.
+    /// Its record can't be read.
     pub fn find(directory: &Path) -> io::Result<Option<Self>> {
         let text = match fs::read_to_string(directory.join("state")) {
             Ok(text) => text,
@@ -144,27 +144,27 @@ impl Machines {
         Ok(Some(set))
     }
 
-    /// Ends every machine of the set and removes what they wrote.
+    /// Ends every machine of the set and removes their files.
     ///
     /// # Errors
     ///
-    /// When a process does not end or a file can't be removed.
+    /// A process does not end, or a file can't be removed.
     pub fn down(mut self) -> io::Result<()> {
         self.kept = true;
         self.end()
     }
 
-    /// Leaves the machines up; [`Machines::find`] finds them again.
+    /// Keeps the machines up; [`Machines::find`] finds them again.
     pub fn keep(mut self) {
         self.kept = true;
     }
 
-    /// The machines, in order: m1, m2 and so on.
+    /// The machines in order: m1, m2 and so on.
     pub fn machines(&self) -> &[Machine] {
         &self.all
     }
 
-    /// An INI inventory with an address, the port, the user and the key of each.
+    /// An INI inventory with the address, port, user and key of each machine.
     pub fn inventory(&self) -> PathBuf {
         self.directory.join("inventory.ini")
     }
@@ -174,17 +174,17 @@ impl Machines {
         self.directory.join("known_hosts")
     }
 
-    /// The private key that logs in as root.
+    /// The private key to log in as root.
     pub fn key(&self) -> PathBuf {
         self.directory.join("id_ed25519")
     }
 
-    /// The port that every machine's sshd listens on.
+    /// The port of every machine's sshd.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A command on a machine, by OpenSSH's own client: what tests look at results with.
+    /// A command on a machine through OpenSSH's own client, for checking results.
     pub fn ssh(&self, machine: &Machine, command: &str) -> Command {
         let mut ssh = Command::new("ssh");
         ssh.args([
@@ -219,7 +219,7 @@ impl Machines {
         files::fill(&directory.join("upper"), &name, &self.key().with_extension("pub"))?;
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
         let log = fs::File::create(directory.join("log"))?;
-        // `--kill-child` binds the machine to unshare, which ignores every signal but KILL while it waits.
+        // `--kill-child` ties the machine to unshare, which ignores every signal but KILL while it waits.
         let child = Command::new("unshare")
             .args([
                 "--mount",
@@ -237,7 +237,7 @@ impl Machines {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Not in the terminal's group: Ctrl-C there is not meant for machines.
+            // Outside the terminal's process group, so that Ctrl-C does not end machines.
             .process_group(0)
             .spawn()
             .map_err(|error| {
@@ -310,7 +310,7 @@ impl Machines {
 impl Drop for Machines {
     fn drop(&mut self) {
         if !self.kept {
-            // Nobody is left to tell; `down` is there for those who need to know.
+            // Nobody is left to report an error to; `down` reports errors.
             let _ = self.end();
         }
     }
@@ -324,13 +324,13 @@ impl Machine {
         &self.name
     }
 
-    /// Where its sshd listens.
+    /// The address of its sshd.
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
 }
 
-/// Waits for unshare on a thread: whoever started it and lives on must not keep a zombie.
+/// Waits for unshare on a thread, so that the caller does not keep a zombie.
 fn reap(mut child: std::process::Child) {
     std::thread::spawn(move || child.wait());
 }

@@ -1,5 +1,5 @@
-//! Files that are read whole, up to a limit. Devices and pipes do not tell how long they are, and a wrong path may name
-//! something without an end; so the bytes are counted while they are read.
+//! Reads whole files up to a limit. Devices and pipes do not report a length, and a wrong path may name an endless
+//! file, so the bytes are counted while they are read.
 
 use std::fmt;
 use std::fs::File;
@@ -8,24 +8,24 @@ use std::path::Path;
 
 use crate::Bytes;
 
-/// Why something was not read. Its text completes "can't read FILE: …".
+/// Why a file was not read. The text completes "can't read FILE: …".
 #[derive(Debug)]
 pub enum ReadError {
     /// The system refused.
     Io(io::Error),
-    /// There is more than the limit.
+    /// The file is longer than the limit.
     TooLong {
         /// The limit in bytes.
         most: u64,
     },
-    /// It is not UTF-8.
+    /// The file is not UTF-8.
     NotText {
         /// The first line that is not, from 1.
         line: usize,
     },
 }
 
-/// The bytes of a file that has no more than `most`.
+/// Reads a file of at most `most` bytes.
 ///
 /// # Errors
 ///
@@ -40,7 +40,7 @@ pub fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
     )
 }
 
-/// The same, as text.
+/// Like [`bytes`], as text.
 ///
 /// # Errors
 ///
@@ -49,20 +49,20 @@ pub fn text(path: &Path, most: u64) -> Result<String, ReadError> {
     text_from(bytes(path, most)?)
 }
 
-/// The bytes of something that has no more than `most`.
+/// Reads at most `most` bytes from a source.
 ///
 /// # Errors
 ///
-/// It can't be read, or is longer.
+/// The source can't be read, or is longer.
 pub fn bytes_of(source: impl Read, most: u64) -> Result<Vec<u8>, ReadError> {
     bytes_into(Vec::new(), source, most)
 }
 
-/// The same, as text.
+/// Like [`bytes_of`], as text.
 ///
 /// # Errors
 ///
-/// It can't be read, is longer, or is not UTF-8.
+/// The source can't be read, is longer, or is not UTF-8.
 pub fn text_of(source: impl Read, most: u64) -> Result<String, ReadError> {
     text_from(bytes_of(source, most)?)
 }
@@ -96,7 +96,7 @@ impl fmt::Display for ReadError {
     }
 }
 
-/// A limit as it was set: `4 MiB`, `64 KiB`.
+/// A limit in the unit it was set in: `4 MiB`, `64 KiB`.
 fn limit(bytes: u64) -> String {
     match bytes {
         _ if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),

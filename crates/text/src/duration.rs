@@ -1,11 +1,11 @@
 //! Durations: `500ms`, `60s`, `1h30m`.
 //!
-//! A number needs its unit everywhere: on the command line, in the environment and in files. `90` might be seconds to one
-//! reader and milliseconds to another. Only `0` can do without.
+//! A number needs its unit everywhere: on the command line, in the environment and in files. `90` might mean seconds to
+//! one reader and milliseconds to another. Only `0` needs no unit.
 
 use std::time::Duration;
 
-/// The longest duration that is read: ten years. Sums of times and durations stay far from overflowing.
+/// The longest duration accepted: ten years. Sums of times and durations stay far from overflowing.
 const LONGEST: Duration = Duration::from_hours(24 * 3652);
 
 const UNITS: [(&str, f64); 8] = [
@@ -20,7 +20,7 @@ const UNITS: [(&str, f64); 8] = [
     ("d", 86_400.0),
 ];
 
-/// Reads `500ms`, `1.5s`, `1h30m`, `2d`, and whatever [`shown`] prints. Ten years at most.
+/// Parses `500ms`, `1.5s`, `1h30m`, `2d`, and whatever [`shown`] prints, up to ten years.
 ///
 /// # Errors
 ///
@@ -62,21 +62,20 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
-/// The same where no time at all makes no sense.
+/// Like [`parse`], but refuses zero.
 ///
 /// # Errors
 ///
 /// A sentence about what is wrong with the text.
 pub fn parse_positive(text: &str) -> Result<Duration, String> {
     match parse(text)? {
-        Duration::ZERO => Err(format!(
-            "`{text}` is no time at all; write a duration such as `30s`"
-        )),
+        Duration::ZERO => Err(format!("`{text}` is zero; write a duration such as `30s`")),
         duration => Ok(duration),
     }
 }
 
-/// A duration for people, with at most three digits that matter: `850 µs`, `22.8 ms`, `1.5 s`, `1m30s`, `2h05m`, `3d04h`.
+/// Formats a duration for people, with at most three significant digits: `850 µs`, `22.8 ms`, `1.5 s`, `1m30s`,
+/// `2h05m`, `3d04h`.
 pub fn shown(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
     for (unit, size, least) in [
@@ -85,7 +84,7 @@ pub fn shown(duration: Duration) -> String {
         ("s", 1_000_000_000, 60),
     ] {
         for decimals in [2, 1, 0] {
-            // Rounded first, so that 59.96 s become a minute.
+            // Round first, so that 59.96 s become a minute.
             let scale = 10_u128.pow(decimals);
             let rounded = (nanoseconds * scale + size / 2) / size;
             if rounded == 0 {
@@ -109,12 +108,12 @@ pub fn shown(duration: Duration) -> String {
     }
 }
 
-/// The same for a number of seconds; what is negative or no number is shown as none.
+/// Like [`shown`], for a number of seconds; negative numbers and NaN are shown as zero.
 pub fn shown_seconds(seconds: f64) -> String {
     shown(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-/// The same for a number of milliseconds.
+/// Like [`shown`], for a number of milliseconds.
 pub fn shown_millis(milliseconds: impl Into<u64>) -> String {
     shown(Duration::from_millis(milliseconds.into()))
 }
@@ -127,7 +126,7 @@ fn pair(many: u128, large: &str, few: u128, small: &str) -> String {
     }
 }
 
-/// A number with its last `decimals` digits behind the point, without zeros at the end.
+/// Formats a number whose last `decimals` digits are decimals, without trailing zeros.
 pub(crate) fn decimal(number: u128, decimals: u32) -> String {
     let scale = 10_u128.pow(decimals);
     let (whole, part) = (number / scale, number % scale);

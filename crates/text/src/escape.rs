@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Text as it may stand in XML and HTML, also between quotes. Characters that XML cannot hold are left out; newlines and
+/// Text escaped for XML and HTML, for attributes too. Characters that XML cannot contain are left out; newlines and
 /// tabs stay.
 #[derive(Debug, Clone, Copy)]
 pub struct Markup<'a>(pub &'a str);
@@ -10,7 +10,8 @@ pub struct Markup<'a>(pub &'a str);
 // === impl Markup ===
 
 impl Markup<'_> {
-    /// Whether XML 1.0 cannot hold a character, or nobody wants it there: control characters, U+FFFE and U+FFFF.
+    /// Whether a character is left out: XML 1.0 cannot contain it, or nobody wants it there. These are control
+    /// characters, U+FFFE and U+FFFF.
     pub fn is_impossible(character: char) -> bool {
         (character.is_control() && !matches!(character, '\n' | '\t'))
             || matches!(character, '\u{fffe}' | '\u{ffff}')
@@ -31,7 +32,7 @@ impl fmt::Display for Markup<'_> {
                 '<' => "&lt;",
                 '>' => "&gt;",
                 '"' => "&quot;",
-                // HTML 4 knows no `&apos;`.
+                // HTML 4 has no `&apos;`.
                 '\'' => "&#39;",
                 _ => "",
             })?;

@@ -1,14 +1,14 @@
-//! Wildcards, in two languages that differ: a [`Wildcard`] is what ssh and sshd read, a [`Glob`] is what shells and Ansible
-//! read. Both fit a whole text or not at all, in time bounded by the product of the two lengths.
+//! Wildcards in two languages that differ: a [`Wildcard`] follows ssh and sshd, a [`Glob`] follows shells and Ansible.
+//! Both match a whole text or nothing, in time bounded by the product of the two lengths.
 
-/// A pattern of ssh_config(5) and sshd(8): `*` is any text, `?` any one byte, and everything else is itself; there are no
-/// sets and no escapes.
+/// A pattern of ssh_config(5) and sshd(8): `*` matches any text, `?` any one byte, and everything else itself. There
+/// are no sets and no escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wildcard<'a>(pub &'a str);
 
-/// A pattern of shells, as fnmatch(3) and Python's `fnmatch` read it: `*` is any text, `?` any one character, `[a-z]` a
-/// character of a set and `[!a-z]` one of all others. A bracket without an end is itself. There are no escapes, and
-/// nothing is special about slashes and leading dots.
+/// A pattern of shells, as fnmatch(3) and Python's `fnmatch` read it: `*` matches any text, `?` any one character,
+/// `[a-z]` a character of a set and `[!a-z]` a character outside it. A bracket that is never closed matches itself.
+/// There are no escapes, and slashes and leading dots are not special.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(Vec<Piece>);
 
@@ -26,12 +26,12 @@ enum Piece {
 // === impl Wildcard ===
 
 impl Wildcard<'_> {
-    /// Whether it has a wildcard.
+    /// Whether the pattern contains a wildcard.
     pub fn is_wild(self) -> bool {
         self.0.contains(['*', '?'])
     }
 
-    /// Whether it fits the whole text.
+    /// Whether the pattern matches the whole text.
     pub fn fits(self, text: &str) -> bool {
         fits(
             self.0.as_bytes(),
@@ -45,7 +45,7 @@ impl Wildcard<'_> {
 // === impl Glob ===
 
 impl Glob {
-    /// Takes a pattern; each text is one.
+    /// Parses a pattern; every text is a valid one.
     pub fn new(pattern: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = pattern;
@@ -67,7 +67,7 @@ impl Glob {
         Self(pieces)
     }
 
-    /// Whether it fits the whole text.
+    /// Whether the pattern matches the whole text.
     pub fn fits(&self, text: &str) -> bool {
         let is_any = |piece: &Piece| *piece == Piece::Any;
         if text.is_ascii() {
@@ -98,7 +98,8 @@ impl Piece {
     }
 }
 
-/// The set before the first `]` of `text`, and what follows. A `]` that comes first belongs to the set.
+/// Parses the set before the first `]` of `text`, and returns it with the text that follows. A `]` in first place
+/// belongs to the set.
 fn set(text: &str) -> Option<(Piece, &str)> {
     let (negated, inner) = match text.strip_prefix('!') {
         Some(inner) => (true, inner),
@@ -111,7 +112,7 @@ fn set(text: &str) -> Option<(Piece, &str)> {
     let mut at = 0;
     while let Some(first) = characters.get(at) {
         if let (Some('-'), Some(last)) = (characters.get(at + 1), characters.get(at + 2)) {
-            // One whose end comes before its start has nothing in it.
+            // A range whose end comes before its start is empty.
             ranges.push((*first, *last));
             at += 3;
         } else {
@@ -122,7 +123,8 @@ fn set(text: &str) -> Option<(Piece, &str)> {
     Some((Piece::Set { negated, ranges }, &inner[end + 1..]))
 }
 
-/// Whether a pattern fits a whole text. Goes back to the last star only: a star further left can't fit more than it does.
+/// Whether a pattern matches a whole text. It is enough to backtrack to the last star: an earlier star can't match
+/// more.
 fn fits<P, T>(
     pattern: &[P],
     text: &[T],
@@ -173,7 +175,7 @@ mod tests {
                 assert_eq!(Glob::new(pattern).fits(text), expected, "{pattern} {text}");
             }
         }
-        // A byte of two is not one character.
+        // `ü` is two bytes and one character.
         assert!(!Wildcard("?").fits("ü") && Glob::new("?").fits("ü"));
         assert!(Wildcard("a*").is_wild() && !Wildcard("[a]").is_wild());
     }

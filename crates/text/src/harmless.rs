@@ -1,22 +1,22 @@
-//! Text of others, made fit for a terminal.
+//! Makes text from elsewhere safe to show in a terminal.
 //!
-//! A host, a program or a file can contain anything: escape sequences that rename the terminal's window or move its cursor,
-//! and characters that cannot be seen but change how a line reads. Text passes through here before people see it:
+//! A host, a program or a file can send anything: escape sequences that rename the terminal's window or move its
+//! cursor, and invisible characters that change how a line reads. Text passes through here before people see it:
 //!
-//! - escape sequences go as a whole, with their parameters and texts;
-//! - control characters go: C0, DEL and C1;
-//! - characters that cannot be seen go: the bidirectional controls, and all others that Unicode ignores by default
+//! - escape sequences are removed as a whole, with their parameters and texts;
+//! - control characters are removed: C0, DEL and C1;
+//! - invisible characters are removed: the bidirectional controls, and all others that Unicode ignores by default
 //!   (`Default_Ignorable_Code_Point`), except for the variation selectors of emoji;
-//! - in a [`block`], newlines and tabs stay. What follows a carriage return, as progress bars write it, starts a line of its
-//!   own; so does what follows U+2028 and U+2029;
+//! - in a [`block`], newlines and tabs stay. Text after a carriage return, as progress bars write it, starts a new line;
+//!   so does text after U+2028 and U+2029;
 //! - in a [`line`], each run of white space becomes one blank;
-//! - in a [`word`], newlines and tabs go as well.
+//! - in a [`word`], newlines and tabs are removed as well.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Several lines, such as the output of a command.
+/// Cleans several lines, such as the output of a command.
 pub fn block(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| matches!(c, '\n' | '\t') || is_harmless(c)) {
         return Cow::Borrowed(text);
@@ -39,18 +39,18 @@ pub fn block(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// The same for bytes; what is not UTF-8 becomes U+FFFD.
+/// Like [`block`], for bytes; invalid UTF-8 becomes U+FFFD.
 pub fn block_of_bytes(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     block(&text).into_owned()
 }
 
-/// One line, such as words of others in a message.
+/// Cleans one line, such as a remote message that is quoted in one of ours.
 pub fn line(text: &str) -> String {
     line_up_to(text, usize::MAX)
 }
 
-/// The first `most` characters of one line.
+/// The first `most` characters of a cleaned line.
 pub fn line_up_to(text: &str, most: usize) -> String {
     let mut line = String::new();
     let mut left = most;
@@ -69,7 +69,7 @@ pub fn line_up_to(text: &str, most: usize) -> String {
     line
 }
 
-/// A word inside a line of a format that programs read: nothing takes the place of what goes, not even of a newline.
+/// Cleans a word inside a line of a machine-readable format: removed characters, even newlines, leave no blank.
 pub fn word(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_harmless) {
         return Cow::Borrowed(text);
@@ -77,7 +77,7 @@ pub fn word(text: &str) -> Cow<'_, str> {
     Cow::Owned(block(text).replace(['\n', '\t'], ""))
 }
 
-/// At most `most` characters of a line, the cut marked.
+/// Shortens a line to `most` characters, with an ellipsis where it was cut.
 pub fn shortened(line: &str, most: usize) -> String {
     if line.chars().count() <= most {
         return line.to_owned();
@@ -85,7 +85,7 @@ pub fn shortened(line: &str, most: usize) -> String {
     line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// Whether a character can be seen, or is a blank, and does nothing to those around it.
+/// Whether a character is visible or a blank, and does not affect its neighbours.
 pub fn is_harmless(character: char) -> bool {
     !(character.is_control()
         || matches!(character,
@@ -95,7 +95,7 @@ pub fn is_harmless(character: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}'))
 }
 
-/// Skips what follows an ESC.
+/// Skips the rest of an escape sequence, after its ESC.
 fn skip_sequence(characters: &mut Peekable<Chars<'_>>) {
     match characters.next() {
         Some('[') => skip_until_final(characters),

@@ -7,9 +7,9 @@ use crate::duration::decimal;
 
 /// A number of bytes.
 ///
-/// Written as `4096`, `64KiB`, `1.5GB`: KB, MB, GB and TB are powers of 1,000, KiB, MiB, GiB and TiB powers of 1,024, and a
-/// number without a unit is bytes. K, M, G and T alone are those of 1,024. GNU's coreutils read all of them so. Capital and
-/// small letters are not the same, because Mb is megabits elsewhere; only the k may be small, as in SI.
+/// Parsed from `4096`, `64KiB`, `1.5GB`: KB, MB, GB and TB are powers of 1,000, KiB, MiB, GiB and TiB powers of 1,024,
+/// and a number without a unit is bytes. K, M, G and T alone are powers of 1,024. This is how GNU coreutils read them.
+/// Case matters, because Mb is megabits elsewhere; only the k may be lower case, as in SI.
 ///
 /// Shown as `3.4 MB`, in powers of 1,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ impl FromStr for Bytes {
             .ok_or_else(wrong)?;
         let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
         let whole: u64 = whole.parse().map_err(|_| wrong())?;
-        // Twelve decimals tell every byte of a terabyte.
+        // Twelve decimals are enough for every byte of a terabyte.
         if part.is_empty() || part.len() > 12 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(wrong());
         }
@@ -70,7 +70,7 @@ impl fmt::Display for Bytes {
         let bytes = u128::from(self.0);
         let mut size: u128 = 1;
         for unit in ["B", "KB", "MB", "GB", "TB"] {
-            // Rounded first, so that 999,999 bytes are a megabyte.
+            // Round first, so that 999,999 bytes become a megabyte.
             let tenths = (bytes * 10 + size / 2) / size;
             if tenths < 10_000 || unit == "TB" {
                 return write!(formatter, "{} {unit}", decimal(tenths, 1));
@@ -81,7 +81,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// `1 host`, `1,200 hosts`: a noun whose plural takes an `s`.
+/// `1 host`, `1,200 hosts`: a count and a noun whose plural takes an `s`.
 pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
     let ending = if count == 1 { "" } else { "s" };

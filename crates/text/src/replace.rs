@@ -1,15 +1,15 @@
-//! Files that are written as a whole: a reader sees the earlier content or the new one, and never half of it.
+//! Replaces files as a whole: a reader sees the old content or the new content, never a mixture.
 //!
-//! The new content is written beside the file, synced, given the owner, group, mode, ACL and user attributes of the earlier
-//! file, and renamed into place; then the directory is synced. If anything fails, the earlier file stays and nothing is left
-//! beside it.
+//! The new content is written to a file beside the old one, synced, given the owner, group, mode, ACL and user
+//! attributes of the old file, and renamed into place; then the directory is synced. If anything fails, the old file
+//! stays and the new one is removed.
 //!
-//! - A symbolic link stays, and the file that it leads to is replaced. Other hard links keep the earlier content.
+//! - A symbolic link stays, and its target is replaced. Other hard links keep the old content.
 //! - FIFOs, devices and sockets are written directly; so is this process's own standard output as `/dev/stdout`, which is
-//!   written where it stands and not truncated.
-//! - A file in a directory that takes no new files, and a file that is mounted by itself, as into a container, are written in
+//!   written at its current position and not truncated.
+//! - A file in a directory that accepts no new files, and a file that is a mount point, as in a container, are written in
 //!   place.
-//! - A file that may not be written is not replaced either.
+//! - A file that is not writable is not replaced either.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
 
-/// Symbolic links that are followed, as many as Linux does.
+/// How many symbolic links are followed: Linux's own limit.
 const LINKS: usize = 40;
-/// Bytes of a file's name that are repeated in the name beside it; 255 is the most that a name may have.
+/// How many bytes of a file's name go into the name beside it; a name has at most 255.
 const NAME: usize = 200;
-/// The longest attribute that Linux knows.
+/// The longest attribute that Linux supports.
 const ATTRIBUTE: usize = 64 << 10;
 
-/// New content for a file, which takes effect with [`commit`](Self::commit). Dropped before, it changes nothing.
+/// New content for a file, which takes effect with [`commit`](Self::commit). Dropping it earlier changes nothing.
 #[derive(Debug)]
 pub struct Replacement {
     path: PathBuf,
@@ -38,11 +38,11 @@ pub struct Replacement {
 
 #[derive(Debug)]
 enum Way {
-    /// The content grows under `beside`, and becomes `target`.
+    /// The content is written to `beside`, which is then renamed to `target`.
     Beside { beside: PathBuf, target: PathBuf },
-    /// It is written over the earlier content, which goes with the first byte.
+    /// The content overwrites the old content, which is truncated at the first write.
     InPlace { target: PathBuf, begun: bool },
-    /// It goes to a device, a pipe or an open file of this process.
+    /// The content goes to a device, a pipe or an open file of this process.
     Direct,
 }
 
@@ -57,7 +57,7 @@ enum Goal {
 ///
 /// # Errors
 ///
-/// It can't be written; the earlier file is still there then.
+/// The file can't be written; then the old file is still there.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut replacement = Replacement::begin(path)?;
     replacement.write_all(bytes)?;
@@ -67,7 +67,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 // === impl Replacement ===
 
 impl Replacement {
-    /// Sees whether a file can be written, and begins with it. A FIFO is opened, which waits for its reader.
+    /// Checks that a file can be written, and opens its replacement. Opening a FIFO waits for its reader.
     ///
     /// # Errors
     ///
@@ -89,12 +89,12 @@ impl Replacement {
         Ok(Self { path, file, way })
     }
 
-    /// The path as it was given.
+    /// The path as given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file that it becomes; none for what is written directly.
+    /// The file to be replaced; none if the content is written directly.
     pub fn target(&self) -> Option<&Path> {
         match &self.way {
             Way::Beside { target, .. } | Way::InPlace { target, .. } => Some(target),
@@ -106,7 +106,7 @@ impl Replacement {
     ///
     /// # Errors
     ///
-    /// It can't be written whole; what was beside the file is removed.
+    /// The content can't be written completely; the file beside the target is removed.
     pub fn commit(mut self) -> io::Result<()> {
         self.begin_in_place()?;
         self.file.flush()?;
@@ -152,14 +152,14 @@ impl Write for Replacement {
 impl Drop for Replacement {
     fn drop(&mut self) {
         if let Way::Beside { beside, .. } = &self.way {
-            // Nothing is there once it has been renamed.
+            // After the rename there is nothing to remove.
             let _ = fs::remove_file(beside);
         }
     }
 }
 
-/// Follows symbolic links up to a file, whether it exists or not. Links to open files of this process stay: the file behind
-/// one may be a log that a shell appends to, and that must not be replaced.
+/// Follows symbolic links to a file, whether it exists or not. Links to open files of this process are not followed:
+/// the file behind one may be a log that a shell appends to, which must not be replaced.
 fn follow(path: &Path) -> io::Result<Goal> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -175,14 +175,14 @@ fn follow(path: &Path) -> io::Result<Goal> {
         }
         match fs::read_link(&path) {
             Ok(to) => path = parent.join(to),
-            // It is no link, or not there; opening it tells.
+            // Not a link, or missing; opening it will show which.
             Err(_) => return Ok(Goal::File(path)),
         }
     }
     Err(rustix::io::Errno::LOOP.into())
 }
 
-/// Where the content of a file goes.
+/// Opens the file that the content goes to.
 fn begin_file(target: PathBuf) -> io::Result<(File, Way)> {
     let earlier = match fs::metadata(&target) {
         Ok(metadata) => metadata,
@@ -196,24 +196,24 @@ fn begin_file(target: PathBuf) -> io::Result<(File, Way)> {
     if !earlier.is_file() {
         return Ok((file, Way::Direct));
     }
-    // Readable by nobody else until it has the owner and the mode of the earlier file.
+    // Nobody else may read the file until it has the owner and the mode of the old one.
     let Ok((new, beside)) = new_beside(&target, 0o600) else {
         let begun = false;
         return Ok((file, Way::InPlace { target, begun }));
     };
     if let Err(error) = keep_attributes(&file, &earlier, &new) {
-        // The error tells more than one of this could.
+        // The first error is more useful than an error from the removal.
         let _ = fs::remove_file(beside);
         return Err(error);
     }
     Ok((new, Way::Beside { beside, target }))
 }
 
-/// A new file beside `target`, with a name that nothing else has.
+/// Creates a file beside `target`, under an unused name.
 fn new_beside(target: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     let name = target
         .file_name()
-        .ok_or_else(|| io::Error::other("it names no file"))?
+        .ok_or_else(|| io::Error::other("the path has no file name"))?
         .as_bytes();
     for number in 0_u32.. {
         let mut beside = OsStr::new(".").to_owned();
@@ -233,8 +233,8 @@ fn new_beside(target: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Gives a new file what the earlier one has. Only a privileged process can give files away: where owner or group can't be
-/// kept, nobody gets more rights than before.
+/// Gives a new file the owner, group, mode and attributes of the old one. Only a privileged process can give files
+/// away: if the owner or group can't be kept, nobody gets more rights than before.
 fn keep_attributes(earlier: &File, metadata: &fs::Metadata, new: &File) -> io::Result<()> {
     let fresh = new.metadata()?;
     let owner = metadata.uid() == fresh.uid() || fchown(new, Some(metadata.uid()), None).is_ok();
@@ -253,8 +253,8 @@ fn keep_attributes(earlier: &File, metadata: &fs::Metadata, new: &File) -> io::R
     Ok(())
 }
 
-/// Copies the ACL, the SELinux context and the attributes of users, as far as the filesystem has them. Capabilities are not
-/// copied: they were given to the earlier content.
+/// Copies the ACL, the SELinux context and user attributes, as far as the filesystem has them. Capabilities are not
+/// copied: they were granted to the old content.
 fn keep_extended(earlier: &File, new: &File) {
     let mut names = vec![0; ATTRIBUTE];
     let Ok(length) = flistxattr(earlier, &mut names[..]) else {
@@ -265,20 +265,20 @@ fn keep_extended(earlier: &File, new: &File) {
         let kept = name.starts_with(b"user.")
             || [&b"system.posix_acl_access"[..], b"security.selinux"].contains(&name);
         if kept && let Ok(length) = fgetxattr(earlier, name, &mut value[..]) {
-            // A filesystem may refuse what it has given.
+            // A filesystem may refuse to set attributes that it returned.
             let _ = fsetxattr(new, name, &value[..length], XattrFlags::empty());
         }
     }
 }
 
-/// A rename is lasting once its directory is on disk. A directory that can't be read can't be synced either.
+/// Syncs the directory, which makes the rename durable. A directory that can't be read can't be synced either.
 fn sync_directory(target: &Path) -> io::Result<()> {
     let parent = target.parent().filter(|parent| *parent != Path::new(""));
     let Ok(directory) = File::open(parent.unwrap_or(Path::new("."))) else {
         return Ok(());
     };
     match directory.sync_all() {
-        // Some filesystems sync no directories.
+        // Some filesystems can't sync directories.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         synced => synced,
     }
@@ -338,7 +338,7 @@ mod tests {
         replace(&scratch.at("latest"), b"later").unwrap();
         assert_eq!(scratch.text("monday"), "later");
         assert!(scratch.at("latest").is_symlink() && scratch.at("day").is_symlink());
-        // One that leads to nothing yet.
+        // A link whose target does not exist yet.
         symlink("tuesday", scratch.at("next")).unwrap();
         replace(&scratch.at("next"), b"new").unwrap();
         assert_eq!(scratch.text("tuesday"), "new");
@@ -355,7 +355,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         let has_attributes = fsetxattr(&file, "user.note", b"hi", XattrFlags::empty()).is_ok();
-        // Whoever runs as root can give files away, and keeps the owner of others.
+        // Root can give files away, and keeps the owner of other users' files.
         let owner =
             fchown(&file, Some(12), Some(34)).map_or_else(|_| file.metadata().unwrap().uid(), |()| 12);
         replace(&path, b"two").unwrap();

@@ -5,29 +5,30 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// Text that no screen, log or error may show. `Debug` shows nothing of it, and its memory is wiped when its last clone goes.
+/// Text that no screen, log or error may show. `Debug` hides it, and its memory is wiped when the last clone is
+/// dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<String>>);
 
 // === impl Secret ===
 
 impl Secret {
-    /// Takes text that is secret from now on.
+    /// Wraps a text that is secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Arc::new(Zeroizing::new(text.into())))
     }
 
-    /// The text itself, for the one place that needs it.
+    /// Returns the text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The text as a line of input.
+    /// Returns the text as a line of input.
     pub fn line(&self) -> Zeroizing<String> {
         Zeroizing::new(format!("{}\n", self.expose()))
     }
 
-    /// Whether there is no text.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -39,7 +40,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether a variable of this name holds a secret, which no screen and no file may show.
+/// Whether a variable of this name contains a secret, which no screen and no file may show.
 pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["pass", "secret", "token", "credential"]

@@ -1,8 +1,8 @@
-//! The least that one `exec` on many hosts costs with russh: the library alone, with the algorithms that our own sessions
-//! ask for, and nothing around it. `cargo xtask bench fleet` measures Reveille beside it.
+//! Measures the least that one `exec` on many hosts costs with russh: the bare library with the algorithms of our own
+//! sessions. `cargo xtask bench fleet` measures Reveille beside it.
 //!
-//! Usage: `bare USER KEY PORT ADDRESSES COMMAND`, where ADDRESSES is a file with an address a line. All are connected to at
-//! once, no host key is checked, and what each of them writes to its standard output is printed.
+//! Usage: `bare USER KEY PORT ADDRESSES COMMAND`, where ADDRESSES is a file with one address per line. Connects to all
+//! of them at once, checks no host keys, and prints their standard output.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -13,10 +13,10 @@ use russh::client::{self, Config};
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelMsg, Preferred};
 
-/// Takes every host key.
+/// Accepts every host key.
 struct Trusting;
 
-/// What is the same for all hosts.
+/// Settings for all hosts.
 struct Common {
     config: Arc<Config>,
     user: String,
@@ -38,7 +38,7 @@ impl client::Handler for Trusting {
 // === impl Common ===
 
 impl Common {
-    /// What the command writes on one host.
+    /// Runs the command on one host and returns its output.
     async fn run(&self, address: &str) -> Result<Vec<u8>, russh::Error> {
         let mut handle = client::connect(Arc::clone(&self.config), (address, self.port), Trusting).await?;
         let key = PrivateKeyWithHashAlg::new(Arc::clone(&self.key), None);
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [user, key, port, addresses, command] = arguments.as_slice() else {
         return Err("usage: bare USER KEY PORT ADDRESSES COMMAND".into());
     };
-    // The choice of our own sessions: no certificates, Ed25519 first, no SHA-1; all else is the library's own.
+    // The algorithms of our own sessions: no certificates, Ed25519 first, no SHA-1; otherwise the library's defaults.
     let preferred = Preferred {
         key: Cow::Borrowed(&[Algorithm::Ed25519]),
         host_key_certificates: Cow::Borrowed(&[]),
@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         command: command.clone(),
     });
     let addresses = std::fs::read_to_string(addresses)?;
-    // One thread, as Reveille has for as many sessions.
+    // One thread, as in Reveille.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -1,4 +1,4 @@
-//! What an SSH agent holds, asked before anything is dispatched (draft-ietf-sshm-ssh-agent).
+//! Asks an SSH agent for its keys, before anything is dispatched (draft-ietf-sshm-ssh-agent).
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -11,12 +11,12 @@ use russh::keys::ssh_key::public::KeyData;
 
 /// How long an agent may take to list its keys.
 const AGENT_REPLY: Duration = Duration::from_secs(5);
-/// Bytes of an agent's answer that are read at most.
+/// The most to read of an agent's answer, in bytes.
 const AGENT_LIMIT: u32 = 1024 * 1024;
 const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
 
-/// The keys of the agent at `socket`. An agent that can't be asked holds none; authentication says why.
+/// The keys of the agent at `socket`; none if the agent does not answer, which authentication will report.
 pub(crate) fn held(socket: &Path) -> Vec<KeyData> {
     ask(socket).unwrap_or_default()
 }
@@ -46,7 +46,7 @@ fn parse(answer: &[u8]) -> Option<Vec<KeyData>> {
     for _ in 0..count {
         let blob = string(&mut rest)?;
         string(&mut rest)?;
-        // Kinds of key that we don't know are of no use to us.
+        // We can't use keys of unknown kinds.
         if let Ok(key) = parse_public_key(blob) {
             keys.push(PublicKey::key_data(&key).clone());
         }

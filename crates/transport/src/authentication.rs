@@ -1,24 +1,24 @@
-//! With what a target is logged in to.
+//! The credentials for logging in to a target.
 
 use crate::identity::Identities;
 use reveille_text::Secret;
 
-/// What may be offered to a host, in OpenSSH's order: keys, keyboard-interactive, password.
+/// The credentials to offer to a host, in OpenSSH's order: keys, keyboard-interactive, password.
 #[derive(Debug, Default)]
 pub struct Authentication {
     /// Keys, certificates and the agent.
     pub identities: Identities,
     /// The user's password. It answers keyboard-interactive too, if that asks one hidden question.
     pub password: Option<Secret>,
-    /// Offer the password also to a host whose key is seen for the first time in this very connection. Otherwise
-    /// whoever sits in between would get it.
+    /// Offer the password even if the host key is seen for the first time on this very connection. A man in the middle
+    /// could get it then.
     pub password_to_new_hosts: bool,
 }
 
 // === impl Authentication ===
 
 impl Authentication {
-    /// Keys only.
+    /// Only keys.
     pub fn keys(identities: Identities) -> Self {
         Self {
             identities,

@@ -1,4 +1,4 @@
-//! A process on this machine that a command is heard through: a local shell, or the system's `ssh`.
+//! A local process that runs a command: a local shell, or the system's `ssh`.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -17,7 +17,7 @@ use crate::openssh::Passage;
 use crate::signal;
 use crate::terminal::Terminal;
 
-/// Bytes read from a pipe at a time. A child that writes more waits until that is taken.
+/// How many bytes to read from a pipe at a time. A child that writes more waits until we have processed them.
 const CHUNK: usize = 32 * 1024;
 
 /// A process, its outputs, and the process group that it leads.
@@ -28,7 +28,7 @@ pub(crate) struct Running {
     stderr: Option<ChildStderr>,
     stage: Stage,
     group: Group,
-    /// What an `ssh` process adds to what it carries.
+    /// Removes what an `ssh` process adds to the command's output.
     passage: Option<Passage>,
 }
 
@@ -45,15 +45,15 @@ enum Stage {
     Ended,
 }
 
-/// A process group that is killed when this goes, unless it is over or was let go.
+/// A process group that is killed when this is dropped, unless it has ended or was released.
 #[derive(Debug)]
 struct Group {
     leader: Option<Pid>,
-    /// The leader's id may mean another process now.
+    /// The leader has ended, so its id may belong to another process.
     over: Arc<AtomicBool>,
 }
 
-/// A process that was started, for as long as its id means it.
+/// A process that was started, and whether its id is still valid.
 #[derive(Debug)]
 pub(crate) struct Started {
     pid: Pid,
@@ -73,7 +73,7 @@ enum Stdin {
 // === impl Running ===
 
 impl Running {
-    /// Starts `command` in a process group of its own.
+    /// Starts `command` in its own process group.
     pub(crate) fn start(
         mut command: Command,
         passage: Option<Passage>,
@@ -82,7 +82,7 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in our terminal is ours to handle.
+            // We handle Ctrl-C in our terminal.
             .process_group(0);
         let mut child = command.spawn()?;
         let stdin = child.stdin.take().map(Stdin::Pipe);
@@ -90,7 +90,7 @@ impl Running {
         Ok(Self::new(child, stdin, stdout, passage))
     }
 
-    /// Starts `command`, which has to become the leader of a session by itself, on a terminal.
+    /// Starts `command`, which must become a session leader itself, on a terminal.
     pub(crate) fn start_on_terminal(mut command: Command) -> std::io::Result<(Self, ChildInput)> {
         let terminal = Terminal::open()?;
         command
@@ -167,7 +167,7 @@ impl Running {
         self.group.kill();
     }
 
-    /// The process itself.
+    /// The id of the process, for as long as it runs.
     pub(crate) fn started(&self) -> Option<Started> {
         self.group.leader.map(|pid| Started {
             pid,
@@ -175,7 +175,7 @@ impl Running {
         })
     }
 
-    /// Waits until what is carried has begun. Of what ended instead it is told what was said.
+    /// Waits until the command has begun. If the process exited first, returns its output.
     pub(crate) async fn begin(&mut self) -> Option<String> {
         loop {
             let passage = self.passage.as_ref()?;
@@ -184,7 +184,7 @@ impl Running {
             }
             let Some(heard) = self.read().await else {
                 let said = self.passage.as_ref()?.said();
-                // Its master may have gone with it, and is asked about next.
+                // Its master may have ended too; the caller checks that next.
                 let _ = self.child.wait().await;
                 return Some(said);
             };
@@ -192,14 +192,14 @@ impl Running {
         }
     }
 
-    /// Lets the group live when this goes. An `ssh` process goes in any case: what it carries is elsewhere.
+    /// Lets the group outlive this value. An `ssh` process ends in any case, because its command runs elsewhere.
     pub(crate) fn leave(&mut self) {
         if self.passage.is_none() {
             self.group.leader = None;
         }
     }
 
-    /// The next bytes of either output; nothing when both are at their end.
+    /// The next bytes of either output; none at the end of both.
     async fn read(&mut self) -> Option<Heard> {
         loop {
             tokio::select! {
@@ -227,7 +227,7 @@ async fn chunk_of(stdout: &mut Option<Stdout>) -> Option<Bytes> {
 async fn chunk(pipe: &mut Option<impl tokio::io::AsyncRead + Unpin>) -> Option<Bytes> {
     let mut bytes = BytesMut::with_capacity(CHUNK);
     match pipe.as_mut()?.read_buf(&mut bytes).await {
-        // A terminal that hung up says so with an error.
+        // A terminal reports a hang-up as an error.
         Ok(0) | Err(_) => None,
         Ok(_) => Some(Bytes::copy_from_slice(&bytes)),
     }
@@ -249,7 +249,7 @@ impl Group {
         if let Some(leader) = self.leader
             && !self.over.load(Ordering::Relaxed)
         {
-            // A group that is gone needs no kill.
+            // The group may already be gone.
             let _ = kill_process_group(leader, Signal::KILL);
         }
     }
@@ -265,7 +265,7 @@ impl Drop for Group {
 // === impl Started ===
 
 impl Started {
-    /// Its id, unless it is over.
+    /// The id of the process, unless it has ended.
     pub(crate) fn pid(&self) -> Option<i32> {
         let over = self.over.load(Ordering::Relaxed);
         (!over).then(|| self.pid.as_raw_nonzero().get())

@@ -1,4 +1,4 @@
-//! From a target to an authenticated session, whatever carries it.
+//! Connects to targets, over any transport.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::openssh::Master;
 use crate::session::{Link, Session};
 use crate::target::{Deadlines, OpenSsh, Target, Transport};
 
-/// Makes sessions. Shared by all hosts of a run.
+/// Opens sessions. All hosts of a run share it.
 #[derive(Debug)]
 pub struct Client {
     configs: Configs,
@@ -27,7 +27,7 @@ pub struct Client {
     network: Option<Arc<dyn crate::memory::Network>>,
 }
 
-/// An open byte stream to a host (or through its jump host) on which nothing has been said yet; or what stands for it.
+/// An open, unused byte stream to a host (possibly through its jump host), or its substitute.
 pub struct Dialed(Way);
 
 enum Way {
@@ -38,7 +38,7 @@ enum Way {
     Memory(crate::memory::Held),
 }
 
-/// A phase on its way, on the heap.
+/// A boxed phase of connecting.
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, ConnectError>> + Send + 'a>>;
 
 // === impl Client ===
@@ -55,7 +55,7 @@ impl Client {
         }
     }
 
-    /// A client whose sessions stay in this process, whatever transport a target names.
+    /// A client whose sessions stay in this process, whatever transport a target sets.
     #[cfg(feature = "memory")]
     pub fn in_memory(deadlines: Deadlines, network: Arc<dyn crate::memory::Network>) -> Self {
         Self {
@@ -64,12 +64,12 @@ impl Client {
         }
     }
 
-    /// The deadlines in force.
+    /// The client's deadlines.
     pub fn deadlines(&self) -> &Deadlines {
         &self.deadlines
     }
 
-    /// Opens the byte stream to `target`; through its jump host, if it has one, which is connected to first.
+    /// Opens the byte stream to `target`; connects to its jump host first, if it has one.
     pub fn dial<'a>(&'a self, target: &'a Target) -> Boxed<'a, Dialed> {
         Box::pin(async move {
             #[cfg(feature = "memory")]
@@ -80,7 +80,7 @@ impl Client {
             let started = Instant::now();
             let opened = match (&target.transport, &target.jump) {
                 (Transport::Local, _) => return Ok(Dialed(Way::Local)),
-                // It makes its own way, through its own jump hosts.
+                // `ssh` connects by itself, through its own jump hosts.
                 (Transport::OpenSsh(how), _) => return Ok(Dialed(Way::OpenSsh(Arc::clone(how)))),
                 (Transport::Native, None) => Opened {
                     stream: Box::new(dial::tcp(&self.deadlines, target).await?),
@@ -102,7 +102,7 @@ impl Client {
 
     /// Identification, key exchange, host key, authentication.
     pub fn handshake<'a>(&'a self, target: &'a Target, dialed: Dialed) -> Boxed<'a, (Session, PhaseTimings)> {
-        // Boxed, so that the large futures of a handshake are gone while a session is merely held.
+        // Boxed, so that the large futures of a handshake are freed before the session is held.
         match dialed.0 {
             Way::Native(opened) => Box::pin(async move {
                 let (native, phases) = self.meeting(target).shake_hands(target, opened).await?;
@@ -129,7 +129,7 @@ impl Client {
         }
     }
 
-    /// A stream to `target` through `jump`, and the session that it runs in.
+    /// Opens a stream to `target` through `jump`, and returns it with the jump host's session.
     async fn through(
         &self,
         jump: &Target,

@@ -1,8 +1,8 @@
-//! Failures of the way to a host.
+//! Connection and command errors.
 
 use reveille_account::{Class, Phase};
 
-/// A connection that did not come about.
+/// A failed connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ConnectError {
@@ -10,26 +10,26 @@ pub struct ConnectError {
     pub phase: Phase,
     /// Its class.
     pub class: Class,
-    /// What happened, in words.
+    /// What happened, as a sentence.
     pub message: String,
-    /// The connection was accepted and closed before the banner.
+    /// The host accepted the connection and closed it before the banner.
     pub(crate) throttled: bool,
-    /// Whether the password was offered and did not let us in.
+    /// Whether the password was offered and refused.
     pub password_refused: bool,
 }
 
-/// Whether a connection failed because the host, or the bastion in front of it, limits new ones.
+/// Whether a connection failed because the host, or its jump host, limits new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Throttle {
-    /// Nothing suggests it.
+    /// There is no sign of a limit.
     No,
-    /// It was accepted and closed before the banner, which has other causes too.
+    /// The connection was accepted and closed before the banner, which has other causes too.
     Likely,
-    /// sshd said so.
+    /// sshd reported a limit.
     Stated,
 }
 
-/// What sshd writes when it limits new connections; from 9.8 on for MaxStartups and PerSourcePenalties alike.
+/// sshd's messages when it limits new connections; since 9.8 the same for MaxStartups and PerSourcePenalties.
 const LIMITS: [&str; 2] = ["MaxStartups", "Not allowed at this time"];
 
 // === impl ConnectError ===
@@ -57,21 +57,21 @@ impl ConnectError {
     }
 }
 
-/// A command that could not be started, or of which it is not known whether it was.
+/// A command that was not started, or may not have been.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
-    /// The host said no: nothing ran.
+    /// The host refused: nothing ran.
     #[error("{message}")]
     Refused {
         /// `channel_refused` or `exec_refused`.
         class: Class,
-        /// What the host said.
+        /// The host's reason.
         message: String,
     },
     /// The connection broke before the request was sent: nothing ran.
     #[error("the connection was lost before the command was sent: {0}")]
     NotSent(String),
-    /// The request was sent and never answered: it may have run.
+    /// The request was sent but not answered: the command may have run.
     #[error("the connection was lost while the command was being started: {0}")]
     Unanswered(String),
 }

@@ -1,4 +1,4 @@
-//! A running command: on a channel, or as a process on this machine.
+//! A running command: on a channel, or as a local process.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,12 +12,12 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use crate::child::{ChildInput, Running};
 use crate::error::ExecError;
 
-/// Messages that a host may send before it answers the request.
+/// How many messages a host may send before it answers the request.
 const EARLY_LIMIT: usize = 64;
-/// Bytes of input that go through a terminal as one piece.
+/// The size of a piece of input through a terminal, in bytes.
 const TERMINAL_PIECE: usize = 32 * 1024;
 
-/// A command that the host accepted. Read it to its end: a channel that nobody reads stops its whole connection.
+/// A command that the host accepted. Read it to its end: an unread channel blocks its whole connection.
 #[derive(Debug)]
 pub struct Exec {
     output: Output,
@@ -41,9 +41,9 @@ pub struct Input(Arc<Pipe>);
 #[derive(Debug)]
 struct Pipe {
     sink: Sink,
-    /// Whether input goes in pieces with their length in front: a terminal that lets all bytes through has no end.
+    /// Whether input is sent in pieces with their length, because a raw terminal has no end of input.
     in_pieces: AtomicBool,
-    /// Where its session counts what moves.
+    /// The session's counter of moved bytes.
     moved: OnceLock<Arc<AtomicU64>>,
 }
 
@@ -55,22 +55,22 @@ enum Sink {
     Memory(Box<dyn crate::memory::Sink>),
 }
 
-/// What comes from a running command.
+/// An event from a running command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// Bytes of standard output; of both outputs, if the command has a [terminal](Exec::has_terminal).
+    /// Bytes of standard output; of both outputs, if the command runs on a [terminal](Exec::has_terminal).
     Stdout(Bytes),
     /// Bytes of standard error.
     Stderr(Bytes),
     /// The exit status.
     ExitStatus(u32),
-    /// The signal that ended the command, without `SIG`.
+    /// The signal that killed the command, without `SIG`.
     ExitSignal(String),
     /// No more output will come.
     Eof,
-    /// The host closed the channel: nothing more will come.
+    /// The host closed the channel: nothing follows.
     Closed,
-    /// The connection is gone: what the command does from here is not known.
+    /// The connection is lost, so the fate of the command is unknown.
     Lost,
 }
 
@@ -121,7 +121,7 @@ impl Exec {
         }
     }
 
-    /// A command on a connection in memory, which has as long as a host that is reached by SSH.
+    /// A command on a connection in memory, with the same deadline as over SSH.
     #[cfg(feature = "memory")]
     pub(crate) async fn in_memory(
         connection: &dyn crate::memory::Connection,
@@ -144,13 +144,13 @@ impl Exec {
         })
     }
 
-    /// What moves from now on is counted there.
+    /// Counts moved bytes in `moved` from now on.
     pub(crate) fn count_in(&self, moved: &Arc<AtomicU64>) {
-        // A second counter would be the first again: a command belongs to one session.
+        // A command belongs to one session, so a second counter would be the same one.
         let _ = self.input.0.moved.set(Arc::clone(moved));
     }
 
-    /// The next thing from the command. After [`Heard::Closed`] or [`Heard::Lost`] nothing follows.
+    /// The next event of the command. Nothing follows [`Heard::Closed`] or [`Heard::Lost`].
     pub async fn next(&mut self) -> Heard {
         let heard = self.hear().await;
         if let Heard::Stdout(bytes) | Heard::Stderr(bytes) = &heard {
@@ -185,46 +185,46 @@ impl Exec {
         self.input.clone()
     }
 
-    /// Whether it runs on a terminal, which makes one stream of its two outputs.
+    /// Whether it runs on a terminal, which merges its two outputs.
     pub fn has_terminal(&self) -> bool {
         self.terminal
     }
 
-    /// Puts back what was heard, to be heard again, in order.
+    /// Puts events back, to be returned again in the same order.
     pub(crate) fn unhear(&mut self, early: impl IntoIterator<Item = Heard>) {
         let after = std::mem::take(&mut self.early);
         self.early = early.into_iter().chain(after).collect();
     }
 
-    /// From here on input goes in pieces.
+    /// Sends input in pieces from now on.
     pub(crate) fn send_in_pieces(&self) {
         self.input.0.in_pieces.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the command has begun. Of one that ended instead it is told what was said, which will be heard again.
+    /// Waits until the command has begun. If it exited first, returns its output, which `next` will return again.
     pub(crate) async fn begin(&mut self) -> Option<String> {
         match &mut self.output {
             Output::Child(running) => running.begin().await,
-            // The host has said so already.
+            // The host has already confirmed it.
             Output::Channel(_) => None,
             #[cfg(feature = "memory")]
             Output::Memory(_) => None,
         }
     }
 
-    /// Lets what runs go on when this is dropped, as it does on a host: it looks after itself.
+    /// Lets the command continue when this is dropped, as it would on a host.
     pub(crate) fn leave_running(&mut self) {
         if let Output::Child(running) = &mut self.output {
             running.leave();
         }
     }
 
-    /// Asks the host to signal the command. Many servers ignore this.
+    /// Asks the host to kill the command. Many servers ignore this.
     pub async fn signal_kill(&self) {
         match (&self.output, &self.input.0.sink) {
             (Output::Child(running), _) => running.kill(),
             (_, Sink::Channel(channel)) => {
-                // Best effort: a command whose connection is gone can't be reached anyway.
+                // Best effort: if the connection is gone, the command can't be reached anyway.
                 let _ = channel.signal(Sig::KILL).await;
                 let _ = channel.close().await;
             }
@@ -234,7 +234,7 @@ impl Exec {
         }
     }
 
-    /// Closes the channel, or ends the process that stands for it.
+    /// Closes the channel, or kills the process behind it.
     pub(crate) async fn abandon(self) {
         match (&self.output, &self.input.0.sink) {
             (Output::Child(running), _) => running.kill(),

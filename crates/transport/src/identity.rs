@@ -1,7 +1,7 @@
-//! What to authenticate with: keys and certificates from files, and the agent.
+//! Keys and certificates from files, and the agent.
 //!
-//! Files are read once, before anything is dispatched. A key that is encrypted is opened with a passphrase that the
-//! [`Keyring`]'s owner is asked for, once a file; not at all if the agent holds the key anyway.
+//! Files are read once, before anything is dispatched. For an encrypted key the [`Keyring`] asks for a passphrase once
+//! per file, unless the agent holds the key.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,46 +13,46 @@ use russh::keys::{self, Certificate, PrivateKey, PublicKey};
 use crate::agent;
 use reveille_text::Secret;
 
-/// Passphrases tried on one file.
+/// How many passphrases to try on a file.
 const PASSPHRASES: u32 = 3;
-/// The names of keys that OpenSSH tries by itself.
+/// The names of keys that OpenSSH tries by default.
 const DEFAULTS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
 /// The keys to offer, in order.
 #[derive(Debug, Default)]
 pub struct Identities {
     pub(crate) keys: Vec<Identity>,
-    /// Certificates whose key only the agent has.
+    /// Certificates whose key is only in the agent.
     pub(crate) certificates: Vec<Certificate>,
     pub(crate) agent: Option<PathBuf>,
-    /// With this, the agent's other keys are not offered.
+    /// If set, the only keys of the agent to offer.
     pub(crate) only: Option<Vec<KeyData>>,
-    /// The files that were named, for the system's own `ssh`.
+    /// The files as given, for the system's `ssh`.
     pub(crate) files: Vec<PathBuf>,
     pub(crate) certificate_files: Vec<PathBuf>,
 }
 
-/// A key and what has been said about it.
+/// A key with its certificate, if any.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) key: Arc<PrivateKey>,
     pub(crate) certificates: Vec<Certificate>,
 }
 
-/// Which keys are wanted.
+/// The keys to load.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Wanted {
-    /// Private key files. Each brings the certificate that lies beside it, as `KEY-cert.pub`.
+    /// Private key files, each with the certificate beside it, `KEY-cert.pub`, if there is one.
     pub keys: Vec<PathBuf>,
-    /// Further certificates (ssh_config's `CertificateFile`).
+    /// Additional certificates (ssh_config's `CertificateFile`).
     pub certificates: Vec<PathBuf>,
-    /// The socket of an SSH agent, asked after the keys.
+    /// The socket of an SSH agent, whose keys are offered after the others.
     pub agent: Option<PathBuf>,
-    /// Of the agent's keys, offer only those that are named above (`IdentitiesOnly`).
+    /// Offer only those of the agent's keys that are listed above (`IdentitiesOnly`).
     pub only: bool,
 }
 
-/// A key or certificate file that can't be used.
+/// A key or certificate file that is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("can't use the key {path}: {why}", path = path.display())]
 pub struct IdentityError {
@@ -60,33 +60,33 @@ pub struct IdentityError {
     why: String,
 }
 
-/// Asks for the passphrase of a key file; nothing to do without that key.
+/// Asks for the passphrase of a key file; none to continue without that key.
 pub type Ask<'a> = Box<dyn FnMut(&Path) -> Option<Secret> + 'a>;
 
-/// Reads key files, each of them once however many hosts name it.
+/// Reads each key file once, however many hosts use it.
 #[derive(Default)]
 pub struct Keyring<'a> {
     ask: Option<Ask<'a>>,
     read: HashMap<PathBuf, Result<File, IdentityError>>,
 }
 
-/// What is in a key file.
+/// The content of a key file.
 #[derive(Debug, Clone)]
 enum File {
     Open(Arc<PrivateKey>),
-    /// Nobody had the passphrase; the agent may have the key.
+    /// Encrypted, without a known passphrase; the agent may have the key.
     Closed(Box<PublicKey>),
 }
 
 // === impl Keyring ===
 
 impl<'a> Keyring<'a> {
-    /// One that can't open encrypted keys.
+    /// A keyring that can't decrypt keys.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that asks for passphrases.
+    /// A keyring that asks for passphrases.
     pub fn asking(ask: impl FnMut(&Path) -> Option<Secret> + 'a) -> Self {
         Self {
             ask: Some(Box::new(ask)),
@@ -94,7 +94,7 @@ impl<'a> Keyring<'a> {
         }
     }
 
-    /// Reads what is wanted; all of it must be usable.
+    /// Loads all wanted keys; fails if one is not usable.
     pub fn load(&mut self, wanted: &Wanted) -> Result<Identities, IdentityError> {
         let held = self.held_by_agent(wanted);
         let mut identities = Identities::empty(wanted);
@@ -112,8 +112,7 @@ impl<'a> Keyring<'a> {
         Ok(identities)
     }
 
-    /// The keys that OpenSSH would try by itself from `directory` (`~/.ssh`); those that can't be used are returned
-    /// as warnings.
+    /// The keys in `directory` (`~/.ssh`) that OpenSSH tries by default; unusable ones are returned as warnings.
     pub fn defaults(&mut self, directory: &Path, agent: Option<PathBuf>) -> (Identities, Vec<IdentityError>) {
         let wanted = Wanted {
             keys: DEFAULTS
@@ -165,7 +164,8 @@ impl std::fmt::Debug for Keyring<'_> {
 // === impl Identities ===
 
 impl Identities {
-    /// Reads the named keys; all must be usable. `agent` is the socket of an SSH agent, asked after the keys.
+    /// Loads the given keys; fails if one is not usable. `agent` is the socket of an SSH agent, whose keys are offered
+    /// after these.
     pub fn load(files: &[PathBuf], agent: Option<PathBuf>) -> Result<Self, IdentityError> {
         Keyring::new().load(&Wanted {
             keys: files.to_vec(),
@@ -174,8 +174,7 @@ impl Identities {
         })
     }
 
-    /// The keys that OpenSSH would try by itself from `directory` (`~/.ssh`); those that can't be used are returned
-    /// as warnings.
+    /// The keys in `directory` (`~/.ssh`) that OpenSSH tries by default; unusable ones are returned as warnings.
     pub fn defaults(directory: &Path, agent: Option<PathBuf>) -> (Self, Vec<IdentityError>) {
         Keyring::new().defaults(directory, agent)
     }
@@ -203,7 +202,7 @@ impl Identities {
         self.take_beside(path)
     }
 
-    /// A key that only the agent can use.
+    /// Adds a key that only the agent can use.
     fn take_closed(&mut self, path: &Path, key: &PublicKey) -> Result<(), IdentityError> {
         self.name(key.key_data());
         self.take_beside(path)
@@ -215,7 +214,7 @@ impl Identities {
         }
     }
 
-    /// The certificate that lies beside a key.
+    /// Adds the certificate beside a key.
     fn take_beside(&mut self, path: &Path) -> Result<(), IdentityError> {
         let mut beside = path.as_os_str().to_owned();
         beside.push("-cert.pub");
@@ -270,10 +269,10 @@ fn read_key(path: &Path, held: &[KeyData], ask: Option<&mut Ask<'_>>) -> Result<
             return Ok(File::Open(Arc::new(key)));
         }
     }
-    Err(unusable(format!("{PASSPHRASES} passphrases did not open it")))
+    Err(unusable(format!("none of {PASSPHRASES} passphrases was right")))
 }
 
-/// The public key of an encrypted file: the OpenSSH form has it inside, others beside.
+/// The public key of an encrypted file: inside in OpenSSH's format, otherwise beside it.
 fn public_half(path: &Path) -> Option<PublicKey> {
     let inside = PrivateKey::read_openssh_file(path).ok();
     inside.map(|key| key.public_key().clone()).or_else(|| {

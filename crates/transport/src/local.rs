@@ -1,4 +1,4 @@
-//! No network: commands run in a shell on this machine.
+//! Runs commands in a shell on this machine, without a network.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -13,23 +13,23 @@ use crate::exec::Exec;
 /// A shell on this machine.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
-    /// What was started and not seen to end.
+    /// Processes that were started and not seen to end.
     started: Mutex<Vec<Started>>,
 }
 
 // === impl Local ===
 
 impl Local {
-    /// Runs `line` in a process group of its own, which is killed when the command is dropped before its end.
+    /// Runs `line` in its own process group, which is killed if the command is dropped before its end.
     pub(crate) fn exec(&self, line: &[u8], terminal: bool) -> Result<Exec, ExecError> {
         let refused = |message: String| ExecError::Refused {
             class: Class::ExecRefused,
             message,
         };
         let line = String::from_utf8(line.to_vec())
-            .map_err(|_| refused("a local command has to be UTF-8".to_owned()))?;
+            .map_err(|_| refused("a local command must be UTF-8".to_owned()))?;
         let mut command = if terminal {
-            // The leader of a session, with this terminal as its own: doas asks nobody else.
+            // A session leader with this terminal as its controlling terminal: doas asks nowhere else.
             let mut command = Command::new("setsid");
             command.args(["--ctty", "sh"]);
             command
@@ -37,7 +37,7 @@ impl Local {
             Command::new("sh")
         };
         command.arg("-c").arg(line);
-        // Where a login would begin.
+        // Start in the home directory, as a login does.
         if let Some(home) = std::env::var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_dir())
@@ -56,7 +56,7 @@ impl Local {
         Ok(Exec::on_child(running, input, terminal))
     }
 
-    /// The processes that run now: what stands between them and this program, as sshd does elsewhere, is nothing.
+    /// The processes that run now; unlike with sshd, there are no processes in between.
     pub(crate) fn running(&self) -> Vec<i32> {
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.iter().filter_map(Started::pid).collect()

@@ -1,7 +1,7 @@
-//! A network that is none: sessions whose bytes stay in this process.
+//! An in-memory network: sessions whose bytes stay in this process.
 //!
-//! A simulator implements [`Network`]; everything above a session, the client of the supervisor first of all, runs as it
-//! does over SSH. The feature `memory` has it; products are built without.
+//! A simulator implements [`Network`]; everything above a session, above all the supervisor's client, runs as it does
+//! over SSH. It needs the feature `memory`; products are built without it.
 
 use std::fmt;
 use std::future::Future;
@@ -15,15 +15,15 @@ use crate::error::{ConnectError, ExecError};
 use crate::exec::Heard;
 use crate::target::Target;
 
-/// Something to wait for.
+/// A boxed future.
 pub type Wait<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What there is beyond a client.
+/// The network beyond a client.
 pub trait Network: fmt::Debug + Send + Sync {
-    /// Opens the way to a target, through its jump hosts if it has some.
+    /// Connects to a target, through its jump hosts if it has some.
     fn dial<'a>(&'a self, target: &'a Target) -> Wait<'a, Result<Arc<dyn Connection>, ConnectError>>;
 
-    /// Logs in on it.
+    /// Logs in.
     fn handshake<'a>(
         &'a self,
         target: &'a Target,
@@ -36,7 +36,7 @@ pub trait Connection: fmt::Debug + Send + Sync {
     /// Whether it is known to be gone.
     fn is_closed(&self) -> bool;
 
-    /// Why it ended, in words.
+    /// Why it ended, as a sentence.
     fn why_closed(&self) -> String;
 
     /// Whether a password was needed to log in.
@@ -44,29 +44,29 @@ pub trait Connection: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Asks for a session channel and gives `line` to the login shell.
+    /// Opens a session channel and passes `line` to the login shell.
     fn exec(&self, line: Vec<u8>, terminal: bool) -> Wait<'_, Result<Command, ExecError>>;
 
-    /// Nobody here wants it any more.
+    /// Ends the connection, which nobody here needs any more.
     fn cut(&self);
 }
 
 /// A command that the host accepted.
 #[derive(Debug)]
 pub struct Command {
-    /// What comes from it.
+    /// Its output.
     pub output: Box<dyn Output>,
-    /// Where its input goes.
+    /// Its input.
     pub input: Box<dyn Sink>,
 }
 
-/// What comes from a command.
+/// The output of a command.
 pub trait Output: fmt::Debug + Send + Sync {
-    /// The next thing; after [`Heard::Closed`] or [`Heard::Lost`] the same for ever.
+    /// The next event; after [`Heard::Closed`] or [`Heard::Lost`], always the same one.
     fn next(&mut self) -> Wait<'_, Heard>;
 }
 
-/// A command's input.
+/// The input of a command.
 pub trait Sink: fmt::Debug + Send + Sync {
     /// Sends bytes; false if the connection is known to be gone.
     fn send(&self, bytes: Bytes) -> Wait<'_, bool>;
@@ -84,7 +84,7 @@ pub(crate) struct Held(pub(crate) Arc<dyn Connection>);
 // === impl ConnectError ===
 
 impl ConnectError {
-    /// A connection that did not come about, for a [`Network`] to tell.
+    /// A failed connection, for use by a [`Network`].
     pub fn told(phase: Phase, class: Class, message: impl Into<String>) -> Self {
         Self::new(phase, class, message)
     }

@@ -1,8 +1,8 @@
-//! Random words that nobody can guess.
+//! Unpredictable random words.
 
 use reveille_account::Token;
 
-/// A fresh one: 32 hexadecimal digits.
+/// Returns 32 random hexadecimal digits.
 pub(crate) fn nonce() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the system's random source works once a process runs");

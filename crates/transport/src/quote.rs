@@ -1,8 +1,8 @@
-//! Quoting for a POSIX shell, and for login shells that are none.
+//! Quoting for POSIX shells, and for other login shells.
 
 use std::fmt::Write as _;
 
-/// `text` as one word of a POSIX shell, single-quoted when it needs to be.
+/// Returns `text` as one word for a POSIX shell, single-quoted if needed.
 pub fn sh_quote(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./=:,@%+".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {
@@ -11,7 +11,7 @@ pub fn sh_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The same for a file name that may not be UTF-8.
+/// Like [`sh_quote`], for a file name that may not be UTF-8.
 pub(crate) fn sh_quote_bytes(name: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'\''];
     for byte in name {
@@ -24,10 +24,10 @@ pub(crate) fn sh_quote_bytes(name: &[u8]) -> Vec<u8> {
     quoted
 }
 
-/// A line that makes any login shell run `command` in `sh`.
+/// Returns a line with which any login shell runs `command` in `sh`.
 ///
-/// Inside single quotes fish reads backslashes, csh reads `!` and takes no line breaks. What has such characters is
-/// written with octal escapes, in words that all shells read alike, and decoded by `sh`.
+/// Within single quotes, fish interprets backslashes, and csh interprets `!` and refuses newlines. Commands with such
+/// characters are written with octal escapes, which all shells read alike, and decoded by `sh`.
 pub(crate) fn login_line(command: &str) -> String {
     if !command.contains(['\\', '!', '\n']) {
         return format!("exec sh -c {}", sh_quote(command));

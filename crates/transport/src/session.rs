@@ -1,4 +1,4 @@
-//! An authenticated connection, or what stands for one.
+//! An authenticated connection, or its substitute.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use crate::quote::login_line;
 pub struct Session {
     link: Link,
     deadline: Duration,
-    /// The host's sudo insists on a terminal.
+    /// The host's sudo requires a terminal.
     needs_terminal: AtomicBool,
-    /// Bytes that its commands took and gave, and signs of work for them on this machine.
+    /// Counts the bytes that its commands send and receive, and signs of local work for them.
     moved: Arc<AtomicU64>,
 }
 
-/// How often work on this machine shows in what has moved.
+/// How often local work counts as movement.
 const SIGN: Duration = Duration::from_secs(1);
 
-/// What carries the session.
+/// The transport of the session.
 pub(crate) enum Link {
     Native(Native),
     OpenSsh(Master),
@@ -70,19 +70,19 @@ impl Session {
         }
     }
 
-    /// Whether no password is offered on it, not even to become another user: the host's key is seen for the first time by
-    /// this process, and nobody said that passwords may go to new hosts.
+    /// Whether not to offer any password on it, not even for becoming another user: this process sees the host's key
+    /// for the first time, and the policy forbids passwords for new hosts.
     pub(crate) fn keeps_passwords_back(&self) -> bool {
         match &self.link {
             Link::Native(native) => native.keeps_passwords_back(),
-            // `ssh` judges keys itself, and says nothing of it.
+            // `ssh` checks keys itself, and does not report the result.
             Link::OpenSsh(_) | Link::Local(_) => false,
             #[cfg(feature = "memory")]
             Link::Memory(_) => false,
         }
     }
 
-    /// Why the connection ended, in words.
+    /// Why the connection ended, as a sentence.
     pub fn why_closed(&self) -> String {
         match &self.link {
             Link::Native(native) => native.why_closed(),
@@ -93,24 +93,23 @@ impl Session {
         }
     }
 
-    /// Gives `line` to the user's login shell and returns once the host has accepted it.
+    /// Passes `line` to the user's login shell and returns once the host has accepted it.
     pub async fn exec(&self, line: impl Into<Vec<u8>>) -> Result<Exec, ExecError> {
         self.start(line.into(), false).await
     }
 
-    /// Runs `command` in `sh`, as another user if that is wanted, and returns once it runs. A host that refuses to
-    /// change the user answers with [`ExecError::Refused`] of class `become_failed` or `become_missing`; then nothing
-    /// ran.
+    /// Runs `command` in `sh`, as another user if set, and returns once it runs. If the host refuses to change the
+    /// user, fails with [`ExecError::Refused`] of class `become_failed` or `become_missing`; then nothing ran.
     pub async fn run(&self, escalate: Option<&Become>, command: &str) -> Result<Exec, ExecError> {
         match escalate {
             None => self.exec(login_line(command)).await,
-            // On the heap: what is over before the long wait must not be held with it.
+            // Boxed, so that its memory is freed before the long wait.
             Some(other) => Box::pin(escalate::start(self, other, command, false)).await,
         }
     }
 
-    /// The same on a terminal, which is the command's standard input and makes one stream of its outputs. It goes with
-    /// the connection.
+    /// Like [`run`](Self::run), on a terminal, which is the command's standard input and merges its outputs. The
+    /// terminal ends with the connection.
     pub async fn run_on_terminal(&self, escalate: Option<&Become>, command: &str) -> Result<Exec, ExecError> {
         match escalate {
             None => self.start(login_line(command).into_bytes(), true).await,
@@ -130,13 +129,13 @@ impl Session {
         Ok(exec)
     }
 
-    /// A number that grows with each byte that its commands take or give, and while a copy works on files of this machine.
-    /// As long as it stays the same nothing moves, in no direction.
+    /// A number that grows with each byte that its commands send or receive, and while a copy works on local files.
+    /// While it stays the same, nothing moves in either direction.
     pub fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// Waits for work on this machine that belongs to a copy; meanwhile the copy counts as moving.
+    /// Waits for a copy's local work; meanwhile the copy counts as moving.
     pub async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
@@ -147,7 +146,7 @@ impl Session {
         }
     }
 
-    /// The processes that were started on this machine and run now; nothing for another machine, which knows them by
+    /// The processes that were started on this machine and still run; none for other machines, which identify them by
     /// their connection.
     pub(crate) fn running_here(&self) -> Option<Vec<i32>> {
         match &self.link {
@@ -158,7 +157,7 @@ impl Session {
         }
     }
 
-    /// Whether a refusal of sudo has told that it insists on a terminal.
+    /// Whether sudo has refused a command without a terminal.
     pub fn needs_terminal(&self) -> bool {
         self.needs_terminal.load(Ordering::Relaxed)
     }
@@ -167,7 +166,7 @@ impl Session {
         self.needs_terminal.store(true, Ordering::Relaxed);
     }
 
-    /// A byte stream from the host on to another address.
+    /// Opens a byte stream from the host to another address.
     pub(crate) async fn forward(
         &self,
         address: &str,
@@ -176,16 +175,16 @@ impl Session {
     ) -> Result<Box<dyn Duplex>, ConnectError> {
         match &self.link {
             Link::Native(native) => native.forward(address, port, deadline).await,
-            // A network in memory knows its jump hosts itself.
+            // A network in memory handles jump hosts itself.
             _ => Err(ConnectError::new(
                 Phase::Tcp,
                 Class::ChannelRefused,
-                "a jump host has to be reached by native SSH; name it in ssh's own configuration instead",
+                "a jump host must be reached by native SSH; set it in ssh's own configuration instead",
             )),
         }
     }
 
-    /// Says goodbye, so that the host logs an orderly end, and cuts the connection.
+    /// Disconnects, so that the host logs an orderly end, and cuts the connection.
     pub async fn close(self) {
         match self.link {
             Link::Native(native) => native.close().await,

@@ -1,7 +1,7 @@
 //! Names of signals.
 
-/// The name, without `SIG`, of a signal that usually ends a command. Numbers are Linux's; those that differ elsewhere
-/// are rare.
+/// The name, without `SIG`, of a signal that usually ends a command. The numbers are Linux's, which rarely differ
+/// elsewhere.
 pub fn signal_name(number: i32) -> Option<&'static str> {
     Some(match number {
         1 => "HUP",
@@ -22,7 +22,7 @@ pub fn signal_name(number: i32) -> Option<&'static str> {
     })
 }
 
-/// The name of any signal; its number, if it has no usual one.
+/// The name of a signal, or its number if it has no common name.
 pub(crate) fn name_or_number(number: i32) -> String {
     match (number, signal_name(number)) {
         (10, _) => "USR1".to_owned(),

@@ -1,4 +1,4 @@
-//! Where and as whom.
+//! Targets: where to connect, as which user, and how.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use reveille_account::{HostKeyPolicy, HostName};
 use crate::authentication::Authentication;
 use crate::known_hosts::KnownHosts;
 
-/// A host to connect to, with everything that deciding has left behind.
+/// A host to connect to, with all decisions made.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The inventory's name, for messages.
+    /// The name in the inventory, for messages.
     pub name: HostName,
     /// DNS name or IP address.
     pub address: String,
@@ -20,32 +20,31 @@ pub struct Target {
     pub port: u16,
     /// The user to log in as.
     pub user: String,
-    /// What to authenticate with.
+    /// The credentials.
     pub authentication: Arc<Authentication>,
-    /// What to do about host keys.
+    /// How to treat host keys.
     pub host_keys: HostKeyPolicy,
-    /// The name to look the host's key up by, instead of address and port (ssh_config's `HostKeyAlias`).
+    /// The name for the lookup of the host's key, instead of address and port (ssh_config's `HostKeyAlias`).
     pub host_key_alias: Option<String>,
-    /// Known hosts of this target's own, instead of the client's.
+    /// Known hosts for this target, instead of the client's.
     pub known_hosts: Option<Arc<KnownHosts>>,
-    /// The jump host in front, if there is one; it may have another in front. Every target has a connection of its own
-    /// to it, because one unread channel would stop all others on a shared one.
+    /// The jump host in front, if there is one; it may have its own. Every target has its own connection to it, because
+    /// on a shared connection one unread channel would block all others.
     pub jump: Option<Arc<Target>>,
-    /// How long its TCP connection may take, instead of what the client allows (ssh_config's `ConnectTimeout`).
+    /// How long its TCP connection may take, instead of the client's limit (ssh_config's `ConnectTimeout`).
     pub connect_timeout: Option<Duration>,
-    /// How often a silent connection is asked whether it is there, and how many answers may be missing, instead of what
-    /// the client does (ssh_config's `ServerAliveInterval` and `ServerAliveCountMax`).
+    /// The keep-alive settings, instead of the client's (ssh_config's `ServerAliveInterval` and `ServerAliveCountMax`).
     pub keep_alive: KeepAlive,
     /// What carries the session.
     pub transport: Transport,
 }
 
-/// Questions that keep a connection alive, and find it dead; nothing where the client's own way is good.
+/// Keep-alive settings; the client's defaults apply where a field is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct KeepAlive {
-    /// How often; zero for never.
+    /// The interval; zero means never.
     pub interval: Option<Duration>,
-    /// Questions without an answer after which the connection is given up.
+    /// How many unanswered keep-alives end the connection.
     pub most: Option<u32>,
 }
 
@@ -57,7 +56,7 @@ pub enum Transport {
     Native,
     /// The system's `ssh`, for what native SSH can't do.
     OpenSsh(Arc<OpenSsh>),
-    /// No network: a shell on this machine, as the user that we are.
+    /// No network: a shell on this machine, as the current user.
     Local,
 }
 
@@ -68,7 +67,7 @@ pub struct OpenSsh {
     pub program: PathBuf,
     /// Its configuration file, instead of the user's and the system's.
     pub config: Option<PathBuf>,
-    /// Further options, each as `-o` takes it. They are seen in the process list.
+    /// Additional `-o` options. They are visible in the process list.
     pub options: Vec<String>,
 }
 
@@ -113,7 +112,7 @@ impl Target {
         }
     }
 
-    /// The endpoint whose limit on new connections this target meets first: the outermost jump host, or itself.
+    /// The endpoint whose limit on new connections applies first: the outermost jump host, or this target.
     pub fn first_endpoint(&self) -> String {
         self.jump
             .as_ref()
@@ -146,9 +145,9 @@ pub struct Deadlines {
     pub key_exchange: Duration,
     /// Authentication.
     pub authentication: Duration,
-    /// Opening a channel, and the reply to the request to run a command; each.
+    /// Opening a channel, and the reply to a command request; each.
     pub channel: Duration,
-    /// Time between keep-alives; a connection that leaves three unanswered is lost.
+    /// The interval of keep-alives; a connection is lost after three unanswered ones.
     pub keep_alive: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! A terminal of this machine for a local command.
+//! A terminal on this machine for a local command.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,7 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, OutputModes, tcgetattr, tcsetattr};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
-/// A new terminal: both directions of our end, and the command's.
+/// A new terminal: both directions of our end, and the command's end.
 pub(crate) struct Terminal {
     pub(crate) input: Sender,
     pub(crate) output: Receiver,
@@ -20,7 +20,7 @@ pub(crate) struct Terminal {
 // === impl Terminal ===
 
 impl Terminal {
-    /// One that leaves bytes as they are and echoes nothing.
+    /// Opens a raw terminal without echo.
     pub(crate) fn open() -> io::Result<Self> {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&ours)?;
@@ -34,7 +34,7 @@ impl Terminal {
         modes.output_modes -= OutputModes::OPOST;
         tcsetattr(&theirs, OptionalActions::Now, &modes)?;
         let ours = File::from(ours);
-        // Not a pipe, which is not looked at; it can be waited for like one.
+        // Not a pipe, but this does not check, and it can be waited for like one.
         Ok(Self {
             input: Sender::from_file_unchecked(ours.try_clone()?)?,
             output: Receiver::from_file_unchecked(ours)?,

@@ -1,15 +1,15 @@
-//! The byte stream under an SSH connection, with a switch.
+//! The byte stream under an SSH connection, which can be cut.
 //!
-//! An SSH library drives a connection in a task of its own. When a server stalls in mid-handshake, giving up on the
-//! *future* that waits for the handshake leaves that task and its socket behind for ever. So the stream under the
-//! library can be cut from outside: reads and writes fail from then on, and the task ends.
+//! An SSH library drives a connection in its own task. If a server stalls during the handshake, dropping the *future*
+//! that waits for the handshake leaves the task and its socket behind for ever. So the stream can be cut from outside:
+//! reads and writes then fail, and the task ends.
 //!
-//! The library reads a packet in two or three small pieces, each a system call. The wire asks the socket for as much as
-//! there is and hands the rest out later; what is left over is kept in memory of its own size, so that an idle connection
-//! holds none.
+//! The library reads a packet in two or three small pieces, each with a system call. The wire reads as much as the
+//! socket has and returns the rest later; leftovers are kept in a buffer of just their size, so that an idle connection
+//! needs no buffer.
 //!
-//! The wire also remembers how the peer introduced itself, which tells a limit on new connections (closed before a
-//! banner) from a stall and from a service that is not SSH at all.
+//! The wire also keeps the peer's introduction, which distinguishes a limit on new connections (closed before a banner)
+//! from a stall and from a service other than SSH.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -24,14 +24,14 @@ use bytes::Bytes;
 use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of the peer's introduction that are kept for messages.
+/// How many bytes of the peer's introduction to keep for messages.
 const INTRODUCTION_LIMIT: usize = 512;
-/// Bytes asked of the socket at a time.
+/// How many bytes to read from the socket at a time.
 const READ_AHEAD: usize = 8 * 1024;
-/// Bytes accepted before the identification line; RFC 4253 allows lines there and sets no bound.
+/// How many bytes to accept before the identification line; RFC 4253 allows lines there without a bound.
 const PRE_BANNER_LIMIT: usize = 64 * 1024;
 
-/// A stream that can be cut, and that knows what the peer said first.
+/// A stream that can be cut, and that keeps the peer's introduction.
 #[derive(Debug)]
 pub struct Wire<S> {
     stream: S,
@@ -39,11 +39,11 @@ pub struct Wire<S> {
     introduced: bool,
     received: usize,
     line: Vec<u8>,
-    /// Bytes read from the stream and not handed out yet.
+    /// Bytes read from the stream and not returned yet.
     ahead: Bytes,
 }
 
-/// The outside end of a [`Wire`]; cheap to clone.
+/// Controls a [`Wire`] from outside; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Switch(Arc<State>);
 
@@ -55,7 +55,7 @@ struct State {
     introduction: Mutex<Introduction>,
 }
 
-/// What the peer said before the protocol proper.
+/// The peer's bytes before the protocol.
 #[derive(Debug, Clone, Default)]
 pub struct Introduction {
     /// The first bytes, at most 512.
@@ -67,19 +67,19 @@ pub struct Introduction {
 // === impl Switch ===
 
 impl Switch {
-    /// Ends the connection: all reads and writes fail from now on.
+    /// Cuts the connection: all reads and writes fail from now on.
     pub fn cut(&self) {
         self.0.cut.store(true, Ordering::Release);
         self.0.reader.wake();
         self.0.writer.wake();
     }
 
-    /// Whether it was cut.
+    /// Whether the connection was cut.
     pub fn is_cut(&self) -> bool {
         self.0.cut.load(Ordering::Acquire)
     }
 
-    /// What the peer said first, so far.
+    /// The peer's introduction so far.
     pub fn introduction(&self) -> Introduction {
         self.0
             .introduction
@@ -100,7 +100,7 @@ impl Switch {
 // === impl Wire ===
 
 impl<S> Wire<S> {
-    /// Puts a switch on `stream`.
+    /// Wraps `stream`; returns the switch for it.
     pub fn new(stream: S) -> (Self, Switch) {
         let switch = Switch::default();
         (
@@ -131,7 +131,7 @@ impl<S> Wire<S> {
         self.received += bytes.len();
         for byte in bytes {
             if *byte != b'\n' {
-                // Only the start of a line matters: is it the identification?
+                // Only the start of a line decides whether it is the identification.
                 if self.line.len() < 4 {
                     self.line.push(*byte);
                 }
@@ -171,7 +171,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        // Who has room for a whole packet gets it without a copy.
+        // A caller with room for a whole packet gets it without a copy.
         if buffer.remaining() >= READ_AHEAD {
             let before = buffer.filled().len();
             ready!(Pin::new(&mut wire.stream).poll_read(context, buffer))?;

@@ -1,20 +1,20 @@
-//! The protocol of `start`, `attach`, marks and epochs, as a model: every step of the supervisor that touches the host's
-//! files is one move, and any move of anybody may come next, a reboot and a wiped place among them. The steps are those of
-//! `supervisor.sh`, in its order.
+//! A model of the protocol of `start`, `attach`, marks and epochs: every step of the supervisor that touches the host's
+//! files is one move, and any move of any process may come next, including a reboot and a wiped place. The steps follow
+//! the order in `supervisor.sh`.
 
 use proptest::prelude::*;
 
-/// What is on the host.
+/// The state of the host.
 #[derive(Debug, Default)]
 struct Host {
     boot: u32,
     /// The run's directory.
     run: Option<Run>,
-    /// Marks that were made.
+    /// The number of marks created.
     marks: u32,
     /// How often the command ran.
     ran: u32,
-    /// Who supervises it, as long as it runs.
+    /// The process that supervises the command while it runs.
     running: Option<usize>,
 }
 
@@ -38,53 +38,53 @@ struct Pid {
     boot: u32,
 }
 
-/// What hello says, as far as it counts.
+/// The relevant parts of hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hello {
     boot: u32,
     mark: u32,
 }
 
-/// A remote process, and where it stands.
+/// The next step of a remote process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// `settle_in`: make the run's directory, look for a higher epoch.
+    /// `settle_in`: create the run's directory, check for a higher epoch.
     Fence,
-    /// `settle_in`: leave our own epoch.
+    /// `settle_in`: record our own epoch.
     Leave,
-    /// `settle_in`: read the mark, or make one; then hello.
+    /// `settle_in`: read or create the mark; then hello.
     Mark,
-    /// After the controller's word: look for a higher epoch again.
+    /// After the controller's word: check for a higher epoch again.
     FenceAgain,
-    /// `start`: does hello still agree?
+    /// `start`: does hello still match?
     Agree,
     /// `mkdir TOKEN`.
     Make,
-    /// `start`, after `mkdir`: is it the place that was agreed on?
+    /// `start`, after `mkdir`: is this the agreed place?
     AgreeAgain,
     /// `attach`, after `mkdir`: claim `go`.
     Bury,
     /// `start`: run the supervisor.
     Launch,
-    /// `forbidden`: wait for `go`; this many looks are left.
+    /// `forbidden`: wait for `go`, for this many more looks.
     Wait(u8),
-    /// `follow`: `go` is there; whose is it?
+    /// `follow`: `go` exists; whose is it?
     Recall,
-    /// `stream`: is it alive? This is the pid that is followed.
+    /// `stream`: is the supervisor with this pid alive?
     Stream(Pid),
-    /// `stream`: it is not; has it left a status?
+    /// `stream`: it is not; is there a status?
     Exit(Pid),
-    /// `nothing`: is it still the place that hello was about?
+    /// `nothing`: is this still the place of hello?
     Nothing(Told),
     /// Supervisor: write the pid.
     WritePid,
     /// Supervisor: claim `go`.
     Claim,
-    /// Supervisor: is our pid beside it? Then say so, and start the command.
+    /// Supervisor: is our pid there? Then report it, and start the command.
     Run,
-    /// Supervisor: take back the pid.
+    /// Supervisor: remove the pid.
     TakeBack,
-    /// Supervisor: the command ends, its status is renamed into place.
+    /// Supervisor: the command ends, and its status is renamed into place.
     Finish,
     /// Gone.
     Over,
@@ -102,7 +102,7 @@ struct Process {
     role: Role,
     epoch: u64,
     at: At,
-    /// What its hello said.
+    /// Its hello.
     hello: Option<Hello>,
 }
 
@@ -125,7 +125,7 @@ struct Word {
     epoch: u64,
     told: Told,
     hello: Option<Hello>,
-    /// How often it had run by then, whether it ran, and whether anybody knew of it.
+    /// How often the command had run by then, whether it ran, and whether its start was known.
     ran: u32,
     begun: bool,
 }
@@ -135,9 +135,9 @@ struct World {
     host: Host,
     processes: Vec<Process>,
     words: Vec<Word>,
-    /// The hello that the intent was committed with: the first that was said to a start.
+    /// The hello that was committed with the intent: the first one that a start received.
     agreed: Option<Hello>,
-    /// The supervisor that was told of.
+    /// The supervisor that was reported.
     begun: Option<Pid>,
 }
 
@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    /// One move of one process.
+    /// Performs one move of one process.
     fn step(&mut self, index: usize) {
         let Process { role, epoch, at, .. } = self.processes[index];
         let next = match at {
@@ -277,7 +277,7 @@ impl World {
         self.processes[index].at = next;
     }
 
-    /// Leaves the epoch, and finds the mark; nothing if the directory is gone.
+    /// Records the epoch, and finds the mark; none if the directory is gone.
     fn settle(&mut self, index: usize, at: At) -> Option<At> {
         let Process { role, epoch, .. } = self.processes[index];
         let run = self.host.run.as_mut()?;
@@ -341,7 +341,7 @@ impl World {
             boot: self.host.boot,
         };
         let Some(token) = self.token() else {
-            // Nothing can be written any more; what runs goes on to its end.
+            // Nothing can be written any more; a running command continues to its end.
             return if at == At::Finish {
                 self.host.running = None;
                 At::Over
@@ -396,7 +396,7 @@ impl World {
             match word.told {
                 Told::Never | Told::Absent => {
                     prop_assert_eq!(word.ran, self.host.ran, "it ran after {:?}", word);
-                    // By this a controller concludes that it never ran, and may start it under another token.
+                    // From this, a controller concludes that the work never ran, and may start it under another token.
                     let same_mark = word.hello.map(|hello| hello.mark) == self.agreed.map(|hello| hello.mark);
                     let buried = match word.told {
                         Told::Never => same_mark && self.agreed.is_some(),
@@ -417,16 +417,16 @@ impl World {
     }
 }
 
-/// What may happen next.
+/// The possible next moves.
 #[derive(Debug, Clone, Copy)]
 enum Move {
-    /// A `start` or an `attach` arrives, perhaps long after it was sent.
+    /// A `start` or an `attach` arrives, possibly long after it was sent.
     Start(u64),
-    /// It knows what was told of the supervisor, or not.
+    /// The attach knows the reported supervisor, or does not.
     Attach(u64, bool),
     /// A process takes a step.
     Step(prop::sample::Index),
-    /// A process is killed: its connection was lost, or the host's memory ran out.
+    /// A process is killed: its connection was lost, or the host ran out of memory.
     Kill(prop::sample::Index),
     Reboot,
     /// The run's directory is gone.
@@ -454,7 +454,7 @@ proptest! {
         for next in moves {
             match next {
                 Move::Start(epoch) => world.arrive(Role::Start, epoch),
-                // Nobody looks for what was never intended.
+                // Nobody attaches to work that was never intended.
                 Move::Attach(..) if world.agreed.is_none() => {}
                 Move::Attach(epoch, knows) => {
                     let begun = world.begun.filter(|_| knows);
@@ -470,7 +470,7 @@ proptest! {
             }
             world.check()?;
         }
-        // Left alone, everybody comes to an end, and whoever asks last is told it.
+        // Without further events every process ends, and the last one to ask learns the end.
         world.arrive(Role::Attach { begun: world.begun }, 9);
         for _ in 0..60 {
             for index in 0..world.processes.len() {

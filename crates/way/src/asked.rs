@@ -1,11 +1,11 @@
-//! What the operator asked for, before any host is known.
+//! The operator's options, before any host is known.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reveille_account::{BecomeMethod, Given, HostKeyPolicy, TransportKind};
 
-/// Options that hold for all hosts and win over the inventory and ssh_config.
+/// Options for all hosts, which win over the inventory and ssh_config.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     /// Log in as this user.
@@ -14,7 +14,7 @@ pub struct Asked {
     pub keys: Vec<Given<PathBuf>>,
     /// Connect to this port.
     pub port: Option<Given<u16>>,
-    /// Read this file in place of the user's and the system's ssh_config; `none` for none.
+    /// Read this file instead of the user's and the system's ssh_config; `none` for no file.
     pub ssh_config: Option<PathBuf>,
     /// What carries the sessions.
     pub transport: Option<Given<TransportKind>>,
@@ -26,6 +26,6 @@ pub struct Asked {
     pub become_method: Option<Given<BecomeMethod>>,
     /// How long name resolution, and then the TCP connection, may take.
     pub connect_timeout: Option<Given<Duration>>,
-    /// What to do about host keys.
+    /// How to treat host keys.
     pub host_key: Option<Given<HostKeyPolicy>>,
 }

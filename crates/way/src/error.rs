@@ -1,18 +1,18 @@
-//! Why there is no way to a host.
+//! Errors of finding the way to a host.
 
 use reveille_inventory::InventoryError;
 
-/// A failure, worded for the operator. All of them are bad input: nothing was dispatched.
+/// An error in the input, worded for the operator. Nothing was dispatched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The inventory, or a pattern, can't be used.
+    /// The inventory, or a pattern, is not valid.
     #[error("{0}")]
     Inventory(#[from] InventoryError),
-    /// The configuration of `ssh` can't be used.
+    /// The configuration of `ssh` is not valid.
     #[error("{0}")]
     SshConfig(#[from] reveille_ssh_config::Error),
-    /// Something else is wrong; the text says what and what to try.
+    /// Another error; the text contains what is wrong and what to try.
     #[error("{0}")]
     Input(String),
 }

@@ -1,4 +1,4 @@
-//! From what the inventory tells of a host to the way to it: command line, inventory, ssh_config, defaults, in this order.
+//! Finds the way to a host: command line, inventory, ssh_config, defaults, in this order.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -15,7 +15,7 @@ use crate::{Asked, Error, Operator, Reasons, routes};
 
 /// A file that keeps nothing.
 pub(crate) const NOWHERE: &str = "/dev/null";
-/// Jump hosts that name further jump hosts, to this depth.
+/// How deep jump hosts may name further jump hosts.
 const MAX_JUMPS: usize = 8;
 const DEFAULT: Origin = Origin::Default("default");
 
@@ -25,16 +25,16 @@ pub struct Finder<'a> {
     operator: &'a dyn Operator,
     local: Local,
     usual: SshConfig,
-    /// Files that the inventory names for some hosts.
+    /// Configuration files that the inventory sets for some hosts.
     others: HashMap<PathBuf, SshConfig>,
-    /// Warnings that were shown, each once.
+    /// Warnings that were shown; each is shown once.
     warned: RefCell<HashSet<String>>,
 }
 
 // === impl Finder ===
 
 impl<'a> Finder<'a> {
-    /// Reads the user's and the system's ssh_config, or the one that was asked for.
+    /// Reads the user's and the system's ssh_config, or the file given by option.
     ///
     /// # Errors
     ///
@@ -62,11 +62,11 @@ impl<'a> Finder<'a> {
         &self.local.user
     }
 
-    /// The way to a host of the inventory, with the reasons for it.
+    /// Finds the way to a host of the inventory, and records the reasons for it.
     ///
     /// # Errors
     ///
-    /// There is no such host, one of its vars can't be used, or ssh_config has no answer.
+    /// The host does not exist, one of its vars is not valid, or ssh_config can't be resolved for it.
     pub fn find(&mut self, inventory: &Inventory, host: &str, reasons: &mut Reasons) -> Result<Way, Error> {
         let connection = inventory.connection(host)?;
         let way = self.connect(&connection, reasons)?;
@@ -84,7 +84,7 @@ impl<'a> Finder<'a> {
         )?;
         let mut link = self.link(&resolved, connection, reasons);
         if reasons.are_kept() {
-            // What ssh_config says of them shows only where nothing stronger was said.
+            // ssh_config's values matter only where nothing stronger is set.
             let alone = self.resolve(file.as_deref(), &connection.address.value, None, None)?;
             reasons.add_overridden("port", given(&alone, "Port", alone.port), ToString::to_string);
             reasons.add_overridden("user", given(&alone, "User", alone.user.clone()), String::clone);
@@ -125,7 +125,7 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// The connection to the host itself.
+    /// Builds the connection to the host itself.
     fn link(&self, resolved: &Resolved, connection: &Connection, reasons: &mut Reasons) -> Link {
         let asked = self.asked;
         let ssh = &connection.ssh;
@@ -196,7 +196,7 @@ impl<'a> Finder<'a> {
             text,
         );
         link.host_key_alias = alias.map(|alias| alias.value);
-        // `ask` leaves the decision to the run's policy.
+        // With `ask`, the run's policy decides.
         let strict = ssh.strict_host_key_checking.clone().or_else(|| {
             given(
                 resolved,
@@ -240,7 +240,7 @@ impl<'a> Finder<'a> {
             ],
             |within| duration::shown(*within),
         );
-        // The run has the one of the command line already.
+        // The command line's value applies to the whole run already.
         link.connect_timeout_ms = within
             .filter(|_| asked.connect_timeout.is_none())
             .map(|within| millis(within.value));
@@ -265,14 +265,14 @@ impl<'a> Finder<'a> {
         link
     }
 
-    /// The user to become: by default, and when a step asks for one; and the program for it.
+    /// The user to become by default, the user to become when a step asks for it, and the program for it.
     fn becomes(
         &self,
         connection: &Connection,
         reasons: &mut Reasons,
     ) -> (Option<String>, String, BecomeMethod) {
         let asked = self.asked;
-        // Whoever names a user wants to become that user.
+        // Naming a user implies becoming that user.
         let by_user = asked.become_user.clone().map(|user| user.map(|_| true));
         let wanted = reasons.first(
             "become",
@@ -305,7 +305,7 @@ impl<'a> Finder<'a> {
         (wanted.then(|| user.clone()), user, method)
     }
 
-    /// What carries the session, and what the system's `ssh` must be told for it.
+    /// Chooses what carries the session, and the options for the system's `ssh`.
     fn transport(
         &self,
         connection: &Connection,
@@ -375,7 +375,7 @@ impl<'a> Finder<'a> {
         Ok(resolved)
     }
 
-    /// The connections through jump hosts to the host that `last` leads to.
+    /// Builds the connections through jump hosts to the host of `last`.
     pub(crate) fn through(&mut self, hops: &[Hop], last: &Link) -> Result<Vec<Link>, Error> {
         let mut links = Vec::new();
         self.jump(None, hops, &mut links, 0)?;
@@ -386,7 +386,7 @@ impl<'a> Finder<'a> {
         Ok(links)
     }
 
-    /// Adds jump hosts to the way, and those in front of the first of them.
+    /// Adds a jump host, and before it the jump hosts that lead to it.
     fn jump(
         &mut self,
         file: Option<&Path>,
@@ -399,7 +399,7 @@ impl<'a> Finder<'a> {
             if let Some(before) = resolved.proxy_jump.as_ref().filter(|_| index == 0) {
                 if depth == MAX_JUMPS {
                     return Err(Error::input(format!(
-                        "the jump hosts of {} name each other without end",
+                        "the jump hosts of {} name each other in a circle",
                         hop.address
                     )));
                 }
@@ -409,7 +409,7 @@ impl<'a> Finder<'a> {
             if resolved.user.is_none()
                 && let Some(user) = &self.asked.user
             {
-                // A jump host without a user of its own gets the one of the command line.
+                // A jump host without its own user gets the user of the command line.
                 link.user.clone_from(&user.value);
             }
             link.keys = self.asked.keys.iter().map(|key| key.value.clone()).collect();
@@ -419,14 +419,14 @@ impl<'a> Finder<'a> {
         Ok(())
     }
 
-    /// What ssh_config says of one connection, filled up with defaults.
+    /// Builds a connection from ssh_config and the defaults.
     fn configured(&self, resolved: &Resolved) -> Link {
         let known_hosts = resolved.user_known_hosts_files.as_ref().map(|user| {
             let global = resolved.global_known_hosts_files.clone();
             let global = global.unwrap_or_else(|| vec!["/etc/ssh/ssh_known_hosts".into()]);
             let mut files = user.clone();
             if files.is_empty() {
-                // New keys are kept nowhere, and never in the system's file, which comes next.
+                // New keys are discarded, rather than added to the system's file, which comes next.
                 files.push(NOWHERE.into());
             }
             files.extend(global);
@@ -469,7 +469,7 @@ impl<'a> Finder<'a> {
     }
 }
 
-/// A value of ssh_config with the line that sets it, if a line does.
+/// A value of ssh_config with the line that sets it; none if no line does.
 fn given<T>(resolved: &Resolved, keyword: &str, value: Option<T>) -> Option<Given<T>> {
     let origin = resolved.origin(keyword)?;
     Some(Given::new(value?, origin.clone()))
@@ -479,7 +479,7 @@ fn value<T>(given: Option<&Given<T>>) -> Option<&T> {
     given.map(|given| &given.value)
 }
 
-/// The policy that `StrictHostKeyChecking` asks for; `ask` leaves it to the run's.
+/// The policy for `StrictHostKeyChecking`; none for `ask`, which leaves it to the run's policy.
 fn policy(strict: StrictHostKeyChecking) -> Option<HostKeyPolicy> {
     match strict {
         StrictHostKeyChecking::Yes => Some(HostKeyPolicy::Strict),

@@ -2,12 +2,12 @@
 
 use crate::Error;
 
-/// Takes warnings and answers questions.
+/// Shows warnings and asks questions.
 pub trait Operator {
     /// Shows a warning.
     fn warn(&self, message: &str);
 
-    /// Asks for a secret; the answer is not echoed. `instead` says what to do where nobody can be asked.
+    /// Asks for a secret without echoing the answer. `instead` is the advice for when nobody can be asked.
     ///
     /// # Errors
     ///
@@ -15,7 +15,7 @@ pub trait Operator {
     fn secret(&self, question: &str, instead: &str) -> Result<String, Error>;
 }
 
-/// No one is there: warnings are dropped, and nothing is answered.
+/// Nobody: warnings are dropped, and questions fail.
 #[derive(Debug, Clone, Copy)]
 pub struct Nobody;
 

@@ -1,4 +1,4 @@
-//! Passwords: asked for, read from files, taken from the inventory. They are never recorded; a resumed run asks again.
+//! Passwords: from the operator, from files or from the inventory. They are never recorded; a resumed run asks again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, InventorySources, Operator};
 
-/// Largest password file.
+/// The largest password file, in bytes.
 const LIMIT: u64 = 4096;
 /// What to do where nobody can be asked.
 const INSTEAD: &str = "use --password-file or --become-password-file";
 
-/// Where passwords come from. The ledger keeps this, and not the passwords.
+/// The sources of passwords. The ledger records these, but not the passwords.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PasswordSources {
@@ -28,7 +28,7 @@ pub struct PasswordSources {
     pub file: Option<PathBuf>,
     /// `--become-password-file`
     pub become_file: Option<PathBuf>,
-    /// The inventory, if it has passwords or secret vars of the run's hosts.
+    /// The inventory, if it has passwords or secret vars for the run's hosts.
     pub inventory: Option<InventorySources>,
 }
 
@@ -49,11 +49,11 @@ struct OfHost {
 // === impl PasswordSources ===
 
 impl PasswordSources {
-    /// The same with paths that are found from any directory.
+    /// Returns the same sources with absolute paths.
     ///
     /// # Errors
     ///
-    /// The working directory is gone.
+    /// The working directory does not exist.
     pub fn absolute(mut self) -> Result<Self, Error> {
         for path in [&mut self.file, &mut self.become_file].into_iter().flatten() {
             *path = std::path::absolute(&*path)
@@ -62,12 +62,12 @@ impl PasswordSources {
         Ok(self)
     }
 
-    /// Whether no password comes from anywhere.
+    /// Whether there are no passwords.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Reads the inventory again, if a run that is resumed needs what is not recorded of it.
+    /// Reads the inventory again, if a resumed run needs secrets from it.
     ///
     /// # Errors
     ///
@@ -79,11 +79,11 @@ impl PasswordSources {
             .transpose()
     }
 
-    /// Asks the operator and reads the files. `inventory` is the one that the hosts were chosen from.
+    /// Asks the operator and reads the files. `inventory` is the one that the run's hosts come from.
     ///
     /// # Errors
     ///
-    /// A file can't be read, or nobody answers.
+    /// A file can't be read, or nobody can be asked.
     pub fn find(&self, inventory: Option<&Inventory>, operator: &dyn Operator) -> Result<Passwords, Error> {
         let login = match (&self.file, self.ask) {
             (Some(file), _) => Some(read(file)?),
@@ -123,8 +123,8 @@ impl PasswordSources {
 // === impl Passwords ===
 
 impl Passwords {
-    /// Takes over the passwords that the inventory has for a host. A host whose vars can't be used has none; whoever
-    /// connects to it is told why.
+    /// Takes the inventory's passwords for a host. If the host's vars are not valid, it takes none; connecting will
+    /// report why.
     pub fn take(&mut self, inventory: &Inventory, host: &HostName) {
         let Ok(connection) = inventory.connection(host.as_str()) else {
             return;
@@ -139,20 +139,20 @@ impl Passwords {
         }
     }
 
-    /// The password to log in to a host with; what was asked for wins.
+    /// The password to log in to a host; one from the command line wins.
     pub fn login(&self, host: &HostName) -> Option<Secret> {
         let own = || self.of_hosts.get(host)?.login.clone();
         self.login.clone().or_else(own)
     }
 
-    /// The password to become another user with on a host; what was asked for wins.
+    /// The password for becoming another user on a host; one from the command line wins.
     pub fn escalate(&self, host: &HostName) -> Option<Secret> {
         let own = || self.of_hosts.get(host)?.escalate.clone();
         self.escalate.clone().or_else(own)
     }
 }
 
-/// The first line of a file.
+/// Reads the first line of a file.
 fn read(path: &Path) -> Result<Secret, Error> {
     let refused =
         |why: String| Error::input(format!("can't use the password file {}: {why}", path.display()));

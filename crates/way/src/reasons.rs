@@ -1,50 +1,50 @@
-//! Why a value is what it is.
+//! The reasons for a host's settings.
 
 use std::fmt;
 
 use reveille_account::{Given, Origin};
 
-/// Why one setting of a way has its value.
+/// The reason for the value of one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// The setting, such as `port`.
     pub what: &'static str,
-    /// The value that holds.
+    /// The value in use.
     pub value: String,
     /// Its source.
     pub origin: Origin,
-    /// Values that lost, the strongest first.
+    /// Overridden values, the strongest first.
     pub over: Vec<(String, Origin)>,
 }
 
-/// The reasons of one way, if somebody wants to know them.
+/// The reasons for one way, if they are wanted.
 #[derive(Debug, Clone, Default)]
 pub struct Reasons(Option<Vec<Reason>>);
 
 // === impl Reasons ===
 
 impl Reasons {
-    /// Reasons that nobody asks for; they cost nothing.
+    /// Discards reasons at no cost.
     pub fn unasked() -> Self {
         Self(None)
     }
 
-    /// Reasons that are kept.
+    /// Keeps reasons.
     pub fn kept() -> Self {
         Self(Some(Vec::new()))
     }
 
-    /// Whether somebody wants to know them.
+    /// Whether reasons are kept.
     pub(crate) fn are_kept(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The reasons in the order in which the values were decided.
+    /// The reasons, in the order in which the values were decided.
     pub fn all(&self) -> &[Reason] {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// Takes the first value there is, and notes the others as overridden.
+    /// Returns the first value that is set, and records the others as overridden.
     pub(crate) fn first<T>(
         &mut self,
         what: &'static str,
@@ -57,7 +57,7 @@ impl Reasons {
             let value = show(&winner.value);
             let over = candidates
                 .map(|given| (show(&given.value), given.origin))
-                // A default that does not hold is no news, and neither is the same value from elsewhere.
+                // Overridden defaults are not worth reporting, and neither are equal values.
                 .filter(|(loser, origin)| *loser != value && !matches!(origin, Origin::Default(_)));
             reasons.push(Reason {
                 what,
@@ -69,7 +69,7 @@ impl Reasons {
         Some(winner)
     }
 
-    /// Notes a value that lost, if it is not the one that holds.
+    /// Records an overridden value, if it differs from the one in use.
     pub(crate) fn add_overridden<T>(
         &mut self,
         what: &'static str,
@@ -86,7 +86,7 @@ impl Reasons {
         }
     }
 
-    /// Notes a value that has no rivals.
+    /// Records a value that has only one source.
     pub(crate) fn note<T>(&mut self, what: &'static str, given: &Given<T>, show: impl Fn(&T) -> String) {
         if let Some(reasons) = &mut self.0 {
             reasons.push(Reason {
@@ -100,7 +100,7 @@ impl Reasons {
 }
 
 impl fmt::Display for Reasons {
-    /// A line a setting, in columns: the setting, its value, its source, and what it overrides.
+    /// One line per setting, in columns: setting, value, source, and what it overrides.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reasons = self.all();
         let width = |text: fn(&Reason) -> &str| {

@@ -1,4 +1,4 @@
-//! What the vars of a host say beyond its usual way: further routes to it, and its label.
+//! Routes and labels from the vars of a host.
 
 use reveille_account::HostName;
 use reveille_inventory::Inventory;
@@ -10,12 +10,12 @@ use crate::{Error, Finder};
 
 /// The var with further routes to a host.
 const ROUTES: &str = "reveille_routes";
-/// The vars with a host's label, the strongest first; cloud inventories bring the second.
+/// The vars with a host's label, the strongest first; cloud inventories set the second.
 const LABELS: [&str; 2] = ["reveille_label", "instance_type"];
-/// Characters of a label that count.
+/// The longest label, in characters.
 const LABEL: usize = 64;
 
-/// Adds the routes and the label that a host's vars give to its way.
+/// Adds the routes and the label in a host's vars to its way.
 pub(crate) fn complete(
     name: &HostName,
     mut way: Way,
@@ -29,9 +29,13 @@ pub(crate) fn complete(
                 way.routes.push(route(name, item, &way.link, finder)?);
             }
         }
-        Some(_) => return Err(Error::input(format!("{name}: `{ROUTES}` is a list of addresses"))),
+        Some(_) => {
+            return Err(Error::input(format!(
+                "{name}: `{ROUTES}` must be a list of addresses"
+            )));
+        }
     }
-    // A label only sorts histories: one that can't be filled in stops nothing.
+    // A label only groups histories, so one that can't be rendered is no error.
     let label_var = LABELS
         .iter()
         .find_map(|var| inventory.filled(name.as_str(), var).ok().flatten());
@@ -39,7 +43,7 @@ pub(crate) fn complete(
     Ok(way)
 }
 
-/// A text without anything odd in it.
+/// Returns a text, unless it contains odd characters.
 fn label(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -56,12 +60,12 @@ fn label(value: &Value) -> Option<String> {
     (!label.is_empty()).then_some(label)
 }
 
-/// `"ADDRESS[:PORT]"`, or a map with `address`, `port` and `jump`, of which one is enough.
+/// Parses `"ADDRESS[:PORT]"`, or a map with at least one of `address`, `port` and `jump`.
 fn route(name: &HostName, item: &Value, usual: &Link, finder: &mut Finder<'_>) -> Result<Route, Error> {
     let wrong = |why: &str| Error::input(format!("{name}: `{ROUTES}` has {item}, {why}"));
     let parse = |text: &str| {
         let place = place(text, usual.port);
-        place.ok_or_else(|| wrong("which is no address"))
+        place.ok_or_else(|| wrong("which is not an address"))
     };
     let map = match item {
         Value::String(text) => {
@@ -73,18 +77,18 @@ fn route(name: &HostName, item: &Value, usual: &Link, finder: &mut Finder<'_>) -
             });
         }
         Value::Object(map) => map,
-        _ => return Err(wrong("which is no address")),
+        _ => return Err(wrong("which is not an address")),
     };
     if let Some(odd) = map
         .keys()
         .find(|key| !["address", "port", "jump"].contains(&key.as_str()))
     {
         return Err(wrong(&format!(
-            "where `{odd}` says nothing: a route has address, port and jump"
+            "where `{odd}` is unknown: a route has address, port and jump"
         )));
     }
     if map.is_empty() {
-        return Err(wrong("which is no route"));
+        return Err(wrong("which is not a route"));
     }
     let (address, mut port) = match map.get("address") {
         None => (usual.address.clone(), usual.port),
@@ -95,14 +99,14 @@ fn route(name: &HostName, item: &Value, usual: &Link, finder: &mut Finder<'_>) -
         port = number
             .and_then(|number| u16::try_from(number).ok())
             .filter(|port| *port > 0)
-            .ok_or_else(|| wrong("whose port is none"))?;
+            .ok_or_else(|| wrong("whose port is not valid"))?;
     }
     let jump = match map.get("jump") {
         None => None,
         Some(value) => {
             let text = value
                 .as_str()
-                .ok_or_else(|| wrong("whose jump host is no text"))?;
+                .ok_or_else(|| wrong("whose jump host is not text"))?;
             let hops = Hop::chain(text).map_err(|why| wrong(&format!("but {why}")))?;
             Some(finder.through(&hops, usual)?)
         }
@@ -110,7 +114,7 @@ fn route(name: &HostName, item: &Value, usual: &Link, finder: &mut Finder<'_>) -
     Ok(Route { address, port, jump })
 }
 
-/// `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; an address is a name or a number without anything odd in it.
+/// Parses `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; an address can't contain odd characters.
 pub fn place(text: &str, usual: u16) -> Option<(String, u16)> {
     let (address, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -1,4 +1,4 @@
-//! The sources of an inventory, as options and the environment name them.
+//! The sources of an inventory, from options and the environment.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Operator};
 
-/// Where an inventory is read from. The ledger keeps it with runs that need more of it than is recorded.
+/// The sources of an inventory. The ledger records them for runs that must read the inventory again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InventorySources {
-    /// Files, directories, programs and lists, as `-i` has them; paths are absolute.
+    /// Files, directories, programs and lists of `-i`; paths are absolute.
     arguments: Vec<String>,
     /// Lists of `-w`.
     lists: Vec<String>,
@@ -19,12 +19,12 @@ pub struct InventorySources {
 }
 
 impl InventorySources {
-    /// The sources that `-i`, `-w` and `--vault-password-file` name; without hosts from there, and without passwords,
-    /// Ansible's environment variables are asked.
+    /// The sources in `-i`, `-w` and `--vault-password-file`; without hosts or without passwords from there, those in
+    /// Ansible's environment variables.
     ///
     /// # Errors
     ///
-    /// Nothing names a host.
+    /// No source is given.
     pub fn new(
         inventories: &[String],
         lists: &[String],
@@ -38,7 +38,7 @@ impl InventorySources {
             let source = ansible.ok_or_else(|| {
                 Error::input("which hosts? Name an inventory with -i FILE, or hosts with -w web1,web2")
             })?;
-            // Ansible takes it for a list of files; a list of hosts is what is left.
+            // Ansible reads this as a list of files; otherwise it is a list of hosts.
             if source.split(',').all(|file| Path::new(file).exists()) {
                 arguments.extend(source.split(',').map(str::to_owned));
             } else {
@@ -57,7 +57,7 @@ impl InventorySources {
         })
     }
 
-    /// The same with paths that are found from any directory.
+    /// Returns the same sources with absolute paths.
     #[must_use]
     pub fn absolute(mut self) -> Self {
         let absolute = |text: &mut String| {
@@ -82,7 +82,7 @@ impl InventorySources {
         self
     }
 
-    /// Reads the inventory; the operator sees its warnings.
+    /// Reads the inventory and shows its warnings to the operator.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! From ways to destinations: keys and known hosts are read, passwords go where they belong.
+//! Turns ways into destinations: reads keys and known hosts, and adds passwords.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -15,55 +15,55 @@ use crate::find::NOWHERE;
 use crate::way::{Agent, Link, Way, expand_home};
 use crate::{Error, Operator, Passwords};
 
-/// A host that can be connected to.
+/// A host, ready to connect to.
 #[derive(Debug, Clone)]
 pub struct Destination {
     /// Its name.
     pub name: HostName,
-    /// Where and as which user to log in.
+    /// Where to connect, and as which user.
     pub target: Arc<Target>,
-    /// How to become the user that steps become unless they say otherwise.
+    /// How to become the default user of steps.
     pub escalate: Option<Become>,
-    /// How to become the user that steps become when they ask for it.
+    /// How to become the user of steps that ask for it.
     pub becomes: Become,
-    /// Further ways to it.
+    /// Further routes to it.
     pub routes: Vec<Detour>,
-    /// What tells it from hosts on which the same work takes another time.
+    /// Separates the host in the watchdog's history from hosts on which the same work takes a different time.
     pub label: Option<Arc<str>>,
-    /// It must not be dispatched.
+    /// The host must not be dispatched.
     pub not_ready: bool,
 }
 
-/// A further way to a host. The host is known by the key of the usual way.
+/// A further route to a host, whose key is known under the usual address.
 #[derive(Debug, Clone)]
 pub struct Detour {
     /// Name or IP address.
     pub address: String,
     /// TCP port.
     pub port: u16,
-    /// The jump host in front, or `Some(None)` for a direct connection; that of the usual way if none.
+    /// The jump host in front, or `Some(None)` for a direct connection; none for the jump host of the usual way.
     pub jump: Option<Option<Arc<Target>>>,
 }
 
-/// What a run trusts hosts with.
+/// How a run trusts hosts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// What to do about host keys, unless a way says otherwise.
+    /// How to treat host keys, unless a way sets its own policy.
     pub host_keys: HostKeyPolicy,
-    /// Offer passwords also to hosts that are seen for the first time.
+    /// Offer passwords even to hosts that are seen for the first time.
     pub password_to_new_hosts: bool,
 }
 
 // === impl Destination ===
 
 impl Destination {
-    /// Whether a password may be offered to it.
+    /// Whether there is a password to offer to the host.
     pub fn has_password(&self) -> bool {
         self.target.authentication.password.is_some() || self.becomes.password.is_some()
     }
 }
 
-/// Makes destinations.
+/// Builds destinations.
 pub struct Destinations<'a> {
     trust: Trust,
     passwords: &'a Passwords,
@@ -75,7 +75,7 @@ pub struct Destinations<'a> {
     warned: HashSet<String>,
 }
 
-/// What is offered to a host, as far as it tells one authentication from another.
+/// The properties by which two authentications differ.
 #[derive(PartialEq, Eq, Hash)]
 struct Offer {
     keys: Vec<PathBuf>,
@@ -87,20 +87,20 @@ struct Offer {
     password: Option<HashedSecret>,
 }
 
-/// A password as a key of a map, by identity of its text.
+/// A password as a key of a map.
 #[derive(PartialEq, Eq)]
 struct HashedSecret(Secret);
 
 impl std::hash::Hash for HashedSecret {
     fn hash<H: std::hash::Hasher>(&self, _: &mut H) {
-        // Equality tells them apart; nothing of the text goes into a hash.
+        // Equality tells passwords apart; the text is kept out of the hash.
     }
 }
 
 // === impl Destinations ===
 
 impl<'a> Destinations<'a> {
-    /// Prepares to make destinations with these passwords.
+    /// Prepares to build destinations with these passwords.
     pub fn new(trust: Trust, passwords: &'a Passwords, operator: &'a dyn Operator) -> Self {
         let passphrase = move |path: &Path| {
             operator
@@ -123,11 +123,11 @@ impl<'a> Destinations<'a> {
         }
     }
 
-    /// Reads the keys and the known hosts that a way names. What many ways share is read once.
+    /// Reads the keys and the known hosts of a way. Files of several ways are read once.
     ///
     /// # Errors
     ///
-    /// A key that an option or the inventory names can't be used, or a known-hosts file can't be read.
+    /// A key from an option or the inventory is not usable, or a known-hosts file can't be read.
     pub fn make(&mut self, name: HostName, way: &Way) -> Result<Destination, Error> {
         let jump = self.chain(&name, &way.jump)?;
         let routes = way.routes.iter().map(|route| {
@@ -165,7 +165,7 @@ impl<'a> Destinations<'a> {
         })
     }
 
-    /// The nearest of jump hosts to the host, with the others in front of it.
+    /// Builds the chain of jump hosts; returns the nearest to the host.
     fn chain(&mut self, name: &HostName, links: &[Link]) -> Result<Option<Arc<Target>>, Error> {
         let mut jump = None;
         for link in links {
@@ -189,7 +189,7 @@ impl<'a> Destinations<'a> {
         jump: Option<Arc<Target>>,
     ) -> Result<Target, Error> {
         let authentication = match transport {
-            // No one is asked on this machine.
+            // This machine needs no authentication.
             Transport::Local => Arc::default(),
             Transport::Native | Transport::OpenSsh(_) => self.authentication(link, password)?,
         };
@@ -271,7 +271,7 @@ impl<'a> Destinations<'a> {
             return self.keys.load(&last).map_err(refused);
         }
         let mut keys: Vec<PathBuf> = link.keys.iter().map(|path| expand_home(path)).collect();
-        // As ssh does, what its configuration names and isn't there is passed over.
+        // Like ssh, skips missing files of its configuration.
         for path in &link.more_keys {
             if !path.exists() || keys.contains(path) {
                 continue;

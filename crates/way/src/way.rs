@@ -1,11 +1,11 @@
-//! The way to a host, everything decided: what the ledger records of it.
+//! The complete way to a host, as the ledger records it.
 
 use std::path::{Path, PathBuf};
 
 use reveille_account::{BecomeMethod, HostKeyPolicy, TransportKind};
 use serde::{Deserialize, Serialize};
 
-/// How a host is reached, and which user to become there.
+/// How to reach a host, and which user to become there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Way {
@@ -15,7 +15,7 @@ pub struct Way {
     /// Jump hosts, the nearest to this machine first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jump: Vec<Link>,
-    /// The user that steps become unless they say otherwise.
+    /// The user that steps become by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escalate: Option<String>,
     /// The user that steps become when they ask for it.
@@ -26,16 +26,16 @@ pub struct Way {
     /// The host must not be dispatched.
     #[serde(skip_serializing_if = "is_default")]
     pub not_ready: bool,
-    /// Further ways to the host, from the inventory.
+    /// Further routes to the host, from the inventory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
-    /// What tells the host from others on which the same work takes another time, such as its instance type.
+    /// Separates the host from others on which the same work takes a different time, such as its instance type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// What carries the session.
     #[serde(skip_serializing_if = "is_default")]
     pub transport: TransportKind,
-    /// The file that the system's `ssh` reads in place of its own.
+    /// The file that the system's `ssh` reads instead of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh_config: Option<PathBuf>,
     /// Further `-o` options of the system's `ssh`.
@@ -53,52 +53,52 @@ pub struct Link {
     pub port: u16,
     /// The user to log in as.
     pub user: String,
-    /// Key files that an option or the inventory names; the usual ones if empty.
+    /// Key files from an option or the inventory; the usual ones if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<PathBuf>,
-    /// Key files of ssh_config; one that does not exist is skipped.
+    /// Key files from ssh_config; missing ones are skipped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub more_keys: Vec<PathBuf>,
-    /// Key files to offer if there is nothing else: a jump host gets those of the host behind it.
+    /// Key files to offer if there are no others: a jump host gets those of the host behind it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_keys: Vec<PathBuf>,
-    /// Certificate files of ssh_config.
+    /// Certificate files from ssh_config.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<PathBuf>,
-    /// Offer no other keys of the agent.
+    /// Do not offer the agent's other keys.
     #[serde(skip_serializing_if = "is_default")]
     pub keys_only: bool,
     /// The agent to ask for keys.
     #[serde(skip_serializing_if = "is_default")]
     pub agent: Agent,
-    /// What to do about its host key, if that differs from the run's policy.
+    /// How to treat its host key, if that differs from the run's policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_key: Option<HostKeyPolicy>,
-    /// The name that its host key is looked up by.
+    /// The name under which its host key is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_key_alias: Option<String>,
-    /// Known-hosts files in place of the run's; new keys go to the first.
+    /// Known-hosts files instead of the run's; new keys go to the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_hosts: Option<Vec<PathBuf>>,
     /// How long its TCP connection may take, in milliseconds, if that differs from the run's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout_ms: Option<u64>,
-    /// Keep-alive interval in milliseconds, zero for never, if that differs from the usual.
+    /// Keep-alive interval in milliseconds, if that differs from the default; zero means never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alive_interval_ms: Option<u64>,
-    /// Keep-alives that may stay unanswered.
+    /// How many keep-alives may stay unanswered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alive_count: Option<u32>,
 }
 
-/// A further way to a host, by another address, another port or other jump hosts.
+/// A further route to a host, by another address, port or jump host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// Name or IP address.
     pub address: String,
     /// TCP port.
     pub port: u16,
-    /// Jump hosts, the nearest to this machine first; those of the usual way if none.
+    /// Jump hosts, the nearest to this machine first; none for those of the usual way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<Vec<Link>>,
 }
@@ -107,7 +107,7 @@ pub struct Route {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Agent {
-    /// The one that `SSH_AUTH_SOCK` names when the run starts or resumes.
+    /// The one in `SSH_AUTH_SOCK` when the run starts or resumes.
     #[default]
     Usual,
     /// No agent.
@@ -136,7 +136,7 @@ impl Way {
         }
     }
 
-    /// The machine that this process runs on; `user` is the one who runs it.
+    /// This machine; `user` is the user who runs this process.
     pub fn this_machine(user: &str) -> Self {
         Self {
             link: Link {
@@ -154,7 +154,7 @@ impl Way {
 // === impl Link ===
 
 impl Link {
-    /// Makes its paths absolute, because a run may be resumed in another directory.
+    /// Makes its paths absolute, because a run may be resumed from another directory.
     pub(crate) fn anchor(&mut self) {
         let lists = [
             &mut self.keys,
@@ -171,7 +171,7 @@ impl Link {
     }
 }
 
-/// A path that is found from any directory. `~` is expanded when the file is opened, and `none` is no file.
+/// Returns an absolute path. `~` is expanded when the file is opened, and `none` is not a file.
 pub(crate) fn from_anywhere(path: &Path) -> PathBuf {
     if path.starts_with("~") || path.as_os_str() == "none" {
         return path.to_owned();
@@ -179,7 +179,7 @@ pub(crate) fn from_anywhere(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// A path with `~` replaced by the home directory.
+/// Replaces `~` in a path with the home directory.
 pub(crate) fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) => home.join(rest),

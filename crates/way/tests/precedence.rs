@@ -1,4 +1,4 @@
-//! Which of several sources of a value wins, and that the reasons say so.
+//! Tests which source of a value wins, and that the reasons say so.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl Files {
         self.find(host, asked).expect(host).0
     }
 
-    /// The reasons, without anything of this machine.
+    /// The reasons, without anything specific to this machine.
     fn why(&self, host: &str, asked: Asked) -> String {
         let (_, reasons) = self.find(host, asked).expect(host);
         reasons
@@ -111,7 +111,7 @@ fn ssh_config_fills_what_the_inventory_leaves_open() {
     assert_eq!(link.more_keys, [Path::new("/k/conf")]);
     assert_eq!(link.host_key, Some(HostKeyPolicy::Strict));
     assert_eq!(link.connect_timeout_ms, Some(3_000));
-    // The jump host has one of its own in front.
+    // The jump host has its own jump host.
     let hops: Vec<&str> = way.jump.iter().map(|hop| hop.address.as_str()).collect();
     assert_eq!(hops, ["hop0", "hop1"]);
     assert_eq!(way.jump[1].user, "gate");
@@ -140,7 +140,7 @@ fn the_command_line_wins_over_both() {
     let way = Files::new().way("full", everything());
     assert_eq!((way.link.port, way.link.user.as_str()), (26, "opt"));
     assert_eq!(way.link.keys, [Path::new("/k/opt")]);
-    // The run's own, for all hosts.
+    // These come from the run and apply to all hosts.
     assert_eq!((way.link.connect_timeout_ms, way.link.host_key), (None, None));
     assert_eq!(
         (way.escalate.as_deref(), way.become_method),
@@ -195,5 +195,5 @@ fn jump_hosts_that_name_each_other_are_refused() {
     let circle = "Host plain\n  ProxyJump a\nHost a\n  ProxyJump b\nHost b\n  ProxyJump a\n";
     std::fs::write(files.config(), circle).expect("a file");
     let error = files.find("plain", Asked::default()).expect_err("a circle");
-    assert!(error.to_string().contains("without end"), "{error}");
+    assert!(error.to_string().contains("in a circle"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Filters and tests by the names that Ansible has for them; they come to what Ansible's come to.
+//! Filters and tests with Ansible's names and results.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +57,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     });
     environment.add_filter("items2dict", |items: Value| dictionary_of(&items));
     environment.add_filter("mandatory", |value: Value| {
-        let missing = || wrong("a value that is mandatory is not defined");
+        let missing = || wrong("a mandatory value is not defined");
         (!value.is_undefined()).then_some(value).ok_or_else(missing)
     });
     environment.add_filter("quote", |text: String| quoted(&text));
@@ -117,10 +117,11 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     );
 }
 
-/// Nothing is made wider than this.
+/// The widest text that a formatting filter may make.
 const WIDEST: i64 = 10_000;
 
-/// Refuses what would fill the memory with blanks: steps of evaluation are counted, what they make is not.
+/// Refuses widths that would fill the memory with blanks: fuel bounds the steps of an evaluation, not the size of its
+/// results.
 pub(super) fn check_width(name: &str, format: &str, arguments: &[Value]) -> Result<(), Error> {
     let is_wide = match name {
         "format" => {
@@ -134,7 +135,7 @@ pub(super) fn check_width(name: &str, format: &str, arguments: &[Value]) -> Resu
         _ => false,
     };
     if is_wide {
-        return Err(wrong(format!("`{name}` makes nothing wider than {WIDEST}")));
+        return Err(wrong(format!("`{name}` can't make a text wider than {WIDEST}")));
     }
     Ok(())
 }
@@ -143,7 +144,7 @@ fn wrong(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, why.into())
 }
 
-/// All before the last slash, which stays if there is nothing else.
+/// Everything before the last slash; a path of slashes alone is kept.
 fn directory(path: &str) -> &str {
     let head = path.rfind('/').map_or("", |at| &path[..=at]);
     let parent = head.trim_end_matches('/');
@@ -153,7 +154,7 @@ fn directory(path: &str) -> &str {
 fn decoded(text: &str) -> Result<String, Error> {
     let bytes = BASE64.decode(text.as_bytes());
     let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    text.ok_or_else(|| wrong("this is no text in base64"))
+    text.ok_or_else(|| wrong("this is not text in base64"))
 }
 
 /// Ansible's words for yes; everything else is no.
@@ -164,7 +165,7 @@ fn truth(value: &Value) -> bool {
     }
 }
 
-/// For a shell: as it is if nothing in it is special, else in quotes.
+/// Quotes a text for a shell, if any character in it is special.
 fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -173,7 +174,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\"'\"'"))
 }
 
-/// A pattern in the syntax that Rust and Python share.
+/// Compiles a pattern in the syntax that Rust and Python share.
 fn compiled(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
     let said = |name| Ok::<_, Error>(options.get::<Option<bool>>(name)?.unwrap_or(false));
     let regex = RegexBuilder::new(pattern)
@@ -188,12 +189,12 @@ fn compiled(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
             .last()
             .unwrap_or_default()
             .trim_start_matches("error: ");
-        // What a pattern is made of may be secret.
-        wrong(format!("the pattern can't be used: {why}"))
+        // The pattern may be secret, so only the reason is shown.
+        wrong(format!("the pattern is not valid: {why}"))
     })
 }
 
-/// As Python does it: blanks too.
+/// Escapes like Python: blanks too.
 fn escaped(text: &str) -> String {
     text.chars().fold(String::new(), |mut escaped, character| {
         if "()[]{}?*+-|^$\\.&~# \t\n\r\x0b\x0c".contains(character) {
@@ -204,7 +205,7 @@ fn escaped(text: &str) -> String {
     })
 }
 
-/// What is found: whole, or a list of the groups asked for, `\1` or `\g<name>`.
+/// Returns the match, or a list of the requested groups, `\1` or `\g<name>`.
 fn searched(text: &str, pattern: &Regex, groups: &[String]) -> Result<Option<Value>, Error> {
     let Some(found) = pattern.captures(text) else {
         return Ok(None);
@@ -218,7 +219,7 @@ fn searched(text: &str, pattern: &Regex, groups: &[String]) -> Result<Option<Val
             .and_then(|number| number.parse::<usize>().ok());
         let name = group.strip_prefix("\\g<").and_then(|name| name.strip_suffix('>'));
         if number.is_none() && name.is_none() {
-            return Err(wrong("a group is `'\\\\1'` or `'\\\\g<name>'`"));
+            return Err(wrong("write a group as `'\\\\1'` or `'\\\\g<name>'`"));
         }
         let taken = number.map_or_else(
             || found.name(name.unwrap_or_default()),
@@ -229,10 +230,10 @@ fn searched(text: &str, pattern: &Regex, groups: &[String]) -> Result<Option<Val
     taken.collect::<Result<Value, Error>>().map(Some)
 }
 
-/// `\1` and `\g<name>` stand for groups, and a dollar for itself.
+/// Translates `\1` and `\g<name>` to groups, and keeps dollar signs literal.
 fn python_replacement(text: &str) -> Result<String, Error> {
     if text.contains(|c| ('\x01'..='\x07').contains(&c)) {
-        return Err(wrong("a group is written with two backslashes here: `'\\\\1'`"));
+        return Err(wrong("write a group with two backslashes here: `'\\\\1'`"));
     }
     let mut replacement = String::new();
     let mut rest = text;
@@ -264,7 +265,7 @@ fn python_replacement(text: &str) -> Result<String, Error> {
     Ok(replacement + rest)
 }
 
-/// What is found: whole, or the one group, or all groups.
+/// Returns all matches: each whole, or its one group, or a list of its groups.
 fn found_all(text: &str, pattern: &Regex) -> Value {
     let group = |captures: &regex::Captures<'_>, number| {
         Value::from(captures.get(number).map_or("", |group| group.as_str()))
@@ -310,7 +311,7 @@ fn merged(first: &Value, other: &Value, deep: bool) -> Result<Value, Error> {
 fn entries(dictionary: &Value) -> Result<Vec<(Value, Value)>, Error> {
     if dictionary.kind() != ValueKind::Map {
         return Err(wrong(format!(
-            "a dictionary is needed, not {}",
+            "expected a dictionary, found {}",
             dictionary.kind()
         )));
     }
@@ -338,7 +339,7 @@ fn set(list: &Value) -> Result<BTreeSet<Value>, Error> {
     Ok(list.try_iter()?.collect())
 }
 
-/// Each item once, if it is wanted, in order.
+/// The wanted items, each once, in order.
 fn sifted(items: impl Iterator<Item = Value>, wanted: impl Fn(&Value) -> bool) -> Value {
     let mut seen = BTreeSet::new();
     items
@@ -346,7 +347,8 @@ fn sifted(items: impl Iterator<Item = Value>, wanted: impl Fn(&Value) -> bool) -
         .collect()
 }
 
-/// Numbers by value, words by letter, part by part: 1.10 comes after 1.9, and 1.0 after 1.
+/// Compares versions part by part, numbers by value and words alphabetically: 1.10 is greater than 1.9, and 1.0 greater
+/// than 1.
 fn version_order(left: &str, right: &str) -> Ordering {
     let parts = |text: &str| -> Vec<Result<u64, String>> {
         let mut parts: Vec<String> = Vec::new();
@@ -382,7 +384,7 @@ fn holds(order: Ordering, operator: &str) -> Result<bool, Error> {
         ">=" | "ge" => order.is_ge(),
         _ => {
             return Err(wrong(
-                "that compares no versions; `==`, `<`, `>=` and the like do",
+                "this is not a comparison of versions; write `==`, `<`, `>=` or the like",
             ));
         }
     })

@@ -9,7 +9,7 @@ use serde::Serialize as _;
 use serde_json::Value as Json;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-/// On one line, with a blank after commas and colons.
+/// One line, with a blank after commas and colons.
 struct OneLine;
 
 impl Formatter for OneLine {
@@ -31,7 +31,7 @@ pub(super) fn to_json(value: &Value) -> Result<String, Error> {
     written(&tree(value)?, OneLine)
 }
 
-/// `to_nice_json`: four blanks for each level, and keys in order.
+/// `to_nice_json`: indented by four blanks, with sorted keys.
 pub(super) fn to_nice_json(value: &Value) -> Result<String, Error> {
     let mut tree = tree(value)?;
     tree.sort_all_objects();
@@ -42,7 +42,7 @@ pub(super) fn to_nice_json(value: &Value) -> Result<String, Error> {
 pub(super) fn from_json(text: &str) -> Result<Value, Error> {
     let read = serde_json::from_str::<Json>(text);
     read.map(|json| Serde(json).into())
-        .map_err(|error| wrong(format!("this is no JSON: {error}")))
+        .map_err(|error| wrong(format!("this is not JSON: {error}")))
 }
 
 fn tree(value: &Value) -> Result<Json, Error> {
@@ -58,7 +58,7 @@ fn written(tree: &Json, formatter: impl Formatter) -> Result<String, Error> {
     Ok(in_ascii(&text))
 }
 
-/// Nothing but texts holds other characters, and those may be written like this.
+/// Escapes characters outside ASCII, which occur only in JSON strings.
 fn in_ascii(json: &str) -> String {
     json.chars()
         .fold(String::with_capacity(json.len()), |mut ascii, character| {

@@ -1,4 +1,4 @@
-//! Hosts that go away, come back, turn into others, or are hard to talk to.
+//! Hosts that go down, come back, are replaced, or are hard to reach.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ async fn an_idle_connection_is_forgotten_without_a_word() {
     let answer = timeout(STALL, connected.session.channel_open_session()).await;
     assert!(answer.is_err(), "it is gone in the other direction, too");
     assert_eq!(fleet.report()[0].exercised, 1);
-    // A new connection is no worse than any.
+    // A new connection is just as good.
     let ended = run(&fleet, 0, "echo again").await;
     assert_eq!((text(&ended.stdout).as_str(), ended.status), ("again", Some(0)));
 }
@@ -72,7 +72,7 @@ async fn a_narrow_connection_takes_its_time() {
     let input = vec![b'x'; 16 << 10];
     let ended = exec(&connected, "cat", &input, PATIENCE).await;
     assert_eq!((ended.stdout.len(), ended.status), (input.len(), Some(0)));
-    // There and back go at the same time.
+    // Both directions work at the same time.
     let took = started.elapsed();
     assert!(took >= Duration::from_millis(950), "{took:?}");
 }
@@ -159,7 +159,7 @@ async fn a_clock_jumps_and_disturbs_nothing() {
 
 #[test]
 fn the_list_of_kinds_is_whole() {
-    // The page that says what can be rehearsed.
+    // The documentation lists these.
     let wanted = "refuse reset_on_accept exceeded_startups penalties banner_stall prebanner_lines garbage_banner \
                   kex_stall auth_stall auth_fail host_key_changed channel_refused max_sessions force_command \
                   exec_refused late_exec exec_stall partial_stall slow_drip flood binary_output early_exit \

@@ -1,8 +1,9 @@
-//! Real sshd beside the drill: what a plain client sees of each fault that a real server can show.
+//! Compares real sshd with the drill: what a plain client sees of each fault that a real server can show.
 //!
-//! Each test does to a real server what a fault plays, records what comes from both, and compares. So the drill is not
-//! its author's belief. Without a real counterpart are only faults that OpenSSH can't be made to show: lines before the
-//! identification, another service on the port, an endless greeting, a channel closed without a status (what a durable
+//! Each test does to a real server what a fault plays, and compares the results, so that the drill does not rest on
+//! assumptions. Faults without a real counterpart are those that OpenSSH can't be made to show: lines before the
+//! identification, another service on the port, an endless greeting, a channel closed without a status (`dialect` tests
+//! what a durable command makes of that).
 //! command makes of that is in `dialect`).
 
 use std::io;
@@ -21,8 +22,7 @@ use crate::client::{
 };
 use crate::sshd::Sshd;
 
-/// Runs a command and tells every message that comes, in order; data in one piece. `heard` is called once, when the
-/// first data is there.
+/// Runs a command and records every message in order, with data in one piece. Calls `heard` once, at the first data.
 pub(crate) async fn record(connected: &Connected, command: &str, heard: impl FnOnce()) -> Vec<String> {
     let mut channel = connected.session.channel_open_session().await.unwrap();
     channel.exec(true, command).await.unwrap();
@@ -71,7 +71,7 @@ async fn follow(
                 assert!(!session.is_closed());
                 return seen;
             }
-            // Windows are bookkeeping.
+            // Window updates don't matter.
             ChannelMsg::WindowAdjusted { .. } => {}
             other => seen.push(format!("{other:?}")),
         }
@@ -87,13 +87,13 @@ fn push(seen: &mut Vec<String>, stream: &str, data: &[u8]) {
     }
 }
 
-/// What the order of the end's messages leaves open: sshd's depends on whether the process or its pipes end first, and the
+/// Removes the order of the final messages: for sshd it depends on whether the process or its pipes end first, and the
 /// status may even come before the last output.
 pub(crate) fn facts(seen: Vec<String>) -> Vec<String> {
     let is_end = |word: &String| word == "eof" || word.starts_with("exit-");
     let (mut ends, mut facts): (Vec<String>, Vec<String>) = seen.into_iter().partition(is_end);
     ends.sort();
-    // The last word is how it ended for good.
+    // The last word is the final ending.
     let last = facts.pop();
     facts.extend(ends);
     facts.extend(last);
@@ -110,7 +110,7 @@ async fn played(fleet: &Fleet) -> Connected {
         .unwrap()
 }
 
-/// How a connection ends that only reads: its bytes, then `end`, `reset` or `silence`.
+/// The end of a connection that only reads: its bytes, then `end`, `reset` or `silence`.
 async fn raw(address: SocketAddrV4, say: &[u8]) -> String {
     match TcpStream::connect(address).await {
         Ok(stream) => told(read_from(stream, say).await),
@@ -125,14 +125,14 @@ fn told((seen, end): (Vec<u8>, Option<io::Result<()>>)) -> String {
         Some(Ok(())) => "end".to_owned(),
         Some(Err(error)) => format!("{:?}", error.kind()),
     };
-    // One version's name is as good as another's.
+    // Any version will do.
     let words = seen
         .strip_prefix("SSH-2.0-OpenSSH_")
         .map_or(seen.as_str(), |_| "identification");
     format!("{} {end}", words.trim_end()).trim().to_owned()
 }
 
-/// Reads the identification that a server sends first.
+/// Reads the server's identification.
 async fn identification(address: SocketAddrV4) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut byte = [0];
@@ -148,7 +148,7 @@ async fn identification(address: SocketAddrV4) -> TcpStream {
 #[tokio::test]
 async fn commands() {
     let sshd = Sshd::start("");
-    // The fault, the command whose play it is in, and a command that does the same for real.
+    // The fault, the simulated command, and a real command that does the same.
     let table = [
         ("", "echo hello; exit 0", "echo hello; exit 0"),
         ("", "echo hello >&2; exit 7", "echo hello >&2; exit 7"),
@@ -188,7 +188,7 @@ async fn another_command_is_forced() {
 
 #[tokio::test]
 async fn a_command_is_refused() {
-    // sshd refuses a second command on one channel in the words in which it refuses any.
+    // sshd refuses a second command on one channel with the same message as any other.
     let sshd = Sshd::start("");
     let connected = real(&sshd).await;
     let mut channel = connected.session.channel_open_session().await.unwrap();
@@ -269,7 +269,7 @@ async fn a_connection_falls_silent() {
     let connected = played(&fleet).await;
     let plays = record(&connected, "echo hello", || ()).await;
     assert_eq!(plays, shows);
-    // Longer than it takes for the connection to be forgotten, and for the command to go on.
+    // Long enough for the connection to be forgotten and the command to continue.
     tokio::time::sleep(STALL * 8).await;
     let silent = timeout(STALL, connected.session.channel_open_session()).await;
     assert!(silent.is_err() && !connected.session.is_closed());
@@ -285,7 +285,7 @@ async fn nothing_listens() {
         raw(address(&refusing, 0), b"").await,
         raw(address_before, b"").await
     );
-    // As after the cut of a reboot.
+    // Like the cut of a reboot.
     let rebooting = fleet(1, &["reboot_5=1"]);
     record(&played(&rebooting).await, "echo hello", || ()).await;
     assert_eq!(
@@ -301,7 +301,7 @@ async fn too_many_startups() {
     let shows = raw(sshd.address(), b"").await;
     let fleet = fleet(1, &["exceeded_startups_1=1"]);
     let plays = raw(address(&fleet, 0), b"").await;
-    // Since version 9.8 sshd says this of every limit, that of a penalty included.
+    // Since version 9.8, sshd sends this for every limit, including penalties.
     let newer = "Not allowed at this time end";
     assert!(plays == shows || shows == newer, "{plays}; {shows}");
     drop(held);
@@ -331,7 +331,7 @@ async fn penalties() {
     if newer {
         let sshd = Sshd::start("PerSourcePenalties crash:30s noauth:30s");
         drop(identification(sshd.address()).await);
-        // The listener learns it from the session's process when that ends.
+        // The listener learns it when the session's process ends.
         let penalised = async { while raw(sshd.address(), b"").await != plays {} };
         timeout(PATIENCE, penalised).await.unwrap();
     }
@@ -361,7 +361,7 @@ async fn servers_stall() {
 
 #[tokio::test]
 async fn connections_are_reset_or_closed_early() {
-    // A server that dies with the connection in its queue, and with the client's words in it.
+    // A server that dies with the connection and the client's bytes in its queue.
     let sshd = Sshd::start("");
     kill_process(sshd.listener(), Signal::STOP).unwrap();
     let stream = TcpStream::connect(sshd.address()).await.unwrap();

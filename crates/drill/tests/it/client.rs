@@ -1,4 +1,4 @@
-//! A plain SSH client on russh, to look at the fleet from outside.
+//! A plain SSH client based on russh, to test the fleet from outside.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -13,13 +13,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Longer than anything takes that is not stalled, even on a busy machine.
+/// Longer than anything takes without a stall, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a stall is watched.
 pub(crate) const STALL: Duration = Duration::from_millis(300);
 
-/// Notes the host key.
+/// Records the host key.
 pub(crate) struct Watcher {
     key: Arc<std::sync::Mutex<String>>,
 }
@@ -35,7 +35,7 @@ impl Handler for Watcher {
     }
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) stdout: Vec<u8>,
@@ -50,7 +50,7 @@ pub(crate) struct Connected {
     pub(crate) host_key: String,
 }
 
-/// A fleet of `hosts`, answering at once.
+/// A fleet of `hosts` that answer at once.
 pub(crate) fn fleet(hosts: u32, faults: &[&str]) -> Fleet {
     Fleet::start(FleetSpec {
         hosts,
@@ -71,9 +71,9 @@ pub(crate) async fn read_raw(fleet: &Fleet, host: usize, say: &[u8]) -> (Vec<u8>
     read_from(stream, say).await
 }
 
-/// The same on a connection that there is.
+/// Like [`read_raw`], on an existing connection.
 pub(crate) async fn read_from(mut stream: TcpStream, say: &[u8]) -> (Vec<u8>, Option<io::Result<()>>) {
-    // A host that resets at once may be quicker than this.
+    // The host may have reset the connection already.
     let _ = stream.write_all(say).await;
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
@@ -117,13 +117,13 @@ pub(crate) async fn connect_to(address: SocketAddrV4, client_key: &str) -> Resul
     Ok(connected)
 }
 
-/// Who is asked for: a real server knows only users that there are.
+/// The user to log in as: a real server only knows existing ones.
 pub(crate) fn user() -> String {
     let output = std::process::Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Connects as far as the end of the key exchange.
+/// Connects up to the end of the key exchange.
 pub(crate) async fn greet(address: SocketAddrV4) -> Result<Connected, russh::Error> {
     let key = Arc::default();
     let watcher = Watcher {
@@ -135,7 +135,7 @@ pub(crate) async fn greet(address: SocketAddrV4) -> Result<Connected, russh::Err
     Ok(Connected { session, host_key })
 }
 
-/// Runs a command to its end, or until nothing comes any more for `patience`.
+/// Runs a command to its end, or until nothing arrives for `patience`.
 pub(crate) async fn exec(connected: &Connected, command: &str, input: &[u8], patience: Duration) -> Ended {
     let channel = connected.session.channel_open_session().await.unwrap();
     exec_on(channel, command, input, patience).await

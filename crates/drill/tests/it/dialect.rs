@@ -1,4 +1,4 @@
-//! The real supervisor on a real sshd beside the drill's: what a controller that runs durable work is told by each.
+//! Compares the real supervisor on a real sshd with the drill's: what each reports to a controller with durable work.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -14,7 +14,7 @@ use rustix::process::{Signal, kill_process};
 use crate::client::{address, fleet, user};
 use crate::sshd::{Sshd, children, pid};
 
-/// Bytes of output that are kept at most.
+/// The cap for output.
 const CAP: u64 = 1 << 20;
 
 pub(crate) async fn connect(address: SocketAddrV4, key: &str) -> Session {
@@ -54,7 +54,7 @@ pub(crate) fn key(number: u8) -> Key {
     }
 }
 
-/// Starts, and tells every beat; data in one piece. What differs from host to host is left out.
+/// Starts, and returns every beat; data in one piece. Differences between hosts are left out.
 pub(crate) async fn follow(session: &Session, key: &Key, text: &str, heard: impl FnMut(&str)) -> Vec<String> {
     let mut durable = match Durable::open_start(session, None, key).await {
         Ok(durable) => durable,
@@ -70,7 +70,7 @@ pub(crate) async fn follow(session: &Session, key: &Key, text: &str, heard: impl
     beats(durable, heard).await
 }
 
-/// Attaches, and tells every beat.
+/// Attaches, and returns every beat.
 async fn attach(session: &Session, key: &Key, stdout: u64, begun: Option<&Begun>) -> Vec<String> {
     let mut durable = match Durable::open_attach(session, None, key).await {
         Ok(durable) => durable,
@@ -107,7 +107,7 @@ async fn beats(mut durable: Durable, mut heard: impl FnMut(&str)) -> Vec<String>
     }
 }
 
-/// An error without its places, which differ.
+/// An error without its paths, which differ.
 fn kind_of(error: &str) -> String {
     let class = error.split("message").next().unwrap_or(error).trim();
     format!(
@@ -154,7 +154,7 @@ async fn durable_commands_end() {
     let other = played(&fleet_of_one).await;
     let shows = follow(&session, &key(1), "echo hello; exit 7", |_| ()).await;
     assert_eq!(follow(&other, &key(1), "echo hello; exit 7", |_| ()).await, shows);
-    // Whoever comes again finds it finished.
+    // A second client finds it finished.
     let again = follow(&session, &key(1), "echo hello; exit 7", |_| ()).await;
     assert_eq!(again[0], "Attached { finished: true }");
     assert_eq!(follow(&other, &key(1), "echo hello; exit 7", |_| ()).await, again);
@@ -189,7 +189,7 @@ async fn supervisors_vanish_and_machines_reboot() {
         let fleet = fleet(1, &[fault]);
         let mut plays = follow(&played(&fleet).await, &key(number), "echo hello", |_| ()).await;
         if fault.starts_with("reboot") {
-            // Here the connection goes with the machine; a later one is told the rest.
+            // Here the connection ends with the machine; a later one gets the rest.
             assert_eq!(plays.pop().as_deref(), Some("lost"));
             let back = async {
                 while tokio::net::TcpStream::connect(address(&fleet, 0)).await.is_err() {
@@ -246,7 +246,7 @@ async fn what_hangs_is_stopped_and_what_never_was_is_forbidden() {
 async fn there_is_no_space() {
     let sshd = Sshd::start("");
     let session = real(&sshd).await;
-    // A directory of the run in which nothing can be made, as on a full disk, whoever asks.
+    // A run's directory in which nothing can be created, as on a full disk.
     let mut chosen = key(1);
     chosen.place = Some("/proc/self/reveille".to_owned());
     let shows = follow(&session, &chosen, "echo hello", |_| ()).await;
@@ -258,8 +258,8 @@ async fn there_is_no_space() {
     assert_eq!(full.report()[0].commands, 0);
 }
 
-/// What a host says to the same calls, in all of which something is absent, forbidden, wiped, of another boot or another
-/// machine, ended or cleaned.
+/// A host's answers to the same calls, in which work is absent, forbidden, wiped, of another boot or another machine,
+/// ended or cleaned.
 async fn conversation(first: Session, wipe: impl Fn()) -> Vec<Vec<String>> {
     let mut told = Vec::new();
     let session = &first;
@@ -282,7 +282,7 @@ async fn conversation(first: Session, wipe: impl Fn()) -> Vec<Vec<String>> {
         let left = supervisor::clean(session, None, &placed(1), reported).await;
         vec![format!("{left:?}")]
     };
-    // Nothing is there yet.
+    // Nothing exists yet.
     told.push(stops(1, None).await);
     told.push(looks(1).await);
     told.push(attach(session, &key(1), 0, None).await);
@@ -319,7 +319,7 @@ async fn conversation(first: Session, wipe: impl Fn()) -> Vec<Vec<String>> {
     told.push(attach(session, &key(2), 0, Some(&begun)).await);
     told.push(stops(2, None).await);
     told.push(stops(2, Some(&begun)).await);
-    // Hello does not agree.
+    // Hello does not match.
     for other in [
         Hello {
             boot: "other".to_owned(),
@@ -340,7 +340,7 @@ async fn conversation(first: Session, wipe: impl Fn()) -> Vec<Vec<String>> {
     told.push(beats(early, |_| ()).await);
     told.push(attach(session, &key(5), 0, None).await);
     told.push(stops(5, None).await);
-    // A place that is wiped has another mark; it remembers no epochs either.
+    // A wiped place has another mark, and remembers no epochs.
     wipe();
     told.push(cleans(Some(&hello)).await);
     let open = Durable::open_attach(session, None, &key(6)).await.unwrap();

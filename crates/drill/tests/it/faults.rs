@@ -1,4 +1,4 @@
-//! Each fault looks on the wire as it is meant to.
+//! Each fault looks on the wire as intended.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -313,7 +313,7 @@ async fn a_strangers_key_is_refused() {
     assert!(matches!(refused, russh::Error::NotAuthenticated), "{refused}");
 }
 
-/// Another dialect: it answers each line of its input with a performance of it.
+/// Another protocol: it answers each line of its input with a performance.
 struct Lines {
     ended: mpsc::UnboundedSender<()>,
 }
@@ -384,7 +384,7 @@ async fn addresses_without_a_host_are_not_answered() {
     let fleet = fleet(2, &[]);
     let mut stream = TcpStream::connect(("127.0.0.1", fleet.port())).await.unwrap();
     let mut seen = Vec::new();
-    // Closed, by an end or a reset.
+    // Closed by an end or a reset.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut seen)).await.unwrap();
     assert!(seen.is_empty());
 }
@@ -428,7 +428,7 @@ async fn impossible_fleets_are_refused() {
     assert!(matches!(start(u32::MAX, &[]), FleetError::TooManyHosts(_)));
     assert_eq!(
         start(3, &["killed=2", "refuse=2"]).to_string(),
-        "refuse is to strike 2 hosts, and only 1 are left without a fault"
+        "refuse needs 2 hosts without another fault; only 1 left"
     );
     assert!(matches!(
         start(3, &["killed=drill-0004"]),

@@ -1,4 +1,4 @@
-//! The fleet, looked at from outside.
+//! Tests the fleet from outside.
 
 mod away;
 mod calibration;

@@ -14,7 +14,7 @@ use crate::client::{PATIENCE, address, connect, connect_to, exec, run};
 use crate::dialect;
 use crate::sshd::Sshd;
 
-/// A fleet whose hosts live in a directory of their own.
+/// A fleet whose hosts live in its own directory.
 struct Real {
     fleet: Fleet,
     shell: Arc<RealShell>,
@@ -52,7 +52,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Waits for a file with something in it.
+/// Waits for a file with content.
 async fn appears(path: &Path) -> String {
     let content = async {
         loop {
@@ -111,13 +111,13 @@ async fn it_speaks_as_sshd_does() {
 async fn input_reaches_commands_and_much_output_comes_back() {
     let real = real(1, &[]);
     let connected = connect(&real.fleet, 0).await.unwrap();
-    // The client reads nothing while it writes, so it is less than what is under way at most.
+    // The client does not read while it writes, so this must fit into the buffers.
     let input = vec![b'x'; 100 << 10];
     let ended = exec(&connected, "cat", &input, PATIENCE).await;
     assert_eq!((ended.stdout == input, ended.status), (true, Some(0)));
     let ended = exec(&connected, "head -c 9000000 /dev/zero", b"", PATIENCE).await;
     assert_eq!((ended.stdout.len(), ended.status), (9_000_000, Some(0)));
-    // One that reads nothing ends all the same.
+    // A command that reads nothing still ends.
     let ended = exec(&connected, "echo enough", &input, PATIENCE).await;
     assert_eq!(text(&ended.stdout), "enough\n");
 }
@@ -135,7 +135,7 @@ async fn commands_outlive_their_clients_and_not_the_fleet() {
         appears(&home.join("far")).await,
     );
     drop(connected);
-    // A second connection is answered when the first one has been given up.
+    // A second connection is answered when the first one was given up.
     assert_eq!(run(&real.fleet, 0, "true").await.status, Some(0));
     assert!(lives(&near) && lives(&far));
     assert_eq!(real.shell.end(), 2);

@@ -1,4 +1,4 @@
-//! A real sshd, and what can be done to its processes.
+//! A real sshd, and ways to manipulate its processes.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -29,7 +29,7 @@ impl Sshd {
         pid(self.0.pids()[0])
     }
 
-    /// The processes of its sessions, which are sshd's own.
+    /// sshd's own processes for its sessions.
     pub(crate) fn sessions(&self) -> Vec<Pid> {
         let mut found = vec![self.0.pids()[0]];
         let mut next = 0;
@@ -57,7 +57,7 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        // What was stopped can't end by itself.
+        // A stopped process can't exit by itself.
         for session in self.sessions() {
             let _ = kill_process(session, Signal::KILL);
         }

@@ -1,4 +1,4 @@
-//! Names that are the same machine.
+//! Warns about several names for one machine.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,21 +10,21 @@ use reveille_text::is_secret;
 use super::variables::{self, ADDRESS, COMMON_ARGUMENTS, EXTRA_ARGUMENTS, FIRST_ARGUMENTS, PORT, scalar};
 use crate::model::{Inventory, Variable};
 
-/// What makes two hosts the same machine.
+/// Two hosts with equal values are the same machine.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Machine {
     address: String,
     port: u16,
-    /// Arguments of ssh, jump hosts among them, by which it is reached.
+    /// The ssh arguments by which it is reached, jump hosts included.
     way: Vec<String>,
 }
 
 // === impl Inventory ===
 
 impl Inventory {
-    /// Warnings about names that are the same machine: the same address and port, by the same way.
+    /// Warns about names of the same machine: same address and port, reached the same way.
     pub(crate) fn doubles(&self) -> Vec<SourceError> {
-        // Most addresses are there once; only the others are worth a closer look.
+        // Most addresses occur once; only the others need a closer look.
         let state = RandomState::new();
         let mut first: HashMap<u64, u32> = HashMap::with_capacity(self.hosts.len());
         let mut machines: HashMap<Machine, u32> = HashMap::new();
@@ -85,10 +85,10 @@ impl Inventory {
             .filter(|text| &*variable.key == "ansible_host" && !is_template(text) && !text.trim().is_empty())
     }
 
-    /// Which machine a host is, and the var that gives its address; none if that can't be read or isn't by SSH.
+    /// The machine of a host, and the var with its address; none if it can't be read or the host is not reached by SSH.
     fn machine(&self, index: u32) -> Option<(Machine, Option<&Variable>)> {
         let vars = self.host_vars(index);
-        // Templates are filled in for the hosts that are asked for, not for all.
+        // Templates are rendered only for the hosts that a run needs.
         let is_filled_in = |name: &&str| {
             vars.find(name)
                 .is_some_and(|variable| variable.value.as_str().is_some_and(is_template))
@@ -99,7 +99,7 @@ impl Inventory {
         let by_ssh = vars.find("ansible_connection").is_none_or(|variable| {
             variable.value.as_str().and_then(variables::transport) == Some(TransportKind::Native)
         });
-        // What can't be read is reported when the host is asked for.
+        // Unreadable vars are reported when the host is used.
         let (true, Ok(address), Ok(port)) = (
             by_ssh,
             vars.string(&ADDRESS),

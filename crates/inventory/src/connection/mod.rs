@@ -1,4 +1,4 @@
-//! How a host is reached, as its vars tell it in Ansible's words. Each value keeps the var and the line that set it.
+//! How a host is reached according to its vars, in Ansible's words. Each value keeps the var and the line that set it.
 
 mod doubles;
 mod ssh_arguments;
@@ -23,9 +23,9 @@ use crate::model::Inventory;
 
 pub use self::ssh_arguments::SshOptions;
 
-/// How to connect to a host, and which user to become there, as far as its vars tell.
+/// How a host's vars say to connect to it, and which user to become there.
 ///
-/// What they leave open is none; options, ssh_config and defaults fill it in.
+/// Values that they do not set are none; options, ssh_config and defaults fill them in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// The name or address to connect to.
@@ -50,7 +50,7 @@ pub struct Connection {
     pub not_ready: bool,
     /// The password to log in with.
     pub password: Option<Secret>,
-    /// The password to become another user with.
+    /// The password for becoming another user.
     pub become_password: Option<Secret>,
     /// Further arguments of `ssh`.
     pub ssh: SshOptions,
@@ -59,11 +59,11 @@ pub struct Connection {
 // === impl Inventory ===
 
 impl Inventory {
-    /// How to reach `host`.
+    /// Reads how to reach `host`.
     ///
     /// # Errors
     ///
-    /// There is no such host, or one of its vars can't be used.
+    /// The inventory has no such host, or one of its vars is not valid.
     pub fn connection(&self, host: &str) -> Result<Connection, InventoryError> {
         let Some(index) = self.index(host) else {
             return Err(InventoryError::UnknownHost(host.into()));
@@ -76,7 +76,7 @@ impl Inventory {
         let own_keys = first.key_files.len();
         let mut all = first;
         all.add(later);
-        // As in ssh the first value wins, and the vars stand between Ansible's two kinds of arguments.
+        // As in ssh, the first value wins; the vars come between Ansible's two kinds of arguments.
         let mut key_files = all.key_files;
         if let Some(found) = vars.text(KEY_FILE.names)? {
             key_files.insert(own_keys, vars.given(&found, found.text.to_string()));
@@ -89,9 +89,9 @@ impl Inventory {
             ssh.strict_host_key_checking = Some(Given::new(StrictHostKeyChecking::No, origin));
         }
         if ssh.connect_timeout.is_none() {
-            ssh.connect_timeout = vars.parsed(&TIMEOUT, "it is no number of seconds", |text| {
+            ssh.connect_timeout = vars.parsed(&TIMEOUT, "it is not a number of seconds", |text| {
                 variables::seconds(&Value::String(text.to_owned()))
-                    .ok_or_else(|| "it is no number of seconds".to_owned())
+                    .ok_or_else(|| "it is not a number of seconds".to_owned())
             })?;
         }
         let port = vars.parsed(&PORT, "it is not a port (1 to 65535)", reveille_ssh_config::port)?;
@@ -126,7 +126,7 @@ impl Inventory {
 // === impl HostVars ===
 
 impl HostVars<'_> {
-    /// A value with the var and the line that it comes from.
+    /// Adds the var and line that a value comes from.
     fn given<T>(&self, found: &Found<'_>, value: T) -> Given<T> {
         Given::new(
             value,
@@ -138,25 +138,25 @@ impl HostVars<'_> {
         )
     }
 
-    /// A setting as text.
+    /// Reads a setting as text.
     fn string(&self, setting: &Setting) -> Result<Option<Given<String>>, InventoryError> {
         let found = self.text(setting.names)?;
         Ok(found.map(|found| self.given(&found, found.text.to_string())))
     }
 
-    /// A setting whose value must not be shown.
+    /// Reads a setting whose value must not be shown.
     fn secret(&self, setting: &Setting) -> Result<Option<Secret>, InventoryError> {
         Ok(self.text(setting.names)?.map(|found| Secret::new(&*found.text)))
     }
 
-    /// A setting that is true or false.
+    /// Reads a setting that is true or false.
     fn truth(&self, setting: &Setting) -> Result<Option<Given<bool>>, InventoryError> {
         self.parsed(setting, "it is neither true nor false", |text| {
             truth(&Value::String(text.to_owned())).ok_or_else(|| "it is neither true nor false".to_owned())
         })
     }
 
-    /// A setting that `parse` understands. Its error may show the text; `plain` says the same without it.
+    /// Reads a setting with `parse`. Its error may contain the text; `plain` is the message without it.
     fn parsed<T>(
         &self,
         setting: &Setting,
@@ -181,7 +181,7 @@ impl HostVars<'_> {
     }
 }
 
-/// A path with `~/` written out.
+/// Expands `~/` in a path.
 fn home(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),

@@ -1,4 +1,4 @@
-//! The arguments of OpenSSH's `ssh` that an inventory gives in `ansible_ssh_common_args`.
+//! Parses the arguments of OpenSSH's `ssh` in `ansible_ssh_common_args` and the like.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use reveille_ssh_config::{Hop, StrictHostKeyChecking, port, seconds};
 
 use crate::words;
 
-/// What else the arguments of `ssh` in an inventory say; they win over `~/.ssh/config`.
+/// Other settings from the ssh arguments of an inventory; they win over `~/.ssh/config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SshOptions {
     /// `-F`: the file to read instead of `~/.ssh/config`.
     pub config_file: Option<Given<PathBuf>>,
-    /// A `ProxyCommand` that is no plain jump; only the system's ssh can run it.
+    /// A `ProxyCommand` that is not a plain jump; only the system's ssh can run it.
     pub proxy_command: Option<Given<String>>,
     /// `UserKnownHostsFile`.
     pub user_known_hosts_files: Option<Given<Vec<String>>>,
@@ -26,13 +26,13 @@ pub struct SshOptions {
     pub identities_only: Option<Given<bool>>,
     /// `ConnectTimeout`, or `ansible_timeout`.
     pub connect_timeout: Option<Given<Duration>>,
-    /// `ServerAliveInterval`; zero for never.
+    /// `ServerAliveInterval`; zero means never.
     pub server_alive_interval: Option<Given<Duration>>,
     /// `ServerAliveCountMax`.
     pub server_alive_count_max: Option<Given<u32>>,
 }
 
-/// What arguments say, as far as it is understood.
+/// The settings in ssh arguments, as far as they are understood.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) port: Option<Given<u16>>,
@@ -41,13 +41,13 @@ pub(crate) struct Arguments {
     /// Empty for `ProxyJump=none`.
     pub(crate) jump: Option<Given<Vec<Hop>>>,
     pub(crate) ssh: SshOptions,
-    /// Arguments that mean something to `ssh` and nothing here.
+    /// Arguments that `ssh` understands and Reveille does not.
     pub(crate) not_understood: Vec<String>,
 }
 
-/// Options that take a value in the next word; `ssh`'s own table.
+/// Options whose value is the next word; `ssh`'s own table.
 const WITH_VALUE: &str = "BbcDEeFIiJLlmOopQRSWw";
-/// They share or silence connections of the system's `ssh`; nothing is lost without them.
+/// These share or silence connections of the system's `ssh`; they can be ignored.
 const WITHOUT_MEANING: &[&str] = &[
     "controlmaster",
     "controlpath",
@@ -59,7 +59,7 @@ const WITHOUT_MEANING: &[&str] = &[
 // === impl Arguments ===
 
 impl Arguments {
-    /// Reads arguments as a shell would split them.
+    /// Parses arguments, split like a shell does.
     pub(crate) fn parse(text: &str, origin: &Origin) -> Result<Self, String> {
         let words = words::split(text).map_err(|fault| fault.message)?.words;
         let mut words = words.into_iter().map(|word| word.text.into_owned());
@@ -109,7 +109,7 @@ impl Arguments {
         Ok(arguments)
     }
 
-    /// Adds arguments that come later; as with `ssh`, the first of a kind wins.
+    /// Adds later arguments; as with `ssh`, the first of a kind wins.
     pub(crate) fn add(&mut self, later: Self) {
         self.port = self.port.take().or(later.port);
         self.user = self.user.take().or(later.user);
@@ -131,7 +131,7 @@ impl Arguments {
         self.not_understood.extend(later.not_understood);
     }
 
-    /// Takes an option of `ssh_config`; false for one that is not understood.
+    /// Parses an option of `ssh_config`; false for one that is not understood.
     fn option(&mut self, name: &str, value: &str, origin: &Origin) -> Result<bool, String> {
         let text = |value: &str| Given::new(value.to_owned(), origin.clone());
         match name {
@@ -153,7 +153,7 @@ impl Arguments {
                         .get_or_insert_with(|| Given::new(vec![hop], origin.clone()));
                 }
                 None if value.eq_ignore_ascii_case("none") => {}
-                // As in ssh, what comes second of the two has no effect.
+                // As in ssh, the first of `ProxyJump` and `ProxyCommand` wins.
                 None if self.jump.is_some() => {}
                 None => {
                     self.ssh.proxy_command.get_or_insert_with(|| text(value));
@@ -167,8 +167,9 @@ impl Arguments {
                     .get_or_insert_with(|| Given::new(files, origin.clone()));
             }
             "stricthostkeychecking" => {
-                let strict = StrictHostKeyChecking::parse(value)
-                    .ok_or_else(|| format!("`StrictHostKeyChecking` can't be `{value}`"))?;
+                let strict = StrictHostKeyChecking::parse(value).ok_or_else(|| {
+                    format!("`StrictHostKeyChecking` must be yes, no, ask or accept-new, not `{value}`")
+                })?;
                 self.ssh
                     .strict_host_key_checking
                     .get_or_insert_with(|| Given::new(strict, origin.clone()));
@@ -180,7 +181,7 @@ impl Arguments {
                 let only = match value.to_ascii_lowercase().as_str() {
                     "yes" | "true" => true,
                     "no" | "false" => false,
-                    _ => return Err(format!("`IdentitiesOnly` is yes or no, not `{value}`")),
+                    _ => return Err(format!("`IdentitiesOnly` must be yes or no, not `{value}`")),
                 };
                 self.ssh
                     .identities_only
@@ -203,7 +204,7 @@ impl Arguments {
             "serveralivecountmax" => {
                 let count = value
                     .parse()
-                    .map_err(|_| format!("`ServerAliveCountMax` is a number, not `{value}`"))?;
+                    .map_err(|_| format!("`ServerAliveCountMax` must be a number, not `{value}`"))?;
                 self.ssh
                     .server_alive_count_max
                     .get_or_insert_with(|| Given::new(count, origin.clone()));
@@ -215,22 +216,22 @@ impl Arguments {
     }
 }
 
-/// A time of ssh_config; none for `none`.
+/// Parses a time of ssh_config; none for `none`.
 fn time(name: &str, value: &str) -> Result<Option<Duration>, String> {
     if value == "none" {
         return Ok(None);
     }
-    let time = seconds(value).ok_or_else(|| format!("`{name}` is a time, not `{value}`"))?;
+    let time = seconds(value).ok_or_else(|| format!("`{name}` must be a time, not `{value}`"))?;
     Ok(Some(Duration::from_secs(time)))
 }
 
-/// The same text with every template replaced by a word, so that its shape can be looked at before it is rendered.
+/// Replaces every template with a word, so that the arguments can be checked before they are rendered.
 pub(crate) fn without_templates(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
         plain.push_str(&rest[..start]);
-        // A template may stand for a port as well as for a name.
+        // A template may be a port as well as a name.
         plain.push('1');
         let end = if rest[start..].starts_with("{{") {
             "}}"
@@ -242,7 +243,7 @@ pub(crate) fn without_templates(text: &str) -> String {
     plain + rest
 }
 
-/// The jump host of `ssh -W %h:%p …`, the form from before `-J`.
+/// Returns the jump host of `ssh -W %h:%p …`, which people wrote before `-J`.
 fn jump_of_command(command: &str) -> Option<Hop> {
     let words = words::split(command).ok()?.words;
     let mut words = words.iter().map(|word| &*word.text);

@@ -1,4 +1,4 @@
-//! The vars that say how a host is reached: one table of their names and of what each holds.
+//! The vars that set how a host is reached: one table of their names and types.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use super::ssh_arguments::{Arguments, without_templates};
 
 /// A setting of a connection.
 pub(crate) struct Setting {
-    /// The vars that give it, the strongest first; Ansible lets the old names win.
+    /// The vars that set it, the strongest first; in Ansible the old names win.
     pub(crate) names: &'static [&'static str],
     form: Form,
 }
 
-/// What a setting holds.
+/// The type of a setting.
 #[derive(Clone, Copy)]
 enum Form {
     Text,
@@ -44,9 +44,9 @@ pub(crate) const PASSWORD: Setting = setting(
     &["ansible_ssh_password", "ansible_ssh_pass", "ansible_password"],
 );
 pub(crate) const TRANSPORT: Setting = setting(Form::Transport, &["ansible_connection"]);
-/// Ansible puts these before the options that it makes of other vars.
+/// Ansible puts these before the options that it makes from other vars,
 pub(crate) const FIRST_ARGUMENTS: Setting = setting(Form::Arguments, &["ansible_ssh_args"]);
-/// And these after them.
+/// and these after them.
 pub(crate) const COMMON_ARGUMENTS: Setting = setting(Form::Arguments, &["ansible_ssh_common_args"]);
 pub(crate) const EXTRA_ARGUMENTS: Setting = setting(Form::Arguments, &["ansible_ssh_extra_args"]);
 pub(crate) const TIMEOUT: Setting = setting(Form::Seconds, &["ansible_ssh_timeout", "ansible_timeout"]);
@@ -86,7 +86,7 @@ const ALL: &[&Setting] = &[
     &NOT_READY,
 ];
 
-/// Vars of Ansible that steer the Python on the other side, or sockets of the system's ssh. They need no warning.
+/// Vars of Ansible for the remote Python or the sockets of the system's ssh. They need no warning.
 const WITHOUT_MEANING: &[&str] = &[
     "ansible_remote_tmp",
     "ansible_pipelining",
@@ -99,19 +99,19 @@ const WITHOUT_MEANING: &[&str] = &[
     "ansible_shell_allow_world_readable_temp",
 ];
 
-/// What is wrong with a var that is being read.
+/// A problem with a var.
 pub(crate) enum Finding {
-    /// It can't be used.
+    /// The var can't be used.
     Mistake(Fault),
-    /// It has no effect; the first part says what the warning is about.
+    /// The var has no effect; the first part identifies the subject of the warning.
     Warning(String, Fault),
 }
 
-/// Checks a var while its place is still known.
+/// Checks a var while its place is known.
 pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
     if key == "ansible_group_priority" {
         return mistake(priority(value).is_none(), || {
-            "a group's priority is a whole number".to_owned()
+            "a group's priority must be a whole number".to_owned()
         });
     }
     if let Some(setting) = ALL.iter().find(|setting| setting.names.contains(&key)) {
@@ -126,7 +126,7 @@ pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
                 .hint("commands become another user by `sudo -n -H -u USER`")
         }
         _ if is_secret(key) => Fault::new(0, format!("`{key}` is not used"))
-            .hint("`ansible_password` and `ansible_become_password` are"),
+            .hint("use `ansible_password` or `ansible_become_password`"),
         _ => Fault::new(0, format!("`{key}` is not understood and has no effect")),
     };
     Some(Finding::Warning(key.to_owned(), fault))
@@ -138,26 +138,28 @@ fn check(key: &str, value: &Value, form: Form) -> Option<Finding> {
         return None;
     }
     match form {
-        Form::Text => mistake(scalar(value).is_none(), || format!("`{key}` is text")),
+        Form::Text => mistake(scalar(value).is_none(), || format!("`{key}` must be text")),
         Form::Port => match scalar(value).map(|text| reveille_ssh_config::port(&text)) {
             Some(Ok(_)) => None,
             Some(Err(message)) => Some(Finding::Mistake(Fault::new(0, message))),
-            None => Some(Finding::Mistake(Fault::new(0, "a port is a number"))),
+            None => Some(Finding::Mistake(Fault::new(0, "a port must be a number"))),
         },
         Form::Seconds => mistake(seconds(value).is_none(), || {
-            format!("`{key}` is a number of seconds")
+            format!("`{key}` must be a number of seconds")
         }),
-        Form::Truth => mistake(truth(value).is_none(), || format!("`{key}` is true or false")),
+        Form::Truth => mistake(truth(value).is_none(), || {
+            format!("`{key}` must be true or false")
+        }),
         Form::Transport => transport(text).is_none().then(|| {
             let fault = Fault::new(0, format!("the connection `{text}` is not supported"));
             Finding::Warning(
                 format!("{key} {text}"),
-                fault.hint("`ssh` and `local` are; its hosts can't be reached"),
+                fault.hint("use `ssh` or `local`; these hosts can't be reached"),
             )
         }),
         Form::Method => become_method(text).is_none().then(|| {
             let fault = Fault::new(0, format!("the become method `{text}` is not supported"));
-            Finding::Warning(format!("{key} {text}"), fault.hint("`sudo`, `su` and `doas` are"))
+            Finding::Warning(format!("{key} {text}"), fault.hint("use `sudo`, `su` or `doas`"))
         }),
         Form::Arguments => {
             let arguments = match Arguments::parse(&without_templates(text), &Origin::Default("a check")) {
@@ -174,7 +176,7 @@ fn check(key: &str, value: &Value, form: Form) -> Option<Finding> {
             }
             let shown = arguments.not_understood.join("`, `");
             (!shown.is_empty()).then(|| {
-                let fault = Fault::new(0, format!("not understood and without effect: `{shown}`"));
+                let fault = Fault::new(0, format!("not understood, no effect: `{shown}`"));
                 Finding::Warning(format!("{key} {shown}"), fault)
             })
         }
@@ -185,7 +187,7 @@ fn mistake(is_wrong: bool, message: impl FnOnce() -> String) -> Option<Finding> 
     is_wrong.then(|| Finding::Mistake(Fault::new(0, message())))
 }
 
-/// The transport of a word of `ansible_connection`.
+/// Parses a word of `ansible_connection`.
 pub(crate) fn transport(text: &str) -> Option<TransportKind> {
     match text.strip_prefix("ansible.builtin.").unwrap_or(text) {
         "ssh" | "smart" | "paramiko" | "paramiko_ssh" | "openssh" => Some(TransportKind::Native),
@@ -194,7 +196,7 @@ pub(crate) fn transport(text: &str) -> Option<TransportKind> {
     }
 }
 
-/// The method of a word of `ansible_become_method`.
+/// Parses a word of `ansible_become_method`.
 pub(crate) fn become_method(text: &str) -> Option<BecomeMethod> {
     let word = text.strip_prefix("ansible.builtin.").unwrap_or(text);
     word.strip_prefix("community.general.")
@@ -203,18 +205,18 @@ pub(crate) fn become_method(text: &str) -> Option<BecomeMethod> {
         .ok()
 }
 
-/// A time in seconds, at least one and at most a day.
+/// Parses a time in seconds, from one second to one day.
 pub(crate) fn seconds(value: &Value) -> Option<Duration> {
     let number: f64 = scalar(value)?.trim().parse().ok()?;
     (number > 0.0 && number <= 86_400.0).then(|| Duration::from_secs_f64(number))
 }
 
-/// `ansible_group_priority`: a whole number, perhaps as text.
+/// Parses `ansible_group_priority`: a whole number, possibly as text.
 pub(crate) fn priority(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// A value as the text it was written as, if it is no list and no dictionary.
+/// Returns a value as the text it was written as, unless it is a list or a dictionary.
 pub(crate) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -225,7 +227,7 @@ pub(crate) fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Ansible's words for yes and no.
+/// Parses Ansible's words for yes and no.
 pub(crate) fn truth(value: &Value) -> Option<bool> {
     match scalar(value)?.to_ascii_lowercase().as_str() {
         "y" | "yes" | "on" | "1" | "true" | "t" => Some(true),

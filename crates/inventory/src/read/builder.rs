@@ -1,4 +1,4 @@
-//! Puts sources together: names become indices, group edges become depths, mistakes are collected.
+//! Merges sources: names become indices, group edges become depths, mistakes are collected.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -16,14 +16,14 @@ use crate::model::{ALL, Group, Host, Inventory, UNGROUPED, Variable};
 use crate::names::{self, MAX_NAMES, Names};
 use crate::template::Templates;
 
-/// Mistakes shown of an inventory; the rest is counted.
+/// How many mistakes are shown; the rest are counted.
 const MAX_MISTAKES: usize = 20;
-/// Different warnings kept of an inventory.
+/// How many different warnings are kept.
 const MAX_WARNINGS: usize = 50;
-/// Hosts and groups are numbered with 32 bits; names in files are bounded by their size, those of ranges by `MAX_NAMES`.
+/// Hosts and groups have 32-bit numbers; file sizes and `MAX_NAMES` bound how many there can be.
 const COUNTABLE: &str = "files of at most 64 MiB hold fewer than 2^32 names";
 
-/// An inventory in the making.
+/// An inventory under construction.
 #[derive(Debug)]
 pub(crate) struct Builder {
     hosts: Vec<Host>,
@@ -36,7 +36,7 @@ pub(crate) struct Builder {
     host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
     programs: HashSet<u32>,
     expanded: u64,
-    /// Opens what is encrypted.
+    /// Decrypts vaults.
     pub(crate) vault: Vault,
     /// How long an executable inventory may take.
     pub(crate) script_limit: Duration,
@@ -75,18 +75,18 @@ impl Builder {
         builder
     }
 
-    /// Begins a source; vars that follow come from it.
+    /// Starts a source; the vars that follow come from it.
     pub(crate) fn begin(&mut self, file: &str) {
         self.files.push(file.into());
     }
 
-    /// Begins a source that is a program.
+    /// Starts a source that is a program.
     pub(crate) fn begin_program(&mut self, file: &str) {
         self.begin(file);
         self.programs.insert(self.file());
     }
 
-    /// The number of the source that vars come from.
+    /// The number of the current source.
     fn file(&self) -> u32 {
         u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE)
     }
@@ -107,7 +107,7 @@ impl Builder {
         }
     }
 
-    /// Notes a warning once per `key` and counts its other places.
+    /// Records a warning once per `key` and counts its other places.
     pub(crate) fn warn(&mut self, key: &str, warning: impl FnOnce() -> SourceError) {
         if let Some(index) = self.warning_index.get(key) {
             self.warnings[*index].1 += 1;
@@ -131,7 +131,7 @@ impl Builder {
         self.groups.iter().map(|group| &*group.name)
     }
 
-    /// The group of this name, made if there is none.
+    /// Returns the group of this name, and creates it if needed.
     pub(crate) fn group(&mut self, name: &str) -> u32 {
         if let Some(index) = self.group_index.get(name) {
             return *index;
@@ -152,7 +152,7 @@ impl Builder {
         index
     }
 
-    /// Makes `child` a child of `parent`; `place` is shown if that closes a circle.
+    /// Makes `child` a child of `parent`; `place` is shown if this closes a circle.
     pub(crate) fn edge(&mut self, parent: u32, child: u32, place: SourceError) {
         if child == ALL {
             self.mistake(SourceError {
@@ -166,19 +166,21 @@ impl Builder {
         }
     }
 
-    /// A var with its place, after a look at whether it is understood.
+    /// Creates a var with its place, and checks it.
     pub(crate) fn variable(&mut self, key: &str, value: Value, line: &Line<'_>, offset: usize) -> Variable {
         match examine(key, &value) {
             None => {}
             Some(Finding::Mistake(fault)) if line.hidden => {
-                // The fault's own words may hold the value.
-                let message = format!("the value of `{key}` can't be used; it is secret and not shown");
+                // The fault's message may contain the value.
+                let message =
+                    format!("the value of `{key}` is not valid; it is a secret, so it is not shown");
                 self.mistake(line.error(Fault::new(offset, message)));
                 drop(fault);
             }
             Some(Finding::Mistake(fault)) => self.mistake(line.error(Fault { offset, ..fault })),
             Some(Finding::Warning(_, _)) if line.hidden => {
-                let message = format!("`{key}` is not understood in full; its value is secret and not shown");
+                let message =
+                    format!("`{key}` is only partly understood; its value is a secret, so it is not shown");
                 self.warn(&format!("hidden {key}"), || {
                     line.error(Fault::new(offset, message))
                 });
@@ -190,7 +192,7 @@ impl Builder {
         self.untested(key, value, line)
     }
 
-    /// A var with its place, whatever it says.
+    /// Creates a var with its place, without checks.
     pub(crate) fn untested(&mut self, key: &str, value: Value, line: &Line<'_>) -> Variable {
         let key = if let Some(key) = self.keys.get(key) {
             Arc::clone(key)
@@ -208,13 +210,13 @@ impl Builder {
         }
     }
 
-    /// Adds what `group_vars/` of a directory says of a group.
+    /// Adds the vars of a group from a `group_vars/` directory.
     pub(crate) fn add_group_file(&mut self, group: u32, directory: u32, variables: Vec<Variable>) {
         let layers = &mut self.groups[group as usize].file_layers;
         layers.push((directory, variables));
     }
 
-    /// Adds what `host_vars/` of a directory says of a host.
+    /// Adds the vars of a host from a `host_vars/` directory.
     pub(crate) fn add_host_file(&mut self, host: u32, variables: Vec<Variable>) {
         self.host_files.entry(host).or_default().push(variables.into());
     }
@@ -223,11 +225,11 @@ impl Builder {
         self.host_index.get(name).copied()
     }
 
-    /// Sets a var of a group; an earlier one of the same name is replaced.
+    /// Sets a var of a group, or replaces it.
     pub(crate) fn set_group_var(&mut self, group: u32, variable: Variable) {
         let group = &mut self.groups[group as usize];
         if &*variable.key == "ansible_group_priority" {
-            // `examine` has refused what is no number.
+            // `examine` has refused anything but numbers.
             group.priority = priority(&variable.value).unwrap_or(1);
         } else if let Some(old) = group.variables.iter_mut().find(|old| old.key == variable.key) {
             *old = variable;
@@ -236,7 +238,7 @@ impl Builder {
         }
     }
 
-    /// Adds the hosts of an entry (`user@name:port`, perhaps with ranges) to a group, with the vars of its line.
+    /// Adds the hosts of an entry (`user@name:port`, possibly with ranges) to a group, with the vars of its line.
     pub(crate) fn add_entry(
         &mut self,
         text: &str,
@@ -262,7 +264,7 @@ impl Builder {
                 builder.add_host(name, group, layer.clone());
                 return;
             };
-            // Ansible takes the port after a name only where the name first appears.
+            // Ansible uses the port after a name only where the name first appears.
             let all = layer.iter().flat_map(|layer| layer.iter());
             let rest: Vec<Variable> = all
                 .enumerate()
@@ -288,7 +290,7 @@ impl Builder {
             builder.add_host(name, group, (!rest.is_empty()).then(|| rest.into()));
         };
         if entry.address || !entry.name.contains('[') {
-            // Balanced brackets are the range parser's business.
+            // Balanced brackets are left to the range parser.
             if !entry.address {
                 Names::parse(entry.name).map_err(|fault| fault.shifted(entry.offset))?;
             }
@@ -311,7 +313,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds a host by its plain name, as programs give it.
+    /// Adds a host by its plain name, as programs print it.
     pub(crate) fn add_name(&mut self, name: &str, group: u32, variables: Vec<Variable>) -> Result<(), Fault> {
         if !names::is_ipv6(name) {
             let entry = entry::parse(name)?;
@@ -346,7 +348,7 @@ impl Builder {
         }
     }
 
-    /// The inventory, if there was no mistake.
+    /// Returns the inventory, if there were no mistakes.
     pub(crate) fn finish(mut self) -> Result<Loaded, InventoryError> {
         self.set_depths();
         let both: Vec<Arc<str>> = self
@@ -401,7 +403,7 @@ impl Builder {
         Ok(Loaded { inventory, warnings })
     }
 
-    /// Sets every group's longest way from `all`, and reports a circle if there is one.
+    /// Sets the length of every group's longest path from `all`, and reports a circle if there is one.
     fn set_depths(&mut self) {
         let mut missing: Vec<usize> = self.groups.iter().map(|group| group.parents.len()).collect();
         let mut ready: Vec<u32> = (1u32..)
@@ -426,7 +428,7 @@ impl Builder {
         let Some(start) = (0u32..).zip(&missing).find(|(_, count)| **count > 0) else {
             return;
         };
-        // Every group left has a parent left, so going up must come back to a group already passed.
+        // Every remaining group has a remaining parent, so going up must return to a group already passed.
         let mut path = vec![start.0];
         loop {
             let current = path[path.len() - 1];
@@ -449,7 +451,7 @@ impl Builder {
         }
     }
 
-    /// `circle` goes from parent to child, the last being the parent of the first.
+    /// Reports a circle of groups, from parent to child; the last is the parent of the first.
     fn report_circle(&mut self, circle: &[u32]) {
         let mut names: Vec<&str> = circle
             .iter()

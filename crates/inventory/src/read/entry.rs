@@ -1,23 +1,23 @@
-//! One entry of a list or a host line: `user@name:port`, the name possibly with ranges or an IPv6 address.
+//! Parses one entry of a list or a host line: `user@name:port`; the name may have ranges or be an IPv6 address.
 
 use reveille_account::Fault;
 
 use crate::names::is_ipv6;
 
-/// An entry taken apart.
+/// A parsed entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
     pub(crate) user: Option<&'a str>,
-    /// A name, perhaps with ranges, or an address without brackets.
+    /// A name, possibly with ranges, or an address without brackets.
     pub(crate) name: &'a str,
-    /// Where the name starts in the entry, in bytes.
+    /// The byte of the entry at which the name starts.
     pub(crate) offset: usize,
     pub(crate) port: Option<u16>,
     /// The name is an IPv6 address; it has no ranges.
     pub(crate) address: bool,
 }
 
-/// Takes an entry apart and checks the characters of its name.
+/// Parses an entry and checks the characters of its name.
 pub(crate) fn parse(text: &str) -> Result<Entry<'_>, Fault> {
     let (user, rest) = match text.rsplit_once('@') {
         Some(("", _)) => return Err(Fault::new(0, "no user before `@`")),
@@ -29,7 +29,7 @@ pub(crate) fn parse(text: &str) -> Result<Entry<'_>, Fault> {
             .char_indices()
             .find(|(_, c)| !(c.is_alphanumeric() || "._-$+\\@".contains(*c)))
     {
-        return Err(Fault::new(at, format!("a user's name can't contain `{bad}`")));
+        return Err(Fault::new(at, format!("a user name can't contain `{bad}`")));
     }
     let start = text.len() - rest.len();
     if let Some(inside) = rest.strip_prefix('[')

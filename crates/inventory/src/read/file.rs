@@ -1,4 +1,4 @@
-//! Files as text: bounded, in UTF-8, decrypted if they are vaults.
+//! Files as text: with a size limit, in UTF-8, decrypted if they are vaults.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,10 +12,10 @@ use super::builder::Builder;
 use super::vault;
 use crate::InventoryError;
 
-/// The most that is read of one file, bytes.
+/// The largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// A file's bytes, if they are not too many.
+/// Reads a file within the limit.
 pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, InventoryError> {
     let fail = |source| InventoryError::read(path, source);
     bounded::bytes(path, MAX_FILE_BYTES).map_err(|error| match error {
@@ -27,7 +27,7 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, InventoryError> {
     })
 }
 
-/// The text of a file, whether or not it is encrypted.
+/// Reads the text of a file, encrypted or not.
 pub(super) fn file_text(path: &Path, builder: &mut Builder) -> Result<Text, InventoryError> {
     let name = path.display().to_string();
     decrypted(decode(read_bytes(path)?, &name)?, &name, builder)
@@ -36,7 +36,7 @@ pub(super) fn file_text(path: &Path, builder: &mut Builder) -> Result<Text, Inve
 /// A file's text.
 pub(super) struct Text {
     pub(super) text: Zeroizing<String>,
-    /// It came from a vault.
+    /// The text came from a vault.
     pub(super) hidden: bool,
 }
 
@@ -58,14 +58,14 @@ pub(super) fn decrypted(
         }
     })?;
     let text = std::str::from_utf8(&opened)
-        .map_err(|_| SourceError::whole("what this vault holds is not text in UTF-8", name))?;
+        .map_err(|_| SourceError::whole("the content of this vault is not text in UTF-8", name))?;
     Ok(Text {
         text: Zeroizing::new(text.to_owned()),
         hidden: true,
     })
 }
 
-/// The bytes as text, or where they stop being text.
+/// Decodes bytes, or reports where they stop being text.
 pub(super) fn decode(bytes: Vec<u8>, name: &str) -> Result<Zeroizing<String>, SourceError> {
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
         let message = format!("this is a binary file: byte {at} is NUL");
@@ -88,7 +88,7 @@ fn at_byte(bytes: &[u8], at: usize, message: String, name: &str) -> SourceError 
     let mut mistake = SourceError::whole(message, name);
     mistake.line = before.split(|byte| *byte == b'\n').count();
     mistake.column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
-    mistake.hint("an inventory is a text file in UTF-8")
+    mistake.hint("an inventory must be a text file in UTF-8")
 }
 
 /// The names in a directory, sorted.

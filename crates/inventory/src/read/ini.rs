@@ -1,4 +1,4 @@
-//! Ansible's INI form; a file of names is an INI file without sections.
+//! Ansible's INI form; a plain file of names is an INI file without sections.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::literal;
 use crate::model::{UNGROUPED, Variable};
 use crate::{names, words};
 
-/// What the lines of a section are.
+/// The kind of lines in a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Hosts,
@@ -17,15 +17,15 @@ enum Kind {
     Vars,
 }
 
-/// A group that was mentioned and not declared yet, and where.
+/// A group that was mentioned before its declaration, and where.
 struct Pending {
     message: String,
     place: SourceError,
-    /// Parents that wait for the group as their child.
+    /// Parents to which the group will be added.
     parents: Vec<(u32, SourceError)>,
 }
 
-/// Reads `text` into `builder`; mistakes are collected there. Returns whether it said anything at all.
+/// Reads `text` into `builder`, which collects the mistakes. Returns whether the text contained anything.
 pub(crate) fn read(text: &str, file: &str, hidden: bool, builder: &mut Builder) -> bool {
     let mut group = UNGROUPED;
     let mut kind = Kind::Hosts;
@@ -66,7 +66,7 @@ pub(crate) fn read(text: &str, file: &str, hidden: bool, builder: &mut Builder) 
     said_something
 }
 
-/// A section's name and kind; nothing if the line is a host whose name begins with a range or an address.
+/// Parses a section's name and kind; none if the line is a host whose name begins with a range or an address.
 fn section(content: &str) -> Result<Option<(&str, Kind)>, Fault> {
     let Some(end) = content.find(']') else {
         return Err(Fault::new(0, "the section's `[` is never closed"));
@@ -80,7 +80,7 @@ fn section(content: &str) -> Result<Option<(&str, Kind)>, Fault> {
         } else {
             Err(Fault::new(
                 content.len() - after.len(),
-                format!("`{after}` after a section's name"),
+                format!("unexpected `{after}` after a section's name"),
             ))
         };
     }
@@ -97,7 +97,7 @@ fn section(content: &str) -> Result<Option<(&str, Kind)>, Fault> {
                 _ => {
                     let fault = Fault::new(
                         name.len() + 2,
-                        format!("a section is of hosts, children or vars, not `{word}`"),
+                        format!("a section is `hosts`, `children` or `vars`, not `{word}`"),
                     );
                     return Err(match SourceError::nearest(word, ["children", "vars", "hosts"]) {
                         Some(near) => fault.hint(format!("did you mean `[{name}:{near}]`?")),
@@ -109,12 +109,12 @@ fn section(content: &str) -> Result<Option<(&str, Kind)>, Fault> {
         }
     };
     if name.is_empty() {
-        return Err(Fault::new(1, "a section without a name"));
+        return Err(Fault::new(1, "this section has no name"));
     }
     if let Some(at) = name.find(|c: char| c.is_whitespace() || c == '[' || c.is_control()) {
         return Err(Fault::new(
             at + 1,
-            "a group's name can't contain blanks or brackets",
+            "a group name can't contain blanks or brackets",
         ));
     }
     Ok(Some((name, kind)))
@@ -129,9 +129,9 @@ fn declare(
 ) -> u32 {
     let known = builder.find_group(name);
     if kind == Kind::Vars {
-        // Ansible takes vars only of a group that is declared somewhere, perhaps further down.
+        // As in Ansible, the group must be declared somewhere, possibly further down.
         if known.is_none() && !pending.contains_key(name) {
-            let message = format!("vars of the group `{name}`, which is declared nowhere");
+            let message = format!("these vars are for the group `{name}`, which is not declared");
             let place = line.error(Fault::new(line.text.find('[').map_or(0, |at| at + 1), &message));
             pending.insert(
                 name.to_owned(),
@@ -153,7 +153,7 @@ fn declare(
     group
 }
 
-/// A line inside a section.
+/// Reads a line inside a section.
 fn host_line(
     group: u32,
     kind: Kind,
@@ -241,12 +241,12 @@ fn variable(
     builder: &mut Builder,
 ) -> Result<Variable, Fault> {
     if key.is_empty() {
-        return Err(Fault::new(offset, "a var without a name"));
+        return Err(Fault::new(offset, "this var has no name"));
     }
     if key.contains(char::is_whitespace) {
         return Err(Fault::new(
             offset,
-            format!("a var's name can't contain blanks: `{key}`"),
+            format!("a var name can't contain blanks: `{key}`"),
         ));
     }
     Ok(builder.variable(key, value, line, value_offset))
@@ -263,13 +263,13 @@ fn child(
     let name = content.trim();
     if let Some(at) = name.find(|c: char| c.is_whitespace() || matches!(c, ':' | ']' | '[')) {
         return Err(
-            Fault::new(start + at, format!("expected one group's name, found `{name}`"))
+            Fault::new(start + at, format!("expected one group name, found `{name}`"))
                 .hint("write one group on each line"),
         );
     }
-    let message = format!("the child group `{name}` is declared nowhere");
+    let message = format!("the child group `{name}` is not declared");
     let place = line.error(Fault::new(start, &message));
-    // A group that only a `:vars` section has mentioned is not declared.
+    // A `:vars` section alone does not declare a group.
     if let Some(waiting) = pending.get_mut(name) {
         waiting.parents.push((group, place));
     } else if let Some(known) = builder.find_group(name) {

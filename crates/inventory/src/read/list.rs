@@ -1,4 +1,4 @@
-//! Lists of hosts on the command line: `web[01-40],db1`.
+//! Host lists on the command line: `web[01-40],db1`.
 
 use reveille_account::Line;
 
@@ -6,7 +6,7 @@ use super::builder::Builder;
 use crate::model::UNGROUPED;
 use crate::{InventoryError, names};
 
-/// Whether an `-i` argument that is no file is a list: it has a comma or a range.
+/// Whether an `-i` argument that is not a file is a list, which has a comma or a range.
 pub(super) fn is_list(argument: &str) -> bool {
     argument.contains(',')
         || argument.split('[').skip(1).any(|after| {
@@ -16,7 +16,7 @@ pub(super) fn is_list(argument: &str) -> bool {
         })
 }
 
-/// Reads a list of hosts; `option` is the one that gave it.
+/// Reads a list of hosts; `option` is the option that contained it.
 pub(super) fn read(list: &str, option: &str, builder: &mut Builder) -> Result<(), InventoryError> {
     builder.begin(option);
     let before = builder.host_count();

@@ -1,11 +1,11 @@
-//! Python literals, which is what Ansible's INI form takes values for (`ast.literal_eval`); all else is a string.
+//! Python literals, as Ansible's INI form reads values (`ast.literal_eval`); everything else is a string.
 
 use serde_json::{Map, Number, Value};
 
-/// Deeper nesting than this is no literal but a string.
+/// Values that are nested deeper than this are strings.
 const MAX_DEPTH: usize = 32;
 
-/// The value of `text`: a Python literal if it is one (tuples and sets become lists), otherwise the text itself.
+/// Parses `text` as a Python literal (tuples and sets become lists); if it is not one, returns the text.
 pub(crate) fn value(text: &str) -> Value {
     let may_be_literal = text
         .trim_start_matches([' ', '\t'])
@@ -32,7 +32,7 @@ impl Reader<'_> {
         self.rest = self.rest.trim_start_matches([' ', '\t']);
     }
 
-    /// Whether nothing but blanks and a comment is left.
+    /// Whether only blanks and a comment are left.
     fn at_end(&mut self) -> bool {
         self.skip_blanks();
         self.rest.is_empty() || self.rest.starts_with('#')
@@ -47,7 +47,7 @@ impl Reader<'_> {
         true
     }
 
-    /// A value, or several with commas between them, which Python takes for a tuple without its parentheses.
+    /// Parses one value, or several separated by commas, which Python reads as a tuple.
     fn tuple(&mut self) -> Option<Value> {
         let first = self.value(0)?;
         if !self.take(",") {
@@ -85,7 +85,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Comma-separated values between `open` and `close`, and whether a comma came last.
+    /// Parses comma-separated values between `open` and `close`, and returns whether the last one has a comma.
     fn items(&mut self, open: char, close: char, depth: usize) -> Option<(Vec<Value>, bool)> {
         self.rest = self.rest.strip_prefix(open)?;
         let mut items = Vec::new();
@@ -104,7 +104,7 @@ impl Reader<'_> {
         self.take(close.encode_utf8(&mut [0; 4]))
     }
 
-    /// A dictionary or a set.
+    /// Parses a dictionary or a set.
     fn braces(&mut self, depth: usize) -> Option<Value> {
         let whole = self.rest;
         self.rest = self.rest.strip_prefix('{')?;
@@ -145,7 +145,7 @@ impl Reader<'_> {
         Some(value)
     }
 
-    /// One string literal or several side by side, which Python joins.
+    /// Parses one string literal or several in a row, which Python joins.
     fn strings(&mut self) -> Option<String> {
         let mut joined = self.string()?;
         loop {
@@ -225,7 +225,7 @@ fn parse_number(token: &str) -> Option<Number> {
         b'+' => (false, &token[1..]),
         _ => (false, token),
     };
-    // Python takes single underscores between digits.
+    // Python allows single underscores between digits.
     if digits.starts_with(['_', '+', '-']) || digits.ends_with('_') || digits.contains("__") {
         return None;
     }
@@ -238,7 +238,7 @@ fn parse_number(token: &str) -> Option<Number> {
         return integer(i128::from_str_radix(digits, base).ok()?, negative);
     }
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        // `0640` is no Python number, and 007 no agent's.
+        // Python does not accept `0640` or `007`.
         if digits.len() > 1 && digits.starts_with('0') && digits.bytes().any(|byte| byte != b'0') {
             return None;
         }

@@ -1,4 +1,4 @@
-//! From sources to one inventory: each kind of source has a reader, and all of them fill one builder.
+//! Merges sources into one inventory: each kind of source has a reader, and all readers fill one builder.
 
 mod builder;
 mod entry;
@@ -26,12 +26,12 @@ pub use self::file::MAX_FILE_BYTES;
 pub use self::source::Source;
 pub use self::vault::VaultPasswords;
 
-/// An inventory, and what was not understood while reading it.
+/// An inventory, and the warnings of reading it.
 #[derive(Debug)]
 pub struct Loaded {
     /// The inventory.
     pub inventory: Inventory,
-    /// What has no effect although it was written, each with its place.
+    /// Settings without effect, each with its place.
     pub warnings: Vec<SourceError>,
 }
 
@@ -49,7 +49,7 @@ pub struct Loaded {
 /// ```
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// The passwords of vaults.
+    /// The vault passwords.
     pub vault: VaultPasswords,
     /// How long an executable inventory may take.
     pub script_limit: Duration,
@@ -69,7 +69,7 @@ impl Default for LoadOptions {
 // === impl Inventory ===
 
 impl Inventory {
-    /// Reads all sources into one inventory, without any vault password.
+    /// Reads all sources into one inventory, without vault passwords.
     pub fn load(sources: &[Source]) -> Result<Loaded, InventoryError> {
         Self::load_with(sources, LoadOptions::default())
     }

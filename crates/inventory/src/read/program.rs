@@ -1,4 +1,4 @@
-//! Programs that are asked for an inventory or a password: in a process group of their own, bounded in time and output.
+//! Runs programs that print an inventory or a password: in their own process group, with limits on time and output.
 
 use std::io::Read;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -13,21 +13,21 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::InventoryError;
 
-/// How long all calls of a program may take together, if the caller doesn't say.
+/// How long all calls of a program may take together by default.
 pub(super) const TIME_LIMIT: Duration = Duration::from_mins(1);
-/// The most that is read of a call's standard output, bytes.
+/// The most standard output that a call may write, in bytes.
 pub(super) const MAX_OUTPUT: u64 = 64 << 20;
-/// The end of standard error that an error shows, bytes.
+/// How much of the end of standard error an error shows, in bytes.
 pub(super) const STDERR_SHOWN: usize = 4 << 10;
-/// The most that is read of standard error before the program is taken for broken, bytes.
+/// The most standard error that a call may write, in bytes.
 const MAX_STDERR: u64 = 1 << 20;
-/// What a program that gives a password wrote on its standard output.
+/// Runs a password program and returns its standard output.
 pub(super) fn password(path: &Path) -> Result<Vec<u8>, InventoryError> {
     let name = path.display().to_string();
     Ok(Program::new(path, &name, TIME_LIMIT).output(&[])?.0)
 }
 
-/// A program that is called.
+/// A program to run.
 pub(super) struct Program<'a> {
     pub(super) name: &'a str,
     path: PathBuf,
@@ -39,7 +39,7 @@ pub(super) struct Program<'a> {
 
 impl<'a> Program<'a> {
     pub(super) fn new(path: &Path, name: &'a str, limit: Duration) -> Self {
-        // A name without a slash would be looked for on PATH.
+        // A name without a slash would be searched on PATH.
         let plain = path.components().count() == 1;
         Self {
             name,
@@ -61,7 +61,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Runs the program once; what it wrote on standard output and on standard error.
+    /// Runs the program once; returns its standard output and standard error.
     pub(super) fn output(&self, arguments: &[&str]) -> Result<(Vec<u8>, Vec<u8>), InventoryError> {
         let mut command = Command::new(&self.path);
         command
@@ -85,10 +85,10 @@ impl<'a> Program<'a> {
         Err(self.failed(how, &stderr))
     }
 
-    /// Waits for the end of the program and of its output, both bounded.
+    /// Waits for the program and its output to end, within the limits.
     fn finish(&self, mut child: Child) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), InventoryError> {
         let group = Pid::from_child(&child);
-        // The group may be gone already.
+        // The group may already be gone.
         let kill = move || _ = kill_process_group(group, Signal::KILL);
         let (sender, ends) = mpsc::channel();
         let stdout = child.stdout.take();
@@ -100,7 +100,7 @@ impl<'a> Program<'a> {
                 let whole = source.is_none_or(|source| {
                     source.take(bound + 1).read_to_end(&mut bytes).is_ok() && bytes.len() as u64 <= bound
                 });
-                // Nobody listens any more if the time is over.
+                // After the time limit nobody receives this.
                 let _ = sender.send((which, bytes, whole));
             });
         };
@@ -117,7 +117,7 @@ impl<'a> Program<'a> {
         let mut outputs: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
         let stop = |child: &mut Child, what: String, stderr: &[u8]| {
             kill();
-            // It was killed, so this does not wait long.
+            // The program was killed, so this wait is short.
             let _ = child.wait();
             self.failed(what, stderr)
         };
@@ -137,7 +137,7 @@ impl<'a> Program<'a> {
                 }
             }
         }
-        // Both ends are closed; the program itself may still linger.
+        // Both outputs are closed; the program itself may still be running.
         let (sender, ended) = mpsc::channel();
         thread::spawn(move || {
             let _ = sender.send(child.wait());
@@ -151,13 +151,13 @@ impl<'a> Program<'a> {
                     &outputs[1],
                 )
             })?
-            .map_err(|source| self.failed(format!("can't be waited for: {source}"), b""))?;
+            .map_err(|source| self.failed(format!("could not be waited for: {source}"), b""))?;
         let [stdout, stderr] = outputs;
         Ok((status, stdout, stderr))
     }
 }
 
-/// The end of what a program wrote, fit for a screen.
+/// The end of a program's output, safe to show.
 fn shown(bytes: &[u8]) -> String {
     let start = bytes.len().saturating_sub(STDERR_SHOWN);
     harmless::block_of_bytes(&bytes[start..]).trim().to_owned()

@@ -1,4 +1,4 @@
-//! Executable inventories: programs that write JSON when they are called with `--list`.
+//! Executable inventories: programs that print JSON when called with `--list`.
 //!
 //! ```json
 //! {
@@ -8,8 +8,8 @@
 //! }
 //! ```
 //!
-//! Without `_meta` the program is called once more for each host, with `--host NAME`. It runs in a process group of its own,
-//! which is killed when it takes too long; what it writes is bounded.
+//! Without `_meta`, the program is called again for each host, with `--host NAME`. It runs in its own process group,
+//! which is killed if it takes too long; its output is limited.
 
 use std::path::Path;
 
@@ -21,16 +21,16 @@ use super::program::Program;
 use crate::InventoryError;
 use crate::model::{UNGROUPED, Variable};
 
-/// Hosts that are asked for one by one; more need `_meta`.
+/// How many hosts `--host` may be called for; more need `_meta`.
 const MAX_CALLS: usize = 1_000;
 
-/// Runs the program at `path` and reads what it lists.
+/// Runs the program at `path` and reads its output.
 pub(super) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
     let name = path.display().to_string();
     let program = Program::new(path, &name, builder.script_limit);
     let listed = program.call(&["--list"])?;
     let Value::Object(groups) = listed else {
-        return Err(program.refuse("--list", "is no JSON object of groups"));
+        return Err(program.refuse("--list", "is not a JSON object of groups"));
     };
     builder.begin_program(&name);
     let before = builder.host_count();
@@ -42,7 +42,7 @@ pub(super) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryEr
                 && let Some(vars) = meta.remove("hostvars")
             {
                 let Value::Object(vars) = vars else {
-                    return Err(program.refuse("--list", "has a `_meta` whose `hostvars` is no object"));
+                    return Err(program.refuse("--list", "has a `_meta` whose `hostvars` is not an object"));
                 };
                 hostvars = Some(vars);
             }
@@ -50,7 +50,7 @@ pub(super) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryEr
             program.group(&group, body, &mut hosts, builder)?;
         }
     }
-    // Names are asked for in their order, each once.
+    // Each name is asked for once, in order.
     let mut seen = std::collections::HashSet::new();
     hosts.retain(|host| seen.insert(host.clone()));
     match hostvars {
@@ -60,7 +60,7 @@ pub(super) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryEr
                     None => {}
                     Some(Value::Object(vars)) => program.host_vars(host, vars, builder)?,
                     Some(_) => {
-                        let what = format!("has vars of the host `{host}` that are no object");
+                        let what = format!("has vars of the host `{host}` that are not an object");
                         return Err(program.refuse("--list", &what));
                     }
                 }
@@ -70,7 +70,7 @@ pub(super) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryEr
             return Err(program.refuse(
                 "--list",
                 &format!(
-                    "lists {} hosts and has no `_meta`; at most {MAX_CALLS} are asked for one by one",
+                    "lists {} hosts and has no `_meta`; `--host` is called for at most {MAX_CALLS}",
                     hosts.len()
                 ),
             ));
@@ -80,14 +80,16 @@ pub(super) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryEr
                 match program.call(&["--host", host])? {
                     Value::Object(vars) => program.host_vars(host, vars, builder)?,
                     Value::Null => {}
-                    _ => return Err(program.refuse(&format!("--host {host}"), "is no JSON object of vars")),
+                    _ => {
+                        return Err(program.refuse(&format!("--host {host}"), "is not a JSON object of vars"));
+                    }
                 }
             }
         }
     }
     if before == builder.host_count() && hosts.is_empty() {
         builder.warn(&format!("nothing {name}"), || {
-            SourceError::whole("this program lists no host", &name)
+            SourceError::whole("this program lists no hosts", &name)
         });
     }
     Ok(())
@@ -98,7 +100,7 @@ pub(super) fn read(path: &Path, builder: &mut Builder) -> Result<(), InventoryEr
 impl Program<'_> {
     fn refuse(&self, arguments: &str, what: &str) -> InventoryError {
         self.failed(
-            format!("gave what is no inventory: its `{arguments}` {what}"),
+            format!("did not print an inventory: its `{arguments}` {what}"),
             b"",
         )
     }
@@ -130,7 +132,7 @@ impl Program<'_> {
                 {
                     body
                 } else {
-                    // An object without them is a host of that name, with its vars.
+                    // An object without any of these keys is a host with that name and these vars.
                     let mut whole = Map::new();
                     whole.insert("hosts".into(), Value::Array(vec![name.into()]));
                     whole.insert("vars".into(), Value::Object(body));
@@ -152,13 +154,13 @@ impl Program<'_> {
                     Value::String(text) => Ok(text),
                     _ => Err(self.refuse(
                         "--list",
-                        &format!("has {what} of the group `{name}` that are no text"),
+                        &format!("has {what} of the group `{name}` that are not text"),
                     )),
                 })
                 .collect::<Result<Vec<String>, InventoryError>>(),
             Some(_) => Err(self.refuse(
                 "--list",
-                &format!("has {what} of the group `{name}` that are no list"),
+                &format!("has {what} of the group `{name}` that are not a list"),
             )),
         };
         for host in listed(body.remove("hosts"), "hosts")? {
@@ -176,7 +178,7 @@ impl Program<'_> {
                 }
             }
             Some(_) => {
-                let what = format!("has vars of the group `{name}` that are no object");
+                let what = format!("has vars of the group `{name}` that are not an object");
                 return Err(self.refuse("--list", &what));
             }
         }
@@ -237,13 +239,13 @@ impl Program<'_> {
             .collect()
     }
 
-    /// Runs the program once; its output as JSON, null if it wrote nothing.
+    /// Runs the program once; returns its output as JSON, null if there was none.
     fn call(&self, arguments: &[&str]) -> Result<Value, InventoryError> {
         let (stdout, stderr) = self.output(arguments)?;
         let said = arguments.join(" ");
         let text = std::str::from_utf8(&stdout).map_err(|_| {
             self.failed(
-                format!("gave what is no inventory: its `{said}` is not text in UTF-8"),
+                format!("did not print an inventory: its `{said}` is not text in UTF-8"),
                 &stderr,
             )
         })?;
@@ -253,7 +255,7 @@ impl Program<'_> {
         serde_json::from_str(text).map_err(|error| {
             self.failed(
                 format!(
-                    "gave what is no inventory: its `{said}` is not JSON at line {}, column {}",
+                    "did not print an inventory: its `{said}` is not JSON at line {}, column {}",
                     error.line(),
                     error.column()
                 ),
@@ -263,7 +265,7 @@ impl Program<'_> {
     }
 }
 
-/// The text of a value that Ansible writes for what is still encrypted.
+/// The text of an encrypted value, as Ansible prints it.
 fn vaulted(value: &Value) -> Option<&str> {
     match value {
         Value::Object(map) if map.len() == 1 => map.get("__ansible_vault")?.as_str(),

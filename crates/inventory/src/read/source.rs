@@ -1,4 +1,4 @@
-//! Sources: what `-i` and `-w` were given, and which reader each needs.
+//! Sources: the arguments of `-i` and `-w`, and which reader each needs.
 
 use std::fs;
 use std::io;
@@ -12,19 +12,19 @@ use super::file::{self, Text};
 use super::{ini, list, script, yaml};
 use crate::InventoryError;
 
-/// Files that are read of a directory of inventories.
+/// How many files an inventory directory may have.
 pub(super) const MAX_FILES: usize = 10_000;
-/// Directories within directories.
+/// How deep directories may be nested.
 pub(super) const MAX_DIRECTORY_DEPTH: usize = 8;
-/// Files of a directory that are no inventories: Ansible's own list, which has lost `.ini` with version 2.18.
+/// Files in a directory that are not inventories: Ansible's own list, which lost `.ini` in version 2.18.
 const IGNORED_ENDINGS: [&str; 12] = [
     ".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry",
 ];
 
-/// Something that names hosts.
+/// A source of hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// An `-i` argument: an existing file or directory is read, something with a comma or a range is a list of hosts.
+    /// An `-i` argument: an existing file or directory, or a list of hosts if it has a comma or a range.
     Argument(String),
     /// A `-w` argument: always a list of hosts, never a file.
     List(String),
@@ -32,7 +32,7 @@ pub enum Source {
     File(PathBuf),
     /// Text in the form of an inventory file, read from elsewhere.
     Text {
-        /// How to name it in messages.
+        /// Its name in messages.
         name: String,
         /// The text.
         text: String,
@@ -52,7 +52,7 @@ impl Source {
     }
 }
 
-/// The directory whose `group_vars/` and `host_vars/` belong to the source; none for lists.
+/// The directory with the source's `group_vars/` and `host_vars/`; none for lists.
 pub(super) fn vars_directory(source: &Source) -> Option<PathBuf> {
     let path = match source {
         Source::Argument(argument) => Path::new(argument),
@@ -116,7 +116,7 @@ fn read_path(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
     read_file(path, builder)
 }
 
-/// A directory of inventories being read.
+/// An inventory directory that is being read.
 struct Directory<'a> {
     builder: &'a mut Builder,
     files: usize,
@@ -146,8 +146,7 @@ impl Directory<'_> {
             } else if metadata.is_file() {
                 self.files += 1;
                 if self.files > MAX_FILES {
-                    let message =
-                        format!("more than {MAX_FILES} files, the most that is read of a directory");
+                    let message = format!("the directory has more than {MAX_FILES} files");
                     return Err(SourceError::whole(message, shown).into());
                 }
                 match read_file(&full, self.builder) {
@@ -179,8 +178,8 @@ fn read_file(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
     if is_program {
         if rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_err() {
             return Err(
-                SourceError::whole("this is a program, and it is not executable", name)
-                    .hint("make it so with `chmod +x`, or take away its first line if it is a text")
+                SourceError::whole("this is a program, but it is not executable", name)
+                    .hint("run `chmod +x`, or remove its first line if it is a text")
                     .into(),
             );
         }
@@ -190,7 +189,7 @@ fn read_file(path: &Path, builder: &mut Builder) -> Result<(), InventoryError> {
     read_text(&text, &name, is_yaml(path), builder)
 }
 
-/// Whether a file is YAML by its name; none if the name doesn't say.
+/// Whether a file's name says that it is YAML; none if the name does not decide.
 fn is_yaml(path: &Path) -> Option<bool> {
     let extension = path.extension()?.to_str()?;
     ["yml", "yaml", "json"]
@@ -199,7 +198,7 @@ fn is_yaml(path: &Path) -> Option<bool> {
         .then_some(true)
 }
 
-/// Reads an inventory's text; `yaml` says what it is, if its file's name does.
+/// Reads an inventory's text; `yaml` is its form, if its name decides that.
 fn read_text(
     text: &Text,
     name: &str,

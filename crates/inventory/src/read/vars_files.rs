@@ -1,7 +1,7 @@
-//! `group_vars/` and `host_vars/`: files of vars beside an inventory, found by the names of groups and hosts.
+//! `group_vars/` and `host_vars/`: files of vars beside an inventory, named after groups and hosts.
 //!
-//! For the name `web` the first of these is read that exists: `web` (a file, or a directory whose files are all read in the
-//! order of their names), `web.yml`, `web.yaml`, `web.json`. The files are YAML, plain or encrypted.
+//! For the name `web`, the first existing one is read of: `web` (a file, or a directory whose files are all read in
+//! name order), `web.yml`, `web.yaml`, `web.json`. The files are YAML, plain or encrypted.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use super::yaml::{self, Data};
 use crate::InventoryError;
 use crate::model::Variable;
 
-/// Endings in the order in which they are looked for.
+/// File endings in search order.
 const ENDINGS: [&str; 4] = ["", ".yml", ".yaml", ".json"];
 
 /// Reads the files beside all sources into `builder`; later directories win.
 pub(crate) fn read(directories: &[PathBuf], builder: &mut Builder) -> Result<(), InventoryError> {
     for (index, directory) in directories.iter().enumerate() {
-        // A directory of two sources counts at its last place: what it says twice, it says last.
+        // The directory of two sources is read once, at the later source.
         if directories[index + 1..].contains(directory) {
             continue;
         }
@@ -43,14 +43,14 @@ pub(crate) fn read(directories: &[PathBuf], builder: &mut Builder) -> Result<(),
     Ok(())
 }
 
-/// What there is for a name.
+/// The file or directory for a name.
 struct Found {
     path: PathBuf,
-    /// Others of the same name, which are not read.
+    /// Others of the same name, which are ignored.
     shadowed: Vec<PathBuf>,
 }
 
-/// The names that a directory has vars for, sorted.
+/// The names for which a directory has vars, sorted.
 fn entries(directory: &Path, builder: &mut Builder) -> Result<Vec<(String, Found)>, InventoryError> {
     if !directory.exists() {
         return Ok(Vec::new());
@@ -64,7 +64,7 @@ fn entries(directory: &Path, builder: &mut Builder) -> Result<Vec<(String, Found
     }
     let mut best: HashMap<String, Vec<(usize, PathBuf)>> = HashMap::new();
     for name in file::names(directory)? {
-        // Names of hosts and groups are text.
+        // Host and group names are always text.
         let Some(name) = name.to_str() else { continue };
         for (rank, ending) in ENDINGS.iter().enumerate() {
             if let Some(stem) = name.strip_suffix(ending)
@@ -95,7 +95,7 @@ impl Found {
     fn read(&self, of_group: bool, builder: &mut Builder) -> Result<Vec<Variable>, InventoryError> {
         for path in &self.shadowed {
             let shown = path.display().to_string();
-            let message = format!("this is not read, because `{}` is there", self.path.display());
+            let message = format!("this is ignored, because `{}` exists", self.path.display());
             builder.warn("shadowed vars", || SourceError::whole(message, shown));
         }
         let mut files = Vec::new();
@@ -126,12 +126,12 @@ impl Found {
     }
 }
 
-/// The files of a directory, those of its directories included, in the order of their names.
+/// Collects the files of a directory and of its subdirectories, in name order.
 fn collect(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), InventoryError> {
     if depth > MAX_DIRECTORY_DEPTH || files.len() > MAX_FILES {
         let shown = directory.display().to_string();
         let message = format!(
-            "more than {MAX_FILES} files or {MAX_DIRECTORY_DEPTH} directories within each other, the most that is read"
+            "more than {MAX_FILES} files, or directories nested more than {MAX_DIRECTORY_DEPTH} deep"
         );
         return Err(SourceError::whole(message, shown).into());
     }
@@ -168,7 +168,10 @@ fn read_file(path: &Path, builder: &mut Builder) -> Result<Vec<Variable>, Invent
     let Data::Map(entries) = document.root.data else {
         return Err(document
             .lines
-            .mistake(&document.root, format!("a file of vars is a mapping, not {kind}"))
+            .mistake(
+                &document.root,
+                format!("a file of vars must be a mapping, not {kind}"),
+            )
             .into());
     };
     let mut variables = Vec::with_capacity(entries.len());

@@ -1,9 +1,9 @@
-//! The vault: text that `ansible-vault` encrypted, as whole files and as single `!vault` values.
+//! Vaults: text encrypted by `ansible-vault`, as whole files and as single `!vault` values.
 //!
-//! A vault's text is a header line, `$ANSIBLE_VAULT;1.1;AES256` or `$ANSIBLE_VAULT;1.2;AES256;ID`, and hexadecimal digits
-//! that hold three more hexadecimal numbers, each on a line: salt, HMAC-SHA-256 of the ciphertext, ciphertext. A password
-//! and the salt give 80 bytes by PBKDF2-HMAC-SHA-256: the key of AES-256, the key of the HMAC, and the first counter block.
-//! Padding is that of PKCS#7. The HMAC is checked before anything is decrypted, in constant time.
+//! A vault's text is a header line, `$ANSIBLE_VAULT;1.1;AES256` or `$ANSIBLE_VAULT;1.2;AES256;ID`, and hexadecimal
+//! digits that encode three more hexadecimal numbers, each on a line: salt, HMAC-SHA-256 of the ciphertext, ciphertext.
+//! PBKDF2-HMAC-SHA-256 derives 80 bytes from a password and the salt: the AES-256 key, the HMAC key, and the first
+//! counter block. Padding follows PKCS#7. The HMAC is checked before decryption, in constant time.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,23 +22,24 @@ use zeroize::Zeroizing;
 use super::program;
 use crate::InventoryError;
 
-/// What a vault's text begins with.
+/// The start of every vault.
 pub(crate) const HEADER: &str = "$ANSIBLE_VAULT";
 /// Rounds of PBKDF2, fixed by the format.
 const ROUNDS: u32 = 10_000;
-/// Keys kept, so that a password is stretched once for a salt; beyond it they are derived anew.
+/// How many derived keys are kept, so that each pair of password and salt is derived once; further keys are derived
+/// again.
 const KEYS_KEPT: usize = 1024;
-/// The most that is read of a password, bytes.
+/// The longest password, in bytes.
 pub(crate) const MAX_PASSWORD_BYTES: u64 = 64 << 10;
-/// Bytes of a block of AES, and of the first counter block.
+/// The size in bytes of an AES block, and of the first counter block.
 const BLOCK: usize = 16;
-/// Bytes of each of the two keys.
+/// The size in bytes of each of the two keys.
 const KEY: usize = 32;
 
-/// The passwords that vaults may be opened with.
+/// The passwords for vaults.
 ///
-/// A vault that names an id (`$ANSIBLE_VAULT;1.2;AES256;prod`) is tried with the passwords of that id first, then with all
-/// others, as Ansible does it.
+/// A vault with an id (`$ANSIBLE_VAULT;1.2;AES256;prod`) is tried with the passwords of that id first, then with all
+/// others, as in Ansible.
 ///
 /// ```
 /// use reveille_inventory::{Secret, VaultPasswords};
@@ -52,28 +53,28 @@ pub struct VaultPasswords {
     entries: Vec<(Option<String>, Secret)>,
 }
 
-/// Opens vaults, and remembers the keys that were derived.
+/// Decrypts vaults, and keeps the derived keys.
 #[derive(Debug)]
 pub(crate) struct Vault {
     passwords: VaultPasswords,
     keys: HashMap<(usize, Vec<u8>), Keys>,
 }
 
-/// Why a vault stays closed.
+/// Why a vault can't be decrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// No password was given at all.
+    /// There are no passwords.
     NoPassword { id: Option<String> },
-    /// None of the passwords opens it.
+    /// None of the passwords is right.
     WrongPassword { id: Option<String>, tried: usize },
-    /// The text is no vault.
+    /// The text is not a vault.
     Malformed(String),
 }
 
 #[derive(Clone)]
 struct Keys(Zeroizing<[u8; KEY + KEY + BLOCK]>);
 
-/// A vault's text taken apart.
+/// A parsed vault.
 struct Envelope {
     id: Option<String>,
     salt: Vec<u8>,
@@ -84,14 +85,14 @@ struct Envelope {
 // === impl VaultPasswords ===
 
 impl VaultPasswords {
-    /// Adds a password; `id` is the name that vaults call it by, if it has one.
+    /// Adds a password; `id` is the vault id that it is for, if any.
     pub fn add(&mut self, id: Option<&str>, password: Secret) {
         self.entries.push((id.map(str::to_owned), password));
     }
 
-    /// Adds the password of a file, given as `FILE` or `ID@FILE`, the way `--vault-password-file` takes it.
+    /// Adds the password in a file, given as `FILE` or `ID@FILE`, as in `--vault-password-file`.
     ///
-    /// An executable file is run, and prints the password. Blanks and line ends around it don't count.
+    /// An executable file is run, and prints the password. Blanks and newlines around the password are ignored.
     pub fn add_file(&mut self, argument: &str) -> Result<(), InventoryError> {
         let (id, file) = match argument.split_once('@') {
             Some((id, file)) if !Path::new(argument).exists() => (Some(id), file),
@@ -141,7 +142,7 @@ impl Vault {
         }
     }
 
-    /// The bytes that `text` holds.
+    /// Decrypts `text`.
     pub(crate) fn open(&mut self, text: &str) -> Result<Zeroizing<Vec<u8>>, Closed> {
         let envelope = Envelope::parse(text).map_err(Closed::Malformed)?;
         let count = self.passwords.entries.len();
@@ -184,7 +185,7 @@ impl Vault {
 // === impl Closed ===
 
 impl Closed {
-    /// What is wrong, and what to do about it.
+    /// The message, and a hint.
     pub(crate) fn message(&self) -> (String, Option<&'static str>) {
         let called = |id: &Option<String>| match id {
             Some(id) => format!(" with the id `{id}`"),
@@ -192,21 +193,21 @@ impl Closed {
         };
         match self {
             Closed::NoPassword { id } => (
-                format!("this is encrypted{}, and there is no vault password", called(id)),
+                format!("this is encrypted{}, but there is no vault password", called(id)),
                 Some("give it with `--vault-password-file FILE`"),
             ),
             Closed::WrongPassword { id, tried: 1 } => (
-                format!("the vault password does not open this{}", vault_of(id.as_deref())),
-                Some("look at `--vault-password-file`; a vault of another id needs its own"),
+                format!("the vault password is wrong for this{}", vault_of(id.as_deref())),
+                Some("check `--vault-password-file`; a vault with another id needs its own"),
             ),
             Closed::WrongPassword { id, tried } => (
                 format!(
-                    "none of the {tried} vault passwords opens this{}",
+                    "none of the {tried} vault passwords is right for this{}",
                     vault_of(id.as_deref())
                 ),
-                Some("look at `--vault-password-file`; a vault of another id needs its own"),
+                Some("check `--vault-password-file`; a vault with another id needs its own"),
             ),
-            Closed::Malformed(message) => (format!("this is not a whole vault: {message}"), None),
+            Closed::Malformed(message) => (format!("this is not a complete vault: {message}"), None),
         }
     }
 }
@@ -247,7 +248,7 @@ impl Envelope {
         let id = match words[..] {
             [HEADER, "1.1" | "1.2", "AES256"] => None,
             [HEADER, "1.2", "AES256", id] => Some(id.to_owned()),
-            [HEADER, "1.0", ..] => return Err("the format 1.0 is not read; encrypt it anew".into()),
+            [HEADER, "1.0", ..] => return Err("the format 1.0 is not supported; encrypt it again".into()),
             [HEADER, "1.1" | "1.2", cipher, ..] => {
                 return Err(format!("the cipher `{}` is not known", brief(cipher)));
             }
@@ -269,7 +270,7 @@ impl Envelope {
         })
     }
 
-    /// The content; none if these are not its keys.
+    /// Decrypts the content; none if the keys are wrong.
     fn decrypt(&self, keys: &Keys) -> Result<Option<Zeroizing<Vec<u8>>>, Closed> {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(keys.signature()).expect("HMAC takes keys of any length");
@@ -297,7 +298,7 @@ impl Envelope {
 fn decode(digits: &[u8]) -> Result<Vec<u8>, String> {
     HEXLOWER_PERMISSIVE
         .decode(digits)
-        .map_err(|_| "it has other characters than hexadecimal digits, or its end is missing".into())
+        .map_err(|_| "it contains characters other than hexadecimal digits, or is cut off".into())
 }
 
 fn brief(text: &str) -> String {
@@ -308,7 +309,7 @@ fn brief(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// `ansible-vault encrypt_string` of `s3kr1t`, with the password `hunter2`.
+    /// `s3kr1t` encrypted by `ansible-vault encrypt_string` with the password `hunter2`.
     const SAMPLE: &str = include_str!("../../tests/vault-sample");
 
     fn vault(passwords: &[(Option<&str>, &str)]) -> Vault {
@@ -337,11 +338,11 @@ mod tests {
         let id = SAMPLE.replace("1.1;AES256", "1.2;AES256;prod");
         assert_eq!(
             closed(SAMPLE, &[]),
-            "this is encrypted, and there is no vault password"
+            "this is encrypted, but there is no vault password"
         );
         assert_eq!(
             closed(&id, &[(None, "x")]),
-            "the vault password does not open this vault with the id `prod`"
+            "the vault password is wrong for this vault with the id `prod`"
         );
         assert!(
             closed(SAMPLE, &[(None, "x"), (Some("y"), "z")]).starts_with("none of the 2 vault passwords")

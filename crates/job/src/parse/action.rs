@@ -1,4 +1,4 @@
-//! The step kinds.
+//! Reads the step kinds.
 
 use std::time::Duration;
 
@@ -18,29 +18,29 @@ pub(crate) const DOWNLOAD: &[&str] = &["src", "to"];
 pub(crate) const REBOOT: &[&str] = &["within", "only_if"];
 pub(crate) const WAIT_FOR: &[&str] = &["port", "file", "command", "http", "within", "from", "every"];
 
-/// How long `reboot` waits when the step doesn't say.
+/// How long `reboot` waits by default.
 const REBOOT_WITHIN: Duration = Duration::from_mins(10);
-/// How long `wait_for` waits, and how often it looks, when the step doesn't say.
+/// How long `wait_for` waits by default, and how often it checks.
 const WAIT_WITHIN: Duration = Duration::from_mins(1);
 const WAIT_EVERY: Duration = Duration::from_secs(1);
 
 impl Context<'_> {
-    /// The action that a step's fields name.
+    /// Reads the action of a step.
     pub(crate) fn action(&mut self, fields: &Fields<'_>) -> Option<Action> {
         let mut kinds = KINDS.iter().filter_map(|kind| fields.entry(kind));
         let Some((key, value)) = kinds.next() else {
             self.reader.mistake_with_hint(
                 fields.place,
                 "this step does nothing",
-                format!("a step has one of {}", KINDS.join(", ")),
+                format!("write one of {}", KINDS.join(", ")),
             );
             return None;
         };
         let kind = key_text(key);
         if let Some((second, _)) = kinds.next() {
-            let message = format!("a step does one thing: `{kind}` or `{}`", key_text(second));
+            let message = format!("a step can do only one thing: `{kind}` or `{}`", key_text(second));
             self.reader
-                .mistake_with_hint(&second.place, message, "make two steps of it");
+                .mistake_with_hint(&second.place, message, "write two steps");
             return None;
         }
         if kind != "run"
@@ -70,7 +70,7 @@ impl Context<'_> {
         let shell = if !shell.is_empty() {
             shell
         } else if command.source().trim_end().contains('\n') {
-            // A block stops at its first failure; a line says itself what it wants.
+            // A block stops at its first failure; a line decides for itself.
             "sh -e".into()
         } else {
             "sh".into()
@@ -120,7 +120,7 @@ impl Context<'_> {
         if src.contains("{{") {
             self.reader.mistake_with_hint(
                 &node.place,
-                "the file of a template is fixed, so that it can be checked before anything is dispatched",
+                "the file of a template can't contain templates, because it is checked before anything is dispatched",
                 "use two steps with `when`",
             );
             return None;
@@ -137,11 +137,11 @@ impl Context<'_> {
 
     fn mode(&mut self, node: &Node) -> Option<u32> {
         if let Value::Number(_) = node.value {
-            // YAML takes an unquoted 0640 for six hundred and forty.
+            // YAML reads an unquoted 0640 as six hundred and forty.
             let raw = self.reader.raw(node).to_owned();
             self.reader.mistake_with_hint(
                 &node.place,
-                "a mode without quotes is a number to YAML",
+                "YAML reads a mode without quotes as a number",
                 format!("quote it: `\"{raw}\"`"),
             );
             return None;
@@ -185,7 +185,7 @@ impl Context<'_> {
         if let Some(node) = fields.get("every") {
             every = self.reader.duration(node).unwrap_or(every);
             if every.is_zero() {
-                self.reader.mistake(&node.place, "`every` is more than nothing");
+                self.reader.mistake(&node.place, "`every` must be more than zero");
             }
         }
         let from = fields.get("from").and_then(|node| {
@@ -203,7 +203,7 @@ impl Context<'_> {
             return None;
         };
         if let Some((second, (key, _))) = found.next() {
-            let message = format!("`wait_for` waits for one thing: `{name}` or `{second}`");
+            let message = format!("`wait_for` can wait for only one thing: `{name}` or `{second}`");
             self.reader.mistake(&key.place, message);
             return None;
         }
@@ -212,7 +212,7 @@ impl Context<'_> {
         {
             self.reader.mistake(
                 &key.place,
-                "`from` belongs to a `port`; the host looks for all else",
+                "`from` belongs to `port`; only the host checks the others",
             );
         }
         let template = self.template(value)?;
@@ -233,7 +233,7 @@ impl Context<'_> {
                 if !is_url && !template.source().starts_with("{{") {
                     self.reader.mistake(
                         &value.place,
-                        "`http` is a URL that begins with `http://` or `https://`",
+                        "`http` must be a URL that begins with `http://` or `https://`",
                     );
                 }
                 Condition::Http(template)
@@ -254,7 +254,7 @@ impl Context<'_> {
     }
 }
 
-/// A port between 1 and 65535.
+/// Parses a port between 1 and 65535.
 pub(crate) fn port(text: &str) -> Result<u16, String> {
     text.trim()
         .parse()
@@ -263,7 +263,7 @@ pub(crate) fn port(text: &str) -> Result<u16, String> {
         .ok_or_else(|| format!("`{text}` is not a port (1 to 65535)"))
 }
 
-/// A key's name; keys that are no text were refused when the fields were read.
+/// A key's name; keys that are not text were refused when the fields were read.
 fn key_text(key: &Node) -> &str {
     match &key.value {
         Value::Text(text) => text,

@@ -1,4 +1,4 @@
-//! The options of a step.
+//! Reads the options of steps.
 
 use std::time::Duration;
 
@@ -39,12 +39,12 @@ pub(crate) const OPTIONS: &[&str] = &[
     "on_stuck",
     "run_on",
 ];
-/// What a repair has beyond a step.
+/// The additional options of a repair.
 const REPAIR: &[&str] = &["on"];
-/// Attempts of a step that may be run again.
+/// How often an idempotent step is tried.
 const IDEMPOTENT_ATTEMPTS: u32 = 3;
 
-/// What a job gives all its steps.
+/// The job's defaults for its steps.
 pub(crate) struct Defaults {
     pub(crate) becomes: Option<bool>,
     pub(crate) become_user: Option<Template>,
@@ -59,13 +59,13 @@ impl Context<'_> {
         self.step_of(node, &fields, defaults)
     }
 
-    /// A step that is run on hosts that failed.
+    /// Reads a step for failed hosts.
     pub(crate) fn step_on_failed(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
         let step = self.step(node, defaults)?;
         if step.once {
             self.reader.mistake(
                 &node.place,
-                "a step of `on_failed` is run on every host that failed, not once",
+                "a step of `on_failed` runs on every failed host, so it can't be `once`",
             );
         }
         Some(Step {
@@ -74,7 +74,7 @@ impl Context<'_> {
         })
     }
 
-    /// A step that repairs a host, with the classes of failure that it is for.
+    /// Reads a repair: a step and the classes of failure that it is for.
     pub(crate) fn repair(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
         let known: Vec<&str> = KINDS.iter().chain(OPTIONS).chain(REPAIR).copied().collect();
         let fields = self.reader.fields_of_now(node, "a repair", &known, LATER_KINDS)?;
@@ -88,7 +88,7 @@ impl Context<'_> {
         if step.once {
             self.reader.mistake(
                 &node.place,
-                "a repair is made on every host that needs it, not once",
+                "a repair runs on every host that needs it, so it can't be `once`",
             );
         }
         Some(Step {
@@ -97,13 +97,13 @@ impl Context<'_> {
         })
     }
 
-    /// A class of failure that something can be done about.
+    /// Reads a class of failure that can be repaired.
     fn class(&mut self, node: &Node) -> Option<Class> {
         let name = self.reader.filled(node)?;
         match name.parse::<Class>() {
             Ok(class) if class.status() == Status::Failed => Some(class),
             Ok(class) => {
-                let message = format!("`{class}` is no failure");
+                let message = format!("`{class}` is not a failure");
                 self.reader.mistake(&node.place, message);
                 None
             }
@@ -114,7 +114,7 @@ impl Context<'_> {
                     || "`reveille explain` lists them".to_owned(),
                     |near| format!("did you mean `{near}`?"),
                 );
-                let message = format!("no class of failure is called `{name}`");
+                let message = format!("there is no class of failure `{name}`");
                 self.reader.mistake_with_hint(&node.place, message, hint);
                 None
             }
@@ -125,7 +125,7 @@ impl Context<'_> {
         let names_later_kind = matches!(&node.value, Value::Map(entries) if entries.iter().any(
             |(key, _)| matches!(&key.value, Value::Text(name) if LATER_KINDS.contains(&name.as_str()))
         ));
-        // A step of a kind that isn't supported yet has its message; that it does nothing is not another.
+        // A step of an unsupported kind was reported already; that it has no known kind is not another mistake.
         let has_kind = KINDS.iter().any(|kind| fields.get(kind).is_some());
         let action = if names_later_kind && !has_kind {
             None
@@ -137,14 +137,14 @@ impl Context<'_> {
         if let (Action::Reboot { .. }, Some((key, _))) = (&action, fields.entry("run_on")) {
             self.reader.mistake(
                 &key.place,
-                "`reboot` boots the host itself; it can't be run on another",
+                "`reboot` reboots the host itself; it can't use `run_on`",
             );
         }
         let repeats = !matches!(action, Action::Run { .. } | Action::Script { .. });
         let is_reboot = matches!(action, Action::Reboot { .. });
         let idempotent = options.idempotent.unwrap_or(repeats && !is_reboot);
         let attempts = options.attempts.unwrap_or(match action {
-            // It looks again by itself until its time is over.
+            // It checks again by itself until its time is over.
             Action::WaitFor { .. } => 1,
             _ if idempotent => IDEMPOTENT_ATTEMPTS,
             _ => 1,
@@ -152,7 +152,10 @@ impl Context<'_> {
         if repeats {
             for name in ["ok_codes", "expect", "fatal", "fail_on_stderr", "ignore_stderr"] {
                 if let Some((key, _)) = fields.entry(name) {
-                    let message = format!("`{name}` judges a command's output; `{}` has none", action.kind());
+                    let message = format!(
+                        "`{name}` checks a command's output, and `{}` has none",
+                        action.kind()
+                    );
                     self.reader.mistake(&key.place, message);
                 }
             }
@@ -160,14 +163,17 @@ impl Context<'_> {
         let pty = options.pty.unwrap_or(false);
         if let Some((key, _)) = fields.entry("pty").filter(|_| pty) {
             if repeats {
-                let message = format!("only commands run on a terminal; `{}` has none", action.kind());
+                let message = format!(
+                    "only commands can run on a terminal, and `{}` has none",
+                    action.kind()
+                );
                 self.reader.mistake(&key.place, message);
             }
             if options.durable == Some(true) {
                 self.reader.mistake_with_hint(
                     &key.place,
-                    "a step on a terminal can't be durable: the terminal goes with its connection",
-                    "leave out `pty` or `durable`",
+                    "a step on a terminal can't be durable, because the terminal ends with the connection",
+                    "remove `pty` or `durable`",
                 );
             }
         }
@@ -258,7 +264,7 @@ impl Context<'_> {
             let items = items(node);
             if items.is_empty() {
                 self.reader
-                    .mistake(&node.place, "without any exit status the step can't succeed");
+                    .mistake(&node.place, "`ok_codes` needs at least one exit status");
             }
             rules.ok_codes = items
                 .into_iter()
@@ -291,12 +297,12 @@ impl Context<'_> {
         rules
     }
 
-    /// An expression without braces.
+    /// Reads an expression without braces.
     fn condition(&mut self, node: &Node) -> Option<Expression> {
         if let Value::List(_) = node.value {
             self.reader.mistake_with_hint(
                 &node.place,
-                "`when` is one expression",
+                "`when` must be a single expression",
                 "join conditions with `and`",
             );
             return None;
@@ -308,7 +314,7 @@ impl Context<'_> {
             let bare = text.replace("{{", "").replace("}}", "");
             self.reader.mistake_with_hint(
                 &node.place,
-                "`when` is an expression already",
+                "`when` is already an expression",
                 format!("write it without braces: `{}`", bare.trim()),
             );
             return None;
@@ -330,7 +336,7 @@ impl Context<'_> {
             (Some(_), Some(_)) => {
                 self.reader.mistake(
                     fields.place,
-                    "`skip_if` looks at one thing: `command` or `exists`",
+                    "`skip_if` can check only one thing: `command` or `exists`",
                 );
                 None
             }
@@ -356,7 +362,7 @@ impl Context<'_> {
     }
 
     fn limit(&mut self, node: &Node) -> Option<Limit> {
-        // YAML takes an unquoted `off` for false.
+        // YAML reads an unquoted `off` as false.
         if let Value::Truth(false) = node.value {
             return Some(Limit::Off);
         }
@@ -367,14 +373,14 @@ impl Context<'_> {
         }
     }
 
-    /// A name that templates can use.
+    /// Reads a name that templates can use.
     fn register(&mut self, node: &Node) -> Option<String> {
         let name = self.reader.filled(node)?;
         self.variable_name(&name, node).then_some(name)
     }
 }
 
-/// What the options of a step say; the kind decides what the others are.
+/// The options of a step whose defaults depend on its kind.
 #[derive(Default)]
 struct Options {
     name: Option<String>,

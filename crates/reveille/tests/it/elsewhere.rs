@@ -135,11 +135,11 @@ fn what_can_not_be_known_is_said_before_anything_is_dispatched() {
         ),
         (
             "steps:\n  - {reboot: {}, run_on: balancer}\n",
-            "boots the host itself",
+            "reboots the host itself",
         ),
         (
             "steps:\n  - run: a\non_failed:\n  - {run: b, once: true}\n",
-            "not once",
+            "can't be `once`",
         ),
         ("steps:\n  - run: a\nheal: {repair: [{run: b}]}\n", "needs `on`"),
         (
@@ -148,7 +148,7 @@ fn what_can_not_be_known_is_said_before_anything_is_dispatched() {
         ),
         (
             "steps:\n  - run: a\nheal: {repair: [{run: b, on: [ok]}]}\n",
-            "`ok` is no failure",
+            "`ok` is not a failure",
         ),
     ] {
         let job = reveille.file("job.yaml", format!("hosts: web1\n{job}"));

@@ -243,12 +243,12 @@ fn a_route_may_lead_through_another_jump_host() {
     let logs = reveille.run(&["logs", "b"]).expect(0).stdout;
     assert!(logs.contains(", without a jump host"), "{logs}");
     for (routes, why) in [
-        ("here", "`reveille_routes` is a list of addresses"),
-        ("[\"a b\"]", "has \"a b\", which is no address"),
-        ("[{}]", "has {}, which is no route"),
-        ("[{\"port\": 70000}]", "whose port is none"),
+        ("here", "`reveille_routes` must be a list of addresses"),
+        ("[\"a b\"]", "has \"a b\", which is not an address"),
+        ("[{}]", "has {}, which is not a route"),
+        ("[{\"port\": 70000}]", "whose port is not valid"),
         ("[{\"jumps\": \"x\"}]", "where `jumps` says nothing"),
-        ("[{\"jump\": \"a b\"}]", "`a b` is no jump host"),
+        ("[{\"jump\": \"a b\"}]", "`a b` is not a jump host"),
     ] {
         let file = reveille.file("inventory", format!("a reveille_routes='{routes}'\n"));
         for refused in [&["run", &job, "-i", &file][..], &["ping", "-i", &file]] {

@@ -97,7 +97,7 @@ fn jobs() {
         refused(&reveille, &["run", &job, "-i", &inventory], &words);
     };
     job("", &[]);
-    job("steps: []\n", &["at least one step"]);
+    job("steps: []\n", &["needs at least one step"]);
     job(
         "steps:\n  - run: true\n    attemps: 3\n",
         &["attemps", "did you mean `attempts`", ":3:5", "^"],

@@ -187,7 +187,7 @@ fn vars_of_the_inventory_are_templates_too() {
     let run = ["run", &job, "-i", &inventory];
     let refused = reveille.run(&run).expect(2).stderr;
     assert!(
-        refused.contains("c.x: the template in `dir` can't be filled in: `ap` is not defined"),
+        refused.contains("c.x: the template in `dir` can't be rendered: `ap` is not defined"),
         "{refused}"
     );
     reveille.run(&[&run[..], &["-l", "a.x,b.x"]].concat()).expect(0);

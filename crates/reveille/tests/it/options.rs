@@ -107,7 +107,7 @@ fn numbers_need_units() {
             "90",
             "the duration `90` has no unit; write `90s` for seconds",
         ),
-        ("--idle", "0s", "`0s` is no time at all"),
+        ("--idle", "0s", "`0s` is zero"),
         ("--max-output", "1Mb", "`1Mb` is not a size"),
     ] {
         let ended = reveille.run(&["exec", "-i", "none", option, value, "--", "true"]);

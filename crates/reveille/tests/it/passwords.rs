@@ -160,7 +160,7 @@ fn a_wrong_password_is_offered_to_two_hosts_at_most() {
     assert_eq!(summary["hosts"][0]["class"], "host_key_unknown", "{summary}");
     let message = summary["hosts"][0]["message"].as_str().unwrap();
     assert!(
-        message.contains("wants the password, which was kept back"),
+        message.contains("asks for the password, which was not sent"),
         "{message}"
     );
     let wrong = reveille.file("wrong", "no-such-password\n");

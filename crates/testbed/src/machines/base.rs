@@ -1,18 +1,18 @@
-//! The root file system that all machines share, made once by debootstrap.
+//! The root file system that all machines share, created once by debootstrap.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What a machine has beyond Debian's smallest system: how to reach it, how it trusts its package source, the ways of
-/// becoming another user, and login shells that are not POSIX.
+/// The packages in addition to Debian's smallest system: SSH, certificates for the package source, the ways of becoming
+/// another user, and login shells that are not POSIX.
 const PACKAGES: &str = "openssh-server,ca-certificates,sudo,opendoas,fish,csh";
 
-/// Raised when the way the base is made changes, so that an older one is made again.
+/// Incremented when the base is made differently, so that an older one is replaced.
 const RECIPE: u32 = 3;
 
-/// Starting services is refused: there is no init system inside that could.
+/// Refuses to start services, because there is no init system.
 const POLICY: &str = "#!/bin/sh\nexit 101\n";
 
 const SSHD: &str = "\
@@ -30,7 +30,7 @@ MaxSessions 20
 Subsystem sftp internal-sftp
 ";
 
-/// Makes the base in `directory/base` if it isn't there, and returns its path. Others that need it meanwhile wait.
+/// Creates the base in `directory/base` if needed, and returns its path. Other callers wait meanwhile.
 pub(super) fn ensure(directory: &Path, say: &dyn Fn(&str)) -> io::Result<PathBuf> {
     fs::create_dir_all(directory)?;
     let lock = fs::File::create(directory.join("base.lock"))?;
@@ -59,7 +59,7 @@ pub(super) fn ensure(directory: &Path, say: &dyn Fn(&str)) -> io::Result<PathBuf
     Ok(base)
 }
 
-/// The release of the Debian that this runs on: machines are made alike.
+/// The release of this machine's Debian, which the machines use too.
 fn codename() -> io::Result<String> {
     let text = fs::read_to_string("/etc/os-release")?;
     let value = |key: &str| {
@@ -75,7 +75,7 @@ fn codename() -> io::Result<String> {
     }
 }
 
-/// Where this machine gets its packages from.
+/// This machine's package mirror.
 fn mirror(release: &str) -> String {
     let listed = Command::new("apt-get")
         .args([
@@ -97,7 +97,7 @@ fn mirror(release: &str) -> String {
         .unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
 }
 
-/// A proxy that apt is configured with; debootstrap's own downloads need to be told.
+/// apt's proxy, which debootstrap's own downloads need.
 fn apt_proxy() -> Option<String> {
     let output = Command::new("apt-config")
         .args(["shell", "proxy", "Acquire::http::Proxy"])
@@ -147,16 +147,16 @@ fn configure(base: &Path) -> io::Result<()> {
     fs::write(&policy, POLICY)?;
     fs::set_permissions(&policy, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     fs::write(base.join("etc/ssh/sshd_config"), SSHD)?;
-    // Machines live for a test: nothing on them needs to survive a power cut.
+    // Machines live for one test, so nothing on them must survive a power loss.
     fs::write(base.join("etc/dpkg/dpkg.cfg.d/unsafe-io"), "force-unsafe-io\n")?;
-    // Sources and apt's configuration come from this machine, when a machine comes up.
+    // Sources and apt's configuration are copied from this machine when a machine starts.
     for source in ["etc/apt/sources.list", "etc/machine-id"] {
         match fs::remove_file(base.join(source)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    // So that a machine's log tells what was done on it, not how the base was made.
+    // Logs start empty, so that they show only what was done on the machine itself.
     fs::write(base.join("var/log/dpkg.log"), "")?;
     for entry in fs::read_dir(base.join("etc/ssh"))? {
         let path = entry?.path();

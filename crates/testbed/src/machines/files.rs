@@ -1,4 +1,4 @@
-//! What lies in a set's directory: keys, lists, and what each machine's own layer begins with.
+//! The files of a set: keys, lists, and the initial content of each machine's layer.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::{LIMIT, Machines};
 
-/// What of this machine a machine gets, so that its package manager works as this one's does.
+/// Files of this machine to copy, so that the package manager works as it does here.
 const COPIED: &[&str] = &[
     "etc/apt/sources.list",
     "etc/apt/sources.list.d",
@@ -27,11 +27,11 @@ const COPIED: &[&str] = &[
     "usr/share/keyrings",
 ];
 
-/// Fills the upper layer with what tells this machine from the others, and with apt's configuration.
+/// Fills the upper layer with the machine's identity, and with apt's configuration.
 pub(super) fn fill(upper: &Path, name: &str, public_key: &Path) -> io::Result<()> {
     let ssh = upper.join("etc/ssh");
     fs::create_dir_all(&ssh)?;
-    // The layer's top directory becomes the machine's `/`.
+    // The top directory of the layer becomes the machine's `/`.
     fs::set_permissions(upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     fs::copy(public_key, ssh.join("authorized_keys"))?;
     key(&ssh.join("ssh_host_ed25519_key"))?;
@@ -53,7 +53,7 @@ pub(super) fn fill(upper: &Path, name: &str, public_key: &Path) -> io::Result<()
         let to = upper.join(path);
         fs::create_dir_all(to.parent().unwrap_or(upper))?;
         if from.is_file() {
-            // Followed if it is a link: where it points to isn't there inside.
+            // Links are followed, because their targets don't exist inside.
             fs::copy(&from, &to)?;
             continue;
         }
@@ -75,7 +75,7 @@ pub(super) fn fill(upper: &Path, name: &str, public_key: &Path) -> io::Result<()
     Ok(())
 }
 
-/// Writes the inventory and the host keys of a set that is up.
+/// Writes the inventory and the host keys of a running set.
 pub(super) fn write_lists(set: &Machines) -> io::Result<()> {
     let (mut inventory, mut known) = ("[machines]\n".to_owned(), String::new());
     for machine in &set.all {
@@ -102,7 +102,7 @@ pub(super) fn write_lists(set: &Machines) -> io::Result<()> {
     fs::write(set.inventory(), inventory)
 }
 
-/// Removes what a set has written, and nothing else that may lie there.
+/// Removes the files of a set, and no others.
 pub(super) fn clear(directory: &Path) -> io::Result<()> {
     for number in 1..=LIMIT {
         remove(&directory.join(format!("m{number}")), fs::remove_dir_all)?;
@@ -129,7 +129,7 @@ fn remove(path: &Path, how: impl Fn(PathBuf) -> io::Result<()>) -> io::Result<()
     }
 }
 
-/// Makes a key pair without a passphrase.
+/// Creates a key pair without a passphrase.
 pub(super) fn key(path: &Path) -> io::Result<()> {
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "machine", "-f"])
@@ -143,7 +143,7 @@ pub(super) fn key(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The proxies that this process was given, in apt's words: sshd does not pass the environment on.
+/// The proxies in this process's environment, in apt's syntax: sshd does not pass the environment on.
 fn proxy_from_environment() -> Option<String> {
     let mut lines = String::new();
     for scheme in ["http", "https"] {

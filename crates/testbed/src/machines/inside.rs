@@ -1,4 +1,4 @@
-//! What is done on a machine by its root, beyond what every machine begins with: users, files, further servers.
+//! Actions as root on a machine: users, files, more servers.
 
 use std::io::{self, Write as _};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use super::{Machine, Machines};
 
-/// Runs what comes on standard input, and stops at the first failure.
+/// Runs its standard input, and stops at the first failure.
 const SHELL: &str = "sh -e";
 
 // === impl Machines ===
@@ -16,7 +16,7 @@ impl Machines {
     ///
     /// # Errors
     ///
-    /// When the script fails; with what it said.
+    /// The script fails; the error contains its output.
     pub fn shell(&self, machine: &Machine, script: &str) -> io::Result<String> {
         let mut child = self
             .ssh(machine, SHELL)
@@ -39,12 +39,12 @@ impl Machines {
         )))
     }
 
-    /// Starts one more sshd on a machine, with `lines` at the beginning of the machine's usual configuration, so that
-    /// they overrule it. Returns the port that it listens on. It ends with the machine.
+    /// Starts another sshd on a machine, with `lines` at the beginning of the machine's usual configuration, which they
+    /// override. Returns its port. It ends with the machine.
     ///
     /// # Errors
     ///
-    /// When sshd does not take the configuration.
+    /// sshd refuses the configuration.
     pub fn serve(&self, machine: &Machine, lines: &str) -> io::Result<u16> {
         let port = TcpListener::bind((machine.address, 0))?.local_addr()?.port();
         self.shell(

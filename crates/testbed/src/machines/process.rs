@@ -1,4 +1,4 @@
-//! Processes that outlive the one that started them: found again by pid and start time, ended by what the kernel knows.
+//! Processes that outlive the process that started them: identified by pid and start time, and ended through pidfds.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// One process, and not another that got its pid later.
+/// A process, distinguished from later ones with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process {
     pid: i32,
@@ -18,7 +18,7 @@ pub(super) struct Process {
 // === impl Process ===
 
 impl Process {
-    /// The process that has `pid` now.
+    /// The process that currently has `pid`.
     pub(super) fn running(pid: i32) -> Option<Self> {
         let stat = Stat::read(pid)?;
         (!stat.ended).then_some(Self {
@@ -27,7 +27,7 @@ impl Process {
         })
     }
 
-    /// The only child of this process, if it has one.
+    /// The only child of this process, if any.
     pub(super) fn child(self) -> Option<Self> {
         let entries = fs::read_dir("/proc").ok()?;
         entries
@@ -40,7 +40,7 @@ impl Process {
         Self::running(self.pid) == Some(self)
     }
 
-    /// Waits until the process has ended; false when `limit` came first.
+    /// Waits until the process has ended; false after `limit`.
     pub(super) fn wait(self, limit: Duration) -> io::Result<bool> {
         let Some(handle) = self.handle()? else {
             return Ok(true);
@@ -68,13 +68,13 @@ impl Process {
         ))
     }
 
-    /// A handle that can't be mistaken for a later process; none when this one is gone.
+    /// A handle that can't refer to a later process; none if this one is gone.
     fn handle(self) -> io::Result<Option<rustix::fd::OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(None);
         };
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            // Looked at after the handle is held: from here on the pid is this process's.
+            // Checked after opening the handle: from now on the pid refers to this process.
             Ok(handle) => Ok(self.is_running().then_some(handle)),
             Err(rustix::io::Errno::SRCH) => Ok(None),
             Err(error) => Err(error.into()),
@@ -101,7 +101,7 @@ impl std::str::FromStr for Process {
     }
 }
 
-/// What is needed of `/proc/PID/stat`.
+/// The needed fields of `/proc/PID/stat`.
 struct Stat {
     parent: i32,
     started: u64,
@@ -111,7 +111,7 @@ struct Stat {
 impl Stat {
     fn read(pid: i32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is a name in brackets, which may hold anything.
+        // The second field is a name in brackets, which may contain anything.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         Some(Self {
             ended: matches!(*fields.first()?, "Z" | "X"),

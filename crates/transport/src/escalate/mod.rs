@@ -1,8 +1,8 @@
-//! Becoming another user on the host: by sudo, su or doas, with a password or without.
+//! Becomes another user on the host by sudo, su or doas, with or without a password.
 //!
-//! The other user's shell first says a random mark; until it does, whatever comes is the program's that changes the
-//! user, and nothing of the command's input is sent. So a password is only ever read by that program, and a refusal is
-//! told from a failure of the command.
+//! The other user's shell first prints a random mark. Until then, all output belongs to the program that changes the
+//! user, and none of the command's input is sent. So only that program can read a password, and a refusal can't be
+//! confused with a failure of the command.
 //!
 //! ```text
 //!               asks, and a password is there: sent, once
@@ -15,10 +15,10 @@
 //!     └── ends, or is silent for too long ──► refused (become_failed, become_missing)
 //! ```
 //!
-//! sudo reads a password from standard input and is told what to ask with. su and doas read it from a terminal, and
-//! some sudoers files insist on one: then the command gets a terminal that passes all bytes on as they are, which makes
-//! one stream of its standard output and standard error. Input goes through it in pieces that carry their length,
-//! because such a terminal knows no end; so the command itself reads a pipe, and writes to one.
+//! sudo reads a password from standard input, and we set its prompt. su and doas read it from a terminal, and some
+//! sudoers files require one; then the command gets a raw terminal, which merges its standard output and standard
+//! error. A raw terminal has no end of input, so input is sent in pieces with their length, and the command itself
+//! reads from and writes to pipes.
 
 mod start;
 mod words;
@@ -36,17 +36,16 @@ pub struct Become {
     pub user: String,
     /// The program that changes the user.
     pub method: BecomeMethod,
-    /// What the program asks for: one's own password for sudo and doas, the other user's for su.
+    /// The password that the program asks for: the user's own for sudo and doas, the other user's for su.
     pub password: Option<Secret>,
-    /// Run it on a terminal even if it does not need one for the password (`requiretty` in sudoers is found out by
-    /// itself).
+    /// Run it on a terminal even if the password does not need one (`requiretty` in sudoers is detected automatically).
     pub terminal: bool,
 }
 
 // === impl Become ===
 
 impl Become {
-    /// By sudo, without a password.
+    /// With sudo, without a password.
     pub fn sudo(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
@@ -56,7 +55,7 @@ impl Become {
         }
     }
 
-    /// The same way to become another user. A password goes along unless it is the first user's own.
+    /// The same method for another user. The password is kept, unless it is the previous user's own.
     #[must_use]
     pub fn for_user(&self, user: impl Into<String>) -> Self {
         let user = user.into();
@@ -68,13 +67,13 @@ impl Become {
         }
     }
 
-    /// Whether the command will run on a terminal, as far as is known before.
+    /// Whether the command will run on a terminal, as far as is known in advance.
     pub fn needs_terminal(&self) -> bool {
         self.terminal || (self.password.is_some() && self.method != BecomeMethod::Sudo)
     }
 }
 
-/// What a refusal by `method` means, from the text that came in place of the mark and the exit status.
+/// The class of a refusal by `method`, from the text that came instead of the mark and the exit status.
 fn judge(method: BecomeMethod, seen: &str, status: Option<u32>) -> Class {
     let missing = ["not found", "command not found", "No such file"]
         .iter()

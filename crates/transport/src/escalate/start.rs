@@ -1,4 +1,4 @@
-//! From a command line to a command that runs as another user.
+//! Starts a command as another user.
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use crate::exec::{Exec, Heard};
 use crate::nonce::nonce;
 use crate::session::Session;
 
-/// How long changing the user may take. PAM delays a wrong password by some seconds.
+/// How long changing the user may take. PAM delays the refusal of a wrong password by some seconds.
 const BECOME: Duration = Duration::from_mins(1);
-/// Bytes that the program may say before the mark; a lecture is shorter.
+/// The most that the program may print before the mark, in bytes; sudo's lecture is shorter.
 const TALK_LIMIT: usize = 64 * 1024;
-/// Bytes of standard output that may come before the mark: what login files print.
+/// The most standard output before the mark, in bytes: what login files print.
 const EARLY_LIMIT: usize = 512 * 1024;
-/// Characters of the program's words that are shown.
+/// How much of the program's output messages show, in characters.
 const SHOWN: usize = 400;
 
-/// What has been heard of a program that changes the user.
+/// The dialogue with a program that changes the user.
 struct Talk {
-    /// Its words, the mark not among them.
+    /// Its output, without the mark.
     seen: Vec<u8>,
-    /// Where the words begin that came after the password was sent.
+    /// Where the output after the password begins.
     answered: Option<usize>,
-    /// Standard output, which will be the command's.
+    /// Standard output, which will belong to the command.
     early: Vec<Heard>,
     early_bytes: usize,
     status: Option<u32>,
-    /// The password is not to be sent.
+    /// The password must not be sent.
     keeps_back: bool,
 }
 
-/// Why there is no command.
+/// Why the command did not start.
 enum Not {
     Refused(String),
     KeptBack,
@@ -46,18 +46,18 @@ enum Not {
     NeedsTerminal,
 }
 
-/// Runs `command` in `sh` as another user, on a terminal of its own or on pipes, and returns once it runs.
+/// Starts `command` in `sh` as another user, on its own terminal or on pipes, and returns once it runs.
 pub(crate) async fn start(
     session: &Session,
     other: &Become,
     command: &str,
     on_terminal: bool,
 ) -> Result<Exec, ExecError> {
-    // su would take it for an option.
+    // su would read it as an option.
     if other.user.is_empty() || other.user.starts_with('-') {
         return Err(ExecError::Refused {
             class: Class::BecomeFailed,
-            message: format!("{:?} is no user to become", other.user),
+            message: format!("can't become {:?}: not a user name", other.user),
         });
     }
     let mut ground = if on_terminal {
@@ -103,8 +103,8 @@ pub(crate) async fn start(
                 return Err(ExecError::Refused {
                     class: Class::HostKeyUnknown,
                     message: format!(
-                        "can't become {}: {} wants the password, which was kept back, because the host's key is seen for \
-                         the first time; add it to known_hosts, or ask for --host-key accept-new",
+                        "can't become {}: {} asks for the password, which was not sent, because the host's key is seen for \
+                         the first time; add it to known_hosts, or set --host-key accept-new",
                         other.user,
                         other.method.as_str()
                     ),
@@ -114,7 +114,7 @@ pub(crate) async fn start(
                 session.note_needs_terminal();
                 ground = Ground::Question;
             }
-            Not::NeedsTerminal => return Err(talk.refused(other, &prompt, "no terminal to be had")),
+            Not::NeedsTerminal => return Err(talk.refused(other, &prompt, "no terminal is available")),
             Not::Refused(why) => return Err(talk.refused(other, &prompt, &why)),
         }
     }
@@ -123,7 +123,7 @@ pub(crate) async fn start(
 // === impl Talk ===
 
 impl Talk {
-    /// Waits for the mark; answers one question for the password on the way.
+    /// Waits for the mark; answers one question for the password.
     async fn wait(&mut self, exec: &mut Exec, other: &Become, mark: &str, prompt: &str) -> Result<(), Not> {
         let mark = format!("{mark}\n").into_bytes();
         let terminal = exec.has_terminal();
@@ -164,7 +164,7 @@ impl Talk {
         }
     }
 
-    /// The other user's shell has said the mark at `at`; what follows is the command's.
+    /// Handles the mark at `at`: all output after it belongs to the command.
     fn begin(&mut self, exec: &Exec, at: usize, length: usize) {
         let after = Bytes::from(self.seen.split_off(at).split_off(length));
         if !after.is_empty() {
@@ -177,7 +177,7 @@ impl Talk {
         }
     }
 
-    /// A password is sent once: a second question means that it was wrong.
+    /// Sends the password once: a second question means that it was wrong.
     async fn answer(&mut self, exec: &Exec, other: &Become) -> Result<(), Not> {
         let program = other.method.as_str();
         if self.answered.is_some() {
@@ -185,7 +185,7 @@ impl Talk {
         }
         let Some(password) = &other.password else {
             return Err(Not::Refused(format!(
-                "{program} wants a password, and there is none"
+                "{program} asks for a password, and none is set"
             )));
         };
         if self.keeps_back {
@@ -193,7 +193,7 @@ impl Talk {
         }
         if password.expose().contains('\n') {
             return Err(Not::Refused(format!(
-                "{program} wants a password, and the one that was given has a line break in it"
+                "{program} asks for a password, and the given one contains a line break"
             )));
         }
         self.answered = Some(self.seen.len());
@@ -203,14 +203,14 @@ impl Talk {
 
     fn refused(&self, other: &Become, prompt: &str, why: &str) -> ExecError {
         let mut said = String::from_utf8_lossy(&self.seen).replace(prompt, "");
-        // A terminal that echoes in spite of everything must not bring the password into a message.
+        // If a terminal echoes in spite of everything, the password must not get into a message.
         if let Some(password) = other.password.as_ref().filter(|password| !password.is_empty()) {
             said = said.replace(password.expose(), "(the password)");
         }
         let class = judge(other.method, &said, self.status);
         let said = line_up_to(&said, SHOWN);
         let message = match class {
-            Class::BecomeMissing => format!("{} is not on the host: {said}", other.method.as_str()),
+            Class::BecomeMissing => format!("{} is not installed on the host: {said}", other.method.as_str()),
             _ if said.is_empty() => format!("can't become {}: {why}", other.user),
             _ => format!("can't become {}: {why}; it said: {said}", other.user),
         };

@@ -1,30 +1,30 @@
-//! The shell text around a command that runs as another user.
+//! The shell code around a command that runs as another user.
 
 use reveille_account::BecomeMethod;
 
 use super::Become;
 use crate::quote::{login_line, sh_quote};
 
-/// Keeps a copy of the locale that `su` is not to speak in.
+/// Keeps the user's locale, because `su` itself runs in C.
 const LOCALE: &str = "REVEILLE_LC_ALL";
 
-/// What a command stands on.
+/// What a command runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ground {
-    /// Pipes, which are also asked and answered through.
+    /// Pipes, which also carry the dialogue.
     Pipes,
-    /// A terminal for the question alone; the command has pipes.
+    /// A terminal for the dialogue only; the command has pipes.
     Question,
-    /// A terminal, for the command too.
+    /// A terminal, also for the command.
     Terminal,
 }
 
-/// The command line for the login shell. `mark` is said once the user is changed, `prompt` is what sudo asks with.
+/// The command line for the login shell. The shell prints `mark` once the user is changed; sudo asks with `prompt`.
 pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, ground: Ground) -> String {
     let inner = match ground {
         Ground::Pipes => format!("echo {mark} >&2;{command}"),
         Ground::Question => on_terminal(command, mark),
-        // sudo may have made another terminal, which is as terminals are.
+        // sudo may have created another terminal, with default settings.
         Ground::Terminal => format!("stty -echo -opost||exit 1;echo {mark};{command}"),
     };
     let user = sh_quote(&other.user);
@@ -32,7 +32,7 @@ pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, grou
         (BecomeMethod::Sudo, None) => {
             format!("exec sudo -n -H -u {user} -- sh -c {}", sh_quote(&inner))
         }
-        // `-k`: a password remembered from before must not make it depend on luck whether sudo asks.
+        // `-k`: without it, a cached password would decide whether sudo asks.
         (BecomeMethod::Sudo, Some(_)) => {
             format!(
                 "exec sudo -k -S -H -p {prompt} -u {user} -- sh -c {}",
@@ -41,7 +41,7 @@ pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, grou
         }
         (BecomeMethod::Doas, None) => format!("exec doas -n -u {user} sh -c {}", sh_quote(&inner)),
         (BecomeMethod::Doas, Some(_)) => format!("exec doas -u {user} sh -c {}", sh_quote(&inner)),
-        // What it asks is known in one language. The other user's shell may be any.
+        // We know su's question in one language only. The other user may have any shell.
         (BecomeMethod::Su, _) => {
             let restored = format!(
                 "if [ \"${LOCALE}\" ];then LC_ALL=${LOCALE};else unset LC_ALL;fi;unset {LOCALE};{inner}"
@@ -55,10 +55,10 @@ pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, grou
     login_line(&outer)
 }
 
-/// Makes the terminal pass bytes on as they are, says the mark, and runs `command` between two pipes: one is filled from
-/// the pieces that come in, the other is emptied into the terminal.
+/// Makes the terminal raw, prints the mark, and runs `command` between two pipes: one is filled from the pieces of
+/// input, the other is copied to the terminal.
 fn on_terminal(command: &str, mark: &str) -> String {
-    // A terminal that hangs up signals whoever uses it; without one nobody would be signalled either.
+    // A hang-up of the terminal signals its users; without a terminal nobody would be signalled either.
     let pieces = sh_quote(
         "echo $$;while IFS= read -r n&&[ \"$n\" -gt 0 ];do dd bs=\"$n\" count=1 iflag=fullblock 2>/dev/null;done",
     );
@@ -83,7 +83,7 @@ pub(super) fn asks(method: BecomeMethod, text: &[u8], prompt: &str) -> bool {
     }
 }
 
-/// Where `wanted` begins in `text`.
+/// Finds `wanted` in `text`.
 pub(super) fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
@@ -92,7 +92,7 @@ pub(super) fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Runs what runs on a terminal, on pipes: `stty` is the only thing that notices.
+    /// Runs the code for a terminal on pipes; only `stty` would notice, and it is replaced.
     fn run(command: &str, input: &[u8]) -> (String, Option<i32>) {
         let tools = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/bin/true", tools.path().join("stty")).unwrap();
@@ -119,7 +119,7 @@ mod tests {
             run("cat;echo err >&2;exit 3", b"3\na\nb2\n\nc0\n"),
             ("MARK\na\nb\ncerr\n".to_owned(), Some(3))
         );
-        // Input that nobody reads holds nothing up, and none at all is not waited for.
+        // Unread input must not block, and missing input must not be waited for.
         assert_eq!(
             run("exec <&-;echo done", b"2\nab"),
             ("MARK\ndone\n".to_owned(), Some(0))

@@ -1,4 +1,4 @@
-//! What a host's certificate has to fulfil once its authority is trusted (PROTOCOL.certkeys of OpenSSH).
+//! Checks a host's certificate once its authority is trusted (PROTOCOL.certkeys of OpenSSH).
 
 use reveille_text::harmless::line_up_to;
 use russh::keys::ssh_key::certificate::CertType;
@@ -6,13 +6,13 @@ use russh::keys::{Algorithm, Certificate, HashAlg};
 
 use super::table::pattern_fits;
 
-/// Whether `certificate` holds for the host `name` at `now` (seconds since 1970); otherwise what is wrong, as the end of
-/// a sentence.
+/// Checks whether `certificate` is valid for the host `name` at `now` (seconds since 1970); an error is the end of a
+/// sentence.
 pub(super) fn judge(certificate: &Certificate, name: &str, now: u64) -> Result<(), String> {
     if certificate.cert_type() != CertType::Host {
         return Err("is a user's, not a host's".to_owned());
     }
-    // SHA-1 can be forged; OpenSSH accepts no such signature of an authority either.
+    // SHA-1 can be forged, so OpenSSH refuses such signatures of authorities too.
     if certificate.signature().algorithm() == (Algorithm::Rsa { hash: None }) {
         return Err("is signed with SHA-1".to_owned());
     }
@@ -28,10 +28,10 @@ pub(super) fn judge(certificate: &Certificate, name: &str, now: u64) -> Result<(
     }
     if let Some((option, _)) = certificate.critical_options().iter().next() {
         let option = line_up_to(option, 60);
-        return Err(format!("has the critical option {option}, which is not known"));
+        return Err(format!("has the unknown critical option {option}"));
     }
     let principals = certificate.valid_principals();
-    // None at all means any.
+    // No principals means any host.
     if principals.is_empty() || principals.iter().any(|pattern| pattern_fits(pattern, name)) {
         return Ok(());
     }

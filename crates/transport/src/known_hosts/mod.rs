@@ -1,11 +1,12 @@
-//! Host keys: which are known, and what to do about the others.
+//! Known host keys, and how to treat unknown ones.
 //!
-//! The files are OpenSSH's `known_hosts` (sshd(8)): plain, wildcard, negated and hashed names, `@revoked`,
-//! `@cert-authority`. All are read once. New keys are appended to one file of ours, durably, before anything is
-//! authenticated; writers in one process share an append and its sync, writers in several processes a file lock.
+//! Supports OpenSSH's `known_hosts` format (sshd(8)): plain, wildcard, negated and hashed names, `@revoked`,
+//! `@cert-authority`. Each file is read once. New keys are appended to one of our files, durably, before
+//! authentication; writers in one process share an append and its sync, and writers in several processes use a file
+//! lock.
 //!
-//! A host that shows a certificate is believed if an authority that is trusted for its name signed it; see
-//! [`certificate`]. A certificate of an authority that nobody named is taken for the plain key in it.
+//! A host's certificate is accepted if it is signed by an authority that is trusted for the host's name; see
+//! [`certificate`]. A certificate from an unknown authority counts as the plain key in it.
 
 mod certificate;
 mod record;
@@ -24,7 +25,7 @@ use self::table::{Entry, Marker, Since, Table};
 /// Why a host's key was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostKeyProblem {
-    /// Not known, and the policy is strict.
+    /// The key is not known, and the policy is strict.
     #[error("the host's key {fingerprint} is not known, and the policy is strict")]
     Unknown {
         /// SHA-256 fingerprint of the key received.
@@ -43,10 +44,10 @@ pub enum HostKeyProblem {
     Revoked {
         /// SHA-256 fingerprint of the key received.
         fingerprint: String,
-        /// `file:line` of the mark.
+        /// `file:line` of the revocation.
         place: String,
     },
-    /// The authority is trusted, and the certificate does not hold for this host and time.
+    /// The authority is trusted, but the certificate is not valid for this host and time.
     #[error("the host's certificate {fingerprint}, by the authority in {place}, {why}")]
     Certificate {
         /// SHA-256 fingerprint of the key in it.
@@ -56,12 +57,12 @@ pub enum HostKeyProblem {
         /// What is wrong with it.
         why: String,
     },
-    /// A new key could not be remembered.
-    #[error("can't remember the host's key: {0}")]
+    /// A new key could not be recorded.
+    #[error("can't record the host's key: {0}")]
     NotRecorded(String),
 }
 
-/// A file of known hosts that could not be read.
+/// A known-hosts file that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("can't read known hosts from {path}: {why}", path = path.display())]
 pub struct KnownHostsError {
@@ -69,7 +70,7 @@ pub struct KnownHostsError {
     why: String,
 }
 
-/// All known host keys, and the file that new ones go to.
+/// All known host keys, and the file for new ones.
 #[derive(Debug, Default)]
 pub struct KnownHosts {
     table: Mutex<Table>,
@@ -80,25 +81,25 @@ pub struct KnownHosts {
 /// How a host's key is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// It was known before this process began, by itself or by its authority.
+    /// Known before this process began, by itself or by its authority.
     Known,
-    /// This process has seen it for the first time, on this connection or on an earlier one: whoever sits in between could
-    /// otherwise end the first connection to be known on the second.
+    /// Seen by this process for the first time, on this connection or an earlier one: otherwise a man in the middle
+    /// could end the first connection to be known on the second.
     New,
-    /// Nobody looked.
+    /// Not checked.
     Unchecked,
 }
 
-/// The names that a host's key is looked up by.
+/// The names under which a host's key is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KnownName {
-    /// As in the files: bare on port 22 and for an alias, otherwise `[address]:port`.
+    /// As in the files: plain for port 22 and for an alias, otherwise `[address]:port`.
     listed: String,
-    /// As a certificate names it.
+    /// As in certificates.
     principal: String,
 }
 
-/// A key as received from a host.
+/// A key that was received from a host.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
     pub(crate) algorithm: String,
@@ -109,7 +110,7 @@ pub(crate) struct Received {
 // === impl KnownName ===
 
 impl KnownName {
-    /// The name that OpenSSH uses for a host.
+    /// The names that OpenSSH uses for a host.
     pub(crate) fn new(address: &str, port: u16, alias: Option<&str>) -> Self {
         let principal = alias.unwrap_or(address).to_ascii_lowercase();
         let listed = match alias {
@@ -135,8 +136,8 @@ impl Received {
 // === impl KnownHosts ===
 
 impl KnownHosts {
-    /// Reads every file of `files` that exists, the user's first, then the system's; new keys will go to `record`, which
-    /// is read too.
+    /// Reads the existing ones of `files`, the user's before the system's; new keys will go to `record`, which is read
+    /// too.
     pub fn load(files: &[PathBuf], record: Option<PathBuf>) -> Result<Self, KnownHostsError> {
         let mut table = Table::default();
         for path in files.iter().chain(record.iter()) {
@@ -152,7 +153,7 @@ impl KnownHosts {
         })
     }
 
-    /// Every file, the one that is written to first.
+    /// All files, starting with the one for new keys.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         self.record
             .path()
@@ -160,7 +161,7 @@ impl KnownHosts {
             .chain(self.files.iter().map(PathBuf::as_path))
     }
 
-    /// The algorithms of the keys known for a host, so that it can be asked for those first.
+    /// The algorithms of the keys known for a host, which should be offered first.
     pub(crate) fn algorithms(&self, name: &KnownName) -> Vec<String> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let mut algorithms: Vec<String> = table
@@ -175,7 +176,7 @@ impl KnownHosts {
         algorithms
     }
 
-    /// Whether some authority may speak for this host: only then certificates are asked for.
+    /// Whether an authority is trusted for this host; only then does the client ask for certificates.
     pub(crate) fn has_authority(&self, name: &KnownName) -> bool {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.authorities > 0
@@ -185,7 +186,7 @@ impl KnownHosts {
                 .any(|index| table.entries[index].marker == Marker::Authority)
     }
 
-    /// Checks a host's key against what is known, and remembers a new one if the policy says so.
+    /// Checks a host's key, and records a new one if the policy allows it.
     pub(crate) async fn check(
         &self,
         name: &KnownName,
@@ -209,7 +210,7 @@ impl KnownHosts {
                 return Err(HostKeyProblem::Revoked { fingerprint, place });
             }
             let first = entries().find(|entry| entry.marker == Marker::None);
-            // Another algorithm counts as a mismatch too: otherwise whoever sits in between offers just that one.
+            // Another algorithm counts as a mismatch too; otherwise a man in the middle could offer just that one.
             if let Some(first) = first.map(|entry| entry.place.clone()) {
                 let same = || {
                     let indexes = found.iter().copied();
@@ -222,7 +223,7 @@ impl KnownHosts {
                 match (since(Since::Before), since(Since::Recorded), since(Since::Seen)) {
                     (Some(_), ..) => return Ok(Trust::Known),
                     (None, Some(_), _) => return Ok(Trust::New),
-                    // Another connection is at it, or could not.
+                    // Another connection is recording it, or failed to.
                     (None, None, Some(index)) => (index, true),
                     (None, None, None) => {
                         return Err(HostKeyProblem::Mismatch {
@@ -253,12 +254,12 @@ impl KnownHosts {
         Ok(Trust::New)
     }
 
-    /// Makes a new key durable before anything is authenticated with it, and remembers that it is. Of one that was `seen`
-    /// before, another connection's try is waited for first; if that failed there is one more.
+    /// Records a new key durably before anything is authenticated with it. If the key was `seen` before, waits for the
+    /// other connection's attempt first; if that failed, tries once more.
     async fn make_durable(&self, (index, seen): (usize, bool), line: String) -> Result<(), HostKeyProblem> {
         let failed = |error: Arc<std::io::Error>| HostKeyProblem::NotRecorded(error.to_string());
         if seen {
-            // What waits before this is written with it.
+            // This waits for all lines that were queued before.
             self.record.append(String::new()).await.map_err(failed)?;
             let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             if table.entries[index].since == Since::Recorded {
@@ -271,7 +272,7 @@ impl KnownHosts {
         Ok(())
     }
 
-    /// Checks a host's certificate. One by an authority that is not named for this host counts as the key in it.
+    /// Checks a host's certificate. If its authority is not trusted for this host, it counts as the key in it.
     pub(crate) async fn check_certificate(
         &self,
         name: &KnownName,
@@ -311,7 +312,7 @@ impl KnownHosts {
     }
 }
 
-/// Where a key is marked as revoked.
+/// The place where a key is marked as revoked.
 fn revoked<'a>(mut entries: impl Iterator<Item = &'a Entry>, key: &[u8]) -> Option<String> {
     entries
         .find(|entry| entry.marker == Marker::Revoked && entry.key == key)
@@ -415,7 +416,7 @@ mod tests {
             std::fs::read_to_string(&record).unwrap(),
             "web1 ssh-ed25519 YQ==\n"
         );
-        // A different key under that name is still another one.
+        // A different key under that name is still a mismatch.
         let refused = hosts.check(&name("web1", 22), key("b"), accept).await;
         assert!(
             matches!(refused, Err(HostKeyProblem::Mismatch { .. })),

@@ -1,4 +1,4 @@
-//! The file that new keys go to: appended to durably, by whole lines.
+//! The file for new keys: lines are appended durably.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Appends are at least this far apart; keys that come in between share the next one.
+/// The shortest time between appends; keys that arrive in between share the next one.
 const APPEND_INTERVAL: Duration = Duration::from_millis(40);
 
-/// The file, and what waits to be appended to it.
+/// The file, and the lines to append to it.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     path: Option<PathBuf>,
     pending: Mutex<Vec<Pending>>,
-    /// Held by whoever appends; when that last happened.
+    /// Held while appending; the time of the last append.
     writing: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -65,7 +65,7 @@ impl Record {
             .unwrap_or_else(|error| Err(io::Error::other(error)))
             .map_err(Arc::new);
         for pending in batch {
-            // A waiter that is gone no longer needs to know.
+            // The receiver may be gone.
             let _ = pending.done.send(result.clone());
         }
         result

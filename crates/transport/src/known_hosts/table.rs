@@ -1,4 +1,4 @@
-//! The lines of known_hosts files, found again by a host's name.
+//! The lines of known_hosts files, indexed by host name.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -11,26 +11,26 @@ use reveille_text::bounded;
 use reveille_text::glob::Wildcard;
 use sha1::Sha1;
 
-/// Bytes of a `known_hosts` file that are read at most.
+/// The most to read of a `known_hosts` file, in bytes.
 const FILE_LIMIT: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) entries: Vec<Entry>,
-    /// How many lines name an authority.
+    /// The number of lines with an authority.
     pub(super) authorities: usize,
     exact: HashMap<String, Vec<usize>>,
     patterns: Vec<(String, usize)>,
-    /// Lines whose names are not known yet.
+    /// Lines with hashed names that are still unknown.
     hashed: Vec<Hashed>,
-    /// Names that every one of those was tried with.
+    /// Names that were compared with all of those lines.
     asked: HashSet<String>,
 }
 
-/// A line that tells only by a hash whom it is about.
+/// A line with a hashed name.
 #[derive(Debug)]
 struct Hashed {
-    /// Made with the line's salt.
+    /// Keyed with the line's salt.
     mac: Hmac<Sha1>,
     hash: Vec<u8>,
     index: usize,
@@ -50,9 +50,9 @@ pub(super) struct Entry {
 pub(super) enum Since {
     /// It was in a file when this process began.
     Before,
-    /// This process has seen it for the first time; it is durable in its file.
+    /// Seen by this process for the first time, and durable in its file.
     Recorded,
-    /// The same, and it is not, or not yet.
+    /// Seen by this process for the first time, and not durable (yet).
     Seen,
 }
 
@@ -79,7 +79,7 @@ impl Table {
         Ok(())
     }
 
-    /// A line that can't be understood says nothing about any host, as in OpenSSH.
+    /// Reads a line; as in OpenSSH, an invalid line is ignored.
     pub(super) fn read_line(&mut self, line: &str, place: &str) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -115,7 +115,7 @@ impl Table {
         );
     }
 
-    /// Adds an entry and tells its index, which stays.
+    /// Adds an entry and returns its permanent index.
     pub(super) fn add(&mut self, names: &str, entry: Entry) -> usize {
         let index = self.entries.len();
         self.authorities += usize::from(entry.marker == Marker::Authority);
@@ -145,7 +145,7 @@ impl Table {
         index
     }
 
-    /// The entries about a host.
+    /// The entries for a host.
     pub(super) fn find(&mut self, name: &str) -> Vec<usize> {
         let name = name.to_ascii_lowercase();
         self.unhash(&name);
@@ -156,13 +156,13 @@ impl Table {
                 .filter(|(list, _)| list_matches(list, &name))
                 .map(|(_, index)| *index),
         );
-        // As they stand in the files.
+        // In the order of the files.
         found.sort_unstable();
         found
     }
 
-    /// Lists the hashed lines of a name under it. A line has one name, so that it is done with then; with thousands of
-    /// hosts and as many lines, trying each with each, connection after connection, would take most of their time.
+    /// Resolves the hashed lines for a name. A line has only one name, so it is not tried again: with thousands of
+    /// hosts and lines, trying every pair for every connection would take most of the time.
     fn unhash(&mut self, name: &str) {
         if self.hashed.is_empty() || self.asked.contains(name) {
             return;
@@ -186,7 +186,7 @@ impl Hashed {
     }
 }
 
-/// A comma list of patterns: some must match, and no negated one.
+/// Whether a comma-separated list matches: some pattern, and no negated one.
 fn list_matches(list: &str, name: &str) -> bool {
     let mut matched = false;
     for pattern in list.split(',') {
@@ -201,7 +201,7 @@ fn list_matches(list: &str, name: &str) -> bool {
     matched
 }
 
-/// Whether a pattern, whatever its case, fits a name in small letters.
+/// Whether a pattern, in any case, matches a name in lower case.
 pub(super) fn pattern_fits(pattern: &str, name: &str) -> bool {
     Wildcard(&pattern.to_ascii_lowercase()).fits(name)
 }
@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(table.find("web4"), [] as [usize; 0]);
         }
         assert_eq!(table.hashed.len(), 0);
-        // A line that comes later is found, too.
+        // A line that is added later is found, too.
         table.read_line(&format!("{} ssh-ed25519 AAAA", hashed("web4", 9)), "f");
         assert_eq!(table.find("web4"), [12]);
     }

@@ -1,4 +1,4 @@
-//! Authentication: which methods are tried, in which order, and what is said when none of them does.
+//! Authentication: tries the methods in order, and reports all attempts if none succeeds.
 //!
 //! ```text
 //!            ┌───────────── more is asked for (AuthenticationMethods) ──────────────┐
@@ -17,45 +17,45 @@ use super::publickey::Offers;
 use crate::error::ConnectError;
 use crate::target::Target;
 
-/// Methods tried on one connection, those that were accepted in part included.
+/// How many methods to try on one connection, including partly accepted ones.
 const ROUNDS: usize = 6;
-/// Questions of one keyboard-interactive exchange that are looked at.
+/// How many questions of a keyboard-interactive exchange to answer.
 const QUESTIONS: usize = 8;
-/// Characters of a question that are shown.
+/// How much of a question messages show, in characters.
 const QUESTION_LIMIT: usize = 160;
 
-/// The order of OpenSSH.
+/// OpenSSH's order.
 const ORDER: [MethodKind; 3] = [
     MethodKind::PublicKey,
     MethodKind::KeyboardInteractive,
     MethodKind::Password,
 ];
 
-/// What a method came to.
+/// The result of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Accepted,
-    /// Accepted, and the host wants another method on top.
+    /// Accepted, but the host requires another method in addition.
     Partly,
     Refused,
 }
 
-/// One authentication, on its way.
+/// An authentication in progress.
 pub(super) struct Talk<'a> {
     pub(super) handle: &'a mut Handle<Handler>,
     pub(super) target: &'a Target,
     report: &'a Report,
-    /// What the host takes from here on; not known before the first answer.
+    /// The methods that the host still accepts; unknown before its first answer.
     methods: Option<Vec<MethodKind>>,
     spent: Vec<MethodKind>,
-    /// A question that named the password was answered with it: another try would be the same one again.
+    /// A question for the password was answered with it, so the password method would only repeat it.
     password_used: bool,
-    /// What was tried, for the message.
+    /// All attempts, for the message.
     pub(super) tried: Vec<String>,
     pub(super) keys: Offers,
 }
 
-/// Logs in to `target` on a connection whose host key has been checked.
+/// Logs in to `target` on a connection with a checked host key.
 pub(super) async fn authenticate(
     handle: &mut Handle<Handler>,
     target: &Target,
@@ -63,7 +63,7 @@ pub(super) async fn authenticate(
 ) -> Result<(), ConnectError> {
     if target.authentication.is_empty() {
         return Err(failed(format!(
-            "no key to offer for {}; name one with --key or start an agent",
+            "no key to offer for {}; set one with --key or start an agent",
             target.user
         )));
     }
@@ -80,7 +80,7 @@ pub(super) async fn authenticate(
     let result = tokio::select! {
         biased;
         result = talk.run() => result,
-        // An agent that thinks does not notice that the host has gone.
+        // While it waits for an agent, the client does not notice that the host has gone.
         () = report.ended() => Err(ended(report)),
     };
     result.map_err(|error| ConnectError {
@@ -94,7 +94,7 @@ pub(super) async fn authenticate(
 impl Talk<'_> {
     async fn run(&mut self) -> Result<(), ConnectError> {
         if self.target.authentication.identities.is_empty() {
-            // Keys bring the host's list of methods with their refusal; without any it has to be asked for.
+            // The refusal of a key includes the host's list of methods; without keys we have to ask for the list.
             let none = self.handle.authenticate_none(self.target.user.as_str()).await;
             if self.judge(none.map_err(|error| error.to_string()))? == Answer::Accepted {
                 return Ok(());
@@ -112,7 +112,7 @@ impl Talk<'_> {
                 Answer::Partly => {
                     let name: &str = (&method).into();
                     self.tried
-                        .push(format!("{name} was accepted, and more asked for"));
+                        .push(format!("{name} was accepted, but the host requires more"));
                     self.spent.clear();
                 }
                 Answer::Refused => self.spent.push(method),
@@ -137,8 +137,8 @@ impl Talk<'_> {
             }
             if method != MethodKind::PublicKey && self.report.keeps_passwords_back(self.target) {
                 self.tried.push(
-                    "the password was kept back, because the host's key is seen for the first time; add it to \
-                     known_hosts, or ask for --host-key accept-new"
+                    "the password was not sent, because the host's key is seen for the first time; add it to \
+                     known_hosts, or set --host-key accept-new"
                         .to_owned(),
                 );
                 return None;
@@ -148,14 +148,14 @@ impl Talk<'_> {
         None
     }
 
-    /// Whether the host takes a method, as far as is known.
+    /// Whether the host accepts a method, as far as is known.
     pub(super) fn takes(&self, method: MethodKind) -> bool {
         self.methods
             .as_ref()
             .is_none_or(|methods| methods.contains(&method))
     }
 
-    /// Answers one hidden question with the password; a host that asks anything else can't be answered.
+    /// Answers a single hidden question with the password; other questions can't be answered.
     async fn answer_questions(&mut self) -> Result<Answer, ConnectError> {
         let Some(password) = &self.target.authentication.password else {
             return Ok(Answer::Refused);
@@ -204,7 +204,7 @@ impl Talk<'_> {
                 [question, ..] => {
                     let asked = [instructions.as_str(), question.prompt.as_str()].join(" ");
                     return Err(failed(format!(
-                        "{} asks {} what can't be answered: {:?}",
+                        "{} asks {} a question that can't be answered: {:?}",
                         self.target.endpoint(),
                         self.target.user,
                         line_up_to(&asked, QUESTION_LIMIT)
@@ -217,7 +217,7 @@ impl Talk<'_> {
                 .await;
         }
         Err(failed(format!(
-            "{} went on asking after {QUESTIONS} questions",
+            "{} asked more than {QUESTIONS} questions",
             self.target.endpoint()
         )))
     }
@@ -238,7 +238,7 @@ impl Talk<'_> {
         Ok(answer)
     }
 
-    /// What one try came to. A closed connection is only a refusal if the host said so.
+    /// The result of one attempt. A closed connection is a refusal only if the host said why.
     pub(super) fn judge(&mut self, result: Result<AuthResult, String>) -> Result<Answer, ConnectError> {
         match result {
             Ok(AuthResult::Success) => Ok(Answer::Accepted),
@@ -258,7 +258,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Every method that was tried, and what the host takes.
+    /// Lists every attempt, and the methods that the host accepts.
     fn refusal(&self) -> String {
         let (endpoint, user) = (self.target.endpoint(), &self.target.user);
         let mut text = match self.keys.refused() {
@@ -287,7 +287,7 @@ fn ended(report: &Report) -> ConnectError {
         None => ConnectError::new(
             Phase::Authentication,
             Class::SshInitiatedFailed,
-            "the connection was closed during authentication; an account that may not log in and LoginGraceTime look so",
+            "the connection was closed during authentication, as sshd does for accounts that may not log in, and after LoginGraceTime",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! The parameters of connections, shared by all hosts that need the same.
+//! The parameters of connections, shared by hosts with the same needs.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,15 +11,15 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 
 use crate::target::{Deadlines, KeepAlive};
 
-/// Bytes a peer may send on a channel before we have read them. Together with the few messages that russh queues it
-/// bounds what a flooding host costs.
+/// How many bytes a peer may send on a channel before we read them. Together with the few messages that russh queues,
+/// this bounds the cost of a flooding host.
 const WINDOW: u32 = 256 * 1024;
-/// Messages of a channel that russh queues before it stops reading the connection.
+/// How many messages of a channel russh queues before it stops reading the connection.
 const CHANNEL_QUEUE: usize = 8;
-/// Keep-alives that may stay unanswered.
+/// How many keep-alives may stay unanswered.
 const KEEP_ALIVES: usize = 3;
 
-/// Host key algorithms, most wanted first. SHA-1 (`ssh-rsa`) is not among them.
+/// Host key algorithms, the preferred one first, without SHA-1 (`ssh-rsa`).
 const HOST_KEYS: [Algorithm; 6] = [
     Algorithm::Ed25519,
     Algorithm::Ecdsa {
@@ -39,7 +39,7 @@ const HOST_KEYS: [Algorithm; 6] = [
     },
 ];
 
-/// One configuration for each way that hosts are met.
+/// One configuration for each combination of parameters.
 #[derive(Debug)]
 pub(crate) struct Configs {
     deadlines: Deadlines,
@@ -47,7 +47,7 @@ pub(crate) struct Configs {
     others: Mutex<HashMap<Way, Arc<Config>>>,
 }
 
-/// Which algorithms are asked for first, whether certificates are, and how silence is met.
+/// The preferred algorithms, whether to ask for certificates, and the keep-alive settings.
 type Way = (Vec<String>, bool, KeepAlive);
 
 // === impl Configs ===
@@ -61,7 +61,7 @@ impl Configs {
         }
     }
 
-    /// The configuration for a host of which keys of the `known` algorithms are known, and which may have a certificate.
+    /// The configuration for a host whose known keys have the `known` algorithms, and which may have a certificate.
     pub(crate) fn get(&self, known: Vec<String>, certificates: bool, keep_alive: KeepAlive) -> Arc<Config> {
         let first = HOST_KEYS[0].as_str();
         let is_usual = !certificates && keep_alive == KeepAlive::default();
@@ -99,7 +99,7 @@ fn config(deadlines: &Deadlines, known: &[String], certificates: bool, keep_aliv
             Some(Duration::ZERO) => None,
             Some(interval) => Some(interval),
         },
-        // The library takes zero for no limit.
+        // The library treats zero as no limit.
         keepalive_max: keep_alive.most.map_or(KEEP_ALIVES, |most| {
             usize::try_from(most).unwrap_or(usize::MAX).max(1)
         }),

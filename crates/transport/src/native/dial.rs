@@ -1,4 +1,4 @@
-//! The open byte stream under an SSH connection.
+//! Opens the byte stream under an SSH connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::error::ConnectError;
 use crate::target::{Deadlines, Target};
 
-/// How long an address may try alone before the next one does too.
+/// How long to wait for an address before trying the next one in parallel.
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Resolves and connects.
@@ -46,8 +46,8 @@ pub(crate) async fn tcp(deadlines: &Deadlines, target: &Target) -> Result<TcpStr
     Ok(stream)
 }
 
-/// Connects to the first of several addresses that answers. Each has a head start over the next (RFC 8305), so that one
-/// that leads nowhere does not use up the time of all. Otherwise what became of the last that failed.
+/// Connects to the first of several addresses that answers. Each has a head start over the next (RFC 8305), so that an
+/// unreachable one does not use up the time of all. Fails with the last error.
 async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, Option<(SocketAddr, io::Error)>> {
     if let [address] = *addresses {
         return TcpStream::connect(address)
@@ -123,7 +123,8 @@ mod tests {
 
     use super::*;
 
-    /// A listener whose queue is full: the kernel answers nobody else. What fills it is kept with it.
+    /// A listener with a full queue, which the kernel does not answer; returned with the connections that fill the
+    /// queue.
     fn silent() -> (TcpListener, Vec<std::net::TcpStream>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         rustix::net::listen(&listener, 0).unwrap();

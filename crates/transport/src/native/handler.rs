@@ -1,4 +1,4 @@
-//! What russh asks and tells while a connection lives.
+//! russh's callbacks during a connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use crate::known_hosts::{HostKeyProblem, KnownHosts, KnownName, Received, Trust};
 use crate::target::Target;
 
-/// Characters of a host's parting words that are kept.
+/// How much of a host's disconnect message to keep, in characters.
 const WORDS_LIMIT: usize = 200;
 
-/// What russh's task hears and we want to know later.
+/// What russh's task learns for later.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     heard: Mutex<Told>,
@@ -31,15 +31,15 @@ struct Told {
 // === impl Report ===
 
 impl Report {
-    /// The host's own words when it ended the connection, or why russh did.
+    /// The host's message when it ended the connection, or russh's reason.
     pub(crate) fn said(&self) -> Option<String> {
         self.told(|told| told.said.clone())
     }
 
-    /// Whether passwords are not offered on this connection: the host's key is new, and nobody said that it may be.
+    /// Whether not to offer passwords on this connection, because the host's key is new and the policy forbids it.
     pub(super) fn keeps_passwords_back(&self, target: &Target) -> bool {
         let trust = self.told(|told| told.trust);
-        // A key that was not judged yet is not trusted either.
+        // A key that was not checked yet is not trusted either.
         !matches!(trust, Some(Trust::Known | Trust::Unchecked))
             && !target.authentication.password_to_new_hosts
     }
@@ -113,7 +113,7 @@ impl russh::client::Handler for Handler {
             russh::client::DisconnectReason::Error(HandlerError::Ssh(russh::Error::KeepaliveTimeout)) => {
                 "the host stopped answering keep-alives".to_owned()
             }
-            // A plain end of the stream says nothing that the caller does not know.
+            // The caller knows already that the stream has ended.
             russh::client::DisconnectReason::Error(_) => String::new(),
         };
         if !words.is_empty() {

@@ -19,19 +19,19 @@ use crate::session::Session;
 use crate::target::{Deadlines, Target};
 use crate::wire::{Switch, Wire};
 
-/// Characters of a host's list of algorithms that are shown.
+/// How much of a host's list of algorithms messages show, in characters.
 const OFFERS_LIMIT: usize = 400;
-/// Characters of what came instead of a banner that are shown.
+/// How much of the text in place of a banner messages show, in characters.
 const HEARD_LIMIT: usize = 120;
 
-/// A stream to shake hands on.
+/// A stream for a handshake.
 pub(crate) struct Opened {
     pub(crate) stream: Box<dyn Duplex>,
     pub(crate) jump: Option<Box<Session>>,
     pub(crate) took: Duration,
 }
 
-/// What a host is met with.
+/// The settings for a handshake.
 pub(crate) struct Meeting<'a> {
     pub(crate) config: Arc<Config>,
     pub(crate) deadlines: &'a Deadlines,
@@ -40,7 +40,7 @@ pub(crate) struct Meeting<'a> {
 }
 
 impl Meeting<'_> {
-    /// Makes a connection of an open stream.
+    /// Turns an open stream into a connection.
     pub(crate) async fn shake_hands(
         self,
         target: &Target,
@@ -98,7 +98,7 @@ impl Meeting<'_> {
         Ok((Native::new(handle, switch, report, jump, keeps_back), phases))
     }
 
-    /// Ends when the banner's deadline passes without a banner; never when it comes.
+    /// Ends if the banner's deadline passes without a banner.
     async fn no_banner(&self, switch: &Switch) {
         tokio::time::sleep(self.deadlines.banner).await;
         if switch.introduction().banner_at.is_some() {
@@ -121,7 +121,7 @@ fn stalled(switch: &Switch, after: Duration) -> ConnectError {
     }
 }
 
-/// What the peer said instead of a banner, made safe for a screen.
+/// The peer's text in place of a banner, safe to show.
 fn heard(switch: &Switch) -> String {
     let bytes = switch.introduction().bytes;
     if bytes.is_empty() {
@@ -143,7 +143,7 @@ fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
             return ConnectError::new(phase, Class::ProtocolError, message);
         }
         ConnectError {
-            // Closed before a word: most often the host's limit on unauthenticated connections.
+            // Closed before the banner: most often the host's limit on unauthenticated connections.
             throttled: !introduced,
             ..ConnectError::new(phase, Class::SshInitiatedFailed, message)
         }
@@ -192,8 +192,8 @@ fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
     }
 }
 
-/// Whether text that came instead of a banner is another service's, not an SSH server's reason to close: sshd says
-/// "Exceeded MaxStartups", or "Not allowed at this time" to those it penalises.
+/// Whether the text in place of a banner comes from another service rather than from sshd, which reports "Exceeded
+/// MaxStartups", or "Not allowed at this time" for its penalties.
 fn speaks_otherwise(bytes: &[u8]) -> bool {
     let said = String::from_utf8_lossy(bytes).to_ascii_lowercase();
     let reasons = ["ssh", "maxstartups", "not allowed", "too many", "refused"];
@@ -204,7 +204,7 @@ fn heard_before(introduced: bool, switch: &Switch) -> String {
     if introduced { String::new() } else { heard(switch) }
 }
 
-/// Cuts the wire unless the handshake went well.
+/// Cuts the wire unless the handshake succeeds.
 struct CutOnDrop(Option<Switch>);
 
 impl CutOnDrop {

@@ -1,4 +1,4 @@
-//! SSH in this process: everything about russh but the keys.
+//! SSH in this process. Everything about russh is here.
 
 mod authenticate;
 pub(crate) mod config;
@@ -25,18 +25,18 @@ use crate::exec::Exec;
 use crate::session::Session;
 use crate::wire::Switch;
 
-/// How long a host is given to take our goodbye.
+/// How long to wait until a host accepts our disconnect message.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How long a host is waited for that has no room for another session, with `MaxSessions` reached: it takes a moment
-/// until it has let go of the last one.
+/// The waits before asking again for a session when `MaxSessions` is reached: a host needs a moment to release the
+/// previous session.
 const SLOT_WAITS: [Duration; 3] = [
     Duration::from_millis(20),
     Duration::from_millis(100),
     Duration::from_millis(300),
 ];
 
-/// What a terminal is asked to leave alone: bytes go through it as they are. Special characters are switched off (255).
+/// Terminal modes that pass all bytes through unchanged. Special characters are disabled (255).
 const PLAIN_TERMINAL: [(Pty, u32); 17] = [
     (Pty::ECHO, 0),
     (Pty::ECHONL, 0),
@@ -61,16 +61,16 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-/// An authenticated connection. Dropping it cuts the connection.
+/// An authenticated connection, which is cut when dropped.
 pub(crate) struct Native {
     handle: Handle<Handler>,
     switch: Switch,
     report: Arc<Report>,
     // Dropped after the connection that runs through it.
     jump: Option<Box<Session>>,
-    /// Whether a session channel has been opened before.
+    /// Whether a session channel was opened before.
     used: AtomicBool,
-    /// Passwords are not offered: the host's key is seen for the first time by this process.
+    /// Do not offer passwords: this process sees the host's key for the first time.
     keeps_back: bool,
 }
 
@@ -137,7 +137,7 @@ impl Native {
         }
     }
 
-    /// Opens a session channel. A host whose sessions are all in use may only not have noticed yet that one is over.
+    /// Opens a session channel. If all sessions are in use, the host may just not have noticed the end of one.
     async fn open(&self, deadline: Duration) -> Result<Channel<Msg>, ExecError> {
         let refused = |message: String| ExecError::Refused {
             class: Class::ChannelRefused,
@@ -169,7 +169,7 @@ impl Native {
         }
     }
 
-    /// A byte stream from the host on to another address.
+    /// Opens a byte stream from the host to another address.
     pub(crate) async fn forward(
         &self,
         address: &str,
@@ -207,10 +207,10 @@ impl Native {
         }
     }
 
-    /// Says goodbye, so that the host logs an orderly end.
+    /// Disconnects, so that the host logs an orderly end.
     pub(crate) async fn close(self) {
         let goodbye = self.handle.disconnect(russh::Disconnect::ByApplication, "", "");
-        // A host that does not take the goodbye is cut all the same.
+        // The connection is cut even if the host does not accept this.
         let _ = timeout(GOODBYE, goodbye).await;
         tokio::task::yield_now().await;
     }
@@ -224,7 +224,7 @@ impl Drop for Native {
 
 async fn start(channel: Channel<Msg>, command: Vec<u8>, terminal: bool) -> Result<Exec, ExecError> {
     if terminal {
-        // Without a reply of its own: a host that gives no terminal shows it by how the command fares.
+        // Requests no reply: if the host refuses the terminal, the command will show it.
         let asking = channel.request_pty(false, "dumb", 80, 24, 0, 0, &PLAIN_TERMINAL);
         asking.await.map_err(|_| ExecError::Unanswered(String::new()))?;
     }

@@ -1,4 +1,4 @@
-//! Keys and certificates, from files and from the agent, offered one after the other.
+//! Offers keys and certificates, from files and from the agent, one after the other.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use super::signer::Own;
 use crate::error::ConnectError;
 use crate::identity::Identity;
 
-/// Keys offered at most; sshd gives up after six by default.
+/// How many keys to offer; by default sshd gives up after six attempts.
 const KEYS_OFFERED: usize = 5;
 
 type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
 
-/// What has been offered on a connection.
+/// The offers on a connection.
 #[derive(Debug, Default)]
 pub(super) struct Offers {
     count: usize,
-    /// Keys that were accepted in part: the host wants another one.
+    /// Keys that were accepted in part, so the host wants a different one next.
     used: Vec<KeyData>,
     rsa: Rsa,
 }
 
-/// How RSA keys are signed with, on one connection.
+/// How to sign with RSA keys on a connection.
 #[derive(Debug, Default, Clone, Copy)]
 enum Rsa {
     /// The host has not been asked.
     #[default]
     Unknown,
     With(HashAlg),
-    /// Not at all: the host takes SHA-1 alone.
+    /// Not at all: the host accepts only SHA-1.
     Never,
 }
 
-/// How one key signs.
+/// How to sign with a key.
 #[derive(Debug, Clone, Copy)]
 enum Signing {
     Plain,
@@ -61,7 +61,7 @@ impl Signing {
 // === impl Offers ===
 
 impl Offers {
-    /// Offers that came to nothing.
+    /// The number of refused keys.
     pub(super) fn refused(&self) -> usize {
         self.count.saturating_sub(self.used.len())
     }
@@ -74,7 +74,7 @@ impl Offers {
 // === impl Talk ===
 
 impl Talk<'_> {
-    /// Offers keys until one is accepted, none is left, or the host has had enough.
+    /// Offers keys until one is accepted, none is left, or the limit is reached.
     pub(super) async fn offer_keys(&mut self) -> Result<Answer, ConnectError> {
         let target = self.target;
         let identities = &target.authentication.identities;
@@ -110,9 +110,9 @@ impl Talk<'_> {
     async fn offer_agent(&mut self, socket: &Path) -> Result<Answer, ConnectError> {
         let asked = async {
             let mut agent: Agent = AgentClient::connect_uds(socket).await?.dynamic();
-            // Keys that are only for certain hosts are shown to a connection that says which one it is.
+            // For keys that are restricted to certain hosts, the agent must know the host of this connection.
             if let Some(binding) = self.handle.agent_session_binding() {
-                // An agent that does not know of that has no such keys.
+                // An agent without this extension has no such keys.
                 let _ = agent.bind_session(binding, false).await;
             }
             let held = agent.request_identities().await?;
@@ -204,7 +204,7 @@ impl Talk<'_> {
         self.judge_signed(result)
     }
 
-    /// Counts an offer and says how to sign; nothing if this key is not to be offered.
+    /// Counts an offer and returns how to sign; none if this key must not be offered.
     async fn ready(&mut self, key: &KeyData) -> Result<Option<Signing>, ConnectError> {
         if !self.keys.more() || !self.takes(MethodKind::PublicKey) || self.keys.used.contains(key) {
             return Ok(None);
@@ -221,16 +221,17 @@ impl Talk<'_> {
         Ok(Some(signing))
     }
 
-    /// Asks the host, once, which hash it takes with RSA.
+    /// Asks the host, once, which hash it accepts with RSA.
     async fn rsa(&mut self) -> Result<Rsa, ConnectError> {
         if matches!(self.keys.rsa, Rsa::Unknown) {
             self.keys.rsa = match self.handle.best_supported_rsa_hash().await {
                 Ok(Some(Some(best))) => Rsa::With(best),
-                // A host that does not say what it takes is asked for SHA-512, as OpenSSH does.
+                // If the host does not list its algorithms, use SHA-512, as OpenSSH does.
                 Ok(None) => Rsa::With(HashAlg::Sha512),
                 Ok(Some(None)) => {
                     self.tried.push(
-                        "the RSA key was kept back, because the host takes it with SHA-1 only".to_owned(),
+                        "the RSA key was not offered, because the host accepts RSA only with SHA-1"
+                            .to_owned(),
                     );
                     Rsa::Never
                 }
@@ -252,7 +253,7 @@ impl Talk<'_> {
         answer
     }
 
-    /// A signer that fails (an agent that is locked, a touch that did not come) is one refused key.
+    /// If signing fails (the agent is locked, or nobody touched the hardware key), the key counts as refused.
     fn judge_signed<E: std::fmt::Display>(
         &mut self,
         result: Result<russh::client::AuthResult, E>,

@@ -1,4 +1,4 @@
-//! Signs for a certificate with a key of ours: russh's own way can't choose the hash that RSA is signed with.
+//! Signs for a certificate with one of our keys; russh's own way can't choose the hash for RSA.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use russh::keys::{HashAlg, PrivateKey, signature};
 /// A key from a file.
 pub(super) struct Own(pub(super) Arc<PrivateKey>);
 
-/// No signature came about.
+/// Signing failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OwnError {
     #[error("the connection was closed")]
     Closed,
-    #[error("the key can't make one")]
+    #[error("the key can't sign")]
     Sign,
 }
 

@@ -1,4 +1,4 @@
-//! What `ssh` is told on its command line. Nothing of it is secret: everybody can read it.
+//! The command-line arguments of `ssh`. None of them is secret, because everybody can read them.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::known_hosts::KnownHosts;
 use crate::quote::sh_quote;
 use crate::target::{Deadlines, OpenSsh, Target};
 
-/// For the process that holds the connection and those that go through it; its end is the address.
+/// The arguments for the master process and for those that use its connection; the address is last.
 pub(super) fn of(
     how: &OpenSsh,
     target: &Target,
@@ -28,7 +28,7 @@ pub(super) fn of(
     arguments
 }
 
-/// How a host is reached and logged in to, its address excepted.
+/// The options to reach and log in to a host, without its address.
 fn way(how: &OpenSsh, target: &Target, known_hosts: &Arc<KnownHosts>, deadlines: &Deadlines) -> Vec<String> {
     let mut arguments: Vec<String> = Vec::new();
     if let Some(config) = &how.config {
@@ -92,9 +92,9 @@ fn way(how: &OpenSsh, target: &Target, known_hosts: &Arc<KnownHosts>, deadlines:
     arguments
 }
 
-/// The command that goes through a jump host: `-J` would log in to it with other keys than its own.
+/// The proxy command for a jump host: `-J` would log in with different keys.
 fn through(how: &OpenSsh, jump: &Target, known_hosts: &Arc<KnownHosts>, deadlines: &Deadlines) -> String {
-    // `ssh` fills in what follows a percent sign.
+    // `ssh` expands percent signs.
     let word = |word: &str| sh_quote(&word.replace('%', "%%"));
     let mut words = vec![word(&how.program.display().to_string())];
     let way = way(how, jump, known_hosts, deadlines);
@@ -109,7 +109,7 @@ fn through(how: &OpenSsh, jump: &Target, known_hosts: &Arc<KnownHosts>, deadline
     words.join(" ")
 }
 
-/// The files of known hosts, the one that is written to first.
+/// The known-hosts files, starting with the one for new keys.
 fn listed(known_hosts: &KnownHosts) -> String {
     known_hosts.files().map(quoted).collect::<Vec<_>>().join(" ")
 }

@@ -1,8 +1,9 @@
-//! The system's `ssh`, for what native SSH can't do: proxies, hardware tokens, Kerberos, its own configuration.
+//! The system's `ssh`, for features that native SSH does not have: proxies, hardware tokens, Kerberos, its own
+//! configuration.
 //!
-//! One process holds the connection (a control master with its socket in a directory of its own, closed to others); each
-//! command is one more process that goes through it. When the master is gone a command fails: it never makes a
-//! connection of its own. `ssh` can't be given a password: it runs in batch mode.
+//! One process holds the connection (a control master with its socket in a private directory); each command is another
+//! process that uses the connection. When the master has ended, commands fail rather than connect by themselves. `ssh`
+//! runs in batch mode, so it can't be given a password.
 
 mod arguments;
 mod passage;
@@ -36,24 +37,24 @@ use crate::target::{Deadlines, OpenSsh, Target};
 
 pub(crate) use self::passage::Passage;
 
-/// Bytes of what `ssh` says that are kept.
+/// How much of `ssh`'s messages to keep, in bytes.
 const SAID_LIMIT: usize = 16 * 1024;
-/// Runs what follows, and ends it when our end of its standard input is gone: a controller that is killed leaves no
+/// Runs a command, and kills it when our end of its standard input is closed: a controller that is killed leaves no
 /// connection behind.
 const BOUND: &str = r#"exec 3<&0;(cat <&3 >/dev/null;kill "$$")& exec "$@" </dev/null 3<&-"#;
-/// What the master prints once it is connected.
+/// Printed by the master once it is connected.
 const READY: &str = "reveille-ready";
-/// How long the master is given to say goodbye.
+/// How long the master may take to exit.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The process that holds the connection.
 pub(crate) struct Master {
     state: Arc<State>,
-    /// Dropped to end it.
+    /// Dropped to end the master.
     end: Option<oneshot::Sender<()>>,
     how: Arc<OpenSsh>,
     arguments: Vec<OsString>,
-    // Removed when the master is gone.
+    // Removed when the master has ended.
     _directory: Directory,
 }
 
@@ -63,14 +64,14 @@ struct State {
     closed: AtomicBool,
 }
 
-/// A directory that goes away by itself.
+/// A directory that is removed when dropped.
 struct Directory(PathBuf);
 
 // === impl Master ===
 
 impl Master {
-    /// Connects, and returns once the connection is authenticated. How long the phases took is not known apart: all of
-    /// it counts as authentication.
+    /// Connects, and returns once the connection is authenticated. The phases can't be timed separately, so all of it
+    /// counts as authentication.
     pub(crate) async fn start(
         how: &Arc<OpenSsh>,
         target: &Target,
@@ -103,7 +104,7 @@ impl Master {
         tokio::spawn(watch(child, stderr, Arc::clone(&state), ending));
         let ready = async {
             let mut line = String::new();
-            // Nothing but our own word is expected, and it is short.
+            // Only our own short word is expected.
             let Some(stdout) = stdout else { return false };
             let mut stdout = BufReader::new(stdout.take(1024));
             stdout.read_line(&mut line).await.is_ok() && line.trim() == READY
@@ -148,7 +149,7 @@ impl Master {
         said::last_words(&self.state.said()).unwrap_or_else(|| "the connection was closed".to_owned())
     }
 
-    /// One more process that goes through the master. Returns once the command runs, or shows that it won't.
+    /// Starts a process that uses the master's connection. Returns once the command runs or has failed.
     pub(crate) async fn exec(
         &self,
         line: &[u8],
@@ -162,11 +163,11 @@ impl Master {
             class: Class::ExecRefused,
             message,
         };
-        let text = std::str::from_utf8(line)
-            .map_err(|_| refused("a command that goes through ssh has to be UTF-8".to_owned()))?;
+        let text =
+            std::str::from_utf8(line).map_err(|_| refused("a command for ssh must be UTF-8".to_owned()))?;
         let word = nonce();
         let mut command = command(&self.how);
-        // Never a connection of its own. Of what is said twice, `ssh` believes the first.
+        // Never connect independently. If an option is repeated, `ssh` uses the first value.
         command.args(["-o", "ControlMaster=no", "-o", "ProxyCommand=false"]);
         command.arg(if terminal { "-tt" } else { "-T" });
         command.args(&self.arguments).arg(noted(text, &word, terminal));
@@ -174,14 +175,14 @@ impl Master {
         let (running, input) = Running::start(command, Some(passage))
             .map_err(|error| refused(format!("can't run {}: {error}", self.how.program.display())))?;
         let mut exec = Exec::on_child(running, input, terminal);
-        // A forced command never says our word, and may be silent: then it is taken as it comes.
+        // A forced command never prints our word, and may be silent, so it is accepted after the deadline.
         if let Ok(Some(said)) = timeout(deadline, exec.begin()).await {
             self.judge(&said)?;
         }
         Ok(exec)
     }
 
-    /// A command that ended without having begun was refused, or was a forced one.
+    /// A command that exited before it began was either refused or replaced by a forced command.
     fn judge(&self, said: &str) -> Result<(), ExecError> {
         if self.is_closed() {
             return Err(ExecError::Unanswered(self.why_closed()));
@@ -206,7 +207,7 @@ impl Master {
             .stderr(Stdio::null())
             .kill_on_drop(true);
         if let Ok(mut child) = command.spawn() {
-            // One that does not go is killed below.
+            // If it does not exit, it is killed below.
             let _ = timeout(GOODBYE, child.wait()).await;
         }
         self.end.take();
@@ -214,8 +215,8 @@ impl Master {
     }
 }
 
-/// `line` in a shell that says `word` when it begins and how it ended: `ssh` itself tells no signal, and its own failure
-/// by a status that commands have, too.
+/// Runs `line` in a shell that prints `word` when it begins, and again with the status when it ends: `ssh` does not
+/// report signals, and reports its own failure with a status that commands use, too.
 fn noted(line: &str, word: &str, terminal: bool) -> String {
     let to = if terminal { "" } else { " >&2" };
     login_line(&format!(
@@ -226,14 +227,15 @@ fn noted(line: &str, word: &str, terminal: bool) -> String {
 
 fn command(how: &OpenSsh) -> Command {
     let mut command = Command::new(&how.program);
-    // Its messages are read.
+    // We parse its messages.
     command.env("LC_ALL", "C");
     command
 }
 
-/// Keeps what the master says, and sees to its end.
+/// Collects the master's messages, and ends it.
 ///
-/// It leads a process group with the one that waits for our end; that is killed while the group still holds its number.
+/// The master leads a process group together with the process that waits for our end; the group is killed while its id
+/// is still in use.
 async fn watch(
     mut child: Child,
     stderr: Option<ChildStderr>,
@@ -259,19 +261,19 @@ async fn watch(
             () = &mut reading, if !read => read = true,
             _ = child.wait() => break,
             _ = &mut ending => {
-                // Already ended is as good.
+                // It may have ended already.
                 let _ = child.kill().await;
                 break;
             }
         }
     }
     if let Some(group) = group {
-        // Gone is as good.
+        // The group may already be gone.
         let _ = kill_process_group(group, Signal::KILL);
     }
     drop(bound);
     if !read {
-        // What it said last is in the pipe; a process of its own (a proxy) may hold that open.
+        // Its last messages are still in the pipe, which another process (a proxy) may hold open.
         let _ = timeout(Duration::from_millis(200), reading).await;
     }
     state.closed.store(true, Ordering::Release);
@@ -311,7 +313,7 @@ impl Directory {
             .map(PathBuf::from)
             .filter(|path| path.is_dir() && path.as_os_str().len() < 40)
             .unwrap_or_else(|| PathBuf::from("/tmp"));
-        // Short: the name of a socket has 108 bytes at most.
+        // The name of a socket can have at most 108 bytes.
         let path = parent.join(format!("reveille-{}", &nonce()[..16]));
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
@@ -324,7 +326,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Nobody is left to tell.
+        // Nobody is left to report an error to.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What an `ssh` process adds to the command that it carries, taken out again.
+//! Removes what an `ssh` process adds to the output of its command.
 
 use std::collections::VecDeque;
 use std::process::ExitStatus;
@@ -9,10 +9,10 @@ use crate::supervisor::frames::{Piece, Splitter};
 
 use super::SAID_LIMIT;
 
-/// Pieces of output that may come before a command says that it begins.
+/// How many pieces of output may come before a command announces that it begins.
 const BEGINNING_LIMIT: usize = 16;
 
-/// What an `ssh` process adds to a command: a word when it begins, and one when it ends. Both are taken out.
+/// Recognizes and removes the words that announce the beginning and the end of a command.
 #[derive(Debug)]
 pub(crate) struct Passage {
     splitter: Splitter,
@@ -26,7 +26,7 @@ pub(crate) struct Passage {
 // === impl Passage ===
 
 impl Passage {
-    /// For a command that says `word` when it begins and when it ends.
+    /// For a command that prints `word` when it begins and when it ends.
     pub(super) fn new(word: &str, terminal: bool) -> Self {
         Self {
             splitter: Splitter::new(word),
@@ -46,7 +46,7 @@ impl Passage {
         self.begun
     }
 
-    /// What was said and not heard yet.
+    /// The output that was not returned yet.
     pub(crate) fn said(&self) -> String {
         let mut said = Vec::new();
         for heard in &self.queue {
@@ -57,7 +57,7 @@ impl Passage {
         String::from_utf8_lossy(&said).into_owned()
     }
 
-    /// Whether more was said than a beginning takes.
+    /// Whether there is more output than expected before the beginning.
     pub(crate) fn said_much(&self) -> bool {
         self.queue.len() > BEGINNING_LIMIT
     }
@@ -84,7 +84,7 @@ impl Passage {
         }
     }
 
-    /// What the end of the process means.
+    /// The event for the end of the process.
     pub(crate) fn ended(&mut self, status: ExitStatus) -> Heard {
         if let Some(held) = self.splitter.finish() {
             self.queue.push_back(if self.terminal {
@@ -94,10 +94,10 @@ impl Passage {
             });
         }
         let heard = match (self.end, status.code()) {
-            // The shell's way to tell a signal.
+            // This is how shells report signals.
             (Some(end), _) if end > 128 => Heard::ExitSignal(name_or_number(end - 128)),
             (Some(end), _) => Heard::ExitStatus(u32::try_from(end).unwrap_or(255)),
-            // A forced command ends without our words; 255 is `ssh`'s own.
+            // A forced command does not print our words; 255 is `ssh`'s own failure.
             (None, Some(code @ 0..255)) if !self.begun => Heard::ExitStatus(code.unsigned_abs()),
             (None, _) => {
                 self.broken = true;

@@ -1,4 +1,4 @@
-//! What `ssh` says, in our classes. Its messages are English (`LC_ALL=C`), and have been the same for many years.
+//! Maps messages of `ssh` to our classes. They are in English (`LC_ALL=C`) and have been stable for many years.
 
 use reveille_account::{Class, Phase};
 use reveille_text::harmless::line_up_to;
@@ -6,10 +6,10 @@ use reveille_text::harmless::line_up_to;
 use crate::error::ConnectError;
 use crate::target::Target;
 
-/// Characters of its words that are shown.
+/// How much of its messages to show, in characters.
 const SHOWN: usize = 400;
 
-/// What a message means. The first that is found counts.
+/// The meanings of messages; the first match counts.
 const MEANINGS: &[(&str, Phase, Class)] = &[
     ("Could not resolve hostname", Phase::Resolve, Class::Dns),
     (
@@ -62,11 +62,11 @@ const MEANINGS: &[(&str, Phase, Class)] = &[
         Phase::KeyExchange,
         Class::SshInitiatedFailed,
     ),
-    // The shell that starts it does not find it.
+    // The shell did not find the program.
     ("exec: ", Phase::Tcp, Class::Internal),
 ];
 
-/// A connection that did not come about.
+/// A failed connection.
 pub(super) fn failure(said: &str, target: &Target) -> ConnectError {
     let (phase, class) = MEANINGS
         .iter()
@@ -74,7 +74,7 @@ pub(super) fn failure(said: &str, target: &Target) -> ConnectError {
         .map_or((Phase::Tcp, Class::SshInitiatedFailed), |(_, phase, class)| {
             (*phase, *class)
         });
-    let words = last_words(said).unwrap_or_else(|| "it said nothing".to_owned());
+    let words = last_words(said).unwrap_or_else(|| "no message".to_owned());
     let offending = said
         .lines()
         .find(|line| line.contains(" key in ") && line.starts_with("Offending"))
@@ -90,7 +90,7 @@ pub(super) fn failure(said: &str, target: &Target) -> ConnectError {
     }
 }
 
-/// Why a session was not opened on a connection that stands.
+/// Why an existing connection refused a session.
 pub(super) fn refusal(said: &str) -> Option<String> {
     let line = said.lines().find(|line| {
         [

@@ -17,9 +17,9 @@ use crate::exec::{Exec, Heard};
 use crate::nonce::nonce;
 use crate::session::Session;
 
-/// Bytes of noise kept for the message of a host that never said hello.
+/// How much noise to keep for the message if a host never says hello, in bytes.
 const NOISE_LIMIT: usize = 2048;
-/// Characters of it that are shown.
+/// How much of it messages show, in characters.
 const NOISE_SHOWN: usize = 400;
 /// How long a host may take from the exec reply to hello.
 pub(crate) const REPLY: Duration = Duration::from_secs(30);
@@ -32,11 +32,11 @@ pub(crate) struct Channel {
     pub(crate) queue: VecDeque<Piece>,
     /// The words after `hello`.
     pub(crate) hello: String,
-    /// The word that no command knows.
+    /// The random word, which no command knows.
     pub(crate) nonce: String,
 }
 
-/// Why there is no such channel.
+/// Why there is no channel.
 #[derive(Debug)]
 pub(crate) enum ChannelError {
     Exec(ExecError),
@@ -45,20 +45,20 @@ pub(crate) enum ChannelError {
         class: Class,
         message: String,
     },
-    /// The script said `error` before or instead of hello.
+    /// The script sent `error` before or instead of hello.
     Said(String),
 }
 
 // === impl Channel ===
 
-/// Runs `script` on the host and waits for its hello. The first word of its orders is a fresh nonce.
+/// Runs `script` on the host and waits for its hello. Its orders begin with a fresh nonce.
 pub(crate) async fn open(
     session: &Session,
     escalate: Option<&Become>,
     script: &str,
     orders: &str,
 ) -> Result<Channel, ChannelError> {
-    // A terminal that goes with the connection (sudo may make one) would take along what is to go on.
+    // A terminal that ends with the connection (sudo may create one) would end durable work, too.
     let bootstrap = match escalate {
         None => BOOTSTRAP.to_owned(),
         Some(_) => format!("trap '' HUP;{BOOTSTRAP}"),
@@ -74,8 +74,8 @@ pub(crate) async fn open(
     greet(session, exec, nonce, said).await
 }
 
-/// The same with a script that waits for our word after hello, and takes its orders as words of a shell. It is read in
-/// blocks, and not run unless it is whole.
+/// Like [`open`], for a script that waits for our word after hello, and gets its orders as shell words. The shell reads
+/// it in blocks, and runs it only if it is complete.
 pub(crate) async fn open_program(
     session: &Session,
     script: &str,
@@ -87,12 +87,12 @@ pub(crate) async fn open_program(
     greet(session, exec, nonce, said).await
 }
 
-/// A script with its orders in front. Cut off it would be half of a group of commands, of which no shell runs anything.
+/// Puts the orders in front of a script, in a group of commands: a shell does not run a group that is cut off.
 pub(super) fn program(script: &str, nonce: &str, orders: &str) -> String {
     format!("{{ set -- orders {nonce} {orders};{}}}\n", script.trim_end())
 }
 
-/// Says what the script is, and waits for its hello.
+/// Sends the script, and waits for its hello.
 async fn greet(
     session: &Session,
     mut exec: Exec,
@@ -100,7 +100,7 @@ async fn greet(
     said: String,
 ) -> Result<Channel, ChannelError> {
     exec.leave_running();
-    // A host without a shell may have gone already; what it said tells more than the failed send.
+    // A host without a shell may have closed the channel; its output is more useful than the failed send.
     let input = exec.input();
     let _ = timeout(REPLY, input.send(said)).await;
     let splitter = Splitter::new(&nonce);
@@ -132,7 +132,7 @@ async fn greet(
 }
 
 impl Channel {
-    /// The first frame, everything before it being noise; nothing if the channel ended before.
+    /// Returns the first frame; everything before it is noise. None if the channel ended before.
     async fn wait_for_hello(&mut self, noise: &mut Vec<u8>) -> Option<String> {
         let mut keep = |bytes: &[u8]| {
             let room = NOISE_LIMIT.saturating_sub(noise.len());
@@ -154,7 +154,7 @@ impl Channel {
         }
     }
 
-    /// The next piece; nothing at the end of the channel. Standard error is dropped.
+    /// The next piece; none at the end of the channel. Standard error is dropped.
     pub(crate) async fn piece(&mut self) -> Option<Piece> {
         loop {
             if let Some(piece) = self.queue.pop_front() {
@@ -179,7 +179,7 @@ impl Channel {
         }
     }
 
-    /// The next bytes of data; nothing at the end of the channel.
+    /// The next bytes of data; none at the end of the channel.
     pub(crate) async fn data(&mut self) -> Option<Bytes> {
         loop {
             if let Piece::Data(bytes) = self.piece().await? {

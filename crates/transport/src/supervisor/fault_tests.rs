@@ -1,6 +1,5 @@
-//! The script, killed or stopped wherever it runs another program: each program is stood in for by one that counts, and at
-//! a given number kills or stops the shell that called it. busybox does not look for its programs in `PATH`, and is left
-//! out.
+//! Kills or stops the script at every program that it runs: wrappers count the calls, and at a given number kill or
+//! stop the calling shell. busybox does not search `PATH` for its programs, so it is left out.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -9,12 +8,12 @@ use super::*;
 
 const SHELLS: [&str; 2] = ["dash", "bash"];
 const FAULTS: [Fault; 3] = [Fault::KilledBefore, Fault::KilledAfter, Fault::Stopped];
-/// Programs that the script runs, but for the shell.
+/// The programs that the script runs, except the shell.
 const PROGRAMS: [&str; 15] = [
     "cat", "chmod", "date", "dd", "df", "head", "id", "ln", "mkdir", "mkfifo", "mv", "rm", "sleep", "tail",
     "wc",
 ];
-/// Scenarios that run at once: they wait more than they work.
+/// How many scenarios run at once: they mostly wait.
 const AT_ONCE: usize = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +23,7 @@ enum Fault {
     Stopped,
 }
 
-/// A host whose programs count how often they are run.
+/// A host whose programs count their calls.
 struct Rigged {
     host: Host,
     shell: &'static str,
@@ -73,7 +72,7 @@ exit \"$STATUS\"
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Has the program that is run as number `at` from now on meet `fault`.
+    /// Injects `fault` into call number `at` from now on.
     fn arm(&self, at: usize, fault: Fault) {
         self.set("call", &format!("{at} {fault:?}"));
     }
@@ -82,7 +81,7 @@ exit \"$STATUS\"
         self.set("other", "- -");
     }
 
-    /// Whoever has begun to count goes on with the earlier count.
+    /// A call that is being counted keeps the earlier count.
     fn set(&self, count: &str, fault: &str) {
         let new = self.file("fault.new");
         fs::write(&new, format!("{} {fault}\n", self.file(count).display())).unwrap();
@@ -97,12 +96,12 @@ exit \"$STATUS\"
         fs::read_to_string(self.file("runs")).map_or(0, |text| text.lines().count())
     }
 
-    /// A command that tells each run of it.
+    /// A command that records each of its runs.
     fn text(&self) -> String {
         format!("echo ran >>'{}'; echo ran; exit 5", self.file("runs").display())
     }
 
-    /// What `verb` said to its end, after it was told `request`, as soon as it said hello.
+    /// Sends `request` after hello, and returns all output of `verb`.
     fn ask(&self, verb: Verb, request: &str) -> String {
         let run = self.host.token();
         let place = run.ancestors().nth(2).unwrap().display().to_string();
@@ -111,7 +110,8 @@ exit \"$STATUS\"
         script.end()
     }
 
-    /// Waits until a shell is stopped or everybody is through, does `meanwhile` in the first case, and lets it go on.
+    /// Waits until a shell is stopped or all scripts are through; in the first case, does `meanwhile` and continues the
+    /// shell.
     fn when_stopped<T>(&self, through: &AtomicBool, meanwhile: impl FnOnce() -> T) -> Option<T> {
         let pid = loop {
             match fs::read_to_string(self.file("stopped")) {
@@ -127,7 +127,7 @@ exit \"$STATUS\"
     }
 }
 
-/// Says so when all are through, or have panicked.
+/// Records when all scripts are through, or have panicked.
 struct Through<'a>(&'a AtomicBool);
 
 impl Drop for Through<'_> {
@@ -137,7 +137,7 @@ impl Drop for Through<'_> {
 }
 
 impl Script {
-    /// Whoever should hear it may be dead.
+    /// The script may be dead.
     fn try_say(&mut self, words: &str) {
         let _ = self.input.as_mut().unwrap().write_all(words.as_bytes());
     }
@@ -163,7 +163,7 @@ impl Script {
     }
 }
 
-/// The supervisor's pid and start time, if they were told.
+/// The supervisor's pid and start time, if the output contains them.
 fn told(said: &str) -> String {
     said.split_once("> started ")
         .and_then(|(_, rest)| rest.lines().next())
@@ -171,7 +171,7 @@ fn told(said: &str) -> String {
         .to_owned()
 }
 
-/// Runs `scenario` with a fault at every program that it runs.
+/// Runs `scenario` with a fault at each of its calls.
 fn everywhere(scenario: impl Fn(&Rigged, usize, Fault) + Sync) {
     for shell in SHELLS {
         for fault in FAULTS {
@@ -187,7 +187,7 @@ fn everywhere(scenario: impl Fn(&Rigged, usize, Fault) + Sync) {
                             }
                             let rigged = Rigged::new(shell);
                             scenario(&rigged, at, fault);
-                            // How often it sleeps varies.
+                            // The number of sleeps varies.
                             if !rigged.called(at) {
                                 last.fetch_min(at, Ordering::Relaxed);
                             }
@@ -201,7 +201,7 @@ fn everywhere(scenario: impl Fn(&Rigged, usize, Fault) + Sync) {
     }
 }
 
-/// Nothing ran twice, and no word is false.
+/// Checks that nothing ran twice, and that all reports are true.
 fn check(rigged: &Rigged, said: &[&str], at: usize, fault: Fault) {
     let place = format!("{} {fault:?} {at}: {said:?}", rigged.shell);
     let runs = rigged.runs();
@@ -213,11 +213,11 @@ fn check(rigged: &Rigged, said: &[&str], at: usize, fault: Fault) {
             ["never" | "absent"] => assert_eq!(runs, 0, "{place}"),
             ["exit", status, _, gaps] => {
                 assert_eq!(runs, 1, "{place}");
-                // A relay that was killed takes the command with it that writes to it.
+                // If a relay is killed, the command that writes to it dies, too.
                 let whole = said.contains("ran\n") && status == "5";
                 assert!(whole || gaps != "0" && fault != Fault::Stopped, "{place}");
             }
-            // Who was told of the supervisor just before it was forbidden to start can't tell more.
+            // If the start was forbidden right after the supervisor was announced, `gone` is all that is known.
             ["gone"] if fault == Fault::Stopped => assert_eq!(runs, 0, "{place}"),
             _ => assert!(
                 fault != Fault::Stopped || said.ends_with("running -\n"),
@@ -234,7 +234,7 @@ fn a_start_that_meets_a_fault_at_any_program_runs_once_or_never() {
         let (sent, through) = (AtomicBool::new(false), AtomicBool::new(false));
         let (first, second) = thread::scope(|scope| {
             let over = Through(&through);
-            // Somebody looks for the work while who starts it stands still.
+            // Another client looks for the work while its starter is stopped.
             let other = scope.spawn(|| {
                 let attached = rigged.when_stopped(&through, || {
                     rigged.disarm();
@@ -290,7 +290,7 @@ fn an_attach_that_meets_a_fault_at_any_program_loses_nothing() {
         let first = thread::scope(|scope| {
             let _through = Through(&through);
             scope.spawn(|| rigged.when_stopped(&through, || ()));
-            // It is cleaned only after its end was told.
+            // The work is cleaned only after its end was reported.
             rigged.ask(Verb::Attach, &format!("{attach}clean\n"))
         });
         rigged.disarm();
@@ -327,7 +327,7 @@ fn a_stop_that_meets_a_fault_at_any_program_can_be_asked_for_again() {
             let first = rigged.ask(Verb::Stop, &format!("{supervisor}\n"));
             rigged.disarm();
             let second = rigged.ask(Verb::Stop, &format!("{supervisor}\n"));
-            // Whoever started it may be who stands still.
+            // The starter itself may be the one that is stopped.
             script.end();
             (first, second)
         });
@@ -341,7 +341,7 @@ fn a_stop_that_meets_a_fault_at_any_program_can_be_asked_for_again() {
     });
 }
 
-/// Whether the command runs in a session whose home is `home`.
+/// Whether the command runs in a session with the home `home`.
 fn sleeps(home: &Path) -> bool {
     let home = format!("HOME={}", home.display());
     let pids = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());

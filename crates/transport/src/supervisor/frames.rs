@@ -1,12 +1,12 @@
-//! Telling the supervisor's own words from the command's output, which share a stream.
+//! Separates the supervisor's frames from the command's output, which shares the stream.
 //!
-//! A frame is the byte 0x1e, the nonce of the channel, a space, words, a newline. The nonce is random and travels on
-//! standard input only, so the command can't forge one. Bytes that could be the beginning of a frame are held back until
-//! they are known to be none.
+//! A frame is the byte 0x1e, the nonce of the channel, a space, words, a newline. The nonce is random and sent on
+//! standard input only, so the command can't forge frames. Bytes that may be the beginning of a frame are held back
+//! until this is decided.
 
 use bytes::{Bytes, BytesMut};
 
-/// Longest frame that is believed to be one.
+/// The longest frame.
 const FRAME_LIMIT: usize = 4096;
 
 /// A piece of the stream.
@@ -43,7 +43,7 @@ impl Splitter {
         }
     }
 
-    /// Takes a chunk and gives the pieces that are certain now.
+    /// Takes a chunk and returns the pieces that are complete.
     pub(crate) fn feed(&mut self, chunk: Bytes) -> Vec<Piece> {
         if self.held.is_empty() && !chunk.contains(&self.mark[0]) {
             return if chunk.is_empty() {
@@ -75,7 +75,7 @@ impl Splitter {
         }
     }
 
-    /// What was held back, at the end of the stream.
+    /// Returns the bytes that were held back, at the end of the stream.
     pub(crate) fn finish(&mut self) -> Option<Bytes> {
         (!self.held.is_empty()).then(|| self.held.split().freeze())
     }

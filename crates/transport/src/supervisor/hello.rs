@@ -1,24 +1,24 @@
-//! What a host says of itself, and of work that has begun; and what is believed of it.
+//! What a host reports about itself and about work that has begun, and how much of it is accepted.
 
-/// Longest word of a host that is believed.
+/// The longest word that is accepted.
 const WORD_LIMIT: usize = 64;
-/// Longest path of a place, as most systems have it.
+/// The longest path that is accepted, as on most systems.
 const PLACE_LIMIT: usize = 1024;
-/// What stands for what is not known.
+/// Stands for an unknown value.
 const UNKNOWN: &str = "-";
 
-/// What a host says of itself in hello. `-` for what it can't tell.
+/// A host's report about itself in hello; `-` for unknown values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The boot id.
     pub boot: String,
     /// The machine id.
     pub machine: String,
-    /// The name that the machine has for itself.
+    /// The machine's own name.
     pub node: String,
-    /// The directory that work is kept in.
+    /// The directory for durable work.
     pub place: String,
-    /// A random word in it, made once a run: another mark is another directory.
+    /// A random word in that directory, created once per run: a different mark means a different directory.
     pub mark: String,
 }
 
@@ -27,14 +27,14 @@ pub struct Hello {
 pub struct Begun {
     /// Its process.
     pub pid: u32,
-    /// When that started, as the host's kernel counts.
+    /// When that process started, as the host's kernel counts.
     pub born: String,
 }
 
 // === impl Hello ===
 
 impl Hello {
-    /// Reads `BOOT PROC MACHINE NODE MARK PLACE`.
+    /// Parses `BOOT PROC MACHINE NODE MARK PLACE`.
     pub(super) fn parse(words: &str) -> Self {
         let mut words = words.splitn(6, ' ');
         let mut next = || word(words.next().unwrap_or_default()).to_owned();
@@ -52,7 +52,7 @@ impl Hello {
 // === impl Begun ===
 
 impl Begun {
-    /// Reads `PID BORN`; a pid of 0 is none.
+    /// Parses `PID BORN`; a pid of 0 is none.
     pub(super) fn parse(words: &str) -> Self {
         let (pid, born) = words.split_once(' ').unwrap_or((words, "0"));
         Self {
@@ -62,7 +62,7 @@ impl Begun {
     }
 }
 
-/// What is on record of a supervisor, for the host.
+/// The recorded supervisor, for the host.
 pub(super) fn recorded(begun: Option<&Begun>) -> String {
     match begun {
         Some(begun) if begun.pid > 0 => format!("{} {}", begun.pid, word(&begun.born)),
@@ -70,7 +70,7 @@ pub(super) fn recorded(begun: Option<&Begun>) -> String {
     }
 }
 
-/// `text` if it is one harmless word, otherwise what stands for nothing.
+/// Returns `text` if it is a single harmless word, otherwise the word for an unknown value.
 pub(super) fn word(text: &str) -> &str {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if !text.is_empty() && text.len() <= WORD_LIMIT && text.bytes().all(harmless) {
@@ -80,8 +80,8 @@ pub(super) fn word(text: &str) -> &str {
     }
 }
 
-/// Whether `place` can be a directory in which a host keeps our work: absolute, without detours and control characters,
-/// and of one of the names that the supervisor gives. A host may say what it likes.
+/// Whether `place` can be a directory for our work: absolute, without detours and control characters, and with one of
+/// the supervisor's names. A host may send anything.
 pub fn plausible_place(place: &str) -> bool {
     let name = place.rsplit('/').next().unwrap_or_default();
     let ours = name == "reveille"

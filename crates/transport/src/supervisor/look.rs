@@ -1,4 +1,4 @@
-//! A look at work that is silent: are its processes there, and do they move?
+//! Looks at silent work: do its processes exist, and do they move?
 
 use reveille_text::harmless::line_up_to;
 
@@ -8,57 +8,56 @@ use crate::session::Session;
 use super::script::Verb;
 use super::{Key, LOOK, SuperviseError, ask};
 
-/// Characters of a host's word in a message.
+/// How much of a host's word messages show, in characters.
 const WORD: usize = 32;
 
-/// What a look found.
+/// The result of a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
-    /// Processes of the work are there.
+    /// Processes of the work exist.
     Alive(Alive),
-    /// It has ended, and its end is on its way.
+    /// The work has ended; its end is on its way.
     Finished,
-    /// No process of it is left, and no status.
+    /// No process of it is left, and there is no status.
     Gone,
-    /// The host can't tell.
+    /// The host can't find out.
     Unknown,
 }
 
 /// The work's processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alive {
-    /// What moves while they do.
+    /// Counters that grow while they move.
     pub counters: Counters,
     /// The load average of the last minute, as the host writes it.
     pub load: String,
     /// One of them reads from a terminal.
     pub asks: bool,
-    /// Another process that holds a lock of the package tools, of which one is among the work's processes.
+    /// A process that holds a lock of the package tools, if the work's processes include one of these tools.
     pub lock: Option<(u32, String)>,
 }
 
-/// Sums over all processes of the work. When one of them differs between two looks, something moved in between. Context
-/// switches are not among them: whoever waits in a loop with a time-out, as apt does for a mirror that hangs, wakes up all
-/// the time.
+/// Sums over all processes of the work. If one differs between two looks, something moved. Context switches are not
+/// counted: a process that waits in a loop with a time-out, as apt does for a hanging mirror, wakes up all the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
     /// Processes.
     pub processes: u64,
     /// Clock ticks of CPU time.
     pub cpu: u64,
-    /// Bytes read and written, as far as the host lets us know.
+    /// Bytes read and written, as far as the host reports them.
     pub bytes: u64,
     /// The highest pid.
     pub last_pid: u64,
 }
 
-/// Looks at `key`'s work; without a place in the key at whatever else runs on this connection.
+/// Looks at the work of `key`; if the key has no place, at everything else that runs on this connection.
 pub async fn look(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<Look, SuperviseError> {
     let words = ask(session, escalate, key, Verb::Look, "", LOOK).await?;
     Ok(parse(&words))
 }
 
-/// What is no answer of ours is none: nobody is killed for it.
+/// An invalid answer counts as unknown, so nothing is killed for it.
 fn parse(words: &str) -> Look {
     let mut words = words.splitn(9, ' ');
     match words.next() {

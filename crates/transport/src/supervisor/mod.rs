@@ -1,9 +1,9 @@
-//! Durable commands: what runs on the host survives the connection and the controller.
+//! Durable commands, which survive the connection and the controller.
 //!
-//! One channel carries one [`Durable`]: the supervisor's script, a request, then the command's output, its end, and the
-//! word that what it left behind can go. `start` starts a token's command unless its directory is there already, which one
-//! `mkdir` decides; `attach` never starts anything, and makes sure that what it does not find never starts. See
-//! `supervisor.sh` for the remote half.
+//! One channel carries one [`Durable`]: the supervisor's script, a request, then the command's output, its end, and
+//! finally the permission to remove its files. `start` starts a token's command unless the token's directory already
+//! exists, which one `mkdir` decides; `attach` never starts anything, and prevents that missing work ever starts. The
+//! remote half is `supervisor.sh`.
 //!
 //! ```text
 //!         start                     command ends              clean
@@ -17,8 +17,8 @@
 //!                     end elsewhere   another machine, or another place than was agreed
 //! ```
 //!
-//! A host says in its hello who it is: boot, machine, name, and the *mark* of the directory that it keeps the run's work
-//! in. What is recorded of them tells later whether an absent directory means that nothing ever ran.
+//! In its hello a host identifies itself: boot, machine, name, and the *mark* of its directory for the run's work. The
+//! recorded hello later decides whether a missing directory means that nothing ever ran.
 
 pub(crate) mod channel;
 pub(crate) mod frames;
@@ -46,14 +46,14 @@ use script::Verb;
 pub use hello::{Begun, Hello, plausible_place};
 pub use look::{Alive, Counters, Look, look};
 
-/// A kill takes TERM, two seconds, KILL and a check; and the host may be slow.
+/// A kill takes TERM, two seconds, KILL and a check, on a host that may be slow.
 const STOP: Duration = Duration::from_mins(1);
-/// Bytes of a request that are sent at a time.
+/// How many bytes of a request to send at a time.
 const PIECE: usize = 32 * 1024;
 /// How long a look may take.
 const LOOK: Duration = Duration::from_secs(20);
 
-/// Which remote work is meant, and who asks.
+/// Identifies remote work, and the controller that asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// The run.
@@ -62,27 +62,27 @@ pub struct Key {
     pub epoch: u64,
     /// The token of the attempt.
     pub token: Token,
-    /// The remote directory, once it is known; without it the host chooses one.
+    /// The remote directory, if known; otherwise the host chooses one.
     pub place: Option<String>,
 }
 
-/// What to run.
+/// The command to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
     /// Shell code run before the command in its own process: exports, `cd`.
     pub prelude: String,
     /// The text of the command.
     pub text: String,
-    /// How the text is run.
+    /// How to run the text.
     pub interpreter: Interpreter,
 }
 
-/// How the text of a command is run.
+/// How to run the text of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interpreter {
-    /// By a shell that reads it from a pipe: it is never on the host's disk nor in its process list.
+    /// With a shell that reads it from a pipe: the text is never on the host's disk or in its process list.
     Shell(Vec<String>),
-    /// As a file given to an interpreter with arguments.
+    /// As a file, run by an interpreter with arguments.
     File {
         /// The interpreter and its own arguments, as in `#!`.
         interpreter: Vec<String>,
@@ -91,25 +91,25 @@ pub enum Interpreter {
     },
 }
 
-/// Where the output recorded so far ends.
+/// The end of the output recorded so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offsets {
-    /// Bytes of standard output already on record.
+    /// Bytes of standard output that are recorded.
     pub stdout: u64,
-    /// Bytes of standard error already on record.
+    /// Bytes of standard error that are recorded.
     pub stderr: u64,
 }
 
-/// What comes from durable work.
+/// An event from durable work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beat {
     /// This call started it: from now on it is known to have begun.
     Started(Begun),
-    /// It had been started before; output follows from the offsets.
+    /// It was started before; output follows from the offsets on.
     Attached {
         /// Whether it has ended.
         finished: bool,
-        /// How long it has run, or ran if it has ended, by the host's own clock, if that can be told.
+        /// How long it has run, or ran until its end, by the host's own clock, if known.
         ran: Option<Duration>,
     },
     /// Bytes of standard output.
@@ -118,16 +118,16 @@ pub enum Beat {
     Stderr(Bytes),
     /// It ended, or will never start.
     End(End),
-    /// The connection is gone; the work goes on.
+    /// The connection is lost; the work continues.
     Lost,
 }
 
-/// How durable work ended, as the host tells it.
+/// The end of durable work, as reported by the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// It ran to its end.
     Exit {
-        /// The wait status of a POSIX shell: over 128 it is a signal, inferred.
+        /// The wait status of a POSIX shell: more than 128 probably means a signal.
         status: i32,
         /// Whether we had asked for its end, and whether all of it is verified to be gone.
         slain: Option<bool>,
@@ -138,31 +138,32 @@ pub enum End {
     Gone,
     /// It began in another boot.
     Rebooted,
-    /// There is a tombstone: it never started and never will. In a place with another mark than the intent's the tombstone
-    /// was made after the place was wiped: that says no more than [`End::Absent`].
+    /// There is a tombstone: it never started and never will. If the mark differs from the intent's, the tombstone was
+    /// made after the directory was wiped, so this means no more than [`End::Absent`].
     Never,
-    /// Attach found no directory at all, and made the tombstone, so that a late `start` does nothing. Whether it had ever
-    /// run is for the caller to conclude from hello.
+    /// Attach found no directory, and made the tombstone, so that a late `start` does nothing. The caller decides from
+    /// hello whether the work ever ran.
     Absent,
-    /// The directory belongs to another machine, or hello does not agree with what was agreed on: nothing was done.
+    /// The directory belongs to another machine, or hello differs from the agreed one: nothing was done.
     Elsewhere,
 }
 
-/// Why the supervisor could not do its work.
+/// Why the supervisor failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SuperviseError {
     /// The command could not be started at all.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// The connection went away before the host had answered; nothing was started by this call, or the token tells.
+    /// The connection was lost before the host answered; either this call started nothing, or the token shows what
+    /// happened.
     #[error("the connection was lost: {0}")]
     Lost(String),
-    /// The host's answer says what failed: `no_shell`, `become_failed`, `become_missing`, `transfer_failed`.
+    /// The host reported a failure: `no_shell`, `become_failed`, `become_missing`, `transfer_failed`.
     #[error("{message}")]
     Refused {
         /// The class.
         class: Class,
-        /// What was seen, in words.
+        /// What was seen, as a sentence.
         message: String,
     },
     /// A controller with a higher epoch has been on this host.
@@ -175,9 +176,9 @@ pub enum SuperviseError {
 pub struct Durable {
     channel: Channel,
     errors: Splitter,
-    /// Pieces of standard error that were not told yet.
+    /// Pieces of standard error that were not returned yet.
     queue: VecDeque<Piece>,
-    /// Which streams have come to their end; the end is told when both have.
+    /// Which streams have ended; the end is returned when both have.
     ended: (Option<End>, bool),
     hello: Hello,
     cleaned: bool,
@@ -206,10 +207,10 @@ impl Payload {
     }
 }
 
-/// Shell code on one line that exports `value` as `name`, whatever bytes but NUL it has.
+/// Shell code on one line that exports `value` as `name`; the value may contain any bytes except NUL.
 pub fn export(name: &str, value: &str) -> String {
     if value.contains('\n') {
-        // `$( )` strips newlines at the end; the x keeps them.
+        // `$( )` strips trailing newlines; the x keeps them.
         let encoded = value
             .replace('\\', r"\\")
             .replace('\n', r"\n")
@@ -240,18 +241,18 @@ impl Durable {
         open(session, escalate, key, Verb::Attach, "").await
     }
 
-    /// What the host says of itself; to be recorded before [`Durable::start`].
+    /// The host's report about itself; record it before [`Durable::start`].
     pub fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// Starts the work, once its intent is committed. `agreed` is the hello that the intent was recorded with, from this
-    /// channel or from an earlier one of the same machine: the host starts nothing and ends with [`End::Elsewhere`] if its
-    /// boot, its machine or the place's mark is another one now. `cap` bounds what the host keeps of each output stream,
-    /// in bytes.
+    /// Starts the work, after its intent is committed. `agreed` is the hello that the intent was recorded with, from
+    /// this channel or from an earlier one to the same machine: if its boot, machine or mark differ from the host's
+    /// current ones, the host starts nothing and ends with [`End::Elsewhere`]. `cap` bounds what the host keeps of each
+    /// output stream, in bytes.
     pub async fn start(&mut self, agreed: &Hello, payload: &Payload, cap: u64) -> Result<(), SuperviseError> {
         let text = payload.text.strip_suffix('\n').unwrap_or(&payload.text);
-        // On a terminal both outputs are one; they are one from their source on, so that its offsets are right.
+        // A terminal merges both outputs; merging them at their source keeps the offsets right.
         let merge = if self.channel.exec.has_terminal() {
             "exec 2>&1;"
         } else {
@@ -264,7 +265,7 @@ impl Durable {
             hello::word(&agreed.boot),
             hello::word(&agreed.machine),
             blocks(cap),
-            // The text ends with a newline, and behind it comes a line with the nonce: a text that was cut off is none.
+            // A line with the nonce follows the text, so the host notices if the text is cut off.
             text.len() + 1 + nonce.len() + 1,
             text.split('\n').count(),
             payload.prelude,
@@ -273,8 +274,8 @@ impl Durable {
         self.send(request).await
     }
 
-    /// Follows the work, and never starts it: what is not there yet never will be. `begun` is what the intent's record
-    /// knows of the supervisor, used where the host's own record of it is missing. `cap` is that of the start.
+    /// Follows the work without ever starting it: if it does not exist yet, it never will. `begun` is the recorded
+    /// supervisor, used if the host's own record of it is missing. `cap` is the one of the start.
     pub async fn attach(
         &mut self,
         offsets: Offsets,
@@ -290,7 +291,7 @@ impl Durable {
         self.send(request).await
     }
 
-    /// Each piece has a deadline: a host that takes nothing more must not be waited for.
+    /// Each piece has a deadline, because a host may stop reading.
     async fn send(&self, request: String) -> Result<(), SuperviseError> {
         let mut rest = Bytes::from(request);
         while !rest.is_empty() {
@@ -299,7 +300,7 @@ impl Durable {
                 Ok(sent) => sent.map_err(|error| SuperviseError::Lost(error.to_string()))?,
                 Err(_) => {
                     return Err(SuperviseError::Lost(format!(
-                        "nothing was taken within {}",
+                        "the host accepted nothing within {}",
                         duration::shown(REPLY)
                     )));
                 }
@@ -308,14 +309,13 @@ impl Durable {
         Ok(())
     }
 
-    /// The next thing that happens. After [`Beat::End`] only [`Durable::clean`] makes sense; after [`Beat::Lost`]
-    /// nothing.
+    /// The next event. After [`Beat::End`] only [`Durable::clean`] is useful; after [`Beat::Lost`] nothing is.
     pub async fn next(&mut self) -> Result<Beat, SuperviseError> {
         loop {
             while let Some(piece) = self.channel.queue.pop_front() {
                 match piece {
                     Piece::Data(bytes) => return Ok(Beat::Stdout(bytes)),
-                    // The other stream's end, on the one stream that a terminal makes of both.
+                    // A terminal merges both streams, so the other stream's end arrives here.
                     Piece::Frame(words) if words == "end" => self.ended.1 = true,
                     Piece::Frame(words) => match beat(&words)? {
                         Some(Beat::End(end)) => self.ended.0 = Some(end),
@@ -335,7 +335,7 @@ impl Durable {
             {
                 return Ok(Beat::End(end));
             }
-            // Of an end that one stream has told, the other one's word is not waited for for ever.
+            // If one stream has reported the end, wait for the other one only for a limited time.
             let heard = match &self.ended.0 {
                 None => self.channel.exec.next().await,
                 Some(_) => timeout(REPLY, self.channel.exec.next())
@@ -346,7 +346,7 @@ impl Durable {
                 Heard::Stdout(bytes) => self.channel.queue.extend(self.channel.splitter.feed(bytes)),
                 Heard::Stderr(bytes) => self.queue.extend(self.errors.feed(bytes)),
                 Heard::ExitStatus(_) | Heard::ExitSignal(_) | Heard::Eof => {}
-                // The streamer never leaves before it has said the end: if it did, it was killed.
+                // The streamer always reports the end before it exits, unless it is killed.
                 Heard::Closed | Heard::Lost => {
                     return Ok(match (self.channel.splitter.finish(), self.errors.finish()) {
                         (Some(held), _) => Beat::Stdout(held),
@@ -358,9 +358,9 @@ impl Durable {
         }
     }
 
-    /// Lets the host forget what the work left behind, its tombstone excepted, and waits until it has.
+    /// Lets the host remove the files of the work, except its tombstone, and waits until it has.
     ///
-    /// Only to be called when the end is on disk. A failure is no loss: what stays is found by `clean`.
+    /// Call this only when the end is on disk. A failure is harmless: `clean` finds the files later.
     pub async fn clean(mut self) -> bool {
         if self.channel.exec.input().send("clean\n").await.is_err() {
             return false;
@@ -379,15 +379,15 @@ impl Durable {
                 }
             }
         };
-        // The channel closes by itself right after; a host that dawdles is left to `clean`.
+        // The channel closes right after this; if the host is slow, `clean` removes the files later.
         let _ = timeout(REPLY, waiting).await;
         self.cleaned
     }
 }
 
-/// Kills `key`'s work: TERM, two seconds, KILL, to its whole process group. True if all of it is verified to be gone.
-/// Its output and status are then collected as usual, by attaching. `begun` is what is on record of the supervisor, used
-/// where the host's own record of it is missing.
+/// Kills the work of `key`: TERM, two seconds, KILL, to its whole process group. True if all of it is verified to be
+/// gone. Attach as usual to collect its output and status. `begun` is the recorded supervisor, used if the host's own
+/// record of it is missing.
 pub async fn stop(
     session: &Session,
     escalate: Option<&Become>,
@@ -402,15 +402,15 @@ pub async fn stop(
     ))
 }
 
-/// Ends what a plain command has started on this connection: TERM, two seconds, KILL. True if all of it is verified to be
-/// gone. OpenSSH ends nothing by itself when a channel without a terminal is closed.
+/// Kills everything that a plain command has started on this connection: TERM, two seconds, KILL. True if all of it is
+/// verified to be gone. OpenSSH itself ends nothing when a channel without a terminal is closed.
 pub async fn halt(session: &Session, escalate: Option<&Become>, key: &Key) -> Result<bool, SuperviseError> {
     let words = ask(session, escalate, key, Verb::Halt, "", REPLY).await?;
     Ok(words == "verified")
 }
 
-/// Removes what the finished work of the run left at `key`'s place, and makes nothing there; the number of tokens that still
-/// run is returned. Nothing, and nothing is done, if the host is not the one that `reported` the place.
+/// Removes the files of the run's finished work at the place of `key`, without creating anything; returns the number of
+/// tokens that still run. If the host is not the one that `reported` the place, does nothing and returns none.
 pub async fn clean(
     session: &Session,
     escalate: Option<&Become>,
@@ -464,7 +464,7 @@ async fn ask(
     })
 }
 
-/// Where no connection tells what runs on it: the pids, of which 0 is none.
+/// The pids that belong to a local session, which can't be found by a connection; 0 stands for none.
 fn beside(session: &Session, verb: Verb) -> String {
     match (verb, session.running_here()) {
         (Verb::Look | Verb::Halt, Some(pids)) => {
@@ -475,7 +475,7 @@ fn beside(session: &Session, verb: Verb) -> String {
     }
 }
 
-/// Opens a channel for `verb`. `more` is the line after the orders, for the verbs that ask at once.
+/// Opens a channel for `verb`. `more` is the line after the orders, for verbs that need no further request.
 async fn open(
     session: &Session,
     escalate: Option<&Become>,
@@ -508,7 +508,7 @@ async fn open(
         ChannelError::Said(words) => said(&words),
     })?;
     let hello = Hello::parse(&channel.hello);
-    // Of what else runs on a connection there is no place to speak of.
+    // Other processes of a connection have no place.
     let has_place = key.place.is_some() || !matches!(verb, Verb::Look | Verb::Halt);
     if has_place && !plausible_place(&hello.place) {
         return Err(implausible(&hello.place));
@@ -535,7 +535,7 @@ fn implausible(place: &str) -> SuperviseError {
     }
 }
 
-/// What the host's `error` frame means.
+/// The error for the host's `error` frame.
 fn said(words: &str) -> SuperviseError {
     let (kind, text) = words.split_once(' ').unwrap_or((words, ""));
     if kind == "fenced" {
@@ -548,7 +548,7 @@ fn said(words: &str) -> SuperviseError {
     }
 }
 
-/// The meaning of a frame; nothing for those that only keep time.
+/// The event for a frame; none for frames that only show progress.
 fn beat(words: &str) -> Result<Option<Beat>, SuperviseError> {
     let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
     Ok(Some(match word {

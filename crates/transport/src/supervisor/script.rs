@@ -1,35 +1,35 @@
-//! The supervisor's text, made ready to travel.
+//! Prepares the supervisor's script for sending.
 //!
-//! The host's login shell is told to read one line and evaluate it, or to make room for a shell that reads it as its program;
-//! nothing else is safe to ask of every shell that an account may have, and nothing of ours shows in the process list. So
-//! the script is folded into one line, with just the sections that a verb needs.
+//! The host's login shell is only asked to read one line and evaluate it, or to replace itself by a shell that reads
+//! the script as its program: nothing else works in every login shell, and this keeps the script out of the process
+//! list. So the script is folded into one line, with only the sections that a verb needs.
 
 use std::sync::LazyLock;
 
 const SOURCE: &str = include_str!("supervisor.sh");
 
-/// What `sh` is asked to run: read a line, evaluate it.
+/// For `sh`: read a line, evaluate it.
 pub(crate) const BOOTSTRAP: &str = r#"IFS= read -r s;eval "$s""#;
 
-/// What the login shell is asked to become where the script is a program on standard input. `sh` takes that in blocks, if it
-/// reads ahead at all, and not byte by byte as `read` has to: a quarter of the time that a short command takes otherwise.
-/// Nothing may be sent behind it before it has said hello.
+/// For the login shell, if the script is a program on standard input. `sh` reads this in blocks rather than byte by
+/// byte like `read`, which makes a short command four times as fast. Nothing may be sent after the script before its
+/// hello.
 pub(crate) const PROGRAM: &str = "exec sh";
 
-/// What the supervisor is asked to do.
+/// A task of the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Verb {
     /// Start the token's command.
     Start,
-    /// Follow the token's command, or make sure that it never starts.
+    /// Follow the token's command, or prevent that it ever starts.
     Attach,
     /// Kill the token's command.
     Stop,
-    /// Remove what finished tokens of the run left.
+    /// Remove the remains of the run's finished tokens.
     Clean,
-    /// See what the token's processes are doing.
+    /// Report on the token's processes.
     Look,
-    /// End what runs on this connection beside us.
+    /// End everything else that runs on this connection.
     Halt,
 }
 
@@ -45,7 +45,7 @@ impl Verb {
         }
     }
 
-    /// The one line that has to be sent first.
+    /// The line to send first.
     pub(crate) fn script(self) -> &'static str {
         static SCRIPTS: LazyLock<[String; 6]> = LazyLock::new(|| {
             [
@@ -62,7 +62,7 @@ impl Verb {
     }
 }
 
-/// What `verb` needs of `source`, as one line.
+/// The parts of `source` that `verb` needs, as one line.
 pub(crate) fn folded(source: &str, verb: &str) -> String {
     fold(&sections(source, verb))
 }
@@ -82,7 +82,7 @@ fn sections(source: &str, verb: &str) -> String {
     kept
 }
 
-/// Joins lines with `;`, or with a space after a word that must not be followed by one.
+/// Joins lines with `;`, or with a space after a word that can't be followed by one.
 fn fold(script: &str) -> String {
     let mut folded = String::with_capacity(script.len());
     for line in script

@@ -1,4 +1,4 @@
-//! The supervisor's script, run by three shells here.
+//! Runs the supervisor's script in three shells on this machine.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -15,18 +15,18 @@ const NONCE: &str = "n0nce";
 const RUN: &str = "run";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const SHELLS: [&str; 3] = ["dash", "bash", "busybox"];
-/// What the script asks of a host, but for the shell.
+/// The programs that the script needs on a host, except the shell.
 const TOOLS: [&str; 15] = [
     "cat", "chmod", "dd", "df", "head", "id", "ln", "mkdir", "mkfifo", "mv", "rm", "sleep", "sh", "tail",
     "wc",
 ];
 
-/// A shell with its home, and with busybox its tools, too.
+/// A shell with its home; busybox also has its own tools.
 struct Host {
     directory: tempfile::TempDir,
 }
 
-/// A script under way.
+/// A running script.
 struct Script {
     child: Child,
     input: Option<ChildStdin>,
@@ -56,13 +56,13 @@ impl Host {
         self.home().join(".local/state/reveille").join(RUN).join(TOKEN)
     }
 
-    /// Runs `verb` to its hello, as a program on standard input. What is to be done before, in the same namespace of mounts, is
-    /// shell code.
+    /// Runs `verb` up to its hello, as a program on standard input. The shell code in `before` runs first, in the same
+    /// mount namespace.
     fn run(&self, verb: Verb, before: &str) -> Script {
         self.run_in(verb, before, "-")
     }
 
-    /// The same in a place that was told.
+    /// Like `run`, in a given place.
     fn run_in(&self, verb: Verb, before: &str, place: &str) -> Script {
         let orders = format!("{NONCE} {} {RUN} 1 {TOKEN} '{place}'", verb.word());
         let program = PROGRAM.replace("sh", "tools/sh");
@@ -73,14 +73,14 @@ impl Host {
         )
     }
 
-    /// The same as a line that is read and evaluated, as for another user.
+    /// Like `run`, as a line that is read and evaluated, as for another user.
     fn evaluate(&self, verb: Verb) -> Script {
         let orders = format!("{NONCE} {} {RUN} 1 {TOKEN} -", verb.word());
         let evaluated = format!("exec tools/sh -c '{BOOTSTRAP}'");
         self.begin("", &evaluated, &format!("{}{orders}\n", verb.script()))
     }
 
-    /// Puts shell code in front of `sleep`.
+    /// Runs shell code before each `sleep`.
     fn replace_sleep(&self, code: &str) {
         let sleep = self.directory.path().join("tools/sleep");
         let _ = fs::remove_file(&sleep);
@@ -104,7 +104,7 @@ impl Host {
                 format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", tools.display()),
             )
             .env("HOME", self.home())
-            // As every connection has one: who is killed with the work is in it.
+            // Like a connection, the script has its own process group, which is killed with the work.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -127,7 +127,7 @@ impl Host {
 }
 
 impl Script {
-    /// Has the text run.
+    /// Starts the text.
     fn start(&mut self, text: &str, cap: u64) {
         let [_, _, boot, _, machine, _, mark, ..] = self.hello.as_slice() else {
             panic!("{:?}", self.hello)
@@ -146,7 +146,7 @@ impl Script {
         input.write_all(words.as_bytes()).unwrap();
     }
 
-    /// All that is said until the end; NUL bytes are left out.
+    /// All output until the end, without NUL bytes.
     fn end(mut self) -> String {
         let mut said = Vec::new();
         let mut line = Vec::new();
@@ -167,7 +167,7 @@ impl Script {
     }
 }
 
-/// What is sent of `verb` as a program.
+/// The text of `verb` as a program.
 fn program_of(verb: Verb) -> String {
     let orders = format!("{} {RUN} 1 {TOKEN} '-'", verb.word());
     program(verb.script(), NONCE, &orders)
@@ -186,7 +186,7 @@ fn is_root() -> bool {
     id.stdout == b"0\n"
 }
 
-/// A home on a small file system.
+/// Mounts a small file system as home.
 fn small(home: &Path) -> String {
     format!("mount -t tmpfs -o size=6m none '{}' || exit", home.display())
 }
@@ -206,7 +206,7 @@ fn the_exit_status_survives_a_full_disk() {
             "{shell}: {said}"
         );
         assert!(said.ends_with("> end exit 7 - 3\n"), "{shell}: {said}");
-        // The output itself fills it.
+        // The output itself fills the disk.
         let mut script = host.run(Verb::Start, &small(&host.home()));
         script.start("head -c 8000000 /dev/zero; exit 8", 1 << 26);
         let said = script.end();
@@ -223,7 +223,7 @@ fn nothing_is_started_on_a_full_disk() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let mut script = host.run(Verb::Start, &small(&host.home()));
-        // The shell's own namespace is where the disk can be filled.
+        // The disk can be filled through the shell's own mount namespace.
         let root = PathBuf::from(format!("/proc/{}/root", script.child.id()));
         let home = root.join(host.home().strip_prefix("/").unwrap());
         let mut fill = fs::File::create(home.join("fill")).unwrap();
@@ -277,7 +277,7 @@ fn a_long_text_arrives_whole_and_one_that_was_cut_off_does_not_run() {
             let request =
                 format!("go {mark} {boot} {machine} 2048 {length} {count}\n\n'sh' \"$T/s\"\n{text}");
             script.say(&request);
-            // Its end is the connection's.
+            // The script ends with the connection.
             script.input = None;
             assert_eq!(script.end(), "", "{shell} {lines}");
             assert!(!host.token().exists(), "{shell} {lines}");
@@ -334,7 +334,7 @@ fn a_mark_that_was_lost_is_made_anew() {
         let host = Host::new(shell);
         let run = host.token().parent().unwrap().to_owned();
         fs::create_dir_all(&run).unwrap();
-        // As a loss of power leaves it.
+        // As after a power loss.
         fs::write(run.join("mark"), "").unwrap();
         let mut script = host.run(Verb::Start, "");
         let mark = fs::read_to_string(run.join("mark")).unwrap();
@@ -344,12 +344,12 @@ fn a_mark_that_was_lost_is_made_anew() {
     }
 }
 
-/// What a loss of power, or a tidy hand, leaves of the files of a token.
+/// Files of a token after a power loss, or after someone tidied up.
 #[test]
 fn what_can_not_be_read_is_not_believed() {
     let lost = "\n[some of the output may be lost here: its file was removed or cut short]\n";
     for shell in SHELLS {
-        // The status: nothing, zeroes, a blank line, half of one.
+        // The status: empty, zeroes, a blank line, cut off.
         for status in ["", "\0\0\0\0\0\0", "\n", "x"] {
             let host = finished(shell);
             fs::write(host.token().join("exit"), status).unwrap();
@@ -359,7 +359,7 @@ fn what_can_not_be_read_is_not_believed() {
                 "{shell} {status:?}"
             );
         }
-        // The supervisor's pid, without and with a status, and with what the controller knows of it.
+        // The supervisor's pid, with and without a status, and with the controller's record of it.
         for pid in ["", "\0\0\0\0", "\n", "abc\n", "17\n"] {
             let host = finished(shell);
             let path = host.token().join("pid");
@@ -370,7 +370,7 @@ fn what_can_not_be_read_is_not_believed() {
             assert_eq!(attach(&host, "0 0", "- -"), "> end gone\n", "{shell} {pid:?}");
             assert_eq!(attach(&host, "0 0", "17 4"), "> end gone\n", "{shell} {pid:?}");
         }
-        // The output: less than is on record, or nothing where there was something, or no file.
+        // The output: shorter than recorded, empty, or missing.
         for (offset, kept) in [(4, "r"), (4, ""), (0, "")] {
             let host = finished(shell);
             fs::write(host.token().join("out"), kept).unwrap();
@@ -392,7 +392,7 @@ fn what_can_not_be_read_is_not_believed() {
     }
 }
 
-/// What states a gap may be on record in part, when a connection breaks: the rest of it follows.
+/// The statement of a gap may be recorded in part when a connection breaks: the rest follows.
 #[test]
 fn what_states_a_gap_goes_on_where_it_broke_off() {
     let cap = 1 << 20;
@@ -418,7 +418,7 @@ fn what_states_a_gap_goes_on_where_it_broke_off() {
     }
 }
 
-/// A damaged pid does not hide work that runs, if the controller knows of it.
+/// A damaged pid does not hide running work that the controller knows about.
 #[test]
 fn a_damaged_pid_does_not_hide_what_runs() {
     for shell in SHELLS {
@@ -458,7 +458,7 @@ fn a_damaged_pid_does_not_hide_what_runs() {
     }
 }
 
-/// A host on which a command has run to its end, with its files.
+/// A host on which a command has finished, with its files.
 fn finished(shell: &str) -> Host {
     let host = Host::new(shell);
     let mut script = host.run(Verb::Start, "");
@@ -468,7 +468,7 @@ fn finished(shell: &str) -> Host {
     host
 }
 
-/// What attaching says, times left out.
+/// The output of `attach`, without times.
 fn attach(host: &Host, offsets: &str, supervisor: &str) -> String {
     let mut script = host.run(Verb::Attach, "");
     script.say(&format!("attach {offsets} 2048 {supervisor}\n"));
@@ -487,7 +487,7 @@ fn attach(host: &Host, offsets: &str, supervisor: &str) -> String {
 fn the_end_is_not_slept_over() {
     for shell in SHELLS {
         let host = Host::new(shell);
-        // What the streamer sleeps between two looks takes long here.
+        // This makes the streamer's sleep between two looks long.
         host.replace_sleep("case $1 in 0.10|0.30) set -- 20 ;; esac");
         let mut script = host.run(Verb::Start, "");
         let began = Instant::now();
@@ -502,13 +502,13 @@ fn a_sleep_that_knows_whole_seconds_only_waits_no_longer() {
     for shell in SHELLS {
         let host = Host::new(shell);
         host.replace_sleep("case $1 in *.*) exit 1 ;; esac");
-        // Somebody made the directory, and went away.
+        // Someone created the directory, and left.
         fs::create_dir_all(host.token()).unwrap();
         let mut script = host.run(Verb::Attach, "");
         let began = Instant::now();
         script.say("attach 0 0 2048 - -\n");
         assert_eq!(script.end(), "> end never\n", "{shell}");
-        // Three seconds, rather than three hundred.
+        // Three seconds, not three hundred.
         assert!(began.elapsed() < Duration::from_mins(1), "{shell}");
     }
 }

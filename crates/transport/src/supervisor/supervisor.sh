@@ -1,26 +1,26 @@
-# The remote supervisor. POSIX sh only; no line may end inside quotes, because it travels as one line (see script.rs).
-# `#:` starts a section and names the verbs that need it. Processes are dear: what a builtin can do is left to it. Next come
-# reads, which take a call of the kernel for each byte: /proc/PID/stat is not read where nothing follows from it.
+# The remote supervisor. POSIX sh only; no line may end inside quotes, because it is sent as one line (see script.rs).
+# `#:` starts a section and names the verbs that need it. Processes are expensive, so builtins are preferred. Reads come
+# next, with a system call for each byte, so /proc/PID/stat is read only where it matters.
 #
 # Layout: PLACE/RUN/e.N      the epochs that have been here
-#         PLACE/RUN/mark     a random word, made once: whoever sees another one sees another place
-#         PLACE/RUN/TOKEN/   made by whoever starts, or forbids, this token: mkdir decides
-#           go     created exclusively by the supervisor just before the command starts, or by whoever forbids that
+#         PLACE/RUN/mark     a random word, created once: a different mark means a different place
+#         PLACE/RUN/TOKEN/   created by the process that starts or forbids this token: mkdir decides
+#           go     created exclusively by the supervisor just before the command starts, or to forbid the start
 #           pid    supervisor's pid, start time, boot id, process group, streamer's pid, machine id; written before go,
-#                  and removed by whoever finds that go was not for the supervisor
-#           out err   output;  *.tail  what came after a gap in it;  *.eof  it has ended;  *.swept  it was removed once
-#           exit   wait status, gaps (1 out, 2 err), a kill (v s u: verified, survived, unverified), hundredths of a second
-#                  that it ran, streams with output (1 out, 2 err); made as exit.new before the start, written over in place
-#                  and renamed, which a full disk allows
+#                  and removed by a supervisor that did not get go
+#           out err   output;  *.tail  the output after a gap;  *.eof  the stream has ended;  *.swept  removed once
+#           exit   wait status, gaps (1 out, 2 err), a kill (v s u: verified, survived, unverified), hundredths of a
+#                  second that it ran, streams with output (1 out, 2 err); created as exit.new before the start,
+#                  overwritten in place and renamed, which works on a full disk
 #           s 1 2  fifos: the command's text, its stdout, its stderr
-# A loss of power may leave any file empty: what can't be read is not believed.
+# A power loss may leave any file empty, so unreadable content is ignored.
 #: start attach stop clean look halt
-# An exported variable of the same name would carry our values into the command's environment.
+# The command's environment may not contain our values, which it would if a variable of the same name were exported.
 unset AB AGAIN AGE AI AM ANCESTORS ASKS BOOT BORN BYTES C CAP COUNT CPU D E END F FEED FILE G GO GREW GROUP HOLDS IO J K
 unset L LAST LEFT LIVE LOST MACHINE MARK ME N NAME NODE NOTED OFFSET_ERR OFFSET_OUT OVER P PG PP PRE PROC R RC RE RO
 unset SAID SBOOT SBORN SINCE SIZE SLAIN SMACHINE SPENT ST STREAMER SUP T TEXT TOOK TOOL U UM V VERB W WAITED WAKES WHOLE WHY WOKEN WORDS X
 #: start
-# The command gets back the umask of the login; the kernel tells it without a process.
+# The command gets the login's umask; reading it from /proc needs no process.
 UM=
 { while read -r F UM; do [ "$F" = Umask: ] && break; UM=; done </proc/self/status; } 2>/dev/null
 [ "$UM" ] || UM=$(umask)
@@ -31,8 +31,8 @@ IFS=' '
 say() { printf '\036%s %s\n' "$N" "$*"; }
 fail() { say error "$@"; exit 0; }
 
-# Sleeps for so many hundredths of a second, two digits, or for a whole one where `sleep` knows no parts of it. SPENT
-# counts what it took, because rounds would not.
+# Sleeps for some hundredths of a second, given as two digits, or for a second if `sleep` can't do fractions. SPENT
+# counts the time slept, because the number of rounds does not tell it.
 nap() {
   if [ -z "$WHOLE" ]; then
     sleep "0.$1" 2>/dev/null && SPENT=$((SPENT + 1$1 - 100)) && return
@@ -42,14 +42,14 @@ nap() {
   SPENT=$((SPENT + 100))
 }
 
-# What can be told as one word, into W; `-` for anything else.
+# Sets W to $1 if it is a single harmless word, otherwise to `-`.
 word() {
   W=$1
   case $W in ''|*[!0-9A-Za-z._-]*) W=- ;; esac
   [ "${#W}" -le 64 ] || W=-
 }
 
-# Creates a file if nobody has; true for the one that did.
+# Creates a file exclusively; true for the process that created it.
 claim() {
   set -C
   if true 2>/dev/null >"$1"; then
@@ -60,7 +60,7 @@ claim() {
   return 1
 }
 
-# Reads pid $1's state, parent, group and start time into ST PP PG BORN.
+# Reads the state, parent, group and start time of pid $1 into ST PP PG BORN.
 inspect() {
   case $1 in ''|*[!0-9]*) return 1 ;; esac
   L=
@@ -97,8 +97,7 @@ look_around() {
   NODE=$W
 }
 
-# Whose work the token is, if anybody's: the pid file tells, or else what the controller has on record, in SUP and SBORN
-# (`-` for nothing).
+# Finds the token's supervisor: from the pid file, or else from the controller's record in SUP and SBORN (`-` for none).
 recall() {
   NOTED= SBOOT=$BOOT GROUP=none STREAMER=none SMACHINE=-
   if { read -r L <"$T/pid"; } 2>/dev/null; then
@@ -112,7 +111,7 @@ recall() {
   [ "${SUP:--}" != - ]
 }
 
-# Whether the work has ended, and how, into RC OVER SLAIN TOOK SAID.
+# Whether the work has ended; if so, sets RC OVER SLAIN TOOK SAID.
 ended() {
   [ -f "$T/exit" ] || return 1
   RC= OVER= SLAIN= TOOK= SAID=
@@ -120,21 +119,21 @@ ended() {
   case $RC in ''|*[!0-9]*) return 1 ;; esac
 }
 
-# Whether the token is of another machine, whose processes can't be seen from here. Older scripts did not say.
+# Whether the token belongs to another machine, whose processes are invisible here. Older scripts did not record this.
 foreign() {
   case ${SMACHINE:--} in -|"$MACHINE") return 1 ;; esac
   [ "$MACHINE" != - ]
 }
 
 #: start attach stop
-# A directory of ours: real, owned by us, of a name that we give.
+# Whether $1 is one of our directories: real, owned by us, with one of our names.
 usable() {
   case ${1##*/} in reveille|reveille-*[0-9]) ;; *) return 1 ;; esac
   [ -d "$1" ] || mkdir -p "$1" 2>/dev/null || return 1
   [ ! -L "$1" ] && [ -O "$1" ] && [ -w "$1" ]
 }
 
-# The fourth word of the second line of df stands before the only one that is a percentage.
+# In the second line of df, the fourth word is the one before the only percentage.
 room() {
   set -- $(df -Pk "$1" 2>/dev/null)
   SIZE=x
@@ -155,7 +154,7 @@ choose_place() {
       P=$P-$U
     fi
     if usable "$P"; then
-      # Where the run is at home already there was room.
+      # If the run has a directory here, there was enough space before.
       [ -d "$P/$R" ] || room "$P" && return 0
       WHY="$WHY $P has only $SIZE KiB free;"
     else
@@ -166,7 +165,7 @@ choose_place() {
 }
 
 #: start attach stop clean
-# Refuses when a later controller has been here.
+# Refuses to continue if a later controller has been here.
 fence() {
   for F in "$D"/e.*; do
     F=${F##*.}
@@ -174,7 +173,7 @@ fence() {
   done
 }
 
-# Fences, and leaves our epoch behind.
+# Fences, and records our epoch.
 enter() {
   fence
   [ -f "$D/e.$E" ] || true 2>/dev/null >"$D/e.$E" || fail place "can't write to $D"
@@ -189,14 +188,14 @@ recall_mark() {
 }
 
 #: start attach stop
-# A link to a whole file is there or not, and there once: two that make a mark agree on one. Of an older one a loss of power
-# may have left an empty file: that place is another one now.
+# A link to a complete file is created atomically and only once: if two processes make a mark, both use the same one. A
+# power loss may have emptied the file of an older mark; then this is a different place.
 make_mark() {
   [ ! -e "$D/mark" ] || recall_mark || rm -f "$D/mark"
   { read -r X </proc/sys/kernel/random/uuid; } 2>/dev/null || X=$E.$$.$(date +%s)
   F=$D/m.$X
   if printf '%s\n' "$X" 2>/dev/null >"$F" && ! ln "$F" "$D/mark" 2>/dev/null; then
-    # Links are not known everywhere.
+    # Some file systems have no links.
     set -C
     printf '%s\n' "$X" 2>/dev/null >"$D/mark"
     set +C
@@ -220,7 +219,7 @@ settle_in() {
 }
 
 #: clean
-# Makes nothing, and changes nothing that is not ours. What is not there can only be told by whoever may look.
+# Creates nothing, and changes only what is ours. Only a process that may read the place can know what is missing.
 settle_in() {
   case ${P##*/} in reveille|reveille-*[0-9]) ;; *) fail place "$P is no place of ours" ;; esac
   X=$P D=$P/$R
@@ -236,7 +235,7 @@ settle_in() {
 }
 
 #: start attach stop look halt
-# Pids that lead up to pid $1: the connection's own processes, which are never touched.
+# The ancestors of pid $1: the connection's own processes, which are never touched.
 ancestors() {
   ANCESTORS=" "
   X=$1
@@ -247,8 +246,8 @@ ancestors() {
 }
 
 #: start attach stop
-# Everything that belongs to the command, into V: its process group, and its descendants in any group. Not the
-# supervisor, the streamer, the relays, nor what those three run.
+# Sets V to everything that belongs to the command: its process group, and its descendants in any group. Not the
+# supervisor, the streamer, the relays, nor the children of those three.
 victims() {
   V=" $C "
   while :; do
@@ -258,7 +257,7 @@ victims() {
       case "$V$ANCESTORS$ME $RO $RE $FEED " in *" $X "*) continue ;; esac
       inspect "$X" || continue
       case " $ME $STREAMER $RO $RE " in *" $PP "*) continue ;; esac
-      # What carries the connection for its own processes, as on a terminal.
+      # Processes that serve the connection itself, as on a terminal.
       case "$ANCESTORS" in *" $PP "*) continue ;; esac
       if [ "$PG" != "$GROUP" ] || [ "$ST" = Z ]; then
         case $V in *" $PP "*) ;; *) continue ;; esac
@@ -270,7 +269,7 @@ victims() {
   done
 }
 
-# Whether any victim lives; those are in LIVE.
+# Whether any victim lives; sets LIVE.
 any_left() {
   victims
   LIVE=
@@ -280,7 +279,7 @@ any_left() {
   [ "$LIVE" ]
 }
 
-# TERM, two seconds, KILL; then tells in SLAIN whether anything is left.
+# TERM, two seconds, KILL; then sets SLAIN to whether anything is left.
 slay() {
   [ -n "$C" ] || return 0
   if [ "$PROC" = 0 ]; then
@@ -290,7 +289,7 @@ slay() {
     SLAIN=u
     return 0
   fi
-  # Without the streamer what led up to it is gone as well.
+  # If the streamer has ended, so have its ancestors.
   ANCESTORS=" "
   inspect "$ME" && [ "$PP" = "$STREAMER" ] && ancestors "$STREAMER"
   SLAIN=u SPENT=0
@@ -301,8 +300,8 @@ slay() {
   slay_the_rest
 }
 
-# KILL, until nothing is left or two seconds are over. Who was not there is not looked for again: what the streamer runs
-# may just have lost its parent.
+# KILL, until nothing is left or two seconds have passed. Does not look for new victims: the streamer's children may
+# just have lost their parent.
 slay_the_rest() {
   SPENT=0 SLAIN=v
   while any_left; do
@@ -317,8 +316,8 @@ slay_the_rest() {
 }
 
 #: start
-# Keeps the output in a file up to the cap. After that, and when the disk is full, the output goes by, and its last MiB
-# are kept aside if they can be: the status tells that there is a gap.
+# Writes the output to a file up to the cap. After that, and when the disk is full, the output is dropped, except for
+# its last MiB if there is space: the status records that there is a gap.
 relay() {
   trap '' XFSZ
   ulimit -S -f "$CAP" 2>/dev/null || ulimit -f "$CAP"
@@ -333,13 +332,13 @@ relay() {
   exit "$X"
 }
 
-# Whether the relay of stream $1, process $2, is still at it. It is given a moment before it is looked for.
+# Whether the relay of stream $1, process $2, still runs. It gets a moment first.
 relaying() {
   [ -f "$T/$1.eof" ] && return 1
   [ "$PROC" = 0 ] || [ "${J:-11}" -lt 10 ] || { inspect "$2" && [ "$ST" != Z ]; }
 }
 
-# Whether a relay waits for the disk, rather than for a daemon that holds the command's output.
+# Whether a relay waits for the disk, rather than for a daemon that holds the command's output open.
 stalled() {
   [ "$PROC" = 1 ] || return 1
   for F in /proc/[0-9]*; do
@@ -349,12 +348,12 @@ stalled() {
   return 1
 }
 
-# Waits for the last output: not for a daemon that the command left behind, but for a disk. Tells gaps in OVER.
+# Waits for the last output: for a disk, but not for a daemon that the command left behind. Sets OVER to the gaps.
 drain() {
   J=0 SPENT=0 OVER=0 L=
   while relaying out "$RO" || relaying err "$RE"; do
     J=$((J + 1))
-    # Waiting for a process that does nothing lets the others run, at a fifth of what a sleep costs.
+    # Waiting for an empty process lets the others run, at a fifth of the cost of a sleep.
     if [ "$J" -le 10 ]; then
       (:)
       continue
@@ -374,7 +373,7 @@ drain() {
   [ -s "$T/err" ] && SAID=$((SAID + 2))
 }
 
-# Whether something of stream $1 was not kept.
+# Whether some output of stream $1 was dropped.
 lost() {
   [ -e "$T/$1.tail" ] || [ -e "$T/$1.swept" ] && return 0
   if relaying "$1" "$2"; then
@@ -386,14 +385,14 @@ lost() {
   [ "$X" != 0 ] && [ "$X" != 127 ]
 }
 
-# Hundredths of a second that this machine, or this container, is up, into X; empty if nobody can tell.
+# Sets X to the uptime of this machine or container, in hundredths of a second; empty if unknown.
 uptime_now() {
   X=
   { read -r X L </proc/uptime; } 2>/dev/null
   case $X in *[0-9].[0-9][0-9]) X=$((${X%.*} * 100 + 1${X#*.} - 100)) ;; *) X= ;; esac
 }
 
-# What can't be begun is forbidden, so that nobody waits for it.
+# Forbids work that can't be started, so that nobody waits for it.
 give_up() {
   claim "$T/go"
   rm -f "$T"/[!g]*
@@ -409,14 +408,14 @@ supervise() {
   GROUP=$PG
   X="$ME $BORN"
   printf '%s\n' "$X $BOOT $GROUP $STREAMER $MACHINE" 2>/dev/null >"$T/pid" || give_up >&5
-  # Without our pid beside it `go` is in a directory that somebody else has made since, for a tombstone.
+  # If our pid is not there, `go` is in a directory that was created later, for a tombstone.
   if ! claim "$T/go" || [ ! -f "$T/pid" ]; then
     rm -f "$T/pid"
     exit 0
   fi
   say started "$X" >&5
   exec 5>&-
-  # It was our parent just now.
+  # It was our parent a moment ago.
   [ "$PROC" = 0 ] || kill -USR2 "$STREAMER" 2>/dev/null
   uptime_now
   SINCE=$X
@@ -435,7 +434,7 @@ supervise() {
     FEED=$!
     set --
   fi
-  # A trapped signal ends `wait` early. Asking again gives the status, or 127 if it had been given already.
+  # A trapped signal ends `wait` early. Waiting again returns the status, or 127 if it was returned already.
   RC=
   while :; do
     AGAIN=
@@ -457,14 +456,14 @@ supervise() {
   wake
 }
 
-# Tells the streamer that there is news, as long as it is our parent.
+# Wakes the streamer, as long as it is our parent.
 wake() {
   inspect "$ME" && [ "$PP" = "$STREAMER" ] && kill -USR2 "$STREAMER" 2>/dev/null
 }
 
 #: start attach
-# As `nap`, but ends when a supervisor of our own has news. WOKEN is cleared before each look, so that news that come
-# after it are not slept over. The sleep that was woken from ends by itself, and holds nothing.
+# Like `nap`, but ends when our own supervisor has news. WOKEN is cleared before each look, so that later news end the
+# next sleep at once. An interrupted sleep ends by itself and holds nothing.
 doze() {
   [ -z "$WOKEN" ] || return 0
   if [ "$WAKES" ]; then
@@ -488,13 +487,13 @@ flow() {
   if [ -s "$T/err" ]; then cat <&4 >&2 || exit 0; fi
 }
 
-# The end of both streams: what carries them does not keep one in step with the other.
+# Reports the end on both streams, because their order relative to each other is not kept.
 finish() {
   printf '\036%s end\n' "$N" >&2
   say end "$@"
 }
 
-# What never was. In a place that was wiped and made anew since hello that can't be told.
+# Reports work that never existed. If the place was wiped and recreated since hello, this can't be known.
 nothing() {
   X=$MARK
   recall_mark
@@ -502,8 +501,8 @@ nothing() {
   finish "$1"
 }
 
-# The end of output that was not kept whole, with the gap stated; without the $2 bytes that are on record already. $3 is
-# that the file is not what it was.
+# Sends the end of incomplete output, with a statement of the gap, but without the first $2 bytes, which are recorded
+# already. $3 is nonzero if the file is not the original one.
 last_words() {
   if [ "$3" != 0 ] || [ -e "$T/$1.swept" ]; then
     printf '\n[some of the output may be lost here: its file was removed or cut short]\n'
@@ -523,8 +522,8 @@ last_words() {
   } | tail -c "+$((X + 1))"
 }
 
-# Seconds since the start, by the host's own clock, into AGE. Start times count hundredths. A container may be told an
-# uptime of its own: then our own start is the best that is known of now.
+# Sets AGE to the seconds since the start, by the host's own clock. Start times count hundredths. A container may have
+# its own uptime; then our own start is the best estimate of now.
 tell_age() {
   AGE=-
   [ "$PROC" = 1 ] && [ "$SBOOT" = "$BOOT" ] || return 0
@@ -537,8 +536,8 @@ tell_age() {
   [ "$X" -ge $((SBORN / 100)) ] && AGE=$((X - SBORN / 100))
 }
 
-# Waits until it is decided whether the command starts; true if it never will, because we could forbid it. What is on
-# record as begun is never forbidden.
+# Waits until it is decided whether the command starts; true if we could forbid it, so it never will. Work that is
+# recorded as begun is never forbidden.
 forbidden() {
   [ "$SUP" = - ] && ! ended || return 1
   J=0 SPENT=0 WOKEN=
@@ -556,19 +555,19 @@ forbidden() {
   return 1
 }
 
-# Follows what is there to its end. $1 says that we have started it.
+# Follows existing work to its end. $1 says that we started it.
 follow() {
   if forbidden; then
     nothing never
     return
   fi
   if ! recall && ! ended; then
-    # Who forbids it leaves no pid.
+    # A process that forbids the start leaves no pid.
     if [ -e "$T/pid" ]; then finish gone; else nothing never; fi
     return
   fi
   if [ -z "$NOTED" ] && ! ended && ! alive "$SUP" "$SBORN" && ! ended; then
-    # It did begin, and what is left of it is a tombstone.
+    # It did begin, but only its tombstone is left.
     finish gone
     return
   fi
@@ -578,7 +577,7 @@ follow() {
   fi
   if [ -z "$1" ]; then
     if ended; then
-      # Older scripts did not say how long it ran.
+      # Older scripts did not record how long it ran.
       say attached finished "${TOOK:--}"
     else
       tell_age
@@ -588,7 +587,7 @@ follow() {
   stream
 }
 
-# Whether something of the command lives on though its supervisor does not: then it is not gone yet.
+# Whether processes of the command live on without the supervisor: then it is not gone yet.
 survivors() {
   [ "$PROC" = 1 ] && [ "${GROUP:-none}" != none ] || return 1
   C=none ME=${STREAMER:-$$} RO=0 RE=0 FEED=0
@@ -596,7 +595,7 @@ survivors() {
   any_left
 }
 
-# Whether of stream $1 there is less than the $2 bytes that are on record already.
+# Whether stream $1 has fewer than the $2 bytes that are recorded already.
 cut_short() {
   if [ ! -f "$T/$1" ]; then
     true >"$T/$1"
@@ -605,7 +604,7 @@ cut_short() {
   [ "$2" -gt 0 ] && SIZE=$(wc -c 2>/dev/null <"$T/$1") && [ "$2" -gt "$((SIZE))" ]
 }
 
-# Sends what there is and what comes, then the end: exit STATUS, gone, rebooted, never.
+# Sends existing and new output, then the end: exit STATUS, gone, rebooted, never.
 stream() {
   LOST=0
   cut_short out "$OFFSET_OUT" && LOST=1
@@ -622,10 +621,10 @@ stream() {
     elif [ "$SBOOT" != "$BOOT" ]; then
       END=rebooted
     elif [ -n "$WAKES" ] && [ "$WAITED" -lt 2 ]; then
-      # It is our own, and has only just begun.
+      # This is our own supervisor, which has only just begun.
       :
     elif ! alive "$SUP" "$SBORN"; then
-      # Asked in this order: it may have ended in between.
+      # In this order, because it may have ended in between.
       if ended; then
         END=exit
       elif ! survivors; then
@@ -648,7 +647,7 @@ stream() {
     return
   fi
   if [ -z "$OVER" ]; then
-    # As older scripts tell it.
+    # Written by older scripts.
     OVER=0
     [ -s "$T/out.tail" ] && OVER=1
     [ -s "$T/err.tail" ] && OVER=$((OVER + 2))
@@ -657,7 +656,7 @@ stream() {
   fi
   case $SAID in 1|3) [ -s "$T/out" ] || LOST=$((LOST | 1)) ;; esac
   case $SAID in 2|3) [ -s "$T/err" ] || LOST=$((LOST | 2)) ;; esac
-  # Where there is a gap already, some of what states it may be on record, too.
+  # If there is a gap, a part of its statement may be recorded too.
   LOST=$((LOST & ~OVER))
   OVER=$((OVER | LOST))
   case $OVER in 1|3) last_words out "$OFFSET_OUT" $((LOST & 1)) ;; esac
@@ -666,19 +665,19 @@ stream() {
   finish exit "$RC" "$SLAIN" "$OVER"
 }
 
-# The controller has the end on disk when it says so; without that word everything stays for the next one.
+# `clean` means that the controller has the end on disk; without it, all files stay for the next controller.
 let_go() {
   read -r X && [ "$X" = clean ] && bury && say cleaned
 }
 
 #: start attach clean
-# What is left of a finished token is its tombstone: a directory with `go` in it.
+# Leaves a tombstone of a finished token: a directory with `go` in it.
 bury() {
   rm -f "$T"/[!g]*
 }
 
 #: start
-# The text and the nonce's line, where no tool counts bytes.
+# Reads the text and the nonce's line, if no tool can count bytes.
 lines() {
   while [ "$COUNT" -ge 0 ]; do
     IFS= read -r L || return 1
@@ -687,9 +686,9 @@ lines() {
   done
 }
 
-# The text comes with the nonce's line behind it, by which one that was cut off is known; many lines come by their count
-# of bytes, because adding one by one takes the square of their time. Nothing follows the text before the end is told, so
-# that a tool may well read more than it is asked to.
+# The nonce's line follows the text, and shows whether the text is complete. Long texts are read by their number of
+# bytes, because appending line by line takes quadratic time. No input follows the text before the end is reported, so a
+# tool may read ahead.
 start() {
   read -r GO AM AB AI CAP BYTES COUNT || exit 0
   [ "$GO" = go ] || exit 0
@@ -706,7 +705,7 @@ start() {
     [ "$L" = "$N" ] || exit 0
   else
     TEXT=$({ head -c "$BYTES" 2>/dev/null || lines; } && echo x)
-    # Looked at first: taking off what is not there takes bash the square of the length.
+    # Checked first: removing a missing suffix takes quadratic time in bash.
     case $TEXT in *"$N"?x) ;; *) exit 0 ;; esac
     set -- "${TEXT%?"$N"?x}"
     TEXT=
@@ -719,7 +718,7 @@ start() {
   fi
   SUP=- SBORN=- OFFSET_OUT=0 OFFSET_ERR=0
   if [ ! -d "$T" ] && mkdir "$T" 2>/dev/null; then
-    # The place may have been wiped and made anew in between.
+    # The place may have been wiped and recreated in between.
     recall_mark
     if [ "$MARK" != "$AM" ]; then
       claim "$T/go"
@@ -758,7 +757,7 @@ attach() {
       nothing absent
       return
     fi
-    # Its directory was swept under it. It can still leave its status here; of its output there is a gap.
+    # The directory was swept during the run. The command can still leave its status here; its output has a gap.
     OFFSET_OUT=0 OFFSET_ERR=0
     for F in out err out.swept err.swept; do
       true >"$T/$F"
@@ -794,13 +793,13 @@ stop() {
   done
   SLAIN=u
   if [ "$PROC" = 1 ] && [ "$GROUP" != none ] && ! alive "$SUP" "$SBORN" && ! ended; then
-    # The supervisor itself is gone: only its process group is left to go by.
+    # The supervisor itself has ended: only its process group is left to identify the command.
     C=none ME=$$ RO=0 RE=0 FEED=0
     ancestors "$$"
     slay_the_rest
   fi
   if ended; then
-    # As older scripts tell it.
+    # Written by older scripts.
     [ "$OVER" ] || SLAIN=-
     [ -f "$T/slain" ] && read -r SLAIN <"$T/slain"
   fi
@@ -822,11 +821,11 @@ clean() {
     T=${T%/}
     X=${T##*/}
     case $X in *[!0-9a-f]*) continue ;; esac
-    # Without `go` it may be about to start.
+    # Without `go`, the work may be about to start.
     [ "${#X}" = 32 ] && [ ! -L "$T" ] && [ -f "$T/pid" ] && [ -f "$T/go" ] || continue
     SUP=-
     if ! recall || foreign; then
-      # Nobody can tell from here whether it runs.
+      # On another machine, so its processes can't be checked.
       if ended; then bury; else LEFT=$((LEFT + 1)); fi
     elif ! ended && [ "$SBOOT" = "$BOOT" ] && alive "$SUP" "$SBORN"; then
       LEFT=$((LEFT + 1))
@@ -838,7 +837,7 @@ clean() {
 }
 
 #: look halt
-# The work's processes into V: from the roots in V on, their descendants and whoever is in the process group.
+# Extends V from its processes to their descendants and the members of the process group.
 family() {
   while :; do
     GREW=
@@ -856,7 +855,7 @@ family() {
   done
 }
 
-# The roots of a plain command: what we were told of, or what else the connection's own process has started.
+# The roots of a plain command: the pids in the request, or the other children of the connection's process.
 siblings() {
   if [ "$P" != - ]; then
     IFS=,
@@ -882,7 +881,7 @@ siblings() {
 }
 
 #: look
-# Adds up what moves, and sees whether a tool for packages is there, and whether somebody reads from a terminal.
+# Adds up the counters; sets TOOL if there is a package tool, and ASKS if a process reads from a terminal.
 count() {
   COUNT=0 CPU=0 IO=0 TOOL= ASKS=-
   for X in $V; do
@@ -903,7 +902,7 @@ count() {
   done 2>/dev/null
 }
 
-# Who else holds a lock of the package tools.
+# Finds another process that holds a lock of the package tools.
 holder() {
   HOLDS=- NAME=-
   [ "$TOOL" ] || return
@@ -951,7 +950,7 @@ look() {
   fi
   family
   if [ "$V" = " " ]; then
-    # It may have ended since.
+    # It may have ended in the meantime.
     if [ "$T" ] && ended; then say end finished; else say end gone; fi
     return
   fi
@@ -963,7 +962,7 @@ look() {
 }
 
 #: halt
-# Ends what a plain command has started on this connection: TERM, two seconds, KILL.
+# Kills everything that a plain command has started on this connection: TERM, two seconds, KILL.
 halt() {
   V=" " J= GROUP=none STREAMER=" "
   if [ "$PROC" = 0 ]; then
@@ -989,7 +988,7 @@ halt() {
   say end verified
 }
 
-# Whether any of V lives, or what it started meanwhile, which joins it.
+# Whether any process of V lives, or one that it started meanwhile, which is added to V.
 left() {
   family
   for X in $V; do
@@ -1000,7 +999,7 @@ left() {
 
 #: start attach stop clean look halt
 look_around
-# Orders are in front of a script that is a program, and behind one that is evaluated.
+# A script that is a program has its orders in front; one that is evaluated has them behind it.
 if [ "$#$1" = 7orders ]; then
   N=$2 VERB=$3 R=$4 E=$5 K=$6 P=$7
 else

@@ -1,4 +1,4 @@
-//! A file from a host, or a directory if that is what is there.
+//! Downloads a file, or a directory if the path is one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,27 +14,27 @@ use crate::escalate::Become;
 use crate::session::Session;
 use crate::supervisor::channel::{Channel, open};
 
-/// Bytes that are collected before they are written.
+/// How many bytes to collect before writing them.
 const WRITE: usize = 256 * 1024;
 
-/// What came from a host.
+/// The result of a download.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// Whether it is a directory; the rest is told of directories only.
+    /// Whether it is a directory; only then are the other fields set.
     pub directory: bool,
-    /// Files that were sent, and their bytes; what was here already is not sent again.
+    /// The number of files that were sent; existing files are not sent again.
     pub files: u64,
     /// Bytes of those files.
     pub bytes: u64,
-    /// Files that were here already.
+    /// The number of existing files.
     pub had: u64,
-    /// What was left out, and why, at most a few of them by name.
+    /// What was left out and why; only the first few have names.
     pub left_out: Vec<String>,
 }
 
-/// Copies the host's `path` to `target`, which is replaced when all is here. More than `limit` bytes are refused.
+/// Copies `path` from the host to `target`, which is replaced at the end. More than `limit` bytes are refused.
 ///
-/// What an interrupted copy brought stands beside `target` with `.reveille-partial` at its end, and is used again.
+/// An interrupted copy remains beside `target`, with the ending `.reveille-partial`, and is continued later.
 pub async fn download(
     session: &Session,
     escalate: Option<&Become>,
@@ -99,7 +99,7 @@ pub async fn download(
     Ok(Fetched::default())
 }
 
-/// Writes the next `left` bytes of data to `file`. A file that grows meanwhile is taken as it was announced.
+/// Writes the next `left` bytes of data to `file`. If the file grows meanwhile, the announced size counts.
 async fn receive(
     channel: &mut Channel,
     file: &mut File,
@@ -110,7 +110,7 @@ async fn receive(
     let mut held = Vec::new();
     while left > 0 {
         let Some(bytes) = channel.data().await else {
-            // What came is of use to the next try.
+            // The received bytes help the next attempt.
             file.write_all(&held).await?;
             file.flush().await?;
             return Err(TransferError::Lost(format!(
@@ -134,10 +134,10 @@ async fn receive(
     Ok(())
 }
 
-/// What a host says of a file that it would send.
+/// A host's description of a file that it offers.
 struct Offer {
     size: u64,
-    /// The hash of all of it, if it is as long as ours.
+    /// The hash of the whole file, if it is as long as ours.
     whole: Option<String>,
     /// The hash of as many blocks as we have.
     beginning: Option<String>,
@@ -165,13 +165,13 @@ impl Offer {
         })
     }
 
-    /// Whether the host waits to hear from where on it should send.
+    /// Whether the host waits for the block to start from.
     fn asks(&self) -> bool {
         self.whole.is_some() || self.beginning.is_some()
     }
 }
 
-/// The name under which a copy grows: beside its destination, so that the rename is atomic.
+/// The path of an incomplete copy: beside its destination, so that the rename is atomic.
 fn partial(target: &Path) -> PathBuf {
     let mut partial = target.as_os_str().to_owned();
     partial.push(".reveille-partial");

@@ -1,10 +1,10 @@
-//! Files and directories there and back, over a command channel: no SFTP server is needed, and `become` works as for
-//! commands.
+//! Copies files and directories in both directions over a command channel: this needs no SFTP server, and `become`
+//! works as for commands.
 //!
-//! A file arrives under a temporary name beside its destination, is checked, and is renamed into place; a directory is
-//! unpacked beside its destination, and each of its files is renamed into place. What the host has already, told by
-//! SHA-256, is not sent again, and a copy that broke off goes on where it stopped. Whether anything changed is told by
-//! content, mode and owner.
+//! A file is sent to a temporary name beside its destination, checked, and renamed into place; a directory is unpacked
+//! beside its destination, and each of its files is renamed into place. SHA-256 finds content that the host already
+//! has, which is not sent again, and an interrupted copy is continued where it stopped. Whether anything changed is
+//! decided by content, mode and owner.
 //!
 //! ```text
 //!             host: it is there, with this hash ── have ──▶ mode and owner only
@@ -30,15 +30,15 @@ pub use download::{Fetched, download};
 pub use original::Original;
 pub use upload::{Sent, upload};
 
-/// Where something goes and what it becomes there.
+/// The destination of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// The remote path. A file goes into a directory that is there under `name`.
+    /// The remote path. If it is an existing directory, a file goes into it under `name`.
     pub path: String,
-    /// The name of what is copied. A directory goes to `path/name`, or, if this is empty, what is in it goes to `path`.
+    /// The name of the copy. A directory goes to `path/name`, or, if `name` is empty, its contents go to `path`.
     pub name: String,
-    /// Octal mode of files; without it a file gets that of the file it replaces, or 0644, and the files of a directory
-    /// keep theirs.
+    /// Octal mode of files; by default a file gets the mode of the file that it replaces, or 0644, and the files of a
+    /// directory keep theirs.
     pub mode: Option<String>,
     /// Owner.
     pub owner: Option<String>,
@@ -46,22 +46,22 @@ pub struct Destination {
     pub group: Option<String>,
 }
 
-/// Something that was not copied.
+/// A failed copy.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
     /// The command behind the copy could not be started.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// The connection broke; another try goes on where this one stopped.
+    /// The connection was lost; the next attempt continues where this one stopped.
     #[error("the connection was lost: {0}")]
     Lost(String),
-    /// The host said why not.
+    /// The host reported a failure.
     #[error("{0}")]
     Remote(String),
     /// The local side failed.
     #[error("{0}")]
     Local(#[from] std::io::Error),
-    /// The login shell or `become` gave us no way to run the copy.
+    /// The login shell or `become` did not let us run the copy.
     #[error("{message}")]
     Refused {
         /// `no_shell`, `become_failed` or `become_missing`.
@@ -74,7 +74,7 @@ pub enum TransferError {
 // === impl TransferError ===
 
 impl TransferError {
-    /// What a frame says that is not the one that was waited for.
+    /// The error for an unexpected frame.
     fn said(words: &str) -> Self {
         Self::Remote(words.strip_prefix("error ").unwrap_or(words).to_owned())
     }
@@ -91,7 +91,7 @@ impl From<ChannelError> for TransferError {
     }
 }
 
-/// The last component of a remote path, if it is fit to be a local file name.
+/// The last component of a remote path, if it is a valid local file name.
 pub fn safe_name(path: &str) -> Option<&str> {
     let name = Path::new(path).components().next_back()?;
     match name {
@@ -100,7 +100,7 @@ pub fn safe_name(path: &str) -> Option<&str> {
     }
 }
 
-/// What a host says of a hash: 64 hexadecimal digits.
+/// Whether a host's word is a hash: 64 hexadecimal digits.
 fn is_hash(word: &str) -> bool {
     word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -1,4 +1,4 @@
-//! What is copied to hosts: a file, a text, or a directory, read once for all of them.
+//! The source of copies to hosts: a file, a text, or a directory, read once for all hosts.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -14,14 +14,14 @@ use tokio::task::spawn_blocking;
 
 use super::tree::Tree;
 
-/// Bytes of a block, the grain in which broken copies go on.
+/// The size of a block, the unit in which interrupted copies continue.
 pub(crate) const BLOCK: u64 = 65_536;
-/// Bytes read at a time while a hash is computed.
+/// How many bytes to read at a time while computing a hash.
 const READ: usize = 256 * 1024;
-/// Hexadecimal digits of an identity.
+/// The length of an identity, in hexadecimal digits.
 const IDENTITY: usize = 16;
 
-/// What goes to hosts. One is shared by all hosts of a step, so that nothing is read or hashed twice.
+/// The source of a copy. All hosts of a step share it, so nothing is read or hashed twice.
 #[derive(Debug)]
 pub struct Original(pub(crate) Kind);
 
@@ -31,13 +31,13 @@ pub(crate) enum Kind {
     Tree(Arc<Tree>),
 }
 
-/// One file's worth of bytes.
+/// The content of one file.
 pub(crate) struct Whole {
     pub(crate) content: Content,
     pub(crate) size: u64,
-    /// Names these bytes: another file, or the same one changed, has another.
+    /// Identifies the content: another file, or another version of it, has another identity.
     pub(crate) identity: String,
-    /// Hexadecimal SHA-256 of the first so many bytes.
+    /// Hexadecimal SHA-256 of the first bytes, by their number.
     hashes: Mutex<HashMap<u64, Arc<str>>>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum Content {
 // === impl Original ===
 
 impl Original {
-    /// What is at `path`: a file or a directory. This reads directories, and blocks while it does.
+    /// Opens the file or directory at `path`. Reading a directory blocks.
     pub fn at(path: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(path)?;
         if metadata.is_dir() {
@@ -79,7 +79,7 @@ impl Original {
         }))
     }
 
-    /// Whether it is still what is at its path. Directories are taken as they were when they were read.
+    /// Whether the source is unchanged. Directories count as unchanged after they were read.
     pub fn is_current(&self) -> bool {
         match &self.0 {
             Kind::File(whole) => whole.is_current(),
@@ -96,7 +96,7 @@ impl Original {
 // === impl Whole ===
 
 impl Whole {
-    /// Whether the file has not changed since it was looked at.
+    /// Whether the file is unchanged since it was opened.
     pub(crate) fn is_current(&self) -> bool {
         match &self.content {
             Content::Memory(_) => true,
@@ -108,7 +108,7 @@ impl Whole {
 
     /// The hash of the first `length` bytes.
     pub(crate) async fn hash(&self, length: u64) -> io::Result<Arc<str>> {
-        // Hosts that ask for the same one at the same time wait for one computation.
+        // Concurrent requests for the same hash wait for one computation.
         let mut hashes = self.hashes.lock().await;
         if let Some(known) = hashes.get(&length) {
             return Ok(Arc::clone(known));
@@ -129,7 +129,7 @@ impl Whole {
 
 impl std::fmt::Debug for Whole {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A text may hold secrets.
+        // A text may contain secrets.
         match &self.content {
             Content::File(path) => formatter.debug_tuple("File").field(path).finish(),
             Content::Memory(_) => write!(formatter, "Text({} bytes)", self.size),
@@ -137,7 +137,7 @@ impl std::fmt::Debug for Whole {
     }
 }
 
-/// Hexadecimal SHA-256 of what `source` has.
+/// The hexadecimal SHA-256 of `source`.
 pub(crate) fn hash_of(mut source: impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; READ];
@@ -159,7 +159,7 @@ fn identity_of(path: &Path, metadata: &std::fs::Metadata) -> String {
     ])
 }
 
-/// A short name for what `parts` tell apart.
+/// A short name that identifies `parts`.
 pub(crate) fn identity<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -169,7 +169,7 @@ pub(crate) fn identity<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String 
     HEXLOWER.encode(&hasher.finalize())[..IDENTITY].to_owned()
 }
 
-/// When a file was changed last, as bytes.
+/// A file's modification time as bytes.
 pub(crate) fn stamp(metadata: &std::fs::Metadata) -> [u8; 16] {
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     modified

@@ -1,4 +1,4 @@
-//! A directory from a host: an archive that nothing is taken from on trust.
+//! Downloads a directory as an archive, and trusts nothing in it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, OpenOptions};
@@ -24,14 +24,14 @@ use crate::session::Session;
 use crate::supervisor::channel::open;
 use crate::supervisor::frames::Piece;
 
-/// Directories within directories that are taken at most.
+/// How deep directories may be nested.
 const DEPTH_LIMIT: usize = 128;
-/// Bytes of the hashes of a whole directory, with its names: some 100,000 files.
+/// The largest list of a directory's hashes and names, in bytes: some 100,000 files.
 const HASHES_LIMIT: usize = 16 << 20;
-/// Things left out that are named.
+/// How many left-out entries are named.
 const NAMED: usize = 5;
 
-/// Copies the host's directory `path` to `target` by way of `partial`.
+/// Copies the host's directory `path` to `target` through `partial`.
 pub(crate) async fn pull(
     session: &Session,
     escalate: Option<&Become>,
@@ -83,7 +83,7 @@ pub(crate) async fn pull(
     let listening = async {
         loop {
             match channel.piece().await {
-                // When the thread wants no more, it says why below.
+                // If the thread has stopped reading, its error is reported below.
                 Some(Piece::Data(bytes)) => {
                     if sender.send(bytes).await.is_err() {
                         return None;
@@ -110,12 +110,12 @@ pub(crate) async fn pull(
     match complaint {
         None => Ok(fetched),
         Some(why) => Err(TransferError::Remote(format!(
-            "what could be read is here, not all could: {why}"
+            "only a part of the directory could be read: {why}"
         ))),
     }
 }
 
-/// What `tar` complained about, by the words at the end of an archive.
+/// The error of `tar`, from the words at the end of an archive.
 fn complaint(words: &str) -> Option<String> {
     let words = words.strip_prefix("end").unwrap_or(words).trim();
     let (said, status) = words.rsplit_once("status ").unwrap_or((words, "0"));
@@ -128,7 +128,7 @@ fn complaint(words: &str) -> Option<String> {
     }
 }
 
-/// The hash of every file below the host's directory.
+/// Requests the hash of every file below the host's directory.
 async fn hashes(
     session: &Session,
     escalate: Option<&Become>,
@@ -153,20 +153,20 @@ async fn hashes(
         .collect())
 }
 
-/// What of the host's files is not here.
+/// The host's files that are missing here.
 struct Missing {
     missing: Vec<Vec<u8>>,
     had: u64,
 }
 
-/// Compares the host's files with what is at `target` and what an earlier try brought to `partial`; what of that is no
-/// longer right is removed.
+/// Compares the host's files with those at `target` and those that an earlier attempt left in `partial`; removes
+/// outdated ones from `partial`.
 fn missing(theirs: &HashMap<Vec<u8>, String>, target: &Path, partial: &Path) -> io::Result<Missing> {
     let mut missing = Vec::new();
     let mut had = 0;
     for (name, hash) in theirs {
         let Some(path) = plain_path(name) else {
-            // It is left out when it comes, and said so.
+            // It will be left out and reported when it arrives.
             missing.push(name.clone());
             continue;
         };
@@ -195,7 +195,7 @@ fn missing(theirs: &HashMap<Vec<u8>, String>, target: &Path, partial: &Path) -> 
     Ok(Missing { missing, had })
 }
 
-/// Every file and link below a directory, by its way from there; nothing if there is no directory.
+/// The relative paths of all files and links below a directory; none if it does not exist.
 fn files_below(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     if !fs::symlink_metadata(root).is_ok_and(|found| found.is_dir()) {
@@ -216,7 +216,7 @@ fn files_below(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Takes an archive apart below `place`.
+/// Unpacks an archive below `place`.
 fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetched> {
     let mut fetched = Fetched {
         directory: true,
@@ -225,7 +225,7 @@ fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetche
     let mut left_out = LeftOut::default();
     let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
     directory(place, Path::new(""))?;
-    // What is not an archive of one piece (it comes in up to three) is one all the same.
+    // The archive may consist of up to three archives in a row.
     let mut archive = Archive::new(reader);
     archive.set_ignore_zeros(true);
     let mut count = 0;
@@ -240,7 +240,7 @@ fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetche
         let name = entry.path_bytes().into_owned();
         let kind = entry.header().entry_type();
         let Some(path) = plain_path(&name) else {
-            left_out.note(&name, "its name can't be a file's here");
+            left_out.note(&name, "its name is not valid here");
             continue;
         };
         if path.as_os_str().is_empty() {
@@ -262,7 +262,7 @@ fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetche
                 file(place, &path, &mut entry, mode, modified)?;
             }
             EntryType::Link => {
-                // The same file under another name: it came before, or is left out as well.
+                // A hard link: the first name either came before, or is left out as well.
                 let first = entry.link_name_bytes().and_then(|name| plain_path(&name));
                 let source = match first {
                     Some(first) => beneath(place, &first)?,
@@ -275,7 +275,7 @@ fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetche
                         fetched.files += 1;
                         file(place, &path, &mut again, mode, None)?;
                     }
-                    _ => left_out.note(&name, "it is another name of a file that did not come"),
+                    _ => left_out.note(&name, "it is a hard link to a file that was left out"),
                 }
             }
             EntryType::Symlink => match entry.link_name_bytes() {
@@ -287,12 +287,12 @@ fn unpack(reader: stream::Reader, place: &Path, limit: u64) -> io::Result<Fetche
                         left_out.note(&name, "it is a link that leads out of the directory");
                     }
                 }
-                None => left_out.note(&name, "it is a link to nothing"),
+                None => left_out.note(&name, "it is a link without a target"),
             },
             _ => left_out.note(&name, "it is neither a file, a directory nor a link"),
         }
     }
-    // Links come last: nothing is written through one.
+    // Links come last, so that nothing is written through one.
     for (path, to) in links {
         if let Some(parent) = path.parent() {
             directory(place, parent)?;
@@ -329,7 +329,7 @@ impl LeftOut {
     }
 }
 
-/// A path out of an archive, as a way below a directory; nothing if it is none, or unfit for this machine.
+/// A path from an archive as a relative path; none if it is not relative or not valid on this machine.
 fn plain_path(name: &[u8]) -> Option<PathBuf> {
     let mut path = PathBuf::new();
     let mut depth = 0;
@@ -346,8 +346,8 @@ fn plain_path(name: &[u8]) -> Option<PathBuf> {
     (depth <= DEPTH_LIMIT).then_some(path)
 }
 
-/// Whether a link at `path` that points to `to` stays below the directory that `path` starts from. A way up counts at its
-/// beginning only: behind a name, which may be a link itself, nobody knows where it leads.
+/// Whether a link at `path` to `to` stays below the directory that `path` starts from. `..` is allowed only at the
+/// beginning of `to`: after a name, which may itself be a link, its meaning is unknown.
 fn stays_within(path: &Path, to: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     let mut down = false;
@@ -362,7 +362,7 @@ fn stays_within(path: &Path, to: &Path) -> bool {
     true
 }
 
-/// `path` below `root`, unless the way there leads through something that is no directory.
+/// `path` below `root`, unless one of its parents is not a directory.
 fn beneath(root: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
     let mut whole = root.to_owned();
     for component in path.parent().unwrap_or(Path::new("")).components() {
@@ -377,7 +377,7 @@ fn beneath(root: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(Some(root.join(path)))
 }
 
-/// Makes a directory and those above it. What stands in the way, a link above all, is removed.
+/// Creates a directory and its parents. Anything in the way, above all a link, is removed.
 fn directory(root: &Path, path: &Path) -> io::Result<()> {
     let make = |whole: &Path| {
         match fs::symlink_metadata(whole) {
@@ -422,7 +422,7 @@ fn file(
     file.set_permissions(fs::Permissions::from_mode(mode))
         .map_err(wrong)?;
     if let Some(seconds) = modified {
-        // A time that this file system can't express is not worth a failure.
+        // A time that the file system can't represent is not an error.
         let _ = SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_secs(seconds))
             .map(|time| file.set_modified(time));
@@ -430,13 +430,13 @@ fn file(
     Ok(())
 }
 
-/// Puts what came into place, file by file where something is there already.
+/// Moves the downloaded files into place, one by one if the target exists.
 fn place_all(partial: &Path, target: &Path) -> io::Result<()> {
     match fs::symlink_metadata(target) {
         Err(_) => return fs::rename(partial, target).map_err(|error| named(target, &error)),
         Ok(found) if !found.is_dir() => {
             return Err(io::Error::other(format!(
-                "{} is here, and no directory",
+                "{} exists here, but is not a directory",
                 target.display()
             )));
         }
@@ -455,7 +455,7 @@ fn place_all(partial: &Path, target: &Path) -> io::Result<()> {
             let whole = target.join(&path);
             if fs::symlink_metadata(&whole).is_ok_and(|found| found.is_dir()) {
                 return Err(io::Error::other(format!(
-                    "{} is a directory here, and none on the host",
+                    "{} is a directory here, but not on the host",
                     whole.display()
                 )));
             }
@@ -473,7 +473,7 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    /// An archive as a hostile host would make it: names and links are written as they are.
+    /// An archive as a hostile host might send it: names and links are written unchanged.
     fn archive(entries: &[(&str, EntryType, &str, &[u8])]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, kind, link, content) in entries {

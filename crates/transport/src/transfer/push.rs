@@ -1,4 +1,4 @@
-//! A directory to a host: look what is there, send what is not, put it into place.
+//! Uploads a directory: lists what the host has, sends the rest, and moves it into place.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,9 +18,9 @@ use crate::session::Session;
 use crate::supervisor::channel::{Channel, open};
 use crate::supervisor::frames::Piece;
 
-/// Bytes of the arguments of one command.
+/// The longest list of arguments for one command, in bytes.
 const ARGUMENTS: usize = 32 * 1024;
-/// Bytes that a host may say of each of our names, beyond the name.
+/// How many bytes a host may answer for each of our names, in addition to the name.
 const ANSWER_EACH: usize = 256;
 
 /// Copies `tree` to the host.
@@ -65,7 +65,7 @@ pub(crate) async fn push(
         } else {
             let root = sh_quote(&root);
             steps.push(format!("chmod {:04o} {quoted}", tree.mode).into());
-            steps.push(format!("[ ! -e {root} ] || {{ echo {root} has appeared meanwhile; false; }}").into());
+            steps.push(format!("[ ! -e {root} ] || {{ echo {root} was created meanwhile; false; }}").into());
             steps.push(format!("mv {quoted} {root}").into());
         }
         way.steps(&steps).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn push(
     Ok(sent)
 }
 
-/// Where the directory's content goes.
+/// The destination of the directory's content.
 fn root(destination: &Destination) -> String {
     let path = destination.path.trim_end_matches('/');
     let path = match (path, destination.path.as_str()) {
@@ -96,7 +96,7 @@ fn root(destination: &Destination) -> String {
         "" => path.to_owned(),
         name => format!("{}/{name}", path.trim_end_matches('/')),
     };
-    // No command is to take it for an option.
+    // No command may read it as an option.
     if root.starts_with('-') {
         format!("./{root}")
     } else {
@@ -104,7 +104,7 @@ fn root(destination: &Destination) -> String {
     }
 }
 
-/// What `chown` is told, quoted.
+/// The argument of `chown`, quoted.
 fn owner(destination: &Destination) -> Option<String> {
     let owner = destination.owner.as_deref().unwrap_or_default();
     match &destination.group {
@@ -113,43 +113,43 @@ fn owner(destination: &Destination) -> Option<String> {
     }
 }
 
-/// What is found under a name on the host.
+/// A file, directory or link on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     kind: u8,
     mode: u32,
     size: u64,
-    /// User and group, as numbers.
+    /// User and group ids.
     owner: (String, String),
-    /// What a link points to.
+    /// The target of a link.
     target: Vec<u8>,
 }
 
-/// What is found on the host under our names.
+/// The host's files with our names.
 struct Listing {
-    /// The directory is there.
+    /// The directory exists.
     present: bool,
-    /// What an earlier try unpacked is there, in this place.
+    /// Where an earlier attempt unpacked files, if it did.
     staged: Option<String>,
     found: HashMap<Vec<u8>, Found>,
 }
 
-/// What has to be done on the host. Numbers are those of entries.
+/// The work to do on the host. Numbers are indices of entries.
 struct Work {
-    /// To be put into place, in order.
+    /// Entries to install, in order.
     install: Vec<usize>,
-    /// Those of them to be sent: the others were, in an earlier try.
+    /// Those of them to send: an earlier attempt has sent the others.
     send: Vec<usize>,
-    /// Files whose mode alone is wrong.
+    /// Files with only a wrong mode.
     modes: Vec<usize>,
-    /// The destination is there.
+    /// The destination exists.
     merge: bool,
 }
 
 // === impl Work ===
 
 impl Work {
-    /// Commands that put what was unpacked at `place` to where it belongs below `root`.
+    /// Commands that move the files unpacked at `place` to their places below `root`.
     fn merge_into(&self, steps: &mut Vec<Bytes>, tree: &Tree, mode: Option<u32>, place: &str, root: &str) {
         let mut directories = Vec::new();
         let mut modes: HashMap<u32, Vec<Vec<u8>>> = HashMap::new();
@@ -188,7 +188,7 @@ impl Work {
     }
 }
 
-/// Commands that have all of `paths` as arguments, and `last` behind them.
+/// Commands with all of `paths` as arguments, followed by `last`.
 fn in_pieces(command: &str, paths: impl IntoIterator<Item = Vec<u8>>, last: &[u8]) -> Vec<Bytes> {
     let mut lines = Vec::new();
     let mut line = BytesMut::new();
@@ -222,7 +222,7 @@ fn below(root: &str, path: &[u8]) -> Vec<u8> {
     whole
 }
 
-/// The way to the host.
+/// Access to the host.
 #[derive(Clone, Copy)]
 struct Way<'a> {
     session: &'a Session,
@@ -236,7 +236,7 @@ impl Way<'_> {
         Ok(open(self.session, self.escalate, verb.script(), orders).await?)
     }
 
-    /// What there is to do, and how our names stood on the host before.
+    /// Compares the tree with the host; returns the work to do and the host's previous state.
     async fn compare(
         &self,
         tree: &Arc<Tree>,
@@ -292,7 +292,7 @@ impl Way<'_> {
         Ok((work, found))
     }
 
-    /// How `names` stand below `root`.
+    /// Lists `names` below `root` on the host.
     async fn list(&self, root: &str, identity: &str, names: &[&[u8]]) -> Result<Listing, TransferError> {
         let channel = self
             .open(Verb::Survey, &format!("list {identity}\n{root}\n"))
@@ -321,7 +321,7 @@ impl Way<'_> {
         })
     }
 
-    /// Which of these entries have a file below `root` with the same bytes.
+    /// Finds the entries whose files below `root` have the same content.
     async fn same(
         &self,
         tree: &Arc<Tree>,
@@ -368,7 +368,7 @@ impl Way<'_> {
         Ok(compared.await.map_err(io::Error::other)??)
     }
 
-    /// Sends names and takes what is said of them, up to the end of it.
+    /// Sends names and returns the complete answer.
     async fn ask(&self, mut channel: Channel, names: &[&[u8]]) -> Result<Vec<u8>, TransferError> {
         let mut list = BytesMut::new();
         for name in names {
@@ -378,7 +378,7 @@ impl Way<'_> {
         }
         let limit = list.len() * 2 + names.len() * ANSWER_EACH;
         let input = channel.exec.input();
-        // A host that answers while it is asked must not wait for us to listen.
+        // A host may answer while we send, so read at the same time.
         let asking = async {
             let _ = input.send(list.freeze()).await;
             let _ = input.end().await;
@@ -392,7 +392,7 @@ impl Way<'_> {
                     }
                     Some(Piece::Data(_)) => {
                         return Err(TransferError::Remote(
-                            "the host says more of its files than there is to say".to_owned(),
+                            "the host's answer about its files is too long".to_owned(),
                         ));
                     }
                     Some(Piece::Frame(words)) if words == "end" => return Ok(lines),
@@ -405,7 +405,7 @@ impl Way<'_> {
         lines
     }
 
-    /// Sends what is to be sent; the place beside the destination where it was unpacked is returned.
+    /// Sends the files; returns the place beside the destination where they were unpacked.
     async fn unpack(
         &self,
         tree: &Arc<Tree>,
@@ -429,7 +429,7 @@ impl Way<'_> {
             }
             drop(pieces);
             let packed = packing.await.map_err(io::Error::other);
-            // Without its end the host knows an archive as broken.
+            // Without its end, the host recognizes the archive as broken.
             let _ = input.end().await;
             packed?
         };
@@ -438,18 +438,18 @@ impl Way<'_> {
         let result = match (said, packed) {
             (Ok(words), Ok(())) if words == "end" => return Ok(place),
             (Err(error), _) => Err(error),
-            // What the host says of a broken archive says less than why it broke; a host that wants no more breaks it.
+            // Our own error explains a broken archive better than the host's message, unless the host stopped reading.
             (_, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             (Ok(words), _) => Err(TransferError::said(&words)),
         };
         if !matches!(result, Err(TransferError::Lost(_))) {
-            // Nobody will go on with it.
+            // Nobody will continue this copy.
             let _ = self.steps(&[format!("rm -rf {}", sh_quote(&place)).into()]).await;
         }
         result
     }
 
-    /// Runs commands up to the first that fails.
+    /// Runs commands up to the first failure.
     async fn steps(&self, lines: &[Bytes]) -> Result<(), TransferError> {
         if lines.is_empty() {
             return Ok(());
@@ -471,19 +471,19 @@ impl Way<'_> {
     }
 }
 
-/// Why an entry can't go where something is.
+/// Why an entry can't replace the host's file.
 fn conflict(node: &Node, there: &Found) -> Result<(), &'static str> {
     match (node, there.kind) {
         (Node::Directory { .. }, b'd') => Ok(()),
-        (Node::Directory { .. }, b'l') => Err("is a link on the host, and a directory here"),
-        (Node::Directory { .. }, _) => Err("is no directory on the host, and one here"),
-        (_, b'd') => Err("is a directory on the host, and none here"),
+        (Node::Directory { .. }, b'l') => Err("is a link on the host, but a directory here"),
+        (Node::Directory { .. }, _) => Err("is not a directory on the host, but one here"),
+        (_, b'd') => Err("is a directory on the host, but not here"),
         _ => Ok(()),
     }
 }
 
-/// Names as the `ls` of BusyBox shows them: what is not printable ASCII becomes a question mark, by characters or by
-/// bytes. Two names that look alike so do no harm: it is by their hashes that files are told apart.
+/// A name as BusyBox `ls` prints it: characters or bytes outside printable ASCII become question marks. Names that look
+/// alike then do no harm, because hashes distinguish the files.
 fn masked(name: &[u8]) -> [Vec<u8>; 2] {
     let mask = |plain: bool, byte: u8| if plain { byte } else { b'?' };
     let plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
@@ -500,7 +500,7 @@ fn show(path: &[u8]) -> String {
     harmless::line(&String::from_utf8_lossy(path))
 }
 
-/// A line of `ls -ldn`: mode, links, user, group, size, three words of a date, name.
+/// Parses a line of `ls -ldn`: mode, links, user, group, size, three words of a date, name.
 fn parse_listed(line: &[u8]) -> Option<(Vec<u8>, Found)> {
     let mut rest = line;
     let mut word = || {
@@ -533,7 +533,7 @@ fn parse_listed(line: &[u8]) -> Option<(Vec<u8>, Found)> {
     Some((name.strip_prefix(b"./")?.to_vec(), found))
 }
 
-/// `rwxr-x---` as a number; the letters of setuid, setgid and sticky count for the `x` that they stand for.
+/// Parses `rwxr-x---`; the letters for setuid, setgid and sticky count as the `x` that they replace.
 fn permissions(letters: &str) -> Option<u32> {
     letters
         .bytes()
@@ -545,7 +545,8 @@ fn permissions(letters: &str) -> Option<u32> {
         .try_fold(0, |mode, bit| Some(mode << 1 | bit?))
 }
 
-/// A line of `sha256sum`: the hash, two characters, the name; a line that begins with a backslash has names escaped.
+/// Parses a line of `sha256sum`: the hash, two characters, the name; a line that begins with a backslash has an escaped
+/// name.
 pub(crate) fn parse_hash(line: &[u8]) -> Option<(Vec<u8>, String)> {
     let (escaped, line) = match line.strip_prefix(b"\\") {
         Some(line) => (true, line),

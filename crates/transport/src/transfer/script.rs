@@ -1,4 +1,4 @@
-//! The host's side of copies, made ready to travel.
+//! Prepares the host's side of copies for sending.
 
 use std::sync::LazyLock;
 
@@ -6,20 +6,20 @@ use crate::supervisor::script::folded;
 
 const SOURCE: &str = include_str!("transfer.sh");
 
-/// What a host is asked to do.
+/// A task of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// Take a file.
+    /// Receive a file.
     Upload,
-    /// Give a file.
+    /// Send a file.
     Download,
-    /// Tell how named things stand.
+    /// List named files.
     Survey,
-    /// Tell the hashes of all files below a directory.
+    /// Send the hashes of all files below a directory.
     Sums,
-    /// Take an archive and unpack it beside where it goes.
+    /// Receive an archive and unpack it beside its destination.
     Unpack,
-    /// Give a directory as an archive.
+    /// Send a directory as an archive.
     Pack,
     /// Run lines of commands.
     Steps,
@@ -36,7 +36,7 @@ const VERBS: [(Verb, &str); 7] = [
 ];
 
 impl Verb {
-    /// The one line that has to be sent first.
+    /// The line to send first.
     pub(crate) fn script(self) -> &'static str {
         static SCRIPTS: LazyLock<[String; 7]> = LazyLock::new(|| VERBS.map(|(_, word)| folded(SOURCE, word)));
         &SCRIPTS[self as usize]

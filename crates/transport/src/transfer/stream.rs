@@ -1,16 +1,16 @@
-//! Between a thread that packs or unpacks an archive and the task that talks to the host.
+//! Connects a thread that packs or unpacks an archive to the task that talks to the host.
 
 use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Bytes of an archive in one piece.
+/// The size of a piece of an archive, in bytes.
 const PIECE: usize = 32 * 1024;
-/// Pieces that wait on their way.
+/// How many pieces may be queued.
 const WAITING: usize = 4;
 
-/// An end to write into from a thread, and the end that a task receives pieces from.
+/// A writer for a thread, and the receiver of its pieces for a task.
 pub(crate) fn pipe() -> (Writer, Receiver<Bytes>) {
     let (sender, receiver) = channel(WAITING);
     let writer = Writer {
@@ -20,7 +20,7 @@ pub(crate) fn pipe() -> (Writer, Receiver<Bytes>) {
     (writer, receiver)
 }
 
-/// An end that a task sends pieces to, and the end to read from in a thread.
+/// A sender of pieces for a task, and the reader for a thread.
 pub(crate) fn intake() -> (Sender<Bytes>, Reader) {
     let (sender, receiver) = channel(WAITING);
     let reader = Reader {
@@ -30,13 +30,13 @@ pub(crate) fn intake() -> (Sender<Bytes>, Reader) {
     (sender, reader)
 }
 
-/// Collects what is written into pieces.
+/// Collects written bytes into pieces.
 pub(crate) struct Writer {
     sender: Sender<Bytes>,
     held: BytesMut,
 }
 
-/// Hands out pieces as a stream.
+/// Reads pieces as a stream.
 pub(crate) struct Reader {
     receiver: Receiver<Bytes>,
     held: Bytes,

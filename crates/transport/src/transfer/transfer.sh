@@ -1,13 +1,13 @@
-# What copies ask of a host, in sections for the verbs that the `#:` lines name. Each is folded into one line, so that no
-# line ends in the middle of a `case`. The orders come on standard input, behind the script.
+# The remote half of copies, in sections for the verbs on the `#:` lines. Each section is folded into one line, so no
+# line may end in the middle of a `case`. The orders come on standard input, after the script.
 #: upload download survey sums unpack pack steps
 umask 022
 IFS=' '
 T=
 say() { printf '\036%s %s\n' "$N" "$*"; }
 fail() { calm; say error "$@"; [ -z "$T" ] || rm -f "$T"; exit 0; }
-# What takes long without a word, such as a hash, shows that it goes on, for half an hour at most: what hangs looks the same.
-# A terminal would mix that with the data.
+# Shows that a long silent task, such as a hash, continues; for at most half an hour, because a hanging task looks the
+# same. A terminal would mix this with the data.
 Q=
 beat() { [ -t 2 ] || { (K=0; while [ $K -lt 180 ] && sleep 10 </dev/null >/dev/null 2>&1; do K=$((K + 1)); echo >&2; done) </dev/null >/dev/null & Q=$!; }; }
 calm() { [ -z "$Q" ] || kill $Q 2>/dev/null; Q=; }
@@ -17,12 +17,13 @@ elif command -v shasum >/dev/null 2>&1; then S='shasum -a 256'
 elif command -v openssl >/dev/null 2>&1; then S='openssl dgst -sha256 -r'
 else S=
 fi
-# Of one stream, which is large: openssl uses what the processor has for it, and sha256sum often does not.
+# The hash of one large stream: openssl uses the processor's instructions for it, and sha256sum often does not.
 sum() { beat; if command -v openssl >/dev/null 2>&1; then set -- $(openssl dgst -sha256 -r); else set -- $([ -z "$S" ] || $S); fi; calm; echo "${1:--}"; }
 #: upload unpack survey
-# Whether a name is a thing of ours that nobody else can touch: $2 is what its mode looks like, Z gets its size, J its links.
+# Whether $1 is ours and nobody else can write to it: $2 is the beginning of its mode. Sets Z to its size and J to its
+# links.
 ours() { set -- "$2" $(ls -ldn "$1" 2>/dev/null); Z=$6; J=$3; case $2 in $1*) [ "$4" = "$(id -u)" ];; *) false;; esac; }
-# Where a directory is unpacked that goes to $1: on the same file system.
+# Where to unpack a directory for $1: on the same file system.
 beside() { if [ -d "$1" ]; then printf '%s\n' "${1%/}/.reveille"; else printf '%s\n' "$1.reveille"; fi; }
 parent() { case $1 in */*) P=${1%/*};; *) P=.;; esac; [ -d "${P:-/}" ] || fail "there is no directory ${P:-/}"; }
 #: upload
@@ -125,7 +126,7 @@ IFS= read -r B || exit 0
 fi
 [ "$B" = have ] || exec dd if="$D" bs=65536 skip="$B" 2>/dev/null
 #: survey
-# Of the names that follow: how each stands there, or its hash.
+# For each of the names that follow: its attributes, or its hash.
 read -r N WHAT ID || exit 0
 IFS= read -r D
 A=$(beside "$D")-$ID
@@ -185,7 +186,7 @@ E=$({ find . '(' -type d -o -type l ')' -print0 | xargs -0 tar --no-recursion -c
 fi
 say end "$E"
 #: steps
-# Commands, a line each, up to the first that fails.
+# Runs commands, one per line, up to the first failure.
 read -r N || exit 0
 say hello
 beat

@@ -1,4 +1,4 @@
-//! A local directory on its way to hosts.
+//! Reads a local directory for copying to hosts.
 
 use std::fs::Metadata;
 use std::io::{self, Read, Write};
@@ -11,24 +11,24 @@ use tar::{Builder, EntryType, Header};
 
 use super::original::{hash_of, identity, stamp};
 
-/// Entries of a directory that are copied at most.
+/// How many entries of a directory may be copied.
 pub(crate) const ENTRIES_LIMIT: usize = 1_000_000;
 
-/// A directory and all that is below it, in an order that has directories before what is in them.
+/// A directory with everything below it; directories come before their contents.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) root: PathBuf,
     /// Permission bits of the directory itself.
     pub(crate) mode: u32,
     pub(crate) entries: Vec<Entry>,
-    /// Names this state of the directory.
+    /// Identifies this state of the directory.
     pub(crate) identity: String,
 }
 
-/// Something below a directory.
+/// An entry below a directory.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// The way to it from the directory, without a slash in front.
+    /// Its path relative to the directory.
     pub(crate) path: Vec<u8>,
     pub(crate) node: Node,
 }
@@ -51,7 +51,7 @@ pub(crate) enum Node {
 // === impl Tree ===
 
 impl Tree {
-    /// Reads the directory at `root`, which may be a link to one; links below it stay links.
+    /// Reads the directory at `root`, which may be a link; links below it stay links.
     pub(crate) fn read(root: &Path) -> io::Result<Self> {
         let mut entries = Vec::new();
         let mut facts: Vec<u8> = root.as_os_str().as_bytes().to_vec();
@@ -104,7 +104,7 @@ impl Tree {
         })
     }
 
-    /// Where an entry is on this machine.
+    /// The local path of an entry.
     pub(crate) fn local(&self, entry: &Entry) -> PathBuf {
         join(&self.root, &entry.path)
     }
@@ -121,7 +121,7 @@ impl Tree {
         Ok(hash.get_or_init(|| computed))
     }
 
-    /// Writes the entries of these numbers as an archive; files get `mode`, if one is given.
+    /// Writes the entries with these numbers as an archive; files get `mode`, if set.
     pub(crate) fn pack(&self, wanted: &[usize], mode: Option<u32>, sink: impl Write) -> io::Result<()> {
         let mut archive = Builder::new(sink);
         for entry in wanted.iter().map(|index| &self.entries[*index]) {
@@ -192,7 +192,7 @@ impl Node {
     }
 }
 
-/// A source that has as many bytes as were announced, or fails.
+/// A source that must have exactly the announced number of bytes.
 struct Exactly<R> {
     source: R,
     left: u64,

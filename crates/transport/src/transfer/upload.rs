@@ -1,4 +1,4 @@
-//! A file to a host.
+//! Uploads a file.
 
 use std::io::SeekFrom;
 
@@ -13,22 +13,22 @@ use crate::exec::Input;
 use crate::session::Session;
 use crate::supervisor::channel::open;
 
-/// Bytes that go with the orders: asking what is there would cost more than sending them.
+/// Up to this size, the content is sent with the orders: asking first would cost more.
 const BLIND: u64 = 64 * 1024;
-/// Bytes read from a local file at a time, and bytes sent at a time.
+/// How many bytes to read from a local file at a time, and how many to send at a time.
 const READ: usize = 256 * 1024;
 const CHUNK: usize = 32 * 1024;
 
-/// What a copy to a host came to.
+/// The result of an upload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Whether the host changed by it.
+    /// Whether the host changed.
     pub changed: bool,
-    /// Files of a directory that were sent, and their bytes; those of a single file are not counted.
+    /// The number of files of a directory that were sent; zero for a single file.
     pub files: u64,
     /// Bytes of those files.
     pub bytes: u64,
-    /// Files of a directory that the host had already.
+    /// The number of a directory's files that the host already had.
     pub had: u64,
 }
 
@@ -77,7 +77,7 @@ async fn file(
         let words = channel.words(session).await?;
         let from = from(session, whole, &words).await?;
         let answer = from.map_or_else(|| "have".to_owned(), |block| block.to_string());
-        // What a host says that has given up is read below.
+        // If the host has given up, its reason is read below.
         let _ = input.send(format!("{answer}\n")).await;
         from
     };
@@ -92,7 +92,7 @@ async fn file(
     }
 }
 
-/// The block to go on from, by what the host says it has; none if it has all.
+/// The block to start from, according to the host; none if it has everything.
 async fn from(session: &Session, whole: &Whole, words: &str) -> Result<Option<u64>, TransferError> {
     let mut state = words.split(' ');
     let (Some("state"), Some(there), Some(blocks), Some(beginning)) =
@@ -117,7 +117,7 @@ async fn from(session: &Session, whole: &Whole, words: &str) -> Result<Option<u6
     Ok(Some(0))
 }
 
-/// Sends the bytes from `start` on. A host that takes no more says why itself.
+/// Sends the bytes from `start` on. If the host stops reading, it reports why.
 async fn send(input: &Input, whole: &Whole, start: u64) -> Result<(), TransferError> {
     let path = match &whole.content {
         Content::Memory(bytes) => {
@@ -146,7 +146,7 @@ async fn send(input: &Input, whole: &Whole, start: u64) -> Result<(), TransferEr
         chunk.truncate(read);
         left -= read as u64;
         if left == 0 && !whole.is_current() {
-            // Short of its end the host does not put it into place.
+            // The host does not install a file that is too short.
             let why = "the local file changed while it was sent".to_owned();
             return Err(TransferError::Remote(why));
         }

@@ -1,4 +1,4 @@
-//! Becoming another user: every method, with everything that runs under it.
+//! Becoming another user with every method, and everything that can run that way.
 
 use reveille_account::Class;
 use reveille_transport::supervisor::{self, Beat, Durable, End, Offsets};
@@ -7,12 +7,12 @@ use reveille_transport::{Become, BecomeMethod, ExecError, Heard, Session};
 
 use crate::support::*;
 
-/// The user that logs in, and how it becomes bob.
+/// Users to log in as, and how each becomes bob.
 fn ways() -> Vec<(&'static str, Become)> {
     use BecomeMethod::{Doas, Su, Sudo};
     vec![
         ("free", by(Sudo, "bob", None)),
-        // Not asked, and so not sent.
+        // The password is not asked for, so it is not sent.
         ("free", by(Sudo, "bob", Some("unused"))),
         ("ann", by(Sudo, "bob", Some(PASSWORD))),
         ("tess", by(Sudo, "bob", Some(PASSWORD))),
@@ -30,10 +30,10 @@ fn ways() -> Vec<(&'static str, Become)> {
     ]
 }
 
-/// Everything that runs under a way to become bob.
+/// Runs every kind of command as bob.
 async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way: &str) {
     let other = Some(other);
-    // Plain, with input of all bytes.
+    // A plain command, with input of all bytes.
     let input: Vec<u8> = (0..=255u8).cycle().take(200_000).collect();
     let exec = session.run(other, "cat; id -un >&2; exit 7").await.unwrap();
     let terminal = exec.has_terminal();
@@ -45,7 +45,7 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
         assert!(said.stdout == input, "{way}: {} bytes", said.stdout.len());
         assert_eq!(said.error(), "bob\n", "{way}");
     }
-    // One that reads no input, and one that gets none.
+    // A command that reads no input, and one that gets none.
     let exec = session.run(other, "echo \"$HOME/$USER\"; tty").await.unwrap();
     let said = hear(exec, b"").await;
     assert_eq!(
@@ -54,7 +54,7 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
         "{way}: {}",
         said.error()
     );
-    // On a terminal of its own.
+    // On its own terminal.
     let command = "test -t 0 && test -t 1 && echo all here; id -un; printf 'err\\n' >&2; exit 5";
     let exec = session.run_on_terminal(other, command).await.unwrap();
     let mut exec = exec;
@@ -75,7 +75,7 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
         "{way}"
     );
 
-    // Durable.
+    // Durable work.
     let work = payload("id -un; echo err >&2; printf 'a\\r\\nb\\377'; exit 4");
     let mut durable = Durable::open_start(session, other, &key(seed)).await.unwrap();
     durable.start(&durable.hello().clone(), &work, CAP).await.unwrap();
@@ -89,7 +89,7 @@ async fn everything(lab: &Lab, session: &Session, other: &Become, seed: u8, way:
     };
     assert_eq!(stdout, whole, "{way}");
     assert_eq!(stderr, if terminal { &b""[..] } else { b"err\n" }, "{way}");
-    // Attached to from the middle.
+    // Attached to in the middle.
     let mut again = Durable::open_attach(session, other, &key(seed)).await.unwrap();
     let offsets = Offsets {
         stdout: 2,
@@ -194,7 +194,7 @@ async fn everything_runs_through_the_systems_ssh() {
     }
 }
 
-// With a second thread, the connection goes while this one waits for the host to notice.
+// A second thread lets the connection end while this one waits for the host.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn durable_work_outlives_the_connection_and_its_terminal() {
     let lab = Lab::up();
@@ -210,8 +210,8 @@ async fn durable_work_outlives_the_connection_and_its_terminal() {
         assert_eq!(durable.next().await.unwrap(), Beat::Stdout("before\n".into()));
         drop(durable);
         drop(first);
-        // The host notices that the connection is gone, and hangs up the terminals of it.
-        // Root's connections are ours too, so there only the work is waited for.
+        // The host notices the end of the connection, and hangs up its terminals. For root, our own connections look
+        // the same, so only the work is waited for.
         let gone = if user == "root" { "-" } else { user };
         lab.root(&format!(
             "while grep -qs 'sshd[:] {gone}@' /proc/[0-9]*/cmdline; do sleep 0.05; done"
@@ -236,7 +236,7 @@ async fn durable_work_outlives_the_connection_and_its_terminal() {
     }
 }
 
-/// What a refusal says.
+/// The class and message of a refusal.
 async fn refused(session: &Session, other: &Become) -> (Class, String) {
     match session.run(Some(other), "id").await {
         Err(ExecError::Refused { class, message }) => (class, message),
@@ -248,7 +248,7 @@ async fn refused(session: &Session, other: &Become) -> (Class, String) {
 async fn refusals_are_told_apart_and_a_password_is_tried_once() {
     use BecomeMethod::{Doas, Su, Sudo};
     let lab = Lab::up();
-    // PAM counts the tries.
+    // PAM counts the attempts.
     lab.root(
         "cat >/etc/pam.d/tries <<'END'\nauth required pam_exec.so quiet /usr/local/bin/tried\nEND\n\
          printf '#!/bin/sh\\necho \"$PAM_SERVICE $PAM_TYPE\" >>/var/log/tried\\n' >/usr/local/bin/tried\n\
@@ -287,7 +287,7 @@ async fn refusals_are_told_apart_and_a_password_is_tried_once() {
             &ann,
             by(Su, "-c", Some(PASSWORD)),
             Class::BecomeFailed,
-            "no user to become",
+            "not a user name",
         ),
         (
             &carl,
@@ -305,7 +305,7 @@ async fn refusals_are_told_apart_and_a_password_is_tried_once() {
             &ann,
             by(Su, "bob", None),
             Class::BecomeFailed,
-            "su wants a password, and there is none",
+            "su asks for a password, and none is set",
         ),
         (
             &ann,
@@ -355,7 +355,7 @@ async fn refusals_are_told_apart_and_a_password_is_tried_once() {
 #[tokio::test]
 async fn nothing_of_the_input_is_sent_before_the_user_is_changed() {
     let lab = Lab::up();
-    // A sudo that reads all it can get while it waits, and then refuses.
+    // A sudo that reads everything it can get while it waits, and then refuses.
     lab.root(
         "mv /usr/bin/sudo /usr/bin/sudo.away; printf '#!/bin/sh\\ntimeout 1 cat >/tmp/stolen\\nexit 1\\n' >/usr/bin/sudo; \
          chmod 755 /usr/bin/sudo",

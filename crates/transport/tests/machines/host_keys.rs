@@ -9,7 +9,7 @@ use reveille_transport::{Client, ConnectError, Deadlines, HostKeyPolicy, KnownHo
 
 use crate::support::*;
 
-/// An authority, and what it signs for the machine.
+/// An authority that signs certificates for the machine.
 struct Authority(PathBuf);
 
 impl Authority {
@@ -27,7 +27,7 @@ impl Authority {
         read(&self.0.with_extension("pub"))
     }
 
-    /// A server that shows a certificate.
+    /// Starts a server with a certificate.
     fn serve(&self, lab: &Lab, host_key: &str, options: &[&str]) -> u16 {
         let public = lab.root(&format!("cat {host_key}.pub"));
         let path = lab.directory.path().join("host.pub");
@@ -51,7 +51,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
-/// Connects with a file of known hosts of its own.
+/// Connects with its own known-hosts file.
 async fn meet(lab: &Lab, target: &Target, lines: &str) -> Result<Session, ConnectError> {
     let path = lab.directory.path().join("known");
     std::fs::write(&path, lines).unwrap();
@@ -83,7 +83,7 @@ async fn certificates_of_hosts() {
 
     let good = authority.serve(&lab, usual, &["-n", "web1.example"]);
     meet(&lab, &strict(&lab, good, alias), &trusted).await.unwrap();
-    // By address and port, too; and a certificate for any name.
+    // By address and port, too; and with a certificate for any name.
     let any = authority.serve(&lab, usual, &[]);
     meet(
         &lab,
@@ -107,7 +107,7 @@ async fn certificates_of_hosts() {
         .unwrap();
     }
 
-    // A certificate by nobody we trust is the key in it: unknown here, known there.
+    // A certificate from an unknown authority counts as the key in it: unknown here, known there.
     for (lines, class) in [
         (
             format!("@cert-authority *.example {others}"),
@@ -145,7 +145,7 @@ async fn certificates_of_hosts() {
         ),
         (
             &["-n", "web1.example", "-O", "critical:what@example=yes"],
-            "has the critical option what@example, which is not known",
+            "has the unknown critical option what@example",
         ),
     ] {
         let port = authority.serve(&lab, usual, options);

@@ -1,4 +1,4 @@
-//! Jump hosts, one behind the other.
+//! Chains of jump hosts.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use reveille_transport::{HostKeyPolicy, Identities, KnownHosts, Target};
 
 use crate::support::*;
 
-/// `user` at a server of its own, reached through `jump`, with known hosts of its own.
+/// `user` at a separate server, reached through `jump`, with its own known hosts.
 fn hop(lab: &Lab, user: &str, port: u16, jump: Option<Target>) -> Target {
     let known = lab.directory.path().join(format!("known-{user}"));
     Target {
@@ -22,7 +22,7 @@ fn hop(lab: &Lab, user: &str, port: u16, jump: Option<Target>) -> Target {
 async fn two_and_three_hops() {
     let lab = Lab::up();
     let [first, second, third] = ["ann", "bob", "carl"].map(|user| lab.serve(&format!("AllowUsers {user}")));
-    // The middle one takes another way in.
+    // The middle one uses another method.
     let by_password = lab.serve("PasswordAuthentication yes\nAuthenticationMethods password");
     let outer = hop(&lab, "ann", first, None);
     let middle = Target {
@@ -44,7 +44,7 @@ async fn two_and_three_hops() {
         assert_eq!(said.text(), format!("{user}\n"));
         session.close().await;
     }
-    // Each remembered the key where it was told to, and the client's own file is not there.
+    // Each recorded the key in its own file, and the client's own file was not created.
     for user in ["ann", "bob", "carl", "tess"] {
         let known = lab.directory.path().join(format!("known-{user}"));
         assert!(
@@ -86,7 +86,7 @@ async fn a_jump_host_that_dies_loses_the_connection() {
     };
     let client = lab.client();
     let first = connect(&client, &target).await.unwrap();
-    // Another host's way through the same jump host is a connection of its own.
+    // Another host behind the same jump host has its own connection.
     let second = connect(&client, &target).await.unwrap();
     let mut durable = Durable::open_start(&first, None, &key(1)).await.unwrap();
     let work = payload("echo up; read -r line </tmp/gate; echo $line");
@@ -96,7 +96,7 @@ async fn a_jump_host_that_dies_loses_the_connection() {
     assert_eq!(durable.next().await.unwrap(), Beat::Stdout("up\n".into()));
     let exec = second.run(None, "sleep 1000").await.unwrap();
     let processes = lab.root("grep -ls 'sshd[:] ann' /proc/[0-9]*/cmdline | grep -o '[0-9]*'");
-    // Each has a process of root and one of ann.
+    // Each connection has one process of root and one of ann.
     assert_eq!(processes.lines().count(), 4, "{processes}");
     lab.root(&format!("kill -9 {}", processes.replace('\n', " ")));
     assert_eq!(durable.next().await.unwrap(), Beat::Lost);
@@ -107,7 +107,7 @@ async fn a_jump_host_that_dies_loses_the_connection() {
         why.starts_with("the connection to its jump host was lost"),
         "{why}"
     );
-    // The work went on.
+    // The work continued.
     let again = connect(&client, &target).await.unwrap();
     let mut durable = Durable::open_attach(&again, None, &key(1)).await.unwrap();
     durable

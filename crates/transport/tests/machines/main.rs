@@ -1,4 +1,4 @@
-//! The transport against whole Debian machines: users, PAM, sudo, su, doas.
+//! Tests the transport with real Debian machines: users, PAM, sudo, su, doas.
 
 mod become_user;
 mod host_keys;

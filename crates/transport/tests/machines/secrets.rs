@@ -1,4 +1,4 @@
-//! Where a secret must not be.
+//! Places where secrets must not appear.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use reveille_transport::{Authentication, Become, BecomeMethod, Identities, Keyri
 
 use crate::support::*;
 
-/// Every process of this machine, those of the test machine among them, that has `secret` where others can read it.
+/// Every process on this machine, including those of the test machine, that shows `secret` to other users.
 fn seen(secret: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
@@ -30,7 +30,7 @@ fn seen(secret: &str) -> BTreeSet<String> {
 #[tokio::test]
 async fn no_process_and_no_message_shows_a_secret() {
     let lab = Lab::up();
-    // Letters only: no quoting or encoding could hide it from the search.
+    // Letters only, so that no quoting or encoding could hide the secret.
     let [login, sudo, passphrase] =
         ["Xlogin", "Xsudo", "Xphrase"].map(|word| format!("{word}{}", "qz".repeat(6)));
     lab.root(&format!(
@@ -91,7 +91,7 @@ async fn no_process_and_no_message_shows_a_secret() {
             shown.push(format!("{:?}", follow(&mut durable).await));
         }
     }
-    // What is said when nothing works.
+    // Messages if every method fails.
     for method in [BecomeMethod::Sudo, BecomeMethod::Su, BecomeMethod::Doas] {
         let error = session
             .run(Some(&by(method, "carl", Some(&sudo))), "id")
@@ -111,8 +111,8 @@ async fn no_process_and_no_message_shows_a_secret() {
     }
 }
 
-/// Whoever sits in between ends the first connection, and is not known on the second: no password is offered to a key that
-/// this process has seen for the first time, neither to log in nor to become somebody.
+/// A man in the middle may end the first connection to be known on the second one: no password is offered to a key that
+/// this process has seen for the first time, neither to log in nor to become another user.
 #[tokio::test]
 async fn a_new_host_gets_no_password_on_its_second_connection_either() {
     let lab = Lab::up();
@@ -130,7 +130,7 @@ async fn a_new_host_gets_no_password_on_its_second_connection_either() {
         let error = connect(&client, &with(Authentication::default()))
             .await
             .unwrap_err();
-        assert!(error.message.contains("the password was kept back"), "{error}");
+        assert!(error.message.contains("the password was not sent"), "{error}");
         assert!(!error.password_refused);
     }
     let keys = || Authentication::keys(Identities::load(&[lab.key()], None).unwrap());
@@ -142,7 +142,7 @@ async fn a_new_host_gets_no_password_on_its_second_connection_either() {
     assert!(
         error
             .to_string()
-            .contains("sudo wants the password, which was kept back"),
+            .contains("sudo asks for the password, which was not sent"),
         "{error}"
     );
     // Another process finds the key in its file.

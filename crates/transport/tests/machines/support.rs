@@ -1,4 +1,4 @@
-//! One Debian machine with users, and what tests do on it.
+//! One Debian machine with users, and helpers for tests.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use reveille_transport::{
     KnownHosts, OpenSsh, Secret, Session, Target, Transport,
 };
 
-/// The password of everybody on the machine. It has what shells and terminals like to read for themselves.
+/// The password of all users, with characters that shells and terminals interpret.
 pub(crate) const PASSWORD: &str = "Pa55'w\"$o\\rd ! #é";
-/// What durable work keeps of its output.
+/// The cap for the output of durable work.
 pub(crate) const CAP: u64 = 1 << 20;
 
-/// Users: `ann` may do all with a password, `free` without, `tess` only on a terminal, `carl` nothing.
+/// Users: `ann` may run everything with a password, `free` without one, `tess` only on a terminal, `carl` nothing.
 const USERS: &str = r#"
 for user in ann free tess carl bob; do
   useradd -m -s /bin/sh $user
@@ -34,7 +34,7 @@ chmod 440 /etc/sudoers.d/test
 printf 'permit ann\npermit nopass free\n' >/etc/doas.conf
 "#;
 
-/// A machine that is up.
+/// A running machine.
 pub(crate) struct Lab {
     machines: Machines,
     pub(crate) directory: tempfile::TempDir,
@@ -43,7 +43,7 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn up() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // The base is made once for all tests, where the tests' own files are kept.
+        // The base is created once for all tests, beside their temporary files.
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
         let machines = Machines::up(&shared, &directory.path().join("m"), 1, &|line| {
             eprintln!("{line}");
@@ -59,12 +59,12 @@ impl Lab {
         &self.machines.machines()[0]
     }
 
-    /// Runs a script as root; says what it printed.
+    /// Runs a script as root and returns its output.
     pub(crate) fn root(&self, script: &str) -> String {
         self.machines.shell(self.machine(), script).unwrap()
     }
 
-    /// One more sshd, with these lines first in its configuration.
+    /// Starts another sshd, with these lines first in its configuration.
     pub(crate) fn serve(&self, lines: &str) -> u16 {
         self.machines.serve(self.machine(), lines).unwrap()
     }
@@ -83,11 +83,11 @@ impl Lab {
         Client::new(Deadlines::default(), Arc::new(known))
     }
 
-    /// A user by key, natively.
+    /// A user by key, over native SSH.
     pub(crate) fn target(&self, user: &str, port: u16) -> Target {
         let keys = Identities::load(&[self.key()], None).unwrap();
         let authentication = Authentication {
-            // Every key is new here, and passwords to become others are wanted.
+            // Every key is new here, and the tests need passwords for becoming other users.
             password_to_new_hosts: true,
             ..Authentication::keys(keys)
         };
@@ -106,7 +106,7 @@ impl Lab {
     }
 }
 
-/// By password alone.
+/// Only a password.
 pub(crate) fn password() -> Authentication {
     Authentication {
         password: Some(Secret::new(PASSWORD)),
@@ -123,7 +123,7 @@ pub(crate) fn by(method: BecomeMethod, user: &str, password: Option<&str>) -> Be
     }
 }
 
-/// The same target by the system's `ssh`, which reads no configuration but ours.
+/// The same target through the system's `ssh`, which reads only our configuration.
 pub(crate) fn by_openssh(target: Target) -> Target {
     let how = OpenSsh {
         config: Some("/dev/null".into()),
@@ -140,7 +140,7 @@ pub(crate) async fn connect(client: &Client, target: &Target) -> Result<Session,
     client.handshake(target, dialed).await.map(|(session, _)| session)
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) stdout: Vec<u8>,
@@ -160,7 +160,7 @@ impl Said {
     }
 }
 
-/// Sends `input`, then hears a command to its end.
+/// Sends `input`, then reads a command to its end.
 pub(crate) async fn hear(mut exec: Exec, input: &[u8]) -> Said {
     let (sink, bytes) = (exec.input(), Bytes::copy_from_slice(input));
     let sending = async move {

@@ -1,4 +1,4 @@
-//! Every way to log in against every configuration that is met in the field: what comes of it, as a table.
+//! Every way to log in, with every server configuration that is common in the field: the outcomes as a table.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,7 +23,7 @@ impl Table {
         self.0.push([server.to_owned(), login.to_owned(), outcome]);
     }
 
-    /// As Markdown, without what differs from run to run.
+    /// As Markdown, without details that differ between runs.
     fn text(&self, lab: &Lab) -> String {
         let mut text = "| server | login | outcome |\n|---|---|---|\n".to_owned();
         for row in &self.0 {
@@ -34,7 +34,7 @@ impl Table {
     }
 }
 
-/// Connects, runs a command and something durable: the class of what fails first, or what was said.
+/// Connects, runs a plain and a durable command: the class of the first failure, or the output.
 async fn outcome(client: &Client, target: &Target, other: Option<&Become>) -> String {
     let session = match connect(client, target).await {
         Ok(session) => session,
@@ -106,7 +106,7 @@ async fn durable(session: &Session, other: Option<&Become>) -> String {
     }
 }
 
-/// Makes a key pair of a kind; its path.
+/// Creates a key pair of a kind; returns its path.
 fn make_key(lab: &Lab, kind: &str, bits: &str) -> PathBuf {
     let path = lab.directory.path().join(format!("{kind}{bits}"));
     let mut keygen = Command::new("ssh-keygen");
@@ -120,7 +120,7 @@ fn make_key(lab: &Lab, kind: &str, bits: &str) -> PathBuf {
     path
 }
 
-/// Signs a user's certificate; it lies beside the key.
+/// Signs a user certificate, which is written beside the key.
 fn sign(authority: &std::path::Path, key: &std::path::Path, principal: &str, more: &[&str]) {
     let signed = Command::new("ssh-keygen")
         .args(["-q", "-I", "test", "-n", principal, "-s"])
@@ -146,7 +146,7 @@ fn with_password(authentication: Authentication, password: &str) -> Authenticati
     }
 }
 
-/// Lets the machine's users log in with these keys too.
+/// Lets the machine's users log in with these keys, too.
 fn authorize(lab: &Lab, paths: &[PathBuf]) {
     for path in paths {
         let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
@@ -154,7 +154,7 @@ fn authorize(lab: &Lab, paths: &[PathBuf]) {
     }
 }
 
-/// An agent of its own.
+/// A separate agent.
 struct Agent(std::process::Child, PathBuf);
 
 impl Agent {
@@ -167,7 +167,7 @@ impl Agent {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        // It says where it listens once it does.
+        // The agent prints its socket once it listens.
         std::io::BufRead::read_line(
             &mut std::io::BufReader::new(child.stdout.take().unwrap()),
             &mut line,
@@ -496,7 +496,7 @@ async fn servers() {
     ] {
         let port = lab.serve(lines);
         let target = Target {
-            // Each server has its own set of keys.
+            // Each server has its own keys.
             host_keys: HostKeyPolicy::Off,
             ..lab.target_by("ann", port, key())
         };
@@ -532,7 +532,7 @@ async fn servers() {
         outcome(&client, &target, None).await,
     );
 
-    // Login shells and what they read.
+    // Login shells and their start files.
     lab.root(
         "for shell in fish csh dash; do useradd -m -s $(command -v $shell) with-$shell; done; useradd -m -s /usr/sbin/nologin with-nologin; \
          useradd -m -s /bin/bash noisy; useradd -m -s /bin/sh rc-noise; \

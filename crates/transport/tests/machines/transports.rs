@@ -1,4 +1,4 @@
-//! The same over every transport, and what the system's `ssh` says in our classes.
+//! The same tests over every transport, and the mapping of `ssh` messages to our classes.
 
 use std::sync::Arc;
 
@@ -62,11 +62,11 @@ async fn all_transports_do_the_same() {
         .await;
         assert_eq!(said.text(), "a\\b|c!d|$HOME\n", "{name}");
 
-        // Durable: once, attached to, killed. Local work lies in our own home: a place of its own, please.
+        // Durable work: started once, attached to, killed. Local work would use our own home, so it gets its own place.
         let place = (name == "local").then(|| lab.directory.path().join("reveille").display().to_string());
         let key = |seed| supervisor::Key {
             place: place.clone(),
-            // Native and openssh come to the same place.
+            // Native and openssh use the same place.
             ..key(seed + u8::try_from(name.len()).unwrap() * 10)
         };
         let work = payload("echo out; echo err >&2; exit 4");
@@ -85,7 +85,7 @@ async fn all_transports_do_the_same() {
                 "{name}"
             );
         }
-        // Left alone, it goes on.
+        // Without a client, the work continues.
         let mut durable = Durable::open_start(&session, None, &key(2)).await.unwrap();
         durable
             .start(&durable.hello().clone(), &payload("echo up; sleep 1000"), CAP)
@@ -195,7 +195,7 @@ async fn a_flood_waits_for_its_reader() {
             panic!("{name}")
         };
         assert!(!first.is_empty());
-        // Another command on the same session gets through, and sees that the first has not run ahead.
+        // Another command on the same session works, and sees that the first one has not run ahead.
         if name != "native" {
             let said = hear(session.run(None, &format!("test -e {told}")).await.unwrap(), b"").await;
             assert_eq!(said.status, Some(1), "{name}");
@@ -226,7 +226,7 @@ async fn a_local_command_goes_with_its_reader() {
         tokio::task::yield_now().await;
     }
     drop(exec);
-    // It is a grandchild: gone, or waiting to be collected by whoever inherits it.
+    // It is a grandchild: gone, or a zombie until its new parent reaps it.
     while stat().contains("(sleep)") && !stat().contains(") Z ") {
         tokio::task::yield_now().await;
     }
@@ -236,7 +236,7 @@ async fn a_local_command_goes_with_its_reader() {
 async fn a_local_command_on_a_terminal() {
     let lab = Lab::up();
     let (_, session) = sessions(&lab).await.pop().unwrap();
-    // Root becomes root: nothing on this machine is changed for it.
+    // Root becomes root, so nothing on this machine needs to change.
     let other = Become {
         terminal: true,
         ..by(BecomeMethod::Su, "root", None)

@@ -1,4 +1,4 @@
-//! Files and directories there and back.
+//! Files and directories in both directions.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -133,7 +133,7 @@ async fn files_there_and_back() {
     assert!(error.to_string().contains("more than the 9 allowed"), "{error}");
 }
 
-/// Begins a copy, and breaks its connection once `begun` says so.
+/// Starts a copy, and cuts its connection once `begun` is true.
 async fn break_off(
     testbed: &Testbed,
     original: &Original,
@@ -153,7 +153,7 @@ async fn break_off(
     session.close().await;
 }
 
-/// What an interrupted copy left in a directory, by a name that it has in it.
+/// The remains of an interrupted copy in a directory.
 fn partial(directory: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(directory).ok()?;
     entries
@@ -189,7 +189,7 @@ async fn what_is_there_is_not_sent_again() {
         assert_eq!(left_over(&there), 0);
         fs::remove_file(&path).unwrap();
     }
-    // A name that others could have prepared is not written to.
+    // A file that others could have prepared is not written to.
     let size = || partial(&there).map_or(0, |path| fs::metadata(path).unwrap().len());
     break_off(&testbed, &original, &to(&path), || size() > 2 << 20).await;
     let left = partial(&there).unwrap();
@@ -262,7 +262,7 @@ async fn directories(testbed: &Testbed) {
     // Nothing to do.
     let sent = upload(&session, None, &original, &destination).await.unwrap();
     assert_eq!((sent.changed, sent.files, sent.had), (false, 0, 7));
-    // Only what differs goes, and what is not ours stays.
+    // Only differences are sent, and other files stay.
     fs::write(copy.join("run.sh"), "#!/bin/SH\n").unwrap();
     fs::set_permissions(copy.join("nothing"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::remove_dir_all(copy.join("etc/deep")).unwrap();
@@ -273,7 +273,7 @@ async fn directories(testbed: &Testbed) {
     assert_eq!((sent.changed, sent.files, sent.had), (true, 2, 5));
     fs::remove_file(copy.join("theirs")).unwrap();
     assert_eq!(state(&copy), state(&here));
-    // What is in it, into what is there.
+    // The contents of a directory into an existing one.
     let contents = to(&there.join("other"));
     fs::create_dir(there.join("other")).unwrap();
     let modes = Destination {
@@ -284,7 +284,7 @@ async fn directories(testbed: &Testbed) {
     let mode = fs::metadata(there.join("other/run.sh")).unwrap().mode();
     assert_eq!(mode & 0o777, 0o604);
     assert_eq!(left_over(&there), 0);
-    // Back, twice; then with a file changed and one gone there.
+    // Back, twice; then after one remote file changed and one was removed.
     let back = testbed.path().join("back/site");
     let path = copy.display().to_string();
     let fetched = download(&session, None, &path, &back, 1 << 30).await.unwrap();
@@ -317,10 +317,10 @@ async fn what_can_not_be_copied_is_said_before_anything_is_changed() {
         (
             "run.sh",
             "directory",
-            "run.sh is a directory on the host, and none here",
+            "run.sh is a directory on the host, but not here",
         ),
-        ("etc", "file", "etc is no directory on the host, and one here"),
-        ("etc", "link", "etc is a link on the host, and a directory here"),
+        ("etc", "file", "etc is not a directory on the host, but one here"),
+        ("etc", "link", "etc is a link on the host, but a directory here"),
     ] {
         let path = there.join(name);
         match make {
@@ -348,7 +348,7 @@ async fn what_can_not_be_copied_is_said_before_anything_is_changed() {
     let error = Original::at(&here).unwrap_err();
     assert!(error.to_string().ends_with("can't be copied"), "{error}");
     fs::remove_file(&fifo).unwrap();
-    // A file that changed since it was looked at is not half of each.
+    // A file that changed since it was read is not sent half old, half new.
     fs::write(here.join("etc/large"), "short").unwrap();
     let error = upload(&session, None, &original, &to(&there)).await.unwrap_err();
     assert!(matches!(error, TransferError::Local(_)), "{error:?}");

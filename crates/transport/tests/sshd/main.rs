@@ -1,4 +1,4 @@
-//! The transport against a real sshd.
+//! Tests the transport with a real sshd.
 
 mod copies;
 
@@ -49,7 +49,7 @@ async fn session(testbed: &Testbed) -> Session {
     connect(&client(testbed), &target(testbed)).await.unwrap()
 }
 
-/// Everything a plain command said: stdout, stderr, status.
+/// The result of a plain command: stdout, stderr, status.
 async fn run(session: &Session, command: &str) -> (Vec<u8>, Vec<u8>, Option<u32>) {
     let mut exec = session.exec(command).await.unwrap();
     let (mut stdout, mut stderr, mut status) = (Vec::new(), Vec::new(), None);
@@ -175,7 +175,7 @@ async fn an_agent_has_the_key() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // The agent says where it listens once it does.
+    // The agent prints its socket once it listens.
     let mut line = String::new();
     std::io::BufRead::read_line(
         &mut std::io::BufReader::new(agent.stdout.take().unwrap()),
@@ -188,7 +188,7 @@ async fn an_agent_has_the_key() {
         .env("SSH_AUTH_SOCK", &socket)
         .status();
     assert!(added.unwrap().success());
-    // By itself; and for a file that is encrypted, whose passphrase nobody has to be asked for then.
+    // By itself; and for an encrypted file, whose passphrase nobody has to enter then.
     let locked = std::process::Command::new("ssh-keygen")
         .args(["-q", "-p", "-N", "opensesame", "-f"])
         .arg(testbed.key())
@@ -257,7 +257,7 @@ async fn a_server_that_stalls_leaves_no_socket_behind() {
         (error.class, error.phase),
         (Class::HandshakeStalled, reveille_account::Phase::KeyExchange)
     );
-    // The other end sees the connection go: nothing of it is left on ours.
+    // The other end sees the connection end, so nothing of it is left on ours.
     let mut sink = Vec::new();
     let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut sink).await;
 }
@@ -298,7 +298,7 @@ async fn a_port_that_closes_at_once_looks_throttled_and_another_service_does_not
     }
 }
 
-/// Starts work as the hello of its own channel agrees to.
+/// Starts work with the hello of its own channel.
 async fn start(session: &Session, key: &Key, work: &Payload) -> Durable {
     let mut durable = Durable::open_start(session, None, key).await.unwrap();
     let agreed = durable.hello().clone();
@@ -319,8 +319,8 @@ fn directory(testbed: &Testbed, key: &Key) -> std::path::PathBuf {
     place.join(key.run.uuid()).join(key.token.to_string())
 }
 
-/// Somebody ends the supervisor alone, as the kernel does when memory is short: what it started goes on, and is not gone
-/// before it has ended.
+/// The supervisor alone is killed, as by the kernel when memory is short: the command continues, and is not gone before
+/// it has ended.
 #[tokio::test]
 async fn what_outlives_its_supervisor_is_not_gone_yet() {
     let testbed = Testbed::start(1, "").unwrap();
@@ -380,7 +380,7 @@ async fn durable_work_runs_once_and_is_told_to_everybody() {
         (b"t\n".to_vec(), Vec::new(), exited(4))
     );
     assert!(second.clean().await);
-    // What is left is a tombstone; who knows that it began is not told that it never did.
+    // Only a tombstone is left; a controller that knows that the work began is not told that it never did.
     let mut third = start(&session, &key(1), &work).await;
     assert_eq!(follow(&mut third).await.2, Some(End::Never));
     let mut fourth = attach(&session, &key(1), 0, 0, None).await;
@@ -405,7 +405,7 @@ async fn an_absent_directory_is_told_and_nothing_starts_later() {
     let work = payload("echo ran >\"$HOME/late\"");
     late.start(&agreed, &work, CAP).await.unwrap();
     assert_eq!(follow(&mut late).await.2, Some(End::Never));
-    // Another boot, machine or mark than was agreed.
+    // A boot, machine or mark that differs from the agreed one.
     for part in 0..3 {
         let mut other = agreed.clone();
         *[&mut other.boot, &mut other.machine, &mut other.mark][part] = "other".to_owned();
@@ -413,7 +413,7 @@ async fn an_absent_directory_is_told_and_nothing_starts_later() {
         start.start(&other, &work, CAP).await.unwrap();
         assert_eq!(follow(&mut start).await.2, Some(End::Elsewhere), "{part}");
     }
-    // A place that is wiped is another one.
+    // A wiped place is a different place.
     std::fs::remove_dir_all(&agreed.place).unwrap();
     let mut start = Durable::open_start(&session, None, &key(2)).await.unwrap();
     assert_ne!(start.hello().mark, agreed.mark);
@@ -492,7 +492,7 @@ async fn what_is_another_machines_is_left_alone() {
         assert!(pid.exists());
         std::fs::write(&pid, &ours).unwrap();
     }
-    // The pid file of an older script names no machine.
+    // The pid file of an older script has no machine.
     let older: Vec<&str> = ours.trim_end().split(' ').take(5).collect();
     std::fs::write(&pid, format!("{}\n", older.join(" "))).unwrap();
     assert!(supervisor::stop(&session, None, &key, None).await.unwrap());
@@ -507,7 +507,7 @@ async fn what_is_another_machines_is_left_alone() {
         ),
         "{end:?}"
     );
-    // Only what this place is known as is cleaned.
+    // Only a place with the given identity is cleaned.
     let other = Hello {
         mark: "other".to_owned(),
         ..hello.clone()
@@ -543,7 +543,7 @@ async fn clean_makes_nothing_and_changes_nothing_of_others() {
     let clean = async || supervisor::clean(&session, None, &at(&place), None).await;
     assert_eq!(clean().await.unwrap(), Some(0));
     assert!(!place.exists());
-    // What looks like ours but for its name stays.
+    // Files that resemble ours, but with other names, stay.
     let run = place.join(key(1).run.uuid());
     let token = run.join("not-a-token");
     std::fs::create_dir_all(&token).unwrap();
@@ -636,7 +636,7 @@ async fn a_higher_epoch_forbids_a_late_start() {
     late.start(&agreed, &work, CAP).await.unwrap();
     let fenced = late.next().await.unwrap_err();
     assert_eq!(fenced, supervisor::SuperviseError::Fenced(2));
-    // Hello itself is refused by now.
+    // By now, even hello is refused.
     let fenced = Durable::open_start(&session, None, &key(6)).await.unwrap_err();
     assert_eq!(fenced, supervisor::SuperviseError::Fenced(2));
     assert!(!testbed.home().join("late").exists());
@@ -842,7 +842,7 @@ async fn a_look_tells_what_moves_from_what_is_still() {
     use reveille_transport::supervisor::{Look, look};
     let testbed = Testbed::start(1, "").unwrap();
     let session = session(&testbed).await;
-    // Durable: a sleep is still, a loop moves, what has ended is finished.
+    // Durable: a sleep is still, a loop moves, ended work is finished.
     for (seed, text, moves) in [(31, "sleep 30", false), (32, "while :; do :; done", true)] {
         let mut durable = Durable::open_start(&session, None, &key(seed)).await.unwrap();
         let place = Some(durable.hello().place.clone());
@@ -856,7 +856,7 @@ async fn a_look_tells_what_moves_from_what_is_still() {
             Look::Alive(alive) => alive,
             other => panic!("{text}: {other:?}"),
         };
-        // The command starts a moment after its supervisor says so.
+        // The command starts a moment after its supervisor was reported.
         let mut one = count().await;
         let mut two = count().await;
         while !moves && one.counters != two.counters {
@@ -871,7 +871,7 @@ async fn a_look_tells_what_moves_from_what_is_still() {
         assert!(supervisor::stop(&session, None, &key, None).await.unwrap());
         assert_eq!(look(&session, None, &key).await.unwrap(), Look::Finished);
     }
-    // Plain: what else runs on this connection.
+    // Plain: everything else on this connection.
     let session = crate::session(&testbed).await;
     assert_eq!(look(&session, None, &key(33)).await.unwrap(), Look::Gone);
     let exec = session.exec("exec sleep 30").await.unwrap();

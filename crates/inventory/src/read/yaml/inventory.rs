@@ -1,4 +1,4 @@
-//! Ansible's YAML form: groups with `hosts`, `vars` and `children`, at the top of a file and within each other.
+//! Ansible's YAML form: groups with `hosts`, `vars` and `children`, at the top level and nested.
 
 use reveille_account::SourceError;
 
@@ -7,10 +7,10 @@ use super::{Data, Document, Lines, Node};
 use crate::InventoryError;
 use crate::model::Variable;
 
-/// What a group may have.
+/// The keys of a group.
 const SECTIONS: [&str; 3] = ["hosts", "vars", "children"];
 
-/// Whether `text`, whose file's name doesn't say what it is, is surely meant as YAML.
+/// Whether `text`, whose file name does not decide its form, is surely YAML.
 pub(crate) fn is_likely(text: &str) -> bool {
     let mut lines = text
         .lines()
@@ -27,7 +27,7 @@ pub(crate) fn is_likely(text: &str) -> bool {
     })
 }
 
-/// Reads `text` into `builder`; most mistakes are collected there.
+/// Reads `text` into `builder`, which collects most mistakes.
 pub(crate) fn read(
     text: &str,
     file: &str,
@@ -51,7 +51,7 @@ pub(crate) fn read(
                 format!("this is the configuration of the inventory plugin{name}, which only Ansible can run"),
             )
             .hint(format!(
-                "write an executable file with `#!/bin/sh` and `exec ansible-inventory -i {file} --list`, and name that"
+                "write an executable file with `#!/bin/sh` and `exec ansible-inventory -i {file} --list`, and use that"
             ))
             .into());
     }
@@ -64,7 +64,10 @@ pub(crate) fn read(
         return Err(lines
             .mistake(
                 &root,
-                format!("a YAML inventory is a mapping of groups, not {}", root.kind()),
+                format!(
+                    "a YAML inventory must be a mapping of groups, not {}",
+                    root.kind()
+                ),
             )
             .into());
     };
@@ -89,7 +92,7 @@ pub(crate) fn read(
     Ok(())
 }
 
-/// Says which keys stand twice.
+/// Warns about duplicate keys.
 pub(crate) fn warn_of_duplicates(
     duplicates: &[(String, u32, u32)],
     lines: &Lines<'_>,
@@ -100,7 +103,7 @@ pub(crate) fn warn_of_duplicates(
             lines.mistake_at(
                 *line,
                 *column,
-                format!("`{name}` stands a second time in its mapping; the last one counts"),
+                format!("`{name}` is set twice in this mapping; the last one counts"),
             )
         });
     }
@@ -113,10 +116,10 @@ struct Reader<'a> {
 // === impl Reader ===
 
 impl Reader<'_> {
-    /// Reads a group and what is below it.
+    /// Reads a group and its children.
     fn group(&self, name: &Node, body: Node, builder: &mut Builder) -> Option<u32> {
         let Data::Text(text) = &name.data else {
-            self.wants_quotes(name, "a group's name", builder);
+            self.wants_quotes(name, "a group name", builder);
             return None;
         };
         if text.is_empty() || text.contains(char::is_control) {
@@ -138,7 +141,7 @@ impl Reader<'_> {
             let entries = match section.data {
                 Data::Null => continue,
                 Data::Map(entries) => entries,
-                // A single name stands for a mapping with that name.
+                // A single name is short for a mapping with that name.
                 Data::Text(_) => {
                     let nothing = Node {
                         data: Data::Null,
@@ -150,7 +153,7 @@ impl Reader<'_> {
                     let mistake = self.lines.mistake(
                         &section,
                         format!(
-                            "`{kind}` of the group `{text}` is a mapping, not {}",
+                            "`{kind}` of the group `{text}` must be a mapping, not {}",
                             section.kind()
                         ),
                     );
@@ -180,7 +183,11 @@ impl Reader<'_> {
         if !matches!(body.data, Data::Null | Data::Map(_)) {
             let mistake = self.lines.mistake(
                 &body,
-                format!("the group `{}` is a mapping, not {}", shown(name), body.kind()),
+                format!(
+                    "the group `{}` must be a mapping, not {}",
+                    shown(name),
+                    body.kind()
+                ),
             );
             builder.mistake(mistake);
         } else if let Some(child) = self.group(name, body, builder) {
@@ -191,12 +198,12 @@ impl Reader<'_> {
 
     fn host(&self, name: &Node, body: Node, group: u32, builder: &mut Builder) {
         let Data::Text(text) = &name.data else {
-            return self.wants_quotes(name, "a host's name", builder);
+            return self.wants_quotes(name, "a host name", builder);
         };
         let mut variables = Vec::new();
         if !body.is_empty() {
             let Data::Map(entries) = body.data else {
-                let message = format!("the vars of `{text}` are a mapping, not {}", body.kind());
+                let message = format!("the vars of `{text}` must be a mapping, not {}", body.kind());
                 return builder.mistake(self.lines.mistake(&body, message));
             };
             variables.reserve(entries.len());
@@ -213,7 +220,7 @@ impl Reader<'_> {
     fn wants_quotes(&self, name: &Node, what: &str, builder: &mut Builder) {
         builder.mistake(
             self.lines
-                .mistake(name, format!("{what} is text, not {}", name.kind()))
+                .mistake(name, format!("{what} must be text, not {}", name.kind()))
                 .hint("put it in quotes"),
         );
     }
@@ -227,13 +234,13 @@ impl Reader<'_> {
             );
             match SourceError::nearest(&name, SECTIONS) {
                 Some(near) => warning.hint(format!("did you mean `{near}`?")),
-                None => warning.hint("a group below it stands under `children`"),
+                None => warning.hint("put its child groups under `children`"),
             }
         });
     }
 }
 
-/// A var of a host or group, after a look at whether it is understood.
+/// Creates a var of a host or group, and checks it.
 pub(crate) fn variable(
     lines: &Lines<'_>,
     key: &Node,
@@ -242,7 +249,7 @@ pub(crate) fn variable(
 ) -> Option<Variable> {
     let name = shown(key);
     if name.is_empty() {
-        builder.mistake(lines.mistake(key, "a var without a name"));
+        builder.mistake(lines.mistake(key, "this var has no name"));
         return None;
     }
     let at = match value.data {

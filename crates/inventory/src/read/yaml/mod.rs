@@ -1,7 +1,7 @@
 //! YAML as Ansible reads it: a tree whose nodes know their places, with the types of YAML 1.1.
 //!
-//! Ansible's parser is of YAML 1.1: `yes`, `no`, `on` and `off` are truths, `0640` is octal, `1:30` counts in sixties, and
-//! `<<` merges mappings. JSON is read by the same parser, with JSON's own types.
+//! In YAML 1.1, which Ansible uses, `yes`, `no`, `on` and `off` are booleans, `0640` is octal, `1:30` is sexagesimal,
+//! and `<<` merges mappings. JSON is read by the same parser, with JSON's types.
 
 pub(super) mod inventory;
 mod types;
@@ -17,33 +17,33 @@ use serde_json::{Map, Number, Value};
 use self::types::{json, resolve};
 use super::vault::Vault;
 
-/// Nesting of lists and mappings.
+/// How deep lists and mappings may be nested.
 pub(crate) const MAX_DEPTH: usize = 64;
-/// Nodes that the aliases of a file may make together.
+/// How many nodes the aliases of a file may produce together.
 pub(crate) const MAX_ALIASED: usize = 200_000;
-/// Mappings with more keys than this are searched for duplicates with a table.
+/// Larger mappings are searched for duplicate keys with a table.
 const FEW_KEYS: usize = 8;
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) data: Data,
-    /// From 1.
+    /// The line, from 1.
     pub(crate) line: u32,
-    /// From 0, in characters.
+    /// The column, from 0, in characters.
     pub(crate) column: u32,
-    /// It came from a vault, or holds something that did.
+    /// The value came from a vault, or contains one that did.
     pub(crate) secret: bool,
 }
 
-/// What a node is.
+/// The value of a node.
 #[derive(Debug, Clone)]
 pub(crate) enum Data {
     Null,
     Truth(bool),
     Number(Number),
     Text(String),
-    /// Text that looks like a template and is none.
+    /// Text that looks like a template and is not one.
     Literal(String),
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
@@ -53,7 +53,7 @@ pub(crate) enum Data {
 pub(crate) struct Document<'a> {
     pub(crate) root: Node,
     pub(crate) lines: Lines<'a>,
-    /// Keys that stand twice in a mapping; the last one counts.
+    /// Keys that are set twice in a mapping; the last one counts.
     pub(crate) duplicates: Vec<(String, u32, u32)>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Lines<'a> {
     hidden: bool,
 }
 
-/// Whose types plain words have.
+/// Whose types apply to plain words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Types {
     Yaml,
@@ -76,7 +76,7 @@ enum Types {
 // === impl Node ===
 
 impl Node {
-    /// What it is, for messages.
+    /// The type, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self.data {
             Data::Null => "nothing",
@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    /// The value of a mapping's key.
+    /// The value of a key, if the node is a mapping.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         let Data::Map(entries) = &self.data else {
             return None;
@@ -99,7 +99,7 @@ impl Node {
             .map(|(_, value)| value)
     }
 
-    /// Whether Python takes it for false, as Ansible does where it says "empty".
+    /// Whether Python treats the value as false, which Ansible calls empty.
     pub(crate) fn is_empty(&self) -> bool {
         match &self.data {
             Data::Null | Data::Truth(false) => true,
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// The value without its places.
+    /// The value without places.
     pub(crate) fn into_value(self) -> Value {
         match self.data {
             Data::Null => Value::Null,
@@ -130,7 +130,7 @@ impl Node {
         }
     }
 
-    /// No text in it is a template, whatever it looks like.
+    /// Marks every text in the value as not a template.
     fn take_literally(&mut self) {
         match &mut self.data {
             Data::Text(text) if is_template(text) => self.data = Data::Literal(std::mem::take(text)),
@@ -140,7 +140,7 @@ impl Node {
         }
     }
 
-    /// The node as the key of a mapping, which is text in the end.
+    /// The node as a key, which is always text in the end.
     pub(crate) fn into_key(self) -> String {
         match self.data {
             Data::Text(text) | Data::Literal(text) => text,
@@ -162,7 +162,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The line that a node begins on; `secret` hides it.
+    /// The line on which a node starts; `secret` hides its text.
     pub(crate) fn line(&self, number: u32, secret: bool) -> Line<'a> {
         let index = (number as usize).saturating_sub(1);
         let start = self.starts.get(index).copied().unwrap_or(self.text.len());
@@ -178,7 +178,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The line of a node and the node's offset in it, in bytes.
+    /// The line of a node, and the node's offset in it in bytes.
     pub(crate) fn place(&self, node: &Node) -> (Line<'a>, usize) {
         self.at(node.line, node.column, node.secret)
     }
@@ -203,7 +203,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Reads one document; `hidden` says that the whole text is secret.
+/// Parses one document; with `hidden`, the whole text is secret.
 pub(crate) fn read<'a>(
     text: &'a str,
     file: &'a str,
@@ -270,7 +270,7 @@ impl<'a> Reader<'a, '_> {
                     return Err(self
                         .lines
                         .mistake_at(line, column, "a second YAML document begins here")
-                        .hint("a file is one document; remove the `---`"));
+                        .hint("a file can have only one document; remove the `---`"));
                 }
                 Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
                 event => root = Some(self.node(event, span, 0)?.0),
@@ -278,7 +278,7 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    /// The node that begins with `event`, and how many nodes it is.
+    /// Builds the node that starts with `event`; also returns how many nodes it contains.
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<(Node, usize), SourceError> {
         let (line, column) = place(&span.tag_start().unwrap_or(span.start));
         if depth > MAX_DEPTH {
@@ -355,15 +355,15 @@ impl<'a> Reader<'a, '_> {
             }
             Event::Alias(id) => {
                 let Some((aliased, nodes)) = self.anchors.get(&id) else {
-                    return Err(self.lines.mistake(&node, "an alias stands inside what it names"));
+                    return Err(self
+                        .lines
+                        .mistake(&node, "an alias refers to a value that contains it"));
                 };
                 self.aliased += nodes;
                 if self.aliased > MAX_ALIASED {
                     return Err(self.lines.mistake(
                         &node,
-                        format!(
-                            "the aliases of this file stand for more than {MAX_ALIASED} values, the most that is read"
-                        ),
+                        format!("the aliases of this file expand to more than {MAX_ALIASED} values"),
                     ));
                 }
                 return Ok((aliased.clone(), *nodes));
@@ -376,12 +376,15 @@ impl<'a> Reader<'a, '_> {
         Ok((node, count))
     }
 
-    /// Takes the entries of what `<<` names; of several mappings the first wins.
+    /// Adds the entries that `<<` refers to; of several mappings the first wins.
     fn merge(&self, value: Node, merged: &mut Vec<(Node, Node)>) -> Result<(), SourceError> {
         let wrong = |node: &Node| {
             self.lines.mistake(
                 node,
-                format!("`<<` takes a mapping or a list of mappings, not {}", node.kind()),
+                format!(
+                    "`<<` must be a mapping or a list of mappings, not {}",
+                    node.kind()
+                ),
             )
         };
         match value.data {
@@ -399,7 +402,7 @@ impl<'a> Reader<'a, '_> {
         Ok(())
     }
 
-    /// Entries with each key once: the last one, at the place of the first.
+    /// Entries without duplicate keys: the last value, at the place of the first.
     fn unique(&mut self, inherited: Vec<(Node, Node)>, own: Vec<(Node, Node)>) -> Vec<(Node, Node)> {
         let count = inherited.len();
         let mut entries: Vec<(Node, Node)> = Vec::with_capacity(count + own.len());
@@ -414,7 +417,7 @@ impl<'a> Reader<'a, '_> {
                 entries.iter().position(|(other, _)| key_name(other) == name)
             };
             if let Some(at) = known {
-                // An own key is meant to replace one that was merged in; two own ones are not meant.
+                // Replacing a merged key is intended; setting a key twice is not.
                 if index >= count && !replaceable.contains(&at) {
                     self.duplicates.push((name.into_owned(), key.line, key.column));
                 }
@@ -460,8 +463,8 @@ impl<'a> Reader<'a, '_> {
             }
             .ok_or_else(|| {
                 self.lines
-                    .mistake(node, format!("this is no `!!{core}`"))
-                    .hint("leave the tag away, or write the value in its form")
+                    .mistake(node, format!("this is not a `!!{core}`"))
+                    .hint("remove the tag, or write a value of its type")
             })?;
             return Ok(());
         }
@@ -486,10 +489,10 @@ impl<'a> Reader<'a, '_> {
                 })?;
                 let text = std::str::from_utf8(&bytes).map_err(|_| {
                     self.lines
-                        .mistake(node, "what this vault holds is not text in UTF-8")
+                        .mistake(node, "the content of this vault is not text in UTF-8")
                 })?;
                 node.data = Data::Text(text.to_owned());
-                // To Ansible what was encrypted by itself is no template.
+                // As in Ansible, a value that was encrypted on its own is never a template.
                 node.take_literally();
                 Ok(())
             }
@@ -497,7 +500,7 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    /// Whether a collection is `!unsafe`; other tags than its own are mistakes.
+    /// Whether a collection is `!unsafe`; tags other than `own` are mistakes.
     fn collection_tag(&self, node: &Node, tag: Option<&Tag>, own: &str) -> Result<bool, SourceError> {
         match tag {
             None => Ok(false),
@@ -511,10 +514,10 @@ impl<'a> Reader<'a, '_> {
         let shown = format!("{}{}", tag.original_handle(), tag.suffix());
         self.lines
             .mistake(node, format!("the tag `{shown}` is not known"))
-            .hint("`!vault` and `!unsafe` are")
+            .hint("use `!vault` or `!unsafe`")
     }
 
-    /// The parser's mistake in the operator's words.
+    /// Translates the parser's error for the operator.
     fn refused(&self, at: &Marker, said: &str) -> SourceError {
         let (line, column) = place(at);
         let place = |message: &str| self.lines.mistake_at(line, column, message);
@@ -525,26 +528,26 @@ impl<'a> Reader<'a, '_> {
         let value = text.split_once(": ").map_or(text, |(_, value)| value);
         let value = value.trim_start().trim_start_matches("- ");
         if said.contains("tab") {
-            return place("a tab can't indent YAML").hint("indent with blanks");
+            return place("YAML can't be indented with tabs").hint("indent with spaces");
         }
         if said.contains("unknown anchor") {
-            return place("this alias names no anchor above it");
+            return place("this alias refers to an anchor that is not defined above it");
         }
         let mistake = place(&format!("this is not YAML: {said}"));
         if value.starts_with("{{") {
             mistake.hint(format!(
-                "quote it: a value that begins with `{{{{` needs quotes, `'{}'`",
+                "a value that begins with `{{{{` needs quotes: `'{}'`",
                 value.trim_end()
             ))
         } else if said.starts_with("mapping values are not allowed") {
-            mistake.hint("a value that contains `: ` needs quotes; otherwise look at the indentation")
+            mistake.hint("a value that contains `: ` needs quotes; otherwise check the indentation")
         } else {
             mistake
         }
     }
 }
 
-/// A key as it is compared; only text has no marks around it.
+/// A key for comparison; only text has no marks around it.
 fn key_name(key: &Node) -> Cow<'_, str> {
     match &key.data {
         Data::Text(text) => Cow::Borrowed(text),
@@ -634,7 +637,7 @@ mod tests {
         assert!(
             value("a: &a [*a]")
                 .expect_err("in itself")
-                .contains("inside what it names")
+                .contains("a value that contains it")
         );
         assert!(value(&"[".repeat(200)).is_err());
     }

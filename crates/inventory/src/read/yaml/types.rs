@@ -1,10 +1,10 @@
-//! What plain words of YAML 1.1 and of JSON are.
+//! The types of plain words in YAML 1.1 and JSON.
 
 use serde_json::Number;
 
 use super::Data;
 
-/// What a plain word of JSON is.
+/// Parses a plain word of JSON.
 pub(super) fn json(text: &str) -> Option<Data> {
     Some(match text {
         "null" => Data::Null,
@@ -14,7 +14,7 @@ pub(super) fn json(text: &str) -> Option<Data> {
     })
 }
 
-/// What a plain word of YAML 1.1 is; none if it is text.
+/// Parses a plain word of YAML 1.1; none if it is text.
 pub(super) fn resolve(text: &str) -> Option<Data> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Data::Null),
@@ -101,7 +101,7 @@ fn float(text: &str) -> Option<Number> {
         let (whole, fraction) = mantissa.split_once('.')?;
         let number = |part: &str| part.chars().all(|c| c.is_ascii_digit() || c == '_');
         let whole_fits = if whole.is_empty() {
-            // `.5` may have no sign, and needs a digit.
+            // `.5` can't have a sign and needs a digit.
             text.starts_with('.') && fraction.starts_with(|c: char| c.is_ascii_digit())
         } else {
             whole.starts_with(|c: char| c.is_ascii_digit())
@@ -133,7 +133,7 @@ fn sign(text: &str) -> (bool, &str) {
     }
 }
 
-/// A part of a number that counts in sixties: one or two digits, 59 at most.
+/// A part of a sexagesimal number: one or two digits, at most 59.
 fn sixtieth(part: &str) -> Option<i128> {
     let fits = matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_digit());
     part.parse().ok().filter(|number| fits && *number < 60)
