@@ -78,11 +78,11 @@ impl Account {
     }
 }
 
-/// The equation without its zero terms: `512 planned = 509 success + 3 failed`.
+/// The equation without its zero terms: `512 planned = 509 succeeded + 3 failed`.
 impl fmt::Display for Account {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let terms = [
-            (self.success, "success"),
+            (self.success, "succeeded"),
             (self.failed, "failed"),
             (self.quarantined, "quarantined"),
             (self.cancelled, "cancelled"),
@@ -123,7 +123,7 @@ mod tests {
         account.add(Status::Success);
         assert!(!account.balanced());
         assert_eq!(account.exit(0), Exit::Unbalanced);
-        assert_eq!(account.to_string(), "2 planned ≠ 1 success");
+        assert_eq!(account.to_string(), "2 planned ≠ 1 succeeded");
         account.pending = 1;
         assert_eq!(account.exit(1), Exit::Interrupted);
         account.pending = 0;
@@ -143,7 +143,7 @@ mod tests {
         assert!(!account.balanced());
         assert_eq!(
             account.to_string(),
-            "1 planned = 1 success, and 1 extra that nobody planned"
+            "1 planned = 1 succeeded, and 1 extra that nobody planned"
         );
     }
 }

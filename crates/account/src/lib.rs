@@ -27,7 +27,7 @@
 //! account.add(Status::Success);
 //! account.add(Class::ConnectRefused.status());
 //! assert!(account.balanced());
-//! assert_eq!(account.to_string(), "3 planned = 2 success + 1 failed");
+//! assert_eq!(account.to_string(), "3 planned = 2 succeeded + 1 failed");
 //! ```
 
 mod account;

@@ -53,7 +53,7 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! let end = runtime.block_on(reveille_fleet::run(handle, Arc::new(client), plan, stopped))?;
 //! assert_eq!(end, RunEnd::Closed);
-//! assert_eq!(ledger.account(id)?.to_string(), "1 planned = 1 success");
+//! assert_eq!(ledger.account(id)?.to_string(), "1 planned = 1 succeeded");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

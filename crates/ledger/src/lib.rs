@@ -44,7 +44,7 @@
 //! handle.record_host(host, EventKind::OutcomeReached { outcome }).await?;
 //!
 //! let account = ledger.account(handle.run())?;
-//! assert_eq!(account.to_string(), "2 planned = 1 success + 1 pending");
+//! assert_eq!(account.to_string(), "2 planned = 1 succeeded + 1 pending");
 //! handle.set_state(RunState::Closed, None).await?;
 //! assert_eq!(ledger.audit(handle.run())?.forgotten, ["web2".into()]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

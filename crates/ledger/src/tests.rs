@@ -327,7 +327,7 @@ async fn a_round_goes_over_the_one_before() {
     assert_eq!(ledger.run(run).unwrap().state, RunState::Open);
     assert_eq!(
         ledger.account(run).unwrap().to_string(),
-        "3 planned = 1 success + 2 pending"
+        "3 planned = 1 succeeded + 2 pending"
     );
     handle
         .record_host(&"web1".into(), ended(Class::Ok))
@@ -345,7 +345,7 @@ async fn a_round_goes_over_the_one_before() {
     let audit = ledger.audit(run).unwrap();
     assert_eq!(
         audit.account.to_string(),
-        "3 planned = 2 success + 1 unaccounted for"
+        "3 planned = 2 succeeded + 1 unaccounted for"
     );
     assert_eq!(audit.ghosts, ["web2".into()]);
     let outcomes: Vec<_> = ledger

@@ -493,7 +493,7 @@ async fn listen(stopper: reveille_fleet::Stopper, display: render::outlet::Displ
         }
         if stopper.asked() == Stop::No {
             display.say(
-                "stopping: nothing more is dispatched, running steps may finish; once more to leave at once"
+                "stopping: running steps may finish; press Ctrl-C again to detach, durable commands continue"
                     .to_owned(),
             );
             stopper.ask(Stop::Soon);

@@ -295,7 +295,7 @@ fn verdict(
     if !account.balanced() || account.ghost > 0 {
         return (
             Exit::Unbalanced,
-            format!("{}: the account does not balance", finished.run),
+            format!("{}: not every host is accounted for", finished.run),
         );
     }
     let kinds = match comparison.kinds() {

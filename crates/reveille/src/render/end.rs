@@ -198,11 +198,11 @@ pub(crate) fn words(
     }
     let account = summary.account;
     let verdict = if !account.balanced() {
-        tone("it does not balance", Tone::Bad)
+        tone("not all accounted for", Tone::Bad)
     } else if account.ghost > 0 {
         tone("hosts are unaccounted for", Tone::Bad)
     } else {
-        tone("balanced", Tone::Good)
+        tone("all accounted for", Tone::Good)
     };
     let _ = writeln!(words, "account     {account}; {verdict}");
     if let Some(allowed) = allowed {
@@ -226,7 +226,7 @@ pub(crate) fn words(
         };
         let _ = writeln!(
             words,
-            "controller  {} CPU{hosts}, {} at most",
+            "controller  {} CPU{hosts}, peak {}",
             duration::shown_seconds(usage.cpu_s),
             Bytes(usage.peak_bytes)
         );

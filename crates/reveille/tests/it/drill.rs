@@ -58,7 +58,7 @@ fn the_default_drill_names_every_fault_and_succeeds() {
     assert!(
         ended
             .stderr
-            .contains("64 planned = 44 success + 20 failed; balanced"),
+            .contains("64 planned = 44 succeeded + 20 failed; all accounted for"),
         "{}",
         ended.stderr
     );

@@ -56,7 +56,7 @@ fn unreachable_hosts_count_and_stop_the_run() {
         ])
         .expect(3);
     assert!(
-        again.stderr.contains("2 planned = 2 failed; balanced"),
+        again.stderr.contains("2 planned = 2 failed; all accounted for"),
         "{}",
         again.stderr
     );

@@ -65,7 +65,7 @@ fn killed_at_any_event_and_resumed() {
 
         let audit = reveille.run(&["audit"]).expect(0);
         assert!(
-            audit.stdout.contains("balanced"),
+            audit.stdout.contains("all accounted for"),
             "after {seen} events: {}",
             audit.stdout
         );
@@ -179,14 +179,14 @@ fn interrupted_in_two_stages_and_resumed() {
     assert!(
         audit
             .stdout
-            .contains("4 planned = 3 pending + 1 running; balanced"),
+            .contains("4 planned = 3 pending + 1 running; all accounted for"),
         "{}",
         audit.stdout
     );
     std::fs::write(&gate, "").unwrap();
     let resumed = reveille.run(&["resume", "-c", "1"]).expect(0);
     assert!(
-        resumed.stderr.contains("4 planned = 4 success; balanced"),
+        resumed.stderr.contains("4 planned = 4 succeeded; all accounted for"),
         "{}",
         resumed.stderr
     );

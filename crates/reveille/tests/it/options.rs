@@ -147,7 +147,7 @@ fn who_answers() {
     let ended = reveille.run(&["ping", "-i", &inventory]).expect(3);
     assert_eq!(ended.stdout, "");
     assert!(
-        ended.stderr.contains("3 planned = 2 success + 1 failed"),
+        ended.stderr.contains("3 planned = 2 succeeded + 1 failed"),
         "{}",
         ended.stderr
     );
