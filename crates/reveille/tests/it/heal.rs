@@ -247,7 +247,7 @@ fn a_route_may_lead_through_another_jump_host() {
         ("[\"a b\"]", "has \"a b\", which is not an address"),
         ("[{}]", "has {}, which is not a route"),
         ("[{\"port\": 70000}]", "whose port is not valid"),
-        ("[{\"jumps\": \"x\"}]", "where `jumps` says nothing"),
+        ("[{\"jumps\": \"x\"}]", "where `jumps` is unknown"),
         ("[{\"jump\": \"a b\"}]", "`a b` is not a jump host"),
     ] {
         let file = reveille.file("inventory", format!("a reveille_routes='{routes}'\n"));
