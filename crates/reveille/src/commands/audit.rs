@@ -15,7 +15,11 @@ pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result
     let run = ledger.resolve_run(&args.run)?;
     let audit = ledger.audit(run)?;
     let sound = audit.account.balanced() && audit.account.ghost == 0;
-    let verdict = if sound { "all accounted for" } else { "NOT all accounted for" };
+    let verdict = if sound {
+        "all accounted for"
+    } else {
+        "NOT all accounted for"
+    };
     printer.data(&format!(
         "{run}  {}  {}; {verdict}",
         audit.state.as_str(),

@@ -186,7 +186,9 @@ fn interrupted_in_two_stages_and_resumed() {
     std::fs::write(&gate, "").unwrap();
     let resumed = reveille.run(&["resume", "-c", "1"]).expect(0);
     assert!(
-        resumed.stderr.contains("4 planned = 4 succeeded; all accounted for"),
+        resumed
+            .stderr
+            .contains("4 planned = 4 succeeded; all accounted for"),
         "{}",
         resumed.stderr
     );
