@@ -271,7 +271,7 @@ pub enum EventKind {
         /// When the supervisor started, on the host's clock.
         born: String,
     },
-    /// An attempt has no result of its own.
+    /// An attempt ended without a result.
     StepLost {
         /// The step.
         step: StepRef,

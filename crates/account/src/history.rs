@@ -29,7 +29,7 @@ pub struct Site {
     pub mark: String,
 }
 
-/// Why an attempt has no result of its own.
+/// Why an attempt ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {

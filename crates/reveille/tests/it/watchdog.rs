@@ -59,7 +59,7 @@ fn the_hard_cap_and_the_step_itself_may_end_it() {
         &short,
     );
     assert_eq!(host["class"], "watchdog_idle", "{logs}");
-    assert!(logs.contains("the step says on_stuck: kill"), "{logs}");
+    assert!(logs.contains("the step sets on_stuck: kill"), "{logs}");
     let capped = ["--silence-floor", "1s", "--hard-cap", "4s"];
     let (host, logs) = run(&reveille, &inventory, "run: sleep 61.25", &capped);
     assert!(host["class"].as_str().unwrap().starts_with("watchdog_"), "{logs}");
