@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 /// How long a check such as `skip_if` may take.
 const CHECK: Duration = Duration::from_mins(2);
-/// The bytes kept of an answer.
+/// Bytes kept of the answer to a small question.
 const ANSWER_LIMIT: usize = 16 * 1024;
 
 /// Returns the exit status of a small command, and the beginning of its output.

@@ -11,7 +11,7 @@ use crate::host::{Halt, HostTask, other_host, record};
 use crate::machine::Machine;
 use crate::stop::Stop;
 
-/// The limit on connection tries in a row.
+/// The limit on connection tries to a host in a row.
 const TRIES: u32 = 5;
 /// The limit on tries that met an endpoint's limit on new connections; these are not counted in `TRIES`.
 const THROTTLED_TRIES: u32 = 20;

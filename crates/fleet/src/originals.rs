@@ -8,7 +8,7 @@ use reveille_transport::transfer::Original;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-/// The number of files and directories kept. Templates in `src` may name one for each host.
+/// The number of originals (files and directories) kept in memory. Templates in `src` may name one for each host.
 const REMEMBERED: usize = 64;
 
 /// The contents of files and directories that go to many hosts.

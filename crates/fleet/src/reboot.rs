@@ -28,7 +28,7 @@ const BOOT_ID: &str =
     "cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.boottime 2>/dev/null";
 /// Reboots after a second, so that the answer still gets through.
 const REBOOT: &str = "nohup sh -c 'sleep 1; reboot || shutdown -r now || systemctl reboot' >/dev/null 2>&1 &";
-/// The delay between connection tries.
+/// The delay between connection tries during a reboot.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long to wait for a recovery reboot that an earlier controller requested.
 const HEALING: Duration = Duration::from_mins(10);

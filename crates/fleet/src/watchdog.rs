@@ -34,7 +34,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// How long a copy may stall, without a byte in either direction, unless the operator sets it. The host sends something
 /// every ten seconds.
 const COPY_STALLED: Duration = Duration::from_mins(1);
-/// The same if the host can't do that.
+/// The same on a terminal, where the host can't do that.
 const ON_TERMINAL: Duration = Duration::from_mins(30);
 /// How often the controller checks its own clock.
 const TICK: Duration = Duration::from_millis(250);

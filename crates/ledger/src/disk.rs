@@ -15,7 +15,7 @@ pub const RESERVE_BYTES: u64 = 64 << 20;
 /// On a small or nearly full disk the reserve is this part of the free space.
 const RESERVE_SHARE: u64 = 16;
 
-/// A smaller reserve is not worth keeping.
+/// The smallest reserve worth keeping.
 const RESERVE_LEAST: u64 = 1 << 20;
 
 /// Whether the ledger can be written.

@@ -35,7 +35,7 @@ pub struct Replayed<'a> {
     pub kind: Result<EventKind>,
 }
 
-/// The number of parser threads.
+/// The number of threads that parse events.
 const PARSERS: usize = 2;
 /// The number of events per piece, and of pieces queued per thread.
 const PIECE: usize = 512;

@@ -34,7 +34,7 @@ pub const BUSY_INTERVAL: Duration = Duration::from_millis(60);
 /// Batches per transaction from which a run counts as busy.
 const BUSY_BATCHES: usize = 4;
 
-/// The size of the queue; further callers wait before they queue.
+/// The number of batches in the writer's queue; further callers wait before they queue.
 pub const QUEUE_BATCHES: usize = 4096;
 
 /// The limit on entries per transaction, which bounds its memory.

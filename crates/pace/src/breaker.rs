@@ -91,7 +91,7 @@ enum State<C> {
     },
 }
 
-/// The limit on classes; further ones are not watched.
+/// The limit on failure classes that a breaker watches.
 const CLASSES: usize = 64;
 
 // === impl Breaker ===

@@ -24,7 +24,7 @@ struct Slot {
     withdrawn: u32,
 }
 
-/// The length of the window, in seconds.
+/// The window of a [`RetryBudget`], in seconds.
 const WINDOW_S: usize = 10;
 
 // === impl RetryBudget ===

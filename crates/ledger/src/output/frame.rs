@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use reveille_account::Stream;
 
-/// The size of a header.
+/// The size of a frame's header.
 pub(super) const HEADER_BYTES: usize = 32;
 
 /// The longest frame. A longer one is damage, for which no memory is allocated.

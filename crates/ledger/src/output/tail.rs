@@ -11,7 +11,7 @@ use super::caps::take;
 /// The shortest tail.
 const LEAST_TAIL: u64 = 16 << 10;
 
-/// Pieces are joined up to this size.
+/// Pieces of a tail are joined up to this size.
 const PIECE: usize = 16 << 10;
 
 /// The last bytes of an attempt whose output exceeded the head.

@@ -2,7 +2,7 @@
 
 use super::sources::Pressure;
 
-/// Limits from here on mean "unlimited" (control groups, version 1).
+/// Memory limits from here on mean "unlimited" (control groups, version 1).
 const NO_LIMIT: u64 = 1 << 60;
 
 /// `memory.pressure` and the files of `/proc/pressure`: shares of the last ten seconds, in percent.

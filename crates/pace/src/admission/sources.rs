@@ -52,7 +52,7 @@ pub struct Readings {
 
 /// More than any of these files contains; longer files are cut off.
 const FILE_LIMIT: u64 = 64 * 1024;
-/// The number of parent control groups to read.
+/// The number of control groups to read, from this process's own upwards.
 const DEPTH: usize = 32;
 
 // === impl Sources ===

@@ -20,7 +20,7 @@ pub struct Classes {
     pub total: TotalRule,
 }
 
-/// The limit on classes, each at most 84 KiB. Further ones have no history, so only the hard cap bounds them.
+/// The limit on step classes with a history of at most 84 KiB each. Further ones have no history, so only the hard cap bounds them.
 const CLASSES: usize = 256;
 
 // === impl Classes ===

@@ -63,9 +63,9 @@ pub enum Ending {
 const IN_VAIN_MOST: u8 = 2;
 /// Futile extensions permitted if a few overrun: they may well hang.
 const IN_VAIN_FEW: u8 = 1;
-/// The share of the class that separates the two.
+/// The share of the class from which most of it overruns.
 const MOST: f64 = 0.25;
-/// The number of ends kept.
+/// The number of attempts whose end is kept.
 const ENDS: usize = 4096;
 
 // === impl Cohort ===

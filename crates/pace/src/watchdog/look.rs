@@ -188,7 +188,7 @@ pub struct LookRule {
     pub fair: Duration,
 }
 
-/// A check for an operator's deadline ends at most 1/`OVERRUN` of the deadline after it.
+/// A check for an operator's deadline ends late by at most this part of the deadline.
 const OVERRUN: u32 = 10;
 
 /// The latest checks of an attempt.
