@@ -1,4 +1,4 @@
-//! The account: outcomes held against the roll.
+//! The account: outcomes compared with the roll.
 
 use std::fmt;
 
@@ -8,25 +8,25 @@ use crate::{Exit, Status};
 
 /// `planned = success + failed + quarantined + cancelled + pending + running + ghost`.
 ///
-/// Pending and running exist only while a run is open or interrupted, ghosts only in a closed one. *Extra* counts
-/// outcomes of hosts that nobody planned; it must be zero.
+/// `pending` and `running` exist only while a run is open or interrupted, `ghost` only in a closed one. `extra` counts
+/// outcomes of hosts that are not on the roll; it must be zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Hosts on the roll.
     pub planned: u64,
-    /// Hosts that ended well.
+    /// Hosts that succeeded.
     pub success: u64,
     /// Hosts that failed.
     pub failed: u64,
     /// Hosts given up after their recoveries.
     pub quarantined: u64,
-    /// Hosts that were not run to their end because the run was stopped.
+    /// Hosts that were not finished because the run was stopped.
     pub cancelled: u64,
     /// Hosts not dispatched yet.
     pub pending: u64,
-    /// Hosts dispatched and without an outcome in a run that is not closed.
+    /// Hosts dispatched, without an outcome, in a run that is not closed.
     pub running: u64,
-    /// Hosts dispatched and without an outcome in a run that is closed.
+    /// Hosts dispatched, without an outcome, in a closed run.
     pub ghost: u64,
     /// Outcomes without an entry on the roll.
     pub extra: u64,
@@ -35,7 +35,7 @@ pub struct Account {
 // === impl Account ===
 
 impl Account {
-    /// An account of `planned` hosts, nothing known of them yet.
+    /// An account of `planned` hosts, with nothing counted yet.
     pub fn planned(planned: u64) -> Self {
         Self {
             planned,
@@ -43,7 +43,7 @@ impl Account {
         }
     }
 
-    /// Counts one more final status.
+    /// Counts one final status.
     pub fn add(&mut self, status: Status) {
         match status {
             Status::Success => self.success += 1,
@@ -59,12 +59,12 @@ impl Account {
         self.success + self.failed + self.quarantined + self.cancelled
     }
 
-    /// Whether every planned host is in exactly one column and nothing else is.
+    /// Whether each planned host is counted exactly once, and no other host is.
     pub fn balanced(&self) -> bool {
         self.planned == self.ended() + self.pending + self.running + self.ghost && self.extra == 0
     }
 
-    /// The exit status that this account asks for, `unallowed` being the failures beyond the stated allowance.
+    /// The exit status for this account, with `unallowed` failures beyond the allowance.
     pub fn exit(&self, unallowed: u64) -> Exit {
         if !self.balanced() || self.ghost > 0 {
             Exit::Unbalanced

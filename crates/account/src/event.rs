@@ -4,25 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Class, HaltReason, HostName, Loss, MachineRef, Outcome, RunId, Rung, Site, Token, WorkerId};
 
-/// One thing that happened. The ledger commits it, then publishes it; nothing is shown that is not committed.
+/// One thing that happened. The ledger commits it before anything shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Position in the run, from 1, without gaps; given by the ledger.
+    /// Position in the run, from 1, without gaps; assigned by the ledger.
     pub seq: u64,
     /// The run.
     pub run: RunId,
-    /// Round of the run, from 1; `retry` opens the next.
+    /// Round of the run, from 1; `retry` opens the next one.
     pub round: u32,
     /// The host, if the event is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostName>,
-    /// The controller process that saw it.
+    /// The controller process that recorded it.
     pub worker: WorkerId,
     /// The ownership epoch that the controller held.
     pub epoch: u64,
     /// Unix time, milliseconds.
     pub wall_ms: u64,
-    /// Milliseconds on a clock that never jumps, since that controller took the run.
+    /// Milliseconds on a monotonic clock since that controller took over the run.
     pub mono_ms: u64,
     /// What happened.
     #[serde(flatten)]
@@ -33,9 +33,9 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// Hosts are or may be worked on.
+    /// Hosts are being worked on, or may be.
     Open,
-    /// Stopped before its end by a signal or a fault of the controller; `resume` goes on.
+    /// Stopped early by a signal or a controller failure; `resume` continues it.
     Interrupted,
     /// Every host has its outcome.
     Closed,
@@ -87,7 +87,7 @@ impl Phase {
     }
 }
 
-/// How long each phase of the successful connection took, in milliseconds.
+/// How long each phase of a successful connection took, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseTimings {
     /// Name resolution and TCP connection.
@@ -134,26 +134,26 @@ pub struct StepRef {
 pub struct Chosen {
     /// The class of the step, under which its durations are remembered.
     pub class: String,
-    /// Durations of the class that were known.
+    /// The number of recorded durations of the class.
     pub samples: u64,
-    /// Hosts of the run.
+    /// The number of hosts in the run.
     pub hosts: u32,
     /// The highest number of connection tries so far.
     pub retries: u32,
-    /// Silence after which it is looked at, seconds; none if an operator said so.
+    /// Seconds of silence before the watchdog checks the step; `None` if the operator set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence_s: Option<f64>,
-    /// Duration after which it is looked at, seconds; none without history, or if an operator said so.
+    /// Seconds before the watchdog checks the step; `None` without history, or if the operator set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_s: Option<f64>,
 }
 
-/// A duration that counts for the deadlines of later runs.
+/// A duration that later runs learn their deadlines from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learned {
     /// The class of the step.
     pub class: String,
-    /// How long it took, without what the controller lost, milliseconds.
+    /// How long it took, milliseconds, without the time that the controller lost.
     pub took_ms: u64,
     /// The longest time without output, milliseconds.
     pub silence_ms: u64,
@@ -168,18 +168,18 @@ pub enum EventKind {
         /// Hosts on the roll of this round.
         planned: u64,
     },
-    /// A controller took over a run that was interrupted or whose controller died.
+    /// A controller took over a run that was interrupted or whose controller had died.
     RunResumed {
         /// Hosts without an outcome.
         remaining: u64,
     },
-    /// How many sessions are open at once, decided or changed.
+    /// The limit on concurrent sessions was set or changed.
     SessionsLimited {
         /// At most this many sessions.
         sessions: u64,
-        /// Hosts that wait for one.
+        /// Hosts waiting for a session.
         queued: u64,
-        /// Why it is this number, if it is not what was asked for.
+        /// Why, if it is not the requested number.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -187,7 +187,7 @@ pub enum EventKind {
     RunStateChanged {
         /// The new state.
         state: RunState,
-        /// Why, if there is something to say.
+        /// Why, if there is a reason to give.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -199,7 +199,7 @@ pub enum EventKind {
         tries: u32,
         /// Address and port.
         address: String,
-        /// The machine that is connected to.
+        /// The machine to connect to.
         #[serde(default, skip_serializing_if = "MachineRef::is_first")]
         machine: MachineRef,
     },
@@ -207,21 +207,21 @@ pub enum EventKind {
     ConnectFailed {
         /// Which try, from 1.
         tries: u32,
-        /// The machine that was connected to.
+        /// The machine to connect to.
         #[serde(default, skip_serializing_if = "MachineRef::is_first")]
         machine: MachineRef,
         /// The phase that failed.
         phase: Phase,
-        /// The class it would have if it were the last.
+        /// The class that the host gets if this was the last try.
         class: Class,
-        /// What happened, in words.
+        /// What happened.
         message: String,
         /// Whether it looks like the host's limit on new connections; such tries are not counted.
         throttled: bool,
-        /// When the next try starts; nothing when there is none.
+        /// When the next try starts; `None` if there is none.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
-        /// The next try is made only because work may go on there: it uses up nothing.
+        /// The next try only looks for work that may still run there, so it does not count against the budget.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         away: bool,
     },
@@ -238,25 +238,25 @@ pub enum EventKind {
         step: StepRef,
         /// Which attempt, from 1.
         attempt: u32,
-        /// The key of what runs remotely, when the step is durable.
+        /// The key of the remote work, if the step is durable.
         #[serde(skip_serializing_if = "Option::is_none")]
         token: Option<Token>,
-        /// The remote directory that holds it, when the step is durable.
+        /// The remote directory of the work, if the step is durable.
         #[serde(skip_serializing_if = "Option::is_none")]
         place: Option<String>,
-        /// The boot that is to end, when the step reboots the machine.
+        /// The boot that is to end, if the step reboots the machine.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         boot: Option<Box<str>>,
         /// The machine that it runs on.
         #[serde(default, skip_serializing_if = "MachineRef::is_first")]
         machine: MachineRef,
-        /// The user that it runs as, if it is another one than the login's.
+        /// The user that it runs as, if not the login user.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
-        /// What the machine said of itself, when the step is durable.
+        /// What the machine reported about itself, if the step is durable.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         site: Option<Box<Site>>,
-        /// The deadlines that Reveille chose itself, and what from.
+        /// The deadlines that Reveille chose, and what it based them on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         chosen: Option<Box<Chosen>>,
     },
@@ -268,30 +268,30 @@ pub enum EventKind {
         attempt: u32,
         /// The supervisor's process id.
         pid: u32,
-        /// When the supervisor started, by the host's own count.
+        /// When the supervisor started, on the host's clock.
         born: String,
     },
-    /// An attempt has no result of its own.
+    /// An attempt ended without a result.
     StepLost {
         /// The step.
         step: StepRef,
         /// Which attempt.
         attempt: u32,
-        /// What is known of it.
+        /// What is known about it.
         loss: Loss,
-        /// What was seen, in words.
+        /// What was seen.
         message: String,
     },
-    /// An attempt was left: it may still run, and is attached to in the next round.
+    /// An attempt was left behind: it may still run, and the next round re-attaches to it.
     StepLeft {
         /// The step.
         step: StepRef,
         /// Which attempt.
         attempt: u32,
-        /// Why, in words.
+        /// Why.
         message: String,
     },
-    /// A step was not run because its condition said so.
+    /// A step was skipped.
     StepSkipped {
         /// The step.
         step: StepRef,
@@ -304,12 +304,12 @@ pub enum EventKind {
         step: StepRef,
         /// Which attempt, from 1.
         attempt: u32,
-        /// The verdict.
+        /// The class of its result.
         class: Class,
-        /// Exit status, if the command told one.
+        /// Exit status, if the command reported one.
         #[serde(skip_serializing_if = "Option::is_none")]
         exit_status: Option<i32>,
-        /// The signal that ended it, without `SIG`.
+        /// The signal that killed it, without `SIG`.
         #[serde(skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
         /// From start to end, milliseconds.
@@ -318,41 +318,41 @@ pub enum EventKind {
         stdout_bytes: u64,
         /// Bytes that the command wrote to standard error.
         stderr_bytes: u64,
-        /// Bytes that the caps dropped from the record.
+        /// Bytes that the output caps dropped.
         #[serde(default, skip_serializing_if = "is_zero")]
         dropped_bytes: u64,
-        /// Whether the step changed the host, as far as can be told.
+        /// Whether the step changed the host, as far as is known.
         changed: bool,
-        /// Exit status 0 and no output at all.
+        /// Whether it exited 0 without any output.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         empty_output: bool,
         /// The value kept under the step's `register` name, as JSON text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         registered: Option<String>,
-        /// What went wrong, in words; empty when nothing did.
+        /// What went wrong; empty if nothing did.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         message: String,
-        /// What the watchdog learns from it, if it ended well and by itself.
+        /// What the watchdog learns from it, if it succeeded without being killed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         learned: Option<Learned>,
     },
-    /// A silent or late step was looked at.
+    /// The watchdog checked a silent or late step.
     Looked {
         /// The step.
         step: StepRef,
         /// `silence` or `total`.
         deadline: String,
-        /// What was seen, in words.
+        /// What it saw.
         evidence: String,
-        /// What follows, in words.
+        /// What it decided.
         decision: String,
-        /// It seems stuck, and nobody allowed to end it.
+        /// It seems stuck, and nothing permits killing it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         stuck: bool,
     },
-    /// The controller itself stood still: all deadlines moved.
+    /// The controller itself stalled, so all deadlines were moved.
     ControllerStalled {
-        /// For so long, milliseconds.
+        /// How long, milliseconds.
         late_ms: u64,
     },
     /// Another machine took the host's place.
@@ -366,10 +366,10 @@ pub enum EventKind {
     ConnectionLost {
         /// The step.
         step: StepRef,
-        /// What happened, in words.
+        /// What happened.
         message: String,
     },
-    /// Remote work was found again after the connection or the controller was lost.
+    /// Remote work was found again after the connection or the controller had been lost.
     Reattached {
         /// The step.
         step: StepRef,
@@ -378,7 +378,7 @@ pub enum EventKind {
         /// What was found: `running`, `finished`, `gone`, `rebooted`, `never_started`.
         found: String,
     },
-    /// A deadline passed.
+    /// A deadline passed and the step was ended.
     DeadlinePassed {
         /// The step.
         step: StepRef,
@@ -386,71 +386,71 @@ pub enum EventKind {
         class: Class,
         /// The deadline, milliseconds.
         deadline_ms: u64,
-        /// From the last progress that was seen until it was ended, milliseconds.
+        /// From the last progress seen to the kill, milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lag_ms: Option<u64>,
         /// Whether the command's process group is verified to be gone.
         killed: bool,
-        /// What was seen, in words.
+        /// What was seen.
         evidence: String,
     },
     /// Another attempt of a step or of the host follows.
     Recovering {
-        /// The class that is recovered from.
+        /// The class of the failure.
         class: Class,
-        /// How and why, in words.
+        /// How and why.
         reason: String,
-        /// When, milliseconds from now.
+        /// When, in milliseconds from now.
         in_ms: u64,
-        /// The rung of the ladder that is taken; nothing if the step is simply tried again.
+        /// The rung that is taken; `None` if the step is just tried again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rung: Option<Rung>,
     },
-    /// A repair or a reboot worked; the host goes on with the step that it was at.
+    /// A repair or a reboot worked; the host continues with the step that failed.
     Healed {
         /// The rung.
         rung: Rung,
     },
-    /// A rung of the ladder did not come about.
+    /// A rung of the ladder failed.
     RungFailed {
         /// The rung.
         rung: Rung,
-        /// Why, in words.
+        /// Why.
         message: String,
     },
-    /// The host failed. What the job allows is tried before that becomes its outcome.
+    /// The host failed. Recoveries that the job allows come before this becomes its outcome.
     HostFailed {
-        /// The outcome that it would have.
+        /// The outcome that it would get.
         outcome: Box<Outcome>,
     },
-    /// Nothing more is tried to bring the host back; what the job does for failed hosts comes next.
+    /// No further recovery is tried; the job's `on_failed` steps come next.
     GaveUp {
         /// The class of the outcome.
         class: Class,
-        /// The gatekeeper's sentence; empty if there was nothing to consider.
+        /// The gatekeeper's reason; empty if there was nothing to consider.
         gatekeeper: String,
     },
-    /// Nothing more is dispatched in this round.
+    /// The round dispatches no more hosts.
     Halted {
         /// Why.
         reason: HaltReason,
     },
-    /// It is known what became of a step that runs once for all hosts.
+    /// The result of a step that runs once for all hosts is known.
     OnceSettled {
         /// The step.
         step: StepRef,
         /// The value kept under the step's `register` name, as JSON text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         registered: Option<String>,
-        /// Why it failed; nothing if it is done.
+        /// Why it failed; `None` if it succeeded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<String>,
     },
-    /// A connection limit of an endpoint changed.
+    /// The limit on handshakes with an endpoint changed.
     HandshakesLimited {
         /// The endpoint or bastion.
         endpoint: String,
-        /// Handshakes at once.
+        /// Concurrent handshakes.
         limit: u32,
     },
     /// The host's one final status.
@@ -458,11 +458,11 @@ pub enum EventKind {
         /// The outcome.
         outcome: Box<Outcome>,
     },
-    /// Remote leftovers of the host are gone.
+    /// The host's remote leftovers are removed.
     Cleaned,
     /// Something an operator should know.
     Warning {
-        /// The words.
+        /// The message.
         message: String,
     },
 }

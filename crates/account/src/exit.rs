@@ -1,11 +1,11 @@
 //! Exit statuses of the programs.
 
-/// What a program's exit status says. Covered by semantic versioning.
+/// What a program's exit status means. Covered by semantic versioning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// 0: every host succeeded, or failures stayed within the stated allowance.
+    /// 0: every host succeeded, or the failures were allowed.
     Success,
-    /// 1: an internal error; also a ledger that can't be written.
+    /// 1: an internal error, or the ledger can't be written.
     Internal,
     /// 2: bad usage or bad input; nothing was dispatched.
     Usage,
@@ -15,14 +15,14 @@ pub enum Exit {
     Unbalanced,
     /// 5: interrupted; the run can be resumed.
     Interrupted,
-    /// 6: only marks were missed.
+    /// 6: only thresholds were missed.
     BelowMark,
 }
 
 // === impl Exit ===
 
 impl Exit {
-    /// The number given to the operating system.
+    /// The number for the operating system.
     pub fn code(self) -> u8 {
         match self {
             Exit::Success => 0,
@@ -35,7 +35,7 @@ impl Exit {
         }
     }
 
-    /// The graver of two: 2 before 1, 4, 5, 3, 6, and 0 last.
+    /// Returns the more severe of two: 2 before 1, 4, 5, 3, 6, and 0 last.
     #[must_use]
     pub fn or(self, other: Exit) -> Exit {
         const ORDER: [Exit; 7] = [

@@ -1,10 +1,10 @@
-//! Something wrong in a line of a file, before the file's name and the line are known.
+//! Mistakes in one line of a file, before the file's name and line number are known.
 
 use reveille_text::is_secret;
 
 use crate::SourceError;
 
-/// Something wrong in a piece of text, at a byte offset of that piece.
+/// A mistake in a piece of text, at a byte offset in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Where, in bytes from the start of the piece.
@@ -15,14 +15,14 @@ pub struct Fault {
     pub hint: Option<String>,
 }
 
-/// One line of a file, by which mistakes in it are shown.
+/// A line of a file, as a mistake in it is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
     /// The file's name as the user gave it.
     pub file: &'a str,
     /// Its number, from 1.
     pub number: usize,
-    /// Its text, without its end.
+    /// Its text, without its line ending.
     pub text: &'a str,
     /// The text came from a vault and must not be shown.
     pub hidden: bool,
@@ -47,7 +47,7 @@ impl Fault {
         self
     }
 
-    /// The same fault, counted from the start of a text that has the piece at `offset`.
+    /// The same fault, with its offset counted from the start of a text that contains the piece at `offset`.
     #[must_use]
     pub fn shifted(mut self, offset: usize) -> Self {
         self.offset += offset;
@@ -58,7 +58,7 @@ impl Fault {
 // === impl Line ===
 
 impl Line<'_> {
-    /// The mistake that `fault` is in this line. A line that sets a secret is not shown.
+    /// The error for `fault` in this line. It shows no excerpt of a line that sets a secret.
     pub fn error(&self, fault: Fault) -> SourceError {
         let mut offset = fault.offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {
@@ -78,7 +78,7 @@ impl Line<'_> {
         }
     }
 
-    /// Whether the line gives a value to a name that is secret.
+    /// Whether the line sets a value under a secret name.
     fn holds_secret(&self) -> bool {
         self.text.match_indices(['=', ':']).any(|(at, _)| {
             let before = self.text[..at].trim_end().trim_end_matches(['"', '\'']);

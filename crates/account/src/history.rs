@@ -1,4 +1,4 @@
-//! Words of a host's history: machines, ways in which an attempt is lost, rungs, reasons to halt.
+//! Words for a host's history: machines, losses of attempts, rungs, reasons to halt.
 
 use std::fmt;
 
@@ -10,46 +10,46 @@ use crate::{Class, HostName};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MachineRef {
-    /// The host's own machine, after so many replacements.
+    /// The host's own machine, after this many replacements.
     Own(u32),
-    /// Another host, which runs steps for this one.
+    /// Another host, which runs the step for this one.
     Delegate(HostName),
 }
 
-/// What a machine said of itself before an attempt was to start there; `-` is what it can't tell.
+/// What a machine reported about itself before an attempt started there; `-` where it could not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
-    /// Its boot.
+    /// Its boot id.
     pub boot: String,
     /// Its machine id.
     pub machine: String,
     /// Its node name.
     pub node: String,
-    /// The random word that stands in the directory of the run there.
+    /// The random word in the run's directory there.
     pub mark: String,
 }
 
-/// Why an attempt has no result of its own.
+/// Why an attempt ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// It never ran and never will; it uses up no attempt.
     Buried,
-    /// The machine was booted again while it ran; its end is not known.
+    /// The machine rebooted while it ran; its result is unknown.
     Rebooted,
     /// It vanished without an exit status.
     Gone,
-    /// Its directory is no longer there, and it can't be known whether it ran.
+    /// Its directory is gone, and it is unknown whether it ran.
     Wiped,
     /// It was not durable, and its connection or its controller went away.
     Plain,
 }
 
-/// What may be done to bring a failed host back, beyond trying again.
+/// A means to bring a failed host back, beyond retrying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
-    /// Another way to the host.
+    /// Another route to the host.
     Route,
     /// The repair at this position of the job's steps.
     Repair(u32),
@@ -59,15 +59,15 @@ pub enum Rung {
     Replace,
 }
 
-/// Why nothing more is dispatched in a round.
+/// Why a round dispatches no more hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HaltReason {
     /// More hosts failed than the run allows.
     MaxFail,
-    /// More hosts of a batch failed than the run allows.
+    /// A whole batch failed, or more of its hosts than the run allows.
     MaxFailBatch,
-    /// A host of the trial batch failed.
+    /// A host of the canary batch failed.
     Canary,
     /// A step that runs once for all hosts failed.
     Once,
@@ -84,12 +84,12 @@ impl Default for MachineRef {
 }
 
 impl MachineRef {
-    /// Whether it is the machine that the host had from the beginning.
+    /// Whether it is the machine that the host started with.
     pub fn is_first(&self) -> bool {
         *self == Self::Own(0)
     }
 
-    /// The other host, if it is one.
+    /// The delegate's name, if it is a delegate.
     pub fn delegate(&self) -> Option<&HostName> {
         match self {
             Self::Own(_) => None,
@@ -101,20 +101,20 @@ impl MachineRef {
 // === impl Loss ===
 
 impl Loss {
-    /// What is known of the attempt, in words.
+    /// What is known about the attempt.
     pub fn words(self) -> &'static str {
         match self {
             Self::Buried => "it never started, and never will",
-            Self::Rebooted => "the host was booted again while the command ran",
+            Self::Rebooted => "the host rebooted while the command ran",
             Self::Gone => "the command and its supervisor vanished from the host without an exit status",
-            Self::Wiped => "what the host kept of the command is no longer there",
+            Self::Wiped => "the command's files are gone from the host",
             Self::Plain => {
                 "the connection or the controller went away while the step ran, and it is not durable"
             }
         }
     }
 
-    /// The class of a host that fails with it.
+    /// The class of a host that fails because of it.
     pub fn class(self) -> Class {
         match self {
             Self::Gone => Class::EarlyExit,
@@ -140,7 +140,7 @@ impl Rung {
 // === impl HaltReason ===
 
 impl HaltReason {
-    /// The class of hosts that are not dispatched for it.
+    /// The class of the hosts that are not dispatched because of it.
     pub fn class(self) -> Class {
         match self {
             Self::MaxFail | Self::MaxFailBatch | Self::Canary => Class::MaxFailReached,
@@ -154,9 +154,9 @@ impl fmt::Display for HaltReason {
         formatter.write_str(match self {
             Self::MaxFail => "more hosts failed than the run allows",
             Self::MaxFailBatch => "every host of a batch failed, or more than the run allows",
-            Self::Canary => "a host of the trial batch failed",
+            Self::Canary => "a canary host failed",
             Self::Once => "a step that runs once for all hosts failed",
-            Self::Password => "two hosts refused the password, so it was offered to no other",
+            Self::Password => "two hosts refused the password, so it was not offered to any other",
         })
     }
 }

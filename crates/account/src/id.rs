@@ -53,14 +53,14 @@ impl fmt::Debug for HostName {
     }
 }
 
-/// A run: a `UUIDv7` underneath (48 bits of milliseconds, then randomness), shown as `r-20261121-101502-4f2a`.
+/// A run: a `UUIDv7` (48 bits of milliseconds, then randomness), shown as `r-20261121-101502-4f2a`.
 ///
-/// The shown form is made from the moment (UTC) and the last 16 bits, so it sorts by time and is short enough to type.
+/// The short form consists of the UTC time and the last 16 bits, so it sorts by time and is easy to type.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(Uuid);
 
-/// What is wrong with a text that should be a run id.
+/// The error for a text that is not a run id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunIdError(String);
 
@@ -95,7 +95,7 @@ impl RunId {
 
 impl fmt::Display for RunId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // 48 bits of milliseconds reach further than the calendar of jiff; such an id was never made by a clock.
+        // 48 bits of milliseconds exceed jiff's calendar; no clock makes such an id.
         let moment = i64::try_from(self.unix_ms()).ok();
         let moment = moment.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let moment = moment.unwrap_or_default().strftime("%Y%m%d-%H%M%S");
@@ -110,7 +110,7 @@ impl fmt::Debug for RunId {
     }
 }
 
-/// Reads the UUID form. The short form is not unique by itself; the ledger resolves it.
+/// Parses the UUID form. The short form is not unique; the ledger resolves it.
 impl FromStr for RunId {
     type Err = RunIdError;
 
@@ -129,11 +129,11 @@ impl fmt::Display for RunIdError {
 
 impl std::error::Error for RunIdError {}
 
-/// 128 random bits that name one attempt of one step on one host of one round: the key of everything remote.
+/// 128 random bits that name one attempt of one step on one host in one round: the key of all its remote state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u128);
 
-/// What is wrong with a text that should be a token.
+/// The error for a text that is not a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenError;
 
@@ -199,7 +199,7 @@ pub struct WorkerId(Arc<str>);
 // === impl WorkerId ===
 
 impl WorkerId {
-    /// Names the process `pid` on the machine `node`.
+    /// The name for the process `pid` on the machine `node`.
     pub fn new(node: &str, pid: u32) -> Self {
         Self(format!("{node}:{pid}").into())
     }

@@ -1,4 +1,4 @@
-//! Where a value comes from, so that a program can answer "who set this?".
+//! Where a value comes from, to answer "who set this?".
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,20 +7,20 @@ use std::sync::Arc;
 /// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// An option of the command line, such as `--port`.
+    /// A command-line option, such as `--port`.
     Option(Cow<'static, str>),
     /// An environment variable.
     Environment(Cow<'static, str>),
-    /// A key in a file, such as a var of an inventory or a keyword of ssh_config.
+    /// A key in a file, such as an inventory var or an ssh_config keyword.
     File {
         /// The key.
         key: Arc<str>,
         /// The file's name as the user gave it.
         file: Arc<str>,
-        /// Line, from 1; 0 when not known.
+        /// Line, from 1; 0 if unknown.
         line: u32,
     },
-    /// A built-in default, or what follows from other values; the text says which.
+    /// A built-in default, or a value derived from others; the text names which.
     Default(&'static str),
 }
 
@@ -36,7 +36,7 @@ pub struct Given<T> {
 // === impl Origin ===
 
 impl Origin {
-    /// The place alone, for those who see the key already.
+    /// The place without the key, for readers who already see the key.
     pub fn place(&self) -> String {
         match self {
             Self::Option(name) | Self::Environment(name) => name.to_string(),
@@ -66,7 +66,7 @@ impl<T> Given<T> {
         Self { value, origin }
     }
 
-    /// The same source with another value made from this one.
+    /// Converts the value and keeps its source.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Given<U> {
         Given {
             value: make(self.value),

@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Class, PhaseTimings, Status, StepRef};
 
-/// How a host ended in a round of a run. Immutable once committed; a later round makes a new one.
+/// How a host ended in a round of a run. Immutable once committed; a later round records another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Why it ended as it did; the status follows from it.
+    /// Why it ended as it did; determines the status.
     pub class: Class,
-    /// What happened, in a sentence without full stop; empty for a plain success.
+    /// What happened, in a sentence without a full stop; empty for a plain success.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// The step that decided, if one did.
+    /// The step that decided it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepRef>,
     /// Attempts of that step.
@@ -21,7 +21,7 @@ pub struct Outcome {
     /// Exit status of that step's command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,
-    /// The signal that ended that step's command, without `SIG`.
+    /// The signal that killed that step's command, without `SIG`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
     /// The last lines of that step's standard output, invalid UTF-8 replaced.
@@ -30,7 +30,7 @@ pub struct Outcome {
     /// The last lines of that step's standard error, invalid UTF-8 replaced.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stderr_tail: String,
-    /// Whether the tails are less than the whole.
+    /// Whether the tails omit earlier output.
     #[serde(default)]
     pub truncated: bool,
     /// Connections tried.
@@ -39,12 +39,12 @@ pub struct Outcome {
     /// The classes of all failed connection tries, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Class>,
-    /// From dispatch to here, milliseconds.
+    /// From dispatch to the outcome, milliseconds.
     pub duration_ms: u64,
     /// Phases of the last successful connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phases: Option<PhaseTimings>,
-    /// Why no further recovery was tried, in a sentence; empty when none was considered.
+    /// Why no further recovery was tried; empty if none was considered.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub gatekeeper: String,
 }
@@ -52,7 +52,7 @@ pub struct Outcome {
 // === impl Outcome ===
 
 impl Outcome {
-    /// An outcome of `class` that has nothing else to say yet.
+    /// An outcome of `class` with all other fields empty.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
         Self {
             class,

@@ -1,4 +1,4 @@
-//! The words for how a host is reached. Inventories, options and recorded runs use the same ones.
+//! The words for how to reach a host, shared by inventories, options and recorded runs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,24 +27,24 @@ pub enum TransportKind {
     Native,
     /// The system's `ssh`.
     Openssh,
-    /// No network: a shell on this machine.
+    /// A shell on this machine, without a network.
     Local,
 }
 
-/// What to do about a host key that is not known, or is not the known one.
+/// What to do if a host key is unknown or has changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostKeyPolicy {
-    /// Only known keys.
+    /// Accept known keys only.
     Strict,
-    /// New keys are accepted and recorded; changed ones are refused.
+    /// Accept and record new keys; refuse changed ones.
     #[default]
     AcceptNew,
-    /// Nothing is checked and nothing recorded.
+    /// Check and record nothing.
     Off,
 }
 
-/// A word that is none of the known ones.
+/// The error for a word that is not a known one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownWord {
     word: String,
@@ -53,17 +53,17 @@ pub struct UnknownWord {
 
 impl fmt::Display for UnknownWord {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "`{}` is none of {}", self.word, self.known)
+        write!(formatter, "`{}` is not one of {}", self.word, self.known)
     }
 }
 
 impl std::error::Error for UnknownWord {}
 
-/// Gives an enum its words.
+/// Declares an enum's words.
 macro_rules! words {
     ($name:ident { $($variant:ident = $word:literal),+ }) => {
         impl $name {
-            /// All of them, in the order in which help lists them.
+            /// Every value, in the order of the help text.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
             /// Their words, in the same order.
             pub const WORDS: &[&str] = &[$($word),+];
@@ -117,6 +117,6 @@ mod tests {
             assert_eq!(serde_json::to_value(method).expect("a word"), method.as_str());
         }
         let unknown = "ask".parse::<HostKeyPolicy>().expect_err("unknown");
-        assert_eq!(unknown.to_string(), "`ask` is none of strict, accept-new, off");
+        assert_eq!(unknown.to_string(), "`ask` is not one of strict, accept-new, off");
     }
 }

@@ -1,10 +1,10 @@
-//! Mistakes in input files, shown where they are.
+//! Mistakes in input files, with their place.
 
 use std::fmt;
 
 use reveille_text::harmless::is_harmless;
 
-/// A mistake at a place in a file that somebody wrote: message, `file:line:column`, the line with a caret, a hint.
+/// A mistake in a file that a user wrote: message, `file:line:column`, the line with a caret, a hint.
 ///
 /// ```text
 /// unknown step option `attemps`
@@ -20,17 +20,17 @@ pub struct SourceError {
     pub message: String,
     /// The file's name as the user gave it.
     pub file: String,
-    /// Line, from 1; 0 when the place is not known.
+    /// Line, from 1; 0 if the place is unknown.
     pub line: usize,
-    /// Column in characters, from 1; 0 when only the line is known.
+    /// Column in characters, from 1; 0 if only the line is known.
     pub column: usize,
-    /// The text of that line, without its end; empty when not known.
+    /// The text of that line, without its line ending; empty if unknown.
     pub excerpt: String,
     /// What to try.
     pub hint: Option<String>,
 }
 
-/// Mistakes in input, the first ones of them; never empty.
+/// The first mistakes of an input; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
     /// The first mistakes, in the order of the text.
@@ -83,9 +83,10 @@ impl SourceError {
         self
     }
 
-    /// Of `candidates` the one most like `word`, if any is near enough to be what was meant.
+    /// Returns the candidate nearest to `word`, if any is near enough to have been meant.
     ///
-    /// Nearness is the optimal string alignment distance of the first 64 characters, at most a third of the word.
+    /// The distance is the optimal string alignment distance of the first 64 characters, at most a third of the word's
+    /// length.
     pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
         let start = |text: &'a str| text.char_indices().nth(64).map_or(text, |(at, _)| &text[..at]);
         let limit = word.chars().count().max(3) / 3;

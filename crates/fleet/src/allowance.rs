@@ -1,4 +1,4 @@
-//! Failures that the operator can live with: they do not make the exit status 3.
+//! Failures that the operator allows, so that they do not set the exit status to 3.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use reveille_ledger::export::Summary;
 use reveille_pace::Portion;
 use serde::{Deserialize, Serialize};
 
-/// What is allowed; the ledger keeps it with the run.
+/// The failures allowed; the ledger records it with the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Allowance {
@@ -19,24 +19,24 @@ pub struct Allowance {
     pub classes: Vec<ClassAllowance>,
 }
 
-/// Failed hosts of one class that are allowed, `CLASS=N`.
+/// The allowed failures of one class, `CLASS=N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClassAllowance {
     /// The class.
     pub class: Class,
-    /// How many of its hosts, or which share of the run's.
+    /// The number of its hosts, or their share of the run.
     pub most: Portion,
 }
 
-/// The failures of a run, held against what is allowed.
+/// A run's failures, judged by the allowance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {
     /// The exit status.
     pub exit: Exit,
     /// Hosts that did not succeed.
     pub failed: u64,
-    /// All of them are allowed.
+    /// Whether all of them are allowed.
     pub within: bool,
 }
 
@@ -63,7 +63,7 @@ impl Allowance {
             }
         }
         let allowed = |class: Class| {
-            // The last word on a class counts.
+            // The last option for a class counts.
             let mut of_class = self.classes.iter().rev();
             of_class
                 .find(|allowed| allowed.class == class)
@@ -83,7 +83,7 @@ impl Allowance {
 }
 
 impl fmt::Display for Allowance {
-    /// The options that state it.
+    /// Writes it as command-line options.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed = self.failed.iter().map(|most| format!("--allow-failed {most}"));
         let classes = self.classes.iter().map(|class| format!("--allow-class {class}"));
@@ -99,7 +99,7 @@ impl FromStr for ClassAllowance {
     fn from_str(text: &str) -> Result<Self, String> {
         let (class, most) = text
             .split_once('=')
-            .ok_or_else(|| "it has the form CLASS=N".to_owned())?;
+            .ok_or_else(|| "the form is CLASS=N".to_owned())?;
         Ok(Self {
             class: class
                 .trim()

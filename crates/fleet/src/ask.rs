@@ -1,4 +1,4 @@
-//! Small questions to a host: a condition, facts, a boot id.
+//! Asks a host small questions: a condition, facts, a boot id.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::timeout;
 
 /// How long a check such as `skip_if` may take.
 const CHECK: Duration = Duration::from_mins(2);
-/// Bytes of the answer to a small question that are kept.
+/// Bytes kept of the answer to a small question.
 const ANSWER_LIMIT: usize = 16 * 1024;
 
-/// The exit status of a small command, and the beginning of what it writes.
+/// Returns the exit status of a small command, and the beginning of its output.
 pub(crate) async fn ask(
     session: &Session,
     escalate: Option<&Become>,
@@ -25,7 +25,7 @@ pub(crate) async fn ask(
             ExecError::Refused { class, message } => (class, message),
             other => lost(other.to_string()),
         })?;
-    // Whether the end of the input arrives matters to nobody if the command is gone.
+    // If the command is gone, it does not need the end of its input.
     let _ = exec.input().end().await;
     let mut status = None;
     let mut answer = Vec::new();

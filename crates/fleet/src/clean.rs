@@ -1,4 +1,4 @@
-//! Removing what a run left on its hosts: spools of finished work, and in the end the tombstones too.
+//! Removes what a run left on its hosts: spools of finished work, and finally the tombstones.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,34 +10,34 @@ use reveille_transport::{Become, Client, Session, Target, sh_quote};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-/// A host to clean, and where it keeps things.
+/// A host to clean, and its directories.
 #[derive(Debug, Clone)]
 pub struct CleanPlan {
     /// Its name.
     pub name: HostName,
-    /// Where and as whom to log in.
+    /// Its address and login.
     pub target: Arc<Target>,
-    /// Whom the run's steps may have become; nobody is tried first.
+    /// The users that the run's steps may have become; the login user is tried first.
     pub becomes: Vec<Become>,
-    /// What this very machine said of itself and of the directories that durable work was kept in. Nothing is done in a
-    /// directory that another machine named, or that is not the one that was named.
+    /// What this machine reported about itself and its directories for durable work. Nothing is done in a directory
+    /// that another machine reported, or whose mark differs.
     pub reported: Vec<Hello>,
 }
 
-/// What cleaning a host came to.
+/// The result of cleaning a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cleaned {
-    /// Nothing is left but work that still runs, so many of it.
+    /// Nothing is left but running work.
     Done {
-        /// Work that still runs; it is left alone.
+        /// The number of running attempts, which are left alone.
         running: u64,
     },
-    /// It could not be cleaned.
+    /// Cleaning failed.
     Failed(String),
 }
 
-/// Cleans hosts, `at_once` at a time, and tells each as it ends. With `tombstones` the run's directories go as well, if
-/// nothing runs in them: no request of the run may still be under way then.
+/// Cleans hosts, `at_once` at a time, and reports each as it ends. With `tombstones` the run's directories are removed
+/// as well, if nothing runs in them; then no request of the run may be in progress.
 pub async fn clean(
     client: Arc<Client>,
     run: RunId,
@@ -61,7 +61,7 @@ pub async fn clean(
                 let client = Arc::clone(&client);
                 tasks.spawn(async move {
                     let cleaning = AssertUnwindSafe(one(&client, run, epoch, &host, tombstones)).catch_unwind();
-                    let cleaned = cleaning.await.unwrap_or_else(|_| Err("a fault in Reveille".to_owned()));
+                    let cleaned = cleaning.await.unwrap_or_else(|_| Err("an internal error".to_owned()));
                     drop(slot);
                     (host.name, cleaned.unwrap_or_else(Cleaned::Failed))
                 });
@@ -73,7 +73,7 @@ pub async fn clean(
     }
 }
 
-/// Panics are caught inside, and nobody ends a task.
+/// Panics are caught inside, and nobody aborts a task.
 fn tell_ended(ended: Result<(HostName, Cleaned), JoinError>, tell: &mut impl FnMut(HostName, Cleaned)) {
     if let Ok((name, cleaned)) = ended {
         tell(name, cleaned);
@@ -100,7 +100,7 @@ async fn one(
     Ok(Cleaned::Done { running })
 }
 
-/// Cleans a directory as whoever may: its owner is not recorded, and everybody else is refused.
+/// Cleans a directory as each user in turn: its owner is not recorded, and other users are refused.
 async fn clean_place(
     session: &Session,
     run: RunId,
@@ -112,13 +112,13 @@ async fn clean_place(
     let key = Key {
         run,
         epoch,
-        // No work has it; the verb is about the whole run.
+        // No attempt has this token; the request concerns the whole run.
         token: Token::new([0; 16]),
         place: Some(place.to_owned()),
     };
     let mut refused =
-        "another machine named it than the one that answers now; nothing was done there".to_owned();
-    // A place that was emptied and made anew has had several marks.
+        "another machine reported it, not the one that answers now; nothing was removed".to_owned();
+    // A directory that was emptied and recreated has several marks on record.
     for reported in host.reported.iter().filter(|reported| reported.place == place) {
         for escalate in std::iter::once(None).chain(host.becomes.iter().map(Some)) {
             match supervisor::clean(session, escalate, &key, Some(reported)).await {
@@ -134,12 +134,12 @@ async fn clean_place(
 
 async fn remove(session: &Session, escalate: Option<&Become>, run: RunId, place: &str) -> Result<(), String> {
     if !supervisor::plausible_place(place) {
-        return Err(format!("{place}: no directory that we keep things in"));
+        return Err(format!("{place}: not a directory that Reveille uses"));
     }
     let command = format!("rm -rf -- {}", sh_quote(&format!("{place}/{}", run.uuid())));
     match crate::ask::ask(session, escalate, &command).await {
         Ok((Some(0), _)) => Ok(()),
-        Ok((status, _)) => Err(format!("{place}: rm ended with {status:?}")),
+        Ok((status, _)) => Err(format!("{place}: rm exited with {status:?}")),
         Err((_, message)) => Err(message),
     }
 }

@@ -1,4 +1,4 @@
-//! Connection tries: bounded, jittered, each failure with its class.
+//! Connection tries: bounded and jittered; each failure has a class.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::host::{Halt, HostTask, other_host, record};
 use crate::machine::Machine;
 use crate::stop::Stop;
 
-/// Connection tries of a host in one go.
+/// The limit on connection tries to a host in a row.
 const TRIES: u32 = 5;
-/// Tries that met an endpoint's limit on new connections, and are not counted as tries.
+/// The limit on tries that met an endpoint's limit on new connections; these are not counted in `TRIES`.
 const THROTTLED_TRIES: u32 = 20;
-/// From this many quick closes in a row on, the endpoint is taken to penalise us (OpenSSH's PerSourcePenalties).
+/// After this many quick closes in a row, the endpoint probably penalises us (OpenSSH's PerSourcePenalties).
 const PENALISED_AFTER: u32 = 3;
-/// How long a host is looked for that went away in the middle of a step, beyond the usual tries: a boot takes minutes.
+/// How long to keep trying to reach a host lost during a step, beyond the usual tries: a boot takes minutes.
 const AWAY: Duration = Duration::from_mins(5);
-/// How long a penalty is waited out at least.
+/// The shortest wait for a penalty to pass.
 const PENALTY: Duration = Duration::from_secs(15);
-/// A TCP connection that takes longer than this gives its handshake permit back while it waits.
+/// A TCP connection that takes longer than this returns its handshake permit while it waits.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Why a machine could not be reached.
@@ -31,12 +31,12 @@ struct Unreachable {
 }
 
 impl HostTask {
-    /// Makes a machine the one that is worked on, with a session to it. That it can't be reached is a failure of the host.
+    /// Connects to a machine and makes it the current one. If it can't be reached, the host fails.
     pub(crate) async fn go_to(&mut self, machine: &MachineRef) -> Result<(), Halt> {
         if let Some(delegate) = other_host(machine) {
             if self.other.as_ref().is_none_or(|other| other.who != *machine) {
                 let Some(plan) = self.engine.delegates.get(delegate) else {
-                    let message = format!("no way to {delegate} is known, which a step runs on");
+                    let message = format!("no known way to {delegate}, on which a step runs");
                     return self.unreachable(machine, Class::TemplateError, message).await;
                 };
                 let other = Box::new(Machine::delegate(plan));
@@ -59,10 +59,10 @@ impl HostTask {
         }
     }
 
-    /// Comes back from another host.
+    /// Returns from a delegate.
     pub(crate) async fn leave_other(&mut self) -> Result<(), Halt> {
         if self.other.is_some() {
-            // What the other host keeps of its work can go once it is on record here.
+            // The delegate can drop its finished work once the result is on record here.
             if self.leftovers.is_some() {
                 self.commit().await?;
             }
@@ -73,7 +73,7 @@ impl HostTask {
         Ok(())
     }
 
-    /// Connects and authenticates, trying again where that may help.
+    /// Connects and authenticates, with further tries where they may help.
     async fn connect(&mut self) -> Result<Result<Session, Unreachable>, Halt> {
         let target = std::sync::Arc::clone(&self.machine().target);
         let machine = self.machine().who.clone();
@@ -90,7 +90,7 @@ impl HostTask {
                 address: target.endpoint(),
                 machine: machine.clone(),
             });
-            // Recorded while the connection is being made: nothing runs on the host before the next commit.
+            // Commit while the connection is being made: nothing runs on the host before the next commit.
             let entries = self.take_notes().await?;
             let dispatched = self.take_dispatched();
             let engine = std::sync::Arc::clone(&self.engine);
@@ -118,7 +118,7 @@ impl HostTask {
             self.password_refused |= error.password_refused;
             let is_throttled = match error.throttle() {
                 Throttle::Stated => true,
-                // We may be the cause only if several of us were connecting.
+                // We are the likely cause only if several of us were connecting.
                 Throttle::Likely => crowded,
                 Throttle::No => false,
             };
@@ -142,7 +142,7 @@ impl HostTask {
                 && counted < TRIES
                 && throttled < THROTTLED_TRIES
                 && (is_throttled || budget);
-            // Work that goes on there is worth waiting for, and so is a host that boots.
+            // Wait for work that may still run there, and for a host that boots.
             let limit = self.engine.settings.away.unwrap_or(AWAY);
             let left = limit.saturating_sub(began.elapsed());
             let away = self.is_under_way(&machine) && error.class.may_pass() && !left.is_zero();
@@ -152,7 +152,7 @@ impl HostTask {
             } else {
                 self.backoff.wait()
             };
-            // The last time that it is looked for is when that is over.
+            // The last try comes when that time is over.
             let wait = if may_help { wait } else { wait.min(left) };
             self.note(EventKind::ConnectFailed {
                 tries,
@@ -177,13 +177,13 @@ impl HostTask {
         }
     }
 
-    /// Whether work may go on on a machine.
+    /// Whether work may still run on a machine.
     fn is_under_way(&self, machine: &MachineRef) -> bool {
         let mut open = self.history.attempts().iter();
         open.any(|attempt| attempt.machine == *machine && attempt.is_open())
     }
 
-    /// A machine can't be reached: what may run there is left, and the host failed.
+    /// Handles a machine that can't be reached: its open attempts are left, and the host fails.
     async fn unreachable(&mut self, machine: &MachineRef, class: Class, message: String) -> Result<(), Halt> {
         let prefix = self.machine().prefix();
         let open = self.history.attempts().iter();
@@ -192,7 +192,7 @@ impl HostTask {
             .map(|attempt| (attempt.step, attempt.number))
             .collect();
         let mut outcome = Outcome::new(class, format!("{prefix}{message}"));
-        // A machine whose own key or name is wrong says more than that work was under way there.
+        // A wrong key or name says more than a lost connection.
         if let Some((step, _)) = open.first() {
             outcome.step = Some(self.step_ref(*step));
             if class.may_pass() {
@@ -220,7 +220,7 @@ impl HostTask {
         self.fail(outcome).await
     }
 
-    /// A login by password proves it. One by key says nothing of it, and others may have their turn.
+    /// A login by password proves it. A login by key proves nothing, so other hosts may try.
     fn password_worked(&mut self, session: &Session) {
         if self.to.becomes.password.is_none() {
             if session.took_password() {
@@ -231,7 +231,7 @@ impl HostTask {
     }
 }
 
-/// The class that all tries share, or `ssh_retry_failed`.
+/// Fails with the class common to all tries, or else `ssh_retry_failed`.
 fn gave_up(causes: &[Class], last: Class, message: String) -> Unreachable {
     let first = causes.first().copied().unwrap_or(last);
     if causes.iter().all(|cause| *cause == first) {
@@ -252,7 +252,7 @@ fn gave_up(causes: &[Class], last: Class, message: String) -> Unreachable {
 }
 
 impl crate::engine::Engine {
-    /// A connection beside the one that a host has: for a host that opens no second session on one (`MaxSessions 1`).
+    /// Opens a second connection to a host that permits no second session on the first (`MaxSessions 1`).
     pub(crate) async fn connect_beside(&self, target: &Target) -> Result<Session, ConnectError> {
         let endpoint = target.first_endpoint();
         match Box::pin(self.try_connect(target, &endpoint, None)).await {
@@ -261,8 +261,8 @@ impl crate::engine::Engine {
         }
     }
 
-    /// One try, under the handshake limits, with the turn that is there already or a new one. With an error comes
-    /// whether others were pressing at the same endpoint.
+    /// Makes one try under the handshake limits, with the given permit or a new one. An error includes whether other
+    /// tries were in progress at the same endpoint.
     async fn try_connect(
         &self,
         target: &Target,
@@ -279,7 +279,7 @@ impl crate::engine::Engine {
         let dialed: Dialed = if let Ok(result) = timeout(PATIENCE, &mut dialing).await {
             result.map_err(with)?
         } else {
-            // Many silent hosts must not keep the others from shaking hands. A bastion's limit still holds.
+            // Many silent hosts must not block the others' handshakes. A jump host's limit still applies.
             if target.jump.is_none() {
                 permit = None;
             }

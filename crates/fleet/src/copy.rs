@@ -1,4 +1,4 @@
-//! Copies: what is sent is read once for all hosts.
+//! Copies files; each original is read once for all hosts.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep};
 use crate::way::Way;
 use crate::work::Source;
 
-/// How often it is looked whether a copy moves.
+/// How often to check whether a copy makes progress.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// Reads what is to be sent.
+/// Reads the file or directory to send.
 pub(crate) async fn original(way: &Way<'_>, source: &Source) -> Result<Arc<Original>, TransferError> {
     match source {
         Source::Content(content) => Ok(Arc::new(Original::text(content.clone()))),
@@ -29,7 +29,7 @@ pub(crate) async fn original(way: &Way<'_>, source: &Source) -> Result<Arc<Origi
     }
 }
 
-/// Sends a file or a directory. Whether the host changed is returned, and what is to be said of it.
+/// Sends a file or a directory. Returns whether the host changed, and a message.
 pub(crate) async fn upload(
     way: &Way<'_>,
     escalate: Option<&Become>,
@@ -70,7 +70,7 @@ pub(crate) async fn download(
     Ok((false, words))
 }
 
-/// Waits until no byte has moved on the session's commands for `limit`, in either direction; for ever without a limit.
+/// Waits until no byte has moved in either direction for `limit` on the session's commands; forever without a limit.
 pub(crate) async fn stalled(session: &Session, limit: Option<Duration>) {
     let Some(limit) = limit else {
         return std::future::pending().await;

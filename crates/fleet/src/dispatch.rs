@@ -1,7 +1,7 @@
-//! The run's task: it alone dispatches hosts, halts the run and cancels what is not dispatched.
+//! The dispatcher: the only task that dispatches hosts, halts the run and cancels waiting hosts.
 //!
-//! It decides by [`direct`] from the run's history, which it learns by message and only after the commit: what the ledger
-//! has and what it knows are the same. What it records itself it queues in order, so that no dispatch follows a halt.
+//! It decides with [`direct`] from the run's history. Messages update the history only after commits, so that it always
+//! matches the ledger. The dispatcher queues its own records in order, so that no dispatch follows a halt.
 //!
 //! ```text
 //!  host tasks ── turn ─────────────► dispatcher ── dispatched, one batch for all whose turn has come ─► ledger
@@ -33,23 +33,23 @@ use crate::plan::{HostPlan, RunPlan, Settings};
 use crate::stop::{Stop, Stopped};
 use crate::trial::Turn;
 
-/// Outcomes of cancelled hosts in one commit.
+/// Outcomes of cancelled hosts per commit.
 const CANCELLED_AT_ONCE: usize = 500;
-/// Messages that are taken together.
+/// Messages handled together.
 const AT_ONCE: usize = 256;
 
-/// How a run ended, as far as the engine is concerned. The account is in the ledger.
+/// How a run ended, from the engine's point of view. The account is in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEnd {
     /// Every host has its outcome.
     Closed,
     /// It was stopped; hosts without an outcome can be resumed.
     Interrupted,
-    /// The ledger's disk is full; the last outcomes were written.
+    /// The ledger's disk is full; the last outcomes were recorded.
     DiskFull,
 }
 
-/// What a host task came to.
+/// The result of a host task.
 type Ended = (usize, Result<Left, Failure>);
 
 /// The dispatcher of a run.
@@ -57,27 +57,27 @@ struct Dispatcher {
     engine: Arc<Engine>,
     history: RunHistory,
     names: Vec<HostName>,
-    /// The hosts that no task was made for yet, by their positions on the roll.
+    /// The hosts without a task so far, by position on the roll.
     plans: Vec<Option<Box<HostPlan>>>,
     /// Hosts that an earlier controller had dispatched; they go first.
     under_way: VecDeque<usize>,
-    /// From where on the present batch is looked for hosts.
+    /// Where to continue looking for hosts in the current batch.
     cursor: usize,
     messages: mpsc::UnboundedReceiver<Message>,
     tasks: JoinSet<Ended>,
     /// Hosts that refused the password and have no outcome yet.
     refused: Vec<(usize, Box<Outcome>)>,
-    /// Nothing more can be done with this password.
+    /// The password is wrong, so nothing more can be done.
     given_up: bool,
     disk: watch::Receiver<LedgerState>,
 }
 
-/// Works on the hosts of `plan` until each has its outcome, or the run is stopped.
+/// Runs the hosts of `plan` until each has its outcome, or the run is stopped.
 ///
 /// # Errors
 ///
-/// When the ledger can't be written or another controller has taken over: nothing more was dispatched, durable work
-/// goes on where it is.
+/// When the ledger can't be written or another controller has taken over: nothing more was dispatched, and durable work
+/// continues on its hosts.
 pub async fn run(
     handle: RunHandle,
     client: Arc<Client>,
@@ -103,9 +103,9 @@ pub async fn run(
     }
 }
 
-/// The batches of the roll, and the failures that the run may have.
+/// The batches of the roll, and the failures that the run permits.
 fn outline(settings: &Settings, total: u64) -> RunOutline {
-    // A share of a whole, or a number: beyond it is too many.
+    // More than this share or number is too many.
     let most = |portion: Portion, of: u64| match portion {
         Portion::Count(count) => count,
         Portion::Share(_) => portion.of(of),
@@ -159,7 +159,7 @@ impl Dispatcher {
         let mut under_way: VecDeque<usize> = (0..states.len())
             .filter(|index| states[*index] == HostState::Dispatched && plans[*index].is_some())
             .collect();
-        // Others may wait for what it runs for all.
+        // Other hosts may wait for the `once` steps that it runs.
         if let Some(at) = under_way.iter().position(|index| Some(*index) == leader) {
             under_way.remove(at);
             under_way.extend(leader);
@@ -204,7 +204,7 @@ impl Dispatcher {
         self.end().await
     }
 
-    /// Dispatches what may be dispatched, until nobody is left or the run is to stop.
+    /// Dispatches hosts until none is left or the run is to stop.
     async fn dispatch_all(&mut self) -> Result<(), Failure> {
         let mut stopped = self.engine.stopped.clone();
         let mut disk = self.disk.clone();
@@ -260,7 +260,7 @@ impl Dispatcher {
         }
     }
 
-    /// Follows the orders that the run's history gives, up to the next host that may be dispatched.
+    /// Follows the orders derived from the run's history until a host may be dispatched.
     async fn next(&mut self) -> Result<Option<usize>, Failure> {
         if let Some(index) = self.under_way.front() {
             return Ok(Some(*index));
@@ -268,7 +268,7 @@ impl Dispatcher {
         loop {
             match direct(&self.history) {
                 Order::Halt(reason) => {
-                    // Queued before the next dispatch, which waits for nothing else.
+                    // Queued before the next dispatch, so there is no need to wait.
                     drop(
                         self.engine
                             .handle
@@ -296,7 +296,7 @@ impl Dispatcher {
         }
     }
 
-    /// The next host of a batch that no task was made for.
+    /// The next host of a batch without a task.
     fn of_batch(&mut self, batch: usize) -> Option<usize> {
         while self.cursor < self.plans.len() && self.history.batch_of(self.cursor) < batch {
             self.cursor += 1;
@@ -312,10 +312,10 @@ impl Dispatcher {
         None
     }
 
-    /// Nobody waits any more for a step that will not come.
+    /// Records a `once` step as failed, because no host will run it.
     async fn fail_once(&mut self, step: u32) -> Result<(), Failure> {
         let why = match self.engine.leader.as_ref() {
-            Some(leader) => format!("{leader}, which runs it for all, ended without it"),
+            Some(leader) => format!("{leader}, which should run it for all hosts, ended before that"),
             None => "no host is ready to run it".to_owned(),
         };
         let at = crate::event::step_ref(step, &self.engine.job.steps[step as usize]);
@@ -332,7 +332,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Gives hosts that will not be dispatched their outcome.
+    /// Records an outcome for hosts that will not be dispatched.
     async fn cancel(&mut self, state: HostState, class: Class, message: &str) -> Result<(), Failure> {
         let mut entries = Vec::new();
         let mut hosts = Vec::new();
@@ -364,14 +364,14 @@ impl Dispatcher {
 
     /// Counts a host that ended.
     async fn settle(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Result<(), Failure> {
-        // Panics are caught inside; only an abort of ours ends a task otherwise.
+        // Panics are caught inside; otherwise only our abort ends a task.
         let Ok((index, left)) = ended else { return Ok(()) };
         let left = left?;
         let status = match &left {
             Left::Ended(status) => Some(*status),
             Left::Stopped | Left::Refused(_) => None,
         };
-        // A probe that failed has told so itself.
+        // A failed probe has reported itself.
         let well = self.engine.is_probe(&self.names[index]) && matches!(status, Some(Status::Success));
         self.engine
             .breaker
@@ -385,7 +385,7 @@ impl Dispatcher {
             if self.engine.trial.is_proven() {
                 return self.has_failed(index, outcome).await;
             }
-            // Nobody waits for what it runs for all, which it will not do with this password.
+            // This host can't run the `once` steps with this password, so nothing is gained by waiting.
             let once = self.history.once().iter();
             let awaited = once.clone().any(|(_, state)| *state == OnceState::Open);
             self.given_up |= awaited && self.history.leader() == Some(index);
@@ -394,7 +394,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// A password that worked elsewhere is right: a host that refused it has failed.
+    /// Records the failure of a host that refused a password which worked elsewhere.
     async fn has_failed(&mut self, index: usize, outcome: Box<Outcome>) -> Result<(), Failure> {
         let status = outcome.status();
         let outcome = EventKind::OutcomeReached { outcome };
@@ -406,7 +406,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// After a stop: what runs has its grace, what is left then is let go.
+    /// After a stop, gives running steps their grace and then leaves them.
     async fn wind_down(&mut self) -> Result<(), Failure> {
         let mut stopped = self.engine.stopped.clone();
         let grace = sleep(self.engine.settings.grace);
@@ -423,12 +423,12 @@ impl Dispatcher {
                 },
             }
         }
-        // Their hosts stay running in the account; durable work goes on where it is.
+        // These hosts stay `running` in the account; durable work continues.
         self.tasks.shutdown().await;
         Ok(())
     }
 
-    /// The state that the run ends in.
+    /// Determines the run's final state and records it.
     async fn end(mut self) -> Result<RunEnd, Failure> {
         if self.engine.trial.is_proven() {
             for (index, outcome) in std::mem::take(&mut self.refused) {
@@ -436,7 +436,7 @@ impl Dispatcher {
             }
         }
         let handle = &self.engine.handle;
-        // A run that was stopped after its last host has nothing left to resume.
+        // A run that stopped after its last host has nothing to resume.
         let account = handle.ledger().account(handle.run())?;
         let full = *self.disk.borrow() == LedgerState::DiskFull;
         if account.pending + account.running == 0 {
@@ -444,9 +444,9 @@ impl Dispatcher {
             return Ok(if full { RunEnd::DiskFull } else { RunEnd::Closed });
         }
         let reason = if full {
-            Some("the disk of the state directory is full".to_owned())
+            Some("the state directory's disk is full".to_owned())
         } else if !self.refused.is_empty() || self.given_up {
-            Some("the password was refused; give the right one and resume".to_owned())
+            Some("the password was refused; resume with the right one".to_owned())
         } else {
             None
         };
@@ -459,7 +459,7 @@ impl Dispatcher {
     }
 }
 
-/// Takes the messages that are there: all hosts whose turn has come are dispatched in one batch.
+/// Handles all available messages: hosts that have their turn are dispatched in one batch.
 async fn take(
     messages: &mut mpsc::UnboundedReceiver<Message>,
     history: &mut RunHistory,
@@ -468,7 +468,7 @@ async fn take(
 ) {
     let mut taken = Vec::new();
     if messages.recv_many(&mut taken, AT_ONCE).await == 0 {
-        // The engine holds a sender.
+        // Never happens, because the engine holds a sender.
         std::future::pending::<()>().await;
     }
     let mut turns = Vec::new();
@@ -491,7 +491,7 @@ async fn take(
             }
         }
     }
-    // Whatever came with them comes first: a halt above all.
+    // Orders that came with the messages go first, above all a halt.
     while let Order::Halt(reason) = direct(history) {
         drop(
             engine
@@ -511,7 +511,7 @@ async fn take(
                 entries.push(Entry::host(name, EventKind::Dispatched));
                 replies.push(reply);
             }
-            // A task that is gone needs no answer.
+            // A task that has ended needs no answer.
             None => drop(reply.send(None)),
         }
     }
@@ -523,7 +523,7 @@ async fn take(
     }
 }
 
-/// Once the run stops, nobody's turn comes.
+/// Refuses all turns, once the run stops.
 async fn refuse(messages: &mut mpsc::UnboundedReceiver<Message>) {
     match messages.recv().await {
         Some(Message::Turn { reply, .. }) => drop(reply.send(None)),
@@ -539,20 +539,20 @@ impl Engine {
         self.roll.get(index)
     }
 
-    /// Waits for the host's turn to shake hands, and takes it through its life. A host that waits costs little memory
-    /// and is not dispatched yet.
+    /// Waits for the host's turn to connect, and runs its task. A waiting host takes little memory and is not
+    /// dispatched yet.
     async fn admit(self: Arc<Self>, index: usize, host: Box<HostPlan>, dispatched: bool) -> Ended {
         let mut stopped = self.stopped.clone();
         let endpoint = host.to.target.first_endpoint();
         let turns = async {
-            // Nobody waits for the trial with a handshake's turn in hand.
+            // Do not hold a handshake permit while waiting for the trial.
             let trial = if host.to.has_password() {
                 self.trial.turn().await
             } else {
                 None
             };
             let turn = self.handshakes.acquire(&endpoint).await;
-            // Nor for memory: who has a session already may need the turn for another.
+            // Nor while waiting for a session: a host that has one may need the permit.
             if let Some(open) = self.open.try_acquire() {
                 (trial, turn, open)
             } else {
@@ -567,7 +567,7 @@ impl Engine {
             turns = turns => turns,
         };
         drop((stopped, endpoint));
-        // A password that two hosts refused is offered to no other.
+        // A password that two hosts refused is offered to no other host.
         if self.trial.is_given_up() && host.to.has_password() && (dispatched || self.resumed) {
             return (index, Ok(Left::Stopped));
         }
@@ -577,7 +577,7 @@ impl Engine {
             let asked = self.dispatcher.send(Message::Turn { index, reply });
             commit = answer.await.ok().flatten();
             if asked.is_err() || commit.is_none() {
-                // Its outcome is the dispatcher's business.
+                // The dispatcher handles its outcome.
                 return (index, Ok(Left::Stopped));
             }
         }
@@ -586,7 +586,7 @@ impl Engine {
         ended
     }
 
-    /// Takes a host through its life; a panic on the way becomes an outcome.
+    /// Runs a host's task; turns a panic into an outcome.
     async fn supervise(
         self: Arc<Self>,
         index: usize,
@@ -598,7 +598,7 @@ impl Engine {
         let name = host.to.name.clone();
         let unfit = host.before.as_ref().and_then(|before| before.unfit.clone());
         let message = if let Some(unfit) = unfit {
-            format!("what is on record of this host can't be gone on with: {unfit}")
+            format!("can't resume from this host's record: {unfit}")
         } else {
             let task = Box::new(HostTask::new(
                 Arc::clone(&self),
@@ -613,7 +613,7 @@ impl Engine {
                 Ok(Ok(left)) => return (index, Ok(left)),
                 Ok(Err(Halt::Run(failure))) => return (index, Err(failure)),
                 Ok(Err(Halt::Host(message))) => message,
-                // What ends a life early is told as its end.
+                // Both end the task without an outcome.
                 Ok(Err(Halt::Interrupted | Halt::Refused(_))) => return (index, Ok(Left::Stopped)),
                 Err(panic) => {
                     let words = panic
@@ -622,7 +622,7 @@ impl Engine {
                         .or_else(|| panic.downcast_ref::<String>().cloned())
                         .unwrap_or_else(|| "no message".to_owned());
                     tracing::error!(host = %name, "the host's task panicked: {words}");
-                    format!("a fault in Reveille: {words}")
+                    format!("internal error: {words}")
                 }
             }
         };
@@ -631,7 +631,7 @@ impl Engine {
         let recorded = Box::pin(self.handle.record_host(&name, outcome)).await;
         let left = match recorded {
             Ok(_) => Ok(Left::Ended(Status::Failed)),
-            // It failed after its outcome was on record: that one counts.
+            // It failed after its outcome was recorded, which counts.
             Err(reveille_ledger::Error::Duplicate { .. }) => self.recorded(&name),
             Err(error) => Err(error.into()),
         };
@@ -640,7 +640,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// How a host ended, as it is on record.
+    /// A host's recorded outcome.
     fn recorded(&self, name: &HostName) -> Result<Left, Failure> {
         let hosts = self.handle.ledger().round(self.handle.run())?;
         let outcome = hosts.iter().find(|host| host.entry.host == *name);
@@ -651,8 +651,8 @@ impl Engine {
     }
 }
 
-/// Ends when the ledger's disk is full. The lock of the watched value is given back at once: whoever is let go on by
-/// this may be the one that meets the full disk next.
+/// Returns when the ledger's disk is full. It releases the watch's lock at once: a task that this wakes may be the next
+/// to find the disk full.
 async fn is_full(disk: &mut watch::Receiver<LedgerState>) {
     if disk
         .wait_for(|state| *state == LedgerState::DiskFull)

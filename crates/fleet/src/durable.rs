@@ -1,4 +1,4 @@
-//! Attempts that are durable: what a host keeps of them is followed, and outlives connections.
+//! Durable attempts: follows the work that the host keeps, across connections.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use crate::watchdog::{Due, Limits};
 use crate::watched::{AFTER_KILL, Killing, Looking, Verdict, Watched, looked, stopped};
 use crate::way::Way;
 
-/// What is known of the supervisor of durable work.
+/// What is known about the supervisor of durable work.
 pub(crate) struct Beginning {
-    /// The supervisor, once it has begun.
+    /// The supervisor, once it has started.
     pub(crate) begun: Option<Begun>,
     /// The commit of that, if it was not on record before.
     pub(crate) recording: Option<Ticket>,
 }
 
-/// Follows durable work that was started or attached to.
+/// Follows durable work that was started or re-attached to.
 #[expect(
     clippy::too_many_arguments,
-    reason = "all of what an attempt is; a struct would be named after this function"
+    reason = "the parts of an attempt; a struct would be named after this function"
 )]
 pub(crate) async fn durable(
     way: &Way<'_>,
@@ -112,7 +112,7 @@ pub(crate) async fn durable(
                             continue;
                         }
                         Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
-                        // A connection that can't carry the kill can't carry the output either: come back with a new one.
+                        // A connection that can't carry the kill can't carry the output either: reconnect.
                         Err(error) => {
                             return Ok(alone(Ended::Lost {
                                 message: format!("{}; the kill failed: {error}", killing.kill.evidence),
@@ -130,11 +130,11 @@ pub(crate) async fn durable(
                         continue;
                     }
                     Due::Hard(_) if killing.is_some() => {
-                        let message = "the host did not show the end of what was killed".to_owned();
+                        let message = "the host did not report the end of the killed command".to_owned();
                         return Ok(alone(match killing {
                             Some(Killing { kill, .. }) if !kill.verified => Ended::Survives {
                                 class: kill.class,
-                                message: format!("{}; it could not be ended: {message}", kill.evidence),
+                                message: format!("{}; it could not be killed: {message}", kill.evidence),
                             },
                             _ => Ended::Lost { message },
                         }));
@@ -148,8 +148,8 @@ pub(crate) async fn durable(
             Verdict::Gone(message) => return Ok(alone(Ended::Vanished { message })),
             Verdict::Reconnect(message) => return Ok(alone(Ended::Lost { message })),
             Verdict::Kill(kill) => {
-                // The end comes on the same channel as always, which is read on: a command that talks would fill it, and the
-                // kill would wait for itself.
+                // Keep reading the channel: it reports the end, and a talkative command would fill it, so that the kill
+                // would wait for itself.
                 looking = None;
                 let (begun, deaf, deadline) = (beginning.begun.clone(), watched.deaf, kill.deadline);
                 let stopping =
@@ -164,14 +164,14 @@ pub(crate) async fn durable(
     }
 }
 
-/// Durable work that ended, and nobody knows how.
+/// Durable work that ended without a status.
 fn without_status(end: &End) -> Ended {
     match end {
         End::Never => Ended::Never,
         End::Absent => Ended::Absent,
         End::Elsewhere => Ended::Elsewhere,
         End::Rebooted => Ended::Unknown {
-            message: "the host was booted again while the command ran".to_owned(),
+            message: "the host rebooted while the command ran".to_owned(),
         },
         End::Gone | End::Exit { .. } => Ended::Vanished {
             message: "the command and its supervisor vanished from the host without an exit status"
@@ -180,12 +180,12 @@ fn without_status(end: &End) -> Ended {
     }
 }
 
-/// An end that leaves nothing on the host that waits for our word.
+/// An end after which the host keeps nothing that waits for us.
 fn alone(ended: Ended) -> (Ended, Option<Box<Durable>>) {
     (ended, None)
 }
 
-/// A POSIX shell tells a signal as a status over 128.
+/// A POSIX shell reports a signal as a status above 128.
 fn inferred_signal(status: i32) -> Option<String> {
     signal_name(status - 128).map(str::to_owned)
 }

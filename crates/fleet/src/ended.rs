@@ -1,11 +1,11 @@
 //! How an attempt of a step ended.
 //!
 //! ```text
-//!               ┌ Over      by itself, or killed when a deadline passed
-//!  attempt ─────┼ Refused   surely nothing ran
+//!               ┌ Over      by itself, or killed at a deadline
+//!  attempt ─────┼ Refused   nothing ran for certain
 //!               ├ Vanished  it ran and is gone without a status
-//!               ├ Lost      the connection broke; nothing ran, or durable work goes on
-//!               └ Unknown   it is not known what ran
+//!               ├ Lost      the connection broke; nothing ran, or durable work continues
+//!               └ Unknown   it is unknown what ran
 //! ```
 
 use std::time::Duration;
@@ -23,25 +23,25 @@ pub(crate) const SPOOL_CAP: u64 = 64 << 20;
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// It is over, by itself or by our kill.
+    /// It is over, by itself or killed by us.
     Over(Over),
-    /// Surely nothing ran.
+    /// Nothing ran for certain.
     Refused { class: Class, message: String },
     /// The connection broke before anything was sent.
     NotSent { message: String },
-    /// The connection broke. Durable work goes on and can be attached to.
+    /// The connection broke. Durable work continues and can be re-attached.
     Lost { message: String },
-    /// It was to be ended and can't be: it may run for ever.
+    /// It can't be killed and may run forever.
     Survives { class: Class, message: String },
-    /// It ran and is gone, and nobody can tell how it ended.
+    /// It ran and is gone without a result.
     Vanished { message: String },
-    /// It never started, and its token never will.
+    /// It never started, and its token makes sure that it never will.
     Never,
-    /// Nothing of it is on the host.
+    /// The host has no trace of it.
     Absent,
     /// Another machine answered.
     Elsewhere,
-    /// It may or may not have run, and there is nothing to ask.
+    /// It is unknown whether it ran, and there is nothing to ask.
     Unknown { message: String },
 }
 
@@ -50,43 +50,43 @@ pub(crate) enum Ended {
 pub(crate) struct Over {
     pub(crate) exit_status: Option<i32>,
     pub(crate) signal: Option<String>,
-    /// Whether the host changed, as far as can be told: a command that ran is taken to have changed it.
+    /// Whether the host changed, as far as is known; a command that ran counts as a change.
     pub(crate) changed: bool,
     pub(crate) killed: Option<Kill>,
-    /// Why a copy did not come about; it has no exit status that says so.
+    /// Why a copy failed, which has no exit status.
     pub(crate) failed: Option<String>,
     /// How long a command took that ended by itself.
     pub(crate) lasted: Option<Lasted>,
     /// Some of its output was lost.
     pub(crate) missed: bool,
-    /// How long it ran, where that is not since its start here.
+    /// How long it ran, if not measured from its start here.
     pub(crate) ran: Option<Duration>,
 }
 
-/// A deadline that passed, and what was done about it.
+/// A deadline that passed, and the kill for it.
 #[derive(Debug)]
 pub(crate) struct Kill {
     pub(crate) class: Class,
     pub(crate) deadline: Duration,
-    /// From the last progress that was seen until then; a copy's is not watched.
+    /// From the last progress to the kill; `None` for a copy, which is not watched.
     pub(crate) lag: Option<Duration>,
-    /// Whether everything that belonged to the command is known to be gone.
+    /// Whether all processes of the command are known to be gone.
     pub(crate) verified: bool,
     pub(crate) evidence: String,
 }
 
 impl Kill {
-    /// What was done, as the beginning of a sentence.
+    /// What happened, as the beginning of a message.
     pub(crate) fn what(&self) -> &'static str {
         match self.class {
             Class::WatchdogIdle => "killed for silence",
-            Class::AsksAQuestion => "ended because it asks a question",
+            Class::AsksAQuestion => "killed because it asks a question",
             _ => "killed for taking too long",
         }
     }
 }
 
-/// What a failed start of durable work comes to.
+/// The end of durable work that failed to start.
 pub(crate) fn refused(error: SuperviseError) -> Result<Ended, Failure> {
     Ok(match error {
         SuperviseError::Exec(ExecError::Refused { class, message })

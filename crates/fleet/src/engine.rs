@@ -1,4 +1,4 @@
-//! What all hosts of a run share, and how they are paced.
+//! The state that all hosts of a run share, and their pacing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ use crate::watchdog::Overseer;
 const LEAST_HANDSHAKES: usize = 4;
 const MOST_HANDSHAKES: usize = 512;
 
-/// What all host tasks share.
+/// The state that all host tasks share.
 pub(crate) struct Engine {
     pub(crate) handle: RunHandle,
     pub(crate) client: Arc<Client>,
@@ -43,45 +43,45 @@ pub(crate) struct Engine {
     pub(crate) stopped: Stopped,
     pub(crate) originals: Originals,
     pub(crate) overseer: Arc<Overseer>,
-    /// The slots of the run. A host keeps its own until it has an outcome, whatever it recovers from meanwhile.
+    /// The run's slots. A host keeps its slot until its outcome, through all recoveries.
     pub(crate) slots: Gate,
-    /// Hosts with a session, or about to open one: of those that have a slot many may still wait for their handshake,
-    /// and cost nothing.
+    /// Hosts with a session or about to open one. Many hosts with a slot may still wait for their handshake, which
+    /// costs nothing.
     pub(crate) open: Gate,
-    /// How many recoveries there may be, for all hosts together.
+    /// The fleet-wide budget for recoveries.
     pub(crate) recoveries: Mutex<RetryBudget>,
-    /// Whether many fail alike, and the host that was let through to see.
+    /// The breaker, and the host that it let through as a probe.
     pub(crate) breaker: Mutex<Breaker<Class>>,
     probe: Mutex<Option<HostName>>,
-    /// Hosts that wait for a slot.
+    /// Hosts waiting for a slot.
     pub(crate) queued: AtomicU64,
-    /// The most handshakes at once that the CPU's pressure leaves.
+    /// The limit on handshakes that CPU pressure permits.
     most_handshakes: AtomicUsize,
-    /// What hosts see of the run. It is changed by what is committed alone.
+    /// What hosts see of the run. Changes only after commits.
     pub(crate) view: watch::Sender<RunView>,
-    /// What steps registered that run once for all hosts, and why they failed.
+    /// What `once` steps registered, or why they failed.
     pub(crate) once_values: Mutex<Vec<(u32, Option<String>)>>,
     pub(crate) once_failures: Mutex<Vec<(u32, String)>>,
-    /// Whose each address and port is, if other machines may take the places of hosts.
+    /// The host at each address and port, if the job may replace machines.
     places: Mutex<HashMap<(String, u16), HostName>>,
-    /// Other hosts that steps run on.
+    /// The hosts that steps are delegated to.
     pub(crate) delegates: HashMap<HostName, Destination>,
     /// The host that `once` steps run on.
     pub(crate) leader: Option<HostName>,
     /// The hosts of the round, in the roll's order.
     pub(crate) roll: Vec<HostName>,
-    /// Another controller began this round.
+    /// Whether another controller began this round.
     pub(crate) resumed: bool,
-    /// Whether the passwords of this run are any good.
+    /// The trial of the run's passwords.
     pub(crate) trial: Trial,
-    /// The way to the dispatcher.
+    /// The channel to the dispatcher.
     pub(crate) dispatcher: mpsc::UnboundedSender<Message>,
 }
 
 // === impl Engine ===
 
 impl Engine {
-    /// Of a run that is about to begin, or to go on.
+    /// The engine of a run that starts or continues.
     pub(crate) fn new(
         handle: RunHandle,
         client: Arc<Client>,
@@ -168,13 +168,13 @@ impl Engine {
         (engine, hosts)
     }
 
-    /// Has a host be at this address from here on.
+    /// Registers a host's new address.
     ///
     /// # Errors
     ///
-    /// The host whose address it is, if it is another one.
+    /// The host that has this address already, if it is another one.
     pub(crate) fn settle_at(&self, host: &Destination, address: &str, port: u16) -> Result<(), HostName> {
-        // It may have been set up anew where it was; and many names may stand for one machine.
+        // It may have been reinstalled at its old address, and many names may share one machine.
         if (host.target.address.as_str(), host.target.port) == (address, port) {
             return Ok(());
         }
@@ -186,7 +186,7 @@ impl Engine {
         if owner == host { Ok(()) } else { Err(owner.clone()) }
     }
 
-    /// What a host sees of the run as it decides.
+    /// What a host sees of the run when it decides.
     pub(crate) fn view(&self) -> RunView {
         let mut view = self.view.borrow().clone();
         view.stop = self.stopped.asked() > Stop::No;
@@ -195,7 +195,7 @@ impl Engine {
         view
     }
 
-    /// Tells everybody what became of a step that runs once for all hosts, after that is committed.
+    /// Reports the result of a `once` step, after its commit.
     pub(crate) fn tell_once(&self, step: u32, registered: Option<String>, failed: Option<String>) {
         let state = match failed {
             None => OnceState::Done,
@@ -214,16 +214,16 @@ impl Engine {
             let known = view.once.iter().filter(|(known, _)| *known != step).copied();
             view.once = known.chain([(step, state)]).collect();
         });
-        // A dispatcher that is gone has nothing left to direct.
+        // Fails if the dispatcher has ended.
         let _ = self.dispatcher.send(Message::OnceSettled { step, state });
     }
 
-    /// A host has its outcome, on record.
+    /// Reports that a host's outcome is on record.
     pub(crate) fn tell_end(&self, index: usize, status: Status) {
         let _ = self.dispatcher.send(Message::Ended { index, status });
     }
 
-    /// A host refused the password.
+    /// Reports that a host refused the password.
     pub(crate) fn password_refused(&self, host: &HostName) {
         tracing::debug!(%host, "the password was refused");
         if self.trial.refused() {
@@ -231,11 +231,11 @@ impl Engine {
         }
     }
 
-    /// Notices when this process itself stood still, and says so.
+    /// Detects and records stalls of this process.
     pub(crate) async fn watch_clock(&self) -> std::convert::Infallible {
         let stalled = async |late: Duration| {
             let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
-            // A ledger that can't be written stops the run elsewhere.
+            // An unwritable ledger stops the run elsewhere.
             let _ = self
                 .handle
                 .record_run(EventKind::ControllerStalled { late_ms })
@@ -244,7 +244,7 @@ impl Engine {
         self.overseer.watch_clock(stalled).await
     }
 
-    /// Opens fewer sessions while this machine is short of memory.
+    /// Lowers the session limit while this machine is short of memory.
     pub(crate) async fn watch_pressure(&self) -> std::convert::Infallible {
         let mut admission = Admission::new(
             Thresholds::default(),
@@ -252,7 +252,7 @@ impl Engine {
             MOST_HANDSHAKES.max(self.settings.handshakes),
         );
         let sources = Sources::default();
-        // The first look is before the first session: what is there then costs no session anything.
+        // The first reading comes before the first session, so that no session is charged for earlier memory.
         loop {
             let step = admission.observe(&sources.read(), self.open.used(), Instant::now());
             self.open.set_limit(step.sessions);
@@ -264,14 +264,14 @@ impl Engine {
                     queued: self.queued.load(Ordering::Relaxed),
                     reason: Some(change.to_string()),
                 };
-                // A ledger that can't be written stops the run elsewhere.
+                // An unwritable ledger stops the run elsewhere.
                 let _ = self.handle.record_run(limited).await;
             }
             sleep(Admission::TICK).await;
         }
     }
 
-    /// A host failed; if many fail alike, that is said once.
+    /// Counts a failed host; warns once if many fail alike.
     pub(crate) async fn failed_alike(
         &self,
         host: &HostName,
@@ -281,13 +281,13 @@ impl Engine {
         let probe = self.is_probe(host);
         let opened = {
             let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-            // A number of its own for each host is all that is asked for; two that share one are counted as one.
+            // Any number per host will do; two hosts with the same number count as one.
             let number = u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
             breaker.failed(number, &class, false, probe, Instant::now())
         };
         if let Some(opened) = opened {
             let message = format!(
-                "{} of {} hosts failed with {class}: suspect the job, the mirror or the network; nothing of it is recovered, and no \
+                "{} of {} hosts failed with {class}: suspect the job, the mirror or the network; none of them is recovered, and no \
                  further host is dispatched for {}",
                 opened.hosts,
                 opened.of,
@@ -298,7 +298,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until the fleet's budget allows one more recovery.
+    /// Waits until the fleet's budget permits a recovery.
     pub(crate) async fn may_recover(&self) {
         loop {
             let pause = {
@@ -312,7 +312,7 @@ impl Engine {
         }
     }
 
-    /// Keeps the global handshake limit at what this machine's CPU can take.
+    /// Adapts the global handshake limit to this machine's CPU.
     pub(crate) async fn govern_handshakes(&self) -> std::convert::Infallible {
         let start = self.settings.handshakes;
         let mut governor = Governor::new(start, LEAST_HANDSHAKES, MOST_HANDSHAKES.max(start));
@@ -329,7 +329,7 @@ impl Engine {
         }
     }
 
-    /// Whether a host may be dispatched, or from when on: where many fail alike, one is let through to see.
+    /// Whether a host may be dispatched, or when to ask again: while many fail alike, one goes first as a probe.
     pub(crate) fn may_go(&self, host: &HostName) -> Result<(), Instant> {
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         match breaker.pass(Instant::now()) {
@@ -343,13 +343,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a host is the one that was let through to see.
+    /// Whether a host is the probe.
     pub(crate) fn is_probe(&self, host: &HostName) -> bool {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(host)
     }
 }
 
-/// Whose each address and port is.
+/// The host at each address and port.
 fn places(
     roll: &[RollHost],
     hosts: &[HostPlan],
@@ -376,7 +376,7 @@ fn places(
     places
 }
 
-/// What decisions need to know of the job.
+/// The parts of the job that decisions depend on.
 pub(crate) fn outline(job: &Job) -> JobOutline {
     let steps = job.steps.iter().map(|step| StepOutline {
         role: match &step.role {

@@ -1,14 +1,14 @@
-//! Faults of our own, for tests: a host's task panics where `REVEILLE_PANIC_AT` says. The promise that nobody is lost is
-//! tested on the program that is shipped, so it is there as well; without the variable it costs one comparison an event.
+//! Injected faults for tests: a host's task panics where `REVEILLE_PANIC_AT` demands it. Tests run on the program that
+//! is shipped, so the code is in it; without the variable it costs one comparison per event.
 
 use std::sync::OnceLock;
 
 use reveille_account::{EventKind, HostName};
 
-/// `HOST:EVENT`, as the event is called in files.
+/// `HOST:EVENT`, with the event's name as in files.
 const VARIABLE: &str = "REVEILLE_PANIC_AT";
 
-/// Panics if this is the host and the event that a test has named.
+/// Panics if the test selected this host and event.
 pub(crate) fn reach(host: &HostName, kind: &EventKind) {
     static POINT: OnceLock<Option<(String, String)>> = OnceLock::new();
     let point = POINT.get_or_init(|| {
@@ -20,6 +20,6 @@ pub(crate) fn reach(host: &HostName, kind: &EventKind) {
         && host.as_str() == wanted
         && serde_json::to_value(kind).is_ok_and(|kind| kind["event"] == event.as_str())
     {
-        panic!("a test wants a panic at {event}");
+        panic!("a test requested a panic at {event}");
     }
 }

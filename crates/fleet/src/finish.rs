@@ -1,4 +1,4 @@
-//! What a host's failures and successes come to, in words for the operator.
+//! Records failures and successes of a host, in words for the operator.
 
 use reveille_account::{Class, EventKind, Outcome, Rung, Status, StepRef};
 use reveille_history::{Failure, HostHistory, Rule, once_of};
@@ -7,7 +7,7 @@ use reveille_job::{Registered, Role};
 use crate::event::millis;
 use crate::host::{Halt, HostTask};
 
-/// An outcome of a step that failed.
+/// The outcome for a failed step.
 pub(crate) fn failure(at: &StepRef, class: Class, message: impl Into<String>) -> Outcome {
     let mut outcome = Outcome::new(class, message);
     outcome.step = Some(at.clone());
@@ -15,7 +15,7 @@ pub(crate) fn failure(at: &StepRef, class: Class, message: impl Into<String>) ->
 }
 
 impl HostTask {
-    /// The host failed. What the job allows is decided from here.
+    /// Records that the host failed. What happens next is decided from there.
     pub(crate) async fn fail(&mut self, outcome: Outcome) -> Result<(), Halt> {
         self.prepared = None;
         if let reveille_history::Trouble::Healing(_, _, rung) = self.history.trouble() {
@@ -37,7 +37,7 @@ impl HostTask {
                 .failed_alike(&self.to.name, self.seed(), class)
                 .await?;
         }
-        // Templates may ask for results of steps that were never reached.
+        // Templates of `on_failed` may use results of steps that were never reached.
         let job = self.job();
         for step in job.main_steps() {
             if let Some(name) = &step.register
@@ -53,14 +53,14 @@ impl HostTask {
         Ok(())
     }
 
-    /// Whether there is something to consider when it fails.
+    /// Whether its failure leaves anything to consider.
     fn is_considered(&self) -> bool {
         let job = &self.engine.job;
         let repairs = job.steps.iter().any(|step| matches!(step.role, Role::Repair(_)));
         repairs || job.heal.reboot || job.replaces() || !self.to.routes.is_empty()
     }
 
-    /// A step of `on_failed` could not be begun: it is passed over, and the outcome says so.
+    /// Skips a step of `on_failed` that could not start, and adds that to the outcome.
     fn rescue_failed(&mut self, outcome: &Outcome) {
         let job = self.job();
         let next = (0u32..).zip(&job.steps).find(|(index, step)| {
@@ -75,7 +75,7 @@ impl HostTask {
             );
         }
         let at = self.step_ref(index);
-        self.skip(step, at, format!("it could not be begun: {}", outcome.message));
+        self.skip(step, at, format!("it could not start: {}", outcome.message));
     }
 
     pub(crate) fn rung_failed(&mut self, rung: Rung, message: String) {
@@ -86,7 +86,7 @@ impl HostTask {
         self.note(EventKind::RungFailed { rung, message });
     }
 
-    /// The host failed at a step, as decided.
+    /// Records the failure that was decided.
     pub(crate) async fn fail_at(&mut self, why: Failure) -> Result<(), Halt> {
         let job = self.job();
         let outcome = match why {
@@ -103,7 +103,7 @@ impl HostTask {
                 failure(&self.step_ref(index), class, format!("{prefix}{message}"))
             }
             Failure::Unknown(index, loss) => {
-                // That a command vanished is known, and says more.
+                // That a command vanished is known, and more specific.
                 let class = match loss.class() {
                     Class::EarlyExit => Class::EarlyExit,
                     _ => Class::ResultUnknown,
@@ -123,7 +123,7 @@ impl HostTask {
             Failure::Open(index) => failure(
                 &self.step_ref(index),
                 Class::ConnectionLost,
-                "what was left on the machine may still run, so nothing was started beside it",
+                "earlier work left on the machine may still run, so the step was not started beside it",
             ),
             Failure::Once(index) => {
                 let step = self.step_ref(index);
@@ -135,14 +135,14 @@ impl HostTask {
         self.fail(outcome).await
     }
 
-    /// Nothing more is tried.
+    /// Records that no further recovery is tried.
     pub(crate) fn give_up(&mut self, class: Class, gatekeeper: String) {
         self.prepared = None;
         self.rule(class, &gatekeeper);
         self.note(EventKind::GaveUp { class, gatekeeper });
     }
 
-    /// The gatekeeper's word on the failure.
+    /// Adds the gatekeeper's reason to the failure.
     fn rule(&mut self, class: Class, gatekeeper: &str) {
         let failure = self
             .failure
@@ -154,7 +154,7 @@ impl HostTask {
         gatekeeper.clone_into(&mut failure.gatekeeper);
     }
 
-    /// The outcome of a host that did what it should.
+    /// The outcome of a host that succeeded.
     pub(crate) fn succeeded(&mut self, class: Class) -> Outcome {
         let mut outcome = Outcome::new(class, "");
         outcome.step = self.deciding.as_ref().map(|deciding| deciding.step.clone());
@@ -177,7 +177,7 @@ impl HostTask {
         outcome
     }
 
-    /// That a step of `on_failed` failed as well is added to the message.
+    /// Adds a failed step of `on_failed` to the message.
     fn tell_rescue(&mut self) {
         let job = self.job();
         let failed = (0u32..).zip(&job.steps).find(|(index, step)| {
@@ -205,7 +205,7 @@ impl HostTask {
         }
     }
 
-    /// Fills in what is known of the host.
+    /// Fills in what is known about the host.
     fn complete(&mut self, mut outcome: Outcome) -> Outcome {
         outcome.connects = self.history.connects();
         outcome.causes = std::mem::take(&mut self.causes);
@@ -228,8 +228,8 @@ impl HostTask {
         outcome
     }
 
-    /// A refused password at a resume, or of a host on which work may go on, may be the operator's mistake: then it gives
-    /// nobody an outcome.
+    /// Withholds the outcome of a refused password while resuming, or of a host where work may still run: the operator
+    /// may have mistyped it.
     pub(crate) fn refuse_outcome(&mut self, outcome: &Outcome) -> Result<(), Halt> {
         if !self.is_refusal(outcome) || self.engine.trial.is_proven() {
             return Ok(());
@@ -255,12 +255,12 @@ impl HostTask {
         }
     }
 
-    /// What this host's end says of the password.
+    /// Reports to the trial what this host's end shows about the password.
     pub(crate) fn judge_password(&self, outcome: &Outcome) {
         if self.is_refusal(outcome) {
             self.engine.password_refused(&self.to.name);
         } else if self.to.becomes.password.is_some() && outcome.status() == Status::Success {
-            // It worked, or this job has no need of it.
+            // It worked, or this job does not need it.
             self.engine.trial.worked();
         }
     }
@@ -271,7 +271,7 @@ fn attempts(history: &HostHistory, step: u32) -> u32 {
 }
 
 impl crate::engine::Engine {
-    /// Why a step that runs once for all hosts failed.
+    /// Why a `once` step failed.
     pub(crate) fn once_failure(&self, index: u32) -> String {
         debug_assert!(once_of(&self.view(), index).is_some());
         let why = self
@@ -283,7 +283,7 @@ impl crate::engine::Engine {
             .map_or_else(|| "it failed".to_owned(), |(_, why)| why.clone())
     }
 
-    /// What a step that ran once for all hosts registered.
+    /// The value that a `once` step registered.
     pub(crate) fn once_value(&self, index: u32) -> Registered {
         let values = self
             .once_values

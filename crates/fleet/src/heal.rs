@@ -1,4 +1,4 @@
-//! Bringing failed hosts back, rung by rung, as far as the job allows.
+//! Recovers failed hosts, rung by rung, as far as the job permits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::machine::Machine;
 use crate::stop::Stop;
 use crate::world::Replacement;
 
-/// How long a host may take to be back with another boot.
+/// How long a recovery reboot may take.
 const REBOOT: Duration = Duration::from_mins(10);
-/// How long the operator's command may take to put another machine in a host's place.
+/// How long the operator's command may take to replace a machine.
 const REPLACE: Duration = Duration::from_mins(30);
 
 impl HostTask {
-    /// Takes a rung, once the fleet's budget allows one more recovery.
+    /// Takes a rung, once the fleet's budget permits a recovery.
     pub(crate) async fn take_rung(&mut self, rung: Rung) -> Result<(), Halt> {
         self.commit().await?;
         let mut stopped = self.engine.stopped.clone();
@@ -73,7 +73,7 @@ impl HostTask {
         }
     }
 
-    /// Reboots a host that failed, for the sake of healing it.
+    /// Reboots a failed host to recover it.
     pub(crate) async fn reboot_to_heal(&mut self, permit: &Permit) -> Result<(), Halt> {
         let at = self.step_ref(permit.step());
         let root = self.own.becomes.clone();
@@ -81,10 +81,10 @@ impl HostTask {
         self.start_reboot(&at, permit, escalate.as_ref(), REBOOT).await
     }
 
-    /// Runs the operator's command, and goes on with the machine that it names, from the first step.
+    /// Runs the operator's command, and continues on the machine that it names, from the first step.
     pub(crate) async fn replace(&mut self) -> Result<(), Halt> {
         let refused = |task: &mut Self, why: String| {
-            task.rung_failed(Rung::Replace, format!("no other machine took its place: {why}"));
+            task.rung_failed(Rung::Replace, why);
         };
         let Trouble::Healing(class, ..) = self.history.trouble() else {
             return Ok(());
@@ -133,7 +133,7 @@ impl HostTask {
         let text = String::from_utf8_lossy(&said);
         let line = text.trim().lines().next_back().unwrap_or_default().trim();
         let Some((address, port)) = place(line, self.own.target.port) else {
-            refused(self, format!("`{line}` is no address"));
+            refused(self, format!("`{line}` is not an address"));
             return Ok(());
         };
         if let Err(other) = self.engine.settle_at(&self.to, &address, port) {
@@ -144,7 +144,7 @@ impl HostTask {
         self.move_to_replacement().await
     }
 
-    /// Another machine is the host from here on: nothing was done on it yet, and its key is its own.
+    /// Switches to the new machine, on which nothing has run yet and which has a key of its own.
     async fn move_to_replacement(&mut self) -> Result<(), Halt> {
         self.commit().await?;
         let gone = self.own.hang_up();

@@ -1,4 +1,4 @@
-//! A host's life: a task that ends in exactly one outcome.
+//! A host's task, which ends in exactly one outcome.
 //!
 //! ```text
 //!           ┌──────────────────────────────────────────────┐
@@ -8,9 +8,8 @@
 //!                 └──► outcome
 //! ```
 //!
-//! What is decided depends on the history alone, and on the session that is held; so a controller that goes on with the
-//! work of a dead one comes to the same decisions. What can't be taken back waits until all that led to it is committed
-//! ([`HostTask::commit`]).
+//! Decisions depend only on the history and the open session, so a controller that takes over from a dead one decides
+//! the same. Before any action that can't be undone, all events that led to it are committed ([`HostTask::commit`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,46 +37,46 @@ use crate::trial::Turn;
 /// A host on the way to its outcome.
 pub(crate) struct HostTask {
     pub(crate) engine: Arc<Engine>,
-    /// Where the host is.
+    /// How to reach the host.
     pub(crate) to: Box<Destination>,
     pub(crate) history: HostHistory,
-    /// Events that the next commit takes along.
+    /// Events for the next commit.
     notes: Vec<Entry>,
     pub(crate) backoff: Backoff,
-    /// The turn to shake hands that the host was admitted with, until it is used.
+    /// The handshake permit that the host was admitted with, until it is used.
     pub(crate) turn: Option<HandshakePermit>,
-    /// The turn to try the password, until it is known that this host has no need of it.
+    /// The turn to try the password, until it is clear that this host does not need it.
     pub(crate) trial: Option<Turn>,
-    /// The password was offered and did not let us in.
+    /// Whether the host refused the password.
     pub(crate) password_refused: bool,
     pub(crate) causes: Vec<Class>,
     pub(crate) phases: Option<PhaseTimings>,
     pub(crate) own: Machine,
-    /// Another host that a step runs on.
+    /// The delegate that a step runs on.
     pub(crate) other: Option<Box<Machine>>,
-    /// The session that is in use is of no use any more.
+    /// The current session is no longer usable.
     pub(crate) broken: bool,
     pub(crate) prepared: Option<Box<Prepared>>,
     pub(crate) writer: OutputWriter,
     pub(crate) registered: Vec<(String, Registered)>,
-    /// Finished durable work whose end is not on record yet.
+    /// Finished durable work whose result is not on record yet.
     pub(crate) leftovers: Option<Box<Durable>>,
-    /// The host's variables, once a template has asked for them.
+    /// The host's vars, once a template needs them.
     pub(crate) vars: Option<Map<String, Value>>,
-    /// When it was dispatched, by an earlier controller perhaps.
+    /// When it was dispatched, possibly by an earlier controller.
     pub(crate) started: Instant,
     pub(crate) deciding: Option<Box<Deciding>>,
-    /// What went wrong in the last attempt, in words.
+    /// What went wrong in the last attempt.
     pub(crate) message: String,
-    /// The outcome that it would have as it stands.
+    /// The outcome that it would get now.
     pub(crate) failure: Option<Box<Outcome>>,
-    /// What others are to be told of steps that run once, after the commit: the step and what it registered.
+    /// Results of `once` steps to report after the commit: the step and what it registered.
     untold: Vec<(u32, Option<String>)>,
-    /// The commit of its dispatch, until that is known to be on disk.
+    /// The commit of its dispatch, until it is known to be on disk.
     dispatched: Option<Dispatched>,
     /// Its position on the roll.
     index: usize,
-    /// How it ended, which the dispatcher is to be told after the commit.
+    /// Its final status, to report to the dispatcher after the commit.
     ended: Option<Status>,
 }
 
@@ -90,16 +89,16 @@ pub(crate) struct Deciding {
     pub(crate) stderr: (String, bool),
 }
 
-/// Why a host's task is over before its outcome.
+/// Why a host's task ends before its outcome.
 #[derive(Debug)]
 pub(crate) enum Halt {
-    /// The run is being stopped; the host stays running in the account.
+    /// The run is being stopped; the host stays `running` in the account.
     Interrupted,
-    /// The password was refused, and that may be the operator's mistake rather than the host's: it has no outcome yet.
+    /// The host refused the password, which may be the operator's mistake, so it has no outcome yet.
     Refused(Box<Outcome>),
-    /// The host's record can't be kept.
+    /// The host's record can't be written.
     Host(String),
-    /// The run as a whole can't go on.
+    /// The run as a whole can't continue.
     Run(Failure),
 }
 
@@ -108,9 +107,9 @@ pub(crate) enum Halt {
 pub(crate) enum Left {
     /// With an outcome.
     Ended(Status),
-    /// With none: the run is being stopped.
+    /// Without one: the run is being stopped.
     Stopped,
-    /// With none yet: the password was refused. This is what it would be.
+    /// Without one yet: the host refused the password. This outcome would be recorded.
     Refused(Box<Outcome>),
 }
 
@@ -126,7 +125,7 @@ impl From<Failure> for Halt {
 impl From<reveille_ledger::Error> for Halt {
     fn from(error: reveille_ledger::Error) -> Self {
         match error {
-            // One host's file or record concerns that host.
+            // An error of one host's file or record concerns only that host.
             reveille_ledger::Error::Duplicate { .. } | reveille_ledger::Error::Io { .. } => {
                 Halt::Host(error.to_string())
             }
@@ -135,7 +134,7 @@ impl From<reveille_ledger::Error> for Halt {
     }
 }
 
-/// The moment of a dispatch that an earlier controller has on record; now, if none has.
+/// When an earlier controller recorded the dispatch; otherwise now.
 fn dispatched_at(recorded_ms: Option<u64>, now_ms: u64) -> Instant {
     let now = Instant::now();
     let ago = recorded_ms.map_or(0, |then| now_ms.saturating_sub(then));
@@ -192,15 +191,15 @@ impl HostTask {
         for (step, registered) in before.registered {
             task.register_again(step, registered.as_deref());
         }
-        // The round and the dispatch are in the run's history; a host that was under way has them in its own.
+        // The run's history contains the round and the dispatch; so does that of a host dispatched earlier.
         task.learn(&EventKind::Dispatched);
         task
     }
 
-    /// From dispatch to outcome.
+    /// Runs the host from dispatch to outcome.
     ///
-    /// There is one of these futures for every session, most of them waiting for output: what is rare or at the end is
-    /// boxed, so that it takes no room until then.
+    /// There is one of these futures per session, and most of them wait for output. Rare and final parts are boxed, so
+    /// that they take no memory until then.
     pub(crate) async fn live(mut self: Box<Self>) -> Result<Left, Halt> {
         crate::failpoint::reach(&self.to.name, &EventKind::Dispatched);
         loop {
@@ -244,7 +243,7 @@ impl HostTask {
         };
         let mut view: RunView = self.engine.view();
         if !self.untold.is_empty() {
-            // It is noted, and told with the next commit.
+            // Recorded with the next commit, and reported after it.
             let untold = self.untold.iter().map(|(step, _)| (*step, OnceState::Done));
             view.once = view.once.iter().copied().chain(untold).collect();
         }
@@ -259,7 +258,7 @@ impl HostTask {
         }
     }
 
-    /// Does what was decided. Each arm ends in events.
+    /// Performs a decision. Each arm ends in events.
     async fn perform(&mut self, next: Next) -> Result<(), Halt> {
         match next {
             Next::Connect(machine) => Box::pin(self.go_to(&machine)).await,
@@ -301,7 +300,7 @@ impl HostTask {
         Arc::clone(&self.engine.job)
     }
 
-    /// The machine that the host works on now.
+    /// The machine that the host currently works on.
     pub(crate) fn machine(&mut self) -> &mut Machine {
         match &mut self.other {
             Some(other) => other,
@@ -309,7 +308,7 @@ impl HostTask {
         }
     }
 
-    /// Keeps an event for the next commit, and learns from it at once.
+    /// Queues an event for the next commit and applies it at once.
     pub(crate) fn note(&mut self, kind: EventKind) {
         crate::failpoint::reach(&self.to.name, &kind);
         self.learn(&kind);
@@ -318,29 +317,29 @@ impl HostTask {
         self.notes.push(entry);
     }
 
-    /// Keeps something about the run as a whole for the same commit.
+    /// Queues an event of the run for the same commit.
     pub(crate) fn note_run(&mut self, kind: EventKind) {
         let mut entry = Entry::run(kind);
         self.engine.handle.stamp(&mut entry);
         self.notes.push(entry);
     }
 
-    /// The commit of its dispatch, if that is not known to be on disk.
+    /// The commit of its dispatch, if it is not known to be on disk.
     pub(crate) fn take_dispatched(&mut self) -> Option<Dispatched> {
         self.dispatched.take()
     }
 
-    /// Learns from an event that is recorded on another way.
+    /// Applies an event that is recorded elsewhere.
     pub(crate) fn learn(&mut self, kind: &EventKind) {
         if let Err(unfit) = self.history.apply(self.engine.handle.round(), kind) {
-            // What this task does itself fits together.
-            tracing::error!(host = %self.to.name, %unfit, "an event does not follow from the ones before");
+            // The task's own events never contradict each other.
+            tracing::error!(host = %self.to.name, %unfit, "an event contradicts the ones before");
             debug_assert!(false, "{unfit}");
         }
     }
 
-    /// Commits what is noted. What is then on record may be forgotten by the host. Everything that can't be taken back
-    /// (a start, a reboot, another machine, telling the run) comes after this.
+    /// Commits the queued events; the host may then drop what is on record. Every action that can't be undone (a start,
+    /// a reboot, a replacement, a report to the run) comes after this.
     pub(crate) async fn commit(&mut self) -> Result<(), Halt> {
         let notes = self.take_notes().await?;
         if !notes.is_empty() {
@@ -353,7 +352,7 @@ impl HostTask {
             self.engine.tell_once(step, registered, None);
         }
         if let Some(status) = self.ended.take() {
-            // Before the host is cleaned, which may take long: it may be one failure too many.
+            // Before cleaning the host, which may take long: its failure may be one too many.
             self.engine.tell_end(self.index, status);
         }
         if let Some(work) = self.leftovers.take() {
@@ -362,7 +361,7 @@ impl HostTask {
         Ok(())
     }
 
-    /// A step that runs once for all hosts is done: they are told after the commit, with what it registered.
+    /// Queues the result of a `once` step; it is reported to the other hosts after the commit.
     fn settle_once(&mut self, index: u32) {
         let job = self.job();
         let Some(step) = job.steps.get(index as usize) else {
@@ -382,8 +381,8 @@ impl HostTask {
         self.untold.push((index, registered));
     }
 
-    /// What is noted, to be recorded. The end of an attempt is on record only when its output survives a power cut: the
-    /// host forgets its copy, and nobody asks for it again.
+    /// Takes the queued events for recording. The end of an attempt is recorded only when its output survives a power
+    /// cut, because the host then drops its copy.
     pub(crate) async fn take_notes(&mut self) -> Result<Vec<Entry>, Halt> {
         if Rule::SyncBeforeClean.demands(self.leftovers.is_some()) {
             let beside = self.engine.settings.world.threads;
@@ -396,7 +395,7 @@ impl HostTask {
         self.engine.settings.seed ^ seed_of(&self.to.name)
     }
 
-    /// Records the outcome; it is the last thing that this task does.
+    /// Records the outcome, as the last act of this task.
     async fn conclude(&mut self, end: End) -> Result<Status, Halt> {
         let outcome = match end {
             End::Success(class) => self.succeeded(class),
@@ -423,13 +422,13 @@ impl HostTask {
     }
 }
 
-/// Commits entries of a host, after its dispatch.
+/// Commits a host's entries, after its dispatch.
 pub(crate) async fn record(
     engine: &Engine,
     dispatched: Option<Dispatched>,
     entries: Vec<Entry>,
 ) -> Result<(), reveille_ledger::Error> {
-    // On a full disk the dispatch may be lost and what comes after it not.
+    // On a full disk the dispatch may be lost while later entries are not.
     if let Some(dispatched) = dispatched {
         dispatched.await?;
     }
@@ -440,12 +439,12 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// The machine that is meant, if it is another host.
+/// The delegate's name, if the machine is a delegate.
 pub(crate) fn other_host(machine: &MachineRef) -> Option<&HostName> {
     machine.delegate()
 }
 
-/// A host's own share of the run's seed (FNV-1a), so that hosts do not jitter in step.
+/// Derives a host's seed from the run's (FNV-1a), so that hosts do not jitter in step.
 fn seed_of(name: &HostName) -> u64 {
     name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

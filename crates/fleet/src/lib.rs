@@ -109,13 +109,13 @@ pub use secrets::secrets;
 pub use stop::{Stop, Stopped, Stopper, stopper};
 pub use world::{OnRecord, Replacement, Replacing, World};
 
-/// What ends a whole run rather than a host.
+/// An error that ends the whole run, not just a host.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// The ledger can't be written.
     #[error(transparent)]
     Ledger(#[from] reveille_ledger::Error),
-    /// A host says that another controller has taken over.
-    #[error("another controller (epoch {0}) has taken over this run; nothing more is done here")]
+    /// A host reports that another controller has taken over.
+    #[error("another controller (epoch {0}) has taken over this run; this one stops")]
     Fenced(u64),
 }

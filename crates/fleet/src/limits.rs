@@ -1,33 +1,34 @@
-//! How many sessions fit into the descriptors and the memory that this process may use.
+//! How many sessions the open-file limit and the memory of this process permit.
 
 use std::fs;
 
 use reveille_pace::admission::Sources;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not sessions: ledger, outputs being written, log, runtime.
+/// Descriptors for other uses: ledger, outputs being written, log, runtime.
 const OTHER_DESCRIPTORS: u64 = 64;
-/// Descriptors of a session: its socket, and its output file while it is written.
+/// Descriptors per session: its socket, and its output file while it is written.
 const DESCRIPTORS_EACH: u64 = 2;
-/// Memory of a session, measured, with its output buffers.
+/// Memory per session, as measured, with its output buffers.
 const BYTES_EACH: u64 = 100 * 1024;
 
-/// How many sessions fit.
+/// The limit on sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fit {
     /// Sessions at once.
     pub sessions: u64,
-    /// Close output files after each write, because there are too few descriptors to keep one open a session.
+    /// Whether to close output files after each write, because there are too few descriptors for one per session.
     pub frugal: bool,
-    /// Why there are fewer than were wanted, if there are.
+    /// Why there are fewer sessions than wanted, if so.
     pub reason: Option<String>,
 }
 
-/// How many of `wanted` sessions fit into descriptors and memory. A session through a jump host has one socket too.
+/// How many of `wanted` sessions the descriptors and the memory permit. A session through a jump host has one socket
+/// too.
 ///
 /// # Errors
 ///
-/// Not one session fits; the message says what to do.
+/// Not even one session fits; the message contains a remedy.
 pub fn sessions(wanted: u64) -> Result<Fit, String> {
     let descriptors = raise_descriptors();
     let left = descriptors.saturating_sub(OTHER_DESCRIPTORS);
@@ -42,7 +43,7 @@ pub fn sessions(wanted: u64) -> Result<Fit, String> {
         if left <= by_memory {
             format!("the limit of {descriptors} open files")
         } else {
-            "the memory that is available".to_owned()
+            "the available memory".to_owned()
         }
     });
     Ok(Fit {
@@ -52,10 +53,10 @@ pub fn sessions(wanted: u64) -> Result<Fit, String> {
     })
 }
 
-/// Raises the soft limit on open files as far as it goes, and returns it.
+/// Raises the soft limit on open files as far as possible, and returns it.
 pub fn raise_descriptors() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // A hard limit of none is not one that the kernel takes as a soft one.
+    // The kernel does not accept an unlimited soft limit.
     let wanted = maximum.unwrap_or(1 << 20).min(1 << 20);
     let now = current.unwrap_or(u64::MAX);
     if now >= wanted {
@@ -73,7 +74,7 @@ pub fn raise_descriptors() -> u64 {
     }
 }
 
-/// Bytes that can be used before something has to give: of the control group, or of the machine.
+/// The memory that can still be used without pressure, in the control group or on the machine, in bytes.
 fn available_memory() -> Option<u64> {
     let machine = field("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024);
     let group = Sources::default().read().group.map(|headroom| headroom.left);
@@ -83,7 +84,7 @@ fn available_memory() -> Option<u64> {
     }
 }
 
-/// A number behind a word in a file of `/proc`.
+/// Reads the number after a word in a file of `/proc`.
 fn field(path: &str, word: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     text.lines()

@@ -1,4 +1,4 @@
-//! Looks at work that is silent or late, before anything is done about it.
+//! Checks work that is silent or late, before anything is done about it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,20 +14,21 @@ use tokio::time::sleep;
 use crate::Failure;
 use crate::way::Way;
 
-/// What a look found.
+/// The result of a check.
 pub(crate) struct Seen {
     pub(crate) evidence: Evidence,
-    /// What was counted, for the next look.
+    /// The counters, for the next check.
     pub(crate) counters: Option<Counters>,
-    /// In words.
+    /// A description.
     pub(crate) words: String,
     /// The host did not answer in time.
     pub(crate) deaf: bool,
 }
 
 impl Way<'_> {
-    /// Looks at the work of `key`, or without a place in it at whatever runs on this connection. `before` is what the last
-    /// look counted; without that there are two counts, `glance` apart. `said` is the last line of output.
+    /// Checks the work of `key`; if that has no directory, everything that runs on this connection. `before` contains
+    /// the counters of the last check; without it, they are read twice, `glance` apart. `said` is the last line of
+    /// output.
     pub(crate) async fn look(
         &self,
         escalate: Option<&Become>,
@@ -42,7 +43,7 @@ impl Way<'_> {
                 Ok(Look::Finished) => return Ok(Seen::plain(Evidence::Moves, "it has ended")),
                 Ok(Look::Gone) => return Ok(Seen::plain(Evidence::Gone, "its processes are gone")),
                 Ok(Look::Unknown) => {
-                    return Ok(Seen::plain(Evidence::None, "the host can't tell what it does"));
+                    return Ok(Seen::plain(Evidence::None, "the host can't report on it"));
                 }
                 Err(SuperviseError::Fenced(epoch)) => return Err(Failure::Fenced(epoch)),
                 Err(_) if self.session.is_closed() => {
@@ -59,7 +60,7 @@ impl Way<'_> {
         }
     }
 
-    /// One look, over a second connection if the host opens no second session on the first.
+    /// Checks once, over a second connection if the host permits no second session on the first.
     async fn glance(&self, escalate: Option<&Become>, key: &Key) -> Result<Look, SuperviseError> {
         let full = match supervisor::look(self.session, escalate, key).await {
             Err(SuperviseError::Exec(ExecError::Refused {
@@ -68,21 +69,20 @@ impl Way<'_> {
             })) => message,
             other => return other,
         };
-        // What a plain command does can be seen on its own connection alone.
+        // A plain command can be observed only on its own connection.
         if key.place.is_none() {
             return Ok(Look::Unknown);
         }
-        let beside = self
-            .engine
-            .connect_beside(self.target)
-            .await
-            .map_err(|error| SuperviseError::Lost(format!("{full}; and beside it: {error}")))?;
+        let beside =
+            self.engine.connect_beside(self.target).await.map_err(|error| {
+                SuperviseError::Lost(format!("{full}; over a second connection: {error}"))
+            })?;
         let seen = supervisor::look(&beside, escalate, key).await;
         beside.close().await;
         seen
     }
 
-    /// Records a look, unless it only says that one is not enough.
+    /// Records a check, unless its only result is that one is not enough.
     pub(crate) async fn note_look(
         &self,
         deadline: Deadline,
@@ -94,14 +94,14 @@ impl Way<'_> {
                 why: Extension::LookAgain,
                 ..
             } => return Ok(()),
-            Decision::Extend { why, .. } => format!("it gets more time: {why}"),
+            Decision::Extend { why, .. } => format!("extended: {why}"),
             Decision::WarnAndWait { .. } => {
-                "it seems stuck; nobody allowed to end it, so it is waited for".to_owned()
+                "it seems stuck, but the job does not allow killing it; still waiting".to_owned()
             }
-            Decision::Kill { why } => format!("it is ended: {why}"),
-            Decision::Ask { .. } => "it asks a question, and is ended".to_owned(),
-            Decision::EarlyExit => "it is gone".to_owned(),
-            Decision::Reconnect => "a new connection is made".to_owned(),
+            Decision::Kill { why } => format!("killed: {why}"),
+            Decision::Ask { .. } => "killed, because it asks a question".to_owned(),
+            Decision::EarlyExit => "its processes are gone".to_owned(),
+            Decision::Reconnect => "reconnecting".to_owned(),
         };
         let looked = EventKind::Looked {
             step: self.at.clone(),
@@ -131,13 +131,13 @@ impl Seen {
         }
     }
 
-    /// A look that took longer than it may, which is `time`.
+    /// The result of a check without an answer within `time`.
     pub(crate) fn unanswered(time: Duration) -> Self {
         Self {
             deaf: true,
             ..Self::plain(
                 Evidence::None,
-                &format!("a look was not answered within {}", duration::shown(time)),
+                &format!("a check got no answer within {}", duration::shown(time)),
             )
         }
     }
@@ -151,8 +151,8 @@ impl Seen {
         };
         words.push_str(match (before, moves) {
             (None, _) => "",
-            (_, true) => ", which moves",
-            (_, false) => ", nothing of it moves",
+            (_, true) => ", making progress",
+            (_, false) => ", no progress",
         });
         if alive.load != "-" {
             let _ = write!(words, ", load {}", alive.load);

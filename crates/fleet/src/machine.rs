@@ -1,4 +1,4 @@
-//! A machine that steps run on: how it is reached, the session to it, what it said of itself.
+//! A machine that steps run on: how to reach it, its session, and what it reported.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use reveille_transport::supervisor::Hello;
 use reveille_transport::{Become, Session, Target};
 use reveille_way::{Destination, Detour};
 
-/// A machine, as one host's task knows it.
+/// A machine, as seen by one host's task.
 pub(crate) struct Machine {
     pub(crate) who: MachineRef,
     pub(crate) target: Arc<Target>,
-    /// Whom to become, if steps that do not say otherwise become somebody.
+    /// The user to become by default, if any.
     pub(crate) escalate: Option<Become>,
-    /// Whom to become for steps that ask for it.
+    /// The user to become for steps with `become`.
     pub(crate) becomes: Become,
-    /// What tells it from machines on which the same takes another time.
+    /// The label of machines on which the same work takes the same time.
     pub(crate) label: Option<Arc<str>>,
     pub(crate) session: Option<Session>,
-    /// What it said of itself on this session, and to whom: a user has a place of its own.
+    /// What it reported on this session, and to which user: each user has a separate directory.
     hello: Option<(Option<String>, Hello)>,
-    /// What it says of itself in full, once a template has asked for it.
+    /// Its facts, once a template needs them.
     pub(crate) facts: Option<Facts>,
 }
 
 // === impl Machine ===
 
 impl Machine {
-    /// The host's own machine: the first, or the one that took its place, on the way that is left.
+    /// The host's own machine: the original or its replacement, by the current route.
     pub(crate) fn own(plan: &Destination, history: &HostHistory, run: RunId) -> Self {
         let mut target = Arc::clone(&plan.target);
         if let Some((address, port)) = history.address() {
@@ -44,7 +44,7 @@ impl Machine {
         Self::new(history.own(), plan, target)
     }
 
-    /// Another host, which runs steps for this one.
+    /// A delegate.
     pub(crate) fn delegate(plan: &Destination) -> Self {
         Self::new(
             MachineRef::Delegate(plan.name.clone()),
@@ -66,24 +66,24 @@ impl Machine {
         }
     }
 
-    /// Whether a session stands.
+    /// Whether it has a session.
     pub(crate) fn is_up(&self) -> bool {
         self.session.as_ref().is_some_and(|session| !session.is_closed())
     }
 
-    /// The session is no use any more, nor is what was said on it.
+    /// Drops the session and what was reported on it.
     pub(crate) fn hang_up(&mut self) -> Option<Session> {
         self.hello = None;
         self.session.take()
     }
 
-    /// It was booted again: what it said of itself was of the boot before.
+    /// Drops what it reported before it rebooted.
     pub(crate) fn rebooted(&mut self) {
         self.facts = None;
         self.hello = None;
     }
 
-    /// What it said of itself to this user.
+    /// What it reported to this user.
     pub(crate) fn hello(&self, user: Option<&Become>) -> Option<&Hello> {
         let user = user.map(|user| user.user.as_str());
         self.hello
@@ -96,7 +96,7 @@ impl Machine {
         self.hello = Some((user.map(|user| user.user.clone()), hello));
     }
 
-    /// How to become the user that work was begun as.
+    /// How to become the user who started the work.
     pub(crate) fn become_again(&self, user: Option<&str>) -> Option<Become> {
         user.map(|user| match &self.escalate {
             Some(usual) if usual.user == user => usual.clone(),
@@ -104,7 +104,7 @@ impl Machine {
         })
     }
 
-    /// Of another host its name, as the beginning of a message.
+    /// The message prefix for a delegate; empty for the host's own machine.
     pub(crate) fn prefix(&self) -> String {
         match &self.who {
             MachineRef::Own(_) => String::new(),
@@ -113,7 +113,7 @@ impl Machine {
     }
 }
 
-/// The same host along another way. Its key is looked up by the name of the first.
+/// The same host by another route. Its key is looked up under the original name.
 fn along(first: &Target, route: &Detour) -> Target {
     let Detour { address, port, jump } = route.clone();
     let mut target = first.clone();
@@ -128,7 +128,7 @@ fn along(first: &Target, route: &Detour) -> Target {
     target
 }
 
-/// The machine that took the place. Its key is its own: under the same address the old machine's would be asked for.
+/// The replacement. It has a key of its own: its address may be the old machine's, whose key must not be expected.
 fn replacement(plan: &Destination, who: &MachineRef, address: &str, port: u16, run: RunId) -> Target {
     let mut target = (*plan.target).clone();
     let same = (target.address.as_str(), target.port) == (address, port);
@@ -144,7 +144,7 @@ fn replacement(plan: &Destination, who: &MachineRef, address: &str, port: u16, r
     target
 }
 
-/// What an intent keeps of a hello.
+/// The part of a hello that an intent records.
 pub(crate) fn site(hello: &Hello) -> Site {
     Site {
         boot: hello.boot.clone(),
@@ -154,7 +154,7 @@ pub(crate) fn site(hello: &Hello) -> Site {
     }
 }
 
-/// The name of another host that a step runs on, if it is another one.
+/// The name of the delegate, if the step runs on another host.
 pub(crate) fn delegate_of(rendered: Option<&str>, host: &HostName) -> Option<HostName> {
     rendered.filter(|name| *name != host.as_str()).map(HostName::from)
 }

@@ -1,20 +1,20 @@
-//! What host tasks and the dispatcher tell each other.
+//! Messages between host tasks and the dispatcher.
 
 use futures::future::{BoxFuture, Shared};
 use reveille_account::Status;
 use reveille_history::OnceState;
 use tokio::sync::oneshot;
 
-/// What host tasks tell the dispatcher.
+/// A message from a host task to the dispatcher.
 pub(crate) enum Message {
-    /// A host's turn has come; it is told whether it is dispatched.
+    /// The host has its turn; the reply is whether it is dispatched.
     Turn {
         index: usize,
         reply: oneshot::Sender<Option<Dispatched>>,
     },
-    /// A host's outcome is on record; its task may have something to clean yet.
+    /// The host's outcome is on record; its task may still clean up.
     Ended { index: usize, status: Status },
-    /// It is on record what became of a step that runs once for all hosts.
+    /// The result of a `once` step is on record.
     OnceSettled { step: u32, state: OnceState },
     /// Two hosts refused the password.
     PasswordRefused,

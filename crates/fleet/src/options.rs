@@ -1,4 +1,4 @@
-//! The options of a run that the ledger keeps, so that a resumed run goes on as it began.
+//! The options that the ledger records, so that a resumed run continues as it started.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,30 +15,30 @@ use serde::{Deserialize, Serialize};
 use crate::allowance::Allowance;
 use crate::plan::Settings;
 
-/// Sessions at once unless an option says otherwise.
+/// The default number of sessions.
 pub const SESSIONS: u32 = 512;
 
-/// What a run was asked to do besides its job.
+/// The options of a run, besides its job.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RunOptions {
-    /// Sessions at once.
+    /// The limit on sessions.
     pub concurrency: Option<u32>,
-    /// Sizes of the batches.
+    /// The sizes of the batches.
     pub serial: Vec<Portion>,
-    /// Failed hosts beyond which no further host is dispatched.
+    /// The run halts if more hosts than this fail.
     pub max_fail: Option<Portion>,
-    /// Hosts of a first batch that must not fail.
+    /// The number of hosts in a first batch that must not fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<u32>,
     /// Failures that do not change the exit status.
     #[serde(default, skip_serializing_if = "Allowance::is_none")]
     pub allowance: Allowance,
-    /// How long running steps may go on after the first request to stop, in milliseconds.
+    /// How long running steps may continue after the first request to stop, in milliseconds.
     pub grace_ms: u64,
     /// How long to keep trying to reconnect to a lost host, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconnect_within_ms: Option<u64>,
-    /// The longest that work may be stuck without a deadline of the operator's, in milliseconds.
+    /// The longest time that work may be stuck unless the operator set a deadline, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hard_cap_ms: Option<u64>,
     /// The shortest silence after which the watchdog checks a step without a deadline, in milliseconds.
@@ -48,31 +48,31 @@ pub struct RunOptions {
     pub connect_timeout_ms: u64,
     /// What to do about host keys.
     pub host_key: HostKeyPolicy,
-    /// Passwords may go to hosts that are seen for the first time.
+    /// Whether passwords may go to hosts seen for the first time.
     #[serde(default)]
     pub password_to_new_hosts: bool,
     /// Where passwords come from.
     #[serde(default, skip_serializing_if = "PasswordSources::is_none")]
     pub passwords: PasswordSources,
-    /// Output kept of all hosts together, in bytes.
+    /// The limit on the recorded output of all hosts together, in bytes.
     pub max_output: Option<u64>,
-    /// Alike output of hosts is printed once.
+    /// Whether identical output of hosts is printed once.
     pub fold: bool,
-    /// SHA-256 of the commands' input, which is not kept.
+    /// SHA-256 of the commands' input, which is not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
     /// Known-hosts files besides the user's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known_hosts: Vec<PathBuf>,
-    /// Shorter waits than usual.
+    /// Shorter deadlines and waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hurry: Option<Hurry>,
-    /// Ways to hosts that are not on the roll and that steps of others run on.
+    /// How to reach hosts that are not on the roll and that steps are delegated to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub delegates: BTreeMap<HostName, Way>,
 }
 
-/// Shorter deadlines and waits than usual, for hosts that are next door.
+/// Shorter deadlines and waits, for local hosts.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Hurry {
     /// From the open connection to the SSH identification line.
@@ -90,7 +90,7 @@ pub struct Hurry {
 // === impl RunOptions ===
 
 impl RunOptions {
-    /// What the run trusts hosts with.
+    /// How the run verifies hosts.
     pub fn trust(&self) -> Trust {
         Trust {
             host_keys: self.host_key,
@@ -98,7 +98,7 @@ impl RunOptions {
         }
     }
 
-    /// How long each phase of a connection may take.
+    /// The deadlines of the connection phases.
     pub fn deadlines(&self) -> Deadlines {
         let connect = Duration::from_millis(self.connect_timeout_ms);
         let usual = Deadlines {
@@ -114,13 +114,13 @@ impl RunOptions {
         })
     }
 
-    /// Sessions at once that are wanted for so many hosts.
+    /// The number of sessions wanted for this many hosts.
     pub fn sessions(&self, hosts: usize) -> u32 {
         let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
         self.concurrency.unwrap_or(SESSIONS).min(hosts).max(1)
     }
 
-    /// The engine's settings: what the options leave open, the job says.
+    /// The engine's settings; the job fills in what the options leave open.
     pub fn settings(&self, job: &Job, seed: u64, input: Option<Bytes>) -> Settings {
         let mut serial = self.serial.clone();
         if serial.is_empty() {
@@ -157,11 +157,11 @@ impl RunOptions {
 fn portion(amount: Amount) -> Portion {
     match amount {
         Amount::Hosts(count) => Portion::Count(count),
-        // Two decimals of a percentage are what a portion holds.
+        // A portion has two decimals of a percentage.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "0 to 100 per cent were checked"
+            reason = "checked to be 0 to 100 percent"
         )]
         Amount::Percent(percent) => Portion::Share((percent * 100.0).round() as u16),
     }

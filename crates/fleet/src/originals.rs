@@ -1,4 +1,4 @@
-//! What is sent to many hosts is read once.
+//! Reads files that go to many hosts only once.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use reveille_transport::transfer::Original;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-/// Files and directories that are remembered. Templates in a `src` can name one for each host.
+/// The number of originals (files and directories) kept in memory. Templates in `src` may name one for each host.
 const REMEMBERED: usize = 64;
 
-/// What was read of files and directories that go to many hosts.
+/// The contents of files and directories that go to many hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Originals(Mutex<Vec<(PathBuf, Arc<Original>)>>);
 
 // === impl Originals ===
 
 impl Originals {
-    /// What is at `path`. Whoever asks at the same time waits for one reading.
+    /// Returns the contents of `path`. Concurrent callers share one read.
     pub(crate) async fn at(&self, path: &Path) -> io::Result<Arc<Original>> {
         let mut known = self.0.lock().await;
         if let Some(at) = known.iter().position(|(other, _)| other == path) {

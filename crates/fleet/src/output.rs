@@ -1,4 +1,4 @@
-//! What a step says: recorded in frames, judged as it passes, its last lines kept for the outcome.
+//! A step's output: recorded in frames, judged as it arrives, its last lines kept for the outcome.
 
 use bytes::Bytes;
 use reveille_account::{Class, HostName, Status, Stream};
@@ -9,12 +9,12 @@ use reveille_ledger::output::{OutputWriter, StepOutput};
 
 use crate::ended::{Over, SPOOL_CAP};
 
-/// Bytes of each stream that an outcome shows.
+/// Bytes of each stream shown in an outcome.
 pub(crate) const TAIL_LIMIT: usize = 4 * 1024;
 /// Bytes of each stream that `register` keeps.
 const REGISTER_LIMIT: usize = 64 * 1024;
 
-/// Bytes of a line that is told.
+/// Bytes of a line shown in a message.
 const LINE_LIMIT: usize = 400;
 
 /// The output of one attempt of a step.
@@ -26,11 +26,11 @@ pub(crate) struct Output<'a> {
     offsets: [u64; 2],
     tails: [Tail; 2],
     registers: bool,
-    /// The file is closed after each write.
+    /// Close the file after each write.
     frugal: bool,
 }
 
-/// The end of a stream.
+/// The last bytes of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     bytes: Vec<u8>,
@@ -43,7 +43,7 @@ pub(crate) struct Said {
     pub(crate) stdout: Tail,
     pub(crate) stderr: Tail,
     pub(crate) record: StepOutput,
-    /// Whether the step's result takes a name.
+    /// Whether the step has a `register` name.
     pub(crate) registers: bool,
 }
 
@@ -80,8 +80,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Reads back what is on record of this attempt, so that judgement and tails are as if nothing had been lost. What was
-    /// left out of the record, or is in no file yet, is to be sent again: patterns see every byte, once.
+    /// Reads back the recorded output of this attempt, so that judgement and tails are as if nothing had been lost. The
+    /// host must send the rest again, so that patterns see every byte exactly once.
     pub(crate) fn recover(
         &mut self,
         handle: &RunHandle,
@@ -102,7 +102,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// The last line that it said on either stream.
+    /// The last line of output on either stream.
     pub(crate) fn last_line(&self) -> String {
         let [stdout, stderr] = &self.tails;
         let last = |tail: &Tail| {
@@ -113,7 +113,7 @@ impl<'a> Output<'a> {
         if line.is_empty() { last(stdout) } else { line }
     }
 
-    /// Bytes of stdout and stderr that were judged: what comes next is to follow them.
+    /// The bytes of stdout and stderr judged so far; the next ones must follow them.
     pub(crate) fn offsets(&self) -> [u64; 2] {
         self.offsets
     }
@@ -133,13 +133,13 @@ impl<'a> Output<'a> {
 
     /// Ends the record and judges the attempt.
     pub(crate) fn finish(mut self, over: &Over) -> Result<(Verdict, Said), reveille_ledger::Error> {
-        // Of an attempt that said nothing there is nothing to record, not even a file.
+        // An attempt without output leaves nothing to record, not even a file.
         let record = match self.offsets {
             [0, 0] => StepOutput::default(),
             _ => self.writer.finish(self.step, self.attempt)?,
         };
         let [stdout, stderr] = self.tails;
-        // Patterns see of a flood what the host keeps of it, as documented. What was lost below that they should have seen.
+        // Above the spool cap, patterns see only what the host keeps, as documented. Below it, they missed output.
         let mut missed = false;
         if over.missed && self.offsets.iter().all(|offset| *offset < SPOOL_CAP) {
             self.judge.miss();
@@ -147,9 +147,9 @@ impl<'a> Output<'a> {
         }
         let mut verdict = self.judge.finish(over.exit_status, over.signal.as_deref());
         if missed && verdict.class.status() == Status::Success {
-            // What was lost is nobody's value.
+            // An incomplete output must not be registered.
             verdict.class = Class::ResultUnknown;
-            "some of the output that it registers was lost".clone_into(&mut verdict.message);
+            "some of the output to register was lost".clone_into(&mut verdict.message);
         }
         Ok((
             verdict,
@@ -163,7 +163,7 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Makes durable what was written. The disk takes its time, on a thread that nobody else waits for if `beside` says so.
+/// Makes the written output durable. With `beside` a separate thread waits for the disk.
 pub(crate) async fn sync(writer: &mut OutputWriter, beside: bool) -> Result<(), reveille_ledger::Error> {
     let Some(sync) = writer.sync() else { return Ok(()) };
     if !beside {
@@ -179,7 +179,7 @@ pub(crate) async fn sync(writer: &mut OutputWriter, beside: bool) -> Result<(), 
         Ok(Err(error)) => Err(error),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends, and with it all of this.
+            // The runtime is shutting down.
             Err(_) => std::future::pending().await,
         },
     }
@@ -197,19 +197,19 @@ fn slot(stream: Stream) -> usize {
 impl Tail {
     fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        // Cut rarely, so that a flood costs one copy for each limit's worth of bytes.
+        // Cut rarely, so that a flood costs one copy per `limit` bytes.
         if self.bytes.len() > self.limit * 2 {
             self.bytes.drain(..self.bytes.len() - self.limit);
             self.cut = true;
         }
     }
 
-    /// The last `limit` bytes as text, and whether something was before them.
+    /// The last `limit` bytes as text, and whether more came before them.
     pub(crate) fn text(&self, limit: usize) -> (String, bool) {
         let start = self.bytes.len().saturating_sub(limit.min(self.limit));
         let mut bytes = &self.bytes[start..];
         if start > 0 || self.cut {
-            // Not in the middle of a character.
+            // Do not start inside a character.
             while bytes.first().is_some_and(|byte| byte & 0xc0 == 0x80) {
                 bytes = &bytes[1..];
             }

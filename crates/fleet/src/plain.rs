@@ -1,4 +1,4 @@
-//! Attempts that are not durable: plain commands, copies, waiting for a port from here.
+//! Attempts that are not durable: plain commands, copies, and waits for a port from here.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,11 +25,11 @@ use crate::work::{Waits, Work};
 
 /// Bytes of input sent at a time.
 const CHUNK: usize = 32 * 1024;
-/// How long a kill over a connection that has just left a look without an answer may take, beyond the deadline, as a part
-/// of the deadline, and at least.
+/// How long a kill may take after a check without an answer on the same connection, beyond the deadline: a part of the
+/// deadline, with a minimum.
 const KILL_UNANSWERED: (u32, Duration) = (10, Duration::from_secs(1));
 
-/// Runs what is not durable: plain commands, copies, waiting for a port from here.
+/// Runs work that is not durable: plain commands, copies, and waits for a port from here.
 pub(crate) fn run<'a>(
     way: &'a Way<'_>,
     escalate: Option<&'a Become>,
@@ -56,8 +56,8 @@ pub(crate) fn run<'a>(
     }
 }
 
-/// Runs `command` plainly. A broken connection leaves nothing to ask afterwards. A wait that is to give up by itself is
-/// ended here if it does not.
+/// Runs `command` plainly. After a broken connection there is nothing to ask about. A wait that does not give up in
+/// time is ended from here.
 pub(crate) async fn plain(
     way: &Way<'_>,
     escalate: Option<&Become>,
@@ -80,7 +80,7 @@ pub(crate) async fn plain(
         Err(ExecError::NotSent(message)) => return Ok(Ended::NotSent { message }),
         Err(ExecError::Unanswered(message)) => return Ok(Ended::Unknown { message }),
     };
-    // Of what has no token it is looked at what else runs on the connection.
+    // Without a token, a check covers everything that runs on the connection.
     let key = Key {
         run: way.engine.handle.run(),
         epoch: way.engine.handle.epoch(),
@@ -91,7 +91,7 @@ pub(crate) async fn plain(
     let (mut status, mut signal) = (None, None);
     let mut whole = false;
     let input = way.engine.settings.input.clone();
-    // A command that does not read its input must not hold up its own output: both are waited for together. A terminal
+    // A command that does not read its input must not block its own output, so both are awaited together. A terminal
     // stays open, with nobody at it.
     let mut sending = (!pty).then(|| Box::pin(send_all(exec.input(), input)));
     let mut looking: Option<Looking<'_>> = None;
@@ -132,7 +132,7 @@ pub(crate) async fn plain(
                         whole = true;
                         continue;
                     }
-                    // What it left behind is still being ended.
+                    // Its remaining processes are still being killed.
                     Heard::Closed | Heard::Lost if killing.is_some() => {
                         closed = true;
                         continue;
@@ -148,7 +148,7 @@ pub(crate) async fn plain(
                             signal,
                             changed: true,
                             lasted: watched.overseen.end(),
-                            // What comes behind the exit status may not have come.
+                            // Output after the exit status may be lost.
                             missed: !whole && matches!(last, Heard::Lost),
                             ..Over::default()
                         }));
@@ -206,7 +206,7 @@ pub(crate) async fn plain(
     }
 }
 
-/// What a plain command came to that we ended.
+/// The result of a plain command that we ended.
 fn ended_by_us(mut kill: Kill, waits: Option<&Waits>) -> Over {
     if let (Class::CommandFailed, Some(waits)) = (kill.class, waits) {
         return Over {
@@ -225,7 +225,7 @@ fn ended_by_us(mut kill: Kill, waits: Option<&Waits>) -> Over {
     }
 }
 
-/// Waits until all input is sent, for ever if there is none to send.
+/// Waits until all input is sent, forever if there is none.
 async fn sent(sending: &mut Option<Pin<Box<impl Future<Output = ()>>>>) {
     match sending {
         Some(sending) => sending.await,
@@ -237,7 +237,7 @@ async fn send_all(target: Input, input: Option<Bytes>) {
     for start in (0..input.as_ref().map_or(0, Bytes::len)).step_by(CHUNK) {
         let Some(input) = &input else { break };
         let chunk = input.slice(start..input.len().min(start + CHUNK));
-        // A command may close its input before it has read all of it.
+        // A command may close its input early.
         if target.send(chunk).await.is_err() {
             return;
         }
@@ -245,7 +245,7 @@ async fn send_all(target: Input, input: Option<Bytes>) {
     let _ = target.end().await;
 }
 
-/// Copies, or waits for a port.
+/// Runs a copy or a wait for a port.
 async fn copy_or_port(
     way: &Way<'_>,
     escalate: Option<&Become>,
@@ -259,7 +259,7 @@ async fn copy_or_port(
         let copying = async {
             match work {
                 Work::Upload { source, destination } => {
-                    // What is read here first is no matter of the host's.
+                    // Reading the local file first does not depend on the host.
                     let original = copy::original(way, source);
                     let copied = match way.session.meanwhile(original).await {
                         Ok(original) => copy::upload(way, escalate, &original, destination).await,
@@ -299,11 +299,11 @@ async fn copy_or_port(
     let copied = match timeout(hard.unwrap_or(Duration::MAX), Box::pin(copying)).await {
         Ok(Ok(copied)) => copied,
         Ok(Err(limit)) => {
-            let evidence = "no byte moved in either direction; the copy was broken off";
+            let evidence = "no byte moved in either direction; the copy was aborted";
             return broken_off(Class::WatchdogIdle, limit, Some(limit), evidence);
         }
         Err(_) => {
-            let evidence = "the copy was broken off";
+            let evidence = "the copy was aborted";
             return broken_off(Class::WatchdogTotal, hard.unwrap_or_default(), None, evidence);
         }
     };
@@ -347,8 +347,7 @@ async fn port_opens(target: &Target, port: u16, within: Duration, every: Duratio
     }
 }
 
-/// What a copy came to: whether the host changed, and what is to be said; or in words why not, if the attempt is over,
-/// otherwise how it ended.
+/// The result of a copy: whether the host changed, with a message; or, if it failed, why it failed or how it ended.
 type Copied = Result<Result<(bool, String), String>, Box<Ended>>;
 
 fn sorted(result: Result<(bool, String), TransferError>) -> Copied {

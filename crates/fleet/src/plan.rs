@@ -1,4 +1,4 @@
-//! What the engine is given.
+//! The engine's input.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,37 +15,37 @@ use serde_json::{Map, Value};
 use crate::recall::{Before, RollHost, Settled};
 use crate::world::World;
 
-/// A host to work on.
+/// A host to run.
 #[derive(Debug, Clone)]
 pub struct HostPlan {
-    /// Where it is.
+    /// How to reach it.
     pub to: Destination,
-    /// How far it came under an earlier controller.
+    /// How far it got under an earlier controller.
     pub before: Option<Box<Before>>,
 }
 
-/// A host's variables, asked for when a template needs them.
+/// Returns a host's vars when a template needs them.
 pub type VarsOf = Arc<dyn Fn(&HostName) -> Map<String, Value> + Send + Sync>;
 
-/// What all hosts of a run have in common.
+/// The parts of a run that all hosts share.
 pub struct RunPlan {
     /// The job.
     pub job: Arc<Job>,
-    /// The hosts without an outcome, in play order.
+    /// The hosts without an outcome, in dispatch order.
     pub hosts: Vec<HostPlan>,
-    /// The whole roll of the round, in its order: those with an outcome included.
+    /// The whole roll of the round in order, including hosts with an outcome.
     pub roll: Vec<RollHost>,
-    /// Why nothing more is dispatched in this round, if an earlier controller had halted it.
+    /// Why the round was halted, if an earlier controller did so.
     pub halted: Option<HaltReason>,
-    /// What earlier controllers knew of the steps that run once for all hosts.
+    /// The results of `once` steps under earlier controllers.
     pub once: Vec<Settled>,
-    /// Another controller began this round.
+    /// Whether another controller began this round.
     pub resumed: bool,
-    /// Other hosts that steps run on, by the names that steps give them.
+    /// How to reach the hosts that steps are delegated to, by the names in the steps.
     pub delegates: HashMap<HostName, Destination>,
-    /// What templates of every host see.
+    /// The values shared by the templates of all hosts.
     pub shared: Shared,
-    /// The hosts' variables.
+    /// The hosts' vars.
     pub vars: VarsOf,
     /// How the run is paced and bounded.
     pub settings: Settings,
@@ -54,41 +54,41 @@ pub struct RunPlan {
 /// How a run is paced and bounded.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Sessions at once.
+    /// The limit on sessions.
     pub sessions: usize,
-    /// SSH handshakes at once, everywhere, to begin with; the controller's CPU decides from there.
+    /// The initial limit on handshakes; the controller's CPU adapts it.
     pub handshakes: usize,
-    /// SSH handshakes at once at one endpoint or bastion.
+    /// The limit on handshakes with one endpoint or jump host.
     pub handshakes_each: usize,
-    /// Sizes of the batches; none for all at once.
+    /// The sizes of the batches; empty for a single batch.
     pub serial: Vec<Portion>,
-    /// Failed hosts beyond which nothing more is dispatched.
+    /// The round halts if more hosts than this fail.
     pub max_fail: Option<Portion>,
-    /// The same within a batch.
+    /// The same, within a batch.
     pub max_fail_batch: Option<Portion>,
-    /// The first batch is a trial: if any of its hosts fails, nothing more is dispatched.
+    /// The first batch is a canary: if any of its hosts fails, the round halts.
     pub canary: bool,
-    /// First and longest wait between connection tries and between attempts.
+    /// The first and the longest wait between connection tries and between attempts.
     pub backoff: (Duration, Duration),
-    /// Close output files after each write, because descriptors are scarce.
+    /// Whether to close output files after each write, because descriptors are scarce.
     pub frugal: bool,
-    /// How long running steps may go on after the first request to stop.
+    /// How long running steps may continue after the first request to stop.
     pub grace: Duration,
-    /// Output kept of each attempt.
+    /// The output kept of each attempt.
     pub caps: OutputCaps,
-    /// Bytes of a file that is fetched, at most.
+    /// The size limit of a fetched file, in bytes.
     pub download_limit: u64,
     /// Standard input of plain commands.
     pub input: Option<Bytes>,
-    /// The seed of all jitter.
+    /// The seed for all jitter.
     pub seed: u64,
-    /// How long a host is looked for that went away in the middle of a step; minutes, if nothing is said.
+    /// How long to keep trying to reach a host lost during a step; minutes by default.
     pub away: Option<Duration>,
-    /// The shortest silence after which a step without a deadline of the operator's is looked at.
+    /// The shortest silence after which the watchdog checks a step without a deadline.
     pub silence_floor: Option<Duration>,
-    /// The longest that an attempt may be stuck when no deadline of the operator's says otherwise.
+    /// The longest time that an attempt may be stuck unless the operator set a deadline.
     pub hard_cap: Duration,
-    /// What is taken from the machine that the engine runs on.
+    /// The interface to the machine that the engine runs on.
     pub world: World,
 }
 

@@ -1,4 +1,4 @@
-//! Before a step starts: facts, templates, conditions. All of it may be asked again.
+//! Prepares a step: facts, templates, conditions. All of it can be repeated.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl HostTask {
         }
     }
 
-    /// Prepares a step: afterwards it is skipped, failed, or can start.
+    /// Prepares a step. Afterwards it is skipped, has failed, or can start.
     pub(crate) async fn prepare(&mut self, index: u32) -> Result<(), Halt> {
         let job = self.job();
         let step = &job.steps[index as usize];
@@ -43,7 +43,7 @@ impl HostTask {
         let rendered = match self.render(&job, index) {
             Ok(Some(rendered)) => rendered,
             Ok(None) => {
-                self.skip(step, at, "its condition does not hold".to_owned());
+                self.skip(step, at, "its condition is false".to_owned());
                 return Ok(());
             }
             Err(error) => {
@@ -55,7 +55,7 @@ impl HostTask {
         let delegate = delegate_of(rendered.run_on.as_deref(), &self.to.name);
         let machine = match delegate {
             Some(name) if !self.engine.delegates.contains_key(&name) => {
-                let message = format!("no way to {name} is known, which the step runs on");
+                let message = format!("no known way to {name}, on which the step runs");
                 return self.fail(failure(&at, Class::TemplateError, message)).await;
             }
             Some(name) => MachineRef::Delegate(name),
@@ -67,7 +67,7 @@ impl HostTask {
             match self.holds(&at, &machine, &command, escalate.as_ref()).await? {
                 None => return Ok(()),
                 Some(true) => {
-                    // Secrets may stand in the text of the condition.
+                    // The rendered condition may contain secrets.
                     let reason = step.skip_if_text().unwrap_or(reason);
                     self.skip(step, at, reason);
                     return Ok(());
@@ -83,7 +83,7 @@ impl HostTask {
                         Some(true) => {}
                         Some(false) => {
                             let text = step.only_if_text().unwrap_or_else(|| command.clone());
-                            self.skip(step, at, format!("`{text}` does not succeed"));
+                            self.skip(step, at, format!("`{text}` failed"));
                             return Ok(());
                         }
                     }
@@ -105,7 +105,7 @@ impl HostTask {
         Ok(())
     }
 
-    /// The step for this host; nothing if its condition does not hold.
+    /// Renders the step for this host; `None` if its condition is false.
     fn render(&mut self, job: &Job, index: u32) -> Result<Option<Rendered>, SourceError> {
         let vars = self.vars.get_or_insert_with(|| (self.engine.vars)(&self.to.name));
         let mut scope =
@@ -120,8 +120,8 @@ impl HostTask {
         }
     }
 
-    /// Asks the host for its facts, if the step takes some and nobody has asked yet. False if it could not be asked, which
-    /// is its failure then.
+    /// Gathers the host's facts if the step needs them and they are not known yet. Returns false if the host could not
+    /// be asked, which has failed it.
     async fn ask_for_facts(&mut self, job: &Job, index: u32, at: &StepRef) -> Result<bool, Halt> {
         if self.own.facts.is_some() {
             return Ok(true);
@@ -139,8 +139,8 @@ impl HostTask {
         Ok(true)
     }
 
-    /// Whether a small command succeeds on a machine; it leaves no output on record. Nothing if it could not be asked,
-    /// which is the host's failure then.
+    /// Whether a small command succeeds on a machine; its output is not recorded. `None` if it could not be asked,
+    /// which has failed the host.
     async fn holds(
         &mut self,
         at: &StepRef,
@@ -152,8 +152,8 @@ impl HostTask {
         Ok(answer.map(|(status, _)| status == Some(0)))
     }
 
-    /// The exit status and the beginning of the output of a small command, which may be asked again. Nothing if it could
-    /// not be asked, which is the host's failure then.
+    /// Returns the exit status and the first output of a small command, which must be safe to repeat. `None` if it
+    /// could not be asked, which has failed the host.
     pub(crate) async fn ask(
         &mut self,
         at: &StepRef,
@@ -164,7 +164,7 @@ impl HostTask {
         loop {
             Box::pin(self.go_to(machine)).await?;
             let Some(session) = self.machine().session.take() else {
-                // That it can't be reached is on record.
+                // The connection failure is already recorded.
                 return Ok(None);
             };
             let answer = Box::pin(ask(&session, escalate, command)).await;
@@ -184,7 +184,7 @@ impl HostTask {
         }
     }
 
-    /// Whether a new connection may help, and is allowed.
+    /// Whether a new connection may help, and is permitted.
     pub(crate) fn may_reconnect(&self, class: Class) -> bool {
         class.may_pass() && self.history.spent() < self.engine.outline.budget
     }
@@ -214,7 +214,7 @@ impl HostTask {
         self.note(EventKind::StepSkipped { step: at, reason });
     }
 
-    /// Passes a step over that has its turn, for a reason that lies outside of it.
+    /// Skips a step for a reason outside of it.
     pub(crate) fn skip_for(&mut self, index: u32, reason: SkipReason) {
         let job = self.job();
         let Some(step) = job.steps.get(index as usize) else {
@@ -227,16 +227,16 @@ impl HostTask {
                     let registered = self.engine.once_value(index);
                     self.registered.push((name.clone(), registered));
                 }
-                let reason = "it runs once, on the first host, for all".to_owned();
+                let reason = "it runs once, on the first host".to_owned();
                 return self.note(EventKind::StepSkipped { step: at, reason });
             }
             SkipReason::Unreachable => "the host could not be reached".to_owned(),
-            SkipReason::Left => "what was left on the host may still run".to_owned(),
+            SkipReason::Left => "earlier work left on the host may still run".to_owned(),
         };
         self.skip(step, at, reason);
     }
 
-    /// Takes over what an earlier controller registered.
+    /// Restores what an earlier controller registered.
     pub(crate) fn register_again(&mut self, index: u32, registered: Option<&str>) {
         let job = Arc::clone(&self.engine.job);
         let Some(step) = job.steps.get(index as usize) else {

@@ -7,13 +7,13 @@ use reveille_transport::Become;
 
 use crate::work::Work;
 
-/// A step with its templates filled in.
+/// A step with its templates rendered.
 pub(crate) struct Prepared {
     pub(crate) index: u32,
     pub(crate) at: StepRef,
     /// Where it runs.
     pub(crate) machine: MachineRef,
-    /// Whom its commands become.
+    /// The user that its commands run as, if not the login user.
     pub(crate) escalate: Option<Become>,
     pub(crate) what: What,
 }
@@ -22,6 +22,6 @@ pub(crate) struct Prepared {
 pub(crate) enum What {
     /// Commands and copies.
     Work(Work),
-    /// A reboot, until it is another boot.
+    /// A reboot, until the boot id changes.
     Reboot { within: Duration },
 }

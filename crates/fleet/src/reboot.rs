@@ -1,11 +1,11 @@
-//! Rebooting a host, until it is really another boot.
+//! Reboots a host and waits until its boot id changes.
 //!
 //! ```text
-//!  boot id ──► intent with that id ──► asked to reboot ──► connect, again and again ──► another boot id: done
+//!  boot id ──► intent with that id ──► ask to reboot ────► connect, again and again ──► another boot id: done
 //!                     │                                              │
-//!                     └── the controller died: only the waiting ─────┤
-//!                                                                    ├── time is up, the same boot: it did not happen
-//!                                                                    └── time is up, no answer: left, looked for in the next round
+//!                     └── the controller died: only wait ────────────┤
+//!                                                                    ├── time is up, same boot: it failed
+//!                                                                    └── time is up, no answer: left for the next round
 //! ```
 
 use std::time::Duration;
@@ -23,21 +23,21 @@ use crate::finish::failure;
 use crate::host::{Deciding, Halt, HostTask};
 use crate::stop::Stop;
 
-/// Asks the host for its boot. What has no such id tells when it was booted.
+/// Asks the host for its boot id, or for its boot time where it has none.
 const BOOT_ID: &str =
     "cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.boottime 2>/dev/null";
-/// Reboots in a moment, so that the answer still gets through.
+/// Reboots after a second, so that the answer still gets through.
 const REBOOT: &str = "nohup sh -c 'sleep 1; reboot || shutdown -r now || systemctl reboot' >/dev/null 2>&1 &";
-/// How often the host is looked for.
+/// The delay between connection tries during a reboot.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long a reboot that an earlier controller asked for is waited for, if it heals.
+/// How long to wait for a recovery reboot that an earlier controller requested.
 const HEALING: Duration = Duration::from_mins(10);
 
-/// What looking for another boot came to.
+/// The result of waiting for another boot.
 enum Booted {
-    /// It is another boot.
+    /// Its boot id has changed.
     Another(Box<Session>),
-    /// It is still the same one.
+    /// Its boot id is the same.
     Same(String),
     /// The host does not answer.
     Silent(Class, String),
@@ -77,7 +77,7 @@ impl HostTask {
         self.follow_boot(at, permit.number(), &before, within).await
     }
 
-    /// Goes on waiting for a reboot that an earlier controller was about to ask for.
+    /// Continues waiting for a reboot that an earlier controller was about to request.
     pub(crate) async fn await_boot(&mut self, at: &StepRef, number: u32, before: &str) -> Result<(), Halt> {
         let job = self.job();
         let within = job
@@ -107,14 +107,14 @@ impl HostTask {
             Booted::Same(why) => {
                 self.lose(at, number, Loss::Buried, String::new());
                 let message = format!(
-                    "the host is not back with another boot after {}: {why}",
+                    "the host did not come back with another boot within {}: {why}",
                     duration::shown(within)
                 );
                 self.fail(failure(at, Class::CommandFailed, message)).await
             }
             Booted::Silent(class, why) => {
                 let message = format!(
-                    "the host is not back with another boot after {}: {why}",
+                    "the host did not come back with another boot within {}: {why}",
                     duration::shown(within)
                 );
                 self.note(EventKind::StepLeft {
@@ -127,7 +127,7 @@ impl HostTask {
         }
     }
 
-    /// Notes that it is another boot.
+    /// Records that the host rebooted.
     fn rebooted(&mut self, at: &StepRef, attempt: u32, began: Instant) {
         let job = self.job();
         let step = job.steps.get(at.index as usize);
@@ -166,7 +166,7 @@ impl HostTask {
         }
     }
 
-    /// Asks once: a question that got lost may have been heard, and a second reboot is one too many.
+    /// Asks once: a lost request may have arrived, and a second reboot is one too many.
     async fn ask_to_reboot(&mut self, escalate: Option<&Become>) -> Result<(), (Class, String)> {
         let Some(session) = self.machine().hang_up() else {
             return Err((Class::ConnectionLost, "the connection was lost".to_owned()));
@@ -178,20 +178,20 @@ impl HostTask {
         }
     }
 
-    /// The present boot. Nothing if the host could not be asked, which is its failure then.
+    /// The current boot id. `None` if the host could not be asked, which has failed it.
     async fn boot(&mut self, at: &StepRef, machine: &MachineRef) -> Result<Option<String>, Halt> {
         let Some((_, answer)) = Box::pin(self.ask(at, machine, BOOT_ID, None)).await? else {
             return Ok(None);
         };
         let boot = id(&answer);
         if boot.is_none() {
-            let message = "the host does not tell its boot id, so a reboot could not be told from none";
+            let message = "the host does not report a boot id, so a reboot could not be verified";
             self.fail(failure(at, Class::CommandFailed, message)).await?;
         }
         Ok(boot)
     }
 
-    /// Connects again and again until the boot is another one.
+    /// Reconnects until the boot id differs.
     async fn other_boot(&mut self, before: &str, until: Instant) -> Result<Booted, Halt> {
         drop(self.own.hang_up());
         let mut last = Booted::Silent(Class::CommandFailed, "it was not reached yet".to_owned());
@@ -213,7 +213,7 @@ impl HostTask {
             };
             let session = match connected {
                 Ok(session) => session,
-                // A changed key is not what a reboot does.
+                // A reboot does not change the host key.
                 Err(error) if !error.class.may_pass() => {
                     return Ok(Booted::Silent(error.class, error.message));
                 }
@@ -225,9 +225,9 @@ impl HostTask {
             match ask(&session, None, BOOT_ID).await {
                 Ok((_, answer)) => match id(&answer) {
                     Some(now) if now != before => return Ok(Booted::Another(Box::new(session))),
-                    Some(_) => last = Booted::Same("it is still the boot before".to_owned()),
+                    Some(_) => last = Booted::Same("its boot id is unchanged".to_owned()),
                     None => {
-                        let why = "it does not tell its boot id".to_owned();
+                        let why = "it does not report a boot id".to_owned();
                         last = Booted::Silent(Class::CommandFailed, why);
                     }
                 },
@@ -237,7 +237,7 @@ impl HostTask {
     }
 }
 
-/// The id in an answer: one short line.
+/// Parses the id from an answer: one short line.
 fn id(answer: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(answer).ok()?.trim();
     (!text.is_empty() && text.len() <= 200 && !text.contains('\n')).then(|| text.to_owned())

@@ -1,4 +1,4 @@
-//! What earlier controllers left on record: the history of every host, and that of the run.
+//! Reads what earlier controllers recorded: the history of each host, and that of the run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,20 +7,20 @@ use reveille_history::{HostHistory, HostState};
 use reveille_job::{Job, Role};
 use reveille_ledger::{Error, Ledger, Replayed, RollEntry};
 
-/// How far a host came under earlier controllers.
+/// How far a host got under earlier controllers.
 #[derive(Debug, Clone, Default)]
 pub struct Before {
-    /// Its history; nothing if it has none.
+    /// Its history, if it has one.
     pub history: Option<HostHistory>,
-    /// What steps registered, by their positions, oldest first.
+    /// Registered values by step position, oldest first.
     pub registered: Vec<(u32, Option<String>)>,
-    /// The outcome that it would have, if it failed.
+    /// The outcome that it would get, if it failed.
     pub failure: Option<Box<Outcome>>,
-    /// What went wrong last, in words.
+    /// What went wrong last.
     pub message: String,
-    /// When it was dispatched in this round, in milliseconds since the Unix epoch.
+    /// When it was dispatched in this round, Unix milliseconds.
     pub dispatched_ms: Option<u64>,
-    /// Why its events make no history.
+    /// Why its events can't be folded.
     pub unfit: Option<String>,
 }
 
@@ -29,43 +29,43 @@ pub struct Before {
 pub struct RollHost {
     /// Its name.
     pub name: HostName,
-    /// How far it came.
+    /// How far it got.
     pub state: HostState,
-    /// It may be dispatched.
+    /// Whether it may be dispatched.
     pub ready: bool,
-    /// Its recorded address and port, if other machines may take the places of hosts and no plan tells them.
+    /// Its recorded address and port, if the job may replace machines and no plan contains them.
     pub place: Option<(String, u16)>,
 }
 
-/// A step that runs once for all hosts, and what became of it.
+/// A `once` step with its result.
 #[derive(Debug, Clone)]
 pub struct Settled {
     /// Its position.
     pub step: u32,
     /// What it registered, as JSON.
     pub registered: Option<String>,
-    /// Why it failed; nothing if it is done.
+    /// Why it failed; `None` if it succeeded.
     pub failed: Option<String>,
 }
 
-/// The present round of a run, as it is on record.
+/// The current round of a run, as recorded.
 #[derive(Debug, Default)]
 pub struct Recalled {
-    /// The hosts of the round that have no outcome, in the roll's order.
+    /// The hosts without an outcome, in the roll's order.
     pub remaining: Vec<(RollEntry, Before)>,
-    /// The roll of the round, in its order.
+    /// The round's roll, in order.
     pub roll: Vec<RollHost>,
-    /// Why nothing more is dispatched in this round.
+    /// Why the round was halted.
     pub halted: Option<HaltReason>,
-    /// What is known of the steps that run once for all hosts.
+    /// The known results of `once` steps.
     pub once: Vec<Settled>,
 }
 
-/// Reads a run's events once, and folds them.
+/// Reads a run's events once and folds them.
 ///
 /// # Errors
 ///
-/// When the ledger can't be read. Events of a host that don't fit together concern that host alone.
+/// When the ledger can't be read. Contradictory events of a host affect only that host.
 pub fn recall(ledger: &Ledger, run: RunId, job: &Job) -> Result<Recalled, Error> {
     let round = ledger.run(run)?.round;
     let hosts = ledger.round(run)?;
@@ -95,7 +95,7 @@ pub fn recall(ledger: &Ledger, run: RunId, job: &Job) -> Result<Recalled, Error>
         .iter()
         .find(|host| host.ready)
         .map(|host| host.name.clone());
-    // Older programs told by the first host's own events alone what was done once.
+    // Older programs recorded `once` steps only in the first host's events.
     if let Some(leader) = leader.clone().filter(|_| !once.is_empty()) {
         known.entry(leader).or_default();
     }
@@ -134,7 +134,7 @@ fn once_steps(job: &Job) -> Vec<u32> {
 // === impl Recalled ===
 
 impl Recalled {
-    /// What happened to the run as a whole.
+    /// Applies an event of the run.
     fn learn(&mut self, round: u32, event: Replayed<'_>) {
         match event.kind {
             Ok(EventKind::Halted { reason }) if event.round == round => self.halted = Some(reason),
@@ -142,7 +142,7 @@ impl Recalled {
                 step,
                 registered,
                 failed,
-                // Done in an earlier round is done; failed in an earlier round is tried again.
+                // Success in an earlier round counts; a failure there is tried again.
             }) if failed.is_none() || event.round == round => {
                 self.once.retain(|known| known.step != step.index);
                 self.once.push(Settled {
@@ -155,7 +155,7 @@ impl Recalled {
         }
     }
 
-    /// What the first host's own events say of steps that run once, where nothing else does.
+    /// Derives the results of `once` steps from the first host's events, if nothing else records them.
     fn infer_once(&mut self, once: &[u32], before: &Before, round: u32) {
         let Some(history) = before.history.as_ref().filter(|history| history.round() == round) else {
             return;
@@ -235,7 +235,7 @@ impl Before {
         }
     }
 
-    /// What belongs to an earlier round alone is forgotten.
+    /// Forgets what concerns only earlier rounds.
     fn begin(&mut self, round: u32) {
         let Some(history) = &mut self.history else { return };
         if history.round() < round {

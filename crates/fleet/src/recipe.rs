@@ -1,4 +1,4 @@
-//! What a run needs, as the ledger keeps it: recorded when the run starts, restored when it is resumed or retried.
+//! The recipe of a run: recorded in the ledger at the start, restored by `resume` and `retry`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -21,20 +21,20 @@ use crate::options::RunOptions;
 use crate::plan::{HostPlan, RunPlan};
 use crate::recall::{Before, Recalled, RollHost};
 
-/// A run, without its hosts and without anything that must not be recorded.
+/// A run without its hosts, and without anything that must not be recorded.
 #[derive(Debug)]
 pub struct RunRecipe {
-    /// Which command started it.
+    /// The command that started it.
     pub kind: RunKind,
     /// What it does on each host.
     pub job: Job,
-    /// How it does that.
+    /// The options of the run.
     pub options: RunOptions,
     /// The inventory's groups and their hosts, for templates.
     pub groups: Vec<(String, Vec<String>)>,
-    /// The seed of everything random.
+    /// The random seed.
     pub seed: u64,
-    /// The operator's note.
+    /// The operator's comment.
     pub comment: Option<String>,
 }
 
@@ -43,15 +43,15 @@ pub struct RunRecipe {
 pub struct RunHost {
     /// Its name.
     pub name: HostName,
-    /// How it is reached.
+    /// How to reach it.
     pub way: Way,
-    /// Its vars, the secret ones included.
+    /// Its vars, including secret ones.
     pub vars: Map<String, Value>,
-    /// Which of its vars must not be recorded, besides those whose names say so.
+    /// Vars that must not be recorded, besides those with secret names.
     pub unrecorded: Vec<String>,
 }
 
-/// What a run needs and the ledger does not keep.
+/// The parts of a run that the ledger does not record.
 #[derive(Debug, Default)]
 pub struct Unrecorded {
     /// The values of the job's secret vars.
@@ -60,15 +60,15 @@ pub struct Unrecorded {
     pub input: Option<Bytes>,
 }
 
-/// What this machine has for a run.
+/// The parts of a run that depend on this machine.
 pub struct Prepared {
-    /// Where the hosts are, in their order.
+    /// How to reach the hosts, in their order.
     pub to: Vec<Destination>,
-    /// Where other hosts are that steps run on.
+    /// How to reach the hosts that steps are delegated to.
     pub delegates: HashMap<HostName, Destination>,
-    /// Sessions at once.
+    /// The limit on sessions.
     pub fit: Fit,
-    /// What connects to them.
+    /// The SSH client.
     pub client: Client,
 }
 
@@ -92,10 +92,10 @@ pub enum RecipeError {
     /// The recorded job has mistakes.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
     Mistakes(Vec<SourceError>),
-    /// A host can't be reached as it should be.
+    /// A host's way is invalid.
     #[error(transparent)]
     Way(#[from] reveille_way::Error),
-    /// Something else is wrong with the input; the text says what and what to try.
+    /// Another mistake in the input; the text names it and what to try.
     #[error("{0}")]
     Input(String),
 }
@@ -103,7 +103,7 @@ pub enum RecipeError {
 // === impl RunRecipe ===
 
 impl RunRecipe {
-    /// Puts the hosts in the order in which the job wants them dispatched.
+    /// Sorts the hosts into the order in which the job dispatches them.
     pub fn order(&self, hosts: &mut [RunHost]) {
         match self.job.order {
             Order::Inventory => {}
@@ -113,7 +113,7 @@ impl RunRecipe {
         }
     }
 
-    /// Records a new run with its roll, in one transaction; `user` and `node` are who starts it, and where.
+    /// Records a new run with its roll in one transaction, started by `user` on `node`.
     ///
     /// # Errors
     ///
@@ -146,11 +146,11 @@ impl RunRecipe {
         Ok(ledger.create_run(&spec, &roll)?)
     }
 
-    /// Reads back what [`record`](Self::record) wrote.
+    /// Restores what [`record`](Self::record) wrote.
     ///
     /// # Errors
     ///
-    /// A part of it can't be read, or means nothing to this version.
+    /// A part of it can't be read, or is unknown to this version.
     pub fn restore(record: &RunRecord) -> Result<Self, RecipeError> {
         let damaged = |what, error: serde_json::Error| damaged(record.run, what, &error);
         let options =
@@ -171,11 +171,11 @@ impl RunRecipe {
         })
     }
 
-    /// The failures that a recorded run allows.
+    /// Restores the allowance of a recorded run.
     ///
     /// # Errors
     ///
-    /// They can't be read, or mean nothing to this version.
+    /// It can't be read, or is unknown to this version.
     pub fn allowance(record: &RunRecord) -> Result<Allowance, RecipeError> {
         match record.spec.options.get("allowance") {
             None => Ok(Allowance::default()),
@@ -184,25 +184,25 @@ impl RunRecipe {
         }
     }
 
-    /// Whether `input` is the one that the run began with. The ledger keeps only its hash.
+    /// Checks that `input` is the one that the run started with. The ledger records only its hash.
     ///
     /// # Errors
     ///
-    /// It is another one, or one of them is missing.
+    /// It differs, or one of the two is missing.
     pub fn check_input(&self, run: RunId, input: Option<&Bytes>) -> Result<(), RecipeError> {
         let refused = |why: String| Err(RecipeError::Input(why));
         match (self.options.input.as_deref(), input.map(|input| sha256(input))) {
             (Some(wanted), Some(given)) if wanted == given => Ok(()),
             (None, None) => Ok(()),
             (Some(_), None) => refused(format!(
-                "{run} gave its command an input, which is not kept; give the same file again with --stdin"
+                "{run} had a standard input, which is not recorded; give the same file again with --stdin"
             )),
-            (Some(_), Some(_)) => refused(format!("this is not the input that {run} began with")),
-            (None, Some(_)) => refused(format!("{run} began without an input")),
+            (Some(_), Some(_)) => refused(format!("this is not the input that {run} started with")),
+            (None, Some(_)) => refused(format!("{run} started without an input")),
         }
     }
 
-    /// The file of the job, if it has one and that has changed since the run was recorded.
+    /// The job's file, if the job has one and it has changed since the run was recorded.
     pub fn changed_file(&self) -> Option<&str> {
         match self.job.source() {
             JobSource::File { file, text, .. } => std::fs::read(file)
@@ -212,12 +212,12 @@ impl RunRecipe {
         }
     }
 
-    /// Reads everything that the run needs from this machine: keys, known hosts, limits. Whatever is wrong with them is
-    /// found here, before anything is recorded or dispatched. New host keys go to `state_dir`.
+    /// Reads what the run needs from this machine: keys, known hosts, limits. Errors surface here, before anything is
+    /// recorded or dispatched. New host keys go to `state_dir`.
     ///
     /// # Errors
     ///
-    /// A key or a known-hosts file can't be used, or not one session fits into the limits of this process.
+    /// A key or a known-hosts file can't be used, or the limits of this process permit no session.
     pub fn prepare(
         &self,
         hosts: &[RunHost],
@@ -253,8 +253,8 @@ impl RunRecipe {
         Ok(Client::new(self.options.deadlines(), Arc::new(known_hosts)))
     }
 
-    /// What the engine gets, and what it connects with: the job, the hosts of `recalled` that have no outcome, each with how far it came, and the
-    /// settings. `resumed` is whether another controller began this round.
+    /// The engine's plan and its client: the job, the hosts of `recalled` without an outcome, with their histories, and
+    /// the settings. `resumed` if another controller began this round.
     pub fn plan(
         self,
         run: RunId,
@@ -311,11 +311,11 @@ impl RunHost {
         Ok(entry)
     }
 
-    /// Reads back a host of the roll. Vars that were not recorded come from the inventory, if there is one.
+    /// Restores a host of the roll. Vars that were not recorded come from the inventory, if there is one.
     ///
     /// # Errors
     ///
-    /// A part of it can't be read, or means nothing to this version.
+    /// A part of it can't be read, or is unknown to this version.
     pub fn restore(
         run: RunId,
         entry: &RollEntry,
@@ -344,7 +344,7 @@ impl RunHost {
 // === impl Recalled ===
 
 impl Recalled {
-    /// The beginning of a new run: no host was dispatched yet.
+    /// The start of a new run: no host was dispatched yet.
     pub fn beginning<'a>(hosts: impl IntoIterator<Item = &'a RunHost>) -> Self {
         let roll = hosts.into_iter().map(|host| RollHost {
             name: host.name.clone(),
@@ -359,7 +359,7 @@ impl Recalled {
     }
 }
 
-/// The job with a path that leads to its file, and so to what its steps send, from any directory.
+/// The job with an absolute path to its file, so that relative paths of its steps work from any directory.
 fn anchored(source: &JobSource) -> JobSource {
     let mut source = source.clone();
     if let JobSource::File { file, .. } = &mut source

@@ -1,4 +1,4 @@
-//! The values of a job's secret vars, taken from where the job says, at every run and resume anew.
+//! Reads the values of a job's secret vars from their sources, at each run and resume.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -13,16 +13,16 @@ use tokio::time::timeout;
 
 use crate::RecipeError;
 
-/// How long a command that gives a secret may take.
+/// How long a command that prints a secret may take.
 const COMMAND_WITHIN: Duration = Duration::from_mins(1);
-/// Longest secret.
+/// The size limit of a secret.
 const LIMIT: usize = 64 * 1024;
 
-/// Finds the values of all secret vars of a job.
+/// Reads the values of all secret vars of a job.
 ///
 /// # Errors
 ///
-/// Names the first one that can't be had.
+/// Names the first secret that can't be read.
 pub fn secrets(job: &Job, operator: &dyn Operator) -> Result<BTreeMap<String, String>, RecipeError> {
     job.secrets()
         .map(|(name, source)| {
@@ -62,14 +62,14 @@ fn one(job: &Job, name: &str, source: &SecretSource, operator: &dyn Operator) ->
             Ok(without_line_end(text))
         }
         SecretSource::Prompt(words) => {
-            Ok(operator.secret(words, "give the secret by `env`, `file` or `command`")?)
+            Ok(operator.secret(words, "set the secret with `env`, `file` or `command`")?)
         }
     }
 }
 
 fn output(command: &str) -> Result<String, String> {
     let mut process = tokio::process::Command::new("sh");
-    // What it says on standard error is for the operator.
+    // Its standard error goes to the operator.
     process
         .args(["-c", command])
         .stdin(Stdio::null())
@@ -79,7 +79,7 @@ fn output(command: &str) -> Result<String, String> {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    // Started inside the runtime, which hears of its end.
+    // Started inside the runtime, which reports its exit.
     let asking = async {
         let mut child = process
             .stdout(Stdio::piped())
@@ -87,7 +87,7 @@ fn output(command: &str) -> Result<String, String> {
             .map_err(|error| format!("can't be started: {error}"))?;
         let mut written = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            // Dropped when there is more, so that the command ends.
+            // Dropped if there is more, so that the command ends.
             let read = stdout.take(LIMIT as u64 + 1).read_to_end(&mut written).await;
             read.map_err(|error| error.to_string())?;
         }
@@ -96,7 +96,7 @@ fn output(command: &str) -> Result<String, String> {
         }
         let status = child.wait().await.map_err(|error| error.to_string())?;
         if status.success() {
-            String::from_utf8(written).map_err(|_| "wrote what is not UTF-8".to_owned())
+            String::from_utf8(written).map_err(|_| "wrote output that is not UTF-8".to_owned())
         } else {
             Err(format!("failed: {status}"))
         }
@@ -106,7 +106,7 @@ fn output(command: &str) -> Result<String, String> {
         .unwrap_or_else(|_| Err(format!("did not end within {}", duration::shown(COMMAND_WITHIN))))
 }
 
-/// The text of a file, and no more of an endless one than shows that it is too long.
+/// Reads a file, and of an endless one only enough to show that it is too long.
 fn bounded(file: std::fs::File) -> std::io::Result<String> {
     let mut text = String::new();
     std::io::Read::take(file, LIMIT as u64 + 2).read_to_string(&mut text)?;

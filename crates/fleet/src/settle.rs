@@ -1,4 +1,4 @@
-//! An attempt under way, and what it comes to: its end, its loss, or that it is left.
+//! Settles an attempt: its end, its loss, or that it is left behind.
 
 use reveille_account::{Class, EventKind, Loss, MachineRef, Status, StepRef};
 use reveille_history::Permit;
@@ -15,7 +15,7 @@ use crate::finish::failure;
 use crate::host::{Deciding, Halt, HostTask};
 use crate::output::{Said, TAIL_LIMIT};
 
-/// An attempt that is under way.
+/// An attempt in progress.
 pub(crate) struct Current<'a> {
     pub(crate) at: &'a StepRef,
     pub(crate) step: &'a Step,
@@ -25,8 +25,8 @@ pub(crate) struct Current<'a> {
 }
 
 impl HostTask {
-    /// Durable work could not be started. If its intent is on record the host is asked for it; otherwise it may start
-    /// anew.
+    /// Handles durable work that could not start. If its intent is on record, the host is asked about it; otherwise it
+    /// may start again.
     pub(crate) async fn not_started(
         &mut self,
         current: &Current<'_>,
@@ -43,7 +43,7 @@ impl HostTask {
         self.again_or_fail(current, class, message).await
     }
 
-    /// A new connection is made, or the host failed.
+    /// Reconnects, or fails the host.
     pub(crate) async fn again_or_fail(
         &mut self,
         current: &Current<'_>,
@@ -59,7 +59,7 @@ impl HostTask {
         self.fail(outcome).await
     }
 
-    /// The way to durable work is lost, or what became of it is known.
+    /// Handles durable work that is out of reach, or whose end is known.
     pub(crate) async fn lost_touch(
         &mut self,
         current: &Current<'_>,
@@ -77,7 +77,7 @@ impl HostTask {
                 return Ok(());
             }
             Ended::Survives { class, message } => (class, message, true),
-            // It had a shell when the work was begun: that it does not answer now may pass.
+            // It had a shell when the work began, so this may pass.
             Ended::Refused {
                 class: Class::NoShell,
                 message,
@@ -107,10 +107,10 @@ impl HostTask {
         self.fail(outcome).await
     }
 
-    /// Another machine answered: nothing is known of the attempt, and nothing is done here.
+    /// Leaves the attempt, because another machine answered: its state is unknown.
     pub(crate) async fn elsewhere(&mut self, current: &Current<'_>, hello: &Hello) -> Result<(), Halt> {
         let message = format!(
-            "another machine answered ({}, machine id {}) than the one that the step was begun on",
+            "another machine answered ({}, machine id {}) than the one that started the step",
             hello.node, hello.machine
         );
         self.note(EventKind::StepLeft {
@@ -127,7 +127,7 @@ impl HostTask {
         .await
     }
 
-    /// Whether the machine that said this is the one that an attempt was to start on.
+    /// Whether this report comes from the machine that the attempt was to start on.
     pub(crate) fn is_of(&self, current: &Current<'_>, hello: &Hello) -> bool {
         let attempt = self.history.attempt(current.at.index, current.number);
         let site = attempt.and_then(|attempt| attempt.intent()?.site.as_ref());
@@ -143,7 +143,7 @@ impl HostTask {
         });
     }
 
-    /// An attempt has no result of its own.
+    /// Records that an attempt has no result.
     pub(crate) fn lose(&mut self, at: &StepRef, attempt: u32, loss: Loss, message: String) {
         self.message.clone_from(&message);
         self.note(EventKind::StepLost {
@@ -154,7 +154,7 @@ impl HostTask {
         });
     }
 
-    /// Notes how an attempt ended, for the ledger and for the outcome.
+    /// Records how an attempt ended, for the ledger and for the outcome.
     pub(crate) fn settle(&mut self, current: &Current<'_>, over: Over, verdict: Verdict, said: &Said) {
         let Over {
             exit_status,
@@ -167,7 +167,7 @@ impl HostTask {
             ran,
         } = over;
         let (at, step) = (current.at, current.step);
-        // What an attempt changed that was lost before its end nobody was told. Waiting changes nothing.
+        // An earlier, lost attempt may have changed the host unnoticed. Waiting changes nothing.
         let changed = changed || (step.kind() != "wait_for" && self.history.lost_before(at.index));
         let verdict = match (&killed, failed) {
             (None, None) => verdict,
@@ -246,7 +246,7 @@ impl HostTask {
         }));
     }
 
-    /// Notes the end of an attempt, with what it registers.
+    /// Records the end of an attempt, with its registered value.
     pub(crate) fn finished(&mut self, step: &Step, mut event: EventKind, value: Option<Registered>) {
         let EventKind::StepFinished { registered, .. } = &mut event else {
             return;
@@ -258,8 +258,8 @@ impl HostTask {
         }
     }
 
-    /// Takes in that an attempt has begun. With its end on record nobody needs to know; otherwise a disk that was full may
-    /// have kept it from the record, and it is noted again.
+    /// Applies that an attempt has begun. If its end is on record, that suffices; otherwise a full disk may have
+    /// prevented the commit, and it is recorded again.
     pub(crate) async fn learn_begun(&mut self, current: &Current<'_>, beginning: Beginning, ended: bool) {
         let (Some(begun), Some(recording)) = (beginning.begun, beginning.recording) else {
             return;
@@ -278,7 +278,7 @@ impl HostTask {
     }
 }
 
-/// What a connection that is no use any more says.
+/// The class and message for a connection that is no longer usable.
 pub(crate) fn broken(ended: Ended) -> Option<(Class, String)> {
     match ended {
         Ended::Refused { class, message } | Ended::Survives { class, message } => Some((class, message)),

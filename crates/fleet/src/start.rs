@@ -1,4 +1,4 @@
-//! Attempts: starting them, and attaching to them.
+//! Starts attempts, and re-attaches to them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::way::Way;
 use crate::work::Work;
 
 impl HostTask {
-    /// Starts an attempt of the step that is prepared, and follows it.
+    /// Starts an attempt of the prepared step and follows it.
     pub(crate) async fn start(&mut self, permit: &Permit) -> Result<(), Halt> {
         let job = self.job();
         let Some(prepared) = self.prepared.take() else {
@@ -65,7 +65,7 @@ impl HostTask {
                 result
             }
         };
-        // Another attempt starts from the same.
+        // Another attempt reuses the prepared step.
         let again = self
             .history
             .last(permit.step())
@@ -98,8 +98,8 @@ impl HostTask {
         let mut key = self.key(token, None);
         let agreed = self.machine().hello(current.escalate).cloned();
         if let Some(hello) = &agreed {
-            // The place is known: with the intent on record the channel of the step before can go first, which hosts
-            // that allow one session at a time insist on.
+            // The directory is known, so the intent is recorded before the previous step's channel closes. Hosts that
+            // permit one session at a time need that.
             key.place = Some(hello.place.clone());
             self.note_start(current, permit.machine(), Some((token, hello)), limits.1.clone());
             Box::pin(self.commit()).await?;
@@ -111,7 +111,7 @@ impl HostTask {
         };
         let mut work = match Box::pin(opening).await {
             Ok(work) => work,
-            // Nothing was sent that could start it; what is on record of it is asked for like any other.
+            // No start was sent; a recorded intent is still asked about like any other.
             Err(error) => {
                 let ended = ended::refused(error)?;
                 return Box::pin(self.not_started(current, permit, agreed.is_some(), ended)).await;
@@ -151,7 +151,7 @@ impl HostTask {
         .await
     }
 
-    /// Attaches to an attempt that may still run, or finds out what became of it.
+    /// Re-attaches to an attempt that may still run, or finds out what became of it.
     pub(crate) async fn attach(&mut self, index: u32, number: u32) -> Result<(), Halt> {
         let job = self.job();
         let at = self.step_ref(index);
@@ -169,7 +169,7 @@ impl HostTask {
                 return Box::pin(self.await_boot(&at, number, &boot)).await;
             }
         };
-        // How it got here is told before what it finds.
+        // Record how it got here before what it finds.
         Box::pin(self.commit()).await?;
         let (Some(step), Some(session)) = (job.steps.get(index as usize), self.machine().session.take())
         else {
@@ -231,17 +231,17 @@ impl HostTask {
         result
     }
 
-    /// Keeps a session that was in use, unless it turned out to be of no use any more.
+    /// Keeps the session for later use, unless it is broken.
     fn keep(&mut self, session: Session) {
         if !std::mem::take(&mut self.broken) {
             self.machine().session = Some(session);
         }
     }
 
-    /// Follows durable work to its end, and notes that.
+    /// Follows durable work to its end and records that.
     #[expect(
         clippy::too_many_arguments,
-        reason = "all of what an attempt is; a struct would be named after this function"
+        reason = "the parts of an attempt; a struct would be named after this function"
     )]
     async fn follow(
         &mut self,
@@ -299,7 +299,8 @@ impl HostTask {
         }
         Box::pin(self.learn_begun(current, beginning, false)).await;
         match ended {
-            // A tombstone in a place with another mark was made after the place was wiped: it says no more than none.
+            // A tombstone in a directory with another mark was made after a wipe, so it proves no more than an absent
+            // one.
             gone @ (Ended::Absent | Ended::Never) => {
                 let intent = self
                     .history
@@ -317,20 +318,21 @@ impl HostTask {
                     None => Box::pin(self.elsewhere(current, &hello)).await,
                 }
             }
-            // It says something else of itself than what was agreed on, and did nothing: it is asked anew.
+            // The machine reports another identity than recorded, and did nothing: ask it again.
             Ended::Elsewhere if !attached => {
                 self.machine().rebooted();
-                let message = "the host was booted again, or its directory for this run was removed, just before the start";
+                let message =
+                    "the host rebooted, or its directory for this run was removed, just before the start";
                 self.lose(current.at, number, Loss::Buried, message.to_owned());
                 Box::pin(self.again_or_fail(current, Class::ConnectionLost, message.to_owned())).await
             }
-            // Between what it said of itself and what it was asked, its directory for this run was made anew.
+            // Its directory for this run was recreated between its report and the request.
             Ended::Elsewhere if self.is_of(current, &hello) => {
                 self.lose(current.at, number, Loss::Wiped, Loss::Wiped.words().to_owned());
                 Ok(())
             }
             Ended::Elsewhere => Box::pin(self.elsewhere(current, &hello)).await,
-            // Whoever would have started it says why it did not.
+            // The program that should have started it reports why it did not.
             Ended::Refused { class, message } if !attached => {
                 self.lose(current.at, number, Loss::Buried, message.clone());
                 Box::pin(self.again_or_fail(current, class, message)).await
@@ -374,7 +376,7 @@ impl HostTask {
                 self.settle(current, over, verdict, &said);
                 Ok(())
             }
-            // Surely nothing ran.
+            // Nothing ran for certain.
             ended @ (Ended::Refused { .. } | Ended::NotSent { .. }) => {
                 self.lose(
                     current.at,
@@ -408,7 +410,7 @@ impl HostTask {
         }
     }
 
-    /// The deadlines of the next attempt of a step; `commands` are watched.
+    /// The deadlines of a step's next attempt; only `commands` are watched.
     fn limits(
         &mut self,
         step: &Step,
@@ -453,7 +455,7 @@ impl HostTask {
         )
     }
 
-    /// A command ran as the other user: the password is right.
+    /// A command ran as the other user, so the password is right.
     fn became(&mut self, escalate: Option<&Become>) {
         if escalate.is_some_and(|escalate| escalate.password.is_some()) {
             self.engine.trial.worked();
@@ -463,7 +465,7 @@ impl HostTask {
 }
 
 impl crate::engine::Engine {
-    /// Tells the ledger that durable work has begun; nobody waits for it.
+    /// Records that durable work has begun, without waiting for the commit.
     pub(crate) fn note_begun(
         &self,
         host: &reveille_account::HostName,
@@ -486,7 +488,7 @@ mod tests {
     use super::*;
     use crate::work::Waits;
 
-    /// What a call's future takes, without the call.
+    /// The size of a call's future, without making the call.
     fn one<A, F>(_: impl FnOnce(A) -> F) -> usize {
         size_of::<F>()
     }
@@ -495,7 +497,8 @@ mod tests {
         size_of::<F>()
     }
 
-    /// There is one of these for every session, most of them waiting for a command's output: all futures that wait then.
+    /// One future per session exists, and most of them wait for a command's output. Measures all futures that wait
+    /// then.
     #[test]
     fn a_host_that_waits_for_a_command_takes_little() {
         let live = one(HostTask::live);
@@ -528,7 +531,7 @@ mod tests {
         );
         assert!(of_a_plain_one <= 4608, "{of_a_plain_one}: {words}");
         assert!(of_a_durable_one <= 6144, "{of_a_durable_one}: {words}");
-        // What they all borrow.
+        // The state that all of them borrow.
         assert!(size_of::<HostTask>() <= 2048, "{}", size_of::<HostTask>());
     }
 

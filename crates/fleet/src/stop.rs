@@ -1,20 +1,20 @@
-//! Stopping a run from outside, in two stages.
+//! Stops a run from outside, in two stages.
 
 use tokio::sync::watch;
 
-/// How far a run is to be stopped. It only ever gets stricter.
+/// How far a run is to be stopped. It only gets stricter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// Go on.
+    /// Keep running.
     #[default]
     No,
-    /// Dispatch nothing more; what runs has a short grace.
+    /// Dispatch no more hosts; running steps get a short grace.
     Soon,
-    /// Leave at once. Durable work goes on where it is.
+    /// Leave at once. Durable work continues on its hosts.
     Now,
 }
 
-/// The side that asks.
+/// The side that requests a stop.
 #[derive(Debug)]
 pub struct Stopper(watch::Sender<Stop>);
 
@@ -22,7 +22,7 @@ pub struct Stopper(watch::Sender<Stop>);
 #[derive(Debug, Clone)]
 pub struct Stopped(watch::Receiver<Stop>);
 
-/// A stopper and its listener.
+/// Creates a stopper and its listener.
 pub fn stopper() -> (Stopper, Stopped) {
     let (sender, receiver) = watch::channel(Stop::No);
     (Stopper(sender), Stopped(receiver))
@@ -31,7 +31,7 @@ pub fn stopper() -> (Stopper, Stopped) {
 // === impl Stopper ===
 
 impl Stopper {
-    /// Asks for at least this much.
+    /// Requests at least this stop.
     pub fn ask(&self, stop: Stop) {
         self.0.send_if_modified(|now| {
             let stricter = stop > *now;
@@ -40,7 +40,7 @@ impl Stopper {
         });
     }
 
-    /// What was asked for so far.
+    /// The stop requested so far.
     pub fn asked(&self) -> Stop {
         *self.0.borrow()
     }
@@ -49,12 +49,12 @@ impl Stopper {
 // === impl Stopped ===
 
 impl Stopped {
-    /// What was asked for so far.
+    /// The stop requested so far.
     pub fn asked(&self) -> Stop {
         *self.0.borrow()
     }
 
-    /// Ends when at least `stop` is asked for; never if that can't happen any more.
+    /// Returns when at least `stop` is requested; never if that can no longer happen.
     pub async fn wait(&mut self, stop: Stop) {
         if self.0.wait_for(|now| *now >= stop).await.is_err() {
             std::future::pending::<()>().await;

@@ -1,8 +1,7 @@
-//! A password is tried on one host first: a wrong one that is offered to every host at once locks the account on all of
-//! them.
+//! Tries a password on one host first: a wrong one that every host gets at once would lock the account on all of them.
 //!
 //! ```text
-//!  untried ── a host takes its turn ──► on trial ── it worked ──► proven: all hosts at once
+//!  untried ── a host takes its turn ──► on trial ── worked ──► proven: all hosts at once
 //!     ▲                                   │
 //!     ├── the host ended for other reasons┤
 //!     └── refused once                    └── refused by two hosts ──► dispatching stops
@@ -13,10 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Hosts that refuse a password until dispatching stops.
+/// The number of hosts that must refuse a password before dispatching stops.
 const REFUSALS: u32 = 2;
 
-/// Whether the passwords of a run are any good.
+/// Whether the passwords of a run are right.
 #[derive(Debug)]
 pub(crate) struct Trial {
     proven: watch::Sender<bool>,
@@ -24,14 +23,14 @@ pub(crate) struct Trial {
     refused: AtomicU32,
 }
 
-/// A host's turn to try the password, until it is dropped. Once the password is proven turns mean nothing.
+/// A host's turn to try the password, until it is dropped. Irrelevant once the password is proven.
 #[derive(Debug)]
 pub(crate) struct Turn(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 // === impl Trial ===
 
 impl Trial {
-    /// With no passwords in a run everything is proven.
+    /// A run without passwords has nothing to prove.
     pub(crate) fn new(passwords: bool) -> Self {
         Self {
             proven: watch::Sender::new(!passwords),
@@ -48,31 +47,31 @@ impl Trial {
         }
         let turn = tokio::select! {
             biased;
-            // The sender lives as long as this.
+            // The sender lives as long as this value.
             _ = async { proven.wait_for(|proven| *proven).await.is_ok() } => return None,
             turn = Arc::clone(&self.turns).acquire_owned() => turn,
         };
-        // Nobody closes it.
+        // The semaphore is never closed.
         turn.ok().filter(|_| !*self.proven.borrow()).map(Turn)
     }
 
-    /// It worked on a host.
+    /// Records that a host accepted the password.
     pub(crate) fn worked(&self) {
         self.proven
             .send_if_modified(|proven| !std::mem::replace(proven, true));
     }
 
-    /// A host refused it. True if that is enough to stop.
+    /// Records that a host refused the password. Returns true if dispatching must stop.
     pub(crate) fn refused(&self) -> bool {
         self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS
     }
 
-    /// Whether it worked on a host, or there is none.
+    /// Whether the password is proven, or there is none.
     pub(crate) fn is_proven(&self) -> bool {
         *self.proven.borrow()
     }
 
-    /// Whether so many hosts refused it that dispatching stopped.
+    /// Whether enough hosts refused it to stop dispatching.
     pub(crate) fn is_given_up(&self) -> bool {
         self.refused.load(Ordering::Relaxed) >= REFUSALS
     }

@@ -1,4 +1,4 @@
-//! Waiting: for the next attempt, and for what runs once for all hosts.
+//! Waits for the next attempt, and for `once` steps.
 
 use reveille_account::{Class, EventKind};
 use reveille_history::{For, once_of};
@@ -31,7 +31,7 @@ impl HostTask {
         self.pause(class, reason).await
     }
 
-    /// Waits for as long as the back-off says. That it did is on record.
+    /// Waits for the back-off delay and records that it did.
     pub(crate) async fn pause(&mut self, class: Class, reason: String) -> Result<(), Halt> {
         let wait = self.backoff.wait();
         self.note(EventKind::Recovering {
@@ -50,7 +50,7 @@ impl HostTask {
     }
 
     async fn wait_for_once(&mut self, index: u32) -> Result<(), Halt> {
-        // The host that everybody waits for may need them.
+        // The host that runs the `once` step may need them.
         self.turn = None;
         self.trial = None;
         self.commit().await?;
@@ -59,7 +59,7 @@ impl HostTask {
         tokio::select! {
             biased;
             () = stopped.wait(Stop::Soon) => Err(Halt::Interrupted),
-            // The engine lives as long as this.
+            // The engine lives as long as this task.
             _ = view.wait_for(|view| once_of(view, index).is_some()) => Ok(()),
         }
     }

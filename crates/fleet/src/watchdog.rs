@@ -1,6 +1,6 @@
-//! The watchdog of a run: which deadlines an attempt has, and what a look at it comes to.
+//! The watchdog of a run: the deadlines of an attempt, and checks of it.
 //!
-//! The rules are in `reveille_pace::watchdog`; here they meet hosts, the ledger and the clock.
+//! The rules are in `reveille_pace::watchdog`; this module applies them to hosts, the ledger and the clock.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -22,29 +22,29 @@ use tokio::time::{Instant, sleep};
 use crate::event::millis;
 use crate::plan::Settings;
 
-/// Durations of a class that one run adds to the ledger: more would tell no more.
+/// The number of durations per class that a run adds to the ledger; more would add nothing.
 const LEARNED: u32 = 200;
-/// Looks at one deadline follow each other after this part of it, and not more closely than that.
+/// The shortest delay between checks for one deadline, as a part of it.
 const SHARE: u32 = 10;
 const CLOSEST: Duration = Duration::from_millis(300);
 /// Part of the labels of the smallest machines, such as `t3.micro`.
 const MICRO: &str = "micro";
-/// The longest time between the two counts of a first look.
+/// The longest time between the two counts of a first check.
 const GLANCE: Duration = Duration::from_secs(1);
-/// How long a copy may stand still, without a byte in either direction, unless an operator says otherwise. The host's side
-/// says something every ten seconds.
+/// How long a copy may stall, without a byte in either direction, unless the operator sets it. The host sends something
+/// every ten seconds.
 const COPY_STALLED: Duration = Duration::from_mins(1);
-/// The same where it can't.
+/// The same on a terminal, where the host can't do that.
 const ON_TERMINAL: Duration = Duration::from_mins(30);
-/// How often the controller looks at its own clock.
+/// How often the controller checks its own clock.
 const TICK: Duration = Duration::from_millis(250);
 
-/// What the watchdog knows and counts, for all hosts of a run.
+/// What the watchdog knows and counts for all hosts of a run.
 #[derive(Debug)]
 pub(crate) struct Overseer {
     rule: LookRule,
     hosts: u32,
-    /// The highest number of connection tries so far, beyond the first.
+    /// The highest number of connection tries so far, without the first.
     retries: AtomicU32,
     /// Time that the controller itself lost, in milliseconds.
     lost_ms: AtomicU64,
@@ -54,7 +54,7 @@ pub(crate) struct Overseer {
 #[derive(Debug, Default)]
 struct State {
     classes: Classes,
-    /// Classes whose history was read.
+    /// Classes whose history was loaded.
     known: HashSet<Arc<str>>,
     cohorts: HashMap<Arc<str>, Cohort>,
     learned: HashMap<Arc<str>, u32>,
@@ -66,28 +66,28 @@ pub(crate) struct Limits {
     class: Arc<str>,
     idle: Option<Limit>,
     total: Option<Limit>,
-    /// An operator's deadline for the whole: a promise, whatever moves.
+    /// The operator's total deadline: a promise, regardless of progress.
     hard: Option<Duration>,
-    /// How long a copy may stand still.
+    /// How long a copy may stall.
     copy: Option<Limit>,
     terms: Terms,
-    /// It is looked at: not if an operator wants no deadlines.
+    /// Whether it is checked; false if the operator turned deadlines off.
     watched: bool,
 }
 
-/// One attempt under watch. What it counts for in its cohort ends with it.
+/// An attempt under watch. Dropping it removes it from its cohort.
 #[derive(Debug)]
 pub(crate) struct Overseen {
     overseer: Arc<Overseer>,
-    /// The run's rule, with less time between looks where deadlines are short.
+    /// The run's rule, with shorter delays between checks if deadlines are short.
     rule: LookRule,
     class: Arc<str>,
     watch: Watch,
     hard: Option<Duration>,
     watched: bool,
-    /// What the last look counted.
+    /// The counters of the last check.
     pub(crate) counters: Option<Counters>,
-    /// It was not seen from its beginning: how long it took teaches nothing.
+    /// Set if its start was not seen, so that its duration teaches nothing.
     partly: bool,
     ended: bool,
 }
@@ -95,13 +95,13 @@ pub(crate) struct Overseen {
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// A look.
+    /// A check.
     Look,
-    /// The operator's deadline for the whole has passed.
+    /// The operator's total deadline has passed.
     Hard(Duration),
 }
 
-/// How long an attempt lasted that ended by itself.
+/// The duration of an attempt that ended by itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Lasted {
     class: Arc<str>,
@@ -116,7 +116,7 @@ impl Overseer {
     pub(crate) fn new(hosts: usize, settings: &Settings) -> Self {
         let mut silence = SilenceRule::default();
         silence.floor = settings.silence_floor.unwrap_or(silence.floor);
-        // Who wants a shorter one does not want the rest of the formula either.
+        // An operator who sets a shorter minimum does not want the rest of the formula either.
         if settings.silence_floor.is_some() {
             silence.base = silence.base.min(silence.floor);
         }
@@ -135,13 +135,13 @@ impl Overseer {
         }
     }
 
-    /// A host needed so many connection tries.
+    /// Records how many connection tries a host needed.
     pub(crate) fn tried(&self, tries: u32) {
         self.retries.fetch_max(tries.saturating_sub(1), Ordering::Relaxed);
     }
 
-    /// The deadlines of an attempt, and what is to be recorded of how they were chosen. Only `commands` are watched:
-    /// copies and waits are silent by nature.
+    /// The deadlines of an attempt, and the record of how they were chosen. Only `commands` are watched: copies and
+    /// waits are silent by nature.
     pub(crate) fn choose(
         &self,
         step: &Step,
@@ -220,7 +220,7 @@ impl Overseer {
         Ok((limits, Some(Box::new(chosen))))
     }
 
-    /// An attempt starts.
+    /// Starts to watch an attempt.
     pub(crate) fn start(self: &Arc<Self>, limits: &Limits) -> Overseen {
         let mut state = self.lock();
         let cohort = state.cohorts.entry(Arc::clone(&limits.class)).or_default();
@@ -249,7 +249,7 @@ impl Overseer {
         }
     }
 
-    /// Takes in how long an attempt took that ended well by itself; what the ledger is to keep of it is returned.
+    /// Learns how long an attempt took that succeeded by itself. Returns what the ledger should record of it.
     pub(crate) fn learn(&self, lasted: &Lasted) -> Option<Learned> {
         let mut state = self.lock();
         state
@@ -264,7 +264,8 @@ impl Overseer {
         })
     }
 
-    /// All attempts of a step failed, the last with `class`. If that was a deadline of ours, later ones are wider.
+    /// Records that all attempts of a step failed, the last with `class`. If chosen deadlines killed them, later ones
+    /// are longer.
     pub(crate) fn given_up(&self, step: &Step, label: Option<&str>, class: Class) {
         let ours = match class {
             Class::WatchdogIdle => step.watchdog.idle == JobLimit::Auto,
@@ -276,7 +277,7 @@ impl Overseer {
         }
     }
 
-    /// Watches the controller's own clock; `stalled` is told of each stall.
+    /// Watches the controller's own clock; reports each stall to `stalled`.
     pub(crate) async fn watch_clock(&self, stalled: impl AsyncFn(Duration)) -> std::convert::Infallible {
         let mut stalls = Stalls::new(TICK, Instant::now());
         loop {
@@ -297,7 +298,7 @@ impl Overseer {
     }
 }
 
-/// What the durations of a step are remembered by: its own class, and the kind of host that it runs on.
+/// The key of a step's durations: its own class, and the label of its host.
 fn class_of(step: &Step, label: Option<&str>) -> Arc<str> {
     match label {
         None => step.class_name().into(),
@@ -308,13 +309,13 @@ fn class_of(step: &Step, label: Option<&str>) -> Arc<str> {
 // === impl Limits ===
 
 impl Limits {
-    /// The operator's deadline for the whole.
+    /// The operator's total deadline.
     pub(crate) fn hard(&self) -> Option<Duration> {
         self.hard
     }
 
-    /// How long a copy may stand still on this session. On a terminal a host can't show that it works while it says
-    /// nothing; there it has more time.
+    /// How long a copy may stall on this session. On a terminal a host can't send signs of life while it is silent, so
+    /// it gets more time.
     pub(crate) fn copy(&self, session: &Session) -> Option<Duration> {
         self.copy.map(|limit| match limit.by {
             SetBy::Auto if session.needs_terminal() => ON_TERMINAL,
@@ -326,20 +327,20 @@ impl Limits {
 // === impl Overseen ===
 
 impl Overseen {
-    /// It was begun before it is watched, `age` ago by its host's clock if that can be told.
+    /// Records that it began before it was watched, `age` ago by its host's clock if known.
     pub(crate) fn attached(&mut self, age: Option<Duration>) {
         self.partly = true;
         self.watch
             .began_before(age.unwrap_or_default(), Instant::now(), self.overseer.lost());
     }
 
-    /// Whether it was begun before it was watched.
+    /// Whether it began before it was watched.
     pub(crate) fn was_attached(&self) -> bool {
         self.partly
     }
 
-    /// When something is due, and what; nothing if nobody set a deadline. While it is `looked` at only the operator's
-    /// deadline for the whole can be due.
+    /// When something is due, and what; `None` without deadlines. During a check (`looked`), only the operator's total
+    /// deadline can be due.
     pub(crate) fn next(&self, looked: bool) -> Option<(Instant, Due)> {
         let (now, lost) = (Instant::now(), self.overseer.lost());
         let elapsed = self.watch.elapsed(now, lost);
@@ -354,7 +355,7 @@ impl Overseen {
         [look, hard].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Output came.
+    /// Records output.
     pub(crate) fn heard(&mut self) {
         if self.watch.progress(Instant::now(), self.overseer.lost())
             && let Some(cohort) = self.overseer.lock().cohorts.get_mut(&self.class)
@@ -363,28 +364,28 @@ impl Overseen {
         }
     }
 
-    /// The deadline that passes first, how long it is and who set it, and how long a look for it may take now.
+    /// The deadline that passes first, its limit, and how long a check for it may take now.
     pub(crate) fn looked_for(&self) -> (Deadline, Limit, Duration) {
         self.watch
             .looked_for(&self.rule, Instant::now(), self.overseer.lost())
     }
 
-    /// Between the two counts of a first look: what moves shows within that.
+    /// The time between the two counts of a first check, in which progress shows.
     pub(crate) fn glance(&self) -> Duration {
         self.rule.between.min(GLANCE)
     }
 
-    /// How long nothing moved.
+    /// The time since the last progress.
     pub(crate) fn silence(&self) -> Duration {
         self.watch.silence(Instant::now(), self.overseer.lost())
     }
 
-    /// How long it runs.
+    /// How long it has run.
     pub(crate) fn elapsed(&self) -> Duration {
         self.watch.elapsed(Instant::now(), self.overseer.lost())
     }
 
-    /// What follows from a look.
+    /// Decides after a check.
     pub(crate) fn look(&mut self, evidence: Evidence) -> Decision {
         let mut state = self.overseer.lock();
         let samples = state.classes.samples(&self.class);
@@ -393,7 +394,7 @@ impl Overseen {
         self.watch.look(&self.rule, evidence, samples, cohort, now, lost)
     }
 
-    /// It ended by itself. How long it took is told if it was seen from its beginning.
+    /// Records that it ended by itself. Returns its duration if its start was seen.
     pub(crate) fn end(&mut self) -> Option<Lasted> {
         let silence = self.watch.longest_silence(Instant::now(), self.overseer.lost());
         let took = self.leave(true);

@@ -1,4 +1,4 @@
-//! An attempt under watch: what is due, looks, and kills that are under way.
+//! An attempt under watch: due deadlines, checks, and kills in progress.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,46 +18,46 @@ use crate::look::Seen;
 use crate::watchdog::{Due, Limits, Overseen};
 use crate::way::Way;
 
-/// How long a killed command may take to show its end.
+/// How long to wait for the end of a killed command.
 pub(crate) const AFTER_KILL: Duration = Duration::from_secs(15);
-/// An operator's deadline for the whole that is this late goes before whatever a command still says.
+/// From this lateness on, an operator's total deadline takes precedence over further output.
 const TOO_LATE: Duration = Duration::from_secs(1);
 
-/// One attempt under watch, as the loop that follows it sees it.
+/// An attempt under watch, as the loop that follows it sees it.
 pub(crate) struct Watched<'a> {
     way: &'a Way<'a>,
     escalate: Option<&'a Become>,
     key: &'a Key,
     pub(crate) overseen: Overseen,
     heard: Option<Stream>,
-    /// The host has just left a look without an answer.
+    /// The host has just failed to answer a check.
     pub(crate) deaf: bool,
 }
 
-/// A kill that is under way, or that was made and whose effect is waited for.
+/// A kill in progress, or one whose effect is awaited.
 pub(crate) struct Killing<'a> {
     pub(crate) kill: Kill,
-    /// Nothing once it has been told what it came to.
+    /// `None` once its result is known.
     pub(crate) stopping: Option<Stopping<'a>>,
-    /// When the end of what was killed is no longer waited for.
+    /// When to stop waiting for the end of the killed command.
     pub(crate) until: Option<Instant>,
 }
 
-/// A kill that is under way, to tell whether all of it is known to be gone.
+/// A kill in progress; returns whether everything is known to be gone.
 pub(crate) type Stopping<'a> = Pin<Box<dyn Future<Output = Result<bool, SuperviseError>> + Send + 'a>>;
 
-/// A look that is under way.
+/// A check in progress.
 pub(crate) type Looking<'a> = Pin<Box<dyn Future<Output = Result<Seen, Failure>> + Send + 'a>>;
 
-/// What the watchdog wants of the attempt.
+/// What the watchdog decided about the attempt.
 pub(crate) enum Verdict {
-    /// Nothing.
+    /// Go on.
     GoOn,
-    /// Its end.
+    /// Kill it.
     Kill(Kill),
-    /// To be told as gone without a status.
+    /// Report it as gone without a status.
     Gone(String),
-    /// A new connection.
+    /// Reconnect.
     Reconnect(String),
 }
 
@@ -80,7 +80,8 @@ impl<'a> Watched<'a> {
         self.heard = Some(stream);
     }
 
-    /// Waits until something is due. What comes meanwhile wins, so that nothing is judged that has been said already.
+    /// Waits until something is due. Output that arrives meanwhile takes precedence, so that nothing is judged before
+    /// it is read.
     pub(crate) async fn due(next: Option<(Instant, Due)>) -> Due {
         match next {
             Some((at, due)) => {
@@ -91,8 +92,8 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// The operator's deadline for the whole, if it passed so long ago that nothing goes before it any more: what never
-    /// stops talking must not keep its deadline from being seen.
+    /// The operator's total deadline, if it is long past. It then takes precedence over output, so that constant output
+    /// can't hide it.
     pub(crate) fn too_late(&self) -> Option<Duration> {
         match self.overseen.next(true) {
             Some((at, Due::Hard(deadline))) if at + TOO_LATE <= Instant::now() => Some(deadline),
@@ -100,7 +101,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// Looks at it, for as long as the deadline that it is for leaves time. The caller goes on listening meanwhile.
+    /// Checks the attempt within the time that its deadline leaves. The caller keeps reading output meanwhile.
     pub(crate) fn look(&self, said: &str) -> impl Future<Output = Result<Seen, Failure>> + use<'a> {
         let (way, escalate, key) = (self.way, self.escalate, self.key);
         let (before, glance) = (self.overseen.counters, self.overseen.glance());
@@ -114,7 +115,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// What follows from a look.
+    /// Decides after a check.
     pub(crate) async fn judge(&mut self, seen: Seen) -> Result<Verdict, Failure> {
         self.deaf = seen.deaf;
         let (deadline, limit, _) = self.overseen.looked_for();
@@ -139,7 +140,7 @@ impl<'a> Watched<'a> {
         })
     }
 
-    /// A deadline of the operator's is named as it was set; one of ours, which may have been extended, as it was kept.
+    /// Reports an operator's deadline as it was set; a chosen one, which may have been extended, as it was used.
     fn kill(&self, deadline: Deadline, limit: Limit, evidence: String) -> Kill {
         let (class, kept) = match deadline {
             Deadline::Idle => (Class::WatchdogIdle, self.overseen.silence()),
@@ -157,7 +158,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// The operator's deadline for the whole has passed.
+    /// The kill for the operator's total deadline.
     pub(crate) fn late(&self, deadline: Duration) -> Kill {
         Kill {
             class: Class::WatchdogTotal,
@@ -168,7 +169,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// A wait did not give up when it was to.
+    /// The kill for a wait that did not give up in time.
     pub(crate) fn gave_up(&self) -> Kill {
         Kill {
             class: Class::CommandFailed,
@@ -183,7 +184,7 @@ impl<'a> Watched<'a> {
         let silent = duration::shown(self.overseen.silence());
         match self.heard {
             None if self.overseen.was_attached() => {
-                format!("no output in the {silent} since it was attached to")
+                format!("no output in the {silent} since re-attaching")
             }
             None => format!("no output in {silent}"),
             Some(stream) => format!("last output on {} {silent} ago", stream.as_str()),
@@ -194,7 +195,7 @@ impl<'a> Watched<'a> {
 // === impl Killing ===
 
 impl Killing<'_> {
-    /// The end of what was killed has come. What it had started may take the kill a little longer.
+    /// The killed command has ended; waits a little for the processes that it had started.
     pub(crate) async fn finish(self) -> Kill {
         let Self {
             mut kill, stopping, ..
@@ -206,7 +207,7 @@ impl Killing<'_> {
     }
 }
 
-/// Waits for a moment, for ever if there is none.
+/// Waits for a point in time, forever if there is none.
 pub(crate) async fn passed(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
@@ -214,7 +215,7 @@ pub(crate) async fn passed(moment: Option<Instant>) {
     }
 }
 
-/// Waits for what a kill that is under way comes to.
+/// Waits for the result of a kill in progress.
 pub(crate) async fn stopped(killing: &mut Option<Killing<'_>>) -> Result<bool, SuperviseError> {
     match killing {
         Some(Killing {
@@ -225,7 +226,7 @@ pub(crate) async fn stopped(killing: &mut Option<Killing<'_>>) -> Result<bool, S
     }
 }
 
-/// Waits for a look that is under way.
+/// Waits for the result of a check in progress.
 pub(crate) async fn looked(looking: &mut Option<Looking<'_>>) -> Result<Seen, Failure> {
     match looking {
         Some(seen) => seen.await,

@@ -1,4 +1,4 @@
-//! The way to a host that an attempt takes, and how it is killed over it.
+//! An attempt's way to its host, and kills over it.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use tokio::time::timeout;
 use crate::Failure;
 use crate::engine::Engine;
 
-/// How long a kill may take on the connection of what is killed: TERM, two seconds, KILL, a check, and a slow host.
+/// How long a kill may take on the command's own connection: TERM, two seconds, KILL, a check, and a slow host.
 pub(crate) const KILL_HERE: Duration = Duration::from_secs(10);
-/// How long it is waited for before one over a second connection is tried as well: a part of the deadline that passed, at
-/// least and at most.
+/// How long to wait before trying a second connection as well: a part of the deadline that passed, with a minimum and a
+/// maximum.
 const KILL_ALONE: (u32, Duration, Duration) = (10, Duration::from_millis(500), Duration::from_secs(3));
-/// How long a kill may take over a connection of its own, which is to be made first.
+/// How long a kill may take over a second connection, which must first be opened.
 const KILL_BESIDE: Duration = Duration::from_secs(20);
 
-/// The way to a host: its session, and what another one takes.
+/// The way to a host: its session, and what a second one needs.
 pub(crate) struct Way<'a> {
     pub(crate) session: &'a Session,
     pub(crate) engine: &'a Engine,
     pub(crate) target: &'a Target,
-    /// Whom and what it is for.
+    /// The host and the step.
     pub(crate) host: &'a HostName,
     pub(crate) at: &'a StepRef,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Way<'a> {
 // === impl Way ===
 
 impl Way<'_> {
-    /// Tells the ledger that work was found again.
+    /// Records that remote work was found again.
     pub(crate) async fn attached(&self, token: Token, finished: bool) -> Result<(), Failure> {
         let found = if finished { "finished" } else { "running" }.to_owned();
         let found = EventKind::Reattached {
@@ -44,8 +44,8 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// Kills durable work; over a second connection if the host opens no second session on the first, or does not answer
-    /// on it soon after the `deadline` that passed. `deaf` is that it has just been seen not to.
+    /// Kills durable work. Uses a second connection if the host permits no second session on the first, or does not
+    /// answer on it soon after the `deadline` that passed. `deaf` if it has just failed to answer.
     pub(crate) async fn stop(
         &self,
         escalate: Option<&Become>,
@@ -75,7 +75,7 @@ impl Way<'_> {
         }
         let beside = async {
             let lost = |error: ConnectError| {
-                SuperviseError::Lost(format!("{why}; and beside it: {}", error.message))
+                SuperviseError::Lost(format!("{why}; over a second connection: {}", error.message))
             };
             let beside = self.engine.connect_beside(self.target).await.map_err(lost)?;
             let stopped = supervisor::stop(&beside, escalate, key, begun).await;
@@ -85,7 +85,7 @@ impl Way<'_> {
         let mut beside = Box::pin(async {
             timeout(KILL_BESIDE, beside).await.unwrap_or_else(|_| {
                 let beside = format!(
-                    "{why}; and beside it no answer within {}",
+                    "{why}; over a second connection: no answer within {}",
                     duration::shown(KILL_BESIDE)
                 );
                 Err(SuperviseError::Lost(beside))
@@ -94,7 +94,7 @@ impl Way<'_> {
         if hopeless {
             return beside.await;
         }
-        // Whichever gets through: both do the same, and the second finds nothing left to do.
+        // Both do the same; the slower one finds nothing left to kill.
         tokio::select! {
             biased;
             Ok(Ok(verified)) = &mut here => Ok(verified),

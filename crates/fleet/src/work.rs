@@ -1,4 +1,4 @@
-//! From a rendered step to what is sent to the host.
+//! Turns a rendered step into the work to send to the host.
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,24 +12,24 @@ use reveille_transport::sh_quote;
 use reveille_transport::supervisor::{Interpreter, Payload, export};
 use reveille_transport::transfer::{self, Destination};
 
-/// Seconds that one look at a URL may take.
+/// How long one request to a URL may take, in seconds.
 const HTTP_SECONDS: u32 = 10;
-/// How long a wait on a host is left alone beyond its time, at least.
+/// The shortest time after which a wait on a host is overdue, beyond its own time.
 const MARGIN: Duration = Duration::from_secs(10);
-/// Largest script that is sent.
+/// The size limit of a script.
 const SCRIPT_LIMIT: u64 = 4 << 20;
 
-/// What an attempt does.
+/// The work of an attempt.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// Runs a command, durably or plainly.
     Command {
         payload: Payload,
         durable: bool,
-        /// It runs on a terminal, and plainly.
+        /// Whether it runs on a terminal, and so not durably.
         pty: bool,
         plain: String,
-        /// It waits for something, and gives up by itself.
+        /// Set if it waits for a condition and gives up by itself.
         waits: Option<Waits>,
     },
     /// Sends a file.
@@ -39,7 +39,7 @@ pub(crate) enum Work {
     },
     /// Fetches a file.
     Download { source: String, target: PathBuf },
-    /// Waits until a port of the host can be reached from here.
+    /// Waits until this machine can connect to a port of the host.
     Port {
         port: u16,
         within: Duration,
@@ -47,19 +47,19 @@ pub(crate) enum Work {
     },
 }
 
-/// A wait on the host that is to give up by itself, and what that means if it does not.
+/// A wait that should give up by itself on the host, and what to report if it does not.
 #[derive(Debug)]
 pub(crate) struct Waits {
     within: Duration,
-    /// What is said then.
+    /// The message for that case.
     pub(crate) words: String,
 }
 
-/// What a file that is sent holds.
+/// The contents of a file to send.
 pub(crate) enum Source {
-    /// A file here, or a directory.
+    /// A local file or directory.
     Path(PathBuf),
-    /// What a template came to. It may hold secrets.
+    /// A rendered template, which may contain secrets.
     Content(Bytes),
 }
 
@@ -72,7 +72,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// The command that tells whether a step has nothing to do, and how that reads.
+/// The command that checks whether to skip a step, and its text for messages.
 pub(crate) fn check(skip_if: &RenderedSkipIf) -> (String, String) {
     match skip_if {
         RenderedSkipIf::Command(command) => (command.clone(), format!("`{command}` succeeds")),
@@ -80,7 +80,7 @@ pub(crate) fn check(skip_if: &RenderedSkipIf) -> (String, String) {
     }
 }
 
-/// Prepares a step for one host; relative local paths start at the job file.
+/// Prepares a step for one host; relative local paths start in the job file's directory.
 pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostName) -> Result<Work, String> {
     let mut prelude = String::new();
     for (name, value) in &rendered.env {
@@ -144,7 +144,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             group,
         } => {
             let path = job.resolve(&src);
-            // With a slash at its end a directory stands for what is in it.
+            // A path that ends with a slash stands for the directory's contents.
             let name = if src.ends_with('/') {
                 String::new()
             } else {
@@ -163,7 +163,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             owner,
             group,
         } => {
-            // Into a directory it goes by its own name, without what says that it is a template.
+            // In a directory it keeps its name, without the suffix of a template.
             let name = file_name(Path::new(&src));
             let name = name.strip_suffix(".j2").unwrap_or(&name).to_owned();
             Ok(Work::Upload {
@@ -175,8 +175,8 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             let target = download_target(&job.resolve(&to), &to, &src, host)?;
             Ok(Work::Download { source: src, target })
         }
-        // Its own way is in `reboot.rs`.
-        RenderedAction::Reboot { .. } => Err("a reboot is no single piece of work".to_owned()),
+        // `reboot.rs` handles it.
+        RenderedAction::Reboot { .. } => Err("a reboot can't be prepared as work".to_owned()),
         RenderedAction::WaitFor {
             condition:
                 WaitCondition::Port {
@@ -235,7 +235,7 @@ fn destination(
         .flatten()
         .find(|name| name.contains(char::is_whitespace))
     {
-        return Err(format!("{name:?} is no user or group"));
+        return Err(format!("{name:?} is not a user or group"));
     }
     Ok(Destination {
         path,
@@ -264,7 +264,7 @@ fn read_script(path: &Path) -> Result<String, String> {
     }
 }
 
-/// The interpreter that a script's first line names, as the kernel would split it: a path and one argument.
+/// The interpreter in a script's first line, split as the kernel does: a path and one argument.
 fn shebang(text: &str) -> Vec<String> {
     let line = text.lines().next().unwrap_or_default();
     let Some(line) = line.strip_prefix("#!").map(str::trim) else {
@@ -277,8 +277,8 @@ fn shebang(text: &str) -> Vec<String> {
     }
 }
 
-/// Where a fetched file goes: `to` with the host's name in it is taken as it is, otherwise every host has a directory
-/// below it. The host's name and the last component of the remote path are made fit for a file name.
+/// The target of a fetched file: `to` itself if it contains the host's name, else a directory per host in it. The
+/// host's name and the last component of the remote path are made safe for file names.
 fn download_target(to: &Path, written: &str, source: &str, host: &HostName) -> Result<PathBuf, String> {
     let name = transfer::safe_name(source).ok_or_else(|| format!("{source:?} does not name a file"))?;
     let host_directory = reveille_ledger::output::encode_host(host);
@@ -291,16 +291,16 @@ fn download_target(to: &Path, written: &str, source: &str, host: &HostName) -> R
 // === impl Waits ===
 
 impl Waits {
-    /// How long it is left alone: a host that can measure gives up itself, and says so in the same words.
+    /// How long it may take; a host that can measure time gives up first, with the same message.
     pub(crate) fn longest(&self) -> Duration {
         self.within.saturating_add(MARGIN.max(self.within / 10))
     }
 }
 
-/// Shell code that waits on the host and says so when it gives up; and what it says then.
+/// Returns shell code that waits on the host and prints a message when it gives up, and that message.
 ///
-/// The probes run in a process of their own, so that one that hangs does not keep the rest from giving up. Time is that of
-/// `sleep`: the host's clock may be set meanwhile.
+/// The probes run in a separate process, so that a hung one does not keep the script from giving up. `sleep` measures
+/// the time, because the host's clock may be set meanwhile.
 fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> (String, String) {
     let seconds = within.as_secs().max(1);
     let pause = every.as_secs().max(1);
@@ -326,12 +326,12 @@ fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> 
                 "if command -v curl >/dev/null 2>&1; then curl -fsS -o /dev/null -m {HTTP_SECONDS} -- {url_quoted}; \
                  else wget -q -T {HTTP_SECONDS} -O /dev/null -- {url_quoted}; fi"
             );
-            (probe, format!("{url} does not answer well"))
+            (probe, format!("{url} does not answer with success"))
         }
         WaitCondition::Command(command) => (command.clone(), "the command does not succeed".to_owned()),
     };
     let words = format!("{what} after {}", duration::shown(Duration::from_secs(seconds)));
-    // Nothing that may be left behind holds the channel open.
+    // Background processes must not hold the channel open.
     let apart = "</dev/null >/dev/null 2>&1 &";
     let script = format!(
         "{first}(\n  trap 'pkill -P \"$reveille_at\"; kill \"$reveille_at\"; exit 1' TERM\n  while :; do\n    \
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn downloads_stay_below_their_directory() {
+    fn downloads_stay_in_their_directory() {
         let host = HostName::from("../../evil");
         let target = download_target(Path::new("logs"), "logs", "/var/log/../../x", &host).unwrap();
         assert_eq!(target, Path::new("logs/%2E.%2F..%2Fevil/x"));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_when_it_holds_and_when_time_is_up() {
+    fn a_wait_ends_when_its_condition_holds_and_when_time_is_up() {
         let run = |(script, _): (String, String)| {
             std::process::Command::new("sh")
                 .arg("-c")
@@ -413,7 +413,7 @@ mod tests {
         let output = run(wait_script(&url(port), second, second));
         assert_eq!(
             String::from_utf8_lossy(&output.stderr),
-            format!("http://127.0.0.1:{port}/ does not answer well after 1 s\n")
+            format!("http://127.0.0.1:{port}/ does not answer with success after 1 s\n")
         );
         let command = |command: &str| WaitCondition::Command(command.into());
         assert!(
@@ -421,7 +421,7 @@ mod tests {
                 .status
                 .success()
         );
-        // One that hangs is not waited for, whatever the pause.
+        // It does not wait for a hung probe, whatever the pause.
         let began = std::time::Instant::now();
         let output = run(wait_script(&command("sleep 97.25; true"), second, 60 * second));
         assert_eq!(output.status.code(), Some(1));

@@ -1,6 +1,6 @@
-//! What the engine takes from the machine that it runs on, apart from the network and the ledger.
+//! What the engine uses of its machine, apart from the network and the ledger.
 //!
-//! Everything here would make two equal runs differ. A simulator brings its own.
+//! Everything here would make two equal runs differ, so the simulator replaces it.
 
 use std::fmt;
 use std::future::Future;
@@ -13,48 +13,46 @@ use reveille_history::HostHistory;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-/// Bytes of what a local command says which are read.
+/// The limit on the output read from a local command.
 const ANSWER: u64 = 64 * 1024;
 
 /// The machine that the engine runs on.
 #[derive(Clone)]
 pub struct World {
-    /// Where tokens come from: nobody can guess one.
+    /// Makes tokens, which must not be guessable.
     pub tokens: Arc<dyn Fn() -> Token + Send + Sync>,
-    /// Whether the engine watches this machine's clock, processors and memory, and opens fewer sessions when they are
-    /// short.
+    /// Whether the engine watches this machine's clock, CPU and memory, and lowers the session limit under pressure.
     pub watched: bool,
-    /// Whether a thread of its own waits for the disk. When it comes back is chance.
+    /// Whether a separate thread waits for the disk, which makes the order of events random.
     pub threads: bool,
-    /// Runs the operator's command that puts another machine in a host's place.
+    /// Runs the operator's command that replaces a host's machine.
     pub replace: Arc<dyn Fn(Replacement) -> Replacing + Send + Sync>,
-    /// Is told what a task takes its host's history to be whenever all of it is on record. It is for simulations; nothing
-    /// follows from it.
+    /// Called with a task's view of its host's history whenever all of it is on record. For simulations only.
     pub on_record: Option<OnRecord>,
 }
 
-/// Somebody who wants to know what a host's task takes its history to be.
+/// A callback that receives a task's view of its host's history.
 pub type OnRecord = Arc<dyn Fn(&HostName, &HostHistory) + Send + Sync>;
 
-/// A host that another machine is to take the place of.
+/// A host whose machine is to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replacement {
     /// The operator's command.
     pub command: String,
     /// The host.
     pub host: HostName,
-    /// Where it was reached so far.
+    /// Its address so far.
     pub address: String,
-    /// How it failed.
+    /// The class of its failure.
     pub class: Class,
     /// The run.
     pub run: RunId,
-    /// Which machine it would be after the first one, from 1: with run and host the same for the same replacement, so that a
-    /// command that is asked again after a crash can tell.
+    /// The number of the new machine, from 1. Run, host and number identify a replacement, so that the command can
+    /// recognise a repeated request after a crash.
     pub number: u32,
 }
 
-/// The operator's command on its way: what it wrote to standard output, or in words why that is no answer.
+/// The running command: returns its standard output, or why there is no answer.
 pub type Replacing = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send>>;
 
 // === impl World ===
@@ -92,7 +90,7 @@ fn random_token() -> Token {
     Token::new(bytes)
 }
 
-/// Runs the command in a shell of this machine.
+/// Runs the command in a local shell.
 async fn run(replacement: Replacement) -> Result<Vec<u8>, String> {
     let Replacement {
         command,
@@ -125,6 +123,6 @@ async fn run(replacement: Replacement) -> Result<Vec<u8>, String> {
     if status.success() {
         Ok(said)
     } else {
-        Err(format!("`{command}` ended with {status}"))
+        Err(format!("`{command}` failed: {status}"))
     }
 }

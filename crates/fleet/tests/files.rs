@@ -1,11 +1,11 @@
-//! The crate's files read top-down: none needs another that needs it.
+//! The crate's modules form no cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 type Needs = BTreeMap<String, BTreeSet<String>>;
 
-/// The files of the crate, and of each those that it names.
+/// The crate's files, each with the files that it names.
 fn files() -> Needs {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -27,10 +27,10 @@ fn files() -> Needs {
     std::fs::read_dir(directory).unwrap().map(read).collect()
 }
 
-/// A file that needs itself, through these.
-fn circle(needs: &Needs) -> Option<Vec<String>> {
+/// A cycle of files, if there is one.
+fn cycle(needs: &Needs) -> Option<Vec<String>> {
     let mut left: Needs = needs.clone();
-    // What needs nothing that is left is in no circle.
+    // A file that needs no remaining file is in no cycle.
     while let Some(free) = left
         .iter()
         .find(|(_, needed)| needed.iter().all(|name| !left.contains_key(name)))
@@ -42,21 +42,21 @@ fn circle(needs: &Needs) -> Option<Vec<String>> {
 }
 
 #[test]
-fn no_files_need_each_other() {
+fn files_do_not_form_a_cycle() {
     let files = files();
     assert!(files.contains_key("host") && files["host"].contains("engine"));
-    assert_eq!(circle(&files), None);
+    assert_eq!(cycle(&files), None);
 }
 
 #[test]
-fn a_circle_is_found() {
+fn a_cycle_is_found() {
     let needs = |pairs: &[(&str, &str)]| -> Needs {
         let of = |(from, to): &(&str, &str)| ((*from).to_owned(), BTreeSet::from([(*to).to_owned()]));
         pairs.iter().map(of).collect()
     };
-    assert_eq!(circle(&needs(&[("a", "b"), ("b", "c")])), None);
+    assert_eq!(cycle(&needs(&[("a", "b"), ("b", "c")])), None);
     assert_eq!(
-        circle(&needs(&[("a", "b"), ("b", "a")])),
+        cycle(&needs(&[("a", "b"), ("b", "a")])),
         Some(vec!["a".into(), "b".into()])
     );
 }

@@ -1,10 +1,10 @@
-//! Attempts whose end is not on record, and the permit to start another.
+//! Attempts without a recorded end, and the permit to start another.
 //!
 //! ```text
-//!  intended ──► begun ──► ended      its verdict is on record; no longer kept here
-//!     │           ├─────► lost       dead or adrift: it runs no more, or nothing is known of it
-//!     │           └─────► left       it may still run; the next round attaches
-//!     └─────────────────► buried     it never ran and never will; no longer kept here
+//!  intended ──► begun ──► ended      its result is on record; dropped from here
+//!     │           ├─────► lost       it no longer runs, or nothing is known about it
+//!     │           └─────► left       it may still run; the next round re-attaches
+//!     └─────────────────► buried     it never ran and never will; dropped from here
 //! ```
 
 use reveille_account::{Loss, MachineRef, Site, Token};
@@ -15,60 +15,60 @@ use crate::rule::Rule;
 /// An attempt that is not settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// The round that it was begun in.
+    /// The round that started it.
     pub round: u32,
     /// The position of its step.
     pub step: u32,
-    /// Its number, which no other attempt of the host's step has.
+    /// Its number, unique among the attempts of the host's step.
     pub number: u32,
     /// Where it runs.
     pub machine: MachineRef,
-    /// What is left of it there.
+    /// What remains of it there.
     pub kind: Kind,
-    /// How far it came.
+    /// How far it got.
     pub state: State,
     /// The round in which it was left.
     pub left: Option<u32>,
 }
 
-/// What is left of an attempt when its connection or its controller goes.
+/// What remains of an attempt after its connection or its controller is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing to ask for.
+    /// Nothing that could be asked about.
     Plain,
-    /// A reboot: another boot than this one is its end.
+    /// A reboot; it is done once the boot id differs from this one.
     Reboot(Box<str>),
     /// A directory on the machine.
     Durable(Box<Intent>),
 }
 
-/// What was recorded before durable work was to start.
+/// What is recorded before durable work starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
-    /// The key of what runs.
+    /// The key of the work.
     pub token: Token,
     /// The directory that holds it.
     pub place: Option<String>,
-    /// The user that it runs as, if it is not the login's.
+    /// The user that it runs as, if not the login user.
     pub user: Option<String>,
-    /// What the machine said of itself; nothing of what older programs recorded.
+    /// What the machine reported about itself; `None` in records of older programs.
     pub site: Option<Box<Site>>,
     /// The supervisor's process id and start time, once it has begun.
     pub begun: Option<(u32, String)>,
 }
 
-/// How far an attempt came.
+/// How far an attempt got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It was about to start, and may have begun.
     Intended,
     /// It has begun.
     Begun,
-    /// It runs no more, or nothing is known of it.
+    /// It no longer runs, or nothing is known about it.
     Lost(Loss),
 }
 
-/// The right to start a step, made by [`may_start`] alone.
+/// The right to start a step; only [`may_start`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     step: u32,
@@ -81,7 +81,7 @@ pub struct Permit {
 pub enum Forbidden {
     /// Something may still run on the machine.
     Open,
-    /// Whether the step ran is not known, and it may not run twice.
+    /// It is unknown whether the step ran, and it may not run twice.
     Unknown(Loss),
 }
 
@@ -98,7 +98,7 @@ impl Attempt {
         self.left == Some(round)
     }
 
-    /// What was recorded of durable work.
+    /// The intent of durable work.
     pub fn intent(&self) -> Option<&Intent> {
         match &self.kind {
             Kind::Durable(intent) => Some(intent),
@@ -126,8 +126,9 @@ impl Permit {
     }
 }
 
-/// Whether a step may start on a machine in the present round: if no earlier attempt of this host there is open, and each
-/// earlier attempt of the step in this round is settled, or the step is idempotent and the attempt surely runs no more.
+/// Whether a step may start on a machine in the current round. No earlier attempt of this host may be open there, and
+/// each earlier attempt of the step in this round must be settled, or the step is idempotent and the attempt no longer
+/// runs for certain.
 pub fn may_start(
     history: &HostHistory,
     step: u32,
@@ -144,7 +145,7 @@ pub fn may_start(
         }
         if let State::Lost(loss) = attempt.state
             && Rule::Permit.demands((attempt.step, attempt.round) == (step, history.round()))
-            // What was wiped may run still.
+            // A wiped attempt may still run.
             && Rule::Permit.demands(!idempotent || loss == Loss::Wiped)
         {
             return Err(Forbidden::Unknown(loss));
@@ -157,7 +158,8 @@ pub fn may_start(
     })
 }
 
-/// What it means that a machine has no directory for an attempt, from what it says of itself now. Nothing is known if it is
+/// What it means that a machine has no directory for an attempt, given what it reports now. `None` if it is another
+/// machine, which proves nothing.
 /// another machine.
 pub fn absence(intent: &Intent, now: &Site) -> Option<Loss> {
     let Some(then) = &intent.site else {

@@ -1,4 +1,4 @@
-//! The one decision: what a host does next.
+//! Decides what a host does next.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::outline::{Outline, Role, StepOutline};
 use crate::rule::Rule;
 use crate::run::OnceState;
 
-/// What this process alone has; empty after a crash.
+/// The state that only this process has; empty after a crash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// The machine that a session stands to.
+    /// The machine that the open session leads to.
     pub session: Option<MachineRef>,
-    /// The step that is prepared, and the machine that it runs on.
+    /// The prepared step, and the machine that it runs on.
     pub prepared: Option<(u32, MachineRef)>,
 }
 
-/// What a host sees of the run.
+/// What a host knows about the run.
 #[derive(Debug, Clone, Default)]
 pub struct RunView {
-    /// What became of the steps that run once for all hosts.
+    /// The results of the `once` steps.
     pub once: Arc<[(u32, OnceState)]>,
-    /// The class with which many hosts fail alike.
+    /// The class with which many hosts currently fail.
     pub suspected: Option<Class>,
     /// The run is being stopped.
     pub stop: bool,
@@ -36,81 +36,81 @@ pub struct RunView {
 pub enum Next {
     /// Connects to a machine.
     Connect(MachineRef),
-    /// Asks what became of an open attempt: its step and number.
+    /// Asks what became of an open attempt, given by step and number.
     Attach(u32, u32),
-    /// Asks for facts, fills in the templates of a step, sees whether it is to be skipped.
+    /// Gathers facts, renders the step's templates and checks its condition.
     Prepare(u32),
     /// Starts an attempt.
     Start(Permit),
-    /// Passes a step over.
+    /// Skips a step.
     Skip(u32, SkipReason),
-    /// A step that runs once for all hosts is done: they are told.
+    /// Reports that a `once` step is done, to release the other hosts.
     SettleOnce(u32),
     /// Takes a rung of the ladder.
     Heal(Rung),
-    /// Reboots the host, to heal it.
+    /// Reboots the host to recover it.
     Reboot(Permit),
-    /// Has another machine put in the host's place.
+    /// Asks for another machine in the host's place.
     Replace,
     /// A rung worked.
     Healed(Rung),
-    /// A rung did not come about.
+    /// A rung failed.
     RungFailed(Rung),
     /// Waits.
     Wait(For),
     /// The host failed.
     Fail(Failure),
-    /// Nothing more is tried to bring it back; the class, and the gatekeeper's sentence.
+    /// No further recovery is tried; the class and the gatekeeper's reason.
     GiveUp(Class, String),
-    /// The host has its outcome.
+    /// Records the host's outcome.
     Conclude(End),
-    /// Nothing: the run is being stopped, or the outcome is on record.
+    /// Does nothing: the run is being stopped, or the outcome is on record.
     Leave,
 }
 
-/// Why a step is passed over.
+/// Why a step is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
     /// It ran once, on the first host.
     OnceDone,
     /// The host could not be reached.
     Unreachable,
-    /// Work that was left on the host may still run.
+    /// Work left on the host may still run.
     Left,
 }
 
-/// What is waited for.
+/// What a host waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
-    /// The step that runs once for all hosts.
+    /// A `once` step that another host runs.
     Once(u32),
-    /// The moment of the next attempt of a step, after this failure.
+    /// The delay before the next attempt of a step, which failed with this class.
     Again(u32, Class),
 }
 
 /// Why a host failed at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Its attempts are used up; the last one ended so.
+    /// Its attempts are used up; the last one failed with this class.
     Attempts(u32, Class),
-    /// It is not known whether it ran, and it may not run twice.
+    /// It is unknown whether it ran, and it may not run twice.
     Unknown(u32, Loss),
-    /// Something may still run beside which it may not start.
+    /// An attempt may still run, and the step may not start beside it.
     Open(u32),
-    /// It runs once for all hosts, and failed.
+    /// It is a `once` step and failed.
     Once(u32),
 }
 
 /// How a host ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// All steps did what they should.
+    /// Every step succeeded.
     Success(Class),
-    /// It failed with this class; the gatekeeper's sentence, unless that was on record already.
+    /// It failed with this class; the gatekeeper's reason, unless it is on record already.
     Failure(Class, Option<String>),
 }
 
-/// What a host does next.
+/// Decides what a host does next.
 pub fn decide(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_>) -> Next {
     if history.outcome().is_some() {
         return Next::Leave;
@@ -120,7 +120,7 @@ pub fn decide(history: &HostHistory, held: &Held, view: &RunView, outline: &Outl
         .or_else(|| main_step(history, held, view, outline))
         .unwrap_or_else(|| Next::Conclude(End::Success(success(history))));
     match next {
-        // Once the run is to stop, what is known is still told, and nothing more is done.
+        // A stopping run still records what is known, and starts nothing.
         Next::Fail(_)
         | Next::GiveUp(..)
         | Next::Healed(_)
@@ -132,7 +132,7 @@ pub fn decide(history: &HostHistory, held: &Held, view: &RunView, outline: &Outl
     }
 }
 
-/// An attempt that may still run is asked for before anything else is done.
+/// Asks about an attempt that may still run before anything else happens.
 fn open_attempt(history: &HostHistory, held: &Held) -> Option<Next> {
     let attempt = history
         .attempts()
@@ -143,7 +143,7 @@ fn open_attempt(history: &HostHistory, held: &Held) -> Option<Next> {
     } else {
         attempt.machine.clone()
     };
-    // Of what is not durable there is nothing to ask; what is booted again is looked for over many connections.
+    // Plain attempts leave nothing to ask about; for a reboot, attaching makes its own connections.
     let needs_session = attempt.intent().is_some();
     Some(if needs_session && held.session.as_ref() != Some(&machine) {
         Next::Connect(machine)
@@ -152,7 +152,7 @@ fn open_attempt(history: &HostHistory, held: &Held) -> Option<Next> {
     })
 }
 
-/// What is done about a failure.
+/// Decides how to handle a failure.
 fn trouble(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_>) -> Option<Next> {
     match history.trouble() {
         Trouble::None => None,
@@ -175,7 +175,7 @@ fn trouble(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline
 
 fn heal(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_>, rung: Rung) -> Next {
     match rung {
-        // It is taken with its event.
+        // Recording the rung already switches the route.
         Rung::Route => Next::Healed(rung),
         Rung::Replace => Next::Replace,
         Rung::Repair(index) => match turn(history, held, view, outline, index) {
@@ -198,7 +198,7 @@ fn heal(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_
     }
 }
 
-/// What the job does on hosts that failed, as far as that may start; then the outcome.
+/// Runs the job's `on_failed` steps as far as they may start, then concludes.
 fn rescue(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_>, class: Class) -> Next {
     for (index, step) in outline.job.of_role(|role| *role == Role::OnFailed) {
         if history.last(index).is_none() && !step.elsewhere {
@@ -231,11 +231,11 @@ fn main_step(history: &HostHistory, held: &Held, view: &RunView, outline: &Outli
     None
 }
 
-/// A step's turn.
+/// The state of a step.
 enum Turn {
-    /// It is done, or its failure is not held against the host; or, if false, it failed and that is known.
+    /// It is done or its failure is ignored (true), or it failed and the failure is recorded (false).
     Over(bool),
-    /// This comes next of it.
+    /// It needs this next.
     Next(Next),
 }
 
@@ -270,7 +270,7 @@ fn turn(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_
     })
 }
 
-/// What follows an attempt that failed; nothing if another one is due now.
+/// Decides what follows a failed attempt; `None` if the next one is due now.
 fn after_failure(
     history: &HostHistory,
     outline: &Outline<'_>,
@@ -283,7 +283,7 @@ fn after_failure(
         return Some(Turn::Next(Next::Fail(Failure::Unknown(index, loss))));
     }
     let attempts = Rule::AttemptsBounded.holds(history.counted(index) < step.attempts.max(1));
-    // Who has waited has taken its part of the budget already.
+    // A host that has waited has already paid for the retry.
     let waited = history.has_waited();
     let budget = waited || Rule::BudgetBounded.holds(history.spent() < outline.job.budget);
     if class.may_pass() && attempts && budget {
@@ -294,13 +294,13 @@ fn after_failure(
         return Some(Turn::Over(true));
     }
     Some(match history.trouble() {
-        // That it failed is known; what follows is decided above.
+        // The failure is recorded; the caller decides what follows.
         Trouble::Healing(..) | Trouble::GivenUp(_) => Turn::Over(false),
         _ => Turn::Next(Next::Fail(Failure::Attempts(index, class))),
     })
 }
 
-/// What comes next of a step that runs once for all hosts; nothing if it is this host that runs it.
+/// Decides what a `once` step needs next; `None` if this host is the one to run it.
 fn once(view: &RunView, outline: &Outline<'_>, index: u32) -> Option<Next> {
     let settled = once_of(view, index).filter(|_| Rule::OnceIsOnce.demands(true) || !outline.leads);
     match settled {
@@ -311,7 +311,7 @@ fn once(view: &RunView, outline: &Outline<'_>, index: u32) -> Option<Next> {
     }
 }
 
-/// What is known of a step that runs once for all hosts.
+/// The result of a `once` step, if it is known.
 pub fn once_of(view: &RunView, index: u32) -> Option<OnceState> {
     view.once
         .iter()

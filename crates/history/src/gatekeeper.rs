@@ -1,16 +1,16 @@
-//! The gatekeeper: what may be done about a host that failed, and why nothing more.
+//! The gatekeeper decides how to recover a failed host, or why not to.
 //!
 //! | rung | what | needs |
 //! |---|---|---|
-//! | 1 | the step again, on the same connection | an idempotent step, or certainty that nothing ran |
+//! | 1 | the step again, on the same connection | an idempotent step, or proof that nothing ran |
 //! | 2 | a new connection | the same |
 //! | 3 | another route to the host | one in the inventory |
 //! | 4 | a repair of the job | `heal.repair` for the class |
-//! | 5 | a reboot, until it is another boot | `heal.reboot` |
+//! | 5 | a reboot, until the boot id changes | `heal.reboot` |
 //! | 6 | another machine in its place | `heal.replace` |
-//! | 7 | quarantine | that something was tried |
+//! | 7 | quarantine | an earlier recovery |
 //!
-//! The first two belong to the step and are counted there; the others are decided here.
+//! Rungs 1 and 2 belong to the step and are counted there; the others are decided here.
 
 use reveille_account::{Class, Loss, Rung};
 
@@ -20,50 +20,50 @@ use crate::host::HostHistory;
 use crate::outline::{Outline, Role};
 use crate::rule::Rule;
 
-/// Recoveries of a host at most.
+/// The limit on a host's recoveries.
 const MOST: u32 = 3;
 
-/// What is known of a host that failed.
+/// The facts about a failed host.
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Case {
-    /// Recoveries so far, of the rungs 3 to 6.
+    /// Recoveries so far, by rungs 3 to 6.
     pub recoveries: u32,
     /// Another route is left.
     pub route: bool,
-    /// A repair for the class that was not tried yet.
+    /// A repair for the class that was not tried yet, as the position of its step.
     pub repair: Option<u32>,
     /// A reboot is allowed and was not tried yet.
     pub reboot: bool,
     /// A replacement is allowed and was not tried yet.
     pub replace: bool,
-    /// It was replaced, and the other machine failed in the same way.
+    /// It was replaced, and the replacement failed with the same class.
     pub on_both: bool,
-    /// The job allows something, or a route was there.
+    /// The job permits some recovery, or the host has another route.
     pub considered: bool,
-    /// Many of its kind fail alike.
+    /// Many hosts fail with the same class.
     pub suspected: bool,
-    /// Whether the step ran is not known, and it may not run twice on this machine.
+    /// It is unknown whether the step ran, and it may not run twice on this machine.
     pub unknowable: bool,
-    /// Something that was left there may still run on its machine: nothing else may start on it.
+    /// Work left on its machine may still run, so nothing else may start there.
     pub left: bool,
 }
 
-/// What is done next.
+/// The gatekeeper's decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling {
-    /// This rung.
+    /// Take this rung.
     Recover(Rung),
-    /// Nothing more; the sentence is empty if there was nothing to consider.
+    /// Give up; the reason is empty if there was nothing to consider.
     GiveUp(String),
-    /// Nothing more, after something was tried.
+    /// Give up after recoveries were tried.
     Quarantine(Class, String),
 }
 
 // === impl Case ===
 
 impl Case {
-    /// What is known of a host that failed with `class`, at this step.
+    /// Gathers the facts about a host that failed with `class` at this step.
     pub fn of(
         history: &HostHistory,
         view: &RunView,
@@ -106,7 +106,7 @@ impl Case {
         }
     }
 
-    /// Decides what is done about a failure of `class`.
+    /// Decides how to handle a failure of `class`.
     pub fn rule(&self, class: Class) -> Ruling {
         if let Some(why) = hopeless(class) {
             let sentence = if self.considered {
@@ -117,21 +117,21 @@ impl Case {
             return Ruling::GiveUp(sentence);
         }
         if self.on_both {
-            let why = format!("{class} on the machine that was there and on the one that took its place");
+            let why = format!("{class} on the original machine and on its replacement");
             return Ruling::Quarantine(Class::Poison, why);
         }
         if self.suspected {
             return Ruling::GiveUp(format!(
-                "not recovered: many hosts fail with {class}: suspect the job, the mirror or the network"
+                "not recovered, because many hosts fail with {class}: suspect the job, the mirror or the network"
             ));
         }
         if Rule::ThreeRecoveries.demands(self.recoveries >= MOST) {
             let why = format!("{MOST} recoveries did not help; the last failure is {class}");
             return Ruling::Quarantine(Class::RecoveryLimit, why);
         }
-        // What can't be reached can't be repaired or rebooted.
+        // A host that can't be reached can't be repaired or rebooted.
         let reachable = !class.is_connection() && class != Class::ConnectionLost;
-        // Nor may anything start beside what may still run, or make a step run twice.
+        // Nothing may start beside work that may still run, or make a step run twice.
         let free = reachable && !self.left && !self.unknowable;
         if self.route && !reachable {
             return Ruling::Recover(Rung::Route);
@@ -146,27 +146,29 @@ impl Case {
             return Ruling::Recover(Rung::Replace);
         }
         if self.recoveries > 0 {
-            let why = format!("{class} after everything that the job allows was tried");
+            let why = format!("{class} after every recovery that the job allows");
             return Ruling::Quarantine(Class::RecoveryLimit, why);
         }
         Ruling::GiveUp(if self.considered {
-            format!("the job allows nothing that is for {class}")
+            format!("the job allows no recovery from {class}")
         } else {
             String::new()
         })
     }
 }
 
-/// Why nothing that could be done would change a failure of this class, or may be done about it.
+/// Why no recovery helps a failure of this class, or none is permitted.
 fn hopeless(class: Class) -> Option<&'static str> {
     Some(match class {
-        Class::HostKeyMismatch | Class::HostKeyUnknown => "a host key is for you to decide about",
-        Class::AuthFailed => "credentials do not get better by trying, and accounts get locked",
-        Class::BecomeFailed | Class::BecomeMissing => "rights do not get better by trying",
+        Class::HostKeyMismatch | Class::HostKeyUnknown => {
+            "only an operator can decide whether to trust a host key"
+        }
+        Class::AuthFailed => "retrying does not fix credentials, and accounts get locked",
+        Class::BecomeFailed | Class::BecomeMissing => "retrying does not fix missing rights",
         Class::TemplateError => "the mistake is in the job, not on the host",
-        Class::ResultUnknown => "whether the step ran is not known, and it may not run twice",
-        Class::AsksAQuestion => "it asked a question, and would ask it again",
-        Class::Internal => "the fault is ours, not the host's",
+        Class::ResultUnknown => "it is unknown whether the step ran, and it may not run twice",
+        Class::AsksAQuestion => "the command would ask its question again",
+        Class::Internal => "the fault is in Reveille, not on the host",
         _ => return None,
     })
 }
@@ -218,7 +220,7 @@ mod tests {
         assert_eq!(
             Case::default().rule(class),
             Ruling::GiveUp(String::new()),
-            "who allows nothing hears nothing"
+            "no reason is given if the job allows no recovery"
         );
     }
 

@@ -5,30 +5,31 @@ use reveille_account::{Class, EventKind, Loss, MachineRef, Rung, Status};
 use crate::attempt::{Attempt, Intent, Kind, State};
 use crate::rule::Rule;
 
-/// What is known of a host, from its events alone. Texts are left out but for those of attempts whose end is not known.
+/// What is known about a host, from its events alone. Texts are dropped, except those of attempts without a recorded
+/// end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct HostHistory {
     round: u32,
     dispatched: bool,
-    /// The outcome of this round.
+    /// The outcome in this round.
     outcome: Option<Class>,
     connects: u32,
-    /// Further tries and attempts in this round.
+    /// Retries used in this round.
     spent: u32,
-    /// Machines that had the host's name before the present one.
+    /// How often the host's machine was replaced.
     replacements: u32,
-    /// Where the present machine is, if it took another one's place.
+    /// The address of the current machine, if it is a replacement.
     address: Option<Box<(String, u16)>>,
-    /// Routes that were left behind in this round.
+    /// Routes given up in this round.
     route: u32,
     rungs: Rungs,
     trouble: Trouble,
     attempts: Vec<Attempt>,
     steps: Vec<Record>,
-    /// Something failed in this round and was overcome.
+    /// Something failed in this round and the host recovered.
     recovered: bool,
-    /// Nothing went wrong on the way to it since the latest attempt was intended.
+    /// The connection has not failed since the latest attempt was recorded.
     undisturbed: bool,
     /// Something ran in this round.
     ran: bool,
@@ -36,53 +37,53 @@ pub struct HostHistory {
     waited: bool,
 }
 
-/// What was done in this round to bring the host back.
+/// The recoveries of this round.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Rungs {
     count: u32,
     rebooted: bool,
-    /// Another machine was asked for.
+    /// A replacement was requested.
     asked: bool,
-    /// How the machine failed that was replaced.
+    /// The class with which the replaced machine had failed.
     replaced: Option<Class>,
     repaired: Vec<u32>,
 }
 
-/// What is known of a step.
+/// What is known about a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Record {
     step: u32,
-    /// The highest number of an attempt, of all rounds and machines.
+    /// The highest attempt number in all rounds and on all machines.
     highest: u32,
-    /// Attempts used up since the last rung or round.
+    /// Attempts used up since the last recovery or round.
     counted: u32,
-    /// How the last attempt ended, on the present machine and in this round, or that it was skipped.
+    /// The class of the last attempt on the current machine in this round; also set by a skip.
     last: Option<Class>,
 }
 
-/// What is the matter with a host.
+/// A host's failure and its handling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Trouble {
     /// Nothing.
     #[default]
     None,
-    /// It failed, and nothing was done about that yet.
+    /// It failed, and nothing has been decided yet.
     Stands(Class, Option<u32>),
-    /// It failed, and this rung is taken.
+    /// It failed, and this rung is being taken.
     Healing(Class, Option<u32>, Rung),
-    /// It failed, and nothing more is tried.
+    /// It failed, and no further recovery is tried.
     GivenUp(Class),
 }
 
-/// Events that don't follow from each other.
+/// Events that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the record of this host does not fit together: {0}")]
+#[error("the host's events contradict each other: {0}")]
 pub struct Unfit(String);
 
 // === impl HostHistory ===
 
 impl HostHistory {
-    /// Of a host about which nothing is known, in this round.
+    /// An empty history that starts at this round.
     pub fn new(round: u32) -> Self {
         Self {
             round,
@@ -104,7 +105,7 @@ impl HostHistory {
         }
     }
 
-    /// The present round.
+    /// The current round.
     pub fn round(&self) -> u32 {
         self.round
     }
@@ -119,34 +120,34 @@ impl HostHistory {
         self.outcome
     }
 
-    /// Connection tries to the host itself in this round, those that were throttled not counted.
+    /// Connection tries to the host itself in this round, without throttled ones.
     pub fn connects(&self) -> u32 {
         self.connects
     }
 
-    /// Further tries and attempts in this round.
+    /// Retries used in this round.
     pub fn spent(&self) -> u32 {
         self.spent
     }
 
-    /// The machine that has the host's name now.
+    /// The host's current machine.
     pub fn own(&self) -> MachineRef {
         MachineRef::Own(self.replacements)
     }
 
-    /// Where the present machine is, if it took another one's place.
+    /// The address of the current machine, if it is a replacement.
     pub fn address(&self) -> Option<(&str, u16)> {
         self.address
             .as_deref()
             .map(|(address, port)| (address.as_str(), *port))
     }
 
-    /// How many routes were left behind in this round.
+    /// How many routes were given up in this round.
     pub fn route(&self) -> u32 {
         self.route
     }
 
-    /// What is the matter with it.
+    /// The host's failure, if it has one.
     pub fn trouble(&self) -> Trouble {
         self.trouble
     }
@@ -164,7 +165,7 @@ impl HostHistory {
             .find(|attempt| (attempt.step, attempt.number) == (step, number))
     }
 
-    /// Whether something failed in this round and was overcome.
+    /// Whether something failed in this round and the host recovered.
     pub fn is_recovered(&self) -> bool {
         self.recovered
     }
@@ -174,12 +175,12 @@ impl HostHistory {
         self.ran
     }
 
-    /// Attempts of a step that were used up since the last rung or round.
+    /// Attempts of a step used up since the last recovery or round.
     pub fn counted(&self, step: u32) -> u32 {
         self.record(step).map_or(0, |record| record.counted)
     }
 
-    /// How the last attempt of a step ended in this round, on the present machine.
+    /// How the last attempt of a step ended in this round, on the current machine.
     pub fn last(&self, step: u32) -> Option<Class> {
         self.record(step)?.last
     }
@@ -218,7 +219,7 @@ impl HostHistory {
         self.rungs.repaired.contains(&step)
     }
 
-    /// Whether an attempt of a step was lost in this round, so that nobody knows what it did.
+    /// Whether an attempt of a step was lost in this round, so that its effect is unknown.
     pub fn lost_before(&self, step: u32) -> bool {
         let lost = |attempt: &&Attempt| matches!(attempt.state, State::Lost(_));
         self.attempts
@@ -227,7 +228,7 @@ impl HostHistory {
             .any(|attempt| (attempt.step, attempt.round) == (step, self.round))
     }
 
-    /// Whether something may still run on its own machine that was left in this round.
+    /// Whether an attempt that was left behind in this round may still run on the host's own machine.
     pub fn has_left(&self) -> bool {
         let own = self.own();
         self.attempts
@@ -235,11 +236,11 @@ impl HostHistory {
             .any(|attempt| attempt.machine == own && attempt.is_open() && attempt.is_left(self.round))
     }
 
-    /// Whether something may still run on its own machine, as far as is known in this round: what was left, what was not
-    /// durable and did not run anew since, what was wiped.
+    /// Whether anything may still run on the host's own machine, as far as this round knows: an attempt that was left
+    /// behind or wiped, or a plain one that did not run again since.
     pub(crate) fn may_run_still(&self) -> bool {
         let own = self.own();
-        // Beside what runs anew more has been started since.
+        // A plain attempt that ran again has no say: more has been started beside it since.
         let anew = |step| {
             let last = self.last(step);
             last.is_some_and(|class| class != Loss::Plain.class())
@@ -274,11 +275,11 @@ impl HostHistory {
         &mut self.steps[at]
     }
 
-    /// Takes in what happened, in this round.
+    /// Applies an event of this round.
     ///
     /// # Errors
     ///
-    /// When it does not follow from what happened before.
+    /// When it contradicts the events before it.
     pub fn apply(&mut self, round: u32, kind: &EventKind) -> Result<(), Unfit> {
         self.begin(round);
         match kind {
@@ -356,8 +357,7 @@ impl HostHistory {
         Ok(())
     }
 
-    /// A later round begins. What an earlier one came to no longer counts, but for what may still run, and the numbers that
-    /// are taken.
+    /// Begins a later round. It keeps only attempts that may still run, and the attempt numbers in use.
     pub fn begin(&mut self, round: u32) {
         if round > self.round {
             self.begin_round(round);
@@ -409,7 +409,7 @@ impl HostHistory {
         self.undisturbed = true;
         let record = self.record_mut(step.index);
         record.highest = record.highest.max(*attempt);
-        // Older programs record an attempt again when they learn its place, or go on with it.
+        // Older programs record an attempt again when they learn its directory, or when they resume it.
         let again = self.attempts.iter_mut().rev().find(|known| {
             (known.step, known.number) == (step.index, *attempt)
                 && known.intent().map(|intent| intent.token) == *token
@@ -438,7 +438,7 @@ impl HostHistory {
             .iter_mut()
             .rev()
             .find(|attempt| (attempt.step, attempt.number) == (step, number) && attempt.is_open())
-            .ok_or_else(|| Unfit(format!("attempt {number} of step {} was never begun", step + 1)))
+            .ok_or_else(|| Unfit(format!("attempt {number} of step {} never started", step + 1)))
     }
 
     fn take(&mut self, step: u32, number: u32) -> Result<Attempt, Unfit> {
@@ -457,7 +457,7 @@ impl HostHistory {
         self.waited = false;
         let here = attempt.round == self.round;
         let well = class.status() == Status::Success;
-        // What an earlier round began and did not end well uses up no attempt of this one: the step runs anew.
+        // An attempt of an earlier round that failed does not count in this round: the step runs again.
         self.recovered |= !here && !well;
         let record = self.record_mut(step);
         record.counted += u32::from(here);
@@ -470,7 +470,7 @@ impl HostHistory {
     fn lose(&mut self, step: u32, number: u32, loss: Loss) -> Result<(), Unfit> {
         let mut attempt = self.take(step, number)?;
         self.waited = false;
-        // The controller died between the intent and the start: of that the host knows nothing.
+        // The controller died between the intent and the start, which is no failure of the host.
         if loss == Loss::Buried && self.undisturbed && attempt.intent().is_some() {
             return Ok(());
         }
@@ -520,7 +520,7 @@ impl HostHistory {
         }
     }
 
-    /// A failure is overcome: its step begins anew.
+    /// Ends the failure: its step starts over.
     fn overcome(&mut self) {
         if let Trouble::Stands(_, Some(step)) | Trouble::Healing(_, Some(step), _) = self.trouble {
             let record = self.record_mut(step);
@@ -529,7 +529,7 @@ impl HostHistory {
             }
             record.counted = 0;
         } else {
-            // It could not be reached in the middle of a step that had been lost before.
+            // The host became unreachable during a step that had been lost before.
             let lost = |record: &&mut Record| record.last == Some(Class::ConnectionLost);
             for record in self.steps.iter_mut().filter(lost) {
                 record.last = None;
@@ -540,7 +540,7 @@ impl HostHistory {
         self.waited = false;
     }
 
-    /// Another machine is the host from here on: nothing was done on it yet.
+    /// Switches to another machine, on which nothing has run yet.
     fn replace(&mut self, address: &str, port: u16) {
         self.attempts
             .retain(|attempt| attempt.machine.delegate().is_some());

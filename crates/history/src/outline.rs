@@ -1,61 +1,58 @@
-//! What decisions need to know of a job.
+//! What decisions need to know about a job.
 
 use reveille_account::Class;
 
-/// The job, as far as decisions go.
+/// The parts of a job that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobOutline {
-    /// Its steps, in its order.
+    /// Its steps, in order.
     pub steps: Vec<StepOutline>,
-    /// A host may be rebooted to bring it back.
+    /// A host may be rebooted to recover it.
     pub reboot: bool,
-    /// Another machine may take a host's place.
+    /// A host's machine may be replaced.
     pub replace: bool,
-    /// Further connection tries and attempts of a host in a round, all together.
+    /// Retries of a host in a round: connection tries and step attempts together.
     pub budget: u32,
 }
 
-/// A step, as far as decisions go.
+/// The parts of a step that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option of the job file by its own name"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the job file")]
 pub struct StepOutline {
-    /// When it has its turn.
+    /// When it runs.
     pub role: Role,
-    /// Finished attempts that it may take.
+    /// The number of attempts that may fail before the step fails.
     pub attempts: u32,
-    /// It may be run again when it is not known whether it ran.
+    /// It may run again if it is unknown whether it ran.
     pub idempotent: bool,
     /// Its failure does not fail the host.
     pub ignore_errors: bool,
-    /// It runs on the first ready host only, for all.
+    /// It runs on the first ready host only, for all hosts.
     pub once: bool,
     /// It runs on another host.
     pub elsewhere: bool,
 }
 
-/// When a step has its turn.
+/// When a step runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Role {
     /// In the order of the job.
     #[default]
     Main,
-    /// On a host that failed, before it has its outcome.
+    /// On a host that failed, before its outcome is recorded.
     OnFailed,
-    /// Before a host that failed with one of these classes is tried again.
+    /// Before a retry of a host that failed with one of these classes.
     Repair(Vec<Class>),
 }
 
-/// The job as one host has it.
+/// The job as seen by one host.
 #[derive(Debug, Clone, Copy)]
 pub struct Outline<'a> {
     /// The job.
     pub job: &'a JobOutline,
-    /// Further ways to the host.
+    /// Alternative routes to the host.
     pub routes: u32,
-    /// Steps that run once run on this host.
+    /// This host runs the `once` steps.
     pub leads: bool,
 }
 
@@ -65,7 +62,7 @@ impl JobOutline {
     /// Retries of a host in a round: enough for five connection tries and three attempts.
     pub const BUDGET: u32 = 8;
 
-    /// A job of these steps that allows no healing.
+    /// A job of these steps, without reboots and replacements.
     pub fn of(steps: Vec<StepOutline>) -> Self {
         Self {
             steps,
@@ -75,7 +72,7 @@ impl JobOutline {
         }
     }
 
-    /// The number under which a reboot that is to heal a host is recorded: the one after the last step.
+    /// The step number under which a recovery reboot is recorded: one past the last step.
     pub fn healing_reboot(&self) -> u32 {
         u32::try_from(self.steps.len()).unwrap_or(u32::MAX)
     }
@@ -84,7 +81,7 @@ impl JobOutline {
         self.steps.get(index as usize)
     }
 
-    /// The positions of the steps whose role is asked for.
+    /// The positions of the steps whose role `wanted` accepts.
     pub(crate) fn of_role(
         &self,
         wanted: impl Fn(&Role) -> bool,
@@ -92,7 +89,7 @@ impl JobOutline {
         (0..).zip(&self.steps).filter(move |(_, step)| wanted(&step.role))
     }
 
-    /// Whether something is done for hosts that failed, besides telling it.
+    /// Whether the job has steps for hosts that failed.
     pub fn rescues(&self) -> bool {
         self.steps.iter().any(|step| step.role == Role::OnFailed)
     }
@@ -120,7 +117,7 @@ impl Default for StepOutline {
 // === impl Outline ===
 
 impl<'a> Outline<'a> {
-    /// Of a host with one way to it, on which no step runs for others.
+    /// The outline for a host with one route that runs no `once` steps.
     pub fn new(job: &'a JobOutline) -> Self {
         Self {
             job,

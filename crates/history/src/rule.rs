@@ -1,60 +1,60 @@
 //! The rules by name.
 //!
-//! A rule stands in one place, `if Rule::X.holds(condition)`, and is the condition itself. Under the feature `mutants`
-//! each can be switched off, to see that a simulation misses it: then what it forbids is allowed.
+//! Each rule is the condition of one check, such as `if Rule::X.holds(condition)`. With the feature `mutants`, a rule
+//! can be switched off, which allows what it forbids: the simulation must notice.
 
-/// A rule that keeps a promise.
+/// A rule that keeps one of the program's promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Rule {
-    /// An open attempt is attached to before anything else is done.
+    /// Re-attach to an open attempt before doing anything else.
     AttachFirst,
-    /// Nothing starts beside what may still run, and nothing twice that may have run.
+    /// Start nothing beside what may still run, and nothing twice that may have run.
     Permit,
-    /// An absent directory means that nothing ran only with the mark, boot and machine of the intent.
+    /// Take an absent directory as proof that nothing ran only if mark, boot and machine match the intent.
     AbsenceNeedsProof,
-    /// What has begun is never taken for what never started.
+    /// Never treat an attempt that began as one that never started.
     BegunIsNeverBuried,
-    /// Old work is looked for on the machine where it was begun.
+    /// Look for earlier work on the machine that it started on.
     MachineAsRecorded,
-    /// What can't be taken back waits until all that led to it is committed.
+    /// Commit all earlier events before an action that can't be undone.
     CommitFirst,
-    /// Nothing starts on a machine that says something else of itself than the intent does.
+    /// Start nothing on a machine that reports another identity than the intent recorded.
     HelloAgrees,
-    /// A ledger lets only its latest owner write.
+    /// The ledger accepts writes from its latest owner only.
     EpochAtLedger,
-    /// A host obeys only the latest owner that it has heard of.
+    /// A host obeys only the latest owner that it knows.
     EpochAtHost,
-    /// The number of an attempt is used once.
+    /// Use an attempt number once.
     NumbersOnce,
-    /// Attempts are bounded.
+    /// Bound the attempts of a step.
     AttemptsBounded,
-    /// A host's budget of tries is bounded.
+    /// Bound the retries of a host.
     BudgetBounded,
-    /// Three recoveries of a host at most.
+    /// Recover a host at most three times.
     ThreeRecoveries,
-    /// Each rung is taken once.
+    /// Take each rung once.
     RungOnce,
-    /// Nothing is dispatched after a halt.
+    /// Dispatch nothing after a halt.
     HaltBeforeDispatch,
-    /// A host's batch follows from its place on the roll.
+    /// Derive a host's batch from its position on the roll.
     BatchByRoll,
-    /// What is done once for all hosts is done once.
+    /// Run a `once` step once.
     OnceIsOnce,
-    /// Nobody waits for a step that will not come.
+    /// No host waits for a `once` step that will never finish.
     OnceIsSettled,
-    /// A password that is refused when a run is resumed gives nobody an outcome.
+    /// A password refused while resuming a run ends no host.
     PasswordByEpoch,
-    /// The host forgets its output only when ours survives a power cut.
+    /// Remove output from the host only after the local copy survives a power cut.
     SyncBeforeClean,
-    /// Every byte of output is judged, once.
+    /// Judge every byte of output exactly once.
     JudgedOnce,
 }
 
 #[cfg(feature = "mutants")]
 static OFF: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(u8::MAX);
 
-/// Switches a rule off for this process, or all on again.
+/// Switches off one rule for this process, or switches all on again.
 #[cfg(feature = "mutants")]
 pub fn switch_off(rule: Option<Rule>) {
     let number = rule.map_or(u8::MAX, |rule| rule as u8);
@@ -89,20 +89,20 @@ impl Rule {
         Rule::JudgedOnce,
     ];
 
-    /// The condition under which the rule lets something happen; switched off, it always does.
+    /// Whether the rule permits something: `condition`, or always if switched off.
     #[inline]
     pub fn holds(self, condition: bool) -> bool {
         condition || self.is_off()
     }
 
-    /// The condition under which the rule demands something; switched off, it never does.
+    /// Whether the rule requires something: `condition`, or never if switched off.
     #[inline]
     pub fn demands(self, condition: bool) -> bool {
         condition && !self.is_off()
     }
 
-    /// Whether it is switched off. The rules about epochs are kept by the ledger and by the hosts, which a simulation asks
-    /// to leave them.
+    /// Whether it is switched off. The ledger and the hosts enforce the epoch rules, so the simulation reads this
+    /// and tells them.
     #[cfg(feature = "mutants")]
     pub fn is_off(self) -> bool {
         OFF.load(std::sync::atomic::Ordering::Relaxed) == self as u8
@@ -110,7 +110,7 @@ impl Rule {
 
     #[cfg(not(feature = "mutants"))]
     #[inline]
-    #[expect(clippy::unused_self, reason = "the other form needs it")]
+    #[expect(clippy::unused_self, reason = "the variant with `mutants` needs it")]
     fn is_off(self) -> bool {
         false
     }

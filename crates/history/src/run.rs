@@ -4,13 +4,13 @@ use reveille_account::{HaltReason, Status};
 
 use crate::rule::Rule;
 
-/// How far a host came, as far as the run as a whole is concerned.
+/// How far a host got, from the run's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HostState {
-    /// It waits for its dispatch.
+    /// It waits to be dispatched.
     Waiting,
-    /// It is never to be dispatched.
+    /// It will not be dispatched: the inventory marks it as not ready.
     NotReady,
     /// It was dispatched and has no outcome.
     Dispatched,
@@ -22,27 +22,27 @@ pub enum HostState {
     Cancelled,
 }
 
-/// What became of a step that runs once for all hosts.
+/// The result of a `once` step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnceState {
-    /// It is not known yet.
+    /// Not known yet.
     Open,
     /// It is done.
     Done,
-    /// It failed, or its host did before it.
+    /// It failed, or its host failed before it ran.
     Failed,
 }
 
-/// What the dispatcher needs to know of a job.
+/// What the dispatcher needs to know about a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunOutline {
-    /// The sizes of the batches and the failures that each may have.
+    /// The batches, in order.
     pub batches: Vec<Batch>,
-    /// The failures that the round may have.
+    /// The round halts if more hosts than this fail.
     pub most_failed: Option<u64>,
-    /// The first batch is a trial.
+    /// The first batch is a canary.
     pub canary: bool,
-    /// Nothing starts after a batch of which every host failed: not said for a run without batches.
+    /// The round halts if every host of a batch fails; false for a run without batches.
     pub serial: bool,
 }
 
@@ -51,11 +51,11 @@ pub struct RunOutline {
 pub struct Batch {
     /// Hosts in it.
     pub size: u64,
-    /// Failures beyond which nothing more is dispatched.
+    /// The round halts if more of its hosts than this fail.
     pub most_failed: Option<u64>,
 }
 
-/// What is known of a round of a run, from its events alone.
+/// What is known about a round of a run, from its events alone.
 #[derive(Debug, Clone)]
 pub struct RunHistory {
     outline: RunOutline,
@@ -66,7 +66,7 @@ pub struct RunHistory {
     failed: u64,
     halted: Option<HaltReason>,
     once: Vec<(u32, OnceState)>,
-    /// The host that runs what runs once for all.
+    /// The host that runs the `once` steps.
     leader: Option<usize>,
     not_ready: u64,
 }
@@ -76,32 +76,32 @@ struct Counts {
     waiting: u64,
     running: u64,
     failed: u64,
-    /// Hosts that were or are to be dispatched.
+    /// Hosts that were or will be dispatched.
     counting: u64,
 }
 
 /// What the dispatcher does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Nothing more is dispatched in this round.
+    /// Halt the round: dispatch no more hosts.
     Halt(HaltReason),
-    /// Nobody waits any more for what runs once for all hosts.
+    /// Record this `once` step as failed, so that no host waits for it.
     FailOnce(u32),
-    /// These hosts, at positions of the roll, get their outcome without being dispatched.
+    /// Cancel the waiting hosts.
     CancelWaiting,
-    /// Those that are not ready get theirs.
+    /// Cancel the hosts that are not ready.
     CancelNotReady,
-    /// The waiting hosts of this batch are dispatched as there is room.
+    /// Dispatch waiting hosts of this batch while there is room.
     Dispatch(usize),
-    /// Nobody waits any more.
+    /// No host waits.
     Nothing,
 }
 
 // === impl RunHistory ===
 
 impl RunHistory {
-    /// Of a round whose roll has these hosts, in its order; with the first of them that is ready, and the steps that run
-    /// once for all.
+    /// The history of a round with these hosts, in the order of the roll. `leader` is the first host that is ready,
+    /// `once` the positions of the `once` steps.
     pub fn new(outline: RunOutline, hosts: Vec<HostState>, leader: Option<usize>, once: &[u32]) -> Self {
         let total = hosts.len();
         let mut starts = Vec::new();
@@ -136,22 +136,22 @@ impl RunHistory {
         history
     }
 
-    /// The host at this position of the roll.
+    /// The state of the host at this position of the roll.
     pub fn host(&self, index: usize) -> Option<HostState> {
         self.hosts.get(index).copied()
     }
 
-    /// Why nothing more is dispatched.
+    /// Why the round was halted.
     pub fn halted(&self) -> Option<HaltReason> {
         self.halted
     }
 
-    /// The steps that run once for all hosts, and what became of them.
+    /// The `once` steps and their results.
     pub fn once(&self) -> &[(u32, OnceState)] {
         &self.once
     }
 
-    /// The host that runs what runs once for all: the first of the roll that is ready.
+    /// The host that runs the `once` steps: the first on the roll that is ready.
     pub fn leader(&self) -> Option<usize> {
         self.leader
     }
@@ -163,22 +163,22 @@ impl RunHistory {
             .saturating_sub(1)
     }
 
-    /// A host was dispatched.
+    /// Records that a host was dispatched.
     pub fn dispatched(&mut self, index: usize) {
         self.change(index, HostState::Dispatched);
     }
 
-    /// A host has its outcome.
+    /// Records that a host has its outcome.
     pub fn ended(&mut self, index: usize, status: Status) {
         self.change(index, state_of(status));
     }
 
-    /// Nothing more is dispatched.
+    /// Records that the round was halted.
     pub fn halt(&mut self, reason: HaltReason) {
         self.halted.get_or_insert(reason);
     }
 
-    /// It is known what became of a step that runs once for all hosts.
+    /// Records the result of a `once` step. A step that is done stays done.
     pub fn settle_once(&mut self, step: u32, state: OnceState) {
         if let Some((_, known)) = self.once.iter_mut().find(|(known, _)| *known == step)
             && *known != OnceState::Done
@@ -216,7 +216,7 @@ impl RunHistory {
         }
     }
 
-    /// Why nothing more is to be dispatched, from what is on record.
+    /// Why the round must halt now, judging from the record.
     fn due_halt(&self) -> Option<HaltReason> {
         if self.once.iter().any(|(_, state)| *state == OnceState::Failed) {
             return Some(HaltReason::Once);
@@ -239,7 +239,7 @@ impl RunHistory {
             .then_some(HaltReason::MaxFailBatch)
     }
 
-    /// The first batch that is not over: nothing of the next starts before.
+    /// The first unfinished batch, if hosts of it wait; the next one starts only after it.
     fn present_batch(&self) -> Option<usize> {
         let open = |counts: &Counts| counts.waiting + counts.running > 0;
         let waiting = |counts: &Counts| counts.waiting > 0;
@@ -253,7 +253,7 @@ impl RunHistory {
     }
 }
 
-/// The state that a host with such an outcome has.
+/// The state of a host with this status.
 fn state_of(status: Status) -> HostState {
     match status {
         Status::Success => HostState::Succeeded,
@@ -268,7 +268,7 @@ impl From<Status> for HostState {
     }
 }
 
-/// What the dispatcher does next.
+/// Decides what the dispatcher does next.
 pub fn direct(history: &RunHistory) -> Order {
     let gone = history.leader.is_none_or(|leader| {
         !matches!(

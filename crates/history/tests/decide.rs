@@ -1,5 +1,5 @@
-//! The decision under chance: whatever a host answers and wherever the controller dies, the work comes to an end, nothing
-//! starts beside what may still run, and what is folded afresh is what was known.
+//! Tests decisions under random faults: whatever a host answers and wherever the controller dies, the work ends,
+//! nothing starts beside what may still run, and folding the events again yields the same state.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ struct World {
     history: HostHistory,
     held: Held,
     committed: Vec<(u32, EventKind)>,
-    /// What is not on disk yet.
+    /// Events that are not on disk yet.
     notes: Vec<(u32, EventKind)>,
     round: u32,
-    /// Chance, one byte at a time.
+    /// Random bytes, consumed one at a time.
     chance: Vec<u8>,
-    /// By step, number and machine: whether it may run at this moment.
+    /// The machine on which each attempt (step, number) may currently run.
     running: BTreeMap<(u32, u32), MachineRef>,
     tokens: u8,
     crashes: u32,
@@ -48,7 +48,7 @@ impl World {
         self.notes.push((self.round, kind));
     }
 
-    /// Commits; or the controller dies before that or after it, and another one folds what is on record.
+    /// Commits the events. The controller may die before or after it; another one then folds what is on record.
     fn commit(&mut self) -> bool {
         let draw = self.draw();
         let dies = self.crashes > 0 && draw.is_multiple_of(11);
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// What comes of durable work that is followed.
+    /// A random result of durable work that the controller follows.
     fn answer(&mut self, step: u32, number: u32) {
         match self.draw() % 8 {
             0 => {
@@ -278,14 +278,14 @@ impl World {
             Kind::Plain => self.lose(step, number, Loss::Plain),
             Kind::Reboot(_) => self.finish(step, number),
             Kind::Durable(_) if !self.running.contains_key(&(step, number)) => {
-                // It was never started: the controller died before that.
+                // The controller died before it started the attempt.
                 self.lose(step, number, Loss::Buried);
             }
             Kind::Durable(_) => self.answer(step, number),
         }
     }
 
-    /// Plays to the outcome of the round; the number of decisions is bounded.
+    /// Plays to the round's outcome, in a bounded number of decisions.
     fn play(&mut self) -> Class {
         for _ in 0..2000 {
             let view = RunView {
@@ -408,9 +408,9 @@ fn fold(events: &[(u32, EventKind)], round: u32) -> HostHistory {
     history
 }
 
-/// A controller that dies between an intent and the start of its step leaves a host with which nothing is the matter.
+/// A controller that dies between an intent and the start of its step leaves nothing to recover from.
 #[test]
-fn what_never_started_for_want_of_a_controller_is_no_failure_on_the_way() {
+fn a_controller_death_before_a_start_does_not_count_as_a_recovery() {
     let started = |attempt| EventKind::StepStarted {
         step: step_ref(0),
         attempt,
@@ -445,9 +445,9 @@ fn what_never_started_for_want_of_a_controller_is_no_failure_on_the_way() {
     }
 }
 
-/// Whoever has done everything when the run is stopped has its outcome; whoever has not leaves.
+/// When a run stops, a host that has finished gets its outcome; others leave.
 #[test]
-fn a_stop_keeps_nobody_from_an_outcome_that_is_due() {
+fn a_finished_host_gets_its_outcome_while_the_run_stops() {
     let job = JobOutline::of(vec![StepOutline::default()]);
     let outline = Outline::new(&job);
     let stopping = RunView {
@@ -488,7 +488,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn every_host_comes_to_its_outcome_and_nothing_runs_beside_itself(
+    fn every_host_gets_an_outcome_and_no_step_runs_beside_another(
         steps in prop::collection::vec(step(), 1..5),
         reboot: bool,
         replace: bool,

@@ -1,6 +1,6 @@
-//! The account of a run, computed from what is on record, and the hosts behind its numbers.
+//! A run's account, computed from the record, and the hosts behind its numbers.
 //!
-//! Each column is a query of its own over roll, dispatches and outcomes, all on one snapshot, so that a fault in one
+//! Each number is a separate query over roll, dispatches and outcomes, all in one snapshot, so that a fault in one
 //! shows as an account that does not balance. A host counts in the newest round whose roll it is on.
 
 use std::fmt;
@@ -13,27 +13,27 @@ use crate::find::state_from_name;
 use crate::ledger::key;
 use crate::{Error, Ledger, Result};
 
-/// A run's account and the hosts that keep it from being good.
+/// A run's account, and the hosts that prevent a clean one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// The sum.
+    /// The account.
     pub account: Account,
     /// The run's state.
     pub state: RunState,
-    /// Dispatched, no outcome, and the run is closed.
+    /// Hosts that were dispatched in a closed run and have no outcome.
     pub ghosts: Vec<HostName>,
-    /// Never dispatched, no outcome, and the run is closed: the account does not balance.
+    /// Hosts that were not dispatched in a closed run and have no outcome: the account does not balance.
     pub forgotten: Vec<HostName>,
     /// Outcomes of hosts that are not on the roll of that round.
     pub extras: Vec<HostName>,
 }
 
-/// Which hosts of a run: what follows the colon in `@last:failed` and `@RUN:connect_refused`.
+/// A selection of a run's hosts: the part after the colon in `@last:failed` and `@RUN:connect_refused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Selector {
-    /// Hosts of a status.
+    /// Hosts with a status.
     Status(Status),
-    /// Hosts of a class.
+    /// Hosts with a class.
     Class(Class),
     /// Hosts that were not dispatched and have no outcome.
     Pending,
@@ -41,7 +41,7 @@ pub enum Selector {
     Running,
 }
 
-/// A word that is no selector.
+/// The error for a word that is not a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no status or class is named {0:?}")]
 pub struct UnknownSelector(String);
@@ -50,15 +50,15 @@ pub struct UnknownSelector(String);
 const LATEST: &str = "WITH latest AS (
     SELECT host, MAX(round) AS round, ordinal FROM roll WHERE run = ?1 GROUP BY host)";
 
-/// What makes a host of `latest` undecided.
+/// The condition for a host in `latest` without an outcome.
 const NO_OUTCOME: &str = "NOT EXISTS (SELECT 1 FROM outcomes o
     WHERE o.run = ?1 AND o.round = latest.round AND o.host = latest.host)";
 
-/// What makes a host of `latest` dispatched.
+/// The condition for a host in `latest` that was dispatched.
 const DISPATCHED: &str = "EXISTS (SELECT 1 FROM dispatches d
     WHERE d.run = ?1 AND d.round = latest.round AND d.host = latest.host)";
 
-/// Outcomes that no roll asked for.
+/// Outcomes of hosts that are not on the roll.
 const EXTRA: &str = "FROM outcomes o WHERE o.run = ?1 AND NOT EXISTS (SELECT 1 FROM roll r
     WHERE r.run = ?1 AND r.round = o.round AND r.host = o.host)";
 
@@ -76,7 +76,7 @@ impl Ledger {
         })
     }
 
-    /// The run's account and the hosts that spoil it.
+    /// The run's account, and the hosts that prevent a clean one.
     pub fn audit(&self, run: RunId) -> Result<Audit> {
         self.snapshot(run, |connection, key| {
             let state = state(connection, key)?;
@@ -105,7 +105,7 @@ impl Ledger {
         })
     }
 
-    /// The hosts that a selector names, in the roll's order.
+    /// The hosts that a selector matches, in the roll's order.
     pub fn hosts_with(&self, run: RunId, selector: Selector) -> Result<Vec<HostName>> {
         self.snapshot(run, |connection, key| {
             let closed = state(connection, key)? == RunState::Closed;
@@ -127,7 +127,7 @@ impl Ledger {
         })
     }
 
-    /// Answers a question by several queries on one state of the ledger.
+    /// Runs several queries on one state of the ledger.
     pub(crate) fn snapshot<T>(
         &self,
         run: RunId,
@@ -176,7 +176,7 @@ pub(crate) fn account(connection: &Connection, key: i64, state: RunState) -> Res
         failed: ended(Status::Failed)?,
         quarantined: ended(Status::Quarantined)?,
         cancelled: ended(Status::Cancelled)?,
-        // A closed run has none pending: hosts it forgot are in no column, and the account does not balance.
+        // A closed run has no pending hosts: those without an outcome are not counted, so the account does not balance.
         pending: if closed { 0 } else { undispatched },
         running: if closed { 0 } else { dispatched },
         ghost: if closed { dispatched } else { 0 },

@@ -1,4 +1,4 @@
-//! The state directory as a place: where it may be, and what keeps it writable when the disk is full.
+//! The state directory: where it may be, and how it stays writable when the disk is full.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -9,13 +9,13 @@ use tokio::sync::watch;
 
 use crate::{Error, Result};
 
-/// Space kept aside so that the last outcomes can be written when the disk is full.
+/// Space set aside for writing the last outcomes when the disk is full.
 pub const RESERVE_BYTES: u64 = 64 << 20;
 
-/// On a small or nearly full disk the reserve is this part of what is free.
+/// On a small or nearly full disk the reserve is this part of the free space.
 const RESERVE_SHARE: u64 = 16;
 
-/// Below this a reserve is not worth having.
+/// The smallest reserve worth keeping.
 const RESERVE_LEAST: u64 = 1 << 20;
 
 /// Whether the ledger can be written.
@@ -23,12 +23,12 @@ const RESERVE_LEAST: u64 = 1 << 20;
 pub enum LedgerState {
     /// Yes.
     Writable,
-    /// The disk is full and the reserve was given back: stop dispatching, write what is under way. It stays so until
-    /// the ledger is opened anew.
+    /// The disk is full and the reserve was released: stop dispatching, finish what is running. Remains set until the
+    /// ledger is opened again.
     DiskFull,
 }
 
-/// The state directory, its reserve and whether that was needed.
+/// The state directory, its reserve, and whether the reserve was used.
 #[derive(Debug)]
 pub(crate) struct Disk {
     directory: PathBuf,
@@ -38,7 +38,7 @@ pub(crate) struct Disk {
 // === impl Disk ===
 
 impl Disk {
-    /// Makes or checks the directory; `create` also sets the reserve aside.
+    /// Creates or checks the directory; `create` also sets the reserve aside.
     pub(crate) fn open(directory: &Path, create: bool) -> Result<Self> {
         let refused = |error: io::Error| Error::StateDirectory {
             path: directory.to_owned(),
@@ -76,7 +76,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// A directory that is there and needs no reserve.
+    /// An existing directory that needs no reserve.
     #[cfg(feature = "memory")]
     pub(crate) fn at(directory: &Path) -> Self {
         Self {
@@ -85,7 +85,7 @@ impl Disk {
         }
     }
 
-    /// There is space again, as far as whoever opens the ledger anew can tell.
+    /// Assumes free space again, as opening the ledger again would.
     #[cfg(feature = "memory")]
     pub(crate) fn reopen(&self) {
         self.state.send_replace(LedgerState::Writable);
@@ -105,7 +105,7 @@ impl Disk {
         }
     }
 
-    /// Gives the reserve back to the disk and says so for ever.
+    /// Releases the reserve and marks the disk as full for good.
     pub(crate) fn release(&self) {
         let newly = self.state.send_replace(LedgerState::DiskFull) == LedgerState::Writable;
         if newly {
@@ -113,7 +113,7 @@ impl Disk {
             tracing::error!(
                 state_dir = %self.directory.display(),
                 reserve_released = released,
-                "the disk that holds the ledger is full: no more hosts are dispatched"
+                "the ledger's disk is full: no more hosts are dispatched"
             );
         }
     }
@@ -129,7 +129,7 @@ impl Disk {
         }
         if let Err(error) = preallocate(&self.directory, &reserve) {
             let _ = fs::remove_file(&reserve);
-            tracing::warn!(%error, "no space could be set aside for a full disk");
+            tracing::warn!(%error, "can't set space aside for a full disk");
         }
     }
 }
@@ -153,7 +153,7 @@ fn preallocate(directory: &Path, reserve: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory that only its owner may look into.
+/// Creates a directory that only its owner may read.
 pub(crate) fn private_directory(path: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -162,7 +162,7 @@ pub(crate) fn private_directory(path: &Path) -> Result<()> {
         .map_err(Error::io("make", path))
 }
 
-/// Opens, for locking, a file that only its owner may read.
+/// Opens a lock file that only its owner may read.
 pub(crate) fn lock_file(path: &Path) -> Result<File> {
     OpenOptions::new()
         .read(true)
@@ -174,9 +174,9 @@ pub(crate) fn lock_file(path: &Path) -> Result<File> {
         .map_err(Error::io("open", path))
 }
 
-/// The name of the network filesystem that holds `path`, by the magic numbers of `statfs(2)`.
+/// Returns the name of the network filesystem that contains `path`, by the magic numbers of `statfs(2)`.
 #[cfg(target_os = "linux")]
-#[expect(clippy::cast_sign_loss, reason = "the sign of the field means nothing")]
+#[expect(clippy::cast_sign_loss, reason = "the field's sign has no meaning")]
 fn network_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
     const NETWORK: [(u64, &str); 12] = [
         (0x6969, "NFS"),
@@ -200,13 +200,13 @@ fn network_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
         .map(|(_, name)| *name))
 }
 
-/// Elsewhere the question has no portable answer; the locks are trusted.
+/// Other systems have no portable check, so the locks are trusted.
 #[cfg(not(target_os = "linux"))]
 fn network_filesystem(_path: &Path) -> io::Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// Whether the system said that no space, or no quota, is left.
+/// Whether the system reported that no space, or no quota, is left.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What can go wrong with the record.
+//! Errors of the ledger.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use reveille_account::{HostName, RunId, WorkerId};
 
-/// A failure of the ledger, worded for the operator. Cheap to clone: one failed commit answers many callers.
+/// A failure of the ledger, worded for the operator. Cheap to clone, because one failed commit answers many callers.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The state directory can't be made or used.
-    #[error("can't use {} as the state directory: {reason}; name another one with --state-dir", path.display())]
+    #[error("can't use {} as the state directory: {reason}; set another one with --state-dir", path.display())]
     StateDirectory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         reason: String,
     },
     /// The state directory is on a filesystem whose locks can't be trusted.
     #[error(
         "{} is on a network filesystem ({filesystem}), where locks and syncs can't be trusted; \
-         name a local directory with --state-dir", path.display()
+         set a local directory with --state-dir", path.display()
     )]
     NetworkFilesystem {
         /// The directory.
@@ -29,23 +29,23 @@ pub enum Error {
         /// The filesystem's name.
         filesystem: &'static str,
     },
-    /// A command that only looks found nothing to look at.
-    #[error("there is no ledger in {}: nothing was run with this state directory yet", path.display())]
+    /// A command that only reads found no ledger.
+    #[error("no ledger in {}: no run has used this state directory yet", path.display())]
     NoLedger {
         /// The directory.
         path: PathBuf,
     },
-    /// The file is something else.
-    #[error("{} is not a ledger: {reason}; move it away or name another --state-dir", path.display())]
+    /// The file is not a ledger.
+    #[error("{} is not a ledger: {reason}; move it away or set another --state-dir", path.display())]
     NotALedger {
         /// The file.
         path: PathBuf,
-        /// How that was seen.
+        /// How it was recognised.
         reason: &'static str,
     },
     /// The file was written by a newer version of the program.
     #[error(
-        "{} has schema version {found}, this program knows up to {known}; use the newer program that wrote it",
+        "{} has schema version {found}, but this program supports up to {known}; use the newer program that wrote it",
         path.display()
     )]
     NewerSchema {
@@ -53,18 +53,18 @@ pub enum Error {
         path: PathBuf,
         /// Its version.
         found: i64,
-        /// The newest version that is understood.
+        /// The newest supported version.
         known: i64,
     },
-    /// No run is called that.
-    #[error("no run is called {0:?}; `reveille runs` lists them")]
+    /// No run matches.
+    #[error("no run matches {0:?}; `reveille runs` lists all runs")]
     NoSuchRun(String),
-    /// More than one run is called that.
-    #[error("{text:?} may be {}; write more of it", candidates.join(" or "))]
+    /// More than one run matches.
+    #[error("{text:?} is ambiguous: {}; type more of the id", candidates.join(" or "))]
     AmbiguousRun {
-        /// What was asked for.
+        /// The text given.
         text: String,
-        /// Some of the runs it may be.
+        /// Some of the runs that match.
         candidates: Vec<String>,
     },
     /// Another controller owns the run.
@@ -74,27 +74,25 @@ pub enum Error {
         run: RunId,
         /// The controller's machine and process id.
         worker: WorkerId,
-        /// Who started it.
+        /// The user who started it.
         user: String,
     },
-    /// Another controller took the run over while this one still wrote.
-    #[error(
-        "{run} was taken over by another controller (this one held epoch {epoch}); nothing more is written here"
-    )]
+    /// Another controller took over the run while this one was still writing.
+    #[error("another controller took over {run}; this one (epoch {epoch}) stops writing")]
     Fenced {
         /// The run.
         run: RunId,
-        /// The epoch that this controller held.
+        /// This controller's epoch.
         epoch: u64,
     },
-    /// A host is twice on the roll.
-    #[error("{host} is twice on the roll")]
+    /// A host is on the roll twice.
+    #[error("{host} is on the roll twice")]
     TwiceOnRoll {
         /// The host.
         host: HostName,
     },
-    /// A fact that may exist only once was recorded again: a fault of the engine.
-    #[error("{host} already has {what} in round {round}; it was not recorded twice")]
+    /// The engine recorded a fact again that may exist only once, which is a bug.
+    #[error("{host} already has {what} in round {round}; the second one was not recorded")]
     Duplicate {
         /// The host.
         host: HostName,
@@ -103,13 +101,13 @@ pub enum Error {
         /// The round.
         round: u32,
     },
-    /// No space is left, not even after the reserve was given back.
+    /// No space is left, even after the reserve was released.
     #[error("the disk that holds {} is full; free some space, then `reveille resume`", path.display())]
     DiskFull {
         /// The state directory.
         path: PathBuf,
     },
-    /// The writer of this run ended earlier, because of an error that was reported then.
+    /// The run's writer stopped earlier, because of an error that was reported then.
     #[error("the ledger stopped writing {run} after an earlier error")]
     Stopped {
         /// The run.
@@ -122,7 +120,7 @@ pub enum Error {
         doing: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         source: Arc<io::Error>,
     },
     /// SQLite failed.
@@ -130,19 +128,19 @@ pub enum Error {
     Sqlite {
         /// `read`, `write`.
         doing: &'static str,
-        /// What SQLite said.
+        /// SQLite's message.
         source: Arc<rusqlite::Error>,
     },
-    /// Something stored can't be understood.
-    #[error("the ledger holds something unreadable ({what}): {reason}")]
+    /// Stored data can't be read.
+    #[error("the ledger contains unreadable data ({what}): {reason}")]
     Damaged {
-        /// What it is.
+        /// The kind of data.
         what: String,
         /// Why it can't be read.
         reason: String,
     },
     /// An export would overwrite something that is not an export.
-    #[error("{} exists and was not made by `reveille export`; it is left as it is", path.display())]
+    #[error("{} exists and was not made by `reveille export`; it was not changed", path.display())]
     ForeignTarget {
         /// The directory.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! Finding runs: by what people type, and all of them.
+//! Finds runs: by what users type, and all of them.
 
 use reveille_account::{RunId, RunState, WorkerId};
 use rusqlite::{OptionalExtension as _, Row};
@@ -12,7 +12,7 @@ const SELECT_RUN: &str =
 // === impl Ledger ===
 
 impl Ledger {
-    /// A run's record.
+    /// Returns a run's record.
     pub fn run(&self, run: RunId) -> Result<RunRecord> {
         self.connection()
             .prepare_cached(&format!("{SELECT_RUN} WHERE id = ?1"))
@@ -21,7 +21,7 @@ impl Ledger {
             .ok_or_else(|| Error::NoSuchRun(run.to_string()))?
     }
 
-    /// All runs, the newest first.
+    /// Returns all runs, the newest first.
     pub fn runs(&self) -> Result<Vec<RunRecord>> {
         let connection = self.connection();
         let mut statement = connection
@@ -31,7 +31,7 @@ impl Ledger {
         rows.map(|row| row.map_err(Error::read)?).collect()
     }
 
-    /// The run that `text` names: `last`, the short id, the UUID, or a beginning of either that fits only one run.
+    /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either.
     pub fn resolve_run(&self, text: &str) -> Result<RunId> {
         const SHOWN: usize = 5;
         let ids = self.run_ids()?;

@@ -1,4 +1,4 @@
-//! Writing a run, and following it.
+//! Writes a run, and follows it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use crate::spec::unix_ms;
 use crate::writer::Batch;
 use crate::{Error, Ledger, Result, RollEntry};
 
-/// One thing to record. The handle adds run, round, epoch, worker and number.
+/// An event to record. The handle adds run, round, epoch, worker and number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The host, if it is about one.
@@ -23,34 +23,33 @@ pub struct Entry {
     pub kind: EventKind,
     /// Unix milliseconds; stamped by [`RunHandle::record`] when 0.
     pub wall_ms: u64,
-    /// Milliseconds since this controller took the run; stamped together with `wall_ms`.
+    /// Milliseconds since this controller took over the run; stamped together with `wall_ms`.
     pub mono_ms: u64,
 }
 
-/// The right to write a run. Clones share it; the run is released when the last one is gone, which waits for the last
-/// commit.
+/// The right to write a run. Clones share it. Dropping the last one releases the run, after the last commit.
 #[derive(Debug, Clone)]
 pub struct RunHandle {
     shared: Arc<Shared>,
 }
 
-/// The commit of entries that were submitted. It may be dropped: they are committed all the same.
+/// A commit in progress. Dropping the ticket does not cancel it.
 #[derive(Debug)]
 pub struct Ticket {
     run: RunId,
     answer: Option<oneshot::Receiver<Result<u64>>>,
 }
 
-/// A run's events in order and without gaps, first those on record, then each new one after its commit.
+/// A run's events in order and without gaps: first those on record, then each new one after its commit.
 #[derive(Debug)]
 pub struct Follow {
     ledger: Ledger,
     run: RunId,
-    /// The last number that was given out.
+    /// The number of the last event returned.
     seq: u64,
     /// Events read from the ledger, the next one last.
     behind: Vec<Event>,
-    /// Whether everything on record was read, so that what is published comes next.
+    /// Whether everything on record was read, so that published events come next.
     current: bool,
     published: broadcast::Receiver<Arc<Event>>,
 }
@@ -65,9 +64,9 @@ pub(crate) struct Shared {
     pub(crate) taken: Instant,
     pub(crate) published: broadcast::Sender<Arc<Event>>,
     pub(crate) output_share: OutputShare,
-    /// Both are taken when the last handle goes.
+    /// The queue and the thread are taken when the last handle is dropped.
     pub(crate) queue: Option<mpsc::UnboundedSender<Batch>>,
-    /// Places in the queue for those who wait for their answer.
+    /// Places in the queue for callers that wait for an answer.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -75,7 +74,7 @@ pub(crate) struct Shared {
 // === impl Entry ===
 
 impl Entry {
-    /// Something that happened on `host`.
+    /// An event on `host`.
     pub fn host(host: &HostName, kind: EventKind) -> Self {
         Self {
             host: Some(host.clone()),
@@ -85,7 +84,7 @@ impl Entry {
         }
     }
 
-    /// Something about the run as a whole.
+    /// An event of the run as a whole.
     pub fn run(kind: EventKind) -> Self {
         Self {
             host: None,
@@ -115,7 +114,7 @@ impl RunHandle {
         self.shared.round.load(Ordering::Acquire)
     }
 
-    /// The epoch of this ownership; every remote operation carries it.
+    /// The epoch of this ownership; every remote operation sends it.
     pub fn epoch(&self) -> u64 {
         self.shared.epoch
     }
@@ -135,7 +134,7 @@ impl RunHandle {
         self.shared.ledger.run_directory(self.shared.run)
     }
 
-    /// Gives an entry that is kept for a later [`record`](Self::record) the present moment.
+    /// Stamps an entry that will be [recorded](Self::record) later with the current time.
     pub fn stamp(&self, entry: &mut Entry) {
         if entry.wall_ms == 0 {
             entry.wall_ms = self.now_ms();
@@ -143,17 +142,17 @@ impl RunHandle {
         }
     }
 
-    /// Commits entries together, in their order, and tells the number of the last one.
+    /// Commits entries together, in order, and returns the number of the last one.
     ///
-    /// Returns after they are on disk. Dropping the future may come too late to take them back.
-    /// The error [`Error::Fenced`] ends this handle; after [`Error::Duplicate`] nothing of these entries is on disk and others go
-    /// on; after [`Error::DiskFull`] it may be tried again.
+    /// Returns once they are on disk. Dropping the future may be too late to cancel. [`Error::Fenced`] ends this
+    /// handle. After [`Error::Duplicate`] none of these entries is on disk and others go on. After [`Error::DiskFull`]
+    /// the caller may try again.
     pub async fn record(&self, entries: Vec<Entry>) -> Result<u64> {
         self.send(self.round(), Vec::new(), entries).await
     }
 
-    /// Queues entries in order, without waiting: what is submitted or recorded later is committed later. Each caller is to
-    /// bound how much it submits; the engine submits a few entries a host.
+    /// Queues entries in order, without waiting. Later calls commit later. Callers must bound what they submit; the
+    /// engine submits a few entries per host.
     pub fn submit(&self, entries: Vec<Entry>) -> Ticket {
         Ticket {
             run: self.shared.run,
@@ -161,12 +160,12 @@ impl RunHandle {
         }
     }
 
-    /// [`record`](Self::record) for one thing that happened on one host.
+    /// [`record`](Self::record) for one event on one host.
     pub async fn record_host(&self, host: &HostName, kind: EventKind) -> Result<u64> {
         self.record(vec![Entry::host(host, kind)]).await
     }
 
-    /// [`record`](Self::record) for one thing about the run.
+    /// [`record`](Self::record) for one event of the run.
     pub async fn record_run(&self, kind: EventKind) -> Result<u64> {
         self.record(vec![Entry::run(kind)]).await
     }
@@ -177,7 +176,7 @@ impl RunHandle {
             .await
     }
 
-    /// Opens the next round, with its own roll, in one commit. Entries that are recorded from now on belong to it.
+    /// Opens the next round and records its roll, in one commit. Later entries belong to it.
     pub async fn open_round(&self, roll: Vec<RollEntry>) -> Result<u32> {
         let round = self.round() + 1;
         let opened = Entry::run(EventKind::RunOpened {
@@ -188,12 +187,12 @@ impl RunHandle {
         Ok(round)
     }
 
-    /// The events as they are committed. A receiver that lags misses some: [`follow`](Self::follow) does not.
+    /// Subscribes to events as they are committed. A receiver that lags misses some; [`follow`](Self::follow) does not.
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.shared.published.subscribe()
     }
 
-    /// All events with a number above `after`, those on record and those to come, in order and without gaps.
+    /// All events with a number above `after`, past and future, in order and without gaps.
     pub fn follow(&self, after: u64) -> Follow {
         Follow {
             published: self.events(),
@@ -205,12 +204,12 @@ impl RunHandle {
         }
     }
 
-    /// Caps the output of all hosts together, from now on: `--max-output`. Without it there is no such cap.
+    /// Caps the output of all hosts together from now on (`--max-output`). There is no such cap by default.
     pub fn limit_output(&self, bytes: u64) {
         self.shared.output_share.set_left(bytes);
     }
 
-    /// Writes a host's output in the present round. All writers of this handle share the run's cap.
+    /// A writer for a host's output in the current round. All writers of this handle share the run's cap.
     pub fn output(&self, host: &HostName, caps: OutputCaps) -> OutputWriter {
         OutputWriter::new(
             &self.directory(),
@@ -222,12 +221,12 @@ impl RunHandle {
         )
     }
 
-    /// Reads a host's output of the present round.
+    /// A reader for a host's output in the current round.
     pub fn read_output(&self, host: &HostName) -> Result<OutputReader> {
         OutputReader::open(&self.directory(), host, self.round())
     }
 
-    /// Unix milliseconds; of a run in memory by a clock that can be paused.
+    /// Unix milliseconds; a run in memory uses a clock that can be paused.
     pub fn now_ms(&self) -> u64 {
         #[cfg(feature = "memory")]
         if let Ok(state) = self.shared.ledger.memory_of(self.shared.run) {
@@ -236,7 +235,7 @@ impl RunHandle {
         unix_ms()
     }
 
-    /// [`submit`](Self::submit) after a place in the bounded queue is free.
+    /// Waits for a place in the bounded queue, then does what [`submit`](Self::submit) does.
     pub async fn submit_in_turn(&self, entries: Vec<Entry>) -> Ticket {
         self.queue(self.round(), Vec::new(), entries).await
     }
@@ -246,7 +245,7 @@ impl RunHandle {
     }
 
     async fn queue(&self, round: u32, roll: Vec<RollEntry>, entries: Vec<Entry>) -> Ticket {
-        // The places are never closed.
+        // The semaphore is never closed.
         let place = Arc::clone(&self.shared.places).acquire_owned().await.ok();
         Ticket {
             run: self.shared.run,
@@ -280,7 +279,7 @@ impl RunHandle {
 // === impl Ticket ===
 
 impl Ticket {
-    /// Waits until the entries are on disk, and tells the number of the last one.
+    /// Waits until the entries are on disk, and returns the number of the last one.
     pub async fn committed(self) -> Result<u64> {
         let stopped = || Error::Stopped { run: self.run };
         let answer = self.answer.ok_or_else(stopped)?;
@@ -303,7 +302,7 @@ impl Drop for Shared {
 // === impl Follow ===
 
 impl Follow {
-    /// The next event; nothing after the run was released and all events were given out.
+    /// Returns the next event; `None` once the run was released and all events were returned.
     pub async fn next(&mut self) -> Result<Option<Arc<Event>>> {
         loop {
             if let Some(event) = self.behind.pop() {
@@ -320,14 +319,14 @@ impl Follow {
                     self.seq = event.seq;
                     return Ok(Some(event));
                 }
-                // What was missed is on record.
+                // Read missed events from the ledger.
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => self.current = false,
                 Err(broadcast::error::RecvError::Closed) => return Ok(None),
             }
         }
     }
 
-    /// The next event if it is there already.
+    /// Returns the next event if it is available now.
     pub fn ready(&mut self) -> Option<Arc<Event>> {
         if !self.current {
             return None;
@@ -337,9 +336,9 @@ impl Follow {
                 self.seq = event.seq;
                 Some(event)
             }
-            // Given out already: whoever waits for the next finds the same.
+            // Already returned; `next` skips it as well.
             Ok(event) if event.seq <= self.seq => None,
-            // What was missed is on record.
+            // Read missed events from the ledger.
             Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) => {
                 self.current = false;
                 None
@@ -358,7 +357,7 @@ impl Follow {
     }
 }
 
-/// The directory of a run below the state directory.
+/// The directory of a run in the state directory.
 pub(crate) fn run_directory(state_directory: &Path, run: RunId) -> PathBuf {
     state_directory.join("runs").join(run.uuid())
 }

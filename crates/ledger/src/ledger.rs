@@ -1,4 +1,4 @@
-//! The ledger as a whole: opening it, making runs, taking them over, forgetting them.
+//! The ledger as a whole: opens it, creates runs, takes them over, deletes them.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ use crate::spec::unix_ms;
 use crate::writer::{PUBLISHED_EVENTS, QUEUE_BATCHES, Stage, Writer};
 use crate::{Entry, Error, LedgerState, Result, RollEntry, RunHandle, RunSpec, schema};
 
-/// A question like [`Ledger::holder`] holds a run's lock for a moment; an owner-to-be waits that out.
+/// A query such as [`Ledger::holder`] locks the run for a moment; a new owner waits for it.
 const LOCK_TRIES: u32 = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The durable record of all runs of one state directory. Clones share it.
 ///
-/// Its methods read or write files and so block, for milliseconds as a rule.
+/// Its methods read or write files and so block, usually for milliseconds.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     shared: Arc<Inner>,
@@ -43,12 +43,12 @@ struct Inner {
 // === impl Ledger ===
 
 impl Ledger {
-    /// Opens the ledger of a state directory and makes both if need be.
+    /// Opens the ledger of a state directory, and creates both if necessary.
     pub fn open(state_directory: &Path) -> Result<Self> {
         Self::open_at(state_directory, true)
     }
 
-    /// Opens a ledger that is there, for commands that only look.
+    /// Opens an existing ledger, for commands that only read.
     pub fn open_existing(state_directory: &Path) -> Result<Self> {
         if !state_directory.join("ledger.db").exists() {
             return Err(Error::NoLedger {
@@ -71,7 +71,7 @@ impl Ledger {
         })
     }
 
-    /// A ledger whose one run is in memory.
+    /// A ledger whose only run is in memory.
     #[cfg(feature = "memory")]
     pub(crate) fn over(directory: &Path, memory: crate::memory::Memory) -> Result<Self> {
         Ok(Self {
@@ -93,24 +93,24 @@ impl Ledger {
         self.shared.disk.directory()
     }
 
-    /// Whether the ledger can be written, and when that changes.
+    /// Whether the ledger can be written; notifies about changes.
     pub fn state(&self) -> watch::Receiver<LedgerState> {
         self.shared.disk.state()
     }
 
-    /// The directory that holds a run's lock and outputs.
+    /// The directory of a run's lock and outputs.
     pub fn run_directory(&self, run: RunId) -> PathBuf {
         handle::run_directory(self.state_directory(), run)
     }
 
-    /// Records a new run and its roll in one commit, and owns it.
+    /// Records a new run and its roll in one commit, and takes ownership.
     pub fn create_run(&self, spec: &RunSpec, roll: &[RollEntry]) -> Result<RunHandle> {
         let mut random = [0; 10];
         getrandom::fill(&mut random).map_err(|error| Error::damaged("the system's randomness", &error))?;
         let run = RunId::new(spec.started_ms, random);
         disk::private_directory(&self.run_directory(run))?;
         let lock = self.lock(run)?.ok_or_else(|| {
-            // 80 random bits and a moment make a directory that nobody else can own.
+            // 80 random bits and the time make a directory name that nobody else uses.
             Error::damaged("the run's lock", &"a new run is already locked")
         })?;
         let connection = self.connect()?;
@@ -140,7 +140,7 @@ impl Ledger {
         Ok(self.hand_over(connection, lock, run, key, 1, 1, 1, worker))
     }
 
-    /// Owns a run that another controller left: `resume`, and before a new round `retry`.
+    /// Takes ownership of a run that another controller left: for `resume`, and for `retry` before a new round.
     ///
     /// `node` is this machine's name. A closed run stays closed until a round is opened.
     pub fn take_over(&self, run: RunId, node: &str) -> Result<RunHandle> {
@@ -212,7 +212,7 @@ impl Ledger {
         ))
     }
 
-    /// The controller that owns the run at this moment, if one does.
+    /// Returns the controller that currently owns the run, if any.
     pub fn holder(&self, run: RunId) -> Result<Option<WorkerId>> {
         let record = self.run(run)?;
         if !self.run_directory(run).join("lock").exists() {
@@ -221,7 +221,7 @@ impl Ledger {
         Ok(self.lock(run)?.is_none().then_some(record.worker))
     }
 
-    /// Forgets a run and its files. A run that is owned is left alone.
+    /// Deletes a run and its files, unless a controller owns it.
     pub fn delete_run(&self, run: RunId) -> Result<()> {
         let record = self.run(run)?;
         let directory = self.run_directory(run);
@@ -250,7 +250,7 @@ impl Ledger {
         Arc::clone(&self.shared.disk)
     }
 
-    /// The connection that answers questions. A panic in another question left nothing half done in it.
+    /// The connection for queries. A panic in another query leaves nothing half done in it.
     pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
         let connection = self
             .shared
@@ -262,7 +262,7 @@ impl Ledger {
         connection
     }
 
-    /// The same with everything in it that is in memory.
+    /// The same, after everything in memory was written to it.
     #[cfg(feature = "memory")]
     fn projected<'a>(&self, mut connection: MutexGuard<'a, Connection>) -> MutexGuard<'a, Connection> {
         if let Some(memory) = &self.shared.memory {
@@ -271,12 +271,12 @@ impl Ledger {
             }
             memory
                 .project(&connection)
-                .expect("the tables take whatever the stage in memory takes");
+                .expect("the tables accept what the stage in memory accepts");
         }
         connection
     }
 
-    /// The key of a run in all tables.
+    /// The run's key in all tables.
     pub(crate) fn key(&self, run: RunId) -> Result<i64> {
         key(&self.connection(), run)
     }
@@ -285,7 +285,7 @@ impl Ledger {
         schema::open(&self.state_directory().join("ledger.db"), false)
     }
 
-    /// The run's lock, or nothing if somebody else has it.
+    /// The run's lock, or `None` if another process has it.
     pub(crate) fn lock(&self, run: RunId) -> Result<Option<File>> {
         let path = self.run_directory(run).join("lock");
         let file = disk::lock_file(&path)?;
@@ -300,7 +300,7 @@ impl Ledger {
         Ok(None)
     }
 
-    /// A full disk is told as such.
+    /// Reports a full disk as such.
     fn explain(&self, error: Error) -> Error {
         match &error {
             Error::Sqlite { source, .. }
@@ -314,7 +314,7 @@ impl Ledger {
 
     #[expect(
         clippy::too_many_arguments,
-        reason = "the parts of a handle, put together in one place"
+        reason = "the parts of a handle, combined in one place"
     )]
     fn hand_over(
         &self,
@@ -349,8 +349,8 @@ impl Ledger {
         let (queue, thread) = match thread {
             Ok(thread) => (Some(sender), Some(thread)),
             Err(error) => {
-                // Every entry is then refused as stopped.
-                tracing::error!(%run, %error, "no thread can be started for the ledger");
+                // Every entry is then answered with `Stopped`.
+                tracing::error!(%run, %error, "can't start the ledger's thread");
                 (None, None)
             }
         };
@@ -370,7 +370,7 @@ impl Ledger {
     }
 }
 
-/// The key of a run in all tables.
+/// The run's key in all tables.
 pub(crate) fn key(connection: &Connection, run: RunId) -> Result<i64> {
     connection
         .prepare_cached("SELECT run FROM runs WHERE id = ?1")
@@ -379,7 +379,7 @@ pub(crate) fn key(connection: &Connection, run: RunId) -> Result<i64> {
         .ok_or_else(|| Error::NoSuchRun(run.to_string()))
 }
 
-/// Does `work` in one writing transaction.
+/// Runs `work` in one write transaction.
 pub(crate) fn transaction<T>(connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
     connection
         .execute_batch("BEGIN IMMEDIATE")
@@ -389,7 +389,7 @@ pub(crate) fn transaction<T>(connection: &Connection, work: impl FnOnce() -> Res
         Ok(value)
     });
     if result.is_err() && !connection.is_autocommit() {
-        // What is reported is the error that led here.
+        // Report the first error, not this one.
         let _ = connection.execute_batch("ROLLBACK");
     }
     result

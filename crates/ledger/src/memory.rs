@@ -1,11 +1,11 @@
-//! A run that is kept in memory: a stage without thread and files, for the simulator alone.
+//! A run in memory, without thread and files, for the simulator.
 //!
-//! Events stand in a vector, under the rules of the [writer](crate::writer): epoch, order, numbers, one result an
-//! attempt, one outcome a host and round. Each commit passes a [`Gate`], which says how long it takes and whether the
-//! controller lives to see it. Questions that are not answered here are answered by SQLite: what is in the vector is
-//! written to a database in memory first, by the same statements that write a real one.
+//! Events are kept in a vector, under the same rules as in the [writer](crate::writer): epoch, order, numbers, one
+//! result per attempt, one outcome per host and round. Each commit passes a [`Gate`], which decides how long it takes
+//! and whether the controller survives it. SQLite answers the remaining queries: the events are first written to a
+//! database in memory, with the statements that write a real one.
 //!
-//! Only output goes to files, below the directory that the ledger is given.
+//! Only output goes to files, in the ledger's directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,29 +30,30 @@ use crate::replay::RoundHost;
 use crate::writer::{Batch, PUBLISHED_EVENTS, QUEUE_BATCHES};
 use crate::{Entry, Error, Ledger, Result, RollEntry, RunHandle, RunSpec};
 
-/// Something to wait for.
+/// A future that a gate returns.
 pub type Wait<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What every commit passes.
+/// The gate that every commit passes.
 pub trait Gate: fmt::Debug + Send + Sync {
-    /// Before a commit of what has been queued by then, this first of all. Whoever never comes back has died.
+    /// Called before a commit of the queued batches, with the entries of the first. If it never returns, the controller
+    /// died.
     fn before<'a>(&'a self, first: &'a [Entry]) -> Wait<'a, Disk>;
 
-    /// After it, and before anybody is told.
+    /// Called after a commit, before anyone learns of it.
     fn committed<'a>(&'a self, events: &'a [Arc<Event>]) -> Wait<'a, ()>;
 
-    /// Whether it keeps out a controller that another one has taken over from, as a ledger does.
+    /// Whether it refuses a controller that was replaced by another, as a ledger does.
     fn fences(&self) -> bool {
         true
     }
 }
 
-/// What the disk says to a commit.
+/// The disk's answer to a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disk {
-    /// It is done.
+    /// The commit succeeds.
     Writes,
-    /// There is no space, and the reserve does not help.
+    /// There is no space, even after the reserve was released.
     Full,
 }
 
@@ -70,7 +71,7 @@ pub(crate) struct State {
     epoch: u64,
     round: u32,
     stands_at: RunState,
-    /// Wall clock and the moment that it was read at.
+    /// The wall clock, and when it was read.
     clock: (u64, Instant),
     rolls: BTreeMap<u32, Vec<HostName>>,
     dispatched: BTreeSet<(u32, HostName)>,
@@ -79,7 +80,7 @@ pub(crate) struct State {
     outcomes: BTreeMap<(u32, HostName), Outcome>,
     events: Vec<Arc<Event>>,
     durations: Vec<(String, Duration, Duration)>,
-    /// What the database is to hold, in order, and how much of it does.
+    /// The rows for the database, in order, and how many of them it has.
     rows: Vec<Row>,
     projected: usize,
 }
@@ -89,7 +90,7 @@ enum Row {
     Run(WorkerId),
     Epoch(u64, WorkerId),
     Roll(u32, Vec<RollEntry>),
-    /// By its place among the events.
+    /// The index of an event.
     Event(usize),
 }
 
@@ -107,7 +108,7 @@ struct Stage {
 // === impl Ledger ===
 
 impl Ledger {
-    /// A ledger of one run in memory, and the first owner of it. Output goes to files below `directory`.
+    /// A ledger with one run in memory, and its first owner. Output goes to files in `directory`.
     pub fn in_memory(
         directory: &Path,
         run: RunId,
@@ -147,7 +148,7 @@ impl Ledger {
         Ok(ledger.stage(run, 1, 1, worker, gate))
     }
 
-    /// Owns a run in memory that another controller left, or still believes to own.
+    /// Takes over a run in memory that another controller left or still believes to own.
     pub fn take_over_in_memory(&self, run: RunId, gate: Arc<dyn Gate>) -> Result<RunHandle> {
         self.disk().reopen();
         let mut state = self.memory_of(run)?;
@@ -167,7 +168,7 @@ impl Ledger {
         Ok(self.stage(run, epoch, round, worker, gate))
     }
 
-    /// The machine that the controller runs on loses its power: of the output files there is left what was synced.
+    /// Simulates a power cut of the controller's machine: only synced bytes of output files remain.
     pub fn lose_power_in_memory(&self, run: RunId) -> Result<()> {
         let Some(memory) = self.memory() else {
             return Ok(());
@@ -180,13 +181,6 @@ impl Ledger {
         for file in files {
             let path = file.map_err(Error::io("read", &directory))?.path();
             let length = durable.get(&path).copied().unwrap_or_default();
-            if std::env::var_os("DBG").is_some() {
-                eprintln!(
-                    "{} durable {length} is {}",
-                    path.display(),
-                    path.metadata().map_or(0, |m| m.len())
-                );
-            }
             let cut = std::fs::OpenOptions::new()
                 .write(true)
                 .open(&path)
@@ -226,7 +220,7 @@ impl Ledger {
         })
     }
 
-    /// The run in memory, if this is a ledger in memory.
+    /// The run in memory, if this ledger is in memory.
     pub(crate) fn memory_of(&self, run: RunId) -> Result<MutexGuard<'_, State>> {
         self.memory()
             .map(Memory::lock)
@@ -242,7 +236,7 @@ fn worker(epoch: u64) -> WorkerId {
 // === impl Stage ===
 
 impl Stage {
-    /// Commits until every handle is gone or the run can't be written any more.
+    /// Commits until all handles are gone or the run can no longer be written.
     async fn work(mut self) {
         while let Some(first) = self.queue.recv().await {
             let disk = self.gate.before(&first.entries).await;
@@ -261,11 +255,11 @@ impl Stage {
                 self.gate.committed(&events).await;
             }
             for event in events {
-                // The last reader may have gone since.
+                // Fails if the last reader has gone.
                 let _ = self.published.send(event);
             }
             for (batch, answer) in batches.into_iter().zip(answers) {
-                // A caller that does not wait any more needs no answer.
+                // Fails if the caller no longer waits.
                 let _ = batch.done.send(answer);
             }
             if let Some(error) = error {
@@ -277,7 +271,7 @@ impl Stage {
         }
     }
 
-    /// What each batch is answered, the events that were committed, and why nothing more can be.
+    /// Returns the answer to each batch, the committed events, and the error that stops the run.
     fn commit(&self, batches: &[Batch]) -> (Vec<Result<u64>>, Vec<Arc<Event>>, Option<Error>) {
         let mut state = match self.ledger.memory_of(self.run) {
             Ok(state) => state,
@@ -298,7 +292,7 @@ impl Stage {
         let answers = batches
             .iter()
             .map(|batch| {
-                // What breaks a rule concerns one host: the others go on without it.
+                // A broken rule concerns one host: the other batches go on.
                 state.take_batch(self.epoch, &self.worker, batch)?;
                 Ok(state.events.len() as u64)
             })
@@ -321,12 +315,12 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the database has no tables yet: most runs in memory never need it.
+    /// Whether the database still has no tables; most runs in memory never need it.
     pub(crate) fn is_unasked(&self) -> bool {
         self.lock().projected == 0
     }
 
-    /// Writes to the database what it does not have yet.
+    /// Writes the missing rows to the database.
     pub(crate) fn project(&self, connection: &Connection) -> Result<()> {
         let mut state = self.lock();
         if state.projected == state.rows.len() {
@@ -379,7 +373,7 @@ impl Memory {
 // === impl State ===
 
 impl State {
-    /// Unix milliseconds by a clock that runs as tokio's does.
+    /// Unix milliseconds, on a clock that runs with tokio's.
     pub(crate) fn now_ms(&self) -> u64 {
         let (began, at) = self.clock;
         began + u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -396,7 +390,7 @@ impl State {
             .collect()
     }
 
-    /// The hosts of the present round.
+    /// The hosts of the current round.
     pub(crate) fn round_hosts(&self) -> Vec<RoundHost> {
         let roll = self.rolls.get(&self.round).into_iter().flatten();
         roll.map(|host| {
@@ -410,12 +404,12 @@ impl State {
         .collect()
     }
 
-    /// Events as they are replayed.
+    /// The events for a replay.
     pub(crate) fn replayed(&self) -> Vec<Arc<Event>> {
         self.events.clone()
     }
 
-    /// What was learned of a class, oldest first.
+    /// The durations of a class, oldest first.
     pub(crate) fn durations(&self, class: &str) -> Vec<(Duration, Duration)> {
         let all = self.durations.iter().filter(|(of, ..)| of == class);
         let mut latest: Vec<_> = all
@@ -427,7 +421,7 @@ impl State {
         latest
     }
 
-    /// The account, a host counting in the newest round whose roll it is on.
+    /// The account; a host counts in the newest round whose roll it is on.
     pub(crate) fn account(&self) -> Account {
         let mut newest: BTreeMap<&HostName, u32> = BTreeMap::new();
         for (round, roll) in &self.rolls {
@@ -463,9 +457,9 @@ impl State {
         Ok(())
     }
 
-    /// All of a batch or nothing.
+    /// Takes all of a batch or nothing.
     fn take_batch(&mut self, epoch: u64, worker: &WorkerId, batch: &Batch) -> Result<()> {
-        // The rules are asked first, so that nothing has to be taken back.
+        // Check all rules first, so that nothing has to be undone.
         let mut results = BTreeSet::new();
         let mut outcomes = BTreeSet::new();
         let mut intents: BTreeMap<_, Option<Token>> = BTreeMap::new();

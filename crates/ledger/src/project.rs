@@ -1,11 +1,11 @@
-//! From one event to the rows that questions are answered from.
+//! Derives the rows for queries from events.
 
 use reveille_account::{EventKind, HostName, RunState, StepRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, params};
 
 use crate::{Entry, Error, Result, RollEntry};
 
-/// What every row of one batch has in common.
+/// What all rows of a batch have in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) run: i64,
@@ -13,7 +13,7 @@ pub(crate) struct Place {
     pub(crate) round: u32,
 }
 
-/// The statements of the writer, prepared once.
+/// The writer's statements, prepared once.
 pub(crate) struct Statements<'c> {
     epoch: CachedStatement<'c>,
     event: CachedStatement<'c>,
@@ -41,7 +41,7 @@ impl<'c> Statements<'c> {
             dispatch: connection.prepare_cached(
                 "INSERT OR IGNORE INTO dispatches (run, round, host, seq) VALUES (?1, ?2, ?3, ?4)",
             )?,
-            // The same intent may be recorded again when a controller goes on with it; another token may not.
+            // A controller that resumes an attempt may record its intent again, but not with another token.
             intent: connection.prepare_cached(
                 "INSERT INTO intents (run, round, host, step, attempt, token, place, seq, delegate)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
@@ -60,7 +60,7 @@ impl<'c> Statements<'c> {
             )?,
             state: connection.prepare_cached("UPDATE runs SET state = ?2, ended_ms = ?3 WHERE run = ?1")?,
             round: connection.prepare_cached("UPDATE runs SET round = ?2 WHERE run = ?1")?,
-            // A host keeps the place that it had in the first round.
+            // A host keeps its position from the first round.
             roll: connection.prepare_cached(
                 "INSERT INTO roll (run, round, host, ordinal, address, port, vars, way)
                  VALUES (?1, ?2, ?3, COALESCE((SELECT ordinal FROM roll WHERE run = ?1 AND round = 1 AND host = ?3), ?4),
@@ -71,7 +71,7 @@ impl<'c> Statements<'c> {
         })
     }
 
-    /// The epoch that owns the run now.
+    /// The epoch that currently owns the run.
     pub(crate) fn epoch(&mut self, run: i64) -> rusqlite::Result<u64> {
         self.epoch
             .query_row([run], |row| row.get::<_, i64>(0))
@@ -108,7 +108,7 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
-    /// Writes the event itself, `body` being its kind as JSON, and what follows from it.
+    /// Writes an event, whose kind is `body` as JSON, and the rows derived from it.
     pub(crate) fn write_entry(&mut self, place: Place, seq: u64, entry: &Entry, body: &str) -> Result<()> {
         let seq = seq.cast_signed();
         self.event

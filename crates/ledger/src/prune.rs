@@ -1,4 +1,4 @@
-//! Forgetting old runs.
+//! Deletes old runs.
 
 use std::fs;
 use std::io;
@@ -12,15 +12,15 @@ use crate::schema::TABLES;
 use crate::{Error, Ledger, Result, RunRecord};
 
 impl Ledger {
-    /// The runs that ended before `before_ms` (Unix milliseconds), the oldest first. Runs that can be resumed are among
-    /// them only with `interrupted`; those that somebody works on never are.
+    /// The runs that ended before `before_ms` (Unix milliseconds), the oldest first. Resumable runs are included only
+    /// with `interrupted`; runs that a controller owns never are.
     pub fn prunable(&self, before_ms: u64, interrupted: bool) -> Result<Vec<RunRecord>> {
         let mut runs = Vec::new();
         for record in self.runs()? {
             let is_over = match record.state {
                 RunState::Closed => true,
                 RunState::Interrupted => interrupted,
-                // Its controller may have died without a word.
+                // Its controller may have died without recording it.
                 RunState::Open => interrupted && self.holder(record.run)?.is_none(),
             };
             let ended_ms = record.ended_ms.unwrap_or(record.spec.started_ms);
@@ -36,7 +36,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// When somebody works on it, or the ledger or its directory can't be written.
+    /// If a controller owns it, or the ledger or its directory can't be written.
     pub fn forget(&self, run: RunId) -> Result<()> {
         let record = self.run(run)?;
         let lock = self.lock(run)?.ok_or_else(|| Error::Held {
@@ -66,7 +66,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Forgets durations beyond those of each class that are still of use; their number is returned.
+    /// Deletes the durations that each class no longer uses. Returns their number.
     pub fn forget_durations(&self) -> Result<usize> {
         let connection = self.connect()?;
         connection
@@ -80,7 +80,7 @@ impl Ledger {
             .map_err(Error::write)
     }
 
-    /// Gives the space of forgotten runs back to the disk. Needs as much space as the ledger has, for a while.
+    /// Returns the space of deleted runs to the disk. Temporarily needs as much space as the ledger.
     pub fn compact(&self) -> Result<()> {
         let connection = self.connect()?;
         connection

@@ -1,4 +1,4 @@
-//! Reading what is on record: rolls, events, outcomes.
+//! Reads what is on record: rolls, events, outcomes.
 
 use std::time::Duration;
 use std::vec;
@@ -9,13 +9,13 @@ use rusqlite::{Row, params};
 use crate::ledger::key;
 use crate::{Error, Ledger, Result, RollEntry};
 
-/// Events that are read at once.
+/// Events read at once.
 const PAGE: i64 = 1000;
 
-/// Durations of a class that are of use.
+/// Durations of a class that are used.
 pub(crate) const DURATIONS: u32 = 3000;
 
-/// An outcome and whose it is.
+/// A host's outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostOutcome {
     /// The host.
@@ -26,7 +26,7 @@ pub struct HostOutcome {
     pub outcome: Outcome,
 }
 
-/// A run's events in order, read in pages.
+/// A run's events in order, read page by page.
 #[derive(Debug)]
 pub struct Events {
     ledger: Ledger,
@@ -51,7 +51,7 @@ impl Ledger {
         })
     }
 
-    /// What was learned of a class, oldest first: how long its runs took, and their longest silences. At most the latest
+    /// The durations of a class, oldest first: how long its runs took, and their longest silences. At most the latest
     /// 3,000.
     pub fn durations(&self, class: &str) -> Result<Vec<(Duration, Duration)>> {
         #[cfg(feature = "memory")]
@@ -75,7 +75,7 @@ impl Ledger {
         Ok(durations)
     }
 
-    /// The roll of a round, in its order.
+    /// The roll of a round, in order.
     pub fn roll(&self, run: RunId, round: u32) -> Result<Vec<RollEntry>> {
         let connection = self.connection();
         let key = key(&connection, run)?;
@@ -98,7 +98,7 @@ impl Ledger {
         rows.collect::<rusqlite::Result<_>>().map_err(Error::read)
     }
 
-    /// A run's events, or those of one host, from the first on.
+    /// The events of a run, or of one of its hosts, from the first.
     pub fn events(&self, run: RunId, host: Option<&HostName>) -> Events {
         Events {
             ledger: self.clone(),
@@ -135,7 +135,7 @@ impl Ledger {
         Ok(events)
     }
 
-    /// The latest outcome of every host that has one, in the roll's order.
+    /// The latest outcome of each host that has one, in the roll's order.
     pub fn outcomes(&self, run: RunId) -> Result<Vec<HostOutcome>> {
         let connection = self.connection();
         let key = key(&connection, run)?;
@@ -165,18 +165,18 @@ impl Ledger {
     }
 }
 
-/// The outcome in the event body of a column.
+/// Reads the outcome in an event body.
 pub(crate) fn read_outcome(host: &HostName, row: &Row<'_>, column: usize) -> Result<Outcome> {
     match read_kind(row, column)? {
         EventKind::OutcomeReached { outcome } => Ok(*outcome),
         _ => Err(Error::damaged(
             format!("the outcome of {host}"),
-            &"its event is another one",
+            &"its event has another kind",
         )),
     }
 }
 
-/// The event body of a column.
+/// Reads an event body.
 pub(crate) fn read_kind(row: &Row<'_>, column: usize) -> Result<EventKind> {
     let body = row
         .get_ref(column)

@@ -1,4 +1,4 @@
-//! What whoever goes on with a run must know: the roll of its round, and what happened so far.
+//! What a controller needs to continue a run: the roll of its round, and the events so far.
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -11,10 +11,10 @@ use rusqlite::{Connection, params};
 use crate::read::{parse_kind, read_kind};
 use crate::{Error, Ledger, Result, RollEntry};
 
-/// A host on the roll of the present round.
+/// A host on the roll of the current round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoundHost {
-    /// Who it is and how it is reached.
+    /// The host and its address.
     pub entry: RollEntry,
     /// Whether it was handed to the engine in this round.
     pub dispatched: bool,
@@ -22,26 +22,26 @@ pub struct RoundHost {
     pub outcome: Option<Class>,
 }
 
-/// An event as it is read back, without what only readers of files need.
+/// An event as it is replayed, without fields that only readers of files need.
 #[derive(Debug)]
 pub struct Replayed<'a> {
     /// The round.
     pub round: u32,
     /// The host, if it is about one.
     pub host: Option<&'a str>,
-    /// When, in milliseconds since the Unix epoch.
+    /// When, Unix milliseconds.
     pub wall_ms: u64,
     /// What happened; an error if this program can't read it.
     pub kind: Result<EventKind>,
 }
 
-/// Threads that parse events.
+/// The number of threads that parse events.
 const PARSERS: usize = 2;
-/// Events that a thread takes at a time, and how often before somebody waits.
+/// The number of events per piece, and of pieces queued per thread.
 const PIECE: usize = 512;
 const PIECES: usize = 4;
 
-/// An event as it stands in the ledger.
+/// An event as stored.
 struct Raw {
     round: u32,
     host: Option<String>,
@@ -49,18 +49,18 @@ struct Raw {
     body: String,
 }
 
-/// How an attempt of a step ended, or that the step was skipped.
+/// The result of an attempt, or a skipped step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepResult {
     /// The step.
     pub step: StepRef,
-    /// Which attempt, from 1; 0 when the step was skipped.
+    /// Which attempt, from 1; 0 if the step was skipped.
     pub attempt: u32,
-    /// The verdict; `nothing_to_do` when the step was skipped.
+    /// The class of the result; `nothing_to_do` if the step was skipped.
     pub class: Class,
-    /// Exit status, if the command told one.
+    /// Exit status, if the command reported one.
     pub exit_status: Option<i32>,
-    /// The signal that ended it, without `SIG`.
+    /// The signal that killed it, without `SIG`.
     pub signal: Option<String>,
     /// From start to end, milliseconds.
     pub duration_ms: u64,
@@ -68,27 +68,27 @@ pub struct StepResult {
     pub changed: bool,
     /// The value kept under the step's `register` name, as JSON text.
     pub registered: Option<String>,
-    /// What went wrong, or why it was skipped; empty when there is nothing to say.
+    /// What went wrong, or why it was skipped; may be empty.
     pub message: String,
 }
 
-/// A directory on a host that durable work of a run was kept in, as the host told it.
+/// A host's directory for durable work of a run, as the host reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// The host that it is on: another one than the step's if the step ran elsewhere.
+    /// The host that has it: the delegate if the step was delegated.
     pub host: HostName,
     /// The directory.
     pub place: String,
-    /// The id of the machine that named it; `-` if it could not tell.
+    /// The id of the machine that reported it; `-` if unknown.
     pub machine: String,
-    /// The word that stands in it.
+    /// The random word in it.
     pub mark: String,
 }
 
 // === impl Ledger ===
 
 impl Ledger {
-    /// The directories that durable work of a run was kept in, each with the machine that named it, all rounds together.
+    /// The directories for a run's durable work in all rounds, each with the machine that reported it.
     pub fn places(&self, run: RunId) -> Result<Vec<Kept>> {
         self.snapshot(run, |connection, key| {
             let mut statement = connection
@@ -113,7 +113,7 @@ impl Ledger {
         })
     }
 
-    /// The hosts of the present round, in the roll's order.
+    /// The hosts of the current round, in the roll's order.
     pub fn round(&self, run: RunId) -> Result<Vec<RoundHost>> {
         #[cfg(feature = "memory")]
         if let Ok(state) = self.memory_of(run) {
@@ -161,9 +161,9 @@ impl Ledger {
         })
     }
 
-    /// Gives out once, in order, the events of the run as a whole and of the hosts that are wanted.
+    /// Calls `each`, in order, for the events of the run as a whole and of the wanted hosts.
     ///
-    /// Most of the time goes into parsing them, which threads of their own do.
+    /// Most of the time goes into parsing, which runs in separate threads.
     pub fn replay(
         &self,
         run: RunId,
@@ -205,7 +205,7 @@ impl Ledger {
             }
             let wanted = &wanted;
             let reader = start(scope, move || self.read_events(run, wanted, &parsers))?;
-            // They take turns: who has nothing more in his turn was the last.
+            // Parsers take turns; the first one without a piece was the last.
             let mut turns = parsed.iter().cycle();
             while let Some(Ok(piece)) = turns.next().map(mpsc::Receiver::recv) {
                 for (kind, row) in piece {
@@ -221,7 +221,7 @@ impl Ledger {
         })
     }
 
-    /// Hands out the events that are wanted, in pieces, to each parser in turn.
+    /// Passes the wanted events, in pieces, to each parser in turn.
     fn read_events(
         &self,
         run: RunId,
@@ -251,7 +251,7 @@ impl Ledger {
                 });
                 if piece.len() == PIECE {
                     let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
-                    // Whoever does not listen any more has panicked, which is told elsewhere.
+                    // Fails only if the parser has panicked, which is reported elsewhere.
                     let _ = turns.next().map(|parser| parser.send(full));
                 }
             }
@@ -261,7 +261,7 @@ impl Ledger {
     }
 }
 
-/// Starts a thread that reads a run.
+/// Starts a reader thread.
 fn start<'scope, T: Send + 'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
@@ -272,7 +272,7 @@ fn start<'scope, T: Send + 'scope>(
         .map_err(Error::io("start a thread to read", Path::new("the ledger")))
 }
 
-/// The results of a host in a round, in the order of steps and attempts.
+/// The results of a host in a round, by step and attempt.
 pub(crate) fn results(
     connection: &Connection,
     key: i64,
@@ -327,7 +327,7 @@ pub(crate) fn results(
             _ => {
                 return Err(Error::damaged(
                     format!("a result of {host}"),
-                    &"its event is another one",
+                    &"its event has another kind",
                 ));
             }
         });

@@ -1,4 +1,4 @@
-//! The database file: opening, checking, migrating.
+//! The database file: opens, checks and migrates it.
 //!
 //! | schema version | written by | read by |
 //! |---|---|---|
@@ -7,8 +7,8 @@
 //! | 3 | 0.1 | 0.1 |
 //! | 4 | 0.1 | 0.1 |
 //!
-//! A program reads and migrates every older version and refuses newer ones. `run` in all tables is the key of the
-//! table `runs`; it never leaves this crate.
+//! A program reads and migrates every older version and refuses newer ones. `run` is the key of the table `runs` in all
+//! tables; it never leaves this crate.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,17 +20,17 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::{Error, Result};
 
-/// `RVLL`, in SQLite's header field for the program that a file belongs to.
+/// `RVLL`, in SQLite's header field for the application that owns a file.
 const APPLICATION_ID: i64 = 0x5256_4c4c;
 
-/// How long a write waits for another controller's write on the same ledger.
+/// How long a write waits while another controller writes to the same ledger.
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Pages in the write-ahead log before it is folded into the database: 16 MiB. Larger than SQLite's default because
-/// each page of a busy run is written many times.
+/// Pages in the write-ahead log before a checkpoint: 16 MiB. More than SQLite's default, because a busy run writes each
+/// page many times.
 const CHECKPOINT_PAGES: i64 = 4096;
 
-/// What each version adds, oldest first. The length of this list is the newest version.
+/// The changes in each version, oldest first. The length of this list is the newest version.
 const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE runs (
@@ -160,12 +160,12 @@ pub(crate) const TABLES: [&str; 7] = [
     "epochs",
 ];
 
-/// Opens the database, making it if `create` says so, and brings its schema up to date.
+/// Opens the database, creates it if `create` is set, and migrates its schema.
 pub(crate) fn open(path: &Path, create: bool) -> Result<Connection> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
-        // Outputs and registered values are nobody else's business, whoever made the directory.
+        // Outputs and registered values are private, even if the directory is not.
         OpenOptions::new()
             .append(true)
             .create(true)
@@ -176,12 +176,12 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags).map_err(|error| refused(path, error))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(Error::write)?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Otherwise SQLite plans a statement anew whenever other values are bound to it: 4 % of a run's CPU.
+    // Without this, SQLite plans a statement again whenever other values are bound: 4 % of a run's CPU time.
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
         .map_err(|error| refused(path, error))?;
     let version = check(path, &connection)?;
-    // Only a file that is ours is touched.
+    // Checked first, so that no foreign file is changed.
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"))
@@ -207,14 +207,14 @@ fn newest() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
-/// The schema version of a file that is ours or empty.
+/// Returns the schema version of a file that is empty or a ledger.
 fn check(path: &Path, connection: &Connection) -> Result<i64> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let tables =
         number("SELECT COUNT(*) FROM sqlite_schema").map_err(|error| match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Error::NotALedger {
                 path: path.to_owned(),
-                reason: "it is no SQLite database",
+                reason: "it is not an SQLite database",
             },
             _ => refused(path, error),
         })?;
@@ -244,7 +244,7 @@ fn migrate(path: &Path, connection: &Connection) -> Result<()> {
         .execute_batch("BEGIN IMMEDIATE")
         .map_err(Error::write)?;
     let result = (|| {
-        // Another process may have migrated while this one waited for the lock.
+        // Another process may have migrated it while this one waited for the lock.
         let version = check(path, connection)?;
         for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
             connection.execute_batch(migration).map_err(Error::write)?;
@@ -256,7 +256,7 @@ fn migrate(path: &Path, connection: &Connection) -> Result<()> {
             .map_err(Error::write)
     })();
     if result.is_err() && !connection.is_autocommit() {
-        // The error that led here is the one to report.
+        // Report the first error, not this one.
         let _ = connection.execute_batch("ROLLBACK");
     }
     result

@@ -1,10 +1,10 @@
-//! What a run is, as it was recorded before anything was dispatched.
+//! The description of a run, recorded before any dispatch.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use reveille_account::{HostName, RunId, RunState, WorkerId};
 
-/// Which command made a run.
+/// The command that started a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RunKind {
     /// `reveille exec`.
@@ -23,10 +23,10 @@ pub enum RunKind {
     Drill,
 }
 
-/// Everything that `resume` must know and that is not secret.
+/// Everything that `resume` needs and that is not secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSpec {
-    /// Which command made it.
+    /// The command that started it.
     pub kind: RunKind,
     /// The command line, or the whole text of the job.
     pub text: String,
@@ -34,19 +34,19 @@ pub struct RunSpec {
     pub file: Option<String>,
     /// SHA-256 of the job file, hexadecimal.
     pub sha256: Option<String>,
-    /// The options in force.
+    /// The effective options.
     pub options: serde_json::Value,
-    /// Variables of the run, without the secret ones.
+    /// The run's vars, without secret ones.
     pub vars: serde_json::Value,
-    /// The seed of everything random.
+    /// The random seed.
     pub seed: u64,
-    /// Who started it.
+    /// The user who started it.
     pub user: String,
-    /// On which machine.
+    /// The machine on which it was started.
     pub node: String,
     /// `--comment`.
     pub comment: Option<String>,
-    /// When, Unix milliseconds.
+    /// The start time, Unix milliseconds.
     pub started_ms: u64,
 }
 
@@ -55,13 +55,13 @@ pub struct RunSpec {
 pub struct RollEntry {
     /// The host.
     pub host: HostName,
-    /// Where it is reached; nothing when the name is all there is.
+    /// Its address; `None` if only the name is known.
     pub address: Option<String>,
     /// The SSH port.
     pub port: u16,
-    /// Its variables without the secret ones, as JSON text; empty for none.
+    /// Its vars, without secret ones, as JSON text; empty for none.
     pub vars: String,
-    /// How it is reached, as JSON text that the engine writes and reads; empty if nobody needs it again.
+    /// How to reach it, as JSON text that the engine writes and reads; empty if it is not needed later.
     pub way: String,
 }
 
@@ -72,13 +72,13 @@ pub struct RunRecord {
     pub run: RunId,
     /// What was recorded at its start.
     pub spec: RunSpec,
-    /// Its state. An open run may have lost its controller: see [`Ledger::holder`](crate::Ledger::holder).
+    /// Its state. The controller of an open run may be dead: see [`Ledger::holder`](crate::Ledger::holder).
     pub state: RunState,
     /// The newest round, from 1.
     pub round: u32,
     /// How many controllers have owned it so far.
     pub epoch: u64,
-    /// The last of them.
+    /// The latest of them.
     pub worker: WorkerId,
     /// When it was closed or interrupted, Unix milliseconds.
     pub ended_ms: Option<u64>,
@@ -118,7 +118,7 @@ impl RunKind {
 // === impl RunSpec ===
 
 impl RunSpec {
-    /// A run that starts now, by nobody and with no options yet.
+    /// A run that starts now, without a user and options.
     pub fn new(kind: RunKind, text: impl Into<String>) -> Self {
         Self {
             kind,
@@ -139,7 +139,7 @@ impl RunSpec {
 // === impl RollEntry ===
 
 impl RollEntry {
-    /// A host that is reached by its name on port 22.
+    /// A host reached by its name on port 22.
     pub fn new(host: impl Into<HostName>) -> Self {
         Self {
             host: host.into(),
@@ -151,7 +151,7 @@ impl RollEntry {
     }
 }
 
-/// Unix time in milliseconds; 0 on a clock before 1970.
+/// Unix time in milliseconds; 0 if the clock is before 1970.
 pub(crate) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -56,7 +56,7 @@ fn finished(index: u32, attempt: u32, registered: Option<&str>) -> EventKind {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_reopening() {
+async fn acknowledged_entries_survive_reopening() {
     let directory = tempfile::tempdir().unwrap();
     let roll = roll(50);
     let run = {
@@ -87,7 +87,7 @@ async fn what_was_acknowledged_is_there_after_reopening() {
     assert_eq!(ledger.outcomes(run).unwrap().len(), 50);
 }
 
-/// The process is aborted in the middle of its work, over and over; nothing acknowledged may be missing.
+/// Aborts the process in the middle of its work, repeatedly; no acknowledged entry may be missing.
 #[tokio::test]
 async fn an_abort_loses_nothing_acknowledged() {
     const CHILD: &str = "REVEILLE_LEDGER_TEST_CHILD";
@@ -163,7 +163,7 @@ async fn a_run_has_one_owner() {
     assert_eq!(ledger.holder(run).unwrap().as_ref(), Some(first.worker()));
     assert!(matches!(ledger.delete_run(run), Err(Error::Held { .. })));
 
-    // The lock file is deleted under the owner, as an operator in despair might do: the epoch still fences.
+    // An operator deletes the lock file under the owner; the epoch still protects the run.
     fs::remove_file(ledger.run_directory(run).join("lock")).unwrap();
     let second = ledger.take_over(run, "build7").unwrap();
     let refused = first
@@ -193,7 +193,7 @@ async fn a_run_has_one_owner() {
 }
 
 #[tokio::test]
-async fn a_second_outcome_is_refused_and_harms_nobody_else() {
+async fn a_second_outcome_is_refused_without_affecting_other_hosts() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
     let handle = ledger.create_run(&spec(), &roll(3)).unwrap();
@@ -206,7 +206,7 @@ async fn a_second_outcome_is_refused_and_harms_nobody_else() {
     innocent.unwrap();
     assert_eq!(
         guilty.unwrap_err().to_string(),
-        "web0 already has an outcome in round 1; it was not recorded twice"
+        "web0 already has an outcome in round 1; the second one was not recorded"
     );
     handle.record_run(EventKind::Cleaned).await.unwrap();
     assert_eq!(ledger.account(handle.run()).unwrap().success, 2);
@@ -241,7 +241,7 @@ async fn an_intent_keeps_its_token() {
 }
 
 #[tokio::test]
-async fn what_happened_is_replayed_in_order_to_whoever_wants_it() {
+async fn replay_returns_the_wanted_events_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
     let handle = ledger.create_run(&spec(), &roll(3)).unwrap();
@@ -295,7 +295,7 @@ async fn what_happened_is_replayed_in_order_to_whoever_wants_it() {
         .unwrap();
     assert_eq!(of_host, kinds);
     assert_eq!(of_run, 1);
-    // The machine that named the place is the one that is asked to clean it.
+    // The machine that reported the directory is the one to clean.
     let places = ledger.places(run).unwrap();
     assert_eq!(places.len(), 1);
     assert_eq!(places[0].host.as_str(), "balancer");
@@ -303,7 +303,7 @@ async fn what_happened_is_replayed_in_order_to_whoever_wants_it() {
 }
 
 #[tokio::test]
-async fn a_round_goes_over_the_one_before() {
+async fn a_round_supersedes_the_one_before() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
     let handle = ledger.create_run(&spec(), &roll(3)).unwrap();
@@ -370,7 +370,7 @@ async fn followers_miss_nothing() {
     let ledger = Ledger::open(directory.path()).unwrap();
     let handle = ledger.create_run(&spec(), &roll(1)).unwrap();
     let mut follow = handle.follow(0);
-    // More than a subscriber may be behind.
+    // More than a subscriber may lag behind.
     let warnings = u64::try_from(writer::PUBLISHED_EVENTS).unwrap() + 2000;
     for part in 0..10 {
         let entries = (0..warnings / 10)
@@ -398,7 +398,7 @@ async fn followers_miss_nothing() {
 }
 
 #[tokio::test]
-async fn runs_are_found_by_what_people_type() {
+async fn runs_are_found_by_what_users_type() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
     assert!(matches!(ledger.resolve_run("last"), Err(Error::NoSuchRun(_))));
@@ -432,12 +432,12 @@ async fn runs_are_found_by_what_people_type() {
 }
 
 #[test]
-fn a_host_is_on_the_roll_once() {
+fn a_host_is_on_the_roll_only_once() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
     let twice = [RollEntry::new("web1"), RollEntry::new("web1")];
     let error = ledger.create_run(&spec(), &twice).unwrap_err();
-    assert_eq!(error.to_string(), "web1 is twice on the roll");
+    assert_eq!(error.to_string(), "web1 is on the roll twice");
     assert!(ledger.runs().unwrap().is_empty());
 }
 
@@ -474,7 +474,7 @@ fn foreign_and_newer_files_are_refused_and_left_alone() {
     assert!(
         error
             .to_string()
-            .contains("has schema version 99, this program knows up to 4"),
+            .contains("has schema version 99, but this program supports up to 4"),
         "{error}"
     );
 
@@ -487,7 +487,7 @@ fn foreign_and_newer_files_are_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_full_disk_uses_the_reserve_then_says_so() {
+async fn a_full_disk_uses_the_reserve_and_is_then_reported() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
     let handle = ledger.create_run(&spec(), &roll(3)).unwrap();
@@ -495,7 +495,7 @@ async fn a_full_disk_uses_the_reserve_then_says_so() {
     let big = || EventKind::Warning {
         message: "x".repeat(200_000),
     };
-    // Without spare pages, and with 100 once the reserve is given back.
+    // Without spare pages at first, and with 100 after the reserve was released.
     writer::faults::fill(&handle, 0, Some(100));
     handle.record_run(big()).await.unwrap();
     assert_eq!(*state.borrow(), LedgerState::DiskFull);
@@ -506,7 +506,7 @@ async fn a_full_disk_uses_the_reserve_then_says_so() {
     assert!(matches!(error, Err(Error::DiskFull { .. })), "{error:?}");
     assert_eq!(ledger.account(handle.run()).unwrap(), before);
 
-    // The operator makes space.
+    // The operator frees space.
     writer::faults::fill(&handle, 1000, None);
     let seq = handle
         .record_host(&"web0".into(), ended(Class::Ok))

@@ -1,15 +1,15 @@
-//! The stage: the one thread that writes a run.
+//! The stage: the thread that writes a run.
 //!
 //! ```text
 //! callers ──batch──▶ bounded queue ──▶ one transaction ──COMMIT──▶ published, callers answered
 //!                                           │
-//!                                           ├─ disk full: reserve released, once more
-//!                                           ├─ a batch breaks a rule: it is refused, the others are committed
-//!                                           └─ epoch is not ours any more: it stops
+//!                                           ├─ disk full: release the reserve, try again
+//!                                           ├─ a batch breaks a rule: refuse it, commit the others
+//!                                           └─ the epoch is no longer ours: stop
 //! ```
 //!
-//! A batch that arrives while nothing is under way is committed at once. Otherwise at most one transaction starts in
-//! each [`COMMIT_INTERVAL`] ([`BUSY_INTERVAL`] when many callers write), with everything that was queued meanwhile.
+//! A batch that arrives while the stage is idle is committed at once. Otherwise at most one transaction starts in each
+//! [`COMMIT_INTERVAL`] ([`BUSY_INTERVAL`] if many callers write), with everything queued meanwhile.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -24,38 +24,38 @@ use crate::disk::Disk;
 use crate::project::{Place, Statements};
 use crate::{Entry, Error, Result, RollEntry};
 
-/// The least time between the starts of two transactions of a run.
+/// The shortest time between the starts of two transactions of a run.
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The same after a transaction that carried [`BUSY_BATCHES`] or more. With that many hosts under way a little more
-/// waiting slows none of them noticeably, and every commit that is saved saves a sync of the disk.
+/// The same after a transaction with [`BUSY_BATCHES`] or more. With that many hosts a slightly longer wait slows none
+/// of them noticeably, and each commit saved saves a sync of the disk.
 pub const BUSY_INTERVAL: Duration = Duration::from_millis(60);
 
-/// Batches in one transaction from which on a run counts as busy.
+/// Batches per transaction from which a run counts as busy.
 const BUSY_BATCHES: usize = 4;
 
-/// Batches that may wait for the writer; a caller beyond them waits before it queues.
+/// The number of batches in the writer's queue; further callers wait before they queue.
 pub const QUEUE_BATCHES: usize = 4096;
 
-/// Entries in one transaction, so that its memory has a bound.
+/// The limit on entries per transaction, which bounds its memory.
 const TRANSACTION_ENTRIES: usize = 20_000;
 
-/// Published events that a slow reader may be behind before it reads from the ledger again.
+/// How many published events a reader may lag behind before it reads from the ledger again.
 pub(crate) const PUBLISHED_EVENTS: usize = 1024;
 
-/// Some entries that are committed together or not at all.
+/// Entries that are committed together or not at all.
 pub(crate) struct Batch {
     pub(crate) round: u32,
     /// The roll of a round that this batch opens.
     pub(crate) roll: Vec<RollEntry>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) done: oneshot::Sender<Result<u64>>,
-    /// Held by who waits for the answer.
+    /// Kept while the caller waits for the answer.
     #[expect(dead_code, reason = "held")]
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
-/// What the writer's thread owns.
+/// The parts that the writer's thread owns.
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) queue: mpsc::UnboundedReceiver<Batch>,
@@ -64,13 +64,13 @@ pub(crate) struct Writer {
     pub(crate) lock: File,
 }
 
-/// The run that is written, and who listens.
+/// The run being written, and its subscribers.
 pub(crate) struct Stage {
     pub(crate) run: RunId,
     pub(crate) key: i64,
     pub(crate) epoch: u64,
     pub(crate) worker: WorkerId,
-    /// The last number given to an event.
+    /// The number of the last event.
     pub(crate) seq: u64,
     pub(crate) disk: Arc<Disk>,
     pub(crate) published: broadcast::Sender<Arc<Event>>,
@@ -80,18 +80,18 @@ pub(crate) struct Stage {
 enum Refusal {
     /// This batch can't be committed; those before it can.
     Batch(usize, Error),
-    /// The run can't be written any more.
+    /// The run can no longer be written.
     Run(Error),
     /// This transaction can't be committed; a later one may.
     Transaction(Error),
-    /// There is no space.
+    /// The disk is full.
     Full,
 }
 
 // === impl Writer ===
 
 impl Writer {
-    /// Writes until every handle is gone or the run can't be written any more.
+    /// Writes until all handles are gone or the run can no longer be written.
     pub(crate) fn work(self) {
         let Writer {
             connection,
@@ -106,7 +106,7 @@ impl Writer {
                 let _ = batch.done.send(Err(error.clone()));
             }
         }
-        // The connection is closed before another controller may take the run.
+        // Close the connection before another controller can take over the run.
         drop(connection);
         drop(lock);
     }
@@ -127,7 +127,7 @@ impl Stage {
             if let Some(rest) = next.and_then(|at| at.checked_duration_since(Instant::now())) {
                 #[expect(
                     clippy::disallowed_methods,
-                    reason = "a thread of its own, which has nothing else to wait for"
+                    reason = "a dedicated thread, which waits for nothing else"
                 )]
                 thread::sleep(rest);
             }
@@ -151,7 +151,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Commits the batches and answers everyone. An error ends the run.
+    /// Commits the batches and answers their callers. An error ends the run.
     fn write(
         &mut self,
         connection: &Connection,
@@ -164,7 +164,7 @@ impl Stage {
         let mut released = false;
         let result = loop {
             match self.commit(connection, statements, body, &batches) {
-                // What breaks a rule concerns one host: the others go on without it.
+                // A broken rule concerns one host: the other batches go on.
                 Err(Refusal::Batch(index, error)) => answer(vec![batches.remove(index)], &error),
                 Err(Refusal::Full) if !released => {
                     self.disk.release();
@@ -177,9 +177,9 @@ impl Stage {
         };
         match result {
             Ok(()) => self.publish(batches),
-            // The run can go on when the operator has made space.
+            // The run can continue once the operator has freed space.
             Err(Refusal::Full) => answer(batches, &self.disk.full()),
-            // A batch alone is refused above.
+            // The arm above refuses single batches.
             Err(Refusal::Transaction(error) | Refusal::Batch(_, error)) => answer(batches, &error),
             Err(Refusal::Run(error)) => {
                 answer(batches, &error);
@@ -198,7 +198,7 @@ impl Stage {
     ) -> Result<(), Refusal> {
         let result = self.transact(connection, statements, body, batches);
         if result.is_err() && !connection.is_autocommit() {
-            // What is reported is the error that led here.
+            // Report the first error, not this one.
             let _ = connection.execute_batch("ROLLBACK");
         }
         result
@@ -245,7 +245,7 @@ impl Stage {
         connection.execute_batch("COMMIT").map_err(refusal)
     }
 
-    /// Gives the events of committed batches to the readers and the numbers to the callers.
+    /// Sends the events of committed batches to the readers and the numbers to the callers.
     fn publish(&mut self, batches: Vec<Batch>) {
         let heard = self.published.receiver_count() > 0;
         for batch in batches {
@@ -267,7 +267,7 @@ impl Stage {
                     mono_ms: entry.mono_ms,
                     kind: entry.kind,
                 };
-                // The last reader may have gone since.
+                // Fails if the last reader has gone.
                 let _ = self.published.send(Arc::new(event));
             }
             let _ = batch.done.send(Ok(self.seq));
@@ -277,7 +277,7 @@ impl Stage {
 
 fn answer(batches: Vec<Batch>, error: &Error) {
     for batch in batches {
-        // A caller that does not wait any more needs no answer.
+        // Fails if the caller no longer waits.
         let _ = batch.done.send(Err(error.clone()));
     }
 }
@@ -299,7 +299,7 @@ fn refusal(error: rusqlite::Error) -> Refusal {
 }
 
 /// Whether SQLite, or the system below it, has no space left. A write that fails for another reason looks the same as
-/// a quota that is used up, so every failed write counts.
+/// an exhausted quota, so every failed write counts.
 fn is_full(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => {
@@ -313,7 +313,7 @@ fn is_full(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// The injected full disk of the tests: a database that may not grow.
+/// Injects a full disk into tests: a database that may not grow.
 #[cfg(test)]
 pub(crate) mod faults {
     use std::collections::HashMap;
@@ -324,12 +324,12 @@ pub(crate) mod faults {
 
     use crate::RunHandle;
 
-    /// The pages that a database may have now, and after the reserve was given back.
+    /// The pages permitted now, and after the reserve was released.
     type Limits = (i64, Option<i64>);
 
     static LIMITS: LazyLock<Mutex<HashMap<PathBuf, Limits>>> = LazyLock::new(Mutex::default);
 
-    /// Limits the run's database to its present size plus `spare` pages; giving back the reserve adds `released`.
+    /// Limits the run's database to its current size plus `spare` pages; releasing the reserve adds `released`.
     pub(crate) fn fill(handle: &RunHandle, spare: i64, released: Option<i64>) {
         let connection = handle.ledger().connect().unwrap();
         let pages: i64 = connection

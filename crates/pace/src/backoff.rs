@@ -1,10 +1,10 @@
-//! Waiting between tries.
+//! Delays between tries.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// Exponential back-off with full jitter: before try *n* + 1 a uniformly random time up to `base · 2ⁿ`, `cap` at most.
+/// Exponential back-off with full jitter: before try *n* + 1, a uniformly random time up to `base · 2ⁿ`, at most `cap`.
 ///
 /// Full jitter spreads the tries of many hosts best (Brooker, "Exponential Backoff And Jitter", AWS, 2015).
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Backoff {
 // === impl Backoff ===
 
 impl Backoff {
-    /// Waits of up to `base` first and never more than `cap`. The same seed gives the same waits.
+    /// Starts with waits of up to `base`; none exceeds `cap`. The same seed gives the same waits.
     pub fn new(base: Duration, cap: Duration, seed: u64) -> Self {
         Self {
             base,
@@ -35,13 +35,13 @@ impl Backoff {
         longest.mul_f64(self.random.f64())
     }
 
-    /// The longest that the next wait can be.
+    /// The upper bound of the next wait.
     pub fn longest(&self) -> Duration {
         let factor = 1u32.checked_shl(self.waits).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap)
     }
 
-    /// Starts over, after something succeeded.
+    /// Starts over after a success.
     pub fn reset(&mut self) {
         self.waits = 0;
     }

@@ -1,4 +1,4 @@
-//! Stopping when a whole group fails alike.
+//! Stops recoveries and dispatches while a whole group fails alike.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use reveille_text::duration;
 use tokio::time::Instant;
 
-/// Watches one group of hosts. When many of it fail alike within a window, the job, the mirror or the network is to be
-/// suspected, not the hosts: nothing of the group is recovered, and its dispatches are held. After a while one host is
-/// let through; if it ends well the group goes on, if it fails in the same way the wait doubles.
+/// Watches one group of hosts. If many of them fail alike within a window, the job, the mirror or the network is the
+/// likely cause: the breaker opens, which stops recoveries in the group and holds its dispatches. After the hold it
+/// lets one host through as a probe. If the probe succeeds, the breaker closes; if it fails in the same way, the hold
+/// doubles.
 ///
 /// ```text
 ///            many fail alike            the hold is over
@@ -20,42 +21,42 @@ use tokio::time::Instant;
 ///    └──────────────── it ends, well or otherwise ─────────────┘
 /// ```
 ///
-/// `C` is what failures are alike by: a failure class, or class and message.
+/// `C` is the key by which failures are alike: a failure class, or class and message.
 #[derive(Debug, Clone)]
 pub struct Breaker<C> {
     rule: BreakerRule,
     running: u32,
-    /// Hosts that ended, by second.
+    /// The number of hosts that ended in each second.
     ended: Vec<(u64, u32)>,
     started: Instant,
-    /// When each host failed last, for each class.
+    /// The time of each host's last failure, by class.
     failures: HashMap<C, HashMap<u32, Instant>>,
     state: State<C>,
 }
 
-/// When a group is suspected.
+/// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerRule {
-    /// Hosts that must fail alike, at least.
+    /// Open only if at least this many hosts fail alike.
     pub hosts: u32,
-    /// The part of the hosts that run, or ended within the window, which must be exceeded.
+    /// Open only if more than this share fails, of the hosts that run or ended within the window.
     pub share: f64,
     /// How far back failures count.
     pub window: Duration,
-    /// How long dispatches are held at first.
+    /// How long dispatches are held first.
     pub hold: Duration,
-    /// How long at most.
+    /// The longest hold.
     pub longest_hold: Duration,
 }
 
-/// A breaker that opened. Its text is a line for people.
+/// A breaker that opened; its text is shown to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened<C> {
-    /// How they failed.
+    /// The class of the failures.
     pub class: C,
     /// Hosts that failed like that within the window.
     pub hosts: u32,
-    /// Hosts that run, or ended within the window.
+    /// Hosts that are running or ended within the window.
     pub of: u32,
     /// How long dispatches are held.
     pub hold: Duration,
@@ -66,9 +67,9 @@ pub struct Opened<C> {
 pub enum Pass {
     /// Yes.
     Go,
-    /// Yes, as the one that shows whether it is over; say so when it ends.
+    /// Yes, as the probe; report it as such when it ends.
     Probe,
-    /// Not before that.
+    /// Not yet.
     Hold {
         /// When to ask again.
         until: Instant,
@@ -90,13 +91,13 @@ enum State<C> {
     },
 }
 
-/// Classes that are told apart; further ones are not watched.
+/// The limit on failure classes that a breaker watches.
 const CLASSES: usize = 64;
 
 // === impl Breaker ===
 
 impl<C: Eq + Hash + Clone> Breaker<C> {
-    /// Closed, nothing has run.
+    /// A closed breaker.
     pub fn new(rule: BreakerRule, now: Instant) -> Self {
         Self {
             rule,
@@ -108,8 +109,8 @@ impl<C: Eq + Hash + Clone> Breaker<C> {
         }
     }
 
-    /// Whether a new host of the group may be dispatched. [`Pass::Probe`] is given to one only, until it has ended or
-    /// a hold has passed without word of it.
+    /// Whether a new host of the group may be dispatched. Only one host gets [`Pass::Probe`], until it has ended or a
+    /// hold has passed without a report.
     pub fn pass(&mut self, now: Instant) -> Pass {
         match &self.state {
             State::Closed => Pass::Go,
@@ -128,12 +129,12 @@ impl<C: Eq + Hash + Clone> Breaker<C> {
         }
     }
 
-    /// Whether failed hosts of the group are worth a recovery.
+    /// Whether failed hosts of the group may be recovered.
     pub fn may_recover(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// How they failed, while the group is held.
+    /// The class of the failures, while the group is held.
     pub fn suspected(&self) -> Option<&C> {
         match &self.state {
             State::Closed => None,
@@ -146,8 +147,7 @@ impl<C: Eq + Hash + Clone> Breaker<C> {
         self.running = self.running.saturating_add(1);
     }
 
-    /// A host ended well. `probe` says that it was let through by [`Pass::Probe`]. Tells whether the group goes on
-    /// from now.
+    /// Records that a host succeeded; `probe` if it got [`Pass::Probe`]. Returns whether this closed the breaker.
     pub fn succeeded(&mut self, probe: bool, now: Instant) -> bool {
         self.leave(now);
         let over = probe && !self.may_recover();
@@ -157,8 +157,9 @@ impl<C: Eq + Hash + Clone> Breaker<C> {
         over
     }
 
-    /// An attempt of a host failed; `over` says that the host ended with it, `probe` as above. `host` is any number of
-    /// its own: one host that fails five times is one. Tells if the breaker opened.
+    /// Records that an attempt of a host failed; `over` if that ended the host, `probe` if it got [`Pass::Probe`].
+    /// `host` is a number unique to the host, since five failures of one host count once. Returns `Some` if the breaker
+    /// opened.
     pub fn failed(
         &mut self,
         host: u32,
@@ -188,7 +189,7 @@ impl<C: Eq + Hash + Clone> Breaker<C> {
                 ..
             } if probe => {
                 if suspected != class {
-                    // Something else is wrong with this host; the group has got past what it was held for.
+                    // This host has another problem, so the group's problem is over.
                     self.close();
                     return None;
                 }
@@ -219,11 +220,11 @@ impl<C: Eq + Hash + Clone> Breaker<C> {
         self.failures.clear();
     }
 
-    /// Hosts that failed alike within the window, this one included.
+    /// Counts the hosts that failed alike within the window, this one included.
     fn count(&mut self, host: u32, class: &C, now: Instant) -> u32 {
         let window = self.rule.window;
         if !self.failures.contains_key(class) && self.failures.len() >= CLASSES {
-            // Those that were not seen lately make room.
+            // Forget classes without a failure in the window.
             self.failures.retain(|_, hosts| {
                 hosts
                     .values()
@@ -250,7 +251,7 @@ impl<C: Eq + Hash + Clone> Breaker<C> {
         }
     }
 
-    /// Hosts that run, or ended within the window.
+    /// Hosts that are running or ended within the window.
     fn of(&self, now: Instant) -> u32 {
         let second = now.saturating_duration_since(self.started).as_secs();
         let oldest = second.saturating_sub(self.rule.window.as_secs());
@@ -260,7 +261,7 @@ impl<C: Eq + Hash + Clone> Breaker<C> {
 }
 
 impl Default for BreakerRule {
-    /// Five hosts and more than 10 % within a minute; held for 30 s at first, ten minutes at most.
+    /// Five hosts and more than 10 % within a minute; held for 30 s at first, at most ten minutes.
     fn default() -> Self {
         Self {
             hosts: 5,
@@ -328,7 +329,7 @@ mod tests {
         assert_eq!(
             breaker.failed(8, &"refused", true, false, start),
             None,
-            "said once"
+            "reported once"
         );
     }
 
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_is_let_through_to_see() {
+    fn one_host_is_let_through_as_the_probe() {
         let (mut breaker, start) = running(10);
         for host in 0..5 {
             breaker.failed(host, &"refused", true, false, start);
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_is_never_heard_of_holds_nobody_for_ever() {
+    fn a_lost_probe_is_replaced_after_a_hold() {
         let (mut breaker, start) = running(5);
         for host in 0..5 {
             breaker.failed(host, &"refused", true, false, start);

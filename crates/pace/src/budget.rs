@@ -1,18 +1,18 @@
-//! A limit on trying again, for the whole fleet.
+//! A limit on retries for the whole fleet.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A fleet-wide limit on recoveries: a share of what was dispatched lately, and a floor for small fleets.
+/// A fleet-wide limit on recoveries: a share of the recent dispatches, and a floor for small fleets.
 ///
-/// Without it a fault of everyone (a mirror, the network) is answered by everyone trying again.
+/// Without it, a fault that hits every host (a mirror, the network) makes every host retry.
 #[derive(Debug, Clone)]
 pub struct RetryBudget {
     share: f64,
     floor: f64,
     started: Instant,
-    /// One slot a second of the window.
+    /// One slot per second of the window.
     slots: [Slot; WINDOW_S],
 }
 
@@ -24,13 +24,13 @@ struct Slot {
     withdrawn: u32,
 }
 
-/// How far back a [`RetryBudget`] looks, in seconds.
+/// The window of a [`RetryBudget`], in seconds.
 const WINDOW_S: usize = 10;
 
 // === impl RetryBudget ===
 
 impl RetryBudget {
-    /// `share` of the dispatches of the last ten seconds, and at least `floor` a second.
+    /// Permits `share` of the dispatches of the last ten seconds, and at least `floor` a second.
     pub fn new(share: f64, floor: f64, now: Instant) -> Self {
         Self {
             share: share.max(0.0),
@@ -40,13 +40,13 @@ impl RetryBudget {
         }
     }
 
-    /// A host was dispatched.
+    /// Records a dispatch.
     pub fn dispatched(&mut self, now: Instant) {
         let slot = self.slot(now);
         slot.dispatched = slot.dispatched.saturating_add(1);
     }
 
-    /// Takes one recovery, or says that the budget is used up for now.
+    /// Takes one recovery; returns false if the budget is used up for now.
     #[must_use]
     pub fn withdraw(&mut self, now: Instant) -> bool {
         let some = self.left(now) >= 1.0;
@@ -57,7 +57,7 @@ impl RetryBudget {
         some
     }
 
-    /// Recoveries that may be taken now.
+    /// The recoveries available now.
     pub fn left(&self, now: Instant) -> f64 {
         let second = self.second(now);
         let (mut dispatched, mut withdrawn) = (0.0, 0.0);
@@ -70,7 +70,7 @@ impl RetryBudget {
         (self.share * dispatched).max(self.floor * WINDOW_S as f64) - withdrawn
     }
 
-    /// A wait after which it is worth asking again.
+    /// How long to wait before asking again.
     pub fn pause(&self) -> Duration {
         Duration::from_secs(1)
     }
@@ -121,7 +121,7 @@ mod tests {
                 let lately: u32 = seconds[from..=second].iter().map(|(dispatched, _)| dispatched).sum();
                 let most = (f64::from(lately) * 0.2).max(100.0);
                 let in_window = taken[from..].iter().sum::<usize>();
-                // What was taken against dispatches that are now forgotten is not taken back.
+                // Recoveries taken against dispatches that have left the window stay taken.
                 proptest::prop_assert!(*taken.last().unwrap() == 0 || in_window as f64 <= most);
             }
         }

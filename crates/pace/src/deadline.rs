@@ -1,10 +1,10 @@
-//! Which of its two deadlines an attempt is near.
+//! The two deadlines of an attempt.
 
-/// Which deadline.
+/// A deadline of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Deadline {
-    /// Nothing moved for too long.
+    /// The longest time without progress.
     Idle,
-    /// It took too long as a whole.
+    /// The longest total time.
     Total,
 }

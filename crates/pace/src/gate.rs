@@ -1,12 +1,12 @@
-//! A limit on how many do something at once.
+//! A limit on concurrency.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Lets a limited number through at once, first come first served. The limit can be changed while it is in use: a lower
-/// one takes nobody's permit away, it only holds the next ones back. Clones are the same gate.
+/// Lets a limited number of holders in at once, first come first served. The limit can change while the gate is in use;
+/// a lower one only delays later permits. Clones share the gate.
 #[derive(Debug, Clone)]
 pub struct Gate {
     state: Arc<Mutex<State>>,
@@ -15,7 +15,7 @@ pub struct Gate {
 /// The right to be inside a [`Gate`], until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    /// Nothing once it was given back.
+    /// `None` once it was given back.
     gate: Option<Gate>,
 }
 
@@ -23,14 +23,14 @@ pub struct Permit {
 struct State {
     limit: usize,
     used: usize,
-    /// Some may have gone away.
+    /// Waiters in order; some may have given up.
     waiting: VecDeque<oneshot::Sender<Permit>>,
 }
 
 // === impl Gate ===
 
 impl Gate {
-    /// A gate for `limit` at once. With 0 nobody passes until that is changed.
+    /// A gate that lets in `limit` at once. 0 lets nobody in until the limit changes.
     pub fn new(limit: usize) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
@@ -41,7 +41,7 @@ impl Gate {
         }
     }
 
-    /// Waits for a permit. Whoever drops the future gives up the place in the queue.
+    /// Waits for a permit. Dropping the future gives up the place in the queue.
     pub async fn acquire(&self) -> Permit {
         loop {
             let receiver = {
@@ -51,21 +51,21 @@ impl Gate {
                     return self.permit();
                 }
                 if state.waiting.len() == state.waiting.capacity() {
-                    // Before the queue grows, those who went away leave it.
+                    // Remove waiters that gave up before the queue grows.
                     state.waiting.retain(|sender| !sender.is_closed());
                 }
                 let (sender, receiver) = oneshot::channel();
                 state.waiting.push_back(sender);
                 receiver
             };
-            // A sender is only dropped together with the gate, which `self` holds.
+            // Senders are dropped only together with the gate, which `self` keeps alive.
             if let Ok(permit) = receiver.await {
                 return permit;
             }
         }
     }
 
-    /// A permit, if one is free and nobody waits.
+    /// Returns a permit if one is free and nobody waits.
     pub fn try_acquire(&self) -> Option<Permit> {
         let mut state = self.lock();
         let free = state.used < state.limit && state.waiting.is_empty();
@@ -86,12 +86,12 @@ impl Gate {
         self.lock().limit
     }
 
-    /// Permits in use; more than the limit after it was lowered.
+    /// Permits in use; may exceed a limit that was lowered.
     pub fn used(&self) -> usize {
         self.lock().used
     }
 
-    /// How many wait, those that went away since the last change included.
+    /// The number of waiters, including some that have given up.
     pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
@@ -102,7 +102,7 @@ impl Gate {
         }
     }
 
-    /// Lets those in for whom there is room.
+    /// Lets waiters in while there is room.
     fn admit(&self) {
         loop {
             let sender = {
@@ -116,14 +116,14 @@ impl Gate {
                 state.used += 1;
                 sender
             };
-            // Outside the lock, because a permit that comes back takes it.
+            // Outside the lock, because a permit that is returned takes it.
             if let Err(permit) = sender.send(self.permit()) {
                 permit.give_back();
             }
         }
     }
 
-    /// A panic elsewhere leaves the numbers whole.
+    /// Ignores poisoning: the counts are consistent even after a panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +132,7 @@ impl Gate {
 // === impl Permit ===
 
 impl Permit {
-    /// Gives the permit back without letting the next one in, so that many who went away don't nest.
+    /// Gives the permit back without admitting the next waiter, which would recurse for each waiter that gave up.
     fn give_back(mut self) {
         if let Some(gate) = self.gate.take() {
             gate.lock().used -= 1;
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_waiting_holds_nobody_up() {
+    async fn a_waiter_that_gives_up_does_not_block_the_queue() {
         let gate = Gate::new(1);
         let held = gate.acquire().await;
         for _ in 0..10_000 {

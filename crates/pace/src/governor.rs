@@ -1,12 +1,12 @@
-//! How many handshakes this machine can do at once, told by how late it is.
+//! How many handshakes this machine can run at once, judged by the lateness of its timers.
 
 use std::time::Duration;
 
-/// A tick this late means that the CPU is wanted by more than it can serve.
+/// A tick this late means that the CPU is overloaded.
 const LATE: Duration = Duration::from_millis(8);
 
-/// Sets the global handshake limit after the controller's own CPU: it grows by an eighth while it is used up and ticks
-/// are on time, and shrinks by a quarter when they are late. Nothing that a host does, or fails to do, moves it.
+/// Adapts the global handshake limit to the controller's own CPU: it grows by an eighth while it is used up and ticks
+/// are on time, and shrinks by a quarter when ticks are late. Nothing that hosts do changes it.
 #[derive(Debug, Clone)]
 pub struct Governor {
     limit: usize,
@@ -17,7 +17,7 @@ pub struct Governor {
 // === impl Governor ===
 
 impl Governor {
-    /// How often [`observe`](Self::observe) is meant to be called.
+    /// The interval at which to call [`observe`](Self::observe).
     pub const TICK: Duration = Duration::from_millis(50);
 
     /// Starts at `limit` and stays within `least` and `most`.
@@ -31,18 +31,18 @@ impl Governor {
         }
     }
 
-    /// The limit at this moment.
+    /// The current limit.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Changes the most, at least the least: memory or CPU pressure may allow fewer than were planned.
+    /// Sets the upper bound, at least `least`: memory or CPU pressure may permit fewer than planned.
     pub fn set_most(&mut self, most: usize) {
         self.most = most.max(self.least);
         self.limit = self.limit.min(self.most);
     }
 
-    /// Takes in how late a tick was, and whether the limit was used up; tells the new limit.
+    /// Records how late a tick was and whether the limit was used up; returns the new limit.
     pub fn observe(&mut self, lateness: Duration, used_up: bool) -> usize {
         if lateness > LATE {
             self.limit = (self.limit - self.limit.div_ceil(4)).max(self.least);
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_machine_opens_up_and_a_late_one_closes_down() {
+    fn the_limit_grows_on_an_idle_machine_and_shrinks_on_a_late_one() {
         let mut governor = Governor::new(16, 4, 512);
         for _ in 0..60 {
             governor.observe(Duration::ZERO, true);

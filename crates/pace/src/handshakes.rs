@@ -1,4 +1,4 @@
-//! How many SSH handshakes are in progress, everywhere and at each endpoint.
+//! Limits on SSH handshakes in progress, globally and for each endpoint.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::{Gate, Permit};
 
 /// Limits handshakes in progress: a global limit, which protects this machine's CPU, and one for each endpoint (an
-/// address, or a bastion that many hosts are behind). An endpoint that throttles is slowed: its limit is halved, down
-/// to 1, and grows again by one for each round of successes.
+/// address, or a jump host that many hosts are behind). If an endpoint throttles, its limit is halved, down to 1, and
+/// grows again by one per round of successes.
 #[derive(Debug, Clone)]
 pub struct Handshakes {
     shared: Arc<Shared>,
@@ -16,7 +16,7 @@ pub struct Handshakes {
 /// The right to one handshake, until it is dropped.
 #[derive(Debug)]
 pub struct HandshakePermit {
-    /// Given back before the endpoint is forgotten.
+    /// Dropped before the endpoint is forgotten.
     permits: Option<(Permit, Permit)>,
     handshakes: Handshakes,
     endpoint: Arc<str>,
@@ -32,16 +32,16 @@ struct Shared {
 #[derive(Debug)]
 struct Endpoint {
     gate: Gate,
-    /// Successes since the limit changed.
+    /// Successes since the limit last changed.
     successes: usize,
-    /// Permits given out or waited for.
+    /// Permits in use or waited for.
     users: usize,
 }
 
 // === impl Handshakes ===
 
 impl Handshakes {
-    /// At most `global` at once, and `each` at one endpoint; at least one.
+    /// Permits at most `global` at once, and `each` at one endpoint; both at least one.
     pub fn new(global: usize, each: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -66,20 +66,20 @@ impl Handshakes {
             entry.users += 1;
             (name, entry.gate.clone())
         };
-        // Made first, so that a wait that is given up is also tidied up.
+        // Created first, so that its drop cleans up after a wait that is given up.
         let mut permit = HandshakePermit {
             permits: None,
             handshakes: self.clone(),
             endpoint,
         };
-        // The endpoint's turn comes first: who waits for a slow one holds no global permit.
+        // Wait for the endpoint first: a waiter for a slow one must not hold a global permit.
         let local = gate.acquire().await;
         let global = self.shared.global.acquire().await;
         permit.permits = Some((global, local));
         permit
     }
 
-    /// The endpoint refused a connection for being one too many. Tells its new limit.
+    /// Records that the endpoint refused a connection as one too many. Returns its new limit.
     pub fn throttled(&self, endpoint: &str) -> usize {
         let mut endpoints = self.lock();
         let entry = endpoints
@@ -93,7 +93,7 @@ impl Handshakes {
         limit
     }
 
-    /// A handshake with the endpoint went well. Tells its new limit if that changed.
+    /// Records a successful handshake with the endpoint. Returns its new limit if it changed.
     pub fn succeeded(&self, endpoint: &str) -> Option<usize> {
         let mut endpoints = self.lock();
         let entry = endpoints.get_mut(endpoint)?;
@@ -112,7 +112,7 @@ impl Handshakes {
         Some(limit + 1)
     }
 
-    /// The endpoint's limit at this moment.
+    /// The endpoint's current limit.
     pub fn limit(&self, endpoint: &str) -> usize {
         self.lock()
             .get(endpoint)
@@ -124,17 +124,17 @@ impl Handshakes {
         self.lock().get(endpoint).map_or(0, |entry| entry.users)
     }
 
-    /// Whether somebody waits for the global limit.
+    /// Whether the global limit is reached.
     pub fn is_used_up(&self) -> bool {
         self.shared.global.waiting() > 0 || self.shared.global.used() >= self.shared.global.limit()
     }
 
-    /// Changes the global limit, at least one.
+    /// Sets the global limit, at least one.
     pub fn set_global_limit(&self, limit: usize) {
         self.shared.global.set_limit(limit.max(1));
     }
 
-    /// Endpoints that are remembered: those in use and those that are slowed.
+    /// The number of endpoints kept: those in use and those with a lowered limit.
     pub fn endpoints(&self) -> usize {
         self.lock().len()
     }
@@ -157,7 +157,7 @@ impl Drop for HandshakePermit {
             return;
         };
         entry.users -= 1;
-        // Thousands of hosts pass by once; only what is slowed is worth remembering.
+        // Thousands of hosts connect once, so keep lowered limits only.
         if entry.users == 0 && entry.gate.limit() == self.handshakes.shared.each {
             endpoints.remove(&self.endpoint);
         }
@@ -187,7 +187,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_endpoint_slows_nobody_else() {
+    async fn a_slow_endpoint_does_not_slow_others() {
         let handshakes = Handshakes::new(3, 2);
         let first = handshakes.acquire("bastion").await;
         let second = handshakes.acquire("bastion").await;

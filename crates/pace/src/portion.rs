@@ -5,30 +5,30 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A number of hosts, or a share of them: `max_fail: 2%`, `serial: [1, 5%, 25%]`.
+/// A number of hosts, or a share of the fleet: `max_fail: 2%`, `serial: [1, 5%, 25%]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Portion {
-    /// That many.
+    /// This many hosts.
     Count(u64),
-    /// That many of 10,000: `2%` is 200.
+    /// A share in hundredths of a percent: `2%` is 200.
     Share(u16),
 }
 
-/// A text that is neither a number nor a percentage.
+/// The error for a text that is neither a number nor a percentage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortionError(String);
 
 // === impl Portion ===
 
 impl Portion {
-    /// How many of `total` that is, rounded down: `2%` of 512 allows 10.
+    /// The number of hosts out of `total`, rounded down: `2%` of 512 is 10.
     pub fn of(self, total: u64) -> u64 {
         match self {
             Portion::Count(count) => count.min(total),
             Portion::Share(share) => {
                 let exact = u128::from(total) * u128::from(share) / 10_000;
-                // A share is at most the whole.
+                // A share is at most `total`, so it fits.
                 u64::try_from(exact).unwrap_or(total)
             }
         }
@@ -71,7 +71,7 @@ impl FromStr for Portion {
 }
 
 fn digits(text: &str) -> Option<u64> {
-    // `parse` would also take a sign.
+    // `parse` would also accept a sign.
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())
@@ -114,8 +114,8 @@ impl fmt::Display for PortionError {
 
 impl std::error::Error for PortionError {}
 
-/// The sizes of the batches that `total` hosts are worked on in. The last portion is used again until none is left; each
-/// batch has at least one host. No portions: all at once.
+/// The sizes of the batches for `total` hosts. The last portion repeats until no host is left; each batch has at least
+/// one host. Without portions there is one batch.
 pub fn batches(portions: &[Portion], total: u64) -> impl Iterator<Item = u64> {
     let mut left = total;
     let mut number = 0;

@@ -1,4 +1,4 @@
-//! What is bounded in a round: attempts, tries, recoveries, and which batch has its turn.
+//! Checks the bounds of a round: attempts, tries, recoveries, and the order of batches.
 
 use std::collections::BTreeMap;
 
@@ -10,38 +10,38 @@ use reveille_pace::{Portion, batches};
 use crate::check::Rule;
 use crate::scenario::Scenario;
 
-/// Recoveries of a host in a round.
+/// The limit on a host's recoveries in a round.
 const RECOVERIES: u32 = 3;
 
-/// Counts by what was committed, of every host and round.
+/// Counts per host and round, from committed events.
 #[derive(Debug)]
 pub(crate) struct Bounds {
-    /// The attempts that each step may take.
+    /// The attempts that each step may use.
     attempts: Vec<u32>,
-    /// Further addresses of each host.
+    /// The number of further addresses of each host.
     routes: BTreeMap<String, u32>,
     serial: Vec<Portion>,
     canary: bool,
-    /// The roll that the next round opens with.
+    /// The roll of the next round.
     next_roll: Vec<String>,
     rolls: BTreeMap<u32, Vec<String>>,
-    /// The round that each attempt was begun in.
+    /// The round in which each attempt began.
     begun: BTreeMap<(String, u32, u32), u32>,
     counts: BTreeMap<(String, u32), Counts>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Attempts that are used up since the last rung, by step.
+    /// Attempts used up since the last recovery, by step.
     attempts: BTreeMap<u32, u32>,
-    /// Further tries to connect and further attempts.
+    /// Retries: connection tries and attempts.
     tries: u32,
     rungs: Vec<Rung>,
     dispatched: bool,
     outcome: Option<Status>,
 }
 
-/// A rule that is broken, and how.
+/// A broken rule, and how.
 pub(crate) type Broken = (Rule, String);
 
 // === impl Bounds ===
@@ -70,12 +70,12 @@ impl Bounds {
         }
     }
 
-    /// The next round that opens has this roll.
+    /// Sets the roll of the next round.
     pub(crate) fn will_open(&mut self, roll: Vec<String>) {
         self.next_roll = roll;
     }
 
-    /// What was committed, and which bounds that breaks.
+    /// Counts a committed event. Returns the bound that it breaks, if any.
     pub(crate) fn committed(&mut self, event: &Event) -> Option<Broken> {
         let round = event.round;
         let Some(host) = event.host.as_ref().map(HostName::as_str) else {
@@ -109,7 +109,7 @@ impl Bounds {
                     .or_insert(round);
                 (used >= most.max(1)).then(|| {
                     let words = format!(
-                        "{host} begins {} again after {used} of {most} attempts",
+                        "{host} starts {} again after {used} of {most} attempts",
                         step.name
                     );
                     (Rule::Bounded, words)
@@ -153,7 +153,7 @@ impl Bounds {
         }
     }
 
-    /// Whether a host is dispatched before its batch has its turn.
+    /// Whether a host is dispatched before its batch's turn.
     fn out_of_turn(&self, host: &str, round: u32) -> Option<Broken> {
         let roll = self.rolls.get(&round)?;
         let place = roll.iter().position(|name| name == host)?;
@@ -197,7 +197,7 @@ impl Bounds {
 // === impl Counts ===
 
 impl Counts {
-    /// A rung is taken.
+    /// Counts a rung.
     fn take(&mut self, host: &str, rung: Rung, routes: u32) -> Option<Broken> {
         self.attempts.clear();
         self.rungs.push(rung);
@@ -206,7 +206,7 @@ impl Counts {
         let most = if rung == Rung::Route { routes } else { 1 };
         let all = u32::try_from(self.rungs.len()).unwrap_or(u32::MAX);
         (taken > most || all > RECOVERIES).then(|| {
-            let words = format!("{host} is brought back by {:?}, one after the other", self.rungs);
+            let words = format!("{host} is recovered by {:?} in a row", self.rungs);
             (Rule::Bounded, words)
         })
     }

@@ -1,6 +1,6 @@
-//! Chance by place: the same seed at the same place gives the same number, whatever else is left out.
+//! Randomness by place: the same seed and place give the same number, whatever else changes.
 
-/// A number that follows from the seed and a place.
+/// Derives a number from the seed and a place.
 pub(crate) fn chance(seed: u64, host: &str, effect: &str, n: u64) -> u64 {
     let mut hash = Hash::default();
     hash.write(&seed.to_le_bytes());
@@ -11,7 +11,7 @@ pub(crate) fn chance(seed: u64, host: &str, effect: &str, n: u64) -> u64 {
     hash.finish()
 }
 
-/// FNV-1a with a good mix at its end.
+/// FNV-1a with a strong final mix.
 #[derive(Debug, Clone)]
 pub(crate) struct Hash(u64);
 

@@ -1,4 +1,4 @@
-//! What must hold, by what was committed and by what really ran.
+//! Checks what must hold, from committed events and from the commands that ran.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,64 +16,64 @@ use crate::command::Ends;
 use crate::folded::{Folded, Met};
 use crate::scenario::{Effect, Scenario, What};
 
-/// A rule that a run has to keep.
+/// A rule that a run must keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// A command starts only if its intent is on record.
+    /// A command starts only after its intent is on record.
     IntentFirst,
-    /// A command starts only on a host that was dispatched.
+    /// A command starts only on a dispatched host.
     DispatchFirst,
     /// A step that is not idempotent starts again in its round only if the end of its last attempt is on record.
     NoSecondStart,
-    /// Two durable commands of a host never run beside each other on a machine.
+    /// Two durable commands of a host never run at the same time on a machine.
     NoOverlap,
-    /// Who succeeded has run every step to a good end.
+    /// A host succeeds only if every step ran to a good end.
     SuccessIsTrue,
-    /// An outcome that claims to know how the host is leaves nothing running there.
+    /// An outcome that claims a known state leaves nothing running on the host.
     NothingLeftRunning,
-    /// The recorded output is the output.
+    /// The recorded output equals the output.
     OutputWhole,
-    /// Nothing is dispatched once more hosts failed than are allowed.
+    /// Nothing is dispatched once more hosts failed than permitted.
     HaltHolds,
-    /// A step that runs once runs on one host, and once.
+    /// A `once` step runs on one host, and once.
     OnceIsOnce,
-    /// Attempts, tries and recoveries of a host in a round keep their limits, and each rung is taken once.
+    /// A host's attempts, tries and recoveries in a round are bounded, and each rung is taken once.
     Bounded,
-    /// Nothing of a batch is dispatched before the batches before it are over.
+    /// Nothing of a batch is dispatched before the earlier batches have ended.
     BatchesInTurn,
-    /// What is committed, folded afresh, is what the task that committed it knows.
+    /// Folding the committed events yields the history of the task that committed them.
     FoldsAlike,
-    /// No host obeys a controller that another has taken over from.
+    /// No host obeys a controller that was replaced.
     Fenced,
-    /// No host's task falls over.
+    /// No host's task panics.
     NoInternal,
-    /// The engine ends a run for no reason but a full disk or another controller.
+    /// The engine ends a run only because of a full disk or another controller.
     EngineGoesOn,
-    /// A host and round has one outcome at most, and every host of a closed run has one.
+    /// A host has at most one outcome per round, and every host of a closed run has one.
     AccountBalances,
-    /// A controller comes to an end by itself.
+    /// Every controller ends by itself.
     NoHang,
-    /// Once nothing goes wrong any more, a few resumes close the run.
+    /// Once faults have ended, a few resumes close the run.
     Closes,
 }
 
-/// A rule that was broken, and how.
+/// A broken rule, and how it was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// When, after the beginning.
+    /// When, since the start.
     pub at: Duration,
-    /// How, in words.
+    /// How.
     pub words: String,
 }
 
-/// How long a host may still be dispatched after the failure that is one too many was committed: the engine hears of it a
-/// little later. An engine that records that it halts has no such time.
+/// How long hosts may still be dispatched after the commit of one failure too many, which the engine learns a little
+/// later. An engine that has recorded its halt has no such time.
 const HEARS_OF_IT: Duration = Duration::from_secs(5);
 
-/// The longest that a commit takes: a dispatch that is queued by then comes that late.
+/// The longest commit: a dispatch queued before it may come that late.
 fn longest_commit(scenario: &Scenario) -> Duration {
     let late = scenario
         .faults
@@ -85,7 +85,7 @@ fn longest_commit(scenario: &Scenario) -> Duration {
     late.max().unwrap_or_default() + Duration::from_millis(scenario.pacing.commit_ms)
 }
 
-/// A run of a command, as it really was.
+/// A run of a command, as it really happened.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     pub(crate) host: String,
@@ -99,54 +99,54 @@ pub(crate) struct Start {
     /// The round of its intent; 0 until that is found.
     pub(crate) round: u32,
     pub(crate) attempt: u32,
-    /// Its request arrived late: the engine knows nothing of it.
+    /// Its request arrived late, unknown to the engine.
     pub(crate) late: bool,
     pub(crate) began: Instant,
-    /// When it stopped being there.
+    /// When its process ended.
     pub(crate) over: Option<Instant>,
     pub(crate) lasts: Duration,
     pub(crate) ends: Ends,
-    /// What a whole run says on standard output.
+    /// What a complete run writes to standard output.
     pub(crate) says: Bytes,
-    /// It says what its step takes for a failure.
+    /// Its first line is fatal.
     pub(crate) fatal: bool,
 }
 
-/// What the checks know of a step.
+/// What the checks know about a step.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "what a job says of a step, each for itself"
+    reason = "each is a separate fact about a step"
 )]
 struct StepFacts {
     index: u32,
     idempotent: bool,
     once: bool,
-    /// It is no step for hosts that failed: those may be left as they are when the host can't be reached any more.
+    /// It is not a step of `on_failed`; those may be left when the host becomes unreachable.
     main: bool,
-    /// It does nothing but run a command, in its turn, and its failure counts.
+    /// It is a main step that runs a command and whose failure counts.
     decides: bool,
 }
 
-/// Attempts, by host, round, step and number.
+/// An attempt: host, round, step and number.
 pub(crate) type Place = (String, u32, u32, u32);
 
-/// What was committed and what really ran, as far as rules are about it.
+/// The committed events and the commands that ran, as far as the rules need them.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// Machines whose places were wiped.
+    /// Machines whose directories were wiped.
     pub(crate) wiped: BTreeSet<String>,
-    /// Tokens whose directories went while the mark of their run stayed.
+    /// Tokens whose directories are gone while the mark of their run remains.
     swept: BTreeSet<String>,
-    /// Tokens whose beginning is on record.
+    /// Tokens with a recorded start.
     begun: BTreeSet<String>,
-    /// What each machine said of itself before a token's work was to start: its boot and its mark.
+    /// The boot and the mark that each machine reported before a token's work started.
     sites: BTreeMap<String, (String, String)>,
-    /// Machines whose tombstones were swept away.
+    /// Machines whose tombstones were removed.
     unburied: BTreeSet<String>,
-    /// Attempts that were told to have never run.
+    /// Attempts recorded as never having run.
     buried: BTreeSet<Place>,
-    /// Steps that run once, and are done.
+    /// `once` steps that are done.
     once_done: BTreeSet<u32>,
     pub(crate) bounds: Bounds,
     pub(crate) folded: Folded,
@@ -157,17 +157,17 @@ pub(crate) struct Record {
     longest_commit: Duration,
     pub(crate) starts: Vec<Start>,
     intents: BTreeMap<Place, Option<String>>,
-    /// The attempt of each token, the latest intent of it.
+    /// The attempt of each token, by its latest intent.
     tokens: BTreeMap<String, Place>,
     plain_intents: BTreeMap<(String, u32), Vec<(u32, u32)>>,
     /// The step of each host's latest intent.
     latest: BTreeMap<String, u32>,
-    /// The machine that took a host's place last.
+    /// The latest replacement of each host's machine.
     replaced: BTreeMap<String, String>,
-    /// Two controllers wrote at once, which the lock of a real run keeps them from.
+    /// Two controllers wrote at once, which the lock of a real run prevents.
     pub(crate) shared_files: bool,
     finished: BTreeSet<Place>,
-    /// Those of them that a deadline ended.
+    /// Finished attempts that a deadline ended.
     killed: BTreeSet<Place>,
     skipped: BTreeSet<(String, u32, u32)>,
     dispatched: BTreeSet<(String, u32)>,
@@ -239,7 +239,7 @@ impl Record {
         });
     }
 
-    /// A command has begun. Its place among the starts comes back.
+    /// Records the start of a command. Returns its index among the starts.
     pub(crate) fn start(&mut self, mut start: Start) -> usize {
         let Some(step) = self.steps.get(&start.step) else {
             self.violate(
@@ -271,20 +271,20 @@ impl Record {
                 }
                 None => self.violate(
                     Rule::IntentFirst,
-                    format!("{name}: nothing says that it may start"),
+                    format!("{name}: nothing on record permits its start"),
                 ),
             },
         }
         let place = (start.host.clone(), start.round, index, start.attempt);
         if self.unburied.contains(&start.machine) && self.buried.contains(&place) {
-            // A request that was under way found the tombstone gone, and the mark that it knew.
+            // A request in transit found no tombstone, but the mark that it expected.
             start.late = true;
             return self.push(start);
         }
         let site = start.token.as_ref().and_then(|token| self.sites.get(token));
         let there = (start.boot.as_str(), start.mark.as_deref().unwrap_or_default());
         if let Some((boot, mark)) = site.filter(|(boot, mark)| (boot.as_str(), mark.as_str()) != there) {
-            let words = format!("{name}: intended for boot {boot}, mark {mark}; there it is {there:?}");
+            let words = format!("{name}: intended for boot {boot}, mark {mark}, but found {there:?}");
             self.violate(Rule::IntentFirst, words);
         }
         if !self.dispatched.contains(&(start.host.clone(), start.round)) {
@@ -293,7 +293,7 @@ impl Record {
                 format!("{name}: not dispatched in round {}", start.round),
             );
         }
-        // A request for a plain command may arrive when the engine has gone on.
+        // A late request for a plain command may arrive after the engine has moved on.
         let runs = start.token.is_some() || self.latest.get(&start.host) == Some(&index);
         let mut broken = Vec::new();
         for other in &self.starts {
@@ -302,7 +302,7 @@ impl Record {
             {
                 continue;
             }
-            // What was begun before its directory was wiped can't be known to run, unless its beginning is on record.
+            // A command that began before its directory was wiped can't be known to run, unless its start is on record.
             let known = !self.wiped.contains(&other.machine);
             let on = other.over.is_none() && other.boots == start.boots && other.token.is_some();
             if runs && on && known {
@@ -310,7 +310,7 @@ impl Record {
                 let words = format!("{name}: {} still runs, since {since:.1} s", other.step);
                 broken.push((Rule::NoOverlap, words));
             }
-            // Of what is not on record as begun, and whose directory went, nobody can tell that it ran.
+            // Without a recorded start and without its directory, an attempt can't be known to have run.
             let swept = |token: &String| self.swept.contains(token) && !self.begun.contains(token);
             let again = (&other.step, other.round) == (&start.step, start.round)
                 && !idempotent
@@ -318,7 +318,7 @@ impl Record {
             let place = (other.host.clone(), other.round, index, other.attempt);
             if again && !self.finished.contains(&place) {
                 let words = format!(
-                    "{name}: attempt {} follows attempt {} of round {}, whose end nobody knows",
+                    "{name}: attempt {} follows attempt {} of round {}, whose end is unknown",
                     start.attempt, other.attempt, other.round
                 );
                 broken.push((Rule::NoSecondStart, words));
@@ -352,7 +352,7 @@ impl Record {
         self.plain_intents.get(&(host.to_owned(), index))?.last().copied()
     }
 
-    /// The directories of what ran on a machine are removed; the run's own stays, with its mark.
+    /// Removes the directories of attempts on a machine, but not the run's own with its mark.
     pub(crate) fn sweep(&mut self, machine: &str) {
         self.wiped.insert(machine.to_owned());
         self.unburied.insert(machine.to_owned());
@@ -360,19 +360,19 @@ impl Record {
         self.swept.extend(here.filter_map(|start| start.token.clone()));
     }
 
-    /// What a task takes its host's history to be, all of it being on record.
+    /// Receives a task's view of its host's history, when all of it is on record.
     pub(crate) fn on_record(&mut self, host: &HostName, live: &HostHistory) {
         if let Some(words) = self.folded.differs(host, live) {
             self.violate(Rule::FoldsAlike, words);
         }
     }
 
-    /// States of attempts that were met by events.
+    /// The pairs of attempt state and event that occurred.
     pub(crate) fn events_met(&self) -> BTreeSet<Met> {
         self.folded.met.clone()
     }
 
-    /// What was committed.
+    /// Checks a committed event.
     pub(crate) fn committed(&mut self, event: &Event) {
         if let Some(words) = self.folded.committed(event) {
             self.violate(Rule::FoldsAlike, words);
@@ -386,7 +386,7 @@ impl Record {
         }
     }
 
-    /// Nothing that runs on a host's machine may be unknown to a controller that comes now.
+    /// A new controller must know of everything that runs on a host's machine.
     fn check_permits(&mut self, host: &str) {
         let machine = self.replaced.get(host).map_or(host, String::as_str);
         let running = self.starts.iter().find(|start| {
@@ -489,7 +489,7 @@ impl Record {
                     .starts
                     .iter()
                     .find(|start| start.token.is_some() && start.token == token);
-                // Of output that was wiped a gap is stated.
+                // The record of wiped output has a gap.
                 let whole = |run: &&Start| {
                     judged && run.ran_to_its_end() && !self.wiped.contains(&run.machine) && !self.shared_files
                 };
@@ -547,16 +547,16 @@ impl Record {
                 self.halted.entry(round).or_insert((Instant::now(), false));
             }
         }
-        // Who was not dispatched is told to be as the round before left it.
+        // A host that was not dispatched keeps the state of the previous round.
         let touched = self.dispatched.contains(&(host.to_owned(), round));
         if let Some(step) = self.folded.unasked(host).filter(|_| touched) {
             let words = format!(
-                "{host} ends as {class}, and nobody asked what became of its step {}",
+                "{host} ends as {class}, but its step {} was never asked about",
                 step + 1
             );
             self.violate(Rule::NothingLeftRunning, words);
         }
-        // What goes on on a machine that was replaced is nobody's business any more.
+        // Work on a machine that was replaced does not matter any more.
         let present = self.replaced.get(host).cloned();
         let former = |machine: &str| {
             present.as_ref().is_some_and(|present| {
@@ -567,7 +567,7 @@ impl Record {
             start.host == host
                 && start.over.is_none()
                 && start.token.is_some()
-                // After a wipe nobody can tell that it runs.
+                // After a wipe it can't be known to run.
                 && !self.wiped.contains(&start.machine)
                 && self.steps.get(&start.step).is_some_and(|step| step.main)
                 && !former(&start.machine)
@@ -608,7 +608,7 @@ impl Record {
         }
     }
 
-    /// How far the last attempt of a host has come, for tables.
+    /// The state of a host's last attempt, for tables.
     pub(crate) fn state_of(&self, host: &str) -> &'static str {
         let last = self
             .intents
@@ -642,7 +642,7 @@ impl Record {
         }
     }
 
-    /// What is on record of whole runs: host, round, step, attempt, and what they said.
+    /// What complete runs with a recorded end wrote to standard output, by attempt.
     pub(crate) fn said(&self) -> Vec<(Place, Bytes)> {
         let judged = |place: &&Place| !self.killed.contains(*place);
         let finished = self.finished.iter().filter(judged);
@@ -666,14 +666,14 @@ impl Record {
 // === impl Start ===
 
 impl Start {
-    /// Whether nothing ended it before its time.
+    /// Whether it ended by itself.
     pub(crate) fn ran_to_its_end(&self) -> bool {
         self.over
             .is_some_and(|over| over.duration_since(self.began) >= self.lasts)
     }
 }
 
-/// Outcomes that don't claim that nothing of the host's runs any more.
+/// Outcomes that permit work to be still running.
 fn may_leave(class: Class) -> bool {
     match class {
         Class::AuthFailed => false,
@@ -687,7 +687,7 @@ fn may_leave(class: Class) -> bool {
     }
 }
 
-/// The name of an event in files.
+/// An event's name as in files.
 pub(crate) fn kind(kind: &EventKind) -> String {
     serde_json::to_value(kind)
         .ok()

@@ -1,21 +1,21 @@
-//! The words of commands in scenarios.
+//! Commands in scenarios.
 //!
-//! `perform NAME@HOST for=3 out=200 exit=1,0 vanish=2 hang=3 reboot=1 fatal=1`: the step `NAME` for `HOST` takes 3 s, says 200
-//! bytes, ends with status 1 when it runs for the first time on a machine and with 0 from the second time on; the second
-//! time it vanishes without a status, the third time it does not end, the first time it takes the machine down with it, the
-//! first time its first line is `FATAL`. Everything but the name is optional.
+//! `perform NAME@HOST for=3 out=200 exit=1,0 vanish=2 hang=3 reboot=1 fatal=1` means: the step `NAME` for `HOST` takes
+//! 3 s and writes 200 bytes. On each machine, its first run exits with 1 and later ones with 0; the second run vanishes
+//! without a status, the third hangs, the first reboots the machine, and the first one's first line is `FATAL`. Only
+//! the name is required.
 
 use std::time::Duration;
 
-/// What a command is to do.
+/// What a command does.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Command {
     /// The step.
     pub(crate) step: String,
-    /// Whom it is for.
+    /// The host that it runs for.
     pub(crate) host: String,
     pub(crate) lasts: Duration,
-    /// Bytes of standard output and of standard error.
+    /// The number of bytes on standard output; `err` is that of standard error.
     pub(crate) out: usize,
     pub(crate) err: usize,
     exits: Vec<u32>,
@@ -23,11 +23,11 @@ pub(crate) struct Command {
     hangs: Option<u32>,
     reboots: Option<u32>,
     fatal: Option<u32>,
-    /// The round and attempt that asked for it, if the request was late.
+    /// The round and attempt that requested it, if the request was late.
     pub(crate) late: Option<(u32, u32)>,
 }
 
-/// How a run of it ends.
+/// How a run of the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
     Exit(u32),
@@ -39,7 +39,7 @@ pub(crate) enum Ends {
 // === impl Command ===
 
 impl Command {
-    /// The command in a text that was sent to a host, if there is one.
+    /// Finds the command in a text sent to a host.
     pub(crate) fn find(text: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(text);
         let from = text.find("perform ")? + "perform ".len();
@@ -87,7 +87,7 @@ impl Command {
         Some(command)
     }
 
-    /// The same text, with a note of who asked.
+    /// The same text, with the round and attempt that request it.
     pub(crate) fn noted(&self, text: &[u8], (round, attempt): (u32, u32)) -> Vec<u8> {
         let name = format!("perform {}@{}", self.step, self.host);
         let text = String::from_utf8_lossy(text);
@@ -95,7 +95,7 @@ impl Command {
             .into_bytes()
     }
 
-    /// How it ends when it runs for the how many-th time on a machine, from 1.
+    /// How its run number `run` on a machine ends, from 1.
     pub(crate) fn ends(&self, run: u32) -> Ends {
         if self.vanishes == Some(run) {
             return Ends::Vanish;
@@ -110,14 +110,14 @@ impl Command {
         Ends::Exit(self.exits.get(at).or(self.exits.last()).copied().unwrap_or(0))
     }
 
-    /// What it says on standard output in a run.
+    /// What a run writes to standard output.
     pub(crate) fn says(&self, run: u32) -> Vec<u8> {
         let line = format!("{}@{} run {run}\n", self.step, self.host);
         let first = if self.is_fatal(run) { "FATAL\n" } else { "" };
         first.bytes().chain(line.bytes().cycle().take(self.out)).collect()
     }
 
-    /// Whether it says in a run what is no good, in its first line.
+    /// Whether a run writes a fatal first line.
     pub(crate) fn is_fatal(&self, run: u32) -> bool {
         self.fatal == Some(run)
     }

@@ -1,4 +1,4 @@
-//! A controller that dies at every crossing of a seam, one play for each.
+//! Plays a scenario once for each crossing, at which the controller dies.
 
 use std::path::Path;
 
@@ -6,17 +6,17 @@ use crate::check::Violation;
 use crate::run::play;
 use crate::scenario::{LifeSpec, Point, Scenario};
 
-/// A crossing at which the death of a controller breaks a rule.
+/// A crossing at which a controller's death breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deadly {
     /// The crossing.
     pub point: Point,
-    /// What is broken.
+    /// The broken rules.
     pub violations: Vec<Violation>,
 }
 
-/// Plays a scenario once for each crossing of its first controller, which dies there, before it or after it; `each` may
-/// change the life that dies. How many plays that took, and where a rule was broken.
+/// Plays a scenario twice for each crossing of its first controller, which dies before or after it; `each` may change
+/// the life that dies. Returns the number of plays, and where a rule was broken.
 pub fn at_every_crossing(
     scenario: &Scenario,
     directory: &Path,

@@ -1,4 +1,4 @@
-//! The committed part of a run, folded afresh at each commit: what a controller would know that came now.
+//! Folds the committed events at each commit: what a new controller would know.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use reveille_account::{Event, EventKind, HostName, Loss};
 use reveille_history::{HostHistory, Kind, State, may_start};
 use reveille_job::Job;
 
-/// A state of an attempt, and what happened in it.
+/// The state of an attempt, and the event that occurred in it.
 pub type Met = (&'static str, &'static str);
 
-/// The histories of all hosts by what is on record.
+/// The histories of all hosts, from the record.
 #[derive(Debug)]
 pub(crate) struct Folded {
     hosts: BTreeMap<String, HostHistory>,
@@ -28,7 +28,7 @@ impl Folded {
         }
     }
 
-    /// Takes in what was committed. What does not follow from what was committed before is told.
+    /// Applies a committed event. Returns an error if it contradicts earlier ones.
     pub(crate) fn committed(&mut self, event: &Event) -> Option<String> {
         let host = event.host.as_ref().map(HostName::as_str)?;
         let history = self
@@ -40,7 +40,7 @@ impl Folded {
         Some(format!("{host}: {unfit}"))
     }
 
-    /// What a task takes its host's history to be, all of it being on record.
+    /// Compares a task's view of its host's history with the record.
     pub(crate) fn differs(&self, host: &HostName, live: &HostHistory) -> Option<String> {
         let mut known = self
             .hosts
@@ -51,7 +51,7 @@ impl Folded {
         (known != *live).then(|| format!("{host}: on record is {known:?}, and its task has {live:?}"))
     }
 
-    /// The step of an attempt that may still run, and that nobody has asked about or left in this round.
+    /// The step of an attempt that may still run and was neither asked about nor left in this round.
     pub(crate) fn unasked(&self, host: &str) -> Option<u32> {
         let history = self.hosts.get(host)?;
         let open = history
@@ -61,7 +61,7 @@ impl Folded {
         open.map(|attempt| attempt.step)
     }
 
-    /// A step that a controller that came now might start on the host's own machine.
+    /// A step that a new controller might start on the host's own machine.
     pub(crate) fn may_start(&self, host: &str) -> Option<u32> {
         let history = self.hosts.get(host)?;
         (0u32..)
@@ -71,7 +71,7 @@ impl Folded {
     }
 }
 
-/// The state that an attempt was in when an event of it came.
+/// The state of an attempt when an event occurred.
 fn met(history: &HostHistory, event: &EventKind) -> Option<Met> {
     let (step, attempt, what) = match event {
         EventKind::StepStarted { .. } => return Some(("none", "started")),

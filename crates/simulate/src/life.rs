@@ -1,4 +1,4 @@
-//! A controller's life: it crosses seams, and may die or stand still at any of them.
+//! A controller's life: it crosses seams, and may die or freeze at any of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +13,14 @@ use crate::scenario::{Effect, LifeSpec, Seconds, What};
 use crate::signal::Signal;
 use crate::world::World;
 
-/// A life with more crossings runs in a circle.
+/// More crossings than this mean an endless loop.
 const MOST_CROSSINGS: u64 = 50_000;
 
 /// A controller.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) world: Arc<World>,
-    /// Which, from 1.
+    /// Its number, from 1.
     pub(crate) number: usize,
     spec: LifeSpec,
     crossings: AtomicU64,
@@ -30,21 +30,21 @@ pub(crate) struct Life {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Alive,
-    /// It does nothing until somebody thaws it.
+    /// It does nothing until it thaws.
     Frozen,
     Dead,
 }
 
-/// A seam that is being crossed.
+/// A crossing of a seam.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crossing {
     number: u64,
-    /// The how many-th of its effect and host.
+    /// How often this effect occurred for this host.
     pub(crate) nth: u32,
     pub(crate) what: Option<What>,
 }
 
-/// A life's commits.
+/// The commits of a life.
 #[derive(Debug)]
 pub(crate) struct Commits {
     pub(crate) life: Arc<Life>,
@@ -65,7 +65,7 @@ impl Life {
         })
     }
 
-    /// Goes up to a seam. Who dies there never comes back.
+    /// Arrives at a seam. A controller that dies there never returns from this.
     pub(crate) async fn cross(&self, effect: Effect, host: &str) -> Crossing {
         self.go_on().await;
         let number = self.crossings.fetch_add(1, Ordering::Relaxed) + 1;
@@ -100,7 +100,7 @@ impl Life {
         Crossing { number, nth, what }
     }
 
-    /// Comes out on the other side.
+    /// Leaves the seam on the other side.
     pub(crate) async fn crossed(&self, crossing: &Crossing) {
         let dies = |crossing: &Crossing| {
             self.spec
@@ -138,7 +138,7 @@ impl Life {
         });
     }
 
-    /// Whether another one has begun since.
+    /// Whether a later controller has started.
     pub(crate) fn is_overtaken(&self) -> bool {
         self.world.newest() > self.number
     }
@@ -147,12 +147,12 @@ impl Life {
         self.state.get() == State::Dead
     }
 
-    /// Ends when it is dead.
+    /// Returns when it is dead.
     pub(crate) async fn died(&self) {
         self.state.wait_for(|state| *state == State::Dead).await;
     }
 
-    /// Ends when it stands still.
+    /// Returns when it is frozen.
     pub(crate) async fn froze(&self) {
         self.state.wait_for(|state| *state == State::Frozen).await;
     }
@@ -165,7 +165,7 @@ impl Life {
         self.spec.wrong_password
     }
 
-    /// How long the next controller is at work when this one thaws.
+    /// How long the next controller has been running when this one thaws.
     pub(crate) fn thaws_at(&self) -> Option<Seconds> {
         self.spec.freezes.map(|freeze| freeze.thaws_at)
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: plays scenarios from files, or fresh ones from seeds. The library has the guide.
+//! `cargo xtask simulate`: plays scenarios from files, or new ones from seeds. The library has the guide.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,48 +11,49 @@ use reveille_simulate::{
     BROKEN, Kind, Met, REPEATABLE, Report, Scenario, at_every_crossing, kinds, play, random, shrink,
 };
 
-/// Plays scenarios: from files, or fresh ones from seeds
+/// Play scenarios: from files, or new ones from seeds
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 struct Arguments {
     /// Files to play, with their traces
     files: Vec<PathBuf>,
-    /// How long fresh scenarios are played
+    /// How long to play new scenarios
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
-    /// How many at most
+    /// Limit on the number of scenarios
     #[arg(long)]
     count: Option<u64>,
-    /// The first seed; the time of day without it
+    /// First seed; by default the time of day
     #[arg(long)]
     seed: Option<u64>,
-    /// Draw also what is known to be broken
+    /// Also draw combinations known to be broken
     #[arg(long)]
     all: bool,
-    /// Go on after a violation
+    /// Continue after a violation
     #[arg(long)]
     keep_going: bool,
     /// Only print the scenario of the seed
     #[arg(long)]
     print: bool,
-    /// Switch the engine's rules off one by one, and tell after how many scenarios a check catches each
+    /// Switch off the engine's rules one by one, and report after how many scenarios a check detects each
     #[arg(long)]
     mutants: bool,
-    /// Of the rules only those whose names contain this
+    /// Only rules whose names contain this
     #[arg(long, requires = "mutants", default_value = "")]
     rule: String,
     /// Play each file once for every crossing of its first controller, which dies there
     #[arg(long, requires = "files")]
     crossings: bool,
-    /// Where a scenario that breaks a rule is written to
+    /// Directory for scenarios that break a rule
     #[arg(long, default_value = ".")]
     to: PathBuf,
 }
 
-/// Scenarios after which each state of an attempt has met each event that can come in it: the rarest pair comes once in 13,000.
+/// The number of scenarios after which each attempt state has met each possible event: the rarest pair occurs once in
+/// 13,000.
 const MEETS_WITHIN: u64 = 250_000;
 
-/// States of attempts, and the events that can come in them.
+/// Attempt states, and the events that can occur in them.
 const EVENTS: &[Met] = &[
     ("none", "started"),
     ("intended", "began"),
@@ -82,7 +83,7 @@ const EVENTS: &[Met] = &[
     ("intended, reboot", "finished"),
 ];
 
-/// What was met so far.
+/// What occurred so far.
 #[derive(Default)]
 struct Coverage {
     states: BTreeMap<(&'static str, &'static str), u64>,
@@ -101,7 +102,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    // In memory where there is such a place.
+    // In memory where possible.
     let directory = tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .map_err(|error| error.to_string())?;
@@ -132,7 +133,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         }
         let report = play(&scenario, directory.path(), true)?;
         for line in &report.lines {
-            // Whoever reads may have seen enough.
+            // The reader may have closed the pipe.
             let _ = writeln!(out, "{line}");
         }
         let _ = writeln!(out, "{}: {}", file.display(), words(&report));
@@ -158,7 +159,7 @@ fn fresh(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
         let _ = write!(out, "{}", random(first, &kinds(first, broken)).text());
         return Ok(ExitCode::SUCCESS);
     }
-    let _ = writeln!(out, "seeds from {first} on");
+    let _ = writeln!(out, "seeds start at {first}");
     let began = Instant::now();
     let end = Duration::try_from_secs_f64(arguments.minutes * 60.0).unwrap_or_default();
     let mut coverage = Coverage::default();
@@ -219,7 +220,7 @@ fn fresh(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Scenarios within which a rule that is switched off is to be caught.
+/// The number of scenarios within which a check must detect a rule that is switched off.
 const CAUGHT_WITHIN: u64 = 5000;
 
 fn mutants(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> {
@@ -243,12 +244,12 @@ fn mutants(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> 
         }
         reveille_history::switch_off(None);
         let line = if let Some((played, broken)) = caught {
-            format!("{rule:?}: {broken:?} is broken after {played} scenarios")
+            format!("{rule:?}: breaks {broken:?} after {played} scenarios")
         } else {
             code = ExitCode::FAILURE;
-            format!("{rule:?}: nothing is broken within {most} scenarios")
+            format!("{rule:?}: breaks nothing within {most} scenarios")
         };
-        // Whoever reads may have seen enough.
+        // The reader may have closed the pipe.
         let _ = writeln!(out, "{line}");
     }
     Ok(code)
@@ -256,7 +257,7 @@ fn mutants(arguments: &Arguments, directory: &Path) -> Result<ExitCode, String> 
 
 fn words(report: &Report) -> String {
     if report.violations.is_empty() {
-        return format!("every rule holds, after {:.1} s", report.took.as_secs_f64());
+        return format!("every rule holds after {:.1} s", report.took.as_secs_f64());
     }
     let broken: Vec<String> = report
         .violations
@@ -288,7 +289,7 @@ impl Coverage {
         }
     }
 
-    /// Scenarios in which a fault met a host whose last attempt was in a state; and the kinds that they were about.
+    /// Prints in how many scenarios each fault met each attempt state, and together with which kinds.
     fn show(&self, out: &mut impl std::io::Write) {
         const STATES: [&str; 9] = [
             "none",
@@ -332,7 +333,7 @@ impl Coverage {
         let _ = writeln!(out);
     }
 
-    /// What may happen to an attempt and never did.
+    /// The possible pairs of attempt state and event that never occurred.
     fn unmet(&self) -> Vec<Met> {
         let met = |pair: &&Met| !self.events.contains_key(*pair);
         EVENTS.iter().filter(met).copied().collect()

@@ -1,5 +1,5 @@
-//! The network between a controller and the machines: connections in memory, each message with its delay, and everything
-//! that can go wrong on the way.
+//! The network between controllers and machines: connections in memory, with a delay per message and every kind of
+//! fault.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::scenario::{Effect, What};
 use crate::signal::Signal;
 use crate::world::World;
 
-/// Messages that are on their way on one channel.
+/// Messages in transit on a channel.
 const ON_THE_WAY: usize = 64;
-/// How long a TCP connection is waited for.
+/// How long a TCP connection attempt waits for an answer.
 const NOBODY: Duration = Duration::from_secs(10);
-/// After so long without an answer a connection is given up.
+/// How long a connection may stay without an answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// What a controller sees of the world.
+/// The network as a controller sees it.
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(crate) life: Arc<Life>,
@@ -37,7 +37,7 @@ pub(crate) struct Net {
 pub(crate) struct Line {
     life: Arc<Life>,
     world: Arc<World>,
-    /// Whom the controller means.
+    /// The host that the controller connects to.
     host: String,
     pub(crate) machine: Arc<Host>,
     latency: Duration,
@@ -48,14 +48,14 @@ pub(crate) struct Line {
 #[derive(Debug)]
 struct Wire(Arc<Line>);
 
-/// What becomes of a connection.
+/// The state of a connection.
 #[derive(Debug, Clone, Default)]
 struct State {
     /// Why the controller knows that it is gone.
     closed: Option<String>,
-    /// Nothing goes through any more.
+    /// Nothing gets through any more.
     severed: bool,
-    /// Nothing goes through before this.
+    /// Nothing gets through before this.
     stalled: Option<Instant>,
 }
 
@@ -63,7 +63,7 @@ struct State {
 struct Listener {
     line: Arc<Line>,
     messages: mpsc::Receiver<Heard>,
-    /// What has arrived and was not given out: whoever waits may leave in between.
+    /// A message that has arrived but was not returned: the waiter may be cancelled in between.
     arrived: Option<(Heard, Option<Crossing>)>,
     over: Option<Heard>,
 }
@@ -71,7 +71,7 @@ struct Listener {
 #[derive(Debug)]
 struct Speaker {
     line: Arc<Line>,
-    /// Nothing once the channel is closed.
+    /// `None` once the channel is closed.
     messages: Mutex<Option<mpsc::Sender<Input>>>,
 }
 
@@ -181,7 +181,7 @@ impl Network for Net {
 // === impl Line ===
 
 impl Line {
-    /// Breaks it for both sides; what is on its way is lost.
+    /// Breaks the connection for both sides; messages in transit are lost.
     pub(crate) fn sever(&self, why: &str) {
         self.state.change(|state| {
             state.severed = true;
@@ -189,7 +189,7 @@ impl Line {
         });
     }
 
-    /// Lets nothing through for so long. After a while the controller gives it up.
+    /// Stalls the connection. If that lasts too long, the controller gives it up.
     fn stall(self: &Arc<Self>, lasts: Duration) {
         let until = Instant::now() + lasts;
         self.state.change(|state| state.stalled = Some(until));
@@ -209,17 +209,17 @@ impl Line {
         });
     }
 
-    /// Ends when nothing goes through any more.
+    /// Returns when nothing gets through any more.
     async fn severed(&self) {
         self.state.wait_for(|state| state.severed).await;
     }
 
-    /// Ends when the controller knows that it is gone.
+    /// Returns when the controller knows that the connection is gone.
     async fn closed(&self) {
         self.state.wait_for(|state| state.closed.is_some()).await;
     }
 
-    /// Waits until a message may go through; false if it never will.
+    /// Waits until a message may get through; false if it never will.
     async fn lets_through(&self) -> bool {
         sleep(self.latency).await;
         let state = self
@@ -232,7 +232,7 @@ impl Line {
         self.state.get().closed.clone()
     }
 
-    /// Gives a line to the machine's login shell; the machine's end of the channel comes back.
+    /// Passes a line to the machine's login shell; returns the machine's end of the channel.
     fn deliver(self: &Arc<Self>, line: Vec<u8>) -> Far {
         let cut = {
             let line = Arc::downgrade(self);
@@ -252,7 +252,7 @@ impl Line {
         far
     }
 
-    /// Carries messages both ways, as long as anything may still arrive.
+    /// Carries messages both ways, while any may still arrive.
     fn carry(self: &Arc<Self>, far: Far) -> (mpsc::Sender<Input>, mpsc::Receiver<Heard>) {
         let (to_host, mut outgoing) = mpsc::channel(ON_THE_WAY);
         let (incoming, from_host) = mpsc::channel(ON_THE_WAY);
@@ -283,7 +283,7 @@ impl Line {
                 if !line.lets_through().await {
                     break;
                 }
-                // What nobody listens to any more is thrown away, as by a system that has closed the socket.
+                // Without a reader the message is dropped, as by a system that has closed the socket.
                 let _ = incoming.send(heard(said)).await;
             }
         });
@@ -329,7 +329,7 @@ impl Connection for Wire {
                 }
                 Some(What::Silence) => return std::future::pending().await,
                 Some(What::Late(late)) => {
-                    // The host may have it after the controller has given up.
+                    // The host may receive it after the controller has given up.
                     let line = Arc::clone(line);
                     let command = line.world.noted(command);
                     tokio::spawn(async move {
@@ -345,7 +345,7 @@ impl Connection for Wire {
             if !line.lets_through().await {
                 return Err(ExecError::Unanswered(self.why_closed()));
             }
-            // A controller that another has taken over from can still do the one plain thing that it had committed to.
+            // A controller that was replaced can still perform the one plain command that it had committed to.
             let command = if line.life.is_overtaken() {
                 line.world.noted(command)
             } else {
@@ -378,7 +378,7 @@ impl Connection for Wire {
     }
 
     fn cut(&self) {
-        // What is on its way still arrives.
+        // Messages in transit still arrive.
         self.0.state.change(|state| {
             state
                 .closed
@@ -419,7 +419,7 @@ impl Output for Listener {
                 };
                 self.arrived = Some((message, None));
             }
-            // From here on whoever leaves finds the message again.
+            // From here on, a cancelled waiter finds the message again.
             if let Some((message, crossing)) = &mut self.arrived
                 && *message != Heard::Lost
             {
@@ -486,7 +486,7 @@ impl Speaker {
             sent = messages.send(message) => sent.is_ok(),
         };
         if matches!(crossing.what, Some(What::BreakAfter | What::BreakAt(_))) {
-            // It arrives, and its answer is lost.
+            // It arrives, and the answer is lost.
             let line = Arc::clone(line);
             tokio::spawn(async move {
                 sleep(line.latency + Duration::from_millis(1)).await;

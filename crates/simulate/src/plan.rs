@@ -1,5 +1,5 @@
-//! From a scenario and what the ledger remembers to what the engine is given: what `reveille run` and `reveille resume` do
-//! from an inventory. The one place that knows the form of both.
+//! Makes the engine's plan from a scenario and the ledger, as `reveille run` and `reveille resume` do from an
+//! inventory. The only place that knows both forms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::life::Life;
 use crate::scenario::{HostSpec, Scenario};
 use crate::world::World;
 
-/// What hosts want that want a password.
+/// The right password.
 pub(crate) const PASSWORD: &str = "right";
 
-/// What a controller gives to the engine.
+/// Makes the plan that a controller gives to the engine.
 pub(crate) fn plan(
     job: &Arc<Job>,
     handle: &RunHandle,
@@ -82,7 +82,7 @@ pub(crate) fn plan(
     })
 }
 
-/// Whether another controller began the present round.
+/// Whether another controller began the current round.
 fn is_resumed(handle: &RunHandle) -> Result<bool, reveille_ledger::Error> {
     let mut resumed = false;
     handle.ledger().replay(

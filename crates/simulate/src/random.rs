@@ -1,4 +1,4 @@
-//! Scenarios from a seed. Each draws its kinds first: what it is about.
+//! Makes scenarios from seeds. Each first draws its kinds: what it is about.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,9 +14,9 @@ use crate::scenario::{
 pub enum Kind {
     /// Steps that are not durable.
     Plain,
-    /// Steps that may run again.
+    /// Steps that may run twice.
     Idempotent,
-    /// Steps with several attempts that fail at first.
+    /// Steps with several attempts whose first ones fail.
     Attempts,
     /// Commands that vanish without a status.
     Vanish,
@@ -24,25 +24,25 @@ pub enum Kind {
     Hang,
     /// Steps whose errors are ignored.
     IgnoreErrors,
-    /// Steps that run once for all hosts.
+    /// `once` steps.
     Once,
-    /// Steps on another machine.
+    /// Steps on a delegate.
     Delegate,
     /// Steps that reboot.
     RebootStep,
-    /// What is done on a host that failed.
+    /// Steps of `on_failed`.
     OnFailed,
     /// Repairs.
     Repair,
-    /// A reboot to heal.
+    /// A recovery reboot.
     RebootToHeal,
-    /// Another machine in the host's place.
+    /// A replacement of a host's machine.
     Replace,
     /// A second address.
     Routes,
     /// Hosts that are not ready.
     NotReady,
-    /// Hosts that want a password.
+    /// Hosts that require a password.
     Password,
     /// A limit on failed hosts.
     MaxFail,
@@ -52,50 +52,50 @@ pub enum Kind {
     FewSessions,
     /// Controllers that die.
     Die,
-    /// A controller that stands still while another takes over.
+    /// A controller that freezes while another takes over.
     Freeze,
-    /// Controllers that are asked to stop, or told to leave.
+    /// Controllers that are asked to stop or told to leave.
     Stop,
     /// Further rounds.
     Retry,
-    /// A controller with a wrong password.
+    /// A controller with the wrong password.
     WrongPassword,
     /// Connections that break.
     Break,
-    /// Connections that stand still for a while.
+    /// Connections that stall for a while.
     Stall,
-    /// Connections that are half-open: they stand still until they are given up.
+    /// Half-open connections, which stall until they are given up.
     HalfOpen,
-    /// Ways that are refused, or where nobody answers.
+    /// Addresses that refuse or do not answer.
     Unreachable,
     /// Requests that arrive late.
     LateExec,
-    /// Commits that take long, for other delays.
+    /// Slow commits, for other timing.
     SlowCommits,
     /// A full disk at the controller.
     DiskFull,
-    /// Machines that boot again.
+    /// Machines that reboot.
     Reboot,
-    /// Places that are wiped.
+    /// Wiped directories.
     Wipe,
-    /// Directories of tokens that go, while those of their runs stay.
+    /// Directories of attempts that are removed, while those of their runs stay.
     Sweep,
     /// Steps whose output is judged.
     Judged,
-    /// A first batch that is a trial.
+    /// A canary batch.
     Canary,
-    /// Controllers whose machines lose their power when they die.
+    /// Controllers whose machines lose power when they die.
     PowerCut,
-    /// Controllers that come a while after the one before.
+    /// Controllers that start a while after the previous one.
     Rest,
-    /// Addresses where nobody answers for a while.
+    /// Addresses that do not answer for a while.
     Block,
 }
 
 // === impl Kind ===
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Kind; 39] = [
         Kind::Plain,
         Kind::Idempotent,
@@ -147,10 +147,10 @@ struct Draw {
     delegates: Vec<String>,
 }
 
-/// Kinds that break a rule together: one of the first with one of the second.
+/// Kinds that break a rule together: one of the first list with one of the second.
 pub type Broken = (&'static [Kind], &'static [Kind]);
 
-/// The kinds that a seed draws. Of those that are `broken` together the second ones are left out.
+/// The kinds that a seed draws, without the second ones of `broken` combinations.
 pub fn kinds(seed: u64, broken: &[Broken]) -> BTreeSet<Kind> {
     let mut random = Rng::with_seed(seed ^ 0x5eed);
     let share = [0.1, 0.2, 0.35][random.usize(..3)];
@@ -202,9 +202,9 @@ pub fn random(seed: u64, kinds: &BTreeSet<Kind>) -> Scenario {
     }
 }
 
-/// Whether two plays of a scenario are equal, event by event. Where many wait for one `watch` of tokio's, they are woken in an
-/// order that tokio draws for each process; its seed can be chosen in builds with `--cfg tokio_unstable` alone, as
-/// `cargo xtask simulate` makes them.
+/// Whether two plays of a scenario are equal, event by event. tokio wakes the waiters of a `watch` in an order that
+/// differs in each process; its seed can be set only in builds with `--cfg tokio_unstable`, such as those of `cargo
+/// xtask simulate`.
 pub const REPEATABLE: bool = cfg!(tokio_unstable);
 
 // === impl Draw ===
@@ -214,7 +214,7 @@ impl Draw {
         self.kinds.contains(&kind)
     }
 
-    /// Whether something of a kind is there, this time.
+    /// Draws whether something of a kind occurs this time.
     fn now(&mut self, kind: Kind) -> bool {
         self.has(kind) && self.random.bool()
     }
@@ -290,7 +290,7 @@ impl Draw {
         let fails = self.has(Kind::OnFailed) || self.has(Kind::MaxFail) || self.has(Kind::Retry) || healed;
         if self.now(Kind::Attempts) {
             let exits = self.choose(&["1,0", "1,1,0", "1"]);
-            // More than the tries that a host has.
+            // 12 is more than a host's retries.
             let attempts = self.choose(&[2, 3, 12]);
             let _ = write!(command, " exit={exits}");
             let _ = write!(options, ", attempts: {attempts}");
@@ -500,7 +500,7 @@ impl Draw {
                         away: Seconds(self.choose(&[1.0, 30.0, 120.0])),
                     },
                     Kind::Wipe | Kind::Sweep => {
-                        // Nobody notices without a reason to come back.
+                        // The loss is noticed only with a reason to reconnect.
                         happenings.push(Happening {
                             at: Seconds(at.0 + 1.0),
                             event: Happens::Cut {
@@ -535,5 +535,6 @@ impl Draw {
     }
 }
 
-/// What the engine is known not to get through. Fresh scenarios leave the second of each out. The list only shrinks.
+/// Combinations that the engine is known not to survive. New scenarios leave out the second of each. The list only
+/// shrinks.
 pub const BROKEN: &[Broken] = &[];

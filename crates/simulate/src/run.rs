@@ -1,4 +1,4 @@
-//! Takes the engine through a scenario.
+//! Plays a scenario with the engine.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,33 +22,33 @@ use crate::plan;
 use crate::scenario::{Happening, Happens, LifeSpec, Scenario};
 use crate::world::World;
 
-/// No controller takes longer.
+/// The longest time that a controller may take.
 const LONGEST: Duration = Duration::from_hours(36);
-/// Resumes that a run may take once nothing goes wrong any more.
+/// The number of resumes permitted once faults have ended.
 const RESUMES: usize = 4;
-/// Every so many-th scenario is written to SQLite as well.
+/// Every scenario of this many is also written to SQLite.
 const TABLES_EVERY: u64 = 16;
-/// Unix milliseconds when every scenario begins.
+/// The start of every scenario, Unix milliseconds.
 const BEGIN: u64 = 1_750_000_000_000;
 
-/// What became of a scenario.
+/// The result of a scenario.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Rules that were broken, in the order of time.
+    /// Broken rules, in order of time.
     pub violations: Vec<Violation>,
-    /// A number that equal runs share.
+    /// A hash of the trace; equal runs have the same.
     pub trace: u64,
-    /// The trace itself, if it was asked for.
+    /// The trace, if requested.
     pub lines: Vec<String>,
-    /// Faults, and how far the last attempt of their host had come.
+    /// Faults, and the state of the last attempt of their host.
     pub met: BTreeSet<(&'static str, &'static str)>,
-    /// States of attempts, and the events that came in them.
+    /// Attempt states, and the events that occurred in them.
     pub events_met: BTreeSet<Met>,
-    /// The faults that came about, by their place in the scenario.
+    /// The faults that occurred, by position in the scenario.
     pub fired: BTreeSet<usize>,
-    /// Crossings of each life.
+    /// The number of crossings of each life.
     pub crossings: Vec<u64>,
-    /// How long it took in its own time.
+    /// How long it took in simulated time.
     pub took: Duration,
 }
 
@@ -61,14 +61,14 @@ enum Ended {
     Hung,
 }
 
-/// A controller that stands still.
+/// A frozen controller.
 #[derive(Debug)]
 struct Frozen {
     life: Arc<Life>,
     task: JoinHandle<Result<RunEnd, Failure>>,
 }
 
-/// A scenario under way.
+/// A scenario in progress.
 struct Play {
     scenario: Scenario,
     job: Arc<Job>,
@@ -81,7 +81,7 @@ struct Play {
     crossings: Vec<u64>,
 }
 
-/// Plays a scenario to its end. Output goes to files below `directory`, which nobody needs afterwards.
+/// Plays a scenario to its end. Output goes to files in `directory`, which may be deleted afterwards.
 pub fn play(scenario: &Scenario, directory: &Path, traced: bool) -> Result<Report, String> {
     let job = Job::parse(&scenario.job, "scenario.yaml").map_err(|mistakes| {
         let words: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
@@ -89,7 +89,7 @@ pub fn play(scenario: &Scenario, directory: &Path, traced: bool) -> Result<Repor
     })?;
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true);
-    // Otherwise tokio draws anew in every process whom of those that wait for one `watch` it wakes first.
+    // Otherwise tokio wakes the waiters of a `watch` in an order that differs in each process.
     #[cfg(tokio_unstable)]
     builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&scenario.seed.to_le_bytes()));
     let runtime = builder.build().map_err(|error| error.to_string())?;
@@ -123,9 +123,9 @@ pub fn play(scenario: &Scenario, directory: &Path, traced: bool) -> Result<Repor
             took: play.world.elapsed(),
         }
     });
-    // Its output is of no use to anybody; nor may a scenario that is played again find it.
+    // Nobody needs its output, and a second play must not find it.
     let _ = std::fs::remove_dir_all(directory.join("runs"));
-    // Controllers that stand still for ever go with it.
+    // This drops controllers that are frozen forever.
     drop(controllers);
     drop(runtime);
     Ok(report)
@@ -176,7 +176,7 @@ impl Play {
         }
     }
 
-    /// One controller, from its start to its end.
+    /// Runs one controller from start to end.
     async fn life(&mut self, spec: LifeSpec) {
         if self.is_closed() && !spec.retry {
             return;
@@ -304,7 +304,7 @@ impl Play {
             }
         };
         task.abort();
-        // What it had spawned goes when the runtime comes to it.
+        // The runtime drops its tasks a little later.
         for _ in 0..4 {
             yield_now().await;
         }
@@ -348,7 +348,7 @@ impl Play {
         })
     }
 
-    /// The roll of a new round, if one is to be opened.
+    /// The roll of a new round, if one should be opened.
     fn next_roll(&self, spec: &LifeSpec) -> Option<Vec<reveille_ledger::RollEntry>> {
         let roll = self.failed_hosts(spec)?;
         let names = roll.iter().map(|entry| entry.host.as_str().to_owned());
@@ -356,7 +356,7 @@ impl Play {
         Some(roll)
     }
 
-    /// The hosts that a new round is for.
+    /// The hosts for a new round.
     fn failed_hosts(&self, spec: &LifeSpec) -> Option<Vec<reveille_ledger::RollEntry>> {
         if !spec.retry || !self.is_closed() {
             return None;
@@ -405,11 +405,11 @@ impl Play {
         if self.scenario.seed.is_multiple_of(TABLES_EVERY) {
             self.check_tables(ledger);
         }
-        // Two controllers at once write to the same files. The lock of a real run keeps them from that.
+        // Two controllers at once wrote to the same files, which the lock of a real run prevents.
         if self.scenario.lives.iter().any(|life| life.freezes.is_some()) {
             return;
         }
-        // Of output that was wiped before it was fetched a gap is stated.
+        // The record of output wiped before it was fetched has a gap.
         let wipes =
             |happening: &Happening| matches!(happening.event, Happens::Wipe { .. } | Happens::Sweep { .. });
         if self.scenario.happenings.iter().any(wipes) {
@@ -426,7 +426,7 @@ impl Play {
             }
             if recorded != said {
                 let words = format!(
-                    "{host}, round {round}, step {}, attempt {attempt}: {} bytes are on record, and {} were said",
+                    "{host}, round {round}, step {}, attempt {attempt}: {} bytes are on record, but {} were written",
                     step + 1,
                     recorded.len(),
                     said.len()
@@ -438,7 +438,7 @@ impl Play {
 }
 
 impl Play {
-    /// The tables of a real ledger say the same: what was committed is written to them by the statements of its writer.
+    /// Checks that a real ledger's tables agree: its writer's statements write the committed events to them.
     fn check_tables(&self, ledger: &Ledger) {
         let account = ledger.account(self.run).unwrap_or_default();
         match ledger.audit(self.run) {
@@ -453,7 +453,7 @@ impl Play {
     }
 }
 
-/// What a controller does: opens a round if that is wanted, reads what is left, and hands over to the engine.
+/// A controller's work: opens a round if requested, reads the record, and runs the engine.
 async fn work(
     job: Arc<Job>,
     handle: RunHandle,

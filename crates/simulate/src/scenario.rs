@@ -1,5 +1,4 @@
-//! A scenario: what is asked of the engine, and everything that happens to it meanwhile. It is data, read from and
-//! written to YAML.
+//! A scenario: the engine's task, and everything that happens to it. It is data, read from and written to YAML.
 
 use std::time::Duration;
 
@@ -7,37 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::Rule;
 
-/// A story that the engine has to get through.
+/// A story that the engine must get through.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// What happens, in words.
+    /// What happens.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub story: String,
-    /// A fault of the engine that is known: these rules are broken by it today. A test fails when they are not any more.
+    /// Rules that a known fault of the engine breaks. A test fails once they hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<Rule>,
-    /// What delays and tokens follow from.
+    /// The seed of delays and tokens.
     #[serde(default)]
     pub seed: u64,
-    /// The job. A step that does `perform NAME@HOST …` has that name.
+    /// The job. The name of a step with `perform NAME@HOST …` is `NAME`.
     pub job: String,
-    /// The hosts, in the order of the inventory.
+    /// The hosts, in inventory order.
     pub hosts: Vec<HostSpec>,
-    /// Machines that steps of others run on.
+    /// Machines that steps are delegated to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegates: Vec<String>,
     /// How the run is paced.
     #[serde(default)]
     pub pacing: Pacing,
-    /// The controllers, one after the other. After the last of them faults end, and the run is resumed until it is
-    /// closed.
+    /// The controllers, one after another. After the last one, faults end and the run is resumed until it is closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lives: Vec<LifeSpec>,
-    /// What goes wrong where.
+    /// Faults by their place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
-    /// What happens when.
+    /// Events by their time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub happenings: Vec<Happening>,
 }
@@ -46,15 +44,15 @@ pub struct Scenario {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostSpec {
-    /// Its name, which is its address and its machine as well.
+    /// The name of the host, its address and its machine.
     pub name: String,
-    /// Further addresses of the same machine.
+    /// Further addresses of the machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
-    /// It is never to be dispatched.
+    /// The host is not ready.
     #[serde(default, skip_serializing_if = "is_default")]
     pub not_ready: bool,
-    /// It lets nobody in without the password.
+    /// The host requires the password.
     #[serde(default, skip_serializing_if = "is_default")]
     pub password: bool,
 }
@@ -63,20 +61,20 @@ pub struct HostSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pacing {
-    /// Sessions at once.
+    /// The limit on sessions.
     pub sessions: usize,
-    /// Sizes of batches.
+    /// The sizes of the batches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub serial: Vec<String>,
-    /// Failed hosts beyond which nothing more is dispatched.
+    /// The round halts if more hosts than this fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_fail: Option<String>,
-    /// The first batch is a trial.
+    /// The first batch is a canary.
     #[serde(skip_serializing_if = "is_default")]
     pub canary: bool,
-    /// The longest that a message is on its way.
+    /// The longest delay of a message.
     pub latency_ms: u64,
-    /// The longest that a commit takes.
+    /// The longest delay of a commit.
     pub commit_ms: u64,
 }
 
@@ -84,31 +82,32 @@ pub struct Pacing {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LifeSpec {
-    /// It opens a new round for the hosts that failed, if the run is closed. Otherwise it starts or resumes the run.
+    /// If the run is closed, opens a new round for the failed hosts. Otherwise the controller starts or resumes the
+    /// run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retry: bool,
-    /// It has the wrong password.
+    /// The controller has the wrong password.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wrong_password: bool,
-    /// It begins so long after the one before it ended.
+    /// The delay after the end of the previous controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begins_after: Option<Seconds>,
-    /// When it dies, its machine loses its power: of output files there is left what was synced.
+    /// Its death is a power cut: only synced bytes of output files remain.
     #[serde(default, skip_serializing_if = "is_default")]
     pub loses_power: bool,
-    /// It dies after so long.
+    /// The time of its death.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dies_at: Option<Seconds>,
-    /// It dies at this crossing of a seam.
+    /// The crossing at which it dies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dies: Option<Point>,
-    /// It stands still from this crossing on, until the next controller has been at work for so long.
+    /// The crossing at which it freezes, and when it thaws.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freezes: Option<Freeze>,
-    /// It is asked to stop after so long.
+    /// When it is asked to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_at: Option<Seconds>,
-    /// It is told to leave at once after so long.
+    /// When it is told to leave at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leave_at: Option<Seconds>,
 }
@@ -119,37 +118,37 @@ pub struct LifeSpec {
 pub struct Point {
     /// Its number in the controller's life, from 1.
     pub crossing: u64,
-    /// It has come about, and nobody hears of it.
+    /// It dies after the effect, before anyone learns of it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub after: bool,
 }
 
-/// A controller that stands still.
+/// A freeze of a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Freeze {
-    /// From this crossing on.
+    /// The crossing at which it freezes.
     pub crossing: u64,
-    /// Until the next controller has been at work for so long.
+    /// How long the next controller has been running when this one thaws.
     pub thaws_at: Seconds,
 }
 
-/// Something that goes wrong, by its place.
+/// A fault at a place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The host, by the name that the engine has for it; of no host for a commit.
+    /// The host's name in the engine; empty for a commit.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// What is done there.
+    /// The effect.
     pub at: Effect,
-    /// For the how many-th time, from 1, all controllers together.
+    /// The number of the occurrence, from 1, counted over all controllers.
     pub nth: u32,
-    /// What goes wrong.
+    /// The fault.
     pub what: What,
 }
 
-/// What crosses a seam.
+/// An effect that crosses a seam.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
@@ -159,84 +158,84 @@ pub enum Effect {
     Handshake,
     /// A request to run a command.
     Exec,
-    /// Input for it.
+    /// Input for a command.
     Send,
-    /// Something from it.
+    /// Output of a command.
     Heard,
     /// A commit of the ledger.
     Commit,
 }
 
-/// What goes wrong.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
-    /// The host says no.
+    /// The host refuses.
     Refused,
-    /// Nobody answers.
+    /// Nothing answers.
     Silence,
-    /// The connection breaks, and what was to be done is not.
+    /// The connection breaks before the effect.
     BreakBefore,
-    /// What was to be done is done, and then the connection breaks.
+    /// The connection breaks after the effect.
     BreakAfter,
-    /// Only so many bytes of it arrive, and then the connection breaks.
+    /// Only this many bytes arrive before the connection breaks.
     BreakAt(usize),
-    /// Nothing goes through for so long, in either direction. What was sent arrives then, even if the controller has given
-    /// the connection up.
+    /// Nothing gets through for this long, in either direction. Messages arrive afterwards, even if the controller has
+    /// given up the connection.
     Stall(Seconds),
-    /// It takes so long.
+    /// The effect takes this long.
     Late(Seconds),
     /// The disk is full.
     Full,
 }
 
-/// Something that happens at a time.
+/// An event at a time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Happening {
-    /// After so long.
+    /// The time.
     pub at: Seconds,
-    /// What.
+    /// The event.
     #[serde(flatten)]
     pub event: Happens,
 }
 
-/// What can happen in the world.
+/// An event in the world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Happens {
-    /// A machine boots again.
+    /// A machine reboots.
     Reboot {
-        /// Which.
+        /// The machine.
         machine: String,
-        /// It is away for so long.
+        /// How long it is away.
         away: Seconds,
     },
-    /// What a machine kept of durable work is removed.
+    /// A machine's directory for durable work is removed.
     Wipe {
-        /// Which.
+        /// The machine.
         machine: String,
     },
-    /// The directories of what ran on a machine are removed, and the runs' own are left.
+    /// The directories of attempts on a machine are removed, but not those of the runs.
     Sweep {
-        /// Which.
+        /// The machine.
         machine: String,
     },
     /// All connections to a machine break.
     Cut {
-        /// Which.
+        /// The machine.
         machine: String,
     },
-    /// Nobody answers at an address.
+    /// An address does not answer.
     Block {
-        /// Which.
+        /// The address.
         address: String,
-        /// For so long; for ever if nothing is said.
+        /// How long; forever by default.
         #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
         lasts: Option<Seconds>,
     },
 }
 
-/// A time, as it is written in scenarios.
+/// A time as scenarios contain it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seconds(pub f64);
@@ -244,12 +243,12 @@ pub struct Seconds(pub f64);
 // === impl Scenario ===
 
 impl Scenario {
-    /// Reads a scenario.
+    /// Parses a scenario.
     pub fn read(text: &str) -> Result<Self, String> {
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// The text that it is read from.
+    /// The scenario as YAML.
     pub fn text(&self) -> String {
         serde_saphyr::to_string(self)
             .unwrap_or_else(|error| format!("# can't be written: {error}\n{self:#?}"))
@@ -274,7 +273,7 @@ impl Default for Pacing {
 // === impl What ===
 
 impl What {
-    /// Its kind, for tables.
+    /// Its label in tables.
     pub fn kind(self) -> &'static str {
         match self {
             What::Refused => "refused",
@@ -308,7 +307,7 @@ impl Effect {
 // === impl Seconds ===
 
 impl Seconds {
-    /// The time itself; nothing for what is no time.
+    /// The time as a duration; zero if it is not a valid time.
     pub fn duration(self) -> Duration {
         Duration::try_from_secs_f64(self.0).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! From a scenario that breaks a rule to a smaller one that breaks it, too: parts are left out as long as that helps.
+//! Shrinks a scenario that breaks a rule, by leaving out parts while the rule stays broken.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use crate::check::Rule;
 use crate::run::play;
 use crate::scenario::{LifeSpec, Pacing, Scenario};
 
-/// Plays that a scenario is worth.
+/// The limit on plays per scenario.
 const PLAYS: usize = 600;
 
-/// The smallest scenario that was found.
+/// Returns the smallest scenario found.
 pub fn shrink(scenario: &Scenario, rule: Rule, directory: &Path) -> Scenario {
     let mut best = scenario.clone();
     let mut plays = PLAYS;
@@ -36,7 +36,7 @@ pub fn shrink(scenario: &Scenario, rule: Rule, directory: &Path) -> Scenario {
     }
 }
 
-/// Everything that is one part smaller, the largest parts first.
+/// All variants with one part less, largest parts first.
 fn candidates(scenario: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
     let mut offer = |change: &dyn Fn(&mut Scenario)| {

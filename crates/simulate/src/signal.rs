@@ -1,11 +1,11 @@
-//! A value that can be waited for. Unlike tokio's `watch`, which wakes those who wait in an order that is drawn anew in every
-//! process, it wakes them in the order in which they came.
+//! A value to wait for. It wakes waiters in the order in which they came, unlike tokio's `watch`, whose order differs
+//! in each process.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The value, and those who wait.
+/// The value and its waiters.
 #[derive(Debug, Default)]
 pub(crate) struct Signal<T> {
     value: Mutex<T>,
@@ -31,7 +31,7 @@ impl<T: Clone> Signal<T> {
         self.changed.notify_waiters();
     }
 
-    /// Ends when the value is as it should be.
+    /// Waits until the value satisfies `is`.
     pub(crate) async fn wait_for(&self, is: impl Fn(&T) -> bool) -> T {
         loop {
             let changed = self.changed.notified();

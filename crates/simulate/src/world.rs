@@ -1,4 +1,4 @@
-//! The world beyond a controller: machines, addresses, and what really runs.
+//! The world outside of controllers: machines, addresses, and the commands that run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,18 +28,18 @@ pub(crate) struct World {
 }
 
 struct Inner {
-    /// The number of the controller that began last.
+    /// The number of the latest controller.
     newest: usize,
     run: String,
     machines: BTreeMap<String, Arc<Host>>,
-    /// Where an address leads, and until when nobody answers there.
+    /// The machine at each address, and until when the address does not answer.
     addresses: BTreeMap<String, (String, Option<Instant>)>,
     lines: Vec<Weak<Line>>,
-    /// How often each effect was there for a host.
+    /// How often each effect occurred for a host.
     counts: BTreeMap<(String, Effect), u32>,
     record: Record,
     tokens: u64,
-    /// No more faults.
+    /// Faults have ended.
     calm: bool,
     trace: Hash,
     lines_of_trace: Option<Vec<String>>,
@@ -47,14 +47,14 @@ struct Inner {
     fired: BTreeSet<usize>,
 }
 
-/// What a machine's commands do.
+/// A machine's commands.
 struct Ground {
     world: Weak<World>,
     machine: String,
     run: String,
 }
 
-/// Notes the end of a run when it is dropped.
+/// Records the end of a run when dropped.
 struct Running {
     world: Weak<World>,
     start: usize,
@@ -104,7 +104,7 @@ impl World {
         world
     }
 
-    /// A machine under an address of its own name.
+    /// Adds a machine at an address of the same name.
     fn add_machine(self: &Arc<Self>, name: &str) {
         let mut inner = self.lock();
         let index = u32::try_from(inner.machines.len()).unwrap_or(u32::MAX);
@@ -139,17 +139,17 @@ impl World {
             .insert(address.to_owned(), (machine.to_owned(), None));
     }
 
-    /// A controller begins.
+    /// Records that a controller starts.
     pub(crate) fn begins(&self, number: usize) {
         self.lock().newest = number;
     }
 
-    /// The controller that began last.
+    /// The number of the latest controller.
     pub(crate) fn newest(&self) -> usize {
         self.lock().newest
     }
 
-    /// A new machine, and its address.
+    /// Replaces a host's machine and returns the new address.
     pub(crate) fn replace(self: &Arc<Self>, host: &str) -> String {
         let number = self.lock().machines.len();
         let name = format!("{host}-{number}");
@@ -219,7 +219,7 @@ impl World {
         inner.lines.push(Arc::downgrade(line));
     }
 
-    /// The machine at an address; whether it is away is told by it.
+    /// The machine at an address, or the fault of a blocked address. A machine that is away reports that itself.
     pub(crate) fn reach(&self, address: &str) -> Result<Arc<Host>, What> {
         let inner = self.lock();
         let Some((machine, blocked)) = inner.addresses.get(address) else {
@@ -235,20 +235,20 @@ impl World {
         Ok(host)
     }
 
-    /// Machines that obeyed a controller that another had taken over from.
+    /// Machines that obeyed a controller that had been replaced.
     pub(crate) fn overruled(&self) -> Vec<String> {
         let inner = self.lock();
         let overruled = inner.machines.iter().filter(|(_, host)| host.is_overruled());
         overruled.map(|(name, _)| name.clone()).collect()
     }
 
-    /// From here on nothing goes wrong by itself.
+    /// Ends all faults.
     pub(crate) fn calm(&self) {
         self.note(format_args!("faults end"));
         self.lock().calm = true;
     }
 
-    /// The how many-th time an effect is there for a host, and what goes wrong with it.
+    /// Counts an effect for a host. Returns how often it has occurred, and the fault for it.
     pub(crate) fn meets(&self, host: &str, effect: Effect) -> (u32, Option<What>) {
         let mut inner = self.lock();
         let count = inner.counts.entry((host.to_owned(), effect)).or_default();
@@ -281,19 +281,19 @@ impl World {
         inner.met.insert((kind, state));
     }
 
-    /// From here on two controllers may write to the same files.
+    /// Records that two controllers may write to the same files from now on.
     pub(crate) fn shares_files(&self) {
         self.lock().record.shared_files = true;
     }
 
-    /// A controller meets its end, for the table.
+    /// Counts for the table how a controller ends.
     pub(crate) fn meet_everywhere(&self, kind: &'static str) {
         for host in &self.scenario.hosts {
             self.meet(kind, &host.name);
         }
     }
 
-    /// A delay of at most so many milliseconds, by its place.
+    /// A delay of at most `most_ms`, derived from the place.
     pub(crate) fn delay(&self, host: &str, what: &str, n: u64, most_ms: u64) -> Duration {
         let drawn = chance(self.scenario.seed, host, what, n) % (most_ms + 1);
         Duration::from_millis(drawn)
@@ -310,7 +310,7 @@ impl World {
         Token::new(bytes)
     }
 
-    /// What is sent to a host, with a note of the attempt that it is of: it will arrive late.
+    /// Adds to a late request the attempt that it belongs to.
     pub(crate) fn noted(&self, line: Vec<u8>) -> Vec<u8> {
         let latest = Command::find(&line).and_then(|command| {
             let latest = self.lock().record.latest_plain(&command.host, &command.step)?;
@@ -334,7 +334,7 @@ impl World {
         }
     }
 
-    /// One line of the trace.
+    /// Adds a line to the trace.
     pub(crate) fn note(&self, words: fmt::Arguments<'_>) {
         let at = self.began.elapsed();
         let line = format!("{:>10.3} {words}", at.as_secs_f64());
@@ -368,17 +368,17 @@ impl World {
         self.lock().fired.clone()
     }
 
-    /// The next round that opens has this roll.
+    /// Sets the roll of the next round.
     pub(crate) fn will_open(&self, roll: Vec<String>) {
         self.lock().record.bounds.will_open(roll);
     }
 
-    /// What a task takes its host's history to be, all of it being on record.
+    /// Receives a task's view of its host's history, when all of it is on record.
     pub(crate) fn on_record(&self, host: &HostName, history: &HostHistory) {
         self.lock().record.on_record(host, history);
     }
 
-    /// States of attempts that were met by events.
+    /// The pairs of attempt state and event that occurred.
     pub(crate) fn events_met(&self) -> BTreeSet<Met> {
         self.lock().record.events_met()
     }
@@ -470,7 +470,7 @@ impl Stage for Ground {
             }
         };
         if command.ends(run) == Ends::Hang {
-            // The performance of durable work is over where it hangs; what hangs is there all the same.
+            // The performance of durable work ends at a hang, but the hanging process remains.
             acts.push(Act::Wait(Duration::from_hours(1000)));
         }
         let guard = Running {
@@ -502,7 +502,7 @@ impl Drop for Running {
     }
 }
 
-/// Longer than any scenario.
+/// Later than the end of any scenario.
 pub(crate) fn far_away() -> Instant {
     Instant::now() + Duration::from_hours(24 * 3650)
 }

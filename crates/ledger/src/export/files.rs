@@ -1,4 +1,4 @@
-//! The files that are made from the ledger alone.
+//! Writes the files that depend on the ledger alone.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{HostSummary, Summary, junit, table};
 use crate::{Error, Ledger, Result};
 
-/// An event as a line of `events.ndjson`.
+/// A line of `events.ndjson`.
 #[derive(Serialize)]
 struct Line {
     schema: u32,
@@ -19,11 +19,11 @@ struct Line {
     event: Event,
 }
 
-/// Writes into `directory`: `summary.json`, `events.ndjson`, `hosts.csv`, `junit.xml`, and the lists of addresses.
+/// Writes `summary.json`, `events.ndjson`, `hosts.csv`, `junit.xml` and the address lists into `directory`.
 ///
-/// The lists hold one address a line, in byte order, and fulfil in a closed run that balances: benchmark (dispatched) =
-/// successful + failed + missing, and total_registry = benchmark + not_dispatched. Failed are the failed, the
-/// quarantined and those cancelled after their dispatch; missing are the ghosts.
+/// The lists contain one address per line, in byte order. In a closed run that balances, benchmark (dispatched) =
+/// successful + failed + missing, and total_registry = benchmark + not_dispatched. `failed` contains failed and
+/// quarantined hosts and those cancelled after their dispatch; `missing` contains ghosts.
 pub fn write_files(ledger: &Ledger, summary: &Summary, directory: &Path) -> Result<()> {
     write_file(&directory.join("summary.json"), |file| {
         serde_json::to_writer_pretty(&mut *file, summary)?;
@@ -52,7 +52,7 @@ pub fn write_files(ledger: &Ledger, summary: &Summary, directory: &Path) -> Resu
     write_addresses(summary, directory)
 }
 
-/// Writes a run as a JUnit report, a test case a host. A report that is there is replaced in one step.
+/// Writes a JUnit report with one test case per host. Replaces an existing report atomically.
 pub fn write_junit(summary: &Summary, path: &Path) -> Result<()> {
     let mut whole = Replacement::begin(path).map_err(Error::io("write", path))?;
     write_to(&mut whole, path, |file| {
@@ -80,7 +80,7 @@ fn write_addresses(summary: &Summary, directory: &Path) -> Result<()> {
         list.sort_unstable();
         write_file(&directory.join(name), |file| {
             for address in &list {
-                // A host name could hold anything, but a line is an address.
+                // A host name may contain anything, but each address must stay on one line.
                 writeln!(file, "{}", address.replace(char::is_control, ""))?;
             }
             Ok(())
@@ -89,7 +89,7 @@ fn write_addresses(summary: &Summary, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Names a list and says who is on it.
+/// A list's name, and its filter.
 type List = (&'static str, fn(&HostSummary) -> bool);
 
 const LISTS: [List; 6] = [
@@ -107,7 +107,7 @@ const LISTS: [List; 6] = [
     }),
 ];
 
-/// What goes wrong while a file is written.
+/// An error while a file is written.
 enum Fault {
     File(io::Error),
     Ledger(Error),

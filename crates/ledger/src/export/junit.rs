@@ -1,10 +1,10 @@
-//! `junit.xml`: each host a test case, as CI servers read it.
+//! `junit.xml`: one test case per host, for CI servers.
 
 use std::io::{self, Write};
 
 use super::{HostSummary, Summary};
 
-/// Writes everything before the hosts.
+/// Writes the part before the hosts.
 pub(super) fn write_head(target: &mut impl Write, summary: &Summary) -> io::Result<()> {
     let account = &summary.account;
     let name = escape(&summary.record.run.to_string());
@@ -40,7 +40,7 @@ pub(super) fn write_case(target: &mut impl Write, suite: &str, host: &HostSummar
     let element = match host.status {
         "success" => return writeln!(target, "/>"),
         "failed" | "quarantined" => "failure",
-        // Neither is a success: a report of an interrupted run must not look like one.
+        // Not a success either: the report of an interrupted run must not look like one.
         "ghost" | "pending" | "running" => "error",
         _ => "skipped",
     };
@@ -61,12 +61,12 @@ pub(super) fn write_case(target: &mut impl Write, suite: &str, host: &HostSummar
     writeln!(target, "    </testcase>")
 }
 
-/// Writes everything after the hosts.
+/// Writes the part after the hosts.
 pub(super) fn write_foot(target: &mut impl Write) -> io::Result<()> {
     writeln!(target, "  </testsuite>\n</testsuites>")
 }
 
-/// Text for elements and attributes, without the characters that XML 1.0 can't hold.
+/// Escapes text for elements and attributes, and drops characters that XML 1.0 does not permit.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -91,7 +91,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_that_xml_can_not_hold_survives(text: String) {
+        fn no_character_that_xml_forbids_survives(text: String) {
             let escaped = escape(&text);
             let markup = escaped.contains(['<', '>', '"', '\u{fffe}', '\u{ffff}']);
             proptest::prop_assert!(!markup);

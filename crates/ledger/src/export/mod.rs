@@ -1,7 +1,7 @@
 //! Exports: artifacts made from the ledger, for people, CI servers and pipelines.
 //!
-//! An export is made in a directory beside its target and then takes the target's place, so that nobody sees half of
-//! one. It can be repeated: an earlier export is replaced, anything else is left alone.
+//! An export is written to a directory beside its target, which it then replaces, so that no reader sees half of one.
+//! An earlier export is replaced; anything else is refused.
 
 mod files;
 mod junit;
@@ -19,10 +19,10 @@ use crate::{Error, Result};
 pub use files::{write_files, write_junit};
 pub use summary::{HostSummary, Phases, Slow, Spread, StepSummary, Summary, SummaryOptions, Timing};
 
-/// The file by which an export is recognised.
+/// The file that marks an export.
 const MARKER: &str = ".reveille-export";
 
-/// A directory in the making.
+/// An export that is being written.
 #[derive(Debug)]
 pub struct Export {
     target: PathBuf,
@@ -32,7 +32,7 @@ pub struct Export {
 // === impl Export ===
 
 impl Export {
-    /// Begins an export that will become `target`, a directory that is missing, empty or an earlier export.
+    /// Begins an export to `target`, which must be missing, empty or an earlier export.
     pub fn begin(target: &Path) -> Result<Self> {
         let target = std::path::absolute(target).map_err(Error::io("find", target))?;
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
@@ -47,7 +47,7 @@ impl Export {
         temporary.push(format!(".{}.tmp", std::process::id()));
         let temporary = parent.join(temporary);
         if temporary.exists() {
-            // Left by a process of the same number that was killed.
+            // Left by a killed process with the same process id.
             fs::remove_dir_all(&temporary).map_err(Error::io("remove", &temporary))?;
         }
         fs::create_dir(&temporary).map_err(Error::io("make", &temporary))?;
@@ -57,12 +57,12 @@ impl Export {
         Ok(export)
     }
 
-    /// Where files are put until the export is finished.
+    /// The directory for the files until the export is finished.
     pub fn path(&self) -> &Path {
         &self.temporary
     }
 
-    /// Puts the export in its place and tells where that is.
+    /// Moves the export to its target and returns the target's path.
     pub fn finish(self) -> Result<PathBuf> {
         let target = self.target.clone();
         if !target.exists() {
@@ -73,11 +73,11 @@ impl Export {
             return Err(Error::ForeignTarget { path: target });
         }
         if renameat_with(CWD, &self.temporary, CWD, &target, RenameFlags::EXCHANGE).is_err() {
-            // A filesystem that can't exchange: for a moment neither is there.
+            // The filesystem can't exchange directories: for a moment there is neither.
             fs::remove_dir_all(&target).map_err(Error::io("replace", &target))?;
             fs::rename(&self.temporary, &target).map_err(Error::io("make", &target))?;
         }
-        // The earlier export, now under the temporary name, goes with `self`.
+        // The earlier export, now under the temporary name, is removed with `self`.
         Ok(target)
     }
 }
@@ -87,7 +87,7 @@ impl Drop for Export {
         if self.temporary.exists()
             && let Err(error) = fs::remove_dir_all(&self.temporary)
         {
-            tracing::warn!(path = %self.temporary.display(), %error, "a temporary directory is left behind");
+            tracing::warn!(path = %self.temporary.display(), %error, "can't remove a temporary directory");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The summary of a run: the object of `--format json`, and the rows that other artifacts are made from.
+//! The summary of a run: the object printed by `--format json`, and the rows of other artifacts.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,19 +14,19 @@ use crate::read::read_outcome;
 use crate::replay::results;
 use crate::{Error, Ledger, Result, RunRecord, StepResult};
 
-/// How many of the slowest hosts are named.
+/// The number of slowest hosts to list.
 const SLOWEST: usize = 5;
 
-/// What only the caller knows of a summary.
+/// The parts of a summary that only the caller knows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SummaryOptions {
-    /// The exit status; by default what the account asks for when no failure is allowed.
+    /// The exit status; by default the account's, with no failure allowed.
     pub exit: Option<Exit>,
-    /// More about the controller, as an object: peaks of memory and CPU time.
+    /// More about the controller: peaks of memory and CPU time.
     pub controller: serde_json::Map<String, serde_json::Value>,
 }
 
-/// A run and its hosts on one snapshot of the ledger. Serialising it reads the hosts one by one.
+/// A run and its hosts in one snapshot of the ledger. Serialising it reads the hosts one by one.
 #[derive(Debug)]
 pub struct Summary {
     /// The run.
@@ -35,7 +35,7 @@ pub struct Summary {
     pub account: Account,
     /// The exit status.
     pub exit: Exit,
-    /// How long things took.
+    /// Durations.
     pub timing: Timing,
     controller: serde_json::Map<String, serde_json::Value>,
     hosts: Vec<HostRow>,
@@ -43,7 +43,7 @@ pub struct Summary {
     connection: RefCell<Connection>,
 }
 
-/// How long a run and its hosts took.
+/// Durations of a run and its hosts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Timing {
     /// When the run started, RFC 3339.
@@ -51,27 +51,27 @@ pub struct Timing {
     /// When it was closed or interrupted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
-    /// From the start of the newest round to the end, seconds, pauses between controllers included.
+    /// Seconds from the start of the newest round to the end, including pauses between controllers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wall_s: Option<f64>,
-    /// Durations, from dispatch to outcome, of the hosts that were dispatched in the newest round.
+    /// Durations, from dispatch to outcome, of the hosts dispatched in the newest round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Spread>,
     /// The phases of the successful connections.
     pub phases: Phases,
     /// The slowest hosts, the slowest first.
     pub slowest: Vec<Slow>,
-    /// Attempts that were ended by the watchdog, if any was.
+    /// Attempts that the watchdog ended, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_attempts: Option<EndedAttempts>,
 }
 
-/// Attempts that were ended because they were silent or late, or asked a question.
+/// Attempts ended because they were silent, late or asked a question.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EndedAttempts {
-    /// How many.
+    /// Their number.
     pub count: u64,
-    /// From the last progress that was seen until each was ended.
+    /// From the last progress seen to the end of each.
     pub lag: Spread,
 }
 
@@ -92,16 +92,16 @@ pub struct Phases {
     pub authentication: Option<Spread>,
 }
 
-/// Percentiles (nearest rank) of some durations, in seconds.
+/// Percentiles (nearest rank) of durations, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
-    /// Half are at most this.
+    /// The median.
     pub p50: f64,
-    /// Nine of ten are at most this.
+    /// The 90th percentile.
     pub p90: f64,
-    /// 99 of 100 are at most this.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The longest.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -119,13 +119,13 @@ pub struct Slow {
 pub struct HostSummary {
     /// The host.
     pub host: HostName,
-    /// Where it is reached; its name when the roll has no address.
+    /// Its address; its name if the roll has no address.
     pub address: String,
     /// The SSH port.
     pub port: u16,
     /// Its status, or `pending` or `running`.
     pub status: &'static str,
-    /// Its class, once it has an outcome or is a ghost.
+    /// Its class, if it has an outcome or is a ghost.
     pub class: Option<Class>,
     /// The newest round that it is on the roll of.
     pub round: u32,
@@ -135,7 +135,7 @@ pub struct HostSummary {
     pub duration_s: Option<f64>,
     /// Exit status of the deciding step's command.
     pub exit_status: Option<i32>,
-    /// The signal that ended it, without `SIG`.
+    /// The signal that killed it, without `SIG`.
     pub signal: Option<String>,
     /// What happened, in a sentence.
     pub message: String,
@@ -143,7 +143,7 @@ pub struct HostSummary {
     pub stdout: String,
     /// The last lines of its standard error.
     pub stderr: String,
-    /// Whether these are less than the whole.
+    /// Whether the tails omit earlier output.
     pub truncated: bool,
     /// Its finished attempts and skipped steps.
     pub steps: Vec<StepSummary>,
@@ -162,21 +162,21 @@ pub struct StepSummary {
     pub index: u32,
     /// The step's name.
     pub name: String,
-    /// Which attempt, from 1; 0 when it was skipped.
+    /// Which attempt, from 1; 0 if it was skipped.
     pub attempt: u32,
-    /// The verdict.
+    /// The class of its result.
     pub class: Class,
-    /// Exit status, if the command told one.
+    /// Exit status, if the command reported one.
     pub exit_status: Option<i32>,
-    /// The signal that ended it, without `SIG`.
+    /// The signal that killed it, without `SIG`.
     pub signal: Option<String>,
-    /// Seconds.
+    /// Duration, seconds.
     pub duration_s: f64,
     /// Whether it changed the host.
     pub changed: bool,
 }
 
-/// A host of the newest roll that it is on.
+/// A host with the newest round whose roll it is on.
 #[derive(Debug)]
 struct HostRow {
     host: HostName,
@@ -190,11 +190,11 @@ struct HostRow {
 // === impl Ledger ===
 
 impl Ledger {
-    /// Summarises a run as it is at this moment.
+    /// Summarises a run in its current state.
     pub fn summary(&self, run: RunId, options: SummaryOptions) -> Result<Summary> {
         let record = self.run(run)?;
         let connection = self.connect()?;
-        // Ends with the connection.
+        // The transaction ends with the connection.
         connection.execute_batch("BEGIN").map_err(Error::read)?;
         let key = key(&connection, run)?;
         let state = audit::state(&connection, key)?;
@@ -231,7 +231,7 @@ impl Summary {
         })
     }
 
-    /// [`hosts`](Self::hosts) without their steps, which is cheaper.
+    /// Like [`hosts`](Self::hosts), but without steps, which is faster.
     pub fn hosts_without_steps(&self) -> impl Iterator<Item = Result<HostSummary>> {
         self.hosts.iter().map(|row| self.host(row))
     }
@@ -332,7 +332,7 @@ impl Serialize for Summary {
     }
 }
 
-/// The hosts of a summary as a list that is never in memory.
+/// Serialises the hosts of a summary without collecting them in memory.
 struct Hosts<'a>(&'a Summary);
 
 impl Serialize for Hosts<'_> {
@@ -420,7 +420,7 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
             .get_ref(0)
             .and_then(|host| Ok(host.as_str()?))
             .map_err(Error::read)?;
-        // What was never dispatched took no time.
+        // A run without a dispatch took no time.
         let Some(row) = newest
             .get(host)
             .filter(|row| row.round == record.round && row.dispatched)
@@ -451,7 +451,7 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     let started_ms = record.spec.started_ms;
     let round = Opened::of(connection, key, record.round)?;
     let round_ms = round.as_ref().map_or(started_ms, |round| round.wall_ms);
-    // Where the clock was set back in between nobody knows.
+    // `None` if the clock was set back in between.
     let wall_ms = record.ended_ms.and_then(|ended| ended.checked_sub(round_ms));
     Ok(Timing {
         started: moment(started_ms),
@@ -484,7 +484,7 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     })
 }
 
-/// The beginning of a round.
+/// The start of a round.
 struct Opened {
     wall_ms: u64,
     mono_ms: u64,
@@ -515,7 +515,7 @@ impl Opened {
         Ok(opened)
     }
 
-    /// How long the only controller of the round has been at it, by a clock that nobody sets; none if there were several.
+    /// The round's age on the monotonic clock of its controller; `None` if there was more than one controller.
     fn alone_ms(&self, connection: &Connection, key: i64) -> Result<Option<u64>> {
         let mut statement = connection
             .prepare_cached("SELECT mono_ms, epoch FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT 1")
@@ -578,7 +578,7 @@ fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1000.0
 }
 
-/// A moment in RFC 3339, UTC.
+/// Formats a time as RFC 3339, UTC.
 pub(super) fn moment(unix_ms: u64) -> String {
     i64::try_from(unix_ms)
         .ok()

@@ -1,4 +1,4 @@
-//! `hosts.csv`, quoted after RFC 4180 and harmless in spreadsheets.
+//! `hosts.csv`, quoted as in RFC 4180 and safe for spreadsheets.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use super::HostSummary;
 pub(super) const HEADER: &str =
     "host,address,port,status,class,round,attempts,duration_s,exit_status,signal,step,message\n";
 
-/// Writes a host as a line.
+/// Writes a host's line.
 pub(super) fn write_row(target: &mut impl Write, host: &HostSummary) -> io::Result<()> {
     writeln!(
         target,
@@ -32,8 +32,8 @@ fn number<T: ToString>(number: Option<T>) -> String {
     number.map_or_else(String::new, |number| number.to_string())
 }
 
-/// A field. What a spreadsheet would take for a formula gets an apostrophe in front, because messages and names come
-/// from hosts and inventories.
+/// Quotes a field. One that a spreadsheet would read as a formula gets a leading apostrophe, because messages and names
+/// come from hosts and inventories.
 fn text(text: &str) -> Cow<'_, str> {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let quoted = text.contains([',', '"', '\n', '\r', '\t']);

@@ -93,7 +93,7 @@ async fn exports_a_run_and_replaces_its_own_export_only() {
 }
 
 #[test]
-fn an_export_given_up_leaves_nothing() {
+fn an_aborted_export_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("a").join("b");
     let export = Export::begin(&target).unwrap();

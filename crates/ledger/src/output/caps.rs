@@ -1,12 +1,12 @@
-//! How much output is kept, of an attempt and of a run.
+//! Limits on the output kept, per attempt and per run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of tails that all writers of a run may hold in memory together; a tail that finds none left is 16 KiB long.
+/// Memory that the tails of a run's writers share; once it is used up, a tail is 16 KiB long.
 pub(super) const TAIL_MEMORY: u64 = 64 << 20;
 
-/// How much of an attempt's output is kept.
+/// How much of an attempt's output to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutputCaps {
     /// Bytes kept from the start, of both streams together.
@@ -15,24 +15,24 @@ pub struct OutputCaps {
     pub tail: u64,
 }
 
-/// What the writers of a run share: the run's cap and the memory for tails.
+/// Shared by the writers of a run: the run's cap and the memory for tails.
 #[derive(Debug, Clone)]
 pub struct OutputShare {
     pub(super) left: Arc<AtomicU64>,
     pub(super) tails: Arc<AtomicU64>,
-    /// What a power cut would leave, for simulations.
+    /// What a power cut would leave; for simulations.
     #[cfg(feature = "memory")]
     durable: Durable,
 }
 
-/// How much of each file survives a power cut.
+/// The length of each file that survives a power cut.
 #[cfg(feature = "memory")]
 pub(crate) type Durable = Arc<std::sync::Mutex<std::collections::BTreeMap<std::path::PathBuf, u64>>>;
 
 // === impl OutputCaps ===
 
 impl Default for OutputCaps {
-    /// 10 MiB: the first 8 and the last 2.
+    /// 10 MiB: the first 8 MiB and the last 2 MiB.
     fn default() -> Self {
         Self {
             head: 8 << 20,
@@ -44,7 +44,7 @@ impl Default for OutputCaps {
 // === impl OutputShare ===
 
 impl OutputShare {
-    /// The outputs of all hosts together may take this many bytes.
+    /// Caps the output of all hosts together at this many bytes.
     pub fn new(run_cap: u64) -> Self {
         Self {
             left: Arc::new(AtomicU64::new(run_cap)),
@@ -54,7 +54,7 @@ impl OutputShare {
         }
     }
 
-    /// No cap for the run; what is synced is told to `durable`.
+    /// No cap for the run; records in `durable` what was synced.
     #[cfg(feature = "memory")]
     pub(crate) fn telling(durable: &Durable) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl OutputShare {
         }
     }
 
-    /// So much of a file is on the disk.
+    /// Records that `length` bytes of a file are on disk.
     #[cfg(feature = "memory")]
     pub(super) fn synced(&self, path: &std::path::Path, length: u64) {
         let mut durable = self
@@ -77,7 +77,7 @@ impl OutputShare {
         self.left.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that may still be written.
+    /// The bytes left below the cap.
     pub fn left(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
@@ -90,7 +90,7 @@ impl Default for OutputShare {
     }
 }
 
-/// Takes up to `wanted` and tells how much.
+/// Takes up to `wanted` and returns the amount taken.
 pub(super) fn take(from: &AtomicU64, wanted: u64) -> u64 {
     let before = from.update(Ordering::Relaxed, Ordering::Relaxed, |left| {
         left.saturating_sub(wanted)

@@ -1,19 +1,19 @@
-//! One frame: its header, written and read.
+//! Reads and writes frames.
 
 use std::io::{self, Read};
 
 use reveille_account::Stream;
 
-/// Size of a header.
+/// The size of a frame's header.
 pub(super) const HEADER_BYTES: usize = 32;
 
-/// Most bytes in one frame; a longer one is damage, and memory for it is never asked for.
+/// The longest frame. A longer one is damage, for which no memory is allocated.
 pub(super) const LONGEST: usize = 1 << 20;
 
 const MAGIC: [u8; 4] = *b"RVF1";
 const GAP: u8 = 1;
 
-/// Some bytes of a command's output, or a statement that some are left out.
+/// A piece of a command's output, or a gap that marks dropped bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// Position of the step in the job, from 0.
@@ -24,13 +24,13 @@ pub struct Frame {
     pub stream: Stream,
     /// Where the bytes start in the remote stream.
     pub offset: u64,
-    /// How many bytes are left out at this place; 0 when the frame has bytes.
+    /// The number of bytes dropped here; 0 if the frame contains bytes.
     pub gap: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-/// What a header says.
+/// The fields of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) step: u32,
@@ -43,14 +43,14 @@ pub(super) struct Header {
 // === impl Frame ===
 
 impl Frame {
-    /// Where the next frame of this stream starts.
+    /// The offset of this stream's next frame.
     pub fn end(&self) -> u64 {
         self.offset
             .saturating_add(self.gap)
             .saturating_add(self.bytes.len() as u64)
     }
 
-    /// Reads the next whole frame; nothing at the end of the file and at anything that is no whole frame.
+    /// Reads the next frame; `None` at the end of the file or at a damaged or torn frame.
     pub(super) fn read(source: &mut impl Read) -> io::Result<Option<Frame>> {
         let mut header = [0; HEADER_BYTES];
         if !fill(source, &mut header)? || header[..4] != MAGIC {
@@ -96,7 +96,7 @@ impl Frame {
         }))
     }
 
-    /// Bytes of the file that this frame takes.
+    /// The size of this frame in the file.
     pub(super) fn file_bytes(&self) -> u64 {
         let payload = if self.gap > 0 { 8 } else { self.bytes.len() };
         (HEADER_BYTES + payload) as u64
@@ -106,7 +106,7 @@ impl Frame {
 // === impl Header ===
 
 impl Header {
-    /// The header of a frame with these bytes, at most [`LONGEST`].
+    /// Encodes the header for a frame with these bytes, at most [`LONGEST`].
     pub(super) fn encode(&self, bytes: &[u8]) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
         header[..4].copy_from_slice(&MAGIC);
@@ -118,7 +118,7 @@ impl Header {
         };
         header[17] = if self.gap { GAP } else { 0 };
         header[20..28].copy_from_slice(&self.offset.to_le_bytes());
-        // The writer never makes a frame longer than LONGEST, which fits.
+        // The writer's frames are at most LONGEST bytes, which fits.
         header[28..].copy_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
         let mut checksum = crc32fast::Hasher::new();
         checksum.update(&header[8..]);
@@ -134,7 +134,7 @@ fn field<const SIZE: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; SIZE
     bytes
 }
 
-/// Fills the buffer, or says that the source ended before.
+/// Fills the buffer; returns false if the source ends before.
 fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match source.read_exact(buffer) {
         Ok(()) => Ok(true),

@@ -1,8 +1,8 @@
-//! Output: what commands wrote, kept byte for byte in one file a host and round.
+//! The output of commands, kept byte for byte in one file per host and round.
 //!
-//! A file is a row of *frames*, only ever appended to; each is a header of 32 bytes and its
-//! bytes. A controller that dies in the middle of a write leaves a torn frame, which the next writer cuts off. Frames
-//! carry the offset that their bytes have in the remote stream, so that re-attaching goes on at the right place.
+//! A file is an append-only sequence of *frames*, each with a header of 32 bytes. A controller that dies during a write
+//! leaves a torn frame, which the next writer cuts off. Frames contain the offset of their bytes in the remote stream,
+//! so that re-attaching continues at the right place.
 //!
 //! | bytes | field, little-endian |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | 2 | zero |
 //! | 8 | offset in the remote stream |
 //! | 4 | length |
-//! | … | the bytes; for a gap the number of bytes left out, 8 bytes |
+//! | … | the bytes; for a gap the number of dropped bytes, 8 bytes |
 
 mod caps;
 mod frame;

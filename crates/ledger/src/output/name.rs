@@ -1,4 +1,4 @@
-//! File names for hosts, whatever their names are.
+//! Safe file names for all host names.
 
 use std::fmt::Write as _;
 
@@ -6,17 +6,17 @@ use data_encoding::HEXLOWER;
 use reveille_account::HostName;
 use sha2::{Digest as _, Sha256};
 
-/// Encoded names longer than this are cut and end with a hash; most filesystems take 255 bytes.
+/// Longer encoded names are cut and get a hash; most filesystems permit 255 bytes.
 const LONGEST: usize = 180;
 
-/// The name of the file that holds a host's output of a round.
+/// The file name of a host's output in a round.
 pub fn file_name(host: &HostName, round: u32) -> String {
     format!("{}.{round}.frames", encode_host(host))
 }
 
-/// A host's name as a file name.
+/// Encodes a host's name as a file name.
 ///
-/// Letters, digits, `.`, `_` and `-` stay; all other bytes, and a leading dot, are percent-encoded.
+/// Keeps letters, digits, `.`, `_` and `-`; percent-encodes all other bytes and a leading dot.
 pub fn encode_host(host: &HostName) -> String {
     if host.as_str().is_empty() {
         return "%".to_owned();
@@ -32,7 +32,7 @@ pub fn encode_host(host: &HostName) -> String {
     }
     if name.len() > LONGEST {
         let hash = HEXLOWER.encode(&Sha256::digest(host.as_str()));
-        // Everything is ASCII by now, and a tilde is in no name that was not cut.
+        // All bytes are ASCII now, and only cut names contain a tilde.
         name.truncate(LONGEST - 1 - hash.len());
         name.push('~');
         name.push_str(&hash);
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_names_stay() {
+    fn plain_names_are_kept() {
         assert_eq!(file_name(&"web-1.example".into(), 2), "web-1.example.2.frames");
         assert_eq!(file_name(&"../x y".into(), 1), "%2E.%2Fx%20y.1.frames");
         assert_eq!(file_name(&"".into(), 1), "%.1.frames");

@@ -1,4 +1,4 @@
-//! Reading a host's output back.
+//! Reads a host's output.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,10 +10,10 @@ use reveille_account::{HostName, Stream};
 use super::{Frame, file_name};
 use crate::{Error, Ledger, Result};
 
-/// A host's frames of one round, one at a time. It ends at the last whole frame.
+/// Reads a host's frames of one round, one at a time, up to the last intact frame.
 #[derive(Debug)]
 pub struct OutputReader {
-    /// Nothing when the host never wrote.
+    /// `None` if the host never wrote.
     source: Option<BufReader<File>>,
     path: PathBuf,
 }
@@ -21,7 +21,7 @@ pub struct OutputReader {
 // === impl OutputReader ===
 
 impl OutputReader {
-    /// Opens the file; a host that never wrote has no frames.
+    /// Opens the file; without a file there are no frames.
     pub(crate) fn open(run_directory: &Path, host: &HostName, round: u32) -> Result<Self> {
         let path = run_directory.join("out").join(file_name(host, round));
         let source = match File::open(&path) {
@@ -32,7 +32,7 @@ impl OutputReader {
         Ok(Self { source, path })
     }
 
-    /// The next frame.
+    /// Returns the next frame.
     pub fn next_frame(&mut self) -> Result<Option<Frame>> {
         match &mut self.source {
             Some(source) => Frame::read(source).map_err(Error::io("read", &self.path)),
@@ -40,9 +40,9 @@ impl OutputReader {
         }
     }
 
-    /// The last bytes, `limit` at most, of one stream of one attempt, and whether there were more.
+    /// Returns the last bytes, at most `limit`, of one stream of one attempt, and whether there were more.
     ///
-    /// Reads from the start again.
+    /// Starts again from the beginning of the file.
     pub fn tail(&mut self, step: u32, attempt: u32, stream: Stream, limit: usize) -> Result<(Vec<u8>, bool)> {
         if let Some(source) = &mut self.source {
             source.rewind().map_err(Error::io("read", &self.path))?;

@@ -1,4 +1,4 @@
-//! The last bytes of an attempt, held in memory until it ends.
+//! The last bytes of an attempt, kept in memory until it ends.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -14,13 +14,13 @@ const LEAST_TAIL: u64 = 16 << 10;
 /// Pieces of a tail are joined up to this size.
 const PIECE: usize = 16 << 10;
 
-/// The last bytes of an attempt that passed its head.
+/// The last bytes of an attempt whose output exceeded the head.
 #[derive(Debug)]
 pub(super) struct Tail {
     pub(super) pieces: VecDeque<(Stream, u64, Vec<u8>)>,
     bytes: u64,
     limit: u64,
-    /// What of `limit` was taken from the run's memory for tails.
+    /// The part of `limit` taken from the run's memory for tails.
     taken: u64,
 }
 
@@ -37,7 +37,7 @@ impl Tail {
         }
     }
 
-    /// Adds bytes and tells how many older ones that pushed out.
+    /// Adds bytes and returns how many older ones they displaced.
     pub(super) fn push(&mut self, stream: Stream, mut offset: u64, mut bytes: &[u8]) -> u64 {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let mut dropped = 0;

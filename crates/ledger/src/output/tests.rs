@@ -19,7 +19,7 @@ fn frames(directory: &Path) -> Vec<Frame> {
 }
 
 #[test]
-fn keeps_streams_apart_and_skips_what_it_has() {
+fn keeps_streams_apart_and_skips_recorded_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let share = OutputShare::default();
     let mut output = writer(directory.path(), OutputCaps::default(), &share);
@@ -54,7 +54,7 @@ fn keeps_streams_apart_and_skips_what_it_has() {
 }
 
 #[test]
-fn a_flood_keeps_head_and_tail_and_states_the_gap() {
+fn a_flood_keeps_head_and_tail_and_records_the_gap() {
     let directory = tempfile::tempdir().unwrap();
     let share = OutputShare::default();
     let caps = OutputCaps { head: 10, tail: 6 };
@@ -77,12 +77,12 @@ fn a_flood_keeps_head_and_tail_and_states_the_gap() {
     assert_eq!(
         share.tails.load(Ordering::Relaxed),
         TAIL_MEMORY,
-        "the tail's memory came back"
+        "the tail's memory was returned"
     );
 }
 
 #[test]
-fn the_runs_cap_stops_files_and_says_so() {
+fn the_runs_cap_stops_writes_and_records_a_gap() {
     let directory = tempfile::tempdir().unwrap();
     let share = OutputShare::new(4);
     let mut output = writer(directory.path(), OutputCaps::default(), &share);
@@ -109,7 +109,7 @@ fn a_host_that_never_wrote_has_no_frames() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Cut at every length: what is whole stays, and writing goes on from there as if nothing had happened.
+    /// Cuts the file at every length: intact frames stay, and writing continues as if nothing had happened.
     #[test]
     fn recovers_from_a_cut_at_every_length(
         writes in prop::collection::vec((0..2u32, any::<bool>(), prop::collection::vec(any::<u8>(), 1..40)), 1..8),
@@ -166,7 +166,7 @@ proptest! {
         let _ = Frame::read(&mut framed.as_slice());
     }
 
-    /// The disk is full now and then, and the caller tries again: the record is the same as if it never was.
+    /// The disk is full now and then and the caller retries: the record is the same as without failures.
     #[test]
     fn a_failed_write_can_be_repeated(
         writes in prop::collection::vec((any::<bool>(), 1..200usize, prop::option::of(0..150usize)), 1..30),
@@ -197,7 +197,7 @@ proptest! {
         prop_assert_eq!(record(true), record(false));
     }
 
-    /// Whatever order and size of writes, the record and the dropped bytes add up to what was written.
+    /// Whatever the order and size of writes, recorded and dropped bytes add up to those written.
     #[test]
     fn nothing_is_unaccounted_for(
         writes in prop::collection::vec((any::<bool>(), 1..200usize), 1..40),
@@ -236,7 +236,7 @@ proptest! {
 }
 
 #[test]
-fn what_was_written_is_synced_also_if_the_file_was_closed_since() {
+fn written_bytes_are_synced_even_after_the_file_was_closed() {
     let directory = tempfile::tempdir().unwrap();
     let share = OutputShare::default();
     let mut output = writer(directory.path(), OutputCaps::default(), &share);
@@ -244,12 +244,12 @@ fn what_was_written_is_synced_also_if_the_file_was_closed_since() {
     output.write(0, 1, Stdout, 0, b"said").unwrap();
     output.release();
     output.sync().expect("there is something to sync").now().unwrap();
-    assert!(output.sync().is_some(), "nobody said that it was done");
+    assert!(output.sync().is_some(), "the sync was not confirmed");
     output.synced();
     assert!(output.sync().is_none(), "it is durable already");
     output.write(0, 1, Stdout, 4, b"more").unwrap();
     assert!(output.sync().is_some());
-    // What an earlier controller left is synced by the next one.
+    // The next controller syncs what an earlier one left.
     drop(output);
     let mut output = writer(directory.path(), OutputCaps::default(), &share);
     output.recover().unwrap();

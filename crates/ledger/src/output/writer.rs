@@ -1,8 +1,8 @@
-//! Writing a host's output.
+//! Writes a host's output.
 //!
-//! Of each attempt the first bytes go straight to the file. Once they pass the cap's head, later ones are held in
-//! memory, only the last of them, and are written when the attempt ends, after a statement of what is left out. A
-//! writer that is idle, or whose command stays below the head, holds no buffer.
+//! The first bytes of each attempt go straight to the file. Beyond the cap's head, the writer keeps only the last
+//! bytes, in memory, and writes them when the attempt ends, after a frame that records the gap. An idle writer, or one
+//! whose command stays below the head, needs no buffer.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, IoSlice, Seek as _, SeekFrom, Write as _};
@@ -20,14 +20,14 @@ use super::{OutputCaps, OutputShare, file_name};
 use crate::disk::{self, Disk};
 use crate::{Error, Result};
 
-/// What became of the output of an attempt.
+/// How much output an attempt had.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StepOutput {
     /// Bytes that the command wrote to standard output.
     pub stdout_bytes: u64,
     /// Bytes that the command wrote to standard error.
     pub stderr_bytes: u64,
-    /// Bytes that the caps left out.
+    /// Bytes that the caps dropped.
     pub dropped_bytes: u64,
 }
 
@@ -40,58 +40,58 @@ pub struct Resumption {
     pub attempt: u32,
     /// The stream.
     pub stream: Stream,
-    /// The remote offset of the first byte that is not on record.
+    /// The remote offset of the first byte that is not recorded.
     pub offset: u64,
 }
 
-/// Appends to one host's file of one round. Its methods block for as long as a write to the page cache does.
+/// Appends to a host's file for one round. Its methods block for as long as a write to the page cache takes.
 #[derive(Debug)]
 pub struct OutputWriter {
     path: PathBuf,
     file: Option<File>,
-    /// The file's length, up to which it is whole.
+    /// The length of the file's intact part.
     length: u64,
     caps: OutputCaps,
     share: OutputShare,
     disk: Option<Arc<Disk>>,
     current: Option<Attempt>,
-    /// Something was written that may not be durable.
+    /// Some written bytes may not be durable.
     dirty: bool,
-    /// Where streams of attempts before the present one end.
+    /// Where the streams of earlier attempts end.
     found: Vec<Resumption>,
-    /// The next frame fails after so many bytes.
+    /// The next frame fails after this many bytes.
     #[cfg(test)]
     fails_after: Option<usize>,
 }
 
-/// The attempt that is being written.
+/// The attempt being written.
 #[derive(Debug)]
 struct Attempt {
     step: u32,
     number: u32,
-    /// What is still to come of the head.
+    /// The bytes left of the head.
     head: u64,
-    /// The next offset expected: stdout, stderr.
+    /// The next expected offset of stdout and stderr.
     seen: [u64; 2],
-    /// Where the record in the file ends: stdout, stderr.
+    /// The end of the record in the file, for stdout and stderr.
     written: [u64; 2],
     dropped: u64,
     tail: Option<Tail>,
 }
 
-/// What makes the output of a host durable.
+/// Makes the output of a host durable.
 #[derive(Debug)]
-#[must_use = "nothing is durable until it is done"]
+#[must_use = "nothing is durable until `now` returns"]
 pub struct Sync {
     path: PathBuf,
-    /// Nothing if it was closed: what was written is the kernel's to write, whoever asks for that.
+    /// `None` if it was closed; syncing through another descriptor works as well.
     file: Option<File>,
 }
 
 // === impl Sync ===
 
 impl Sync {
-    /// Waits until the disk has it.
+    /// Waits until the output is on disk.
     pub fn now(self) -> Result<()> {
         let file = match self.file {
             Some(file) => file,
@@ -127,7 +127,7 @@ impl OutputWriter {
         }
     }
 
-    /// Opens the file if that has not happened yet, cuts a torn frame off its end, and tells where each stream ends.
+    /// Opens the file if necessary, cuts off a torn frame, and returns where each stream ends.
     pub fn recover(&mut self) -> Result<&[Resumption]> {
         self.file()?;
         Ok(&self.found)
@@ -135,8 +135,8 @@ impl OutputWriter {
 
     /// Records bytes of a stream of an attempt that start at `offset` in the remote stream.
     ///
-    /// Bytes that are on record already are skipped. A new step or attempt ends the one before. After an error the same
-    /// bytes can be written again.
+    /// Skips bytes that are on record. A new step or attempt ends the one before. After an error the same bytes can be
+    /// written again.
     pub fn write(
         &mut self,
         step: u32,
@@ -177,13 +177,13 @@ impl OutputWriter {
         Ok(())
     }
 
-    /// Ends the attempt: writes its tail and tells what became of its output.
+    /// Ends the attempt: writes its tail and returns its totals.
     pub fn finish(&mut self, step: u32, attempt: u32) -> Result<StepOutput> {
         self.begin(step, attempt)?;
         self.finish_attempt()
     }
 
-    /// Where the next byte of a stream is expected.
+    /// The next expected offset of a stream.
     pub fn next_offset(&mut self, step: u32, attempt: u32, stream: Stream) -> Result<u64> {
         self.begin(step, attempt)?;
         Ok(self
@@ -192,9 +192,9 @@ impl OutputWriter {
             .map_or(0, |attempt| attempt.seen[index(stream)]))
     }
 
-    /// What is to be done to make everything written so far durable, also if the file was closed since; nothing if all of
-    /// it is. It may be done by another thread, and takes as long as the disk does. [`synced`](Self::synced) is to be
-    /// called when it is done, before anything else is written.
+    /// Returns the work that makes everything written so far durable, even if the file was closed since; `None` if all
+    /// of it is. Another thread may do it, and it takes as long as the disk does. Call [`synced`](Self::synced) when it
+    /// is done, before the next write.
     pub fn sync(&self) -> Option<Sync> {
         self.dirty.then(|| Sync {
             path: self.path.clone(),
@@ -202,14 +202,14 @@ impl OutputWriter {
         })
     }
 
-    /// The last [`sync`](Self::sync) was done.
+    /// Records that the last [`sync`](Self::sync) is done.
     pub fn synced(&mut self) {
         self.dirty = false;
         #[cfg(feature = "memory")]
         self.share.synced(&self.path, self.length);
     }
 
-    /// Closes the file; the next write opens it again. For hosts that say nothing for long, and for descriptor limits.
+    /// Closes the file until the next write. For silent hosts, and to save descriptors.
     pub fn release(&mut self) {
         self.file = None;
     }
@@ -243,9 +243,8 @@ impl OutputWriter {
         Ok(())
     }
 
-    /// After an attempt to append bytes from `offset` on, `granted` of the run's cap having been taken for them: tells
-    /// how many were written and gives back what was taken for the others. What failed is not seen, so that the caller
-    /// can write it again.
+    /// Settles an append at `offset`, for which `granted` bytes of the run's cap were taken. Returns the bytes written
+    /// and gives the rest back. Failed bytes do not count as seen, so that the caller can write them again.
     fn settle(&mut self, stream: Stream, offset: u64, granted: u64, result: &Result<()>) -> u64 {
         let Some(current) = &mut self.current else {
             return 0;
@@ -271,14 +270,14 @@ impl OutputWriter {
         if let Some(mut tail) = current.tail.take() {
             let result = self.append_tail(&mut tail);
             if let (Err(_), Some(current)) = (&result, &mut self.current) {
-                // It may be written later.
+                // Keep it for another try.
                 current.tail = Some(tail);
             } else {
                 tail.give_back(&self.share);
             }
             result?;
         }
-        // What the caps left out at the very end is stated as well.
+        // Record a gap at the very end as well.
         for stream in [Stream::Stdout, Stream::Stderr] {
             let Some(attempt) = &self.current else {
                 continue;
@@ -311,17 +310,17 @@ impl OutputWriter {
         })
     }
 
-    /// Appends the pieces of a tail and takes each off it.
+    /// Appends the pieces of a tail, removing each from it.
     fn append_tail(&mut self, tail: &mut Tail) -> Result<()> {
         while let Some((stream, offset, bytes)) = tail.pieces.front() {
             let (stream, offset, size) = (*stream, *offset, bytes.len() as u64);
             let granted = take(&self.share.left, size);
-            // The run's cap leaves the last bytes, as the attempt's does.
+            // The run's cap keeps the last bytes, as the attempt's does.
             let left_out = size - granted;
             let kept = bytes.get(usize::try_from(left_out).unwrap_or(usize::MAX)..);
             let result = self.append(stream, offset + left_out, kept.unwrap_or_default());
             if result.is_err() {
-                // A piece is at most one frame: it is written or it is not.
+                // A piece is at most one frame, which is written as a whole or not at all.
                 self.share.left.fetch_add(granted, Ordering::Relaxed);
                 return result;
             }
@@ -333,7 +332,7 @@ impl OutputWriter {
         Ok(())
     }
 
-    /// Appends bytes of the present attempt, and before them a gap if some are left out.
+    /// Appends bytes of the current attempt, after a gap if some were dropped.
     fn append(&mut self, stream: Stream, offset: u64, bytes: &[u8]) -> Result<()> {
         let Some(current) = &self.current else {
             return Ok(());
@@ -396,7 +395,7 @@ impl OutputWriter {
         })
     }
 
-    /// Appends a frame or nothing.
+    /// Appends a whole frame or nothing.
     fn append_bytes(&mut self, header: &[u8], bytes: &[u8]) -> io::Result<()> {
         self.dirty = true;
         let Some(file) = &mut self.file else {
@@ -415,13 +414,13 @@ impl OutputWriter {
         };
         match result {
             Ok(()) => self.length += (header.len() + bytes.len()) as u64,
-            // Half a frame would hide everything after it from the readers.
+            // Half a frame would hide everything after it from readers.
             Err(_) => file.set_len(self.length)?,
         }
         result
     }
 
-    /// The open file, cut to its last whole frame.
+    /// Opens the file and cuts it to its last intact frame.
     fn file(&mut self) -> Result<()> {
         if self.file.is_some() {
             return Ok(());
@@ -437,9 +436,9 @@ impl OutputWriter {
         }
         .map_err(Error::io("open", &self.path))?;
         let length = file.metadata().map_err(Error::io("read", &self.path))?.len();
-        // Nobody else writes; another length is what an earlier controller left.
+        // This is the only writer, so another length means that an earlier controller wrote.
         if length != self.length {
-            // What another controller wrote may never have been made durable.
+            // Its bytes may not be durable.
             self.dirty = true;
             let (whole, found) = scan(&mut file).map_err(Error::io("read", &self.path))?;
             if whole < length {
@@ -456,7 +455,7 @@ impl OutputWriter {
 impl Drop for OutputWriter {
     fn drop(&mut self) {
         if let Err(error) = self.finish_attempt() {
-            tracing::warn!(%error, "the end of an output was lost");
+            tracing::warn!(%error, "the end of an output is lost");
         }
     }
 }
@@ -470,7 +469,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// One write in all but the rarest cases.
+/// Almost always a single write.
 fn write_both(file: &mut File, header: &[u8], bytes: &[u8]) -> io::Result<()> {
     let written = file.write_vectored(&[IoSlice::new(header), IoSlice::new(bytes)])?;
     if let Some(rest) = header.get(written..) {
@@ -483,7 +482,7 @@ fn write_both(file: &mut File, header: &[u8], bytes: &[u8]) -> io::Result<()> {
     )
 }
 
-/// The length of the whole frames of a file, and where each stream ends.
+/// Returns the length of a file's intact frames, and where each stream ends.
 fn scan(file: &mut File) -> io::Result<(u64, Vec<Resumption>)> {
     let mut found: Vec<Resumption> = Vec::new();
     let mut whole = 0;

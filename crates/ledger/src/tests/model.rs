@@ -1,4 +1,4 @@
-//! Random histories against a model.
+//! Random histories compared with a model.
 
 use std::collections::BTreeMap;
 
@@ -31,16 +31,16 @@ fn action() -> impl Strategy<Value = Action> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Random histories: the ledger's account is that of a model which keeps everything in memory.
+    /// The ledger's account after random histories equals that of a model in memory.
     #[test]
-    fn the_account_is_that_of_a_model(actions in prop::collection::vec(action(), 0..30), close: bool) {
+    fn the_account_equals_the_models(actions in prop::collection::vec(action(), 0..30), close: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let directory = tempfile::tempdir().unwrap();
             let ledger = Ledger::open(directory.path()).unwrap();
             let handle = ledger.create_run(&spec(), &roll(6)).unwrap();
             let host = |index: u8| HostName::from(format!("web{index}"));
-            // Of each host on the roll: the round, dispatched, the outcome. And the extras.
+            // For each host on the roll: the round, whether it was dispatched, the outcome. Extra hosts are separate.
             let mut model: BTreeMap<u8, (u32, bool, Option<Class>)> = (0..6).map(|host| (host, (1, false, None))).collect();
             let mut extras: Vec<(u8, u32)> = Vec::new();
             let mut round = 1;

@@ -1,4 +1,4 @@
-//! From readings to how many sessions may be open.
+//! Derives the session limit from the readings.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,44 +13,44 @@ use super::sources::Readings;
 pub struct Thresholds {
     /// Memory pressure, `some`, in percent, above which the limit shrinks.
     pub slow_some: f64,
-    /// The part of memory, from 0 to 1, below which the limit shrinks.
+    /// The share of memory left, from 0 to 1, below which the limit shrinks.
     pub slow_left: f64,
-    /// Memory pressure, `full`, in percent, above which nothing more is opened.
+    /// Memory pressure, `full`, in percent, above which no more sessions are opened.
     pub pause_full: f64,
-    /// The part of memory below which nothing more is opened.
+    /// The share of memory left below which no more sessions are opened.
     pub pause_left: f64,
-    /// Pages swapped in a second above which the limit shrinks where the kernel tells no pressure.
+    /// Pages swapped in per second above which the limit shrinks, if the kernel reports no pressure.
     pub slow_swap: f64,
     /// CPU pressure, `some`, in percent, above which handshakes are slowed.
     pub slow_cpu: f64,
-    /// Factor of the limit for each second of pressure.
+    /// The factor on the limit for each second of pressure.
     pub factor: f64,
-    /// How long it is calm before the limit grows again.
+    /// How long it must be calm before the limit grows again.
     pub calm: Duration,
-    /// The part of what was wanted that the limit grows by each second then.
+    /// The part of the wanted number by which the limit then grows each second.
     pub back: f64,
-    /// Sessions that are never taken away: the pressure may be made by others.
+    /// Sessions that are always permitted: others may cause the pressure.
     pub least: usize,
-    /// Handshakes that are never taken away.
+    /// Handshakes that are always permitted.
     pub least_handshakes: usize,
-    /// The part of the memory left that sessions may use.
+    /// The part of the remaining memory that sessions may use.
     pub margin: f64,
-    /// Bytes of a session until it was measured.
+    /// Bytes per session, until measured.
     pub session_bytes: u64,
 }
 
-/// How many sessions may be open, from what the machine says. Pure: the caller reads and tells the time.
+/// Computes how many sessions may be open. Pure: the caller supplies readings and time.
 #[derive(Debug, Clone)]
 pub struct Admission {
     thresholds: Thresholds,
     wanted: usize,
     wanted_handshakes: usize,
-    /// What pressure leaves.
+    /// The limit after pressure.
     slowed: f64,
     handshakes: f64,
-    /// What both leave.
+    /// The limit after pressure and budget.
     limit: usize,
-    /// The limit when a change was last told, and what was said.
+    /// The limit at the last reported change, and its cause.
     told: usize,
     told_kind: Option<std::mem::Discriminant<Cause>>,
     stepped: Option<Instant>,
@@ -61,33 +61,33 @@ pub struct Admission {
     cost: Cost,
 }
 
-/// What one session costs.
+/// The cost of a session.
 #[derive(Debug, Clone)]
 struct Cost {
     each: f64,
     /// Resident memory without sessions.
     base: Option<u64>,
-    /// The most resident memory so far.
+    /// The highest resident memory so far.
     peak: u64,
-    /// The most sessions that were open at once.
+    /// The highest number of open sessions so far.
     most: usize,
 }
 
-/// What follows from one look.
+/// The result of one observation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Sessions that may be open: for [`Gate::set_limit`](crate::Gate::set_limit). Open ones stay.
+    /// The limit on open sessions, for [`Gate::set_limit`](crate::Gate::set_limit). Open ones stay.
     pub sessions: usize,
-    /// Handshakes that may be in progress at most: for [`Governor::set_most`](crate::Governor::set_most).
+    /// The limit on handshakes, for [`Governor::set_most`](crate::Governor::set_most).
     pub handshakes: usize,
-    /// A change that is worth an event and a line.
+    /// A change worth an event and a log line.
     pub change: Option<Change>,
 }
 
-/// A changed limit. Its text is a line for people.
+/// A changed limit; its text is shown to people.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
-    /// The limit when a change was told last.
+    /// The limit at the last reported change.
     pub from: usize,
     /// The limit now.
     pub to: usize,
@@ -100,24 +100,24 @@ pub struct Change {
 pub enum Cause {
     /// More sessions would not fit.
     Budget {
-        /// Bytes that are left.
+        /// Bytes left.
         left: u64,
-        /// Bytes of a session.
+        /// Bytes per session.
         each: u64,
     },
     /// Memory pressure, in percent.
     Pressure(f64),
-    /// Everything waits for memory, so many percent of the time.
+    /// All tasks wait for memory, in percent of the time.
     Stall(f64),
-    /// The part of memory that is left, from 0 to 1.
+    /// The share of memory left, from 0 to 1.
     Left(f64),
-    /// Pages swapped in a second.
+    /// Pages swapped in per second.
     Swap(f64),
     /// The pressure is over.
     Calm,
 }
 
-/// How hard the machine is pressed.
+/// How much pressure the machine is under.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Press {
     None,
@@ -125,24 +125,24 @@ enum Press {
     Pause(Cause),
 }
 
-/// Steps under pressure are this far apart at least.
+/// The shortest time between steps under pressure.
 const STEP: Duration = Duration::from_secs(1);
-/// A session is measured while at least so many are open.
+/// A session's cost is measured while at least this many are open.
 const MEASURED_FROM: usize = 16;
-/// A measured session costs between a quarter and sixteen times what was assumed.
+/// A measured cost is between a quarter and sixteen times the assumed one.
 const COST_RANGE: (f64, f64) = (0.25, 16.0);
-/// A change by this part, or one that is complete, is told.
+/// A change of at least this part of the limit is reported.
 const TELL: f64 = 0.25;
 
 // === impl Admission ===
 
 impl Admission {
-    /// How often [`observe`](Self::observe) is meant to be called.
+    /// The interval at which to call [`observe`](Self::observe).
     ///
     /// Hundreds of sessions open in a second, and each may grow as fast.
     pub const TICK: Duration = Duration::from_millis(200);
 
-    /// `wanted` sessions and `handshakes` when nothing presses.
+    /// Permits `wanted` sessions and `handshakes` while there is no pressure.
     pub fn new(thresholds: Thresholds, wanted: usize, handshakes: usize) -> Self {
         let wanted = wanted.max(1);
         Self {
@@ -168,18 +168,18 @@ impl Admission {
         }
     }
 
-    /// Sessions that may be open.
+    /// The limit on open sessions.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Bytes of a session, as measured so far.
+    /// Bytes per session, as measured so far.
     pub fn session_bytes(&self) -> u64 {
         whole(self.cost.each)
     }
 
-    /// Takes in a look at the machine while `open` sessions are open. Pressure counts once a second, however often this
-    /// is called.
+    /// Evaluates readings taken while `open` sessions are open. Pressure counts once a second, however often this is
+    /// called.
     pub fn observe(&mut self, readings: &Readings, open: usize, now: Instant) -> Step {
         self.cost.measure(readings, open, self.thresholds.session_bytes);
         self.swap(readings, now);
@@ -219,7 +219,7 @@ impl Admission {
         }
     }
 
-    /// `spare` bytes are this process's, and free to it.
+    /// Of the memory in use, `spare` bytes belong to this process and are reusable.
     fn press(&self, readings: &Readings, spare: u64) -> Press {
         let thresholds = &self.thresholds;
         let left = readings.share_left_with(spare);
@@ -249,7 +249,7 @@ impl Admission {
 
     fn slow_sessions(&mut self, press: Press, open: usize, now: Instant) {
         let least = self.thresholds.least.min(self.wanted) as f64;
-        // What is not open yet is the first to go.
+        // Sessions that are not open yet are given up first.
         let held = self.slowed.min(open as f64).max(least);
         match press {
             Press::Slow(_) => {
@@ -299,7 +299,7 @@ impl Admission {
         }
     }
 
-    /// The change, if it is large enough, complete, or has another cause than the last.
+    /// Returns the change if it is large, reaches a bound, or has another cause than the last.
     fn tell(&mut self, cause: Cause) -> Option<Change> {
         let (from, to) = (self.told, self.limit);
         if from == to {
@@ -321,8 +321,8 @@ impl Admission {
 // === impl Cost ===
 
 impl Cost {
-    /// Measured when resident memory is at a new height only, and shared among the most that were open: what sessions
-    /// that ended leave behind is used again by the next ones, and must not make those that are open look dear.
+    /// Measures only when resident memory reaches a new maximum, and divides by the maximum of open sessions: later
+    /// sessions reuse the memory of those that ended, which must not count as the cost of the open ones.
     fn measure(&mut self, readings: &Readings, open: usize, assumed: u64) {
         let Some(resident) = readings.resident else { return };
         let base = *self.base.get_or_insert(resident);
@@ -338,7 +338,7 @@ impl Cost {
         }
     }
 
-    /// What sessions that ended left behind: the allocator keeps it for the next ones.
+    /// Memory left behind by sessions that ended; the allocator keeps it for the next ones.
     fn spare(&self, readings: &Readings, open: usize) -> u64 {
         let paid = readings
             .resident
@@ -347,8 +347,8 @@ impl Cost {
         paid.saturating_sub(whole(open as f64 * self.each))
     }
 
-    /// Sessions that fit into what they have and what is left. The margin is of both: of what is left alone, it would
-    /// be used up bit by bit.
+    /// The number of sessions that fit into the memory that they have and what is left. The margin applies to both:
+    /// applied to the rest alone, it would be used up bit by bit.
     fn fitting(&self, readings: &Readings, margin: f64) -> Option<usize> {
         let left = readings.left()? as f64;
         let paid = readings
@@ -366,9 +366,9 @@ impl Default for Thresholds {
             slow_left: 0.10,
             pause_full: 5.0,
             pause_left: 0.05,
-            // 4 MiB a second with pages of 4 KiB.
+            // 4 MiB per second, with pages of 4 KiB.
             slow_swap: 1000.0,
-            // Our own handshakes keep the processors busy; only what is far beyond that is somebody's trouble.
+            // Our own handshakes keep the CPU busy; only pressure far beyond that is a problem.
             slow_cpu: 90.0,
             factor: 0.9,
             calm: Duration::from_secs(5),
@@ -384,7 +384,7 @@ impl Default for Thresholds {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "an `as` cast saturates, and what is counted is far below 2^53"
+    reason = "an `as` cast saturates, and the counts are far below 2^53"
 )]
 fn whole(value: f64) -> u64 {
     value as u64
@@ -404,10 +404,10 @@ impl fmt::Display for Cause {
                 Bytes(*each)
             ),
             Self::Pressure(percent) => write!(formatter, "memory pressure {percent:.0} %"),
-            Self::Stall(percent) => write!(formatter, "memory stalls everything {percent:.0} % of the time"),
+            Self::Stall(percent) => write!(formatter, "all tasks wait for memory {percent:.0} % of the time"),
             Self::Left(share) => write!(formatter, "{:.0} % of memory left", share * 100.0),
-            Self::Swap(pages) => write!(formatter, "{pages:.0} pages a second come from swap"),
-            Self::Calm => formatter.write_str("memory is calm"),
+            Self::Swap(pages) => write!(formatter, "{pages:.0} pages per second swapped in"),
+            Self::Calm => formatter.write_str("memory pressure is over"),
         }
     }
 }

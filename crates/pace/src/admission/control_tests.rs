@@ -50,7 +50,7 @@ fn pressure_slows_and_calm_brings_it_back() {
 }
 
 #[test]
-fn a_stall_pauses_what_is_not_open_but_never_everything() {
+fn a_stall_pauses_new_sessions_but_never_all() {
     let start = Instant::now();
     let mut admission = Admission::new(Thresholds::default(), 512, 512);
     assert_eq!(admission.observe(&pressed(50.0, 6.0), 200, start).sessions, 200);
@@ -60,7 +60,7 @@ fn a_stall_pauses_what_is_not_open_but_never_everything() {
     );
     let step = admission.observe(&pressed(50.0, 6.0), 0, at(start, 2));
     assert_eq!(step.sessions, 4);
-    let words = "memory stalls everything 6 % of the time: 90 → 4 sessions";
+    let words = "all tasks wait for memory 6 % of the time: 90 → 4 sessions";
     assert_eq!(step.change.unwrap().to_string(), words);
 }
 
@@ -86,11 +86,11 @@ fn without_pressure_stall_information_swap_decides() {
         100
     );
     let step = admission.observe(&swapped(1_005_100), 100, at(start, 2));
-    let words = "5000 pages a second come from swap: 100 → 90 sessions";
+    let words = "5000 pages per second swapped in: 100 → 90 sessions";
     assert_eq!(step.change.unwrap().to_string(), words);
 }
 
-/// A process in a group of 150 MiB, of which other things use 20.
+/// A process in a control group of 150 MiB, of which other processes use 20.
 fn confined(resident: u64) -> Readings {
     let left = (130 * MIB).saturating_sub(resident);
     Readings {
@@ -112,16 +112,16 @@ fn sessions_fit_into_the_group_and_do_not_ratchet_down() {
     let step = admission.observe(&confined(55 * MIB), 205, at(start, 1));
     assert_eq!(admission.session_bytes() / 1024, 199);
     assert_eq!(step.sessions, 471);
-    // Most of them end, and the allocator keeps their memory; a little more of it is not those few's.
+    // Most of them end and the allocator keeps their memory; the few left must not be charged for it.
     let step = admission.observe(&confined(55 * MIB), 10, at(start, 2));
     assert_eq!(step.sessions, 471);
     let step = admission.observe(&confined(56 * MIB), 20, at(start, 3));
     assert_eq!((admission.session_bytes() / 1024, step.sessions), (204, 460));
 }
 
-/// The allocator gives little back. What it keeps is there for the next sessions, and no reason to open none.
+/// The allocator returns little memory. What it keeps serves the next sessions, and must not block them.
 #[test]
-fn what_sessions_left_behind_presses_nobody() {
+fn memory_of_ended_sessions_is_no_pressure() {
     let start = Instant::now();
     let mut admission = Admission::new(Thresholds::default(), 2000, 512);
     admission.observe(&confined(15 * MIB), 0, start);
@@ -132,7 +132,7 @@ fn what_sessions_left_behind_presses_nobody() {
     assert!(step.sessions > 300, "{}", step.sessions);
 }
 
-/// Sessions are let in for as long as they fit, whatever they turn out to cost: memory never fills up.
+/// Sessions are opened while they fit, whatever they turn out to cost: memory never fills up.
 #[test]
 fn memory_does_not_fill_up_bit_by_bit() {
     for each in [60_u64, 150, 400, 1500] {

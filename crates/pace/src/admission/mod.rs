@@ -1,14 +1,14 @@
-//! Admission: how many sessions this machine can bear at the moment.
+//! Admission: how many sessions this machine can sustain.
 //!
 //! ```text
 //! /proc, /sys/fs/cgroup ──► Sources ──► Readings ──┐
 //!                                                  ├──► Admission ──► Step ──► Gate, Governor, an event
-//! sessions that are open, the time ────────────────┘
+//! open sessions, time ──────────────────────────────┘
 //! ```
 //!
-//! First a byte budget: sessions times what one was measured to cost must fit into what the control group, or the
-//! machine, has left. Then pressure, which only ever *slows*: it may well be made by others, so it never goes below
-//! [`Thresholds::least`] sessions, and what it took comes back when it is calm.
+//! A byte budget comes first: sessions, at their measured cost, must fit into what the control group or the machine has
+//! left. Pressure only ever *slows*, because others may cause it: it leaves at least [`Thresholds::least`] sessions,
+//! and the limit grows again once it is over.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,8 +1,8 @@
-//! The kernel's text files. Whatever stands in them, nothing here panics; what is not understood is not there.
+//! Parses the kernel's text files. No content causes a panic; what can't be parsed counts as absent.
 
 use super::sources::Pressure;
 
-/// Limits at and beyond this are the kernel's way to say none (version 1 of control groups).
+/// Memory limits from here on mean "unlimited" (control groups, version 1).
 const NO_LIMIT: u64 = 1 << 60;
 
 /// `memory.pressure` and the files of `/proc/pressure`: shares of the last ten seconds, in percent.
@@ -19,7 +19,7 @@ pub(super) fn pressure(text: &str) -> Option<Pressure> {
     };
     Some(Pressure {
         some: of("some")?,
-        // The machine's `cpu` had no such line before Linux 5.13.
+        // Before Linux 5.13, the machine's `cpu` file had no such line.
         full: of("full").unwrap_or(0.0),
     })
 }
@@ -41,17 +41,17 @@ pub(super) fn counter(text: &str, name: &str) -> Option<u64> {
     rest.trim().parse().ok()
 }
 
-/// A limit: a number, or `max`, which is none.
+/// A limit: a number; `max` means unlimited.
 pub(super) fn limit(text: &str) -> Option<u64> {
     number(text).filter(|limit| *limit < NO_LIMIT)
 }
 
-/// A file that holds one number.
+/// A file that contains one number.
 pub(super) fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// The paths of this process in `/proc/self/cgroup`: in version 2, and for memory in version 1.
+/// This process's paths in `/proc/self/cgroup`: for version 2, and for memory in version 1.
 pub(super) fn groups(text: &str) -> (Option<&str>, Option<&str>) {
     let mut unified = None;
     let mut memory = None;
@@ -60,7 +60,7 @@ pub(super) fn groups(text: &str) -> (Option<&str>, Option<&str>) {
         let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
-        // A path above the namespace leads nowhere from here.
+        // A path above the namespace is not reachable from here.
         let path = if path.split('/').any(|part| part == "..") {
             "/"
         } else {
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_own_words() {
+    fn reads_the_kernels_formats() {
         let text = "some avg10=14.20 avg60=3.00 avg300=0.71 total=9120\nfull avg10=5.50 avg60=1.00 avg300=0.20 total=1\n";
         assert_eq!(
             pressure(text),

@@ -1,4 +1,4 @@
-//! Where pressure and memory are read.
+//! Reads pressure and memory.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::parse;
 
-/// The directories that are read; others in tests.
+/// The directories to read; tests use others.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// `/proc`.
@@ -20,45 +20,45 @@ pub struct Sources {
 pub struct Pressure {
     /// At least one task waited.
     pub some: f64,
-    /// All tasks did.
+    /// All tasks waited.
     pub full: f64,
 }
 
-/// Memory that is left.
+/// The memory that is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headroom {
     /// Bytes that can still be used.
     pub left: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub of: u64,
 }
 
-/// One look at this machine. What it does not have is `None`.
+/// Readings of this machine; `None` where it reports nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Readings {
-    /// Memory pressure in this process's own control group; where that has none, on the machine.
+    /// Memory pressure in this process's control group, or on the machine if the group reports none.
     pub memory: Option<Pressure>,
-    /// CPU pressure, likewise.
+    /// CPU pressure, from the same source.
     pub cpu: Option<Pressure>,
-    /// What the machine has available.
+    /// The machine's available memory.
     pub machine: Option<Headroom>,
-    /// What the tightest of this process's control groups has left; cache that can be dropped counts as left.
+    /// The memory left in the tightest of this process's control groups; droppable cache counts as left.
     pub group: Option<Headroom>,
-    /// Pages read back from swap since the machine started.
+    /// Pages swapped in since the machine booted.
     pub swapped_in: Option<u64>,
     /// This process's resident memory in bytes.
     pub resident: Option<u64>,
 }
 
-/// More than any of these files has; a file that is longer is cut off.
+/// More than any of these files contains; longer files are cut off.
 const FILE_LIMIT: u64 = 64 * 1024;
-/// Control groups above this process's own that are asked.
+/// The number of control groups to read, from this process's own upwards.
 const DEPTH: usize = 32;
 
 // === impl Sources ===
 
 impl Sources {
-    /// Reads everything. A dozen small files of the kernel, no disk.
+    /// Reads all of them: a dozen small kernel files, no disk access.
     pub fn read(&self) -> Readings {
         let groups = read(&self.proc.join("self/cgroup")).unwrap_or_default();
         let (unified, memory) = parse::groups(&groups);
@@ -82,7 +82,7 @@ impl Sources {
         }
     }
 
-    /// Where version 2 is mounted: alone, or beside version 1.
+    /// The mount point of version 2: alone, or beside version 1.
     fn unified(&self) -> PathBuf {
         let beside = self.cgroup.join("unified");
         if beside.is_dir() {
@@ -115,7 +115,7 @@ impl Default for Sources {
 // === impl Readings ===
 
 impl Readings {
-    /// The smaller of what the group and the machine have left, in bytes.
+    /// The memory left in the group or on the machine, whichever is smaller, in bytes.
     pub fn left(&self) -> Option<u64> {
         let left = |headroom: Option<Headroom>| headroom.map(|headroom| headroom.left);
         match (left(self.group), left(self.machine)) {
@@ -124,12 +124,12 @@ impl Readings {
         }
     }
 
-    /// The smaller part of memory that is left, of the group or the machine, from 0 to 1.
+    /// The share of memory left in the group or on the machine, whichever is smaller, from 0 to 1.
     pub fn share_left(&self) -> Option<f64> {
         self.share_left_with(0)
     }
 
-    /// The same where `spare` bytes of what is used are this process's, and free to it.
+    /// The same, with `spare` bytes of the used memory counted as left.
     pub(super) fn share_left_with(&self, spare: u64) -> Option<f64> {
         let shares = [self.group, self.machine].into_iter().flatten();
         shares
@@ -138,8 +138,8 @@ impl Readings {
     }
 }
 
-/// The directories of a group and of those above it, its own first. In a container the path may be that of the host:
-/// what does not exist is left out, and the mount's root is the container's own group.
+/// The directories of a group and its parents, its own first. In a container the path may be the host's: missing
+/// directories are skipped, and the root of the mount is the container's own group.
 fn ancestry(root: &Path, path: &str) -> Vec<PathBuf> {
     let path = Path::new(path.trim_start_matches('/'));
     path.ancestors()
@@ -151,7 +151,7 @@ fn ancestry(root: &Path, path: &str) -> Vec<PathBuf> {
 
 fn version_two(group: &Path) -> Option<Headroom> {
     let of = |file: &str| read(&group.join(file)).and_then(|text| parse::limit(&text));
-    // Beyond `high` the kernel slows everyone in the group down: that is the limit to stay below.
+    // Beyond `high` the kernel throttles the whole group, so stay below that.
     let limit = match (of("memory.max"), of("memory.high")) {
         (Some(max), Some(high)) => max.min(high),
         (one, other) => one.or(other)?,
@@ -166,7 +166,7 @@ fn version_one(group: &Path) -> Option<Headroom> {
     Some(headroom(limit, used, group, "total_inactive_file"))
 }
 
-/// Cache of files that nobody uses now goes first when memory is wanted.
+/// The kernel drops inactive file cache first when memory is short.
 fn headroom(limit: u64, used: u64, group: &Path, cache: &str) -> Headroom {
     let stat = read(&group.join("memory.stat")).unwrap_or_default();
     let cache = parse::counter(&stat, cache).unwrap_or(0);
@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// Files below a directory of the test's own.
+    /// Files in a directory owned by the test.
     struct Tree(PathBuf);
 
     impl Tree {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_all_that_reads_nothing() {
+    fn missing_files_read_as_none() {
         assert_eq!(Tree::new("none", &[]).read(), Readings::default());
     }
 

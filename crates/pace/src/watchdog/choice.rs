@@ -1,4 +1,4 @@
-//! A deadline that was chosen, with everything it was chosen from.
+//! A deadline that was chosen, with the facts behind it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,43 +8,43 @@ use reveille_text::duration;
 
 use crate::Deadline;
 
-/// One deadline that was chosen, for the record.
+/// A deadline that was chosen, for the record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// Which deadline.
     pub deadline: Deadline,
-    /// The class whose history was asked.
+    /// The class whose history was used.
     pub class: Arc<str>,
-    /// Samples that the history had.
+    /// Samples in that history.
     pub samples: u64,
     /// Hosts in the run (N).
     pub hosts: u32,
-    /// The highest count of retries so far (R).
+    /// The highest number of retries so far (R).
     pub retries: u32,
-    /// The attempt that it is for, from 1.
+    /// The attempt that it applies to, from 1.
     pub attempt: u32,
-    /// The deadline; none means that only the hard cap bounds the attempt.
+    /// The deadline; `None` if only the hard cap bounds the attempt.
     pub limit: Option<Duration>,
-    /// What decided.
+    /// What decided it.
     pub reason: Reason,
 }
 
-/// What decided about a deadline.
+/// What decided a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The operator set it.
     Operator,
-    /// Too few samples for a deadline of its own.
+    /// Too few samples for a learned deadline.
     NoHistory,
     /// The durations of the class.
     Durations,
-    /// The durations of the class, and more because it became slower lately.
+    /// The durations of the class, extended because it has become slower.
     Drift,
     /// The operator's cap.
     Cap,
-    /// The formula of hosts and retries.
+    /// The formula from hosts and retries.
     Prior,
-    /// The shortest deadline there is.
+    /// The minimum deadline.
     Floor,
     /// The longest silence of the class.
     Silences,
@@ -56,10 +56,10 @@ impl fmt::Display for Reason {
             Self::Operator => "set by the operator",
             Self::NoHistory => "no history yet",
             Self::Durations => "from earlier durations",
-            Self::Drift => "from earlier durations, more after overruns",
+            Self::Drift => "from earlier durations, extended after overruns",
             Self::Cap => "the operator's cap",
             Self::Prior => "from hosts and retries",
-            Self::Floor => "the shortest there is",
+            Self::Floor => "the minimum",
             Self::Silences => "from earlier silences",
         })
     }

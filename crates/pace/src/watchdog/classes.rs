@@ -10,23 +10,23 @@ use super::silence::SilenceRule;
 use super::total::TotalRule;
 use crate::Deadline;
 
-/// The histories of the classes, and the rules that make deadlines of them.
+/// The histories of the classes, and the rules that derive deadlines from them.
 #[derive(Debug, Clone, Default)]
 pub struct Classes {
     histories: HashMap<Arc<str>, History>,
-    /// How long a run may be silent.
+    /// The rule for silence deadlines.
     pub silence: SilenceRule,
-    /// How long it may take.
+    /// The rule for total deadlines.
     pub total: TotalRule,
 }
 
-/// Classes that are remembered, at most 84 KiB each. Those beyond have no history, which is the careful side.
+/// The limit on step classes with a history of at most 84 KiB each. Further ones have no history, so only the hard cap bounds them.
 const CLASSES: usize = 256;
 
 // === impl Classes ===
 
 impl Classes {
-    /// No history, these rules.
+    /// No history, with these rules.
     pub fn new(silence: SilenceRule, total: TotalRule) -> Self {
         Self {
             histories: HashMap::new(),
@@ -35,7 +35,7 @@ impl Classes {
         }
     }
 
-    /// Takes over what a ledger remembers of a class; see [`History::seed`].
+    /// Loads what the ledger knows about a class; see [`History::seed`].
     pub fn seed(
         &mut self,
         class: &str,
@@ -47,8 +47,8 @@ impl Classes {
         }
     }
 
-    /// An attempt of the class ended by itself after `took`, with `silence` as its longest silence. `limit` is the total
-    /// deadline that the *first* attempt had. Not for attempts that were killed.
+    /// Records an attempt of the class that ended by itself after `took`, with `silence` as its longest silence.
+    /// `limit` is the total deadline of the *first* attempt. Not for attempts that were killed.
     pub fn resolved(&mut self, class: &str, took: Duration, silence: Duration, limit: Option<Duration>) {
         if let Some(history) = self.entry(class) {
             history.resolved(took, limit);
@@ -56,24 +56,24 @@ impl Classes {
         }
     }
 
-    /// All attempts of a run of the class were killed at deadlines of ours; see [`History::given_up`].
+    /// Records that deadlines chosen by Reveille killed every attempt of a run; see [`History::given_up`].
     pub fn given_up(&mut self, class: &str) {
         if let Some(history) = self.entry(class) {
             history.given_up();
         }
     }
 
-    /// What is known of the class.
+    /// The history of the class.
     pub fn history(&self, class: &str) -> Option<&History> {
         self.histories.get(class)
     }
 
-    /// Samples of the class.
+    /// The number of samples of the class.
     pub fn samples(&self, class: &str) -> u64 {
         self.history(class).map_or(0, History::samples)
     }
 
-    /// The silence deadline of an attempt; `micro` on a host of the smallest kind.
+    /// Chooses the silence deadline of an attempt; `micro` if the host is of the smallest kind.
     pub fn choose_silence(
         &self,
         class: &Arc<str>,
@@ -97,7 +97,7 @@ impl Classes {
         }
     }
 
-    /// The total deadline of an attempt.
+    /// Chooses the total deadline of an attempt.
     pub fn choose_total(&self, class: &Arc<str>, hosts: u32, retries: u32, attempt: u32) -> Choice {
         let history = self.history(class);
         let (limit, reason) = history.map_or((None, Reason::NoHistory), |history| {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_choice_says_what_it_was_made_from() {
+    fn a_choice_names_the_facts_behind_it() {
         let mut classes = Classes::default();
         let class: Arc<str> = "apt/micro".into();
         let before = classes.choose_total(&class, 512, 0, 1);
@@ -144,7 +144,7 @@ mod tests {
         );
         assert_eq!(
             classes.choose_silence(&class, 512, false, 0, 1).to_string(),
-            "silence 2m: the shortest there is (1000 samples, 512 hosts, 0 retries, attempt 1)"
+            "silence 2m: the minimum (1000 samples, 512 hosts, 0 retries, attempt 1)"
         );
         classes.resolved(&class, minute, Duration::from_secs(200), None);
         assert_eq!(classes.samples(&class), 1001);

@@ -1,30 +1,30 @@
-//! Many hosts that overrun together: a slow mirror is not 500 hung hosts.
+//! Detects hosts that overrun together: a slow mirror is not 500 hung hosts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The attempts of one class that run at the moment, and how many of them are at their deadline.
+/// The running attempts of one class, and how many of them are at their deadline.
 ///
-/// It costs 16 bytes for each attempt that ended lately, 64 KiB at most.
+/// Takes 16 bytes for each attempt that ended recently, at most 64 KiB.
 #[derive(Debug, Clone)]
 pub struct Cohort {
     rule: CohortRule,
     running: u32,
     overdue: u32,
-    /// Attempts that ended by themselves after their deadline: waiting was right.
+    /// Attempts that ended by themselves after their deadline, so that waiting was right.
     ended_late: u32,
     /// When attempts ended, oldest first.
     ended: VecDeque<Instant>,
 }
 
-/// When overruns are a matter of all.
+/// When overruns count as common to the class.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CohortRule {
-    /// Hosts that must overrun, at least.
+    /// At least this many hosts must overrun.
     pub hosts: u32,
-    /// The part of those running the class that must be exceeded.
+    /// More than this share of those running the class must overrun.
     pub share: f64,
 }
 
@@ -33,18 +33,18 @@ pub struct CohortRule {
 pub struct Together {
     /// Hosts at or beyond their deadline.
     pub overdue: u32,
-    /// Hosts that run the class, or did within the last deadline.
+    /// Hosts that are running the class, or were within the last deadline.
     pub of: u32,
-    /// Those that ended by themselves after their deadline, so far. While this grows, waiting helps.
+    /// Hosts that ended by themselves after their deadline, so far. While this grows, waiting helps.
     pub ended_late: u32,
 }
 
-/// How often one attempt was extended together with others, and whether that helped.
+/// How often an attempt was extended together with others, and whether that helped.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Extensions {
-    /// Extensions in a row in which none of the others ended.
+    /// Consecutive extensions during which no other attempt ended.
     in_vain: u8,
-    /// Late ends when it was last extended.
+    /// The number of late ends at the last extension.
     ended_late: u32,
 }
 
@@ -59,19 +59,19 @@ pub enum Ending {
     Otherwise,
 }
 
-/// Extensions in vain when most of the class overruns: that hardly is a hang.
+/// Futile extensions permitted if most of the class overruns: that is hardly a hang.
 const IN_VAIN_MOST: u8 = 2;
-/// Extensions in vain when a few do: they may well hang.
+/// Futile extensions permitted if a few overrun: they may well hang.
 const IN_VAIN_FEW: u8 = 1;
-/// The part of the class that divides the two.
+/// The share of the class from which most of it overruns.
 const MOST: f64 = 0.25;
-/// Ends that are remembered.
+/// The number of attempts whose end is kept.
 const ENDS: usize = 4096;
 
 // === impl Cohort ===
 
 impl Cohort {
-    /// Nothing runs.
+    /// A cohort in which nothing runs.
     pub fn new(rule: CohortRule) -> Self {
         Self {
             rule,
@@ -82,23 +82,23 @@ impl Cohort {
         }
     }
 
-    /// An attempt began.
+    /// Records that an attempt began.
     pub fn started(&mut self) {
         self.running = self.running.saturating_add(1);
     }
 
-    /// An attempt nears a deadline, once for each. Meant for the first look, which is a little before the
+    /// Records that an attempt is near a deadline, once for each. Call it at the first check, shortly before the
     /// deadline, so that the first of many is not judged before the others are counted.
     pub fn overdue(&mut self) {
         self.overdue = self.overdue.saturating_add(1).min(self.running);
     }
 
-    /// An attempt that was overdue by its silence moves again.
+    /// Records that an attempt counted as overdue by its silence made progress.
     pub fn moved(&mut self) {
         self.overdue = self.overdue.saturating_sub(1);
     }
 
-    /// An attempt is over; `overdue` tells whether it was counted as that.
+    /// Records that an attempt ended; `overdue` if it was counted as such.
     pub fn ended(&mut self, now: Instant, overdue: bool, ending: Ending) {
         self.running = self.running.saturating_sub(1);
         if overdue {
@@ -114,8 +114,8 @@ impl Cohort {
         self.ended.push_back(now);
     }
 
-    /// Whether an attempt that is at its deadline is one of many. `deadline` is how long its class may take: who ended
-    /// within that time counts as one who ran beside it.
+    /// Whether an attempt at its deadline is one of many. Attempts that ended within `deadline`, the time that the
+    /// class may take, count as running beside it.
     pub fn together(&self, now: Instant, deadline: Duration) -> Option<Together> {
         let lately = self
             .ended
@@ -134,7 +134,7 @@ impl Cohort {
         })
     }
 
-    /// Attempts that run.
+    /// The number of running attempts.
     pub fn running(&self) -> u32 {
         self.running
     }
@@ -143,14 +143,14 @@ impl Cohort {
 // === impl Extensions ===
 
 impl Extensions {
-    /// Whether another extension makes sense: since the last one some ended by themselves, or it was not tried often.
+    /// Whether another extension may help: some ended by themselves since the last one, or few were tried.
     pub fn may_help(self, together: Together) -> bool {
         let share = f64::from(together.overdue) / f64::from(together.of.max(1));
         let most = if share > MOST { IN_VAIN_MOST } else { IN_VAIN_FEW };
         together.ended_late > self.ended_late || self.in_vain < most
     }
 
-    /// It was extended.
+    /// Records an extension.
     pub fn extended(&mut self, together: Together) {
         let helped = together.ended_late > self.ended_late;
         self.in_vain = if helped { 0 } else { self.in_vain.saturating_add(1) };
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(
             cohort.together(start + MINUTE, MINUTE),
             Some(together),
-            "who ended counts too"
+            "ended attempts count too"
         );
         cohort.ended(start + MINUTE, true, Ending::Late);
         cohort.ended(start + MINUTE, true, Ending::Otherwise);

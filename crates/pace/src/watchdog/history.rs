@@ -1,4 +1,4 @@
-//! What is known of a class of commands: how long its runs took that ended by themselves.
+//! What is known about a class of commands: how long runs took that ended by themselves.
 
 use std::time::Duration;
 
@@ -7,49 +7,49 @@ use super::window::Window;
 /// The durations and longest silences of a class (a command template on hosts of one label).
 ///
 /// **A killed run is never a sample.** The next attempt decides: if it is fast, the first one hung; if it is long but
-/// ends, its duration is a sample, and the class has changed. A history that learned from what it killed would take its
-/// own deadlines for the truth.
+/// ends, its duration is a sample, and the class has become slower. A history that learned from kills would confirm its
+/// own deadlines.
 ///
-/// It costs up to 84 KiB, and less while it has seen less.
+/// It takes up to 84 KiB, less with fewer samples.
 #[derive(Debug, Clone)]
 pub struct History {
     /// Logarithms of seconds.
     durations: Window,
-    /// Their distance from the level at that time.
+    /// Their distance from the level when they were added.
     residuals: Window,
     /// The latest durations, whose median is the level.
     recent: Window,
     /// Seconds.
     silences: Window,
-    /// One bit for each of the last [`DRIFT_WINDOW`] samples: it took longer than its first deadline.
+    /// One bit for each of the last [`DRIFT_WINDOW`] samples, set if it exceeded its first deadline.
     overruns: u32,
-    /// Samples still to come until deadlines are no longer doubled.
+    /// The number of samples until deadlines are no longer doubled.
     doubled: u32,
     /// Runs given up since the last sample.
     given_up: u32,
     resolved: u64,
 }
 
-/// Samples that are remembered: enough to meet again what happens once in a few thousand runs.
+/// Samples kept: enough to include events that happen once in a few thousand runs.
 const SAMPLES: usize = 3000;
-/// Silences that are remembered.
+/// Silences kept.
 const SILENCES: usize = 1000;
-/// Samples whose median is the level at the moment: enough that a few odd ones don't move it, few enough that it
-/// follows a change within sixteen runs.
+/// Samples whose median is the current level: enough to ignore a few outliers, few enough to follow a change within
+/// sixteen runs.
 const RECENT: usize = 31;
 /// Overruns among the last [`DRIFT_WINDOW`] samples that make a drift.
 const DRIFT_OVERRUNS: u32 = 3;
-/// Samples in which overruns are counted, and for which deadlines stay doubled after a drift.
+/// The number of samples in which overruns are counted, and for which a drift doubles deadlines.
 const DRIFT_WINDOW: u32 = 20;
-/// How often deadlines are doubled at most because runs were given up.
+/// The limit on doublings for runs given up.
 const GIVEN_UP: u32 = 6;
-/// The shortest duration told apart, in seconds.
+/// Shorter durations count as this, in seconds.
 const SHORTEST_S: f64 = 0.001;
 
 // === impl History ===
 
 impl History {
-    /// Nothing is known.
+    /// An empty history.
     pub fn new() -> Self {
         Self {
             durations: Window::new(SAMPLES),
@@ -63,7 +63,7 @@ impl History {
         }
     }
 
-    /// What a ledger remembers: the durations of runs that ended by themselves and longest silences, oldest first.
+    /// Loads what the ledger knows: durations of runs that ended by themselves and longest silences, oldest first.
     pub fn seed(
         durations: impl IntoIterator<Item = Duration>,
         silences: impl IntoIterator<Item = Duration>,
@@ -78,8 +78,8 @@ impl History {
         history
     }
 
-    /// A run ended by itself after `took`. `limit` is the deadline of its first attempt, if there was one: a longer run
-    /// is an overrun, and three of them among twenty double the deadlines until twenty fresh samples are there.
+    /// Records a run that ended by itself after `took`. `limit` is the deadline of its first attempt, if there was one.
+    /// A longer run is an overrun; three among twenty double the deadlines until there are twenty new samples.
     pub fn resolved(&mut self, took: Duration, limit: Option<Duration>) {
         let log = took.as_secs_f64().max(SHORTEST_S).ln();
         if self.recent.len() == RECENT
@@ -100,39 +100,39 @@ impl History {
         }
     }
 
-    /// All attempts of a run were killed at deadlines of ours. Deadlines double with each such run until one ends: a
-    /// class that became much slower would otherwise never give a sample again.
+    /// Records that deadlines chosen by Reveille killed every attempt of a run. Each such run doubles the deadlines
+    /// until one ends; otherwise a class that became much slower would never yield a sample again.
     pub fn given_up(&mut self) {
         self.given_up = (self.given_up + 1).min(GIVEN_UP);
     }
 
-    /// The longest silence of a run that ended by itself.
+    /// Records the longest silence of a run that ended by itself.
     pub fn silent(&mut self, longest: Duration) {
         self.silences.push(narrow(longest.as_secs_f64()));
     }
 
-    /// Runs that ended by themselves, those that are forgotten included.
+    /// The number of runs that ended by themselves, forgotten ones included.
     pub fn samples(&self) -> u64 {
         self.resolved
     }
 
-    /// Silences that are remembered.
+    /// The number of silences kept.
     pub fn silences(&self) -> usize {
         self.silences.len()
     }
 
-    /// The longest silence that is remembered.
+    /// The longest silence kept.
     pub fn longest_silence(&self) -> Option<Duration> {
         let seconds = self.silences.largest()?;
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// Whether deadlines are longer because the class has changed.
+    /// Whether deadlines are extended because the class has changed.
     pub fn is_drifting(&self) -> bool {
         self.widening() > 1
     }
 
-    /// How many times longer.
+    /// The factor by which deadlines are extended.
     pub(super) fn widening(&self) -> u32 {
         let drift = if self.doubled > 0 { 2 } else { 1 };
         drift << self.given_up
@@ -142,7 +142,7 @@ impl History {
         &self.durations
     }
 
-    /// The residuals, and the level that they are added to.
+    /// The residuals, and the level to add them to.
     pub(super) fn local(&self) -> Option<(&Window, f64)> {
         Some((&self.residuals, self.recent.median()?))
     }
@@ -154,10 +154,10 @@ impl Default for History {
     }
 }
 
-/// Seven digits are enough for a deadline, and half the memory.
+/// `f32` has seven digits, enough for a deadline, and takes half the memory.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "only digits are lost: logarithms and seconds are far below 1e38"
+    reason = "only precision is lost: logarithms and seconds are far below 1e38"
 )]
 fn narrow(value: f64) -> f32 {
     value as f32
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_widens_until_a_run_ends() {
+    fn runs_given_up_widen_deadlines_until_one_ends() {
         let mut history = History::seed([SECOND; 50], []);
         history.given_up();
         assert_eq!(history.widening(), 2);

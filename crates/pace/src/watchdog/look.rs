@@ -1,16 +1,16 @@
-//! What follows from a look at a host that nears its deadline.
+//! Decides what to do after a check of a host that is near its deadline.
 //!
-//! | the look says | then |
+//! | the check finds | then |
 //! |---|---|
 //! | connection dead | [`Decision::Reconnect`] |
-//! | counters move | [`Decision::Extend`], slow |
-//! | waits for a package lock | extend up to the operator's total, or the hard cap; then as when it is still |
+//! | progress | [`Decision::Extend`], slow |
+//! | waits for a package lock | extend up to the operator's total, or the hard cap; then as without progress |
 //! | waits for input | [`Decision::Ask`] |
 //! | process gone without a status | [`Decision::EarlyExit`] |
-//! | nothing moves in 2 of 3 looks | the operator's deadline: kill. Ours: kill only with `on_stuck: kill`, or if the step is idempotent and its class has ≥ 100 samples; else warn and wait, and kill at the hard cap |
-//! | no evidence | the operator's deadline: kill after one such look. Ours, in 2 of 3 looks: warn and wait, and kill at the hard cap |
+//! | no progress in 2 of 3 checks | for the operator's deadline: kill. For a chosen one: kill only with `on_stuck: kill`, or if the step is idempotent and its class has ≥ 100 samples; else warn and wait, and kill at the hard cap |
+//! | no evidence | for the operator's deadline: kill after one such check. For a chosen one, in 2 of 3 checks: warn and wait, and kill at the hard cap |
 //!
-//! Before its deadline nobody is killed. Where many of a class overrun a deadline of ours together, they are extended.
+//! No attempt is killed before its deadline. If many of a class overrun a chosen deadline together, they are extended.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,32 +18,32 @@ use std::time::Duration;
 use super::cohort::Together;
 use crate::Deadline;
 
-/// What a look found.
+/// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
-    /// Keep-alives are not answered.
+    /// Keep-alives get no answer.
     ConnectionDead,
-    /// CPU time, bytes or children changed since the last look.
+    /// CPU time, bytes or children have changed since the last check.
     Moves,
-    /// It waits for a package lock that another live process holds.
+    /// It waits for a package lock that another running process holds.
     WaitsForLock(Holder),
     /// It waits for input on a terminal or an open standard input.
     WaitsForInput {
-        /// What it said last.
+        /// Its last output.
         prompt: String,
     },
-    /// The process is gone and left no status.
+    /// The process is gone without a status.
     Gone,
-    /// The process is there and nothing moved.
+    /// The process exists and made no progress.
     Still,
-    /// The look gave no answer that can be trusted.
+    /// The check gave no answer that can be trusted.
     None,
 }
 
-/// Who holds a lock.
+/// The process that holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its pid on the host.
+    /// Its process id on the host.
     pub pid: u32,
     /// Its name.
     pub name: String,
@@ -52,34 +52,34 @@ pub struct Holder {
 /// Who set a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SetBy {
-    /// The operator: a deadline is a promise.
+    /// The operator, for whom a deadline is a promise.
     Operator,
-    /// `auto`: a deadline is a guess.
+    /// Reveille (`auto`), for which a deadline is a guess.
     Auto,
 }
 
 /// The step's `on_stuck`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum OnStuck {
-    /// Not said: the step's idempotence and the class's samples decide.
+    /// Not set: the step's idempotence and the class's samples decide.
     #[default]
     Unsaid,
-    /// Never kill for a deadline of ours.
+    /// Never kill because of a deadline that Reveille chose.
     Warn,
     /// Kill.
     Kill,
 }
 
-/// What a step says about being killed. It does not change during an attempt.
+/// What the step sets about being killed. It does not change during an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// What the step says.
+    /// Its `on_stuck` option.
     pub on_stuck: OnStuck,
     /// Whether it may run twice.
     pub idempotent: bool,
 }
 
-/// The deadline that is judged. All times are since the attempt began, without what the controller lost.
+/// The deadline to judge. All times count from the start of the attempt, without the time that the controller lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Case {
     /// Which deadline is near or has passed.
@@ -92,43 +92,43 @@ pub struct Case {
     pub due: Duration,
     /// When the operator's total deadline passes, if there is one.
     pub operator_total: Option<Duration>,
-    /// The time of the look.
+    /// The time of the check.
     pub elapsed: Duration,
     /// Samples of the class.
     pub samples: u64,
     /// The step's terms.
     pub terms: Terms,
-    /// Whether many overrun together, and waiting for them has not been in vain too often.
+    /// Set if many overrun together, and waiting for them has not been futile too often.
     pub together: Option<Together>,
 }
 
-/// What to do.
+/// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Connect again and attach.
+    /// Reconnect and re-attach.
     Reconnect,
-    /// Wait on.
+    /// Keep waiting.
     Extend {
-        /// When to look again, since the attempt began.
+        /// When to check again, since the attempt began.
         until: Duration,
         /// Why.
         why: Extension,
     },
-    /// It asks a question: the attempt ends with class `asks_a_question`, and there is no new one.
+    /// It asks a question: the attempt ends with class `asks_a_question`, without another.
     Ask {
         /// The question.
         prompt: String,
     },
     /// The attempt ended without a status.
     EarlyExit,
-    /// Kill it, and see that it is gone.
+    /// Kill it, and verify that it is gone.
     Kill {
         /// Why.
         why: KillReason,
     },
-    /// Say that it seems stuck, and wait.
+    /// Warn that it seems stuck, and wait.
     WarnAndWait {
-        /// When to look again, since the attempt began; the hard cap at the latest.
+        /// When to check again, since the attempt began; the hard cap at the latest.
         until: Duration,
     },
 }
@@ -136,29 +136,29 @@ pub enum Decision {
 /// Why an attempt gets more time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Extension {
-    /// It moves: slow, but alive.
+    /// It makes progress, slowly.
     Slow,
-    /// It waits for somebody else's lock.
+    /// It waits for a lock of another process.
     Lock(Holder),
     /// Many overrun together.
     Together(Together),
-    /// One look is not enough, or the deadline has not passed yet.
+    /// One check is not enough, or the deadline has not passed yet.
     LookAgain,
 }
 
 /// Why an attempt is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KillReason {
-    /// The operator's deadline passed, and nothing moves.
+    /// The operator's deadline passed without progress.
     Operator {
-        /// Looks in which nothing moved.
+        /// Checks that found no progress.
         still: u32,
-        /// Looks without an answer.
+        /// Checks without an answer.
         unanswered: u32,
     },
-    /// Nothing moves, and the step says `on_stuck: kill`.
+    /// No progress, and the step sets `on_stuck: kill`.
     OnStuck,
-    /// Nothing moves, the step may run twice, and its class is known well enough.
+    /// No progress, the step may run twice, and its class is known well enough.
     Idempotent {
         /// Samples of the class.
         samples: u64,
@@ -167,34 +167,34 @@ pub enum KillReason {
     HardCap,
 }
 
-/// The rule, with its numbers.
+/// The numbers of the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LookRule {
-    /// Looks out of [`of`](Self::of) that must agree.
+    /// Checks out of [`of`](Self::of) that must agree.
     pub agree: u32,
-    /// The latest looks that count, at most 8.
+    /// The number of latest checks that count, at most 8.
     pub of: u32,
-    /// Samples that a class needs before a deadline of ours kills an idempotent step.
+    /// Samples that a class needs before a deadline chosen by Reveille kills an idempotent step.
     pub samples: u64,
-    /// The longest that an attempt may be stuck when no deadline of the operator's says otherwise.
+    /// The longest time that an attempt may be stuck, unless the operator set a deadline.
     pub hard_cap: Duration,
-    /// Between two looks when one is not enough.
+    /// The delay between two checks when one is not enough.
     pub between: Duration,
-    /// Between two looks while waiting after a warning.
+    /// The delay between two checks after a warning.
     pub patience: Duration,
-    /// The longest that a look may take.
+    /// The longest time for a check.
     pub longest: Duration,
-    /// What a look may take even where an operator's deadline is shorter than that leaves time for.
+    /// The shortest time for a check, even if an operator's deadline leaves less.
     pub fair: Duration,
 }
 
-/// A look for an operator's deadline ends by this part of the deadline after it.
+/// A check for an operator's deadline ends late by at most this part of the deadline.
 const OVERRUN: u32 = 10;
 
-/// The latest looks at an attempt.
+/// The latest checks of an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Looks {
-    /// One bit each, the latest lowest.
+    /// One bit per check, the latest lowest.
     still: u8,
     unanswered: u8,
 }
@@ -202,9 +202,9 @@ pub struct Looks {
 // === impl LookRule ===
 
 impl LookRule {
-    /// How long a look at `elapsed` may take that is for a deadline of `limit` by `by`, which passes at `due`. It is at
-    /// most [`longest`](Self::longest), and never longer than the deadline itself. For an operator's deadline it ends by a
-    /// tenth of it after it has passed, as long as that leaves [`fair`](Self::fair) time for an answer.
+    /// How long a check that starts at `elapsed` may take. It is for a deadline of `limit`, set by `by`, that passes at
+    /// `due`. The result is at most [`longest`](Self::longest) and the deadline's own length. For an operator's
+    /// deadline, the check ends at most a tenth of it late, unless that leaves less than [`fair`](Self::fair).
     pub fn time_for_look(&self, by: SetBy, limit: Duration, due: Duration, elapsed: Duration) -> Duration {
         let most = self.longest.min(limit);
         match by {
@@ -217,7 +217,7 @@ impl LookRule {
         }
     }
 
-    /// Decides. `looks` takes in the evidence, so that the next look knows of it.
+    /// Decides what to do; `looks` records the evidence for the next check.
     pub fn decide(&self, case: &Case, evidence: Evidence, looks: &mut Looks) -> Decision {
         looks.add(&evidence);
         let now = case.elapsed;
@@ -252,7 +252,7 @@ impl LookRule {
                 why: Extension::LookAgain,
             };
         }
-        // An operator's deadline is a promise: whoever gives no answer does not get a second one to think about it.
+        // An operator's deadline is a promise: a host that gives no answer gets no second check.
         let enough = case.by == SetBy::Operator && looks.unanswered(1) > 0;
         if still + unanswered < self.agree && !enough {
             return Decision::Extend {
@@ -263,7 +263,7 @@ impl LookRule {
         self.stuck(case, still, unanswered, still >= self.agree)
     }
 
-    /// Nothing moved often enough; `sure` if the looks said so, and were not just left without an answer.
+    /// Handles a stuck attempt; `sure` if enough checks found no progress, rather than got no answer.
     fn stuck(&self, case: &Case, still: u32, unanswered: u32, sure: bool) -> Decision {
         let kill = |why| Decision::Kill { why };
         if case.by == SetBy::Operator {
@@ -313,7 +313,7 @@ impl Default for LookRule {
 // === impl Looks ===
 
 impl Looks {
-    /// Something moved since: what was seen before says nothing any more.
+    /// Forgets the earlier checks, because something has moved since.
     pub fn forget(&mut self) {
         *self = Self::default();
     }
@@ -332,7 +332,7 @@ impl Looks {
     }
 }
 
-/// How many of the latest `of` bits are set.
+/// Counts the set bits among the latest `of`.
 fn latest(bits: u8, of: u32) -> u32 {
     let unwanted = 8 - of.min(8);
     bits.checked_shl(unwanted).unwrap_or(0).count_ones()
@@ -341,7 +341,7 @@ fn latest(bits: u8, of: u32) -> u32 {
 impl fmt::Display for Extension {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Slow => formatter.write_str("slow, but it moves"),
+            Self::Slow => formatter.write_str("slow, but making progress"),
             Self::Lock(holder) => write!(
                 formatter,
                 "waits for a package lock held by {} (pid {})",
@@ -352,7 +352,7 @@ impl fmt::Display for Extension {
                 "{} of {} hosts overrun together",
                 together.overdue, together.of
             ),
-            Self::LookAgain => formatter.write_str("another look is needed"),
+            Self::LookAgain => formatter.write_str("another check is needed"),
         }
     }
 }
@@ -362,14 +362,14 @@ impl fmt::Display for KillReason {
         match self {
             Self::Operator { still, unanswered } => write!(
                 formatter,
-                "your deadline passed; nothing moved in {still} looks, {unanswered} were not answered"
+                "your deadline passed; checks without progress: {still}, without an answer: {unanswered}"
             ),
-            Self::OnStuck => formatter.write_str("nothing moves, and the step says on_stuck: kill"),
+            Self::OnStuck => formatter.write_str("no progress, and the step sets on_stuck: kill"),
             Self::Idempotent { samples } => write!(
                 formatter,
-                "nothing moves, the step may run again, and {samples} earlier runs took less time"
+                "no progress, the step is idempotent, and {samples} earlier runs took less time"
             ),
-            Self::HardCap => formatter.write_str("nothing moves, and the hard cap has passed"),
+            Self::HardCap => formatter.write_str("no progress, and the hard cap has passed"),
         }
     }
 }

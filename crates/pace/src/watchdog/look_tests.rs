@@ -25,7 +25,7 @@ fn holder() -> Holder {
     }
 }
 
-/// What the rule says after these looks, all at the same time.
+/// The rule's decision after these checks, all at the same time.
 fn after(case: &Case, evidence: &[Evidence]) -> Decision {
     let (rule, mut looks) = (LookRule::default(), Looks::default());
     let mut last = None;
@@ -43,7 +43,7 @@ fn again(after: u32) -> Decision {
 }
 
 #[test]
-fn what_is_certain_needs_one_look() {
+fn certain_evidence_needs_one_check() {
     for by in [SetBy::Operator, SetBy::Auto] {
         let case = case(by);
         assert_eq!(after(&case, &[Evidence::ConnectionDead]), Decision::Reconnect);
@@ -65,7 +65,7 @@ fn what_is_certain_needs_one_look() {
 }
 
 #[test]
-fn two_of_three_looks_must_agree() {
+fn two_of_three_checks_must_agree() {
     use Evidence::{Moves, None, Still};
     let case = case(SetBy::Operator);
     let kill = |still, unanswered| Decision::Kill {
@@ -75,7 +75,7 @@ fn two_of_three_looks_must_agree() {
     assert_eq!(after(&case, &[Still, Still]), kill(2, 0));
     assert_eq!(after(&case, &[Still, Moves, Still]), kill(2, 0));
     assert_eq!(after(&case, &[Still, Moves, Moves, Still]), again(125));
-    // No answer is enough for a deadline that is a promise.
+    // For an operator's deadline, one check without an answer is enough.
     assert_eq!(after(&case, &[None]), kill(0, 1));
     assert_eq!(after(&case, &[Still, None]), kill(1, 1));
     let ours = self::case(SetBy::Auto);
@@ -83,7 +83,7 @@ fn two_of_three_looks_must_agree() {
 }
 
 #[test]
-fn before_the_deadline_there_are_only_looks() {
+fn nothing_is_killed_before_the_deadline() {
     let mut case = case(SetBy::Operator);
     case.elapsed = SECOND * 117;
     assert_eq!(after(&case, &[Evidence::Still, Evidence::Still]), again(120));
@@ -91,16 +91,16 @@ fn before_the_deadline_there_are_only_looks() {
 }
 
 #[test]
-fn a_look_is_never_longer_than_what_it_is_for() {
+fn a_check_is_never_longer_than_its_deadline() {
     let rule = LookRule::default();
     let time = |by, limit, elapsed: f64| {
         let (limit, elapsed) = (Duration::from_secs_f64(limit), Duration::from_secs_f64(elapsed));
         rule.time_for_look(by, limit, limit, elapsed).as_millis()
     };
-    // Ours: ten seconds, or the deadline.
+    // A chosen deadline: ten seconds, or the deadline.
     assert_eq!(time(SetBy::Auto, 120.0, 108.0), 10_000);
     assert_eq!(time(SetBy::Auto, 4.0, 3.6), 4000);
-    // The operator's: until a tenth of it after it, but with time for an answer.
+    // An operator's deadline: until a tenth of it has passed since, but with time for an answer.
     assert_eq!(time(SetBy::Operator, 30.0, 27.0), 6000);
     assert_eq!(time(SetBy::Operator, 6.0, 5.5), 1500);
     assert_eq!(time(SetBy::Operator, 600.0, 585.0), 10_000);
@@ -108,7 +108,7 @@ fn a_look_is_never_longer_than_what_it_is_for() {
 }
 
 #[test]
-fn a_deadline_of_ours_kills_with_consent_only() {
+fn a_chosen_deadline_kills_only_with_consent() {
     use Evidence::Still;
     let mut case = case(SetBy::Auto);
     let wait = Decision::WarnAndWait { until: SECOND * 240 };

@@ -1,6 +1,6 @@
-//! The watchdog's judgement: how long to wait, and what to do when the wait is over.
+//! The watchdog's decisions: how long to wait, and what to do then.
 //!
-//! Nothing here looks at a clock, a host or a disk. The engine tells what it sees and when; the same calls give the same
+//! Nothing here reads a clock, a host or a disk. The engine reports what it sees and when; the same calls give the same
 //! answers, so a whole night of deadlines can be replayed (`cargo xtask bench watchdog`).
 //!
 //! ```text
@@ -10,11 +10,11 @@
 //!    └────── resolved durations ─────────┘  └── Stalls (the controller slept)   └── Cohort (many at once)
 //! ```
 //!
-//! - [`Classes`] keeps the [`History`] of each class: durations of runs that ended by themselves, longest silences.
-//! - [`SilenceRule`] and [`TotalRule`] turn that into deadlines. Each comes as a [`Choice`], which says why.
-//! - [`Watch`] is one attempt: its deadlines, its progress, when to look next.
-//! - [`LookRule`] decides after a look: [`Evidence`] in, [`Decision`] out.
-//! - [`Cohort`] sees that many overrun together; [`Stalls`] that the controller itself was late.
+//! - [`Classes`] keeps the [`History`] of each class: durations and longest silences of runs that ended by themselves.
+//! - [`SilenceRule`] and [`TotalRule`] derive deadlines from it. Each is a [`Choice`], with its reason.
+//! - [`Watch`] is one attempt: its deadlines, its progress, and the time of the next check.
+//! - [`LookRule`] decides after a check: [`Evidence`] in, [`Decision`] out.
+//! - [`Cohort`] detects that many overrun together; [`Stalls`] that the controller itself was late.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,21 +29,21 @@
 //! let mut cohort = Cohort::default();
 //! let stalls = Stalls::new(Duration::from_millis(250), start);
 //!
-//! // An attempt begins: deadlines, each with a record of what it was chosen from.
+//! An attempt begins. Each deadline is recorded with the facts behind it.
 //! let silence = classes.choose_silence(&class, 512, false, 0, 1);
 //! let total = classes.choose_total(&class, 512, 0, 1);
 //! let limit = |choice: &Choice| choice.limit.map(|length| Limit { length, by: SetBy::Auto });
 //! let terms = Terms { idempotent: true, ..Terms::default() };
 //! let mut watch = Watch::start(limit(&silence), limit(&total), terms, &mut cohort, start, stalls.lost());
 //!
-//! // It is silent; shortly before the deadline it is looked at.
+//! It is silent; shortly before the deadline the engine checks it.
 //! let rule = LookRule::default();
 //! let (when, _) = watch.next(&rule, start, stalls.lost());
 //! assert_eq!(when, start + Duration::from_secs(108));
 //! let decision = watch.look(&rule, Evidence::Moves, classes.samples(&class), &mut cohort, when, stalls.lost());
 //! assert!(matches!(decision, Decision::Extend { why: Extension::Slow, .. }));
 //!
-//! // It ends by itself: a sample.
+//! It ends by itself, which gives a sample.
 //! let now = start + Duration::from_mins(3);
 //! let took = watch.end(true, &mut cohort, now, stalls.lost());
 //! let silence = watch.longest_silence(now, stalls.lost());

@@ -7,34 +7,34 @@ use super::history::History;
 
 /// The silence deadline of a run: `base + scale · N + min(30, 2 · R)` seconds.
 ///
-/// N is the number of hosts in the run: all of them share mirrors and this machine. R is the highest number of retries
-/// that the provider's interface or the handshakes needed: a sign of how strained the surroundings are. Never below
-/// 120 s, and with 20 or more samples never below 1.5 times the longest silence of the class.
+/// N is the number of hosts in the run, which share mirrors and this machine. R is the highest number of retries that
+/// the provider's API or the handshakes needed, a sign of load. The deadline is at least 120 s, and with 20 or more
+/// samples at least 1.5 times the longest silence of the class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SilenceRule {
-    /// Seconds at least.
+    /// The time independent of the run's size.
     pub base: Duration,
     /// Seconds for each host in the run.
     pub scale: f64,
-    /// The same where the host is of the smallest kind ("micro").
+    /// The same for hosts of the smallest kind ("micro").
     pub scale_micro: f64,
-    /// Seconds for each retry.
+    /// The time for each retry.
     pub retry: Duration,
     /// The most that retries add.
     pub retries_cap: Duration,
     /// The shortest deadline.
     pub floor: Duration,
-    /// Samples from which the class's longest silence counts.
+    /// The number of samples from which the class's longest silence counts.
     pub least_samples: usize,
-    /// How many times that silence.
+    /// The factor on that silence.
     pub margin: f64,
 }
 
 // === impl SilenceRule ===
 
 impl SilenceRule {
-    /// The deadline on a host in a run of `hosts`, `micro` if it is of the smallest kind, with `retries` as the highest
-    /// count of retries so far, and why.
+    /// The deadline, with its reason, on a host in a run of `hosts`; `micro` if it is of the smallest kind. `retries`
+    /// is the highest number of retries so far.
     pub fn choose(&self, history: &History, hosts: u32, micro: bool, retries: u32) -> (Duration, Reason) {
         let scale = if micro { self.scale_micro } else { self.scale };
         let hosts = Duration::try_from_secs_f64(scale * f64::from(hosts)).unwrap_or(Duration::ZERO);

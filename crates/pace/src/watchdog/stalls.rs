@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Notices that a timer fired late, and adds up the time that was lost. No host is killed because the controller slept:
-/// a [`Watch`](super::Watch) counts time without what is [`lost`](Self::lost), so all deadlines move at once.
+/// Detects timers that fired late, and adds up the lost time. No host is killed because the controller slept: a
+/// [`Watch`](super::Watch) does not count the [`lost`](Self::lost) time, so all deadlines move at once.
 #[derive(Debug, Clone)]
 pub struct Stalls {
     every: Duration,
@@ -13,13 +13,13 @@ pub struct Stalls {
     lost: Duration,
 }
 
-/// A tick that is later than this is a stall.
+/// A tick later than this is a stall.
 const LATE: Duration = Duration::from_secs(1);
 
 // === impl Stalls ===
 
 impl Stalls {
-    /// Ticks come every `every` from `now` on.
+    /// Expects a tick every `every`, starting at `now`.
     pub fn new(every: Duration, now: Instant) -> Self {
         Self {
             every,
@@ -28,7 +28,8 @@ impl Stalls {
         }
     }
 
-    /// A tick. If it is more than a second late: how far all deadlines move. Sockets are read before anything is judged.
+    /// Records a tick. Returns how far all deadlines move if it is more than a second late. Read sockets before
+    /// judging.
     pub fn tick(&mut self, now: Instant) -> Option<Duration> {
         let late = now.saturating_duration_since(self.due);
         self.due = now + self.every;
@@ -39,7 +40,7 @@ impl Stalls {
         Some(late)
     }
 
-    /// All time lost since the beginning. Ticks that are due right now are not in it: tick first, then judge.
+    /// All time lost so far, except by a tick that is due now: tick first, then judge.
     pub fn lost(&self) -> Duration {
         self.lost
     }

@@ -1,4 +1,4 @@
-//! How long a run may take, learned from those before it.
+//! How long a run may take, learned from earlier runs.
 
 use std::time::Duration;
 
@@ -8,77 +8,78 @@ use super::window::Window;
 
 /// The total deadline of a class, from the [`History`] of its runs.
 ///
-/// Seen from two sides, and the smaller one counts:
+/// It is the smaller of two bounds:
 ///
 /// ```text
 /// T = 1.05 · exp(min(bound(x), level + bound(s))) + 0.3 s,   clamped to [floor, cap]
 ///       x      the last 3,000 log durations
-///       level  median of the last 31 of them; s the last 3,000 distances from the level of their time
+///       level  median of the last 31 of them; s the last 3,000 distances from the level at their time
 ///              (only with ≥ 100 of them)
 ///       bound(v) = h + reach · (h − median v) + 0.1 · max(0, 1 − n/1000)
-///       h      the highest of v, or the highest that is worth its price
+///       h      the highest of v, or the highest worth its price
 ///       reach  falls from 0.5 without samples to 0.1 with 1,000
 /// ```
 ///
 /// The largest of *n* exchangeable values is exceeded with probability 1/(n + 1) (conformal prediction: Vovk, Gammerman,
-/// Shafer, "Algorithmic Learning in a Random World", 2005); the reach and the allowance for few samples stand for the
-/// tail beyond it. The distances from a level that moves keep the deadline tight after a class became faster, or drifts;
-/// the plain ones keep it tight when single runs jump between two speeds. A twentieth is for slow processors, which
-/// stretch a run in proportion; 0.3 s is for hiccups (a retransmission, a late scheduler), which have a length of their
-/// own whatever they hit.
+/// Shafer, "Algorithmic Learning in a Random World", 2005); the reach and the allowance for few samples cover the tail
+/// beyond it. The distances from a moving level keep the deadline tight after a class became faster, or drifts; the
+/// plain durations keep it tight if single runs jump between two speeds. The factor 1.05 is for slow processors, which
+/// stretch a run in proportion; 0.3 s is for hiccups (a retransmission, a late scheduler), which do not depend on the
+/// length of the run.
 ///
-/// One run that took three times as long as all others would hold the deadline at three times for 3,000 runs. With 500
-/// samples, *h* therefore is the value that costs least: a deadline costs what it is in medians, and a kill of a healthy
-/// run costs 1,200. Values above *h* that came within 31 runs of each other are one occasion, and each occasion in *n*
-/// runs is expected again at that rate. What came within the last 50 runs is never left out.
+/// A single run that took three times as long as all others would keep the deadline that high for 3,000 runs. With 500
+/// samples, *h* therefore is the value with the lowest cost: a deadline costs its length in medians, and killing a
+/// healthy run costs 1,200 medians. Values above *h* that came within 31 runs of each other are one occasion, and each
+/// occasion in *n* runs is expected again at that rate. Values of the last 50 runs are never left out.
 ///
-/// Attempts after the first get more: twice, then 8, 32 … times as much. Two attempts in a row that hang are rare; a
-/// class that became five times slower is not. After three overruns among twenty samples everything is doubled until
-/// there are twenty fresh ones, and with each run that was given up until one ends.
+/// Later attempts get more: 2, 8, 32 … times as much. Two hangs in a row are rare; a class that became five times
+/// slower is not. Three overruns among twenty samples double everything until there are twenty new ones, and so does
+/// each run that was given up, until one ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TotalRule {
-    /// Samples below which there is no deadline.
+    /// With fewer samples there is no deadline.
     pub least_samples: u64,
-    /// Factor on top of what was seen.
+    /// The factor on the bound.
     pub margin: f64,
-    /// Time on top of that.
+    /// The time added after that.
     pub hiccup: Duration,
-    /// How far beyond the largest value, as a part of its distance from the median; with a full window.
+    /// How far the bound lies beyond the largest value, as a part of that value's distance from the median; with a full
+    /// window.
     pub reach: f64,
-    /// The same with no sample.
+    /// The same without samples.
     pub reach_few: f64,
-    /// Added to the logarithm with no sample.
+    /// Added to the logarithm without samples.
     pub allowance_few: f64,
-    /// Samples below which the view from the level is not used.
+    /// With fewer samples, the bound from the level is not used.
     pub least_local: usize,
-    /// Samples with which the reach is what it stays.
+    /// The number of samples from which the reach is constant.
     pub many: usize,
-    /// What the kill of a healthy run costs, in medians of waiting.
+    /// The cost of killing a healthy run, in medians of waiting.
     pub price: f64,
-    /// Samples from which single values are left out if they cost more.
+    /// The number of samples from which single values may be left out.
     pub least_priced: usize,
-    /// Values that came within so many runs are never left out.
+    /// Values of this many latest runs are never left out.
     pub fresh: u32,
-    /// The shortest deadline. A shorter one gains nothing, and a slow name server would cost a run.
+    /// The minimum deadline. A shorter one gains nothing, and a slow name server would cost a run.
     pub floor: Duration,
-    /// The longest deadline, the operator's; applied after everything else.
+    /// The operator's upper limit; applied last.
     pub cap: Option<Duration>,
 }
 
-/// Values that may be left out.
+/// The number of values that may be left out.
 const MOST_LEFT_OUT: usize = 24;
-/// Values that came within so many runs of each other are one occasion.
+/// Values within this many runs of each other are one occasion.
 const OCCASION: u32 = 31;
-/// Factor of the second attempt.
+/// The factor of the second attempt.
 const SECOND: u32 = 2;
-/// Factor of each attempt after the second, on top of the one before.
+/// The factor of each later attempt, relative to the one before.
 const FURTHER: u32 = 4;
 
 // === impl TotalRule ===
 
 impl TotalRule {
-    /// The deadline of attempt number `attempt`, from 1, and why. Without enough samples there is none: the hard cap
-    /// alone bounds the run.
+    /// The deadline of attempt number `attempt`, from 1, and its reason. Without enough samples there is none, and only
+    /// the hard cap bounds the run.
     pub fn choose(&self, history: &History, attempt: u32) -> (Option<Duration>, Reason) {
         if history.samples() < self.least_samples {
             return (None, Reason::NoHistory);
@@ -120,7 +121,7 @@ impl TotalRule {
         Some(beyond(highest) + self.allowance_few * few)
     }
 
-    /// The value with the smallest sum of `waiting`, in medians, and the price of the occasions above it.
+    /// The value with the lowest sum of `waiting`, in medians, and the price of the occasions above it.
     fn worth_it(&self, window: &Window, waiting: impl Fn(f64) -> f64) -> Option<f64> {
         let each = self.price / window.len() as f64;
         let mut left_out: Vec<u32> = Vec::new();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn without_history_there_is_none() {
+    fn there_is_no_deadline_without_history() {
         let history = History::seed([seconds(5.0); 19], []);
         assert_eq!(rule().choose(&history, 1), (None, Reason::NoHistory));
     }
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_became_faster_is_believed_soon() {
+    fn the_deadline_follows_a_class_that_became_faster() {
         let mut history = History::seed([seconds(50.0); 1000], []);
         for _ in 0..40 {
             history.resolved(seconds(10.0), None);
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_run_does_not_hold_the_deadline_up_but_a_few_do() {
+    fn one_outlier_does_not_raise_the_deadline_but_a_few_do() {
         let odd = |every: u32| {
             let durations = (1..=3000).map(|number| seconds(if number % every == 0 { 30.0 } else { 10.0 }));
             let mut history = History::seed(durations, []);
@@ -253,7 +254,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn never_below_what_is_usual(
+        fn never_below_the_usual_durations(
             durations in proptest::collection::vec(0.0f64..10_000.0, 20..300),
             attempt in 0u32..40,
             floor in 0u64..100,

@@ -8,10 +8,10 @@ use super::cohort::{Cohort, Ending, Extensions};
 use super::look::{Case, Decision, Evidence, Extension, LookRule, Looks, SetBy, Terms};
 use crate::Deadline;
 
-/// One attempt: its deadlines, what it last did, and when to look at it. Some 200 bytes.
+/// One attempt: its deadlines, its last progress, and when to check it. About 200 bytes.
 ///
-/// It counts time from the attempt's start, without what the controller lost (see [`Stalls`](super::Stalls)); every call
-/// therefore takes the time and the total that was lost.
+/// It counts time from the attempt's start, without the time that the controller lost (see [`Stalls`](super::Stalls)).
+/// Every call therefore takes the time and the lost total.
 ///
 /// ```text
 ///            progress
@@ -30,32 +30,32 @@ pub struct Watch {
     idle: Option<Limit>,
     total: Option<Limit>,
     terms: Terms,
-    /// When something last moved.
+    /// The time of the last progress.
     progress: Duration,
-    /// When output last came.
+    /// The time of the last output.
     output: Duration,
     longest_silence: Duration,
-    /// Extensions: the deadlines pass at these times, not before.
+    /// The deadlines after extensions; the earlier ones no longer apply.
     idle_until: Option<Duration>,
     total_until: Option<Duration>,
-    /// When to look again, if a look was not enough.
+    /// When to check again, if one check was not enough.
     again: Option<Duration>,
     looks: Looks,
     together: Extensions,
-    /// The deadline that the cohort was told to be near.
+    /// The deadline for which the cohort counts it as overdue.
     overdue: Option<Deadline>,
 }
 
-/// How long, and who says so.
+/// A deadline's length, and who set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// How long.
+    /// Its length.
     pub length: Duration,
     /// Who set it.
     pub by: SetBy,
 }
 
-/// Looks before a deadline begin this part of it earlier, so that its judgement is ready when it passes.
+/// The first check starts this part of the deadline early, so that its result is ready when the deadline passes.
 const LEAD: u32 = 10;
 /// The longest lead.
 const LONGEST_LEAD: Duration = Duration::from_secs(15);
@@ -63,7 +63,7 @@ const LONGEST_LEAD: Duration = Duration::from_secs(15);
 // === impl Watch ===
 
 impl Watch {
-    /// An attempt starts, in the cohort of its class. `lost` is [`Stalls::lost`](super::Stalls::lost) now.
+    /// Starts an attempt in its class's cohort. `lost` is the current [`Stalls::lost`](super::Stalls::lost).
     pub fn start(
         idle: Option<Limit>,
         total: Option<Limit>,
@@ -92,8 +92,8 @@ impl Watch {
         }
     }
 
-    /// It had begun `age` before it was watched: totals run from its true start. Silence runs from now on, since nobody
-    /// listened before.
+    /// Records that it began `age` before it was watched. Totals count from its true start, silence from now, since
+    /// nobody listened before.
     pub fn began_before(&mut self, age: Duration, now: Instant, lost: Duration) {
         self.before = age;
         let now = self.elapsed(now, lost);
@@ -101,8 +101,8 @@ impl Watch {
         self.again = None;
     }
 
-    /// Output arrived. True if its silence had been counted as overdue: then [`Cohort::moved`] is to be called. (Output is
-    /// frequent and the cohort shared, so it is not asked for here.)
+    /// Records output. Returns true if its silence had been counted as overdue: then call [`Cohort::moved`]. (Output is
+    /// frequent and the cohort shared, so this method does not take it.)
     #[must_use]
     pub fn progress(&mut self, now: Instant, lost: Duration) -> bool {
         let now = self.elapsed(now, lost);
@@ -111,19 +111,19 @@ impl Watch {
         self.moved(now)
     }
 
-    /// How long it runs, without what the controller lost.
+    /// How long it has run, without the time that the controller lost.
     pub fn elapsed(&self, now: Instant, lost: Duration) -> Duration {
         now.saturating_duration_since(self.started)
             .saturating_sub(lost.saturating_sub(self.lost_before))
             .saturating_add(self.before)
     }
 
-    /// How long nothing has moved.
+    /// The time since the last progress.
     pub fn silence(&self, now: Instant, lost: Duration) -> Duration {
         self.elapsed(now, lost).saturating_sub(self.progress)
     }
 
-    /// The longest time without output up to now, for the class's history.
+    /// The longest time without output so far, for the class's history.
     pub fn longest_silence(&self, now: Instant, lost: Duration) -> Duration {
         let silence = self.elapsed(now, lost).saturating_sub(self.output);
         self.longest_silence.max(silence)
@@ -134,25 +134,25 @@ impl Watch {
         self.total.map(|limit| limit.length)
     }
 
-    /// When to look, and for which deadline. Without deadlines the hard cap is looked at.
+    /// When to check next, and for which deadline. Without deadlines, at the hard cap.
     pub fn next(&self, rule: &LookRule, now: Instant, lost: Duration) -> (Instant, Deadline) {
         let (due, limit, deadline) = self.first_due(rule);
         let lead = (limit.length / LEAD).min(LONGEST_LEAD);
         let at = self.again.unwrap_or(due.saturating_sub(lead));
         let wait = at.saturating_sub(self.elapsed(now, lost));
-        // A moment too far away to be expressed is as good as the hard cap from now.
+        // If the time is too far away to represent, use the hard cap from now.
         let moment = now.checked_add(wait).unwrap_or(now + rule.hard_cap);
         (moment, deadline)
     }
 
-    /// The deadline that passes first, how long it is and who set it, and how long a look for it may take now.
+    /// The deadline that passes first, its limit, and how long a check for it may take now.
     pub fn looked_for(&self, rule: &LookRule, now: Instant, lost: Duration) -> (Deadline, Limit, Duration) {
         let (due, limit, deadline) = self.first_due(rule);
         let time = rule.time_for_look(limit.by, limit.length, due, self.elapsed(now, lost));
         (deadline, limit, time)
     }
 
-    /// The attempt is over, by itself or otherwise. Tells how long it took.
+    /// Ends the attempt, which may have ended by itself. Returns how long it took.
     pub fn end(&self, by_itself: bool, cohort: &mut Cohort, now: Instant, lost: Duration) -> Duration {
         let took = self.elapsed(now, lost);
         let late = self.total().is_some_and(|total| took > total);
@@ -165,8 +165,8 @@ impl Watch {
         took
     }
 
-    /// Decides after a look. `samples` are those of the class. The first look near a deadline counts it as overdue in its
-    /// cohort.
+    /// Decides after a check. `samples` is the number of samples of the class. The first check near a deadline counts
+    /// the attempt as overdue in its cohort.
     pub fn look(
         &mut self,
         rule: &LookRule,
@@ -211,7 +211,7 @@ impl Watch {
             Decision::Extend { until, why } => {
                 if let Extension::Together(together) = why {
                     self.together.extended(*together);
-                    // What was seen before the others overran too says little.
+                    // The checks from before the others overran too are no longer relevant.
                     self.looks.forget();
                 }
                 self.extend(deadline, *until);
@@ -222,7 +222,7 @@ impl Watch {
         decision
     }
 
-    /// Whether its silence was counted as overdue.
+    /// Records progress. Returns whether its silence had been counted as overdue.
     fn moved(&mut self, now: Duration) -> bool {
         self.progress = self.progress.max(now);
         self.idle_until = None;

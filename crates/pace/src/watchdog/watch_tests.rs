@@ -55,24 +55,24 @@ impl Scene {
             .look(&self.rule, evidence, 500, &mut self.cohort, now, NONE)
     }
 
-    /// Looks when it is time to, and sees the same each time, until something else than waiting is decided.
+    /// Checks whenever it is time, with the same evidence, until the decision is not to wait.
     fn until_decided(&mut self, evidence: &Evidence) -> (u64, Decision) {
         let mut second = 0;
         for _ in 0..10_000 {
             let (next, _) = self.next(second);
-            assert!(next >= second, "time goes on");
+            assert!(next >= second, "time advances");
             second = next;
             let decision = self.look(evidence.clone(), second);
             if !matches!(decision, Decision::Extend { .. } | Decision::WarnAndWait { .. }) {
                 return (second, decision);
             }
         }
-        panic!("nothing was ever decided");
+        panic!("no decision");
     }
 }
 
 #[test]
-fn a_host_that_hangs_is_judged_when_its_deadline_passes() {
+fn a_hung_host_is_judged_when_its_deadline_passes() {
     let mut scene = Scene::new(Some(limit(120, SetBy::Operator)), None, Terms::default());
     let why = KillReason::Operator {
         still: 3,
@@ -96,7 +96,7 @@ fn without_consent_the_hard_cap_decides() {
 }
 
 #[test]
-fn what_moves_is_never_killed() {
+fn an_attempt_that_makes_progress_is_never_killed() {
     let terms = Terms {
         idempotent: true,
         ..KILL
@@ -118,11 +118,11 @@ fn what_moves_is_never_killed() {
         ));
         looks += 1;
     }
-    assert!(looks < 300, "{looks} looks");
+    assert!(looks < 300, "{looks} checks");
 }
 
 #[test]
-fn output_after_an_extension_calls_for_no_further_look() {
+fn output_after_an_extension_needs_no_further_check() {
     let idle = Some(limit(120, SetBy::Operator));
     let mut scene = Scene::new(idle, Some(limit(300, SetBy::Operator)), Terms::default());
     for second in 0..300 {
@@ -152,7 +152,7 @@ fn a_silence_that_ends_leaves_the_cohort() {
 }
 
 #[test]
-fn what_moves_silently_still_counts_as_silent_for_the_history() {
+fn silent_progress_still_counts_as_silence_for_the_history() {
     let mut scene = Scene::new(Some(limit(120, SetBy::Auto)), None, Terms::default());
     for second in [108, 216, 324] {
         scene.look(Evidence::Moves, second);
@@ -163,7 +163,7 @@ fn what_moves_silently_still_counts_as_silent_for_the_history() {
 }
 
 #[test]
-fn time_that_the_controller_lost_does_not_count() {
+fn time_lost_by_the_controller_does_not_count() {
     let (start, rule) = (Instant::now(), LookRule::default());
     let mut cohort = Cohort::default();
     let idle = Some(limit(120, SetBy::Operator));
@@ -181,7 +181,7 @@ fn time_that_the_controller_lost_does_not_count() {
 }
 
 #[test]
-fn many_who_overrun_together_are_waited_for_while_some_end() {
+fn many_that_overrun_together_are_extended_while_some_end() {
     let judge = |ending: bool| {
         let mut scene = Scene::new(None, Some(limit(100, SetBy::Auto)), KILL);
         for _ in 0..450 {
@@ -201,7 +201,7 @@ fn many_who_overrun_together_are_waited_for_while_some_end() {
                 return (second, decision);
             }
         }
-        panic!("nothing was ever decided");
+        panic!("no decision");
     };
     let why = KillReason::OnStuck;
     assert_eq!(judge(false), (300, Decision::Kill { why }), "two extensions");
@@ -214,9 +214,9 @@ fn a_watch_is_small() {
     assert!(size_of::<Watch>() <= 208, "{}", size_of::<Watch>());
 }
 
-/// Whoever attaches to work that runs since long has no more time for it than whoever started it.
+/// Re-attaching to work that has run for long gives it no more time than starting it.
 #[test]
-fn totals_run_from_the_start_of_what_is_attached_to() {
+fn totals_count_from_the_start_of_re_attached_work() {
     let operator = |seconds| Some(limit(seconds, SetBy::Operator));
     let mut scene = Scene::new(operator(30), operator(100), KILL);
     scene.watch.began_before(SECOND * 80, at(scene.start, 1), NONE);
@@ -229,7 +229,7 @@ fn totals_run_from_the_start_of_what_is_attached_to() {
 }
 
 #[test]
-fn one_unanswered_look_ends_what_an_operator_bounded() {
+fn one_unanswered_check_ends_an_attempt_with_an_operators_deadline() {
     let mut scene = Scene::new(Some(limit(20, SetBy::Operator)), None, Terms::default());
     let before = scene.look(Evidence::None, 18);
     assert!(

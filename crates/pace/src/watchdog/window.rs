@@ -1,23 +1,23 @@
-//! The last values of a series, also in order of size.
+//! The last values of a series, also sorted.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-/// The last `limit` values, with their median and largest at hand. It grows with what is in it: 12 bytes a value.
+/// The last `limit` values, with their median and maximum at hand. It grows as needed: 12 bytes per value.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     limit: usize,
     arrived: VecDeque<f32>,
-    /// Values with the number of their arrival, which wraps around.
+    /// Values with their arrival numbers, which wrap around.
     sorted: Vec<(f32, u32)>,
-    /// The number of the next arrival.
+    /// The next arrival number.
     next: u32,
 }
 
 // === impl Window ===
 
 impl Window {
-    /// Holds `limit` values, at least one.
+    /// A window of `limit` values, at least one.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit: limit.max(1),
@@ -27,12 +27,12 @@ impl Window {
         }
     }
 
-    /// Takes in a value; the oldest makes room.
+    /// Adds a value, and removes the oldest if the window is full.
     pub(super) fn push(&mut self, value: f32) {
         if self.arrived.len() == self.limit
             && let Some(oldest) = self.arrived.pop_front()
         {
-            // Of equal values the oldest stands first.
+            // Among equal values the oldest comes first.
             self.sorted.remove(self.place(oldest, Ordering::is_lt));
         }
         let at = self.place(value, Ordering::is_le);
@@ -56,7 +56,7 @@ impl Window {
         Some((*value).into())
     }
 
-    /// From the largest down, each with how many values arrived after it.
+    /// The values from the largest down, each with the number of values that arrived after it.
     pub(super) fn descending(&self) -> impl Iterator<Item = (f64, u32)> {
         let age = |arrival: u32| self.next.wrapping_sub(arrival).wrapping_sub(1);
         self.sorted

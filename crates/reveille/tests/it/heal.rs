@@ -66,7 +66,7 @@ fn what_does_not_help_ends_in_quarantine_and_says_why() {
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory", inventory(&testbed, &["a"], ""));
     for (repair, words) in [
-        ("'true'", "after everything that the job allows"),
+        ("'true'", "after every recovery that the job allows"),
         ("exit 3", "the repair failed: exit status 3"),
     ] {
         let job = reveille.file("job.yaml", BROKEN.replace("REPAIR", repair));

@@ -170,7 +170,7 @@ fn what_a_run_left_on_its_hosts_is_removed() {
         name("another");
         let ended = reveille.run(&["clean"]).expect(3);
         assert!(
-            ended.stdout.contains("another machine named it"),
+            ended.stdout.contains("another machine reported it"),
             "{}",
             ended.stdout
         );

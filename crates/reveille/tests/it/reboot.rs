@@ -71,7 +71,7 @@ fn a_host_is_rebooted_until_it_is_another_boot() {
     assert!(
         ended
             .stderr
-            .contains("not back with another boot after 5 s: it is still the boot before"),
+            .contains("did not come back with another boot within 5 s: its boot id is unchanged"),
         "{}",
         ended.stderr
     );

@@ -1,8 +1,8 @@
-//! What a host costs the ledger: events, and commits, each of which may be a wait for the disk.
+//! What a host costs the ledger: events, and commits, each of which may wait for the disk.
 
 use reveille_simulate::{Scenario, play};
 
-/// The events of a host of its own in each commit of a run of one step.
+/// The events of a host in each commit of a one-step run.
 fn commits(options: &str) -> Vec<Vec<String>> {
     let text = format!(
         "job: |\n  steps:\n    - {{name: a, run: \"perform a@{{{{ inventory_hostname }}}} for=1 out=30\"{options}}}\n\
@@ -30,7 +30,7 @@ fn commits(options: &str) -> Vec<Vec<String>> {
 fn a_command_is_six_events_in_three_commits_and_a_share_of_one() {
     let plain = commits(", durable: false");
     let expected: [&[&str]; 4] = [
-        // With those of all hosts whose turn has come.
+        // Shared with all hosts that have their turn.
         &["dispatched"],
         &["connecting"],
         &["connected", "step_started"],

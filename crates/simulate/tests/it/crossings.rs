@@ -1,4 +1,4 @@
-//! A controller that dies at every crossing of a seam, in each of the kept stories.
+//! A controller dies at every crossing of a seam, in each of the kept scenarios.
 
 use reveille_simulate::at_every_crossing;
 
@@ -16,7 +16,7 @@ fn a_controller_may_die_anywhere() {
     assert!(plays > 2000, "{plays} plays");
 }
 
-/// Its machine loses its power, too: what it had recorded of outputs must be what it had synced.
+/// Its machine loses power, too: recorded output must be synced.
 #[test]
 fn its_power_may_fail_anywhere() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Scenarios that nobody has seen before, and some that everybody has.
+//! New scenarios, and some that are always the same.
 
 use reveille_simulate::{BROKEN, Kind, REPEATABLE, Scenario, kinds, play, random};
 
-/// Seeds that are always played, and as many fresh ones.
+/// The number of seeds that are always played, and of new ones.
 const SEEDS: u64 = 250;
 
 fn holds(seed: u64) {
@@ -36,7 +36,7 @@ fn fresh_seeds_hold() {
 }
 
 #[test]
-fn every_scenario_can_be_played_whatever_it_is_about() {
+fn scenarios_of_all_kinds_can_be_played() {
     let directory = tempfile::tempdir().unwrap();
     for seed in 0..40 {
         let scenario = random(seed, &Kind::ALL.into_iter().collect());

@@ -1,4 +1,4 @@
-//! The scenarios in `scenarios/`: stories that somebody has met, or thought of.
+//! The scenarios in `scenarios/`: stories that happened, or might.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(crate) fn scenarios() -> Vec<(PathBuf, Scenario)> {
 }
 
 #[test]
-fn what_holds_goes_on_holding_and_what_is_mended_is_struck_off() {
+fn kept_scenarios_break_only_their_known_rules() {
     let directory = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     for (file, scenario) in scenarios() {
@@ -37,14 +37,14 @@ fn what_holds_goes_on_holding_and_what_is_mended_is_struck_off() {
         if !broken.is_subset(&known) {
             wrong.push(format!("{name}: {:#?}", report.violations));
         } else if broken.is_empty() && !known.is_empty() {
-            wrong.push(format!("{name}: every rule holds now; strike off its `known`"));
+            wrong.push(format!("{name}: every rule holds now; remove its `known`"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn every_scenario_tells_its_story_and_is_read_back() {
+fn every_scenario_has_a_story_and_can_be_read_back() {
     for (file, scenario) in scenarios() {
         assert!(!scenario.story.is_empty(), "{}", file.display());
         let again =

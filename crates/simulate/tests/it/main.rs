@@ -1,4 +1,4 @@
-//! The engine in the simulator: scenarios that are kept, and fresh ones.
+//! Tests the engine in the simulator, with kept and new scenarios.
 
 mod costs;
 mod crossings;
