@@ -12,6 +12,7 @@ mod export;
 mod hosts;
 mod lint;
 mod logs;
+mod man;
 mod ping;
 pub(crate) mod program;
 mod prune;
@@ -56,6 +57,6 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         } => config::show(printer),
         Command::Load(args) => program::run("load", &args.arguments),
         Command::Mirrorlist(args) => program::run("mirrorlist", &args.arguments),
-        Command::Man { to } => completions::man(&to, printer),
+        Command::Man { to } => man::man(&to, printer),
     }
 }

@@ -250,6 +250,13 @@ fn completions_and_man_pages() {
     reveille.run(&["man", "--to", "man"]).expect(0);
     let page = std::fs::read_to_string(reveille.path().join("man/reveille-exec.1")).unwrap();
     assert!(page.contains("concurrency"), "{page}");
+    for heading in ["EXAMPLES", "FILES", "ENVIRONMENT", "\"EXIT STATUS\""] {
+        assert!(page.contains(&format!("\n.SH {heading}\n")), "{heading}: {page}");
+    }
+    assert!(
+        page.contains("\n  reveille exec \\-w web[01\\-40] \\-\\- uptime\n"),
+        "{page}"
+    );
 }
 
 #[test]
