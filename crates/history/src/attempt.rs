@@ -1,4 +1,4 @@
-//! Attempts without a recorded end, and the permit to start another.
+//! Attempts without a recorded end.
 //!
 //! ```text
 //!  intended ──► begun ──► ended      its result is on record; dropped from here
@@ -9,7 +9,6 @@
 
 use reveille_account::{Loss, MachineRef, Site, Token};
 
-use crate::host::HostHistory;
 use crate::rule::Rule;
 
 /// An attempt that is not settled.
@@ -68,23 +67,6 @@ pub enum State {
     Lost(Loss),
 }
 
-/// The right to start a step; only [`may_start`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Permit {
-    step: u32,
-    number: u32,
-    machine: MachineRef,
-}
-
-/// Why a step may not start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forbidden {
-    /// Something may still run on the machine.
-    Open,
-    /// It is unknown whether the step ran, and it may not run twice.
-    Unknown(Loss),
-}
-
 // === impl Attempt ===
 
 impl Attempt {
@@ -107,60 +89,8 @@ impl Attempt {
     }
 }
 
-// === impl Permit ===
-
-impl Permit {
-    /// The position of the step.
-    pub fn step(&self) -> u32 {
-        self.step
-    }
-
-    /// The number that the attempt gets.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// Where it starts.
-    pub fn machine(&self) -> &MachineRef {
-        &self.machine
-    }
-}
-
-/// Whether a step may start on a machine in the current round. No earlier attempt of this host may be open there, and
-/// each earlier attempt of the step in this round must be settled, or the step is idempotent and the attempt no longer
-/// runs for certain.
-pub fn may_start(
-    history: &HostHistory,
-    step: u32,
-    machine: &MachineRef,
-    idempotent: bool,
-) -> Result<Permit, Forbidden> {
-    for attempt in history
-        .attempts()
-        .iter()
-        .filter(|attempt| attempt.machine == *machine)
-    {
-        if Rule::Permit.demands(attempt.is_open()) {
-            return Err(Forbidden::Open);
-        }
-        if let State::Lost(loss) = attempt.state
-            && Rule::Permit.demands((attempt.step, attempt.round) == (step, history.round()))
-            // A wiped attempt may still run.
-            && Rule::Permit.demands(!idempotent || loss == Loss::Wiped)
-        {
-            return Err(Forbidden::Unknown(loss));
-        }
-    }
-    Ok(Permit {
-        step,
-        number: history.next_number(step),
-        machine: machine.clone(),
-    })
-}
-
 /// What it means that a machine has no directory for an attempt, given what it reports now. `None` if it is another
 /// machine, which proves nothing.
-/// another machine.
 pub fn absence(intent: &Intent, now: &Site) -> Option<Loss> {
     let Some(then) = &intent.site else {
         // Older programs recorded too little to tell.

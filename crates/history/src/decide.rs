@@ -1,15 +1,14 @@
 //! Decides what a host does next.
 
-use std::sync::Arc;
-
 use reveille_account::{Class, Loss, MachineRef, Rung, Status};
 
-use crate::attempt::{Forbidden, Permit, may_start};
 use crate::gatekeeper::{Case, Ruling};
 use crate::host::{HostHistory, Trouble};
 use crate::outline::{Outline, Role, StepOutline};
+use crate::permit::{Forbidden, Permit, may_start};
 use crate::rule::Rule;
 use crate::run::OnceState;
+use crate::view::RunView;
 
 /// The state that only this process has; empty after a crash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,17 +17,6 @@ pub struct Held {
     pub session: Option<MachineRef>,
     /// The prepared step, and the machine that it runs on.
     pub prepared: Option<(u32, MachineRef)>,
-}
-
-/// What a host knows about the run.
-#[derive(Debug, Clone, Default)]
-pub struct RunView {
-    /// The results of the `once` steps.
-    pub once: Arc<[(u32, OnceState)]>,
-    /// The class with which many hosts currently fail.
-    pub suspected: Option<Class>,
-    /// The run is being stopped.
-    pub stop: bool,
 }
 
 /// What a host does next.

@@ -15,10 +15,10 @@
 use reveille_account::{Class, Loss, Rung};
 
 use crate::attempt::State;
-use crate::decide::RunView;
 use crate::host::HostHistory;
 use crate::outline::{Outline, Role};
 use crate::rule::Rule;
+use crate::view::RunView;
 
 /// The limit on a host's recoveries.
 const MOST: u32 = 3;

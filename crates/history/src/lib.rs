@@ -44,15 +44,19 @@ mod decide;
 mod gatekeeper;
 mod host;
 mod outline;
+mod permit;
 mod rule;
 mod run;
+mod view;
 
-pub use attempt::{Attempt, Forbidden, Intent, Kind, Permit, State, absence, may_start};
-pub use decide::{End, Failure, For, Held, Next, RunView, SkipReason, decide, once_of};
+pub use attempt::{Attempt, Intent, Kind, State, absence};
+pub use decide::{End, Failure, For, Held, Next, SkipReason, decide, once_of};
 pub use gatekeeper::{Case, Ruling};
 pub use host::{HostHistory, Trouble, Unfit};
 pub use outline::{JobOutline, Outline, Role, StepOutline};
+pub use permit::{Forbidden, Permit, may_start};
 pub use rule::Rule;
 #[cfg(feature = "mutants")]
 pub use rule::switch_off;
 pub use run::{Batch, HostState, OnceState, Order, RunHistory, RunOutline, direct};
+pub use view::RunView;
