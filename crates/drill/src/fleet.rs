@@ -75,7 +75,7 @@ pub enum FleetError {
         host: HostName,
     },
     /// The faults affect more hosts than there are.
-    #[error("{fault} needs {wanted} hosts without another fault; only {left} left")]
+    #[error("not enough hosts without another fault for {fault}: {left} of {wanted}")]
     TooFewHosts {
         /// The fault.
         fault: FaultKind,

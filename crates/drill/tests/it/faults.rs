@@ -428,7 +428,7 @@ async fn impossible_fleets_are_refused() {
     assert!(matches!(start(u32::MAX, &[]), FleetError::TooManyHosts(_)));
     assert_eq!(
         start(3, &["killed=2", "refuse=2"]).to_string(),
-        "refuse needs 2 hosts without another fault; only 1 left"
+        "not enough hosts without another fault for refuse: 1 of 2"
     );
     assert!(matches!(
         start(3, &["killed=drill-0004"]),

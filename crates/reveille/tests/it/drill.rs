@@ -206,7 +206,13 @@ fn all_strikes_with_every_kind_and_the_list_explains_them() {
     let ended = reveille
         .run(&["drill", "--hosts", "10", "--fault", "all=1"])
         .expect(2);
-    assert!(ended.stderr.contains("only 0 are left"), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("not enough hosts without another fault for auth_stall: 0 of 1"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -347,7 +353,7 @@ fn what_can_not_be_rehearsed_is_said() {
             vec!["--fault", "none", "--fault", "refuse=1"],
             "goes with no other",
         ),
-        (vec!["--hosts", "3", "--fault", "refuse=4"], "only 3 are left"),
+        (vec!["--hosts", "3", "--fault", "refuse=4"], "for refuse: 3 of 4"),
         (
             vec!["--fault", "refuse=drill-0065"],
             "which the fleet does not have",

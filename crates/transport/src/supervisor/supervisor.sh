@@ -17,7 +17,7 @@
 #: start attach stop clean look halt
 # The command's environment may not contain our values, which it would if a variable of the same name were exported.
 unset AB AGAIN AGE AI AM ANCESTORS ASKS BOOT BORN BYTES C CAP COUNT CPU D E END F FEED FILE G GO GREW GROUP HOLDS IO J K
-unset L LAST LEFT LIVE LOST MACHINE MARK ME N NAME NODE NOTED OFFSET_ERR OFFSET_OUT OVER P PG PP PRE PROC R RC RE RO
+unset L LAST LEFT LIVE LOST MACHINE MARK ME N NAME NODE NOTED OFFSET_ERR OFFSET_OUT OVER P PG PP PRE PROC R RC RE RET RO
 unset SAID SBOOT SBORN SINCE SIZE SLAIN SMACHINE SPENT ST STREAMER SUP T TEXT TOOK TOOL U UM V VERB W WAITED WAKES WHOLE WHY WOKEN WORDS X
 #: start
 # The command gets the login's umask; reading it from /proc needs no process.
@@ -380,9 +380,23 @@ lost() {
     [ "$J" ]
     return
   fi
-  wait "$2"
-  X=$?
-  [ "$X" != 0 ] && [ "$X" != 127 ]
+  reap "$2"
+  [ "$RET" != 0 ] && [ "$RET" != 127 ]
+}
+
+# Waits for child $1 and sets RET to its status. A trapped signal ends `wait` early and sets AGAIN; bash may let it end the
+# next `wait` as well, which only another one shows. Waiting again returns the status, or 127 if it was returned already.
+reap() {
+  RET= LAST=
+  while :; do
+    AGAIN=
+    wait "$1"
+    X=$?
+    [ "$X" = 127 ] && [ "$RET" ] || RET=$X
+    [ "$AGAIN" ] || { [ "$X" -gt 128 ] && [ "$X" != "$LAST" ]; } || break
+    LAST=$X
+    [ -z "$AGAIN" ] || LAST=
+  done
 }
 
 # Sets X to the uptime of this machine or container, in hundredths of a second; empty if unknown.
@@ -434,15 +448,8 @@ supervise() {
     FEED=$!
     set --
   fi
-  # A trapped signal ends `wait` early. Waiting again returns the status, or 127 if it was returned already.
-  RC=
-  while :; do
-    AGAIN=
-    wait "$C"
-    X=$?
-    [ "$X" = 127 ] && [ "$RC" ] || RC=$X
-    [ "$AGAIN" ] || break
-  done
+  reap "$C"
+  RC=$RET
   uptime_now
   TOOK=-
   [ "$SINCE" ] && [ "$X" ] && TOOK=$((X - SINCE))
