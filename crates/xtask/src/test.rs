@@ -96,7 +96,7 @@ pub(crate) fn run(install: bool, nextest: &[String]) -> Result {
     if nextest.is_empty() {
         workspace::run(workspace.cargo().arg("machete"))?;
     }
-    let binary = workspace.build_reveille()?;
+    let binary = workspace.build_reveille("release")?;
     let mut tests = workspace.cargo();
     tests.env(workspace::BINARY, &binary);
     match runner {
@@ -128,8 +128,7 @@ pub(crate) fn run(install: bool, nextest: &[String]) -> Result {
                 .cargo()
                 .args(["test", "--doc", "--workspace", "--locked"]),
         )?;
-        // A minute of scenarios that nobody has seen before.
-        workspace::run(&mut simulate::command(&[]))?;
+        simulate::a_minute(&workspace)?;
     }
     tell::line("all tests passed");
     Ok(())
@@ -173,12 +172,12 @@ fn prepare(workspace: &Workspace, install: bool, arguments: &[String]) -> Result
     }
     let mut runner = Runner::Nextest;
     for tool in tools {
-        let installed =
-            workspace::run(
-                workspace
-                    .cargo()
-                    .args(["install", "--locked", &format!("cargo-{tool}")]),
-            );
+        let installed = workspace::run(
+            workspace
+                .cargo()
+                // They wait for others; without optimisation, they are built in half of the time.
+                .args(["install", "--locked", "--debug", &format!("cargo-{tool}")]),
+        );
         match installed {
             Ok(()) => {}
             Err(failure) if tool == "nextest" && arguments.is_empty() => {

@@ -42,21 +42,22 @@ impl Workspace {
         command
     }
 
-    /// Builds a package in release mode and returns the path of the binary with the package's name.
-    pub fn build_release(&self, package: &str) -> Result<PathBuf> {
+    /// Builds a package in a profile and returns the path of the binary with the package's name.
+    pub fn build(&self, package: &str, profile: &str) -> Result<PathBuf> {
         let mut build = self.cargo();
-        build.args(["build", "--release", "--package", package, "--locked"]);
+        build.args(["build", "--profile", profile, "--package", package, "--locked"]);
         run(&mut build)?;
-        Ok(self.target.join("release").join(package))
+        let directory = if profile == "dev" { "debug" } else { profile };
+        Ok(self.target.join(directory).join(package))
     }
 
-    /// Returns the binary that the environment names, or else builds the release binary.
-    pub fn build_reveille(&self) -> Result<PathBuf> {
+    /// Returns the `reveille` that the environment names, or else builds it in a profile.
+    pub fn build_reveille(&self, profile: &str) -> Result<PathBuf> {
         if let Some(binary) = std::env::var_os(BINARY) {
             tell::line(&format!("{BINARY} is set: using {}", binary.display()));
             return Ok(binary.into());
         }
-        self.build_release("reveille")
+        self.build("reveille", profile)
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Lab {
 
 impl Lab {
     pub(super) fn open(workspace: &Workspace, hosts: usize) -> Result<Self> {
-        let reveille = workspace.build_reveille()?;
+        let reveille = workspace.build_reveille("dist")?;
         fs::create_dir_all(&workspace.target)?;
         // On the disk that runs are kept on, and not in memory as /tmp may be.
         let files = tempfile::Builder::new()
@@ -48,7 +48,7 @@ impl Lab {
             testbed,
             hosts,
             reveille,
-            bare: workspace.target.join("release/examples/bare"),
+            bare: workspace.target.join("dist/examples/bare"),
             python: python::environment(workspace),
             load,
             files,
@@ -175,7 +175,7 @@ impl Summary {
 /// Builds the bare client, which shows what russh alone costs.
 pub(super) fn build_bare(workspace: &Workspace) -> Result {
     let mut build = workspace.cargo();
-    build.args(["build", "--release", "--locked"]);
+    build.args(["build", "--profile", "dist", "--locked"]);
     build.args(["--package", "reveille-transport", "--example", "bare"]);
     workspace::run(&mut build)
 }

@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
     if arguments.install {
         install::all(workspace)?;
     }
-    let reveille = workspace.build_release("reveille-load")?;
+    let reveille = workspace.build("reveille-load", "dist")?;
     std::fs::create_dir_all(&workspace.target)?;
     let files = tempfile::Builder::new()
         .prefix("bench-load-")

@@ -170,7 +170,7 @@ impl Lab {
     fn open(arguments: &Arguments, workspace: &Workspace) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let lab = Self {
-            ours: workspace.build_release("reveille-mirrorlist")?,
+            ours: workspace.build("reveille-mirrorlist", "dist")?,
             reference: arguments.reference.clone(),
             data: scratch.path().join("data"),
             scratch,
