@@ -1,4 +1,4 @@
-//! From what was asked for to a run in the ledger, through the engine, to its end.
+//! Records a run, or takes up a recorded one, runs the engine and reports the end.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -8,19 +8,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use reveille_account::{Account, EventKind, Exit, HostName, RunId};
 use reveille_fleet::{
-    Before, Prepared, Recalled, RecipeError, RunEnd, RunHost, RunOptions, RunRecipe, Stop, Unrecorded,
-    secrets, sha256, stopper,
+    Before, Prepared, Recalled, RecipeError, RunEnd, RunHost, RunRecipe, Stop, Unrecorded, secrets, sha256,
+    stopper,
 };
 use reveille_inventory::Inventory;
 use reveille_job::Job;
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord};
 use reveille_transport::Client;
 use reveille_way::{Destination, Passwords};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::choose::Chosen;
-use crate::cli::{Globals, Pacing, Report};
+use crate::choose::reach;
+use crate::cli::{Globals, OnHosts, Report};
 use crate::failure::Failure;
-use crate::options::banner;
+use crate::options::{banner, run_options};
 use crate::printer::Printer;
 use crate::render::{self, end::Extra};
 use crate::state;
@@ -37,15 +38,17 @@ pub(crate) struct Request {
 // === impl Request ===
 
 impl Request {
-    /// A run that needs no vars and no groups: one command, or copies.
+    /// A run whose job needs no vars and no groups: a command or copies.
     pub(crate) fn plain(
         kind: RunKind,
         job: Job,
-        chosen: Chosen,
-        options: RunOptions,
-        pacing: &Pacing,
+        on: &OnHosts,
+        fold: bool,
         globals: &Globals,
+        printer: &Printer,
     ) -> Result<Self, Failure> {
+        let mut options = run_options(Some(&on.reach), &on.pacing, fold)?;
+        let chosen = reach(&on.reach, None, &mut options, globals, printer)?;
         let (hosts, passwords) = chosen.without_vars();
         Ok(Self {
             recipe: RunRecipe {
@@ -54,7 +57,7 @@ impl Request {
                 options,
                 groups: Vec::new(),
                 seed: seed(),
-                comment: pacing.comment.clone(),
+                comment: on.pacing.comment.clone(),
             },
             hosts,
             passwords,
@@ -64,26 +67,26 @@ impl Request {
     }
 }
 
-/// A run that the engine has let go of; to be reported.
+/// A run that the engine has left, before its report.
 #[must_use]
 pub(crate) struct Finished {
     pub(crate) ledger: Ledger,
     pub(crate) run: RunId,
     fold: bool,
-    /// How many it worked on.
+    /// The number of hosts that this process worked on.
     hosts: usize,
     end: Result<RunEnd, reveille_fleet::Failure>,
     watched: Result<(), Failure>,
-    /// What nobody read, in words.
+    /// Warnings about outputs that nobody read.
     unread: Vec<String>,
 }
 
-/// Records a new run, takes it to its end and reports that.
+/// Records a new run, runs it and reports its end.
 pub(crate) fn start(request: Request, report: &Report, printer: &Printer) -> Result<Exit, Failure> {
     execute(request, report, printer)?.report(None, report, printer)
 }
 
-/// Records a new run and takes it to its end.
+/// Records a new run and runs it.
 pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> Result<Finished, Failure> {
     render::destination::check(report)?;
     let Request {
@@ -99,7 +102,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         input,
     };
     recipe.order(&mut hosts);
-    // Until the roll is on disk nothing was dispatched: whatever is wrong with the ledger is wrong input.
+    // Nothing is dispatched before the roll is on disk, so that all errors up to there are errors of usage.
     let refused = |error: reveille_ledger::Error| {
         let place = state_dir.display().to_string();
         let error = error.to_string();
@@ -128,7 +131,16 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
     work.run(recipe, handle, report, printer)
 }
 
-/// Goes on with a run that has hosts without an outcome.
+/// Opens the ledger for a command that changes a recorded run. Creates none if there is none.
+pub(crate) fn open(globals: &Globals, run: &str) -> Result<(Ledger, RunRecord), Failure> {
+    let directory = state::directory(globals)?;
+    Ledger::open_existing(&directory)?;
+    let ledger = Ledger::open(&directory)?;
+    let record = ledger.run(ledger.resolve_run(run)?)?;
+    Ok((ledger, record))
+}
+
+/// Resumes a run, which has hosts without an outcome.
 pub(crate) fn resume(
     ledger: &Ledger,
     record: &RunRecord,
@@ -171,7 +183,7 @@ pub(crate) fn retry(
     restored.go_on(ledger, &record, handle, false, report, printer)
 }
 
-/// Every host that was on a roll of the run, those that steps of others ran on, and a client for them.
+/// The hosts on all rolls of the run, its delegates, and a client for them.
 pub(crate) fn machines(
     ledger: &Ledger,
     record: &RunRecord,
@@ -193,17 +205,17 @@ pub(crate) fn machines(
     Ok((machines, prepared.client))
 }
 
-/// A recorded run, with what an earlier controller was given and did not record.
+/// A recorded run, with the secrets and the input, which are not recorded.
 struct Restored {
     recipe: RunRecipe,
     passwords: Passwords,
-    /// The inventory, if some of it is not recorded.
+    /// The inventory, if it has vault vars, which are not recorded.
     inventory: Option<Inventory>,
     unrecorded: Unrecorded,
 }
 
 impl Restored {
-    /// Reads it, and asks again for what is never recorded. Nothing is changed before that is there.
+    /// Restores the run, and asks for its passwords and secrets, before anything is changed.
     fn read(
         record: &RunRecord,
         concurrency: Option<u32>,
@@ -227,7 +239,7 @@ impl Restored {
         })
     }
 
-    /// Goes on with the hosts that have no outcome in the present round.
+    /// Runs the hosts that have no outcome in the current round.
     fn go_on(
         self,
         ledger: &Ledger,
@@ -257,19 +269,19 @@ impl Restored {
     }
 }
 
-/// What the engine works on.
+/// The engine's work.
 struct Work {
     prepared: Prepared,
     hosts: Vec<(RunHost, Option<Before>)>,
     recalled: Recalled,
     resumed: bool,
     unrecorded: Unrecorded,
-    /// The account as an earlier controller left it.
+    /// The account before this process.
     before: Account,
 }
 
 impl Work {
-    /// Runs the engine, with everything that watches it.
+    /// Runs the engine, the display and the writers of events and artifacts.
     fn run(
         self,
         recipe: RunRecipe,
@@ -321,7 +333,7 @@ impl Work {
             let end = reveille_fleet::run(handle, Arc::new(client), plan, listener).await;
             over.send_replace(true);
             signals.abort();
-            // It holds a way to the display, which ends with the last of them.
+            // It holds a sender to the display, which ends after the last sender is dropped.
             let _ = signals.await;
             let (mut watched, mut unread) = (Ok(()), Vec::new());
             let ending = async {
@@ -353,7 +365,7 @@ impl Work {
     }
 }
 
-/// The last event before those of this process, to which the opening of its round belongs.
+/// The last event before those of this process. The opening of a round is one of this process.
 fn events_before(ledger: &Ledger, run: RunId) -> Result<u64, Failure> {
     let last = ledger.last_event(run)?;
     let before = last.saturating_sub(1);
@@ -367,7 +379,7 @@ fn events_before(ledger: &Ledger, run: RunId) -> Result<u64, Failure> {
 // === impl Finished ===
 
 impl Finished {
-    /// Reports the end, with what the command has to add, and tells the exit status.
+    /// Reports the end, with the command's own addition, and returns the exit status.
     pub(crate) fn report(
         self,
         extra: Option<&Extra>,
@@ -390,7 +402,7 @@ impl Finished {
             }
             render::end::report(&ledger, run, kind, fold, hosts, extra, report, printer)
         })?;
-        // What the engine says weighs more than what a watcher could not write; both more than the account.
+        // An error of the engine takes precedence over one of a writer, and both over the account.
         match end {
             Err(failure) => {
                 exit?;
@@ -412,8 +424,8 @@ impl Finished {
     }
 }
 
-/// Writes the report of a run that is over. Whoever reads it may stand still: then a signal ends the program, and if it was
-/// seen to stand still before, time does.
+/// Writes the report of a run. If its reader does not read, a signal ends the program; if the reader already stalled
+/// during the run, so does a timeout.
 fn despite_readers<T: Send>(stalled: bool, write: impl FnOnce() -> T + Send) -> Result<T, Failure> {
     let failed = |error: std::io::Error| Failure::System(format!("can't start the runtime: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -424,7 +436,7 @@ fn despite_readers<T: Send>(stalled: bool, write: impl FnOnce() -> T + Send) -> 
         let (done, is_done) = tokio::sync::oneshot::channel();
         let writing = scope.spawn(move || {
             let written = write();
-            // Whoever waits for it is there until then.
+            // The receiver lives until then.
             let _ = done.send(());
             written
         });
@@ -446,7 +458,7 @@ fn despite_readers<T: Send>(stalled: bool, write: impl FnOnce() -> T + Send) -> 
         if left {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "the thread stands in a write that nobody takes, and nothing else can end that"
+                reason = "nothing else ends a thread that blocks in a write"
             )]
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
@@ -457,40 +469,46 @@ fn despite_readers<T: Send>(stalled: bool, write: impl FnOnce() -> T + Send) -> 
     })
 }
 
-/// Ends with the first signal that asks the program to end.
-async fn any_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-}
+/// The signals that ask the program to end.
+struct Signals([Signal; 3]);
 
-/// Two stages: the first signal asks to stop soon, the second to leave.
-async fn listen(stopper: reveille_fleet::Stopper, display: render::outlet::Display) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    ) else {
-        display.say("warning: can't listen for signals: Ctrl-C ends the program at once".to_owned());
-        return;
-    };
-    loop {
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let [interrupt, terminate, hangup] = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ]
+        .map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
+    }
+}
+
+/// Waits for a signal that asks the program to end.
+async fn any_signal() {
+    match Signals::new() {
+        Ok(mut signals) => signals.next().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Handles signals in two stages: the first stops the run, the second detaches from it.
+async fn listen(stopper: reveille_fleet::Stopper, display: render::outlet::Display) {
+    let Ok(mut signals) = Signals::new() else {
+        display.say("warning: can't listen for signals: Ctrl-C ends the program at once".to_owned());
+        return;
+    };
+    loop {
+        signals.next().await;
         if stopper.asked() == Stop::No {
             display.say(
                 "stopping: running steps may finish; press Ctrl-C again to detach, durable commands continue"
@@ -508,14 +526,14 @@ pub(crate) fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
 }
 
-/// How long the report of a run is tried to be written to somebody who was seen to read nothing.
+/// Timeout for writing the report to a reader that stalled during the run.
 const READER: Duration = Duration::from_secs(5);
 
-/// Sessions from which on one thread is not enough to drive them. Below, one thread costs less than several that share
-/// the same work: at 512 real sessions it made less than half the context switches of two.
+/// The number of sessions above which several threads drive them. Below, one thread costs less: at 512 real sessions, it
+/// has less than half the context switches of two.
 const SESSIONS_OF_A_THREAD: usize = 2000;
 
-/// The runtime of everything that waits: one thread, or a few for very many sessions.
+/// The runtime: one thread, or up to four for very many sessions.
 pub(crate) fn runtime(sessions: usize) -> Result<tokio::runtime::Runtime, Failure> {
     let mut builder = if sessions > SESSIONS_OF_A_THREAD {
         let mut builder = tokio::runtime::Builder::new_multi_thread();

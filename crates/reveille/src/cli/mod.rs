@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Fetch(FetchArgs),
     /// Check which hosts can be reached and run commands
     #[command(after_help = examples::PING)]
-    Ping(PingArgs),
+    Ping(OnHosts),
     /// Remove a run's files from its hosts
     Clean(CleanArgs),
     /// Delete old runs with their events and outputs
@@ -142,6 +142,17 @@ pub(crate) struct ProgramArgs {
     pub(crate) arguments: Vec<std::ffi::OsString>,
 }
 
+/// Options of the commands that start a run on hosts of the user's.
+#[derive(Debug, Args)]
+pub(crate) struct OnHosts {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
+    #[command(flatten)]
+    pub(crate) report: Report,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
     /// Command and its arguments, joined by blanks and given to the remote sh; put -- before it if it begins with -
@@ -176,11 +187,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) no_fold: bool,
     #[command(flatten)]
-    pub(crate) reach: Reach,
-    #[command(flatten)]
-    pub(crate) pacing: Pacing,
-    #[command(flatten)]
-    pub(crate) report: Report,
+    pub(crate) on: OnHosts,
 }
 
 #[derive(Debug, Args)]
@@ -203,11 +210,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "STEP", help_heading = "Job")]
     pub(crate) start_at: Option<String>,
     #[command(flatten)]
-    pub(crate) reach: Reach,
-    #[command(flatten)]
-    pub(crate) pacing: Pacing,
-    #[command(flatten)]
-    pub(crate) report: Report,
+    pub(crate) on: OnHosts,
 }
 
 #[derive(Debug, Subcommand)]
@@ -234,11 +237,7 @@ pub(crate) struct CopyArgs {
     #[arg(long, value_name = "GROUP", help_heading = "Files")]
     pub(crate) group: Option<String>,
     #[command(flatten)]
-    pub(crate) reach: Reach,
-    #[command(flatten)]
-    pub(crate) pacing: Pacing,
-    #[command(flatten)]
-    pub(crate) report: Report,
+    pub(crate) on: OnHosts,
 }
 
 #[derive(Debug, Args)]
@@ -250,21 +249,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     pub(crate) to: PathBuf,
     #[command(flatten)]
-    pub(crate) reach: Reach,
-    #[command(flatten)]
-    pub(crate) pacing: Pacing,
-    #[command(flatten)]
-    pub(crate) report: Report,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PingArgs {
-    #[command(flatten)]
-    pub(crate) reach: Reach,
-    #[command(flatten)]
-    pub(crate) pacing: Pacing,
-    #[command(flatten)]
-    pub(crate) report: Report,
+    pub(crate) on: OnHosts,
 }
 
 #[derive(Debug, Args)]
@@ -305,19 +290,11 @@ pub(crate) struct ResumeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
-    #[command(flatten)]
-    pub(crate) which: RunArg,
     /// Only hosts with this status or class
     #[arg(long, value_name = "STATUS|CLASS")]
     pub(crate) only: Vec<String>,
-    /// Work on at most N hosts at once [default: as the run was started]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) concurrency: Option<u32>,
-    /// Standard input of the command, if the run had one
-    #[arg(long, value_name = "FILE")]
-    pub(crate) stdin: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) report: Report,
+    pub(crate) resume: ResumeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -426,14 +403,14 @@ pub(crate) struct ExportArgs {
 }
 
 impl Cli {
-    /// Where the command keeps the sources of its options, if it wants them.
+    /// Where the command keeps the sources of its options, if it needs them.
     pub(crate) fn origins(&mut self) -> Option<&mut Origins> {
         match &mut self.command {
-            Command::Exec(args) => Some(&mut args.reach.origins),
-            Command::Run(args) => Some(&mut args.reach.origins),
-            Command::Copy(args) => Some(&mut args.reach.origins),
-            Command::Fetch(args) => Some(&mut args.reach.origins),
-            Command::Ping(args) => Some(&mut args.reach.origins),
+            Command::Exec(ExecArgs { on, .. })
+            | Command::Run(RunArgs { on, .. })
+            | Command::Copy(CopyArgs { on, .. })
+            | Command::Fetch(FetchArgs { on, .. })
+            | Command::Ping(on) => Some(&mut on.reach.origins),
             Command::Hosts(args) => Some(&mut args.origins),
             _ => None,
         }

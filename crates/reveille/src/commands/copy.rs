@@ -1,4 +1,4 @@
-//! `reveille copy` and `reveille fetch`: files there, files here; directories as well.
+//! `reveille copy` and `reveille fetch`: files and directories, to and from the selected hosts.
 
 use std::path::Path;
 
@@ -8,22 +8,22 @@ use reveille_ledger::RunKind;
 use reveille_transport::transfer::Original;
 use serde_json::{Value, json};
 
-use crate::choose;
-use crate::cli::{CopyArgs, FetchArgs, Globals, Pacing, Reach, Report};
+use crate::cli::{CopyArgs, FetchArgs, Globals, OnHosts};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
-use crate::options::run_options;
 use crate::printer::Printer;
 
-/// Copies files and directories of this machine to every host.
+/// Copies local files and directories to every host.
 pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let [sources @ .., destination] = args.files.as_slice() else {
-        return Err(Failure::usage("copy needs a file and where it goes on the hosts"));
+        return Err(Failure::usage(
+            "copy needs a local file and its destination on the hosts",
+        ));
     };
     let destination = text(destination)?;
     if sources.len() > 1 && !destination.ends_with('/') {
         return Err(Failure::usage(format!(
-            "several files go into a directory; write it as `{destination}/`"
+            "the destination of several files must be a directory: write `{destination}/`"
         )));
     }
     let mut steps = Vec::new();
@@ -37,18 +37,10 @@ pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Res
         });
         steps.push(json!({ "name": format!("copy {}", source.display()), "upload": without_nulls(upload) }));
     }
-    start(
-        RunKind::Copy,
-        &steps,
-        &args.reach,
-        &args.pacing,
-        &args.report,
-        globals,
-        printer,
-    )
+    start(RunKind::Copy, &steps, &args.on, globals, printer)
 }
 
-/// Fetches files and directories of every host.
+/// Fetches files and directories from every host.
 pub(crate) fn fetch(args: &FetchArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let directory = std::path::absolute(&args.to)
         .map_err(|error| Failure::usage(format!("can't write to {}: {error}", args.to.display())))?;
@@ -64,36 +56,24 @@ pub(crate) fn fetch(args: &FetchArgs, globals: &Globals, printer: &Printer) -> R
             }))
         })
         .collect::<Result<_, Failure>>()?;
-    start(
-        RunKind::Fetch,
-        &steps,
-        &args.reach,
-        &args.pacing,
-        &args.report,
-        globals,
-        printer,
-    )
+    start(RunKind::Fetch, &steps, &args.on, globals, printer)
 }
 
 fn start(
     kind: RunKind,
     steps: &[Value],
-    reach: &Reach,
-    pacing: &Pacing,
-    report: &Report,
+    on: &OnHosts,
     globals: &Globals,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let mut options = run_options(Some(reach), pacing, true)?;
-    // JSON is YAML: the same job as one in a file, which the ledger keeps.
+    // JSON is YAML: the ledger records the same text as for a job file.
     let text = json!({ "steps": steps }).to_string();
     let job = Job::parse(&text, kind.as_str()).map_err(Failure::Mistakes)?;
-    let chosen = choose::reach(reach, None, &mut options, globals, printer)?;
-    let request = Request::plain(kind, job, chosen, options, pacing, globals)?;
-    launch::start(request, report, printer)
+    let request = Request::plain(kind, job, on, true, globals, printer)?;
+    launch::start(request, &on.report, printer)
 }
 
-/// The absolute path of what is copied, so that a resumed run finds it from anywhere.
+/// The absolute path of a local file or directory, so that a resumed run finds it from any directory.
 fn source(path: &Path) -> Result<String, Failure> {
     let refused = |why: String| Failure::usage(format!("can't copy {}: {why}", path.display()));
     let wrong = |error: std::io::Error| refused(error.to_string());
@@ -102,12 +82,12 @@ fn source(path: &Path) -> Result<String, Failure> {
     let whole = text(&std::path::absolute(path).map_err(wrong)?)?;
     let whole = whole.trim_end_matches('/');
     if original.is_directory() {
-        // A slash says that only what is in it goes.
+        // A slash at the end means the directory's contents only.
         let slash = if written.ends_with('/') { "/" } else { "" };
         return Ok(format!("{whole}{slash}"));
     }
     if written.ends_with('/') {
-        return Err(refused("it is a file; leave out the slash".to_owned()));
+        return Err(refused("it is a file: remove the slash at its end".to_owned()));
     }
     std::fs::File::open(path).map_err(wrong)?;
     Ok(whole.to_owned())
@@ -119,7 +99,7 @@ fn text(path: &Path) -> Result<String, Failure> {
         .ok_or_else(|| Failure::usage(format!("{} is not UTF-8", path.display())))
 }
 
-/// Text in which no template is looked for.
+/// Escapes text that must not be taken for a template.
 fn literal(text: &str) -> String {
     text.replace("{{", "{{ '{{' }}")
 }

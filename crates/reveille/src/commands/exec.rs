@@ -1,4 +1,4 @@
-//! `reveille exec`: one command everywhere, now.
+//! `reveille exec`: a one-off command on the selected hosts.
 
 use std::path::Path;
 
@@ -8,19 +8,15 @@ use reveille_job::{CommandOptions, Job, Limit, Watchdog};
 use reveille_ledger::RunKind;
 use reveille_text::bounded::{self, ReadError};
 
-use crate::choose::reach;
 use crate::cli::{ExecArgs, Globals};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
-use crate::options::run_options;
 use crate::printer::Printer;
 
-/// Input that every host gets is kept in memory; more should be copied.
+/// Limit on the input that every host gets, in bytes: it is kept in memory.
 const INPUT_LIMIT: u64 = 64 << 20;
 
 pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let mut options = run_options(Some(&args.reach), &args.pacing, !args.no_fold)?;
-    let chosen = reach(&args.reach, None, &mut options, globals, printer)?;
     let limit = |time: Option<std::time::Duration>| time.map_or(Limit::Off, Limit::After);
     let job = Job::command(
         args.command.join(" "),
@@ -37,9 +33,9 @@ pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Resu
     );
     let request = Request {
         input: args.stdin.as_deref().map(read_input).transpose()?,
-        ..Request::plain(RunKind::Exec, job, chosen, options, &args.pacing, globals)?
+        ..Request::plain(RunKind::Exec, job, &args.on, !args.no_fold, globals, printer)?
     };
-    launch::start(request, &args.report, printer)
+    launch::start(request, &args.on.report, printer)
 }
 
 /// Reads the input that every host gets.

@@ -1,23 +1,19 @@
-//! `reveille ping`: who answers.
+//! `reveille ping`: which hosts can be reached and run commands.
 
 use reveille_account::Exit;
 use reveille_job::{CommandOptions, Job};
 use reveille_ledger::RunKind;
 
-use crate::choose::reach;
-use crate::cli::{Globals, PingArgs};
+use crate::cli::{Globals, OnHosts};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
-use crate::options::run_options;
 use crate::printer::Printer;
 
-/// What is run: nothing, by a shell, so that an answer says that commands can be run.
+/// A command that does nothing, but needs a shell.
 const COMMAND: &str = ":";
 
-pub(crate) fn run(args: &PingArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let mut options = run_options(Some(&args.reach), &args.pacing, true)?;
-    let chosen = reach(&args.reach, None, &mut options, globals, printer)?;
+pub(crate) fn run(on: &OnHosts, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let job = Job::command(COMMAND.to_owned(), CommandOptions::default());
-    let request = Request::plain(RunKind::Ping, job, chosen, options, &args.pacing, globals)?;
-    launch::start(request, &args.report, printer)
+    let request = Request::plain(RunKind::Ping, job, on, true, globals, printer)?;
+    launch::start(request, &on.report, printer)
 }

@@ -1,24 +1,19 @@
-//! `reveille resume`: go on with an interrupted or killed run.
+//! `reveille resume`: resume an interrupted run.
 
-use reveille_account::Exit;
-use reveille_ledger::Ledger;
+use reveille_account::{Exit, RunState};
 
 use crate::cli::{Globals, ResumeArgs};
 use crate::commands::exec::read_input;
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::{launch, render, state};
+use crate::{launch, render};
 
 pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let directory = state::directory(globals)?;
-    // Where there is none, none is made.
-    Ledger::open_existing(&directory)?;
-    let ledger = Ledger::open(&directory)?;
-    let run = ledger.resolve_run(&args.which.run)?;
-    let record = ledger.run(run)?;
+    let (ledger, record) = launch::open(globals, &args.which.run)?;
+    let run = record.run;
     let account = ledger.account(run)?;
-    if account.pending + account.running == 0 && record.state == reveille_account::RunState::Closed {
-        printer.say(&format!("{run} has nothing left to do"));
+    if account.pending + account.running == 0 && record.state == RunState::Closed {
+        printer.say(&format!("{run} has ended; there is nothing to resume"));
         return render::end::report(
             &ledger,
             run,

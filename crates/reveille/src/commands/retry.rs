@@ -1,9 +1,9 @@
-//! `reveille retry`: a new round for the hosts that failed.
+//! `reveille retry`: a new round for the failed hosts of a run.
 
 use std::collections::HashSet;
 
 use reveille_account::{Exit, HostName, Status};
-use reveille_ledger::{Ledger, Selector};
+use reveille_ledger::Selector;
 use reveille_text::counted;
 
 use crate::cli::{Globals, RetryArgs};
@@ -13,17 +13,13 @@ use crate::printer::Printer;
 use crate::{launch, state};
 
 pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let directory = state::directory(globals)?;
-    // Where there is none, none is made.
-    Ledger::open_existing(&directory)?;
-    let ledger = Ledger::open(&directory)?;
-    let run = ledger.resolve_run(&args.which.run)?;
-    let record = ledger.run(run)?;
+    let (ledger, record) = launch::open(globals, &args.resume.which.run)?;
+    let run = record.run;
     let account = ledger.account(run)?;
     if account.pending + account.running > 0 {
         return Err(Failure::usage(format!(
             "{run} has {} without an outcome; finish it first with `reveille resume{} {run}`",
-            render_hosts(account.pending + account.running),
+            counted(account.pending + account.running, "host"),
             state::option(ledger.state_directory())
         )));
     }
@@ -49,12 +45,9 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
     }
     if wanted.is_empty() {
         printer.say(&if args.only.is_empty() {
-            format!("{run} has no failed host to run again")
+            format!("{run} has no failed hosts")
         } else {
-            format!(
-                "{run} has no host to run again that is one of: {}",
-                args.only.join(", ")
-            )
+            format!("{run} has no hosts that are one of: {}", args.only.join(", "))
         });
         return Ok(Exit::Success);
     }
@@ -65,18 +58,15 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
         .map(|entry| entry.host)
         .filter(|host| wanted.contains(host))
         .collect();
-    let input = args.stdin.as_deref().map(read_input).transpose()?;
+    let input = args.resume.stdin.as_deref().map(read_input).transpose()?;
+    let concurrency = args.resume.concurrency;
     launch::retry(
         &ledger,
         &record,
         &hosts,
-        args.concurrency,
+        concurrency,
         input,
-        &args.report,
+        &args.resume.report,
         printer,
     )
-}
-
-fn render_hosts(count: u64) -> String {
-    counted(count, "host")
 }

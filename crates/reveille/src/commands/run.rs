@@ -1,4 +1,4 @@
-//! `reveille run`: a job, step by step, on every host.
+//! `reveille run`: a job, step by step, on the selected hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::printer::Printer;
 use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let mut options = run_options(Some(&args.reach), &args.pacing, true)?;
+    let mut options = run_options(Some(&args.on.reach), &args.on.pacing, true)?;
     let mut job = read_job(&args.job, variables(&args.vars)?)?;
     let selection = Selection {
         tags: args.tags.clone(),
@@ -26,7 +26,13 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         start_at: args.start_at.clone(),
     };
     job.select(&selection).map_err(Failure::usage)?;
-    let mut chosen = reach(&args.reach, job.hosts.as_deref(), &mut options, globals, printer)?;
+    let mut chosen = reach(
+        &args.on.reach,
+        job.hosts.as_deref(),
+        &mut options,
+        globals,
+        printer,
+    )?;
     let groups: Vec<(String, Vec<String>)> = chosen
         .inventory
         .groups()
@@ -42,7 +48,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
             elsewhere.extend(names.map_err(|mistake| Failure::Mistakes(vec![mistake]))?);
         }
     }
-    delegates(elsewhere, &args.reach, &mut chosen, &mut options, printer)?;
+    delegates(elsewhere, &args.on.reach, &mut chosen, &mut options, printer)?;
     let inventory = &chosen.inventory;
     let hosts: Vec<RunHost> = chosen
         .hosts
@@ -77,14 +83,14 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
             options,
             groups,
             seed: launch::seed(),
-            comment: args.pacing.comment.clone(),
+            comment: args.on.pacing.comment.clone(),
         },
         hosts,
         passwords: chosen.passwords,
         input: None,
         state_dir: state::directory(globals)?,
     };
-    launch::start(request, &args.report, printer)
+    launch::start(request, &args.on.report, printer)
 }
 
 /// Reads and checks a job file.
@@ -96,7 +102,7 @@ pub(crate) fn read_job(path: &Path, vars: BTreeMap<String, Value>) -> Result<Job
     }
     if metadata.len() > MAX_FILE_BYTES as u64 {
         return Err(wrong(format!(
-            "it has {} bytes, more than the {MAX_FILE_BYTES} that are read",
+            "it has {} bytes; the limit is {MAX_FILE_BYTES}",
             metadata.len()
         )));
     }
@@ -104,7 +110,7 @@ pub(crate) fn read_job(path: &Path, vars: BTreeMap<String, Value>) -> Result<Job
     Job::parse_bytes(&bytes, &path.display().to_string(), vars).map_err(Failure::Mistakes)
 }
 
-/// `K=V` and `@FILE` arguments; later ones win. A value is text; a file is a JSON object.
+/// Reads `K=V` and `@FILE` arguments; later ones win. A value is a string; a file contains a JSON object.
 fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
     let mut vars = BTreeMap::new();
     for argument in arguments {
@@ -113,7 +119,7 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
             let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
             match serde_json::from_str(&text) {
                 Ok(Value::Object(object)) => vars.extend(object),
-                Ok(_) => return Err(wrong("the file holds no JSON object".to_owned())),
+                Ok(_) => return Err(wrong("the file does not contain a JSON object".to_owned())),
                 Err(error) => return Err(wrong(error.to_string())),
             }
         } else if let Some((name, value)) = argument.split_once('=') {
@@ -124,10 +130,10 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
             )));
         }
     }
-    // What is given here is recorded with the run and shows in process lists.
+    // These values are recorded with the run, and visible in process lists.
     if let Some(name) = vars.keys().find(|name| reveille_text::is_secret(name)) {
         return Err(Failure::usage(format!(
-            "-e {name}: it looks like a secret, and these values are recorded; make it a var of the job: \
+            "-e {name}: the name looks like a secret, and these values are recorded; make it a variable of the job: \
              `{name}: {{secret: {{env: {}}}}}`",
             name.to_uppercase()
         )));
