@@ -199,7 +199,7 @@ classes! {
         "a slow host or mirror, a command that never ends"
         "raise the step's `watchdog: {total: …}`";
     AsksAQuestion "asks_a_question" Failed
-        "the command waits for an answer that nobody will give"
+        "the command waits for input, and nobody can answer"
         "a prompt of a package, a password prompt"
         "make the command non-interactive";
     ResultUnknown "result_unknown" Failed

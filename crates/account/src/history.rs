@@ -67,6 +67,8 @@ pub enum HaltReason {
     MaxFail,
     /// A whole batch failed, or more of its hosts than the run allows.
     MaxFailBatch,
+    /// All hosts of a batch failed.
+    WholeBatch,
     /// A host of the canary batch failed.
     Canary,
     /// A step that runs once for all hosts failed.
@@ -143,7 +145,7 @@ impl HaltReason {
     /// The class of the hosts that are not dispatched because of it.
     pub fn class(self) -> Class {
         match self {
-            Self::MaxFail | Self::MaxFailBatch | Self::Canary => Class::MaxFailReached,
+            Self::MaxFail | Self::MaxFailBatch | Self::WholeBatch | Self::Canary => Class::MaxFailReached,
             Self::Once | Self::Password => Class::Stopped,
         }
     }
@@ -153,7 +155,8 @@ impl fmt::Display for HaltReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::MaxFail => "more hosts failed than the run allows",
-            Self::MaxFailBatch => "every host of a batch failed, or more than the run allows",
+            Self::MaxFailBatch => "more hosts of a batch failed than the run allows",
+            Self::WholeBatch => "every host of a batch failed",
             Self::Canary => "a canary host failed",
             Self::Once => "a step that runs once for all hosts failed",
             Self::Password => "two hosts refused the password, so it was not offered to any other",

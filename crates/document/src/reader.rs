@@ -28,6 +28,8 @@ pub struct Fields<'a> {
     entries: Vec<(&'a str, &'a Node, &'a Node)>,
     /// The place of the mapping.
     pub place: &'a Place,
+    /// Whether unknown keys of the mapping were reported.
+    pub incomplete: bool,
 }
 
 // === impl Reader ===
@@ -96,16 +98,16 @@ impl<'a> Reader<'a> {
 
     /// Reads a mapping; keys outside `known` are mistakes.
     pub fn fields<'n>(&mut self, node: &'n Node, what: &str, known: &[&str]) -> Option<Fields<'n>> {
-        self.fields_of_now(node, what, known, &[])
+        self.fields_or_hints(node, what, known, &[])
     }
 
-    /// Like [`fields`](Self::fields); keys in `later` are reported as not supported yet.
-    pub fn fields_of_now<'n>(
+    /// Like [`fields`](Self::fields); `hints` has the hints for some unknown keys.
+    pub fn fields_or_hints<'n>(
         &mut self,
         node: &'n Node,
         what: &str,
         known: &[&str],
-        later: &[&str],
+        hints: &[(&str, &str)],
     ) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
             self.expected(node, &format!("{what}, a mapping"));
@@ -114,6 +116,7 @@ impl<'a> Reader<'a> {
         let mut fields = Fields {
             entries: Vec::with_capacity(entries.len()),
             place: &node.place,
+            incomplete: false,
         };
         for (key, value) in entries {
             let name = match &key.value {
@@ -122,28 +125,22 @@ impl<'a> Reader<'a> {
                 Value::Truth(true) if self.raw(key) == "on" => "on",
                 _ => {
                     self.expected(key, &format!("a key of {what}"));
+                    fields.incomplete = true;
                     continue;
                 }
             };
             if known.contains(&name) {
                 fields.entries.push((name, key, value));
-            } else if later.contains(&name) {
-                self.mistake(&key.place, format!("`{name}` is not supported yet"));
             } else {
-                let message = format!("{what} has no `{name}`");
-                let all = known.iter().chain(later).copied();
-                match SourceError::nearest(name, all) {
-                    Some(near) => {
-                        self.mistake_with_hint(&key.place, message, format!("did you mean `{near}`?"));
-                    }
-                    None => {
-                        self.mistake_with_hint(
-                            &key.place,
-                            message,
-                            format!("valid keys: {}", known.join(", ")),
-                        );
-                    }
-                }
+                let hint = if let Some((_, hint)) = hints.iter().find(|(foreign, _)| *foreign == name) {
+                    (*hint).to_owned()
+                } else if let Some(near) = SourceError::nearest(name, known.iter().copied()) {
+                    format!("did you mean `{near}`?")
+                } else {
+                    format!("valid keys: {}", known.join(", "))
+                };
+                self.mistake_with_hint(&key.place, format!("{what} has no `{name}`"), hint);
+                fields.incomplete = true;
             }
         }
         Some(fields)

@@ -315,7 +315,7 @@ impl Dispatcher {
     /// Records a `once` step as failed, because no host will run it.
     async fn fail_once(&mut self, step: u32) -> Result<(), Failure> {
         let why = match self.engine.leader.as_ref() {
-            Some(leader) => format!("{leader}, which should run it for all hosts, ended before that"),
+            Some(leader) => format!("{leader}, which runs it for all hosts, ended without its success"),
             None => "no host is ready to run it".to_owned(),
         };
         let at = crate::event::step_ref(step, &self.engine.job.steps[step as usize]);

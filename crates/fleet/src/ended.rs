@@ -80,8 +80,8 @@ impl Kill {
     pub(crate) fn what(&self) -> &'static str {
         match self.class {
             Class::WatchdogIdle => "killed for silence",
-            Class::AsksAQuestion => "killed because it asks a question",
-            _ => "killed for taking too long",
+            Class::AsksAQuestion => "killed because it waits for input",
+            _ => "killed for running too long",
         }
     }
 }

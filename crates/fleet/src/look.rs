@@ -99,7 +99,7 @@ impl Way<'_> {
                 "it seems stuck, but the job does not allow killing it; still waiting".to_owned()
             }
             Decision::Kill { why } => format!("killed: {why}"),
-            Decision::Ask { .. } => "killed, because it asks a question".to_owned(),
+            Decision::Ask { .. } => "killed, because it waits for input".to_owned(),
             Decision::EarlyExit => "its processes are gone".to_owned(),
             Decision::Reconnect => "reconnecting".to_owned(),
         };

@@ -134,7 +134,10 @@ impl<'a> Watched<'a> {
                 deadline: self.overseen.elapsed(),
                 lag: Some(self.overseen.silence()),
                 verified: false,
-                evidence: format!("it waits for an answer: {prompt}"),
+                evidence: match prompt.as_str() {
+                    "" => "it reads its terminal and printed no prompt".to_owned(),
+                    prompt => format!("it printed a prompt: {prompt}"),
+                },
             }),
             Decision::Kill { why } => Verdict::Kill(self.kill(deadline, limit, format!("{words}; {why}"))),
         })

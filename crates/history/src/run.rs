@@ -227,16 +227,13 @@ impl RunHistory {
         if self.outline.canary && self.counts.first().is_some_and(|first| first.failed > 0) {
             return Some(HaltReason::Canary);
         }
-        let all =
-            |counts: &Counts| self.outline.serial && counts.counting > 0 && counts.failed == counts.counting;
-        let over = |(counts, batch): (&Counts, &Batch)| {
-            batch.most_failed.is_some_and(|most| counts.failed > most) || all(counts)
+        let due = |(counts, batch): (&Counts, &Batch)| {
+            let all = self.outline.serial && counts.counting > 0 && counts.failed == counts.counting;
+            let over = batch.most_failed.is_some_and(|most| counts.failed > most);
+            let most = over.then_some(HaltReason::MaxFailBatch);
+            all.then_some(HaltReason::WholeBatch).or(most)
         };
-        self.counts
-            .iter()
-            .zip(&self.outline.batches)
-            .any(over)
-            .then_some(HaltReason::MaxFailBatch)
+        self.counts.iter().zip(&self.outline.batches).find_map(due)
     }
 
     /// The first unfinished batch, if hosts of it wait; the next one starts only after it.

@@ -72,7 +72,7 @@ pub enum InventoryError {
     #[error("the inventory has no host `{0}`")]
     UnknownHost(HostName),
     /// The vars of a host don't state how to connect.
-    #[error("failed to read how to reach {host}: {message}\n  --> {file}{}", at_line(*line))]
+    #[error("can't tell how to reach {host}: {message}\n  --> {file}{}", at_line(*line))]
     Connection {
         /// The host.
         host: HostName,

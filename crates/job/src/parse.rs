@@ -91,6 +91,12 @@ pub(crate) fn job(
 
 impl Context<'_> {
     fn job(&mut self, root: &Node, extra: BTreeMap<String, serde_json::Value>) -> Option<Job> {
+        if matches!(root.value, Value::List(_)) {
+            let hint = "a job is one mapping with `steps`; playbooks of Ansible have to be rewritten";
+            self.reader
+                .mistake_with_hint(&root.place, "expected a job, a mapping, found a list", hint);
+            return None;
+        }
         let fields = self.reader.fields(root, "a job", JOB)?;
         let name = fields.get("name").and_then(|node| self.reader.filled(node));
         let hosts = fields.get("hosts").and_then(|node| self.reader.filled(node));

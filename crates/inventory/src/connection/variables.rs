@@ -176,7 +176,7 @@ fn check(key: &str, value: &Value, form: Form) -> Option<Finding> {
             }
             let shown = arguments.not_understood.join("`, `");
             (!shown.is_empty()).then(|| {
-                let fault = Fault::new(0, format!("not understood, no effect: `{shown}`"));
+                let fault = Fault::new(0, format!("`{shown}` is not understood and has no effect"));
                 Finding::Warning(format!("{key} {shown}"), fault)
             })
         }

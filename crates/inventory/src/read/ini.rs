@@ -198,7 +198,7 @@ fn host(group: u32, line: &Line<'_>, builder: &mut Builder) -> Result<(), Fault>
             return Err(if name.text.ends_with(',') || word.text.ends_with(',') {
                 fault.hint("write one host on each line")
             } else {
-                fault.hint("a value with blanks needs quotes")
+                fault.hint("write one host on each line; variables are `name=value`, and a value with blanks needs quotes")
             });
         };
         let value_offset = word.offset + key.len() + 1;

@@ -11,7 +11,48 @@ use crate::step::{Action, Condition, WaitFrom};
 pub(crate) const KINDS: &[&str] = &[
     "run", "script", "upload", "template", "download", "wait_for", "reboot",
 ];
-pub(crate) const LATER_KINDS: &[&str] = &["bench"];
+/// Keys of other tools, each with the hint for it.
+pub(crate) const FOREIGN: &[(&str, &str)] = &[
+    (
+        "async",
+        "omit it: `run` and `script` steps survive a lost connection",
+    ),
+    ("bench", "it is not supported yet"),
+    (
+        "changed_when",
+        "omit it, or write the condition where you use the result",
+    ),
+    ("command", "write `run: COMMAND`"),
+    ("copy", "use `upload`"),
+    ("delay", "use `backoff`"),
+    ("delegate_to", "use `run_on`"),
+    ("environment", "use `env`"),
+    (
+        "failed_when",
+        "use `ok_codes`, `expect`, `fatal` or `fail_on_stderr`",
+    ),
+    ("fetch", "use `download`"),
+    ("handlers", "write a step with `when: RESULT.changed`"),
+    ("loop", "write a step for each item, or a shell loop"),
+    (
+        "no_log",
+        "declare a secret: `vars: {name: {secret: {env: NAME}}}`",
+    ),
+    (
+        "notify",
+        "give the step `register: RESULT`, and write a later one with `when: RESULT.changed`",
+    ),
+    (
+        "poll",
+        "omit it: `run` and `script` steps survive a lost connection",
+    ),
+    ("raw", "write `run: COMMAND`"),
+    ("retries", "use `attempts`"),
+    ("run_once", "use `once`"),
+    ("timeout", "use `watchdog: {total: TIME}`"),
+    ("until", "use `wait_for: {command: COMMAND}`"),
+    ("with_items", "write a step for each item, or a shell loop"),
+];
 pub(crate) const SCRIPT: &[&str] = &["src", "args"];
 pub(crate) const UPLOAD: &[&str] = &["src", "dest", "mode", "owner", "group"];
 pub(crate) const DOWNLOAD: &[&str] = &["src", "to"];
@@ -29,11 +70,19 @@ impl Context<'_> {
     pub(crate) fn action(&mut self, fields: &Fields<'_>) -> Option<Action> {
         let mut kinds = KINDS.iter().filter_map(|kind| fields.entry(kind));
         let Some((key, value)) = kinds.next() else {
-            self.reader.mistake_with_hint(
-                fields.place,
-                "this step does nothing",
-                format!("write one of {}", KINDS.join(", ")),
-            );
+            if fields.entry("shell").is_some() {
+                self.reader.mistake_with_hint(
+                    fields.place,
+                    "this step has no command",
+                    "write `run: COMMAND`; `shell` names the shell that runs it",
+                );
+            } else if !fields.incomplete {
+                self.reader.mistake_with_hint(
+                    fields.place,
+                    "this step does nothing",
+                    format!("write one of {}", KINDS.join(", ")),
+                );
+            }
             return None;
         };
         let kind = key_text(key);

@@ -7,7 +7,7 @@ use reveille_account::{Class, SourceError, Status};
 use reveille_document::{Expression, Fields, Node, Template, Value, items};
 
 use crate::parse::Context;
-use crate::parse::action::{KINDS, LATER_KINDS};
+use crate::parse::action::{FOREIGN, KINDS};
 use crate::step::{Action, Limit, OnStuck, Role, Rules, SkipIf, StderrRule, Step, Watchdog};
 
 pub(crate) const OPTIONS: &[&str] = &[
@@ -55,8 +55,8 @@ pub(crate) struct Defaults {
 impl Context<'_> {
     pub(crate) fn step(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
         let known: Vec<&str> = KINDS.iter().chain(OPTIONS).copied().collect();
-        let fields = self.reader.fields_of_now(node, "a step", &known, LATER_KINDS)?;
-        self.step_of(node, &fields, defaults)
+        let fields = self.reader.fields_or_hints(node, "a step", &known, FOREIGN)?;
+        self.step_of(&fields, defaults)
     }
 
     /// Reads a step for failed hosts.
@@ -77,8 +77,8 @@ impl Context<'_> {
     /// Reads a repair: a step and the classes of failure that it is for.
     pub(crate) fn repair(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
         let known: Vec<&str> = KINDS.iter().chain(OPTIONS).chain(REPAIR).copied().collect();
-        let fields = self.reader.fields_of_now(node, "a repair", &known, LATER_KINDS)?;
-        let step = self.step_of(node, &fields, defaults);
+        let fields = self.reader.fields_or_hints(node, "a repair", &known, FOREIGN)?;
+        let step = self.step_of(&fields, defaults);
         let on = fields.need("on", "a repair", &mut self.reader)?;
         let classes: Vec<Class> = items(on)
             .into_iter()
@@ -121,17 +121,8 @@ impl Context<'_> {
         }
     }
 
-    fn step_of(&mut self, node: &Node, fields: &Fields<'_>, defaults: &Defaults) -> Option<Step> {
-        let names_later_kind = matches!(&node.value, Value::Map(entries) if entries.iter().any(
-            |(key, _)| matches!(&key.value, Value::Text(name) if LATER_KINDS.contains(&name.as_str()))
-        ));
-        // A step of an unsupported kind was reported already; that it has no known kind is not another mistake.
-        let has_kind = KINDS.iter().any(|kind| fields.get(kind).is_some());
-        let action = if names_later_kind && !has_kind {
-            None
-        } else {
-            self.action(fields)
-        };
+    fn step_of(&mut self, fields: &Fields<'_>, defaults: &Defaults) -> Option<Step> {
+        let action = self.action(fields);
         let options = self.options(fields, defaults);
         let action = action?;
         if let (Action::Reboot { .. }, Some((key, _))) = (&action, fields.entry("run_on")) {

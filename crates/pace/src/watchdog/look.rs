@@ -362,7 +362,7 @@ impl fmt::Display for KillReason {
         match self {
             Self::Operator { still, unanswered } => write!(
                 formatter,
-                "your deadline passed; checks without progress: {still}, without an answer: {unanswered}"
+                "the deadline is the operator's; checks without progress: {still}, unanswered: {unanswered}"
             ),
             Self::OnStuck => formatter.write_str("no progress, and the step sets on_stuck: kill"),
             Self::Idempotent { samples } => write!(

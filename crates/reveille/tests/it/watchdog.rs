@@ -83,10 +83,7 @@ fn a_question_on_a_terminal_is_found() {
     assert_eq!(host["class"], "asks_a_question", "{logs}");
     assert_eq!(host["attempts"], 1, "it would ask again: {logs}");
     let message = host["message"].as_str().unwrap();
-    assert!(
-        message.ends_with("it waits for an answer: Continue?"),
-        "{message}"
-    );
+    assert!(message.ends_with("it printed a prompt: Continue?"), "{message}");
     // Without a terminal it hears at once that there is nobody.
     let (host, logs) = run(&reveille, &inventory, "run: 'read -r answer || echo nobody'", &[]);
     assert_eq!(host["class"], "ok", "{logs}");

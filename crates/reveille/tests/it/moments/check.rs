@@ -129,7 +129,7 @@ impl Known<'_> {
                         let reason = event.body["reason"].as_str().unwrap_or_default();
                         let due = match reason {
                             "max_fail" => failed(&ended) > self.kind.max_fail,
-                            "max_fail_batch" => lost(&ended, roll.len()),
+                            "max_fail_batch" | "whole_batch" => lost(&ended, roll.len()),
                             _ => false,
                         };
                         if !due {
