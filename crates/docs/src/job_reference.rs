@@ -11,7 +11,7 @@ const INTRODUCTION: &str = "\
 Every key of a job file, as `reveille schema` describes it to editors. [jobs.md](jobs.md) is the guide: it says what the
 keys do together, and how durations, amounts, templates and modes are written.
 
-Unknown keys are mistakes. A key may be left out unless it says *needed*. Commas in a type separate what the value may
+Unknown keys are mistakes. A key may be omitted unless it is *required*. Commas in a type separate what the value may
 be.
 ";
 
@@ -100,13 +100,13 @@ impl<'a> Reference<'a> {
         let description = text(mapping, "description");
         let _ = write!(
             page,
-            "\n## {heading}\n\n{description}\n\n| key | type | without it | what |\n|---|---|---|---|\n"
+            "\n## {heading}\n\n{description}\n\n| key | type | default | what |\n|---|---|---|---|\n"
         );
         let required = mapping.get("required").and_then(Value::as_array);
         for (key, value) in properties(mapping)? {
             let needed = required.is_some_and(|names| names.iter().any(|name| name == key.as_str()));
             let (what, default) = split_default(text(value, "description"));
-            let without = if needed { "*needed*" } else { default };
+            let without = if needed { "*required*" } else { default };
             let _ = writeln!(
                 page,
                 "| `{key}` | {} | {} | {} |",
@@ -296,7 +296,7 @@ mod tests {
         });
         let page = page(&schema).unwrap();
         for row in [
-            "| `size` | 1 to 9 | *needed* | How large |",
+            "| `size` | 1 to 9 | *required* | How large |",
             "| `words` | text, or a list of them | none | What |",
             "| `part` | [mapping](#part-and-piece) |  |  |",
             "## `part` and `piece`",

@@ -105,8 +105,8 @@ struct StepFile {
     r#become: Option<bool>,
     /// The user that the step's commands become.
     become_user: Option<String>,
-    /// How many finished attempts the step may take: 1 by default, 3 if it is idempotent; a lost connection does not
-    /// use one up.
+    /// How many finished attempts the step may take: by default 3 if it is idempotent (1 for `wait_for`), otherwise 1; a
+    /// lost connection does not use one up.
     #[schemars(range(min = 1, max = 100))]
     attempts: Option<u32>,
     /// The wait before the second attempt, `5s`.
@@ -129,7 +129,8 @@ struct StepFile {
     register: Option<String>,
     /// Whether to run on the first host only; a failure stops the run, and all hosts get the result.
     once: Option<bool>,
-    /// Whether the step may run again if it is unknown whether it ran; false by default for `run` and `script`.
+    /// Whether the step may run again if it is unknown whether it ran; false by default for `run`, `script` and
+    /// `reboot`.
     idempotent: Option<bool>,
     /// Whether the step survives a lost connection; true by default for `run` and `script`.
     durable: Option<bool>,
@@ -140,8 +141,8 @@ struct StepFile {
     settle: Option<String>,
     /// The name under which the watchdog records the step's durations.
     class: Option<String>,
-    /// What to do when nothing moves for longer than Reveille's own estimate: `warn` (the default) or `kill`. Deadlines
-    /// that you set always kill.
+    /// What to do when nothing moves for longer than Reveille's own estimate: `warn` or `kill`. By default, an idempotent
+    /// step of which 100 runs are known is killed, and others are reported. Deadlines that you set always kill.
     on_stuck: Option<OnStuckFile>,
     /// Another host of the inventory, or `localhost`, on which to run the step for this host.
     run_on: Option<String>,

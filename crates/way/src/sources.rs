@@ -88,6 +88,19 @@ impl InventorySources {
     ///
     /// It can't be read.
     pub fn load(&self, operator: &dyn Operator) -> Result<Inventory, Error> {
+        let Loaded { inventory, warnings } = self.read()?;
+        for warning in &warnings {
+            operator.warn(&warning.to_string());
+        }
+        Ok(inventory)
+    }
+
+    /// Reads the inventory with its warnings.
+    ///
+    /// # Errors
+    ///
+    /// It can't be read.
+    pub fn read(&self) -> Result<Loaded, Error> {
         let sources: Vec<Source> = self
             .arguments
             .iter()
@@ -99,10 +112,6 @@ impl InventorySources {
         for file in &self.vault_password_files {
             options.vault.add_file(file)?;
         }
-        let Loaded { inventory, warnings } = Inventory::load_with(&sources, options)?;
-        for warning in &warnings {
-            operator.warn(&warning.to_string());
-        }
-        Ok(inventory)
+        Ok(Inventory::load_with(&sources, options)?)
     }
 }

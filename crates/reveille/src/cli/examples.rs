@@ -8,10 +8,10 @@ Examples:
   reveille show                                  show the last run's result
 
 Exit status:
-  0  all hosts succeeded
+  0  all hosts succeeded, or their failures are allowed
   1  internal error
   2  bad usage or input; nothing was dispatched
-  3  some hosts failed or were cancelled
+  3  some hosts failed, were quarantined or were cancelled
   4  hosts are unaccounted for
   5  interrupted; continue with `reveille resume`";
 
@@ -43,7 +43,7 @@ pub(super) const DRILL: &str = "\
 Examples:
   reveille drill
   reveille drill deploy.yaml --hosts 500
-  reveille drill --fault partial_stall=5% --fault boot=3
+  reveille drill --fault partial_stall=5% --fault reboot=3
   reveille drill --list-faults";
 
 pub(super) const HOSTS: &str = "\

@@ -45,7 +45,7 @@ pub(crate) struct Globals {
     /// More detail (repeatable)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "General")]
     pub(crate) verbose: u8,
-    /// Report failures only
+    /// Report outputs and failures only
     #[arg(short, long, global = true, help_heading = "General")]
     pub(crate) quiet: bool,
     /// Do not use colour [also: NO_COLOR]
@@ -83,8 +83,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Check that every host of a run is accounted for; exit 4 if not
     Audit(RunArg),
-    /// Show a host's output
-    #[command(after_help = examples::LOGS)]
+    /// Show what happened on a host, and its output
+    #[command(override_usage = "reveille logs [OPTIONS] [RUN] HOST", after_help = examples::LOGS)]
     Logs(LogsArgs),
     /// Write a run's artifacts: summary, events, tables, JUnit, address lists
     #[command(after_help = examples::EXPORT)]
@@ -177,7 +177,7 @@ pub(crate) struct ExecArgs {
     /// Run the command on a terminal, for programs that refuse to run without one
     #[arg(long, conflicts_with_all = ["stdin", "durable"], help_heading = "Command", hide_short_help = true)]
     pub(crate) pty: bool,
-    /// Kill the command after TIME without output
+    /// Kill the command after TIME without output, if its processes do not progress
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, help_heading = "Watchdog")]
     pub(crate) idle: Option<Duration>,
     /// Kill the command after TIME
@@ -195,7 +195,12 @@ pub(crate) struct RunArgs {
     /// Job file
     pub(crate) job: PathBuf,
     /// Set a variable, or read variables from a JSON file; wins over all others
-    #[arg(short = 'e', long = "var", value_name = "K=V|@FILE", help_heading = "Job")]
+    #[arg(
+        short = 'e',
+        long = "var",
+        value_name = "NAME=VALUE|@FILE",
+        help_heading = "Job"
+    )]
     pub(crate) vars: Vec<String>,
     /// Print what the job would do on each host; connect to none
     #[arg(long, help_heading = "Job")]
@@ -362,6 +367,9 @@ pub(crate) struct HostsArgs {
 pub(crate) struct LintArgs {
     /// Job file (.yaml, .yml) or inventory
     pub(crate) file: PathBuf,
+    /// Vault password: a file, or a program that prints it [default: $ANSIBLE_VAULT_PASSWORD_FILE]
+    #[arg(long, value_name = "[ID@]FILE")]
+    pub(crate) vault_password_file: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -385,8 +393,8 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// HOST, or RUN HOST
-    #[arg(required = true, num_args = 1..=2, value_names = ["RUN", "HOST"])]
+    /// The host; before it, the run, if it is not the last one
+    #[arg(required = true, num_args = 1..=2, value_name = "HOST")]
     pub(crate) what: Vec<String>,
     /// Print the output unchanged, escape sequences included
     #[arg(long)]

@@ -93,7 +93,7 @@ pub(crate) struct Link {
     /// Without this option, passwords are not offered to hosts that are seen for the first time.
     #[arg(long, value_parser = words::<HostKeyPolicy>(), hide_short_help = true)]
     pub(crate) host_key: Option<HostKeyPolicy>,
-    /// Run commands as root
+    /// Run commands as another user: root, or what the inventory sets
     #[arg(short = 'b', long = "become", help_heading = "Privilege")]
     pub(crate) escalate: bool,
     /// Run commands as USER; implies --become

@@ -26,6 +26,11 @@ pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Res
             "the destination of several files must be a directory: write `{destination}/`"
         )));
     }
+    if let Some(mode) = args.mode.as_deref().filter(|mode| !is_mode(mode)) {
+        return Err(Failure::usage(format!(
+            "--mode {mode}: not an octal mode, such as 0640"
+        )));
+    }
     let mut steps = Vec::new();
     for source in sources {
         let upload = json!({
@@ -91,6 +96,10 @@ fn source(path: &Path) -> Result<String, Failure> {
     }
     std::fs::File::open(path).map_err(wrong)?;
     Ok(whole.to_owned())
+}
+
+fn is_mode(text: &str) -> bool {
+    (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..b'8').contains(&digit))
 }
 
 fn text(path: &Path) -> Result<String, Failure> {

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::path::Path;
 
 use reveille_account::Exit;
-use reveille_inventory::{Inventory, Source};
 use reveille_text::counted;
+use reveille_way::InventorySources;
 
 use crate::cli::LintArgs;
 use crate::commands::run::read_job;
@@ -30,7 +30,12 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
         ))?;
         return Ok(Exit::Success);
     }
-    let loaded = Inventory::load(&[Source::File(args.file.clone())])?;
+    // A name that is not of a file would be a list of hosts.
+    if let Err(error) = std::fs::metadata(&args.file) {
+        return Err(Failure::usage(format!("can't read {shown}: {error}")));
+    }
+    let path = args.file.to_string_lossy().into_owned();
+    let loaded = InventorySources::new(&[path], &[], &args.vault_password_file)?.read()?;
     for warning in &loaded.warnings {
         printer.warning(&warning.to_string());
     }

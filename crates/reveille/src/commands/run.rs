@@ -120,7 +120,7 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
             match serde_json::from_str(&text) {
                 Ok(Value::Object(object)) => vars.extend(object),
                 Ok(_) => return Err(wrong("the file does not contain a JSON object".to_owned())),
-                Err(error) => return Err(wrong(error.to_string())),
+                Err(error) => return Err(wrong(format!("not JSON: {error}"))),
             }
         } else if let Some((name, value)) = argument.split_once('=') {
             vars.insert(name.to_owned(), Value::from(value));

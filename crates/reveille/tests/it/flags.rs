@@ -118,6 +118,9 @@ fn vaults_are_opened() {
     };
     run(&["--vault-password-file", &password], 0);
     run(&[], 2);
+    let lint = ["lint", &inventory, "--vault-password-file", &password];
+    reveille.run(&lint).expect(0);
+    reveille.run(&lint[..2]).expect(2);
 }
 
 #[test]
