@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use reveille_account::{Origin, SourceError};
 
-use crate::Hop;
+use crate::tokens::Tokens;
+use crate::{Hop, Query};
 
 /// The configuration of one host; settings without a value are none or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,6 +115,27 @@ pub enum AddressFamily {
 // === impl Resolved ===
 
 impl Resolved {
+    /// Expands `~`, tokens and variables in a path that the caller has from elsewhere, such as an argument of `ssh`, for
+    /// the connection that `query` asked for. `key_alias` is the name under which the host key is known, if not the
+    /// host's.
+    ///
+    /// # Errors
+    ///
+    /// A token does not exist, or a variable is not set.
+    pub fn path(&self, text: &str, query: &Query<'_>, key_alias: Option<&str>) -> Result<PathBuf, String> {
+        let jump = self.proxy_jump.as_ref().and_then(|hops| hops.last());
+        let tokens = Tokens {
+            local: query.local,
+            host: &self.host_name,
+            original: query.host,
+            key_alias: key_alias.or(self.host_key_alias.as_deref()).unwrap_or(query.host),
+            port: self.port.unwrap_or(22),
+            user: self.user.as_deref().unwrap_or(&query.local.user),
+            jump: jump.map_or("", |hop| &hop.address),
+        };
+        tokens.path(text)
+    }
+
     /// The line that sets an option, by its keyword as ssh_config(5) spells it; of several lines the first. None if no
     /// line sets the option for this host.
     pub fn origin(&self, keyword: &str) -> Option<&Origin> {

@@ -10,7 +10,7 @@ use reveille_inventory::{Connection, Inventory};
 use reveille_ssh_config::{Hop, IdentityAgent, Local, Query, Resolved, SshConfig, StrictHostKeyChecking};
 use reveille_text::duration;
 
-use crate::way::{Agent, Link, Way, expand_home, from_anywhere};
+use crate::way::{Agent, Link, Way, from_anywhere};
 use crate::{Asked, Error, Operator, Reasons, routes};
 
 /// A file that keeps nothing.
@@ -82,7 +82,7 @@ impl<'a> Finder<'a> {
             value(asked.user.as_ref().or(connection.user.as_ref())).map(String::as_str),
             value(asked.port.as_ref().or(connection.port.as_ref())).copied(),
         )?;
-        let mut link = self.link(&resolved, connection, reasons);
+        let mut link = self.link(&resolved, connection, reasons)?;
         if reasons.are_kept() {
             // ssh_config's values matter only where nothing stronger is set.
             let alone = self.resolve(file.as_deref(), &connection.address.value, None, None)?;
@@ -126,7 +126,12 @@ impl<'a> Finder<'a> {
     }
 
     /// Builds the connection to the host itself.
-    fn link(&self, resolved: &Resolved, connection: &Connection, reasons: &mut Reasons) -> Link {
+    fn link(
+        &self,
+        resolved: &Resolved,
+        connection: &Connection,
+        reasons: &mut Reasons,
+    ) -> Result<Link, Error> {
         let asked = self.asked;
         let ssh = &connection.ssh;
         let text = String::clone;
@@ -163,14 +168,24 @@ impl<'a> Finder<'a> {
             ],
             text,
         );
+        let query = Query::new(&connection.address.value, &self.local);
+        let alias = value(ssh.host_key_alias.as_ref()).map(String::as_str);
+        let expanded = |path: &Path| {
+            let text = path.to_string_lossy();
+            let expanded = resolved.path(&text, &query, alias);
+            expanded
+                .map_err(|why| Error::input(format!("can't use the path {text} for {}: {why}", query.host)))
+        };
         let keys = if asked.keys.is_empty() {
-            &connection.key_files
+            let keys = connection.key_files.iter();
+            keys.map(|key| Ok(Given::new(expanded(&key.value)?, key.origin.clone())))
+                .collect::<Result<_, Error>>()?
         } else {
-            &asked.keys
+            asked.keys.clone()
         };
         for key in keys {
-            reasons.note("key", key, |path| path.display().to_string());
-            link.keys.push(key.value.clone());
+            reasons.note("key", &key, |path| path.display().to_string());
+            link.keys.push(key.value);
         }
         for path in &link.more_keys {
             let key = given(resolved, "IdentityFile", Some(path));
@@ -219,18 +234,30 @@ impl<'a> Finder<'a> {
             ],
             ToString::to_string,
         );
+        let mut known = given(
+            resolved,
+            "UserKnownHostsFile",
+            resolved.user_known_hosts_files.clone(),
+        );
         if let Some(files) = &ssh.user_known_hosts_files {
-            let files = files.clone().map(|files| {
-                files
-                    .iter()
-                    .map(|file| expand_home(Path::new(file)))
-                    .collect::<Vec<_>>()
-            });
-            reasons.note("known hosts", &files, |files| show_paths(files));
-            link.known_hosts = Some(files.value);
-        } else if let Some(files) = given(resolved, "UserKnownHostsFile", link.known_hosts.as_ref()) {
-            reasons.note("known hosts", &files, |files| show_paths(files));
+            let named = files
+                .value
+                .iter()
+                .filter(|file| !file.eq_ignore_ascii_case("none"));
+            let paths = named
+                .map(|file| expanded(Path::new(file)))
+                .collect::<Result<_, _>>()?;
+            known = Some(Given::new(paths, files.origin.clone()));
         }
+        let global = given(
+            resolved,
+            "GlobalKnownHostsFile",
+            resolved.global_known_hosts_files.clone(),
+        );
+        for files in [&known, &global].into_iter().flatten() {
+            reasons.note("known hosts", files, |files| show_paths(files));
+        }
+        link.known_hosts = known.map(|files| with_global(files.value, resolved));
         let within = reasons.first(
             "connect timeout",
             [
@@ -262,7 +289,7 @@ impl<'a> Finder<'a> {
             ToString::to_string,
         );
         link.alive_count = count.map(|count| count.value);
-        link
+        Ok(link)
     }
 
     /// The user to become by default, the user to become when a step asks for it, and the program for it.
@@ -421,17 +448,7 @@ impl<'a> Finder<'a> {
 
     /// Builds a connection from ssh_config and the defaults.
     fn configured(&self, resolved: &Resolved) -> Link {
-        let known_hosts = resolved.user_known_hosts_files.as_ref().map(|user| {
-            let global = resolved.global_known_hosts_files.clone();
-            let global = global.unwrap_or_else(|| vec!["/etc/ssh/ssh_known_hosts".into()]);
-            let mut files = user.clone();
-            if files.is_empty() {
-                // New keys are discarded, rather than added to the system's file, which comes next.
-                files.push(NOWHERE.into());
-            }
-            files.extend(global);
-            files
-        });
+        let known_hosts = resolved.user_known_hosts_files.clone();
         let unless_asked = |_: &_| self.asked.host_key.is_none();
         Link {
             address: resolved.host_name.clone(),
@@ -452,7 +469,7 @@ impl<'a> Finder<'a> {
                 .and_then(policy)
                 .filter(unless_asked),
             host_key_alias: resolved.host_key_alias.clone(),
-            known_hosts,
+            known_hosts: known_hosts.map(|files| with_global(files, resolved)),
             connect_timeout_ms: resolved
                 .connect_timeout
                 .filter(|_| self.asked.connect_timeout.is_none())
@@ -487,6 +504,19 @@ fn policy(strict: StrictHostKeyChecking) -> Option<HostKeyPolicy> {
         StrictHostKeyChecking::AcceptNew => Some(HostKeyPolicy::AcceptNew),
         StrictHostKeyChecking::Ask => None,
     }
+}
+
+/// Adds the system's files of known hosts to the user's.
+fn with_global(mut files: Vec<PathBuf>, resolved: &Resolved) -> Vec<PathBuf> {
+    if files.is_empty() {
+        // New keys are discarded, rather than added to the system's file, which comes next.
+        files.push(NOWHERE.into());
+    }
+    match &resolved.global_known_hosts_files {
+        Some(global) => files.extend_from_slice(global),
+        None => files.push("/etc/ssh/ssh_known_hosts".into()),
+    }
+    files
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -12,6 +12,8 @@ plain
 full ansible_host=10.0.0.1 ansible_port=2222 ansible_user=inv ansible_private_key_file=/k/inv ansible_become=yes \
  ansible_become_user=app ansible_become_method=su ansible_timeout=7 ansible_ssh_common_args='-J inv@gate:99'
 proxied
+tokens ansible_host=10.0.0.2 ansible_port=23 ansible_user=inv ansible_private_key_file=/k/%r \
+ ansible_ssh_common_args='-o UserKnownHostsFile=/known/%h-%p'
 here ansible_connection=local
 unchecked ansible_host_key_checking=false
 routed reveille_routes='[\"10.9.9.9:24\"]' reveille_label='t3 large'
@@ -196,4 +198,13 @@ fn jump_hosts_that_name_each_other_are_refused() {
     std::fs::write(files.config(), circle).expect("a file");
     let error = files.find("plain", Asked::default()).expect_err("a circle");
     assert!(error.to_string().contains("in a circle"), "{error}");
+}
+
+/// A file that does not exist knows no key, so that a changed key would be accepted as a new one.
+#[test]
+fn tokens_in_paths_of_the_inventory_are_expanded() {
+    let (way, _) = Files::new().find("tokens", Asked::default()).expect("a way");
+    assert_eq!(way.link.keys, [Path::new("/k/inv")]);
+    let known = ["/known/10.0.0.2-23", "/etc/ssh/ssh_known_hosts"].map(PathBuf::from);
+    assert_eq!(way.link.known_hosts.as_deref(), Some(&known[..]));
 }
