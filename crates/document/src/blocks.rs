@@ -20,6 +20,7 @@ pub struct Blocks {
     text: String,
     environment: Environment<'static>,
     roots: BTreeSet<String>,
+    paths: BTreeSet<String>,
 }
 
 // === impl Blocks ===
@@ -38,27 +39,32 @@ impl Blocks {
         check(&language, text).map_err(|fault| placed(file, text, fault))?;
         let analysed = in_tags(text, |inside| without_slices(inside).into_owned());
         let analysed = language.template_from_str(&analysed);
-        let is_global = |name: &String| language.globals().any(|(global, _)| global == name);
-        let names = match &analysed {
-            Ok(template) => template.undeclared_variables(false),
-            Err(_) => language
-                .get_template(NAME)
-                .map_err(wrong)?
-                .undeclared_variables(false),
+        let analysed = match analysed {
+            Ok(template) => template,
+            Err(_) => language.get_template(NAME).map_err(wrong)?,
         };
-        let roots = names.into_iter().filter(|name| !is_global(name)).collect();
+        let is_global = |name: &String| language.globals().any(|(global, _)| global == name);
+        let roots = analysed.undeclared_variables(false).into_iter();
+        let roots = roots.filter(|name| !is_global(name)).collect();
+        let paths = analysed.undeclared_variables(true).into_iter().collect();
         drop(analysed);
         Ok(Self {
             file: file.to_owned(),
             text: text.to_owned(),
             environment: language,
             roots,
+            paths,
         })
     }
 
     /// The names that the template needs.
     pub fn roots(&self) -> &BTreeSet<String> {
         &self.roots
+    }
+
+    /// The same names with the attributes that are read from them, such as `conf.stdout`.
+    pub fn paths(&self) -> &BTreeSet<String> {
+        &self.paths
     }
 
     /// Renders the template with the values of its names.

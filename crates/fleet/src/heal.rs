@@ -101,6 +101,7 @@ impl HostTask {
         self.commit().await?;
         let replacing = (self.engine.settings.world.replace)(Replacement {
             command: command.clone(),
+            directory: self.engine.job.directory(),
             host: self.to.name.clone(),
             address: self.own.target.address.clone(),
             class,

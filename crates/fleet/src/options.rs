@@ -67,6 +67,10 @@ pub struct RunOptions {
     /// Shorter deadlines and waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hurry: Option<Hurry>,
+    /// The values of the environment variables that the job uses; none for those with secret names, which are not
+    /// recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Option<String>>,
     /// How to reach hosts that are not on the roll and that steps are delegated to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub delegates: BTreeMap<HostName, Way>,

@@ -38,6 +38,9 @@ pub struct RunRecipe {
     pub comment: Option<String>,
 }
 
+/// The key in a host's recorded vars for the names of those that are not recorded.
+const SECRET: &str = "reveille_secret_vars";
+
 /// A host of a run.
 #[derive(Debug, Clone)]
 pub struct RunHost {
@@ -70,6 +73,8 @@ pub struct Prepared {
     pub fit: Fit,
     /// The SSH client.
     pub client: Client,
+    /// The environment variables that templates use.
+    pub environment: Vec<(String, String)>,
 }
 
 /// Why a run can't be started, resumed or retried. Nothing was dispatched.
@@ -184,6 +189,30 @@ impl RunRecipe {
         }
     }
 
+    /// Takes what the job uses of the environment, which a resumed run keeps.
+    pub fn take_environment(&mut self) {
+        let public = |(name, value): (String, String)| {
+            let value = Some(value).filter(|_| !reveille_text::is_secret(&name));
+            (name, value)
+        };
+        self.options.environment = self.job.environment().into_iter().map(public).collect();
+    }
+
+    /// The environment that the run started with. Secret variables have their present values.
+    fn environment(&self) -> Result<Vec<(String, String)>, RecipeError> {
+        let variables = self.options.environment.iter();
+        let value = |(name, value): (&String, &Option<String>)| {
+            let value = value.clone().or_else(|| std::env::var(name).ok());
+            let value = value.ok_or_else(|| {
+                RecipeError::Input(format!(
+                    "the environment variable {name}, which the run uses and which is not recorded, is not set"
+                ))
+            });
+            Ok((name.clone(), value?))
+        };
+        variables.map(value).collect()
+    }
+
     /// Checks that `input` is the one that the run started with. The ledger records only its hash.
     ///
     /// # Errors
@@ -241,6 +270,7 @@ impl RunRecipe {
             delegates,
             fit,
             client: self.client(state_dir)?,
+            environment: self.environment()?,
         })
     }
 
@@ -278,7 +308,7 @@ impl RunRecipe {
         settings.sessions = usize::try_from(prepared.fit.sessions).unwrap_or(usize::MAX);
         settings.frugal = prepared.fit.frugal;
         let plan = RunPlan {
-            shared: Shared::new(&run.to_string(), self.groups, std::env::vars()).with_secrets(secrets),
+            shared: Shared::new(&run.to_string(), self.groups, prepared.environment).with_secrets(secrets),
             vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
             roll: recalled.roll,
             halted: recalled.halted,
@@ -303,9 +333,17 @@ impl RunHost {
         entry.way = json_text(&self.way)?;
         if has_vars {
             let is_public = |key: &String| !reveille_text::is_secret(key) && !self.unrecorded.contains(key);
-            let public = self.vars.iter().filter(|(key, _)| is_public(key));
-            let public: Map<String, Value> =
-                public.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let (mut public, mut secret) = (Map::new(), Vec::new());
+            for (key, value) in &self.vars {
+                if is_public(key) {
+                    public.insert(key.clone(), value.clone());
+                } else {
+                    secret.push(Value::from(key.as_str()));
+                }
+            }
+            if !secret.is_empty() {
+                public.insert(SECRET.to_owned(), Value::Array(secret));
+            }
             entry.vars = json_text(&public)?;
         }
         Ok(entry)
@@ -328,9 +366,19 @@ impl RunHost {
             serde_json::from_str(&entry.vars).map_err(|error| damaged(run, "vars of a host", &error))?
         };
         let name = entry.host.clone();
+        let secret = vars.remove(SECRET);
         if let Some(inventory) = inventory {
             let now = inventory.template_vars(name.as_str()).into_iter();
             vars.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));
+            let secret = secret.as_ref().and_then(Value::as_array).into_iter().flatten();
+            if let Some(lost) = secret
+                .filter_map(Value::as_str)
+                .find(|var| !vars.contains_key(*var))
+            {
+                return Err(RecipeError::Input(format!(
+                    "the inventory no longer sets the secret variable `{lost}` of {name}, which the run needs"
+                )));
+            }
         }
         Ok(Self {
             name,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -58,7 +59,8 @@ fn one(job: &Job, name: &str, source: &SecretSource, operator: &dyn Operator) ->
             Ok(without_line_end(text))
         }
         SecretSource::Command(command) => {
-            let text = output(command).map_err(|why| refused(format!("the command `{command}` {why}")))?;
+            let text = output(command, &job.directory())
+                .map_err(|why| refused(format!("the command `{command}` {why}")))?;
             Ok(without_line_end(text))
         }
         SecretSource::Prompt(words) => {
@@ -67,11 +69,12 @@ fn one(job: &Job, name: &str, source: &SecretSource, operator: &dyn Operator) ->
     }
 }
 
-fn output(command: &str) -> Result<String, String> {
+fn output(command: &str, directory: &Path) -> Result<String, String> {
     let mut process = tokio::process::Command::new("sh");
     // Its standard error goes to the operator.
     process
         .args(["-c", command])
+        .current_dir(directory)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .kill_on_drop(true);

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub type OnRecord = Arc<dyn Fn(&HostName, &HostHistory) + Send + Sync>;
 pub struct Replacement {
     /// The operator's command.
     pub command: String,
+    /// The directory in which it runs: the job file's, wherever the run is resumed.
+    pub directory: PathBuf,
     /// The host.
     pub host: HostName,
     /// Its address so far.
@@ -94,6 +97,7 @@ fn random_token() -> Token {
 async fn run(replacement: Replacement) -> Result<Vec<u8>, String> {
     let Replacement {
         command,
+        directory,
         host,
         address,
         class,
@@ -102,6 +106,7 @@ async fn run(replacement: Replacement) -> Result<Vec<u8>, String> {
     } = replacement;
     let mut child = Command::new("sh")
         .args(["-c", &command])
+        .current_dir(directory)
         .env("REVEILLE_HOST", host.as_str())
         .env("REVEILLE_ADDRESS", &address)
         .env("REVEILLE_CLASS", class.as_str())

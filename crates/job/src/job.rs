@@ -1,6 +1,6 @@
 //! The job as a whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use minijinja::value::Value;
@@ -38,6 +38,8 @@ pub struct Job {
     pub(crate) registers: HashMap<String, usize>,
     /// The files of `template` steps, by their paths as written.
     pub(crate) template_files: BTreeMap<String, Blocks>,
+    /// The environment variables that its templates use.
+    pub(crate) environment: BTreeSet<String>,
     pub(crate) source: JobSource,
 }
 
@@ -126,6 +128,7 @@ impl Job {
             extra: BTreeMap::new(),
             registers: HashMap::new(),
             template_files: BTreeMap::new(),
+            environment: BTreeSet::new(),
             source: JobSource::Command { command, options },
         }
     }
@@ -145,12 +148,25 @@ impl Job {
         &self.source
     }
 
+    /// The environment variables of this process that its templates use and that are set, with their values.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let names = self.environment.iter();
+        names
+            .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)))
+            .collect()
+    }
+
     /// The secret vars, and where their values come from.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretSource)> {
         self.vars.iter().filter_map(|(name, var)| match var {
             Var::Secret(source) => Some((name.as_str(), source)),
             _ => None,
         })
+    }
+
+    /// The directory of the job file, or the working directory. Local commands of the job run in it.
+    pub fn directory(&self) -> PathBuf {
+        self.resolve(".")
     }
 
     /// Resolves a path in the job file, relative to the file's directory.

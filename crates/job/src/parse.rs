@@ -35,6 +35,8 @@ pub(crate) const JOB: &[&str] = &[
     "heal",
 ];
 pub(crate) const HEAL: &[&str] = &["repair", "reboot", "replace"];
+const ENV_ALONE: &str = "`env` alone is not a value; it contains the environment of Reveille itself";
+const ENV_HINT: &str = "write `env.NAME`";
 const SECRET: &[&str] = &["env", "file", "command", "prompt"];
 
 /// The largest template file.
@@ -48,6 +50,8 @@ pub(crate) struct Context<'a> {
     /// The recorded texts of template files; without them, the files are read.
     recorded: Option<&'a BTreeMap<String, String>>,
     template_files: BTreeMap<String, Blocks>,
+    /// The environment variables that templates use.
+    environment: BTreeSet<String>,
     template_texts: BTreeMap<String, String>,
 }
 
@@ -73,6 +77,7 @@ pub(crate) fn job(
         reader: Reader::new(file, text),
         recorded,
         template_files: BTreeMap::new(),
+        environment: BTreeSet::new(),
         template_texts: BTreeMap::new(),
     };
     let job = context.job(&root, extra);
@@ -191,6 +196,7 @@ impl Context<'_> {
                 .collect(),
             registers,
             template_files: std::mem::take(&mut self.template_files),
+            environment: std::mem::take(&mut self.environment),
             source: JobSource::File {
                 file: self.reader.file.to_owned(),
                 text: self.reader.text.to_owned(),
@@ -289,6 +295,11 @@ impl Context<'_> {
             }
         };
         match Blocks::compile(document::language(FILE_FUEL), path, &text) {
+            Ok(file) if !self.take_environment(file.paths()) => {
+                self.reader
+                    .note(SourceError::whole(ENV_ALONE, path).hint(ENV_HINT));
+                None
+            }
             Ok(file) => {
                 self.template_files.insert(path.to_owned(), file);
                 self.template_texts.insert(path.to_owned(), text);
@@ -581,11 +592,17 @@ impl Context<'_> {
     }
 
     fn check_built_in(&mut self, expression: &Expression) {
-        if expression.paths().contains("env") {
-            let message =
-                "`env` alone is not a value; it contains the environment of Reveille itself".to_owned();
-            self.at_byte(expression.at(), message, Some("write `env.NAME`".into()));
+        if !self.take_environment(expression.paths()) {
+            self.at_byte(expression.at(), ENV_ALONE.into(), Some(ENV_HINT.into()));
         }
+    }
+
+    /// Takes the environment variables among the paths of a template; false if it uses the environment as a whole.
+    fn take_environment(&mut self, paths: &BTreeSet<String>) -> bool {
+        let names = paths.iter().filter_map(|path| path.strip_prefix("env."));
+        let names = names.map(|name| name.split('.').next().unwrap_or(name).to_owned());
+        self.environment.extend(names);
+        !paths.contains("env")
     }
 }
 

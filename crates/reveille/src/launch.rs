@@ -1,7 +1,7 @@
 //! Records a run, or takes up a recorded one, runs the engine and reports the end.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use reveille_fleet::{
 use reveille_inventory::Inventory;
 use reveille_job::Job;
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord};
+use reveille_text::bounded::{self, ReadError};
 use reveille_transport::Client;
 use reveille_way::{Destination, Passwords};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::choose::reach;
-use crate::cli::{Globals, OnHosts, Report};
+use crate::cli::{Globals, OnHosts, Report, ResumeArgs};
 use crate::failure::Failure;
-use crate::options::{banner, run_options};
+use crate::options::{banner, password_sources, run_options};
 use crate::printer::Printer;
 use crate::render::{self, end::Extra};
 use crate::state;
@@ -96,6 +97,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
         input,
         state_dir,
     } = request;
+    recipe.take_environment();
     recipe.options.input = input.as_ref().map(|input| sha256(input));
     let unrecorded = Unrecorded {
         secrets: secrets(&recipe.job, printer)?,
@@ -144,15 +146,16 @@ pub(crate) fn open(globals: &Globals, run: &str) -> Result<(Ledger, RunRecord), 
 pub(crate) fn resume(
     ledger: &Ledger,
     record: &RunRecord,
-    concurrency: Option<u32>,
-    input: Option<Bytes>,
-    report: &Report,
+    args: &ResumeArgs,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    render::destination::check(report)?;
-    let restored = Restored::read(record, concurrency, input, printer)?;
+    render::destination::check(&args.report)?;
+    let restored = Restored::read(record, args, printer)?;
     let handle = ledger.take_over(record.run, &state::node())?;
-    restored.go_on(ledger, record, handle, true, report, printer)
+    let recalled = reveille_fleet::recall(ledger, record.run, &restored.recipe.job)?;
+    let entries = recalled.remaining.iter().map(|(entry, _)| entry);
+    let on_roll = restored.make(ledger, record.run, entries, printer)?;
+    restored.go_on(handle, on_roll, recalled, true, &args.report, printer)
 }
 
 /// Opens a new round for `hosts` and runs it.
@@ -160,14 +163,11 @@ pub(crate) fn retry(
     ledger: &Ledger,
     record: &RunRecord,
     hosts: &[HostName],
-    concurrency: Option<u32>,
-    input: Option<Bytes>,
-    report: &Report,
+    args: &ResumeArgs,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    render::destination::check(report)?;
-    let restored = Restored::read(record, concurrency, input, printer)?;
-    let handle = ledger.take_over(record.run, &state::node())?;
+    render::destination::check(&args.report)?;
+    let restored = Restored::read(record, args, printer)?;
     let mut entries: HashMap<HostName, RollEntry> = HashMap::new();
     for round in 1..=record.round {
         entries.extend(
@@ -178,9 +178,12 @@ pub(crate) fn retry(
         );
     }
     let roll: Vec<RollEntry> = hosts.iter().filter_map(|host| entries.remove(host)).collect();
+    // Errors surface before the round exists.
+    let on_roll = restored.make(ledger, record.run, &roll, printer)?;
+    let handle = ledger.take_over(record.run, &state::node())?;
     runtime(1)?.block_on(handle.open_round(roll))?;
-    let record = ledger.run(record.run)?;
-    restored.go_on(ledger, &record, handle, false, report, printer)
+    let recalled = reveille_fleet::recall(ledger, record.run, &restored.recipe.job)?;
+    restored.go_on(handle, on_roll, recalled, false, &args.report, printer)
 }
 
 /// The hosts on all rolls of the run, its delegates, and a client for them.
@@ -216,15 +219,23 @@ struct Restored {
 
 impl Restored {
     /// Restores the run, and asks for its passwords and secrets, before anything is changed.
-    fn read(
-        record: &RunRecord,
-        concurrency: Option<u32>,
-        input: Option<Bytes>,
-        printer: &Printer,
-    ) -> Result<Self, Failure> {
+    fn read(record: &RunRecord, args: &ResumeArgs, printer: &Printer) -> Result<Self, Failure> {
         let mut recipe = RunRecipe::restore(record)?;
+        let input = args.stdin.as_deref().map(read_input).transpose()?;
         recipe.check_input(record.run, input.as_ref())?;
-        recipe.options.concurrency = concurrency.or(recipe.options.concurrency);
+        let options = &mut recipe.options;
+        options.concurrency = args.concurrency.or(options.concurrency);
+        let given = password_sources(&args.passwords)?;
+        options.passwords = std::mem::take(&mut options.passwords).replaced(given);
+        let inventory = options.passwords.inventory.take();
+        if inventory.is_none() && !args.vault_password_file.is_empty() {
+            return Err(Failure::usage(format!(
+                "--vault-password-file: {} uses no secrets of its inventory",
+                record.run
+            )));
+        }
+        options.passwords.inventory =
+            inventory.map(|sources| sources.with_vault_passwords(&args.vault_password_file));
         if let Some(file) = recipe.changed_file() {
             printer.warning(&format!("{file} has changed since; using the recorded one"));
         }
@@ -239,30 +250,47 @@ impl Restored {
         })
     }
 
+    /// Restores hosts of the roll, and prepares to connect to them.
+    fn make<'a>(
+        &self,
+        ledger: &Ledger,
+        run: RunId,
+        entries: impl IntoIterator<Item = &'a RollEntry>,
+        printer: &Printer,
+    ) -> Result<(Vec<RunHost>, Prepared), Failure> {
+        let hosts = entries
+            .into_iter()
+            .map(|entry| RunHost::restore(run, entry, self.inventory.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let state_dir = ledger.state_directory();
+        let prepared = self.recipe.prepare(&hosts, &self.passwords, state_dir, printer)?;
+        Ok((hosts, prepared))
+    }
+
     /// Runs the hosts that have no outcome in the current round.
     fn go_on(
         self,
-        ledger: &Ledger,
-        record: &RunRecord,
         handle: RunHandle,
+        (hosts, prepared): (Vec<RunHost>, Prepared),
+        mut recalled: Recalled,
         resumed: bool,
         report: &Report,
         printer: &Printer,
     ) -> Result<Exit, Failure> {
-        let mut recalled = reveille_fleet::recall(ledger, record.run, &self.recipe.job)?;
-        let (mut hosts, mut befores) = (Vec::new(), Vec::new());
-        for (entry, before) in std::mem::take(&mut recalled.remaining) {
-            hosts.push(RunHost::restore(record.run, &entry, self.inventory.as_ref())?);
-            befores.push(Some(before));
-        }
-        let state_dir = ledger.state_directory();
+        let remaining = std::mem::take(&mut recalled.remaining).into_iter();
+        let mut befores: HashMap<HostName, Before> =
+            remaining.map(|(entry, before)| (entry.host, before)).collect();
+        let hosts = hosts.into_iter().map(|host| {
+            let before = befores.remove(&host.name);
+            (host, before)
+        });
         let work = Work {
-            prepared: self.recipe.prepare(&hosts, &self.passwords, state_dir, printer)?,
-            hosts: hosts.into_iter().zip(befores).collect(),
+            prepared,
+            hosts: hosts.collect(),
             recalled,
             resumed,
             unrecorded: self.unrecorded,
-            before: ledger.account(record.run)?,
+            before: handle.ledger().account(handle.run())?,
         };
         work.run(self.recipe, handle, report, printer)?
             .report(None, report, printer)
@@ -518,6 +546,31 @@ async fn listen(stopper: reveille_fleet::Stopper, display: render::outlet::Displ
         } else {
             stopper.ask(Stop::Now);
         }
+    }
+}
+
+/// Limit on the input that every host gets, in bytes: it is kept in memory.
+const INPUT_LIMIT: u64 = 64 << 20;
+
+/// Reads the input that every host gets.
+pub(crate) fn read_input(path: &Path) -> Result<Bytes, Failure> {
+    let wrong = |why: String| {
+        Failure::usage(format!(
+            "can't use {} as the command's input: {why}",
+            path.display()
+        ))
+    };
+    let source: Box<dyn std::io::Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?)
+    };
+    match bounded::bytes_of(source, INPUT_LIMIT) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error @ ReadError::TooLong { .. }) => {
+            Err(wrong(format!("{error}; copy it to the hosts instead")))
+        }
+        Err(error) => Err(wrong(error.to_string())),
     }
 }
 

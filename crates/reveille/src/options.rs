@@ -8,7 +8,7 @@ use reveille_pace::Portion;
 use reveille_text::counted;
 use reveille_way::{Asked, InventorySources, PasswordSources};
 
-use crate::cli::{Choice, Link, Origins, Pacing, Reach};
+use crate::cli::{Choice, Link, Origins, Pacing, PasswordArgs, Reach};
 use crate::failure::Failure;
 
 /// How long a TCP connection may take if nobody says otherwise.
@@ -51,19 +51,22 @@ pub(crate) fn run_options(reach: Option<&Reach>, pacing: &Pacing, fold: bool) ->
         host_key: reach.and_then(|reach| reach.link.host_key).unwrap_or_default(),
         // Whoever names a policy has thought about who may sit in between.
         password_to_new_hosts: reach.is_some_and(|reach| reach.link.host_key.is_some()),
-        passwords: reach.map(password_sources).transpose()?.unwrap_or_default(),
+        passwords: reach
+            .map(|reach| password_sources(&reach.passwords))
+            .transpose()?
+            .unwrap_or_default(),
         max_output: pacing.max_output.map(|most| most.0),
         fold,
         ..RunOptions::default()
     })
 }
 
-fn password_sources(reach: &Reach) -> Result<PasswordSources, Failure> {
+pub(crate) fn password_sources(args: &PasswordArgs) -> Result<PasswordSources, Failure> {
     let sources = PasswordSources {
-        ask: reach.ask_pass,
-        ask_become: reach.ask_become_pass,
-        file: reach.password_file.clone(),
-        become_file: reach.become_password_file.clone(),
+        ask: args.ask_pass,
+        ask_become: args.ask_become_pass,
+        file: args.password_file.clone(),
+        become_file: args.become_password_file.clone(),
         inventory: None,
     };
     Ok(sources.absolute()?)

@@ -114,6 +114,8 @@ impl<'a> Finder<'a> {
             escalate,
             becomes,
             become_method,
+            password: connection.password.is_some(),
+            become_password: connection.become_password.is_some(),
             not_ready: connection.not_ready,
             routes: Vec::new(),
             label: None,

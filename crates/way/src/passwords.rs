@@ -62,6 +62,18 @@ impl PasswordSources {
         Ok(self)
     }
 
+    /// The same sources, except for those that `given` names.
+    #[must_use]
+    pub fn replaced(mut self, given: Self) -> Self {
+        if given.ask || given.file.is_some() {
+            (self.ask, self.file) = (given.ask, given.file);
+        }
+        if given.ask_become || given.become_file.is_some() {
+            (self.ask_become, self.become_file) = (given.ask_become, given.become_file);
+        }
+        self
+    }
+
     /// Whether there are no passwords.
     pub fn is_none(&self) -> bool {
         *self == Self::default()

@@ -57,6 +57,15 @@ impl InventorySources {
         })
     }
 
+    /// Returns the same sources with other files of vault passwords, if there are any.
+    #[must_use]
+    pub fn with_vault_passwords(mut self, files: &[String]) -> Self {
+        if !files.is_empty() {
+            self.vault_password_files = files.to_vec();
+        }
+        self
+    }
+
     /// Returns the same sources with absolute paths.
     #[must_use]
     pub fn absolute(mut self) -> Self {

@@ -148,10 +148,22 @@ impl<'a> Destinations<'a> {
                 ..OpenSsh::default()
             })),
         };
-        let target = self.target(&name, &way.link, self.passwords.login(&name), transport, jump)?;
+        let (login, escalate) = (self.passwords.login(&name), self.passwords.escalate(&name));
+        for (wanted, found, what) in [
+            (way.password, &login, "SSH password"),
+            (way.become_password, &escalate, "become password"),
+        ] {
+            if wanted && found.is_none() {
+                return Err(Error::input(format!(
+                    "the inventory no longer has the {what} of {name}, which the run needs: check the host's entry, and \
+                     the environment variables that it uses"
+                )));
+            }
+        }
+        let target = self.target(&name, &way.link, login, transport, jump)?;
         let becomes = |user: &String| Become {
             method: way.become_method,
-            password: self.passwords.escalate(&name),
+            password: escalate.clone(),
             ..Become::sudo(user)
         };
         Ok(Destination {

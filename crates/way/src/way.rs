@@ -23,6 +23,12 @@ pub struct Way {
     /// The program that changes the user.
     #[serde(skip_serializing_if = "is_default")]
     pub become_method: BecomeMethod,
+    /// The inventory has a password for the login. It is not recorded, so that a resumed run has to find it again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub password: bool,
+    /// The inventory has a password for becoming another user.
+    #[serde(skip_serializing_if = "is_default")]
+    pub become_password: bool,
     /// The host must not be dispatched.
     #[serde(skip_serializing_if = "is_default")]
     pub not_ready: bool,

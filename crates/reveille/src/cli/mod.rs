@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use reveille_text::duration;
 
-pub(crate) use self::reach::{Choice, Link, Origins, Reach};
+pub(crate) use self::reach::{Choice, Link, Origins, PasswordArgs, Reach};
 pub(crate) use self::rollout::{Format, Pacing, Report};
 
 /// Run commands and jobs over SSH on many hosts, and account for every one of them
@@ -286,6 +286,11 @@ pub(crate) struct ResumeArgs {
     /// Work on at most N hosts at once [default: as the run was started]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: Option<u32>,
+    #[command(flatten)]
+    pub(crate) passwords: PasswordArgs,
+    /// Vault password: a file, or a program that prints it [default: as the run was started]
+    #[arg(long, value_name = "[ID@]FILE", hide_short_help = true)]
+    pub(crate) vault_password_file: Vec<String>,
     /// Standard input of the command, if the run had one
     #[arg(long, value_name = "FILE")]
     pub(crate) stdin: Option<PathBuf>,

@@ -42,6 +42,16 @@ pub(crate) struct Reach {
     pub(crate) choice: Choice,
     #[command(flatten)]
     pub(crate) link: Link,
+    #[command(flatten)]
+    pub(crate) passwords: PasswordArgs,
+    /// Where the options come from.
+    #[arg(skip)]
+    pub(crate) origins: Origins,
+}
+
+/// Where passwords come from.
+#[derive(Debug, Args)]
+pub(crate) struct PasswordArgs {
     /// Ask for the SSH password
     #[arg(short = 'k', long, help_heading = "Connection")]
     pub(crate) ask_pass: bool,
@@ -59,9 +69,6 @@ pub(crate) struct Reach {
     /// Read the sudo/su password from the first line of FILE
     #[arg(long, value_name = "FILE", help_heading = "Privilege", hide_short_help = true)]
     pub(crate) become_password_file: Option<PathBuf>,
-    /// Where the options come from.
-    #[arg(skip)]
-    pub(crate) origins: Origins,
 }
 
 /// How hosts are reached.

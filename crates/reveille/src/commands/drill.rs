@@ -175,7 +175,7 @@ fn request(
         .collect::<Result<Vec<_>, Failure>>()?;
     let names = hosts.iter().map(|host| host.name.to_string());
     let groups = vec![("all".to_owned(), names.collect::<Vec<_>>())];
-    let shared = Shared::new("RUN", groups.clone(), std::env::vars());
+    let shared = Shared::new("RUN", groups.clone(), job.environment());
     let scopes = hosts
         .iter()
         .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared));

@@ -3,7 +3,6 @@
 use reveille_account::{Exit, RunState};
 
 use crate::cli::{Globals, ResumeArgs};
-use crate::commands::exec::read_input;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::{launch, render};
@@ -25,6 +24,5 @@ pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Re
             printer,
         );
     }
-    let input = args.stdin.as_deref().map(read_input).transpose()?;
-    launch::resume(&ledger, &record, args.concurrency, input, &args.report, printer)
+    launch::resume(&ledger, &record, args, printer)
 }

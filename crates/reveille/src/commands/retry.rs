@@ -7,7 +7,6 @@ use reveille_ledger::Selector;
 use reveille_text::counted;
 
 use crate::cli::{Globals, RetryArgs};
-use crate::commands::exec::read_input;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::{launch, state};
@@ -58,15 +57,5 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
         .map(|entry| entry.host)
         .filter(|host| wanted.contains(host))
         .collect();
-    let input = args.resume.stdin.as_deref().map(read_input).transpose()?;
-    let concurrency = args.resume.concurrency;
-    launch::retry(
-        &ledger,
-        &record,
-        &hosts,
-        concurrency,
-        input,
-        &args.resume.report,
-        printer,
-    )
+    launch::retry(&ledger, &record, &hosts, &args.resume, printer)
 }

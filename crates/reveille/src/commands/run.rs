@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         .into_iter()
         .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
         .collect();
-    let shared = Shared::new("RUN", groups.clone(), std::env::vars());
+    let shared = Shared::new("RUN", groups.clone(), job.environment());
     let mut elsewhere = BTreeSet::new();
     if job.steps.iter().any(Step::runs_elsewhere) {
         for (name, _) in &chosen.hosts {

@@ -354,10 +354,7 @@ fn what_can_not_be_rehearsed_is_said() {
             "goes with no other",
         ),
         (vec!["--hosts", "3", "--fault", "refuse=4"], "for refuse: 3 of 4"),
-        (
-            vec!["--fault", "refuse=drill-0065"],
-            "which the fleet does not have",
-        ),
+        (vec!["--fault", "refuse=drill-0065"], "the fleet has no such host"),
         (vec!["--hosts", "0"], "0"),
         (vec!["no-such-job.yaml"], "no-such-job.yaml"),
     ] {

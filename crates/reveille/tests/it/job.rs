@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reveille_testbed::Testbed;
 
-use crate::support::Reveille;
+use crate::support::{Ended, Reveille};
 
 const JOB: &str = "
 vars:
@@ -195,4 +195,48 @@ fn vars_of_the_inventory_are_templates_too() {
         let logs = reveille.run(&["logs", host, "--raw"]).expect(0).stdout;
         assert_eq!(logs, format!("{said}\nwas {said}\n"));
     }
+}
+
+#[test]
+fn a_retry_uses_the_recorded_environment_and_the_directory_of_the_job() {
+    let reveille = Reveille::new();
+    reveille.file("hidden", "s3cret\n");
+    reveille.file("conf.j2", "{{ env.COLOR }}");
+    let job = reveille.file(
+        "job.yaml",
+        "vars: {hidden: {secret: {command: cat ./hidden}}}\n\
+         steps:\n\
+         - {template: {src: conf.j2, dest: OUT}}\n\
+         - run: 'echo \"{{ env.COLOR }} {{ env.ABSENT | default(''absent'') }} ${#HIDDEN} $TOKEN $(cat OUT)\"; exit 7'\n  \
+           env: {HIDDEN: '{{ hidden }}', TOKEN: '{{ env.API_TOKEN }}'}\n"
+            .replace("OUT", &reveille.path().join("out").display().to_string()),
+    );
+    let inventory = reveille.file("hosts.ini", "a ansible_connection=local\n");
+    let elsewhere = reveille.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = reveille.command(arguments);
+        command.current_dir(&elsewhere).envs(variables.iter().copied());
+        Ended::of(&command.output().unwrap())
+    };
+    run(
+        &["run", &job, "-i", &inventory],
+        &[("COLOR", "red"), ("API_TOKEN", "one")],
+    )
+    .expect(3);
+    let refused = run(&["retry"], &[("COLOR", "blue")]).expect(2);
+    assert!(refused.stderr.contains("API_TOKEN"), "{}", refused.stderr);
+    run(&["retry"], &[("ABSENT", "set"), ("API_TOKEN", "two")]).expect(3);
+    let logs = run(&["logs", "a"], &[]).expect(0).stdout;
+    assert!(
+        logs.contains("red absent 6 one red") && logs.contains("red absent 6 two red"),
+        "{logs}"
+    );
+    let wrong = reveille.file("env.j2", "{% for name in env %}{{ name }}{% endfor %}");
+    let job = reveille.file(
+        "wrong.yaml",
+        format!("steps: [{{template: {{src: {wrong}, dest: /tmp/x}}}}]\n"),
+    );
+    let refused = run(&["lint", &job], &[]).expect(2);
+    assert!(refused.stderr.contains("`env` alone"), "{}", refused.stderr);
 }

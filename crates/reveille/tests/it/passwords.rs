@@ -406,3 +406,84 @@ fn the_users_own_time_for_connecting_is_kept() {
         .expect(3);
     assert!(ended.stderr.contains("within 500 ms"), "{}", ended.stderr);
 }
+
+/// Secrets are not recorded. Without them, a host would fail for good although nothing is wrong with it.
+#[test]
+fn a_retry_refuses_to_start_without_the_secrets_of_its_hosts() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n  - {run: 'test $TOKEN = x; exit 7', env: {TOKEN: '{{ api_token }}'}, durable: false}\n",
+    );
+    let exec = ["exec", "--inventory=hosts.ini", "exit 7"];
+    let run = ["run", "--inventory=hosts.ini", &job];
+    for (command, with, without, wanted) in [
+        (run, "a api_token=x", "b", "secret variable `api_token` of a"),
+        (
+            run,
+            "a api_token=x",
+            "a api_tokens=x",
+            "secret variable `api_token` of a",
+        ),
+        (
+            run,
+            "a api_token=x ansible_password=x",
+            "a api_token=x",
+            "`ansible_password` of a",
+        ),
+        (exec, "a ansible_password=x", "a", "the SSH password of a"),
+        (
+            exec,
+            "a ansible_become_password=x",
+            "a",
+            "the become password of a",
+        ),
+        (exec, "a ansible_password=x", "b", "the SSH password of a"),
+    ] {
+        let with = format!("{with} ansible_connection=local\n");
+        let without = format!("{without} ansible_connection=local\n");
+        reveille.file("hosts.ini", &with);
+        reveille.run(&command).expect(3);
+        reveille.file("hosts.ini", &without);
+        let refused = reveille.run(&["retry"]).expect(2);
+        assert!(
+            refused.stderr.contains(wanted),
+            "{with}{without}{}",
+            refused.stderr
+        );
+        reveille.file("hosts.ini", &with);
+        let again = reveille.run(&["retry"]).expect(3);
+        assert!(again.stderr.contains("exit status 7"), "{}", again.stderr);
+    }
+}
+
+/// A file that was a pipe, as `<(command)` is, can't be read again.
+#[test]
+fn a_retry_takes_passwords_from_other_files() {
+    let reveille = Reveille::new();
+    let first = reveille.file("first", "one\n");
+    let other = reveille.file("other", "two\n");
+    let run = |arguments: &[&str], code| reveille.run(arguments).expect(code).stderr;
+    for option in ["--password-file", "--become-password-file"] {
+        std::fs::write(&first, "one\n").unwrap();
+        run(
+            &[
+                "exec",
+                "-w",
+                "localhost",
+                "--transport",
+                "local",
+                option,
+                &first,
+                "exit 7",
+            ],
+            3,
+        );
+        std::fs::remove_file(&first).unwrap();
+        let refused = run(&["retry"], 2);
+        assert!(refused.contains("can't use the password file"), "{refused}");
+        assert!(run(&["retry", option, &other], 3).contains("exit status 7"));
+    }
+    let refused = run(&["retry", "--vault-password-file", &other], 2);
+    assert!(refused.contains("uses no secrets of its inventory"), "{refused}");
+}
