@@ -9,7 +9,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, ErrorKind, context};
 use reveille_account::{Fault, SourceError};
 
-use crate::language::{FILTERS, TESTS, language};
+use crate::language::{FILTERS, LARGEST, TESTS, language};
 use crate::scan::{Use, uses, without_slices};
 
 /// How many steps the evaluation of one expression may take.
@@ -146,6 +146,10 @@ impl Expression {
                 .eval(Value::from_pairs(known))
                 .map_err(|error| EvaluationError::from(&error))?
         };
+        if value.as_str().is_some_and(|text| text.len() > LARGEST) {
+            let message = format!("it makes a text of more than {LARGEST} bytes");
+            return Err(EvaluationError::Refused(message));
+        }
         if value.is_undefined() {
             return Err(EvaluationError::Undefined(Some(self.source.clone())));
         }
@@ -314,6 +318,13 @@ mod tests {
             compile("gone").evaluate(&names),
             Err(EvaluationError::Undefined(Some("gone".to_owned())))
         );
+    }
+
+    #[test]
+    fn a_text_of_any_size_is_not_made() {
+        let names = BTreeMap::<&str, Value>::new();
+        let large = compile("'x' * 99000000").evaluate(&names);
+        assert!(matches!(large, Err(EvaluationError::Refused(_))));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 mod filters;
 mod json;
 
+pub(crate) use self::filters::LARGEST;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
@@ -132,10 +134,12 @@ pub fn language(fuel: u64) -> Environment<'static> {
     });
     environment.set_unknown_method_callback(|state, value, method, arguments| {
         if let Some(text) = value.as_str() {
-            filters::check_width(method, text, arguments)?;
+            filters::check_arguments(method, text, arguments)?;
         }
         unknown_method_callback(state, value, method, arguments)
     });
+    // It would print all values, secrets too.
+    environment.remove_global("debug");
     filters::add(&mut environment);
     environment
 }

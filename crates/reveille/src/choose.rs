@@ -62,7 +62,7 @@ pub(crate) fn reach(
 ) -> Result<Chosen, Failure> {
     let pattern = pattern.map(|pattern| ("the job's hosts", pattern));
     let (inventory, names) = choose(&reach.choice, pattern, globals, printer)?;
-    let asked = asked(&reach.link, &reach.origins);
+    let asked = asked(&reach.link, &reach.origins)?;
     let mut finder = Finder::new(&asked, printer)?;
     let mut has_secrets = false;
     let mut hosts = Vec::with_capacity(names.len());

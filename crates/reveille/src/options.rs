@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reveille_account::Given;
+use reveille_account::{Given, TransportKind};
 use reveille_fleet::{Allowance, ClassAllowance, Fit, RunOptions, Settings};
 use reveille_pace::Portion;
 use reveille_text::counted;
@@ -14,13 +14,21 @@ use crate::failure::Failure;
 /// How long a TCP connection may take if nobody says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Options that only connections by SSH follow.
+const OF_SSH: &[&str] = &["user", "key", "port", "ssh-config", "connect-timeout", "host-key"];
+
 /// The options that the ledger keeps with a run.
 pub(crate) fn run_options(reach: Option<&Reach>, pacing: &Pacing, fold: bool) -> Result<RunOptions, Failure> {
     let portion = |option: &str, text: &String| {
         text.parse::<Portion>()
             .map_err(|error| Failure::usage(format!("{option}: {error}")))
     };
-    let serial = pacing.serial.iter().map(|text| portion("--serial", text));
+    let serial = pacing.serial.iter().map(|text| match portion("--serial", text)? {
+        Portion::Count(0) | Portion::Share(0) => {
+            Err(Failure::usage("--serial: a batch needs at least one host"))
+        }
+        portion => Ok(portion),
+    });
     let max_fail = pacing.max_fail.as_ref().map(|text| portion("--max-fail", text));
     let allow_failed = pacing
         .allow_failed
@@ -82,9 +90,21 @@ pub(crate) fn inventory_sources(choice: &Choice) -> Result<InventorySources, Fai
 }
 
 /// What the options say about reaching hosts, each value with its source.
-pub(crate) fn asked(link: &Link, origins: &Origins) -> Asked {
+///
+/// # Errors
+///
+/// An option has no effect on hosts that are this machine.
+pub(crate) fn asked(link: &Link, origins: &Origins) -> Result<Asked, Failure> {
+    if link.transport == Some(TransportKind::Local)
+        && let Some(option) = origins.on_the_command_line(OF_SSH)
+    {
+        return Err(Failure::usage(format!(
+            "--{option} has no effect with the transport `local`, which runs commands as the current user of this \
+             machine, or as --become-user"
+        )));
+    }
     let origin = |option| origins.of(option);
-    Asked {
+    Ok(Asked {
         user: link.user.clone().map(|user| Given::new(user, origin("user"))),
         keys: link
             .key
@@ -108,7 +128,7 @@ pub(crate) fn asked(link: &Link, origins: &Origins) -> Asked {
             .connect_timeout
             .map(|within| Given::new(within, origin("connect-timeout"))),
         host_key: link.host_key.map(|policy| Given::new(policy, origin("host-key"))),
-    }
+    })
 }
 
 /// The first line of a run: how many hosts there are, and how they are paced.

@@ -448,15 +448,8 @@ impl Reader {
             if name == "all" {
                 let next = delimited(&mut rest);
                 let ends = next.is_none_or(|next| next.is_empty() || next.starts_with('#'));
-                let only_pass = criteria.len() == 1
-                    && matches!(
-                        criteria.first(),
-                        Some(Criterion {
-                            test: Test::Final,
-                            ..
-                        })
-                    );
-                if !ends || !(criteria.is_empty() || only_pass) {
+                // OpenSSH permits one condition before it.
+                if !ends || criteria.len() > 1 {
                     return Err(Fault::new(
                         offset,
                         "`all` can't be combined with other conditions of a `Match`",

@@ -203,7 +203,8 @@ fn condition(dice: &mut Dice, bad: bool) -> String {
         );
     }
     let mut line = dice.one(&["Match", "match"]).to_owned();
-    for _ in 0..=dice.below(2) {
+    let last = dice.below(2);
+    for number in 0..=last {
         let not = if dice.chance(25) { "!" } else { "" };
         let _ = match dice.below(10) {
             0 if line.len() == 5 => {
@@ -247,6 +248,9 @@ fn condition(dice: &mut Dice, bad: bool) -> String {
             ),
             _ => write!(line, " {not}host \"web*\""),
         };
+        if number == last && (last == 0 || bad) && dice.chance(15) {
+            line.push_str(" all");
+        }
     }
     line
 }

@@ -27,30 +27,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
         Ok::<_, Error>(sifted(left.try_iter()?, |item| !right.contains(item)))
     });
     environment.add_filter("from_json", |text: String| from_json(&text));
-    environment.add_filter(
-        "format",
-        |state: &mut State, format: &Value, arguments: Rest<ValueOrKwargs>| {
-            check_width("format", format.as_str().unwrap_or_default(), &[])?;
-            minijinja::filters::format(state, format, arguments)
-        },
-    );
-    environment.add_filter(
-        "indent",
-        |text: StringInput<'_>,
-         width: Option<i64>,
-         first: Option<bool>,
-         blank: Option<bool>,
-         named: Kwargs| {
-            let width = named.get::<Option<i64>>("width")?.or(width);
-            check_width(
-                "indent",
-                "",
-                &width.map(Value::from).into_iter().collect::<Vec<_>>(),
-            )?;
-            let width = width.and_then(|width| usize::try_from(width).ok());
-            minijinja::filters::indent(text, width, first, blank, named)
-        },
-    );
+    add_bounded(environment);
     environment.add_filter("intersect", |left: Value, right: Value| {
         let right = set(&right)?;
         Ok::<_, Error>(sifted(left.try_iter()?, |item| right.contains(item)))
@@ -74,7 +51,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
             let with = python_replacement(&with.unwrap_or_default())?;
             let most = options.get::<Option<usize>>("count")?.unwrap_or(0);
             let pattern = compiled(&pattern, &options)?;
-            Ok::<_, Error>(pattern.replacen(&text, most, with).into_owned())
+            replaced(&text, &pattern, most, &with)
         },
     );
     environment.add_filter(
@@ -117,12 +94,112 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     );
 }
 
-/// The widest text that a formatting filter may make.
-const WIDEST: i64 = 10_000;
+/// MiniJinja's filters, without results that would fill the memory: fuel bounds the steps of an evaluation, not the
+/// size of its results.
+fn add_bounded(environment: &mut Environment<'_>) {
+    environment.add_filter(
+        "format",
+        |state: &mut State, format: &Value, arguments: Rest<ValueOrKwargs>| {
+            check_arguments("format", format.as_str().unwrap_or_default(), &[])?;
+            minijinja::filters::format(state, format, arguments)
+        },
+    );
+    environment.add_filter(
+        "indent",
+        |text: StringInput<'_>,
+         width: Option<i64>,
+         first: Option<bool>,
+         blank: Option<bool>,
+         named: Kwargs| {
+            let width = named.get::<Option<i64>>("width")?.or(width);
+            check_arguments(
+                "indent",
+                "",
+                &width.map(Value::from).into_iter().collect::<Vec<_>>(),
+            )?;
+            let width = width.and_then(|width| usize::try_from(width).ok());
+            minijinja::filters::indent(text, width, first, blank, named)
+        },
+    );
+    environment.add_filter(
+        "join",
+        |state: &mut State,
+         list: &Value,
+         joiner: Option<StringInput<'_>>,
+         attribute: Option<&str>,
+         named: Kwargs| {
+            let between = joiner.as_ref().map_or("", |joiner| joiner.as_str()).len();
+            let sizes = list
+                .try_iter()?
+                .map(|item| item.as_str().map_or(0, str::len) + between);
+            check_size("join", sizes.fold(0, usize::saturating_add))?;
+            minijinja::filters::join(state, list, joiner, attribute, named)
+        },
+    );
+    environment.add_filter(
+        "replace",
+        |state: &mut State, text: StringInput<'_>, old: StringInput<'_>, new: StringInput<'_>| {
+            check_replaced(text.as_str(), old.as_str(), new.as_str())?;
+            minijinja::filters::replace(state, text, old, new)
+        },
+    );
+    environment.add_filter(
+        "batch",
+        |state: &State, list: Value, count: usize, fill: Option<Value>| {
+            check_count("batch", count)?;
+            minijinja::filters::batch(state, list, count, fill)
+        },
+    );
+    environment.add_filter(
+        "slice",
+        |state: &State, list: Value, count: usize, fill: Option<Value>| {
+            check_count("slice", count)?;
+            minijinja::filters::slice(state, list, count, fill)
+        },
+    );
+    environment.add_filter("tojson", |value: &Value, indent: Option<Value>, named: Kwargs| {
+        let wanted = named.get::<Option<Value>>("indent")?.or(indent);
+        check_count("tojson", wanted.as_ref().and_then(Value::as_usize).unwrap_or(0))?;
+        minijinja::filters::tojson(value, wanted, named)
+    });
+}
 
-/// Refuses widths that would fill the memory with blanks: fuel bounds the steps of an evaluation, not the size of its
-/// results.
-pub(super) fn check_width(name: &str, format: &str, arguments: &[Value]) -> Result<(), Error> {
+/// The widest text that a formatting filter may make, and the most lists that one may be cut into.
+const WIDEST: i64 = 10_000;
+/// The largest text that an expression may make, in bytes.
+pub(crate) const LARGEST: usize = 16 << 20;
+
+fn check_size(name: &str, size: usize) -> Result<(), Error> {
+    if size > LARGEST {
+        return Err(wrong(format!(
+            "`{name}` can't make a text of more than {LARGEST} bytes"
+        )));
+    }
+    Ok(())
+}
+
+fn check_count(name: &str, count: usize) -> Result<(), Error> {
+    if i64::try_from(count).is_ok_and(|count| count <= WIDEST) {
+        return Ok(());
+    }
+    Err(wrong(format!("`{name}` takes a number of at most {WIDEST}")))
+}
+
+fn check_replaced(text: &str, old: &str, new: &str) -> Result<(), Error> {
+    let most = text.len() / old.len().max(1) + 1;
+    if text.len().saturating_add(most.saturating_mul(new.len())) > LARGEST {
+        // Only then is it worth counting.
+        let places = text.matches(old).count();
+        check_size(
+            "replace",
+            text.len().saturating_add(places.saturating_mul(new.len())),
+        )?;
+    }
+    Ok(())
+}
+
+/// Refuses arguments of a method, or of a filter that formats, with which its result would fill the memory.
+pub(super) fn check_arguments<'a>(name: &str, format: &str, arguments: &'a [Value]) -> Result<(), Error> {
     let is_wide = match name {
         "format" => {
             let mut numbers = format.split(|c: char| !c.is_ascii_digit());
@@ -131,6 +208,18 @@ pub(super) fn check_width(name: &str, format: &str, arguments: &[Value]) -> Resu
         "center" | "expandtabs" | "indent" | "ljust" | "rjust" | "zfill" => {
             let mut widths = arguments.iter().filter_map(Value::as_i64);
             widths.any(|width| width > WIDEST)
+        }
+        "replace" => {
+            if let [old, new, ..] = arguments {
+                let text = |value: &'a Value| value.as_str().unwrap_or_default();
+                check_replaced(format, text(old), text(new))?;
+            }
+            false
+        }
+        "join" => {
+            let items = arguments.first().and_then(Value::len).unwrap_or(0);
+            check_size("join", items.saturating_mul(format.len()))?;
+            false
         }
         _ => false,
     };
@@ -192,6 +281,20 @@ fn compiled(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
         // The pattern may be secret, so only the reason is shown.
         wrong(format!("the pattern is not valid: {why}"))
     })
+}
+
+/// The text with the first `most` matches replaced, or all of them if it is 0.
+fn replaced(text: &str, pattern: &Regex, most: usize, with: &str) -> Result<String, Error> {
+    let (mut made, mut done) = (String::new(), 0);
+    let most = if most == 0 { usize::MAX } else { most };
+    for captures in pattern.captures_iter(text).take(most) {
+        let place = captures.get_match().range();
+        made.push_str(&text[done..place.start]);
+        captures.expand(with, &mut made);
+        check_size("regex_replace", made.len())?;
+        done = place.end;
+    }
+    Ok(made + &text[done..])
 }
 
 /// Escapes like Python: blanks too.

@@ -123,7 +123,7 @@ pub(crate) fn examine(key: &str, value: &Value) -> Option<Finding> {
     let fault = match key {
         "ansible_become_flags" | "ansible_become_exe" | "ansible_sudo_flags" | "ansible_sudo_exe" => {
             Fault::new(0, format!("`{key}` has no effect"))
-                .hint("commands become another user by `sudo -n -H -u USER`")
+                .hint("the program and the flags of sudo, su and doas can't be changed")
         }
         _ if is_secret(key) => Fault::new(0, format!("`{key}` is not used"))
             .hint("use `ansible_password` or `ansible_become_password`"),
@@ -171,7 +171,7 @@ fn check(key: &str, value: &Value, form: Form) -> Option<Finding> {
                     0,
                     "a `ProxyCommand` other than `ssh -W %h:%p …` needs the system's ssh",
                 )
-                .hint("use `-J`, or set `transport: openssh`");
+                .hint("use `-J`, or run with `--transport openssh`");
                 return Some(Finding::Warning("proxycommand".to_owned(), fault));
             }
             let shown = arguments.not_understood.join("`, `");

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use reveille_account::{BecomeMethod, HostKeyPolicy, Origin, TransportKind, UnknownWord};
 use reveille_text::duration;
 
@@ -76,7 +76,7 @@ pub(crate) struct PasswordArgs {
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Link {
     /// Log in as USER
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) user: Option<String>,
     /// Log in with this private key
     #[arg(long, value_name = "FILE")]
@@ -104,7 +104,7 @@ pub(crate) struct Link {
     #[arg(short = 'b', long = "become", help_heading = "Privilege")]
     pub(crate) escalate: bool,
     /// Run commands as USER; implies --become
-    #[arg(long, value_name = "USER", help_heading = "Privilege")]
+    #[arg(long, value_name = "USER", value_parser = NonEmptyStringValueParser::new(), help_heading = "Privilege")]
     pub(crate) become_user: Option<String>,
     /// Program that changes the user [default: what the inventory sets, or sudo]
     #[arg(long, value_parser = words::<BecomeMethod>(), help_heading = "Privilege", hide_short_help = true)]

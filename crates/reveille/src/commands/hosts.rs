@@ -34,7 +34,7 @@ pub(crate) fn run(args: &HostsArgs, globals: &Globals, printer: &Printer) -> Res
     let why = args.why.as_deref().map(|pattern| ("--why", pattern));
     let (inventory, hosts) = choose(&args.choice, why, globals, printer)?;
     if args.why.is_some() {
-        let asked = asked(&args.link, &args.origins);
+        let asked = asked(&args.link, &args.origins)?;
         let mut finder = Finder::new(&asked, printer)?;
         for host in hosts {
             let mut reasons = Reasons::kept();

@@ -78,6 +78,14 @@ fn patterns_and_options() {
     exec(&["--port", "0"], &["--port"]);
     exec(&["--port", "65536"], &["--port"]);
     exec(&["-c", "0"], &["-c"]);
+    exec(&["--serial", "0"], &["--serial", "at least one host"]);
+    exec(&["--serial", "5,0%"], &["--serial", "at least one host"]);
+    exec(&["-u", ""], &["--user", "value is required"]);
+    exec(&["--become-user", ""], &["--become-user", "value is required"]);
+    exec(
+        &["--transport", "local", "-u", "bob"],
+        &["--user has no effect with the transport `local`"],
+    );
     exec(&["--max-fail", "much"], &["--max-fail", "percentage"]);
     exec(&["--key", "/nowhere/id"], &["/nowhere/id", "No such file"]);
     exec(&["--connect-timeout", "soon"], &["soon", "60s"]);
