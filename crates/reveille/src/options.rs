@@ -1,4 +1,4 @@
-//! From the command line to what a run is asked to do.
+//! Turns options of the command line into options of a run.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use reveille_way::{Asked, InventorySources, PasswordSources};
 use crate::cli::{Choice, Link, Origins, Pacing, Reach};
 use crate::failure::Failure;
 
-/// How long a TCP connection may take if nobody says otherwise.
+/// Default of `--connect-timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The options that the ledger keeps with a run.
+/// The options that the ledger records with a run.
 pub(crate) fn run_options(reach: Option<&Reach>, pacing: &Pacing, fold: bool) -> Result<RunOptions, Failure> {
     let portion = |option: &str, text: &String| {
         text.parse::<Portion>()
@@ -49,7 +49,7 @@ pub(crate) fn run_options(reach: Option<&Reach>, pacing: &Pacing, fold: bool) ->
                 .unwrap_or(CONNECT_TIMEOUT),
         ),
         host_key: reach.and_then(|reach| reach.link.host_key).unwrap_or_default(),
-        // Whoever names a policy has thought about who may sit in between.
+        // A user who names a policy has decided which new keys to trust.
         password_to_new_hosts: reach.is_some_and(|reach| reach.link.host_key.is_some()),
         passwords: reach.map(password_sources).transpose()?.unwrap_or_default(),
         max_output: pacing.max_output.map(|most| most.0),
@@ -78,7 +78,7 @@ pub(crate) fn inventory_sources(choice: &Choice) -> Result<InventorySources, Fai
     )?)
 }
 
-/// What the options say about reaching hosts, each value with its source.
+/// The options that say how to reach hosts, each value with its source.
 pub(crate) fn asked(link: &Link, origins: &Origins) -> Asked {
     let origin = |option| origins.of(option);
     Asked {

@@ -1,4 +1,4 @@
-//! `reveille exec`: a one-off command on the selected hosts.
+//! `reveille exec`: runs a one-off command on the selected hosts.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::printer::Printer;
 
-/// Limit on the input that every host gets, in bytes: it is kept in memory.
+/// Limit of `--stdin`, in bytes, because the input is kept in memory.
 const INPUT_LIMIT: u64 = 64 << 20;
 
 pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Resu
     launch::start(request, &args.on.report, printer)
 }
 
-/// Reads the input that every host gets.
+/// Reads the standard input for every host.
 pub(crate) fn read_input(path: &Path) -> Result<Bytes, Failure> {
     let wrong = |why: String| {
         Failure::usage(format!(
