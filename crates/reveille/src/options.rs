@@ -20,7 +20,12 @@ pub(crate) fn run_options(reach: Option<&Reach>, pacing: &Pacing, fold: bool) ->
         text.parse::<Portion>()
             .map_err(|error| Failure::usage(format!("{option}: {error}")))
     };
-    let serial = pacing.serial.iter().map(|text| portion("--serial", text));
+    let serial = pacing.serial.iter().map(|text| match portion("--serial", text)? {
+        Portion::Count(0) | Portion::Share(0) => Err(Failure::usage(format!(
+            "--serial {text}: a batch needs at least one host"
+        ))),
+        size => Ok(size),
+    });
     let max_fail = pacing.max_fail.as_ref().map(|text| portion("--max-fail", text));
     let allow_failed = pacing
         .allow_failed
@@ -128,13 +133,13 @@ pub(crate) fn banner(hosts: usize, settings: &Settings, fit: &Fit, options: &Run
         );
     }
     if let Some(canary) = options.canary {
-        banner = format!("{banner}; {canary} first");
+        banner = format!("{banner}; canary of {}", counted(canary, "host"));
     } else if !settings.serial.is_empty() {
         let sizes: Vec<String> = settings.serial.iter().map(ToString::to_string).collect();
         banner = format!("{banner}; in batches of {}", sizes.join(", "));
     }
     match (settings.max_fail, settings.max_fail_batch) {
-        (None, None) => banner + "; max_fail none",
+        (None, None) => banner,
         (Some(most), None) => format!("{banner}; max_fail {most}"),
         (None, Some(batch)) => format!("{banner}; max_fail {batch} of a batch"),
         (Some(most), Some(batch)) => format!("{banner}; max_fail {most}, {batch} of a batch"),
