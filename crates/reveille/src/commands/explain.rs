@@ -1,4 +1,4 @@
-//! `reveille explain`: what a class means, what causes it, what to do. And the job file's schema.
+//! `reveille explain`: prints what a class means, what causes it and what to do. `reveille schema`: prints the JSON Schema.
 
 use reveille_account::{Class, Exit, SourceError};
 
@@ -14,10 +14,11 @@ pub(crate) fn run(class: Option<&str>, printer: &Printer) -> Result<Exit, Failur
     };
     let class: Class = name.parse().map_err(|error| {
         let near = SourceError::nearest(name, Class::ALL.iter().map(|class| class.as_str()));
-        let hint = near
-            .map(|near| format!("; did you mean `{near}`?"))
-            .unwrap_or_default();
-        Failure::usage(format!("{error}{hint}"))
+        let hint = near.map_or_else(
+            || "`reveille explain` lists all classes".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
+        Failure::usage(format!("{error}; {hint}"))
     })?;
     printer.data(&format!(
         "{} ({})",

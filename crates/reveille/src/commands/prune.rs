@@ -1,4 +1,4 @@
-//! `reveille prune`: old runs are forgotten.
+//! `reveille prune`: deletes old runs.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,39 +19,39 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
     let before = now.saturating_sub(args.older_than);
     let before_ms = u64::try_from(before.as_millis()).unwrap_or(u64::MAX);
     let runs = ledger.prunable(before_ms, args.interrupted)?;
-    let mut forgotten = 0;
+    let mut removed = 0;
     for record in runs {
         let account = ledger.account(record.run)?;
         if !args.dry_run {
             match ledger.forget(record.run) {
                 Ok(()) => {}
-                // Taken up since the list was made.
+                // Somebody has resumed it since the list was made.
                 Err(reveille_ledger::Error::Held { .. }) => continue,
                 Err(error) => return Err(error.into()),
             }
         }
-        forgotten += 1;
+        removed += 1;
         printer.data(&format!("{}  {account}", record.run))?;
     }
-    if forgotten > 0 && !args.dry_run {
-        // Compacting locks everybody else out for as long as it takes.
+    if removed > 0 && !args.dry_run {
+        // Compacting locks the ledger for as long as it takes.
         if somebody_works(&ledger)? {
-            printer.say("a run is under way; the space is given back by a later prune");
+            printer.say("the ledger keeps its size while a run is open; the next prune shrinks it");
         } else {
             ledger.forget_durations()?;
             ledger.compact()?;
         }
     }
-    let runs = counted(forgotten, "run");
+    let runs = counted(removed, "run");
     printer.say(&if args.dry_run {
-        format!("{runs} would be forgotten")
+        format!("{runs} would be removed")
     } else {
-        format!("{runs} forgotten")
+        format!("{runs} removed")
     });
     Ok(Exit::Success)
 }
 
-/// Whether a controller writes to the ledger.
+/// Whether a controller works on a run of the ledger.
 fn somebody_works(ledger: &Ledger) -> Result<bool, Failure> {
     for record in ledger.runs()? {
         if record.state == RunState::Open && ledger.holder(record.run)?.is_some() {
