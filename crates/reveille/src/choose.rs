@@ -1,4 +1,4 @@
-//! Which hosts a command works on: inventories are read, patterns matched, ways found.
+//! Chooses the hosts of a command: reads inventories, matches patterns, finds ways.
 
 use std::collections::HashSet;
 
@@ -15,8 +15,8 @@ use crate::options::{asked, inventory_sources};
 use crate::printer::Printer;
 use crate::state;
 
-/// Reads the inventory and finds the hosts that both the limits and `pattern` match; the pattern comes with what it is
-/// called in messages.
+/// Reads the inventory and finds the hosts that both the limits and `pattern` match. The pattern comes with its name for
+/// messages.
 pub(crate) fn choose(
     choice: &Choice,
     pattern: Option<(&str, &str)>,
@@ -44,7 +44,7 @@ pub(crate) fn choose(
     Ok((inventory, hosts))
 }
 
-/// The hosts of a command, how they are reached, and with which passwords.
+/// The hosts of a command, their ways and passwords.
 pub(crate) struct Chosen {
     asked: Asked,
     pub(crate) inventory: Inventory,
@@ -52,7 +52,7 @@ pub(crate) struct Chosen {
     pub(crate) passwords: Passwords,
 }
 
-/// Chooses hosts and finds the ways to them. The options keep what a resumed run has to ask for again.
+/// Chooses hosts and finds the ways to them. The options record which passwords a resumed run has to ask for again.
 pub(crate) fn reach(
     reach: &Reach,
     pattern: Option<&str>,
@@ -84,7 +84,7 @@ pub(crate) fn reach(
 }
 
 impl Chosen {
-    /// The hosts of a run whose job uses no vars.
+    /// The hosts of a run whose job uses no variables.
     pub(crate) fn without_vars(self) -> (Vec<RunHost>, Passwords) {
         let hosts = self.hosts.into_iter().map(|(name, way)| RunHost {
             name,
@@ -96,7 +96,7 @@ impl Chosen {
     }
 }
 
-/// Finds the ways to hosts on which steps of others run, and notes them in the options.
+/// Finds the ways to the hosts that `run_on` names, and records them in the options.
 pub(crate) fn delegates(
     names: impl IntoIterator<Item = String>,
     reach: &Reach,

@@ -1,8 +1,8 @@
-//! Configuration: files and environment variables that give options their values.
+//! Configuration: files and environment variables that set options.
 //!
-//! Every option of the command line is a key, by its long name. The strongest first: command line, `REVEILLE_NAME` in the
-//! environment, `./reveille.toml`, the user's file, the system's file. A table with a command's name holds keys for that
-//! command alone:
+//! Every option of the command line is a key, by its long name. Precedence, highest first: command line, `REVEILLE_NAME`
+//! in the environment, `./reveille.toml`, the user's file, the system's file. A table with a command's name holds keys
+//! for that command only:
 //!
 //! ```toml
 //! user = "deploy"
@@ -12,7 +12,7 @@
 //! concurrency = 100
 //! ```
 //!
-//! What is found becomes the default of the option, so that parsing, checking and help are the same for all of them.
+//! The values found become the defaults of the options, so that clap parses and checks them like arguments.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +33,7 @@ use crate::state;
 
 /// Largest configuration file.
 const MAX_BYTES: u64 = 1 << 20;
-/// Options that are about one invocation, and have no lasting value.
+/// Options that make sense for one invocation only.
 const NOT_KEYS: &[&str] = &[
     "help",
     "version",
@@ -51,13 +51,13 @@ const NOT_KEYS: &[&str] = &[
 /// The values of the configuration files.
 #[derive(Debug, Default)]
 pub(crate) struct Config {
-    /// By command ("" for all commands) and option, the strongest file's value.
+    /// By command ("" for all commands) and option, the value with the highest precedence.
     values: BTreeMap<(String, String), Setting>,
-    /// What was passed over, and why.
+    /// Files that were ignored, and why.
     pub(crate) warnings: Vec<String>,
 }
 
-/// A value of a file.
+/// A value from a file.
 #[derive(Debug, Clone)]
 struct Setting {
     values: Vec<String>,
@@ -76,10 +76,10 @@ pub(crate) struct Shown {
 // === impl Config ===
 
 impl Config {
-    /// Reads the files there are.
+    /// Reads the files that exist.
     pub(crate) fn read(command: &Command) -> Result<Self, Failure> {
         let mut config = Self::default();
-        // The weaker first: later ones win.
+        // Lowest precedence first: later ones win.
         for path in files() {
             config.read_file(&path, command)?;
         }
@@ -101,7 +101,7 @@ impl Config {
             }
             Err(error) => return Err(refused(error.to_string())),
         };
-        // Whoever can write here could name a command that we would run.
+        // Whoever can write to the file could make us run a command.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = std::fs::metadata(directory.unwrap_or(Path::new(".")));
         let us = rustix::process::geteuid().as_raw();
@@ -109,7 +109,7 @@ impl Config {
             |metadata: &std::fs::Metadata| metadata.mode() & 0o002 != 0 || ![0, us].contains(&metadata.uid());
         if foreign(&metadata) || directory.is_ok_and(|directory| foreign(&directory)) {
             self.warnings.push(format!(
-                "{shown} is not read: it or its directory belongs to somebody else, or others can write to it"
+                "ignoring {shown}: it or its directory belongs to another user, or others can write to it"
             ));
             return Ok(());
         }
@@ -168,7 +168,7 @@ impl Config {
                 file,
                 text,
                 value.span().start,
-                &format!("`{name}` takes a text, a number, true or false, or a list of them"),
+                &format!("`{name}` takes a string, a number, true, false, or a list of them"),
             )
         })?;
         let (line, _) = position(text, key.span().start);
@@ -188,7 +188,7 @@ impl Config {
             .or_else(|| self.values.get(&(String::new(), name.to_owned())))
     }
 
-    /// The command line with environment and files as the defaults of its options.
+    /// Makes values of the environment and of files the defaults of options.
     pub(crate) fn apply(&self, command: Command) -> Command {
         let command = command.mut_args(|argument| self.with_default("", argument));
         command.mut_subcommands(|of_command| {
@@ -214,7 +214,7 @@ impl Config {
         }
     }
 
-    /// Notes where each option of an invocation comes from.
+    /// Records the source of each option of an invocation.
     pub(crate) fn origins(&self, command: &Command, matches: &ArgMatches, origins: &mut Origins) {
         let Some((name, matches)) = matches.subcommand() else {
             return;
@@ -239,7 +239,7 @@ impl Config {
         }
     }
 
-    /// Every option with its value and where that comes from, the defaults of the program included.
+    /// Every option with its value and its source, including the program's defaults.
     pub(crate) fn show(&self, command: &Command) -> Vec<Shown> {
         let mut all = Vec::new();
         let commands = std::iter::once(("", command))
@@ -275,7 +275,7 @@ impl Config {
     }
 }
 
-/// The files that are looked for, the weakest first.
+/// The configuration files, lowest precedence first.
 pub(crate) fn files() -> Vec<PathBuf> {
     let user = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
@@ -297,7 +297,7 @@ fn key_of(argument: &Arg) -> Option<&str> {
     argument.get_long().filter(|name| !NOT_KEYS.contains(name))
 }
 
-/// A value as the words that the command line would have.
+/// A value as arguments of the command line.
 fn plain(value: &DeValue<'_>) -> Option<Vec<String>> {
     let one = |value: &DeValue<'_>| match value {
         DeValue::String(text) => Some(text.to_string()),
@@ -334,7 +334,7 @@ fn mistake(file: &str, text: &str, at: usize, message: &str) -> Failure {
     Failure::Mistakes(vec![SourceError::at(message, file, text, line, column)])
 }
 
-/// Line and column of a byte, from 1.
+/// Line and column of a byte, counted from 1.
 fn position(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;

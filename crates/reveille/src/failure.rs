@@ -1,4 +1,4 @@
-//! What ends a command before or instead of its result.
+//! Why a command ends without a result.
 
 use reveille_account::{Exit, SourceError};
 use reveille_fleet::RecipeError;
@@ -13,10 +13,10 @@ pub(crate) enum Failure {
     /// Mistakes in a file.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
     Mistakes(Vec<SourceError>),
-    /// The inventory or a pattern can't be used.
+    /// The inventory or a pattern is wrong.
     #[error("{0}")]
     Inventory(#[from] InventoryError),
-    /// There is no way to a host.
+    /// How to reach a host can't be decided.
     #[error("{0}")]
     Way(#[from] reveille_way::Error),
     /// A run can't be started, resumed or retried.
@@ -25,13 +25,13 @@ pub(crate) enum Failure {
     /// The ledger can't be used.
     #[error("{0}")]
     Ledger(#[from] reveille_ledger::Error),
-    /// The run as a whole could not go on.
+    /// The run as a whole failed.
     #[error("{0}")]
     Fleet(#[from] reveille_fleet::Failure),
-    /// The rest of the system said no.
+    /// A file, thread or other resource of the system failed.
     #[error("{0}")]
     System(String),
-    /// Standard output is closed: nobody reads any more.
+    /// The reader of standard output has closed it.
     #[error("standard output is closed")]
     ClosedPipe,
 }
@@ -41,7 +41,7 @@ impl Failure {
         Self::Usage(message.into())
     }
 
-    /// The exit status it asks for.
+    /// The exit status for this failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Ledger(error) | Failure::Recipe(RecipeError::Ledger(error)) => {
@@ -64,7 +64,7 @@ impl Failure {
     }
 }
 
-/// Whether the ledger refuses what it was given, before anything was dispatched.
+/// Whether the ledger refused the user's input, before anything was dispatched.
 fn is_input(error: &reveille_ledger::Error) -> bool {
     use reveille_ledger::Error;
     matches!(

@@ -1,4 +1,4 @@
-//! The program's own log, on standard error, by a thread of its own: whoever reads it may stand still, nothing else does.
+//! The program's log. A thread of its own writes it to standard error, so that a stalled reader stops nothing else.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait to be read; what comes then is dropped, and counted.
+/// Lines that may wait; later ones are dropped and counted.
 const WAITING: usize = 4096;
-/// How long the last lines are waited for at the end.
+/// How long the end of the program waits until the last lines are written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The log.
@@ -40,10 +40,10 @@ impl Log {
         Ok(Self { lines, state })
     }
 
-    /// Waits for the last lines, but not for a reader that stands still.
+    /// Waits until the last lines are written, but not for a stalled reader.
     pub(crate) fn finish(&self) {
         let waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whether they were written in time changes nothing any more.
+        // The program ends in either case.
         let _ = self
             .state
             .written
@@ -58,17 +58,17 @@ fn pour(queue: &Receiver<Vec<u8>>, state: &State) {
         if dropped > 0 {
             let _ = writeln!(
                 stderr,
-                "{dropped} lines of the log were left out: nobody read them in time"
+                "{dropped} lines of the log were dropped, because their reader is too slow"
             );
         }
-        // Where standard error is gone there is nowhere to say it.
+        // An error on standard error can't be reported anywhere.
         let _ = stderr.write_all(&line);
         *state.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         state.written.notify_all();
     }
 }
 
-/// Each event comes as one piece.
+/// Each event is written with one call.
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut waiting = self.state.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,9 @@
 //! `reveille`: the program. Commands, configuration and screens; the work itself is done by the crates below.
 //!
 //! The main types: `Cli` (`cli/mod.rs`), the one definition of the command line, from which help, man pages and completions
-//! are made; `Config` (`config.rs`), values from files and environment; `Printer` (`printer.rs`), the only one that
-//! writes: data to standard output, everything else to standard error; `Request` (`launch.rs`), a run that is about to
-//! be recorded; `Failure` (`failure.rs`), what ends a command early, with its exit status.
+//! are made; `Config` (`config.rs`), values from files and environment; `Printer` (`printer.rs`), which writes data to
+//! standard output and everything else to standard error; `Request` (`launch.rs`), a run that is about to be recorded;
+//! `Failure` (`failure.rs`), the reason why a command ends early, with its exit status.
 //!
 //! `reveille run` through the program:
 //!
@@ -12,13 +12,13 @@
 //!    matches patterns and finds ways; every template is checked for every host. `prompt.rs` asks for passwords.
 //! 3. `launch.rs` records the run and gives it to `reveille_fleet`; `resume` and `retry` join here.
 //! 4. While it runs, `render/live.rs` draws the screen and `render/events.rs` writes NDJSON, each through a thread of
-//!    its own (`render/outlet.rs`), so that a reader that stands still does not stop the run. `render/artifacts.rs`
-//!    refreshes exports.
+//!    its own (`render/outlet.rs`), so that a stalled reader does not stop the run. `render/artifacts.rs` refreshes
+//!    exports.
 //! 5. `render/end.rs` prints what failed and why, the account, and the next command, all read from the ledger. The
 //!    account decides the exit status.
 //!
-//! Every other command is a file of `commands`, named after it. `drill/mod.rs` puts a practice fleet around a run, and
-//! compares what was injected with what was reported.
+//! Every other command is a file of `commands`, named after it. `drill/mod.rs` starts the practice fleet of a drill, and
+//! compares the injected faults with the reported classes.
 
 mod choose;
 mod cli;
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to standard output; a closed pipe there is no fault.
+            // Help goes to standard output; a closed pipe there is not an error.
             let _ = error.print();
             let exit = if error.use_stderr() {
                 Exit::Usage
@@ -102,7 +102,7 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// Starts the log, by its own thread; nothing is logged where none can be had.
+/// Starts the log. If its thread can't be started, nothing is logged.
 fn start_log(globals: &cli::Globals) -> Option<log::Log> {
     let level = match globals.verbose {
         0 => "error",
@@ -113,7 +113,7 @@ fn start_log(globals: &cli::Globals) -> Option<log::Log> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("REVEILLE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let log = log::Log::start().ok()?;
-    // A second start in one process does nothing, which is right.
+    // Only a second initialization in one process fails.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(log.clone())

@@ -1,4 +1,4 @@
-//! From the command line to what a run is asked to do.
+//! Turns options of the command line into options of a run.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use reveille_way::{Asked, InventorySources, PasswordSources};
 use crate::cli::{Choice, Link, Origins, Pacing, PasswordArgs, Reach};
 use crate::failure::Failure;
 
-/// How long a TCP connection may take if nobody says otherwise.
+/// Default of `--connect-timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Options that only connections by SSH follow.
@@ -57,7 +57,7 @@ pub(crate) fn run_options(reach: Option<&Reach>, pacing: &Pacing, fold: bool) ->
                 .unwrap_or(CONNECT_TIMEOUT),
         ),
         host_key: reach.and_then(|reach| reach.link.host_key).unwrap_or_default(),
-        // Whoever names a policy has thought about who may sit in between.
+        // A user who names a policy has decided which new keys to trust.
         password_to_new_hosts: reach.is_some_and(|reach| reach.link.host_key.is_some()),
         passwords: reach
             .map(|reach| password_sources(&reach.passwords))

@@ -1,4 +1,4 @@
-//! The one place that writes: data to standard output, everything else to standard error.
+//! Writes data to standard output and everything else to standard error.
 
 use std::io::{self, IsTerminal as _};
 
@@ -8,23 +8,21 @@ use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::prompt;
 
-/// Writes to the terminal, or to what stands in for it.
+/// Writes to standard output and standard error.
 #[derive(Debug, Clone, Copy)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a question of its own about the terminal"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 pub(crate) struct Printer {
     /// Colour on standard error.
     colour_err: bool,
     /// Colour on standard output.
     colour_out: bool,
+    /// Print only outputs and failures.
     pub(crate) quiet: bool,
     /// Standard error is a terminal that can redraw lines.
     pub(crate) live: bool,
 }
 
-/// What a piece of text is, for those who see colour; all text is understandable without.
+/// The colour of a piece of text. All text is understandable without colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     Good,
@@ -49,12 +47,12 @@ impl Printer {
         }
     }
 
-    /// Data, with its line end. A reader that has gone away ends the program quietly.
+    /// Prints data and a line end. If the reader has closed the pipe, the program ends without a message.
     pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
         self.data_bytes(format!("{text}\n").as_bytes())
     }
 
-    /// Data as it is.
+    /// Prints data unchanged.
     pub(crate) fn data_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         write_all(io::stdout(), bytes).map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
@@ -62,24 +60,18 @@ impl Printer {
         })
     }
 
-    /// Anything else. Nobody is told when standard error is gone: there is nowhere to say it.
+    /// Prints a line to standard error. An error there can't be reported anywhere.
     pub(crate) fn note(&self, text: &str) {
         let _ = write_all(io::stderr(), format!("{text}\n").as_bytes());
     }
 
-    /// Whether only failures are to be told.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
-    /// Something that the quiet can do without.
+    /// Prints a line to standard error, unless `--quiet` is given.
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet {
             self.note(text);
         }
     }
 
-    /// A warning.
     pub(crate) fn warning(&self, text: &str) {
         self.note(&format!("{} {text}", self.tone_err("warning:", Tone::Odd)));
     }
@@ -123,7 +115,7 @@ fn coloured(on: bool, text: &str, tone: Tone) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// Writes all of it, also to a descriptor that somebody has made non-blocking.
+/// Writes everything, even if another process has made the descriptor non-blocking.
 fn write_all(mut target: impl io::Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match target.write(bytes) {

@@ -1,14 +1,14 @@
-//! Asking the operator for what must not be seen.
+//! Asks the user for passwords, without echo.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-/// Longest answer.
+/// Longest answer, bytes.
 const LIMIT: usize = 4096;
 
-/// Asks on the terminal, which does not show what is typed. `instead` says what to do where there is no terminal.
+/// Asks on the terminal, without echo. `instead` tells the user what to do if there is no terminal.
 pub(crate) fn hidden(words: &str, instead: &str) -> Result<String, String> {
     let refused = |why: String| format!("can't ask for {words}: {why}; {instead}");
     let terminal = OpenOptions::new()
@@ -25,12 +25,13 @@ pub(crate) fn hidden(words: &str, instead: &str) -> Result<String, String> {
 fn ask(mut terminal: &File, words: &str) -> io::Result<String> {
     write!(terminal, "{words}: ")?;
     let answer = read_line(terminal);
-    // What ended the line was not shown either.
+    // The Enter key was not echoed either.
     writeln!(terminal)?;
     answer
 }
 
-/// Reads a line as a terminal would that edits it. Ctrl-C comes as a byte, so that the terminal is never left silent.
+/// Reads a line with the editing keys of a terminal. Ctrl-C comes as a byte, not as a signal, so that echo is always
+/// restored.
 fn read_line(source: impl Read) -> io::Result<String> {
     let interrupted = |why| Err(io::Error::new(io::ErrorKind::Interrupted, why));
     let mut line: Vec<u8> = Vec::new();
@@ -44,7 +45,7 @@ fn read_line(source: impl Read) -> io::Result<String> {
             3 | 28 => return interrupted("interrupted"),
             4 if line.is_empty() => return interrupted("the input ended"),
             4 => {}
-            // Backspace takes a character, Ctrl-U all of them.
+            // Backspace deletes a character, Ctrl-U the line.
             8 | 127 => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
             21 => line.clear(),
             _ if line.len() == LIMIT => return interrupted("it is too long"),
@@ -54,7 +55,7 @@ fn read_line(source: impl Read) -> io::Result<String> {
     interrupted("the input ended")
 }
 
-/// A terminal that gives every byte as it is typed and shows none, until it is dropped.
+/// A terminal without echo and line editing, until it is dropped.
 struct Quiet<'a> {
     terminal: &'a File,
     before: Termios,
@@ -74,7 +75,7 @@ impl<'a> Quiet<'a> {
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        // A terminal that is gone needs no echo.
+        // It fails only if the terminal is gone.
         let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
     }
 }

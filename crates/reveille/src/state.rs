@@ -1,4 +1,4 @@
-//! Where things are: state directory, this machine's name, this user.
+//! The state directory, the home directory, and the names of this machine and user.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -6,18 +6,19 @@ use std::sync::LazyLock;
 use crate::cli::Globals;
 use crate::failure::Failure;
 
-/// The state directory that was named, or the usual one; a command pasted from the screen finds it from anywhere.
+/// The state directory of the option, or the default one. The path is absolute, so that the commands that the screen
+/// suggests work from any directory.
 pub(crate) fn directory(globals: &Globals) -> Result<PathBuf, Failure> {
     if let Some(directory) = &globals.state_dir {
         return std::path::absolute(directory)
             .map_err(|error| Failure::usage(format!("--state-dir {}: {error}", directory.display())));
     }
     base().map(|base| base.join("reveille")).ok_or_else(|| {
-        Failure::usage("neither HOME nor XDG_STATE_HOME says where to keep the ledger; use --state-dir")
+        Failure::usage("no state directory: neither HOME nor XDG_STATE_HOME is set; use --state-dir DIR")
     })
 }
 
-/// Where the states of programs are kept.
+/// The directory in which programs keep their state.
 fn base() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
@@ -25,7 +26,7 @@ fn base() -> Option<PathBuf> {
     named.or_else(|| home().map(|home| home.join(".local/state")))
 }
 
-/// ` --state-dir DIR`, if a command pasted from the screen needs it to find this directory.
+/// ` --state-dir DIR`, if a command that the screen suggests needs it to find this directory.
 pub(crate) fn option(directory: &Path) -> String {
     let named = std::env::var_os("REVEILLE_STATE_DIR")
         .filter(|value| !value.is_empty())
@@ -54,9 +55,9 @@ pub(crate) fn node() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// The name of the user who runs this.
+/// The name of the user who runs the program.
 pub(crate) fn user() -> String {
-    // Asked for every host.
+    // Cached, because it is needed for every host.
     static USER: LazyLock<String> = LazyLock::new(|| {
         ["LOGNAME", "USER"]
             .iter()

@@ -1,19 +1,19 @@
-//! What the controller has used: CPU time and memory.
+//! CPU time and memory of the controller.
 
 use std::fs;
 
-/// What the controller used so far, for summaries.
+/// Resources that the controller used so far, for summaries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     /// Seconds of CPU time, user and system.
     pub(crate) cpu_s: f64,
-    /// Most memory that was resident, bytes.
+    /// Peak resident memory, bytes.
     pub(crate) peak_bytes: u64,
-    /// Hosts that it was to work on.
+    /// Hosts that it worked on.
     pub(crate) hosts: usize,
 }
 
-/// Reads them from `/proc`, after work on so many hosts.
+/// Reads the usage from `/proc`, after work on `hosts` hosts.
 pub(crate) fn usage(hosts: usize) -> Usage {
     let peak_bytes = field("/proc/self/status", "VmHWM:").unwrap_or(0) * 1024;
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -32,7 +32,7 @@ pub(crate) fn usage(hosts: usize) -> Usage {
     }
 }
 
-/// A number behind a word in a file of `/proc`.
+/// The number after a word in a file of `/proc`.
 fn field(path: &str, word: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     text.lines()

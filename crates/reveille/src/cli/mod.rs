@@ -142,7 +142,7 @@ pub(crate) struct ProgramArgs {
     pub(crate) arguments: Vec<std::ffi::OsString>,
 }
 
-/// Options of the commands that start a run on hosts of the user's.
+/// Options of the commands that start a run on the selected hosts.
 #[derive(Debug, Args)]
 pub(crate) struct OnHosts {
     #[command(flatten)]
@@ -325,7 +325,7 @@ pub(crate) struct DrillArgs {
     /// `all=COUNT` injects every kind, `none` injects nothing. Repeat the option for several kinds.
     #[arg(long = "fault", value_name = "KIND=SHARE", help_heading = "Drill")]
     pub(crate) faults: Vec<String>,
-    /// List the kinds of fault and how their hosts should end
+    /// List the kinds of fault, and the classes with which their hosts should end
     #[arg(long, help_heading = "Drill")]
     pub(crate) list_faults: bool,
     /// Run the job's commands for real, on this machine
@@ -363,7 +363,7 @@ pub(crate) struct HostsArgs {
     pub(crate) choice: Choice,
     #[command(flatten)]
     pub(crate) link: Link,
-    /// Where the options come from.
+    /// The sources of the options.
     #[arg(skip)]
     pub(crate) origins: Origins,
 }
@@ -416,7 +416,7 @@ pub(crate) struct ExportArgs {
 }
 
 impl Cli {
-    /// Where the command keeps the sources of its options, if it needs them.
+    /// The place for the sources of options, if the command needs them.
     pub(crate) fn origins(&mut self) -> Option<&mut Origins> {
         match &mut self.command {
             Command::Exec(ExecArgs { on, .. })
@@ -441,7 +441,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Short and long help of every command at the width of a usual terminal.
+    /// Short and long help of every command, 80 columns wide.
     #[test]
     fn help_reads_well() {
         let mut cli = Cli::command().term_width(80);

@@ -1,4 +1,4 @@
-//! Options that choose hosts and say how to reach them.
+//! Options that choose hosts and set how to reach them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesPars
 use reveille_account::{BecomeMethod, HostKeyPolicy, Origin, TransportKind, UnknownWord};
 use reveille_text::duration;
 
-/// Which hosts.
+/// Options that choose hosts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Hosts")]
 pub(crate) struct Choice {
@@ -35,7 +35,7 @@ pub(crate) struct Choice {
     pub(crate) vault_password_file: Vec<String>,
 }
 
-/// Which hosts, and how they are reached.
+/// Options that choose hosts and set how to reach them.
 #[derive(Debug, Args)]
 pub(crate) struct Reach {
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct PasswordArgs {
     pub(crate) become_password_file: Option<PathBuf>,
 }
 
-/// How hosts are reached.
+/// Options that set how to reach hosts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Link {
@@ -89,7 +89,7 @@ pub(crate) struct Link {
     pub(crate) ssh_config: Option<PathBuf>,
     /// What carries the sessions [default: native, or what the inventory sets]
     ///
-    /// A host with a ProxyCommand is reached by openssh unless this option says otherwise.
+    /// Without this option, hosts with a ProxyCommand are reached by openssh.
     #[arg(long, value_parser = words::<TransportKind>(), hide_short_help = true)]
     pub(crate) transport: Option<TransportKind>,
     /// Timeout of name resolution, and of the TCP connection [default: ConnectTimeout of ssh_config, or 10s]
@@ -111,7 +111,7 @@ pub(crate) struct Link {
     pub(crate) become_method: Option<BecomeMethod>,
 }
 
-/// Where the options of an invocation come from, by their long names.
+/// The sources of an invocation's options, by their long names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origins(HashMap<String, Origin>);
 
@@ -128,21 +128,21 @@ impl Origins {
             .unwrap_or(Origin::Default("the command line"))
     }
 
-    /// The first of `options` that the command line has.
+    /// The first of `options` that is on the command line.
     pub(crate) fn on_the_command_line<'a>(&self, options: &[&'a str]) -> Option<&'a str> {
         let is_typed = |option: &&&str| matches!(self.0.get(**option), Some(Origin::Option(_)));
         options.iter().find(is_typed).copied()
     }
 }
 
-/// A parser of the words of an enum, for help and completions too.
+/// A parser of an enum's words, which help and completions list.
 fn words<T: Word>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(T::values()).try_map(|word| word.parse::<T>())
 }
 
 /// An enum whose values are words.
 trait Word: FromStr<Err = UnknownWord> + Clone + Send + Sync + 'static {
-    /// The words, with what they mean.
+    /// The words with their meanings.
     fn values() -> Vec<PossibleValue>;
 }
 

@@ -1,4 +1,4 @@
-//! Options that say how a run proceeds, and what it reports.
+//! Options that set how a run proceeds and what it reports.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use reveille_text::{Bytes, duration};
 
-/// How a run proceeds and when it stops.
+/// Options that set how a run proceeds and when it stops.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rollout")]
 pub(crate) struct Pacing {
@@ -52,7 +52,7 @@ pub(crate) struct Pacing {
     pub(crate) max_output: Option<Bytes>,
 }
 
-/// What is reported, and where.
+/// Options that set what is reported, and where.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Report {

@@ -1,4 +1,4 @@
-//! `reveille audit`: is every host accounted for?
+//! `reveille audit`: checks that every host is accounted for.
 
 use reveille_account::Exit;
 use reveille_ledger::Ledger;

@@ -1,4 +1,4 @@
-//! `reveille clean`: what a run left on its hosts is removed.
+//! `reveille clean`: removes a run's files from its hosts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reveille_account::{Exit, HostName, RunState};
 use reveille_fleet::{CleanPlan, Cleaned};
-use reveille_ledger::Ledger;
 use reveille_text::counted;
 use reveille_text::harmless;
 use reveille_transport::supervisor::Hello;
@@ -16,23 +15,20 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::{launch, state};
 
-/// How long after its end a run's tombstones stay: a request that was under way then may still arrive.
+/// How long tombstones stay after the end of a run, because a delayed start may still arrive.
 const TOMBSTONES: Duration = Duration::from_hours(24);
-/// Hosts at once, if nobody says otherwise.
+/// Default of `--concurrency`.
 const AT_ONCE: u32 = 64;
-/// Hosts that are named when something went wrong.
+/// Hosts that are named if they could not be cleaned.
 const NAMES: usize = 20;
 
 pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let directory = state::directory(globals)?;
-    // Where there is none, none is made.
-    Ledger::open_existing(&directory)?;
-    let ledger = Ledger::open(&directory)?;
-    let run = ledger.resolve_run(&args.which.run)?;
-    let record = ledger.run(run)?;
+    let (ledger, record) = launch::open(globals, &args.which.run)?;
+    let run = record.run;
     if record.state != RunState::Closed {
         return Err(Failure::usage(format!(
-            "{run} is not over: hosts may still have work of it; finish it first with `reveille resume{} {run}`",
+            "{run} has not ended, and its commands may still run on hosts; finish it first with `reveille resume{} \
+             {run}`",
             state::option(ledger.state_directory())
         )));
     }
@@ -67,7 +63,7 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
             })
         })
         .collect();
-    // Of the machines that steps of others ran on not all have to be known still.
+    // A machine on which a `run_on` step ran may be unknown by now.
     let mut unknown: Vec<HostName> = reported.into_keys().collect();
     unknown.sort();
     let ended = Duration::from_millis(record.ended_ms.unwrap_or(u64::MAX));
@@ -78,13 +74,13 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
         .sessions;
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
     let total = hosts.len() + unknown.len();
-    // Nobody else may work on the run meanwhile, and hosts refuse whoever did before.
+    // Prevents other controllers from working on the run, and hosts from obeying a former controller.
     let handle = ledger.take_over(run, &state::node())?;
     let (mut done, mut running, mut failed) = (0, Vec::new(), Vec::new());
     failed.extend(
         unknown
             .into_iter()
-            .map(|host| (host, "it is not known how to reach it".to_owned())),
+            .map(|host| (host, "the run has no record of how to reach it".to_owned())),
     );
     let tell = |host: HostName, cleaned: Cleaned| match cleaned {
         Cleaned::Done { running: 0 } => done += 1,

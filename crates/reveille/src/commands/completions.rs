@@ -1,4 +1,4 @@
-//! `reveille completions`: from the one definition of the command line.
+//! `reveille completions`: prints completions for a shell.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;

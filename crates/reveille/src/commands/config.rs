@@ -1,4 +1,4 @@
-//! `reveille config show`: every option, its value and where that comes from.
+//! `reveille config show`: prints every option with its value and its source.
 
 use clap::CommandFactory as _;
 use reveille_account::Exit;
@@ -13,7 +13,7 @@ pub(crate) fn show(printer: &Printer) -> Result<Exit, Failure> {
     command.build();
     let config = Config::read(&command)?;
     for path in config::files() {
-        let found = if path.exists() { "" } else { "  (not there)" };
+        let found = if path.exists() { "" } else { "  (does not exist)" };
         printer.say(&format!("# {}{found}", path.display()));
     }
     let mut before = None;

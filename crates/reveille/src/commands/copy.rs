@@ -1,4 +1,4 @@
-//! `reveille copy` and `reveille fetch`: files and directories, to and from the selected hosts.
+//! `reveille copy` and `reveille fetch`: copy files and directories to and from the selected hosts.
 
 use std::path::Path;
 
@@ -108,7 +108,7 @@ fn text(path: &Path) -> Result<String, Failure> {
         .ok_or_else(|| Failure::usage(format!("{} is not UTF-8", path.display())))
 }
 
-/// Escapes text that must not be taken for a template.
+/// Escapes text that is not a template.
 fn literal(text: &str) -> String {
     text.replace("{{", "{{ '{{' }}")
 }

@@ -1,4 +1,4 @@
-//! `reveille drill`: a rehearsal of a job against a fleet that is made for it, faults and all.
+//! `reveille drill`: rehearses a job against a practice fleet with injected faults.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,12 +26,12 @@ use crate::printer::{Printer, Tone};
 use crate::render::end::Extra;
 use crate::state;
 
-/// The job that is rehearsed when none is given.
+/// The default job.
 const INSTALL: &str = include_str!("../drill/install.yaml");
-/// Steps of that job that go well before faults of commands show: those then strike the installation.
+/// Steps of that job that succeed before faults of commands show, so that they show in the installation.
 const GOOD_STEPS: u32 = 1;
 
-/// What is injected when nobody says otherwise. Each kind strikes its share of the hosts, and one at least.
+/// The default faults.
 const DEFAULT_FAULTS: [FaultKind; 14] = [
     FaultKind::Refuse,
     FaultKind::ExceededStartups(2),
@@ -48,10 +48,10 @@ const DEFAULT_FAULTS: [FaultKind; 14] = [
     FaultKind::SlowDrip,
     FaultKind::PartialStall,
 ];
-/// Hosts of which each of these strikes one.
+/// Each default fault is injected into one of this many hosts, and into one at least.
 const ONE_IN: u32 = 28;
 
-/// Deadlines for hosts that are next door: five tries of a stalled handshake fit into ten seconds.
+/// Deadlines for hosts on this machine: five tries of a stalled handshake fit into ten seconds.
 const HURRY: Hurry = Hurry {
     banner_ms: 1_000,
     key_exchange_ms: 1_000,
@@ -109,11 +109,11 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     };
     let state_dir = match &globals.state_dir {
         Some(directory) => directory.clone(),
-        // Rehearsals and real runs do not mix.
+        // Drills have a ledger of their own, so that `last` never names one.
         None => state::directory(globals)?.join("drill"),
     };
     let practice = Practice::start(&wanted, &state_dir)?;
-    if args.real_shell && !printer.is_quiet() {
+    if args.real_shell && !printer.quiet {
         printer.warning(&real::notice(&practice));
     }
     let request = request(args, job, &practice, hurry, state_dir)?;
@@ -153,7 +153,7 @@ fn request(
     let inventory = Inventory::load(&[source])?.inventory;
     let no_earlier =
         |_: &RunSelector| Err::<Vec<HostName>, _>("a practice fleet has no earlier runs".to_owned());
-    // Whatever groups the job is for: a practice fleet has none.
+    // All hosts: a practice fleet does not have the groups that the job names.
     let hosts = inventory
         .select::<&str>(&[], &no_earlier)?
         .into_iter()
@@ -209,7 +209,7 @@ fn request(
     })
 }
 
-/// The faults asked for; nothing if none were named.
+/// The faults that the options name; `None` without `--fault`.
 fn faults(args: &DrillArgs) -> Result<Option<Vec<Fault>>, Failure> {
     if args.faults.is_empty() {
         return Ok(None);
@@ -218,7 +218,9 @@ fn faults(args: &DrillArgs) -> Result<Option<Vec<Fault>>, Failure> {
         return if args.faults.len() == 1 {
             Ok(Some(Vec::new()))
         } else {
-            Err(Failure::usage("--fault none goes with no other --fault"))
+            Err(Failure::usage(
+                "--fault none can't be combined with other --fault options",
+            ))
         };
     }
     let parse = |text: &String| {
@@ -239,7 +241,7 @@ fn faults(args: &DrillArgs) -> Result<Option<Vec<Fault>>, Failure> {
     Ok(Some(faults.concat()))
 }
 
-/// Each kind with its default number, what it is, and the classes that are right.
+/// Each kind with its default parameter, its meaning, and its right classes.
 fn list_of_faults() -> String {
     let width = FaultKind::all()
         .map(|kind| kind.to_string().len())
@@ -249,7 +251,6 @@ fn list_of_faults() -> String {
     for kind in FaultKind::all() {
         let classes: Vec<String> = kind.expected().classes.iter().map(ToString::to_string).collect();
         let name = kind.to_string();
-        // Writing to a string can't fail.
         let _ = writeln!(
             lines,
             "{name:<width$}  {}: {}",
@@ -262,7 +263,7 @@ fn list_of_faults() -> String {
 }
 
 fn default_faults(args: &DrillArgs, job: &Job) -> Vec<Fault> {
-    // Without a deadline nothing ends what hangs.
+    // Without a deadline, nothing ends a silent command.
     let watched = job.steps.iter().all(|step| {
         matches!(step.watchdog.idle, Limit::After(_)) || matches!(step.watchdog.total, Limit::After(_))
     });
@@ -281,7 +282,7 @@ fn default_faults(args: &DrillArgs, job: &Job) -> Vec<Fault> {
         .collect()
 }
 
-/// The exit status, and the last line.
+/// The exit status and the last line.
 fn verdict(
     comparison: &Comparison,
     account: &reveille_account::Account,
@@ -289,24 +290,24 @@ fn verdict(
     finished: &Finished,
 ) -> (Exit, String) {
     if run != RunState::Closed {
-        let again = "the drill was broken off; its fleet is gone, so start it again rather than resume it";
+        let again =
+            "the drill was interrupted; it can't be resumed, because its fleet has ended: start it again";
         return (Exit::Interrupted, again.to_owned());
     }
     if !account.balanced() || account.ghost > 0 {
         return (
             Exit::Unbalanced,
-            format!("{}: not every host is accounted for", finished.run),
+            format!("{}: hosts are unaccounted for", finished.run),
         );
     }
-    let kinds = match comparison.kinds() {
-        1 => "1 kind of fault".to_owned(),
-        kinds => format!("{kinds} kinds of fault"),
-    };
+    let kinds = format!("{} of fault", counted(comparison.kinds(), "kind"));
     if !comparison.is_right() {
         let wrong = counted(comparison.wrong_hosts(), "host");
         return (
             Exit::Internal,
-            format!("{wrong} ended otherwise than the injected faults explain: a fault in Reveille"),
+            format!(
+                "{wrong} ended with a class that the injected faults do not explain: this is a bug in Reveille"
+            ),
         );
     }
     let failed = account.failed + account.quarantined;
@@ -316,9 +317,7 @@ fn verdict(
         let by_job = counted(comparison.by_job(), "host");
         return (
             Exit::HostsFailed,
-            format!(
-                "{kinds} on {struck}, each found and named rightly; {by_job} failed by the job's own rules"
-            ),
+            format!("{kinds} on {struck}, each reported correctly; {by_job} failed by the job's own rules"),
         );
     }
     if comparison.kinds() == 0 {
@@ -327,8 +326,7 @@ fn verdict(
             "no fault was injected, and every host succeeded".to_owned(),
         );
     }
-    let words = format!(
-        "{kinds} on {struck}, each found and named rightly; {failed} failed on purpose, so the drill succeeds"
-    );
+    let words =
+        format!("{kinds} on {struck}, each reported correctly; {failed} failed because of them, as expected");
     (Exit::Success, words)
 }

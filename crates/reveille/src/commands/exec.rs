@@ -1,4 +1,4 @@
-//! `reveille exec`: a one-off command on the selected hosts.
+//! `reveille exec`: runs a one-off command on the selected hosts.
 
 use reveille_account::Exit;
 use reveille_job::{CommandOptions, Job, Limit, Watchdog};

@@ -1,4 +1,4 @@
-//! `reveille explain`: what a class means, what causes it, what to do. And the job file's schema.
+//! `reveille explain`: prints what a class means, what causes it and what to do. `reveille schema`: prints the JSON Schema.
 
 use reveille_account::{Class, Exit, SourceError};
 

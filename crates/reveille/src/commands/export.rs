@@ -1,4 +1,4 @@
-//! `reveille export`: a run's artifacts.
+//! `reveille export`: writes a run's artifacts.
 
 use reveille_account::Exit;
 use reveille_ledger::Ledger;

@@ -1,4 +1,4 @@
-//! `reveille hosts`: the hosts that a choice names, their vars, and how they are reached.
+//! `reveille hosts`: lists hosts, their variables, and how they are reached.
 
 use reveille_account::Exit;
 use reveille_way::{Finder, Reasons};
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::options::asked;
 use crate::printer::Printer;
 
-/// Options that change how a host is reached, and so only what `--why` prints.
+/// Options that change only what `--why` prints.
 const LINK_OPTIONS: &[&str] = &[
     "user",
     "key",
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &HostsArgs, globals: &Globals, printer: &Printer) -> Res
         && args.why.is_none()
     {
         return Err(Failure::usage(format!(
-            "--{option} changes how hosts are reached, not which there are; use it with --why PATTERN"
+            "--{option} does not select hosts; use it with --why PATTERN"
         )));
     }
     let why = args.why.as_deref().map(|pattern| ("--why", pattern));

@@ -1,4 +1,4 @@
-//! `reveille lint`: is this file right?
+//! `reveille lint`: checks a job file or an inventory.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use crate::commands::run::read_job;
 use crate::failure::Failure;
 use crate::printer::Printer;
 
-/// How much of a file is looked at to tell a job from an inventory.
+/// Bytes of a file that are read to tell a job from an inventory.
 const LOOKED_AT: u64 = 256 * 1024;
 
 pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
         ))?;
         return Ok(Exit::Success);
     }
-    // A name that is not of a file would be a list of hosts.
+    // A name that is not a file would be read as a list of hosts.
     if let Err(error) = std::fs::metadata(&args.file) {
         return Err(Failure::usage(format!("can't read {shown}: {error}")));
     }
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// Whether a YAML file is an inventory: a job has steps, groups have hosts and children.
+/// Whether a YAML file is an inventory: a job has `steps`, groups have `hosts` and `children`.
 fn is_inventory(path: &Path) -> bool {
     let mut text = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut text));

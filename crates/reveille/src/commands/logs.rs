@@ -1,4 +1,4 @@
-//! `reveille logs`: what a host said, and what happened to it.
+//! `reveille logs`: prints the events and the output of a host.
 
 use reveille_account::{Exit, HostName, Stream};
 use reveille_ledger::Ledger;

@@ -1,4 +1,4 @@
-//! `reveille man`: man pages from the one definition of the command line.
+//! `reveille man`: writes man pages, made from the definition of the command line.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -56,7 +56,7 @@ const STATUSES: &[(&str, &str)] = &[
     ("5", "Interrupted; continue with `reveille resume`"),
 ];
 
-/// Writes a page of each command into a directory.
+/// Writes a page for each command to a directory.
 pub(crate) fn man(directory: &Path, printer: &Printer) -> Result<Exit, Failure> {
     let write = || -> io::Result<()> {
         std::fs::create_dir_all(directory)?;
@@ -70,7 +70,7 @@ pub(crate) fn man(directory: &Path, printer: &Printer) -> Result<Exit, Failure> 
             directory.display()
         ))
     })?;
-    printer.say(&format!("man pages are in {}", directory.display()));
+    printer.say(&format!("wrote man pages to {}", directory.display()));
     Ok(Exit::Success)
 }
 

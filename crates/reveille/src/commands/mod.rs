@@ -28,7 +28,7 @@ use crate::cli::{Cli, Command, ConfigCommand};
 use crate::failure::Failure;
 use crate::printer::Printer;
 
-/// Carries out a command.
+/// Runs a command.
 pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
     let globals = cli.globals;
     match cli.command {

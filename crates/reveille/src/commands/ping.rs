@@ -1,4 +1,4 @@
-//! `reveille ping`: which hosts can be reached and run commands.
+//! `reveille ping`: checks which hosts can be reached and run commands.
 
 use reveille_account::Exit;
 use reveille_job::{CommandOptions, Job};
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::launch::{self, Request};
 use crate::printer::Printer;
 
-/// A command that does nothing, but needs a shell.
+/// A command that needs a shell and does nothing.
 const COMMAND: &str = ":";
 
 pub(crate) fn run(on: &OnHosts, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {

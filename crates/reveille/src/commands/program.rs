@@ -1,4 +1,5 @@
-//! `reveille load` and `reveille mirrorlist`: programs of their own, which this one starts and becomes.
+//! `reveille load` and `reveille mirrorlist`: replace this process by the programs `reveille-load` and
+//! `reveille-mirrorlist`.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,10 +11,10 @@ use reveille_account::Exit;
 
 use crate::failure::Failure;
 
-/// The commands that are programs.
+/// The commands that are programs of their own.
 const PROGRAMS: [&str; 2] = ["load", "mirrorlist"];
 
-/// The program that a command line asks for by its first word, and its arguments as they are: all options are its own.
+/// The program that the first word of a command line names, and its arguments. They are not parsed here.
 pub(crate) fn asked_for(
     mut arguments: impl Iterator<Item = OsString>,
 ) -> Option<(&'static str, Vec<OsString>)> {
@@ -22,11 +23,11 @@ pub(crate) fn asked_for(
     Some((name, arguments.collect()))
 }
 
-/// Becomes the program: it has this one's place, signals and terminal from here on.
+/// Replaces this process by the program.
 pub(crate) fn run(name: &str, arguments: &[OsString]) -> Result<Exit, Failure> {
     let program = format!("reveille-{name}");
     let beside = beside(&program);
-    // One that was built or unpacked together with this one is of the same version.
+    // The program beside this one has the same version.
     let chosen = beside.as_deref().filter(|path| path.exists());
     let error = Command::new(chosen.unwrap_or(Path::new(&program)))
         .args(arguments)
@@ -39,8 +40,8 @@ pub(crate) fn run(name: &str, arguments: &[OsString]) -> Result<Exit, Failure> {
         |path| format!("in {}", path.display()),
     );
     Err(Failure::usage(format!(
-        "{program} is a program of its own, and neither {directory} nor in PATH; \
-         `cargo build --release -p {program}` builds it"
+        "{program} is neither {directory} nor in PATH; it is a separate program: install it, or build it with \
+         `cargo build --release -p {program}`"
     )))
 }
 

@@ -1,4 +1,4 @@
-//! `reveille prune`: old runs are forgotten.
+//! `reveille prune`: deletes old runs.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
         if !args.dry_run {
             match ledger.forget(record.run) {
                 Ok(()) => {}
-                // Taken up since the list was made.
+                // Somebody has resumed it since the list was made.
                 Err(reveille_ledger::Error::Held { .. }) => continue,
                 Err(error) => return Err(error.into()),
             }
@@ -34,9 +34,9 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
         printer.data(&format!("{}  {account}", record.run))?;
     }
     if forgotten > 0 && !args.dry_run {
-        // Compacting locks everybody else out for as long as it takes.
+        // Compacting locks the ledger for as long as it takes.
         if somebody_works(&ledger)? {
-            printer.say("a run is under way; the space is given back by a later prune");
+            printer.say("the ledger keeps its size while a run is open; the next prune shrinks it");
         } else {
             ledger.forget_durations()?;
             ledger.compact()?;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
     Ok(Exit::Success)
 }
 
-/// Whether a controller writes to the ledger.
+/// Whether a controller works on a run of the ledger.
 fn somebody_works(ledger: &Ledger) -> Result<bool, Failure> {
     for record in ledger.runs()? {
         if record.state == RunState::Open && ledger.holder(record.run)?.is_some() {

@@ -1,4 +1,4 @@
-//! `reveille resume`: resume an interrupted run.
+//! `reveille resume`: resumes an interrupted run.
 
 use reveille_account::{Exit, RunState};
 

@@ -1,4 +1,4 @@
-//! `reveille retry`: a new round for the failed hosts of a run.
+//! `reveille retry`: runs the failed hosts of a run again, as a new round.
 
 use std::collections::HashSet;
 
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &RetryArgs, globals: &Globals, printer: &Printer) -> Res
         });
         return Ok(Exit::Success);
     }
-    // In the order of the first roll.
+    // They keep the order of the first roll.
     let hosts: Vec<HostName> = ledger
         .roll(run, 1)?
         .into_iter()

@@ -1,4 +1,4 @@
-//! `reveille run`: a job, step by step, on the selected hosts.
+//! `reveille run`: runs a job, step by step, on the selected hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -130,7 +130,7 @@ fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
             )));
         }
     }
-    // These values are recorded with the run, and visible in process lists.
+    // Values of -e are recorded with the run, and visible in process lists.
     if let Some(name) = vars.keys().find(|name| reveille_text::is_secret(name)) {
         return Err(Failure::usage(format!(
             "-e {name}: the name looks like a secret, and these values are recorded; make it a variable of the job: \

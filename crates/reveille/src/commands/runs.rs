@@ -1,4 +1,4 @@
-//! `reveille runs`: what was run.
+//! `reveille runs`: lists runs.
 
 use reveille_account::{Exit, RunState};
 use reveille_ledger::Ledger;

@@ -1,4 +1,4 @@
-//! `reveille show`: what a run came to.
+//! `reveille show`: prints a run's result.
 
 use reveille_account::{Chosen, Event, EventKind, Exit, RunState};
 use reveille_ledger::Ledger;
@@ -12,7 +12,7 @@ use crate::printer::Printer;
 use crate::render::end;
 use crate::state;
 
-/// How often a run of another process is looked at.
+/// How often `--follow` reads new events.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
 
 pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     Ok(Exit::Success)
 }
 
-/// Prints events until the run is closed or nobody works on it any more.
+/// Prints events until the run is closed or interrupted.
 async fn follow(
     ledger: &Ledger,
     run: reveille_account::RunId,
@@ -65,7 +65,7 @@ async fn follow(
 ) -> Result<(), Failure> {
     let mut seen = 0;
     loop {
-        // Looked at first: what is written before the holder goes is still read below.
+        // Checked first, so that the last events are still read below.
         let over = ledger.run(run)?.state == RunState::Closed || ledger.holder(run)?.is_none();
         loop {
             let events = ledger.events_after(run, seen, None)?;

@@ -1,4 +1,4 @@
-//! Injected against reported: was every fault found, and called by its right name?
+//! Compares the injected faults with the reported classes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -13,19 +13,16 @@ use super::practice::Injected;
 use crate::failure::Failure;
 use crate::printer::Tone;
 
-/// Hosts named in a row.
+/// Hosts that a row names.
 const NAMES: usize = 3;
 
-/// What a rehearsed job is like, as far as it decides what a fault comes to.
+/// The traits of a job that decide which class a fault should cause.
 #[derive(Debug, Clone, Copy)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a question with an answer of its own"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 pub(crate) struct Traits {
-    /// It is the user's own; what its rules make of the hosts' canned answers is not the drill's to judge.
+    /// It is the user's own job. Its rules may fail the hosts' canned answers.
     pub(crate) own: bool,
-    /// Its commands run for real: what they come to is theirs.
+    /// Its commands run for real, and may fail without a fault.
     pub(crate) real: bool,
     /// Every command survives the loss of its connection.
     pub(crate) durable: bool,
@@ -33,7 +30,7 @@ pub(crate) struct Traits {
     pub(crate) repeatable: bool,
 }
 
-/// The comparison, a row a kind of fault.
+/// The comparison, with a row for each kind of fault.
 #[derive(Debug)]
 pub(crate) struct Comparison {
     rows: Vec<Row>,
@@ -41,16 +38,16 @@ pub(crate) struct Comparison {
 
 #[derive(Debug)]
 struct Row {
-    /// Nothing for the healthy hosts.
+    /// `None` for the healthy hosts.
     fault: Option<FaultKind>,
     hosts: usize,
-    /// Hosts on which somebody ran into the fault.
+    /// Hosts whose fault happened.
     met: usize,
     reported: BTreeMap<Class, usize>,
     succeeded: usize,
-    /// Hosts that were not worked on to an end.
+    /// Hosts without an outcome, or cancelled.
     unreached: usize,
-    /// Hosts on which the job's own rules failed.
+    /// Hosts that failed by the job's own rules.
     by_job: usize,
     wrong: Vec<(HostName, Class)>,
 }
@@ -58,13 +55,13 @@ struct Row {
 // === impl Comparison ===
 
 impl Comparison {
-    /// Holds what was injected against the outcomes of a run.
+    /// Compares the injected faults with the outcomes of a run.
     pub(crate) fn new(injected: &[Injected], summary: &Summary, traits: Traits) -> Result<Self, Failure> {
         let outcomes: HashMap<HostName, Option<Class>> = summary
             .hosts()
             .map(|host| host.map(|host| (host.host, host.class)))
             .collect::<Result<_, _>>()?;
-        // Two numbers of a kind are two rows.
+        // A kind with two parameters has two rows.
         let mut rows: BTreeMap<(usize, Option<String>), Row> = BTreeMap::new();
         for host in injected {
             let fault = host.kind();
@@ -81,7 +78,7 @@ impl Comparison {
         })
     }
 
-    /// Whether every fault was found and named rightly.
+    /// Whether every fault was reported with the right class.
     pub(crate) fn is_right(&self) -> bool {
         self.rows.iter().all(|row| row.wrong.is_empty())
     }
@@ -95,7 +92,7 @@ impl Comparison {
         self.rows.iter().filter(|row| row.fault.is_some())
     }
 
-    /// Hosts that have a fault.
+    /// Hosts with a fault.
     pub(crate) fn struck(&self) -> usize {
         self.faulty().map(|row| row.hosts).sum()
     }
@@ -109,7 +106,7 @@ impl Comparison {
         self.rows.iter().map(|row| row.wrong.len()).sum()
     }
 
-    /// The table; only its wrong rows for the quiet.
+    /// The table; with `quiet`, only its wrong rows.
     pub(crate) fn table(&self, quiet: bool, tone: impl Fn(&str, Tone) -> String) -> String {
         let heading = ["injected", "hosts", "met", "reported", "recovered", "verdict"].map(str::to_owned);
         let mut lines = vec![(heading, Tone::Strong)];
@@ -147,7 +144,7 @@ impl Comparison {
     }
 }
 
-/// Rows in the order of the documentation, the healthy first.
+/// The order of the rows: healthy hosts first, then as `--list-faults` lists the kinds.
 fn position(fault: Option<FaultKind>) -> usize {
     fault.map_or(0, |fault| {
         1 + FaultKind::all()
@@ -179,7 +176,7 @@ impl Row {
         };
         *self.reported.entry(class).or_default() += 1;
         self.succeeded += usize::from(class.status() == Status::Success);
-        // A command that runs for real does not wait for its fault: one that never was silent lost no connection.
+        // A command that runs for real may end before its fault happens; then the host counts as healthy.
         let fault = self
             .fault
             .filter(|_| met || !traits.real || self.fault == Some(FaultKind::Refuse));
@@ -213,7 +210,7 @@ impl Row {
         [
             self.name(),
             self.hosts.to_string(),
-            // A refused connection reaches nobody who could count it.
+            // A refused connection does not reach the server that would count it.
             if matches!(self.fault, None | Some(FaultKind::Refuse)) {
                 none()
             } else {
@@ -292,10 +289,10 @@ impl Row {
     }
 }
 
-/// Whether an outcome is what a fault should come to.
+/// Whether a fault should cause this class.
 fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
     let Some(fault) = fault else {
-        // On a busy machine a healthy host may be slow once.
+        // On a busy machine, a healthy host may need a second try.
         return class.status() == Status::Success;
     };
     let expected = fault.expected();
@@ -312,7 +309,7 @@ fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
     );
     match class {
         Class::NothingToDo => expected.recoverable,
-        // A plain command whose connection breaks can't be asked after.
+        // The end of a plain command whose connection breaks can't be found out.
         Class::ResultUnknown | Class::ConnectionLost => {
             !traits.durable
                 && matches!(
@@ -326,13 +323,13 @@ fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
                 )
         }
         Class::OkAfterRecovery if matches!(fault, FaultKind::Reboot(_)) => traits.own && traits.repeatable,
-        // The user's own job may call any status a success, or do without.
+        // The user's own job may count any exit status as success, or run no command.
         Class::Ok | Class::OkAfterRecovery => traits.own && of_commands,
         _ => false,
     }
 }
 
-/// Classes that a job's own rules decide, or its own commands if they run for real.
+/// Whether the job's own rules can cause this class, or its commands if they run for real.
 fn of_the_job(class: Class, real: bool) -> bool {
     let of_commands = matches!(
         class,

@@ -1,7 +1,7 @@
-//! What fleets leave behind whose process was killed: their directories, and commands that ran for real.
+//! Removes what fleets of killed processes left: their directories, and commands that ran for real.
 //!
-//! A fleet's directory is named after the process that made it, and holds when that process started: a number that is in
-//! use again is another process.
+//! The name of a fleet's directory has the number of the process that made it. A file in it has the time when that
+//! process started, because numbers are used again.
 
 use std::fs;
 use std::io;
@@ -11,9 +11,9 @@ use reveille_drill::end_marked;
 
 use super::practice::HOMES;
 
-/// How a fleet's directory is named, before the number of its process.
+/// The name of a fleet's directory, before the number of its process.
 const PREFIX: &str = "fleet-";
-/// The file that says when that process started.
+/// The file with the time when that process started.
 const OWNER: &str = "owner";
 
 /// The directory of this process's fleet.
@@ -21,13 +21,13 @@ pub(super) fn directory(state: &Path) -> PathBuf {
     state.join(format!("{PREFIX}{}", std::process::id()))
 }
 
-/// Notes that a directory is this process's.
+/// Marks a directory as this process's.
 pub(super) fn own(directory: &Path) -> io::Result<()> {
     let started = started(std::process::id()).unwrap_or_default();
     fs::write(directory.join(OWNER), format!("{started}\n"))
 }
 
-/// Removes the directories of fleets whose process is gone, and ends what they left running.
+/// Removes the directories of fleets whose process is gone, and ends commands that they left running.
 pub(super) fn sweep(state: &Path) {
     let Ok(entries) = fs::read_dir(state) else {
         // There was no fleet yet.
@@ -47,34 +47,34 @@ pub(super) fn sweep(state: &Path) {
     }
 }
 
-/// Whether the process that made a directory lives.
+/// Whether the process that made a directory is alive.
 fn is_owned(directory: &Path, process: u32) -> bool {
     let Some(started) = started(process) else {
         return false;
     };
     match fs::read_to_string(directory.join(OWNER)) {
         Ok(noted) => noted.trim() == started,
-        // Another one is just being made; this process makes its own only after this.
+        // Another process is about to write the file. This process has not made its directory yet.
         Err(_) => process != std::process::id(),
     }
 }
 
-/// Removes a fleet's directory, and ends what its hosts' commands left running if the fleet did not.
+/// Removes a fleet's directory, and ends commands that it left running.
 pub(super) fn remove(directory: &Path) {
-    // The mark of what ran for real is the directory's full name.
+    // Processes that ran for real are marked with the directory's absolute path.
     if let Ok(homes) = fs::canonicalize(directory.join(HOMES)) {
         end_marked(&homes);
     }
-    // Keys of a fleet that is gone are of no use to anybody; those that stay do no harm.
+    // If it fails, the remaining keys are of no use to anybody.
     let _ = fs::remove_dir_all(directory);
 }
 
-/// The boot and the time in it when a process started; nothing if there is none.
+/// The boot, and the time since it, at which a process started; `None` if it does not run.
 fn started(process: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split(' ');
-    // What has ended and is not waited for has nothing any more.
+    // A zombie has ended.
     let alive = fields.next()? != "Z";
     let ticks = fields.nth(18)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -99,7 +99,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let living = make(&format!("fleet-{}", child.id()), started(child.id()).as_deref());
         let unmarked = make("fleet-1", None);
-        // No process has such a number, and none of this one's age has the other's.
+        // No process has this number, and this process did not start at that time.
         let dead = make("fleet-4294967295", Some("1 a boot"));
         let reused = make(&format!("fleet-{}", std::process::id()), Some("1 a boot"));
         let others = make("fleet-x", None);

@@ -1,4 +1,4 @@
-//! The rehearsal around a run: a practice fleet before it, and injected held against reported after it.
+//! The parts of `reveille drill`: the practice fleet, and the comparison of injected faults with reported classes.
 
 pub(crate) mod compare;
 mod leftovers;

@@ -1,4 +1,4 @@
-//! The practice fleet: in this process, or in one of its own when it is large.
+//! The practice fleet: in this process, or in a process of its own if it is large.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -22,34 +22,34 @@ use super::{leftovers, real};
 use crate::failure::Failure;
 use crate::printer::Printer;
 
-/// Hosts above which a fleet has a process of its own.
+/// Most hosts of a fleet in this process.
 const MOST_HERE: u32 = 1000;
-/// Descriptors that a host takes when both of its ends are in this process.
+/// Descriptors that a host needs if both ends of its connection are in this process.
 const DESCRIPTORS_EACH: u64 = 4;
-/// How long the process of a fleet may take to start, and to end.
+/// Timeout for the start and for the end of a fleet's process.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Names of the files that a fleet leaves in its directory.
+/// Names of the files that a fleet writes to its directory.
 const INVENTORY: &str = "inventory.ini";
 const KEY: &str = "id";
 const KNOWN_HOSTS: &str = "known_hosts";
 const REPORT: &str = "report.json";
 const READY: &str = "ready";
-/// The directory of the hosts' own directories.
+/// The directory of the hosts' home directories.
 pub(super) const HOMES: &str = "hosts";
 
-/// What a fleet is to be.
+/// A description of a fleet.
 pub(crate) struct Wanted {
     pub(crate) hosts: u32,
     pub(crate) seed: u64,
     pub(crate) faults: Vec<Fault>,
-    /// Commands of a host that go well before its fault shows.
+    /// Commands of a host that succeed before its fault shows.
     pub(crate) good_commands: u32,
     /// Commands run for real.
     pub(crate) real_shell: bool,
 }
 
-/// A running fleet and its directory, which goes with it.
+/// A running fleet and its directory, which is removed at its end.
 pub(crate) struct Practice {
     directory: Directory,
     runtime: Runtime,
@@ -64,7 +64,7 @@ enum Place {
 /// A directory that is removed when it is dropped.
 struct Directory(PathBuf);
 
-/// What was injected into a host and what was done to it, as a line of a fleet's report.
+/// A host of a fleet's report: its fault, and what was done on it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Injected {
     pub(crate) host: HostName,
@@ -84,7 +84,7 @@ struct Report {
 // === impl Wanted ===
 
 impl Wanted {
-    /// Starts the fleet; `script` answers commands if they are not played.
+    /// Starts the fleet. If commands run for real, `script` runs them.
     fn start(&self, script: Option<Arc<RealShell>>) -> Result<Fleet, Failure> {
         let mut spec = FleetSpec {
             hosts: self.hosts,
@@ -99,7 +99,7 @@ impl Wanted {
         Fleet::start(spec).map_err(|error| Failure::usage(error.to_string()))
     }
 
-    /// The arguments that make a process of this program such a fleet.
+    /// The arguments with which this program serves the fleet.
     fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             format!("--hosts={}", self.hosts),
@@ -108,7 +108,7 @@ impl Wanted {
         ];
         arguments.extend(self.faults.iter().map(|fault| format!("--fault={fault}")));
         if self.real_shell {
-            // Whoever asks for it was let before.
+            // This process has checked already whether root is allowed.
             arguments.extend(["--real-shell", "--allow-root"].map(str::to_owned));
         }
         if self.faults.is_empty() {
@@ -128,7 +128,7 @@ impl Practice {
         leftovers::own(&directory.0).map_err(|error| cannot_write(&directory.0, &error))?;
         let runtime = runtime(1)?;
         let descriptors = reveille_fleet::raise_descriptors();
-        // What runs for real is ended by its fleet even if this process is killed.
+        // A fleet in a process of its own ends commands that run for real even if this process is killed.
         let apart = wanted.real_shell
             || wanted.hosts > MOST_HERE
             || descriptors < u64::from(wanted.hosts) * DESCRIPTORS_EACH + 256;
@@ -152,7 +152,7 @@ impl Practice {
         self.directory.0.join(INVENTORY)
     }
 
-    /// Where the hosts' own directories are, if commands run for real.
+    /// The directory of the hosts' home directories, if commands run for real.
     pub(crate) fn homes(&self) -> PathBuf {
         self.directory.0.join(HOMES)
     }
@@ -165,7 +165,7 @@ impl Practice {
         self.directory.0.join(KNOWN_HOSTS)
     }
 
-    /// Ends the fleet and tells what was injected and done.
+    /// Ends the fleet and returns its report.
     pub(crate) fn end(self) -> Result<Vec<Injected>, Failure> {
         let Self {
             directory,
@@ -175,24 +175,24 @@ impl Practice {
         let report = match place {
             Place::Here(fleet) => Ok(fleet.report().into_iter().map(Injected::from).collect()),
             Place::Apart(mut child) => {
-                // It ends when nobody holds the other end of its standard input.
+                // It ends when its standard input is closed.
                 drop(child.stdin.take());
                 let ended = runtime.block_on(async { timeout(PATIENCE, child.wait()).await });
                 match ended {
                     Ok(Ok(_)) => read_report(&directory.0.join(REPORT)),
                     _ => Err(Failure::System(
-                        "the process of the practice fleet does not end".to_owned(),
+                        "the process of the practice fleet did not end within 1m".to_owned(),
                     )),
                 }
             }
         };
-        // Sessions of a client that left without a word may still be about.
+        // Sessions whose client vanished may still be open.
         runtime.shutdown_background();
         report
     }
 }
 
-/// A runtime that works on its own threads, so that a fleet answers while this one waits for a run.
+/// A runtime with threads of its own, so that the fleet answers while this thread waits for the run.
 fn runtime(threads: usize) -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -212,7 +212,7 @@ async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
         .args(wanted.arguments())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // Ctrl-C is meant for the run; the fleet has to outlive its grace.
+        // Ctrl-C must reach the run only; the fleet has to outlive its grace period.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -223,7 +223,7 @@ async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
     let mut line = String::new();
     match timeout(PATIENCE, BufReader::new(stdout).read_line(&mut line)).await {
         Ok(Ok(_)) if line.trim_end() == READY => Ok(child),
-        Ok(Ok(0)) => Err(failed("it ended at once".to_owned())),
+        Ok(Ok(0)) => Err(failed("it ended immediately".to_owned())),
         Ok(Ok(_)) => Err(failed(format!("it said {line:?}"))),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!(
@@ -233,7 +233,7 @@ async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
     }
 }
 
-/// Serves a fleet until standard input ends or somebody asks for the end by a signal, then writes its report.
+/// Serves a fleet until standard input ends or a signal arrives, then writes its report.
 pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     reveille_fleet::raise_descriptors();
@@ -270,7 +270,7 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
             .map_err(|error| Failure::System(format!("the report can't be written as JSON: {error}")))?;
         write(&directory.join(REPORT), &text, 0o600)
     });
-    // Whoever still reads standard input is left alone.
+    // The thread that reads standard input may still block.
     runtime.shutdown_background();
     if let Some(shell) = shell {
         shell.end();
@@ -278,7 +278,7 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
     result
 }
 
-/// Inventory, client key and host keys.
+/// Writes the inventory, the client key and the host keys.
 fn write_ways(fleet: &Fleet, directory: &Path) -> Result<(), Failure> {
     let failed = |error: reveille_drill::FleetError| Failure::System(error.to_string());
     let key = directory.join(KEY);

@@ -1,4 +1,4 @@
-//! Rehearsals whose commands run for real: what they may not do, and what has to be said.
+//! Drills whose commands run for real (`--real-shell`): what they may do.
 
 use reveille_drill::{Fault, Shows};
 use reveille_job::Job;
@@ -8,31 +8,31 @@ use crate::drill::practice::Practice;
 use crate::failure::Failure;
 use crate::state;
 
-/// Hosts that are at work at once: each is several processes of this machine.
+/// Most hosts that work at once: each of them is several processes of this machine.
 pub(crate) const AT_ONCE: u32 = 64;
 
-/// Whether commands may run for real at all.
+/// Checks that commands may run for real.
 pub(crate) fn may_run(args: &DrillArgs) -> Result<(), Failure> {
     if args.job.is_none() && args.serve.is_none() {
         return Err(Failure::usage(
-            "--real-shell runs commands on this machine, and the built-in job would install a package; name a job of \
-             your own",
+            "--real-shell runs commands on this machine, and the built-in job would install a package; name a job file",
         ));
     }
     if rustix::process::geteuid().is_root() && !args.allow_root {
         return Err(Failure::usage(
-            "--real-shell would run the job's commands as root on this machine; do it as another user, or say that it \
-             is meant with --allow-root",
+            "--real-shell would run the job's commands as root on this machine; run it as another user, or add \
+             --allow-root",
         ));
     }
     Ok(())
 }
 
-/// Whether the job's commands may run on this machine: none reboots it, none becomes another user.
+/// Checks that no step of the job reboots the host or becomes another user.
 pub(crate) fn may_rehearse(job: &Job) -> Result<(), Failure> {
     let refused = |step: &str, what: &str| {
         Err(Failure::usage(format!(
-            "--real-shell runs commands on this machine: the step `{step}` would {what}; rehearse it without"
+            "--real-shell runs commands on this machine, and the step `{step}` would {what}; drill this job without \
+             --real-shell"
         )))
     };
     for step in &job.steps {
@@ -40,13 +40,14 @@ pub(crate) fn may_rehearse(job: &Job) -> Result<(), Failure> {
             return refused(&step.name, "reboot it");
         }
         if step.becomes == Some(true) {
-            return refused(&step.name, "become another user of it");
+            return refused(&step.name, "become another user");
         }
     }
     Ok(())
 }
 
-/// The faults of one `--fault` that show although commands run for real: all of them, unless every kind was asked for.
+/// The faults of one `--fault` that also show if commands run for real. A fault that does not show is an error, unless it
+/// is one of all kinds.
 pub(crate) fn can_show(text: &str, faults: Vec<Fault>) -> Result<Vec<Fault>, Failure> {
     let every = faults.len() > 1;
     let (shown, played): (Vec<Fault>, Vec<Fault>) = faults
@@ -54,18 +55,18 @@ pub(crate) fn can_show(text: &str, faults: Vec<Fault>) -> Result<Vec<Fault>, Fai
         .partition(|fault| fault.kind.shows() == Shows::Connection);
     match played.first() {
         Some(fault) if !every => Err(Failure::usage(format!(
-            "--fault {text}: {} shows only where commands are played, so it does not go with --real-shell; faults of \
-             the connection do (--list-faults)",
+            "--fault {text}: with --real-shell, only faults of the connection can be injected, and {} is none; \
+             --list-faults lists them",
             fault.kind
         ))),
         _ => Ok(shown),
     }
 }
 
-/// What is about to happen.
+/// The warning before commands run for real.
 pub(crate) fn notice(practice: &Practice) -> String {
     format!(
-        "commands run for real on this machine, as {}, each host's in a directory of its own under {}",
+        "the job's commands run for real on this machine, as the user {}; each host has a home directory in {}",
         state::user(),
         practice.homes().display()
     )

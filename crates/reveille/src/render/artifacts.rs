@@ -1,4 +1,4 @@
-//! Artifacts that are there even if the controller is not allowed to finish.
+//! Artifacts, written during the run too, so that they exist even if the controller is killed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::failure::Failure;
 
-/// How often they are refreshed while the run goes on.
+/// How often artifacts are refreshed during a run.
 const EVERY: Duration = Duration::from_secs(30);
 
 /// Writes the artifacts of a run as it is now.
@@ -26,7 +26,7 @@ pub(crate) fn write(
     Ok(export.finish()?)
 }
 
-/// Refreshes the artifacts until the run is released. A failure is told at the end of the run, when it is tried again.
+/// Refreshes the artifacts until the run is released. A failure is only logged: the end of the run writes them again.
 pub(crate) async fn refresh(
     ledger: Ledger,
     run: RunId,
@@ -43,7 +43,7 @@ pub(crate) async fn refresh(
                     write(&ledger, run, &directory, SummaryOptions::default())
                 });
                 if let Ok(Err(failure)) = written.await {
-                    tracing::warn!("the artifacts could not be refreshed: {failure}");
+                    tracing::warn!("can't refresh the artifacts: {failure}");
                 }
             }
             event = events.next() => if event?.is_none() { return Ok(None) },

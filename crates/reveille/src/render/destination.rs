@@ -1,4 +1,4 @@
-//! Where a run is told to: looked at before anything is dispatched, for after the work it would be too late.
+//! Checks before a run that its reports can be written.
 
 use std::io;
 use std::path::Path;
@@ -9,11 +9,7 @@ use rustix::fs::{Access, access};
 use crate::cli::{Format, Report};
 use crate::failure::Failure;
 
-/// Sees whether everything that was asked for can be written.
-///
-/// # Errors
-///
-/// A mistake in the usage that names the option and the path.
+/// Checks that every report that the options ask for can be written.
 pub(crate) fn check(report: &Report) -> Result<(), Failure> {
     if report.events.as_deref() == Some(Path::new("-")) && report.format == Format::Json {
         return Err(Failure::usage(
@@ -27,7 +23,7 @@ pub(crate) fn check(report: &Report) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &report.export_to {
-        // It is begun and given up.
+        // Dropping it removes what it began.
         drop(Export::begin(path).map_err(|error| cannot("--export-to", path, &error))?);
     }
     Ok(())
@@ -37,7 +33,7 @@ fn cannot(option: &str, path: &Path, error: &dyn std::error::Error) -> Failure {
     Failure::usage(format!("{option} {}: can't be written: {error}", path.display()))
 }
 
-/// Whether a file can be written. Nothing is opened: to open a FIFO means something to whoever reads it.
+/// Whether a file can be written. It is not opened, because that would wake the reader of a FIFO.
 fn file(path: &Path) -> io::Result<()> {
     match path.metadata() {
         Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),

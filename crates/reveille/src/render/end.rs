@@ -1,4 +1,4 @@
-//! The end of a run: what failed and why, the account, and how to go on.
+//! The end of a run: what failed and why, the account, and the next command.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,15 +19,15 @@ use crate::render::{artifacts, fold, names, notify};
 use crate::state;
 use crate::usage::{self, Usage};
 
-/// Names shown of a group of failed hosts.
+/// Host names shown for a group.
 const NAMES: usize = 5;
 /// Groups shown.
 const GROUPS: usize = 20;
 
-/// What a key's fingerprint begins with; base 64 follows.
+/// The beginning of a key's fingerprint, before the base 64.
 const FINGERPRINT: &str = "SHA256:";
 
-/// Failed hosts that tell the same story.
+/// Hosts that failed alike.
 struct Group {
     class: Class,
     step: Option<String>,
@@ -37,7 +37,7 @@ struct Group {
 
 /// What a command adds to the end of its run.
 pub(crate) struct Extra {
-    /// The exit status, if it is not the one that the account asks for.
+    /// The exit status, if the account does not decide it.
     pub(crate) exit: Option<Exit>,
     /// Printed after the end.
     pub(crate) words: String,
@@ -45,9 +45,9 @@ pub(crate) struct Extra {
     pub(crate) json: (&'static str, serde_json::Value),
 }
 
-/// Reports the end of a run in every way that was asked for, after this process worked on so many of its hosts, and tells
-/// the exit status.
-#[expect(clippy::too_many_arguments, reason = "an end is told of in all these ways")]
+/// Writes all reports of a run that the options ask for, after this process worked on `worked_on` hosts. Returns the exit
+/// status.
+#[expect(clippy::too_many_arguments, reason = "the reports depend on all of them")]
 pub(crate) fn report(
     ledger: &Ledger,
     run: RunId,
@@ -68,7 +68,7 @@ pub(crate) fn report(
     };
     let exit = summary.exit;
     let written = write_files(ledger, &summary, options, report);
-    // Whoever reads may have gone: others are told all the same.
+    // If the reader of standard output is gone, the other reports are written nevertheless.
     let say = || -> Result<(), Failure> {
         if report.format == Format::Json {
             printer.data(&json(&summary, extra)?)?;
@@ -84,9 +84,8 @@ pub(crate) fn report(
                 fold::print(ledger, run, &hosts, printer)?;
             }
             let state = state::option(ledger.state_directory());
-            // The quiet are told of what failed, and of nothing else.
             let all_well = summary.account.success == summary.account.planned;
-            if !(all_well && printer.is_quiet()) {
+            if !(all_well && printer.quiet) {
                 let colour = |text: &str, tone| printer.tone_err(text, tone);
                 printer.note(&words(
                     &summary,
@@ -113,7 +112,7 @@ pub(crate) fn report(
     Ok(exit)
 }
 
-/// Writes the files that were asked for. What is said next names them as written.
+/// Writes the files that the options ask for.
 fn write_files(
     ledger: &Ledger,
     summary: &Summary,
@@ -130,7 +129,7 @@ fn write_files(
     junit
 }
 
-/// Holds the failures against what the operator allowed, unless the exit status is settled otherwise.
+/// Compares the failures with the allowance, unless the exit status is `settled`. Returns what to print about it.
 pub(crate) fn allowance(summary: &mut Summary, settled: bool) -> Result<Option<String>, Failure> {
     if settled {
         return Ok(None);
@@ -167,8 +166,8 @@ fn options(usage: Usage, exit: Option<Exit>) -> SummaryOptions {
     SummaryOptions { exit, controller }
 }
 
-/// The report in words; `held` is that somebody works on the run, `state` is the option that commands need to find it, and
-/// `artifacts` is where they were written.
+/// The report for people. `held` means that a controller works on the run, `state` is the option with which commands find
+/// it, and `artifacts` is the directory to which they were written.
 pub(crate) fn words(
     summary: &Summary,
     usage: Option<Usage>,
@@ -251,11 +250,11 @@ pub(crate) fn words(
     Ok(words)
 }
 
-/// The one command that continues from here.
+/// The command to run next.
 fn next_command(summary: &Summary, state: &str) -> Option<String> {
     let run = summary.record.run;
     let account = &summary.account;
-    // The hosts of a rehearsal are gone with it.
+    // The hosts of a drill end with it.
     let is_drill = summary.record.spec.kind == RunKind::Drill;
     if summary.record.state != RunState::Closed {
         return (!is_drill).then(|| format!("reveille resume{state} {run}"));
@@ -267,7 +266,7 @@ fn next_command(summary: &Summary, state: &str) -> Option<String> {
     (failed && !is_drill).then(|| format!("reveille retry{state} {run}"))
 }
 
-/// Failed hosts by class and story, the largest group first; and how many hosts recovered.
+/// Groups failed hosts by class, step and story, the largest group first. Also counts the hosts that recovered.
 fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
     let mut groups: BTreeMap<(Class, Option<String>, String), Group> = BTreeMap::new();
     let mut recovered = 0;
@@ -295,7 +294,7 @@ fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
     Ok((groups, recovered))
 }
 
-/// The line that says most: what the command said last, or what happened to it.
+/// What happened to a host: its message, and the last line of the command's output.
 fn story(host: &HostSummary) -> String {
     let said = match host.class {
         Some(Class::CommandFailed | Class::KilledBySignal | Class::EarlyExit) => {
@@ -318,7 +317,7 @@ fn story(host: &HostSummary) -> String {
     }
 }
 
-/// A story without what differs from host to host: numbers, addresses, hexadecimal words, fingerprints of keys.
+/// A story without the words that differ from host to host: numbers, addresses, hexadecimal words, fingerprints.
 fn masked(story: &str) -> String {
     let mut masked = String::with_capacity(story.len());
     let mut story = story;

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::failure::Failure;
 use crate::render::outlet::Gauge;
 
-/// Pieces that wait for the file. Whoever reads slowly is behind in the ledger, not in memory.
+/// Pieces that may wait for the file. For a slow reader, further events wait in the ledger, not in memory.
 const WAITING: usize = 16;
-/// Bytes from which on a piece is not made longer. A commit's events come together and go to the file together: one by one
-/// each would wake the thread that writes, which costs more than the writing.
+/// Bytes after which a piece is sent. The events of a commit are sent together, because waking the thread for each event
+/// costs more than writing it.
 const PIECE: usize = 16 * 1024;
 
 #[derive(Serialize)]
@@ -25,8 +25,8 @@ struct Line<'a> {
     event: &'a reveille_account::Event,
 }
 
-/// Writes each event as a line, as soon as it is committed, until the run is released. A reader that stands still holds up
-/// nothing but this; once the run is `over` it is waited for as long as it takes anything. If it does not, that is said.
+/// Writes each event as a line, as soon as it is committed, until the run is released. Once the run is `over`, waits for
+/// the reader as long as it takes anything; if it stalls, returns a warning.
 pub(crate) async fn write(
     mut events: Follow,
     path: PathBuf,
@@ -39,13 +39,13 @@ pub(crate) async fn write(
     std::thread::Builder::new()
         .name("events".to_owned())
         .spawn(move || {
-            // Whoever gave up on it does not listen.
+            // The receiver may have given up.
             let _ = end.send(pour(queue, &to, &of_thread));
         })
         .map_err(|error| Failure::System(format!("can't start a thread: {error}")))?;
     let stalled = || {
         Ok(Some(format!(
-            "nobody reads the events from {}: the last of them are not in it; `reveille export` has them all",
+            "the last events were not written to {}, because its reader has stalled; `reveille export` writes all of them",
             path.display()
         )))
     };
@@ -88,7 +88,7 @@ fn push(piece: &mut Vec<u8>, event: &reveille_account::Event) -> Result<(), Fail
     Ok(())
 }
 
-/// Writes what comes. To open a FIFO takes somebody who reads it.
+/// Writes the pieces. Opening a FIFO blocks until somebody reads it.
 fn pour(mut pieces: mpsc::Receiver<Vec<u8>>, path: &Path, gauge: &Gauge) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::System(format!("can't write events to {}: {error}", path.display()));
@@ -98,12 +98,12 @@ fn pour(mut pieces: mpsc::Receiver<Vec<u8>>, path: &Path, gauge: &Gauge) -> Resu
         Box::new(File::create(path).map_err(failed)?)
     };
     while let Some(piece) = pieces.blocking_recv() {
-        // A reader gets whole lines, one write for each piece if it takes that much.
+        // One write for each piece, so that readers get whole lines.
         let written = target.write_all(&piece).and_then(|()| target.flush());
         gauge.take();
         match written {
             Ok(()) => {}
-            // Whoever read has seen enough; the run goes on.
+            // The reader needs no more; the run goes on.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(failed(error)),
         }

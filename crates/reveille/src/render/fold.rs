@@ -1,4 +1,4 @@
-//! Identical outputs, shown once under all the names they came from.
+//! Folding: prints identical outputs once, under the names of their hosts.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::printer::{Printer, Tone};
 use crate::render::names;
 
-/// Bytes of one output that are shown at most.
+/// Most bytes that are shown of one output.
 const SHOWN: usize = 256 * 1024;
 
 /// Prints the outputs of a run, the most common first.
@@ -48,20 +48,20 @@ pub(crate) fn print(
             printer.data(&format!("  {line}"))?;
         }
         if cut {
-            printer.data("  … (the rest: `reveille logs`)")?;
+            printer.data("  … (`reveille logs` shows the rest)")?;
         }
     }
     Ok(())
 }
 
-/// A fingerprint of everything a host said; nothing if it said nothing.
+/// A hash of a host's output; `None` if there is no output.
 fn hash(ledger: &Ledger, run: RunId, (host, round): &(HostName, u32)) -> Result<Option<[u8; 32]>, Failure> {
     let mut hashes = [Sha256::new(), Sha256::new()];
     let mut any = false;
     for frame in ledger.read_output(run, host, *round)? {
         let frame = frame?;
         any |= !frame.bytes.is_empty();
-        // How the streams interleave is chance; that they differ is not.
+        // The streams are hashed separately, because they interleave by chance.
         hashes[usize::from(frame.stream == Stream::Stderr)].update(&frame.bytes);
     }
     let [mut stdout, stderr] = hashes;

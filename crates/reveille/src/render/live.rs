@@ -1,4 +1,4 @@
-//! What is shown while a run goes on: one bar on a terminal, a few lines elsewhere.
+//! The screen while a run goes on: a bar on a terminal, a few lines elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::render::outlet::{Display, Said, Shown};
 
 /// How often the bar is redrawn.
 const REDRAW: Duration = Duration::from_millis(250);
-/// How often progress is told where there is no terminal.
+/// How often progress is printed if standard error is not a terminal.
 const PROGRESS: Duration = Duration::from_mins(1);
 
 /// The live view of a run.
@@ -27,20 +27,20 @@ pub(crate) struct View {
     ok: u64,
     failed: u64,
     recovering: HashSet<HostName>,
-    /// Hosts under way, and when they last did something.
+    /// Running hosts, with the time of their last event.
     running: HashMap<HostName, Instant>,
     classes: HashSet<Class>,
-    /// Steps of which it was said that one seems stuck.
+    /// Steps for which a stuck host was reported.
     stuck: HashSet<u32>,
     told: Instant,
-    /// Print each host's output when its step ends.
+    /// Show each host's output when its step ends.
     stream: bool,
 }
 
 // === impl View ===
 
 impl View {
-    /// A view of a run of so many hosts, of which some were accounted for `before`.
+    /// A view of a run of `total` hosts, of which some had an outcome `before`.
     pub(crate) fn new(
         total: u64,
         before: &Account,
@@ -75,10 +75,10 @@ impl View {
                 stuck,
                 ..
             } if *stuck => {
-                // Said once for each step, not for each look at each host.
+                // Reported once for each step, not for each check of each host.
                 if self.stuck.insert(step.index) {
                     let line = format!(
-                        "first that seems stuck: {host} in `{}`: {}",
+                        "first stuck host: {host} in `{}`: {}",
                         harmless::block(&step.name),
                         shortened(&harmless::line(evidence), 160)
                     );
@@ -117,7 +117,7 @@ impl View {
                 reason: Some(reason), ..
             } => self.say(reason),
             EventKind::ControllerStalled { late_ms } => self.say(&format!(
-                "this machine stood still for {}; all deadlines moved",
+                "the controller stalled for {}; all deadlines were moved by that time",
                 duration::shown(Duration::from_millis(*late_ms))
             )),
             _ => {}
@@ -140,7 +140,7 @@ impl View {
         }
     }
 
-    /// A line of its own. Classes of failure are told even to the quiet.
+    /// Shows a line, even with `--quiet`.
     fn say(&self, line: &str) {
         self.display.say(line.to_owned());
     }
@@ -180,7 +180,7 @@ impl View {
         words
     }
 
-    /// Has the output of a step shown that has ended.
+    /// Shows the output of a step that has ended.
     fn show_output(&self, event: &Event) {
         if let (Some(host), EventKind::StepFinished { step, attempt, .. }) = (&event.host, &event.kind) {
             self.display.output(Said {
@@ -194,7 +194,7 @@ impl View {
     }
 }
 
-/// Follows a run until it is released, and waits until all of it is shown. What was not is told.
+/// Follows a run until it is released, and waits until everything is shown. Returns a warning if something was not.
 pub(crate) async fn watch(
     mut events: Follow,
     mut view: View,

@@ -1,4 +1,4 @@
-//! What is shown, and written for others to read. Everything here is derived from events or the ledger.
+//! Screens and reports. Everything here is derived from events or the ledger.
 
 pub(crate) mod artifacts;
 pub(crate) mod destination;

@@ -1,14 +1,14 @@
-//! Names of hosts, folded.
+//! Folds lists of host names.
 
 use std::fmt::Write as _;
 
-/// What is before a number, the number with its padded width, and what is after it.
+/// A prefix, a number with its padded width, and a suffix.
 type Parts<'a> = (&'a str, Option<(u64, usize)>, &'a str);
 
-/// `web[01-03],db1`: names that differ in one number are folded, in their natural order.
+/// Folds names that differ in one number, in natural order: `web[01-03],db1`.
 pub(crate) fn fold_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut parts: Vec<Parts<'_>> = names.into_iter().map(split_number).collect();
-    // `web099` and `web100` are of one series: a number that fills the width needs no padding to belong to it.
+    // `web099` and `web100` belong to one series: a number that fills the width needs no padding.
     let padded: std::collections::HashSet<(&str, usize, &str)> = parts
         .iter()
         .filter_map(|(prefix, number, suffix)| {
@@ -76,11 +76,9 @@ pub(crate) fn fold_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String
     folded
 }
 
-/// A name as what is before its last number, the number with its width (0 when it is not padded), and the rest.
-///
-/// The rest sorts before the number only within one prefix, which is all that folding needs.
+/// Splits a name at its last number. The width is 0 if the number is not padded.
 fn split_number(name: &str) -> Parts<'_> {
-    // An address is no name with a number in it.
+    // An IPv6 address is not a numbered name.
     if name.parse::<std::net::Ipv6Addr>().is_ok() {
         return (name, None, "");
     }

@@ -1,4 +1,4 @@
-//! Telling another program that a run has ended.
+//! `--notify`: runs a command when a run has ended.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use crate::launch::runtime;
 use crate::printer::Printer;
 
-/// How long the program may take.
+/// How long the command may take.
 const WITHIN: Duration = Duration::from_mins(1);
 
-/// Gives the summary to a command on its standard input. What goes wrong is said, and changes nothing of the run.
+/// Runs a command with the summary on its standard input. If it fails, only a warning is printed.
 pub(crate) fn tell(command: &str, summary: &str, printer: &Printer) {
     let told = runtime(1)
         .map_err(|error| error.to_string())
@@ -27,7 +27,7 @@ async fn run(command: &str, summary: &str) -> Result<(), String> {
     let mut child = tokio::process::Command::new("sh")
         .args(["-c", command])
         .stdin(Stdio::piped())
-        // Data on standard output is the run's own.
+        // Standard output is for the data of the run.
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
@@ -35,7 +35,7 @@ async fn run(command: &str, summary: &str) -> Result<(), String> {
     let mut input = child.stdin.take();
     let telling = async {
         if let Some(input) = &mut input {
-            // A program that does not read all of it may still end well.
+            // A command may succeed without reading all of it.
             let _ = input.write_all(summary.as_bytes()).await;
             let _ = input.write_all(b"\n").await;
         }

@@ -1,5 +1,4 @@
-//! What is written while a run goes on goes through threads of their own: whoever reads it may stand still, the run does
-//! not.
+//! Threads that write while a run goes on, so that a stalled reader does not stop the run.
 //!
 //! ```text
 //!  live view ── lines, outputs, the bar ──► queue, dropped when full ──► thread ──► terminal, standard output
@@ -21,30 +20,30 @@ use tokio::time::sleep;
 use crate::failure::Failure;
 use crate::printer::Printer;
 
-/// Pieces that wait to be shown; what comes then is dropped, and counted.
+/// Pieces that may wait to be shown; later ones are dropped and counted.
 const MOST: u64 = 64 * 1024;
-/// A reader who takes nothing for so long is not waited for at the end.
+/// How long the end of a run waits for a reader that takes nothing.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// How many pieces were given to a thread, and how many it is done with.
+/// Counts the pieces that were given to a thread, and those that it has written.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     given: AtomicU64,
     done: AtomicU64,
 }
 
-/// Something to be shown.
+/// A piece of the screen.
 #[derive(Debug)]
 enum Piece {
-    /// A line of its own, above the bar if there is one.
+    /// A line, above the bar if there is one.
     Line(String),
-    /// What an attempt has said. It is read from its file when it is shown.
+    /// The output of an attempt. It is read from its file when it is shown.
     Output(Said),
-    /// The bar as it is now.
+    /// The state of the bar.
     Bar { position: u64, words: String },
 }
 
-/// An attempt that has said something.
+/// An attempt whose output is to be shown.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) run: RunId,
@@ -54,7 +53,7 @@ pub(crate) struct Said {
     pub(crate) attempt: u32,
 }
 
-/// The way to the thread that shows things.
+/// Sends pieces to the thread that shows them.
 #[derive(Debug, Clone)]
 pub(crate) struct Display {
     pieces: Sender<Piece>,
@@ -62,7 +61,7 @@ pub(crate) struct Display {
     dropped: Arc<AtomicU64>,
 }
 
-/// The end of what is shown.
+/// The end of the thread that shows pieces.
 #[derive(Debug)]
 pub(crate) struct Shown {
     gauge: Arc<Gauge>,
@@ -86,7 +85,7 @@ impl Gauge {
         self.given.load(Ordering::Relaxed).saturating_sub(done)
     }
 
-    /// Ends when the reader has taken nothing for five seconds.
+    /// Returns when the reader has taken nothing for five seconds.
     pub(crate) async fn stalled(&self) {
         let mut before = self.done.load(Ordering::Relaxed);
         loop {
@@ -103,7 +102,7 @@ impl Gauge {
 // === impl Display ===
 
 impl Display {
-    /// Starts the thread, with a bar of `total` if there is a terminal for it.
+    /// Starts the thread, with a bar of length `total` if standard error is a terminal.
     pub(crate) fn start(printer: Printer, total: u64, ledger: Ledger) -> Result<(Self, Shown), Failure> {
         let (sender, pieces) = channel();
         let (end, ended) = oneshot::channel();
@@ -112,7 +111,7 @@ impl Display {
         std::thread::Builder::new()
             .name("display".to_owned())
             .spawn(move || {
-                // Whoever gave up on it does not listen.
+                // The receiver may have given up.
                 let _ = end.send(show(&pieces, &of_thread, &left_out, printer, total, &ledger));
             })
             .map_err(|error| Failure::System(format!("can't start a thread: {error}")))?;
@@ -136,12 +135,12 @@ impl Display {
         self.give(Piece::Line(line));
     }
 
-    /// Shows what an attempt has said.
+    /// Shows the output of an attempt.
     pub(crate) fn output(&self, said: Said) {
         self.give(Piece::Output(said));
     }
 
-    /// Shows how far it is, unless something else waits to be shown: there will be another one.
+    /// Updates the bar, unless other pieces wait; the next update comes soon.
     pub(crate) fn bar(&self, position: u64, words: impl FnOnce() -> String) {
         if self.gauge.waiting() == 0 {
             let words = words();
@@ -155,7 +154,7 @@ impl Display {
             return;
         }
         self.gauge.give();
-        // A thread that ended has said why.
+        // If the thread has ended, `Shown::end` returns its failure.
         let _ = self.pieces.send(piece);
     }
 }
@@ -163,14 +162,14 @@ impl Display {
 // === impl Shown ===
 
 impl Shown {
-    /// Waits until all is shown, as long as the reader takes anything. If it stands still it is told what was not shown.
+    /// Waits until everything is shown. If the reader stalls, returns a warning instead.
     pub(crate) async fn end(mut self) -> Result<Option<String>, Failure> {
         tokio::select! {
             biased;
             ended = &mut self.ended => ended.unwrap_or(Ok(())).map(|()| None),
             () = self.gauge.stalled() => {
                 let missed = self.gauge.waiting() + self.dropped.load(Ordering::Relaxed);
-                Ok(Some(format!("nobody reads what is shown: {missed} pieces of it were left out")))
+                Ok(Some(format!("{missed} lines and outputs were not shown, because their reader has stalled")))
             }
         }
     }
@@ -218,7 +217,7 @@ fn show(
             let missed = dropped.swap(0, Ordering::Relaxed);
             if missed > 0 {
                 note(&format!(
-                    "{missed} lines and outputs were left out: nobody read them in time"
+                    "{missed} lines and outputs were not shown, because their reader is too slow"
                 ));
             }
         }
@@ -229,7 +228,7 @@ fn show(
     result
 }
 
-/// What an attempt said, each line with the host's name.
+/// The output of an attempt, each line with the host's name.
 fn lines_of(ledger: &Ledger, said: &Said) -> Result<String, Failure> {
     let mut lines = String::new();
     for frame in ledger.read_output(said.run, &said.host, said.round)? {

@@ -1,4 +1,4 @@
-//! Two things at once: what held while one thing went wrong holds when another comes on top.
+//! Two failures at once.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -9,7 +9,7 @@ use reveille_testbed::Testbed;
 use crate::proxy::Proxy;
 use crate::support::{Ended, Reveille};
 
-/// Names of one machine, with vars of their own.
+/// Several names of one machine, each with variables of its own.
 fn inventory(testbed: &Testbed, hosts: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (name, vars) in hosts {
@@ -40,10 +40,10 @@ fn lines(testbed: &Testbed, name: &str) -> usize {
         .count()
 }
 
-/// The connection breaks in mid-step and the usual way stays away: the second way leads to the same machine, where the step
-/// runs still.
+/// The connection breaks during a step and the first route stays closed. The second route leads to the same machine, on
+/// which the step still runs.
 #[test]
-fn another_route_leads_to_the_work_that_runs() {
+fn a_second_route_attaches_to_the_running_step() {
     let testbed = Testbed::start(1, "").unwrap();
     let mut proxy = Proxy::to((testbed.address(0), testbed.port()).into());
     let reveille = Reveille::new();
@@ -80,10 +80,10 @@ fn another_route_leads_to_the_work_that_runs() {
         "1s",
     ];
     let controller = started(&reveille, &arguments);
-    // Reading waits for the command.
+    // Opening the FIFO for reading waits for the command.
     std::fs::read_to_string(testbed.home().join("began")).unwrap();
     proxy.cut();
-    // Whoever runs it twice waits for this word twice.
+    // A second execution would wait for a second word.
     let events = reveille.path().join("events");
     while !std::fs::read_to_string(&events)
         .unwrap_or_default()
@@ -99,9 +99,9 @@ fn another_route_leads_to_the_work_that_runs() {
     assert_eq!(lines(&testbed, "runs"), 1);
 }
 
-/// The first host is not ready: the step that runs once for all runs on the next one.
+/// If the first host is not ready, a `once` step runs on the next one.
 #[test]
-fn what_runs_once_waits_for_no_host_that_is_not_ready() {
+fn a_once_step_does_not_wait_for_a_host_that_is_not_ready() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let hosts = [("a", "reveille_not_ready=true"), ("b", ""), ("c", "")];
@@ -118,14 +118,14 @@ fn what_runs_once_waits_for_no_host_that_is_not_ready() {
     assert_eq!((lines(&testbed, "migrated"), lines(&testbed, "said")), (1, 2));
 }
 
-/// The controller dies after the failure that is one too many: the resumed run halts as the first one would have.
+/// If the controller is killed after the failure that exceeds `max_fail`, the resumed run halts.
 #[test]
-fn too_many_failures_are_too_many_for_a_resumed_run() {
+fn a_resumed_run_halts_at_max_fail() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let names = ["h1", "h2", "h3", "h4", "h5"].map(|name| (name, ""));
     let inventory = reveille.file("inventory", inventory(&testbed, &names));
-    // The second host of the first batch works on while the first fails.
+    // The first host of the first batch fails while the second one still runs.
     let job = reveille.file(
         "job.yaml",
         "serial: 2\nmax_fail: {total: 0}\nsteps:\n  - run: |\n      echo {{ inventory_hostname }} >> $HOME/ran\n      \
@@ -148,9 +148,9 @@ fn too_many_failures_are_too_many_for_a_resumed_run() {
     assert_eq!(lines(&testbed, "ran"), 2);
 }
 
-/// A step that is done once for all is not done again in a later round.
+/// A `once` step that has run does not run again in a later round.
 #[test]
-fn what_was_done_once_is_done_in_a_later_round() {
+fn a_once_step_is_not_repeated_in_a_later_round() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let names = ["a", "b"].map(|name| (name, ""));

@@ -1,4 +1,4 @@
-//! Rehearsals: every injected fault is found and called by its right name, and nothing runs twice.
+//! Drills: every injected fault is reported with the right class, and no command runs twice.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::Reveille;
 
-/// Drills and tells the rows of the comparison by the injected fault.
+/// Runs a drill and returns the rows of its comparison by injected fault.
 fn drill(arguments: &[&str]) -> (Value, BTreeMap<String, Value>) {
     let reveille = Reveille::new();
     let mut all = vec!["drill", "--format", "json"];
@@ -41,7 +41,7 @@ fn failures(json: &Value) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_default_drill_names_every_fault_and_succeeds() {
+fn the_default_drill_reports_every_fault_and_succeeds() {
     let reveille = Reveille::new();
     let ended = reveille
         .command(&["drill"])
@@ -62,7 +62,7 @@ fn the_default_drill_names_every_fault_and_succeeds() {
         "{}",
         ended.stderr
     );
-    let wanted = "14 kinds of fault on 28 hosts, each found and named rightly; 20 hosts failed on purpose";
+    let wanted = "14 kinds of fault on 28 hosts, each reported correctly; 20 hosts failed because of them, as expected";
     assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
     assert_eq!(
         ended.stderr.matches("  as expected\n").count(),
@@ -76,7 +76,7 @@ fn the_default_drill_names_every_fault_and_succeeds() {
         ended.stderr
     );
 
-    // What is printed works when it is pasted, and real runs do not see the rehearsal.
+    // The printed command works when it is pasted, and `runs` does not list the drill.
     let logs = ended
         .stderr
         .lines()
@@ -99,17 +99,17 @@ fn the_default_drill_names_every_fault_and_succeeds() {
     assert_eq!(String::from_utf8_lossy(&real.stdout), "");
 }
 
-/// Kinds that the engine does not make the right thing of yet, each with a test of its own.
-const MISJUDGED: [&str; 2] = ["penalties", "replaced"];
-/// Hosts that each kind strikes.
+/// Kinds that have tests of their own.
+const WITH_OWN_TESTS: [&str; 2] = ["penalties", "replaced"];
+/// Hosts for each kind of fault.
 const EACH: usize = 5;
-/// Hosts without a fault beside them.
+/// Further hosts without a fault.
 const HEALTHY: usize = 500;
 
 #[test]
 fn every_kind_of_fault_is_found_among_five_hundred_healthy_hosts() {
     let kinds: Vec<FaultKind> = FaultKind::all()
-        .filter(|kind| !MISJUDGED.contains(&kind.name()))
+        .filter(|kind| !WITH_OWN_TESTS.contains(&kind.name()))
         .collect();
     let hosts = (HEALTHY + EACH * kinds.len()).to_string();
     let faults: Vec<String> = kinds
@@ -136,7 +136,7 @@ fn every_kind_of_fault_is_found_among_five_hundred_healthy_hosts() {
 }
 
 #[test]
-fn penalties_are_waited_out() {
+fn a_host_with_penalties_is_reached_after_them() {
     let (_, rows) = drill(&["--hosts", "8", "--fault", "penalties=5"]);
     assert_eq!(
         rows["penalties_20"]["reported"],
@@ -145,7 +145,7 @@ fn penalties_are_waited_out() {
 }
 
 #[test]
-fn a_replaced_machine_is_told_by_its_key() {
+fn a_replaced_machine_is_noticed_by_its_key() {
     let (_, rows) = drill(&["--hosts", "8", "--fault", "replaced=5"]);
     assert_eq!(
         rows["replaced_2"]["reported"],
@@ -168,7 +168,7 @@ fn a_host_that_reboots_by_itself_is_waited_for() {
 }
 
 #[test]
-fn a_host_that_is_back_soon_runs_an_idempotent_step_again() {
+fn a_rebooted_host_runs_an_idempotent_step_again() {
     let reveille = Reveille::new();
     let job = reveille.file(
         "again.yaml",
@@ -182,7 +182,7 @@ fn a_host_that_is_back_soon_runs_an_idempotent_step_again() {
 }
 
 #[test]
-fn two_numbers_of_a_kind_are_two_rows() {
+fn a_kind_with_two_parameters_has_two_rows() {
     let (_, rows) = drill(&["--hosts", "8", "--fault", "exit_7=2", "--fault", "exit_0=3"]);
     assert_eq!(
         rows["exit_7"]["reported"],
@@ -192,7 +192,7 @@ fn two_numbers_of_a_kind_are_two_rows() {
 }
 
 #[test]
-fn all_strikes_with_every_kind_and_the_list_explains_them() {
+fn all_injects_every_kind_and_the_list_explains_them() {
     let reveille = Reveille::new();
     let list = reveille.run(&["drill", "--list-faults"]).expect(0).stdout;
     for kind in FaultKind::all() {
@@ -202,7 +202,7 @@ fn all_strikes_with_every_kind_and_the_list_explains_them() {
         let line = line.unwrap_or_else(|| panic!("{kind} is not in {list}"));
         assert!(line.contains(kind.meaning()), "{line}");
     }
-    // The kinds that are wanted and the hosts that there are.
+    // The number of kinds and the number of hosts.
     let ended = reveille
         .run(&["drill", "--hosts", "10", "--fault", "all=1"])
         .expect(2);
@@ -254,7 +254,7 @@ fn one_kind_of_fault_at_a_time() {
 }
 
 #[test]
-fn the_seed_decides_who_is_struck() {
+fn the_seed_decides_which_hosts_get_faults() {
     let struck = |seed: &str| {
         let faults = [
             "--fault",
@@ -275,7 +275,7 @@ fn the_seed_decides_who_is_struck() {
 }
 
 #[test]
-fn a_job_of_ones_own_is_rehearsed() {
+fn a_users_job_is_rehearsed() {
     let reveille = Reveille::new();
     let job = reveille.file(
         "deploy.yaml",
@@ -297,12 +297,14 @@ fn a_job_of_ones_own_is_rehearsed() {
     ];
     let ended = reveille.run(&arguments).expect(0);
     assert!(
-        ended.stderr.contains("2 kinds of fault on 2 hosts, each found"),
+        ended
+            .stderr
+            .contains("2 kinds of fault on 2 hosts, each reported correctly"),
         "{}",
         ended.stderr
     );
 
-    // A rule of the job that no practice host can meet is no fault of the drill's.
+    // A rule of the job that no practice host can meet does not count as a wrong class.
     let job = reveille.file(
         "strict.yaml",
         "name: strict\nsteps:\n- run: curl localhost\n  expect: healthy\n",
@@ -344,14 +346,14 @@ fn quiet_and_machine_output() {
 }
 
 #[test]
-fn what_can_not_be_rehearsed_is_said() {
+fn bad_options_are_refused() {
     let reveille = Reveille::new();
     for (arguments, wanted) in [
         (vec!["--fault", "refused=1"], "did you mean \"refuse\"?"),
         (vec!["--fault", "refuse"], "write KIND=5%"),
         (
             vec!["--fault", "none", "--fault", "refuse=1"],
-            "goes with no other",
+            "can't be combined with other --fault options",
         ),
         (vec!["--hosts", "3", "--fault", "refuse=4"], "for refuse: 3 of 4"),
         (vec!["--fault", "refuse=drill-0065"], "the fleet has no such host"),
@@ -372,7 +374,7 @@ fn a_large_fleet_has_a_process_of_its_own() {
     assert_eq!(rows["killed"]["met"], 2);
 }
 
-/// A job whose commands leave traces in their host's home.
+/// A job whose commands write to files in their host's home directory.
 const TRACES: &str = "name: traces\nwatchdog: {idle: 20s}\nsteps:\n\
     - run: echo $$ >pid; echo one; echo ran >>ran; sleep 0.3; echo two\n\
     - run: test \"$(cat ran)\" = ran && pwd\n";
@@ -384,7 +386,7 @@ fn real_shell(reveille: &Reveille, job: &str, arguments: &[&str]) -> crate::supp
 }
 
 #[test]
-fn commands_run_for_real_when_that_is_asked_for() {
+fn real_shell_runs_commands_for_real() {
     let reveille = Reveille::new();
     let job = reveille.file("traces.yaml", TRACES);
     let faults = [
@@ -413,7 +415,7 @@ fn commands_run_for_real_when_that_is_asked_for() {
     assert!(
         ended
             .stderr
-            .contains("commands run for real on this machine, as "),
+            .contains("commands run for real on this machine, as the user "),
         "{}",
         ended.stderr
     );
@@ -422,7 +424,7 @@ fn commands_run_for_real_when_that_is_asked_for() {
     assert_no_fleet(&reveille);
 }
 
-/// Nothing is left of any fleet.
+/// Asserts that no fleet left a directory.
 fn assert_no_fleet(reveille: &Reveille) {
     let left: Vec<_> = std::fs::read_dir(reveille.state())
         .unwrap()
@@ -433,7 +435,7 @@ fn assert_no_fleet(reveille: &Reveille) {
 }
 
 #[test]
-fn every_fault_of_the_connection_goes_with_real_commands() {
+fn every_fault_of_the_connection_can_be_combined_with_real_shell() {
     let reveille = Reveille::new();
     let job = reveille.file(
         "true.yaml",
@@ -450,17 +452,17 @@ fn every_fault_of_the_connection_goes_with_real_commands() {
 }
 
 #[test]
-fn what_may_not_run_for_real_is_refused() {
+fn real_shell_refuses_jobs_that_would_change_the_machine() {
     let reveille = Reveille::new();
     let job = reveille.file("traces.yaml", TRACES);
     let reboots = reveille.file("reboot.yaml", "name: r\nsteps:\n- reboot: {}\n");
     let becomes = reveille.file("become.yaml", "name: b\nbecome: true\nsteps:\n- run: id\n");
     for (arguments, wanted) in [
-        (vec!["--real-shell", "--allow-root"], "name a job of your own"),
+        (vec!["--real-shell", "--allow-root"], "name a job file"),
         (vec![&*job, "--allow-root"], "--real-shell"),
         (
             vec![&*job, "--real-shell", "--allow-root", "--fault", "killed=1"],
-            "killed shows only where commands are played",
+            "only faults of the connection can be injected, and killed is none",
         ),
         (vec![&*reboots, "--real-shell", "--allow-root"], "would reboot it"),
         (
@@ -473,7 +475,7 @@ fn what_may_not_run_for_real_is_refused() {
         let ended = reveille.run(&all).expect(2);
         assert!(ended.stderr.contains(wanted), "{all:?}: {}", ended.stderr);
     }
-    // No file and no variable makes commands run for real.
+    // Neither a configuration file nor an environment variable makes commands run for real.
     let ended = reveille
         .command(&["drill", &job, "--hosts", "2", "--fault", "none"])
         .envs([("REVEILLE_REAL_SHELL", "1"), ("REVEILLE_ALLOW_ROOT", "1")])
@@ -487,7 +489,7 @@ fn what_may_not_run_for_real_is_refused() {
 }
 
 #[test]
-fn what_a_killed_drill_leaves_is_swept_up_by_the_next() {
+fn the_next_drill_removes_what_a_killed_one_left() {
     let reveille = Reveille::new();
     let job = reveille.file(
         "long.yaml",
@@ -523,7 +525,7 @@ fn what_a_killed_drill_leaves_is_swept_up_by_the_next() {
     assert!(lives(&one) && lives(&two));
     child.kill().unwrap();
     child.wait().unwrap();
-    // The fleet sees that nobody needs it any more, and ends what it ran.
+    // The fleet notices that its controller is gone, and ends its commands.
     while lives(&one) || lives(&two) {
         std::thread::yield_now();
     }
@@ -554,7 +556,7 @@ impl Fleet {
         Self(child)
     }
 
-    /// Ends the fleet and reads its report.
+    /// Ends the fleet and returns its report.
     fn end(mut self, directory: &Path) -> Value {
         drop(self.0.stdin.take());
         assert!(self.0.wait().unwrap().success());
@@ -564,7 +566,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // A test that failed before the end.
+        // The test failed before it ended the fleet.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -8,7 +8,7 @@ use reveille_testbed::Testbed;
 
 use crate::support::Reveille;
 
-/// Three names of one machine, and one of nothing.
+/// Three names of one machine, and one of a host that does not exist.
 fn inventory(testbed: &Testbed) -> String {
     let mut text = String::from("[web]\n");
     for name in ["web1", "web2", "web3"] {
@@ -44,7 +44,7 @@ on_failed:
 ";
 
 #[test]
-fn steps_run_where_they_are_told() {
+fn run_on_steps_run_on_the_named_host() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", inventory(&testbed));
@@ -81,13 +81,13 @@ fn steps_run_where_they_are_told() {
     assert_eq!(lines[3], "rescued web2 1");
     let noted = std::fs::read_to_string(&local).unwrap();
     assert_eq!(noted.lines().count(), 3, "{noted}");
-    // What was kept on machines that are none of the run's hosts is removed there, as that machine named it.
+    // `clean` also removes files from machines on which only `run_on` steps ran.
     let ended = reveille.run(&["clean"]).expect(0);
     assert!(ended.stdout.starts_with("5 of 5 hosts clean"), "{}", ended.stdout);
 }
 
 #[test]
-fn who_can_not_be_reached_is_rescued_from_elsewhere() {
+fn on_failed_steps_for_an_unreachable_host_run_on_another() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", inventory(&testbed));
@@ -120,7 +120,7 @@ fn who_can_not_be_reached_is_rescued_from_elsewhere() {
 }
 
 #[test]
-fn what_can_not_be_known_is_said_before_anything_is_dispatched() {
+fn unknown_hosts_in_run_on_are_refused_before_the_run() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", inventory(&testbed));
@@ -157,9 +157,9 @@ fn what_can_not_be_known_is_said_before_anything_is_dispatched() {
     }
 }
 
-/// The controller dies between the failure and what follows it: the step that failed is not run again.
+/// If the controller is killed between a failure and its `on_failed` steps, the failed step does not run again.
 #[test]
-fn a_failed_step_is_not_run_again_for_its_rescue() {
+fn a_resumed_run_continues_with_on_failed_steps() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", inventory(&testbed));
@@ -191,9 +191,9 @@ fn a_failed_step_is_not_run_again_for_its_rescue() {
     }
 }
 
-/// A step that is not durable was cut off and ran anew: what follows a later failure is not kept back for it.
+/// A plain step that lost its connection and was repeated does not prevent the `on_failed` steps of a later failure.
 #[test]
-fn what_ran_anew_keeps_no_rescue_back() {
+fn a_repeated_step_does_not_prevent_on_failed_steps() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", inventory(&testbed));

@@ -7,7 +7,7 @@ use crate::support::Reveille;
 /// A host that is this machine.
 const HERE: &str = "this ansible_connection=local shade=blue my_token=hush\n";
 
-/// The words of the help that are options, as the tests of this folder would pass them.
+/// Every option that the help lists is used by a test in this directory.
 #[test]
 fn every_option_has_a_test() {
     let reveille = Reveille::new();
@@ -44,7 +44,7 @@ fn every_option_has_a_test() {
             }
         }
     }
-    // They print what clap makes of the definition.
+    // clap implements these.
     for of_clap in ["--help", "--version"] {
         missing.remove(of_clap);
     }
@@ -143,7 +143,7 @@ fn copies_take_owner_group_and_mode() {
         "--group",
         group,
     ]);
-    // Only root may give files away.
+    // Only root may change the owner of a file.
     if rustix::process::geteuid().is_root() {
         copied.expect(0);
         let metadata = std::fs::metadata(&target).unwrap();
@@ -192,7 +192,7 @@ fn runs_keep_comments_and_are_pruned() {
     reveille.run(&["show"]).expect(0);
 }
 
-/// `script` gives the program a terminal, on which the passwords are typed.
+/// `script` gives the program a terminal, on which the test types the passwords.
 #[test]
 fn passwords_are_asked_for_and_not_shown() {
     use std::io::{Read as _, Write as _};
@@ -218,7 +218,7 @@ fn passwords_are_asked_for_and_not_shown() {
     let mut typed = script.stdin.take().unwrap();
     let mut screen = script.stdout.take().unwrap();
     let mut shown = String::new();
-    // What is typed before the question is thrown away, so each answer waits for its question.
+    // The program discards what is typed before the question, so the test waits for each question.
     for (question, answer) in [
         ("SSH password: ", "opensesame\n"),
         ("become password [the same]: ", "\n"),

@@ -1,4 +1,4 @@
-//! What a fleet run does as a whole: limits on failures, batches, steps that run once, rounds, artifacts.
+//! Runs on several hosts: limits on failures, batches, `once` steps, rounds, artifacts.
 
 use reveille_testbed::Testbed;
 
@@ -8,7 +8,7 @@ use crate::support::Reveille;
 fn unreachable_hosts_count_and_stop_the_run() {
     let testbed = Testbed::start(4, "").unwrap();
     let reveille = Reveille::new();
-    // Two hosts that refuse come first; with one allowed failure the second one stops the run.
+    // The first two hosts refuse connections; with `--max-fail 1` the second failure stops the run.
     let inventory = format!(
         "dead1 ansible_host=127.0.0.1 ansible_port=1\ndead2 ansible_host=127.0.0.1 ansible_port=1\n{}",
         testbed
@@ -95,7 +95,7 @@ fn batches_are_run_one_after_the_other() {
             _ => {}
         }
     }
-    // One; then three; then the last two: each batch begins when the one before has ended.
+    // Batches of one, three and two hosts: each begins when the one before has ended.
     assert_eq!(order[..2], [1, 1], "{order:?}");
     assert_eq!(order.iter().max(), Some(&3), "{order:?}");
     assert_eq!(order.iter().filter(|count| **count == 1).count(), 3, "{order:?}");
@@ -217,7 +217,7 @@ fn artifacts_of_a_run() {
     assert_eq!(list("missing_ips_artifact.log"), "");
     assert_eq!(list("successful_ips_artifact.log").lines().count(), 2);
     assert_eq!(list("hosts.csv").lines().count(), 4);
-    // An export replaces an earlier one, and nothing else.
+    // An export replaces an earlier export, but no other directory.
     let again = artifacts.to_str().unwrap();
     reveille.run(&["export", "--to", again]).expect(0);
     let other = reveille.path().to_str().unwrap().to_owned();

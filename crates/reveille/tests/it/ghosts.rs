@@ -1,4 +1,4 @@
-//! Attempts to lose a host: panics in its task, a controller that sleeps, a network that says nothing any more.
+//! No host is lost: not by panics in its task, nor by a controller that is stopped for a while.
 
 use std::process::{Command, Stdio};
 
@@ -7,7 +7,7 @@ use reveille_testbed::Testbed;
 use crate::support::{Ended, Reveille};
 
 #[test]
-fn a_panic_anywhere_in_a_hosts_life_is_an_outcome() {
+fn a_panic_in_a_hosts_task_becomes_an_outcome() {
     let testbed = Testbed::start(3, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -37,9 +37,9 @@ fn a_panic_anywhere_in_a_hosts_life_is_an_outcome() {
     }
 }
 
-/// While the controller stands still, hosts go on and say so; nobody is ended for its sleep.
+/// While the controller is stopped, commands on hosts go on. They are not killed for silence afterwards.
 #[test]
-fn a_controller_that_was_stopped_ends_nobody() {
+fn a_controller_that_was_stopped_kills_no_command() {
     let testbed = Testbed::start(3, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -59,7 +59,7 @@ fn a_controller_that_was_stopped_ends_nobody() {
         std::thread::yield_now();
     }
     let pid = controller.id().to_string();
-    // Longer than the deadline, by the shell's clock.
+    // Longer than the deadline, measured by the shell.
     let script = format!("kill -STOP {pid}; sleep 6; kill -CONT {pid}");
     assert!(
         Command::new("sh")

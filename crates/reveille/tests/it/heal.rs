@@ -1,4 +1,4 @@
-//! Bringing failed hosts back: repairs, other routes, other machines, and where it ends.
+//! Recoveries: repairs, other routes, replacement machines, and their limits.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -8,7 +8,7 @@ use reveille_testbed::Testbed;
 
 use crate::support::Reveille;
 
-/// Hosts of these names at the first address.
+/// An inventory of hosts with these names at the first address.
 fn inventory(testbed: &Testbed, names: &[&str], vars: &str) -> String {
     let mut text = String::new();
     for name in names {
@@ -23,7 +23,7 @@ fn inventory(testbed: &Testbed, names: &[&str], vars: &str) -> String {
     text
 }
 
-/// A step that is broken until it is repaired, on each host by itself.
+/// A step that fails until its host is repaired.
 const BROKEN: &str = "
 steps:
   - name: before
@@ -41,7 +41,7 @@ heal:
 ";
 
 #[test]
-fn a_repair_brings_a_host_back_where_it_was() {
+fn a_repaired_host_continues_at_the_failed_step() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory", inventory(&testbed, &["a", "b"], ""));
@@ -61,7 +61,7 @@ fn a_repair_brings_a_host_back_where_it_was() {
 }
 
 #[test]
-fn what_does_not_help_ends_in_quarantine_and_says_why() {
+fn a_host_that_no_recovery_helps_is_quarantined_with_a_reason() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory", inventory(&testbed, &["a"], ""));
@@ -79,7 +79,7 @@ fn what_does_not_help_ends_in_quarantine_and_says_why() {
         let shown = reveille.run(&["show"]).stdout;
         assert!(shown.contains(words), "{shown}");
     }
-    // Nothing is recovered that nobody allowed.
+    // Without `heal`, nothing is recovered.
     let job = reveille.file("job.yaml", "steps:\n  - run: exit 4\nheal: {reboot: false}\n");
     let ended = reveille
         .run(&["run", &job, "-i", &inventory, "--format", "json"])
@@ -88,7 +88,7 @@ fn what_does_not_help_ends_in_quarantine_and_says_why() {
 }
 
 #[test]
-fn another_machine_takes_its_place_from_the_first_step() {
+fn a_replacement_machine_begins_at_the_first_step() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory", inventory(&testbed, &["a"], ""));
@@ -108,7 +108,7 @@ fn another_machine_takes_its_place_from_the_first_step() {
     assert_eq!(made, "making one for a after command_failed\n");
     let logs = reveille.run(&["logs", "a"]).expect(0).stdout;
     assert!(logs.contains("another machine took its place"), "{logs}");
-    // The other machine fails in the same way: it is not the machine.
+    // The replacement machine fails too.
     let job = reveille.file(
         "job.yaml",
         format!("steps:\n  - run: exit 9\nheal:\n  replace: echo {other}\n"),
@@ -125,7 +125,7 @@ fn another_machine_takes_its_place_from_the_first_step() {
 }
 
 #[test]
-fn no_host_takes_the_place_of_another_host_of_the_run() {
+fn a_host_of_the_run_can_not_replace_another() {
     let testbed = Testbed::start(3, "").unwrap();
     let reveille = Reveille::new();
     let two = inventory(&testbed, &["a", "b"], "").replacen(
@@ -135,7 +135,7 @@ fn no_host_takes_the_place_of_another_host_of_the_run() {
     );
     let inventory = reveille.file("inventory", two);
     let work = "steps:\n  - run: echo $SSH_CONNECTION >> $HOME/ran; exit 9\nheal:\n";
-    // A command that names a host of the inventory.
+    // The command prints the name of a host of the inventory.
     let other = testbed.address(1);
     let job = reveille.file("job.yaml", format!("{work}  replace: echo {other}\n"));
     reveille.run(&["run", &job, "-i", &inventory]).expect(3);
@@ -143,7 +143,7 @@ fn no_host_takes_the_place_of_another_host_of_the_run() {
     assert_eq!(ran.lines().count(), 3, "b was set up anew where it was: {ran}");
     let logs = reveille.run(&["logs", "a"]).expect(0).stdout;
     assert!(logs.contains("is b, a host of this run"), "{logs}");
-    // A command that names one machine for everybody.
+    // The command prints the same machine for every host.
     std::fs::remove_file(testbed.home().join("ran")).unwrap();
     let spare = testbed.address(2);
     let job = reveille.file("job.yaml", format!("{work}  replace: echo {spare}\n"));
@@ -153,9 +153,10 @@ fn no_host_takes_the_place_of_another_host_of_the_run() {
     assert_eq!(on_the_spare.count(), 1, "{ran}");
 }
 
-/// The controller dies while the new machine works: what was done on the old one does not count, and nothing is run twice.
+/// If the controller is killed while the replacement machine works, the resumed run continues there, and no command runs
+/// twice.
 #[test]
-fn a_resumed_run_goes_on_with_the_machine_that_took_the_place() {
+fn a_resumed_run_continues_on_the_replacement_machine() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory", inventory(&testbed, &["a"], ""));
@@ -217,7 +218,7 @@ fn another_route_leads_to_a_host_whose_first_is_closed() {
     });
 }
 
-/// The usual jump host is down; another, and none at all, are routes too.
+/// The first jump host is down. A route can name another jump host, or none.
 #[test]
 fn a_route_may_lead_through_another_jump_host() {
     let testbed = Testbed::start(2, "").unwrap();
@@ -258,9 +259,9 @@ fn a_route_may_lead_through_another_jump_host() {
     }
 }
 
-/// Where many fail alike it is not the hosts.
+/// If many hosts fail alike, recoveries stop, because the hosts are not the cause.
 #[test]
-fn nothing_is_recovered_where_many_fail_alike() {
+fn nothing_is_recovered_if_many_hosts_fail_alike() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let names: Vec<String> = (1..=12).map(|number| format!("h{number:02}")).collect();
@@ -270,7 +271,7 @@ fn nothing_is_recovered_where_many_fail_alike() {
         "job.yaml",
         "steps:\n  - run: exit 9\nheal:\n  repair: [{on: [command_failed], run: 'echo x >> $HOME/repairs'}]\n",
     );
-    // Those that are not dispatched yet wait for half a minute, which is not waited for here.
+    // Hosts that are not dispatched yet wait for half a minute. The test does not wait for them.
     let mut child = reveille
         .command(&["run", &job, "-i", &inventory, "-c", "6"])
         .stderr(Stdio::piped())

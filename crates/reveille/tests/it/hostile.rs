@@ -1,4 +1,4 @@
-//! Hostile hosts: bounded memory, nothing outside the run's directory, nothing for the terminal to obey.
+//! Hostile hosts: memory is bounded, no file outside the run's directory is written, no escape sequence is printed.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use crate::support::Reveille;
 fn endless_lines_before_the_banner() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    // Serves as many tries as come, until the test is over.
+    // Answers every try until the test ends.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
@@ -110,7 +110,7 @@ fn a_download_stays_where_it_belongs() {
             directory.to_str().unwrap().to_owned()
         }
     );
-    // The path goes through a file, so the host says no; nothing is created but the directory that was named.
+    // The path goes through a file, so the host refuses it. Only the directory of `--to` is created.
     let job = reveille.file("job.yaml", job);
     reveille.run(&["run", &job, "-i", &inventory]).expect(3);
     let job = reveille.file(

@@ -1,4 +1,4 @@
-//! Bad input: a clear message, exit 2, nothing dispatched.
+//! Bad input: a clear message, exit status 2, nothing dispatched.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use reveille_testbed::Testbed;
 
 use crate::support::{Ended, Reveille};
 
-/// Bad input is refused before anything is written down or connected to.
+/// Asserts that bad input is refused before anything is recorded or connected.
 #[track_caller]
 fn refused(reveille: &Reveille, arguments: &[&str], words: &[&str]) {
     let ended = reveille.run(arguments).expect(2);
@@ -50,7 +50,7 @@ fn inventories() {
     exec(&reveille.file("range.ini", "web[9:1]\n"), &["range.ini:1:", "^"]);
     exec("web[01-99999999]", &["99999999"]);
     let large = reveille.path().join("large.ini");
-    // A gigabyte that takes no space: it is refused by its size, before it is read.
+    // A sparse file of a gigabyte is refused because of its size, before it is read.
     std::fs::File::create(&large).unwrap().set_len(1 << 30).unwrap();
     exec(large.to_str().unwrap(), &["large.ini", "64 MiB"]);
     refused(&reveille, &["exec", "--", "true"], &["-i FILE"]);
@@ -176,7 +176,7 @@ fn state_directories() {
     complains(&ended, &["not a ledger"]);
 }
 
-/// Needs to mount a small filesystem, as the machines of the other tests need to.
+/// Needs the right to mount a small filesystem.
 #[test]
 fn a_full_disk() {
     let reveille = Reveille::new();
@@ -203,8 +203,8 @@ fn a_full_disk() {
     complains(&ended.expect(2), &["small"]);
 }
 
-/// The disk fills up while hosts are at work: nothing more is dispatched, what they do goes on without the controller,
-/// and with space again the run is resumed to its end.
+/// The disk becomes full during a run: nothing more is dispatched, running commands continue without the controller, and
+/// the run can be resumed once there is space.
 #[test]
 fn a_disk_that_fills_up_during_a_run() {
     let testbed = Testbed::start(8, "").unwrap();
@@ -223,7 +223,7 @@ fn a_disk_that_fills_up_during_a_run() {
     };
     mount("size=40m");
     let inventory = reveille.file("inventory.ini", testbed.inventory());
-    // Each host keeps its output until we have it; together it is more than there is space for.
+    // Each host keeps its output until the controller has it; all outputs together do not fit on the disk.
     let job = reveille.file(
         "job.yaml",
         "steps:\n  - name: talk\n    run: |\n      echo ran >>\"$HOME/ran-$SSH_CONNECTION\"\n      \
@@ -295,7 +295,7 @@ fn fewer_descriptors_than_hosts_are_said_and_enough() {
     );
 }
 
-/// Programs of their own are commands too, wherever they are: beside this one first, then in `PATH`.
+/// `load` and `mirrorlist` start the program beside this one, otherwise the one in `PATH`.
 #[test]
 fn programs_of_their_own_are_started() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -318,7 +318,7 @@ fn programs_of_their_own_are_started() {
     };
     let missing = run(&["load", "http://127.0.0.1/"]).expect(2).stderr;
     assert!(
-        missing.starts_with("error: reveille-load is a program of its own"),
+        missing.starts_with("error: reveille-load is neither in "),
         "{missing}"
     );
     assert!(

@@ -94,7 +94,7 @@ fn templates_facts_and_secrets() {
     std::fs::remove_file(reveille.path().join("key.txt")).unwrap();
     let mut found = Vec::new();
     leaks(&testbed.home(), &mut found);
-    // The job itself names a command that writes one; that text is the operator's.
+    // The text of the job contains a command that writes a secret. It is recorded with the job.
     std::fs::remove_file(reveille.path().join("job.yaml")).unwrap();
     leaks(reveille.path(), &mut found);
     found.retain(|leak| !leak.contains("tok-4711-secret in") || !leak.contains("ledger.db"));
@@ -105,7 +105,7 @@ fn templates_facts_and_secrets() {
 }
 
 #[test]
-fn a_secret_that_is_missing_is_asked_for_before_anything_happens() {
+fn a_missing_secret_is_an_error_before_anything_is_dispatched() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -130,7 +130,7 @@ fn a_secret_that_is_missing_is_asked_for_before_anything_happens() {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
     reveille.run(&["runs"]).expect(2);
-    // A retry without it opens no round.
+    // A retry without the secret opens no round.
     let job = job("env: PW_OF_TEST");
     let output = reveille
         .command(&["run", &job, "-i", &inventory])
@@ -173,7 +173,7 @@ fn steps_are_chosen_by_tag() {
 }
 
 #[test]
-fn vars_of_the_inventory_are_templates_too() {
+fn variables_of_the_inventory_are_templates() {
     let reveille = Reveille::new();
     let inventory = reveille.file(
         "hosts.yml",

@@ -1,4 +1,4 @@
-//! The promise: kill the controller at any moment, resume, and every host has run once and is accounted for.
+//! If the controller is killed at any moment and the run resumed, every host runs once and is accounted for.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -9,7 +9,7 @@ use reveille_testbed::Testbed;
 
 const HOSTS: usize = 60;
 
-/// Sixty names of one machine and one user, so that nothing but tokens keeps their work apart.
+/// Sixty names of one machine and one user, so that only tokens distinguish their work.
 fn inventory(testbed: &Testbed) -> String {
     let mut text = String::new();
     for number in 1..=HOSTS {
@@ -41,7 +41,7 @@ steps:
 fn killed_at_any_event_and_resumed() {
     let kills: u64 = std::env::var("REVEILLE_KILLS").map_or(8, |kills| kills.parse().unwrap());
     let testbed = Testbed::start(1, "").unwrap();
-    // Every moment of the run is hit over the kills, evenly spread and never the same twice.
+    // The kills are spread evenly over the run.
     for kill in 0..kills {
         let reveille = Reveille::new();
         let inventory = reveille.file("inventory.ini", inventory(&testbed));
@@ -96,7 +96,7 @@ fn killed_at_any_event_and_resumed() {
 }
 
 #[test]
-fn a_second_controller_is_told_who_holds_the_run() {
+fn a_second_controller_is_refused_with_the_name_of_the_first() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let gate = reveille.path().join("gate");
@@ -171,7 +171,7 @@ fn interrupted_in_two_stages_and_resumed() {
     };
     signal("-TERM");
     signal("-INT");
-    // Whatever else comes, the run ends as interrupted.
+    // Whatever happens next, the run ends as interrupted.
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert!(rest.last().unwrap().contains("interrupted"), "{rest:?}");
     assert_eq!(child.wait().unwrap().code(), Some(5));
@@ -232,7 +232,7 @@ fn killed_between_two_attempts_and_resumed() {
     }
 }
 
-/// All paths of the run were relative, and whoever resumes it is in another directory.
+/// A run that was started with relative paths is resumed from another directory.
 #[test]
 fn resumed_from_another_directory() {
     let testbed = Testbed::start(1, "").unwrap();

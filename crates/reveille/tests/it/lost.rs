@@ -1,4 +1,4 @@
-//! Connections that break for good, and what becomes of the work behind them.
+//! Connections that stay lost, and the commands that run behind them.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// A job whose command says that it began, waits for a word, and ends with that status. It can run only once: a second
-/// run would wait for a word that never comes.
+/// A job whose command reports its start, waits for a word, and ends with that word as its exit status. A second execution
+/// would wait forever.
 fn begun_and_lost(reveille: &Reveille, testbed: &Testbed, proxy: &mut Proxy) {
     fifo(&testbed.home().join("began"));
     fifo(&testbed.home().join("word"));
@@ -52,7 +52,7 @@ fn begun_and_lost(reveille: &Reveille, testbed: &Testbed, proxy: &mut Proxy) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Reading waits for the command.
+    // Opening the FIFO for reading waits for the command.
     std::fs::read_to_string(testbed.home().join("began")).unwrap();
     proxy.cut();
     let summary = Ended::of(&controller.wait_with_output().unwrap())
@@ -70,7 +70,7 @@ fn runs(testbed: &Testbed) -> usize {
 }
 
 #[test]
-fn a_retry_after_a_lost_connection_attaches_to_what_still_runs() {
+fn a_retry_after_a_lost_connection_attaches_to_the_running_command() {
     let testbed = Testbed::start(1, "").unwrap();
     let mut proxy = Proxy::to((testbed.address(0), testbed.port()).into());
     let reveille = Reveille::new();
@@ -81,7 +81,7 @@ fn a_retry_after_a_lost_connection_attaches_to_what_still_runs() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Writing waits for the command that reads, which is the first and only one.
+    // Opening the FIFO for writing waits for the command that reads, which is the only one.
     std::fs::write(testbed.home().join("word"), "0\n").unwrap();
     let summary = Ended::of(&retry.wait_with_output().unwrap()).expect(0).json();
     assert_eq!(summary["hosts"][0]["status"], "success", "{summary}");
@@ -92,7 +92,7 @@ fn a_retry_after_a_lost_connection_attaches_to_what_still_runs() {
 }
 
 #[test]
-fn a_retry_after_a_lost_connection_runs_anew_what_failed_meanwhile() {
+fn a_retry_after_a_lost_connection_repeats_a_command_that_failed_meanwhile() {
     let testbed = Testbed::start(1, "").unwrap();
     let mut proxy = Proxy::to((testbed.address(0), testbed.port()).into());
     let reveille = Reveille::new();
@@ -112,12 +112,12 @@ fn a_retry_after_a_lost_connection_runs_anew_what_failed_meanwhile() {
 }
 
 #[test]
-fn what_a_run_left_on_its_hosts_is_removed() {
+fn clean_removes_a_runs_files_from_its_hosts() {
     let testbed = Testbed::start(1, "").unwrap();
     let mut proxy = Proxy::to((testbed.address(0), testbed.port()).into());
     let reveille = Reveille::new();
     begun_and_lost(&reveille, &testbed, &mut proxy);
-    // It still runs, and is left alone.
+    // The command still runs, and `clean` leaves it alone.
     let ended = reveille.run(&["clean"]).expect(3);
     assert!(
         ended
@@ -148,7 +148,7 @@ fn what_a_run_left_on_its_hosts_is_removed() {
     );
     assert_eq!((names("out"), names("go")), (0, 1));
     let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
-    // What another machine has named is none of this one's.
+    // `clean` removes nothing from a machine that the record does not name.
     let name = |machine: &str| {
         database
             .execute(
@@ -176,7 +176,7 @@ fn what_a_run_left_on_its_hosts_is_removed() {
         );
         name(&machine);
     }
-    // A day after its end nothing of it is needed.
+    // A day after the end of the run, nothing of it is needed.
     database
         .execute("UPDATE runs SET ended_ms = ended_ms - 90000000", [])
         .unwrap();
@@ -186,9 +186,9 @@ fn what_a_run_left_on_its_hosts_is_removed() {
     assert!(!run.exists());
 }
 
-/// A connection that is silent because nobody is there any more is found by questions that stay unanswered.
+/// Unanswered keep-alive messages detect a dead connection.
 #[test]
-fn a_dead_connection_is_found_as_ssh_config_says() {
+fn a_dead_connection_is_detected_as_ssh_config_sets() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -196,7 +196,7 @@ fn a_dead_connection_is_found_as_ssh_config_says() {
         "config",
         "Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 1\n",
     );
-    // The server's process for this connection stops as if its machine were gone; it goes on when all is over.
+    // The server's process for this connection is stopped, as if its machine were gone, and continued at the end.
     let command = "(sleep 15; kill -CONT $PPID) >/dev/null 2>&1 & kill -STOP $PPID; sleep 15";
     let ended = reveille
         .run(&[
@@ -208,9 +208,9 @@ fn a_dead_connection_is_found_as_ssh_config_says() {
     assert!(host["duration_s"].as_f64().unwrap() < 14.0, "{host}");
 }
 
-/// What lies between two rounds is nobody's time.
+/// The time between two rounds does not count.
 #[test]
-fn the_time_of_a_retry_is_its_own() {
+fn the_duration_of_a_retry_excludes_earlier_rounds() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -228,9 +228,9 @@ fn the_time_of_a_retry_is_its_own() {
     assert_eq!(shown["timing"]["wall_s"], summary["timing"]["wall_s"], "{shown}");
 }
 
-/// What goes wrong with one host's file concerns that host.
+/// An error of one host's output file fails that host only.
 #[test]
-fn an_output_that_can_not_be_kept_fails_its_host_alone() {
+fn an_output_that_can_not_be_written_fails_its_host_only() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -268,7 +268,7 @@ fn an_output_that_can_not_be_kept_fails_its_host_alone() {
     assert_eq!(host(1)["stdout"], "the word is said\n", "{summary}");
 }
 
-/// Has all that is on record happened an hour earlier.
+/// Moves all recorded times an hour back.
 fn an_hour_ago(reveille: &Reveille) {
     let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
     database
@@ -278,9 +278,9 @@ fn an_hour_ago(reveille: &Reveille) {
         .unwrap();
 }
 
-/// A step that ended while no controller was there took as long as its host says, and its host was dispatched when it was.
+/// The duration of a step that ended without a controller comes from its host; the time of dispatch does not change.
 #[test]
-fn times_are_true_after_a_resume() {
+fn durations_are_right_after_a_resume() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -314,7 +314,7 @@ fn times_are_true_after_a_resume() {
             None => std::thread::park_timeout(Duration::from_millis(10)),
         }
     };
-    // It took 42 seconds, and was dispatched an hour ago.
+    // The host reports 42 seconds and was dispatched an hour ago.
     let said = std::fs::read_to_string(&exit).unwrap();
     let words: Vec<&str> = said.split_whitespace().collect();
     assert!(words[3].parse::<u64>().unwrap() < 60_000, "{said}");
@@ -327,9 +327,9 @@ fn times_are_true_after_a_resume() {
     assert!((3600.0..4200.0).contains(&duration), "{summary}");
 }
 
-/// Hosts that were never dispatched took no time.
+/// Hosts that were never dispatched have no duration.
 #[test]
-fn what_was_cancelled_is_not_timed() {
+fn cancelled_hosts_have_no_duration() {
     let testbed = Testbed::start(3, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -361,9 +361,9 @@ fn what_was_cancelled_is_not_timed() {
     );
 }
 
-/// A clock that was set back between two controllers leaves nobody to tell how long it took.
+/// If the clock was set back between two controllers, the duration is unknown.
 #[test]
-fn a_time_that_nobody_knows_is_not_told() {
+fn an_unknown_duration_is_reported_as_unknown() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());

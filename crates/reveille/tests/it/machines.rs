@@ -1,4 +1,4 @@
-//! Packages on real Debian machines: what Reveille was made for. Needs root, as `cargo xtask machines` does.
+//! Installs packages on real Debian machines. Needs root, as `cargo xtask machines` does.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -72,7 +72,7 @@ fn a_controller_killed_during_an_install_goes_on_with_the_same_install() {
         .spawn()
         .unwrap();
 
-    // dpkg is at work on the first machine; the others are about as far.
+    // dpkg runs on the first machine, and probably on the others too.
     let begun = "until grep -q ' install ' /var/log/dpkg.log; do sleep 0.1; done";
     let first = &machines.machines()[0];
     said(&machines, first, &format!("timeout {PATIENCE} sh -c \"{begun}\""));
@@ -100,7 +100,7 @@ fn a_controller_killed_during_an_install_goes_on_with_the_same_install() {
     reveille.run(&["audit"]).expect(0);
 }
 
-/// A package that asks takes its defaults where nobody can answer. On a terminal it waits for an answer, and is ended.
+/// Without a terminal, a package that asks questions takes its defaults. On a terminal it waits and is killed.
 #[test]
 fn a_package_asks_its_questions() {
     let reveille = Reveille::new();
@@ -157,7 +157,7 @@ fn a_package_asks_its_questions() {
         message.contains("Start Iperf3 as a daemon automatically?"),
         "{message}"
     );
-    // Nothing is left that would hold the lock; what was begun can be ended without questions.
+    // No process holds the lock, and the installation can be finished without questions.
     let mend = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1; ";
     assert_eq!(
         said(&machines, second, &format!("{mend}{status}")),
@@ -165,13 +165,13 @@ fn a_package_asks_its_questions() {
     );
 }
 
-/// Who waits for a lock is not hung; who has it is told.
+/// A process that waits for the package lock is not killed, and the holder of the lock is reported.
 #[test]
 fn a_held_package_lock_is_waited_for() {
     let reveille = Reveille::new();
     let machines = up(&reveille);
     let inventory = machines.inventory();
-    // Held by a process of another name until a file is there.
+    // A process of another name holds the lock until a file exists.
     let hold = "perl -MFcntl=:DEFAULT -e '$0 = q(cloud-init); open F, q(>>), q(/var/lib/dpkg/lock-frontend); \
                 $lock = pack q(s s l! l! i), F_WRLCK, 0, 0, 0, 0; fcntl F, F_SETLK, $lock or die $!; \
                 close STDIN; close STDOUT; close STDERR; sleep 1 until -e q(/root/free); exit' >/dev/null 2>&1 & \
@@ -207,7 +207,7 @@ fn a_held_package_lock_is_waited_for() {
 }
 
 fn up(reveille: &Reveille) -> Machines {
-    // The base is made once for all tests, where the tests' own files are kept.
+    // All tests share the base image.
     let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
     let machines = Machines::up(&shared, &reveille.path().join("machines"), MACHINES, &|line| {
         eprintln!("{line}");
@@ -231,7 +231,7 @@ steps:
     )
 }
 
-/// What a command prints on a machine, by OpenSSH's own client.
+/// The output of a command on a machine, run by OpenSSH's client.
 #[track_caller]
 fn said(machines: &Machines, machine: &Machine, command: &str) -> String {
     let output = machines.ssh(machine, command).output().unwrap();

@@ -1,9 +1,8 @@
-//! kill -9 at random moments of a job that asks for everything at once: `once`, `serial`, `max_fail`, `run_on`, `on_failed`, a
-//! repair and a second route; then resume, from elsewhere, killed again, with the usual way closed.
+//! Kills the controller at random moments of a job that uses `once`, `serial`, `max_fail`, `run_on`, `on_failed`, a repair
+//! and a second route. Then resumes the run from another directory, kills it again, or closes the first route.
 //!
-//! What happened is read from two sides that know nothing of each other: the record, and files on the machines in which every
-//! command says that it began and how it ended. `REVEILLE_KILLS` says how many moments there are, `REVEILLE_MOMENT` the
-//! only one.
+//! The checks compare two independent sources: the ledger, and files on the machines to which every command writes its
+//! start and its end. `REVEILLE_KILLS` sets the number of moments, `REVEILLE_MOMENT` selects a single one.
 
 mod chance;
 mod check;
@@ -24,7 +23,7 @@ use self::life::{Life, When};
 use crate::proxy::Proxy;
 use crate::support::Reveille;
 
-/// Lives of controllers that are cut short in one round, beyond the first.
+/// Controllers that are killed in one round, after the first.
 const MOST_KILLS: usize = 4;
 
 #[test]
@@ -51,7 +50,7 @@ fn numbers(usual: u64) -> Range<u64> {
     }
 }
 
-/// A run that is killed at moments that follow from a number.
+/// A run that is killed at moments that follow from a seed.
 struct Moment<'a, F> {
     number: u64,
     chance: Chance,
@@ -59,10 +58,10 @@ struct Moment<'a, F> {
     reveille: Reveille,
     hosts: Vec<Host>,
     proxies: Vec<Proxy>,
-    /// The proxies let through.
+    /// The proxies pass connections on.
     open: bool,
     fixed: bool,
-    /// What was done, in words.
+    /// A description of what the test did.
     story: Vec<String>,
 }
 
@@ -99,7 +98,7 @@ impl<'a, F: Field> Moment<'a, F> {
     fn pass(mut self) {
         let place = self.field.begin(self.number, &self.hosts);
         self.reveille.file("payload", self.number.to_string());
-        // All paths are relative, and the controllers that go on are often elsewhere.
+        // All paths are relative, and later controllers often start in another directory.
         std::fs::copy(self.field.key(), self.reveille.path().join("key")).unwrap();
         let inventory = job::inventory(&self.hosts, self.field.aside(), "key");
         self.reveille.file("inventory", inventory);
@@ -125,7 +124,7 @@ impl<'a, F: Field> Moment<'a, F> {
         eprintln!("moment {}:\n  {}", self.number, self.story.join("\n  "));
     }
 
-    /// A controller and those that go on with its work, until one ends by itself.
+    /// Runs a controller, and resumes the run until a controller ends by itself.
     fn round(&mut self, first: &[&str], killed: bool) {
         let mut arguments = first.to_vec();
         let mut kills = usize::from(killed);
@@ -141,7 +140,7 @@ impl<'a, F: Field> Moment<'a, F> {
                 When::After(self.field.span() * u32::try_from(self.chance.below(1_000)).unwrap() / 1_000)
             };
             kills = kills.saturating_sub(1);
-            // The usual way of some hosts is closed while the controller works.
+            // The first route of some hosts is closed while the controller works.
             let cut = (self.open && self.chance.one_in(4)).then(|| self.chance.below(self.field.events()));
             let elsewhere = arguments[0] != "run" && self.chance.one_in(2);
             let life = self.live(&arguments, when, cut, elsewhere);
@@ -215,7 +214,7 @@ impl<'a, F: Field> Moment<'a, F> {
         summary["account"].clone()
     }
 
-    /// Compares what is on record with what the machines say.
+    /// Compares the ledger with the files of the machines.
     fn check(&mut self, place: &str) {
         self.account();
         let audit = self.reveille.run(&["audit"]);
@@ -259,7 +258,7 @@ impl<'a, F: Field> Moment<'a, F> {
         }
     }
 
-    /// Keeps what tells of a fault, beside the other temporary files of tests.
+    /// Keeps the files that explain a failure, in the tests' temporary directory.
     fn keep(&mut self, export: &Path, truth: &[String]) {
         let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("moment-{}", self.number));
         std::fs::create_dir_all(&to).unwrap();
@@ -272,7 +271,7 @@ impl<'a, F: Field> Moment<'a, F> {
         self.story.push(words);
     }
 
-    /// What was done, for whoever looks for a fault.
+    /// Describes what the test did, for whoever analyses a failure.
     fn words(&self) -> String {
         let story = self.story.join("\n  ");
         format!(

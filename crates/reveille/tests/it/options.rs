@@ -4,7 +4,7 @@ use reveille_testbed::Testbed;
 
 use crate::support::{Ended, Reveille};
 
-/// Two hosts that answer and, first, one that does not.
+/// An inventory whose first host does not answer; the other two do.
 fn with_a_dead_host(testbed: &Testbed) -> String {
     format!(
         "dead ansible_host=127.0.0.1 ansible_port=1\n{}",
@@ -16,7 +16,7 @@ fn with_a_dead_host(testbed: &Testbed) -> String {
 }
 
 #[test]
-fn stated_failures_are_allowed_and_said() {
+fn allowed_failures_exit_0_and_are_reported() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", with_a_dead_host(&testbed));
@@ -70,7 +70,7 @@ fn a_canary_that_fails_stops_the_run() {
 }
 
 #[test]
-fn another_program_is_told_of_the_end() {
+fn notify_runs_a_command_at_the_end() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -117,7 +117,7 @@ fn numbers_need_units() {
 }
 
 #[test]
-fn what_a_run_is_told_to_is_looked_at_before_anything_is_dispatched() {
+fn paths_of_reports_are_checked_before_anything_is_dispatched() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -140,7 +140,7 @@ fn what_a_run_is_told_to_is_looked_at_before_anything_is_dispatched() {
 }
 
 #[test]
-fn who_answers() {
+fn ping_reports_which_hosts_answer() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", with_a_dead_host(&testbed));
@@ -154,7 +154,7 @@ fn who_answers() {
 }
 
 #[test]
-fn old_runs_are_forgotten() {
+fn prune_deletes_old_runs() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -175,7 +175,7 @@ fn old_runs_are_forgotten() {
     assert_eq!(pruned.stdout, listed.stdout);
     assert_eq!(outputs(), 0);
     assert_eq!(reveille.run(&["runs"]).expect(0).stdout, "");
-    // The ledger is good for more.
+    // The ledger can still be used.
     reveille.run(&["exec", "-i", &inventory, "--", "true"]).expect(0);
     reveille.run(&["audit"]).expect(0);
 }
@@ -210,7 +210,7 @@ fn configuration_is_layered() {
     ] {
         assert!(exec.contains(&line), "{line} is not in\n{exec}");
     }
-    // They have their effect, and the command line wins.
+    // The values have an effect, and the command line wins.
     let ended = reveille.run(&[
         "exec",
         "-w",
@@ -260,7 +260,7 @@ fn completions_and_man_pages() {
 }
 
 #[test]
-fn files_there_and_back() {
+fn files_are_copied_and_fetched() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -310,7 +310,7 @@ fn files_there_and_back() {
 }
 
 #[test]
-fn directories_there_and_back() {
+fn directories_are_copied_and_fetched() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -324,7 +324,7 @@ fn directories_there_and_back() {
         let ended = reveille.run(&["copy", source, &there, "-c", "1", "-i", &inventory]);
         ended.expect(0).stdout
     };
-    // Both hosts have one home: the second finds what the first was sent.
+    // Both hosts share a home directory: the second finds the files that the first received.
     let said = copied("conf");
     assert!(said.contains("3 files sent (11 B), 0 there already"), "{said}");
     assert!(said.contains("0 files sent (0 B), 3 there already"), "{said}");
@@ -342,7 +342,7 @@ fn directories_there_and_back() {
             assert_eq!(std::fs::read_to_string(fetched.join("sub/b")).unwrap(), "two");
         }
     }
-    // What a condition makes of it.
+    // A copy without changes, used in a condition.
     let job = reveille.file(
         "job.yaml",
         format!(
@@ -359,7 +359,7 @@ fn directories_there_and_back() {
 }
 
 #[test]
-fn a_command_needs_no_dashes_and_the_quiet_hear_only_failures() {
+fn a_command_needs_no_dashes_and_quiet_prints_only_failures() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -379,7 +379,7 @@ fn a_command_needs_no_dashes_and_the_quiet_hear_only_failures() {
 }
 
 #[test]
-fn jobs_and_inventories_are_told_apart() {
+fn lint_tells_jobs_from_inventories() {
     let reveille = Reveille::new();
     let job = reveille.file("job.yml", "hosts: all\nsteps:\n  - run: 'true'\n");
     let inventory = reveille.file("inv.yml", "web:\n  hosts:\n    web[1:3]:\n");

@@ -1,4 +1,4 @@
-//! Passwords and ways to hosts, from the command line to a real machine.
+//! Passwords, and how hosts are reached: from the command line to a real machine.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ struct Lab {
 }
 
 impl Lab {
-    /// A machine where `ann` may do all by sudo with her password, and sshd takes passwords on a port of its own.
+    /// Starts a machine on which `ann` may run everything by sudo with her password, and sshd accepts passwords on a second
+    /// port.
     fn up() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
@@ -45,7 +46,7 @@ impl Lab {
         self.machines.machines()[0].address().to_string()
     }
 
-    /// Many names of the machine, with these vars.
+    /// An inventory with several names of the machine, and these variables.
     fn inventory(&self, names: usize, vars: &str) -> String {
         let mut text = String::new();
         for number in 1..=names {
@@ -74,7 +75,7 @@ fn contains(directory: &Path, secret: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn passwords_open_doors_and_stay_secret() {
+fn passwords_log_in_and_stay_secret() {
     let lab = Lab::up();
     let reveille = Reveille::new();
     let inventory = reveille.file(
@@ -88,7 +89,7 @@ fn passwords_open_doors_and_stay_secret() {
         arguments.extend(["--", "id -un"]);
         reveille.run(&arguments).expect(code)
     };
-    // Not to a host that is seen for the first time, unless somebody says so.
+    // A password is not offered to a host that is seen for the first time, unless `--host-key` is given.
     let refused = exec(&["--password-file", &right], 3);
     assert!(refused.stderr.contains("auth_failed"), "{}", refused.stderr);
     std::fs::remove_file(reveille.state().join("known_hosts")).unwrap();
@@ -112,7 +113,7 @@ fn passwords_open_doors_and_stay_secret() {
         let root = exec(&words, 0);
         assert!(root.stdout.ends_with("root\n"), "{method}: {}", root.stdout);
     }
-    // From the inventory, and once more in a retry, which reads it anew.
+    // The password comes from the inventory, which a retry reads again.
     let vars = format!(
         "ansible_port={}\nansible_password={PASSWORD}\nansible_become=true\nansible_become_password={PASSWORD}",
         lab.port
@@ -140,7 +141,7 @@ fn a_wrong_password_is_offered_to_two_hosts_at_most() {
         lab.machines.key().display()
     );
     let inventory = reveille.file("inventory.ini", lab.inventory(100, &vars));
-    // To a host whose key is new it does not go at all, unless that is asked for.
+    // Without `--host-key`, the password is not offered to a host whose key is new.
     let right = reveille.file("right", format!("{PASSWORD}\n"));
     let arguments = [
         "exec",
@@ -190,7 +191,7 @@ fn a_wrong_password_is_offered_to_two_hosts_at_most() {
     assert_eq!(of_class("become_failed"), 2, "{summary}");
     assert_eq!(of_class("stopped"), 98);
     assert_eq!(summary["account"]["balanced"], true);
-    // The right one goes to all.
+    // A right password is offered to all hosts.
     let arguments = [
         "exec",
         "-i",
@@ -245,7 +246,7 @@ fn the_users_own_ssh_config_is_followed() {
         known.contains(&address) && known.contains(&testbed.address(0).to_string()),
         "{known}"
     );
-    // What only the system's ssh can do is left to it.
+    // Hosts whose configuration only the system's ssh supports are reached by it.
     let ended = said("db", &[]);
     assert!(
         ended.stdout.contains(&testbed.address(2).to_string()),
@@ -258,7 +259,7 @@ fn the_users_own_ssh_config_is_followed() {
         .expect(2);
     assert!(ended.stderr.contains("--transport openssh"), "{}", ended.stderr);
     said("web1", &["--transport", "openssh"]);
-    // `none` keeps new keys nowhere, and least of all in the system's file.
+    // `none` records new keys nowhere, not even in the system's file.
     let global = reveille.path().join("global_known_hosts");
     std::fs::write(&global, "").unwrap();
     let text = std::fs::read_to_string(ssh.join("config")).unwrap();
@@ -273,7 +274,7 @@ fn the_users_own_ssh_config_is_followed() {
     .unwrap();
     said("web1", &[]);
     assert_eq!(std::fs::read_to_string(&global).unwrap(), "");
-    // Without the file nobody knows web1.
+    // Without the file, web1 is unknown.
     reveille
         .run(&[
             "exec",
@@ -324,9 +325,9 @@ fn whoami() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A host that takes keys and no password has refused none.
+/// A host that accepts only keys has not refused the password.
 #[test]
-fn hosts_that_take_no_password_do_not_stop_the_others() {
+fn hosts_that_accept_no_password_do_not_stop_the_others() {
     let lab = Lab::up();
     let testbed = Testbed::start(3, "").unwrap();
     let reveille = Reveille::new();
@@ -374,9 +375,9 @@ fn hosts_that_take_no_password_do_not_stop_the_others() {
     assert_eq!(summary["account"]["success"], 4, "{summary}");
 }
 
-/// An address that answers nobody: a listener whose queue is full.
+/// An address that does not answer: a listener whose queue is full.
 #[test]
-fn the_users_own_time_for_connecting_is_kept() {
+fn the_connect_timeout_of_ssh_config_is_used() {
     use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
     let deaf = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&deaf, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Passes connections on to `target` until it is cut.
+/// Passes connections on to a target until it is cut.
 pub(crate) struct Proxy {
     address: SocketAddr,
     target: SocketAddr,
@@ -25,7 +25,7 @@ impl Proxy {
         Self::at(Ipv4Addr::LOCALHOST, target)
     }
 
-    /// At an address that nobody else takes ports of: one that is cut for long can be restored.
+    /// Listens at an address of which no other test takes ports, so that a proxy that was cut can be restored.
     pub(crate) fn apart(target: SocketAddr) -> Self {
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         Self::at(Ipv4Addr::new(127, 128 | high, middle, low), target)
@@ -98,7 +98,7 @@ impl Open {
     }
 
     fn close(self) {
-        // Wakes the thread that accepts, as `shutdown(2)` does on Linux for listening sockets.
+        // On Linux, `shutdown(2)` of a listening socket wakes the thread that accepts.
         rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).unwrap();
         self.accepting.join().unwrap();
         for stream in self
@@ -107,14 +107,14 @@ impl Open {
             .unwrap_or_else(PoisonError::into_inner)
             .drain(..)
         {
-            // Closed already is as good.
+            // It may be closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream) {
-    // Whatever ends it, the other direction is told.
+    // In any case, the other direction is closed too.
     let _ = io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);
 }

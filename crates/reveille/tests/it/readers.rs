@@ -1,4 +1,4 @@
-//! Whoever reads what the program writes may stand still: the run does not.
+//! A stalled reader of the program's output does not stop the run.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use reveille_testbed::Testbed;
 
 use crate::support::{Ended, Reveille};
 
-/// Fills a pipe to the brim, and keeps it so.
+/// Fills a pipe, and keeps it full.
 fn fill(mut pipe: impl std::io::Write + Send + 'static) {
     std::thread::spawn(move || {
         let _ = pipe.write_all(&vec![b'x'; 4 << 20]);
@@ -16,14 +16,14 @@ fn fill(mut pipe: impl std::io::Write + Send + 'static) {
 }
 
 #[test]
-fn a_fifo_that_nobody_reads_costs_its_events_only() {
+fn a_fifo_that_nobody_reads_does_not_stop_the_run() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
     let fifo = reveille.path().join("events");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
     assert!(made.success());
-    // Open for both, so that nobody waits for the other side.
+    // Opened for reading and writing, so that opening does not block.
     let reader = File::options().read(true).write(true).open(&fifo).unwrap();
     fill(reader.try_clone().unwrap());
     let events = fifo.to_str().unwrap();
@@ -41,9 +41,9 @@ fn a_fifo_that_nobody_reads_costs_its_events_only() {
         ended.stderr
     );
     assert!(ended.stderr.contains("watchdog_idle"), "{}", ended.stderr);
-    // The deadline, five seconds for the reader, and a busy machine.
+    // The deadline, five seconds for the reader, and time for a busy machine.
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
-    // One that has no reader at all is the same.
+    // The same with a FIFO that has no reader.
     let _ = std::fs::remove_file(&fifo);
     let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
     assert!(made.success());
@@ -58,7 +58,7 @@ fn a_fifo_that_nobody_reads_costs_its_events_only() {
 }
 
 #[test]
-fn two_signals_end_a_program_whose_screen_stands_still() {
+fn two_signals_end_a_program_whose_terminal_is_stalled() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -83,8 +83,7 @@ fn two_signals_end_a_program_whose_screen_stands_still() {
     fill(screen);
     let began = Instant::now();
     let pid = child.id().to_string();
-    // Signals that come together count as one, and what was said before the pipe was full was taken: each further one is
-    // listened to, wherever the program stands.
+    // Two signals that arrive together count as one, so the test sends more until the program ends.
     let ended = loop {
         if let Some(ended) = child.try_wait().unwrap() {
             break ended;
@@ -100,7 +99,7 @@ fn two_signals_end_a_program_whose_screen_stands_still() {
 }
 
 #[test]
-fn a_pager_that_stands_still_holds_up_no_deadline() {
+fn a_stalled_pager_delays_no_deadline() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -113,17 +112,19 @@ fn a_pager_that_stands_still_holds_up_no_deadline() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It ends although nobody reads what it says.
+    // The run ends although nobody reads its output.
     let ended = Ended::of(&child.wait_with_output().unwrap()).expect(0);
     assert!(
-        ended.stderr.contains("nobody reads what is shown"),
+        ended
+            .stderr
+            .contains("were not shown, because their reader has stalled"),
         "{}",
         ended.stderr
     );
     let mut said = Vec::new();
     std::io::Read::read_to_end(&mut reader, &mut said).unwrap();
     assert!(!said.is_empty());
-    // One who reads gets all of it.
+    // A reader that does not stall gets everything.
     let ended = reveille.run(&arguments).expect(0);
     assert!(
         ended.stdout.ends_with("host-001: last\n"),

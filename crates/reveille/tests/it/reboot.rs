@@ -1,4 +1,4 @@
-//! Reboots, on a machine whose boots are made up: its `reboot` ends all sessions and writes another boot id.
+//! Reboots, on a machine that only pretends: its `reboot` ends all sessions and writes another boot id.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ steps:
 ";
 
 #[test]
-fn a_host_is_rebooted_until_it_is_another_boot() {
+fn a_reboot_step_waits_for_another_boot() {
     let directory = tempfile::tempdir().unwrap();
     let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
     let machines = Machines::up(&shared, &directory.path().join("m"), 1, &|_| ()).unwrap();
@@ -52,7 +52,7 @@ fn a_host_is_rebooted_until_it_is_another_boot() {
     reveille
         .run(&["run", &job, "-i", inventory, "--events", events.to_str().unwrap()])
         .expect(0);
-    // What the step registered is on record, for a run that goes on later.
+    // The registered result is recorded, so that a resumed run can use it.
     let events = std::fs::read_to_string(events).unwrap();
     let rebooted = events.lines().find(|event| {
         event.contains("step_finished")
@@ -64,7 +64,7 @@ fn a_host_is_rebooted_until_it_is_another_boot() {
         said(),
         "before 11111111-0000-0000-0000-000000000000\nafter 22222222-0000-0000-0000-000000000001\n"
     );
-    // One that does not go down is asked once, and waited for no longer than it was given.
+    // A host that does not go down is asked once, and its deadline is kept.
     root("touch /root/stubborn");
     let job = reveille.file("job.yaml", JOB.replace("60s", "5s"));
     let ended = reveille.run(&["run", &job, "-i", inventory]).expect(3);

@@ -1,8 +1,8 @@
-//! What people and programs read, as a whole.
+//! Snapshots of what people and programs read.
 
 use crate::support::Reveille;
 
-/// A run with a host that succeeds, one that fails and one that can't be reached, all on this machine.
+/// A run on three hosts of this machine: one succeeds, one fails, and one can't be reached.
 fn a_run(reveille: &Reveille) -> crate::support::Ended {
     let inventory = reveille.file(
         "hosts.ini",
@@ -26,7 +26,7 @@ fn a_run(reveille: &Reveille) -> crate::support::Ended {
         .expect(3)
 }
 
-/// Replaces what differs from run to run.
+/// Replaces words that differ from run to run.
 fn settled(reveille: &Reveille, text: &str) -> String {
     let patterns = [
         (r"r-\d{8}-\d{6}-[0-9a-f]{4}", "RUN"),
@@ -50,7 +50,7 @@ fn settled(reveille: &Reveille, text: &str) -> String {
         (r"\b[0-9a-f]{64}\b", "SHA256"),
         (r"\b[0-9a-f]{32}\b", "TOKEN"),
         (r"by \S+@\S+", "by USER@NODE"),
-        // Whether a short step is seen to begin, and which host fails first, is chance.
+        // It is chance whether the start of a short step is noticed, and which host fails first.
         (r"(?m)^.*`\w+` has begun, process \d+\n", ""),
         (r"(?m)^first .*\n", ""),
         (r"hostname=.[^ ]*.", "HOSTNAME"),
@@ -76,7 +76,7 @@ fn the_end_of_a_run() {
     insta::assert_snapshot!("logs", show(&["logs", "bad"]));
     insta::assert_snapshot!("audit", show(&["audit"]));
     let mut json = reveille.run(&["show", "--format", "json"]).json();
-    // Which of them is slow is chance.
+    // It is chance which of the hosts is slow.
     json["timing"]["slowest"].take();
     let pretty = serde_json::to_string_pretty(&json).unwrap();
     insta::assert_snapshot!("json", settled(&reveille, &pretty));

@@ -1,4 +1,4 @@
-//! Driving the real binary.
+//! Runs the real binary.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -52,7 +52,7 @@ impl Reveille {
     }
 }
 
-/// What an invocation came to.
+/// The result of an invocation.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,

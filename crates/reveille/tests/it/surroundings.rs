@@ -1,4 +1,4 @@
-//! What hosts have in common fails in mid-run: a jump host, the name server, this machine's clock. Nobody is lost by it.
+//! No host is lost if something that all hosts share fails during a run: a jump host, the name server, the clock.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::support::{Ended, Reveille, binary};
 
 const HOSTS: usize = 4;
 
-/// Says that it began, and waits for a file.
+/// A command that reports its start and waits for a file.
 const WORK: &str = "echo run >>$HOME/$REVEILLE_NAME.runs; touch $HOME/$REVEILLE_NAME.began; \
                     until [ -e $HOME/go ]; do sleep 0.1; done; echo done";
 
@@ -40,14 +40,14 @@ fn runs(testbed: &Testbed, host: &str) -> usize {
     text.unwrap_or_default().lines().count()
 }
 
-/// The jump host of all hosts dies while they work, and is back after a while; in another run it stays away.
+/// The jump host of all hosts goes down during a run and comes back; in another run it stays down.
 #[test]
-fn a_jump_host_that_dies_in_mid_run_costs_nothing() {
+fn a_jump_host_that_comes_back_during_a_run_loses_no_host() {
     let jump = Testbed::start(1, "").unwrap();
     let testbed = Testbed::start(HOSTS, "").unwrap();
     let mut proxy = Proxy::to((jump.address(0), jump.port()).into());
     let reveille = Reveille::new();
-    // One key for all that is asked for one.
+    // All servers have the same key.
     fs::copy(
         testbed.path().join("authorized_keys"),
         jump.path().join("authorized_keys"),
@@ -106,7 +106,7 @@ fn a_jump_host_that_dies_in_mid_run_costs_nothing() {
         let message = host["message"].as_str().unwrap();
         assert!(message.contains("jump host 127.0.0.1:"), "{message}");
     }
-    // The work went on all the time, and is found again.
+    // The command went on all the time, and the run re-attaches to it.
     fs::write(testbed.home().join("go"), "").unwrap();
     proxy.restore();
     let summary = reveille.run(&["retry", "--format", "json"]).expect(0).json();
@@ -116,7 +116,7 @@ fn a_jump_host_that_dies_in_mid_run_costs_nothing() {
     }
 }
 
-/// A name server that knows the hosts, and stops answering when it is told to. Only the test's own processes ask it.
+/// A name server for the hosts, which can be told to stop answering. Only processes of the test ask it.
 struct Names {
     address: Ipv4Addr,
     silent: Arc<AtomicBool>,
@@ -149,7 +149,7 @@ impl Names {
         }
     }
 
-    /// One address for every name (RFC 1035, section 4), and none of IPv6.
+    /// Answers every name with one IPv4 address and no IPv6 address (RFC 1035, section 4).
     fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
         let name_end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
         let is_a = question[name_end..name_end + 2] == [0, 1];
@@ -157,7 +157,7 @@ impl Names {
         answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
         answer.extend(&question[12..name_end + 4]);
         if is_a {
-            // The name as above, type A, class IN, no time to live, four bytes.
+            // The name as above, type A, class IN, time to live 0, four bytes.
             answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
             answer.extend(address.octets());
         }
@@ -172,12 +172,12 @@ impl Drop for Names {
     }
 }
 
-/// Names are asked for at every connection. When nobody answers any more, hosts that are connected finish, others have
-/// an outcome that says why.
+/// Names are resolved for every connection. If the name server stops answering, connected hosts finish, and the outcomes
+/// of the others say why.
 #[test]
-fn a_name_server_that_stops_answering_fails_who_needs_it() {
+fn a_name_server_that_stops_answering_fails_hosts_that_need_it() {
     let testbed = Testbed::start(1, "").unwrap();
-    // An address of this process's own: the port has to be the usual one.
+    // The address is this process's own, because the port has to be 53.
     let [.., high, low] = std::process::id().to_be_bytes();
     let names = Names::start(Ipv4Addr::new(127, 78, high, low.max(1)), testbed.address(0));
     let reveille = Reveille::new();
@@ -200,7 +200,7 @@ fn a_name_server_that_stops_answering_fails_who_needs_it() {
          /etc/nsswitch.conf; }} && exec \"$0\" \"$@\""
     );
     let start = |arguments: &[&str]| {
-        // Of the same surroundings as any other, in a mount namespace of its own.
+        // The same environment as for other tests, in a mount namespace.
         let plain = reveille.command(&[]);
         let mut command = std::process::Command::new("unshare");
         command
@@ -247,9 +247,9 @@ fn a_name_server_that_stops_answering_fails_who_needs_it() {
     assert_eq!(summary["account"]["success"], 2 * HOSTS, "{summary}");
 }
 
-/// Durations and deadlines are not of the clock that people set.
+/// Setting the clock changes neither durations nor deadlines.
 #[test]
-fn a_clock_that_jumps_moves_no_deadline() {
+fn setting_the_clock_moves_no_deadline() {
     let testbed = Testbed::start(2, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -277,7 +277,7 @@ fn a_clock_that_jumps_moves_no_deadline() {
             &mut controller,
         );
     }
-    // Two days on while the first step runs, then to before the run began.
+    // The clock is set two days forward during the first step, then to a time before the run.
     fs::write(&clock, "+2d\n").unwrap();
     fs::write(testbed.home().join("go"), "").unwrap();
     for number in 1..=2 {
@@ -298,7 +298,7 @@ fn a_clock_that_jumps_moves_no_deadline() {
     let wall = summary["timing"]["wall_s"].as_f64().unwrap();
     assert!(wall > 0.1 && wall < 60.0, "{summary}");
     let logs = reveille.run(&["logs", "host-001"]).expect(0).stdout;
-    assert!(!logs.contains("stood still"), "{logs}");
+    assert!(!logs.contains("stalled"), "{logs}");
     let ledger = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
     let sql = "SELECT MAX(wall_ms) - MIN(wall_ms) FROM events";
     let jumped: i64 = ledger.query_row(sql, [], |row| row.get(0)).unwrap();
@@ -306,7 +306,7 @@ fn a_clock_that_jumps_moves_no_deadline() {
     reveille.run(&["audit"]).expect(0);
 }
 
-/// The library that makes up the time of a program.
+/// The library that fakes the time of a program.
 fn faketime() -> String {
     let shown = std::process::Command::new("faketime")
         .args(["-m", "now", "printenv", "LD_PRELOAD"])

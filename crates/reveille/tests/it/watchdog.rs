@@ -1,4 +1,4 @@
-//! The watchdog looks before it ends anything.
+//! The watchdog checks a host before it kills a command.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::Reveille;
 
-/// What a run of one step on one host came to, and the looks that were recorded.
+/// The result of a run of one step on one host, and the recorded checks.
 fn run(reveille: &Reveille, inventory: &str, step: &str, options: &[&str]) -> (Value, String) {
     let job = reveille.file("job.yaml", format!("steps:\n  - {step}\n"));
     let mut arguments = vec!["run", &job, "-i", inventory, "--format", "json"];
@@ -19,7 +19,7 @@ fn run(reveille: &Reveille, inventory: &str, step: &str, options: &[&str]) -> (V
 }
 
 #[test]
-fn without_history_nothing_alive_is_ended() {
+fn without_history_no_live_command_is_killed() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -35,7 +35,7 @@ fn without_history_nothing_alive_is_ended() {
             "{step}: {logs}"
         );
     }
-    // A process that moves is not even suspected.
+    // A command that makes progress is not checked.
     let (host, logs) = run(
         &reveille,
         &inventory,
@@ -47,7 +47,7 @@ fn without_history_nothing_alive_is_ended() {
 }
 
 #[test]
-fn the_hard_cap_and_the_step_itself_may_end_it() {
+fn the_hard_cap_and_on_stuck_end_a_stuck_step() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -64,7 +64,7 @@ fn the_hard_cap_and_the_step_itself_may_end_it() {
     let (host, logs) = run(&reveille, &inventory, "run: sleep 61.25", &capped);
     assert!(host["class"].as_str().unwrap().starts_with("watchdog_"), "{logs}");
     assert!(logs.contains("the hard cap has passed"), "{logs}");
-    // Nothing of either is left; the duration is of this test alone.
+    // No process of either command is left; only this test sleeps for that long.
     let left = std::process::Command::new("pgrep")
         .args(["-f", "^sleep 61.25$"])
         .output()
@@ -72,9 +72,9 @@ fn the_hard_cap_and_the_step_itself_may_end_it() {
     assert!(left.stdout.is_empty(), "{left:?}");
 }
 
-/// A program that asks on a terminal is told apart from one that hangs, and its question is in the outcome.
+/// A program that waits for an answer on a terminal gets a class of its own, and its question is in the outcome.
 #[test]
-fn a_question_on_a_terminal_is_found() {
+fn a_question_on_a_terminal_is_reported() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -84,11 +84,11 @@ fn a_question_on_a_terminal_is_found() {
     assert_eq!(host["attempts"], 1, "it would ask again: {logs}");
     let message = host["message"].as_str().unwrap();
     assert!(message.ends_with("it printed a prompt: Continue?"), "{message}");
-    // Without a terminal it hears at once that there is nobody.
+    // Without a terminal its read fails immediately.
     let (host, logs) = run(&reveille, &inventory, "run: 'read -r answer || echo nobody'", &[]);
     assert_eq!(host["class"], "ok", "{logs}");
     assert!(logs.contains("nobody"), "{logs}");
-    // The end of a run says how long it took to find out.
+    // The end of a run says how long the last progress was before the kill.
     let job = reveille.file("job.yaml", format!("steps:\n  - {ask}\n"));
     let ended = reveille.run(&["run", &job, "-i", &inventory, "--silence-floor", "1s"]);
     let words = ended.expect(3).stderr;
@@ -120,7 +120,7 @@ fn a_hosts_label_is_part_of_the_class() {
 }
 
 #[test]
-fn an_operators_deadlines_are_kept() {
+fn deadlines_of_the_job_are_kept() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -129,7 +129,7 @@ fn an_operators_deadlines_are_kept() {
         let (host, logs) = run(&reveille, &inventory, &step, &[]);
         assert_eq!(host["class"], "watchdog_idle", "{logs}");
         assert!(logs.contains("no progress"), "{logs}");
-        // What moves is not silent, but late in the end.
+        // A command that makes progress is not silent, but exceeds its total deadline.
         let step = format!(
             "{{run: 'while :; do :; done # endless', durable: {durable}, watchdog: {{idle: 1s, total: 4s}}}}"
         );
@@ -144,9 +144,9 @@ fn an_operators_deadlines_are_kept() {
     assert!(left.stdout.is_empty(), "{left:?}");
 }
 
-/// Deadlines come from earlier runs, and once enough is known a step that may run again is ended and run again.
+/// Deadlines come from earlier runs. With enough samples, an idempotent step is killed and repeated.
 #[test]
-fn what_is_known_of_a_class_decides() {
+fn the_history_of_a_class_decides() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let mut inventory = String::new();
@@ -180,7 +180,7 @@ fn what_is_known_of_a_class_decides() {
     assert!(logs.contains("(class known, 110 samples)"), "{logs}");
 }
 
-/// A host whose first session on a connection works, and every further one takes its command and never says a word.
+/// A host on which the first session of a connection works, and every further session accepts a command and stays silent.
 fn deaf_host() -> (Testbed, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("force");
@@ -194,7 +194,7 @@ fn deaf_host() -> (Testbed, tempfile::TempDir) {
     (testbed, directory)
 }
 
-/// How long each attempt that was ended took, in milliseconds, as the ledger has it.
+/// The recorded duration of each killed attempt, in milliseconds.
 fn attempts(logs: &str) -> Vec<Duration> {
     logs.lines()
         .filter(|line| line.contains("` attempt "))
@@ -205,7 +205,7 @@ fn attempts(logs: &str) -> Vec<Duration> {
         .collect()
 }
 
-/// An operator's deadline is a promise: a host that does not answer when it is looked at gets no more time for that.
+/// A host that does not answer the watchdog's check gets no time beyond the deadline of the job.
 #[test]
 fn a_host_that_does_not_answer_gets_no_more_time() {
     let (testbed, _directory) = deaf_host();
@@ -222,7 +222,7 @@ fn a_host_that_does_not_answer_gets_no_more_time() {
         let message = host["message"].as_str().unwrap();
         assert!(message.starts_with("killed for silence after 6 s: "), "{message}");
         assert!(message.contains("a check got no answer within"), "{message}");
-        // 1.3 times the deadline where nothing else is done; two looks of half a minute each would be far from it.
+        // About 1.3 times the deadline. Two checks of half a minute each would exceed this limit by far.
         let attempts = attempts(&logs);
         assert_eq!(attempts.len(), 2, "{logs}");
         assert!(
@@ -232,9 +232,9 @@ fn a_host_that_does_not_answer_gets_no_more_time() {
     }
 }
 
-/// An operator's total ends an attempt at that time, even in the middle of a look.
+/// A total deadline of the job ends an attempt at that time, even during a check.
 #[test]
-fn a_total_does_not_wait_for_a_look() {
+fn a_total_deadline_does_not_wait_for_a_check() {
     let (testbed, _directory) = deaf_host();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -244,16 +244,16 @@ fn a_total_does_not_wait_for_a_look() {
     let message = host["message"].as_str().unwrap();
     assert!(message.contains("after 8 s: "), "{message}");
     let attempts = attempts(&logs);
-    // A look that began before the deadline would take as long once more.
+    // A check that began before the deadline would take as long again.
     assert!(
         attempts.iter().all(|took| *took < Duration::from_secs(14)),
         "{attempts:?}: {logs}"
     );
 }
 
-/// A command that never stops talking does not keep its kill from coming through, nor its deadline from being seen.
+/// Endless output prevents neither the kill nor the deadline.
 #[test]
-fn what_talks_without_end_is_ended_in_time() {
+fn a_command_with_endless_output_is_killed_in_time() {
     let testbed = Testbed::start(1, "MaxSessions 1\n").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -269,7 +269,7 @@ fn what_talks_without_end_is_ended_in_time() {
 }
 
 #[test]
-fn a_wait_ends_with_its_time() {
+fn wait_for_ends_at_its_deadline() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();
     let inventory = reveille.file("inventory.ini", testbed.inventory());
@@ -279,16 +279,16 @@ fn a_wait_ends_with_its_time() {
     assert_eq!(host["class"], "command_failed", "{logs}");
     assert!(logs.contains("the command does not succeed after 3 s"), "{logs}");
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
-    // Where the host's own measure fails, it is ended from here.
+    // If the limit on the host fails, the controller ends the step.
     let step = "{wait_for: {command: 'kill -STOP \"$PPID\" && sleep 964', within: 1s}}";
     let (host, logs) = run(&reveille, &inventory, step, &[]);
     assert_eq!(host["class"], "command_failed", "{logs}");
     assert!(began.elapsed().as_secs() < 120, "{:?}", began.elapsed());
 }
 
-/// A copy that stands still is broken off.
+/// A copy that makes no progress is ended.
 #[test]
-fn a_copy_that_stands_still_ends() {
+fn a_copy_without_progress_ends() {
     // `dd` on this host never reads.
     let directory = tempfile::tempdir().unwrap();
     let dd = directory.path().join("dd");

@@ -1,6 +1,6 @@
-//! Chance that can be had again: SplitMix64.
+//! Reproducible random numbers: SplitMix64.
 
-/// Numbers that follow from a seed.
+/// Random numbers from a seed.
 #[derive(Debug)]
 pub(crate) struct Chance(u64);
 
@@ -25,7 +25,7 @@ impl Chance {
         usize::try_from(self.next() % limit).unwrap()
     }
 
-    /// Whether something of this probability happens, one in `of`.
+    /// True with the probability 1/`of`.
     pub(crate) fn one_in(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }

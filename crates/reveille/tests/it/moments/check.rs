@@ -1,25 +1,25 @@
-//! What must hold after a moment, by what is on record and by what really ran.
+//! The rules that must hold after a moment, for the ledger and for what really ran.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::job::{Fate, Host, Kind, MAIN, PADDING};
 use super::record::{Attempt, Event, Start, attempts};
 
-/// Everything that is known after a moment.
+/// Everything that the checks know about a moment.
 #[derive(Debug)]
 pub(crate) struct Known<'a> {
     pub(crate) kind: Kind,
     pub(crate) hosts: &'a [Host],
-    /// In later rounds nothing fails any more.
+    /// From this round on, nothing fails any more.
     pub(crate) fixed: bool,
     pub(crate) events: &'a [Event],
-    /// What ran, by machine.
+    /// The commands that ran, by machine.
     pub(crate) starts: &'a [Vec<Start>],
-    /// What the hosts said, as recorded.
+    /// The recorded outputs of the hosts.
     pub(crate) logs: &'a BTreeMap<String, String>,
 }
 
-/// Further tries that a host has in a round.
+/// Retries of a host in a round.
 const BUDGET: usize = 8;
 
 /// Status and class, by round and host.
@@ -28,7 +28,7 @@ type Outcomes = BTreeMap<(u64, String), (String, String)>;
 // === impl Known ===
 
 impl Known<'_> {
-    /// What does not hold, in words.
+    /// The rules that are broken, in words.
     pub(crate) fn check(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let outcomes = self.outcomes(&mut wrong);
@@ -52,7 +52,7 @@ impl Known<'_> {
         self.events.iter().filter(move |event| event.round == round)
     }
 
-    /// Status and class of every host in every round: one for each host on the roll, and no more.
+    /// Every host on the roll has exactly one outcome in every round. Returns their statuses and classes.
     fn outcomes(&self, wrong: &mut Vec<String>) -> Outcomes {
         let mut outcomes = Outcomes::new();
         let mut roll: BTreeSet<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
@@ -89,7 +89,7 @@ impl Known<'_> {
         outcomes
     }
 
-    /// Batches one after the other, nothing after a halt, no halt without its cause.
+    /// Batches run one after the other, nothing is dispatched after a halt, and every halt has a cause.
     fn limits(&self, outcomes: &Outcomes, wrong: &mut Vec<String>) {
         for round in 1..=self.rounds() {
             let roll: Vec<&str> = self
@@ -111,7 +111,7 @@ impl Known<'_> {
                 let position = roll.iter().position(|other| *other == host);
                 position.map(|position| self.kind.batch(position))
             };
-            // A batch of which all failed halts as well.
+            // A batch in which all hosts fail halts the run too.
             let lost = |ended: &BTreeMap<&str, &str>, below: usize| {
                 (0..below).any(|batch| {
                     let mut all = roll
@@ -187,7 +187,7 @@ impl Known<'_> {
         }
     }
 
-    /// What runs once for all has run once, in all rounds together.
+    /// A `once` step has run once in all rounds together.
     fn once(&self, wrong: &mut Vec<String>) {
         let all = self.starts.iter().flatten();
         let ran = all.filter(|start| start.step == "migrate").count();
@@ -196,7 +196,7 @@ impl Known<'_> {
         }
     }
 
-    /// Every host fares as it has to, and success means that all steps were run.
+    /// Every host has an outcome that its fate allows, and a host that succeeded has run all steps.
     fn fates(&self, host: &Host, attempts: &[Attempt], outcomes: &Outcomes, wrong: &mut Vec<String>) {
         for round in 1..=self.rounds() {
             let Some((status, class)) = outcomes.get(&(round, host.name.clone())) else {
@@ -256,7 +256,7 @@ impl Known<'_> {
         }
     }
 
-    /// Whether a host has used up its further tries, of connections above all: each controller begins them anew.
+    /// Whether a host may have used up its retries. Each controller counts the tries to connect anew.
     fn is_spent(&self, host: &Host, round: u64) -> bool {
         let tries = self.of_round(round).filter(|event| {
             let body = &event.body;
@@ -272,8 +272,8 @@ impl Known<'_> {
         tries.count() >= BUDGET
     }
 
-    /// Whether a host that had failed could not be reached any more. What would help it then, or follow its failure, is not
-    /// looked for by another way.
+    /// Whether a host that had failed could not be reached afterwards. Then neither recoveries nor `on_failed` steps try
+    /// another route.
     fn is_unhelped(&self, host: &Host, round: u64) -> bool {
         let mut failed = false;
         self.of_round(round)
@@ -289,7 +289,7 @@ impl Known<'_> {
             })
     }
 
-    /// Each attempt has one end, and another one follows only what failed and may be tried again.
+    /// Each attempt has one end, and only a failed attempt that may be repeated is followed by another.
     fn attempts(&self, host: &Host, attempts: &[Attempt], wrong: &mut Vec<String>) {
         for attempt in attempts {
             let name = format!("{}: attempt {} of {}", host.name, attempt.number, attempt.step);
@@ -324,7 +324,7 @@ impl Known<'_> {
         }
     }
 
-    /// What is on record has really run, once for each attempt, one after the other, and ended as recorded.
+    /// Every recorded attempt has really run, once, one after the other, and has ended as recorded.
     fn truth(&self, host: &Host, attempts: &[Attempt], wrong: &mut Vec<String>) {
         for machine in self.starts {
             let mut running: Option<&Start> = None;
@@ -365,7 +365,7 @@ impl Known<'_> {
                 .filter(|start| (start.host.as_str(), start.step.as_str()) == (&host.name, step))
                 .map(|start| start.ended.map(|(_, status)| status))
                 .collect();
-            // What was left may have run, and nobody has learned its end.
+            // An attempt that was left may have run without a known end.
             let left = attempts
                 .iter()
                 .filter(|attempt| attempt.step == **step && attempt.left && attempt.ended.is_none());
@@ -381,7 +381,7 @@ impl Known<'_> {
         }
     }
 
-    /// The recorded output is what was said.
+    /// The recorded output is complete.
     fn output(&self, host: &Host, wrong: &mut Vec<String>) {
         let own = |start: &&Start| start.host == host.name;
         let mut said: Vec<&str> = self

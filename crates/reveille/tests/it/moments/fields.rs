@@ -16,38 +16,38 @@ pub(crate) trait Field {
 
     fn kind(&self) -> Kind;
 
-    /// Hosts with their fates.
+    /// The hosts with their fates.
     fn hosts(&self, chance: &mut Chance) -> Vec<Host>;
 
-    /// The machine that does something for them.
+    /// The machine on which `run_on` steps run.
     fn aside(&self) -> SocketAddr;
 
-    /// The key that logs in everywhere.
+    /// The key for all machines.
     fn key(&self) -> PathBuf;
 
-    /// How long a run may take that nobody kills, about.
+    /// About how long a run takes if it is not killed.
     fn span(&self) -> Duration;
 
-    /// How many events such a run may have, about.
+    /// About how many events such a run has.
     fn events(&self) -> usize;
 
-    /// Makes a directory for a moment on all machines, and says where it is.
+    /// Makes a directory for a moment on all machines, and returns its path.
     fn begin(&self, number: u64, hosts: &[Host]) -> String;
 
-    /// From here on nothing fails.
+    /// From now on, nothing fails.
     fn fix(&self, place: &str);
 
-    /// What the machines say of what ran, a text for each.
+    /// The files of the machines about what ran, one text for each machine.
     fn truth(&self, place: &str) -> Vec<String>;
 
-    /// Looks at the machines when all is over, of which these are said to be well, and says what is wrong.
+    /// Checks the machines after a moment, of which `well` should be well. Returns what is wrong.
     fn look(&self, well: &[&Host]) -> Vec<String>;
 
-    /// A moment is over.
+    /// Cleans up after a moment.
     fn end(&self, place: &str);
 }
 
-/// Many names of this machine, each with an address of its own.
+/// Several names of this machine, each with an address of its own.
 pub(crate) struct Servers(Testbed);
 
 /// Debian machines, on which a package is installed.
@@ -56,13 +56,13 @@ pub(crate) struct Packages {
     _directory: tempfile::TempDir,
 }
 
-/// Hosts of the servers; one more does something for them.
+/// Number of servers; one more is for `run_on` steps.
 const SERVERS: usize = 10;
 
-/// Hosts of the machines; one more does something for them.
+/// Number of machines; one more is for `run_on` steps.
 const MACHINES: usize = 4;
 
-/// The package that is installed; it brings others.
+/// The package to install; it has dependencies.
 const PACKAGE: &str = "logrotate";
 
 // === impl Servers ===
@@ -150,7 +150,7 @@ impl Field for Servers {
 
 impl Packages {
     pub(crate) fn up() -> Self {
-        // The base is made once for all tests, where the tests' own files are kept.
+        // All tests share the base image.
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("machines");
         let directory = tempfile::tempdir().unwrap();
         let machines = Machines::up(
@@ -238,7 +238,7 @@ impl Field for Packages {
         ));
         for (machine, host) in self.hosts_of().iter().zip(hosts) {
             if matches!(host.fate, Fate::Sick | Fate::Hopeless) {
-                // What dpkg leaves when it is killed.
+                // Files that dpkg leaves if it is killed.
                 self.shell(machine, "cp /var/lib/dpkg/status /var/lib/dpkg/updates/0000");
             }
         }

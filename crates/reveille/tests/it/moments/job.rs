@@ -1,22 +1,22 @@
-//! The job of a moment: everything that a job can ask for at once, and hosts that fare differently in it.
+//! The job of a moment, which uses almost everything that a job can use, and the fates of its hosts.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::chance::Chance;
 
-/// How a host fares.
+/// What happens to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Nothing goes wrong.
+    /// Nothing fails.
     Well,
     /// A step needs a second attempt.
     Nervous,
-    /// A step fails until the repair was there.
+    /// A step fails until the host is repaired.
     Sick,
-    /// A step fails, and the repair does not help.
+    /// A step fails, even after the repair.
     Hopeless,
-    /// A step fails with what no repair is for.
+    /// A step fails in a way that is not repaired.
     Failing,
 }
 
@@ -25,32 +25,32 @@ pub(crate) enum Fate {
 pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) fate: Fate,
-    /// Where its server really is.
+    /// The address of its server.
     pub(crate) address: SocketAddr,
-    /// What its usual way leads through, if that can be closed.
+    /// The proxy of its first route, if that can be closed.
     pub(crate) proxy: Option<SocketAddr>,
-    /// How long each of its steps takes, at least, in hundredths of a second.
+    /// Shortest duration of each of its steps, in hundredths of a second.
     pub(crate) pause: u64,
 }
 
-/// What differs between kinds of machines.
+/// The differences between kinds of machines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
     /// Sizes of the batches.
     pub(crate) serial: &'static [usize],
-    /// Failures that don't halt the run.
+    /// `max_fail` of the job.
     pub(crate) max_fail: usize,
-    /// The lines of the step that installs; a host that is well or nervous gets through them.
+    /// The lines of the step that installs. They succeed on hosts that are well or nervous.
     pub(crate) install: &'static str,
-    /// The line that mends what is sick.
+    /// The line that repairs a sick host.
     pub(crate) mend: &'static str,
 }
 
-/// Bytes that the step `work` says beyond its word.
+/// Bytes that the step `work` prints after its word.
 pub(crate) const PADDING: usize = 20_000;
 
-/// What every command begins with. It tells a file of the machine that it began, and that it ended, and how. Its word is
-/// its own, and goes to its output as well.
+/// The beginning of every command. It writes the start and the end of the command to a file of the machine, with a word
+/// that is unique to the command. The word is also printed.
 const BEGIN: &str = "\
 word=$(cat /proc/sys/kernel/random/uuid)
 echo \"begin $host $step $word\" >>PLACE/truth
@@ -115,7 +115,7 @@ heal:
         test {{ fate }} = hopeless || MEND
 ";
 
-/// The steps that a host has run when it succeeded; `migrate` runs on one of them only.
+/// The steps of a host that succeeds; `migrate` runs on one host only.
 pub(crate) const MAIN: [&str; 7] = ["migrate", "drain", "refresh", "work", "send", "install", "enable"];
 
 // === impl Fate ===
@@ -131,13 +131,13 @@ impl Fate {
         }
     }
 
-    /// Whether such a host ends well.
+    /// Whether a host with this fate succeeds.
     pub(crate) fn ends_well(self, fixed: bool) -> bool {
         fixed || matches!(self, Self::Well | Self::Nervous | Self::Sick)
     }
 
-    /// Fates of so many hosts: some are sick, as many as two hopeless, as many as three failing.
-    /// Never do five fail alike: nothing would be dispatched for a while.
+    /// Random fates: `sick` hosts are sick, at most two hopeless, at most three failing. Five hosts never fail alike,
+    /// because that would pause dispatching.
     pub(crate) fn draw(chance: &mut Chance, hosts: usize, sick: usize) -> Vec<Self> {
         let mut fates = vec![Self::Sick; sick];
         fates.extend(vec![Self::Hopeless; chance.below(3)]);
@@ -153,7 +153,7 @@ impl Fate {
 // === impl Kind ===
 
 impl Kind {
-    /// The text of the job; what it does is done in the directory `place` of the machines.
+    /// The text of the job, which works in the directory `place` of the machines.
     pub(crate) fn job(&self, place: &str) -> String {
         let install: Vec<String> = self.install.lines().map(|line| format!("      {line}")).collect();
         let steps = STEPS
@@ -180,12 +180,12 @@ impl Kind {
     }
 }
 
-/// The file that every command begins with.
+/// The shell code at the beginning of every command.
 pub(crate) fn begin(place: &str) -> String {
     BEGIN.replace("PLACE", place)
 }
 
-/// The inventory: the hosts, and another machine that does something for them.
+/// The inventory: the hosts, and the machine for `run_on` steps.
 pub(crate) fn inventory(hosts: &[Host], aside: SocketAddr, key: &str) -> String {
     let mut text = String::from("[web]\n");
     for host in hosts {

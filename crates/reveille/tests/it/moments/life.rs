@@ -18,22 +18,22 @@ pub(crate) enum When {
     Never,
 }
 
-/// How a controller lived.
+/// What a controller did.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// Events that were seen.
+    /// Events that it wrote.
     pub(crate) events: usize,
-    /// The exit code, if it ended by itself.
+    /// The exit status, if it ended by itself.
     pub(crate) code: Option<i32>,
-    /// What it said besides.
+    /// Its standard error.
     pub(crate) said: String,
 }
 
 // === impl Life ===
 
 impl Life {
-    /// Runs a controller that writes events to its standard output, until it ends or its moment has come. What it says
-    /// besides goes to the file `said`; `seen` hears the number of events so far after each.
+    /// Runs a controller that writes events to its standard output, until it ends or its moment comes. Standard error goes to
+    /// the file `said`; `seen` gets the number of events so far after each.
     pub(crate) fn lead(mut command: Command, said: &Path, when: When, mut seen: impl FnMut(usize)) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
@@ -45,7 +45,7 @@ impl Life {
         let (sender, receiver) = mpsc::channel();
         let reading = std::thread::spawn(move || {
             for line in lines {
-                // Nobody listens once the controller is to be killed.
+                // The receiver is gone once the controller is to be killed.
                 let _ = sender.send(line.unwrap().len());
             }
         });

@@ -1,4 +1,4 @@
-//! What is on record of a run, and what really ran.
+//! Reads the record of a run, and the files about what really ran.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// A run of a command, as the machine tells.
+/// An execution of a command, as the machine's file has it.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     pub(crate) host: String,
     pub(crate) step: String,
     pub(crate) word: String,
-    /// Lines of the machine's file: its beginning and its end, with the exit status.
+    /// Lines of the machine's file: the start, and the end with the exit status.
     pub(crate) began: usize,
     pub(crate) ended: Option<(usize, i64)>,
 }
 
-/// An event, as far as it is asked for.
+/// The parts of an event that the checks use.
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) round: u64,
@@ -26,21 +26,21 @@ pub(crate) struct Event {
     pub(crate) body: Value,
 }
 
-/// An attempt, as the record tells.
+/// An attempt, as the ledger has it.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) round: u64,
     pub(crate) step: String,
     pub(crate) number: u64,
-    /// The round, the class and the exit status of its end.
+    /// Round, class and exit status of its end.
     pub(crate) ended: Option<(u64, String, Option<i64>)>,
     /// It never ran and never will.
     pub(crate) buried: bool,
-    /// Nobody could ask for it any more in its round.
+    /// It was left in its round.
     pub(crate) left: bool,
 }
 
-/// Reads what a machine tells: a line for each beginning and each end, in the order in which they came.
+/// Reads a machine's file: a line for each start and each end, in the order in which they happened.
 pub(crate) fn starts(truth: &str) -> Vec<Start> {
     let mut starts: Vec<Start> = Vec::new();
     for (line, text) in truth.lines().enumerate() {
@@ -77,7 +77,7 @@ pub(crate) fn events(export: &Path) -> Vec<Event> {
     text.lines().map(event).collect()
 }
 
-/// The attempts of a host, in the order of their beginnings. What does not fit together is said.
+/// The attempts of a host, in the order of their starts. Contradictions are added to `wrong`.
 pub(crate) fn attempts(events: &[Event], host: &str, wrong: &mut Vec<String>) -> Vec<Attempt> {
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut at: BTreeMap<(String, u64), usize> = BTreeMap::new();
@@ -123,7 +123,7 @@ pub(crate) fn attempts(events: &[Event], host: &str, wrong: &mut Vec<String>) ->
             "step_left" => attempt.left = true,
             "step_lost" => match event.body["loss"].as_str().unwrap() {
                 "buried" => attempt.buried = true,
-                // A copy goes with its controller, and is made again.
+                // A copy ends with its controller, and is repeated.
                 "plain" if step == "send" => attempt.buried = true,
                 loss => wrong.push(format!("{host}: attempt {number} of {step} is lost: {loss}")),
             },
