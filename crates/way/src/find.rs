@@ -107,6 +107,10 @@ impl<'a> Finder<'a> {
         link.anchor();
         jump.iter_mut().for_each(Link::anchor);
         let (transport, ssh_options) = self.transport(connection, &resolved, reasons)?;
+        if transport == TransportKind::Local {
+            // Nothing else is used without a connection.
+            reasons.keep_only("transport");
+        }
         let (escalate, becomes, become_method) = self.becomes(connection, reasons);
         Ok(Way {
             link,
@@ -165,7 +169,7 @@ impl<'a> Finder<'a> {
                 said("User", resolved.user.clone()),
                 Some(Given::new(
                     self.local.user.clone(),
-                    Origin::Default("the user who runs this"),
+                    Origin::Default("the user who runs reveille"),
                 )),
             ],
             text,

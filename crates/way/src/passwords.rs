@@ -13,8 +13,6 @@ use crate::{Error, InventorySources, Operator};
 
 /// The largest password file, in bytes.
 const LIMIT: u64 = 4096;
-/// What to do where nobody can be asked.
-const INSTEAD: &str = "use --password-file or --become-password-file";
 
 /// The sources of passwords. The ledger records these, but not the passwords.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +97,10 @@ impl PasswordSources {
     pub fn find(&self, inventory: Option<&Inventory>, operator: &dyn Operator) -> Result<Passwords, Error> {
         let login = match (&self.file, self.ask) {
             (Some(file), _) => Some(read(file)?),
-            (None, true) => Some(Secret::new(operator.secret("SSH password", INSTEAD)?)),
+            (None, true) => {
+                let answer = operator.secret("SSH password", "use --password-file FILE")?;
+                Some(Secret::new(answer))
+            }
             (None, false) => None,
         };
         let escalate = match (&self.become_file, self.ask_become) {
@@ -110,7 +111,7 @@ impl PasswordSources {
                 } else {
                     "become password"
                 };
-                let answer = operator.secret(words, INSTEAD)?;
+                let answer = operator.secret(words, "use --become-password-file FILE")?;
                 match &login {
                     Some(login) if answer.is_empty() => Some(login.clone()),
                     _ => Some(Secret::new(answer)),

@@ -69,6 +69,13 @@ impl Reasons {
         Some(winner)
     }
 
+    /// Removes the reasons for all other settings.
+    pub(crate) fn keep_only(&mut self, what: &str) {
+        if let Some(reasons) = &mut self.0 {
+            reasons.retain(|reason| reason.what == what);
+        }
+    }
+
     /// Records an overridden value, if it differs from the one in use.
     pub(crate) fn add_overridden<T>(
         &mut self,
