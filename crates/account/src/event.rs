@@ -197,7 +197,7 @@ pub enum EventKind {
     Connecting {
         /// Which try, from 1.
         tries: u32,
-        /// Address and port.
+        /// Address and port; `this machine` without a network.
         address: String,
         /// The machine to connect to.
         #[serde(default, skip_serializing_if = "MachineRef::is_first")]

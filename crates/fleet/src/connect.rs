@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reveille_account::{Class, EventKind, MachineRef, Outcome};
 use reveille_pace::HandshakePermit;
-use reveille_transport::{ConnectError, Dialed, Session, Target, Throttle};
+use reveille_transport::{ConnectError, Dialed, Session, Target, Throttle, Transport};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::host::{Halt, HostTask, other_host, record};
@@ -78,6 +78,10 @@ impl HostTask {
         let target = std::sync::Arc::clone(&self.machine().target);
         let machine = self.machine().who.clone();
         let endpoint = target.first_endpoint();
+        let address = match target.transport {
+            Transport::Local => "this machine".to_owned(),
+            Transport::Native | Transport::OpenSsh(_) => target.endpoint(),
+        };
         let mut counted = 0;
         let mut throttled = 0;
         let mut causes = Vec::new();
@@ -87,7 +91,7 @@ impl HostTask {
             self.engine.overseer.tried(counted + 1);
             self.note(EventKind::Connecting {
                 tries,
-                address: target.endpoint(),
+                address: address.clone(),
                 machine: machine.clone(),
             });
             // Commit while the connection is being made: nothing runs on the host before the next commit.
