@@ -151,13 +151,13 @@ pub(crate) fn banner(hosts: usize, settings: &Settings, fit: &Fit, options: &Run
         );
     }
     if let Some(canary) = options.canary {
-        banner = format!("{banner}; {canary} first");
+        banner = format!("{banner}; canary of {}", counted(canary, "host"));
     } else if !settings.serial.is_empty() {
         let sizes: Vec<String> = settings.serial.iter().map(ToString::to_string).collect();
         banner = format!("{banner}; in batches of {}", sizes.join(", "));
     }
     match (settings.max_fail, settings.max_fail_batch) {
-        (None, None) => banner + "; max_fail none",
+        (None, None) => banner,
         (Some(most), None) => format!("{banner}; max_fail {most}"),
         (None, Some(batch)) => format!("{banner}; max_fail {batch} of a batch"),
         (Some(most), Some(batch)) => format!("{banner}; max_fail {most}, {batch} of a batch"),

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use reveille_account::RunState;
+
 use crate::cli::Globals;
 use crate::failure::Failure;
 
@@ -41,6 +43,15 @@ pub(crate) fn option(directory: &Path) -> String {
         " --state-dir {}",
         reveille_transport::sh_quote(&directory.display().to_string())
     )
+}
+
+/// The state of a run in words; `held` means that a controller works on it.
+pub(crate) fn of_run(state: RunState, held: bool) -> &'static str {
+    match state {
+        RunState::Open if held => "running",
+        RunState::Open | RunState::Interrupted => "interrupted",
+        RunState::Closed => "closed",
+    }
 }
 
 /// The user's home directory.

@@ -20,11 +20,9 @@ pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result
     } else {
         "NOT all accounted for"
     };
-    printer.data(&format!(
-        "{run}  {}  {}; {verdict}",
-        audit.state.as_str(),
-        audit.account
-    ))?;
+    let held = ledger.holder(run)?.is_some();
+    let state = state::of_run(audit.state, held);
+    printer.data(&format!("{run}  {state}  {}; {verdict}", audit.account))?;
     for (words, hosts) in [
         ("unaccounted for: dispatched, no outcome", &audit.ghosts),
         ("never dispatched, no outcome", &audit.forgotten),
@@ -35,7 +33,7 @@ pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result
             printer.data(&format!("{words}: {names} ({})", counted(hosts.len(), "host")))?;
         }
     }
-    if audit.account.pending + audit.account.running > 0 {
+    if audit.account.pending + audit.account.running > 0 && !held {
         printer.data(&format!(
             "next        reveille resume{} {run}",
             state::option(ledger.state_directory())

@@ -97,14 +97,15 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
         tell,
     );
     launch::runtime(at_once)?.block_on(cleaning);
-    let what = if tombstones {
-        "clean"
-    } else {
-        "clean but for tombstones, which stay for a day after the end of a run"
-    };
-    printer.data(&format!("{} of {} {what}", done, counted(total, "host")))?;
+    printer.data(&format!("{done} of {} cleaned", counted(total, "host")))?;
+    if !tombstones {
+        printer.say("tombstones stay until a day after the end of the run; then run `reveille clean` again");
+    }
     for (host, count) in running.iter().take(NAMES) {
-        printer.data(&format!("{host}: {count} of the run's commands still run there"))?;
+        printer.data(&format!(
+            "{host}: {} of the run still running",
+            counted(*count, "command")
+        ))?;
     }
     for (host, why) in failed.iter().take(NAMES) {
         printer.data(&format!("{host}: {}", harmless::block(why)))?;

@@ -14,10 +14,11 @@ pub(crate) fn run(class: Option<&str>, printer: &Printer) -> Result<Exit, Failur
     };
     let class: Class = name.parse().map_err(|error| {
         let near = SourceError::nearest(name, Class::ALL.iter().map(|class| class.as_str()));
-        let hint = near
-            .map(|near| format!("; did you mean `{near}`?"))
-            .unwrap_or_default();
-        Failure::usage(format!("{error}{hint}"))
+        let hint = near.map_or_else(
+            || "`reveille explain` lists all classes".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
+        Failure::usage(format!("{error}; {hint}"))
     })?;
     printer.data(&format!(
         "{} ({})",

@@ -36,12 +36,19 @@ pub(crate) fn run(args: &HostsArgs, globals: &Globals, printer: &Printer) -> Res
     if args.why.is_some() {
         let asked = asked(&args.link, &args.origins)?;
         let mut finder = Finder::new(&asked, printer)?;
+        let mut exit = Exit::Success;
         for host in hosts {
             let mut reasons = Reasons::kept();
-            finder.find(&inventory, host.as_str(), &mut reasons)?;
-            printer.data(&format!("{host}\n{}", reasons.to_string().trim_end()))?;
+            match finder.find(&inventory, host.as_str(), &mut reasons) {
+                Ok(_) => printer.data(&format!("{host}\n{}", reasons.to_string().trim_end()))?,
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    printer.failure(&failure);
+                    exit = failure.exit();
+                }
+            }
         }
-        return Ok(Exit::Success);
+        return Ok(exit);
     }
     for host in hosts {
         if !args.vars {

@@ -17,6 +17,15 @@ pub(crate) fn run(args: &LogsArgs, globals: &Globals, printer: &Printer) -> Resu
         _ => return Err(Failure::usage("logs takes HOST, or RUN HOST")),
     };
     let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let directory = state::option(ledger.state_directory());
+    if args.what.len() == 1
+        && (host == "last" || host.starts_with("r-"))
+        && let Ok(run) = ledger.resolve_run(host)
+    {
+        return Err(Failure::usage(format!(
+            "name a host of the run: `reveille logs{directory} {run} HOST`"
+        )));
+    }
     let run = ledger.resolve_run(run)?;
     let record = ledger.run(run)?;
     let host = HostName::from(host);
@@ -34,15 +43,15 @@ pub(crate) fn run(args: &LogsArgs, globals: &Globals, printer: &Printer) -> Resu
         }
         for event in ledger.events(run, Some(&host)) {
             let event = event?;
-            if event.round == round {
-                printer.data(&printer.tone_out(&show::line(&event), Tone::Faint))?;
+            if let Some(line) = show::line(&event).filter(|_| event.round == round) {
+                printer.data(&printer.tone_out(&line, Tone::Faint))?;
             }
         }
         print_output(&ledger, run, &host, round, printer)?;
     }
     if !on_roll {
         return Err(Failure::usage(format!(
-            "{run} has no host {host}; `reveille show {run} --format json` lists them"
+            "{run} has no host {host}; `reveille show{directory} {run} --format json` lists its hosts"
         )));
     }
     Ok(Exit::Success)

@@ -29,40 +29,41 @@ const FILES: &[(&str, &str)] = &[
         "How hosts are reached, as for ssh(1)",
     ),
 ];
-/// Variables that are read.
+/// Environment variables that are read.
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
-        "REVEILLE_OPTION",
-        "Value of the option --option; the command line wins over it, and it wins over configuration files",
+        "REVEILLE_NAME",
+        "Value of the option --name. Write the name in capitals, and _ for -: REVEILLE_MAX_FAIL=2% is --max-fail 2%. The \
+         command line wins over the variable, and the variable over configuration files",
     ),
     (
         "REVEILLE_LOG",
         "Filter of the log on standard error, such as info or debug",
     ),
     (
-        "ANSIBLE_INVENTORY, ANSIBLE_VAULT_PASSWORD_FILE",
-        "Used where -i, -w or --vault-password-file are missing",
+        "ANSIBLE_INVENTORY",
+        "Inventory, or several separated by commas, if neither -i nor -w is given",
+    ),
+    (
+        "ANSIBLE_VAULT_PASSWORD_FILE",
+        "Vault password, if --vault-password-file is not given",
     ),
     ("SSH_AUTH_SOCK", "Socket of the agent that is asked for keys"),
     ("NO_COLOR", "If set and not empty, output has no colour"),
-];
-/// Exit statuses of commands that run hosts.
-const STATUSES: &[(&str, &str)] = &[
-    ("0", "All hosts succeeded"),
-    ("1", "Internal error"),
-    ("2", "Bad usage or input; nothing was dispatched"),
-    ("3", "Some hosts failed or were cancelled"),
-    ("4", "Hosts are unaccounted for"),
-    ("5", "Interrupted; continue with `reveille resume`"),
 ];
 
 /// Writes a page for each command to a directory.
 pub(crate) fn man(directory: &Path, printer: &Printer) -> Result<Exit, Failure> {
     let write = || -> io::Result<()> {
         std::fs::create_dir_all(directory)?;
-        let mut program = Cli::command().disable_help_subcommand(true);
+        let mut program = complete(Cli::command().disable_help_subcommand(true));
         program.build();
-        pages(&program, directory)
+        let statuses = part(&program, "Exit status:\n").unwrap_or_default();
+        let statuses: Vec<_> = statuses
+            .lines()
+            .filter_map(|line| line.trim().split_once("  "))
+            .collect();
+        pages(&program, None, &statuses, directory)
     };
     write().map_err(|error| {
         Failure::usage(format!(
@@ -74,43 +75,46 @@ pub(crate) fn man(directory: &Path, printer: &Printer) -> Result<Exit, Failure> 
     Ok(Exit::Success)
 }
 
-/// The page of a command, and those of its subcommands.
-fn pages(command: &Command, directory: &Path) -> io::Result<()> {
-    page(command, directory)?;
+/// The command with the options that its short help hides.
+fn complete(command: Command) -> Command {
     command
-        .get_subcommands()
-        .try_for_each(|subcommand| pages(subcommand, directory))
+        .mut_args(|argument| argument.hide_short_help(false))
+        .mut_subcommands(complete)
 }
 
-fn page(command: &Command, directory: &Path) -> io::Result<()> {
-    let examples = command
-        .get_after_help()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+/// The part of the text at the end of the help that begins with `heading`.
+fn part(command: &Command, heading: &str) -> Option<String> {
+    let text = command.get_after_help()?.to_string();
+    text.split("\n\n")
+        .find_map(|part| part.strip_prefix(heading))
+        .map(str::to_owned)
+}
+
+/// Writes the page of a command, and those of its subcommands.
+fn pages(
+    command: &Command,
+    parent: Option<&Command>,
+    statuses: &[(&str, &str)],
+    directory: &Path,
+) -> io::Result<()> {
     let man = Man::new(command.clone());
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
+    let usage = command.clone().render_usage().to_string();
+    section("SYNOPSIS", usage.trim_start_matches("Usage: "), &mut text)?;
     man.render_description_section(&mut text)?;
     man.render_options_section(&mut text)?;
     if command.has_subcommands() {
         man.render_subcommands_section(&mut text)?;
     }
-    // Other parts of the text at the end of the help have sections of their own.
-    if let Some(examples) = examples
-        .split("\n\n")
-        .find_map(|part| part.strip_prefix("Examples:\n"))
-    {
-        let mut roff = Roff::new();
-        roff.control("SH", ["EXAMPLES"]).control("nf", []);
-        roff.text([roman(examples)]).control("fi", []);
-        roff.to_writer(&mut text)?;
+    if let Some(examples) = part(command, "Examples:\n") {
+        section("EXAMPLES", &examples, &mut text)?;
     }
     for (heading, rows) in [
         ("FILES", FILES),
         ("ENVIRONMENT", ENVIRONMENT),
-        ("EXIT STATUS", STATUSES),
+        ("EXIT STATUS", statuses),
     ] {
         let mut roff = Roff::new();
         roff.control("SH", [heading]);
@@ -120,6 +124,27 @@ fn page(command: &Command, directory: &Path) -> io::Result<()> {
         }
         roff.to_writer(&mut text)?;
     }
+    let page = |command: &Command| {
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+        format!("{name}(1)")
+    };
+    let related = parent.into_iter().chain(command.get_subcommands()).map(page);
+    let related: Vec<String> = related.chain(["ssh_config(5)".to_owned()]).collect();
+    let mut see_also = Roff::new();
+    see_also.control("SH", ["SEE ALSO"]);
+    see_also.text([roman(related.join(", "))]);
+    see_also.to_writer(&mut text)?;
     man.render_version_section(&mut text)?;
-    std::fs::File::create(directory.join(man.get_filename()))?.write_all(&text)
+    std::fs::File::create(directory.join(man.get_filename()))?.write_all(&text)?;
+    command
+        .get_subcommands()
+        .try_for_each(|subcommand| pages(subcommand, Some(command), statuses, directory))
+}
+
+/// Writes a section whose lines stay as they are.
+fn section(heading: &str, lines: &str, text: &mut Vec<u8>) -> io::Result<()> {
+    let mut roff = Roff::new();
+    roff.control("SH", [heading]).control("nf", []);
+    roff.text([roman(lines)]).control("fi", []);
+    roff.to_writer(text)
 }

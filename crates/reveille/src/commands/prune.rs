@@ -19,7 +19,7 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
     let before = now.saturating_sub(args.older_than);
     let before_ms = u64::try_from(before.as_millis()).unwrap_or(u64::MAX);
     let runs = ledger.prunable(before_ms, args.interrupted)?;
-    let mut forgotten = 0;
+    let mut removed = 0;
     for record in runs {
         let account = ledger.account(record.run)?;
         if !args.dry_run {
@@ -30,10 +30,10 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
                 Err(error) => return Err(error.into()),
             }
         }
-        forgotten += 1;
+        removed += 1;
         printer.data(&format!("{}  {account}", record.run))?;
     }
-    if forgotten > 0 && !args.dry_run {
+    if removed > 0 && !args.dry_run {
         // Compacting locks the ledger for as long as it takes.
         if somebody_works(&ledger)? {
             printer.say("the ledger keeps its size while a run is open; the next prune shrinks it");
@@ -42,11 +42,11 @@ pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Res
             ledger.compact()?;
         }
     }
-    let runs = counted(forgotten, "run");
+    let runs = counted(removed, "run");
     printer.say(&if args.dry_run {
-        format!("{runs} would be forgotten")
+        format!("{runs} would be removed")
     } else {
-        format!("{runs} forgotten")
+        format!("{runs} removed")
     });
     Ok(Exit::Success)
 }

@@ -1,10 +1,10 @@
 //! `reveille show`: prints a run's result.
 
-use reveille_account::{Chosen, Event, EventKind, Exit, RunState};
+use reveille_account::{Chosen, Event, EventKind, Exit, PhaseTimings, RunState};
 use reveille_ledger::Ledger;
 use reveille_ledger::export::SummaryOptions;
 use reveille_text::duration::{shown_millis, shown_seconds};
-use reveille_text::harmless;
+use reveille_text::{counted, harmless};
 
 use crate::cli::{Format, Globals, ShowArgs};
 use crate::failure::Failure;
@@ -32,10 +32,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     let record = &summary.record;
     let who = format!("{}@{}", record.spec.user, record.spec.node);
     let held = ledger.holder(run)?.is_some();
-    let state = match record.state {
-        RunState::Open if !held => "its controller is gone",
-        state => state.as_str(),
-    };
+    let state = state::of_run(record.state, held);
     printer.data(&format!(
         "{run}  {state}  {} by {who}  round {}",
         record.spec.kind.as_str(),
@@ -75,7 +72,7 @@ async fn follow(
             for event in events {
                 seen = event.seq;
                 match format {
-                    Format::Human => printer.data(&line(&event))?,
+                    Format::Human => line(&event).map_or(Ok(()), |line| printer.data(&line))?,
                     Format::Json => printer.data(&serde_json::to_string(&event).unwrap_or_default())?,
                 }
             }
@@ -87,28 +84,29 @@ async fn follow(
     }
 }
 
-/// An event as a line.
-pub(crate) fn line(event: &Event) -> String {
+/// An event as a line; `None` if the events around it say the same.
+pub(crate) fn line(event: &Event) -> Option<String> {
+    let words = words(&event.kind)?;
     let host = event
         .host
         .as_ref()
         .map(|host| format!("{host}: "))
         .unwrap_or_default();
     let seconds = event.mono_ms as f64 / 1000.0;
-    format!("{seconds:9.3} s  {host}{}", harmless::line(&words(&event.kind)))
+    Some(format!("{seconds:9.3} s  {host}{}", harmless::line(&words)))
 }
 
-fn words(kind: &EventKind) -> String {
-    match kind {
-        EventKind::RunOpened { planned } => format!("round opened, {planned} planned"),
-        EventKind::RunResumed { remaining } => format!("resumed, {remaining} left"),
+fn words(kind: &EventKind) -> Option<String> {
+    Some(match kind {
+        EventKind::RunOpened { planned } => format!("round began, {} planned", counted(*planned, "host")),
+        EventKind::RunResumed { remaining } => format!("resumed, {} left", counted(*remaining, "host")),
         EventKind::SessionsLimited {
             sessions,
             queued,
             reason,
         } => match reason {
             Some(reason) => format!("{reason}; {queued} queued"),
-            None => format!("{sessions} sessions, {queued} queued"),
+            None => format!("{} at once, {queued} queued", counted(*sessions, "host")),
         },
         EventKind::RunStateChanged { state, reason } => {
             format!(
@@ -130,10 +128,11 @@ fn words(kind: &EventKind) -> String {
             ..
         } => {
             let next = retry_in_ms
-                .map(|ms| format!("; again in {}", shown_millis(ms)))
+                .map(|ms| format!("; next try in {}", shown_millis(ms)))
                 .unwrap_or_default();
             format!("{} failed, {class}: {message}{next}", phase.as_str())
         }
+        EventKind::Connected { phases, .. } if *phases == PhaseTimings::default() => "connected".to_owned(),
         EventKind::Connected { phases, .. } => format!(
             "connected: tcp {}, banner {}, key exchange {}, authentication {}",
             shown_millis(phases.tcp_ms),
@@ -160,16 +159,17 @@ fn words(kind: &EventKind) -> String {
             format!("`{}` was left where it may still run: {message}", step.name)
         }
         EventKind::RungFailed { rung, message } => format!("{} failed: {message}", rung.name()),
-        EventKind::Healed { rung } => format!("{} worked", rung.name()),
-        EventKind::HostFailed { outcome } => format!("failed, {}: {}", outcome.class, outcome.message),
+        EventKind::Healed { rung } => format!("{} succeeded", rung.name()),
+        // The event before it has the message, and the outcome has it again.
+        EventKind::HostFailed { .. } => return None,
         EventKind::GaveUp { class, gatekeeper } if gatekeeper.is_empty() => {
-            format!("nothing more is tried, {class}")
+            format!("no further recovery from {class}")
         }
-        EventKind::GaveUp { class, gatekeeper } => format!("nothing more is tried, {class}: {gatekeeper}"),
-        EventKind::Halted { reason } => format!("nothing more is dispatched: {reason}"),
+        EventKind::GaveUp { class, gatekeeper } => format!("no further recovery from {class}: {gatekeeper}"),
+        EventKind::Halted { reason } => format!("dispatching stopped: {reason}"),
         EventKind::OnceSettled { step, failed, .. } => match failed {
-            None => format!("`{}`, which runs once for all hosts, is done", step.name),
-            Some(why) => format!("`{}`, which runs once for all hosts, failed: {why}", step.name),
+            None => format!("`{}` succeeded, once for all hosts", step.name),
+            Some(why) => format!("`{}` failed, once for all hosts: {why}", step.name),
         },
         EventKind::StepSkipped { step, reason } => format!("`{}` skipped: {reason}", step.name),
         EventKind::StepFinished {
@@ -187,10 +187,9 @@ fn words(kind: &EventKind) -> String {
                 (Some(status), None) => format!(", exit status {status}"),
                 (None, None) => String::new(),
             };
-            let message = if message.is_empty() {
-                String::new()
-            } else {
-                format!(": {message}")
+            let message = match message {
+                said if status.ends_with(said.as_str()) => String::new(),
+                message => format!(": {message}"),
             };
             format!(
                 "`{}` attempt {attempt}: {class}{status} after {}{message}",
@@ -224,23 +223,26 @@ fn words(kind: &EventKind) -> String {
             decision,
             ..
         } => format!(
-            "`{}`: its {deadline} was looked at: {evidence}; {decision}",
+            "`{}`: checked because of its {deadline}: {evidence}; {decision}",
             step.name
         ),
         EventKind::ControllerStalled { late_ms } => {
             format!(
-                "the controller stood still for {}; all deadlines moved",
+                "the controller stalled for {}; all deadlines were moved by that time",
                 shown_millis(*late_ms)
             )
         }
-        EventKind::Replaced { address, port } => format!("another machine took its place: {address}:{port}"),
+        EventKind::Replaced { address, port } => format!("replaced by another machine: {address}:{port}"),
         EventKind::Recovering {
             class, reason, in_ms, ..
         } => {
             format!("recovering from {class} in {}: {reason}", shown_millis(*in_ms))
         }
         EventKind::HandshakesLimited { endpoint, limit } => {
-            format!("{limit} handshakes at once with {endpoint}")
+            format!(
+                "limited to {} at once with {endpoint}",
+                counted(*limit, "handshake")
+            )
         }
         EventKind::OutcomeReached { outcome } => {
             let message = if outcome.message.is_empty() {
@@ -250,23 +252,23 @@ fn words(kind: &EventKind) -> String {
             };
             format!("{} ({}){message}", outcome.status(), outcome.class)
         }
-        EventKind::Cleaned => "remote leftovers removed".to_owned(),
+        EventKind::Cleaned => "the run's files were removed".to_owned(),
         EventKind::Warning { message } => format!("warning: {message}"),
-    }
+    })
 }
 
-/// Deadlines that were chosen, and what from.
+/// The deadlines that the watchdog chose, and their source.
 fn deadlines(chosen: &Chosen) -> String {
-    let limit = |name: &str, seconds: Option<f64>| {
-        seconds.map(|seconds| format!("{name} {}", shown_seconds(seconds)))
-    };
-    let limits: Vec<String> = [limit("silence", chosen.silence_s), limit("total", chosen.total_s)]
-        .into_iter()
-        .flatten()
-        .collect();
-    let class = format!("(class {}, {} samples)", chosen.class, chosen.samples);
+    let silence = chosen
+        .silence_s
+        .map(|seconds| format!("{} of silence", shown_seconds(seconds)));
+    let total = chosen
+        .total_s
+        .map(|seconds| format!("{} in total", shown_seconds(seconds)));
+    let limits: Vec<String> = [silence, total].into_iter().flatten().collect();
+    let source = format!("(class {}, {})", chosen.class, counted(chosen.samples, "sample"));
     if limits.is_empty() {
-        return format!("; no deadline is known for it yet {class}");
+        return format!("; the watchdog has no deadline for it yet {source}");
     }
-    format!("; looked at after {} {class}", limits.join(", "))
+    format!("; the watchdog checks it after {} {source}", limits.join(" or "))
 }

@@ -108,7 +108,7 @@ impl Comparison {
 
     /// The table; with `quiet`, only its wrong rows.
     pub(crate) fn table(&self, quiet: bool, tone: impl Fn(&str, Tone) -> String) -> String {
-        let heading = ["injected", "hosts", "met", "reported", "recovered", "verdict"].map(str::to_owned);
+        let heading = ["injected", "hosts", "met", "reported", "succeeded", "verdict"].map(str::to_owned);
         let mut lines = vec![(heading, Tone::Strong)];
         for row in self.rows.iter().filter(|row| !quiet || !row.wrong.is_empty()) {
             lines.push((
@@ -127,11 +127,11 @@ impl Comparison {
             }
         }
         let mut table = String::new();
-        for ([fault, hosts, met, reported, recovered, verdict], shade) in lines {
+        for ([fault, hosts, met, reported, succeeded, verdict], shade) in lines {
             let [first, second, third, fourth, fifth, _] = widths;
             let _ = writeln!(
                 table,
-                "{fault:<first$}  {hosts:>second$}  {met:>third$}  {reported:<fourth$}  {recovered:>fifth$}  {}",
+                "{fault:<first$}  {hosts:>second$}  {met:>third$}  {reported:<fourth$}  {succeeded:>fifth$}  {}",
                 tone(&verdict, shade)
             );
         }
@@ -190,11 +190,6 @@ impl Row {
         }
     }
 
-    /// Whether a host can succeed although it has the fault.
-    fn is_recoverable(&self) -> bool {
-        self.fault.is_some_and(|fault| fault.expected().recoverable)
-    }
-
     fn name(&self) -> String {
         self.fault
             .map_or_else(|| "(healthy)".to_owned(), |fault| fault.to_string())
@@ -221,11 +216,7 @@ impl Row {
             } else {
                 reported.join(", ")
             },
-            if self.is_recoverable() {
-                self.succeeded.to_string()
-            } else {
-                none()
-            },
+            self.succeeded.to_string(),
             self.verdict(),
         ]
     }

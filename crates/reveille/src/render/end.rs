@@ -31,7 +31,10 @@ const FINGERPRINT: &str = "SHA256:";
 struct Group {
     class: Class,
     step: Option<String>,
+    /// The story of the first host.
     story: String,
+    /// Some host's story has other numbers or addresses.
+    varies: bool,
     hosts: Vec<HostName>,
 }
 
@@ -210,7 +213,7 @@ pub(crate) fn words(
     if recovered > 0 {
         let _ = writeln!(
             words,
-            "recovered   {} succeeded after a failure on the way",
+            "recovered   {} succeeded after at least one failure",
             counted(recovered, "host")
         );
     }
@@ -278,16 +281,15 @@ fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
         };
         let story = story(&host);
         let key = (class, host.step.clone(), masked(&story));
-        groups
-            .entry(key)
-            .or_insert_with(|| Group {
-                class,
-                step: host.step.clone(),
-                story,
-                hosts: Vec::new(),
-            })
-            .hosts
-            .push(host.host);
+        let group = groups.entry(key).or_insert_with(|| Group {
+            class,
+            step: host.step.clone(),
+            story: story.clone(),
+            varies: false,
+            hosts: Vec::new(),
+        });
+        group.varies |= group.story != story;
+        group.hosts.push(host.host);
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.hosts.len()));
@@ -355,8 +357,12 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
         },
     );
     let _ = writeln!(words, "{}: {class}{step}", counted(group.hosts.len(), "host"));
-    for line in group.story.lines().take(6) {
-        let _ = writeln!(words, "  {}", shortened(line, 200));
+    for (index, line) in group.story.lines().take(6).enumerate() {
+        let example = match group.hosts.first() {
+            Some(host) if index == 0 && group.varies => format!("{host}: "),
+            _ => String::new(),
+        };
+        let _ = writeln!(words, "  {example}{}", shortened(line, 200));
     }
     let mut hosts: Vec<&str> = group.hosts.iter().map(HostName::as_str).collect();
     hosts.sort_unstable();
@@ -408,7 +414,7 @@ fn write_timing(words: &mut String, summary: &Summary) {
     if let Some(ended) = &timing.ended_attempts {
         let _ = writeln!(
             words,
-            "ended       {} by the watchdog; last progress before that: p50 {}, max {}",
+            "watchdog    killed {}; the last progress was {} before the kill (median), at most {}",
             counted(ended.count, "attempt"),
             shown(ended.lag.p50),
             shown(ended.lag.max)

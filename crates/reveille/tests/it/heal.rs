@@ -107,7 +107,7 @@ fn a_replacement_machine_begins_at_the_first_step() {
     let made = std::fs::read_to_string(reveille.path().join("made")).unwrap();
     assert_eq!(made, "making one for a after command_failed\n");
     let logs = reveille.run(&["logs", "a"]).expect(0).stdout;
-    assert!(logs.contains("another machine took its place"), "{logs}");
+    assert!(logs.contains("replaced by another machine"), "{logs}");
     // The replacement machine fails too.
     let job = reveille.file(
         "job.yaml",

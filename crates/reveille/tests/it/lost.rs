@@ -120,9 +120,7 @@ fn clean_removes_a_runs_files_from_its_hosts() {
     // The command still runs, and `clean` leaves it alone.
     let ended = reveille.run(&["clean"]).expect(3);
     assert!(
-        ended
-            .stdout
-            .contains("web1: 1 of the run's commands still run there"),
+        ended.stdout.contains("web1: 1 command of the run still running"),
         "{}",
         ended.stdout
     );
@@ -142,9 +140,11 @@ fn clean_removes_a_runs_files_from_its_hosts() {
     }
     let ended = reveille.run(&["clean"]).expect(0);
     assert!(
-        ended.stdout.contains("1 of 1 host clean but for tombstones"),
+        ended
+            .stderr
+            .contains("tombstones stay until a day after the end of the run"),
         "{}",
-        ended.stdout
+        ended.stderr
     );
     assert_eq!((names("out"), names("go")), (0, 1));
     let database = rusqlite::Connection::open(reveille.state().join("ledger.db")).unwrap();
@@ -182,7 +182,7 @@ fn clean_removes_a_runs_files_from_its_hosts() {
         .unwrap();
     drop(database);
     let ended = reveille.run(&["clean"]).expect(0);
-    assert_eq!(ended.stdout, "1 of 1 host clean\n");
+    assert_eq!(ended.stdout, "1 of 1 host cleaned\n");
     assert!(!run.exists());
 }
 

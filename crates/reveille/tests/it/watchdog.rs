@@ -93,7 +93,7 @@ fn a_question_on_a_terminal_is_reported() {
     let ended = reveille.run(&["run", &job, "-i", &inventory, "--silence-floor", "1s"]);
     let words = ended.expect(3).stderr;
     assert!(
-        words.contains("ended       1 attempt by the watchdog; last progress"),
+        words.contains("watchdog    killed 1 attempt; the last progress was"),
         "{words}"
     );
     let plain = ["exec", "--pty", "-i", &inventory, "--", "test", "-t", "0"];
