@@ -405,7 +405,10 @@ fn write_timing(words: &mut String, summary: &Summary) {
     ];
     let phases: Vec<String> = phases
         .iter()
-        .filter_map(|(name, spread)| spread.map(|spread| format!("{name} {}", shown(spread.p50))))
+        .filter_map(|(name, spread)| Some((name, (*spread)?)))
+        // All of them are zero if no host was reached over a network.
+        .filter(|(_, spread)| spread.max > 0.0)
+        .map(|(name, spread)| format!("{name} {}", shown(spread.p50)))
         .collect();
     if !phases.is_empty() {
         let _ = write!(words, "; p50 of {}", phases.join(", "));
