@@ -4,25 +4,28 @@
 //! `load/mod.rs` (HTTP, beside wrk, oha, Goose and Locust), `mirrorlist/mod.rs` (beside MirrorManager's server),
 //! `watchdog/mod.rs` (recorded durations, replayed against several rules).
 //!
-//! A measurement: the subject prepares servers and peers (`fleet/lab.rs`, `load/server.rs`); [`measure`] runs one
-//! command and records its processor time and memory, from control groups ([`cgroup`]) or [`proc`]; the subject makes a
-//! table, and [`benchmarks_page`] replaces it between its markers.
+//! A measurement: the subject prepares servers and peers ([`process`], [`python`]); [`measure`] runs one command and
+//! records its processor time and memory, from control groups ([`cgroup`]) or [`proc`]; the subject fills a [`table`],
+//! and [`bench`] replaces it in BENCHMARKS.md between its markers.
 
-mod benchmarks_page;
+mod bench;
 mod cgroup;
 mod fleet;
 mod load;
 mod measure;
 mod mirrorlist;
 mod proc;
+mod process;
 mod python;
+mod table;
 mod watchdog;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use xtask::failure::Result;
-use xtask::workspace::Workspace;
+
+use self::bench::Bench;
 
 /// Measure Reveille beside its peers, for BENCHMARKS.md
 #[derive(Debug, Parser)]
@@ -31,16 +34,28 @@ use xtask::workspace::Workspace;
     bin_name = "cargo xtask bench",
     arg_required_else_help = true
 )]
-enum Bench {
+struct Arguments {
+    #[command(subcommand)]
+    subject: Subject,
+    /// Install missing Debian packages, and other missing peers below the target directory
+    #[arg(long, global = true)]
+    install: bool,
+    /// Print the tables, and leave BENCHMARKS.md unchanged
+    #[arg(long, global = true)]
+    print: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
     /// One echo on every host, sessions held open, and 10,000 hosts of the drill
     Fleet(fleet::Arguments),
     /// A large file and many small ones to 8 hosts
     Copy(fleet::copy::Arguments),
     /// The same work at 16, 32 … sessions at once
     Sweep(fleet::Common),
-    /// Chatty hosts with the controller confined to little memory, as a picture
+    /// Hosts with much output and a controller with little memory, with a chart
     Confined(fleet::confined::Arguments),
-    /// HTTP requests against one local server, beside wrk, oha, Goose and Locust
+    /// HTTP requests to one local server, beside wrk, oha, Goose and Locust
     Load(load::Arguments),
     /// Recorded durations of commands, replayed against the watchdog's rule and others
     Watchdog(watchdog::Arguments),
@@ -49,21 +64,21 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
-    match run(&Bench::parse()) {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn run(bench: &Bench) -> Result {
-    let workspace = Workspace::find()?;
-    match bench {
-        Bench::Fleet(arguments) => fleet::run(arguments, &workspace),
-        Bench::Copy(arguments) => fleet::copy::run(arguments, &workspace),
-        Bench::Sweep(common) => fleet::sweep::run(common, &workspace),
-        Bench::Confined(arguments) => fleet::confined::run(arguments, &workspace),
-        Bench::Load(arguments) => load::run(arguments, &workspace),
-        Bench::Watchdog(arguments) => watchdog::run(arguments, &workspace),
-        Bench::Mirrorlist(arguments) => mirrorlist::run(arguments, &workspace),
+fn run(arguments: &Arguments) -> Result {
+    let bench = Bench::open(arguments.install, arguments.print)?;
+    match &arguments.subject {
+        Subject::Fleet(arguments) => fleet::run(arguments, &bench),
+        Subject::Copy(arguments) => fleet::copy::run(arguments, &bench),
+        Subject::Sweep(common) => fleet::sweep::run(common, &bench),
+        Subject::Confined(arguments) => fleet::confined::run(arguments, &bench),
+        Subject::Load(arguments) => load::run(arguments, &bench),
+        Subject::Watchdog(arguments) => watchdog::run(arguments, &bench),
+        Subject::Mirrorlist(arguments) => mirrorlist::run(arguments, &bench),
     }
 }

@@ -1,25 +1,26 @@
 //! Runs one command and measures its whole process tree.
 //!
-//! CPU time is the control group's (version 2), exact and with every descendant; where no group may be made it is read
-//! from the ended process before it is waited for: its own and that of descendants that were waited for, to 10 ms.
-//! Memory is looked at 20 times a second (less often when a look at hundreds of processes takes long). The peak of
-//! resident memory is the higher of two: the largest sum of the proportional sets of all processes, and the kernel's
-//! own record of the largest resident set of one process, which for a single process is its exact peak, shared
+//! CPU time is the control group's (version 2): it is exact and includes every descendant. Where no group may be made,
+//! it is read from the ended process before it is waited for: its own time and that of descendants that it waited for,
+//! to 10 ms. Memory is looked at 20 times a second, or less often if a look at hundreds of processes takes long. The
+//! peak of resident memory is the higher of two values: the largest sum of the proportional sets of all processes, and
+//! the kernel's record of the largest resident set of one process, which for a single process is its exact peak, shared
 //! libraries included. The peak of anonymous memory is the largest sum seen.
 
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
-use xtask::failure::{Failure, Result};
+use xtask::failure::Result;
 
 use crate::cgroup::Cgroup;
 use crate::proc::{self, Memory};
+use crate::process::Process;
 
 /// Between two looks at memory.
 const LOOK: Duration = Duration::from_millis(50);
@@ -28,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// What a command used.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
@@ -40,7 +41,8 @@ pub(crate) struct Measured {
     pub(crate) exit_status: Option<i32>,
     /// Whether it was ended because it took too long.
     pub(crate) ended: bool,
-    pub(crate) stdout: PathBuf,
+    stdout: PathBuf,
+    stderr: PathBuf,
 }
 
 // === impl Measured ===
@@ -48,13 +50,12 @@ pub(crate) struct Measured {
 impl Measured {
     /// The standard output, as text.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.stdout).unwrap_or_default()).into_owned()
+        text(&self.stdout)
     }
 
     /// The standard error, as text.
     pub(crate) fn errors(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.stdout.with_file_name("stderr")).unwrap_or_default())
-            .into_owned()
+        text(&self.stderr)
     }
 
     /// The highest memory among the looks between two moments.
@@ -67,6 +68,18 @@ impl Measured {
     }
 }
 
+/// How a command is measured.
+pub(crate) struct Manner<'a> {
+    pub(crate) stdout: PathBuf,
+    pub(crate) stderr: PathBuf,
+    /// It is killed after this time.
+    pub(crate) limit: Duration,
+    /// Counts what the process tree uses, if there is one.
+    pub(crate) group: Option<Cgroup>,
+    /// Called with the process and the time since its start, at each look at its memory.
+    pub(crate) look: &'a mut dyn FnMut(i32, Duration),
+}
+
 /// Runs `command` with its output in files in `directory`.
 pub(crate) fn measure(command: &Command, directory: &Path) -> Result<Measured> {
     measure_within(command, directory, LIMIT)
@@ -74,114 +87,104 @@ pub(crate) fn measure(command: &Command, directory: &Path) -> Result<Measured> {
 
 /// The same, for at most `limit`.
 pub(crate) fn measure_within(command: &Command, directory: &Path, limit: Duration) -> Result<Measured> {
-    let stdout = directory.join("stdout");
-    let group = Cgroup::make();
-    let started = Instant::now();
-    let mut child = start(command, group.as_ref(), &stdout, &directory.join("stderr"))?;
-    let pid = i32::try_from(child.id()).map_err(|error| Failure::failed(error.to_string()))?;
-    let watched = watch(pid, group.as_ref(), started, limit).map_err(|error| {
-        // The error that led here is the one to tell.
-        let _ = child.kill();
-        Failure::failed(format!(
-            "can't watch {}: {error}",
-            command.get_program().display()
-        ))
-    })?;
-    let wall = started.elapsed();
-    let ticks = proc::stat(pid).map_or(0, |stat| stat.ticks);
-    let status = child.wait()?;
-    let cpu = group.as_ref().and_then(Cgroup::cpu).unwrap_or_else(|| {
-        let frequency = rustix::param::clock_ticks_per_second();
-        Duration::from_millis(ticks * 1000 / frequency.max(1))
-    });
-    Ok(Measured {
-        wall,
-        cpu,
-        peak: watched.peak,
-        looks: watched.looks,
-        peak_swap: watched.peak_swap,
-        exit_status: status.code(),
-        ended: watched.ended,
-        stdout,
-    })
+    let manner = Manner {
+        stdout: directory.join("stdout"),
+        stderr: directory.join("stderr"),
+        limit,
+        group: Cgroup::make(),
+        look: &mut |_, _| {},
+    };
+    manner.measure(command)
 }
 
-fn start(command: &Command, group: Option<&Cgroup>, stdout: &Path, stderr: &Path) -> Result<Child> {
-    let mut wrapped;
-    if let Some(group) = group {
-        wrapped = Command::new("sh");
-        // It joins the group, then becomes the command.
-        wrapped
-            .args(["-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh"])
-            .arg(group.members_file());
-        wrapped.arg(command.get_program());
-    } else {
-        wrapped = Command::new(command.get_program());
-    }
-    wrapped.args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => wrapped.env(name, value),
-            None => wrapped.env_remove(name),
-        };
-    }
-    wrapped
-        .stdin(Stdio::null())
-        .stdout(fs::File::create(stdout)?)
-        .stderr(fs::File::create(stderr)?)
-        .process_group(0)
-        .spawn()
-        .map_err(|error| {
-            Failure::failed(format!(
-                "can't start {}: {error}",
-                command.get_program().display()
-            ))
+// === impl Manner ===
+
+impl Manner<'_> {
+    pub(crate) fn measure(mut self, command: &Command) -> Result<Measured> {
+        let started = Instant::now();
+        let mut process = self.start(command)?;
+        let watched = self.watch(process.pid(), started)?;
+        let wall = started.elapsed();
+        let pid = process.pid().as_raw_nonzero().get();
+        let ticks = proc::stat(pid).map_or(Duration::ZERO, |stat| stat.cpu);
+        let status = process.child.wait()?;
+        let cpu = self.group.as_ref().and_then(Cgroup::cpu).unwrap_or(ticks);
+        Ok(Measured {
+            wall,
+            cpu,
+            exit_status: status.code(),
+            stdout: self.stdout,
+            stderr: self.stderr,
+            ..watched
         })
-}
+    }
 
-#[derive(Debug, Default)]
-struct Watched {
-    peak: Memory,
-    looks: Vec<(Duration, Memory)>,
-    peak_swap: u64,
-    ended: bool,
-}
-
-/// Looks at the tree until its root has ended, and leaves that to be waited for.
-fn watch(pid: i32, group: Option<&Cgroup>, started: Instant, limit: Duration) -> io::Result<Watched> {
-    // Some thousand looks, however long it takes.
-    let every = LOOK.max(limit / 6000);
-    let root = Pid::from_raw(pid).ok_or_else(|| io::Error::other("no process has pid 0"))?;
-    let handle = rustix::process::pidfd_open(root, PidfdFlags::empty())?;
-    let mut watched = Watched::default();
-    let mut pause = Duration::from_millis(5);
-    loop {
-        let timeout = Timespec::try_from(pause).map_err(io::Error::other)?;
-        let mut waited = [PollFd::new(&handle, PollFlags::IN)];
-        match rustix::event::poll(&mut waited, Some(&timeout)) {
-            Ok(0) => {}
-            Ok(_) => break,
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
+    fn start(&self, command: &Command) -> Result<Process> {
+        let program = command.get_program();
+        let mut wrapped = match &self.group {
+            Some(group) => group.shell(),
+            None => Command::new(program),
+        };
+        wrapped.args(self.group.as_ref().map(|_| program));
+        wrapped.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => wrapped.env(name, value),
+                None => wrapped.env_remove(name),
+            };
         }
-        let looked = Instant::now();
-        let members = group.map_or_else(|| proc::tree(pid), Cgroup::members);
-        let now = look(&members, &mut watched.peak);
-        watched.looks.push((started.elapsed(), now));
-        watched.peak_swap = watched.peak_swap.max(proc::swap_used());
-        // At most a tenth of the time goes into looking.
-        pause = every.max(looked.elapsed() * 9);
-        if started.elapsed() > limit && !watched.ended {
-            watched.ended = true;
-            // The group has everything; without one, at least the process group goes.
-            let _ = rustix::process::kill_process_group(root, Signal::KILL);
-            if let Some(group) = group {
-                group.kill();
+        wrapped
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&self.stdout)?)
+            .stderr(fs::File::create(&self.stderr)?)
+            .process_group(0);
+        Process::start(&mut wrapped)
+    }
+
+    /// Looks at the process tree until its root has ended, and leaves that to be waited for.
+    fn watch(&mut self, root: Pid, started: Instant) -> io::Result<Measured> {
+        // Some thousand looks, however long it takes.
+        let every = LOOK.max(self.limit / 6000);
+        let handle = rustix::process::pidfd_open(root, PidfdFlags::empty())?;
+        let pid = root.as_raw_nonzero().get();
+        let mut watched = Measured::default();
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let timeout = Timespec::try_from(pause).map_err(io::Error::other)?;
+            let mut waited = [PollFd::new(&handle, PollFlags::IN)];
+            match rustix::event::poll(&mut waited, Some(&timeout)) {
+                Ok(0) => {}
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let looked = Instant::now();
+            let members = match &self.group {
+                Some(group) => group.members(),
+                None => proc::tree(pid),
+            };
+            let now = look(&members, &mut watched.peak);
+            watched.looks.push((started.elapsed(), now));
+            watched.peak_swap = watched.peak_swap.max(proc::swap_used());
+            (self.look)(pid, started.elapsed());
+            // At most a tenth of the time goes into looking.
+            pause = every.max(looked.elapsed() * 9);
+            if started.elapsed() > self.limit && !watched.ended {
+                watched.ended = true;
+                // The group has every process; the process group may not.
+                let _ = rustix::process::kill_process_group(root, Signal::KILL);
+                if let Some(group) = &self.group {
+                    group.kill();
+                }
             }
         }
+        rustix::process::waitid(WaitId::Pid(root), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+        Ok(watched)
     }
-    rustix::process::waitid(WaitId::Pid(root), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
-    Ok(watched)
+}
+
+fn text(file: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }
 
 /// Memory of `members` now; `peak` rises with it.

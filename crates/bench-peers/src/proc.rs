@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-/// Memory and CPU time of processes.
+/// A process as the kernel counts it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {
     pub(crate) parent: i32,
-    /// Clock ticks of the process and of children it waited for.
-    pub(crate) ticks: u64,
+    /// CPU time of the process and of children that it waited for, to 10 ms.
+    pub(crate) cpu: Duration,
 }
 
 /// `/proc/PID/stat`, also of a process that has ended and was not waited for yet.
@@ -24,7 +24,7 @@ pub(crate) fn stat(pid: i32) -> Option<Stat> {
         .sum();
     Some(Stat {
         parent: fields.get(1)?.parse().ok()?,
-        ticks,
+        cpu: clock_time(ticks),
     })
 }
 
@@ -128,6 +128,10 @@ pub(crate) fn busy() -> Duration {
         .filter(|(field, _)| *field < 7 && *field != 3 && *field != 4)
         .filter_map(|(_, word)| word.parse::<u64>().ok())
         .sum();
+    clock_time(ticks)
+}
+
+fn clock_time(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1))
 }
 

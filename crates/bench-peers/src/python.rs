@@ -1,4 +1,4 @@
-//! The virtual environment that peers written in Python are installed in.
+//! The virtual environment of peers that are written in Python.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,9 +16,6 @@ pub(crate) fn install(workspace: &Workspace, packages: &[&str]) -> Result {
     let environment = environment(workspace);
     workspace::run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
     let mut pip = Command::new(environment.join("bin/pip"));
-    workspace::run(
-        pip.args(["install", "--quiet"])
-            .args(packages)
-            .stdin(Stdio::null()),
-    )
+    pip.args(["install", "--quiet"]).args(packages);
+    workspace::run(pip.stdin(Stdio::null()))
 }

@@ -549,10 +549,10 @@ async fn listen(stopper: reveille_fleet::Stopper, display: render::outlet::Displ
     }
 }
 
-/// Limit on the input that every host gets, in bytes: it is kept in memory.
+/// Limit of `--stdin`, in bytes, because the input is kept in memory.
 const INPUT_LIMIT: u64 = 64 << 20;
 
-/// Reads the input that every host gets.
+/// Reads the standard input for every host.
 pub(crate) fn read_input(path: &Path) -> Result<Bytes, Failure> {
     let wrong = |why: String| {
         Failure::usage(format!(

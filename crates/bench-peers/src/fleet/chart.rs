@@ -1,4 +1,4 @@
-//! A picture of values over time, as SVG.
+//! A chart of values over time, as SVG.
 
 use std::fmt::Write as _;
 
@@ -15,24 +15,20 @@ pub(super) struct Panel {
     pub(super) lines: Vec<Line>,
 }
 
-/// One value over time: seconds and what it was.
+/// One value over time: seconds and the value.
 pub(super) struct Line {
-    pub(super) name: &'static str,
-    pub(super) colour: &'static str,
-    pub(super) points: Vec<(f64, f64)>,
+    name: &'static str,
+    colour: &'static str,
+    points: Vec<(f64, f64)>,
     /// It holds until the next point; otherwise points are joined.
-    pub(super) steps: bool,
+    steps: bool,
 }
 
 /// Draws panels below each other on one axis of time.
 pub(super) fn draw(panels: &[Panel]) -> String {
-    let points = || {
-        panels
-            .iter()
-            .flat_map(|panel| &panel.lines)
-            .flat_map(|line| &line.points)
-    };
-    let end = points().map(|point| point.0).fold(1.0, f64::max);
+    let lines = panels.iter().flat_map(|panel| &panel.lines);
+    let points = lines.flat_map(|line| &line.points);
+    let end = points.map(|point| point.0).fold(1.0, f64::max);
     let height = TOP + (HEIGHT + GAP) * panels.len() as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0} {height:.0}\" \
@@ -46,6 +42,28 @@ pub(super) fn draw(panels: &[Panel]) -> String {
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+// === impl Line ===
+
+impl Line {
+    /// A line that joins its points.
+    pub(super) fn joined(name: &'static str, colour: &'static str, points: Vec<(f64, f64)>) -> Self {
+        Self {
+            name,
+            colour,
+            points,
+            steps: false,
+        }
+    }
+
+    /// A line of steps.
+    pub(super) fn steps(name: &'static str, colour: &'static str, points: Vec<(f64, f64)>) -> Self {
+        Self {
+            steps: true,
+            ..Self::joined(name, colour, points)
+        }
+    }
 }
 
 // === impl Panel ===
@@ -84,15 +102,13 @@ impl Panel {
         }
         for (number, line) in self.lines.iter().enumerate() {
             let mut path = String::new();
-            let mut before = None;
             for (seconds, value) in &line.points {
-                match before {
-                    None => write!(path, "M{:.1} {:.1}", x(*seconds), y(*value)),
-                    Some(_) if line.steps => write!(path, "H{:.1}V{:.1}", x(*seconds), y(*value)),
-                    Some(_) => write!(path, "L{:.1} {:.1}", x(*seconds), y(*value)),
-                }
-                .unwrap_or_default();
-                before = Some(value);
+                let (x, y) = (x(*seconds), y(*value));
+                let _ = match (path.is_empty(), line.steps) {
+                    (true, _) => write!(path, "M{x:.1} {y:.1}"),
+                    (false, true) => write!(path, "H{x:.1}V{y:.1}"),
+                    (false, false) => write!(path, "L{x:.1} {y:.1}"),
+                };
             }
             let label = top + 12.0 + 18.0 * number as f64;
             let _ = writeln!(

@@ -1,13 +1,13 @@
-//! Who is measured: Reveille in its two ways, the library below it, and its peers, each in the way its manual recommends
-//! for many hosts.
+//! What is measured: two commands of Reveille, the library below it, and its peers, each as its manual recommends for
+//! many hosts.
 
-use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use xtask::failure::Result;
 
-use super::lab::{COMMAND, Lab, SAYS};
+use super::lab::{COMMAND, Lab, OUTPUT};
 use crate::measure::Measured;
 use crate::proc;
 
@@ -56,12 +56,15 @@ impl Contestant {
         matches!(self, Self::Pssh | Self::Clush | Self::Ansible)
     }
 
-    /// Whether it comes from the virtual environment.
-    pub(super) fn is_python(self) -> bool {
-        matches!(
-            self,
-            Self::Asyncssh | Self::ParallelSsh | Self::Ansible | Self::Paramiko
-        )
+    /// Its Python package, if it comes from the virtual environment.
+    pub(super) fn module(self) -> Option<&'static str> {
+        match self {
+            Self::Asyncssh => Some("asyncssh"),
+            Self::ParallelSsh => Some("parallel-ssh"),
+            Self::Ansible => Some("ansible-core"),
+            Self::Paramiko => Some("paramiko"),
+            _ => None,
+        }
     }
 
     /// As it stands in a table.
@@ -79,102 +82,84 @@ impl Contestant {
         }
     }
 
-    /// Gets ready to run `say` on the first `hosts` of the fleet.
-    pub(super) fn start(self, lab: &Lab, say: &str, hosts: usize) -> Result<Start> {
+    /// Prepares to run `shell` on the first `hosts` of the fleet.
+    pub(super) fn start(self, lab: &Lab, shell: &str, hosts: usize) -> Result<Start> {
         let addresses = lab.addresses(hosts)?;
-        let inventory = lab.inventory(hosts)?;
-        let arguments = [addresses.as_os_str(), say.as_ref()];
         let mut state = None;
+        let mut reveille = |words: &[&OsStr]| -> Result<Command> {
+            let directory = state.insert(lab.fresh("state")?);
+            let mut command = lab.reveille(directory);
+            command.args(words).arg("-i").arg(lab.inventory(hosts)?);
+            command.arg("--events").arg(directory.join("events"));
+            Ok(command)
+        };
+        // These clients all take: user, key, port, file of addresses, command.
+        let client = |program: &Path, words: &[&OsStr]| {
+            let mut command = Command::new(program);
+            command.args(words).arg(user()).arg(lab.testbed.key());
+            command.arg(lab.testbed.port().to_string());
+            command.arg(&addresses).arg(shell);
+            command
+        };
+        let script = |name: &str, text: &str, word: Option<usize>| -> Result<Command> {
+            let (script, word) = (lab.write(name, text)?, word.map(|word| word.to_string()));
+            let words = [Some(script.as_os_str()), word.as_deref().map(OsStr::new)];
+            let words: Vec<&OsStr> = words.into_iter().flatten().collect();
+            Ok(client(&lab.python.join("python"), &words))
+        };
         let command = match self {
             Self::Exec => {
-                let directory = state.insert(lab.fresh("state")?);
-                let mut command = lab.reveille(directory);
-                command
-                    .args(["exec", "-i"])
-                    .arg(&inventory)
-                    .arg("--events")
-                    .arg(directory.join("events"));
-                command.args(["--", say]);
+                let mut command = reveille(&["exec".as_ref()])?;
+                command.args(["--", shell]);
                 command
             }
             Self::Durable => {
                 let job = format!(
-                    "name: bench\nhosts: all\nsteps:\n  - name: echo\n    run: {say}\n    durable: true\n"
+                    "name: bench\nhosts: all\nsteps:\n  - name: echo\n    run: {shell}\n    durable: true\n"
                 );
-                let job = lab.write("durable.yaml", &job)?;
-                let directory = state.insert(lab.fresh("state")?);
-                let mut command = lab.reveille(directory);
-                command.arg("run").arg(job).arg("-i").arg(&inventory);
-                command.arg("--events").arg(directory.join("events"));
-                command
+                reveille(&["run".as_ref(), lab.write("durable.yaml", &job)?.as_ref()])?
             }
-            Self::Bare => {
-                let mut command = Command::new(&lab.bare);
-                command.args(common_arguments(lab)).args(arguments);
-                command
-            }
-            Self::Asyncssh => script(lab, "asyncssh_client.py", ASYNCSSH, None, &arguments)?,
-            Self::ParallelSsh => script(lab, "parallel_ssh_client.py", PARALLEL_SSH, None, &arguments)?,
-            Self::Paramiko => script(
-                lab,
-                "paramiko_processes.py",
-                PARAMIKO,
-                Some(paramiko_processes(hosts)),
-                &arguments,
-            )?,
+            Self::Bare => client(&lab.bare, &[]),
+            Self::Asyncssh => script("asyncssh_client.py", ASYNCSSH, None)?,
+            Self::ParallelSsh => script("parallel_ssh_client.py", PARALLEL_SSH, None)?,
+            Self::Paramiko => script("paramiko_processes.py", PARAMIKO, Some(paramiko_processes(hosts)))?,
             Self::Pssh => {
                 let mut command = Command::new("parallel-ssh");
-                command
-                    .arg("-h")
-                    .arg(&addresses)
-                    .args(["-p", &hosts.to_string(), "-t", "280"]);
-                command.args(["-l", &user(), "-x", &ssh_options(lab), "-i", say]);
+                command.args(["-p", &hosts.to_string(), "-t", "280", "-l", &user()]);
+                command.args(["-x", &ssh_options(lab), "-h"]).arg(&addresses);
+                command.args(["-i", shell]);
                 command
             }
             Self::Clush => {
                 let mut command = Command::new("clush");
                 command.args(["-f", &hosts.to_string(), "-l", &user(), "-t", "120", "-u", "280"]);
-                command
-                    .args(["-o", &ssh_options(lab)])
-                    .arg("--hostfile")
-                    .arg(&addresses)
-                    .arg(say);
+                command.args(["-o", &ssh_options(lab), "--hostfile"]);
+                command.arg(&addresses).arg(shell);
                 command
             }
             Self::Ansible => {
-                let mut command = Command::new(lab.python.join("bin/ansible"));
-                command
-                    .args(["all", "-i"])
-                    .arg(&inventory)
-                    .args(["-f", &hosts.to_string()]);
-                command.args(["-T", "120", "-m", "raw", "-a", say]);
-                command
-                    .env("ANSIBLE_HOST_KEY_CHECKING", "False")
-                    .env("ANSIBLE_CONFIG", lab.write("ansible.cfg", "")?);
-                command
-                    .env("ANSIBLE_HOME", lab.fresh("ansible")?)
-                    .env("LC_ALL", "C.UTF-8");
+                let mut command = lab.ansible(hosts)?;
+                command.args(["-T", "120", "-m", "raw", "-a", shell]);
                 command
             }
         };
         Ok(Start { command, state })
     }
 
-    /// What its command is like, for those who want to repeat it.
+    /// How it is called, for those who want to repeat it.
     pub(super) fn manner(self, lab: &Lab) -> String {
         let hosts = lab.hosts;
         match self {
             Self::Exec => format!("`reveille exec -i INV --events FILE -- '{COMMAND}'`"),
             Self::Durable => "`reveille run JOB -i INV --events FILE`, the step `durable: true`".to_owned(),
-            Self::Bare => "`crates/transport/examples/bare.rs`: russh and nothing else, with the algorithms that Reveille \
-                           asks for; one thread, all hosts at once, one `exec` request each, no host key check, nothing \
-                           recorded"
+            Self::Bare => "`crates/transport/examples/bare.rs`: russh alone, with Reveille's algorithms; one thread, all \
+                           hosts at once, one `exec` request each, no host key check, no records"
                 .to_owned(),
             Self::Asyncssh => "one process, `asyncio.gather` over all hosts, no host key check".to_owned(),
             Self::ParallelSsh => format!("one process, `pool_size={hosts}`, no host key check"),
             Self::Pssh => format!("`parallel-ssh -p {hosts} -i`, no host key check"),
             Self::Clush => format!("`clush -f {hosts}`, no host key check"),
-            Self::Ansible => format!("`ansible all -f {hosts} -m raw`, no host key check, else as it comes"),
+            Self::Ansible => format!("`ansible all -f {hosts} -m raw`, no host key check, otherwise with its defaults"),
             Self::Paramiko => {
                 let processes = paramiko_processes(hosts);
                 let capped = if processes < hosts {
@@ -183,7 +168,7 @@ impl Contestant {
                     ""
                 };
                 format!(
-                    "`multiprocessing.Pool({processes}, maxtasksperchild=1)`{capped}, keys added as they come"
+                    "`multiprocessing.Pool({processes}, maxtasksperchild=1)`{capped}, new host keys accepted"
                 )
             }
         }
@@ -195,43 +180,17 @@ impl Contestant {
 impl Start {
     /// How many hosts succeeded.
     pub(super) fn successes(&self, lab: &Lab, measured: &Measured) -> Result<usize> {
-        match &self.state {
-            Some(state) => {
-                let summary = lab.summary(state)?;
-                Ok(if summary.balanced() {
-                    summary.count("success")
-                } else {
-                    0
-                })
-            }
-            None => Ok(measured
-                .text()
-                .lines()
-                .filter(|line| line.ends_with(SAYS))
-                .count()),
-        }
+        let Some(state) = &self.state else {
+            let text = measured.text();
+            return Ok(text.lines().filter(|line| line.ends_with(OUTPUT)).count());
+        };
+        let summary = lab.summary(state)?;
+        Ok(if summary.balanced() {
+            summary.count("success")
+        } else {
+            0
+        })
     }
-}
-
-fn script(
-    lab: &Lab,
-    name: &str,
-    text: &str,
-    processes: Option<usize>,
-    arguments: &[&OsStr],
-) -> Result<Command> {
-    let mut command = Command::new(lab.python.join("bin/python"));
-    command
-        .arg(lab.write(name, text)?)
-        .args(processes.map(|number| number.to_string()));
-    command.args(common_arguments(lab)).args(arguments);
-    Ok(command)
-}
-
-/// The user, the key and the port.
-fn common_arguments(lab: &Lab) -> [OsString; 3] {
-    let port = lab.testbed.port().to_string();
-    [user().into(), lab.testbed.key().into(), port.into()]
 }
 
 fn paramiko_processes(hosts: usize) -> usize {

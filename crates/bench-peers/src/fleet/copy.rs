@@ -1,7 +1,7 @@
 //! A large file, and a directory of many small ones, to real servers: Reveille beside scp, rsync and Ansible.
 //!
-//! All servers write to one disk, each below a directory of its own. What is timed is the command alone; what it wrote is
-//! compared with the original afterwards.
+//! All servers write to one disk, each below a directory of its own. Only the command is timed; afterwards its copies
+//! are compared with the original.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,12 +12,13 @@ use std::process::Command;
 use clap::Args;
 use xtask::failure::Result;
 use xtask::tell;
-use xtask::workspace::Workspace;
 
 use super::contestant::{Contestant, ssh_options, user};
 use super::lab::Lab;
 use super::peers;
+use crate::bench::Bench;
 use crate::proc::{self, megabytes};
+use crate::table::Table;
 
 /// Hosts that are copied to.
 const HOSTS: usize = 8;
@@ -38,12 +39,6 @@ pub(crate) struct Arguments {
     /// Number of small files when Ansible takes part
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     ansible_files: u32,
-    /// Install missing Debian packages, and Python packages below the target directory
-    #[arg(long)]
-    install: bool,
-    /// Print the tables, and leave BENCHMARKS.md alone
-    #[arg(long)]
-    print: bool,
 }
 
 /// A way to copy.
@@ -63,18 +58,17 @@ struct Original {
     title: String,
 }
 
-pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
-    peers::prepare(workspace, &[Contestant::Ansible], arguments.install)?;
-    peers::prepare_rsync(arguments.install)?;
-    let lab = Lab::open(workspace, HOSTS)?;
-    let versions = peers::versions(workspace, &lab.reveille, &[Contestant::Ansible]);
-    let body = table(&lab, arguments)?;
-    lab.section("copy", format!("Copies to {HOSTS} hosts"), versions, body)
-        .publish(workspace, arguments.print)
+pub(crate) fn run(arguments: &Arguments, bench: &Bench) -> Result {
+    peers::prepare(bench, &[Contestant::Ansible])?;
+    bench.provide(&[peers::RSYNC])?;
+    let lab = Lab::open(bench, HOSTS)?;
+    let versions = lab.versions(&[Contestant::Ansible]);
+    let body = measure(&lab, arguments)?;
+    bench.publish("copy", &format!("Copies to {HOSTS} hosts"), &versions, &body)
 }
 
 /// Measures everything and makes the table.
-fn table(lab: &Lab, load: &Arguments) -> Result<String> {
+fn measure(lab: &Lab, load: &Arguments) -> Result<String> {
     let large = Original {
         name: "large",
         path: lab.path("large"),
@@ -83,44 +77,36 @@ fn table(lab: &Lab, load: &Arguments) -> Result<String> {
     make_large(&large.path, load.megabytes)?;
     let many = directory(lab, "many", load.files)?;
     let few = directory(lab, "few", load.ansible_files)?;
-    let mut text = String::from(
-        "| | | CPU of the controller, s | CPU of the machine, servers included, s | peak memory, MB | wall, s | right on |\n\
-         |---|---|---|---|---|---|---|\n",
+    let mut table = Table::new(
+        " |  | CPU of the controller, s | CPU of the machine, servers included, s | peak memory, MB | wall, s | right on",
     );
-    for (original, ways) in [
-        (&large, &[Way::Reveille, Way::Scp, Way::Rsync, Way::Ansible][..]),
-        (&many, &[Way::Reveille, Way::Scp, Way::Rsync]),
-        (&few, &[Way::Reveille, Way::Scp, Way::Rsync, Way::Ansible]),
-    ] {
+    let all = [Way::Reveille, Way::Scp, Way::Rsync, Way::Ansible];
+    for (original, ways) in [(&large, &all[..]), (&many, &all[..3]), (&few, &all)] {
         for way in ways {
             let there = lab.fresh("there")?;
             for index in 0..lab.hosts {
                 fs::create_dir(there.join(host(index)))?;
             }
-            // The second time there is nothing to do, for those who look.
-            let times = if *way == Way::Scp { 1 } else { 2 };
-            for again in 0..times {
-                let row = measured(lab, *way, original, &there, again > 0)?;
-                tell::line(&row);
-                let _ = writeln!(text, "{row}");
+            // The second time there is nothing to do, for tools that check.
+            let times: &[&str] = if *way == Way::Scp { &[""] } else { &["", ", again"] };
+            for again in times {
+                copy(lab, *way, original, &there, again, &mut table)?;
             }
             fs::remove_dir_all(&there)?;
         }
     }
-    let _ = write!(
-        text,
-        "\n{} servers, all copied to at once; \"again\" is the same copy a second time. Peak memory is the copier's, \
-         its processes added up.\n\n\
+    let hosts = lab.hosts;
+    Ok(format!(
+        "{table}\n{hosts} servers, all copied to at once; \"again\" is the same copy a second time. Peak memory is the \
+         sum of the copying processes.\n\n\
          - Reveille: `reveille run JOB -i INV` with one `upload` step\n\
          - scp: `scp -r -p`, one process a server\n\
          - rsync: `rsync -a`, one process a server, over ssh\n\
-         - ansible: `ansible all -f {} -m copy`\n",
-        lab.hosts, lab.hosts
-    );
-    Ok(text)
+         - ansible: `ansible all -f {hosts} -m copy`\n"
+    ))
 }
 
-fn measured(lab: &Lab, way: Way, original: &Original, there: &Path, again: bool) -> Result<String> {
+fn copy(lab: &Lab, way: Way, original: &Original, there: &Path, again: &str, table: &mut Table) -> Result {
     let command = way.command(lab, original, there)?;
     rustix::fs::sync();
     let before = proc::busy();
@@ -132,10 +118,9 @@ fn measured(lab: &Lab, way: Way, original: &Original, there: &Path, again: bool)
     if right < lab.hosts {
         tell::line(measured.errors().lines().next_back().unwrap_or_default());
     }
-    Ok(format!(
-        "| {}{} | {} | {:.2} | {:.2} | {:.1} | {:.2}{} | {right} of {} |",
+    table.row(format_args!(
+        "{}{again} | {} | {:.2} | {:.2} | {:.1} | {:.2}{} | {right} of {}",
         way.title(),
-        if again { ", again" } else { "" },
         original.title,
         measured.cpu.as_secs_f64(),
         machine.as_secs_f64(),
@@ -143,7 +128,8 @@ fn measured(lab: &Lab, way: Way, original: &Original, there: &Path, again: bool)
         measured.wall.as_secs_f64(),
         if measured.ended { " (ended)" } else { "" },
         lab.hosts,
-    ))
+    ));
+    Ok(())
 }
 
 // === impl Way ===
@@ -161,64 +147,44 @@ impl Way {
     fn command(self, lab: &Lab, original: &Original, there: &Path) -> Result<Command> {
         let source = original.path.display();
         let target = |host: &str| there.join(host).display().to_string();
+        let dest = target("{{ inventory_hostname }}");
+        let (options, user) = (ssh_options(lab), user());
+        let mut command;
         match self {
             Way::Reveille => {
-                let dest = target("{{ inventory_hostname }}");
-                let step = if original.path.is_dir() {
-                    format!("{{src: \"{source}\", dest: \"{dest}\"}}")
+                let name = if original.path.is_dir() {
+                    String::new()
                 } else {
-                    format!("{{src: \"{source}\", dest: \"{dest}/{}\"}}", original.name)
+                    format!("/{}", original.name)
                 };
-                let job = format!("name: bench\nhosts: all\nsteps:\n  - upload: {step}\n");
-                let job = lab.write("copy.yaml", &job)?;
-                let mut command = lab.reveille(&lab.fresh("state")?);
-                command
-                    .arg("run")
-                    .arg(job)
-                    .arg("-i")
-                    .arg(lab.inventory(lab.hosts)?);
-                Ok(command)
+                let job = format!(
+                    "name: bench\nhosts: all\nsteps:\n  - upload: {{src: \"{source}\", dest: \"{dest}{name}\"}}\n"
+                );
+                command = lab.reveille(&lab.fresh("state")?);
+                command.arg("run").arg(lab.write("copy.yaml", &job)?);
+                command.arg("-i").arg(lab.inventory(lab.hosts)?);
             }
             Way::Scp | Way::Rsync => {
+                let program = match self {
+                    Way::Scp => format!("scp -q -r -p {}", options.replace(" -p ", " -P ")),
+                    _ => format!("rsync -a -e 'ssh {options}'"),
+                };
                 let mut script = String::new();
                 for index in 0..lab.hosts {
                     let (address, to) = (lab.testbed.address(index), target(&host(index)));
-                    let options = ssh_options(lab);
-                    let _ = if self == Way::Scp {
-                        let options = options.replace(" -p ", " -P ");
-                        writeln!(
-                            script,
-                            "scp -q -r -p {options} {source} {}@{address}:{to}/ &",
-                            user()
-                        )
-                    } else {
-                        writeln!(
-                            script,
-                            "rsync -a -e 'ssh {options}' {source} {}@{address}:{to}/ &",
-                            user()
-                        )
-                    };
+                    let _ = writeln!(script, "{program} {source} {user}@{address}:{to}/ &");
                 }
                 script.push_str("wait\n");
-                let mut command = Command::new("sh");
+                command = Command::new("sh");
                 command.arg(lab.write("copy.sh", &script)?);
-                Ok(command)
             }
             Way::Ansible => {
-                let dest = target("{{ inventory_hostname }}");
-                let mut command = Command::new(lab.python.join("bin/ansible"));
-                command
-                    .args(["all", "-f", &lab.hosts.to_string(), "-m", "copy", "-i"])
-                    .arg(lab.inventory(lab.hosts)?)
-                    .args(["-a", &format!("src={source} dest={dest}/ mode=preserve")]);
-                command
-                    .env("ANSIBLE_HOST_KEY_CHECKING", "False")
-                    .env("ANSIBLE_CONFIG", lab.write("ansible.cfg", "")?)
-                    .env("ANSIBLE_HOME", lab.fresh("ansible")?)
-                    .env("LC_ALL", "C.UTF-8");
-                Ok(command)
+                command = lab.ansible(lab.hosts)?;
+                let words = format!("src={source} dest={dest}/ mode=preserve");
+                command.args(["-m", "copy", "-a", &words]);
             }
         }
+        Ok(command)
     }
 }
 
@@ -227,7 +193,7 @@ fn host(index: usize) -> String {
     format!("host-{:03}", index + 1)
 }
 
-/// A file that can't be compressed, the same each time.
+/// A file that can't be compressed. Each call writes the same bytes.
 fn make_large(path: &Path, megabytes: u32) -> Result {
     let mut random = fastrand::Rng::with_seed(1);
     let mut file = io::BufWriter::new(fs::File::create(path)?);

@@ -1,8 +1,8 @@
 //! Thousands of sessions held at once against the drill, which is a process of its own.
 
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -12,6 +12,8 @@ use xtask::tell;
 
 use super::lab::Lab;
 use crate::proc::megabytes;
+use crate::process::Process;
+use crate::table::Table;
 
 /// How long each session is held: longer than it takes to connect them all.
 const HOLD: Duration = Duration::from_mins(1);
@@ -23,49 +25,23 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 const FILES_EACH: u64 = 3;
 
 pub(super) fn table(lab: &Lab, hosts: u32) -> Result<String> {
-    raise_files(u64::from(hosts) * FILES_EACH + 4096);
-    let directory = lab.fresh("drill")?;
-    let inventory = directory.join("inventory.ini");
-    let mut serve = Command::new(&lab.reveille);
-    serve
-        .args([
-            "drill",
-            "--hosts",
-            &hosts.to_string(),
-            "--fault",
-            "none",
-            "--serve",
-        ])
-        .arg(&directory);
-    let mut server = Server::start(&mut serve)?;
-    server.wait_until_ready()?;
-
+    let drill = Drill::start(lab, hosts, "none")?;
     let state = lab.fresh("state")?;
     let mut command = lab.reveille(&state);
-    command
-        .args(["exec", "-i"])
-        .arg(&inventory)
-        .args(["-c", &hosts.to_string()]);
-    command.args(["--", &format!("sleep {}", HOLD.as_secs())]);
+    command.args(["exec", "-i"]).arg(&drill.inventory);
+    let sleep = format!("sleep {}", HOLD.as_secs());
+    command.args(["-c", &hosts.to_string(), "--", &sleep]);
     let measured = lab.measure(&command)?;
     let summary = lab.summary(&state)?;
-    let said = measured.errors();
-    // Its first line says how many fit at once.
-    let at_once = said
-        .lines()
-        .find(|line| line.contains("at once"))
-        .unwrap_or("")
-        .trim()
-        .to_owned();
-    let held = measured
-        .between(HOLD.saturating_sub(Duration::from_secs(5)), HOLD)
-        .unwrap_or(measured.peak);
-    let mut text = String::from(
-        "| sessions | successes | failures | peak memory, MB | while all are held, MB | KB a session | CPU, s | wall, s | highest attempt |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+    let messages = measured.errors();
+    let at_once = messages.lines().find(|line| line.contains("at once"));
+    let window = HOLD.saturating_sub(Duration::from_secs(5));
+    let held = measured.between(window, HOLD).unwrap_or(measured.peak);
+    let mut table = Table::new(
+        "sessions | successes | failures | peak memory, MB | while all are held, MB | KB a session | CPU, s | wall, s | highest attempt",
     );
-    let row = format!(
-        "| {hosts} | {} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {} |",
+    table.row(format_args!(
+        "{hosts} | {} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {}",
         summary.count("success"),
         u64::from(hosts).saturating_sub(summary.count("success") as u64),
         megabytes(measured.peak.resident),
@@ -74,67 +50,63 @@ pub(super) fn table(lab: &Lab, hosts: u32) -> Result<String> {
         measured.cpu.as_secs_f64(),
         measured.wall.as_secs_f64(),
         summary.highest_attempt(),
-    );
-    tell::line(&row);
-    let _ = writeln!(text, "{row}");
-    let _ = writeln!(
-        text,
-        "\n`reveille drill --serve DIR --hosts {hosts} --fault none` in one process, `reveille exec -c {hosts} -- sleep {}` \
-         in another, which is the one measured. It said: \"{at_once}\".",
-        HOLD.as_secs()
-    );
-    Ok(text)
+    ));
+    Ok(format!(
+        "{table}\n`reveille drill --serve DIR --hosts {hosts} --fault none` runs in one process, and `reveille exec -c {hosts} \
+         -- {sleep}` in another, which is the one measured. It reported: \"{}\".\n",
+        at_once.unwrap_or_default().trim()
+    ))
 }
 
 /// The drill's process; ended when dropped.
-pub(super) struct Server(Child);
+pub(super) struct Drill {
+    process: Process,
+    pub(super) inventory: PathBuf,
+}
 
-// === impl Server ===
+// === impl Drill ===
 
-impl Server {
-    pub(super) fn start(command: &mut Command) -> Result<Self> {
-        tell::command(command);
+impl Drill {
+    /// Starts a drill of so many hosts with a fault, and waits until they answer.
+    pub(super) fn start(lab: &Lab, hosts: u32, fault: &str) -> Result<Self> {
+        raise_files(u64::from(hosts) * FILES_EACH + 4096);
+        let directory = lab.fresh("drill")?;
+        let mut command = Command::new(&lab.reveille);
+        command.args(["drill", "--hosts", &hosts.to_string(), "--fault", fault]);
+        command.arg("--serve").arg(&directory);
+        tell::command(&command);
         // It serves as long as its standard input is open.
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        child
-            .map(Self)
-            .map_err(|error| Failure::failed(format!("can't start the drill: {error}")))
+        let mut drill = Self {
+            process: Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?,
+            inventory: directory.join("inventory.ini"),
+        };
+        drill.wait_until_ready()?;
+        Ok(drill)
     }
 
-    /// Waits until the drill says that its hosts answer.
-    pub(super) fn wait_until_ready(&mut self) -> Result {
-        let said = self
-            .0
-            .stdout
-            .take()
-            .ok_or_else(|| Failure::failed("the drill has no output"))?;
+    fn wait_until_ready(&mut self) -> Result {
+        let child = &mut self.process.child;
+        let stdout = child.stdout.take();
+        let stdout = stdout.ok_or_else(|| Failure::failed("the drill has no output"))?;
         let limit = Timespec::try_from(READY_WITHIN).map_err(|error| Failure::failed(error.to_string()))?;
-        let heard = rustix::event::poll(&mut [PollFd::new(&said, PollFlags::IN)], Some(&limit));
-        if heard.map_err(std::io::Error::from)? == 0 {
+        let ready = rustix::event::poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&limit));
+        if ready.map_err(std::io::Error::from)? == 0 {
+            let seconds = READY_WITHIN.as_secs();
             return Err(Failure::failed(format!(
-                "the drill is not ready after {} s",
-                READY_WITHIN.as_secs()
+                "the drill is not ready after {seconds} s"
             )));
         }
         let mut line = String::new();
-        BufReader::new(said).read_line(&mut line)?;
+        BufReader::new(stdout).read_line(&mut line)?;
         if line.trim() == "ready" {
             return Ok(());
         }
-        Err(Failure::failed(format!("the drill ended ({})", self.0.wait()?)))
+        Err(Failure::failed(format!("the drill ended ({})", child.wait()?)))
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Already ended is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Raises the limit on open files, which children inherit, as far as `wanted` or as it goes.
-pub(super) fn raise_files(wanted: u64) {
+/// Raises the limit on open files, which children inherit, to `wanted` or as far as possible.
+fn raise_files(wanted: u64) {
     let now = rustix::process::getrlimit(Resource::Nofile);
     let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
     if enough(now.current) {
@@ -148,7 +120,7 @@ pub(super) fn raise_files(wanted: u64) {
     if enough(now.maximum) && set(now.maximum).is_ok() || set(Some(wanted)).is_ok() {
         return;
     }
-    // Only the superuser may raise the hard limit, and not everywhere. What fits, fits.
+    // Only root may raise the hard limit, and not on every machine.
     let _ = set(now.maximum);
     let maximum = now.maximum.unwrap_or(wanted);
     tell::line(&format!(

@@ -1,4 +1,4 @@
-//! The laboratory of all tables of this folder: real servers, the programs under test, and a directory for their files.
+//! What all tables of this folder use: real servers, the programs under test, and a directory for their files.
 
 use std::fs;
 use std::io;
@@ -9,13 +9,15 @@ use reveille_testbed::Testbed;
 use xtask::failure::{Failure, Result};
 use xtask::workspace::{self, Workspace};
 
-use crate::benchmarks_page::{Section, command_line};
+use super::contestant::Contestant;
+use super::peers;
+use crate::bench::{Bench, first_line};
 use crate::measure::{self, Measured};
-use crate::{proc, python};
+use crate::python;
 
-/// What every host says: worked out by its shell, so that an echoed command is not taken for its result.
+/// The command that every host runs. Its shell computes the output, so that an echoed command is not taken for it.
 pub(super) const COMMAND: &str = "echo reveille-$((6*7))";
-pub(super) const SAYS: &str = "reveille-42";
+pub(super) const OUTPUT: &str = "reveille-42";
 
 /// Servers on loopback, the release binary, and a directory for everything a measurement writes.
 #[derive(Debug)]
@@ -25,34 +27,38 @@ pub(super) struct Lab {
     pub(super) reveille: PathBuf,
     /// russh and nothing else; only built when it takes part.
     pub(super) bare: PathBuf,
-    /// The environment of peers written in Python.
+    /// The programs of peers written in Python.
     pub(super) python: PathBuf,
-    /// How busy the machine was before: whatever else runs is measured with.
-    pub(super) load: String,
     files: tempfile::TempDir,
 }
 
 // === impl Lab ===
 
 impl Lab {
-    pub(super) fn open(workspace: &Workspace, hosts: usize) -> Result<Self> {
-        let reveille = workspace.build_reveille("dist")?;
-        fs::create_dir_all(&workspace.target)?;
-        // On the disk that runs are kept on, and not in memory as /tmp may be.
-        let files = tempfile::Builder::new()
-            .prefix("bench-")
-            .tempdir_in(&workspace.target)?;
-        let load = proc::load();
-        let testbed = Testbed::start(hosts, "Subsystem sftp internal-sftp")?;
+    pub(super) fn open(bench: &Bench, hosts: usize) -> Result<Self> {
+        let workspace = &bench.workspace;
         Ok(Self {
-            testbed,
+            reveille: workspace.build_reveille("dist")?,
+            testbed: Testbed::start(hosts, "Subsystem sftp internal-sftp")?,
             hosts,
-            reveille,
             bare: workspace.target.join("dist/examples/bare"),
-            python: python::environment(workspace),
-            load,
-            files,
+            python: python::environment(workspace).join("bin"),
+            files: bench.scratch()?,
         })
+    }
+
+    /// Versions of Reveille, OpenSSH, and those who take part.
+    pub(super) fn versions(&self, contestants: &[Contestant]) -> Vec<String> {
+        let python = self.python.join("python");
+        let mut versions = vec![
+            first_line(Command::new(&self.reveille).arg("--version")),
+            first_line(Command::new("ssh").arg("-V")),
+        ];
+        if contestants.iter().any(|contestant| contestant.module().is_some()) {
+            versions.push(first_line(Command::new(&python).arg("--version")));
+        }
+        versions.extend(contestants.iter().filter_map(|one| peers::version(*one, &python)));
+        versions
     }
 
     /// An INI inventory of the first `hosts`.
@@ -71,30 +77,12 @@ impl Lab {
         self.write("addresses", &(list.join("\n") + "\n"))
     }
 
-    /// A table of BENCHMARKS.md.
-    pub(super) fn section(
-        &self,
-        name: &'static str,
-        title: String,
-        versions: Vec<String>,
-        body: String,
-    ) -> Section {
-        Section {
-            name,
-            title,
-            command: command_line(),
-            versions,
-            load: self.load.clone(),
-            body,
-        }
-    }
-
     /// Runs a command with nothing else going on.
     pub(super) fn measure(&self, command: &Command) -> Result<Measured> {
         measure::measure(command, self.files.path())
     }
 
-    /// A new, empty directory: a ledger without earlier runs, known hosts that knows nobody.
+    /// A new, empty directory: for a ledger without earlier runs, or an empty known_hosts.
     ///
     /// Earlier ones stay until the end: for some seconds after a removal ext4 looks for inodes that were not just
     /// freed, and the next contestant would pay for that.
@@ -122,7 +110,20 @@ impl Lab {
         Ok(path)
     }
 
-    /// Reveille with a state directory and a home of its own: what the user's known hosts are is not measured.
+    /// Ansible on the first `hosts`, without the user's own configuration.
+    pub(super) fn ansible(&self, hosts: usize) -> Result<Command> {
+        let mut command = Command::new(self.python.join("ansible"));
+        command
+            .args(["all", "-f", &hosts.to_string(), "-i"])
+            .arg(self.inventory(hosts)?)
+            .env("ANSIBLE_HOST_KEY_CHECKING", "False")
+            .env("ANSIBLE_CONFIG", self.write("ansible.cfg", "")?)
+            .env("ANSIBLE_HOME", self.fresh("ansible")?)
+            .env("LC_ALL", "C.UTF-8");
+        Ok(command)
+    }
+
+    /// Reveille with a state directory and a home of its own: the user's known hosts play no part.
     pub(super) fn reveille(&self, state: &Path) -> Command {
         let mut command = Command::new(&self.reveille);
         command.arg("--state-dir").arg(state);
@@ -130,7 +131,7 @@ impl Lab {
         command
     }
 
-    /// What the last run in a state directory came to.
+    /// The result of the last run in a state directory.
     pub(super) fn summary(&self, state: &Path) -> Result<Summary> {
         let output = self.reveille(state).args(["show", "--format", "json"]).output()?;
         if !output.status.success() {
@@ -139,11 +140,11 @@ impl Lab {
         }
         serde_json::from_slice(&output.stdout)
             .map(Summary)
-            .map_err(|error| Failure::failed(format!("reveille show wrote what can't be read: {error}")))
+            .map_err(|error| Failure::failed(format!("can't read what reveille show printed: {error}")))
     }
 }
 
-/// A run, as `reveille show --format json` tells it.
+/// A run, as `reveille show --format json` prints it.
 #[derive(Debug)]
 pub(super) struct Summary(serde_json::Value);
 
@@ -151,10 +152,8 @@ pub(super) struct Summary(serde_json::Value);
 
 impl Summary {
     pub(super) fn count(&self, status: &str) -> usize {
-        self.0["account"][status]
-            .as_u64()
-            .and_then(|count| count.try_into().ok())
-            .unwrap_or(0)
+        let count = self.0["account"][status].as_u64();
+        count.and_then(|count| count.try_into().ok()).unwrap_or(0)
     }
 
     pub(super) fn balanced(&self) -> bool {

@@ -13,22 +13,16 @@ pub(crate) mod sweep;
 
 use clap::{Args, ValueEnum};
 use xtask::failure::Result;
-use xtask::workspace::Workspace;
 
 use self::contestant::Contestant;
 use self::lab::Lab;
+use crate::bench::{Bench, wanted};
 
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// Hosts: real servers on loopback addresses
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(16..=2048))]
     hosts: u16,
-    /// Install missing Debian packages, and Python packages below the target directory
-    #[arg(long)]
-    install: bool,
-    /// Print the tables, and leave BENCHMARKS.md alone
-    #[arg(long)]
-    print: bool,
 }
 
 #[derive(Debug, Args)]
@@ -40,7 +34,7 @@ pub(crate) struct Arguments {
     only: Vec<Contestant>,
     /// Make these tables only
     #[arg(long, value_enum, value_name = "TABLE", value_delimiter = ',')]
-    table: Vec<Table>,
+    table: Vec<Measurement>,
     /// How often each is measured, in turn [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: Option<u32>,
@@ -54,78 +48,51 @@ pub(crate) struct Arguments {
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Table {
-    /// One echo on every host.
+enum Measurement {
+    /// One echo on every host
     Echo,
-    /// Sessions held open.
+    /// Sessions held open
     Held,
-    /// Thousands of hosts of the drill.
+    /// Thousands of hosts of the drill
     Drill,
 }
 
-pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
-    let contestants: Vec<Contestant> = Contestant::value_variants()
-        .iter()
-        .copied()
-        .filter(|contestant| arguments.only.is_empty() || arguments.only.contains(contestant))
-        .filter(|contestant| !(arguments.quick && contestant.is_slow()))
-        .collect();
-    peers::prepare(workspace, &contestants, arguments.common.install)?;
+pub(crate) fn run(arguments: &Arguments, bench: &Bench) -> Result {
+    let mut contestants = wanted(&arguments.only, Contestant::value_variants());
+    contestants.retain(|contestant| !(arguments.quick && contestant.is_slow()));
+    peers::prepare(bench, &contestants)?;
     if contestants.contains(&Contestant::Bare) {
-        lab::build_bare(workspace)?;
+        lab::build_bare(&bench.workspace)?;
     }
-    let lab = Lab::open(workspace, arguments.common.hosts.into())?;
-    let versions = peers::versions(workspace, &lab.reveille, &contestants);
-    let publish_table = |name, title, body| {
-        lab.section(name, title, versions.clone(), body)
-            .publish(workspace, arguments.common.print)
+    let lab = Lab::open(bench, arguments.common.hosts.into())?;
+    let versions = lab.versions(&contestants);
+    let (hosts, drill_hosts) = (lab.hosts, arguments.drill_hosts);
+    let usual = if arguments.quick {
+        &[Measurement::Echo, Measurement::Held][..]
+    } else {
+        Measurement::value_variants()
     };
-    if arguments.wants(Table::Echo) {
-        let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 3 });
-        let times = if rounds == 1 {
-            "once".to_owned()
-        } else {
-            format!("{rounds} rounds in turn")
+    for table in wanted(&arguments.table, usual) {
+        let (name, title, body) = match table {
+            Measurement::Echo => {
+                let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 3 });
+                let times = match rounds {
+                    1 => "once".to_owned(),
+                    rounds => format!("{rounds} rounds in turn"),
+                };
+                let title = format!("One `echo` on {hosts} hosts, {times}");
+                ("fleet", title, echo::table(&lab, &contestants, rounds)?)
+            }
+            Measurement::Held => {
+                let title = format!("{hosts} sessions held open for {} s", held::HOLD.as_secs());
+                ("held", title, held::table(&lab, &contestants)?)
+            }
+            Measurement::Drill => {
+                let title = format!("{drill_hosts} sessions held at once against the drill");
+                ("drill", title, drill::table(&lab, drill_hosts)?)
+            }
         };
-        let body = echo::table(&lab, &contestants, rounds)?;
-        publish_table(
-            "fleet",
-            format!("One `echo` on {} hosts, {times}", lab.hosts),
-            body,
-        )?;
-    }
-    if arguments.wants(Table::Held) {
-        let one_program: Vec<Contestant> = contestants
-            .iter()
-            .copied()
-            .filter(|contestant| !contestant.runs_ssh())
-            .collect();
-        let body = held::table(&lab, &one_program)?;
-        let title = format!("{} sessions held open for {} s", lab.hosts, held::HOLD.as_secs());
-        publish_table("held", title, body)?;
-    }
-    if arguments.wants(Table::Drill) {
-        let body = drill::table(&lab, arguments.drill_hosts)?;
-        publish_table(
-            "drill",
-            format!(
-                "{} sessions held at once against the drill",
-                arguments.drill_hosts
-            ),
-            body,
-        )?;
+        bench.publish(name, &title, &versions, &body)?;
     }
     Ok(())
-}
-
-// === impl Arguments ===
-
-impl Arguments {
-    fn wants(&self, table: Table) -> bool {
-        if self.table.is_empty() {
-            !(self.quick && table == Table::Drill)
-        } else {
-            self.table.contains(&table)
-        }
-    }
 }

@@ -1,39 +1,30 @@
 //! The same work at 16, 32 … sessions at once, with more hosts than sessions (some queue) and with as many.
 
-use std::fmt::Write as _;
-
 use xtask::failure::Result;
-use xtask::tell;
-use xtask::workspace::Workspace;
 
 use super::lab::{COMMAND, Lab};
 use super::{Common, peers};
+use crate::bench::Bench;
 use crate::proc::{self, megabytes};
+use crate::table::Table;
 
-pub(crate) fn run(common: &Common, workspace: &Workspace) -> Result {
-    peers::prepare(workspace, &[], common.install)?;
-    let lab = Lab::open(workspace, common.hosts.into())?;
+pub(crate) fn run(common: &Common, bench: &Bench) -> Result {
+    peers::prepare(bench, &[])?;
+    let lab = Lab::open(bench, common.hosts.into())?;
     let title = format!("{} hosts at 16 and more sessions at once", lab.hosts);
-    let versions = peers::versions(workspace, &lab.reveille, &[]);
-    lab.section("sweep", title, versions, table(&lab)?)
-        .publish(workspace, common.print)
+    bench.publish("sweep", &title, &lab.versions(&[]), &measure(&lab)?.to_string())
 }
 
-fn table(lab: &Lab) -> Result<String> {
-    let mut text = String::from(
-        "| sessions (`-c`) | hosts | queued | waves | wall, s | CPU, s | peak memory, MB | swap at start, MB | swap at peak, MB | highest attempt | successes | failures |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+fn measure(lab: &Lab) -> Result<Table> {
+    let mut table = Table::new(
+        "sessions (`-c`) | hosts | queued | waves | wall, s | CPU, s | peak memory, MB | swap at start, MB | swap at peak, MB | highest attempt | successes | failures",
     );
-    let steps = || {
-        (4..)
-            .map(|power| 1usize << power)
-            .take_while(|sessions| *sessions <= lab.hosts)
-    };
-    let queueing = steps().map(|sessions| (sessions, lab.hosts));
-    // With as many hosts as sessions; the last of them is above already.
-    let fitting = steps()
-        .filter(|sessions| *sessions < lab.hosts)
-        .map(|sessions| (sessions, sessions));
+    let powers = (4..).map(|power| 1usize << power);
+    let steps: Vec<usize> = powers.take_while(|sessions| *sessions <= lab.hosts).collect();
+    let queueing = steps.iter().map(|sessions| (*sessions, lab.hosts));
+    // With as many hosts as sessions; the last of them may be above already.
+    let fitting = steps.iter().filter(|sessions| **sessions < lab.hosts);
+    let fitting = fitting.map(|sessions| (*sessions, *sessions));
     for (sessions, hosts) in queueing.chain(fitting) {
         let state = lab.fresh("state")?;
         let mut command = lab.reveille(&state);
@@ -42,8 +33,8 @@ fn table(lab: &Lab) -> Result<String> {
         let swap = proc::swap_used();
         let measured = lab.measure(&command)?;
         let summary = lab.summary(&state)?;
-        let row = format!(
-            "| {sessions} | {hosts} | {} | {} | {:.2} | {:.2} | {:.1} | {:.0} | {:.0} | {} | {} | {} |",
+        table.row(format_args!(
+            "{sessions} | {hosts} | {} | {} | {:.2} | {:.2} | {:.1} | {:.0} | {:.0} | {} | {} | {}",
             hosts - sessions,
             hosts.div_ceil(sessions),
             measured.wall.as_secs_f64(),
@@ -54,9 +45,7 @@ fn table(lab: &Lab) -> Result<String> {
             summary.highest_attempt(),
             summary.count("success"),
             hosts - summary.count("success"),
-        );
-        tell::line(&row);
-        let _ = writeln!(text, "{row}");
+        ));
     }
-    Ok(text)
+    Ok(table)
 }

@@ -1,15 +1,15 @@
-//! Tools that no Debian package has: where they are, and how they get there.
+//! Tools that Debian does not package: where they are, and how they get there.
 
+use std::fs;
 use std::path::PathBuf;
 
 use xtask::failure::Result;
 use xtask::packages;
 use xtask::workspace::{self, Workspace};
 
-use super::write;
 use crate::python;
 
-const LOCUST: &str = "2.47.0";
+const LOCUST: &str = "locust==2.47.0";
 const OHA: &str = "1.16.0";
 
 /// Goose is a library: a load test with it is a program. This is the smallest one.
@@ -47,40 +47,43 @@ pub(super) fn locust(workspace: &Workspace) -> PathBuf {
     python::environment(workspace).join("bin/locust")
 }
 
-/// oha on PATH, or where `--install` puts it.
-pub(super) fn oha(workspace: &Workspace) -> Option<PathBuf> {
-    let own = workspace.target.join("bench-tools/bin/oha");
-    if own.is_file() {
-        return Some(own);
-    }
-    packages::is_there("oha").then(|| "oha".into())
+/// The oha that `--install` builds, or else the one on PATH.
+pub(super) fn oha(workspace: &Workspace) -> PathBuf {
+    let own = root(workspace).join("bin/oha");
+    if own.is_file() { own } else { "oha".into() }
+}
+
+pub(super) fn has_oha(workspace: &Workspace) -> bool {
+    oha(workspace).is_absolute() || packages::is_there("oha")
 }
 
 pub(super) fn goose(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("bench-tools/bin/bench-goose")
+    root(workspace).join("bin/bench-goose")
 }
 
-/// Installs what no Debian package has.
+/// Installs those that are missing.
 pub(super) fn all(workspace: &Workspace) -> Result {
+    let cargo_install = || {
+        let mut install = workspace.cargo();
+        install.arg("install").arg("--root").arg(root(workspace));
+        install
+    };
     if !locust(workspace).is_file() {
-        python::install(workspace, &[&format!("locust=={LOCUST}")])?;
+        python::install(workspace, &[LOCUST])?;
     }
-    if oha(workspace).is_none() {
-        let mut build = workspace.cargo();
-        build
-            .args(["install", "oha", "--version", OHA, "--locked", "--root"])
-            .arg(workspace.target.join("bench-tools"));
-        workspace::run(&mut build)?;
+    if !has_oha(workspace) {
+        workspace::run(cargo_install().args(["oha", "--version", OHA, "--locked"]))?;
     }
     if !goose(workspace).is_file() {
-        let sources = workspace.target.join("bench-tools/goose");
-        std::fs::create_dir_all(sources.join("src"))?;
-        write(&sources, "Cargo.toml", GOOSE_MANIFEST)?;
-        write(&sources.join("src"), "main.rs", GOOSE_PROGRAM)?;
-        let mut build = workspace.cargo();
-        build.args(["install", "--path"]).arg(&sources);
-        build.arg("--root").arg(workspace.target.join("bench-tools"));
-        workspace::run(&mut build)?;
+        let sources = root(workspace).join("goose");
+        fs::create_dir_all(sources.join("src"))?;
+        fs::write(sources.join("Cargo.toml"), GOOSE_MANIFEST)?;
+        fs::write(sources.join("src/main.rs"), GOOSE_PROGRAM)?;
+        workspace::run(cargo_install().arg("--path").arg(&sources))?;
     }
     Ok(())
+}
+
+fn root(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("bench-tools")
 }

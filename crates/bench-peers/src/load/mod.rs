@@ -1,51 +1,47 @@
 //! `cargo xtask bench load`: Reveille's load tester beside wrk, oha, Goose and Locust, against one nginx.
 
 mod install;
-mod numbers;
+pub(crate) mod numbers;
 mod server;
 mod tools;
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tempfile::TempDir;
 use xtask::failure::{Failure, Result};
-use xtask::packages::{self, Package};
+use xtask::packages::Package;
 use xtask::tell;
-use xtask::workspace::Workspace;
 
 use self::numbers::Numbers;
 use self::server::Server;
 use self::tools::{Job, Tool};
-use crate::benchmarks_page::{Section, command_line};
+use crate::bench::{Bench, package, wanted};
 use crate::measure::{self, Measured};
-use crate::proc;
+use crate::proc::megabytes;
+use crate::table::Table;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Only these tables; all but the soak if left out
+    /// Make these tables only [default: all but the soak]
     #[arg(long, value_enum, value_name = "TABLE", value_delimiter = ',')]
-    table: Vec<Table>,
+    table: Vec<Measurement>,
     /// How long each tool runs, in seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(3..=240))]
     seconds: u64,
-    /// Users of the second table
+    /// Users who mostly wait
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..=25_000))]
     users: u64,
-    /// How long the soak takes
+    /// How long the soak takes, in minutes
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=240))]
     minutes: u64,
-    /// Install missing Debian packages, and below the target directory Locust, oha and Goose
-    #[arg(long)]
-    install: bool,
-    /// Print the tables, and leave BENCHMARKS.md alone
-    #[arg(long)]
-    print: bool,
 }
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Table {
+enum Measurement {
     /// As many requests as a core can make
     Rates,
     /// Thousands of users who mostly wait
@@ -56,96 +52,65 @@ enum Table {
     Soak,
 }
 
-const SERVER: Package = Package {
-    name: "nginx-light",
-    programs: &["nginx"],
-    reason: "the server that is measured against",
-};
-const PINNING: Package = Package {
-    name: "util-linux",
-    programs: &["taskset"],
-    reason: "server and tester have a core each",
-};
-const WRK: Package = Package {
-    name: "wrk",
-    programs: &["wrk"],
-    reason: "a peer",
-};
+const PACKAGES: &[Package] = &[
+    package("nginx-light", &["nginx"], "the server that answers all tools"),
+    package("util-linux", &["taskset"], "a core each for server and tool"),
+    package("wrk", &["wrk"], "a peer"),
+];
 
-/// Connections of the first and third table.
+/// Connections of the tables without waits.
 const CONNECTIONS: u64 = 64;
-/// The wait of the users of the second.
+/// The wait of the users who mostly wait.
 const WAIT: Duration = Duration::from_secs(5);
+/// The crowd comes within this time.
+const RAMP: Duration = Duration::from_secs(5);
 
 /// Where everything is.
 struct Lab<'a> {
+    bench: &'a Bench,
     tools: Vec<Tool>,
     server: Server,
-    files: PathBuf,
-    workspace: &'a Workspace,
+    files: TempDir,
     reveille: PathBuf,
 }
 
-pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
-    packages::provide(&[SERVER, PINNING, WRK], "the comparison", arguments.install)?;
-    if arguments.install {
-        install::all(workspace)?;
+/// A tool's numbers, or why there are none.
+type Row = std::result::Result<(Measured, Numbers), String>;
+
+pub(crate) fn run(arguments: &Arguments, bench: &Bench) -> Result {
+    bench.provide(PACKAGES)?;
+    if bench.install {
+        install::all(&bench.workspace)?;
     }
-    let reveille = workspace.build("reveille-load", "dist")?;
-    std::fs::create_dir_all(&workspace.target)?;
-    let files = tempfile::Builder::new()
-        .prefix("bench-load-")
-        .tempdir_in(&workspace.target)?;
-    let load = proc::load();
+    let files = bench.scratch()?;
     let lab = Lab {
-        tools: Tool::available(workspace),
+        bench,
+        tools: Tool::available(&bench.workspace),
         server: Server::start(files.path())?,
-        files: files.path().to_owned(),
-        workspace,
-        reveille,
+        files,
+        reveille: bench.workspace.build("reveille-load", "dist")?,
     };
     let time = Duration::from_secs(arguments.seconds);
-    let wanted = if arguments.table.is_empty() {
-        &[Table::Rates, Table::Crowd, Table::Stall][..]
-    } else {
-        &arguments.table
-    };
-    for table in wanted {
-        let (name, title, tools, body) = match table {
-            Table::Rates => (
-                "load-rates",
-                "HTTP load: requests from one core",
-                &lab.tools[..],
-                lab.rates(time)?,
-            ),
-            Table::Crowd => (
-                "load-crowd",
-                "HTTP load: users who mostly wait",
-                &lab.tools[..],
-                lab.crowd(arguments.users, time.max(Duration::from_secs(20)))?,
-            ),
-            Table::Stall => (
-                "load-stall",
-                "HTTP load: a server that stops for a second",
-                &lab.tools[..],
-                lab.stall(time)?,
-            ),
-            Table::Soak => (
-                "load-soak",
-                "HTTP load: memory over a long time",
-                &[Tool::Reveille][..],
-                lab.soak(Duration::from_mins(arguments.minutes))?,
-            ),
+    let usual = [Measurement::Rates, Measurement::Crowd, Measurement::Stall];
+    for table in wanted(&arguments.table, &usual) {
+        let (name, title, body) = match table {
+            Measurement::Rates => ("load-rates", "requests from one core", lab.rates(time)?),
+            Measurement::Crowd => {
+                let body = lab.crowd(arguments.users, time.max(Duration::from_secs(20)))?;
+                ("load-crowd", "users who mostly wait", body)
+            }
+            Measurement::Stall => ("load-stall", "a server that stops for a second", lab.stall(time)?),
+            Measurement::Soak => {
+                let body = lab.soak(Duration::from_mins(arguments.minutes))?;
+                ("load-soak", "memory over a long time", body)
+            }
         };
-        let section = Section {
-            name,
-            title: title.to_owned(),
-            command: command_line(),
-            versions: tools::versions(tools, workspace, &lab.reveille),
-            load: load.clone(),
-            body,
+        let tools = match table {
+            Measurement::Soak => &[Tool::Reveille][..],
+            _ => &lab.tools,
         };
-        section.publish(workspace, arguments.print)?;
+        let versions = tools::versions(tools, &lab);
+        bench.publish(name, &format!("HTTP load: {title}"), &versions, &body)?;
     }
     Ok(())
 }
@@ -153,248 +118,205 @@ pub(crate) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
 // === impl Lab ===
 
 impl Lab<'_> {
-    fn run(&self, tool: Tool, job: &Job) -> Result<Measured> {
-        tell::line(&format!("{}: {job}", tool.name()));
-        let command = tool.command(job, self.workspace, &self.reveille, &self.files)?;
-        let limit = job.time + job.ramp + Duration::from_mins(1);
-        measure::measure_within(&command, &self.files, limit)
+    /// A file for a measurement.
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.files.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path)
     }
 
-    /// Runs a tool for a row of a table. One that failed has a row that says why; ours must not fail.
-    fn measure(&self, tool: Tool, job: &Job) -> Result<std::result::Result<(Measured, Numbers), String>> {
+    fn run(&self, tool: Tool, job: &Job) -> Result<Measured> {
+        let time = job.time + job.ramp;
+        tell::line(&format!(
+            "{}: {} users for {} s",
+            tool.name(),
+            job.users,
+            time.as_secs()
+        ));
+        let command = tool.command(job, self)?;
+        measure::measure_within(&command, self.files.path(), time + Duration::from_mins(1))
+    }
+
+    /// Runs a tool for a row of a table. A peer that failed has a row that says why; Reveille must not fail.
+    fn measure(&self, tool: Tool, job: &Job) -> Result<Row> {
         let measured = self.run(tool, job)?;
-        let row = self.numbers(tool, &measured);
-        if let Err(why) = &row {
-            let why = format!("{} failed: {why}", tool.name());
-            if tool == Tool::Reveille {
-                return Err(Failure::failed(why));
-            }
-            tell::line(&why);
+        match self.numbers(tool, &measured) {
+            Err(why) if tool == Tool::Reveille => Err(Failure::failed(format!("Reveille failed: {why}"))),
+            row => Ok(row.map(|numbers| (measured, numbers))),
         }
-        Ok(row.map(|numbers| (measured, numbers)))
     }
 
     fn numbers(&self, tool: Tool, measured: &Measured) -> std::result::Result<Numbers, String> {
-        let errors = measured.errors();
-        let last = errors.lines().map(str::trim).rfind(|line| !line.is_empty());
-        let said = last.map_or(String::new(), |line| format!(" ({line})"));
-        if measured.ended {
-            return Err(format!("it did not end in time{said}"));
-        }
-        match measured.exit_status {
-            Some(0) => {}
-            Some(status) => return Err(format!("exit status {status}{said}")),
-            None => return Err(format!("ended by a signal{said}")),
-        }
-        let numbers = tool
-            .read(&measured.text(), &self.files)
-            .ok_or_else(|| format!("it reported nothing{said}"))?;
-        match numbers.problem() {
-            None => Ok(numbers),
-            Some(problem) => Err(format!("{problem}{said}")),
-        }
+        let numbers = match measured.exit_status {
+            _ if measured.ended => Err("it did not end in time".to_owned()),
+            None => Err("ended by a signal".to_owned()),
+            Some(0) => {
+                let numbers = tool.read(&measured.text(), self);
+                numbers.ok_or_else(|| "it reported nothing".to_owned())
+            }
+            Some(status) => Err(format!("exit status {status}")),
+        };
+        let checked = numbers.and_then(|numbers| numbers.problem().map_or(Ok(numbers), Err));
+        checked.map_err(|why| {
+            let errors = measured.errors();
+            match errors.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+                Some(last) => format!("{why} ({last})"),
+                None => why,
+            }
+        })
     }
 
     fn rates(&self, time: Duration) -> Result<String> {
-        let mut body = format!(
-            "nginx has one worker on one core and answers with 100 bytes, the tester has the other core; {CONNECTIONS} connections, {} s, no waits. Reveille runs a scenario \
-             with a check of each answer and both histograms. Where other work takes a part of the cores, requests for a \
-             second of the tester's processor time compare better than requests/s.\n\n\
-             | tool | requests/s | p50 | p99 | CPU of the tester | requests/CPU second | memory |\n\
-             |---|---|---|---|---|---|---|\n",
-            time.as_secs()
-        );
+        let columns = "requests/s | p50 | p99 | CPU of the tool | requests/CPU second | memory";
+        let mut table = Table::new(&format!("tool | {columns}"));
         for tool in &self.tools {
-            let job = Job {
-                url: self.server.url(),
-                users: CONNECTIONS,
-                time,
-                wait: Duration::ZERO,
-                keep: true,
-                ramp: Duration::ZERO,
-            };
-            let (measured, numbers) = match self.measure(*tool, &job)? {
-                Ok(row) => row,
-                Err(why) => {
-                    body.push_str(&failed(*tool, &why, 6));
-                    continue;
-                }
-            };
-            body.push_str(&format!(
-                "| {} | {:.0} | {} | {} | {} | {:.0} | {} |\n",
-                tool.name(),
-                numbers.rate,
-                ms(numbers.p50),
-                ms(numbers.p99),
-                cores(&measured),
-                numbers.rate * time.as_secs_f64() / measured.cpu.as_secs_f64().max(1e-3),
-                mib(measured.peak.resident)
-            ));
+            let row = self.measure(*tool, &Job::without_waits(CONNECTIONS, time))?;
+            add(&mut table, *tool, columns, row, |measured, numbers| {
+                format!(
+                    "{:.0} | {} | {} | {} | {:.0} | {}",
+                    numbers.rate,
+                    ms(numbers.p50),
+                    ms(numbers.p99),
+                    cores(measured),
+                    numbers.rate * time.as_secs_f64() / measured.cpu.as_secs_f64().max(1e-3),
+                    mb(measured.peak.resident)
+                )
+            });
         }
-        Ok(body)
+        Ok(format!(
+            "nginx has one worker on one core and answers with 100 bytes; the tool has the other core. {CONNECTIONS} \
+             connections, {} s, no waits. Reveille checks each answer and keeps both histograms. If other work uses a part \
+             of the cores, compare requests for a second of the tool's CPU time instead of requests/s.\n\n{table}",
+            time.as_secs()
+        ))
     }
 
     fn crowd(&self, users: u64, time: Duration) -> Result<String> {
-        let ramp = Duration::from_secs(5);
-        let offered = users as f64 / WAIT.as_secs_f64();
-        let mut body = format!(
-            "{users} users, each with a connection of its own and {} s between two requests: {offered:.0} requests/s are \
-             offered; they come within {} s, then {} s.\n\n\
-             | tool | requests/s | CPU of the tester | memory |\n|---|---|---|---|\n",
-            WAIT.as_secs(),
-            ramp.as_secs(),
-            time.as_secs()
-        );
+        let columns = "requests/s | CPU of the tool | memory";
+        let mut table = Table::new(&format!("tool | {columns}"));
+        let job = Job {
+            wait: WAIT,
+            ramp: RAMP,
+            ..Job::without_waits(users, time)
+        };
         for tool in self.tools.iter().filter(|tool| tool.has_waits()) {
-            let job = Job {
-                url: self.server.url(),
-                users,
-                time,
-                wait: WAIT,
-                keep: true,
-                ramp,
-            };
-            let (measured, numbers) = match self.measure(*tool, &job)? {
-                Ok(row) => row,
-                Err(why) => {
-                    body.push_str(&failed(*tool, &why, 3));
-                    continue;
-                }
-            };
-            body.push_str(&format!(
-                "| {} | {:.0} | {} | {} |\n",
-                tool.name(),
-                numbers.rate,
-                cores(&measured),
-                mib(measured.peak.resident)
-            ));
+            let row = self.measure(*tool, &job)?;
+            add(&mut table, *tool, columns, row, |measured, numbers| {
+                let memory = mb(measured.peak.resident);
+                format!("{:.0} | {} | {memory}", numbers.rate, cores(measured))
+            });
         }
-        let (many, one) = (self.idle(users, ramp)?, self.idle(1, ramp)?);
-        body.push_str(&format!(
-            "\n{users} users of Reveille who wait for a minute, their connections closed: {}; a single one: {}. That is {:.1} \
-             KB a user.\n",
-            mib(many),
-            mib(one),
+        let (many, one) = (self.idle(users)?, self.idle(1)?);
+        Ok(format!(
+            "{users} users, each with a connection of its own and {} s between two requests, which offers {:.0} \
+             requests/s. They start within {} s, then {} s are measured.\n\n{table}\n\
+             {users} users of Reveille who wait for a minute, their connections closed: {}; a single user: {}. That is \
+             {:.1} KB a user.\n",
+            WAIT.as_secs(),
+            users as f64 / WAIT.as_secs_f64(),
+            RAMP.as_secs(),
+            time.as_secs(),
+            mb(many),
+            mb(one),
             many.saturating_sub(one) as f64 * 1.024 / users as f64
-        ));
-        Ok(body)
+        ))
     }
 
     /// Memory, in KiB, of users who have made one request each and wait without a connection.
-    fn idle(&self, users: u64, ramp: Duration) -> Result<u64> {
-        let time = Duration::from_secs(10);
+    fn idle(&self, users: u64) -> Result<u64> {
         let job = Job {
-            url: self.server.url(),
-            users,
-            time,
             wait: Duration::from_mins(1),
             keep: false,
-            ramp,
+            ramp: RAMP,
+            ..Job::without_waits(users, Duration::from_secs(10))
         };
-        // No request ends within the time that is counted: only memory is looked at.
+        // No request ends within the measured time: only memory counts.
         let measured = self.run(Tool::Reveille, &job)?;
         if measured.exit_status != Some(0) {
             return Err(Failure::failed(format!("Reveille failed: {}", measured.errors())));
         }
-        let end = ramp + time;
+        let end = job.ramp + job.time;
         let looks = measured.between(end.saturating_sub(Duration::from_secs(5)), end);
         Ok(looks.map_or(0, |memory| memory.resident))
     }
 
     fn stall(&self, time: Duration) -> Result<String> {
-        let mut body = format!(
-            "The server stops for 1 s in the middle of {} s, {CONNECTIONS} connections. What is reported:\n\n\
-             | tool | p50 | p99 | p99.9 | max |\n|---|---|---|---|---|\n",
-            time.as_secs()
-        );
+        let columns = "p50 | p99 | p99.9 | max";
+        let mut table = Table::new(&format!("tool | {columns}"));
+        let cells = |numbers: &Numbers| {
+            [numbers.p50, numbers.p99, numbers.p999, numbers.max]
+                .map(ms)
+                .join(" | ")
+        };
         for tool in &self.tools {
-            let job = Job {
-                url: self.server.url(),
-                users: CONNECTIONS,
-                time,
-                wait: Duration::ZERO,
-                keep: true,
-                ramp: Duration::ZERO,
-            };
             let stop = self.server.stop_in(time / 2, Duration::from_secs(1));
-            let measured = self.measure(*tool, &job);
-            stop.join();
-            let (measured, numbers) = match measured? {
-                Ok(row) => row,
-                Err(why) => {
-                    body.push_str(&failed(*tool, &why, 4));
-                    continue;
+            let row = self.measure(*tool, &Job::without_waits(CONNECTIONS, time));
+            let _ = stop.join();
+            add(&mut table, *tool, columns, row?, |measured, numbers| {
+                let reported = cells(numbers);
+                if *tool != Tool::Reveille {
+                    return reported;
                 }
-            };
-            body.push_str(&format!(
-                "| {} | {} | {} | {} | {} |\n",
-                tool.name(),
-                ms(numbers.p50),
-                ms(numbers.p99),
-                ms(numbers.p999),
-                ms(numbers.max)
-            ));
-            if *tool == Tool::Reveille {
                 let corrected = Numbers::of_reveille(&measured.text(), "intended").unwrap_or_default();
-                body.push_str(&format!(
-                    "| {}, from the intended start | {} | {} | {} | {} |\n",
-                    tool.name(),
-                    ms(corrected.p50),
-                    ms(corrected.p99),
-                    ms(corrected.p999),
-                    ms(corrected.max)
-                ));
-            }
+                format!(
+                    "{reported} |\n| Reveille, from the intended start | {}",
+                    cells(&corrected)
+                )
+            });
         }
-        Ok(body)
+        Ok(format!(
+            "The server stops for 1 s in the middle of {} s; {CONNECTIONS} connections. The tools report:\n\n{table}",
+            time.as_secs()
+        ))
     }
 
     fn soak(&self, time: Duration) -> Result<String> {
         let job = Job {
-            url: self.server.url(),
-            users: 50,
-            time,
             wait: Duration::from_millis(100),
-            keep: true,
-            ramp: Duration::ZERO,
+            ..Job::without_waits(50, time)
         };
         let (measured, numbers) = self.measure(Tool::Reveille, &job)?.map_err(Failure::failed)?;
-        // The first minute is for what is needed at all.
+        // In the first minute the program allocates what it needs in any case.
         let minute = Duration::from_mins(1);
+        let end = time.saturating_sub(minute / 6);
         let at = |moment: Duration| {
             let looks = measured.between(moment.saturating_sub(minute / 6), moment + minute / 6);
             looks.map_or(0, |memory| memory.resident)
         };
-        let (first, last) = (at(minute), at(time.saturating_sub(minute / 6)));
+        let mut table = Table::new("after | memory");
+        for moment in [minute, time / 4, time / 2, time * 3 / 4, end] {
+            table.row(format_args!("{} s | {}", moment.as_secs(), mb(at(moment))));
+        }
         let hours = time.saturating_sub(minute).as_secs_f64() / 3600.0;
-        let mut body = format!(
-            "50 users who wait 100 ms between two requests, {} minutes, {:.0} requests/s, {} of a core.\n\n\
-             | after | memory |\n|---|---|\n",
+        Ok(format!(
+            "50 users who wait 100 ms between two requests, {} minutes, {:.0} requests/s, {} of a core.\n\n{table}\n\
+             After the first minute, memory grew by {:.2} MB an hour.\n",
             time.as_secs() / 60,
             numbers.rate,
-            cores(&measured)
-        );
-        for moment in [
-            minute,
-            time / 4,
-            time / 2,
-            time * 3 / 4,
-            time.saturating_sub(minute / 6),
-        ] {
-            body.push_str(&format!("| {} s | {} |\n", moment.as_secs(), mib(at(moment))));
-        }
-        body.push_str(&format!(
-            "\nAfter the first minute it grew by {:.2} MB an hour.\n",
-            (last as f64 - first as f64) * 1024.0 / 1e6 / hours
-        ));
-        Ok(body)
+            cores(&measured),
+            (megabytes(at(end)) - megabytes(at(minute))) / hours
+        ))
     }
 }
 
-/// The row of a tool that failed; a bar would end a cell.
-fn failed(tool: Tool, why: &str, cells: usize) -> String {
-    let why = why.replace('|', "/");
-    format!("| {} | failed: {why} |{}\n", tool.name(), " |".repeat(cells - 1))
+/// Adds a tool's row, or why it has none.
+fn add(
+    table: &mut Table,
+    tool: Tool,
+    columns: &str,
+    row: Row,
+    cells: impl FnOnce(&Measured, &Numbers) -> String,
+) {
+    let cells = match row {
+        Ok((measured, numbers)) => cells(&measured, &numbers),
+        // A bar would end the cell.
+        Err(why) => format!(
+            "failed: {}{}",
+            why.replace('|', "/"),
+            " |".repeat(columns.matches('|').count())
+        ),
+    };
+    table.row(format_args!("{} | {cells}", tool.name()));
 }
 
 fn cores(measured: &Measured) -> String {
@@ -402,17 +324,10 @@ fn cores(measured: &Measured) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
-fn mib(kib: u64) -> String {
-    format!("{:.1} MB", kib as f64 * 1024.0 / 1e6)
+fn mb(kib: u64) -> String {
+    format!("{:.1} MB", megabytes(kib))
 }
 
 fn ms(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2} ms"))
-}
-
-/// The path of a file for a measurement.
-fn write(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
-    let path = directory.join(name);
-    std::fs::write(&path, text)?;
-    Ok(path)
 }

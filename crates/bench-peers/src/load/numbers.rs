@@ -1,41 +1,38 @@
-//! What the tools say, each in its own way.
+//! What the tools report, each in its own format.
 
 use serde_json::Value;
 
-/// What a tool says; latencies in milliseconds.
+/// What a tool reports; latencies in milliseconds.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Numbers {
-    /// Requests that were answered, and how many of all were not, or not as they should.
-    pub(super) completed: f64,
-    pub(super) failed: f64,
+pub(crate) struct Numbers {
+    /// Requests with the expected answer, and all others.
+    pub(crate) completed: f64,
+    pub(crate) failed: f64,
     /// Answers a second.
-    pub(super) rate: f64,
-    pub(super) p50: Option<f64>,
-    pub(super) p99: Option<f64>,
-    pub(super) p999: Option<f64>,
-    pub(super) max: Option<f64>,
+    pub(crate) rate: f64,
+    pub(crate) p50: Option<f64>,
+    pub(crate) p99: Option<f64>,
+    pub(crate) p999: Option<f64>,
+    pub(crate) max: Option<f64>,
 }
 
-/// When more of them fail, something else is measured than what was meant.
+/// If a larger share fails, the numbers are those of something else.
 const MOST_FAILED: f64 = 0.01;
 
 // === impl Numbers ===
 
 impl Numbers {
-    /// Why these are no result, if they are none.
-    pub(super) fn problem(&self) -> Option<String> {
+    /// Why these numbers are no result, if they are none.
+    pub(crate) fn problem(&self) -> Option<String> {
         let all = self.completed + self.failed;
         if self.completed <= 0.0 || self.rate <= 0.0 {
-            Some("no request was answered".to_owned())
-        } else if self.failed > all * MOST_FAILED {
-            Some(format!("{:.0} of {all:.0} requests failed", self.failed))
-        } else {
-            None
+            return Some("no request was answered".to_owned());
         }
+        (self.failed > all * MOST_FAILED).then(|| format!("{:.0} of {all:.0} requests failed", self.failed))
     }
 
     /// Reveille's summary, with latencies from the `actual` or the `intended` start.
-    pub(super) fn of_reveille(text: &str, start: &str) -> Option<Self> {
+    pub(crate) fn of_reveille(text: &str, start: &str) -> Option<Self> {
         let summary: Value = serde_json::from_str(text).ok()?;
         let requests = &summary["requests"];
         let latency = |name: &str| summary[start][name].as_f64();
@@ -50,7 +47,7 @@ impl Numbers {
         })
     }
 
-    pub(super) fn of_oha(text: &str) -> Option<Self> {
+    pub(crate) fn of_oha(text: &str) -> Option<Self> {
         let all: Value = serde_json::from_str(text).ok()?;
         let quantile = |name: &str| Some(all["latencyPercentiles"][name].as_f64()? * 1e3);
         let total = |table: &str| -> f64 {
@@ -73,7 +70,7 @@ impl Numbers {
     }
 
     /// wrk's `--latency` has no more than these quantiles.
-    pub(super) fn of_wrk(text: &str) -> Option<Self> {
+    pub(crate) fn of_wrk(text: &str) -> Option<Self> {
         let lines = || text.lines().map(str::trim);
         let field = |name: &str, place: usize| {
             let line = lines().find(|line| line.starts_with(name))?;
@@ -101,7 +98,7 @@ impl Numbers {
     }
 
     /// Goose's report has a table of microseconds for each request; there is one.
-    pub(super) fn of_goose(text: &str) -> Option<Self> {
+    pub(crate) fn of_goose(text: &str) -> Option<Self> {
         let all: Value = serde_json::from_str(text).ok()?;
         let metrics = &all["raw_metrics"];
         let one = metrics["requests"].as_object()?.values().next()?;
@@ -121,7 +118,7 @@ impl Numbers {
     }
 
     /// Locust's JSON has a table of rounded response times.
-    pub(super) fn of_locust(text: &str) -> Option<Self> {
+    pub(crate) fn of_locust(text: &str) -> Option<Self> {
         let all: Value = serde_json::from_str(&text[text.find('[')?..]).ok()?;
         let one = &all[0];
         let count = one["num_requests"].as_f64()?;

@@ -1,7 +1,7 @@
-//! Those that are compared, and how each is started on one core.
+//! The tools that are compared, and how each is started on one core.
 
-use std::fmt;
-use std::path::Path;
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,18 +9,29 @@ use xtask::failure::Result;
 use xtask::packages;
 use xtask::workspace::Workspace;
 
-use super::install::{goose, locust, oha};
+use super::Lab;
+use super::install::{goose, has_oha, locust, oha};
 use super::numbers::Numbers;
-use super::write;
-use crate::benchmarks_page::first_line;
+use crate::bench::first_line;
 
-/// What it writes its numbers to.
+/// Where Goose writes its numbers.
 const GOOSE_REPORT: &str = "goose.json";
 
-/// What is to be done.
-#[derive(Debug)]
+/// A user of Locust; `WAIT` stands for seconds.
+const LOCUST_FILE: &str = r#"from locust import FastHttpUser, task, constant
+
+
+class One(FastHttpUser):
+    wait_time = constant(WAIT)
+
+    @task
+    def one(self):
+        self.client.get("/")
+"#;
+
+/// What a tool has to do.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Job {
-    pub(super) url: String,
     pub(super) users: u64,
     pub(super) time: Duration,
     pub(super) wait: Duration,
@@ -38,24 +49,28 @@ pub(super) enum Tool {
     Locust,
 }
 
-impl fmt::Display for Job {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} users for {} s",
-            self.users,
-            (self.time + self.ramp).as_secs()
-        )
+// === impl Job ===
+
+impl Job {
+    /// As many requests as possible, over connections that are kept.
+    pub(super) fn without_waits(users: u64, time: Duration) -> Self {
+        Self {
+            users,
+            time,
+            wait: Duration::ZERO,
+            keep: true,
+            ramp: Duration::ZERO,
+        }
     }
 }
 
 // === impl Tool ===
 
 impl Tool {
-    /// Those that are here.
+    /// The tools that are installed.
     pub(super) fn available(workspace: &Workspace) -> Vec<Self> {
         let mut tools = vec![Tool::Reveille];
-        tools.extend(oha(workspace).map(|_| Tool::Oha));
+        tools.extend(has_oha(workspace).then_some(Tool::Oha));
         tools.push(Tool::Wrk);
         tools.extend(goose(workspace).is_file().then_some(Tool::Goose));
         tools.extend(locust(workspace).is_file().then_some(Tool::Locust));
@@ -77,134 +92,87 @@ impl Tool {
         matches!(self, Tool::Reveille | Tool::Goose | Tool::Locust)
     }
 
+    fn program(self, lab: &Lab) -> PathBuf {
+        match self {
+            Tool::Reveille => lab.reveille.clone(),
+            Tool::Oha => oha(&lab.bench.workspace),
+            Tool::Wrk => "wrk".into(),
+            Tool::Goose => goose(&lab.bench.workspace),
+            Tool::Locust => locust(&lab.bench.workspace),
+        }
+    }
+
     /// The tool on the second core, or on the only one there is.
-    pub(super) fn command(
-        self,
-        job: &Job,
-        workspace: &Workspace,
-        reveille: &Path,
-        files: &Path,
-    ) -> Result<Command> {
+    pub(super) fn command(self, job: &Job, lab: &Lab) -> Result<Command> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut command = Command::new("taskset");
         command.args(["-c", if cores > 1 { "1" } else { "0" }]);
-        let seconds = job.time.as_secs();
-        match self {
+        command.arg(self.program(lab));
+        let (url, users, ramp) = (lab.server.url(), job.users, job.ramp.as_secs());
+        let base = url.trim_end_matches('/');
+        let (seconds, wait) = (job.time.as_secs(), job.wait.as_millis());
+        let words = match self {
             Tool::Reveille => {
-                let url = job.url.trim_end_matches('/');
                 let scenario = format!(
-                    "base_url: {url}\nhttp: {{keep_alive: {}}}\nwait: {}ms\ntasks: [{{get: /, expect: {{status: 200}}}}]\n",
-                    job.keep,
-                    job.wait.as_millis()
+                    "base_url: {base}\nhttp: {{keep_alive: {}}}\nwait: {wait}ms\ntasks: [{{get: /, expect: {{status: 200}}}}]\n",
+                    job.keep
                 );
-                let path = write(files, "load.yaml", &scenario)?;
-                command.arg(reveille).arg(path);
-                command.args(["--threads", "1", "--quiet", "--format", "json"]);
-                command.args([
-                    "--users",
-                    &job.users.to_string(),
-                    "--duration",
-                    &format!("{seconds}s"),
-                ]);
-                if !job.ramp.is_zero() {
-                    command.args([
-                        "--ramp",
-                        &format!("{}s", job.ramp.as_secs()),
-                        "--reset-after",
-                        "ramp",
-                    ]);
-                }
-            }
-            Tool::Oha => {
-                command.arg(oha(workspace).unwrap_or_default());
-                command.args([
-                    "--no-tui",
-                    "--output-format",
-                    "json",
-                    "-c",
-                    &job.users.to_string(),
-                ]);
-                command.args(["-z", &format!("{seconds}s"), &job.url]);
-            }
-            Tool::Wrk => {
-                command.args(["wrk", "-t1", "--latency", "-c", &job.users.to_string()]);
-                command.args(["-d", &format!("{seconds}s"), &job.url]);
-            }
-            Tool::Goose => {
-                // What a former run said is not what this one says.
-                match std::fs::remove_file(files.join(GOOSE_REPORT)) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-                    _ => {}
-                }
-                command.arg(goose(workspace)).args(["-q", "--no-print-metrics"]);
-                command.env("WAIT_MS", job.wait.as_millis().to_string());
-                command.args(["-H", &job.url, "-u", &job.users.to_string()]);
-                command.args(["-t", &format!("{seconds}s"), "-s"]);
-                command.arg(format!("{}s", job.ramp.as_secs().max(1)));
-                command.arg("--report-file").arg(files.join(GOOSE_REPORT));
-            }
-            Tool::Locust => {
-                let wait = if job.wait.is_zero() {
+                command.arg(lab.write("load.yaml", &scenario)?);
+                let ramping = if ramp == 0 {
                     String::new()
                 } else {
-                    format!("    wait_time = constant({})\n", job.wait.as_secs_f64())
+                    format!(" --ramp {ramp}s --reset-after ramp")
                 };
-                let text = format!(
-                    "from locust import FastHttpUser, task, constant\n\n\nclass One(FastHttpUser):\n{wait}\n    @task\n    def one(self):\n        self.client.get(\"/\")\n"
-                );
-                let path = write(files, "locustfile.py", &text)?;
-                let each_second = job.users.div_ceil(job.ramp.as_secs().max(1));
-                command.arg(locust(workspace)).arg("-f").arg(path);
-                command.args([
-                    "--headless",
-                    "--json",
-                    "--only-summary",
-                    "-H",
-                    job.url.trim_end_matches('/'),
-                ]);
-                command.args(["-u", &job.users.to_string(), "-r", &each_second.to_string()]);
-                command.args(["-t", &format!("{}s", (job.time + job.ramp).as_secs())]);
-                if !job.ramp.is_zero() {
-                    command.arg("--reset-stats");
-                }
+                format!("--threads 1 --quiet --format json --users {users} --duration {seconds}s{ramping}")
             }
-        }
+            Tool::Oha => format!("--no-tui --output-format json -c {users} -z {seconds}s {url}"),
+            Tool::Wrk => format!("-t1 --latency -c {users} -d {seconds}s {url}"),
+            Tool::Goose => {
+                let report = lab.files.path().join(GOOSE_REPORT);
+                if report.exists() {
+                    fs::remove_file(&report)?;
+                }
+                command.arg("--report-file").arg(report);
+                command.env("WAIT_MS", wait.to_string());
+                let starting = ramp.max(1);
+                format!("-q --no-print-metrics -H {url} -u {users} -t {seconds}s -s {starting}s")
+            }
+            Tool::Locust => {
+                let text = LOCUST_FILE.replace("WAIT", &job.wait.as_secs_f64().to_string());
+                command.arg("-f").arg(lab.write("locustfile.py", &text)?);
+                let (each_second, whole) = (users.div_ceil(ramp.max(1)), seconds + ramp);
+                let reset = if ramp == 0 { "" } else { " --reset-stats" };
+                format!(
+                    "--headless --json --only-summary -H {base} -u {users} -r {each_second} -t {whole}s{reset}"
+                )
+            }
+        };
+        command.args(words.split(' '));
         Ok(command)
     }
 
-    /// What it says on standard output, or in a file of its own; nothing if that is no result of a run to its end.
-    pub(super) fn read(self, text: &str, files: &Path) -> Option<Numbers> {
+    /// Reads what the tool reported, on standard output or in a file of its own. None if it did not run to its end.
+    pub(super) fn read(self, text: &str, lab: &Lab) -> Option<Numbers> {
         match self {
             Tool::Reveille => Numbers::of_reveille(text, "actual"),
             Tool::Oha => Numbers::of_oha(text),
             Tool::Wrk => Numbers::of_wrk(text),
-            Tool::Goose => Numbers::of_goose(&std::fs::read_to_string(files.join(GOOSE_REPORT)).ok()?),
+            Tool::Goose => Numbers::of_goose(&fs::read_to_string(lab.files.path().join(GOOSE_REPORT)).ok()?),
             Tool::Locust => Numbers::of_locust(text),
         }
     }
+
+    fn version(self, lab: &Lab) -> String {
+        let option = if self == Tool::Wrk { "-v" } else { "--version" };
+        let line = first_line(Command::new(self.program(lab)).arg(option));
+        // Those of wrk and Locust go on with other words.
+        line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    }
 }
 
-pub(super) fn versions(tools: &[Tool], workspace: &Workspace, reveille: &Path) -> Vec<String> {
-    let mut versions: Vec<String> = tools
-        .iter()
-        .map(|tool| match tool {
-            Tool::Reveille => first_line(Command::new(reveille).arg("--version")),
-            Tool::Oha => first_line(Command::new(oha(workspace).unwrap_or_default()).arg("--version")),
-            Tool::Wrk => {
-                let line = first_line(Command::new("wrk").arg("-v"));
-                line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
-            }
-            Tool::Goose => first_line(Command::new(goose(workspace)).arg("--version")),
-            Tool::Locust => {
-                let line = first_line(Command::new(locust(workspace)).arg("--version"));
-                line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
-            }
-        })
-        .collect();
-    versions.push(first_line(
-        Command::new("nginx")
-            .arg("-v")
-            .env("PATH", packages::search_path()),
-    ));
-    versions
+pub(super) fn versions(tools: &[Tool], lab: &Lab) -> Vec<String> {
+    let mut nginx = Command::new("nginx");
+    nginx.arg("-v").env("PATH", packages::search_path());
+    let tools = tools.iter().map(|tool| tool.version(lab));
+    tools.chain([first_line(&mut nginx)]).collect()
 }

@@ -11,8 +11,9 @@ use xtask::tell;
 
 use super::Lab;
 use super::corpus::Request;
-use super::http::{Connection, Reply};
+use super::http::{Client, Reply};
 use super::server::Server;
+use crate::table::Table;
 
 /// Directories of the data; the reference looks through all of them for each request.
 const DIRECTORIES: u32 = 400;
@@ -52,15 +53,16 @@ pub(super) fn run(lab: &Lab, reference: &Path) -> Result<String> {
 /// Asks both everything once.
 fn contents(lab: &Lab, ours: &Server, theirs: &Server, name: &str, strict: bool) -> Result<String> {
     let mut random = Rng::with_seed(5);
-    let (mut one, mut other) = (Connection::to(ours.address), Connection::to(theirs.address));
+    let (mut one, mut other) = (Client::to(ours.address)?, Client::to(theirs.address)?);
     let (mut equal, mut different) = (0, Vec::new());
     let mut documented: BTreeMap<&str, u32> = BTreeMap::new();
     for _ in 0..lab.requests {
         let request = Request::random(&mut random, DIRECTORIES);
         let mine = one.ask("GET", &request.target, &request.headers)?;
         let Ok(their) = other.ask("GET", &request.target, &request.headers) else {
-            other = Connection::to(theirs.address);
-            *documented.entry("the reference hung up").or_default() += 1;
+            *documented
+                .entry("the reference closed the connection")
+                .or_default() += 1;
             continue;
         };
         let (a, b) = (Content::of(&mine), Content::of(&their));
@@ -86,7 +88,7 @@ fn contents(lab: &Lab, ours: &Server, theirs: &Server, name: &str, strict: bool)
         ));
     }
     let mut text = format!(
-        "**{name}**: {} requests: {equal} equal, {} different by a documented difference, {} different otherwise.\n\n",
+        "**{name}**: {} requests: {equal} equal, {} with a documented difference, {} with another difference.\n\n",
         lab.requests,
         documented.values().sum::<u32>(),
         different.len()
@@ -99,7 +101,7 @@ fn contents(lab: &Lab, ours: &Server, theirs: &Server, name: &str, strict: bool)
 }
 
 /// A redirect leads to one of the mirrors of the list.
-fn redirect_is_one_of(ours: &mut Connection, request: &Request, their: &Reply) -> bool {
+fn redirect_is_one_of(ours: &mut Client, request: &Request, their: &Reply) -> bool {
     let Some(location) = &their.location else {
         return true;
     };
@@ -110,28 +112,36 @@ fn redirect_is_one_of(ours: &mut Connection, request: &Request, their: &Reply) -
 
 /// The documented difference that explains two answers, if one does.
 fn expected(request: &Request, mine: &Reply, their: &Reply, strict: bool) -> Option<&'static str> {
-    if their.body == "We don't serve their kind here!" {
-        return (mine.status == 404).then_some("other paths: another text");
-    }
-    if their.body.starts_with("mirrorlist cache index out of range") {
-        return (mine.status == if strict { 500 } else { 404 })
-            .then_some("repository without a directory: status, text");
-    }
-    if their.body.contains("Cannot parse client IP") {
-        return (mine.status == if strict { 500 } else { 400 })
-            .then_some("ip= that is no address: status, text");
+    for (theirs, status, why) in [
+        ("We don't serve their kind here!", 404, "another path: other text"),
+        (
+            "mirrorlist cache index out of range",
+            if strict { 500 } else { 404 },
+            "repository without a directory: other status, other text",
+        ),
+        (
+            "Cannot parse client IP",
+            if strict { 500 } else { 400 },
+            "ip= that is no address: other status, other text",
+        ),
+    ] {
+        if their.body.contains(theirs) {
+            return (mine.status == status).then_some(why);
+        }
     }
     if strict {
         return None;
     }
-    if their.body.contains("# either path=") && mine.body.contains("# either path=") {
-        return (mine.status == 400).then_some("nothing asked for: status 400");
-    }
-    if their.body.contains("repo disabled") && mine.body.contains("repo disabled") {
-        return (mine.status == 404).then_some("disabled repository: status 404");
+    for (both, status, why) in [
+        ("# either path=", 400, "neither repo= nor path=: status 400"),
+        ("repo disabled", 404, "disabled repository: status 404"),
+    ] {
+        if their.body.contains(both) && mine.body.contains(both) {
+            return (mine.status == status).then_some(why);
+        }
     }
     if request.has("protocol=") && mine.status == 404 && Content::of(their).urls.is_empty() {
-        return Some("no mirror has the protocol: status 404 in place of an empty list");
+        return Some("no mirror has the protocol: status 404 instead of an empty list");
     }
     if request.has("ip=") {
         let (mine, their) = (Content::of(mine), Content::of(their));
@@ -140,7 +150,7 @@ fn expected(request: &Request, mine: &Reply, their: &Reply, strict: bool) -> Opt
             .iter()
             .all(|word| their.head.contains(word) || word == "country = global")
         {
-            return Some("ip= of a network that has mirrors to itself: they are not shown");
+            return Some("ip= of a network with mirrors of its own: they are not listed");
         }
     }
     None
@@ -148,36 +158,20 @@ fn expected(request: &Request, mine: &Reply, their: &Reply, strict: bool) -> Opt
 
 /// How often each mirror comes first, in answers of several kinds: two samples, compared by chi-squared.
 fn orders(ours: &Server, theirs: &Server) -> Result<String> {
-    let mut text = format!(
-        "Order, {DRAWS} times the same request, which mirror is first:\n\n| request | mirrors | chi-squared | limit (1 in 1,000) |\n|---|---|---|---|\n"
-    );
-    for (what, target, address) in [
-        (
-            "country and continent",
-            "/mirrorlist?repo=repo-3&arch=x86_64",
-            "5.6.7.8",
-        ),
-        (
-            "country=",
-            "/mirrorlist?repo=repo-3&arch=x86_64&country=US,DE",
-            "5.6.7.8",
-        ),
-        (
-            "global",
-            "/mirrorlist?repo=repo-3&arch=x86_64&country=global",
-            "5.6.7.8",
-        ),
-        (
-            "netblock",
-            "/mirrorlist?path=pub/linux/releases/4/Everything-4/x86_64/os",
-            "20.60.64.9",
-        ),
+    let mut table = Table::new("request | mirrors | chi-squared | limit (1 in 1,000)");
+    let path = "path=pub/linux/releases/4/Everything-4/x86_64/os";
+    for (what, query, address) in [
+        ("country and continent", "repo=repo-3&arch=x86_64", "5.6.7.8"),
+        ("country=", "repo=repo-3&arch=x86_64&country=US,DE", "5.6.7.8"),
+        ("global", "repo=repo-3&arch=x86_64&country=global", "5.6.7.8"),
+        ("netblock", path, "20.60.64.9"),
     ] {
+        let target = format!("/mirrorlist?{query}");
         let headers = format!("X-Forwarded-For: {address}\r\n");
         let first = |server: &Server, seen: &mut HashMap<String, [u32; 2]>, which: usize| -> Result {
-            let mut connection = Connection::to(server.address);
+            let mut client = Client::to(server.address)?;
             for _ in 0..DRAWS {
-                let reply = connection.ask("GET", target, &headers)?;
+                let reply = client.ask("GET", &target, &headers)?;
                 let url = reply.body.lines().nth(1).unwrap_or_default().to_owned();
                 seen.entry(url).or_default()[which] += 1;
             }
@@ -193,10 +187,14 @@ fn orders(ours: &Server, theirs: &Server) -> Result<String> {
                 "{what}: the orders differ: {statistic:.1} > {limit:.1} {seen:?}"
             )));
         }
-        let _ = writeln!(text, "| {what} | {} | {statistic:.1} | {limit:.1} |", seen.len());
+        table.row(format_args!(
+            "{what} | {} | {statistic:.1} | {limit:.1}",
+            seen.len()
+        ));
     }
-    text.push('\n');
-    Ok(text)
+    Ok(format!(
+        "Order: which mirror is first in {DRAWS} answers to the same request.\n\n{table}\n"
+    ))
 }
 
 /// The statistic of two samples of one size, and its cells; rare mirrors are one cell.
@@ -248,12 +246,8 @@ impl Content {
                     .replace("country = ", "\ncountry = ")
                     .replace("protocol = ", "\nprotocol = ")
                     .replace("Using ", "\nUsing ");
-                head.extend(
-                    words
-                        .lines()
-                        .map(|word| word.trim().to_owned())
-                        .filter(|word| !word.is_empty()),
-                );
+                let words = words.lines().map(str::trim);
+                head.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
             }
         }
         Self {

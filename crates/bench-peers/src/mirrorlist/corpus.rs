@@ -1,7 +1,7 @@
-//! Requests that are made up for comparisons.
+//! Random requests for comparisons.
 
 use fastrand::Rng;
-use reveille_mirrorlist::synthetic::repository;
+use reveille_mirrorlist::synthetic::{directory_name, repository};
 
 /// A request to both servers.
 #[derive(Debug, Clone)]
@@ -16,10 +16,18 @@ const COUNTRIES: [&str; 14] = [
 
 const PROTOCOLS: [&str; 6] = ["https", "http", "rsync", "https,http", "http,rsync", "ftp"];
 
+const INCOMPLETE: [&str; 5] = [
+    "repo=repo-1",
+    "path=nowhere/at/all",
+    "arch=x86_64",
+    "path=",
+    "nothing",
+];
+
 // === impl Request ===
 
 impl Request {
-    /// Another one each time; `directories` is the size of the data.
+    /// A new request at each call; `directories` is the size of the data.
     pub(super) fn random(random: &mut Rng, directories: u32) -> Self {
         let mut words = vec![subject(random, directories)];
         let mut headers = String::new();
@@ -50,17 +58,11 @@ impl Request {
             words.push(one(random, &["cc=US", "version=9", "ip=nonsense", "unknown=1"]).to_owned());
         }
         random.shuffle(&mut words);
-        let path = one(
-            random,
-            &[
-                "mirrorlist",
-                "mirrorlist",
-                "mirrorlist",
-                "metalink",
-                "metalink",
-                "mirrors",
-            ],
-        );
+        let path = match random.u8(..6) {
+            0..3 => "mirrorlist",
+            3..5 => "metalink",
+            _ => "mirrors",
+        };
         Self {
             target: format!("/{path}?{}", words.join("&")),
             headers,
@@ -81,65 +83,28 @@ fn subject(random: &mut Rng, directories: u32) -> String {
         10..13 => format!("path={name}"),
         13..15 => format!("path=/{}/repomd.xml", name.replace('/', "//")),
         15 => format!("path={name}/no-such-file"),
-        16 => one(
-            random,
-            &[
-                "repo=repo-old&arch=x86_64",
-                "repo=repo-oldest&arch=x86_64",
-                "repo=repo-source-1&arch=x86_64",
-                "repo=repo-lost&arch=x86_64",
-            ],
-        )
-        .to_owned(),
+        16 => {
+            let repo = one(random, &["old", "oldest", "source-1", "lost"]);
+            format!("repo=repo-{repo}&arch=x86_64")
+        }
         17 => "repo=repo-disabled&arch=x86_64".to_owned(),
-        18 => one(
-            random,
-            &[
-                "repo=repo-1",
-                "path=nowhere/at/all",
-                "arch=x86_64",
-                "path=",
-                "nothing",
-            ],
-        )
-        .to_owned(),
+        18 => one(random, &INCOMPLETE).to_owned(),
         _ => format!("repo={repo}&arch=z80"),
     }
 }
 
 /// Networks of mirrors, countries with and without mirrors, both versions.
 fn address(random: &mut Rng) -> String {
+    let [second, third, last] = [(); 3].map(|()| random.u8(..));
+    let [x, y] = [(); 2].map(|()| random.u16(..));
     match random.u8(..6) {
-        0 => format!("20.{}.{}.{}", random.u8(..200), random.u8(..), random.u8(..)),
-        1 => format!("20.{}.64.{}", random.u8(..200), random.u8(..)),
-        2 => format!("2001:db8:{:x}::{:x}", random.u8(1..), random.u16(..)),
-        3 => format!("203.0.113.{}", random.u8(..)),
-        4 => format!(
-            "2a{:02x}:{:x}:{:x}::1",
-            random.u8(..16),
-            random.u16(..),
-            random.u16(..)
-        ),
-        _ => format!(
-            "{}.{}.{}.{}",
-            random.u8(1..224),
-            random.u8(..),
-            random.u8(..),
-            random.u8(..)
-        ),
+        0 => format!("20.{}.{third}.{last}", random.u8(..200)),
+        1 => format!("20.{}.64.{last}", random.u8(..200)),
+        2 => format!("2001:db8:{:x}::{x:x}", random.u8(1..)),
+        3 => format!("203.0.113.{last}"),
+        4 => format!("2a{:02x}:{x:x}:{y:x}::1", random.u8(..16)),
+        _ => format!("{}.{second}.{third}.{last}", random.u8(1..224)),
     }
-}
-
-fn directory_name(directory: u32) -> String {
-    const CATEGORIES: [&str; 4] = ["linux", "epel", "archive", "centos-stream"];
-    let base = directory / 2;
-    let (_, arch) = repository(directory);
-    let repodata = if directory % 2 == 1 { "/repodata" } else { "" };
-    format!(
-        "pub/{}/releases/{}/Everything-{base}/{arch}/os{repodata}",
-        CATEGORIES[base as usize % 4],
-        base % 50
-    )
 }
 
 fn one<'a>(random: &mut Rng, of: &[&'a str]) -> &'a str {

@@ -1,20 +1,40 @@
-//! A connection that asks one thing after the other: just enough of HTTP/1.1.
+//! A connection that sends one request after the other: just enough of HTTP/1.1.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+
 /// An answer may take so long.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A connection, opened when it is needed.
 #[derive(Debug)]
 pub(super) struct Connection {
     address: SocketAddr,
-    open: Option<BufReader<TcpStream>>,
+    open: Option<TcpStream>,
+    buffer: Vec<u8>,
 }
 
-/// An answer.
+/// An answer, valid until the next request.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    head: &'a str,
+    pub(super) body: &'a [u8],
+}
+
+/// A connection for callers that wait.
+#[derive(Debug)]
+pub(super) struct Client {
+    runtime: Runtime,
+    connection: Connection,
+}
+
+/// An answer to such a caller.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -26,56 +46,130 @@ pub(super) struct Reply {
 
 impl Connection {
     pub(super) fn to(address: SocketAddr) -> Self {
-        Self { address, open: None }
+        Self {
+            address,
+            open: None,
+            buffer: Vec::with_capacity(64 << 10),
+        }
     }
 
-    /// Asks; a server that hangs up instead of answering is an error.
-    pub(super) fn ask(&mut self, method: &str, target: &str, headers: &str) -> io::Result<Reply> {
-        let mut stream = if let Some(stream) = self.open.take() {
-            stream
-        } else {
-            let stream = TcpStream::connect(self.address)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            BufReader::new(stream)
-        };
-        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
-        stream.get_mut().write_all(request.as_bytes())?;
-        let reply = read(&mut stream)?;
+    /// Sends a request and reads the whole answer. After an error, the next request opens another connection.
+    pub(super) async fn ask(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+        let stream = self.open.take();
+        let buffer = &mut self.buffer;
+        let asked = tokio::time::timeout(PATIENCE, exchange(stream, self.address, request, buffer));
+        let (stream, head) = asked.await??;
         self.open = Some(stream);
-        Ok(reply)
+        let broken = |_| io::Error::from(io::ErrorKind::InvalidData);
+        let head = std::str::from_utf8(&buffer[..head]).map_err(broken)?;
+        Ok(Answer {
+            status: head.get(9..12).and_then(|word| word.parse().ok()).unwrap_or(0),
+            head,
+            body: &buffer[head.len() + 4..],
+        })
     }
 }
 
-fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Reply> {
-    let broken = || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed");
-    let mut line = String::new();
-    stream.read_line(&mut line)?;
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .ok_or_else(broken)?;
-    let (mut length, mut location) = (0, None);
+/// Returns the stream and the length of the answer's head.
+async fn exchange(
+    stream: Option<TcpStream>,
+    address: SocketAddr,
+    request: &[u8],
+    buffer: &mut Vec<u8>,
+) -> io::Result<(TcpStream, usize)> {
+    let mut stream = match stream {
+        Some(stream) => stream,
+        None => TcpStream::connect(address).await?,
+    };
+    stream.set_nodelay(true)?;
+    stream.write_all(request).await?;
+    buffer.clear();
+    let mut expected = None;
     loop {
-        line.clear();
-        if stream.read_line(&mut line)? == 0 {
-            return Err(broken());
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let Some((name, value)) = line.trim_end().split_once(':') else {
-            break;
-        };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().map_err(|_| broken())?;
-        } else if name.eq_ignore_ascii_case("location") {
-            location = Some(value.trim().to_owned());
+        if expected.is_none()
+            && let Some(head) = buffer.windows(4).position(|four| four == b"\r\n\r\n")
+        {
+            let text = String::from_utf8_lossy(&buffer[..head]);
+            let length = header(&text, "content-length").and_then(|value| value.parse().ok());
+            expected = Some((head, length.unwrap_or(0)));
+        }
+        if let Some((head, length)) = expected
+            && buffer.len() >= head + 4 + length
+        {
+            return Ok((stream, head));
         }
     }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    Ok(Reply {
-        status,
-        location,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    })
+}
+
+fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+    Some(value.trim())
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(super) fn to(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self {
+            runtime: Builder::new_current_thread().enable_all().build()?,
+            connection: Connection::to(address),
+        })
+    }
+
+    /// Sends a request and waits for the answer; a server that closes the connection instead is an error.
+    pub(super) fn ask(&mut self, method: &str, target: &str, headers: &str) -> io::Result<Reply> {
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        let answer = self.runtime.block_on(self.connection.ask(request.as_bytes()))?;
+        Ok(Reply {
+            status: answer.status,
+            location: header(answer.head, "location").map(str::to_owned),
+            body: String::from_utf8_lossy(answer.body).into_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_is_kept_until_the_server_closes_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            for head in [
+                "200 OK\r\nContent-Length: 2",
+                "302 Found\r\nlocation: http://a/\r\ncontent-length: 2",
+            ] {
+                let _ = stream.read(&mut [0; 1000]).unwrap();
+                // In two parts, as a slow server sends it.
+                write!(stream, "HTTP/1.1 {head}").unwrap();
+                write!(stream, "\r\n\r\nok").unwrap();
+            }
+            // The third request is answered with the end of the stream.
+            let _ = stream.read(&mut [0; 1000]).unwrap();
+        });
+        let mut client = Client::to(address).unwrap();
+        let first = client.ask("GET", "/", "").unwrap();
+        assert_eq!(
+            (first.status, first.location, first.body.as_str()),
+            (200, None, "ok")
+        );
+        let second = client.ask("GET", "/", "X: y\r\n").unwrap();
+        assert_eq!(
+            (second.status, second.location.as_deref()),
+            (302, Some("http://a/"))
+        );
+        assert_eq!(second.body, "ok");
+        client.ask("GET", "/", "").unwrap_err();
+        server.join().unwrap();
+    }
 }

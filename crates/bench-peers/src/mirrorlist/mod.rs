@@ -5,7 +5,6 @@ mod compare;
 mod corpus;
 mod crowd;
 mod http;
-mod latencies;
 mod reloads;
 mod server;
 mod speed;
@@ -16,22 +15,20 @@ use std::process::Command;
 use clap::{Args, ValueEnum};
 use reveille_mirrorlist::synthetic::{self, Size};
 use xtask::failure::Result;
-use xtask::packages::{self, Package};
+use xtask::packages::Package;
 use xtask::tell;
-use xtask::workspace::Workspace;
 
-use crate::benchmarks_page::{Section, command_line, first_line};
-use crate::proc;
+use crate::bench::{Bench, first_line, package, wanted};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// MirrorManager's mirrorlist-server, to be measured beside ours and compared with it
+    /// MirrorManager's mirrorlist-server, to measure beside ours and compare with it
     #[arg(long, value_name = "PATH")]
     reference: Option<PathBuf>,
     /// Make these tables only
     #[arg(long, value_enum, value_name = "TABLE", value_delimiter = ',')]
-    table: Vec<Table>,
-    /// Directories of the data; the bars are for as many as this
+    table: Vec<Measurement>,
+    /// Directories of the data
     #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
     directories: u32,
     /// Prefixes of the data
@@ -43,41 +40,31 @@ pub(crate) struct Arguments {
     /// Requests that are compared
     #[arg(long, value_name = "N", default_value_t = 6000)]
     requests: u32,
-    /// Install missing Debian packages
-    #[arg(long)]
-    install: bool,
-    /// Print the tables, and leave BENCHMARKS.md alone
-    #[arg(long)]
-    print: bool,
 }
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Table {
-    /// Memory, start, requests a second.
+enum Measurement {
+    /// Memory, start, requests a second
     Speed,
-    /// Many clients at once.
+    /// Many clients at once
     Crowd,
-    /// Reloads beside 8, 10 and 100 clients.
+    /// Reloads beside 8, 10 and 100 clients
     Reloads,
-    /// Reloads beside 200 and 400 clients.
+    /// Reloads beside 200 and 400 clients
     ReloadsMany,
-    /// Answers beside the reference's.
+    /// Answers beside the reference's
     Compare,
 }
 
-/// What the loads are made with.
+/// The programs that make the load.
 const PACKAGES: &[Package] = &[
-    Package {
-        name: "wrk",
-        programs: &["wrk"],
-        reason: "requests over connections that are kept",
-    },
-    Package {
-        name: "apache2-utils",
-        programs: &["ab"],
-        reason: "requests with a connection each, as in the discussion of MirrorManager's server",
-    },
+    package("wrk", &["wrk"], "requests over connections that are kept"),
+    package(
+        "apache2-utils",
+        &["ab"],
+        "requests with a connection each, as in the discussion of MirrorManager's server",
+    ),
 ];
 
 /// Mirrors of the data.
@@ -100,77 +87,52 @@ pub(super) struct Lab {
     requests: u32,
 }
 
-pub(super) fn run(arguments: &Arguments, workspace: &Workspace) -> Result {
-    packages::provide(PACKAGES, "the load", arguments.install)?;
-    let load = proc::load();
-    let lab = Lab::open(arguments, workspace)?;
-    let versions = vec![lab.version()];
-    let section = |name, title: String, body| {
-        let section = Section {
-            name,
-            title,
-            command: arguments.as_repeated(),
-            versions: versions.clone(),
-            load: load.clone(),
-            body,
-        };
-        section.publish(workspace, arguments.print)
-    };
-    if arguments.wants(Table::Speed) {
-        let title = format!(
-            "The mirrorlist server: {} directories, {HOSTS} mirrors, {CARRIERS} of them each",
-            lab.directories
-        );
-        section("mirrorlist", title, speed::run(&lab)?)?;
-    }
-    if arguments.wants(Table::Crowd) {
-        let title = "The mirrorlist server, asked by many at once".to_owned();
-        section("mirrorlist-crowd", title, crowd::run(&lab)?)?;
-    }
-    if arguments.wants(Table::Reloads) {
-        let title = "The mirrorlist server, reloading under load".to_owned();
-        section("mirrorlist-reloads", title, reloads::run(&lab, &[8, 10, 100])?)?;
-    }
-    if arguments.wants(Table::ReloadsMany) {
-        let title = "The mirrorlist server, reloading under the load of many".to_owned();
-        section("mirrorlist-reloads-many", title, reloads::run(&lab, &[200, 400])?)?;
-    }
-    if arguments.wants(Table::Compare) {
-        match &lab.reference {
-            Some(reference) => {
-                let title = "Answers of the mirrorlist server, beside MirrorManager's".to_owned();
-                section("mirrorlist-compare", title, compare::run(&lab, reference)?)?;
+pub(super) fn run(arguments: &Arguments, bench: &Bench) -> Result {
+    bench.provide(PACKAGES)?;
+    let lab = Lab::open(arguments, bench)?;
+    let versions = [first_line(Command::new(&lab.ours).arg("--version"))];
+    for table in wanted(&arguments.table, Measurement::value_variants()) {
+        let (name, title, body) = match table {
+            Measurement::Speed => {
+                let title = format!(
+                    "The mirrorlist server: {} directories, {HOSTS} mirrors, {CARRIERS} of them each",
+                    lab.directories
+                );
+                ("mirrorlist", title, speed::run(&lab)?)
             }
-            None => tell::line("no answers are compared: --reference names the server to compare with"),
-        }
+            Measurement::Crowd => {
+                let title = "The mirrorlist server with many clients at once".to_owned();
+                ("mirrorlist-crowd", title, crowd::run(&lab)?)
+            }
+            Measurement::Reloads => {
+                let title = "The mirrorlist server, reloading under load".to_owned();
+                ("mirrorlist-reloads", title, reloads::run(&lab, &[8, 10, 100])?)
+            }
+            Measurement::ReloadsMany => {
+                let title = "The mirrorlist server, reloading under the load of many".to_owned();
+                ("mirrorlist-reloads-many", title, reloads::run(&lab, &[200, 400])?)
+            }
+            Measurement::Compare => {
+                let Some(reference) = &lab.reference else {
+                    tell::line("no answers are compared: --reference names the server to compare with");
+                    continue;
+                };
+                let title = "Answers of the mirrorlist server beside MirrorManager's".to_owned();
+                ("mirrorlist-compare", title, compare::run(&lab, reference)?)
+            }
+        };
+        bench.publish(name, &title, &versions, &body)?;
     }
     Ok(())
-}
-
-// === impl Arguments ===
-
-impl Arguments {
-    /// The command without where somebody happens to have the reference.
-    fn as_repeated(&self) -> String {
-        let command = command_line();
-        match &self.reference {
-            Some(path) => command.replace(&path.display().to_string(), "mirrorlist-server"),
-            None => command,
-        }
-    }
-
-    fn wants(&self, table: Table) -> bool {
-        self.table.is_empty() || self.table.contains(&table)
-    }
 }
 
 // === impl Lab ===
 
 impl Lab {
-    fn open(arguments: &Arguments, workspace: &Workspace) -> Result<Self> {
+    fn open(arguments: &Arguments, bench: &Bench) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let lab = Self {
-            ours: workspace.build("reveille-mirrorlist", "dist")?,
+            ours: bench.workspace.build("reveille-mirrorlist", "dist")?,
             reference: arguments.reference.clone(),
             data: scratch.path().join("data"),
             scratch,
@@ -182,7 +144,12 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Data of a size, always the same but for the domain.
+    /// The repository of the last directory but one, and its architecture: the end of the data.
+    fn last(&self) -> (String, &'static str) {
+        synthetic::repository(self.directories / 2 * 2 - 2)
+    }
+
+    /// Writes data of a size; all but the domain is the same each time.
     fn make_data(&self, directory: &Path, domain: &str, directories: u32, prefixes: u32) -> Result {
         std::fs::create_dir_all(directory)?;
         let size = Size {
@@ -192,13 +159,9 @@ impl Lab {
             prefixes,
         };
         tell::line(&format!(
-            "making up data of {directories} directories in {}",
+            "writing data of {directories} directories to {}",
             directory.display()
         ));
         Ok(synthetic::write(directory, size, domain, SEED)?)
-    }
-
-    fn version(&self) -> String {
-        first_line(Command::new(&self.ours).arg("--version"))
     }
 }

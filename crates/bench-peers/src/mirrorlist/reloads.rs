@@ -1,18 +1,18 @@
 //! Reloads under load, half of them of broken files. Answers must come from one snapshot each, and none may fail.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reveille_mirrorlist::synthetic::{CACHE, COUNTRIES, GEOIP, NETBLOCKS, repository};
 use xtask::failure::{Failure, Result};
-use xtask::tell;
 
 use super::Lab;
 use super::client::{Load, Outcome};
-use super::http::Connection;
+use super::http::Client;
 use super::server::Server;
+use crate::table::Table;
 
 /// How long a load with reloads lasts.
 const SECONDS: u64 = 60;
@@ -37,44 +37,27 @@ pub(super) fn run(lab: &Lab, clients: &[usize]) -> Result<String> {
     place(&sets[0].join(CACHE), &live)?;
     let server = Server::ours(lab, &live, &[])?;
     let before = server.memory();
-    let mut text = String::from(
-        "| clients | | requests | failed | mixed | from one, from two | p50 | p99 | worst |\n|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for &concurrency in clients {
-        let load = load(
-            lab,
-            &server,
-            concurrency,
-            Duration::from_secs(lab.seconds.max(10)),
-        );
-        let quiet = load.apply()?;
-        text.push_str(&row(concurrency, "no reload", &quiet));
+    let mut table =
+        Table::new("clients |  | requests | failed | mixed | from one, from two | p50 | p99 | worst");
+    for &clients in clients {
+        let load = load(lab, &server, clients, Duration::from_secs(lab.seconds.max(10)));
+        row(&mut table, clients, "no reload", &load.apply()?);
         let load = Load {
             lasts: Duration::from_secs(SECONDS),
             ..load
         };
-        let (outcome, done, took) = with_reloads(&load, &server, &sets, &live)?;
-        let [good, bad] = done;
-        text.push_str(&row(
-            concurrency,
-            &format!(
-                "{good} reloads, {bad} refused, in {SECONDS} s, the slowest {:.1} s",
-                took.as_secs_f64()
-            ),
-            &outcome,
-        ));
-        tell::line(&format!(
-            "{concurrency} clients: {} requests",
-            outcome.latencies.number()
-        ));
+        let (outcome, [good, bad], slowest) = with_reloads(&load, &server, &sets, &live)?;
+        let slowest = slowest.as_secs_f64();
+        let what = format!("{good} reloads, {bad} refused, in {SECONDS} s, the slowest {slowest:.1} s");
+        row(&mut table, clients, &what, &outcome);
     }
     let after = server.memory();
-    text.push_str(&format!(
-        "\nMemory {:.0} MB before, {:.0} MB after, {:.0} MB at most. The load is one thread on the same machine, each \
-         client asks as soon as it was answered; half of the files are broken (cut off, of another kind, empty).\n",
+    Ok(format!(
+        "{table}\nMemory: {:.0} MB before, {:.0} MB after, peak {:.0} MB. One thread on the same machine makes the load; each \
+         client sends a request as soon as the previous one is answered. Half of the files are broken (cut off, of another \
+         kind, empty).\n",
         before.0, after.0, after.1
-    ));
-    Ok(text)
+    ))
 }
 
 fn load(lab: &Lab, server: &Server, connections: usize, lasts: Duration) -> Load {
@@ -94,7 +77,7 @@ fn load(lab: &Lab, server: &Server, connections: usize, lasts: Duration) -> Load
         requests,
         connections,
         lasts,
-        exclusive: Some(DOMAINS),
+        exclusive: DOMAINS,
     }
 }
 
@@ -103,12 +86,9 @@ fn load(lab: &Lab, server: &Server, connections: usize, lasts: Duration) -> Load
 fn with_reloads(
     load: &Load,
     server: &Server,
-    sets: &[std::path::PathBuf; 2],
+    sets: &[PathBuf; 2],
     live: &Path,
 ) -> Result<(Outcome, [u32; 2], Duration)> {
-    let admin = server
-        .admin
-        .ok_or_else(|| Failure::failed("the server has no administrator's address"))?;
     let started = Instant::now();
     std::thread::scope(|scope| {
         let applied = scope.spawn(|| load.apply());
@@ -125,7 +105,7 @@ fn with_reloads(
                 place(&sets[(number as usize / 2 + 1) % 2].join(CACHE), live)?;
             }
             let asked = Instant::now();
-            let reply = Connection::to(admin).ask("POST", "/-/reload", "Content-Length: 0\r\n")?;
+            let reply = Client::to(server.admin)?.ask("POST", "/-/reload", "Content-Length: 0\r\n")?;
             if (reply.status == 200) == broken {
                 return Err(Failure::failed(format!(
                     "reload {number}: {} {}",
@@ -168,18 +148,17 @@ fn break_file(whole: &Path, live: &Path, number: u32) -> Result {
     Ok(())
 }
 
-fn row(concurrency: usize, what: &str, outcome: &Outcome) -> String {
-    let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-    format!(
-        "| {concurrency} | {what} | {} ({:.0}/s) | {} | {} | {}, {} | {:.1} ms | {:.1} ms | {:.1} ms |\n",
-        outcome.latencies.number(),
+fn row(table: &mut Table, clients: usize, what: &str, outcome: &Outcome) {
+    let latencies = &outcome.latencies;
+    let millis = |share| latencies.value_at_quantile(share) as f64 / 1000.0;
+    let (median, most, worst) = (millis(0.5), millis(0.99), millis(1.0));
+    table.row(format_args!(
+        "{clients} | {what} | {} ({:.0}/s) | {} | {} | {}, {} | {median:.1} ms | {most:.1} ms | {worst:.1} ms",
+        latencies.len(),
         outcome.a_second(),
         outcome.failed,
         outcome.mixed,
         outcome.seen[0],
         outcome.seen[1],
-        millis(outcome.latencies.quantile(0.5)),
-        millis(outcome.latencies.quantile(0.99)),
-        millis(outcome.latencies.worst())
-    )
+    ));
 }

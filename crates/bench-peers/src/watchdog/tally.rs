@@ -1,5 +1,7 @@
 //! What a replay counts.
 
+use crate::table::Table;
+
 /// Counts and sums over all judged runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
@@ -20,12 +22,10 @@ pub(super) struct Tally {
 // === impl Tally ===
 
 impl Tally {
-    pub(super) const HEAD: &'static str = "\
-        | rule | hangs | runs | false kills | of healthy attempts | abandoned | deadline ÷ run | hangs found | time to find one, s | ÷ run |\n\
-        |---|---|---|---|---|---|---|---|---|---|\n";
+    pub(super) const COLUMNS: &'static str = "rule | hangs | runs | false kills | of healthy attempts | abandoned | deadline ÷ run | hangs found | time to find one, s | ÷ run";
 
-    /// One line of the table.
-    pub(super) fn row(&self, name: &str, hang_share: f64) -> String {
+    /// Adds these counts to a table of such columns.
+    pub(super) fn row(&self, table: &mut Table, name: &str, hang_share: f64) {
         let per = |sum: f64, count: u64| sum / count.max(1) as f64;
         let found = if self.hangs == 0 {
             "– | – | –".to_owned()
@@ -38,14 +38,14 @@ impl Tally {
                 per(self.wait_stretch, self.found)
             )
         };
-        format!(
-            "| {name} | {:.0} % | {} | {} | {:.4} % | {} | {:.3} | {found} |\n",
+        table.row(format_args!(
+            "{name} | {:.0} % | {} | {} | {:.4} % | {} | {:.3} | {found}",
             hang_share * 100.0,
             self.runs,
             self.false_kills,
             per(100.0 * self.false_kills as f64, self.healthy),
             self.abandoned,
             per(self.stretch, self.runs),
-        )
+        ));
     }
 }
