@@ -11,7 +11,7 @@ const BEFORE_ORDERS: &str = "{ set -- orders ";
 const AFTER_ORDERS: char = ';';
 /// How much of the input to search, in bytes.
 const LONGEST: usize = 1 << 20;
-/// The longest frame to recognize, in bytes.
+/// The longest frame to recognise, in bytes.
 const FRAME: usize = 128;
 
 /// The dialogue on one channel.

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! `^` is the byte 0x1e. The verbs `stop` (a second line, `PID BORN`), `clean` (a second line, `MACHINE MARK`), `look`
-//! and `halt` are answered with one `end`. Scripts that copy files are recognized by their text. Other command lines go
+//! and `halt` are answered with one `end`. Scripts that copy files are recognised by their text. Other command lines go
 //! to the plain [`Shell`].
 
 use std::hash::{DefaultHasher, Hasher as _};

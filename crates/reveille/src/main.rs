@@ -113,7 +113,7 @@ fn start_log(globals: &cli::Globals) -> Option<log::Log> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("REVEILLE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let log = log::Log::start().ok()?;
-    // Only a second initialization in one process fails.
+    // Only a second initialisation in one process fails.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(log.clone())

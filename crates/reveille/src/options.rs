@@ -14,10 +14,10 @@ use crate::failure::Failure;
 /// Default of `--connect-timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Options that only connections by SSH follow.
+/// Options that only SSH connections use.
 const OF_SSH: &[&str] = &["user", "key", "port", "ssh-config", "connect-timeout", "host-key"];
 
-/// The options that the ledger keeps with a run.
+/// The options that the ledger records with a run.
 pub(crate) fn run_options(reach: Option<&Reach>, pacing: &Pacing, fold: bool) -> Result<RunOptions, Failure> {
     let portion = |option: &str, text: &String| {
         text.parse::<Portion>()
@@ -89,11 +89,11 @@ pub(crate) fn inventory_sources(choice: &Choice) -> Result<InventorySources, Fai
     )?)
 }
 
-/// What the options say about reaching hosts, each value with its source.
+/// The options that set how to reach hosts, each value with its source.
 ///
 /// # Errors
 ///
-/// An option has no effect on hosts that are this machine.
+/// The transport is `local`, and an option has no effect on it.
 pub(crate) fn asked(link: &Link, origins: &Origins) -> Result<Asked, Failure> {
     if link.transport == Some(TransportKind::Local)
         && let Some(option) = origins.on_the_command_line(OF_SSH)

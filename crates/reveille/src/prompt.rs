@@ -10,7 +10,7 @@ const LIMIT: usize = 4096;
 
 /// Asks on the terminal, without echo. `instead` tells the user what to do if there is no terminal.
 pub(crate) fn hidden(words: &str, instead: &str) -> Result<String, String> {
-    let refused = |why: String| format!("can't ask for {words}: {why}; {instead}");
+    let refused = |why: String| format!("can't ask for the {words}: {why}; {instead}");
     let terminal = OpenOptions::new()
         .read(true)
         .write(true)

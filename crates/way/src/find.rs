@@ -169,7 +169,7 @@ impl<'a> Finder<'a> {
                 said("User", resolved.user.clone()),
                 Some(Given::new(
                     self.local.user.clone(),
-                    Origin::Default("the user who runs reveille"),
+                    Origin::Default("the user who runs Reveille"),
                 )),
             ],
             text,

@@ -444,8 +444,7 @@ mod tests {
     /// Short and long help of every command, 80 columns wide.
     #[test]
     fn help_reads_well() {
-        let mut cli = Cli::command().term_width(80);
-        cli.build();
+        let mut cli = with_width(80);
         let mut text = cli.render_help().to_string();
         for command in cli.get_subcommands_mut() {
             let is_theirs = ["load", "mirrorlist", "help"].contains(&command.get_name());
@@ -463,5 +462,23 @@ mod tests {
         let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 100).collect();
         assert!(wide.is_empty(), "{wide:#?}");
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn help_reads_well_on_narrow_and_wide_terminals() {
+        let mut text = String::new();
+        for width in [60, 120] {
+            let mut cli = with_width(width);
+            let program = cli.render_help();
+            let retry = cli.find_subcommand_mut("retry").unwrap().render_help();
+            text += &format!("{width} columns\n\n{program}\n$ reveille retry -h\n{retry}\n");
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    fn with_width(columns: usize) -> clap::Command {
+        let mut cli = Cli::command().term_width(columns);
+        cli.build();
+        cli
     }
 }

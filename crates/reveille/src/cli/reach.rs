@@ -44,12 +44,12 @@ pub(crate) struct Reach {
     pub(crate) link: Link,
     #[command(flatten)]
     pub(crate) passwords: PasswordArgs,
-    /// Where the options come from.
+    /// The sources of the options.
     #[arg(skip)]
     pub(crate) origins: Origins,
 }
 
-/// Where passwords come from.
+/// The sources of passwords.
 #[derive(Debug, Args)]
 pub(crate) struct PasswordArgs {
     /// Ask for the SSH password

@@ -1,8 +1,10 @@
 //! `reveille runs`: lists runs.
 
 use reveille_account::Exit;
+use reveille_job::JobSource;
 use reveille_ledger::{Ledger, RunKind, RunSpec};
 use reveille_text::harmless::{self, shortened};
+use serde_json::Value;
 
 use crate::cli::Globals;
 use crate::failure::Failure;
@@ -33,18 +35,15 @@ pub(crate) fn run(globals: &Globals, printer: &Printer) -> Result<Exit, Failure>
 
 /// What a run ran: the job file, the command, or the copied files.
 fn what(spec: &RunSpec) -> String {
-    let value: serde_json::Value = serde_json::from_str(&spec.text).unwrap_or_default();
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    match spec.kind {
-        RunKind::Exec => text(&value["command"]["command"]),
-        RunKind::Ping => String::new(),
-        RunKind::Copy | RunKind::Fetch => {
-            let steps = value["steps"].as_array();
-            let names = steps.into_iter().flatten().map(|step| text(&step["name"]));
-            let kind = format!("{} ", spec.kind.as_str());
-            let files: Vec<String> = names.map(|name| name.replacen(&kind, "", 1)).collect();
-            files.join(" ")
+    match (spec.kind, serde_json::from_str(&spec.text)) {
+        (RunKind::Ping, _) => String::new(),
+        (_, Ok(JobSource::Command { command, .. })) => command,
+        (kind @ (RunKind::Copy | RunKind::Fetch), Ok(JobSource::File { text, .. })) => {
+            let job: Value = serde_json::from_str(&text).unwrap_or_default();
+            let steps = job["steps"].as_array().into_iter().flatten();
+            let names = steps.filter_map(|step| step["name"].as_str()?.strip_prefix(kind.as_str()));
+            names.collect::<String>().trim_start().to_owned()
         }
-        RunKind::Run | RunKind::Drill | RunKind::Bench => spec.file.clone().unwrap_or_default(),
+        _ => spec.file.clone().unwrap_or_default(),
     }
 }

@@ -406,11 +406,14 @@ fn write_timing(words: &mut String, summary: &Summary) {
         ("key exchange", timing.phases.key_exchange),
         ("authentication", timing.phases.authentication),
     ];
-    let phases: Vec<String> = phases
-        .iter()
-        .filter_map(|(name, spread)| spread.map(|spread| format!("{name} {}", shown(spread.p50))))
-        .collect();
-    if !phases.is_empty() {
+    let phases = phases
+        .into_iter()
+        .filter_map(|(name, spread)| Some((name, spread?)));
+    // All of them are zero if no host was reached over a network.
+    if phases.clone().any(|(_, spread)| spread.max > 0.0) {
+        let phases: Vec<String> = phases
+            .map(|(name, spread)| format!("{name} {}", shown(spread.p50)))
+            .collect();
         let _ = write!(words, "; p50 of {}", phases.join(", "));
     }
     words.push('\n');

@@ -53,7 +53,9 @@ fn settled(reveille: &Reveille, text: &str) -> String {
         // It is chance whether the start of a short step is noticed, and which host fails first.
         (r"(?m)^.*`\w+` has begun, process \d+\n", ""),
         (r"(?m)^first .*\n", ""),
+        (r"(?m)^slowest .*", "slowest     HOSTS"),
         (r"hostname=.[^ ]*.", "HOSTNAME"),
+        (r"(127\.\d+\.\d+\.\d+):\d{4,5}\b", "$1:PORT"),
     ];
     let mut text = text.replace(reveille.path().to_str().unwrap(), "DIR");
     for (pattern, with) in patterns {
@@ -84,10 +86,133 @@ fn the_end_of_a_run() {
     insta::assert_snapshot!("junit", settled(&reveille, &junit));
 }
 
+/// The commands with their exit statuses and all that they print.
+fn transcript(reveille: &Reveille, commands: &[&[&str]]) -> String {
+    let mut text = String::new();
+    for arguments in commands {
+        let ended = reveille.run(arguments);
+        text += &format!(
+            "$ reveille {}\n{}{}[{}]\n\n",
+            arguments.join(" "),
+            ended.stdout,
+            ended.stderr,
+            ended.code
+        );
+    }
+    settled(reveille, &text)
+}
+
+#[test]
+fn one_off_commands() {
+    let reveille = Reveille::new();
+    reveille.file(
+        "hosts.ini",
+        "[web]\nweb1 ansible_connection=local\nweb2 ansible_connection=local api_token=x\n[dead]\n\
+         dead1 ansible_host=127.0.0.1 ansible_port=1\ndead2 ansible_host=127.0.0.2 ansible_port=1\n",
+    );
+    let commands: &[&[&str]] = &[
+        &["ping", "-i", "hosts.ini"],
+        &[
+            "exec",
+            "-i",
+            "hosts.ini",
+            "-l",
+            "web",
+            "--canary",
+            "1",
+            "--",
+            "echo hello; exit 3",
+        ],
+        &[
+            "copy",
+            "-i",
+            "hosts.ini",
+            "-l",
+            "web1",
+            "hosts.ini",
+            "copied",
+            "--max-fail",
+            "1",
+        ],
+        &[
+            "fetch",
+            "-i",
+            "hosts.ini",
+            "-l",
+            "web1",
+            "copied",
+            "--to",
+            "fetched",
+        ],
+        &["retry"],
+        &["runs"],
+        &["clean"],
+        &["prune", "--older-than", "1h", "--dry-run"],
+        &["hosts", "-i", "hosts.ini", "--vars", "-l", "web"],
+        &[
+            "hosts",
+            "-i",
+            "hosts.ini",
+            "--why",
+            "all",
+            "--port",
+            "99",
+            "-u",
+            "ann",
+        ],
+        &["explain", "connect_refused"],
+    ];
+    insta::assert_snapshot!(transcript(&reveille, commands));
+}
+
+#[test]
+fn mistakes_on_the_command_line() {
+    let reveille = Reveille::new();
+    reveille.file("hosts.ini", "web1 ansible_connection=local\n");
+    reveille.run(&["exec", "-i", "hosts.ini", "true"]).expect(0);
+    let commands: &[&[&str]] = &[
+        &["logs", "last"],
+        &["logs", "web2"],
+        &["explain", "comand_failed"],
+        &["explain", "no"],
+        &["exec", "-i", "hosts.ini", "-l", "db", "true"],
+        &["exec", "-i", "hosts.ini", "--serial", "0", "true"],
+        &["exec", "-i", "hosts.ini", "--max-fail", "many", "true"],
+        &["hosts", "-i", "hosts.ini", "--port", "99"],
+        &["drill", "--fault", "none", "--fault", "refuse=1"],
+        &["show", "r-1"],
+    ];
+    insta::assert_snapshot!(transcript(&reveille, commands));
+}
+
+#[test]
+fn a_drill() {
+    let reveille = Reveille::new();
+    let drill: &[&str] = &[
+        "drill",
+        "--hosts",
+        "12",
+        "--fault",
+        "drop_once=1",
+        "--fault",
+        "refuse=2",
+        "--fault",
+        "exit_100=1",
+    ];
+    insta::assert_snapshot!(transcript(&reveille, &[drill]));
+}
+
+#[test]
+fn a_man_page() {
+    let reveille = Reveille::new();
+    reveille.run(&["man", "--to", "man"]).expect(0);
+    let page = std::fs::read_to_string(reveille.path().join("man/reveille-logs.1")).unwrap();
+    insta::assert_snapshot!(page);
+}
+
 #[test]
 fn mistakes_at_lint() {
     let reveille = Reveille::new();
-    let mut shown = String::new();
     for (name, text) in [
         (
             "job.yaml",
@@ -96,9 +221,12 @@ fn mistakes_at_lint() {
         ("hosts.ini", "web[1:3 ansible_port=99999\n[web:children]\ndb\n"),
         ("empty.yaml", ""),
     ] {
-        let file = reveille.file(name, text);
-        let ended = reveille.run(&["lint", &file]).expect(2);
-        shown += &format!("$ reveille lint {name}\n{}{}\n", ended.stdout, ended.stderr);
+        reveille.file(name, text);
     }
-    insta::assert_snapshot!(settled(&reveille, &shown));
+    let commands: &[&[&str]] = &[
+        &["lint", "job.yaml"],
+        &["lint", "hosts.ini"],
+        &["lint", "empty.yaml"],
+    ];
+    insta::assert_snapshot!(transcript(&reveille, commands));
 }
