@@ -1,7 +1,5 @@
 //! Compiling the catalogue from MirrorManager's file, in one pass over it.
 
-use reveille_text::Markup;
-
 mod directories;
 mod numbers;
 #[cfg(test)]
@@ -10,6 +8,8 @@ mod tests;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
+
+use reveille_text::{Markup, counted};
 
 use self::directories::Scratch;
 use self::numbers::Numbers;
@@ -21,13 +21,13 @@ use super::{Catalog, Directory, Files, Host, HostNumber, Netblocks, Repositories
 use crate::error::Reason;
 use crate::wire::{Broken, Fields, Malformed, Messages, Value, entry, mirror_list};
 
-/// Warnings that are kept; the rest is counted.
+/// Most warnings that are kept; further ones are counted.
 const MOST_WARNINGS: usize = 20;
 
-/// MirrorManager's bandwidth of a host that names none.
+/// Bandwidth of a host that states none, as in MirrorManager.
 const NO_BANDWIDTH: i64 = 0;
 
-/// A catalogue that is being compiled.
+/// A catalogue in progress.
 #[derive(Debug)]
 struct Builder {
     time: Option<u64>,
@@ -61,7 +61,7 @@ struct Builder {
 // === impl Catalog ===
 
 impl Catalog {
-    /// Compiles what MirrorManager wrote.
+    /// Compiles MirrorManager's snapshot.
     pub(crate) fn read(input: impl BufRead) -> Result<Self, Reason> {
         let mut builder = Builder::new();
         let mut messages = Messages::of(input);
@@ -123,7 +123,7 @@ impl Builder {
             mirror_list::URL => self.add_url(value.bytes()?)?,
             mirror_list::FILE_DETAILS => {
                 if let Some(name) = self.files.add(value.bytes()?)? {
-                    self.warn(|| format!("file details of {name} are there twice; the first ones count"));
+                    self.warn(|| format!("the file details of {name} appear twice; the first ones count"));
                 }
             }
             mirror_list::NETBLOCK_COUNTRY => self.add_netblock_country(value.bytes()?)?,
@@ -131,7 +131,7 @@ impl Builder {
             mirror_list::LOCATION => {
                 let (name, hosts) = self.text_hosts(value.bytes()?)?;
                 if self.locations.contains_key(name) {
-                    self.warn(|| format!("location {name} is there twice; the first one counts"));
+                    self.warn(|| format!("location {name} appears twice; the first one counts"));
                 } else {
                     self.locations.insert(name.into(), hosts.into());
                 }
@@ -165,7 +165,7 @@ impl Builder {
             mirror_list::REPOSITORY_DIRECTORY => {
                 let (key, directory) = texts(value.bytes()?)?;
                 if !self.repositories.add(key, directory).ok_or(TOO_MANY)? {
-                    self.warn(|| format!("repository {key} is there twice; the first one counts"));
+                    self.warn(|| format!("repository {key} appears twice; the first one counts"));
                 }
             }
             _ => {}
@@ -178,13 +178,13 @@ impl Builder {
         let number = self.url(id.integer()?)?;
         let text = text.map_or(Ok(""), Value::text)?;
         if text.contains(|c: char| c.is_control()) {
-            // It would be two lines, or an apt priority, in a client's list.
-            self.warn(|| format!("URL {text:?} has control characters; it is left out"));
+            // In a client's list it would be two lines, or a priority of apt.
+            self.warn(|| format!("URL {text:?} contains control characters and is left out"));
             return Ok(());
         }
         match &mut self.url_texts[number as usize] {
             Some(known) if **known == *text => {}
-            Some(_) => self.warn(|| format!("URL {text:?} has the number of another one, which counts")),
+            Some(_) => self.warn(|| format!("URL {text:?} has the number of an earlier one, which counts")),
             place => *place = Some(text.into()),
         }
         Ok(())
@@ -201,7 +201,7 @@ impl Builder {
         let is_first = match field {
             mirror_list::HOST_BANDWIDTH => self.bandwidths_seen.insert(number),
             mirror_list::HOST_COUNTRY => self.hosts[usize::from(number)].country.is_empty(),
-            // Those of all entries are joined.
+            // The countries of all entries are joined.
             _ => true,
         };
         if !is_first {
@@ -210,7 +210,7 @@ impl Builder {
                 mirror_list::HOST_BANDWIDTH => "bandwidth",
                 _ => "country",
             };
-            self.warn(|| format!("the {what} of host {id} is there twice; the first one counts"));
+            self.warn(|| format!("the {what} of mirror {id} appears twice; the first one counts"));
             return Ok(());
         }
         let host = &mut self.hosts[usize::from(number)];
@@ -247,10 +247,10 @@ impl Builder {
                     new.insert(hosts);
                 }
                 Entry::Occupied(_) => {
-                    self.warn(|| format!("AS {number} is there twice; the first one counts"));
+                    self.warn(|| format!("AS {number} appears twice; the first one counts"));
                 }
             },
-            Err(_) => self.warn(|| "an ASN is not a number of 32 bits; it is left out".to_owned()),
+            Err(_) => self.warn(|| "an AS number has more than 32 bits and is left out".to_owned()),
         }
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Builder {
         let (name, hosts) = self.text_hosts(message)?;
         match parse_netblock(name) {
             Some(net) => self.netblocks.entry(net).extend(hosts),
-            None => self.warn(|| format!("{name:?} is neither a network nor an address; it is left out")),
+            None => self.warn(|| format!("{name:?} is neither a network nor an address and is left out")),
         }
         Ok(())
     }
@@ -275,7 +275,7 @@ impl Builder {
                     self.warn(|| format!("network {name} has two countries; the first one counts"));
                 }
             }
-            None => self.warn(|| format!("{name:?} is neither a network nor an address; it is left out")),
+            None => self.warn(|| format!("{name:?} is neither a network nor an address and is left out")),
         }
         Ok(())
     }
@@ -303,8 +303,7 @@ impl Builder {
 
     fn host(&mut self, id: i64) -> Result<HostNumber, Malformed> {
         let number = self.host_numbers.number(id)?;
-        let number = HostNumber::try_from(number)
-            .map_err(|_| Malformed("more than 65,536 hosts: not a list of mirrors"))?;
+        let number = HostNumber::try_from(number).map_err(|_| Malformed("more than 65,536 mirrors"))?;
         if usize::from(number) == self.hosts.len() {
             self.hosts.push(Host {
                 id,
@@ -348,15 +347,15 @@ impl Builder {
                 0 => String::new(),
                 number => format!(", and those of {number} more"),
             };
-            let warning = format!("the directory of repository {first} is not in the file{more}");
+            let warning = format!("the directory of repository {first} is not in the data{more}");
             self.warn(|| warning);
         }
         self.repositories.list();
         if self.more_warnings > 0 {
             let more = self.more_warnings;
-            self.warnings.push(format!("and {more} more of these"));
+            self.warnings.push(format!("and {more} more warnings"));
         }
-        // Temporary tables go before lists are made as small as they can be.
+        // Temporary tables are freed before lists shrink to their size.
         drop(self.known_offers);
         self.table.shrink_to_fit();
         Ok(Catalog {
@@ -382,7 +381,7 @@ impl Builder {
         })
     }
 
-    /// URLs that are known by number only are dropped from the offers.
+    /// Removes URLs from the offers that are known by number only.
     fn urls(&mut self) -> (Vec<Url>, super::arena::Arena<u32>, Vec<List>) {
         let texts = std::mem::take(&mut self.url_texts);
         let missing = texts.iter().filter(|text| text.is_none()).count();
@@ -391,7 +390,7 @@ impl Builder {
         let (lists, offers) = if missing == 0 {
             (lists, offers)
         } else {
-            self.warn(|| format!("{missing} URLs are named and not there; they are left out"));
+            self.warn(|| format!("{} missing in the data and left out", counted(missing, "URL")));
             let mut kept = Interner::default();
             let offers = offers
                 .into_iter()
@@ -403,7 +402,7 @@ impl Builder {
                         .filter(|url| texts[*url as usize].is_some())
                         .collect();
                     kept.intern(&urls)
-                        .expect("no longer than the lists it is made from")
+                        .expect("it is not longer than the lists before")
                 })
                 .collect();
             (kept.done(), offers)
@@ -423,8 +422,8 @@ impl Builder {
     }
 }
 
-const NO_KEY: Malformed = Malformed("an entry of a map without a key");
-const TOO_MANY: Malformed = Malformed("more entries than an index can hold");
+const NO_KEY: Malformed = Malformed("an entry of a map has no key");
+const TOO_MANY: Malformed = Malformed("there are more entries than an index can hold");
 
 /// Key and value of an entry.
 fn pair(message: &[u8]) -> Result<(Value<'_>, Option<Value<'_>>), Malformed> {

@@ -1,4 +1,4 @@
-//! What repositories are called, and where they lead.
+//! Names of repositories, and their directories.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ pub(crate) struct Repositories {
     directories: Texts,
     pub(crate) redirects: HashMap<Box<str>, Box<str>>,
     pub(crate) disabled: HashSet<Box<str>>,
-    /// All of them, as they are listed for a client that asked for another one.
+    /// The list of all repositories, for clients that request another one.
     pub(crate) listing: String,
 }
 
@@ -39,12 +39,12 @@ impl Repositories {
         Some(self.directories.get(self.keys.number(key)?))
     }
 
-    /// All, each with its directory.
+    /// All repositories, each with its directory.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.keys.iter().zip(self.directories.iter())
     }
 
-    /// Whether a repository is new; nothing if there is no room for more.
+    /// Adds a repository. Returns whether it is new; none if there is no room for more.
     pub(super) fn add(&mut self, key: &str, directory: &str) -> Option<bool> {
         let is_new = self.keys.add(key)?;
         if is_new {
@@ -53,7 +53,7 @@ impl Repositories {
         Some(is_new)
     }
 
-    /// Writes the list of all.
+    /// Writes the list of all repositories.
     pub(super) fn list(&mut self) {
         let mut keys: Vec<&str> = self.keys.iter().collect();
         keys.sort_unstable();

@@ -1,5 +1,5 @@
-//! Many short texts in one long one. As a box each they would be a hundred thousand small blocks of memory, which the
-//! allocator keeps, in pieces, when a former snapshot is freed.
+//! Many short texts in one long text. As boxes they would be a hundred thousand small blocks of memory, which the
+//! allocator would keep in pieces when it frees an earlier snapshot.
 
 use std::hash::BuildHasher as _;
 
@@ -7,15 +7,15 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::large_vec::large_string;
 
-/// Texts, by the order in which they were added.
+/// Texts, in the order in which they were added.
 #[derive(Debug)]
 pub(crate) struct Texts {
     all: String,
-    /// Where each ends, which is where the next one begins.
+    /// The end of each text, where the next one begins.
     ends: Vec<u32>,
 }
 
-/// Different texts, each of which is found by its number and by itself.
+/// Distinct texts, which are found by their numbers and by themselves.
 #[derive(Debug)]
 pub(crate) struct Keys {
     texts: Texts,
@@ -52,7 +52,7 @@ impl Texts {
         })
     }
 
-    /// Adds what `write` appends; nothing if all texts together have more than 4 GiB.
+    /// Adds the text that `write` appends; none if all texts together have more than 4 GiB.
     pub(crate) fn add_with(&mut self, write: impl FnOnce(&mut String)) -> Option<()> {
         write(&mut self.all);
         self.ends.push(u32::try_from(self.all.len()).ok()?);
@@ -87,7 +87,7 @@ impl Keys {
         self.find(self.hasher.hash_one(key), key)
     }
 
-    /// Whether a key is new; nothing if there is no room for more.
+    /// Adds a key. Returns whether it is new; none if there is no room for more.
     pub(crate) fn add(&mut self, key: &str) -> Option<bool> {
         let hash = self.hasher.hash_one(key);
         if self.find(hash, key).is_some() {

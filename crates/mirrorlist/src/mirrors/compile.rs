@@ -1,4 +1,4 @@
-//! From a list to MirrorManager's format, which everything else reads.
+//! Compiling a list into MirrorManager's format, which everything else reads.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +15,7 @@ struct Carrier<'a> {
     private: bool,
 }
 
-/// URLs that were written, by number; architectures in one directory have the same.
+/// The numbers of written URLs; architectures in one directory share them.
 #[derive(Default)]
 struct Urls(HashMap<String, i64>);
 
@@ -32,7 +32,7 @@ impl Urls {
     }
 }
 
-/// Writes everything that is offered at this moment.
+/// Writes all mirrors and repositories that may be used now.
 pub(super) fn compile(file: &MirrorFile, state: &State, time: u64) -> Result<Vec<u8>, String> {
     write(file, state, time).map_err(|error| error.to_string())
 }
@@ -77,7 +77,7 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
                 private: false,
             });
         }
-        // Architectures of one repository may be in one directory.
+        // Architectures of one repository may share a directory.
         let name = repository.directory();
         match directories.iter_mut().find(|(known, ..)| *known == name) {
             None => directories.push((name, repository.kind, carriers)),
@@ -107,7 +107,7 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
     list.finish()
 }
 
-/// Checksums of what the origin has, and of what mirrors may have that are offered still.
+/// Checksums of the origin's version, and of those that mirrors may still have.
 fn versions(file: &MirrorFile, state: &State, directory: &str) -> Vec<Version> {
     let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
     let mut replaced = u64::MAX;
@@ -133,7 +133,7 @@ fn write_host(list: &mut ListWriter<Vec<u8>>, id: i64, mirror: &Mirror) -> std::
     if let Some(country) = &mirror.country {
         list.host_country(id, &country.to_uppercase())?;
     }
-    // It was checked when the list was read.
+    // Reading the list has checked it.
     list.host_bandwidth(id, mirror.bandwidth().unwrap_or(100))
 }
 
@@ -171,7 +171,7 @@ fn write_directory(
     })
 }
 
-/// The mirrors of a repository that are fresh enough; all of them if none is and old ones are better than none.
+/// The mirrors of a repository that are fresh enough; all of them if none is and the list says so.
 fn offered<'a>(file: &'a MirrorFile, state: &State, repository: &Repository) -> Vec<(usize, &'a Mirror)> {
     let carrying = file
         .mirrors
@@ -188,7 +188,7 @@ fn offered<'a>(file: &'a MirrorFile, state: &State, repository: &Repository) -> 
     fresh
 }
 
-/// Whether a mirror is fresh enough, as far as is known.
+/// Whether a mirror is fresh enough by the known results.
 fn is_fresh(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Repository) -> bool {
     let Some(finding) = state.finding(&mirror.name.value, repository.directory()) else {
         return true;
@@ -204,7 +204,7 @@ fn is_fresh(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Repo
     !(unreachable || is_behind)
 }
 
-/// Hosts by what they have in common.
+/// Hosts by a value that they share.
 fn grouped<K: Ord>(file: &MirrorFile, keys: impl Fn(&Mirror) -> Vec<K>) -> BTreeMap<K, Vec<i64>> {
     let mut groups: BTreeMap<K, Vec<i64>> = BTreeMap::new();
     for (number, mirror) in file.mirrors.iter().enumerate() {
@@ -226,7 +226,7 @@ mod tests {
 
     const DAY: u64 = 86_400;
 
-    /// Mirrors `a`, `b` and `c` of one repository, and since when each is behind, with how many failures.
+    /// Mirrors `a`, `b` and `c` of one repository, with the time since which each is behind and its failures.
     fn names(if_all_stale: &str, findings: [(Option<u64>, u32); 3]) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mirrors.yaml");
@@ -274,7 +274,7 @@ mod tests {
         assert!(names("origin", [away, old, old]).is_empty());
     }
 
-    /// Metalinks have the checksums of every version that a mirror may have and still be offered.
+    /// Metalinks have the checksums of every version that a mirror in an answer may have.
     #[test]
     fn former_versions_are_alternates_for_as_long_as_mirrors_may_lag() {
         let directory = tempfile::tempdir().unwrap();

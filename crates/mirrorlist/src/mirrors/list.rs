@@ -1,4 +1,4 @@
-//! The list itself.
+//! The list of repositories and mirrors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use crate::catalog::parse_netblock;
 use crate::error::{BadFile, Reason};
 
-/// A list is not longer.
+/// Longest list.
 const LONGEST: u64 = 16 << 20;
 
 /// A file of repositories and mirrors.
@@ -25,19 +25,19 @@ pub(super) struct MirrorFile {
     pub(super) freshness: Freshness,
 }
 
-/// What is mirrored.
+/// A repository that is mirrored.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Repository {
     pub(super) repo: Spanned<String>,
-    /// As clients name it; none for repositories that have all architectures in one.
+    /// The architecture in clients' requests; none for a repository with all architectures.
     pub(super) arch: Option<String>,
     pub(super) path: String,
-    /// Where it comes from.
+    /// URL of the original.
     pub(super) origin: Option<String>,
     #[serde(rename = "type")]
     pub(super) kind: Kind,
-    /// The file whose change tells that the repository has changed.
+    /// The file that changes whenever the repository changes.
     probe: Option<String>,
 }
 
@@ -48,12 +48,12 @@ pub(super) enum Kind {
     Apt,
 }
 
-/// Who mirrors it.
+/// A mirror.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Mirror {
     pub(super) name: Spanned<String>,
-    /// By protocol.
+    /// Base URLs by protocol.
     pub(super) urls: BTreeMap<String, String>,
     pub(super) country: Option<String>,
     bandwidth: Option<String>,
@@ -61,10 +61,10 @@ pub(super) struct Mirror {
     pub(super) asn: Vec<u32>,
     #[serde(default)]
     pub(super) netblocks: Vec<String>,
-    /// Offered inside its networks only.
+    /// Only clients in its networks may use it.
     #[serde(default)]
     pub(super) private: bool,
-    /// Where it has each repository.
+    /// The path of each repository.
     pub(super) content: BTreeMap<String, String>,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Freshness {
     if_all_stale: IfAllStale,
 }
 
-/// What is offered when every mirror is too old.
+/// The answer if every mirror is too old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum IfAllStale {
@@ -100,7 +100,7 @@ impl MirrorFile {
     fn check(&self) -> Result<(), Reason> {
         if self.version != 1 {
             return Err(Reason::Mirrors(format!(
-                "version {} is not known; this program reads version 1",
+                "unknown version {}; this program reads version 1",
                 self.version
             )));
         }
@@ -113,7 +113,7 @@ impl MirrorFile {
                 )
             };
             if !seen.insert(repository.key()) {
-                return Err(at("it is there twice".to_owned()));
+                return Err(at("it appears twice".to_owned()));
             }
             repository.check().map_err(at)?;
         }
@@ -121,13 +121,13 @@ impl MirrorFile {
         for mirror in &self.mirrors {
             let at = |what: String| place(&mirror.name, &format!("mirror {}: {what}", mirror.name.value));
             if !names.insert(&mirror.name.value) {
-                return Err(at("it is there twice".to_owned()));
+                return Err(at("it appears twice".to_owned()));
             }
             mirror.check().map_err(at)?;
             for repo in mirror.content.keys() {
                 if !self.repositories.iter().any(|known| known.repo.value == *repo) {
                     return Err(at(format!(
-                        "content names {repo}, which is no repository of this file"
+                        "content names {repo}, which is not a repository of this file"
                     )));
                 }
             }
@@ -142,18 +142,18 @@ impl Repository {
     fn check(&self) -> Result<(), String> {
         for (what, word) in [("repo", &self.repo.value), ("path", &self.path)] {
             if word.trim_matches('/').is_empty() || word.contains(|c: char| c.is_control()) {
-                return Err(format!("{what} {word:?} is no name"));
+                return Err(format!("{what} {word:?} is not a name"));
             }
         }
         match &self.origin {
             Some(origin) if !(is_url(origin, "https") || is_url(origin, "http")) => {
-                Err(format!("origin {origin:?} is no URL of https or http"))
+                Err(format!("origin {origin:?} is not an https or http URL"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Name and architecture, as MirrorManager joins them.
+    /// Name and architecture, in MirrorManager's form.
     pub(super) fn key(&self) -> String {
         format!("{}+{}", self.repo.value, self.arch.as_deref().unwrap_or("all"))
     }
@@ -162,7 +162,7 @@ impl Repository {
         self.path.trim_matches('/')
     }
 
-    /// What is fetched to see whether a mirror is up to date, below the repository.
+    /// The file that `check` fetches to compare a mirror with the origin, below the repository.
     pub(super) fn probe(&self) -> &str {
         match (&self.probe, self.kind) {
             (Some(probe), _) => probe.trim_start_matches('/'),
@@ -179,7 +179,7 @@ impl Mirror {
         self.bandwidth()?;
         for netblock in &self.netblocks {
             if parse_netblock(netblock).is_none() {
-                return Err(format!("{netblock:?} is no network; write 10.0.0.0/8"));
+                return Err(format!("{netblock:?} is not a network; write 10.0.0.0/8"));
             }
         }
         if self.urls.is_empty() {
@@ -187,23 +187,25 @@ impl Mirror {
         }
         for (protocol, url) in &self.urls {
             if !is_url(url, protocol) {
-                return Err(format!("{url:?} is no URL of {protocol}"));
+                return Err(format!("{url:?} is not a {protocol} URL"));
             }
         }
         if let Some(country) = &self.country
             && !(country.len() == 2 && country.bytes().all(|letter| letter.is_ascii_alphabetic()))
         {
-            return Err(format!("country {country:?} is not two letters, such as DE"));
+            return Err(format!(
+                "country {country:?} is not a code of two letters, such as DE"
+            ));
         }
         if self.private && self.netblocks.is_empty() && self.asn.is_empty() {
             return Err(
-                "it is private, and has neither netblocks nor asn in which it could be offered".to_owned(),
+                "it is private, but has neither netblocks nor asn whose clients could use it".to_owned(),
             );
         }
         Ok(())
     }
 
-    /// In Mbit/s.
+    /// The bandwidth in Mbit/s.
     pub(super) fn bandwidth(&self) -> Result<i64, String> {
         let Some(text) = &self.bandwidth else {
             return Ok(100);
@@ -216,7 +218,7 @@ impl Mirror {
         };
         match digits.trim().parse::<i64>() {
             Ok(number) if factor > 0 && number > 0 => Ok(number.saturating_mul(factor)),
-            _ => Err(format!("{text:?} is no bandwidth; write 10Gbit or 100Mbit")),
+            _ => Err(format!("{text:?} is not a bandwidth; write 10Gbit or 100Mbit")),
         }
     }
 
@@ -264,20 +266,20 @@ impl Freshness {
         Ok(())
     }
 
-    /// How far behind its origin a mirror may be.
+    /// How long a mirror may be behind its origin.
     pub(super) fn max_lag(&self) -> Result<Duration, String> {
         duration::parse(&self.max_lag.value)
     }
 
-    /// How often mirrors are asked.
+    /// How often mirrors are checked.
     pub(super) fn every(&self) -> Result<Duration, String> {
         match duration::parse(&self.every.value)? {
-            Duration::ZERO => Err("mirrors can't be asked again at once; write 30m".to_owned()),
+            Duration::ZERO => Err("the interval must not be 0; write 30m".to_owned()),
             every => Ok(every),
         }
     }
 
-    /// After how many failures in a row a mirror is left out; never without.
+    /// After how many failures in a row a mirror is left out; never if `None`.
     pub(super) fn drop_after(&self) -> Result<Option<u32>, String> {
         let text = &self.on_unreachable.value;
         if text == "keep" {
@@ -286,7 +288,9 @@ impl Freshness {
         let number = text.strip_prefix("drop_after_");
         match number.and_then(|number| number.parse().ok()) {
             Some(number) if number > 0 => Ok(Some(number)),
-            _ => Err(format!("{text:?} is neither keep nor drop_after_3")),
+            _ => Err(format!(
+                "{text:?} is neither keep nor drop_after_N, such as drop_after_3"
+            )),
         }
     }
 
@@ -307,11 +311,11 @@ impl Default for Freshness {
     }
 }
 
-/// The parser's mistake, where it is.
+/// The parser's mistake with its place.
 fn mistake(error: &serde_saphyr::Error) -> Reason {
     let error = error.without_snippet();
     let text = error.to_string();
-    // The place stands before the text, as with all files.
+    // The place comes before the text, as in all messages.
     let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
     match error.location() {
         Some(location) => Reason::Place {

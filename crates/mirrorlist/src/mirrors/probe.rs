@@ -1,5 +1,5 @@
-//! Asking mirrors how old they are: the file that changes with a repository is fetched from its origin and from every
-//! mirror, and compared.
+//! Checking how old mirrors are: the file that changes with a repository is fetched from its origin and from every mirror,
+//! and compared.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -24,31 +24,31 @@ use super::state::{Original, State};
 use super::state_path;
 use crate::error::{BadFile, Reason};
 
-/// One file takes no longer.
+/// Longest time to fetch one file.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Origins, or mirrors, that are asked at the same time.
+/// Most origins, or mirrors, that are read at the same time.
 const AT_ONCE: usize = 16;
 
-/// A `Release` or `repomd.xml` is not longer.
+/// Longest `Release` or `repomd.xml`.
 const LONGEST: usize = 16 << 20;
 
-/// Redirects that are followed.
+/// Most redirects that are followed.
 const REDIRECTS: u32 = 5;
 
-/// What a server says to one request.
+/// A server's answer to one request.
 enum Fetched {
     Body(Bytes),
     Elsewhere(String),
 }
 
-/// A copy that is fetched: mirror and directory.
+/// A copy to fetch: mirror and directory.
 struct Copy {
     mirror: String,
     directory: String,
 }
 
-/// Asks every mirror of a list once, keeps the findings beside it, and returns them.
+/// Checks every mirror of a list once, writes the results beside it, and returns them.
 pub async fn probe(path: &Path) -> Result<State, BadFile> {
     let file = MirrorFile::read(path)?;
     let place = state_path(path);
@@ -56,7 +56,7 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
     let tls = Arc::new(tls(path)?);
     state.forget_others(&file);
-    // Twice as long as a mirror is offered that lacks what came after.
+    // Twice as long as a mirror may lack the next version.
     let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
     let oldest = now.saturating_sub(max_lag.saturating_mul(2));
     let mut asked = HashSet::new();
@@ -65,7 +65,7 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
         let Some(origin) = &repository.origin else {
             continue;
         };
-        // Architectures of one repository may be in one directory.
+        // Architectures of one repository may share a directory.
         if !asked.insert(repository.directory()) {
             continue;
         }
@@ -108,7 +108,7 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
 // === impl State ===
 
 impl State {
-    /// What is no longer in the list.
+    /// Removes results for mirrors and repositories that are no longer in the list.
     fn forget_others(&mut self, file: &MirrorFile) {
         let is_there = |directory: &String| {
             file.repositories
@@ -174,11 +174,11 @@ fn tls(path: &Path) -> Result<ClientConfig, BadFile> {
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| bad(format!("TLS can't be set up: {error}")))?;
+        .map_err(|error| bad(format!("can't set up TLS: {error}")))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Fetches some URLs at the same time, and tells what came of each.
+/// Fetches some URLs at the same time, and calls `each` with each result.
 async fn fetch_all<T: Send + 'static>(
     wanted: Vec<(String, T)>,
     tls: &Arc<ClientConfig>,
@@ -195,7 +195,7 @@ async fn fetch_all<T: Send + 'static>(
         }
         match tasks.join_next().await {
             Some(Ok((fetched, url, what))) => each(&url, what, fetched),
-            // A panic was told by the panic hook.
+            // The panic hook has reported a panic.
             Some(Err(_)) => {}
             None => return,
         }
@@ -208,7 +208,7 @@ async fn fetch(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
         .unwrap_or_else(|_| Err("no answer within 20 s".to_owned()))
 }
 
-/// Goes where a server sends it, as package clients do.
+/// Follows redirects, as package clients do.
 async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
     let mut url = url.to_owned();
     for _ in 0..=REDIRECTS {
@@ -220,7 +220,7 @@ async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
     Err(format!("more than {REDIRECTS} redirects"))
 }
 
-/// The URL that a redirect leads to; `location` may be a path alone.
+/// The URL of a redirect; `location` may be a path only.
 fn resolve(url: &str, location: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return location.to_owned();
@@ -235,7 +235,7 @@ fn resolve(url: &str, location: &str) -> String {
         format!("{scheme}://{host}{path}{location}")
     } else if location
         .split_once("://")
-        // A path's query may hold a URL.
+        // The query of a relative path may contain a URL.
         .is_some_and(|(scheme, _)| {
             scheme
                 .chars()
@@ -250,8 +250,8 @@ fn resolve(url: &str, location: &str) -> String {
 }
 
 async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Fetched, String> {
-    let uri: hyper::Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
-    let host = uri.host().ok_or("the URL names no host")?.to_owned();
+    let uri: hyper::Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
+    let host = uri.host().ok_or("the URL has no host")?.to_owned();
     let secure = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
@@ -282,7 +282,7 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    // Ends with this function: a mirror that goes on talking after it was given up is not listened to.
+    // Ends with this function, so that a mirror that still sends is not read any more.
     let mut driver = tokio::task::JoinSet::new();
     driver.spawn(connection);
     let target = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -306,7 +306,7 @@ where
     {
         let location = location
             .to_str()
-            .map_err(|_| "it redirects to no URL")?
+            .map_err(|_| "the redirect is not a URL")?
             .to_owned();
         return Ok(Fetched::Elsewhere(location));
     }

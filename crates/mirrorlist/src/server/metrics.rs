@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 use crate::select::Source;
 use crate::snapshot::Snapshot;
 
-/// Upper ends of latencies, in seconds.
+/// Upper bounds of the histogram's buckets, in seconds.
 const LATENCIES: [f64; 12] = [
     0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 1.0,
 ];
@@ -26,7 +26,7 @@ const LATENCIES: [f64; 12] = [
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<SourceLabel, Counter>,
-    /// The same, found without a lock.
+    /// The same counters, for a look-up without a lock.
     by_source: HashMap<&'static str, Counter>,
     latency: Histogram,
     connections: Counter,
@@ -94,36 +94,44 @@ impl Metrics {
         let mut registry = Registry::with_prefix("mirrorlist");
         registry.register(
             "requests",
-            "Requests by where the first mirrors came from, or why there were none",
+            "Requests by the source of the first mirrors, or by the reason why there were none",
             metrics.requests.clone(),
         );
         registry.register(
             "request_seconds",
-            "Time from the head of a request to its answer, without the network",
+            "Time from a request to its answer, without the network",
             metrics.latency.clone(),
         );
-        registry.register("connections", "Connections accepted", metrics.connections.clone());
-        registry.register("reloads", "Reloads by how they ended", metrics.reloads.clone());
+        registry.register("connections", "Accepted connections", metrics.connections.clone());
+        registry.register("reloads", "Reloads by their result", metrics.reloads.clone());
         registry.register(
             "snapshot_loaded_timestamp_seconds",
-            "When the snapshot that serves was loaded",
+            "Time when the current snapshot was loaded",
             metrics.loaded.clone(),
         );
         registry.register(
             "snapshot_created_timestamp_seconds",
-            "When the data that serve were made",
+            "Time when the current data were created",
             metrics.created.clone(),
         );
-        registry.register("snapshot_directories", "Directories", metrics.directories.clone());
-        registry.register("snapshot_hosts", "Mirrors", metrics.hosts.clone());
+        registry.register(
+            "snapshot_directories",
+            "Directories in the current snapshot",
+            metrics.directories.clone(),
+        );
+        registry.register(
+            "snapshot_hosts",
+            "Mirrors in the current snapshot",
+            metrics.hosts.clone(),
+        );
         registry.register(
             "snapshot_prefixes",
-            "Prefixes with an AS",
+            "Prefixes with an AS number",
             metrics.prefixes.clone(),
         );
         registry.register(
             "log_lines_dropped",
-            "Lines of logs that could not be written, or not fast enough",
+            "Log lines that were lost because the disk was full or too slow",
             metrics.dropped.clone(),
         );
         metrics.registry = registry;
@@ -164,7 +172,7 @@ impl Metrics {
         self.prefixes.set(number(snapshot.networks().prefixes()));
     }
 
-    /// All of it, as text.
+    /// All metrics as text.
     pub(crate) fn text(&self, shared: &Shared) -> String {
         let dropped: u64 = [&shared.log, &shared.access_log]
             .into_iter()

@@ -1,4 +1,4 @@
-//! A country database in MaxMind's format, as small as it can be (specification 2.0: binary search tree, data, metadata).
+//! A small country database in MaxMind's format (specification 2.0: binary search tree, data, metadata).
 
 /// Networks and their countries. IPv4 is in `::/96`.
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ fn string(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// Unsigned; of 16 bits with type 5, of 32 with type 6.
+/// An unsigned number; type 5 has 16 bits, type 6 has 32.
 fn number(bytes: &mut Vec<u8>, kind: u8, number: u32) {
     let all = number.to_be_bytes();
     let significant = &all[number.leading_zeros() as usize / 8..];

@@ -1,7 +1,7 @@
-//! Made-up data of a given size, the same for the same seed: for tests, benchmarks and comparisons with other servers.
+//! Synthetic data of a given size, for tests, benchmarks and comparisons with other servers. Equal seeds give equal data.
 //!
-//! Every directory has a random set of hosts of its own, which is the worst case for the index; those of real
-//! distributions are alike.
+//! Every directory has a random set of hosts of its own, which is the worst case for the index. Real distributions have
+//! similar sets.
 
 mod mmdb;
 
@@ -14,7 +14,7 @@ use fastrand::Rng;
 
 use crate::wire::{DirectoryEntry, ListWriter, Version};
 
-/// How much is made up.
+/// The size of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Directories; every second one is the `repodata` of the one before it.
@@ -23,7 +23,7 @@ pub struct Size {
     pub hosts: u16,
     /// Mirrors of each directory.
     pub carriers: u16,
-    /// Prefixes with an AS number; every sixth is of IPv6.
+    /// Prefixes with an AS number; every sixth is an IPv6 prefix.
     pub prefixes: u32,
 }
 
@@ -36,7 +36,7 @@ pub const COUNTRIES: &str = "country_continent.csv";
 /// The name of the country database.
 pub const GEOIP: &str = "country.mmdb";
 
-/// Countries, their continents; the first ones have the most mirrors.
+/// Countries and their continents; the first ones have the most mirrors.
 const COUNTRY_NAMES: [(&str, &str); 48] = [
     ("US", "NA"),
     ("DE", "EU"),
@@ -99,7 +99,7 @@ const TIME: u64 = 1_793_491_200;
 /// AS numbers that prefixes are in.
 const SYSTEMS: u32 = 70_000;
 
-/// A made-up mirror.
+/// A synthetic mirror.
 struct Host {
     id: i64,
     country: usize,
@@ -107,7 +107,7 @@ struct Host {
 }
 
 /// Writes all files into a directory, which must exist. The names of all mirrors end in `domain`, so that answers from
-/// two sets of data can be told apart.
+/// two sets of data differ.
 pub fn write(directory: &Path, size: Size, domain: &str, seed: u64) -> io::Result<()> {
     let mut random = Rng::with_seed(seed);
     let create =
@@ -137,7 +137,7 @@ pub(crate) fn cache(size: Size, domain: &str, seed: u64) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
-/// The name of a directory, which is also known as a repository.
+/// The name of a directory.
 pub fn directory_name(number: u32) -> String {
     let base = number / 2;
     let category = CATEGORIES[base as usize % CATEGORIES.len()];
@@ -145,7 +145,7 @@ pub fn directory_name(number: u32) -> String {
     format!("pub/{category}/{sub}")
 }
 
-/// The repository and the architecture that lead to a directory.
+/// The repository and the architecture of a directory.
 pub fn repository(number: u32) -> (String, &'static str) {
     let base = number / 2;
     (
@@ -166,7 +166,7 @@ fn write_cache(output: impl Write, size: Size, domain: &str, random: &mut Rng) -
     let hosts: Vec<Host> = (1..=i64::from(size.hosts))
         .map(|id| Host {
             id,
-            // The lower of two makes the first countries the most frequent ones.
+            // The lower of two numbers, so that the first countries are the most frequent ones.
             country: random
                 .usize(..COUNTRY_NAMES.len())
                 .min(random.usize(..COUNTRY_NAMES.len())),
@@ -206,7 +206,7 @@ fn write_urls(list: &mut ListWriter<impl Write>, hosts: &[Host], domain: &str) -
         let name = format!("mirror{}.{}.{domain}", host.id, country.to_lowercase());
         for (place, category) in CATEGORIES.iter().enumerate() {
             let [web, sync] = urls(host.id, place);
-            // Some have no TLS.
+            // Some mirrors have no TLS.
             let scheme = if host.id % 5 == 0 { "http" } else { "https" };
             list.url(web, &format!("{scheme}://{name}/pub/{category}"))?;
             list.url(sync, &format!("rsync://{name}/{category}"))?;

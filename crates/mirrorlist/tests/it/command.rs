@@ -47,7 +47,8 @@ fn a_list_of_mirrors_is_built_checked_and_explained() {
     assert!(built.status.success(), "{}", text_of(&built.stderr));
     let checked = program(&["check", "--cache", snapshot]);
     assert!(
-        text_of(&checked.stdout).contains("2 directories, 1 repositories, 2 hosts, 3 URLs, 1 netblocks"),
+        text_of(&checked.stdout)
+            .contains("2 directories, 1 repository, 2 mirrors, 3 URLs, 1 network of mirrors"),
         "{}",
         text_of(&checked.stdout)
     );
@@ -60,16 +61,20 @@ fn a_list_of_mirrors_is_built_checked_and_explained() {
     };
     let inside = explain("10.1.2.3");
     assert!(
-        inside.contains("netblock: 10.0.0.0/8 is of host 1, which carries the content"),
+        inside.contains("netblock: m.example claims 10.0.0.0/8 and has the content"),
         "{inside}"
     );
-    assert!(inside.contains("  1. netblock  host 1 (DE, weight 10000, private)\n       https://m.example/epel/9/Everything/x86_64/\n"), "{inside}");
+    assert!(inside.contains("  1. netblock  m.example (DE, weight 10000, private)\n       https://m.example/epel/9/Everything/x86_64/\n"), "{inside}");
     let outside = explain("192.0.2.1");
     assert!(
-        !outside.contains("m.example") && outside.contains("  1. global    host 2"),
+        !outside.contains("https://m.example") && outside.contains("  1. global    n.example (DE"),
         "{outside}"
     );
-    assert!(outside.contains("http://n.example/pub/epel9/"), "{outside}");
+    assert!(
+        outside.contains("http://n.example/pub/epel9/")
+            && outside.ends_with("1 mirror left out:\n     private to other networks: m.example\n"),
+        "{outside}"
+    );
 }
 
 #[test]
@@ -78,25 +83,22 @@ fn bad_input_is_named_with_its_place() {
     let list = directory.path().join("mirrors.yaml");
     let repository = "repositories:\n  - {repo: epel, arch: x86_64, path: epel, type: rpm}\n";
     for (yaml, words) in [
-        (
-            "version: 2\nrepositories: []\nmirrors: []\n",
-            "version 2 is not known",
-        ),
+        ("version: 2\nrepositories: []\nmirrors: []\n", "unknown version 2"),
         (
             "version: 1\nrepositories: []\nmirrors: []\nmirors: []\n",
             "mirrors.yaml:4:1: unknown field `mirors`",
         ),
         (
             "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, content: {epel: x}}\n",
-            "mirrors.yaml:4:12: mirror a: content names epel, which is no repository",
+            "mirrors.yaml:4:12: mirror a: content names epel, which is not a repository",
         ),
         (
             "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, content: {}, netblocks: [ten]}\n",
-            "mirrors.yaml:4:12: mirror a: \"ten\" is no network",
+            "mirrors.yaml:4:12: mirror a: \"ten\" is not a network",
         ),
         (
             "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}, bandwidth: fast}\n",
-            "mirror a: \"fast\" is no bandwidth",
+            "mirror a: \"fast\" is not a bandwidth",
         ),
         (
             "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}}\n",
@@ -104,23 +106,23 @@ fn bad_input_is_named_with_its_place() {
         ),
         (
             "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: https://a/}, content: {}}\n",
-            "mirror a: \"https://a/\" is no URL of http",
+            "mirror a: \"https://a/\" is not a http URL",
         ),
         (
             "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, country: Germany, content: {}}\n",
-            "mirror a: country \"Germany\" is not two letters",
+            "mirror a: country \"Germany\" is not a code of two letters",
         ),
         (
             "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, private: true, content: {}}\n",
-            "mirror a: it is private, and has neither netblocks nor asn",
+            "mirror a: it is private, but has neither netblocks nor asn",
         ),
         (
             "version: 1\nrepositories:\n  - {repo: a, path: /, type: apt}\nmirrors: []\n",
-            "mirrors.yaml:3:12: repository a+all: path \"/\" is no name",
+            "mirrors.yaml:3:12: repository a+all: path \"/\" is not a name",
         ),
         (
             "version: 1\nrepositories:\n  - {repo: a, path: a, origin: rsync://a/, type: apt}\nmirrors: []\n",
-            "origin \"rsync://a/\" is no URL of https or http",
+            "origin \"rsync://a/\" is not an https or http URL",
         ),
         (
             "version: 1\nrepositories: []\nmirrors: []\nfreshness: {max_lag: soon}\n",
@@ -128,18 +130,18 @@ fn bad_input_is_named_with_its_place() {
         ),
         (
             "version: 1\nrepositories: []\nmirrors: []\nfreshness:\n  every: 0s\n",
-            "mirrors.yaml:5:10: freshness: every: mirrors can't be asked again at once; write 30m",
+            "mirrors.yaml:5:10: freshness: every: the interval must not be 0; write 30m",
         ),
         (
             "version: 1\nrepositories: []\nmirrors: []\nfreshness: {on_unreachable: drop_after_0}\n",
-            "mirrors.yaml:4:29: freshness: on_unreachable: \"drop_after_0\" is neither keep nor drop_after_3",
+            "mirrors.yaml:4:29: freshness: on_unreachable: \"drop_after_0\" is neither keep nor drop_after_N",
         ),
         (
             &format!(
                 "version: 1\n{repository}{}mirrors: []\n",
                 &repository["repositories:\n".len()..]
             ),
-            "mirrors.yaml:4:12: repository epel+x86_64: it is there twice",
+            "mirrors.yaml:4:12: repository epel+x86_64: it appears twice",
         ),
     ] {
         fs::write(&list, yaml).unwrap();
@@ -175,7 +177,7 @@ fn architectures_may_share_a_directory() {
     let list = list.to_str().unwrap();
     let checked = program(&["check", "--offline", "--mirrors", list]);
     assert!(
-        text_of(&checked.stdout).starts_with("1 directories, 3 repositories, 2 hosts, 2 URLs"),
+        text_of(&checked.stdout).starts_with("1 directory, 3 repositories, 2 mirrors, 2 URLs"),
         "{}",
         text_of(&checked.stdout)
     );
@@ -222,7 +224,7 @@ fn a_timer_looks_again_until_it_is_told_to_end() {
     let rounds = lines
         .by_ref()
         .map(Result::unwrap)
-        .filter(|line| line.starts_with("1 directories"))
+        .filter(|line| line.starts_with("1 directory"))
         .take(2);
     assert_eq!(rounds.count(), 2);
     child.signal(Signal::TERM);
@@ -399,7 +401,7 @@ fn there_are_as_many_connections_as_open_files_allow() {
     }
     let said = said.join("\n");
     assert!(
-        said.contains("the limit of 200 open files is enough for 100 connections at once, not for 16384"),
+        said.contains("the limit of 200 open files allows 100 connections at once, not 16384"),
         "{said}"
     );
     // All that there are, at once, which is more than the soft limit was.
@@ -479,7 +481,7 @@ fn signals_reload_and_end_it() {
     assert!(client.get(&target, "").text().contains("two.example"));
     fs::write(&cache, "damage").unwrap();
     child.signal(Signal::HUP);
-    line_with("not reloaded, the old data serve on");
+    line_with("not reloaded, the old data stay in use");
     assert!(client.get(&target, "").text().contains("two.example"));
     child.signal(Signal::TERM);
     assert!(child.status().success());
