@@ -11,7 +11,7 @@ use crate::error::Reason;
 #[derive(Debug, Clone, Default)]
 pub struct Continents(HashMap<Box<str>, Box<str>>);
 
-/// Longest list. One of all countries has a few thousand bytes.
+/// Longest list of continents; one of all countries has a few thousand bytes.
 const LONGEST: u64 = 1 << 20;
 
 // === impl Continents ===

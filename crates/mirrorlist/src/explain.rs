@@ -11,11 +11,11 @@ use crate::answer;
 use crate::catalog::HostNumber;
 use crate::query::Query;
 use crate::render::Wanted;
-use crate::select::{Client, Rules, Selection};
+use crate::select::{Chosen, Client, Rules, Selection, Source};
 use crate::snapshot::{NO_COUNTRY, Snapshot};
 use crate::target::Target;
 
-/// Mirrors that are named for each reason to leave mirrors out.
+/// Most mirrors that `explain` names for each reason to leave mirrors out.
 const NAMED: usize = 5;
 
 /// Explains step by step how the server would answer a client's request, of which `query` follows the question mark.
@@ -50,15 +50,16 @@ pub fn explain(snapshot: &Snapshot, query: &str, address: IpAddr, rules: Rules) 
     for (number, step) in steps.iter().enumerate() {
         let _ = writeln!(text, "{:>2}. {step}", number + 1);
     }
-    let number = counted(selection.hosts.len(), "mirror");
-    let _ = writeln!(text, "\n{number}, the best first:");
     let suffix = target.suffix(catalog);
     let protocols = query.protocols();
     let wanted = Wanted {
         protocols: &protocols,
         most: usize::MAX,
     };
-    for (place, chosen) in selection.hosts.iter().enumerate() {
+    let mut listed = selection.hosts;
+    listed.retain(|chosen| wanted.of(catalog, chosen).next().is_some());
+    let _ = writeln!(text, "\n{}, the best first:", counted(listed.len(), "mirror"));
+    for (place, chosen) in listed.iter().enumerate() {
         let host = &catalog.hosts[usize::from(chosen.host)];
         let country = match &*host.country {
             "" => "no country",
@@ -81,7 +82,8 @@ pub fn explain(snapshot: &Snapshot, query: &str, address: IpAddr, rules: Rules) 
             let _ = writeln!(text, "       {}{suffix}", url.text);
         }
     }
-    text.push_str(&left_out(snapshot, &target, client, &selection));
+    let by_country = selection.found == Some(Source::Country);
+    text.push_str(&left_out(snapshot, &target, client, wanted, by_country, &listed));
     Ok(text)
 }
 
@@ -97,20 +99,32 @@ fn country(snapshot: &Snapshot, client: Client<'_>) -> String {
 }
 
 /// The mirrors that have the content and are not in the answer, by reason.
-fn left_out(snapshot: &Snapshot, target: &Target, client: Client<'_>, selection: &Selection) -> String {
-    let catalog = snapshot.catalog();
+fn left_out(
+    snapshot: &Snapshot,
+    target: &Target,
+    client: Client<'_>,
+    wanted: Wanted<'_>,
+    by_country: bool,
+    listed: &[Chosen],
+) -> String {
+    let (catalog, source) = (snapshot.catalog(), Source::Global);
     let mut reasons: BTreeMap<String, Vec<HostNumber>> = BTreeMap::new();
     for &host in catalog.carriers(target.directory) {
-        if selection.hosts.iter().any(|chosen| chosen.host == host) {
+        if listed.iter().any(|chosen| chosen.host == host) {
             continue;
         }
+        let offer = catalog.offer(target.directory, host).unwrap_or_default();
         let reason = if catalog.is_private(target.directory, host) {
             "private to other networks".to_owned()
         } else if !catalog.is_allowed(host, client.country) {
             let only_for = &catalog.hosts[usize::from(host)].only_for;
             format!("only for clients in {}", only_for.join(", "))
+        } else if !wanted.is_offered(catalog, &[Chosen { host, offer, source }]) {
+            "without the requested protocols".to_owned()
+        } else if by_country {
+            "in other countries".to_owned()
         } else {
-            "not needed, or not requested".to_owned()
+            "farther away, and not needed".to_owned()
         };
         reasons.entry(reason).or_default().push(host);
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::error::Reason;
 
-/// Databases of cities, which work as well, have a few hundred MiB.
+/// Longest database; those of cities, which work as well, have a few hundred MiB.
 const LONGEST: u64 = 1 << 30;
 
 /// Countries by address; empty without a database.

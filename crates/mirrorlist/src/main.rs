@@ -107,30 +107,52 @@ impl From<reveille_mirrorlist::BadFile> for Failure {
 mod tests {
     use super::*;
 
-    /// Each option is described by a sentence that begins with a capital letter and has no full stop at its end.
+    fn program() -> clap::Command {
+        let mut program = Cli::command().disable_help_subcommand(true).term_width(80);
+        program.build();
+        program
+    }
+
+    /// Each option is described by a phrase that begins with a capital letter and has no full stop.
     #[test]
     fn every_option_is_described() {
-        let mut program = Cli::command();
-        program.build();
-        let mut commands: Vec<&clap::Command> = program.get_subcommands().collect();
-        commands.push(&program);
+        let program = program();
         let mut described = 0;
-        for command in commands {
-            let name = command.get_name();
+        for command in program.get_subcommands() {
             for argument in command.get_arguments() {
-                let id = argument.get_id();
                 let help = argument.get_help().map(ToString::to_string);
-                let help = help.unwrap_or_else(|| panic!("{name} {id} has no help"));
-                let first = help.chars().next();
+                let help = help.unwrap_or_default();
                 assert!(
-                    first.is_some_and(|first| !first.is_lowercase())
+                    help.starts_with(|first: char| !first.is_lowercase())
                         && help.contains(' ')
                         && !help.ends_with('.'),
-                    "{name} {id}: {help}"
+                    "{} {}: {help:?}",
+                    command.get_name(),
+                    argument.get_id()
                 );
                 described += 1;
             }
         }
         assert!(described > 35, "{described} options");
+    }
+
+    /// Short and long help of every command at the width of a usual terminal.
+    #[test]
+    fn help_reads_well() {
+        let mut program = program();
+        let mut text = program.render_help().to_string();
+        for command in program.get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            for (option, help) in [
+                ("-h", command.render_help()),
+                ("--help", command.render_long_help()),
+            ] {
+                text += &format!("\n$ reveille-mirrorlist {name} {option}\n{help}");
+            }
+        }
+        let wide = |line: &&str| line.chars().count() > 80 && !line.starts_with("Usage: ");
+        let wide: Vec<&str> = text.lines().filter(wide).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+        insta::assert_snapshot!(text);
     }
 }

@@ -39,7 +39,7 @@ struct Pieces<A> {
 /// A prefix: first address, last address, AS, and its line.
 type Prefix<A> = (A, A, u32, u32);
 
-/// Longest line. A file with longer lines is not a list of prefixes.
+/// Longest line of a list of prefixes.
 const LONGEST_LINE: u64 = 4096;
 
 // === impl Networks ===

@@ -120,3 +120,39 @@ impl Refusal {
         Self::TooOften => "too_often",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_a_status_and_a_text() {
+        let header = "# repo = a arch = b ".to_owned();
+        let all = [
+            Refusal::NotServed,
+            Refusal::Method,
+            Refusal::NothingAsked,
+            Refusal::InvalidPath,
+            Refusal::Disabled,
+            Refusal::InvalidRepository {
+                header: header.clone(),
+            },
+            Refusal::NoDirectory,
+            Refusal::InvalidAddress,
+            Refusal::NoMetalink {
+                what: "a/b".to_owned(),
+            },
+            Refusal::NoMirror { header },
+            Refusal::TooManyProtocols,
+            Refusal::TooLong,
+            Refusal::TooOften,
+        ];
+        assert_eq!(all.each_ref().map(Refusal::kind), *Refusal::KINDS);
+        let texts = all.map(|refusal| {
+            let (status, strict) = (refusal.status(false), refusal.status(true));
+            let text = refusal.text("# repo=c&arch=d\n");
+            format!("{} {status} {strict}\n{}\n", refusal.kind(), text.trim_end())
+        });
+        insta::assert_snapshot!(texts.join("\n"));
+    }
+}

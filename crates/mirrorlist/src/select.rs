@@ -22,7 +22,7 @@ use reveille_text::harmless::word;
 use crate::catalog::{Catalog, HostNumber};
 use crate::order;
 use crate::query::Query;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NO_COUNTRY, Snapshot};
 use crate::target::Target;
 
 /// The client.
@@ -154,19 +154,14 @@ impl Search<'_> {
         let protocols = query.protocols();
         let near = self.carrying(&protocols);
         let minimum = self.rules.minimum;
-        if near < minimum {
-            self.note(|_| {
-                let found = counted(near, "mirror");
-                format!(
-                    "global: needed, because {found} with the content is fewer than the minimum of {minimum}"
-                )
-            });
+        let needed = near < minimum;
+        self.note(|_| {
+            let needed = if needed { "needed" } else { "not needed" };
+            let found = counted(near, "mirror");
+            format!("global: {needed}, {found} with the content found (minimum {minimum})")
+        });
+        if needed {
             self.by_everywhere(near == 0);
-        } else {
-            self.note(|_| {
-                let found = counted(near, "mirror");
-                format!("global: not needed, {found} with the content found (minimum {minimum})")
-            });
         }
     }
 
@@ -282,6 +277,9 @@ impl Search<'_> {
         let country = self.client.country;
         self.add_country(country, Source::GeoIp);
         self.note(|search| {
+            if country == NO_COUNTRY {
+                return "country: unknown".to_owned();
+            }
             let carrying = search.number_carrying(&search.own_country);
             format!(
                 "country: {country}: {}, {carrying} with the content",
@@ -300,6 +298,7 @@ impl Search<'_> {
                 search.snapshot.continent_named(number),
                 mirrors(&search.continent)
             ),
+            None if country == NO_COUNTRY => "continent: unknown".to_owned(),
             None => format!("continent: unknown for {country}, or without mirrors"),
         });
         self.found_by(Source::Continent, !self.continent.is_empty());

@@ -17,10 +17,15 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     files: Files,
     /// Check the files only, not the mirrors of the list
-    #[arg(long)]
+    #[arg(long, help_heading = "Check")]
     offline: bool,
     /// Repeat the check until stopped, as often as `freshness: every` in the list says
-    #[arg(long, requires = "mirrors", conflicts_with = "offline")]
+    #[arg(
+        long,
+        requires = "mirrors",
+        conflicts_with = "offline",
+        help_heading = "Check"
+    )]
     timer: bool,
 }
 

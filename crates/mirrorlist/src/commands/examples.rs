@@ -15,12 +15,13 @@ Exit status:
 pub(crate) const SERVE: &str = "\
 Examples:
   reveille-mirrorlist serve --mirrors mirrors.yaml --listen 0.0.0.0:3000
-  reveille-mirrorlist serve --cache mirrorlist_cache.proto --netblocks global_netblocks.txt \\
-      --countries country_continent.csv --geoip GeoLite2-Country.mmdb --admin 127.0.0.1:3001
-  reveille-mirrorlist serve --mirrors mirrors.yaml --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem
+  reveille-mirrorlist serve --cache mirrorlist_cache.proto \\
+      --netblocks global_netblocks.txt --geoip GeoLite2-Country.mmdb
+  reveille-mirrorlist serve --mirrors mirrors.yaml --admin 127.0.0.1:3001 \\
+      --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem
 
 Signals:
-  SIGHUP           reads all files again, and reopens logs
+  SIGHUP           read all files again, and reopen logs
   SIGTERM, SIGINT  stop; requests in progress have 10 s to finish";
 
 pub(crate) const BUILD: &str = "\
@@ -42,8 +43,10 @@ Exit status:
 
 pub(crate) const EXPLAIN: &str = "\
 Examples:
-  reveille-mirrorlist explain --mirrors mirrors.yaml --ip 192.0.2.1 --repo epel-9 --arch x86_64
-  reveille-mirrorlist explain --cache mirrorlist_cache.proto --ip 2001:db8::1 --path pub/epel/9 --country DE,FR";
+  reveille-mirrorlist explain --mirrors mirrors.yaml --ip 192.0.2.1 \\
+      --repo epel-9 --arch x86_64
+  reveille-mirrorlist explain --cache mirrorlist_cache.proto --ip 2001:db8::1 \\
+      --path pub/epel/9 --country DE,FR";
 
 pub(crate) const MAN: &str = "\
 Examples:

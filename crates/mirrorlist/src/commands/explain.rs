@@ -66,8 +66,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         arguments.choice.rules(),
     )
     .map_err(|refused| {
+        // The text may list all repositories.
         let lines: Vec<&str> = refused.lines().take(12).collect();
-        Failure::Input(format!("the client gets no list: {}", lines.join("\n")))
+        let text = lines.join("\n");
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        Failure::Input(format!("the client gets no list: {text}"))
     })?;
     print(&text)
 }

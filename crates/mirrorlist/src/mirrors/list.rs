@@ -11,7 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use crate::catalog::parse_netblock;
 use crate::error::{BadFile, Reason};
 
-/// Longest list.
+/// Longest list of mirrors.
 const LONGEST: u64 = 16 << 20;
 
 /// A file of repositories and mirrors.
@@ -146,9 +146,9 @@ impl Repository {
             }
         }
         match &self.origin {
-            Some(origin) if !(is_url(origin, "https") || is_url(origin, "http")) => {
-                Err(format!("origin {origin:?} is not an https or http URL"))
-            }
+            Some(origin) if !(is_url(origin, "https") || is_url(origin, "http")) => Err(format!(
+                "origin {origin:?} is not a URL with the protocol https or http"
+            )),
             _ => Ok(()),
         }
     }
@@ -187,7 +187,7 @@ impl Mirror {
         }
         for (protocol, url) in &self.urls {
             if !is_url(url, protocol) {
-                return Err(format!("{url:?} is not a {protocol} URL"));
+                return Err(format!("{url:?} is not a URL with the protocol {protocol}"));
             }
         }
         if let Some(country) = &self.country

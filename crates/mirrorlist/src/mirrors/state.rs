@@ -181,4 +181,35 @@ mod tests {
         origin.has(version("d", 50), 35);
         assert_eq!(names(&origin), ["d", "a", "c"], "b was replaced at 30");
     }
+
+    #[test]
+    fn a_file_has_all_results() {
+        let mut origin = Origin::default();
+        for (name, since) in [("a", 10), ("b", 20)] {
+            origin.has(version(name, since), 0);
+        }
+        let finding = Finding {
+            failures: 2,
+            behind_since: Some(20),
+            problem: Some("http://m.example/: status 404".to_owned()),
+        };
+        let of_mirror = BTreeMap::from([("epel/9".to_owned(), finding)]);
+        let mut state = State {
+            checked: 30,
+            origins: BTreeMap::from([("epel/9".to_owned(), origin)]),
+            mirrors: BTreeMap::from([("fra1".to_owned(), of_mirror)]),
+            ..State::default()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        state.write(&path).unwrap();
+        insta::assert_snapshot!(std::fs::read_to_string(&path).unwrap());
+        assert_eq!(State::read(&path).unwrap(), state);
+        std::fs::write(&path, "{\"schema\": 2}").unwrap();
+        let newer = State::read(&path).unwrap_err().to_string();
+        assert!(
+            newer.ends_with("state.json: a newer version of this program wrote it (schema 2)"),
+            "{newer}"
+        );
+    }
 }

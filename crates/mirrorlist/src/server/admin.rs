@@ -17,10 +17,10 @@ use super::listen::{AGAIN, Listener, Stream};
 use super::reload::Reloader;
 use super::{Shared, told};
 
-/// Most connections, enough for a monitoring system and an administrator.
+/// Most connections on the admin address, enough for a monitoring system and an administrator.
 const CONNECTIONS: usize = 64;
 
-/// A connection is closed after this time without a request.
+/// A connection on the admin address is closed after this time without a request.
 const SILENCE: Duration = Duration::from_secs(30);
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

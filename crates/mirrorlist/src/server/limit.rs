@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most clients in each part.
+/// Most rate-limited clients in each part.
 const CLIENTS: usize = 1 << 14;
 
-/// Parts, each with a lock.
+/// Parts of the rate-limited clients, each with a lock.
 const PARTS: usize = 16;
 
 /// A leaky bucket for each client: a number of requests a second, and as many at once after a second without requests.
@@ -30,7 +30,7 @@ struct Part {
     sweep: Duration,
 }
 
-/// The size of a bucket.
+/// The size of a rate limit's bucket.
 const BURST: Duration = Duration::from_secs(1);
 
 // === impl Limiter ===

@@ -18,7 +18,7 @@ use super::tls::Tls;
 use super::write_timeout::WriteTimeout;
 use super::{Shared, told};
 
-/// A connection is closed after this time without a request, without the rest of a request, or if the client does not
+/// A client's connection is closed after this time without a request, without the rest of a request, or if the client does not
 /// read its answers.
 const SILENCE: Duration = Duration::from_secs(30);
 
