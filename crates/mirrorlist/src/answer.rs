@@ -129,23 +129,17 @@ impl Answer {
         }
         let suffix = target.suffix(catalog);
         if query.redirect {
-            const WEB: Wanted<'_> = Wanted {
-                protocols: &["https", "http"],
-                most: 1,
-            };
-            let allowed: Vec<&str> = WEB
-                .protocols
-                .iter()
-                .copied()
-                .filter(|protocol| wanted.protocols.is_empty() || wanted.protocols.contains(protocol))
-                .collect();
+            let is_wanted = |protocol: &&str| protocols.is_empty() || protocols.contains(protocol);
+            let web: Vec<&str> = ["https", "http"].into_iter().filter(is_wanted).collect();
             let web = Wanted {
-                protocols: &allowed,
+                protocols: &web,
                 most: 1,
             };
-            let location = (!allowed.is_empty())
-                .then(|| render::redirect(catalog, &selection.hosts, web, &suffix))
-                .flatten();
+            let hosts = match web.protocols {
+                [] => &[],
+                _ => selection.hosts.as_slice(),
+            };
+            let location = render::redirect(catalog, hosts, web, &suffix);
             let mut answer = Self::found(TEXT, String::new(), &selection);
             answer.status = if location.is_some() { 302 } else { 404 };
             answer.location = location;

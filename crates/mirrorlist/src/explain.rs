@@ -74,7 +74,7 @@ pub fn explain(snapshot: &Snapshot, query: &str, address: IpAddr, rules: Rules) 
             text,
             "{:>3}. {:<9} {} ({country}, weight {}{private})",
             place + 1,
-            chosen.source.to_string(),
+            chosen.source.name(),
             catalog.mirror_name(target.directory, chosen.host),
             host.bandwidth,
         );

@@ -10,7 +10,6 @@
 //! `country=` replaces 1 to 5: hosts of these countries, or of their continents if there are none. Within 3, 4 and 5 the
 //! order is random by bandwidth.
 
-use std::fmt;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -499,9 +498,20 @@ impl Seen {
 
 // === impl Source ===
 
-impl fmt::Display for Source {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+impl Source {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Location,
+        Self::Netblock,
+        Self::Asn,
+        Self::Country,
+        Self::GeoIp,
+        Self::Continent,
+        Self::Global,
+    ];
+
+    /// The name in metrics and explanations.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Self::Location => "location",
             Self::Netblock => "netblock",
             Self::Asn => "asn",
@@ -509,7 +519,7 @@ impl fmt::Display for Source {
             Self::GeoIp => "geoip",
             Self::Continent => "continent",
             Self::Global => "global",
-        })
+        }
     }
 }
 

@@ -157,28 +157,32 @@ impl Snapshot {
             GeoIp::default,
             GeoIp::open,
         )?;
-        let mut snapshot = Self {
-            catalog,
-            networks,
-            continents,
-            geoip,
-            continent_of: Vec::new(),
-            continent_names: Vec::new(),
-            identity: fastrand::u64(..),
-        };
-        snapshot.number_continents();
-        Ok(snapshot)
+        Ok(Self::of(catalog, networks, continents, geoip))
     }
 
     /// A snapshot of a catalogue without other files.
     #[cfg(any(test, feature = "synthetic"))]
     pub(crate) fn of_catalog(catalog: Catalog) -> Self {
         let none = || Stamps(Vec::new());
+        Self::of(
+            Part::new(catalog, none()),
+            Part::new(Networks::none(), none()),
+            Part::new(Continents::built_in(), none()),
+            Part::new(GeoIp::default(), none()),
+        )
+    }
+
+    fn of(
+        catalog: Part<Catalog>,
+        networks: Part<Networks>,
+        continents: Part<Continents>,
+        geoip: Part<GeoIp>,
+    ) -> Self {
         let mut snapshot = Self {
-            catalog: Part::new(catalog, none()),
-            networks: Part::new(Networks::none(), none()),
-            continents: Part::new(Continents::built_in(), none()),
-            geoip: Part::new(GeoIp::default(), none()),
+            catalog,
+            networks,
+            continents,
+            geoip,
             continent_of: Vec::new(),
             continent_names: Vec::new(),
             identity: fastrand::u64(..),
@@ -227,7 +231,7 @@ impl Snapshot {
 
     /// The country of an address, and whether it comes from the data's table of networks.
     pub(crate) fn country(&self, address: IpAddr) -> (&str, bool) {
-        let named = self.catalog.value.netblock_countries.around(address).last();
+        let named = self.catalog.value.netblock_countries.around(address).pop();
         match named {
             Some((_, country)) if !country.is_empty() => (country, true),
             _ => (self.geoip.value.country(address).unwrap_or(NO_COUNTRY), false),

@@ -7,8 +7,10 @@ mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::io::BufRead;
 
+use ipnet::IpNet;
 use reveille_text::{Markup, counted};
 
 use self::directories::Scratch;
@@ -28,7 +30,7 @@ const MOST_WARNINGS: usize = 20;
 const NO_BANDWIDTH: i64 = 0;
 
 /// A catalogue in progress.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Builder {
     time: Option<u64>,
     hosts: Vec<Host>,
@@ -47,7 +49,7 @@ struct Builder {
     known_subpaths: hashbrown::HashMap<Box<str>, u32>,
     repositories: Repositories,
     files: Files,
-    asn_hosts: HashMap<u32, Vec<HostNumber>>,
+    asn_hosts: HashMap<u32, Box<[HostNumber]>>,
     netblocks: Netblocks<Vec<HostNumber>>,
     netblock_countries: Netblocks<String>,
     locations: HashMap<Box<str>, Box<[HostNumber]>>,
@@ -63,7 +65,7 @@ struct Builder {
 impl Catalog {
     /// Compiles MirrorManager's snapshot.
     pub(crate) fn read(input: impl BufRead) -> Result<Self, Reason> {
-        let mut builder = Builder::new();
+        let mut builder = Builder::default();
         let mut messages = Messages::of(input);
         loop {
             let offset = messages.offset();
@@ -85,37 +87,6 @@ impl Catalog {
 // === impl Builder ===
 
 impl Builder {
-    fn new() -> Self {
-        Self {
-            time: None,
-            hosts: Vec::new(),
-            host_numbers: Numbers::default(),
-            url_texts: Vec::new(),
-            url_numbers: Numbers::default(),
-            directories: Keys::new(),
-            table: Vec::new(),
-            countries: Names::default(),
-            hosts_lists: Interner::default(),
-            offers_lists: Interner::default(),
-            urls_lists: Interner::default(),
-            offers: Vec::new(),
-            known_offers: KnownOffers::default(),
-            subpaths: Vec::new(),
-            known_subpaths: hashbrown::HashMap::new(),
-            repositories: Repositories::new(),
-            files: Files::new(),
-            asn_hosts: HashMap::new(),
-            netblocks: Netblocks::default(),
-            netblock_countries: Netblocks::default(),
-            locations: HashMap::new(),
-            continents: HashMap::new(),
-            bandwidths_seen: HashSet::new(),
-            warnings: Vec::new(),
-            more_warnings: 0,
-            scratch: Scratch::default(),
-        }
-    }
-
     fn add(&mut self, field: u32, value: Value<'_>) -> Result<(), Malformed> {
         match field {
             mirror_list::TIME => self.time = Some(value.number()?),
@@ -129,11 +100,10 @@ impl Builder {
             mirror_list::NETBLOCK_COUNTRY => self.add_netblock_country(value.bytes()?)?,
             mirror_list::HOST_NETBLOCK => self.add_netblock(value.bytes()?)?,
             mirror_list::LOCATION => {
-                let (name, hosts) = self.text_hosts(value.bytes()?)?;
-                if self.locations.contains_key(name) {
+                let (name, hosts) = self.keyed_hosts(value.bytes()?)?;
+                let name = name.text()?;
+                if !keep_first(&mut self.locations, name, hosts) {
                     self.warn(|| format!("location {name} appears twice; the first one counts"));
-                } else {
-                    self.locations.insert(name.into(), hosts.into());
                 }
             }
             mirror_list::HOST_ASN => self.add_asn(value.bytes()?)?,
@@ -148,18 +118,14 @@ impl Builder {
             }
             mirror_list::COUNTRY_CONTINENT_REDIRECT => {
                 let (country, continent) = texts(value.bytes()?)?;
-                if self.continents.contains_key(country) {
+                if !keep_first(&mut self.continents, country, continent) {
                     self.warn(|| format!("country {country} has two continents; the first one counts"));
-                } else {
-                    self.continents.insert(country.into(), continent.into());
                 }
             }
             mirror_list::REPOSITORY_REDIRECT => {
                 let (from, to) = texts(value.bytes()?)?;
-                if self.repositories.redirects.contains_key(from) {
+                if !keep_first(&mut self.repositories.redirects, from, to) {
                     self.warn(|| format!("repository {from} is redirected twice; the first one counts"));
-                } else {
-                    self.repositories.redirects.insert(from.into(), to.into());
                 }
             }
             mirror_list::REPOSITORY_DIRECTORY => {
@@ -233,63 +199,58 @@ impl Builder {
     }
 
     fn add_asn(&mut self, message: &[u8]) -> Result<(), Malformed> {
-        let (mut number, mut hosts) = (None, Vec::new());
-        for field in Fields::of(message) {
-            match field? {
-                (entry::KEY, value) => number = Some(value.integer()?),
-                (entry::VALUE, value) => self.hosts_of(value, &mut hosts)?,
-                _ => {}
-            }
-        }
-        match u32::try_from(number.ok_or(NO_KEY)?) {
-            Ok(number) => match self.asn_hosts.entry(number) {
-                Entry::Vacant(new) => {
-                    new.insert(hosts);
-                }
-                Entry::Occupied(_) => {
-                    self.warn(|| format!("AS {number} appears twice; the first one counts"));
-                }
-            },
-            Err(_) => self.warn(|| "an AS number has more than 32 bits and is left out".to_owned()),
+        let (number, hosts) = self.keyed_hosts(message)?;
+        let Ok(number) = u32::try_from(number.integer()?) else {
+            self.warn(|| "an AS number has more than 32 bits and is left out".to_owned());
+            return Ok(());
+        };
+        if !keep_first(&mut self.asn_hosts, number, hosts) {
+            self.warn(|| format!("AS {number} appears twice; the first one counts"));
         }
         Ok(())
     }
 
     fn add_netblock(&mut self, message: &[u8]) -> Result<(), Malformed> {
-        let (name, hosts) = self.text_hosts(message)?;
-        match parse_netblock(name) {
-            Some(net) => self.netblocks.entry(net).extend(hosts),
-            None => self.warn(|| format!("{name:?} is neither a network nor an address and is left out")),
+        let (name, hosts) = self.keyed_hosts(message)?;
+        if let Some(net) = self.network(name.text()?) {
+            self.netblocks.entry(net).extend(hosts);
         }
         Ok(())
     }
 
     fn add_netblock_country(&mut self, message: &[u8]) -> Result<(), Malformed> {
         let (name, country) = texts(message)?;
-        match parse_netblock(name) {
-            Some(net) => {
-                let known = self.netblock_countries.entry(net);
-                if known.is_empty() {
-                    country.clone_into(known);
-                } else if *known != country {
-                    self.warn(|| format!("network {name} has two countries; the first one counts"));
-                }
-            }
-            None => self.warn(|| format!("{name:?} is neither a network nor an address and is left out")),
+        let Some(net) = self.network(name) else {
+            return Ok(());
+        };
+        let known = self.netblock_countries.entry(net);
+        if known.is_empty() {
+            country.clone_into(known);
+        } else if *known != country {
+            self.warn(|| format!("network {name} has two countries; the first one counts"));
         }
         Ok(())
     }
 
-    fn text_hosts<'a>(&mut self, message: &'a [u8]) -> Result<(&'a str, Vec<HostNumber>), Malformed> {
-        let (mut name, mut hosts) = (None, Vec::new());
+    fn network(&mut self, name: &str) -> Option<IpNet> {
+        let net = parse_netblock(name);
+        if net.is_none() {
+            self.warn(|| format!("{name:?} is neither a network nor an address and is left out"));
+        }
+        net
+    }
+
+    /// Key and hosts of an entry.
+    fn keyed_hosts<'a>(&mut self, message: &'a [u8]) -> Result<(Value<'a>, Vec<HostNumber>), Malformed> {
+        let (mut key, mut hosts) = (None, Vec::new());
         for field in Fields::of(message) {
             match field? {
-                (entry::KEY, value) => name = Some(value.text()?),
+                (entry::KEY, value) => key = Some(value),
                 (entry::VALUE, value) => self.hosts_of(value, &mut hosts)?,
                 _ => {}
             }
         }
-        Ok((name.ok_or(NO_KEY)?, hosts))
+        Ok((key.ok_or(NO_KEY)?, hosts))
     }
 
     fn hosts_of(&mut self, value: Value<'_>, hosts: &mut Vec<HostNumber>) -> Result<(), Malformed> {
@@ -372,7 +333,7 @@ impl Builder {
             subpaths: self.subpaths,
             repositories: self.repositories,
             files: self.files.done(),
-            asn_hosts: boxed(self.asn_hosts),
+            asn_hosts: self.asn_hosts,
             netblocks: self.netblocks,
             netblock_countries: self.netblock_countries,
             locations: self.locations,
@@ -443,9 +404,13 @@ fn texts(message: &[u8]) -> Result<(&str, &str), Malformed> {
     Ok((key.text()?, value.map_or(Ok(""), Value::text)?))
 }
 
-fn boxed(lists: HashMap<u32, Vec<HostNumber>>) -> HashMap<u32, Box<[HostNumber]>> {
-    lists
-        .into_iter()
-        .map(|(number, hosts)| (number, hosts.into()))
-        .collect()
+/// Adds an entry unless there is one. Returns whether it is new.
+fn keep_first<K: Eq + Hash, V>(entries: &mut HashMap<K, V>, key: impl Into<K>, value: impl Into<V>) -> bool {
+    match entries.entry(key.into()) {
+        Entry::Occupied(_) => false,
+        Entry::Vacant(place) => {
+            place.insert(value.into());
+            true
+        }
+    }
 }

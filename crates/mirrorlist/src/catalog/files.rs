@@ -7,7 +7,7 @@ use crate::render::xml::push_escaped;
 use crate::wire::{Fields, Malformed, files};
 
 /// Details of files, by directory and name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Files {
     /// The keys, while files are added.
     directories: Keys,
@@ -71,16 +71,8 @@ impl Files {
     /// Ends adding.
     pub(super) fn done(self) -> Self {
         Self {
-            directories: Keys::new(),
+            directories: Keys::default(),
             ..self
-        }
-    }
-
-    pub(crate) fn new() -> Self {
-        Self {
-            directories: Keys::new(),
-            names: Keys::new(),
-            versions: Texts::new(),
         }
     }
 }

@@ -37,28 +37,19 @@ impl<T: Default> Netblocks<T> {
     }
 
     /// All networks around an address, the longest prefix last.
-    pub(crate) fn around(&self, address: IpAddr) -> impl Iterator<Item = (IpNet, &T)> {
-        let (four, six) = match IpNet::from(address) {
-            IpNet::V4(net) => (Some(net), None),
-            IpNet::V6(net) => (None, Some(net)),
-        };
-        let four = four.into_iter().flat_map(|net| {
-            let around: Vec<(IpNet, &T)> = self
+    pub(crate) fn around(&self, address: IpAddr) -> Vec<(IpNet, &T)> {
+        match IpNet::from(address) {
+            IpNet::V4(net) => self
                 .four
                 .cover(&net)
-                .map(|(net, value)| (IpNet::V4(net), value))
-                .collect();
-            around
-        });
-        let six = six.into_iter().flat_map(|net| {
-            let around: Vec<(IpNet, &T)> = self
+                .map(|(net, value)| (net.into(), value))
+                .collect(),
+            IpNet::V6(net) => self
                 .six
                 .cover(&net)
-                .map(|(net, value)| (IpNet::V6(net), value))
-                .collect();
-            around
-        });
-        four.chain(six)
+                .map(|(net, value)| (net.into(), value))
+                .collect(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::texts::{Keys, Texts};
 
 /// Names of repositories.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Repositories {
     /// `repo+arch`.
     keys: Keys,
@@ -20,16 +20,6 @@ pub(crate) struct Repositories {
 // === impl Repositories ===
 
 impl Repositories {
-    pub(super) fn new() -> Self {
-        Self {
-            keys: Keys::new(),
-            directories: Texts::new(),
-            redirects: HashMap::new(),
-            disabled: HashSet::new(),
-            listing: String::new(),
-        }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }

@@ -16,7 +16,7 @@ pub(crate) struct Texts {
 }
 
 /// Distinct texts, which are found by their numbers and by themselves.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Keys {
     texts: Texts,
     numbers: HashTable<u32>,
@@ -26,13 +26,6 @@ pub(crate) struct Keys {
 // === impl Texts ===
 
 impl Texts {
-    pub(crate) fn new() -> Self {
-        Self {
-            all: large_string(),
-            ends: Vec::new(),
-        }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -64,17 +57,18 @@ impl Texts {
     }
 }
 
+impl Default for Texts {
+    fn default() -> Self {
+        Self {
+            all: large_string(),
+            ends: Vec::new(),
+        }
+    }
+}
+
 // === impl Keys ===
 
 impl Keys {
-    pub(crate) fn new() -> Self {
-        Self {
-            texts: Texts::new(),
-            numbers: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-        }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.texts.len()
     }
@@ -115,7 +109,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn keys_are_found_by_their_order(words in proptest::collection::vec("[ab]{0,4}", 0..60)) {
-            let mut keys = Keys::new();
+            let mut keys = Keys::default();
             let mut seen: Vec<&String> = Vec::new();
             for word in &words {
                 let is_new = !seen.contains(&word);

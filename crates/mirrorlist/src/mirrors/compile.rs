@@ -47,7 +47,7 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
         list.asn(system, &hosts)?;
     }
     for (network, hosts) in grouped(file, |mirror| mirror.netblocks.clone()) {
-        list.netblock(&network, &hosts)?;
+        list.netblock(&network.0.to_string(), &hosts)?;
     }
     let mut directories: Vec<(&str, Kind, Vec<Carrier>)> = Vec::new();
     for (number, repository) in file.repositories.iter().enumerate() {
@@ -61,15 +61,15 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
             carriers.push(Carrier {
                 id: id(place),
                 urls,
-                country: mirror.country.as_deref(),
+                country: mirror.country.as_ref().map(|country| country.0.as_str()),
                 private: mirror.private,
             });
         }
         if let Some(origin) = &repository.origin
             && carriers.iter().all(|carrier| carrier.private)
-            && file.freshness.if_all_stale() == IfAllStale::Origin
+            && file.freshness.if_all_stale == IfAllStale::Origin
         {
-            let url = known_urls.number(&mut list, origin.trim_end_matches('/').to_owned())?;
+            let url = known_urls.number(&mut list, origin.base().to_owned())?;
             carriers.push(Carrier {
                 id: id(file.mirrors.len() + number),
                 urls: vec![url],
@@ -109,7 +109,7 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
 
 /// Checksums of the origin's version, and of those that mirrors may still have.
 fn versions(file: &MirrorFile, state: &State, directory: &str) -> Vec<Version> {
-    let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
+    let max_lag = file.freshness.max_lag.0.as_secs();
     let mut replaced = u64::MAX;
     let known = state.origins.get(directory).map(|origin| &origin.versions);
     known
@@ -131,10 +131,9 @@ fn versions(file: &MirrorFile, state: &State, directory: &str) -> Vec<Version> {
 
 fn write_host(list: &mut ListWriter<Vec<u8>>, id: i64, mirror: &Mirror) -> std::io::Result<()> {
     if let Some(country) = &mirror.country {
-        list.host_country(id, &country.to_uppercase())?;
+        list.host_country(id, &country.0)?;
     }
-    // Reading the list has checked it.
-    list.host_bandwidth(id, mirror.bandwidth().unwrap_or(100))
+    list.host_bandwidth(id, mirror.bandwidth.0)
 }
 
 fn write_directory(
@@ -144,19 +143,13 @@ fn write_directory(
     carriers: &[Carrier<'_>],
 ) -> std::io::Result<()> {
     let public = || carriers.iter().filter(|carrier| !carrier.private);
-    let mut by_country: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    let mut by_country: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for carrier in public() {
         if let Some(country) = carrier.country {
-            by_country
-                .entry(country.to_uppercase())
-                .or_default()
-                .push(carrier.id);
+            by_country.entry(country).or_default().push(carrier.id);
         }
     }
-    let by_country: Vec<(&str, Vec<i64>)> = by_country
-        .iter()
-        .map(|(country, hosts)| (country.as_str(), hosts.clone()))
-        .collect();
+    let by_country: Vec<(&str, Vec<i64>)> = by_country.into_iter().collect();
     let global: Vec<i64> = public().map(|carrier| carrier.id).collect();
     let by_host: Vec<(i64, Vec<i64>)> = carriers
         .iter()
@@ -177,12 +170,12 @@ fn offered<'a>(file: &'a MirrorFile, state: &State, repository: &Repository) -> 
         .mirrors
         .iter()
         .enumerate()
-        .filter(|(_, mirror)| mirror.content.contains_key(&repository.repo.value));
+        .filter(|(_, mirror)| mirror.content.contains_key(&repository.repo.value.0));
     let fresh: Vec<_> = carrying
         .clone()
         .filter(|(_, mirror)| is_fresh(file, state, mirror, repository))
         .collect();
-    if fresh.is_empty() && file.freshness.if_all_stale() == IfAllStale::Keep {
+    if fresh.is_empty() && file.freshness.if_all_stale == IfAllStale::Keep {
         return carrying.collect();
     }
     fresh
@@ -193,11 +186,9 @@ fn is_fresh(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Repo
     let Some(finding) = state.finding(&mirror.name.value, repository.directory()) else {
         return true;
     };
-    let unreachable = match file.freshness.drop_after() {
-        Ok(Some(limit)) => finding.failures >= limit,
-        _ => false,
-    };
-    let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
+    let drop_after = file.freshness.on_unreachable.0;
+    let unreachable = drop_after.is_some_and(|limit| finding.failures >= limit);
+    let max_lag = file.freshness.max_lag.0.as_secs();
     let is_behind = finding
         .behind_since
         .is_some_and(|since| state.checked.saturating_sub(since) > max_lag);

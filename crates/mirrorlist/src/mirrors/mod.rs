@@ -25,8 +25,7 @@ pub fn state_path(path: &Path) -> PathBuf {
 
 /// How often a list's mirrors are to be checked.
 pub fn every(path: &Path) -> Result<Duration, BadFile> {
-    let every = MirrorFile::read(path)?.freshness.every();
-    every.map_err(|what| BadFile::new(path, Reason::Mirrors(what)))
+    Ok(MirrorFile::read(path)?.freshness.every.0)
 }
 
 /// Compiles a list and its results into MirrorManager's format.

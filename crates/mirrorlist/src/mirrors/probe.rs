@@ -42,6 +42,9 @@ enum Fetched {
     Elsewhere(String),
 }
 
+/// Why a file can't be fetched.
+type Problem = Box<dyn std::error::Error + Send + Sync>;
+
 /// A copy to fetch: mirror and directory.
 struct Copy {
     mirror: String,
@@ -57,7 +60,7 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
     let tls = Arc::new(tls(path)?);
     state.forget_others(&file);
     // Twice as long as a mirror may lack the next version.
-    let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
+    let max_lag = file.freshness.max_lag.0.as_secs();
     let oldest = now.saturating_sub(max_lag.saturating_mul(2));
     let mut asked = HashSet::new();
     let mut origins = Vec::new();
@@ -69,7 +72,7 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
         if !asked.insert(repository.directory()) {
             continue;
         }
-        let url = format!("{}/{}", origin.trim_end_matches('/'), repository.probe());
+        let url = format!("{}/{}", origin.base(), repository.probe());
         origins.push((url, repository.directory().to_owned()));
     }
     fetch_all(origins, &tls, |url, directory, fetched| {
@@ -122,7 +125,7 @@ impl State {
                 mirror.is_some_and(|mirror| {
                     file.repositories.iter().any(|repository| {
                         repository.directory() == directory
-                            && mirror.content.contains_key(&repository.repo.value)
+                            && mirror.content.contains_key(&repository.repo.value.0)
                     })
                 })
             });
@@ -203,13 +206,14 @@ async fn fetch_all<T: Send + 'static>(
 }
 
 async fn fetch(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
-    tokio::time::timeout(PATIENCE, follow(url, tls))
-        .await
-        .unwrap_or_else(|_| Err("no answer within 20 s".to_owned()))
+    match tokio::time::timeout(PATIENCE, follow(url, tls)).await {
+        Ok(fetched) => fetched.map_err(|problem| problem.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
 }
 
 /// Follows redirects, as package clients do.
-async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
+async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, Problem> {
     let mut url = url.to_owned();
     for _ in 0..=REDIRECTS {
         match get(&url, tls).await? {
@@ -217,7 +221,7 @@ async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
             Fetched::Elsewhere(location) => url = resolve(&url, &location),
         }
     }
-    Err(format!("more than {REDIRECTS} redirects"))
+    Err(format!("more than {REDIRECTS} redirects").into())
 }
 
 /// The URL of a redirect; `location` may be a path only.
@@ -249,39 +253,31 @@ fn resolve(url: &str, location: &str) -> String {
     }
 }
 
-async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Fetched, String> {
+async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Fetched, Problem> {
     let uri: hyper::Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
     let host = uri.host().ok_or("the URL has no host")?.to_owned();
     let secure = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
-        _ => return Err(format!("{url} is neither http nor https")),
+        _ => return Err(format!("{url} is neither http nor https").into()),
     };
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let stream = TcpStream::connect((bare.as_str(), port))
-        .await
-        .map_err(|error| error.to_string())?;
+    let stream = TcpStream::connect((bare.as_str(), port)).await?;
     if secure {
-        let name = ServerName::try_from(bare).map_err(|error| error.to_string())?;
         let connector = TlsConnector::from(Arc::clone(tls));
-        let stream = connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream = connector.connect(ServerName::try_from(bare)?, stream).await?;
         exchange(stream, &uri, &host).await
     } else {
         exchange(stream, &uri, &host).await
     }
 }
 
-async fn exchange<S>(stream: S, uri: &hyper::Uri, host: &str) -> Result<Fetched, String>
+async fn exchange<S>(stream: S, uri: &hyper::Uri, host: &str) -> Result<Fetched, Problem>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Ends with this function, so that a mirror that still sends is not read any more.
     let mut driver = tokio::task::JoinSet::new();
     driver.spawn(connection);
@@ -295,28 +291,18 @@ where
             USER_AGENT,
             concat!("reveille-mirrorlist/", env!("CARGO_PKG_VERSION")),
         )
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string())?;
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
     if response.status().is_redirection()
         && let Some(location) = response.headers().get(LOCATION)
     {
-        let location = location
-            .to_str()
-            .map_err(|_| "the redirect is not a URL")?
-            .to_owned();
-        return Ok(Fetched::Elsewhere(location));
+        let location = location.to_str().map_err(|_| "the redirect is not a URL")?;
+        return Ok(Fetched::Elsewhere(location.to_owned()));
     }
     if !response.status().is_success() {
-        return Err(format!("status {}", response.status()));
+        return Err(format!("status {}", response.status()).into());
     }
-    let body = Limited::new(response.into_body(), LONGEST)
-        .collect()
-        .await
-        .map_err(|error| error.to_string())?;
+    let body = Limited::new(response.into_body(), LONGEST).collect().await?;
     Ok(Fetched::Body(body.to_bytes()))
 }
 

@@ -13,7 +13,7 @@ use reveille_text::duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
-use super::listen::{AGAIN, Listener, Stream};
+use super::listen::{Listener, Stream};
 use super::reload::Reloader;
 use super::{Shared, told};
 
@@ -34,23 +34,12 @@ pub(super) async fn serve(
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, stream) = tokio::select! {
+        let accepted = tokio::select! {
             () = told(&mut stopped) => return,
             Some(_) = connections.join_next() => continue,
-            accepted = accepted => accepted,
+            accepted = listener.next(&places) => accepted,
         };
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!("can't accept a connection on the admin address: {error}");
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            }
-        };
+        let Some((place, stream)) = accepted else { return };
         let (shared, reloader) = (Arc::clone(&shared), Arc::clone(&reloader));
         connections.spawn(async move {
             match stream {

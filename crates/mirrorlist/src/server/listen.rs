@@ -6,9 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StartError;
 
@@ -52,7 +54,7 @@ pub(super) enum Stream {
 }
 
 /// Pause after an error of `accept`, such as too many open files.
-pub(super) const AGAIN: Duration = Duration::from_millis(50);
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Connections that wait to be accepted, because thousands of clients may come in the same second.
 const BACKLOG: u32 = 4096;
@@ -133,7 +135,21 @@ impl Listener {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    /// The next connection, once there is a place for it. None if there are no places any more.
+    pub(super) async fn next(&self, places: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, Stream)> {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        loop {
+            match self.accept().await {
+                Ok(stream) => return Some((place, stream)),
+                Err(error) => {
+                    tracing::warn!("can't accept a connection: {error}");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::listen::{AGAIN, Listener, Stream};
+use super::listen::{Listener, Stream};
 use super::service;
 use super::tls::Tls;
 use super::write_timeout::WriteTimeout;
@@ -118,27 +118,15 @@ impl Sender {
         mut stopped: watch::Receiver<bool>,
     ) {
         loop {
-            let accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, listener.accept().await)
-            };
-            let (place, stream) = tokio::select! {
+            let accepted = tokio::select! {
                 () = told(&mut stopped) => return,
-                accepted = accepted => accepted,
+                accepted = listener.next(&places) => accepted,
             };
-            let Ok(place) = place else { return };
-            match stream {
-                Ok(stream) => {
-                    shared.metrics.connection();
-                    let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
-                    // Workers end only together.
-                    let _ = self.queues[turn].send(Accepted { stream, place });
-                }
-                Err(error) => {
-                    tracing::warn!("can't accept a connection: {error}");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
+            let Some((place, stream)) = accepted else { return };
+            shared.metrics.connection();
+            let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+            // Workers end only together.
+            let _ = self.queues[turn].send(Accepted { stream, place });
         }
     }
 }

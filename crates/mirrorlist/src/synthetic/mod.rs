@@ -12,6 +12,7 @@ use std::path::Path;
 
 use fastrand::Rng;
 
+use crate::continents::Continents;
 use crate::wire::{DirectoryEntry, ListWriter, Version};
 
 /// The size of the data.
@@ -36,56 +37,11 @@ pub const COUNTRIES: &str = "country_continent.csv";
 /// The name of the country database.
 pub const GEOIP: &str = "country.mmdb";
 
-/// Countries and their continents; the first ones have the most mirrors.
-const COUNTRY_NAMES: [(&str, &str); 48] = [
-    ("US", "NA"),
-    ("DE", "EU"),
-    ("FR", "EU"),
-    ("GB", "EU"),
-    ("CN", "AS"),
-    ("JP", "AS"),
-    ("CA", "NA"),
-    ("NL", "EU"),
-    ("BR", "SA"),
-    ("AU", "OC"),
-    ("SE", "EU"),
-    ("IT", "EU"),
-    ("ES", "EU"),
-    ("PL", "EU"),
-    ("CZ", "EU"),
-    ("CH", "EU"),
-    ("AT", "EU"),
-    ("RU", "EU"),
-    ("IN", "AS"),
-    ("KR", "AS"),
-    ("TW", "AS"),
-    ("SG", "AS"),
-    ("HK", "AS"),
-    ("ZA", "AF"),
-    ("KE", "AF"),
-    ("AR", "SA"),
-    ("CL", "SA"),
-    ("CO", "SA"),
-    ("EC", "SA"),
-    ("MX", "NA"),
-    ("CR", "NA"),
-    ("NZ", "OC"),
-    ("NC", "OC"),
-    ("FI", "EU"),
-    ("NO", "EU"),
-    ("DK", "EU"),
-    ("BE", "EU"),
-    ("PT", "EU"),
-    ("GR", "EU"),
-    ("HU", "EU"),
-    ("RO", "EU"),
-    ("BG", "EU"),
-    ("UA", "EU"),
-    ("TR", "AS"),
-    ("IR", "AS"),
-    ("ID", "AS"),
-    ("TH", "AS"),
-    ("VN", "AS"),
+/// Countries; the first ones have the most mirrors.
+const COUNTRY_CODES: [&str; 48] = [
+    "US", "DE", "FR", "GB", "CN", "JP", "CA", "NL", "BR", "AU", "SE", "IT", "ES", "PL", "CZ", "CH", "AT",
+    "RU", "IN", "KR", "TW", "SG", "HK", "ZA", "KE", "AR", "CL", "CO", "EC", "MX", "CR", "NZ", "NC", "FI",
+    "NO", "DK", "BE", "PT", "GR", "HU", "RO", "BG", "UA", "TR", "IR", "ID", "TH", "VN",
 ];
 
 /// Kinds of content, each with a URL of its own on a host.
@@ -116,14 +72,16 @@ pub fn write(directory: &Path, size: Size, domain: &str, seed: u64) -> io::Resul
     write_prefixes(create(NETBLOCKS)?, size, &mut random)?;
     let mut countries = create(COUNTRIES)?;
     writeln!(countries, "\"iso 3166 country\",\"continent code\"")?;
-    for (country, continent) in COUNTRY_NAMES {
+    let continents = Continents::built_in();
+    for country in COUNTRY_CODES {
+        let continent = continents.of(country).unwrap_or_default();
         writeln!(countries, "{country},{continent}")?;
     }
     countries.flush()?;
     // 1.0.0.0/8 to 223.0.0.0/8 in turn, and 2001::/16 as Germany.
     let mut tree = mmdb::Tree::default();
     for octet in 1..224_u32 {
-        let (country, _) = COUNTRY_NAMES[octet as usize % COUNTRY_NAMES.len()];
+        let country = COUNTRY_CODES[octet as usize % COUNTRY_CODES.len()];
         tree.add(u128::from(octet) << 24, 96 + 8, country);
     }
     tree.add(Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0).to_bits(), 16, "DE");
@@ -168,8 +126,8 @@ fn write_cache(output: impl Write, size: Size, domain: &str, random: &mut Rng) -
             id,
             // The lower of two numbers, so that the first countries are the most frequent ones.
             country: random
-                .usize(..COUNTRY_NAMES.len())
-                .min(random.usize(..COUNTRY_NAMES.len())),
+                .usize(..COUNTRY_CODES.len())
+                .min(random.usize(..COUNTRY_CODES.len())),
             private: random.u8(..) < 13,
         })
         .collect();
@@ -202,7 +160,7 @@ fn write_cache(output: impl Write, size: Size, domain: &str, random: &mut Rng) -
 
 fn write_urls(list: &mut ListWriter<impl Write>, hosts: &[Host], domain: &str) -> io::Result<()> {
     for host in hosts {
-        let (country, _) = COUNTRY_NAMES[host.country];
+        let country = COUNTRY_CODES[host.country];
         let name = format!("mirror{}.{}.{domain}", host.id, country.to_lowercase());
         for (place, category) in CATEGORIES.iter().enumerate() {
             let [web, sync] = urls(host.id, place);
@@ -220,13 +178,13 @@ fn write_hosts(list: &mut ListWriter<impl Write>, hosts: &[Host], random: &mut R
         list.asn(system_of(host.id), &[host.id, host.id / 2 + 1])?;
     }
     for host in hosts {
-        list.host_country(host.id, COUNTRY_NAMES[host.country].0)?;
+        list.host_country(host.id, COUNTRY_CODES[host.country])?;
     }
     for host in hosts {
         list.host_bandwidth(host.id, [100, 1000, 1000, 10_000, 40_000][random.usize(..5)])?;
     }
     for host in hosts.iter().filter(|host| host.id % 41 == 0) {
-        list.host_countries_allowed(host.id, &[COUNTRY_NAMES[host.country].0, "SE"])?;
+        list.host_countries_allowed(host.id, &[COUNTRY_CODES[host.country], "SE"])?;
     }
     for host in hosts.iter().filter(|host| host.id % 2 == 0) {
         let (high, low) = (host.id / 200 + 20, host.id % 200);
@@ -254,7 +212,7 @@ fn write_directory(
         .collect();
     let mut by_country: Vec<(&str, Vec<i64>)> = Vec::new();
     for host in chosen.iter().filter(|host| !host.private) {
-        let (country, _) = COUNTRY_NAMES[host.country];
+        let country = COUNTRY_CODES[host.country];
         match by_country.iter_mut().find(|(known, _)| *known == country) {
             Some((_, hosts)) => hosts.push(host.id),
             None => by_country.push((country, vec![host.id])),
