@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use self::har::har;
 use self::secrets::Secrets;
-use crate::engine::Target;
 use crate::scenario::{BUILT_IN, METHODS};
+use crate::target::Target;
 
 /// A scenario, and what whoever goes on with it has to know.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::secrets::Secrets;
 use super::{Imported, braces, write};
-use crate::engine::Target;
 use crate::scenario::METHODS;
+use crate::target::Target;
 
 /// Headers that a browser sets for itself, or that this program does.
 const OWN: &[&str] = &[

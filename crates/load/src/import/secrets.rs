@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::braces;
-use crate::mask::{counts, forms};
-use crate::scenario::is_telling;
+use crate::mask::{counts, forms, is_telling};
 
 /// Shorter values are looked for only where their names are: elsewhere they may be anything.
 const LONG: usize = 8;

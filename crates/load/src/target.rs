@@ -1,4 +1,4 @@
-//! Where a request goes: an origin, and what is asked of it.
+//! Targets of requests: an origin, and a path at it.
 
 use std::fmt;
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 
-/// A URL taken apart.
+/// A URL in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) origin: Rc<Origin>,
@@ -27,7 +27,7 @@ pub(crate) struct Origin {
 // === impl Target ===
 
 impl Target {
-    /// Whether `url` begins with a scheme. What stands in a query does not count: `/go?to=http://elsewhere` is a path.
+    /// Whether `url` begins with a scheme. `/go?to=http://elsewhere` is a path.
     pub(crate) fn is_absolute(url: &str) -> bool {
         let Some((scheme, _)) = url.split_once("://") else {
             return false;
@@ -38,21 +38,23 @@ impl Target {
                 .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     }
 
-    /// Takes an absolute `http` or `https` URL apart; blanks and letters outside of ASCII are escaped. What is wrong with
-    /// it is said without the URL itself, which may hold secrets.
+    /// Parses an absolute `http` or `https` URL; escapes blanks and characters outside of ASCII. The error omits the URL,
+    /// which may contain secrets.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let wrong = str::to_owned;
         let escaped = escape(url.split('#').next().unwrap_or_default());
-        let uri: Uri = escaped.parse().map_err(|_| wrong("it can't be read"))?;
+        let uri: Uri = escaped
+            .parse()
+            .map_err(|_| wrong("it has invalid characters or parts"))?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            Some(other) => return Err(wrong(&format!("only http and https are spoken, not {other}"))),
-            None => return Err(wrong("it begins with `http://` or `https://`")),
+            Some(other) => return Err(wrong(&format!("only http and https are supported, not {other}"))),
+            None => return Err(wrong("it does not begin with `http://` or `https://`")),
         };
-        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+        let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(wrong("credentials stand in `auth: {basic: …}`, not in the URL"));
+            return Err(wrong("credentials belong in `auth: {basic: …}`, not in the URL"));
         }
         let host = uri
             .host()
@@ -60,7 +62,7 @@ impl Target {
             .trim_matches(['[', ']'])
             .to_ascii_lowercase();
         if host.is_empty() {
-            return Err(wrong("it names no host"));
+            return Err(wrong("it has no host"));
         }
         let after = &authority.as_str()[uri.host().unwrap_or_default().len()..];
         let port = match (after.strip_prefix(':'), tls) {
@@ -84,7 +86,7 @@ impl Target {
         })
     }
 
-    /// Where `location` leads from here.
+    /// The target of a redirect to `location`.
     pub(crate) fn join(&self, location: &str) -> Result<Self, String> {
         let origin = &self.origin;
         let scheme = if origin.tls { "https" } else { "http" };
