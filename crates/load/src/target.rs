@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// A URL in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,8 @@ impl Target {
     /// which may contain secrets.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let wrong = str::to_owned;
-        let escaped = escape(url.split('#').next().unwrap_or_default());
+        let url = url.split('#').next().unwrap_or_default();
+        let escaped = utf8_percent_encode(url, &ESCAPED).to_string();
         let uri: Uri = escaped
             .parse()
             .map_err(|_| wrong("it has invalid characters or parts"))?;
@@ -108,18 +110,18 @@ impl Target {
     }
 }
 
-/// Bytes that no URL may have, escaped; what is escaped already stays.
-fn escape(url: &str) -> String {
-    let mut text = String::with_capacity(url.len());
-    for byte in url.bytes() {
-        if byte > b' ' && byte < 0x7f && !b"\"<>\\^`{|}".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
-}
+/// Characters that URLs can't contain. What is escaped already is not changed.
+const ESCAPED: AsciiSet = CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -64,15 +64,16 @@ pub(crate) struct Answer {
 }
 
 /// What an exchange waits for; decides the kind of a time-out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
+    #[default]
     Connecting,
     Waiting,
     Reading,
 }
 
 /// The state of an exchange.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) stage: Stage,
     pub(crate) phases: Phases,
@@ -321,11 +322,12 @@ impl Stage {
 
 impl Content {
     fn new(keep: bool) -> Self {
+        let (kept, bytes, whole) = (Vec::new(), 0, true);
         Self {
             keep,
-            kept: Vec::new(),
-            bytes: 0,
-            whole: true,
+            kept,
+            bytes,
+            whole,
         }
     }
 
@@ -394,19 +396,5 @@ impl Answer {
         }
         self.body = opened;
         Ok(self)
-    }
-}
-
-// === impl Progress ===
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self {
-            stage: Stage::Connecting,
-            phases: Phases::default(),
-            connected: None,
-            resent: false,
-            bytes: 0,
-        }
     }
 }

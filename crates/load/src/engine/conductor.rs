@@ -59,9 +59,10 @@ pub enum Halt {
 }
 
 /// How a test ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Ended {
     /// The stages are over.
+    #[default]
     Finished,
     /// The user stopped the test.
     Interrupted,
@@ -72,7 +73,7 @@ pub enum Ended {
 }
 
 /// The result of a test.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// All numbers.
     pub totals: Totals,
@@ -273,17 +274,7 @@ impl<'a> Test<'a> {
             observer,
             outcome: Outcome {
                 totals: Totals::new(scenario.rows.len(), scenario.classes.len()),
-                ended: Ended::Finished,
-                load: Duration::ZERO,
-                total: Duration::ZERO,
-                whole: Duration::ZERO,
-                bootstraps: 0,
-                refresh_failures: 0,
-                saturated: None,
-                lost: Vec::new(),
-                resets: 0,
-                peak_users: 0,
-                series: Vec::new(),
+                ..Outcome::default()
             },
             second: Second::default(),
             begun: now,

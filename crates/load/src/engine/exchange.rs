@@ -25,7 +25,7 @@ pub(crate) struct Sender<'a> {
 }
 
 /// The result of a step.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Exchange {
     pub(crate) request: Option<Prepared>,
     pub(crate) answer: Option<Answer>,
@@ -99,24 +99,18 @@ impl Sender<'_> {
         let mut moved: Option<Prepared> = None;
         loop {
             let now = moved.as_ref().unwrap_or(prepared);
-            let cookie = if net.http.cookies {
-                let origin = &now.target.origin;
-                self.cookies.header(&origin.host, origin.tls)
-            } else {
-                None
-            };
+            let origin = &now.target.origin;
+            let cookie = self.cookies.header(&origin.host, origin.tls);
             let sent = Sent {
                 request: now,
                 cookie: cookie.as_deref(),
                 keep,
             };
             let answer = self.client.exchange(net, sent, progress).await?;
-            if net.http.cookies {
-                for header in answer.headers.get_all(SET_COOKIE) {
-                    self.cookies.set(
-                        &now.target.origin.host,
-                        &String::from_utf8_lossy(header.as_bytes()),
-                    );
+            for header in answer.headers.get_all(SET_COOKIE) {
+                if net.http.cookies {
+                    let header = String::from_utf8_lossy(header.as_bytes());
+                    self.cookies.set(&origin.host, &header);
                 }
             }
             let location = answer.headers.get(LOCATION);
@@ -149,16 +143,8 @@ impl Sender<'_> {
 impl Exchange {
     pub(crate) fn new(failure: Option<Failure>) -> Self {
         Self {
-            request: None,
-            answer: None,
             failure,
-            phases: Phases::default(),
-            connections: Vec::new(),
-            latency: Duration::ZERO,
-            bytes: 0,
-            redirects: 0,
-            resent: 0,
-            captured: Vec::new(),
+            ..Self::default()
         }
     }
 

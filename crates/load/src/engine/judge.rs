@@ -14,38 +14,23 @@ use reveille_document::value_of;
 
 /// Whether a step uses the answer's body.
 pub(crate) fn needs_body(step: &Step) -> bool {
-    let expect = &step.expect;
     let in_body = |capture: &Capture| matches!(capture.from, Source::Json(_) | Source::Body);
-    step.script.is_some()
-        || step.captures.iter().any(in_body)
-        || !(expect.contains.is_empty()
-            && expect.lacks.is_empty()
-            && expect.regex.is_empty()
-            && expect.json.is_empty())
+    step.script.is_some() || step.captures.iter().any(in_body) || step.expect.uses_body()
 }
 
 /// Fails if an answer is not as the step expects it.
 pub(crate) fn judge(expect: &Expect, answer: &Answer, latency: Duration) -> Result<(), Failure> {
-    let Expect {
-        contains,
-        lacks,
-        regex,
-        json,
-        headers,
-        under,
-        ..
-    } = expect;
     let is_expected = expect.names_status(answer.status) || expect.status.is_empty() && answer.status < 400;
     if !is_expected {
         return Err(Failure::new(Kind::Status, format!("status {}", answer.status)));
     }
     let check = |text: String| Err(Failure::new(Kind::Check, text));
-    if let Some(under) = under
-        && latency >= *under
+    if let Some(under) = expect.under
+        && latency >= under
     {
-        return check(format!("the answer took longer than {}", duration::shown(*under)));
+        return check(format!("the answer took longer than {}", duration::shown(under)));
     }
-    for (name, regex) in headers {
+    for (name, regex) in &expect.headers {
         let found = answer
             .headers
             .get_all(name)
@@ -55,7 +40,7 @@ pub(crate) fn judge(expect: &Expect, answer: &Answer, latency: Duration) -> Resu
             return check(format!("the header {name} does not match `{regex}`"));
         }
     }
-    if contains.is_empty() && lacks.is_empty() && regex.is_empty() && json.is_empty() {
+    if !expect.uses_body() {
         return Ok(());
     }
     if !answer.whole {
@@ -65,26 +50,26 @@ pub(crate) fn judge(expect: &Expect, answer: &Answer, latency: Duration) -> Resu
         ));
     }
     let text = String::from_utf8_lossy(&answer.body);
-    for part in contains {
+    for part in &expect.contains {
         if !text.contains(part) {
             return check(format!("the body does not contain `{part}`"));
         }
     }
-    for part in lacks {
+    for part in &expect.lacks {
         if text.contains(part) {
             return check(format!("the body contains `{part}`"));
         }
     }
-    for regex in regex {
+    for regex in &expect.regex {
         if !regex.is_match(&text) {
             return check(format!("the body does not match `{regex}`"));
         }
     }
-    if json.is_empty() {
+    if expect.json.is_empty() {
         return Ok(());
     }
     let document = parse_json(answer).map_err(|text| Failure::new(Kind::Check, text))?;
-    for (path, wanted) in json {
+    for (path, wanted) in &expect.json {
         match (path.find(&document), wanted) {
             (None, _) => return check(format!("{path} is missing")),
             (Some(found), Some(wanted)) if !same(found, wanted) => {

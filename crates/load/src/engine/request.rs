@@ -8,6 +8,8 @@ use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT,
 };
 use hyper::{Method, Request, Uri, Version};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reveille_document::Names;
 
 use super::http1;
 use super::http2::Outgoing;
@@ -16,7 +18,6 @@ use super::stream::Failure;
 use crate::scenario::{Body, JsonPart, Scenario, Step};
 use crate::stats::Kind;
 use crate::target::Target;
-use reveille_document::Names;
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
@@ -176,9 +177,9 @@ fn render_body(body: &Body, names: &dyn Names, headers: &mut HeaderMap) -> Resul
                 if !text.is_empty() {
                     text.push('&');
                 }
-                form_escape(name, &mut text);
+                text.push_str(&form_escape(name));
                 text.push('=');
-                form_escape(&value.render(names)?, &mut text);
+                text.push_str(&form_escape(&value.render(names)?));
             }
             text.into()
         }
@@ -194,14 +195,15 @@ fn header(text: &str) -> Result<HeaderValue, Failure> {
     })
 }
 
-fn form_escape(text: &str, to: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b' ' => to.push('+'),
-            byte if byte.is_ascii_alphanumeric() || b"-._*".contains(&byte) => to.push(char::from(byte)),
-            byte => to.push_str(&format!("%{byte:02X}")),
-        }
-    }
+fn form_escape(text: &str) -> String {
+    const ESCAPED: AsciiSet = NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'*');
+    utf8_percent_encode(text, &ESCAPED)
+        .to_string()
+        .replace("%20", "+")
 }
 
 // === impl Cache ===

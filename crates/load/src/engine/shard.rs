@@ -34,9 +34,9 @@ pub(crate) struct Shard {
     tally: RefCell<Tally>,
     /// Requests in flight, for each row.
     in_flight: RefCell<Vec<u64>>,
-    cache: RefCell<Cache>,
+    pub(crate) cache: RefCell<Cache>,
     shared: RefCell<Rc<Shared>>,
-    feeds: RefCell<Feeds>,
+    pub(crate) feeds: RefCell<Feeds>,
     open: RefCell<Open>,
     /// Running users of the closed model, for each class.
     closed: RefCell<Vec<u64>>,
@@ -83,14 +83,6 @@ impl Shard {
 
     pub(crate) fn tally(&self) -> RefMut<'_, Tally> {
         self.tally.borrow_mut()
-    }
-
-    pub(crate) fn cache(&self) -> RefMut<'_, Cache> {
-        self.cache.borrow_mut()
-    }
-
-    pub(crate) fn feeds(&self) -> RefMut<'_, Feeds> {
-        self.feeds.borrow_mut()
     }
 
     pub(crate) fn shared(&self) -> Rc<Shared> {

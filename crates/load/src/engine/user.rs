@@ -168,7 +168,8 @@ impl User {
     fn feed(&mut self) -> bool {
         let shard = Rc::clone(&self.shard);
         let fed = shard
-            .feeds()
+            .feeds
+            .borrow_mut()
             .feed(&shard.scenario, &mut self.values, &mut self.random);
         if !fed {
             shard.tally().numbers.counters.out_of_data += 1;
@@ -250,7 +251,7 @@ impl User {
         let counted = shard.start(step.row);
         let prepared = {
             let common = shard.shared();
-            let ready = shard.cache().get(step, common.generation);
+            let ready = shard.cache.borrow().get(step, common.generation);
             if let Some(request) = ready {
                 Ok(request)
             } else {
@@ -265,7 +266,7 @@ impl User {
                 Prepared::of(step, &shard.scenario, common.generation, &scope).map(|request| {
                     let request = Rc::new(request);
                     if step.holds(&shard.scenario) < Holds::Once {
-                        shard.cache().put(step, &request);
+                        shard.cache.borrow_mut().put(step, &request);
                     }
                     request
                 })

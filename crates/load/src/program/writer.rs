@@ -86,16 +86,8 @@ impl Writer {
         self.state.waiting.fetch_add(1, Ordering::SeqCst);
         match self.sender.send(piece) {
             Ok(()) => Taken::Yes,
-            Err(_) => Taken::Broken(self.error()),
+            Err(_) => Taken::Broken(self.state.take_error()),
         }
-    }
-
-    fn error(&self) -> Option<io::Error> {
-        self.state
-            .error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
     }
 
     /// Writes the last piece and waits until it is written, until the reader stops reading, or until `enough`.
@@ -115,30 +107,28 @@ impl Writer {
         drop(sender);
         let mut enough = std::pin::pin!(enough);
         let mut waiting = state.waiting.load(Ordering::SeqCst);
-        loop {
-            let stalled = tokio::select! {
-                _ = &mut ended => false,
+        let stalled = loop {
+            tokio::select! {
+                _ = &mut ended => break false,
+                () = &mut enough => break true,
                 () = tokio::time::sleep(STALLED) => {
                     let before = std::mem::replace(&mut waiting, state.waiting.load(Ordering::SeqCst));
-                    if waiting < before {
-                        continue;
+                    if waiting >= before {
+                        break true;
                     }
-                    true
                 }
-                () = &mut enough => true,
-            };
-            let finished = Finished {
-                dropped: state.dropped.load(Ordering::SeqCst)
-                    + if stalled {
-                        state.waiting.load(Ordering::SeqCst) as u64
-                    } else {
-                        0
-                    },
-                stalled,
-            };
-            let error = state.error.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return error.map_or(Ok(finished), Err);
-        }
+            }
+        };
+        let waiting = state.waiting.load(Ordering::SeqCst) as u64 * u64::from(stalled);
+        let dropped = state.dropped.load(Ordering::SeqCst) + waiting;
+        let error = state.take_error();
+        error.map_or(Ok(Finished { dropped, stalled }), Err)
+    }
+}
+
+impl State {
+    fn take_error(&self) -> Option<io::Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What limits the rate, in sentences.
 
-use reveille_text::duration::shown_seconds;
+use reveille_text::duration::{shown, shown_seconds};
 use reveille_text::{counted, grouped};
 
 use super::summary::Law;
@@ -63,9 +63,9 @@ pub(super) fn sentences(
     let ended_rate = all.ended() as f64 / outcome.total.as_secs_f64().max(1e-3);
     let mut tester = Vec::new();
     if let Some((from, why)) = &outcome.saturated {
-        let from = clock(*from);
+        let from = shown(*from);
         tester.push(format!(
-            "the tester was saturated from {from}: the numbers are lower bounds ({why})"
+            "the tester was saturated from {from} on: the numbers are lower bounds ({why})"
         ));
     }
     if all.kinds.contains_key(&Kind::Tester) {
@@ -146,17 +146,6 @@ pub(super) fn sentences(
     sentences
 }
 
-/// `00:03:10`.
-pub(super) fn clock(duration: std::time::Duration) -> String {
-    let seconds = duration.as_secs();
-    format!(
-        "{:02}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
-}
-
 /// A rate with at least three digits.
 pub(crate) fn rate(rate: f64) -> String {
     if rate >= 100.0 {
@@ -188,6 +177,5 @@ mod tests {
         assert_eq!(number(999.0), "999");
         assert_eq!(rate(24.93), "24.9");
         assert_eq!(rate(7.0), "7.00");
-        assert_eq!(clock(std::time::Duration::from_secs(190)), "00:03:10");
     }
 }

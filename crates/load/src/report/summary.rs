@@ -419,106 +419,105 @@ pub(crate) fn json(summary: &Summary) -> Result<String, String> {
 }
 
 #[cfg(test)]
-impl Summary {
-    /// A test with something of everything.
-    pub(crate) fn example() -> Self {
-        let latency = |scale: f64| Latency {
-            count: 2990,
-            mean: 12.5 * scale,
-            p50: 0.85 * scale,
-            p90: 22.8 * scale,
-            p95: 48.0 * scale,
-            p99: 150.0 * scale,
-            p999: 1500.0 * scale,
-            max: 90_000.0 * scale,
-        };
-        let requests = |scale: u64| Requests {
-            offered: Some(7998.0),
-            started: 3000 * scale,
-            completed: 2970 * scale,
-            failed: 20 * scale,
-            unfinished: 10 * scale,
-            bytes: 123_456 * scale,
-            offered_rate: Some(500.0),
-            started_rate: 187.5,
-            completed_rate: 185.6,
-            failed_rate: 1.25,
-        };
-        let task = |name: &str| TaskSummary {
-            name: name.to_owned(),
-            requests: requests(1),
-            intended: latency(1.0),
-            actual: latency(0.5),
-            first_byte: latency(0.25),
-            body: latency(0.125),
-            statuses: BTreeMap::from([(200, 2970), (503, 20)]),
-        };
-        let verdict = |text: &str, value, holds| Verdict {
-            text: text.to_owned(),
-            value,
-            holds,
-        };
-        Self {
-            schema: 1,
-            name: "shop <1>".to_owned(),
-            ended: "finished".to_owned(),
-            aborted_by: None,
-            load_seconds: 16.0,
-            total_seconds: 16.25,
-            peak_users: 50,
-            requests: requests(2),
-            arrivals: None,
-            intended: latency(1.0),
-            actual: latency(0.5),
-            filled_in: 7,
-            phases: BTreeMap::from([
-                ("connect".to_owned(), latency(0.125)),
-                ("first_byte".to_owned(), latency(0.25)),
-            ]),
-            tasks: vec![task("front"), task("purchase / POST /cart/{{ buyer.name }}/items")],
-            errors: vec![Failures {
-                task: "front".to_owned(),
-                kind: "status".to_owned(),
-                count: 40,
-                meaning: "unexpected status".to_owned(),
-                example: "status 503".to_owned(),
-            }],
-            statuses: BTreeMap::from([(200, 5940), (503, 40)]),
-            connections: 50,
-            resent: 1,
-            redirects: 2,
-            iterations: 3000,
-            behind: 0,
-            law: None,
-            sentences: vec![
-                "50 users × (12.5 ms response + 100 ms wait) ⇒ at most 444 requests/s; the service, not the tester, sets \
-                 the rate: 500 requests/s were offered"
-                    .to_owned(),
-            ],
-            thresholds: vec![
-                verdict("errors < 1%", Some(0.0067), true),
-                verdict("p99(front) < 100ms", Some(0.15), false),
-                verdict("rate > 100/s", Some(185.6), true),
-                verdict("late < 1%", None, false),
-            ],
-            bootstraps: 3,
-            refresh_failures: 1,
-            resets: 0,
-            generator: Generator {
-                saturated_from: None,
-                reason: None,
-                seconds: 16.5,
-                cpu_seconds: 1.25,
-                peak_memory_kib: 20_480,
-                lost: vec!["worker 2 ended unexpectedly; its users are gone".to_owned()],
-            },
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Summary {
+        /// A test with something of everything.
+        pub(crate) fn example() -> Self {
+            let latency = |scale: f64| Latency {
+                count: 2990,
+                mean: 12.5 * scale,
+                p50: 0.85 * scale,
+                p90: 22.8 * scale,
+                p95: 48.0 * scale,
+                p99: 150.0 * scale,
+                p999: 1500.0 * scale,
+                max: 90_000.0 * scale,
+            };
+            let requests = |scale: u64| Requests {
+                offered: Some(7998.0),
+                started: 3000 * scale,
+                completed: 2970 * scale,
+                failed: 20 * scale,
+                unfinished: 10 * scale,
+                bytes: 123_456 * scale,
+                offered_rate: Some(500.0),
+                started_rate: 187.5,
+                completed_rate: 185.6,
+                failed_rate: 1.25,
+            };
+            let task = |name: &str| TaskSummary {
+                name: name.to_owned(),
+                requests: requests(1),
+                intended: latency(1.0),
+                actual: latency(0.5),
+                first_byte: latency(0.25),
+                body: latency(0.125),
+                statuses: BTreeMap::from([(200, 2970), (503, 20)]),
+            };
+            let verdict = |text: &str, value, holds| Verdict {
+                text: text.to_owned(),
+                value,
+                holds,
+            };
+            Self {
+                schema: 1,
+                name: "shop <1>".to_owned(),
+                ended: "finished".to_owned(),
+                aborted_by: None,
+                load_seconds: 16.0,
+                total_seconds: 16.25,
+                peak_users: 50,
+                requests: requests(2),
+                arrivals: None,
+                intended: latency(1.0),
+                actual: latency(0.5),
+                filled_in: 7,
+                phases: BTreeMap::from([
+                    ("connect".to_owned(), latency(0.125)),
+                    ("first_byte".to_owned(), latency(0.25)),
+                ]),
+                tasks: vec![task("front"), task("purchase / POST /cart/{{ buyer.name }}/items")],
+                errors: vec![Failures {
+                    task: "front".to_owned(),
+                    kind: "status".to_owned(),
+                    count: 40,
+                    meaning: "unexpected status".to_owned(),
+                    example: "status 503".to_owned(),
+                }],
+                statuses: BTreeMap::from([(200, 5940), (503, 40)]),
+                connections: 50,
+                resent: 1,
+                redirects: 2,
+                iterations: 3000,
+                behind: 0,
+                law: None,
+                sentences: vec![
+                    "50 users × (12.5 ms response + 100 ms wait) ⇒ at most 444 requests/s; the service, not the tester, sets \
+                     the rate: 500 requests/s were offered"
+                        .to_owned(),
+                ],
+                thresholds: vec![
+                    verdict("errors < 1%", Some(0.0067), true),
+                    verdict("p99(front) < 100ms", Some(0.15), false),
+                    verdict("rate > 100/s", Some(185.6), true),
+                    verdict("late < 1%", None, false),
+                ],
+                bootstraps: 3,
+                refresh_failures: 1,
+                resets: 0,
+                generator: Generator {
+                    saturated_from: None,
+                    reason: None,
+                    seconds: 16.5,
+                    cpu_seconds: 1.25,
+                    peak_memory_kib: 20_480,
+                    lost: vec!["worker 2 ended unexpectedly; its users are gone".to_owned()],
+                },
+            }
+        }
+    }
 
     #[test]
     fn the_form_of_the_summary_is_kept() {

@@ -464,7 +464,12 @@ fn mean<T>(list: &[T], weight: impl Fn(&T) -> u32, value: impl Fn(&T) -> f64) ->
 // === impl Expect ===
 
 impl Expect {
-    /// Whether `expect` names this status.
+    /// Whether it checks the body.
+    pub(crate) fn uses_body(&self) -> bool {
+        !(self.contains.is_empty() && self.lacks.is_empty() && self.regex.is_empty() && self.json.is_empty())
+    }
+
+    /// Whether it names this status.
     pub(crate) fn names_status(&self, status: u16) -> bool {
         self.status
             .iter()

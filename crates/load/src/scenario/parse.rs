@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use minijinja::value::Value as Template;
-use reveille_account::{Fault, SourceError};
+use reveille_account::SourceError;
 use reveille_document::{self as document, Expression, Fields, Kind, Node, Reader, Value, items};
 use schemars::JsonSchema;
 
@@ -248,14 +248,7 @@ impl Context<'_> {
         let raw = self.reader.raw(node).to_owned();
         let compiled = Text::compile(text, &raw, node.place.bytes.start, &self.constants, &self.shared);
         compiled
-            .map_err(|fault| {
-                let Fault {
-                    offset,
-                    message,
-                    hint,
-                } = fault;
-                self.at_byte(offset, message, hint);
-            })
+            .map_err(|fault| self.at_byte(fault.offset, fault.message, fault.hint))
             .ok()
     }
 
@@ -268,6 +261,17 @@ impl Context<'_> {
                 .mistake(&node.place, "only `vars` and `env` can be used here");
         }
         value
+    }
+
+    /// Reads the file that a node names.
+    fn file<T>(&mut self, node: &Node, read: impl FnOnce(&Path) -> Result<T, String>) -> Option<T> {
+        let path = self.given.directory.join(self.constant(node)?);
+        read(&path)
+            .map_err(|error| {
+                let message = format!("can't use {}: {error}", path.display());
+                self.reader.mistake(&node.place, message);
+            })
+            .ok()
     }
 
     fn base_url(&mut self, node: &Node) -> Option<String> {

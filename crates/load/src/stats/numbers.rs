@@ -35,40 +35,57 @@ pub(crate) struct Row<L = Latencies> {
     pub(crate) statuses: BTreeMap<u16, u64>,
 }
 
-/// Sums of a row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RowCounts {
-    pub(crate) started: u64,
-    pub(crate) completed: u64,
-    pub(crate) failed: u64,
-    pub(crate) unfinished: u64,
-    pub(crate) bytes: u64,
-    /// Entries of the intended latencies that stand for requests a stall kept from being sent.
-    pub(crate) missed: u64,
+/// Defines structs of sums, which add up field by field.
+macro_rules! sums {
+    ($($(#[$about:meta])* struct $name:ident { $($(#[$meaning:meta])* $field:ident: $number:ty,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+        pub(crate) struct $name {
+            $($(#[$meaning])* pub(crate) $field: $number,)*
+        }
+
+        impl $name {
+            pub(crate) fn add(&mut self, more: &Self) {
+                $(self.$field += more.$field;)*
+            }
+        }
+    )*};
 }
 
-/// Sums of everything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Counters {
-    pub(crate) arrivals_due: u64,
-    pub(crate) arrivals_started: u64,
-    /// Arrivals that started later than the tolerance.
-    pub(crate) arrivals_late: u64,
-    /// Arrivals that were due and had not started when their stage ended.
-    pub(crate) arrivals_never: u64,
-    pub(crate) connections: u64,
-    /// Requests that were sent again because a kept connection was closed.
-    pub(crate) resent: u64,
-    pub(crate) redirects: u64,
-    pub(crate) iterations: u64,
-    /// Seconds that users waited between tasks.
-    pub(crate) waited: f64,
-    /// Number of those waits.
-    pub(crate) waits: u64,
-    /// Iterations that started later than their user's pace.
-    pub(crate) behind: u64,
-    /// Users that found no row of data.
-    pub(crate) out_of_data: u64,
+sums! {
+    /// Sums of a row.
+    struct RowCounts {
+        started: u64,
+        completed: u64,
+        failed: u64,
+        unfinished: u64,
+        bytes: u64,
+        /// Entries of the intended latencies that stand for requests a stall kept from being sent.
+        missed: u64,
+    }
+
+    /// Sums of everything.
+    struct Counters {
+        arrivals_due: u64,
+        arrivals_started: u64,
+        /// Arrivals that started later than the tolerance.
+        arrivals_late: u64,
+        /// Arrivals that were due and had not started when their stage ended.
+        arrivals_never: u64,
+        connections: u64,
+        /// Requests that were sent again because a kept connection was closed.
+        resent: u64,
+        redirects: u64,
+        iterations: u64,
+        /// Seconds that users waited between tasks.
+        waited: f64,
+        /// Number of those waits.
+        waits: u64,
+        /// Iterations that started later than their user's pace.
+        behind: u64,
+        /// Users that found no row of data.
+        out_of_data: u64,
+    }
 }
 
 /// Users of a class: how many now, and their sum over time.
@@ -141,33 +158,5 @@ impl Row {
     /// Requests that completed or failed.
     pub(crate) fn ended(&self) -> u64 {
         self.counts.completed + self.counts.failed
-    }
-}
-
-impl RowCounts {
-    fn add(&mut self, more: &Self) {
-        self.started += more.started;
-        self.completed += more.completed;
-        self.failed += more.failed;
-        self.unfinished += more.unfinished;
-        self.bytes += more.bytes;
-        self.missed += more.missed;
-    }
-}
-
-impl Counters {
-    pub(crate) fn add(&mut self, more: &Self) {
-        self.arrivals_due += more.arrivals_due;
-        self.arrivals_started += more.arrivals_started;
-        self.arrivals_late += more.arrivals_late;
-        self.arrivals_never += more.arrivals_never;
-        self.connections += more.connections;
-        self.resent += more.resent;
-        self.redirects += more.redirects;
-        self.iterations += more.iterations;
-        self.waited += more.waited;
-        self.waits += more.waits;
-        self.behind += more.behind;
-        self.out_of_data += more.out_of_data;
     }
 }

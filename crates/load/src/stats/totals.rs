@@ -10,7 +10,7 @@ use crate::scenario::{Metric, Scenario, Threshold};
 const MAX_EXAMPLES: usize = 50;
 
 /// The sums over all shards since the start or the last reset.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Totals {
     pub(crate) numbers: Numbers,
     /// The sum of all rows.

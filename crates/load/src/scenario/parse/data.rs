@@ -59,34 +59,26 @@ impl Context<'_> {
                 return None;
             }
         };
-        let path = self.given.directory.join(self.constant(node)?);
-        let rows = match bounded::text(&path, MAX_BYTES)
-            .map_err(|error| error.to_string())
+        let rows = self.file(node, |path| {
+            let text = bounded::text(path, MAX_BYTES).map_err(|error| error.to_string())?;
             // Some editors write a byte order mark.
-            .and_then(|text| read(text.trim_start_matches('\u{feff}')))
-        {
-            Ok(rows) if rows.is_empty() => Err("it has no rows".to_owned()),
-            Ok(rows) if rows.len() > MAX_ROWS => Err(format!("it has more than {MAX_ROWS} rows")),
-            other => other,
-        };
-        match rows {
-            Ok(rows) => Some(Data {
-                name,
-                order,
-                on_end: on_end.unwrap_or(if order == Order::Unique {
-                    OnEnd::Stop
-                } else {
-                    OnEnd::Repeat
-                }),
-                columns: columns(&rows),
-                rows: rows.iter().map(value_of).collect(),
-            }),
-            Err(message) => {
-                self.reader
-                    .mistake(&node.place, format!("can't use {}: {message}", path.display()));
-                None
+            match read(text.trim_start_matches('\u{feff}'))? {
+                rows if rows.is_empty() => Err("it has no rows".to_owned()),
+                rows if rows.len() > MAX_ROWS => Err(format!("it has more than {MAX_ROWS} rows")),
+                rows => Ok(rows),
             }
-        }
+        })?;
+        let usual = match order {
+            Order::Unique => OnEnd::Stop,
+            _ => OnEnd::Repeat,
+        };
+        Some(Data {
+            name,
+            order,
+            on_end: on_end.unwrap_or(usual),
+            columns: columns(&rows),
+            rows: rows.iter().map(value_of).collect(),
+        })
     }
 }
 

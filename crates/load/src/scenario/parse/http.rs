@@ -103,15 +103,10 @@ impl Context<'_> {
     }
 
     fn ca(&mut self, node: &Node) -> Option<Arc<RootCertStore>> {
-        let path = self.given.directory.join(self.constant(node)?);
-        let read = bounded::bytes(&path, MAX_CA)
-            .map_err(|error| error.to_string())
-            .and_then(|pem| authorities(&pem));
-        read.map_err(|error| {
-            let message = format!("can't use {}: {error}", path.display());
-            self.reader.mistake(&node.place, message);
+        self.file(node, |path| {
+            let pem = bounded::bytes(path, MAX_CA).map_err(|error| error.to_string())?;
+            authorities(&pem)
         })
-        .ok()
     }
 
     pub(super) fn headers(&mut self, node: &Node) -> Vec<(HeaderName, Text)> {

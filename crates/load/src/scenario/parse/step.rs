@@ -220,20 +220,11 @@ impl Context<'_> {
                 Some(Body::Form(form))
             }
             "body" => self.text(node).map(Body::Text),
-            _ => self.file(node),
-        }
-    }
-
-    fn file(&mut self, node: &Node) -> Option<Body> {
-        let path = self.constant(node)?;
-        let path = self.given.directory.join(path);
-        match bounded::bytes(&path, MAX_FILE) {
-            Ok(bytes) => Some(Body::File(bytes.into())),
-            Err(error) => {
-                let message = format!("can't read {}: {error}", path.display());
-                self.reader.mistake(&node.place, message);
-                None
-            }
+            _ => self
+                .file(node, |path| {
+                    bounded::bytes(path, MAX_FILE).map_err(|error| error.to_string())
+                })
+                .map(|bytes| Body::File(bytes.into())),
         }
     }
 
