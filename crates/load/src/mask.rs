@@ -154,39 +154,32 @@ pub(crate) fn forms(value: &str) -> BTreeSet<String> {
 /// Masks values whose names say that they are secret, in JSON, queries and forms. Templates are not changed.
 pub(crate) fn named(text: &str) -> String {
     /// A string that was shortened has no end.
-    static JSON: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    static JSON: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(
             r#"("((?:[^"\\]|\\.)*)"\s*:\s*)("(?:[^"\\<{]|\\.)(?:[^"\\]|\\.)*(?:"|$)|-?[0-9][0-9.eE+-]*)"#,
         )
-        .ok()
+        .expect("a constant that tests use")
     });
-    static PAIR: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#"((?:^|[?&;\s"'])([\w.\[\]-]+)=)[^&;\s"'<{][^&;\s"']*"#).ok());
-    let mut text = text.to_owned();
-    if let Some(json) = &*JSON {
-        text = json
-            .replace_all(&text, |found: &Captures<'_>| {
-                let is_text = found[3].starts_with('"');
-                if is_telling(&found[2]) && (is_text || !counts(&found[2])) {
-                    format!("{}\"{MASKED}\"", &found[1])
-                } else {
-                    found[0].to_owned()
-                }
-            })
-            .into_owned();
-    }
-    if let Some(pair) = &*PAIR {
-        text = pair
-            .replace_all(&text, |found: &Captures<'_>| {
-                if is_telling(&found[2]) {
-                    format!("{}{MASKED}", &found[1])
-                } else {
-                    found[0].to_owned()
-                }
-            })
-            .into_owned();
-    }
-    text
+    static PAIR: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"((?:^|[?&;\s"'])([\w.\[\]-]+)=)[^&;\s"'<{][^&;\s"']*"#)
+            .expect("a constant that tests use")
+    });
+    let text = JSON.replace_all(text, |found: &Captures<'_>| {
+        let is_text = found[3].starts_with('"');
+        if is_telling(&found[2]) && (is_text || !counts(&found[2])) {
+            format!("{}\"{MASKED}\"", &found[1])
+        } else {
+            found[0].to_owned()
+        }
+    });
+    let text = PAIR.replace_all(&text, |found: &Captures<'_>| {
+        if is_telling(&found[2]) {
+            format!("{}{MASKED}", &found[1])
+        } else {
+            found[0].to_owned()
+        }
+    });
+    text.into_owned()
 }
 
 /// Whether a number with this name is a count, as `max_tokens` is.

@@ -19,6 +19,7 @@ use super::memory::Memory;
 use super::message::{Command, Event, Tell};
 use super::net::{Net, tls_for};
 use super::options::Options;
+use super::shard::Part;
 use super::worker::Processes;
 use crate::scenario::Scenario;
 use crate::stats::{Health, Second, Totals};
@@ -186,8 +187,14 @@ pub async fn conduct(
         }
     };
     let carriers = if options.workers == 0 {
-        let threads = Threads::start(scenario, tls.as_ref(), 0..shards, shards, options.seed, &tell);
-        Carriers::Here(threads.map_err(|error| Halt::Defect(format!("can't start a thread: {error}")))?)
+        let first = Part {
+            scenario: Arc::clone(scenario),
+            tls,
+            shard: 0,
+            shards,
+            seed: options.seed,
+        };
+        Carriers::Here(Threads::start(&first, shards, &tell).map_err(Halt::Defect)?)
     } else {
         Carriers::There(Processes::start(options, &tell).map_err(Halt::Defect)?)
     };

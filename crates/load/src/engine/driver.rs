@@ -12,7 +12,7 @@ use super::message::{Command, Event, Shared, Tell};
 use super::shard::{Part, Shard};
 use super::signal::Signal;
 use super::user::User;
-use crate::scenario::{Scenario, Schedule};
+use crate::scenario::Schedule;
 use crate::stats::Health;
 
 /// Interval of checks how many users there should be.
@@ -49,34 +49,25 @@ struct Driver<'a> {
 // === impl Threads ===
 
 impl Threads {
-    /// Starts the shards with these numbers, of `shards` in all.
-    pub(crate) fn start(
-        scenario: &Arc<Scenario>,
-        tls: Option<&Arc<rustls::ClientConfig>>,
-        numbers: std::ops::Range<usize>,
-        shards: usize,
-        seed: u64,
-        tell: &Tell,
-    ) -> std::io::Result<Self> {
+    /// Starts `count` shards, the first of which is `first`.
+    pub(crate) fn start(first: &Part, count: usize, tell: &Tell) -> Result<Self, String> {
         let (mut senders, mut handles) = (Vec::new(), Vec::new());
-        for shard in numbers {
+        for shard in first.shard..first.shard + count {
             let (sender, commands) = unbounded_channel();
             let part = Part {
-                scenario: Arc::clone(scenario),
-                tls: tls.map(Arc::clone),
                 shard,
-                shards,
-                seed,
+                ..first.clone()
             };
             let tell = Arc::clone(tell);
             let thread = std::thread::Builder::new().name(format!("shard-{shard}"));
-            handles.push(thread.spawn(move || {
+            let handle = thread.spawn(move || {
                 let run = AssertUnwindSafe(|| run(&part, commands, &|event| tell(shard, event)));
                 if catch_unwind(run).is_err() {
                     let text = "a thread of the tester failed (this is a bug); its users are gone";
                     tell(shard, Event::Broken(text.to_owned()));
                 }
-            })?);
+            });
+            handles.push(handle.map_err(|error| format!("can't start a thread: {error}"))?);
             senders.push(sender);
         }
         Ok(Self { senders, handles })

@@ -1,8 +1,10 @@
 //! Answers: whether one is as a step expects it, and which values are captured from it.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use minijinja::Value;
+use reveille_document::value_of;
 use reveille_text::duration;
 
 use super::client::{self, Answer};
@@ -10,7 +12,6 @@ use super::cookies::Cookies;
 use super::stream::Failure;
 use crate::scenario::{Capture, Expect, Source, Step};
 use crate::stats::Kind;
-use reveille_document::value_of;
 
 /// Whether a step uses the answer's body.
 pub(crate) fn needs_body(step: &Step) -> bool {
@@ -88,25 +89,15 @@ pub(crate) fn capture(
     cookies: &Cookies,
 ) -> Result<Vec<(String, Value)>, Failure> {
     let mut values = Vec::with_capacity(captures.len());
-    let mut document = None;
+    let document = LazyCell::new(|| parse_json(answer).ok());
+    let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
     for capture in captures {
         let found = match &capture.from {
             Source::Status => Some(Value::from(answer.status)),
-            Source::Header(name) => answer
-                .headers
-                .get(name)
-                .map(|value| Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned())),
+            Source::Header(name) => answer.headers.get(name).map(|value| text(value.as_bytes())),
             Source::Cookie(name) => cookies.get(name).map(Value::from),
-            Source::Body => Some(Value::from(String::from_utf8_lossy(&answer.body).into_owned())),
-            Source::Json(path) => {
-                if document.is_none() {
-                    document = parse_json(answer).ok();
-                }
-                document
-                    .as_ref()
-                    .and_then(|document| path.find(document))
-                    .map(value_of)
-            }
+            Source::Body => Some(text(&answer.body)),
+            Source::Json(path) => document.as_ref().and_then(|json| path.find(json)).map(value_of),
         };
         let found = match (&capture.regex, found) {
             (Some(regex), Some(value)) => {

@@ -20,7 +20,7 @@ use crate::stats::Kind;
 use crate::target::Target;
 
 /// A request that is ready to be sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     /// The generation of the bootstrap's values in it.
     pub(crate) generation: u64,
@@ -129,14 +129,8 @@ impl Prepared {
 
     /// The request that follows a redirect with `status` to `target`.
     pub(crate) fn redirected(&self, target: Target, status: u16) -> Result<Self, Failure> {
-        let mut next = Self {
-            generation: self.generation,
-            method: self.method.clone(),
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-            body: self.body.clone(),
-            wire: OnceCell::new(),
-        };
+        let mut next = self.clone();
+        next.wire.take();
         if target.origin != self.target.origin {
             // Credentials are for their origin only.
             next.headers.remove(AUTHORIZATION);

@@ -17,6 +17,7 @@ use crate::script::Scripts;
 use crate::stats::{End, Health, Tally};
 
 /// Which part of the test a shard is, and what it needs.
+#[derive(Clone)]
 pub(crate) struct Part {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,

@@ -17,6 +17,7 @@ use super::driver::Threads;
 use super::message::{Command, Event, Tell};
 use super::net::tls_for;
 use super::options::{Options, Source};
+use super::shard::Part;
 use crate::scenario::{Given, Scenario};
 
 /// The version of these lines; a worker refuses another one.
@@ -165,8 +166,13 @@ pub fn serve() -> Result<(), String> {
     };
     let scenario = Scenario::parse(&start.source.text, &start.source.file, &given)
         .map_err(|mistakes| mistakes.first().map_or_else(String::new, ToString::to_string))?;
-    let scenario = Arc::new(scenario);
-    let tls = tls_for(&scenario)?;
+    let first = Part {
+        tls: tls_for(&scenario)?,
+        scenario: Arc::new(scenario),
+        shard: start.first,
+        shards: start.shards,
+        seed: start.seed,
+    };
     let out = Mutex::new(std::io::stdout());
     let tell: Tell = Arc::new(move |shard, event| {
         if let Ok(mut text) = serde_json::to_string(&Line { shard, event }) {
@@ -176,9 +182,7 @@ pub fn serve() -> Result<(), String> {
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
     });
-    let numbers = start.first..start.first + start.count;
-    let threads = Threads::start(&scenario, tls.as_ref(), numbers, start.shards, start.seed, &tell)
-        .map_err(|error| format!("can't start a thread: {error}"))?;
+    let threads = Threads::start(&first, start.count, &tell)?;
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { break };
         let Ok(command) = serde_json::from_str::<Command>(&line) else {

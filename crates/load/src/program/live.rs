@@ -54,26 +54,19 @@ impl Live {
         if self.rates.len() > SPARKS {
             self.rates.pop_front();
         }
-        let errors: Vec<String> = totals
-            .all
-            .kinds
-            .iter()
-            .map(|(kind, count)| format!("{kind} {count}"))
-            .collect();
+        let kinds = totals.all.kinds.iter();
+        let errors: Vec<String> = kinds.map(|(kind, count)| format!("{kind} {count}")).collect();
+        let counts = &second.all.counts;
         let rates = format!(
             "{:>6.0} s  {}  {:.0} offered/s  {} completed/s  {} failed/s",
             at.as_secs_f64(),
             counted(second.users, "user"),
             second.offered_requests(scenario),
-            second.all.counts.completed,
-            second.all.counts.failed,
+            counts.completed,
+            counts.failed,
         );
-        let quantiles = format!(
-            "p50 {}  p95 {}  p99 {}",
-            shown(second.all.intended.quantile(0.5)),
-            shown(second.all.intended.quantile(0.95)),
-            shown(second.all.intended.quantile(0.99)),
-        );
+        let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|quantile| shown(second.all.intended.quantile(quantile)));
+        let quantiles = format!("p50 {p50}  p95 {p95}  p99 {p99}");
         if !self.terminal {
             if at >= self.last + EVERY {
                 self.last = at;

@@ -13,7 +13,7 @@ pub(super) const MAX_HEAD: usize = 64 << 10;
 const MAX_FIELDS: usize = 100;
 
 /// A request, without what depends on the user.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Request {
     /// The request line and the fields, without the empty line at the end.
     pub(super) head: Vec<u8>,
