@@ -28,6 +28,10 @@ Host plain
   IdentityFile /k/conf
   ConnectTimeout 3
   StrictHostKeyChecking yes
+  IdentityFile none
+  IdentityFile /k/second
+  CertificateFile /k/cert
+  IdentityAgent none
 Host 10.0.0.1
   Port 25
   User conf
