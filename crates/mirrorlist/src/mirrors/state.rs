@@ -1,7 +1,7 @@
 //! The results of `check`, kept beside the list.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reveille_text::replace::replace;
 use serde::{Deserialize, Serialize};
@@ -131,6 +131,13 @@ impl Origin {
             None => known.or(Some(now)),
         }
     }
+}
+
+/// The file with the results for a list, beside it.
+pub(crate) fn state_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".state.json");
+    name.into()
 }
 
 #[cfg(test)]

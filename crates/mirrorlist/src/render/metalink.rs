@@ -6,10 +6,10 @@ use reveille_text::Markup;
 
 use super::Wanted;
 use super::list::push_url;
-use super::xml::{push_comment, push_escaped};
 use crate::catalog::{Catalog, Directory, HostNumber};
 use crate::select::Chosen;
 use crate::target::Target;
+use crate::xml::{push_comment, push_escaped};
 
 /// Preference of the best mirror. Those of the next ones decrease to 1.
 const BEST: u32 = 100;

@@ -2,7 +2,6 @@
 
 mod list;
 mod metalink;
-pub(crate) mod xml;
 
 pub(crate) use list::{Format, list, redirect};
 pub(crate) use metalink::{failure, metalink};

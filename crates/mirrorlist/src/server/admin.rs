@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
 use super::listen::{Listener, Stream};
+use super::log::LineLog;
 use super::reload::Reloader;
-use super::{Shared, told};
+use super::shared::{Shared, told};
 
 /// Most connections on the admin address, enough for a monitoring system and an administrator.
 const CONNECTIONS: usize = 64;
@@ -87,7 +88,8 @@ async fn respond<B>(request: &Request<B>, shared: &Shared, reloader: &Reloader) 
         },
         (&Method::GET | &Method::HEAD, "/readyz") => text(StatusCode::OK, "ready\n"),
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            let mut response = text(StatusCode::OK, shared.metrics.text(shared));
+            let dropped = shared.logs().map(LineLog::dropped).sum();
+            let mut response = text(StatusCode::OK, shared.metrics.text(dropped));
             response
                 .headers_mut()
                 .insert(CONTENT_TYPE, HeaderValue::from_static(METRICS));

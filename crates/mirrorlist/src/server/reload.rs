@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use reveille_text::duration;
 use tokio::sync::{Mutex, oneshot, watch as watching};
 
-use super::{Shared, StartError, told};
+use super::shared::{Shared, told};
+use super::start_error::StartError;
 use crate::error::BadFile;
 use crate::snapshot::{Snapshot, Sources, Stamps};
 use crate::throttled_read::{Answers, Throttle};

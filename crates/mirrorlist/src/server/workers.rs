@@ -14,9 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::listen::{Listener, Stream};
 use super::service;
+use super::shared::{Shared, told};
 use super::tls::Tls;
 use super::write_timeout::WriteTimeout;
-use super::{Shared, told};
 
 /// A client's connection is closed after this time without a request, without the rest of a request, or if the client does not
 /// read its answers.

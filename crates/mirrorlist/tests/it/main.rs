@@ -2,6 +2,7 @@
 
 mod clients;
 mod command;
+mod files;
 mod net;
 mod reload;
 mod requests;
