@@ -1,6 +1,6 @@
 //! Lists of URLs, one on a line.
 
-use super::Wanted;
+use super::wanted::Wanted;
 use crate::catalog::Catalog;
 use crate::select::Chosen;
 

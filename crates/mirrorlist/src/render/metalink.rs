@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use reveille_text::Markup;
 
-use super::Wanted;
 use super::list::push_url;
+use super::wanted::Wanted;
 use crate::catalog::{Catalog, Directory, HostNumber};
 use crate::select::Chosen;
 use crate::target::Target;

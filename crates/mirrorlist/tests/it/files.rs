@@ -45,13 +45,13 @@ fn modules() -> BTreeMap<Module, BTreeSet<Module>> {
             .map(|word| word.to_str().unwrap().to_owned())
             .collect();
         let name = module.last().unwrap().as_str();
-        // The program is a crate of its own, and tests may name anything.
+        // The program is a crate of its own, tests may name anything, and the root only re-exports.
         let is_left_out =
-            ["main", "tests"].contains(&name) || module[0] == "commands" || module[0] == "snapshots";
+            ["lib", "main", "tests"].contains(&name) || module[0] == "commands" || module[0] == "snapshots";
         if is_left_out || path.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }
-        if ["lib", "mod"].contains(&name) {
+        if name == "mod" {
             module.pop();
         }
         let text = fs::read_to_string(path).unwrap();
@@ -78,6 +78,18 @@ fn modules() -> BTreeMap<Module, BTreeSet<Module>> {
                         .map(<[String]>::to_vec)
                         .find(|path| code.contains_key(path)),
                 );
+            }
+        }
+        // A file may name those below it without `self`.
+        let below = |other: &&Module| {
+            other
+                .split_last()
+                .is_some_and(|(_, above)| above == module.as_slice())
+        };
+        for other in code.keys().filter(below) {
+            let prefix = format!(" {}::", other[other.len() - 1]);
+            if text.contains(&prefix) {
+                needed.insert(other.clone());
             }
         }
         needed.remove(module);
