@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use super::listen::{Listener, Stream};
 use super::log::LineLog;
 use super::reload::Reloader;
-use super::shared::{Shared, told};
+use super::shared::{Shared, stop_requested};
 
 /// Most connections on the admin address, enough for a monitoring system and an administrator.
 const CONNECTIONS: usize = 64;
@@ -36,7 +36,7 @@ pub(super) async fn serve(
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            () = told(&mut stopped) => return,
+            () = stop_requested(&mut stopped) => return,
             Some(_) = connections.join_next() => continue,
             accepted = listener.next(&places) => accepted,
         };

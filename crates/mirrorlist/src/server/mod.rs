@@ -48,7 +48,7 @@ use crate::select::Rules;
 use crate::snapshot::{Snapshot, Sources};
 use crate::throttled_read::Answers;
 
-/// How long requests in progress may take after the server was told to stop: the default of [`Options`].
+/// How long requests in progress may take when the server stops: the default of [`Options`].
 pub const GRACE: Duration = Duration::from_secs(10);
 
 /// How long the last lines of logs may take to be written.
@@ -83,7 +83,7 @@ pub struct Options {
     pub max_stale: Option<Duration>,
     /// How often files are checked for changes; never if `None`.
     pub watch: Option<Duration>,
-    /// How long requests in progress may take after the server was told to stop.
+    /// How long requests in progress may take when the server stops.
     pub grace: Duration,
 }
 

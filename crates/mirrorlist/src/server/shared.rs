@@ -27,8 +27,8 @@ pub(crate) struct Shared {
     pub(crate) max_stale: Option<Duration>,
 }
 
-/// Waits until the server stops, or is gone.
-pub(super) async fn told(stopped: &mut watch::Receiver<bool>) {
+/// Waits until the server stops or is dropped.
+pub(super) async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 

@@ -45,9 +45,8 @@ fn modules() -> BTreeMap<Module, BTreeSet<Module>> {
             .map(|word| word.to_str().unwrap().to_owned())
             .collect();
         let name = module.last().unwrap().as_str();
-        // The program is a crate of its own, tests may name anything, and the root only re-exports.
-        let is_left_out =
-            ["lib", "main", "tests"].contains(&name) || module[0] == "commands" || module[0] == "snapshots";
+        // Tests may name anything, and the roots of library and program only name what is below them.
+        let is_left_out = ["lib", "main", "tests"].contains(&name) || module[0] == "snapshots";
         if is_left_out || path.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The server as its clients meet it: over loopback sockets, with files that change while it answers.
+//! The server over loopback sockets, with files that change while it answers; and the program.
 
 mod clients;
 mod command;
