@@ -1,4 +1,4 @@
-//! Scenarios from recordings (HAR) and descriptions (OpenAPI): a beginning that people go on with.
+//! Makes scenarios from recordings (HAR) and descriptions (OpenAPI), for users to complete.
 
 mod har;
 mod secrets;
@@ -7,17 +7,17 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use self::har::har;
 use self::secrets::Secrets;
-use crate::engine::Target;
 use crate::scenario::{BUILT_IN, METHODS};
+use crate::target::Target;
 
-/// A scenario, and what whoever goes on with it has to know.
+/// A scenario, and remarks for the user.
 #[derive(Debug)]
 pub(crate) struct Imported {
     pub(crate) text: String,
     pub(crate) remarks: Vec<String>,
 }
 
-/// A task for each operation of a description; path parameters become vars.
+/// Makes a task of each operation of a description. Path parameters become variables.
 pub(crate) fn openapi(text: &str) -> Result<Imported, String> {
     let mut secrets = Secrets::default();
     let document: Value = serde_json::from_str(text)
@@ -29,49 +29,32 @@ pub(crate) fn openapi(text: &str) -> Result<Imported, String> {
     let mut tasks = Vec::new();
     let mut vars = Map::new();
     for (path, operations) in paths {
-        for method in METHODS {
-            let Some(operation) = operations.get(*method) else {
-                continue;
-            };
-            let mut url = String::new();
-            let mut rest = path.as_str();
-            while let Some((before, after)) = rest.split_once('{') {
-                let (name, after) = after
-                    .split_once('}')
-                    .ok_or_else(|| format!("`{path}` has a `{{` too many"))?;
-                let name: String = name
-                    .chars()
-                    .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-                    .collect();
-                // A name of our own means something else, and none begins with a digit.
-                let name = if name == "env" || BUILT_IN.contains(&&*name) {
-                    name + "_"
-                } else if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-                    name
-                } else {
-                    format!("_{name}")
-                };
-                url.push_str(&format!("{before}{{{{ {name} }}}}"));
+        let operations = METHODS
+            .iter()
+            .filter_map(|method| Some((*method, operations.get(*method)?)));
+        for (method, operation) in operations {
+            let url = braced(path, |parameter| {
+                let name = variable(parameter);
+                let template = format!("{{{{ {name} }}}}");
                 vars.insert(name, "1".into());
-                rest = after;
-            }
-            url.push_str(rest);
+                template
+            })?;
             let mut task = Map::new();
             let name = operation["operationId"].as_str().map_or_else(
                 || format!("{} {path}", method.to_ascii_uppercase()),
                 str::to_owned,
             );
             task.insert("name".into(), name.into());
-            task.insert((*method).to_owned(), url.into());
+            task.insert(method.to_owned(), url.into());
             let content = &operation["requestBody"]["content"]["application/json"];
             if !content.is_null() {
                 let example = content.get("example").cloned().unwrap_or_else(|| json!({}));
                 task.insert("json".into(), secrets.value("", &example));
             }
-            let good = operation["responses"]
-                .as_object()
-                .and_then(|responses| responses.keys().find(|status| status.starts_with('2')));
-            if let Some(status) = good.and_then(|status| status.parse::<u16>().ok()) {
+            let responses = operation["responses"].as_object().into_iter().flatten();
+            let mut statuses = responses.map(|(status, _)| status);
+            let status = statuses.find(|status| status.starts_with('2'));
+            if let Some(status) = status.and_then(|status| status.parse::<u16>().ok()) {
                 task.insert("expect".into(), json!({ "status": status }));
             }
             tasks.push(Value::Object(task));
@@ -80,14 +63,18 @@ pub(crate) fn openapi(text: &str) -> Result<Imported, String> {
     if tasks.is_empty() {
         return Err("it describes no operation".into());
     }
-    let server = document["servers"][0]["url"]
-        .as_str()
-        .unwrap_or("http://localhost");
-    let server = filled(server, &document["servers"][0]["variables"]);
-    let base = if Target::is_absolute(&server) {
-        server
+    let server = &document["servers"][0];
+    let url = server["url"].as_str().unwrap_or("http://localhost");
+    // Parameters of a server without a default keep their names.
+    let url = braced(url, |name| match &server["variables"][name]["default"] {
+        Value::String(usual) => usual.clone(),
+        Value::Number(usual) => usual.to_string(),
+        _ => name.to_owned(),
+    })?;
+    let base = if Target::is_absolute(&url) {
+        url
     } else {
-        format!("http://localhost/{}", server.trim_start_matches('/'))
+        format!("http://localhost/{}", url.trim_start_matches('/'))
     };
     let mut scenario = json!({
         "name": document["info"]["title"].as_str().unwrap_or("description"),
@@ -99,99 +86,47 @@ pub(crate) fn openapi(text: &str) -> Result<Imported, String> {
     scenario["classes"] = json!([{"name": "caller", "wait": "1s", "tasks": tasks}]);
     scenario["stages"] = json!([{"ramp": 10, "over": "10s"}, {"hold": "1m"}]);
     Ok(Imported {
-        text: write(&scenario),
+        text: write(&scenario)?,
         remarks: secrets.remark().into_iter().collect(),
     })
 }
 
-/// The URL of a server with what its `{variables}` usually are; their names where nothing is said.
-fn filled(server: &str, variables: &Value) -> String {
-    let (mut url, mut rest) = (String::new(), server);
-    while let Some((before, after)) = rest.split_once('{') {
-        let Some((name, after)) = after.split_once('}') else {
-            break;
-        };
-        url.push_str(before);
-        match &variables[name]["default"] {
-            Value::String(usual) => url.push_str(usual),
-            Value::Number(usual) => url.push_str(&usual.to_string()),
-            _ => url.push_str(name),
-        }
-        rest = after;
+/// The name of the variable for a parameter. Built-in names are taken, and none begins with a digit.
+fn variable(parameter: &str) -> String {
+    let name = parameter.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    if name == "env" || BUILT_IN.contains(&&*name) {
+        name + "_"
+    } else if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        name
+    } else {
+        format!("_{name}")
     }
-    url + rest
 }
 
-/// Braces of a recording are not ours.
+/// Replaces each `{name}` in a text.
+fn braced(text: &str, mut replace: impl FnMut(&str) -> String) -> Result<String, String> {
+    let (mut replaced, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after
+            .split_once('}')
+            .ok_or_else(|| format!("`{text}` has a `{{` without a `}}`"))?;
+        replaced += before;
+        replaced += &replace(name);
+        rest = after;
+    }
+    Ok(replaced + rest)
+}
+
+/// Escapes braces, which would begin a template.
 fn braces(text: &str) -> String {
     text.replace("{{", "{{ '{{' }}")
 }
 
-/// JSON as YAML: mappings and lists in blocks, every text in quotes.
-fn write(value: &Value) -> String {
-    let mut text = String::new();
-    block(value, 0, &mut text);
-    text
-}
-
-fn block(value: &Value, indent: usize, text: &mut String) {
-    let pad = " ".repeat(indent);
-    match value {
-        Value::Object(entries) if !entries.is_empty() => {
-            for (index, (key, value)) in entries.iter().enumerate() {
-                if index > 0 || !text.ends_with("- ") {
-                    text.push_str(&pad);
-                }
-                let plain = key
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-                let key = if plain {
-                    key.clone()
-                } else {
-                    scalar(&Value::from(key.as_str()))
-                };
-                text.push_str(&format!("{key}:"));
-                inner(value, indent + 2, text);
-            }
-        }
-        Value::Array(items) if !items.is_empty() => {
-            for item in items {
-                text.push_str(&format!("{pad}- "));
-                match item {
-                    Value::Object(entries) if !entries.is_empty() => block(item, indent + 2, text),
-                    _ => text.push_str(&format!("{}\n", scalar(item))),
-                }
-            }
-        }
-        other => text.push_str(&format!("{pad}{}\n", scalar(other))),
-    }
-}
-
-fn inner(value: &Value, indent: usize, text: &mut String) {
-    let is_block = matches!(value, Value::Object(entries) if !entries.is_empty())
-        || matches!(value, Value::Array(items) if !items.is_empty());
-    if is_block {
-        text.push('\n');
-        block(value, indent, text);
-    } else {
-        text.push_str(&format!(" {}\n", scalar(value)));
-    }
-}
-
-/// A value in one line, as YAML reads it: JSON, but for characters that YAML has only escaped.
-fn scalar(value: &Value) -> String {
-    let mut text = String::new();
-    for c in value.to_string().chars() {
-        let is_plain = matches!(
-            c,
-            ' '..='~' | '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}'
-                | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..
-        );
-        if is_plain {
-            text.push(c);
-        } else {
-            text.push_str(&format!("\\u{:04x}", u32::from(c)));
-        }
-    }
-    text
+/// A scenario as YAML.
+fn write(scenario: &Value) -> Result<String, String> {
+    let options = serde_saphyr::ser_options! {
+        compact_list_indent: false,
+        prefer_block_scalars: false,
+    };
+    serde_saphyr::to_string_with_options(scenario, options).map_err(|error| error.to_string())
 }

@@ -1,28 +1,28 @@
-//! Load: many users over HTTP, and numbers that can't be misread.
+//! Load testing of HTTP services, with numbers that can't be misread.
 //!
-//! A *scenario* describes what users do: classes of users with weights, tasks, waits, checks, and values captured from
-//! answers or read from files. A *bootstrap* runs once for the whole test and gives all users the same values. *Stages*
-//! set how many users there are (closed model), or how often one arrives (open model).
+//! A *scenario* describes what users do: classes of users with weights, tasks, waits, checks, and values that are captured
+//! from answers or read from files. A *bootstrap* runs once for the whole test and gives all users the same values.
+//! *Stages* set how many users there are (closed model), or how often arrivals come (open model).
 //!
 //! The main types: [`Scenario`]; [`engine::Options`], how a test runs; [`engine::conduct`], which runs it;
-//! [`engine::Outcome`], everything that was counted; [`report::Summary`], from which every report is made.
+//! [`engine::Outcome`], all numbers; [`report::Summary`], from which every report is made.
 //!
-//! A request through the crate:
+//! The path of a request through the crate:
 //!
 //! 1. [`Scenario::parse`] (`scenario/parse.rs`) reads the file, or returns every mistake with file, line, column and
 //!    caret.
-//! 2. `engine/conductor.rs` runs the bootstrap and starts shards: threads here (`engine/shard.rs`), or in worker
-//!    processes (`engine/worker.rs`). Shards share nothing while a test runs; each knows the whole schedule and takes
-//!    its part.
-//! 3. A user (`engine/user.rs`) is one future. `engine/request.rs` fills in its next step, `engine/exchange.rs` sends
-//!    it over `engine/client.rs` (HTTP/1.1 in `engine/http1/mod.rs`, HTTP/2 by hyper), `engine/judge.rs` checks the
+//! 2. `engine/conductor.rs` runs the bootstrap and starts shards: threads here (`engine/driver.rs`), or in worker
+//!    processes (`engine/worker.rs`). Shards share nothing while a test runs. Each knows the whole schedule and takes its
+//!    part of it.
+//! 3. A user (`engine/user.rs`) is one future. `engine/request.rs` fills in its next step, `engine/exchange.rs` sends it
+//!    over `engine/client.rs` (HTTP/1.1 in `engine/http1/mod.rs`, HTTP/2 with hyper), and `engine/judge.rs` checks the
 //!    answer.
 //! 4. `stats/tally.rs` counts in the shard, `stats/totals.rs` adds up in the conductor once a second, and
-//!    `report/mod.rs` prints.
+//!    `report/mod.rs` makes the reports.
 //!
-//! `program/mod.rs` is the command `reveille-load`. Four numbers are always kept apart: *offered* (what the scenario
-//! wanted to send), *started*, *completed*, *failed*. Latencies are counted from the intended start and from the actual
-//! one.
+//! `program/mod.rs` is the command `reveille-load`. Four numbers are always kept apart: *offered* (requests that the
+//! scenario was to send), *started*, *completed* and *failed*. Latencies are counted from the intended start and from the
+//! actual one.
 //!
 //! ```
 //! use reveille_load::scenario::{Given, Scenario};
@@ -48,14 +48,16 @@ mod mask;
 pub mod program;
 pub mod report;
 pub mod scenario;
+mod script;
 pub mod stats;
+mod target;
 
 use std::collections::BTreeMap;
 
 pub use reveille_account::SourceError;
 pub use scenario::Scenario;
 
-/// The environment, as far as it is text.
+/// The variables of the environment that are text.
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

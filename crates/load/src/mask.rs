@@ -1,32 +1,30 @@
-//! Secrets on the screens of `--plan` and `--once`: masked before anything is cut, in each form that a request gives them.
+//! Masks secrets on the screens of `--plan` and `--once`, in every form that requests contain, before text is shortened.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use crate::scenario::is_telling;
-
-/// What stands where a name says that a secret follows.
+/// Replaces a value whose name says that it is secret.
 const MASKED: &str = "<masked>";
 
-/// Shorter values are masked where they are whole words: anywhere else they would mask half of the screen.
+/// Values that are shorter, in bytes, are masked only as whole words, because they occur in many other words.
 const SHORT: usize = 4;
 
-/// A value that is not to be seen.
+/// A value to mask.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Secret {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// It is one even if it is so short that it may as well be something else.
+    /// Whether to mask it even if it is short.
     pub(crate) sure: bool,
 }
 
-/// All that is to be masked.
+/// All values to mask.
 #[derive(Debug, Default)]
 pub(crate) struct Mask {
     secrets: BTreeSet<Secret>,
-    /// Forms of their values, the longest first, each with what stands in its place.
+    /// The forms of the values, the longest first, each with its replacement.
     needles: Vec<(String, String)>,
 }
 
@@ -48,12 +46,12 @@ impl Mask {
         self.needles.dedup_by(|(a, _), (b, _)| a == b);
     }
 
-    /// `text` without secrets.
+    /// Masks the secrets in `text`.
     pub(crate) fn all(&self, text: &str) -> String {
         self.first(text, usize::MAX).0
     }
 
-    /// The first characters of `text` without secrets, and whether there are more.
+    /// The first characters of `text` with secrets masked, and whether there are more.
     pub(crate) fn first(&self, text: &str, most: usize) -> (String, bool) {
         let mut next: Vec<Option<usize>> = self
             .needles
@@ -91,7 +89,7 @@ impl Mask {
     }
 }
 
-/// Where `needle` stands in `text` from `from` on; a short one as a whole word.
+/// Finds `needle` in `text` from `from` on; a short one only as a whole word.
 fn find(text: &str, needle: &str, from: usize) -> Option<usize> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text[from..]
@@ -103,7 +101,7 @@ fn find(text: &str, needle: &str, from: usize) -> Option<usize> {
         })
 }
 
-/// A value as it is, and as URLs, forms, JSON, HTML and Base64 have it.
+/// A value as it is and in URLs, forms, JSON, HTML and Base64.
 pub(crate) fn forms(value: &str) -> BTreeSet<String> {
     let percent = |plain: &[u8], lower: bool| -> String {
         value
@@ -117,7 +115,7 @@ pub(crate) fn forms(value: &str) -> BTreeSet<String> {
     };
     let mut forms = BTreeSet::from([value.to_owned(), value.trim().to_owned()]);
     for lower in [false, true] {
-        // As components of URLs, as queries of browsers, and as this program escapes forms and paths.
+        // Components of URLs, queries of browsers, and forms and paths of this program.
         for plain in [&b"-_.~"[..], b"-_.!~*'()", b"-._*", b"-._~!$&'()*+,;=:@/?#[]%"] {
             let escaped = percent(plain, lower);
             forms.insert(escaped.replace("%20", "+"));
@@ -153,52 +151,130 @@ pub(crate) fn forms(value: &str) -> BTreeSet<String> {
     forms
 }
 
-/// Masks what stands behind names that say that it is secret, in JSON, in queries and in forms. Templates stay as they are.
+/// Masks values whose names say that they are secret, in JSON, queries and forms. Templates are not changed.
 pub(crate) fn named(text: &str) -> String {
-    /// A string that was cut off has no end.
-    static JSON: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    /// A string that was shortened has no end.
+    static JSON: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(
             r#"("((?:[^"\\]|\\.)*)"\s*:\s*)("(?:[^"\\<{]|\\.)(?:[^"\\]|\\.)*(?:"|$)|-?[0-9][0-9.eE+-]*)"#,
         )
-        .ok()
+        .expect("a constant that tests use")
     });
-    static PAIR: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#"((?:^|[?&;\s"'])([\w.\[\]-]+)=)[^&;\s"'<{][^&;\s"']*"#).ok());
-    let mut text = text.to_owned();
-    if let Some(json) = &*JSON {
-        text = json
-            .replace_all(&text, |found: &Captures<'_>| {
-                let is_text = found[3].starts_with('"');
-                if is_telling(&found[2]) && (is_text || !counts(&found[2])) {
-                    format!("{}\"{MASKED}\"", &found[1])
-                } else {
-                    found[0].to_owned()
-                }
-            })
-            .into_owned();
-    }
-    if let Some(pair) = &*PAIR {
-        text = pair
-            .replace_all(&text, |found: &Captures<'_>| {
-                if is_telling(&found[2]) {
-                    format!("{}{MASKED}", &found[1])
-                } else {
-                    found[0].to_owned()
-                }
-            })
-            .into_owned();
-    }
-    text
+    static PAIR: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"((?:^|[?&;\s"'])([\w.\[\]-]+)=)[^&;\s"'<{][^&;\s"']*"#)
+            .expect("a constant that tests use")
+    });
+    let text = JSON.replace_all(text, |found: &Captures<'_>| {
+        let is_text = found[3].starts_with('"');
+        if is_telling(&found[2]) && (is_text || !counts(&found[2])) {
+            format!("{}\"{MASKED}\"", &found[1])
+        } else {
+            found[0].to_owned()
+        }
+    });
+    let text = PAIR.replace_all(&text, |found: &Captures<'_>| {
+        if is_telling(&found[2]) {
+            format!("{}{MASKED}", &found[1])
+        } else {
+            found[0].to_owned()
+        }
+    });
+    text.into_owned()
 }
 
-/// Whether a number with this name is how many, as `max_tokens` is.
+/// Whether a number with this name is a count, as `max_tokens` is.
 pub(crate) fn counts(name: &str) -> bool {
     name.to_ascii_lowercase().contains("token")
+}
+
+/// Whether a value with this name is probably a secret.
+pub(crate) fn is_telling(name: &str) -> bool {
+    const PARTS: &[&str] = &[
+        "password",
+        "passwd",
+        "passphrase",
+        "passcode",
+        "secret",
+        "token",
+        "apikey",
+        "accesskey",
+        "privatekey",
+        "authkey",
+        "credential",
+        "authorization",
+        "sessionid",
+        "sessid",
+        "csrf",
+        "xsrf",
+        "jwt",
+    ];
+    const WORDS: &[&str] = &[
+        "pass",
+        "pwd",
+        "pw",
+        "pin",
+        "otp",
+        "auth",
+        "sid",
+        "sig",
+        "signature",
+        "session",
+        "cvv",
+        "cvc",
+    ];
+    let mut words = vec![String::new()];
+    let mut after_small = false;
+    for c in name.chars() {
+        // `apiKey`, `api_key`, `api-key` are the same words.
+        if !c.is_ascii_alphanumeric() || (after_small && c.is_ascii_uppercase()) {
+            words.push(String::new());
+        }
+        after_small = c.is_ascii_lowercase() || c.is_ascii_digit();
+        if let (true, Some(word)) = (c.is_ascii_alphanumeric(), words.last_mut()) {
+            word.push(c.to_ascii_lowercase());
+        }
+    }
+    let joined = words.concat();
+    joined == "key"
+        || PARTS.iter().any(|part| joined.contains(part))
+        || words.iter().any(|word| WORDS.contains(&word.as_str()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known() {
+        for name in [
+            "password",
+            "API-Key",
+            "apiKey",
+            "x-auth-token",
+            "X-Api-Key",
+            "REG_PASS",
+            "csrfToken",
+            "PHPSESSID",
+            "key",
+            "client_secret",
+            "sig",
+            "userPwd",
+        ] {
+            assert!(is_telling(name), "{name}");
+        }
+        for name in [
+            "author",
+            "sort_key",
+            "compass",
+            "monkey",
+            "keyboard",
+            "spine",
+            "accept",
+            "www-authenticate",
+        ] {
+            assert!(!is_telling(name), "{name}");
+        }
+    }
 
     fn mask(values: &[(&str, &str)]) -> Mask {
         let mut mask = Mask::default();

@@ -12,24 +12,24 @@ use crate::select::{Client, Rules, Selection, Source};
 use crate::snapshot::Snapshot;
 use crate::target::Target;
 
-/// What is known of a request.
+/// A request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
-    /// The client, with trusted proxies taken away.
+    /// The client behind trusted proxies.
     pub(crate) client: IpAddr,
     pub(crate) agent: Option<&'a [u8]>,
 }
 
-/// What the client gets.
+/// The answer to a client.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
     pub(crate) body: String,
     pub(crate) location: Option<String>,
-    /// Where the first mirrors came from, or why there are none.
+    /// The source of the first mirrors, or why there are none.
     pub(crate) source: Result<Option<Source>, &'static str>,
     /// A line for MirrorManager's statistics.
     pub(crate) log: Option<LogLine>,
@@ -50,7 +50,7 @@ const METALINK: &str = "application/metalink+xml";
 // === impl Answer ===
 
 impl Answer {
-    /// Answers on a snapshot, whatever is asked.
+    /// Answers any request from a snapshot.
     pub(crate) fn to(request: &Request<'_>, snapshot: &Snapshot, rules: Rules, random: &mut Rng) -> Self {
         let metalink = request.path.ends_with("/metalink");
         if !metalink && !request.path.ends_with("/mirrorlist") {
@@ -63,7 +63,7 @@ impl Answer {
         answer
     }
 
-    /// Says why there is no list.
+    /// Answers why there is no list.
     pub(crate) fn refuse(refusal: &Refusal, metalink: bool, rules: Rules, snapshot: &Snapshot) -> Self {
         let text = refusal.text(&snapshot.catalog().repositories.listing);
         Self {
@@ -129,23 +129,17 @@ impl Answer {
         }
         let suffix = target.suffix(catalog);
         if query.redirect {
-            const WEB: Wanted<'_> = Wanted {
-                protocols: &["https", "http"],
-                most: 1,
-            };
-            let allowed: Vec<&str> = WEB
-                .protocols
-                .iter()
-                .copied()
-                .filter(|protocol| wanted.protocols.is_empty() || wanted.protocols.contains(protocol))
-                .collect();
+            let is_wanted = |protocol: &&str| protocols.is_empty() || protocols.contains(protocol);
+            let web: Vec<&str> = ["https", "http"].into_iter().filter(is_wanted).collect();
             let web = Wanted {
-                protocols: &allowed,
+                protocols: &web,
                 most: 1,
             };
-            let location = (!allowed.is_empty())
-                .then(|| render::redirect(catalog, &selection.hosts, web, &suffix))
-                .flatten();
+            let hosts = match web.protocols {
+                [] => &[],
+                _ => selection.hosts.as_slice(),
+            };
+            let location = render::redirect(catalog, hosts, web, &suffix);
             let mut answer = Self::found(TEXT, String::new(), &selection);
             answer.status = if location.is_some() { 302 } else { 404 };
             answer.location = location;
@@ -203,7 +197,7 @@ impl LogLine {
     }
 }
 
-/// Who asks, and for whom.
+/// The client, and the address that the answer is for.
 pub(crate) fn client<'a>(
     query: &Query<'_>,
     itself: IpAddr,

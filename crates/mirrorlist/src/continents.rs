@@ -1,4 +1,4 @@
-//! Which continent a country belongs to.
+//! The continents of countries.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,11 +7,11 @@ use reveille_text::bounded;
 
 use crate::error::Reason;
 
-/// Continents by country, both as two letters.
+/// Continents by country; both have two letters.
 #[derive(Debug, Clone, Default)]
 pub struct Continents(HashMap<Box<str>, Box<str>>);
 
-/// A list of all countries has some thousand bytes.
+/// Longest list of continents; one of all countries has a few thousand bytes.
 const LONGEST: u64 = 1 << 20;
 
 // === impl Continents ===
@@ -21,7 +21,7 @@ impl Continents {
         Self::read(&bounded::text(path, LONGEST)?)
     }
 
-    /// Reads `COUNTRY,CONTINENT` lines; lines whose country has not two characters, such as a heading, are passed over.
+    /// Reads lines `COUNTRY,CONTINENT`; ignores lines whose country does not have two characters, such as a heading.
     fn read(text: &str) -> Result<Self, Reason> {
         let mut continents = HashMap::new();
         for line in text.lines() {
@@ -38,7 +38,7 @@ impl Continents {
         Ok(Self(continents))
     }
 
-    /// The table that is used when no file is given.
+    /// The table for servers without a file.
     pub(crate) fn built_in() -> Self {
         let mut continents = HashMap::new();
         for line in include_str!("continents.txt").lines() {

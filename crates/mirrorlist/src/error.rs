@@ -1,11 +1,11 @@
-//! What goes wrong, worded for the operator.
+//! Errors, worded for the operator.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use reveille_text::bounded::ReadError;
 
-/// A file that can't be used. The snapshot that serves is not touched by it.
+/// A file that can't be used. The snapshot in use stays.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{}: {reason}", path.display(), reason.place())]
 pub struct BadFile {
@@ -18,15 +18,17 @@ pub struct BadFile {
 pub(crate) enum Reason {
     #[error("{0}")]
     Io(io::Error),
-    #[error("longer than {} MiB, which no such file is; is it the right one?", longest >> 20)]
+    #[error("longer than {} MiB, the limit for such files; is it the right file?", longest >> 20)]
     TooLong { longest: u64 },
-    #[error("the file is empty; was it being written? A writer renames a finished file into place")]
+    #[error(
+        "the file is empty; write a new file beside it and rename it, so that it is never read half-written"
+    )]
     Empty,
-    #[error("no MirrorManager snapshot: {what} (at byte {offset}); is it the .proto file, complete?")]
+    #[error("not a MirrorManager snapshot: {what} (at byte {offset}); is it the whole .proto file?")]
     Malformed { offset: u64, what: &'static str },
-    #[error("no MirrorManager snapshot, or only its end: it does not say when it was made (field 1, Time)")]
+    #[error("not a MirrorManager snapshot, or only its end: the time of its creation is missing (field 1)")]
     NoTime,
-    #[error("the snapshot names no directory; nothing could be answered from it")]
+    #[error("the snapshot has no directories, so no request could be answered")]
     NoDirectories,
     #[error("{what}")]
     Line { line: usize, what: String },
@@ -36,11 +38,11 @@ pub(crate) enum Reason {
         column: usize,
         what: String,
     },
-    #[error("no line of it is a prefix and an AS number, as in `192.0.2.0/24 64496`")]
+    #[error("no line has a network and an AS number, such as `192.0.2.0/24 64496`")]
     NoNetworks,
-    #[error("no line of it is a country and its continent, as in `DE,EU`")]
+    #[error("no line has a country and its continent, such as `DE,EU`")]
     NoCountries,
-    #[error("no country database in MaxMind's format: {0}")]
+    #[error("not a country database in MaxMind's format: {0}")]
     GeoIp(maxminddb::MaxMindDbError),
     #[error("{0}")]
     Mirrors(String),
@@ -60,7 +62,7 @@ impl BadFile {
 // === impl Reason ===
 
 impl Reason {
-    /// What follows the file's name, as editors understand it.
+    /// The place behind the file's name, in the form that editors understand.
     fn place(&self) -> String {
         match self {
             Self::Line { line, .. } => format!(":{line}"),
@@ -77,7 +79,7 @@ impl From<ReadError> for Reason {
             ReadError::TooLong { most } => Self::TooLong { longest: most },
             ReadError::NotText { line } => Self::Line {
                 line,
-                what: "not text in UTF-8".to_owned(),
+                what: "the file is not UTF-8 text".to_owned(),
             },
         }
     }

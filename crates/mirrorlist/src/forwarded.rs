@@ -1,29 +1,29 @@
-//! Who the client is, behind proxies.
+//! The client behind proxies.
 
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
 use ipnet::IpNet;
 
-/// Proxies whose word about the client is taken.
+/// Proxies whose headers about the client are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
-/// Addresses of a chain of proxies that are looked at.
+/// Most addresses of a chain of proxies that are read.
 const LONGEST_CHAIN: usize = 64;
 
 // === impl TrustedProxies ===
 
 impl TrustedProxies {
-    /// These networks, and this machine itself.
+    /// These networks, and this machine.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
         let mut all = Self::default();
         all.0.extend(networks);
         all
     }
 
-    /// The last address in the chain that is not one of a trusted proxy: each proxy vouches for the one before it, and
-    /// what a client says about itself is worth nothing. `Forwarded` counts before `X-Forwarded-For`.
+    /// The last address in the chain that is not a trusted proxy: each proxy vouches for the one before it, and what a
+    /// client claims about itself does not count. `Forwarded` takes precedence over `X-Forwarded-For`.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trusts(client) {
@@ -38,7 +38,7 @@ impl TrustedProxies {
         for value in headers.get_all(name).iter().rev() {
             for element in value.as_bytes().rsplit(|byte| *byte == b',') {
                 let Some(address) = std::str::from_utf8(element).ok().and_then(address) else {
-                    // What a trusted proxy could not tell ends the chain.
+                    // An address that a trusted proxy did not know ends the chain.
                     return client;
                 };
                 client = address;
@@ -65,7 +65,7 @@ impl Default for TrustedProxies {
     }
 }
 
-/// An address as headers write it: alone, with a port, in brackets, or as `for=…` among other words.
+/// An address in a header: alone, with a port, in brackets, or as `for=…` among other words.
 fn address(element: &str) -> Option<IpAddr> {
     let element = element.trim();
     let node = element

@@ -1,4 +1,4 @@
-//! What is fuzzed: by `fuzz/` with libFuzzer, and by the tests here with what proptest makes up.
+//! The targets of fuzzing: `fuzz/` feeds them from libFuzzer, and the tests here from proptest.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ const RULES: Rules = Rules {
     strict: false,
 };
 
-/// Takes bytes for a snapshot, and answers from it if it is one.
+/// Reads bytes as a snapshot, and answers from it if they are one.
 pub fn protobuf(bytes: &[u8]) {
     if let Ok(catalog) = Catalog::read(bytes) {
         let snapshot = Snapshot::of_catalog(catalog);
@@ -34,7 +34,7 @@ pub fn protobuf(bytes: &[u8]) {
     }
 }
 
-/// Takes text for a query.
+/// Reads text as a query.
 pub fn query(query: &str) {
     static SNAPSHOT: OnceLock<Snapshot> = OnceLock::new();
     let snapshot = SNAPSHOT.get_or_init(|| {
@@ -45,12 +45,12 @@ pub fn query(query: &str) {
             prefixes: 0,
         };
         let bytes = synthetic::cache(size, "example", 1).expect("writing to memory does not fail");
-        Snapshot::of_catalog(Catalog::read(bytes.as_slice()).expect("made-up data are well-formed"))
+        Snapshot::of_catalog(Catalog::read(bytes.as_slice()).expect("synthetic data are well-formed"))
     });
     ask(snapshot, query);
 }
 
-/// Takes bytes for what a proxy says about its client.
+/// Reads bytes as a proxy's headers about its client.
 pub fn headers(value: &[u8]) {
     if let Ok(value) = HeaderValue::from_bytes(value) {
         for name in ["forwarded", "x-forwarded-for"] {
@@ -61,7 +61,7 @@ pub fn headers(value: &[u8]) {
     }
 }
 
-/// A list holds nothing but a line of comment and URLs, whatever was asked.
+/// A list contains only comment lines and URLs, for any request.
 fn ask(snapshot: &Snapshot, query: &str) {
     for path in ["/mirrorlist", "/metalink"] {
         let request = Request {
@@ -138,7 +138,7 @@ mod tests {
                 0..6,
             ),
         ) {
-            // Of a directory that is there.
+            // Of an existing directory.
             query(&words.join("&").replace("DIRECTORY", &synthetic::directory_name(0)));
         }
 

@@ -1,4 +1,4 @@
-//! Which country an address is in, by MaxMind's database.
+//! The country of an address, from a database in MaxMind's format.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use serde::Deserialize;
 
 use crate::error::Reason;
 
-/// Databases of cities, which may be used as well, have some hundred.
+/// Longest database; those of cities, which work as well, have a few hundred MiB.
 const LONGEST: u64 = 1 << 30;
 
 /// Countries by address; empty without a database.
 #[derive(Default)]
 pub struct GeoIp(Option<maxminddb::Reader<Vec<u8>>>);
 
-/// What is wanted of a record.
+/// The part of a record that is read.
 #[derive(Deserialize)]
 struct Record<'a> {
     #[serde(borrow)]
@@ -40,7 +40,12 @@ impl GeoIp {
         Ok(Self(Some(reader)))
     }
 
-    /// Two letters.
+    /// Whether there is a database.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The country, as two letters.
     pub(crate) fn country(&self, address: IpAddr) -> Option<&str> {
         let record: Record<'_> = self.0.as_ref()?.lookup(address).ok()?.decode().ok()??;
         record.country?.iso_code

@@ -1,11 +1,11 @@
-//! Vectors and strings that will be large, or may be.
+//! Vectors and strings that may become large.
 //!
-//! The C library's allocator returns a block to the system when it is freed, if the block was mapped by itself; but each
-//! freed block of up to 32 MiB teaches it to keep blocks of that size. After some reloads the memory of former snapshots
-//! would stay, in pieces. It learns nothing from blocks beyond 32 MiB, and the kernel moves those when they grow. Memory
-//! that is reserved and not written to is not used.
+//! The C library's allocator returns a freed block to the system if the block had a mapping of its own; but after each
+//! freed block of up to 32 MiB it keeps further blocks of that size. After some reloads, the memory of earlier snapshots
+//! would stay in pieces. Blocks of more than 32 MiB do not have this effect, and the kernel moves them when they grow.
+//! Reserved memory is not used before it is written to.
 
-/// More than the size that the allocator learns from.
+/// More than the size from which the allocator adapts.
 const RESERVED: usize = 36 << 20;
 
 /// An empty vector with memory reserved for many items.

@@ -1,11 +1,11 @@
-//! Mirrorlist: which mirrors are best for a client.
+//! Mirrorlist: the mirrors that are best for a client.
 //!
-//! Package clients of Fedora, EPEL, CentOS Stream, Rocky, openEuler and Debian ask a server for a list of mirrors
-//! before they fetch anything: dnf for a `mirrorlist` or a `metalink` (the same with checksums), apt for a list of its
-//! `mirror` method. This crate is that server, compatible with MirrorManager's in what it reads and answers.
+//! Package clients of Fedora, EPEL, CentOS Stream, Rocky, openEuler and Debian ask a server for a list of mirrors before
+//! they fetch anything: dnf for a `mirrorlist` or a `metalink` (a list with checksums), apt for a list for its `mirror`
+//! method. This crate is such a server. It reads the files of MirrorManager and answers as MirrorManager's server does.
 //!
-//! The main types: [`Sources`], the files to read; [`Snapshot`], everything that an answer depends on, compiled for
-//! reading and never changed; [`Catalog`], its index of hosts and directories; [`Rules`], which mirrors are chosen;
+//! The main types: [`Sources`], the files to read; [`Snapshot`], everything that an answer depends on, compiled once and
+//! never changed; [`Catalog`], its index of hosts and directories; [`Rules`], how mirrors are chosen;
 //! [`server::Running`], the server.
 //!
 //! ```text
@@ -15,15 +15,15 @@
 //!                      and file   best first  redirect
 //! ```
 //!
-//! A reload: `server/reload.rs` has one thread read the files anew (`throttled_read.rs` rests while requests come).
+//! A reload: the thread of `server/reload.rs` reads the files (`throttled_read.rs` pauses while requests come).
 //! `snapshot.rs` compiles MirrorManager's snapshot (`wire/read.rs`, `catalog/build.rs`) or a list in YAML
-//! (`mirrors/list.rs`), prefixes (`networks.rs`), countries (`geoip.rs`, `continents.rs`). If all of it is right, one
-//! pointer is swapped; if not, the old snapshot serves on. Parts whose files have not changed are shared.
+//! (`mirrors/list.rs`), prefixes (`networks.rs`), and countries (`geoip.rs`, `continents.rs`). If all files are valid, one
+//! pointer is swapped; otherwise the old snapshot stays in use. Parts whose files have not changed are shared.
 //!
 //! A request: `server/workers.rs` reads it, `server/service.rs` limits and logs, `forwarded.rs` finds the client behind
 //! proxies. `query.rs` reads the parameters, `target.rs` finds the directory, `select.rs` chooses hosts and `order.rs`
-//! shuffles them by weight, `answer.rs` and `render/mod.rs` write the answer. A request is answered on one snapshot
-//! from beginning to end.
+//! shuffles them by weight, `answer.rs` and `render/mod.rs` write the answer. A request uses one snapshot from beginning
+//! to end.
 //!
 //! ```no_run
 //! use reveille_mirrorlist::{Data, Snapshot, Sources};

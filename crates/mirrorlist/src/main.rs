@@ -1,22 +1,26 @@
-//! `reveille-mirrorlist`: the mirrorlist and metalink server, a sub-command a file of `commands`. The library has the
-//! guide.
+//! `reveille-mirrorlist`: the mirrorlist and metalink server. Each sub-command has a file in `commands`; the
+//! documentation of the library has the guide.
 
 mod commands;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
+use commands::{build, check, examples, explain, man, serve};
+
+/// Answer package clients with the mirrors that are best for them
+///
+/// Answer package clients (dnf, yum, apt) with the mirrors that are best for them, from the snapshot that MirrorManager
+/// writes or from a list of mirrors in YAML. New data replace old data while requests are in progress.
 #[derive(Debug, Parser)]
 #[command(
     name = "reveille-mirrorlist",
     version,
-    about = "Answers package clients with the mirrors that are best for them",
-    long_about = "Answers package clients (dnf, yum, apt) with the mirrors that are best for them, from the snapshot that \
-                  MirrorManager writes or from a list of mirrors in YAML. New data take the place of old ones while \
-                  requests are under way.",
-    arg_required_else_help = true
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = examples::PROGRAM
 )]
 struct Cli {
     #[command(subcommand)]
@@ -26,56 +30,62 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer /mirrorlist and /metalink
-    Serve(commands::serve::Arguments),
+    #[command(after_help = examples::SERVE)]
+    Serve(serve::Arguments),
     /// Compile a list of mirrors in YAML into MirrorManager's format
-    Build(commands::build::Arguments),
-    /// Look at data and say what is in them and what is wrong; for a list in YAML, ask its mirrors how old they are
-    Check(commands::check::Arguments),
-    /// Say step by step which mirrors a client gets, and why
-    Explain(commands::explain::Arguments),
+    #[command(after_help = examples::BUILD)]
+    Build(build::Arguments),
+    /// Check data, and the mirrors of a list in YAML
+    ///
+    /// Check data and print what they contain and what is wrong with them. With a list in YAML, fetch one file of each
+    /// repository from its origin and from every mirror, compare them, and write the results beside the list. `serve` and
+    /// `build` leave out mirrors that are behind or can't be reached, by these results.
+    #[command(after_help = examples::CHECK)]
+    Check(check::Arguments),
+    /// Explain which mirrors a client gets, and why
+    #[command(after_help = examples::EXPLAIN)]
+    Explain(explain::Arguments),
+    /// Write man pages to a directory
+    #[command(after_help = examples::MAN)]
+    Man(man::Arguments),
 }
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 enum Failure {
-    /// The user's: exit 2.
+    /// The user's mistake: exit 2.
     Input(String),
-    /// Ours, or the machine's: exit 1.
+    /// Our mistake, or the machine's: exit 1.
     Internal(String),
-    /// Something is wrong with what was looked at: exit 3.
+    /// The check found a problem: exit 3.
     Found,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(arguments) => commands::serve::run(&arguments),
-        Command::Build(arguments) => commands::build::run(&arguments),
-        Command::Check(arguments) => commands::check::run(&arguments),
-        Command::Explain(arguments) => commands::explain::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments, Cli::command()),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let (text, code) = match failure {
-                Failure::Input(text) => (Some(text), 2),
-                Failure::Internal(text) => (Some(text), 1),
-                Failure::Found => (None, 3),
-            };
-            if let Some(text) = text {
-                say(&format!("error: {text}"));
-            }
-            ExitCode::from(code)
-        }
-    }
+    let (text, code) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Found) => return ExitCode::from(3),
+        Err(Failure::Input(text)) => (text, 2),
+        Err(Failure::Internal(text)) => (text, 1),
+    };
+    say(&format!("error: {text}"));
+    ExitCode::from(code)
 }
 
-/// Says something about the command itself.
+/// Prints a message.
 fn say(text: &str) {
     // A closed standard error is no reason to fail.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Writes the result; a reader that went away has seen enough.
+/// Prints the result. A closed pipe is no error: its reader needs no more.
 fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Internal(format!(
@@ -90,5 +100,59 @@ fn print(text: &str) -> Result<(), Failure> {
 impl From<reveille_mirrorlist::BadFile> for Failure {
     fn from(error: reveille_mirrorlist::BadFile) -> Self {
         Self::Input(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program() -> clap::Command {
+        let mut program = Cli::command().disable_help_subcommand(true).term_width(80);
+        program.build();
+        program
+    }
+
+    /// Each option is described by a phrase that begins with a capital letter and has no full stop.
+    #[test]
+    fn every_option_is_described() {
+        let program = program();
+        let mut described = 0;
+        for command in program.get_subcommands() {
+            for argument in command.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string);
+                let help = help.unwrap_or_default();
+                assert!(
+                    help.starts_with(|first: char| !first.is_lowercase())
+                        && help.contains(' ')
+                        && !help.ends_with('.'),
+                    "{} {}: {help:?}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+                described += 1;
+            }
+        }
+        assert!(described > 35, "{described} options");
+    }
+
+    /// Short and long help of every command at the width of a usual terminal.
+    #[test]
+    fn help_reads_well() {
+        let mut program = program();
+        let mut text = program.render_help().to_string();
+        for command in program.get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            for (option, help) in [
+                ("-h", command.render_help()),
+                ("--help", command.render_long_help()),
+            ] {
+                text += &format!("\n$ reveille-mirrorlist {name} {option}\n{help}");
+            }
+        }
+        let wide = |line: &&str| line.chars().count() > 80 && !line.starts_with("Usage: ");
+        let wide: Vec<&str> = text.lines().filter(wide).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+        insta::assert_snapshot!(text);
     }
 }

@@ -1,12 +1,14 @@
-//! Which autonomous system an address belongs to.
+//! The autonomous system of an address.
 //!
-//! The table of the Internet has 1.2 million prefixes, nested in each other. It is flattened when it is read: the
-//! address space is cut wherever a prefix begins or ends, and each piece has the AS of the longest prefix around it. A
-//! look-up is a binary search for the piece, and the whole table takes 8 bytes a piece for IPv4 and 20 for IPv6; a tree
-//! of prefixes takes five to ten times that.
+//! The table of the Internet has 1.2 million nested prefixes. Reading flattens it: the address space is cut where a prefix
+//! begins or ends, and each piece has the AS of the longest prefix around it. A look-up is a binary search for the piece.
+//! The table takes 8 bytes for each piece of IPv4 and 20 for each of IPv6; a tree of prefixes takes five to ten times
+//! that.
 
 use std::io::BufRead;
 use std::net::IpAddr;
+
+use reveille_text::counted;
 
 use crate::error::Reason;
 use crate::large_vec::large_vec;
@@ -17,49 +19,49 @@ pub struct Networks {
     four: Pieces<u32>,
     six: Pieces<u128>,
     prefixes: usize,
-    passed_over: PassedOver,
+    ignored: Ignored,
 }
 
-/// Lines that are no prefix and AS number, nor empty, nor a comment.
+/// Lines without a prefix and an AS number, other than empty lines and comments.
 #[derive(Debug, Clone, Copy, Default)]
-struct PassedOver {
+struct Ignored {
     number: usize,
     first: u32,
 }
 
-/// Where each piece begins, and its AS; 0 for none.
+/// The beginning of each piece, and its AS; 0 for none.
 #[derive(Debug, Clone)]
 struct Pieces<A> {
     starts: Vec<A>,
     systems: Vec<u32>,
 }
 
-/// A prefix: first address, last address, AS, and the line that it was on.
+/// A prefix: first address, last address, AS, and its line.
 type Prefix<A> = (A, A, u32, u32);
 
-/// A line is not longer; what is longer is no such file.
+/// Longest line of a list of prefixes.
 const LONGEST_LINE: u64 = 4096;
 
 // === impl Networks ===
 
 impl Networks {
-    /// No network at all.
+    /// An empty table.
     pub(crate) fn none() -> Self {
         Self {
             four: Pieces::none(),
             six: Pieces::none(),
             prefixes: 0,
-            passed_over: PassedOver::default(),
+            ignored: Ignored::default(),
         }
     }
 
-    /// Reads `PREFIX ASN` lines. As in the file's other readers, lines that are anything else are passed over, with a
-    /// warning; a file with no line at all that is right is refused.
+    /// Reads lines `PREFIX ASN`. Ignores other lines with a warning, as other readers of these files do; a file without
+    /// any valid line is an error.
     pub(crate) fn read(mut input: impl BufRead) -> Result<Self, Reason> {
         let (mut four, mut six) = (large_vec(), large_vec());
         let mut line = Vec::new();
         let mut number: u32 = 0;
-        let mut passed_over = PassedOver::default();
+        let mut ignored = Ignored::default();
         loop {
             line.clear();
             number = number.saturating_add(1);
@@ -69,7 +71,7 @@ impl Networks {
             if line.len() as u64 == LONGEST_LINE {
                 return Err(Reason::Line {
                     line: number as usize,
-                    what: "longer than 4,096 bytes: not a list of prefixes".to_owned(),
+                    what: "the line is longer than 4,096 bytes; is it a list of prefixes?".to_owned(),
                 });
             }
             match std::str::from_utf8(&line).ok().and_then(parse) {
@@ -83,7 +85,7 @@ impl Networks {
                     let first = u128::from(address) & !all;
                     six.push((first, first | all, system, number));
                 }
-                None => passed_over.add(&line, number),
+                None => ignored.add(&line, number),
             }
         }
         let prefixes = four.len() + six.len();
@@ -94,7 +96,7 @@ impl Networks {
             four: Pieces::flatten(four),
             six: Pieces::flatten(six),
             prefixes,
-            passed_over,
+            ignored,
         })
     }
 
@@ -107,29 +109,29 @@ impl Networks {
         (system != 0).then_some(system)
     }
 
-    /// What was wrong with the file and could be passed over.
+    /// The mistakes in the file that were ignored.
     pub fn warning(&self) -> Option<String> {
-        let PassedOver { number, first } = self.passed_over;
+        let Ignored { number, first } = self.ignored;
         (number > 0).then(|| {
+            let lines = counted(number, "line");
             format!(
-                "lines of the list of prefixes that are no prefix and AS number, and are passed over: {number}, the first \
-                 is line {first}"
+                "{lines} of the list of prefixes ignored, the first is line {first}: no prefix and AS number"
             )
         })
     }
 
-    /// How many prefixes were read.
+    /// The number of prefixes.
     pub fn prefixes(&self) -> usize {
         self.prefixes
     }
 }
 
-// === impl PassedOver ===
+// === impl Ignored ===
 
-impl PassedOver {
+impl Ignored {
     fn add(&mut self, line: &[u8], number: u32) {
         let line = line.trim_ascii();
-        // A default route is a line like any other; it only says nothing.
+        // A default route is valid, but has no effect.
         if line.is_empty()
             || line.starts_with(b"#")
             || line.starts_with(b"0.0.0.0/0")
@@ -155,7 +157,7 @@ impl<A: Copy + Ord + Step> Pieces<A> {
     }
 
     fn flatten(mut prefixes: Vec<Prefix<A>>) -> Self {
-        // Outer before inner; of equal ones the last line counts, so it comes last.
+        // Outer before inner; the last of equal lines counts, so it comes last.
         prefixes.sort_unstable_by(|one, other| {
             let outer_first = one.0.cmp(&other.0).then(other.1.cmp(&one.1));
             outer_first.then(one.3.cmp(&other.3))
@@ -174,7 +176,7 @@ impl<A: Copy + Ord + Step> Pieces<A> {
         pieces
     }
 
-    /// Ends the prefixes that lie before an address, the inner ones first; what follows each belongs to the one around it.
+    /// Ends the prefixes before an address, the inner ones first; the rest belongs to the prefix around each.
     fn close(&mut self, around: &mut Vec<(A, u32)>, before: Option<A>) {
         while let Some(&(last, _)) = around.last() {
             if before.is_some_and(|before| last >= before) {
@@ -188,7 +190,7 @@ impl<A: Copy + Ord + Step> Pieces<A> {
         }
     }
 
-    /// A new piece, in place of one that began at the same address; neighbours of one AS are one piece.
+    /// Adds a piece, which replaces one with the same beginning; neighbours of one AS are one piece.
     fn begin(&mut self, start: A, system: u32) {
         if self.starts.last() == Some(&start) {
             self.starts.pop();
@@ -206,7 +208,7 @@ impl<A: Copy + Ord + Step> Pieces<A> {
     }
 }
 
-/// An address as a number that has a next one.
+/// An address as a number with a successor.
 trait Step: Sized {
     fn next(self) -> Option<Self>;
 }
@@ -223,7 +225,7 @@ impl Step for u128 {
     }
 }
 
-/// Address, prefix length, AS. Default routes say nothing about an address and are left out.
+/// Address, prefix length, AS. Default routes are left out, because they contain every address.
 fn parse(line: &str) -> Option<(IpAddr, u32, u32)> {
     let mut words = line.split_ascii_whitespace();
     let (address, length) = words.next()?.split_once('/')?;
@@ -269,7 +271,7 @@ mod tests {
         assert_eq!(networks.prefixes(), 7);
         let warning = networks.warning().unwrap();
         assert!(
-            warning.ends_with("passed over: 1, the first is line 5"),
+            warning.starts_with("1 line of the list of prefixes ignored, the first is line 5"),
             "{warning}"
         );
     }

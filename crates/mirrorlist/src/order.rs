@@ -1,13 +1,13 @@
-//! The order in which mirrors are offered.
+//! The order of mirrors in an answer.
 
 use fastrand::Rng;
 
-/// Puts hosts into a random order in which each place is drawn among those left, by weight. Hosts without a weight come
+/// Puts hosts into a random order: each place is drawn among the remaining hosts, by weight. Hosts without a weight come
 /// last.
 ///
-/// Each host waits for an exponential time whose rate is its weight, and the first to come is the first in the list: the
-/// same as drawing without replacement (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006),
-/// without a table that has to be made anew for each draw and each set of hosts.
+/// Each host gets an exponential random time whose rate is its weight, and hosts are sorted by this time. This equals
+/// drawing without replacement (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006), and needs no
+/// table for each draw.
 pub(crate) fn weighted<T: Copy>(hosts: &mut [T], weight: impl Fn(T) -> i64, random: &mut Rng) {
     let mut waiting: Vec<(f64, f64, T)> = hosts
         .iter()

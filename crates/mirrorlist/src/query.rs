@@ -1,17 +1,17 @@
-//! What a client asks for.
+//! The parameters of a request.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
 
-/// Bytes of a request's path and parameters. An answer repeats a part of them for every mirror.
+/// Longest path and parameters of a request, in bytes. An answer repeats a part of them for every mirror.
 pub(crate) const LONGEST_TARGET: usize = 4096;
 
-/// Protocols that one request may name: every URL is held against each of them.
+/// Most protocols that one request may name: every URL is compared with each of them.
 pub(crate) const MOST_PROTOCOLS: usize = 16;
 
-/// The parameters of a request. Of one that is there twice the last counts, as in MirrorManager.
+/// The parameters of a request. If one appears twice, the last one counts, as in MirrorManager.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Query<'a> {
     pub(crate) repo: Option<Cow<'a, str>>,
@@ -30,7 +30,7 @@ pub(crate) struct Query<'a> {
 // === impl Query ===
 
 impl<'a> Query<'a> {
-    /// Reads what stands behind the question mark. `+` is itself: repositories and paths have it in their names.
+    /// Reads the part behind the question mark. `+` is a plus sign, because names of repositories and paths contain it.
     pub(crate) fn parse(text: &'a str) -> Self {
         let mut query = Self::default();
         for parameter in text.split('&') {
@@ -48,19 +48,19 @@ impl<'a> Query<'a> {
                 "format" => query.format = value(),
                 "time" => query.time = true,
                 "redirect" => query.redirect = true,
-                // `version` and `cc` were taken by the Python server and changed nothing.
+                // The Python server accepted `version` and `cc` without effect.
                 _ => {}
             }
         }
         query
     }
 
-    /// Whether networks and AS of the client count.
+    /// Whether the client's network and AS count.
     pub(crate) fn wants_networks(&self) -> bool {
         self.netblock.as_deref().is_none_or(|netblock| netblock == "1")
     }
 
-    /// The countries that were asked for, each once, however it was written: the mirrors of each are gone through.
+    /// The requested countries, each once in any case of its letters, because each costs a pass over its mirrors.
     pub(crate) fn countries(&self) -> Vec<&str> {
         let mut countries = list(self.country.as_deref());
         if countries.len() > 1 {
@@ -70,7 +70,7 @@ impl<'a> Query<'a> {
         countries
     }
 
-    /// The protocols that were asked for, each once.
+    /// The requested protocols, each once.
     pub(crate) fn protocols(&self) -> Vec<&str> {
         list(self.protocol.as_deref())
     }

@@ -5,50 +5,50 @@ use crate::query::{LONGEST_TARGET, MOST_PROTOCOLS};
 /// Why there is no list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Another path than `/mirrorlist` and `/metalink`.
+    /// A path other than `/mirrorlist` and `/metalink`.
     NotServed,
-    /// Another method than GET and HEAD.
+    /// A method other than GET and HEAD.
     Method,
     /// Neither `path` nor `repo` and `arch`.
     NothingAsked,
-    /// No directory is called like that.
+    /// There is no such directory.
     InvalidPath,
-    /// The operators of the mirrors took it down.
+    /// The operators disabled the repository.
     Disabled,
-    /// No repository is called like that.
+    /// There is no such repository.
     InvalidRepository {
-        /// The line with what was asked for.
+        /// The line that repeats the request.
         header: String,
     },
-    /// The repository leads to a directory that is not in the data.
+    /// The repository's directory is not in the data.
     NoDirectory,
-    /// `ip=` is no address.
+    /// `ip=` is not an address.
     InvalidAddress,
-    /// Nothing is known of the file that a metalink would tell about.
+    /// The checksums of the requested file are unknown.
     NoMetalink {
         /// Directory and file.
         what: String,
     },
-    /// No mirror offers what `protocol=` asks for, or `redirect` can lead to.
+    /// No mirror has the requested protocols.
     NoMirror {
-        /// The line with what was asked for.
+        /// The line that repeats the request.
         header: String,
     },
-    /// `protocol=` names more protocols than there are.
+    /// `protocol=` names too many protocols.
     TooManyProtocols,
-    /// The request's target is longer than any that is meant.
+    /// Path and parameters are too long.
     TooLong,
-    /// The client asks more often than it may.
+    /// The client exceeds its rate limit.
     TooOften,
 }
 
-/// The names that refusals are counted under, as a match that must name every kind, and as a list.
+/// The names under which refusals are counted, as a match that must name every kind and as a list.
 macro_rules! kinds {
     ($($refusal:pat => $name:literal,)*) => {
         /// All names, for counters that begin at zero.
         pub(crate) const KINDS: &[&str] = &[$($name),*];
 
-        /// The name that this refusal is counted under.
+        /// The name under which this refusal is counted.
         pub(crate) fn kind(&self) -> &'static str {
             match self {
                 $($refusal => $name,)*
@@ -60,7 +60,7 @@ macro_rules! kinds {
 // === impl Refusal ===
 
 impl Refusal {
-    /// The HTTP status; under strict compatibility the one of MirrorManager's server.
+    /// The HTTP status; with strict compatibility, that of MirrorManager's server.
     pub(crate) fn status(&self, strict: bool) -> u16 {
         match self {
             Self::NothingAsked | Self::Disabled if strict => 200,
@@ -79,11 +79,11 @@ impl Refusal {
         }
     }
 
-    /// What the client reads; `listing` names all repositories.
+    /// The text for the client; `listing` names all repositories.
     pub(crate) fn text(&self, listing: &str) -> String {
         match self {
             Self::NotServed => "not found: this server answers /mirrorlist and /metalink".to_owned(),
-            Self::Method => "only GET and HEAD are answered".to_owned(),
+            Self::Method => "this server answers GET and HEAD only".to_owned(),
             Self::NothingAsked => "# either path=, or repo= and arch= must be specified".to_owned(),
             Self::InvalidPath => "error: invalid path".to_owned(),
             Self::Disabled => "repo disabled".to_owned(),
@@ -96,7 +96,7 @@ impl Refusal {
             Self::InvalidAddress => "error: ip= is not an IP address".to_owned(),
             Self::NoMetalink { what } => format!("{what} not found or has not metalink"),
             Self::NoMirror { header } => {
-                format!("{header}\n# no mirror offers this over the protocols asked for\n")
+                format!("{header}\n# no mirror has this over the requested protocols\n")
             }
             Self::TooManyProtocols => format!("error: protocol= names more than {MOST_PROTOCOLS} protocols"),
             Self::TooLong => format!("error: path and parameters are longer than {LONGEST_TARGET} bytes"),
@@ -118,5 +118,41 @@ impl Refusal {
         Self::TooManyProtocols => "too_many_protocols",
         Self::TooLong => "too_long",
         Self::TooOften => "too_often",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_a_status_and_a_text() {
+        let header = "# repo = a arch = b ".to_owned();
+        let all = [
+            Refusal::NotServed,
+            Refusal::Method,
+            Refusal::NothingAsked,
+            Refusal::InvalidPath,
+            Refusal::Disabled,
+            Refusal::InvalidRepository {
+                header: header.clone(),
+            },
+            Refusal::NoDirectory,
+            Refusal::InvalidAddress,
+            Refusal::NoMetalink {
+                what: "a/b".to_owned(),
+            },
+            Refusal::NoMirror { header },
+            Refusal::TooManyProtocols,
+            Refusal::TooLong,
+            Refusal::TooOften,
+        ];
+        assert_eq!(all.each_ref().map(Refusal::kind), *Refusal::KINDS);
+        let texts = all.map(|refusal| {
+            let (status, strict) = (refusal.status(false), refusal.status(true));
+            let text = refusal.text("# repo=c&arch=d\n");
+            format!("{} {status} {strict}\n{}\n", refusal.kind(), text.trim_end())
+        });
+        insta::assert_snapshot!(texts.join("\n"));
     }
 }

@@ -2,45 +2,45 @@
 //!
 //! In this order, each host at its first place:
 //!
-//! 1. *netblock*: hosts that named the client's network as their own, the longest prefix first;
-//! 2. *ASN*: hosts that named its autonomous system, in random order;
-//! 3. *country*: hosts in the client's country, and 4. *continent*: in the other countries of its continent;
-//! 5. *global*: all that are offered to everybody, if fewer than the minimum were found that carry the content.
+//! 1. *netblock*: hosts that claim the client's network, the longest prefix first;
+//! 2. *ASN*: hosts that claim its autonomous system, in random order;
+//! 3. *country*: hosts in the client's country, and 4. *continent*: hosts in the other countries of its continent;
+//! 5. *global*: all hosts that everybody may use, if fewer than the minimum with the content were found.
 //!
-//! `country=` takes the place of 1 to 5: hosts of these countries, or of their continents if there are none. Within 3, 4
-//! and 5 the order is random by bandwidth.
+//! `country=` replaces 1 to 5: hosts of these countries, or of their continents if there are none. Within 3, 4 and 5 the
+//! order is random by bandwidth.
 
-use std::fmt;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use fastrand::Rng;
 use ipnet::IpNet;
+use reveille_text::counted;
 use reveille_text::harmless::word;
 
 use crate::catalog::{Catalog, HostNumber};
 use crate::order;
 use crate::query::Query;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NO_COUNTRY, Snapshot};
 use crate::target::Target;
 
-/// Who asks.
+/// The client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client<'a> {
-    /// Whom the answer is for: `ip=`, or the client itself.
+    /// The address that the answer is for: `ip=`, or the client itself.
     pub(crate) address: IpAddr,
-    /// The client itself. Mirrors that are private to a network are shown to it only if it is in there.
+    /// The client itself. It sees private mirrors of a network only if it is in that network.
     pub(crate) itself: IpAddr,
-    /// Its country, as [`Snapshot::country`] tells it.
+    /// Its country, from [`Snapshot::country`].
     pub(crate) country: &'a str,
 }
 
 /// How answers are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// Global mirrors are added when fewer than this carry the content.
+    /// Global mirrors are added if fewer mirrors than this have the content.
     pub minimum: usize,
-    /// As MirrorManager's server does even where that is questionable.
+    /// As MirrorManager's server does, even where that is questionable.
     pub strict: bool,
 }
 
@@ -68,13 +68,13 @@ pub(crate) struct Chosen {
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
     pub(crate) hosts: Vec<Chosen>,
-    /// The line that heads the answer.
+    /// The first line of the answer.
     pub(crate) header: String,
-    /// Where the first mirrors came from.
+    /// The source of the first mirrors.
     pub(crate) found: Option<Source>,
 }
 
-/// A selection in the making.
+/// A selection in progress.
 struct Search<'a> {
     snapshot: &'a Snapshot,
     catalog: &'a Catalog,
@@ -84,7 +84,7 @@ struct Search<'a> {
     header: String,
     found: Option<Source>,
     explain: Option<&'a mut Vec<String>>,
-    /// Those of each source, in the order of sources.
+    /// The hosts of each source, in the order of sources.
     locations: Vec<HostNumber>,
     netblocks: Vec<(u8, HostNumber)>,
     systems: Vec<HostNumber>,
@@ -97,7 +97,7 @@ struct Search<'a> {
 // === impl Selection ===
 
 impl Selection {
-    /// Chooses. With `explain` it is written down how.
+    /// Chooses hosts, and adds each step to `explain`.
     pub(crate) fn make(
         snapshot: &Snapshot,
         target: &Target,
@@ -141,7 +141,7 @@ impl Search<'_> {
             self.by_netblock();
             self.by_system();
         } else {
-            self.note(|_| "netblock, ASN: skipped, as country= or netblock=0 asks for".to_owned());
+            self.note(|_| "netblock, ASN: skipped, because of country= or netblock=0".to_owned());
         }
         let only_country = !requested.is_empty() && self.by_countries(&requested);
         if only_country {
@@ -153,32 +153,29 @@ impl Search<'_> {
         let protocols = query.protocols();
         let near = self.carrying(&protocols);
         let minimum = self.rules.minimum;
-        if near < minimum {
-            self.note(|_| {
-                format!("global: {near} mirrors that carry the content were found, fewer than {minimum}")
-            });
+        let needed = near < minimum;
+        self.note(|_| {
+            let needed = if needed { "needed" } else { "not needed" };
+            let found = counted(near, "mirror");
+            format!("global: {needed}, {found} with the content found (minimum {minimum})")
+        });
+        if needed {
             self.by_everywhere(near == 0);
-        } else {
-            self.note(|_| {
-                format!(
-                    "global: not needed, {near} mirrors that carry the content were found (minimum {minimum})"
-                )
-            });
         }
     }
 
-    /// Mirrors of a named place, such as a cloud's region.
+    /// Mirrors of a named place, such as a region of a cloud.
     fn by_location(&mut self, location: &str) {
         let catalog = self.catalog;
         let Some(hosts) = catalog.locations.get(location) else {
-            self.note(|_| format!("location: none is called {location:?}"));
+            self.note(|_| format!("location: there is no {location:?}"));
             return;
         };
         let directory = self.target.directory;
         self.locations
             .extend(hosts.iter().filter(|host| !catalog.is_private(directory, **host)));
         let _ = write!(self.header, "Using location {} ", word(location));
-        self.note(|search| format!("location: {} mirrors of {location:?}", search.locations.len()));
+        self.note(|search| format!("location: {} of {location:?}", mirrors(&search.locations)));
         self.found_by(Source::Location, !self.locations.is_empty());
     }
 
@@ -195,7 +192,12 @@ impl Search<'_> {
             }
         }
         if self.netblocks.is_empty() {
-            self.note(|search| format!("netblock: no mirror for the network of {}", search.client.address));
+            self.note(|search| {
+                format!(
+                    "netblock: no mirror claims a network of {}",
+                    search.client.address
+                )
+            });
         } else {
             self.header.push_str("Using preferred netblock ");
         }
@@ -206,7 +208,7 @@ impl Search<'_> {
         let (catalog, networks) = (self.catalog, self.snapshot.networks());
         let address = self.client.address;
         let Some(system) = networks.system(address) else {
-            self.note(|_| format!("ASN: none is known for {address}"));
+            self.note(|_| format!("ASN: the AS of {address} is unknown"));
             return;
         };
         if let Some(hosts) = catalog.asn_hosts.get(&system) {
@@ -221,8 +223,8 @@ impl Search<'_> {
         self.note(|search| {
             let carrying = search.number_carrying(&search.systems);
             format!(
-                "ASN: {address} is in AS {system}: {} mirrors, {carrying} carry the content",
-                search.systems.len()
+                "ASN: {address} is in AS {system}: {}, {carrying} with the content",
+                mirrors(&search.systems)
             )
         });
         if !self.systems.is_empty() {
@@ -231,7 +233,7 @@ impl Search<'_> {
         self.found_by(Source::Asn, !self.systems.is_empty());
     }
 
-    /// Whether hosts of the requested countries, or of their continents, make up the answer.
+    /// Whether the answer has hosts of the requested countries, or of their continents, only.
     fn by_countries(&mut self, requested: &[&str]) -> bool {
         for country in requested {
             if country.eq_ignore_ascii_case("global") {
@@ -242,11 +244,11 @@ impl Search<'_> {
             }
             self.add_country(country, Source::Country);
         }
-        self.note(|search| format!("country=: {} mirrors", search.countries.len()));
+        self.note(|search| format!("country=: {}", mirrors(&search.countries)));
         if self.countries.is_empty() {
             let mut continents = Vec::new();
             for country in requested.iter().map(|country| country.to_uppercase()) {
-                // All countries of the world may be asked for; a continent's mirrors are the same for each of them.
+                // A client may request all countries of the world; each continent is added once.
                 let continent = self.snapshot.continent(&country);
                 if !continents.contains(&continent) {
                     continents.push(continent);
@@ -254,14 +256,14 @@ impl Search<'_> {
                 }
             }
             self.note(|search| {
-                format!(
-                    "country=: none there, {} mirrors on the same continent",
-                    search.continent.len()
-                )
+                let found = mirrors(&search.continent);
+                format!("country=: no mirrors there, {found} on the same continent")
             });
         }
         if self.countries.is_empty() && self.continent.is_empty() {
-            self.note(|_| "country=: no mirror there nor on the continent; it is passed over".to_owned());
+            self.note(|_| {
+                "country=: ignored, because there are no mirrors there or on the continent".to_owned()
+            });
             return false;
         }
         self.countries = self.allowed(&self.countries);
@@ -274,10 +276,13 @@ impl Search<'_> {
         let country = self.client.country;
         self.add_country(country, Source::GeoIp);
         self.note(|search| {
+            if country == NO_COUNTRY {
+                return "country: unknown".to_owned();
+            }
             let carrying = search.number_carrying(&search.own_country);
             format!(
-                "country: {country}: {} mirrors, {carrying} carry the content",
-                search.own_country.len()
+                "country: {country}: {}, {carrying} with the content",
+                mirrors(&search.own_country)
             )
         });
         self.found_by(Source::GeoIp, !self.own_country.is_empty());
@@ -288,11 +293,12 @@ impl Search<'_> {
         let continent = self.add_continent(&country);
         self.note(|search| match continent {
             Some(number) => format!(
-                "continent: {}: {} mirrors in its other countries",
+                "continent: {}: {} in its other countries",
                 search.snapshot.continent_named(number),
-                search.continent.len()
+                mirrors(&search.continent)
             ),
-            None => format!("continent: none with mirrors is known for {country}"),
+            None if country == NO_COUNTRY => "continent: unknown".to_owned(),
+            None => format!("continent: unknown for {country}, or without mirrors"),
         });
         self.found_by(Source::Continent, !self.continent.is_empty());
     }
@@ -300,7 +306,7 @@ impl Search<'_> {
     fn by_everywhere(&mut self, nothing_near: bool) {
         self.header.push_str("country = global ");
         self.global = self.allowed(self.catalog.global(self.target.directory));
-        self.note(|search| format!("global: {} mirrors", search.global.len()));
+        self.note(|search| format!("global: {}", mirrors(&search.global)));
         if nothing_near {
             self.found = None;
         }
@@ -343,7 +349,7 @@ impl Search<'_> {
         Some(continent)
     }
 
-    /// Without the hosts that serve other countries only.
+    /// Without the hosts that only serve other countries.
     fn allowed(&self, hosts: &[HostNumber]) -> Vec<HostNumber> {
         hosts
             .iter()
@@ -352,7 +358,7 @@ impl Search<'_> {
             .collect()
     }
 
-    /// `ip=` must not show a stranger the mirrors that a network keeps to itself.
+    /// `ip=` must not show the private mirrors of a network to others.
     fn may_see(&self, host: HostNumber, inside: impl Fn(IpAddr) -> bool) -> bool {
         self.client.address == self.client.itself
             || self.rules.strict
@@ -360,7 +366,7 @@ impl Search<'_> {
             || inside(self.client.itself)
     }
 
-    /// How many mirrors so far carry the content over the protocols that are asked for.
+    /// How many mirrors so far have the content, over the requested protocols.
     fn carrying(&self, protocols: &[&str]) -> usize {
         let mut seen = Seen::new(self.catalog);
         let (mut all, mut matching) = (0, 0);
@@ -442,13 +448,13 @@ impl Search<'_> {
     }
 
     fn netblock_note(&self, net: IpNet, host: HostNumber, carries: bool, shown: bool) -> String {
-        let id = self.catalog.hosts[usize::from(host)].id;
+        let name = self.catalog.mirror_name(self.target.directory, host);
         let what = match (carries, shown) {
-            (true, true) => "carries the content",
-            (false, _) => "does not carry the content",
+            (true, true) => "has the content",
+            (false, _) => "does not have the content",
             (_, false) => "is private to that network",
         };
-        format!("netblock: {net} is of host {id}, which {what}")
+        format!("netblock: {name} claims {net} and {what}")
     }
 
     fn number_carrying(&self, hosts: &[HostNumber]) -> usize {
@@ -459,7 +465,12 @@ impl Search<'_> {
     }
 }
 
-/// Whether a URL is of one of some protocols.
+/// `1 mirror`, `2 mirrors`.
+fn mirrors(hosts: &[HostNumber]) -> String {
+    counted(hosts.len(), "mirror")
+}
+
+/// Whether a URL has one of some protocols.
 pub(crate) fn has_protocol(url: &str, protocols: &[&str]) -> bool {
     protocols.iter().any(|protocol| {
         url.strip_prefix(protocol)
@@ -487,9 +498,20 @@ impl Seen {
 
 // === impl Source ===
 
-impl fmt::Display for Source {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+impl Source {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Location,
+        Self::Netblock,
+        Self::Asn,
+        Self::Country,
+        Self::GeoIp,
+        Self::Continent,
+        Self::Global,
+    ];
+
+    /// The name in metrics and explanations.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Self::Location => "location",
             Self::Netblock => "netblock",
             Self::Asn => "asn",
@@ -497,7 +519,7 @@ impl fmt::Display for Source {
             Self::GeoIp => "geoip",
             Self::Continent => "continent",
             Self::Global => "global",
-        })
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The snapshot: everything that an answer depends on, read together and never changed.
+//! The snapshot: everything that an answer depends on. It is read as a whole and never changes.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use reveille_text::grouped;
 
 use crate::catalog::Catalog;
 use crate::continents::Continents;
@@ -15,20 +17,20 @@ use crate::mirrors;
 use crate::networks::Networks;
 use crate::throttled_read::{Throttle, ThrottledRead};
 
-/// The country of a client of which none is known.
+/// The country of a client whose country is unknown.
 pub(crate) const NO_COUNTRY: &str = "N/A";
 
-/// Read at once, between two chances to rest.
+/// Bytes that are read at once, between two possible pauses.
 const BUFFER: usize = 32 << 10;
 
-/// The files that a snapshot is made from.
+/// The files from which a snapshot is compiled.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// Hosts and directories.
     pub data: Data,
-    /// `PREFIX ASN` lines.
+    /// Lines `PREFIX ASN`.
     pub netblocks: Option<PathBuf>,
-    /// `COUNTRY,CONTINENT` lines; a built-in table otherwise.
+    /// Lines `COUNTRY,CONTINENT`; without it, a built-in table is used.
     pub countries: Option<PathBuf>,
     /// A country database in MaxMind's format.
     pub geoip: Option<PathBuf>,
@@ -37,9 +39,9 @@ pub struct Sources {
 /// Where hosts and directories come from.
 #[derive(Debug, Clone)]
 pub enum Data {
-    /// What MirrorManager wrote.
+    /// The snapshot of MirrorManager.
     Cache(PathBuf),
-    /// A list of mirrors in YAML, and what `check` found out about them.
+    /// A list of mirrors in YAML, and the results of `check` beside it.
     Mirrors(PathBuf),
 }
 
@@ -50,20 +52,20 @@ pub struct Snapshot {
     networks: Part<Networks>,
     continents: Part<Continents>,
     geoip: Part<GeoIp>,
-    /// The continent of each of the catalogue's countries, as a number.
+    /// The continent of each country of the catalogue, as a number.
     continent_of: Vec<Option<u8>>,
     continent_names: Vec<Box<str>>,
     identity: u64,
 }
 
-/// What was read from files, and how they looked then.
+/// What was read from files, and the stamps of the files before that.
 #[derive(Debug)]
 struct Part<T> {
     value: Arc<T>,
     stamps: Stamps,
 }
 
-/// How a source's files looked: when all of it is as before, so is what is in them.
+/// The states of a source's files. If they are equal, the contents are taken to be equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamps(Vec<Option<Stamp>>);
 
@@ -77,7 +79,7 @@ struct Stamp {
 // === impl Sources ===
 
 impl Sources {
-    /// How all files look now.
+    /// The current stamps of all files.
     pub fn stamps(&self) -> Stamps {
         let all = [
             self.data.stamps(),
@@ -118,7 +120,7 @@ impl Data {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Reads all files. Those that look as they did for the snapshot `before` are not read again.
+    /// Reads all files, except those that have not changed since the snapshot `before`.
     pub fn load(sources: &Sources, before: Option<&Self>) -> Result<Self, BadFile> {
         Self::load_with(&Throttle::unthrottled(), sources, before)
     }
@@ -155,28 +157,32 @@ impl Snapshot {
             GeoIp::default,
             GeoIp::open,
         )?;
+        Ok(Self::of(catalog, networks, continents, geoip))
+    }
+
+    /// A snapshot of a catalogue without other files.
+    #[cfg(any(test, feature = "synthetic"))]
+    pub(crate) fn of_catalog(catalog: Catalog) -> Self {
+        let none = || Stamps(Vec::new());
+        Self::of(
+            Part::new(catalog, none()),
+            Part::new(Networks::none(), none()),
+            Part::new(Continents::built_in(), none()),
+            Part::new(GeoIp::default(), none()),
+        )
+    }
+
+    fn of(
+        catalog: Part<Catalog>,
+        networks: Part<Networks>,
+        continents: Part<Continents>,
+        geoip: Part<GeoIp>,
+    ) -> Self {
         let mut snapshot = Self {
             catalog,
             networks,
             continents,
             geoip,
-            continent_of: Vec::new(),
-            continent_names: Vec::new(),
-            identity: fastrand::u64(..),
-        };
-        snapshot.number_continents();
-        Ok(snapshot)
-    }
-
-    /// A snapshot of a catalogue alone.
-    #[cfg(any(test, feature = "synthetic"))]
-    pub(crate) fn of_catalog(catalog: Catalog) -> Self {
-        let none = || Stamps(Vec::new());
-        let mut snapshot = Self {
-            catalog: Part::new(catalog, none()),
-            networks: Part::new(Networks::none(), none()),
-            continents: Part::new(Continents::built_in(), none()),
-            geoip: Part::new(GeoIp::default(), none()),
             continent_of: Vec::new(),
             continent_names: Vec::new(),
             identity: fastrand::u64(..),
@@ -190,15 +196,32 @@ impl Snapshot {
         &self.catalog.value
     }
 
-    /// Another number for each snapshot, for caches of answers.
+    /// A number that differs for each snapshot, for caches of answers.
     pub(crate) fn identity(&self) -> u64 {
         self.identity
     }
 
-    /// What was wrong with the files and could be passed over.
+    /// Mistakes in the files that were ignored.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let catalog = self.catalog.value.warnings().iter().cloned();
         catalog.chain(self.networks.value.warning())
+    }
+
+    /// What was read, for people.
+    pub fn summary(&self) -> String {
+        let prefixes = self.networks().prefixes();
+        let noun = if prefixes == 1 { "prefix" } else { "prefixes" };
+        format!(
+            "{}, {} {noun} with an AS; created at {}",
+            self.catalog().counts(),
+            grouped(prefixes as u64),
+            self.catalog().created_text()
+        )
+    }
+
+    /// Whether a GeoIP database was read.
+    pub(crate) fn has_geoip(&self) -> bool {
+        self.geoip.value.is_there()
     }
 
     /// AS numbers of addresses.
@@ -206,9 +229,9 @@ impl Snapshot {
         &self.networks.value
     }
 
-    /// The country that an address is taken to be in, and whether a network's entry said so.
+    /// The country of an address, and whether it comes from the data's table of networks.
     pub(crate) fn country(&self, address: IpAddr) -> (&str, bool) {
-        let named = self.catalog.value.netblock_countries.around(address).last();
+        let named = self.catalog.value.netblock_countries.around(address).pop();
         match named {
             Some((_, country)) if !country.is_empty() => (country, true),
             _ => (self.geoip.value.country(address).unwrap_or(NO_COUNTRY), false),
@@ -222,17 +245,17 @@ impl Snapshot {
         u8::try_from(number).ok()
     }
 
-    /// What the continent with a number is called.
+    /// The name of the continent with a number.
     pub(crate) fn continent_named(&self, number: u8) -> &str {
         &self.continent_names[usize::from(number)]
     }
 
-    /// The continent of one of the catalogue's countries.
+    /// The continent of a country of the catalogue.
     pub(crate) fn continent_of(&self, country: u16) -> Option<u8> {
         self.continent_of.get(usize::from(country)).copied().flatten()
     }
 
-    /// A country that the table does not have is on no continent, whatever MirrorManager's redirections say.
+    /// A country that is not in the table has no continent, even if MirrorManager redirects it to one.
     fn continent_name(&self, country: &str) -> Option<&str> {
         let listed = self.continents.value.of(country)?;
         let redirected = self.catalog.value.continents.get(country);
@@ -293,14 +316,14 @@ impl Stamps {
     }
 }
 
-/// One part, read anew if its file looks different.
+/// One part, which is read again if its file has changed.
 fn part<T>(
     path: Option<&Path>,
     before: Option<&Part<T>>,
     none: impl FnOnce() -> T,
     read: impl FnOnce(&Path) -> Result<T, Reason>,
 ) -> Result<Part<T>, BadFile> {
-    // Before it is read: a file that changes meanwhile is read again next time.
+    // Taken before reading, so that a file that changes in the meantime is read again next time.
     let stamps = Stamps::of(&[path]);
     if let Some(before) = before.filter(|before| before.stamps == stamps) {
         return Ok(before.again());

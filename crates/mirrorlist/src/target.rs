@@ -1,4 +1,4 @@
-//! From parameters to a directory.
+//! The directory and file that a request is about.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reveille_text::harmless::word;
@@ -7,10 +7,10 @@ use crate::catalog::{Catalog, Directory};
 use crate::query::Query;
 use crate::refusal::Refusal;
 
-/// No file system has longer names. The name is a client's word, and the answer has it once for every mirror.
+/// Longest name of a file, as in file systems. The name comes from the client, and the answer has it for every mirror.
 const LONGEST_NAME: usize = 255;
 
-/// What has to be encoded in a file's name to be that name in a URL, and one word of a line.
+/// Characters that are encoded in a file's name, so that it stays one word in a URL and in a line.
 const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -26,22 +26,22 @@ const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// What is asked for, found in the catalogue.
+/// A directory of the catalogue, and a file in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) directory: Directory,
-    /// Its name.
+    /// The directory's name.
     pub(crate) name: String,
-    /// A file in it, or none.
+    /// The file's name; empty for the directory itself.
     pub(crate) file: String,
-    /// The beginning of the line that heads the answer.
+    /// The beginning of the answer's first line.
     pub(crate) header: String,
 }
 
 // === impl Target ===
 
 impl Target {
-    /// `path` counts before `repo` and `arch`.
+    /// Finds the target of a request; `path` takes precedence over `repo` and `arch`.
     pub(crate) fn find(catalog: &Catalog, query: &Query<'_>, metalink: bool) -> Result<Self, Refusal> {
         match (&query.path, &query.repo, &query.arch) {
             (Some(path), _, _) => Self::by_path(catalog, path),
@@ -80,7 +80,7 @@ impl Target {
     fn by_repository(catalog: &Catalog, repo: &str, arch: &str, metalink: bool) -> Result<Self, Refusal> {
         let repositories = &catalog.repositories;
         let arch = if repo.contains("source") { "source" } else { arch };
-        // One step only.
+        // A redirection does not lead to another one.
         let repo = repositories.redirects.get(repo).map_or(repo, |to| to);
         let header = format!("# repo = {} arch = {} ", word(repo), word(arch));
         if repositories.disabled.contains(repo) {
@@ -106,7 +106,7 @@ impl Target {
         })
     }
 
-    /// What follows a URL of a host: the directory below it, and the file, which is a client's word and is encoded.
+    /// The part behind a host's URL: the directory below it, and the file, encoded because it comes from the client.
     pub(crate) fn suffix(&self, catalog: &Catalog) -> String {
         let subpath = catalog.subpath(self.directory);
         let mut suffix = String::with_capacity(subpath.len() + self.file.len() + 2);

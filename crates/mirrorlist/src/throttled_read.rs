@@ -1,12 +1,12 @@
-//! Reads new data without delaying the threads that answer requests.
+//! Reading new data without delaying the threads that answer requests.
 //!
-//! A thread that reads for a second holds a processor for as long as the scheduler lets it, some milliseconds at a time,
-//! and an answer takes a hundredth of that. So the reader works in short bursts, and after each burst during which requests
-//! came it pauses for as long as it worked. A lower priority would not do: on a machine that is busy with answers a reload
-//! would then take minutes, when new data are wanted most.
+//! A thread that reads for a second keeps a processor as long as the scheduler allows, some milliseconds at a time, while
+//! an answer takes a hundredth of that. So the reader works in short bursts. If requests came during a burst, it then
+//! pauses for as long as it worked. A lower priority would not be enough: on a machine that is busy with answers, a reload
+//! would take minutes, when new data are needed most.
 //!
-//! It pauses while it reads the snapshot and the prefixes, which is nearly all of the work. It sorts the prefixes, and reads
-//! small files, in one go.
+//! The reader pauses while it reads the snapshot and the prefixes, which is nearly all of its work. It sorts the prefixes
+//! and reads small files without pauses.
 
 use std::cell::Cell;
 use std::io::Read;
@@ -16,21 +16,21 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A burst of work while the scheduler gives the processor back at once.
+/// Length of a burst while the scheduler gives the processor back at once.
 const SHORT: Duration = Duration::from_micros(150);
 
-/// A burst of work where each pause takes long, because many threads wait for the processor.
+/// Length of a burst when each pause takes long, because many threads wait for the processor.
 const LONG: Duration = Duration::from_millis(2);
 
-/// All pauses of one reload together. Where the scheduler takes long to give the processor back, data are read without
-/// pauses from then on: the new ones are wanted, too.
+/// All pauses of one reload together. After that, the reader works without pauses, so that a reload ends even if the
+/// scheduler takes long to give the processor back.
 const MOST: Duration = Duration::from_secs(10);
 
 /// Requests answered so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answers(Arc<AtomicU64>);
 
-/// When the reading thread pauses.
+/// The pauses of the reading thread.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     answers: Answers,
@@ -74,7 +74,7 @@ impl Throttle {
         }
     }
 
-    /// Without pauses: no thread answers yet.
+    /// Without pauses, while no thread answers.
     pub(crate) fn unthrottled() -> Self {
         Self::beside(Answers::default())
     }
@@ -82,7 +82,7 @@ impl Throttle {
     /// Pauses if the burst is over and requests came during it.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the thread gives its processor to others"
+        reason = "the thread leaves its processor to others"
     )]
     pub(crate) fn pause(&self) {
         let worked = processor_time().saturating_sub(self.began.get());

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use reveille_account::{Account, Class, Exit, HostName, Outcome, PhaseTimings, RunId, RunState, Status};
+use reveille_account::{
+    Account, Class, EventKind, Exit, HostName, Outcome, PhaseTimings, RunId, RunState, Status,
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::ser::{Error as _, SerializeSeq as _, SerializeStruct as _};
 use serde::{Serialize, Serializer};
@@ -35,6 +37,8 @@ pub struct Summary {
     pub account: Account,
     /// The exit status.
     pub exit: Exit,
+    /// Why the run was interrupted, if there is more to say than that somebody did it.
+    pub interruption: Option<String>,
     /// Durations.
     pub timing: Timing,
     controller: serde_json::Map<String, serde_json::Value>,
@@ -202,11 +206,16 @@ impl Ledger {
         let account = audit::account(&connection, key, state)?;
         let hosts = host_rows(&connection, key)?;
         let timing = timing(&connection, key, &record, &hosts)?;
+        let interruption = match state {
+            RunState::Interrupted => interruption(&connection, key)?,
+            _ => None,
+        };
         let unallowed = account.failed + account.quarantined + account.cancelled;
         Ok(Summary {
             exit: options.exit.unwrap_or_else(|| account.exit(unallowed)),
             controller: options.controller,
             connection: RefCell::new(connection),
+            interruption,
             record,
             account,
             timing,
@@ -318,11 +327,15 @@ impl Serialize for Summary {
             epoch: record.epoch,
             more: &self.controller,
         };
-        let mut object = serializer.serialize_struct("Summary", 9)?;
+        let fields = 9 + usize::from(self.interruption.is_some());
+        let mut object = serializer.serialize_struct("Summary", fields)?;
         object.serialize_field("schema", &1)?;
         object.serialize_field("run_id", &record.run.to_string())?;
         object.serialize_field("uuid", &record.run)?;
         object.serialize_field("state", &record.state)?;
+        if let Some(reason) = &self.interruption {
+            object.serialize_field("interruption", reason)?;
+        }
         object.serialize_field("exit_code", &self.exit.code())?;
         object.serialize_field("account", &sum)?;
         object.serialize_field("hosts", &Hosts(self))?;
@@ -360,6 +373,19 @@ impl From<StepResult> for StepSummary {
             changed: result.changed,
         }
     }
+}
+
+/// The reason that the run's last event gives for its interruption.
+fn interruption(connection: &Connection, key: i64) -> Result<Option<String>> {
+    let last = "SELECT body FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT 1";
+    let body: Option<String> = connection
+        .query_row(last, [key], |row| row.get(0))
+        .optional()
+        .map_err(Error::read)?;
+    Ok(match body.and_then(|body| serde_json::from_str(&body).ok()) {
+        Some(EventKind::RunStateChanged { reason, .. }) => reason,
+        _ => None,
+    })
 }
 
 fn host_rows(connection: &Connection, key: i64) -> Result<Vec<HostRow>> {

@@ -1,33 +1,122 @@
-//! The bootstrap: made once for the whole test by the conductor, never by users; refreshed in the background.
+//! The bootstrap. The conductor runs it once for the whole test and refreshes it in the background; users never run it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use reveille_document::value_of;
+use reveille_pace::Backoff;
 use reveille_text::duration;
+use tokio::task::JoinHandle;
 
 use super::client::Client;
 use super::cookies::Cookies;
 use super::exchange::Sender;
-use super::message::Shared;
+use super::message::{Captured, Command, Shared};
 use super::net::Net;
 use super::values::{Scope, Values};
 use crate::scenario::{Bootstrap, Scenario};
-use reveille_document::value_of;
 
-/// What the bootstrap captured.
-pub(crate) type Captured = BTreeMap<String, serde_json::Value>;
+/// Waits between refreshes that fail.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Runs all its steps in order.
-pub(crate) async fn run(
-    scenario: &Scenario,
-    bootstrap: &Bootstrap,
-    net: &Net,
+/// The bootstrap and its refreshes.
+pub(super) struct Renewal {
+    scenario: Arc<Scenario>,
+    net: Rc<Net>,
+    /// Raised with each refresh.
     generation: u64,
-) -> Result<Captured, String> {
+    pub(super) failures: u64,
+    backoff: Backoff,
+    next: Option<Instant>,
+    running: Option<JoinHandle<Result<Captured, String>>>,
+}
+
+// === impl Renewal ===
+
+impl Renewal {
+    pub(super) fn new(scenario: &Arc<Scenario>, net: Net) -> Self {
+        Self {
+            scenario: Arc::clone(scenario),
+            net: Rc::new(net),
+            generation: 0,
+            failures: 0,
+            backoff: Backoff::new(WAITS.0, WAITS.1, 1),
+            next: None,
+            running: None,
+        }
+    }
+
+    /// How often the bootstrap succeeded.
+    pub(super) fn made(&self) -> u64 {
+        self.generation
+    }
+
+    /// Runs the bootstrap for the first time, if there is one.
+    pub(super) async fn first(&mut self) -> Result<Option<Command>, String> {
+        if self.scenario.bootstrap.is_none() {
+            return Ok(None);
+        }
+        let captured = run(&self.scenario, &self.net, 1).await?;
+        self.take(captured).map(Some)
+    }
+
+    /// Completes when there are new values. Messages about failed refreshes are added to `notes`.
+    pub(super) async fn renewed(&mut self, notes: &mut Vec<String>) -> Command {
+        loop {
+            if self.running.is_none() {
+                match self.next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+                self.next = None;
+                let (scenario, net) = (Arc::clone(&self.scenario), Rc::clone(&self.net));
+                let generation = self.generation + 1;
+                let run = async move { run(&scenario, &net, generation).await };
+                self.running = Some(tokio::task::spawn_local(run));
+            }
+            let Some(running) = &mut self.running else {
+                continue;
+            };
+            let ended = running.await.unwrap_or_else(|error| Err(error.to_string()));
+            self.running = None;
+            match ended.and_then(|captured| self.take(captured)) {
+                Ok(command) => return command,
+                Err(error) => {
+                    // The old values stay; they may be valid for a while.
+                    self.failures += 1;
+                    let wait = self.backoff.wait();
+                    self.next = Some(Instant::now() + wait);
+                    let wait = duration::shown(wait);
+                    notes.push(format!(
+                        "can't refresh the bootstrap: {error}; retrying in {wait}"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Plans the next refresh, and makes the command that gives the values to all users.
+    fn take(&mut self, values: Captured) -> Result<Command, String> {
+        if let Some(bootstrap) = &self.scenario.bootstrap {
+            let lifetime = lifetime(bootstrap, &values)
+                .map_err(|error| format!("`refresh: every` is not a duration: {error}"))?;
+            self.next = lifetime.map(|lifetime| Instant::now() + lifetime);
+        }
+        self.generation += 1;
+        self.backoff = Backoff::new(WAITS.0, WAITS.1, 1);
+        let generation = self.generation;
+        Ok(Command::Share { generation, values })
+    }
+}
+
+/// Runs all steps in order.
+async fn run(scenario: &Scenario, net: &Net, generation: u64) -> Result<Captured, String> {
     let mut captured = Captured::new();
     let (mut client, mut cookies) = (Client::default(), Cookies::default());
     let values = Values::default();
-    for step in &bootstrap.steps {
+    for step in scenario.bootstrap.iter().flat_map(|bootstrap| &bootstrap.steps) {
         let shared = Shared::new(generation, &captured);
         let scope = Scope {
             scenario,
@@ -54,8 +143,8 @@ pub(crate) async fn run(
     Ok(captured)
 }
 
-/// How long the values hold before they are made anew; none if they hold for good.
-pub(crate) fn lasts(bootstrap: &Bootstrap, captured: &Captured) -> Result<Option<Duration>, String> {
+/// How long the values are used before a refresh; none if they are used for ever.
+fn lifetime(bootstrap: &Bootstrap, captured: &Captured) -> Result<Option<Duration>, String> {
     let Some(refresh) = &bootstrap.refresh else {
         return Ok(None);
     };
@@ -63,13 +152,8 @@ pub(crate) fn lasts(bootstrap: &Bootstrap, captured: &Captured) -> Result<Option
         .iter()
         .map(|(name, value)| (name.clone(), value_of(value)))
         .collect();
-    let text = refresh.every.render(&names)?;
-    let every = duration::parse(&text)?;
-    // Half of the time at least is used, whatever `early` says; and no service is asked more than once a second.
-    Ok(Some(
-        every
-            .saturating_sub(refresh.early)
-            .max(every / 2)
-            .max(Duration::from_secs(1)),
-    ))
+    let every = duration::parse(&refresh.every.render(&names)?)?;
+    // At least half of the time is used, whatever `early` says, and a service is asked at most once a second.
+    let lifetime = every.saturating_sub(refresh.early).max(every / 2);
+    Ok(Some(lifetime.max(Duration::from_secs(1))))
 }

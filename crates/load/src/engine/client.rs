@@ -1,24 +1,25 @@
-//! A user's connections, and one exchange on them.
+//! A user's connections, and the exchange of a request and its answer on them.
 //!
-//! A connection of HTTP/1.1 has no task of its own: whoever waits for an answer drives it. That saves a task and two
-//! wake-ups a request, and while a user waits its connection costs a socket alone.
+//! An HTTP/1.1 connection has no task of its own: the user that waits for the answer drives it. That saves a task and two
+//! wake-ups for each request, and the connection of a waiting user takes no more than a socket.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hyper::header::{CONTENT_ENCODING, HeaderMap};
-use reveille_text::duration;
+use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
+use reveille_text::{Bytes, duration};
 
-use super::net::{Failure, Net};
+use super::net::Net;
 use super::request::Prepared;
-use super::target::Origin;
+use super::stream::Failure;
 use super::{http1, http2};
 use crate::stats::{Kind, Phases};
+use crate::target::Origin;
 
-/// The most of an answer that is kept for checks and captures.
+/// The bytes of a body that are kept for checks and captures.
 pub(crate) const KEPT: usize = 1 << 20;
 
-/// Origins that a user keeps connections to.
+/// The most origins that a user keeps connections to.
 const MOST_ORIGINS: usize = 8;
 
 /// One user's connections.
@@ -27,10 +28,10 @@ pub(crate) struct Client {
     connections: Vec<Open>,
 }
 
-/// A connection that was not seen to end.
+/// A connection that has not ended, as far as is known.
 struct Open {
     origin: Rc<Origin>,
-    /// It has brought an answer.
+    /// Whether it has brought an answer.
     used: bool,
     connection: Connection,
 }
@@ -40,38 +41,39 @@ enum Connection {
     Two(http2::Connection),
 }
 
-/// A request, and what of it this user decides.
+/// A request, and what depends on the user.
 #[derive(Clone, Copy)]
 pub(crate) struct Sent<'a> {
     pub(crate) request: &'a Prepared,
     pub(crate) cookie: Option<&'a str>,
-    /// The body is looked at.
+    /// Whether the body is checked or captured from.
     pub(crate) keep: bool,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// What was kept of the body.
+    /// The part of the body that was kept.
     pub(crate) body: Vec<u8>,
-    /// Bytes of the body, as they came.
+    /// Bytes of the body that were received.
     pub(crate) bytes: u64,
     /// Whether `body` is all of it.
     pub(crate) whole: bool,
 }
 
-/// How far an exchange has come, for the kind of a time-out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an exchange waits for; decides the kind of a time-out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
+    #[default]
     Connecting,
     Waiting,
     Reading,
 }
 
-/// What an exchange tells while it goes on.
-#[derive(Debug)]
+/// The state of an exchange.
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) stage: Stage,
     pub(crate) phases: Phases,
@@ -83,11 +85,11 @@ pub(crate) struct Progress {
 /// Why there is no answer.
 struct Lost {
     failure: Failure,
-    /// The service can have seen the request.
+    /// Whether the service can have seen the request.
     seen: bool,
 }
 
-/// What is kept of a body while it comes.
+/// A body that is being received.
 struct Content {
     keep: bool,
     kept: Vec<u8>,
@@ -103,7 +105,7 @@ impl Client {
         self.connections.clear();
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads the answer.
     pub(crate) async fn exchange(
         &mut self,
         net: &Net,
@@ -129,7 +131,7 @@ impl Client {
                 }
                 Err(Lost { failure, seen }) => {
                     self.forget(origin);
-                    // A kept connection that the server closed before it saw the request: what browsers do as well.
+                    // The server closed a kept connection before it saw the request. Browsers send it again, too.
                     let gone = matches!(failure.kind, Kind::Closed | Kind::Reset);
                     if !(used && gone && (sent.request.is_idempotent() || !seen)) || progress.resent {
                         return Err(failure);
@@ -140,7 +142,7 @@ impl Client {
         }
     }
 
-    /// A connection that is open and ready, an old or a new one.
+    /// A connection that is ready, kept or new.
     async fn connection(
         &mut self,
         net: &Net,
@@ -162,13 +164,13 @@ impl Client {
             self.connections.swap_remove(at);
         }
         progress.stage = Stage::Connecting;
-        // Boxed: a request on a connection that is there does not need the room.
+        // Boxed, because a request on a kept connection does not need the memory.
         let (connection, phases) = Box::pin(Connection::open(net, origin)).await?;
         progress.connected = Some(phases);
         if self.connections.len() == MOST_ORIGINS {
             self.connections.remove(0);
         }
-        // Most users talk to one origin.
+        // Most users have one origin.
         self.connections.reserve_exact(1);
         self.connections.push(Open {
             origin: Rc::clone(origin),
@@ -184,7 +186,7 @@ impl Client {
     }
 }
 
-/// An exchange in HTTP/1.1, and whether the connection can be used again.
+/// An exchange in HTTP/1.1. Returns whether the connection can be used again.
 async fn one(
     connection: &mut http1::Connection,
     net: &Net,
@@ -231,7 +233,7 @@ async fn one(
     Ok((content.answer(head.status, head.fields), keeps))
 }
 
-/// The same in HTTP/2.
+/// An exchange in HTTP/2.
 async fn two(
     connection: &mut http2::Connection,
     net: &Net,
@@ -268,7 +270,7 @@ async fn two(
     Ok((content.answer(head.status.as_u16(), head.headers), true))
 }
 
-/// Ends with a failure at `limit` after `from`.
+/// Fails when `limit` has passed since `from`.
 async fn within<T>(
     from: Instant,
     limit: Option<Duration>,
@@ -282,7 +284,7 @@ async fn within<T>(
     timed.unwrap_or_else(|_| Err(stage.timed_out(limit)))
 }
 
-/// What is read at once of a line with so many bytes a second: enough for an even flow.
+/// The bytes that are read at once from a simulated line: few enough for an even flow.
 fn piece(bandwidth: u64) -> usize {
     usize::try_from(bandwidth / 50).unwrap_or(usize::MAX).max(512)
 }
@@ -305,7 +307,7 @@ impl Connection {
 // === impl Stage ===
 
 impl Stage {
-    /// The failure of what did not go on within `limit`.
+    /// The failure of an exchange that did not get further within `limit`.
     pub(crate) fn timed_out(self, limit: Duration) -> Failure {
         let (kind, what) = match self {
             Stage::Connecting => (Kind::ConnectTimeout, "no connection"),
@@ -320,11 +322,12 @@ impl Stage {
 
 impl Content {
     fn new(keep: bool) -> Self {
+        let (kept, bytes, whole) = (Vec::new(), 0, true);
         Self {
             keep,
-            kept: Vec::new(),
-            bytes: 0,
-            whole: true,
+            kept,
+            bytes,
+            whole,
         }
     }
 
@@ -344,7 +347,7 @@ impl Content {
         }
         Err(Failure::new(
             Kind::TooLarge,
-            format!("more than {most} bytes came"),
+            format!("the answer is longer than {}", Bytes(most)),
         ))
     }
 
@@ -362,35 +365,28 @@ impl Content {
 // === impl Answer ===
 
 impl Answer {
-    /// With its body as it was before it was compressed.
+    /// Decompresses the body.
     fn opened(mut self) -> Result<Self, Failure> {
         use std::io::Read as _;
-        let encoding = self
-            .headers
-            .get(CONTENT_ENCODING)
-            .map(hyper::header::HeaderValue::as_bytes);
-        if self.body.is_empty() {
-            return Ok(self);
-        }
-        let limit = KEPT as u64 + 1;
+        let body = &*self.body;
+        let mut decoder: Box<dyn std::io::Read> =
+            match self.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+                _ if body.is_empty() => return Ok(self),
+                Some(b"gzip") => Box::new(flate2::read::MultiGzDecoder::new(body)),
+                Some(b"deflate") => Box::new(flate2::read::ZlibDecoder::new(body)),
+                _ => return Ok(self),
+            };
         let mut opened = Vec::new();
-        let read = match encoding {
-            Some(b"gzip") => flate2::read::MultiGzDecoder::new(&*self.body)
-                .take(limit)
-                .read_to_end(&mut opened),
-            Some(b"deflate") => flate2::read::ZlibDecoder::new(&*self.body)
-                .take(limit)
-                .read_to_end(&mut opened),
-            _ => return Ok(self),
-        };
+        let read = decoder.by_ref().take(KEPT as u64 + 1).read_to_end(&mut opened);
+        drop(decoder);
         match read {
             Ok(_) => {}
-            // The rest of it was not kept.
+            // The rest of the body was not kept.
             Err(_) if !self.whole => {}
             Err(error) => {
                 return Err(Failure::new(
                     Kind::Protocol,
-                    format!("the compressed body can't be opened: {error}"),
+                    format!("can't decompress the body: {error}"),
                 ));
             }
         }
@@ -400,19 +396,5 @@ impl Answer {
         }
         self.body = opened;
         Ok(self)
-    }
-}
-
-// === impl Progress ===
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self {
-            stage: Stage::Connecting,
-            phases: Phases::default(),
-            connected: None,
-            resent: false,
-            bytes: 0,
-        }
     }
 }

@@ -1,10 +1,10 @@
-//! A user's cookies: as many as a test needs, in bounded memory.
+//! A user's cookies, in bounded memory.
 
-/// The most cookies of a user, and the most bytes of one; browsers keep about as much.
+/// The most cookies of a user, and the longest `Set-Cookie` header, in bytes.
 const MAX_COOKIES: usize = 50;
 const MAX_BYTES: usize = 4096;
 
-/// Cookies by host; paths and times other than `Max-Age=0` are not looked at.
+/// Cookies. Paths are ignored, and times other than `Max-Age=0`.
 #[derive(Debug, Default)]
 pub(crate) struct Cookies {
     list: Vec<Cookie>,
@@ -14,7 +14,7 @@ pub(crate) struct Cookies {
 struct Cookie {
     /// The host that set it, or the domain it is for.
     domain: Box<str>,
-    /// It is sent to hosts below the domain as well.
+    /// Whether it is also sent to hosts below the domain.
     below: bool,
     secure: bool,
     name: Box<str>,
@@ -24,7 +24,7 @@ struct Cookie {
 // === impl Cookies ===
 
 impl Cookies {
-    /// Takes a `Set-Cookie` header of `host`.
+    /// Stores the cookie of a `Set-Cookie` header from `host`.
     pub(crate) fn set(&mut self, host: &str, header: &str) {
         let mut parts = header.split(';');
         let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else {
@@ -41,7 +41,7 @@ impl Cookies {
             match key.trim().to_ascii_lowercase().as_str() {
                 "domain" => {
                     let wanted = value.trim_start_matches('.');
-                    // A host sets cookies for itself and what it belongs to, and for no whole top-level domain.
+                    // A host can set cookies for itself and the domains above it, except for top-level domains.
                     if is_below(host, wanted) && (wanted.contains('.') || wanted == host) {
                         (domain, below) = (wanted, true);
                     } else {
@@ -70,7 +70,7 @@ impl Cookies {
         });
     }
 
-    /// The `Cookie` header for a request to `host`, if there is anything to send.
+    /// The `Cookie` header of a request to `host`, if it needs one.
     pub(crate) fn header(&self, host: &str, tls: bool) -> Option<String> {
         let mut text = String::new();
         for cookie in &self.list {

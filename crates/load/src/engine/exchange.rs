@@ -1,4 +1,4 @@
-//! Exchanges: sends the request of a step, follows redirects, and has the answer judged.
+//! Exchanges: sends the request of a step, follows redirects, and checks the answer.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,15 @@ use minijinja::Value;
 use super::client::{Answer, Client, Progress, Sent};
 use super::cookies::Cookies;
 use super::judge::{capture, judge, needs_body};
-use super::net::{Failure, Net};
+use super::net::Net;
 use super::request::Prepared;
-use super::script::Scripts;
+use super::stream::Failure;
 use super::values::{Scope, Values};
 use crate::scenario::{Class, Step};
+use crate::script::Scripts;
 use crate::stats::{Kind, Phases};
 
-/// What requests of one user are sent with.
+/// What sends the requests of a user.
 pub(crate) struct Sender<'a> {
     pub(crate) net: &'a Net,
     /// The user's connections.
@@ -23,8 +24,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) cookies: &'a mut Cookies,
 }
 
-/// How a step ended.
-#[derive(Debug)]
+/// The result of a step.
+#[derive(Debug, Default)]
 pub(crate) struct Exchange {
     pub(crate) request: Option<Prepared>,
     pub(crate) answer: Option<Answer>,
@@ -36,14 +37,14 @@ pub(crate) struct Exchange {
     pub(crate) bytes: u64,
     pub(crate) redirects: u64,
     pub(crate) resent: u64,
-    /// What was captured.
+    /// The captured values.
     pub(crate) captured: Vec<(String, Value)>,
 }
 
 // === impl Sender ===
 
 impl Sender<'_> {
-    /// Sends a step's request, follows redirects, judges the answer and captures values from it.
+    /// Sends a step's request, follows redirects, checks the answer and captures values from it.
     pub(crate) async fn send(&mut self, step: &Step, prepared: &Prepared) -> Exchange {
         let started = Instant::now();
         let mut exchange = Exchange::new(None);
@@ -74,7 +75,7 @@ impl Sender<'_> {
         exchange
     }
 
-    /// Makes a step's request and sends it; the exchange keeps the request.
+    /// Prepares a step's request and sends it. The exchange keeps the request.
     pub(crate) async fn prepare_and_send(&mut self, step: &Step, scope: &Scope<'_>) -> Exchange {
         match Prepared::of(step, scope.scenario, scope.shared.generation, scope) {
             Ok(prepared) => {
@@ -98,35 +99,25 @@ impl Sender<'_> {
         let mut moved: Option<Prepared> = None;
         loop {
             let now = moved.as_ref().unwrap_or(prepared);
-            let cookie = if net.http.cookies {
-                let origin = &now.target.origin;
-                self.cookies.header(&origin.host, origin.tls)
-            } else {
-                None
-            };
+            let origin = &now.target.origin;
+            let cookie = self.cookies.header(&origin.host, origin.tls);
             let sent = Sent {
                 request: now,
                 cookie: cookie.as_deref(),
                 keep,
             };
             let answer = self.client.exchange(net, sent, progress).await?;
-            if net.http.cookies {
-                for header in answer.headers.get_all(SET_COOKIE) {
-                    self.cookies.set(
-                        &now.target.origin.host,
-                        &String::from_utf8_lossy(header.as_bytes()),
-                    );
+            for header in answer.headers.get_all(SET_COOKIE) {
+                if net.http.cookies {
+                    let header = String::from_utf8_lossy(header.as_bytes());
+                    self.cookies.set(&origin.host, &header);
                 }
             }
             let location = answer.headers.get(LOCATION);
-            let wanted = step
-                .expect
-                .status
-                .iter()
-                .any(|(low, high)| (*low..=*high).contains(&answer.status));
-            let Some(location) = location.filter(|_| {
-                matches!(answer.status, 301 | 302 | 303 | 307 | 308) && net.http.redirects > 0 && !wanted
-            }) else {
+            let is_followed = matches!(answer.status, 301 | 302 | 303 | 307 | 308)
+                && net.http.redirects > 0
+                && !step.expect.names_status(answer.status);
+            let Some(location) = location.filter(|_| is_followed) else {
                 return Ok(answer);
             };
             exchange.redirects += 1;
@@ -138,7 +129,7 @@ impl Sender<'_> {
             }
             let leads_to = String::from_utf8_lossy(location.as_bytes());
             let target = now.target.join(&leads_to).map_err(|why| {
-                Failure::new(Kind::Redirect, format!("the redirect leads to no URL: {why}"))
+                Failure::new(Kind::Redirect, format!("the redirect has no valid URL: {why}"))
             })?;
             let redirected = now.redirected(target, answer.status)?;
             exchange.absorb(progress);
@@ -152,20 +143,12 @@ impl Sender<'_> {
 impl Exchange {
     pub(crate) fn new(failure: Option<Failure>) -> Self {
         Self {
-            request: None,
-            answer: None,
             failure,
-            phases: Phases::default(),
-            connections: Vec::new(),
-            latency: Duration::ZERO,
-            bytes: 0,
-            redirects: 0,
-            resent: 0,
-            captured: Vec::new(),
+            ..Self::default()
         }
     }
 
-    /// Sets a user's values to what was captured, and runs the step's script on them.
+    /// Stores the captured values with the user, and runs the step's script on them.
     pub(crate) fn give_values(&mut self, step: &Step, class: &Class, values: &mut Values, scripts: &Scripts) {
         for (name, value) in self.captured.drain(..) {
             values.set(class, &name, value);
@@ -183,7 +166,7 @@ impl Exchange {
         }
     }
 
-    /// Adds what the last hop took.
+    /// Adds the numbers of the last hop.
     fn absorb(&mut self, progress: &mut Progress) {
         let Progress {
             phases,

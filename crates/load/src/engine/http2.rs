@@ -1,4 +1,4 @@
-//! The client's side of HTTP/2, by hyper.
+//! The client side of HTTP/2, with hyper.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,13 +10,13 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 
-use super::net::{Failure, Stream};
+use super::stream::{Failure, Stream};
 use crate::stats::Kind;
 
 /// The body of a request.
 pub(crate) type Outgoing = Full<Bytes>;
 
-/// A connection; it moves on in a task of its own, since its service may speak at any time.
+/// A connection. It has a task of its own, because the service may send frames at any time.
 pub(crate) struct Connection {
     sender: http2::SendRequest<Outgoing>,
 }
@@ -39,7 +39,7 @@ impl Connection {
         self.sender.ready().await.is_ok()
     }
 
-    /// Sends a request; a failure comes with whether the service can have seen the request.
+    /// Sends a request. A failure tells whether the service can have seen the request.
     pub(crate) async fn send(
         &mut self,
         request: Request<Outgoing>,
@@ -72,7 +72,7 @@ impl Body {
     }
 }
 
-/// What an error of hyper's is. `ended` is what an end in the wrong place is.
+/// The failure of an error of hyper. `ended` is the kind of an unexpected end.
 fn failure(error: &hyper::Error, ended: Kind) -> Failure {
     let mut source = std::error::Error::source(error);
     let mut text = error.to_string();

@@ -1,25 +1,26 @@
-//! What the tester says about this machine's memory.
+//! Watches the memory of this machine for the tester.
 
 use reveille_pace::admission::{Readings, Sources};
 use reveille_text::Bytes;
 
-/// Where something waited for memory for more than this share of ten seconds, in percent, the tester may be it.
+/// If processes waited for memory for more than this share of ten seconds, in percent, the numbers are distorted.
 const SHORT: f64 = 10.0;
-/// Less than this share of the memory is nearly none: what takes more is killed.
+/// If less than this share of the memory is left, the kernel may soon kill the tester.
 const NEARLY_NONE: f64 = 0.05;
 
-/// Looks once a second; says each thing once.
+/// Reads the state of the memory once a second.
 pub(crate) struct Memory {
     sources: Sources,
+    /// Whether the note was returned.
     said: bool,
 }
 
-/// What a look came to.
+/// What was read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
-    /// Why numbers are lower bounds from here on.
+    /// Why the numbers are lower bounds from now on.
     pub(crate) distorts: Option<String>,
-    /// What whoever looks on should know.
+    /// A warning, returned once.
     pub(crate) note: Option<String>,
 }
 
@@ -44,7 +45,7 @@ impl Memory {
             .filter(|pressure| pressure.some > SHORT)
             .map(|pressure| {
                 format!(
-                    "memory was short: {:.0} % of the time something waited for it",
+                    "memory was short: processes waited for it for {:.0} % of the time",
                     pressure.some
                 )
             });
@@ -55,7 +56,7 @@ impl Memory {
             self.said = true;
             let own = readings.resident.unwrap_or(0);
             note = Some(format!(
-                "only {} of memory are left here, {} are the tester's",
+                "warning: only {} of memory left; the tester uses {}",
                 Bytes(left),
                 Bytes(own)
             ));
@@ -90,11 +91,11 @@ mod tests {
         let look = memory.judge(&readings);
         assert_eq!(
             look.distorts.as_deref(),
-            Some("memory was short: 31 % of the time something waited for it")
+            Some("memory was short: processes waited for it for 31 % of the time")
         );
         assert_eq!(
             look.note.as_deref(),
-            Some("only 8.4 MB of memory are left here, 21 MB are the tester's")
+            Some("warning: only 8.4 MB of memory left; the tester uses 21 MB")
         );
         assert_eq!(memory.judge(&readings).note, None);
     }

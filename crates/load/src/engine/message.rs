@@ -1,9 +1,10 @@
-//! What goes between the conductor and those who carry users.
+//! Messages between the conductor and the threads and workers that run users.
 //!
-//! Inside of a process these are values in channels; to a worker process each is a line of JSON. Nothing in them assumes
-//! one machine, except that the beginning is told as "now".
+//! Within a process these are values in channels; to and from a worker each is a line of JSON. Nothing in them assumes a
+//! single machine, except that `Begin` means now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use minijinja::Value;
 use serde::{Deserialize, Serialize};
@@ -11,22 +12,25 @@ use serde::{Deserialize, Serialize};
 use crate::stats::Delta;
 use reveille_document::value_of;
 
+/// What the bootstrap captured.
+pub(crate) type Captured = BTreeMap<String, serde_json::Value>;
+
+/// Takes the events of shards, each with the shard's number.
+pub(crate) type Tell = Arc<dyn Fn(usize, Event) + Send + Sync>;
+
 /// To a shard or a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
     /// The test begins now.
     Begin,
-    /// The bootstrap's values, the first ones or newer ones.
-    Share {
-        generation: u64,
-        values: BTreeMap<String, serde_json::Value>,
-    },
-    /// Zero all numbers; deltas from here on carry this epoch.
+    /// Use these values of the bootstrap.
+    Share { generation: u64, values: Captured },
+    /// Reset the numbers; later deltas carry this epoch.
     Reset { epoch: u32 },
-    /// Users end what they are doing, and stop.
+    /// Let users finish what they are doing, and stop.
     Stop,
-    /// What still runs is cut off.
+    /// Cut off what still runs.
     Cut,
 }
 
@@ -34,17 +38,17 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
-    /// Everything is prepared; waits for `Begin`.
+    /// Ready; waits for `Begin`.
     Ready,
-    /// What was counted since the last one.
+    /// What was counted since the last report.
     Counted(Box<Delta>),
-    /// The users are gone, and everything has been told.
+    /// The users have ended, and everything was reported.
     Ended,
-    /// It can't go on.
+    /// The shard failed.
     Broken(String),
 }
 
-/// What the bootstrap came to, for all users alike.
+/// The bootstrap's values, which all users share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shared {
     /// Raised with each refresh.
@@ -55,7 +59,7 @@ pub(crate) struct Shared {
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(generation: u64, values: &BTreeMap<String, serde_json::Value>) -> Self {
+    pub(crate) fn new(generation: u64, values: &Captured) -> Self {
         Self {
             generation,
             values: values

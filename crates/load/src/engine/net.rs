@@ -1,61 +1,48 @@
-//! Connections: names, TCP, proxies, TLS; every phase is timed and fails with a kind of its own.
+//! Connections: names, TCP, proxies, TLS. Each phase is timed, and its failures have kinds of their own.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, Shared};
 use reveille_text::duration;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use rustls::DigitallySignedStruct;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::http1::Buffers;
-use super::target::Origin;
-use crate::scenario::{Http, Version};
+use super::stream::{Failure, Stream};
+use crate::scenario::{Http, Scenario, Version};
 use crate::stats::{Kind, Phases};
+use crate::target::Origin;
 
-/// Names are asked for again after this time, so that a service may move during a test.
+/// Names are looked up again after this time, so that a service can move during a test.
 const NAME_AGE: Duration = Duration::from_secs(30);
 
-/// The same for names that were not found.
+/// The same, for names that were not found.
 const FAILURE_AGE: Duration = Duration::from_secs(1);
 
-/// What all users of a shard connect with.
+/// What all users of a shard share to connect.
 pub(crate) struct Net {
     tls: Option<TlsConnector>,
-    /// Each name is asked for once, however many users wait for its address.
+    /// Lookups of names. Users that wait for the same name share one.
     names: RefCell<HashMap<String, Shared<LocalBoxFuture<'static, Rc<Found>>>>>,
     pub(crate) http: Http,
     pub(crate) buffers: Buffers,
 }
 
-/// Where a name leads, or why it leads nowhere.
+/// The result of a lookup.
 struct Found {
     at: Instant,
     addresses: Result<Vec<IpAddr>, String>,
-}
-
-/// A connection to an origin, before HTTP.
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// Why something failed.
-#[derive(Debug, Clone)]
-pub(crate) struct Failure {
-    pub(crate) kind: Kind,
-    pub(crate) text: String,
 }
 
 // === impl Net ===
@@ -70,7 +57,7 @@ impl Net {
         }
     }
 
-    /// What a slower line takes to carry a request to the service, and the answer's first byte back.
+    /// Waits as long as the simulated line takes for a request and the first byte of its answer.
     pub(crate) async fn line(&self, bytes: usize) {
         let network = &self.http.network;
         let time = network.latency + network.time_for(bytes as u64);
@@ -79,7 +66,7 @@ impl Net {
         }
     }
 
-    /// Waits until a slower line would have carried so many bytes of an answer, whose first one came at `since`.
+    /// Waits until the simulated line would have carried `bytes` of an answer whose first byte came at `since`.
     pub(crate) async fn shape(&self, bytes: u64, since: Instant) {
         let due = self.http.network.time_for(bytes);
         if !due.is_zero() {
@@ -87,7 +74,7 @@ impl Net {
         }
     }
 
-    /// Connects; says what was agreed on with TLS.
+    /// Connects. Returns whether HTTP/2 is used.
     pub(crate) async fn connect(
         &self,
         origin: &Origin,
@@ -124,7 +111,7 @@ impl Net {
         if asked {
             phases.resolve = Some(resolved - started);
         }
-        // A connection takes a round trip, and TLS another one.
+        // The connection takes a round trip, and TLS another one.
         self.line(0).await;
         let mut failure = Failure::new(Kind::Resolve, format!("{host} has no address"));
         let mut connected = None;
@@ -140,12 +127,12 @@ impl Net {
         let Some(mut stream) = connected else {
             return Err(failure);
         };
-        // Small requests are not to wait for each other.
+        // Small requests are sent at once.
         let _ = stream.set_nodelay(true);
         let now = Instant::now();
         phases.connect = Some(now - resolved);
         if !origin.tls {
-            return Ok((Stream::Plain(stream), self.http.version == Version::Two));
+            return Ok((Stream::Left(stream), self.http.version == Version::Two));
         }
         if self.http.proxy.is_some() {
             tunnel(&mut stream, origin).await?;
@@ -154,8 +141,12 @@ impl Net {
             return Err(Failure::new(Kind::Tls, "TLS is not set up"));
         };
         self.line(0).await;
-        let name = ServerName::try_from(origin.host.clone())
-            .map_err(|_| Failure::new(Kind::Tls, format!("{} is no name for a certificate", origin.host)))?;
+        let name = ServerName::try_from(origin.host.clone()).map_err(|_| {
+            Failure::new(
+                Kind::Tls,
+                format!("{} is not a name that certificates have", origin.host),
+            )
+        })?;
         let stream = connector.connect(name, stream).await.map_err(|error| {
             let kind = if error
                 .get_ref()
@@ -175,10 +166,10 @@ impl Net {
                 format!("{} does not speak HTTP/2", origin.authority),
             ));
         }
-        Ok((Stream::Tls(Box::new(stream)), two))
+        Ok((Stream::Right(Box::new(stream)), two))
     }
 
-    /// The addresses of a host, and whether anybody had to be asked.
+    /// The addresses of a host, and whether they were looked up.
     async fn addresses(&self, host: &str, port: u16) -> Result<(Vec<IpAddr>, bool), Failure> {
         let given = self
             .http
@@ -227,7 +218,7 @@ impl Found {
     }
 }
 
-/// Asks a proxy for a way to the origin.
+/// Asks a proxy for a tunnel to the origin.
 async fn tunnel(stream: &mut TcpStream, origin: &Origin) -> Result<(), Failure> {
     const MAX_HEAD: usize = 8192;
     let fail = |error: &io::Error| {
@@ -244,7 +235,10 @@ async fn tunnel(stream: &mut TcpStream, origin: &Origin) -> Result<(), Failure> 
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == MAX_HEAD {
-            return Err(Failure::new(Kind::Protocol, "the proxy's answer has no end"));
+            return Err(Failure::new(
+                Kind::Protocol,
+                "the head of the proxy's answer is too long",
+            ));
         }
         head.push(stream.read_u8().await.map_err(|error| fail(&error))?);
     }
@@ -257,45 +251,35 @@ async fn tunnel(stream: &mut TcpStream, origin: &Origin) -> Result<(), Failure> 
     {
         return Ok(());
     }
-    Err(Failure::new(Kind::Unreachable, format!("the proxy said: {line}")))
+    Err(Failure::new(
+        Kind::Unreachable,
+        format!("the proxy answered: {line}"),
+    ))
 }
 
-/// The certificates in a file, each of which can be believed.
-pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let mut authorities = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        rustls::RootCertStore::empty()
-            .add(certificate.clone())
-            .map_err(|error| error.to_string())?;
-        authorities.push(certificate);
+/// The TLS configuration of all users. A failure to make one matters only if the scenario is known to use TLS.
+pub(super) fn tls_for(scenario: &Scenario) -> Result<Option<Arc<rustls::ClientConfig>>, String> {
+    match tls_config(&scenario.http) {
+        Ok(config) => Ok(Some(config)),
+        Err(error) if scenario.needs_tls() => Err(error),
+        Err(_) => Ok(None),
     }
-    if authorities.is_empty() {
-        return Err("there is no certificate in it".to_owned());
-    }
-    Ok(authorities)
 }
 
-/// One TLS configuration for all users of all shards.
-pub(crate) fn tls_config(http: &Http) -> Result<Arc<rustls::ClientConfig>, String> {
+fn tls_config(http: &Http) -> Result<Arc<rustls::ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let mut config = if http.tls.verify {
-        let mut roots = rustls::RootCertStore::empty();
-        if let Some(authorities) = &http.tls.ca {
-            for certificate in authorities {
-                roots
-                    .add(certificate.clone())
-                    .map_err(|error| error.to_string())?;
-            }
-        } else {
+        let roots = http.tls.ca.clone().unwrap_or_else(|| {
+            let mut roots = rustls::RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
+            Arc::new(roots)
+        });
         if roots.is_empty() {
             return Err(
-                "no certificate authority is known here; install ca-certificates, or name one with `http: {ca: …}`".into(),
+                "no certificate authorities found; install ca-certificates, or name a file with `http: {ca: …}`".into(),
             );
         }
         builder.with_root_certificates(roots).with_no_client_auth()
@@ -316,139 +300,37 @@ pub(crate) fn tls_config(http: &Http) -> Result<Arc<rustls::ClientConfig>, Strin
     Ok(Arc::new(config))
 }
 
-/// Believes any certificate, as `verify: false` asks for.
+/// Accepts any certificate, for `verify: false`.
 #[derive(Debug)]
 struct Anyone;
 
-impl rustls::client::danger::ServerCertVerifier for Anyone {
+impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Valid {
+        Ok(HandshakeSignatureValid::assertion())
     }
 
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    fn verify_tls13_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Valid {
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
-// === impl Failure ===
-
-impl Failure {
-    pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self {
-            kind,
-            text: text.into(),
-        }
-    }
-
-    fn connecting(error: &io::Error, address: IpAddr, port: u16) -> Self {
-        let kind = match error.kind() {
-            io::ErrorKind::ConnectionRefused => Kind::Refused,
-            io::ErrorKind::TimedOut => Kind::ConnectTimeout,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Kind::Unreachable,
-            _ => Self::stream_kind(error, Kind::Other),
-        };
-        Self::new(kind, format!("connecting to {address} port {port}: {error}"))
-    }
-
-    /// What an error of a connection is; `ended` is what an end in the wrong place is.
-    pub(crate) fn stream_kind(error: &io::Error, ended: Kind) -> Kind {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-                Kind::Reset
-            }
-            io::ErrorKind::UnexpectedEof => ended,
-            io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => Kind::Tester,
-            _ => match error.raw_os_error() {
-                // EMFILE, ENFILE, ENOBUFS: ours, not the service's.
-                Some(24 | 23 | 105) => Kind::Tester,
-                _ => Kind::Other,
-            },
-        }
-    }
-}
-
-// === impl Stream ===
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-}
+type Valid = Result<HandshakeSignatureValid, rustls::Error>;
 
 #[cfg(test)]
 mod tests {
@@ -457,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_asked_for_once_and_a_failure_is_remembered() {
         let net = Net::new(&Http::default(), None);
-        // Longer than a label may be, so that nobody is asked over the network.
+        // The name is longer than a label may be, so that no query leaves this machine.
         let nobody = "x".repeat(64);
         let all = futures::future::join_all((0..50).map(|_| net.addresses(&nobody, 80))).await;
         assert!(

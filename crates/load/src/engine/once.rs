@@ -1,18 +1,16 @@
-//! Each step once, outside of any test: for `--once`.
+//! Runs each step once, for `--once`.
 
-use super::bootstrap::Captured;
 use super::client::Client;
-use super::conductor::tls_for;
 use super::cookies::Cookies;
 use super::exchange::{Exchange, Sender};
-use super::message::Shared;
-use super::net::Net;
-use super::script::Scripts;
+use super::message::{Captured, Shared};
+use super::net::{Net, tls_for};
 use super::values::{Feeds, Scope, Values};
 use crate::mask::Secret;
 use crate::scenario::{Class, Scenario, Step};
+use crate::script::Scripts;
 
-/// One user that does everything once.
+/// A user that runs each step once.
 pub(crate) struct Once<'a> {
     scenario: &'a Scenario,
     net: Net,
@@ -42,7 +40,7 @@ impl<'a> Once<'a> {
         })
     }
 
-    /// A step of the bootstrap.
+    /// Runs a step of the bootstrap.
     pub(crate) async fn shared(&mut self, step: &Step) -> Exchange {
         let mut exchange = self.send(None, step).await;
         for (name, value) in exchange.captured.drain(..) {
@@ -52,7 +50,7 @@ impl<'a> Once<'a> {
         exchange
     }
 
-    /// A new user of a class.
+    /// Becomes a new user of a class.
     pub(crate) fn user(&mut self, class: &'a Class) {
         self.values = Values::new(class, self.scenario.data.len());
         self.cookies = Cookies::default();
@@ -63,7 +61,7 @@ impl<'a> Once<'a> {
         self.user += 1;
     }
 
-    /// A step of that user.
+    /// Runs a step of that user.
     pub(crate) async fn step(&mut self, class: &Class, step: &Step) -> Exchange {
         let mut exchange = self.send(Some(class), step).await;
         exchange.give_values(step, class, &mut self.values, &self.scripts);
@@ -88,26 +86,18 @@ impl<'a> Once<'a> {
         sender.prepare_and_send(step, &scope).await
     }
 
-    /// Values that screens never show, as far as the user and the bootstrap have them by now.
+    /// The values to mask that the user and the bootstrap have by now.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         let scenario = self.scenario;
-        let own = self
-            .class
-            .map(|class| self.values.all(class))
-            .unwrap_or_default()
+        let own = self.class.map(|class| self.values.all(class)).unwrap_or_default();
+        let own = own
             .into_iter()
             .map(|(name, value)| (name, serde_json::to_value(value).unwrap_or_default()));
-        let shared = self
-            .captured
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()));
         let mut secrets: Vec<Secret> = own
-            .chain(shared)
+            .chain(self.captured.clone())
             .flat_map(|(name, value)| {
-                let leaves = leaves(&value);
-                leaves
-                    .into_iter()
-                    .filter_map(move |leaf| scenario.secret(&name, &leaf))
+                let leaves = leaves(&value).into_iter();
+                leaves.filter_map(move |leaf| scenario.secret(&name, &leaf))
             })
             .collect();
         for (data, row) in scenario.data.iter().zip(self.values.rows()) {
@@ -127,7 +117,7 @@ impl<'a> Once<'a> {
     }
 }
 
-/// All texts and numbers in a value.
+/// The texts and numbers in a value.
 fn leaves(value: &serde_json::Value) -> Vec<String> {
     match value {
         serde_json::Value::Null | serde_json::Value::Bool(_) => Vec::new(),

@@ -1,29 +1,30 @@
-//! Arrivals of the open model: they come when the schedule says, whether or not anybody is free.
+//! Arrivals of the open model. They come when the schedule says, whether or not a user is free.
 //!
-//! Two cursors walk over the same schedule: one counts the arrivals whose time has come, the other gives the intended time
-//! of the next one that is started. What lies between them waits, and costs no memory however much it is.
+//! Two cursors move over the same schedule: one counts the arrivals that are due, the other has the intended time of the
+//! next one that starts. The arrivals between them wait, and take no memory.
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::user::{ON_TIME, Signal};
-use crate::scenario::Schedule;
+use super::signal::{ON_TIME, Signal};
+use crate::scenario::{ArrivalsOf, Schedule};
 
 /// A shard's arrivals.
 pub(crate) struct Open {
-    due: Peekable<crate::scenario::ArrivalsOf>,
-    start: crate::scenario::ArrivalsOf,
+    due: Peekable<ArrivalsOf>,
+    start: ArrivalsOf,
     waiting: u64,
+    /// Users that wait for an arrival.
     idle: VecDeque<Rc<Signal>>,
 }
 
-/// What became due.
+/// Arrivals that became due.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) arrived: u64,
-    /// How many more users are needed than are free.
+    /// How many users are needed in addition to the free ones.
     pub(crate) wanted: u64,
 }
 
@@ -45,7 +46,7 @@ impl Open {
         self.due.peek().copied()
     }
 
-    /// Counts what has come by `now`, and calls those who are free.
+    /// Counts the arrivals that are due by `now`, and wakes free users.
     pub(crate) fn advance(&mut self, now: Duration) -> Due {
         let mut due = Due::default();
         while self.due.next_if(|at| *at <= now).is_some() {
@@ -63,7 +64,7 @@ impl Open {
         due
     }
 
-    /// The next arrival that waits: how long after its time it starts `now`. Without one, `signal` is called later.
+    /// Takes the next waiting arrival and returns its delay. If none waits, `signal` is woken later.
     pub(crate) fn take(&mut self, now: Duration, signal: &Rc<Signal>) -> Option<Duration> {
         if self.waiting == 0 {
             self.idle.push_back(Rc::clone(signal));
@@ -75,12 +76,12 @@ impl Open {
         Some(if late > ON_TIME { late } else { Duration::ZERO })
     }
 
-    /// Arrivals whose time has come, and that nobody has taken.
+    /// The number of arrivals that are due and have not started.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting
     }
 
-    /// Gives up on what waits; returns how many that are.
+    /// Gives up the waiting arrivals; returns their number.
     pub(crate) fn abandon(&mut self) -> u64 {
         let waiting = std::mem::take(&mut self.waiting);
         for _ in 0..waiting {
@@ -89,7 +90,7 @@ impl Open {
         waiting
     }
 
-    /// Those who are free leave.
+    /// Stops the free users.
     pub(crate) fn dismiss(&mut self) {
         for signal in self.idle.drain(..) {
             signal.stop();

@@ -1,4 +1,4 @@
-//! Requests: a step with its templates filled in, ready to be sent.
+//! Requests: steps with their templates filled in, ready to be sent.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -8,25 +8,27 @@ use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT,
 };
 use hyper::{Method, Request, Uri, Version};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reveille_document::Names;
 
 use super::http1;
 use super::http2::Outgoing;
-use super::net::{Failure, Net};
-use super::target::Target;
+use super::net::Net;
+use super::stream::Failure;
 use crate::scenario::{Body, JsonPart, Scenario, Step};
 use crate::stats::Kind;
-use reveille_document::Names;
+use crate::target::Target;
 
 /// A request that is ready to be sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Prepared {
-    /// Generation of the bootstrap's values in it.
+    /// The generation of the bootstrap's values in it.
     pub(crate) generation: u64,
     pub(crate) method: Method,
     pub(crate) target: Target,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// Its bytes in HTTP/1.1; made when they are first needed, for all users who send the same.
+    /// Its bytes in HTTP/1.1, made at the first use and shared by all users that send it.
     wire: OnceCell<http1::Request>,
 }
 
@@ -46,8 +48,8 @@ impl Prepared {
     ) -> Result<Self, Failure> {
         let template = |text: String| Failure::new(Kind::Template, text);
         let url = step.url.render(names).map_err(template)?;
-        // As it was written: what it was filled in with may be secret.
-        let wrong = |why: String| template(format!("`{}` gives no URL: {why}", step.url.source()));
+        // The message has the template, because its values may be secret.
+        let wrong = |why: String| template(format!("`{}` is not a URL: {why}", step.url.source()));
         let target = if Target::is_absolute(&url) {
             Target::parse(&url)
         } else if !url.starts_with('/') {
@@ -89,7 +91,7 @@ impl Prepared {
         })
     }
 
-    /// Whether it may be sent again although the service may have seen it.
+    /// Whether it may be sent twice.
     pub(crate) fn is_idempotent(&self) -> bool {
         !matches!(self.method, Method::POST | Method::PATCH)
     }
@@ -97,7 +99,7 @@ impl Prepared {
     /// The bytes of the request in HTTP/1.1.
     pub(crate) fn wire(&self, net: &Net) -> &http1::Request {
         self.wire.get_or_init(|| {
-            // A proxy is given the whole URL, or a tunnel.
+            // A proxy needs the whole URL, unless it is a tunnel.
             let target = if net.http.proxy.is_some() && !self.target.origin.tls {
                 self.target.to_string()
             } else {
@@ -125,18 +127,12 @@ impl Prepared {
         Ok(request)
     }
 
-    /// The request that a redirect with `status` to `target` asks for.
+    /// The request that follows a redirect with `status` to `target`.
     pub(crate) fn redirected(&self, target: Target, status: u16) -> Result<Self, Failure> {
-        let mut next = Self {
-            generation: self.generation,
-            method: self.method.clone(),
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-            body: self.body.clone(),
-            wire: OnceCell::new(),
-        };
+        let mut next = self.clone();
+        next.wire.take();
         if target.origin != self.target.origin {
-            // Credentials stay with the origin they are for.
+            // Credentials are for their origin only.
             next.headers.remove(AUTHORIZATION);
             next.headers.remove(COOKIE);
         }
@@ -175,9 +171,9 @@ fn render_body(body: &Body, names: &dyn Names, headers: &mut HeaderMap) -> Resul
                 if !text.is_empty() {
                     text.push('&');
                 }
-                form_escape(name, &mut text);
+                text.push_str(&form_escape(name));
                 text.push('=');
-                form_escape(&value.render(names)?, &mut text);
+                text.push_str(&form_escape(&value.render(names)?));
             }
             text.into()
         }
@@ -188,19 +184,20 @@ fn header(text: &str) -> Result<HeaderValue, Failure> {
     HeaderValue::from_str(text).map_err(|_| {
         Failure::new(
             Kind::Template,
-            "a header can't hold line breaks or control characters",
+            "a header can't contain line breaks or control characters",
         )
     })
 }
 
-fn form_escape(text: &str, to: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b' ' => to.push('+'),
-            byte if byte.is_ascii_alphanumeric() || b"-._*".contains(&byte) => to.push(char::from(byte)),
-            byte => to.push_str(&format!("%{byte:02X}")),
-        }
-    }
+fn form_escape(text: &str) -> String {
+    const ESCAPED: AsciiSet = NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'*');
+    utf8_percent_encode(text, &ESCAPED)
+        .to_string()
+        .replace("%20", "+")
 }
 
 // === impl Cache ===

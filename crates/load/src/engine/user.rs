@@ -1,4 +1,4 @@
-//! A user: what it does, one thing after another.
+//! A user: runs tasks and waits, one after another.
 //!
 //! ```text
 //!  on_start ──► task ──► wait ──► task ──► wait ──► … ──► on_stop
@@ -6,11 +6,9 @@
 //!                 └─────────┘
 //! ```
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
@@ -18,30 +16,20 @@ use super::cookies::Cookies;
 use super::exchange::{Exchange, Sender};
 use super::request::Prepared;
 use super::shard::Shard;
+use super::signal::{ON_TIME, Signal};
 use super::values::{Scope, Values};
 use crate::scenario::template::Holds;
 use crate::scenario::{Class, Step, Task, Wait};
 
-/// What begins no later than this after its time is on time: timers have a resolution of a millisecond.
-pub(crate) const ON_TIME: Duration = Duration::from_millis(3);
-
-/// An answer that takes so many times a user's usual interval is a stall, and not only slow.
+/// An answer that takes this many times a user's usual interval is a stall.
 const STALL: u32 = 10;
 
-/// Starts after which a user's usual interval is known.
+/// The number of starts after which a user's usual interval is known.
 const KNOWN: u32 = 8;
 
-/// How somebody else reaches a user.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    stop: Cell<bool>,
-    /// There may be an arrival to take.
-    pub(crate) go: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
+/// A user that runs.
 pub(crate) struct User {
-    pub(crate) shard: Rc<Shard>,
+    shard: Rc<Shard>,
     class: usize,
     number: u64,
     iteration: u64,
@@ -49,9 +37,9 @@ pub(crate) struct User {
     cookies: Cookies,
     client: Client,
     random: fastrand::Rng,
-    pub(crate) signal: Rc<Signal>,
+    signal: Rc<Signal>,
     pace: Pace,
-    /// Weights of all tasks together.
+    /// The sum of the weights of all tasks.
     weights: u32,
 }
 
@@ -63,61 +51,17 @@ struct Pace {
     seen: u32,
 }
 
-// === impl Signal ===
-
-impl Signal {
-    pub(crate) fn stop(&self) {
-        self.stop.set(true);
-        self.wake();
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.get()
-    }
-
-    pub(crate) fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
-    /// Waits until `until`, or until it is stopped.
-    async fn sleep(&self, until: Instant) {
-        let mut sleep = pin!(tokio::time::sleep_until(until.into()));
-        poll_fn(|context| {
-            if self.stop.get() || sleep.as_mut().poll(context).is_ready() {
-                return Poll::Ready(());
-            }
-            *self.waker.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// Waits until there may be an arrival, or until it is stopped.
-    pub(crate) async fn called(&self) {
-        poll_fn(|context| {
-            if self.stop.get() || self.go.replace(false) {
-                return Poll::Ready(());
-            }
-            *self.waker.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
 // === impl Pace ===
 
 impl Pace {
-    /// Notes a start.
+    /// Records a start.
     fn start(&mut self, now: Instant) {
         if let Some(last) = self.last.replace(now) {
             let gap = now - last;
             if self.seen == 0 {
                 self.interval = gap;
             } else {
-                // A stall moves it by an eighth at most, a service that slows down is followed.
+                // A stall changes the interval by at most an eighth; a service that slows down is followed.
                 let gap = gap.min(self.interval * 2);
                 self.interval = (self.interval * 7 + gap) / 8;
             }
@@ -125,7 +69,7 @@ impl Pace {
         }
     }
 
-    /// The usual interval, if an answer that took `latency` kept the user from starting many times.
+    /// The usual interval, if `latency` is a stall.
     fn stalled(&self, latency: Duration) -> Option<Duration> {
         (self.seen >= KNOWN && latency >= self.interval * STALL && !self.interval.is_zero())
             .then_some(self.interval)
@@ -153,9 +97,9 @@ impl User {
         }
     }
 
-    /// The closed model: tasks and waits until it is stopped.
+    /// Runs a user of the closed model: tasks and waits, until it is stopped.
     pub(crate) async fn live(mut self) {
-        let scenario = std::sync::Arc::clone(&self.shard.scenario);
+        let scenario = Arc::clone(&self.shard.scenario);
         let class = &scenario.classes[self.class];
         let _running = self.shard.running(self.class, true);
         self.on_start(class).await;
@@ -164,24 +108,20 @@ impl User {
             if !self.feed() {
                 break;
             }
+            let has_pace = matches!(class.wait, Wait::Pacing(_));
             let late = planned.elapsed();
-            let late = if matches!(class.wait, Wait::Pacing(_)) && late > ON_TIME {
-                late
-            } else {
-                Duration::ZERO
-            };
+            let late = late * u32::from(has_pace && late > ON_TIME);
             if !late.is_zero() && self.iteration > 0 {
-                self.shard.tally().counters.behind += 1;
+                self.shard.tally().numbers.counters.behind += 1;
             }
-            self.iterate(class, late, !matches!(class.wait, Wait::Pacing(_)))
-                .await;
+            self.iterate(class, late, !has_pace).await;
             if let Wait::Pacing(period) = class.wait {
                 planned += period;
                 self.rest_until(planned).await;
             } else {
                 let wait = class.wait.draw(&mut self.random);
                 if wait.is_zero() {
-                    // A user without waits must let others have their turn even if answers are there at once.
+                    // A user without waits must let others run, even if answers are there at once.
                     tokio::task::coop::consume_budget().await;
                 } else {
                     self.rest_until(Instant::now() + wait).await;
@@ -191,9 +131,9 @@ impl User {
         self.on_stop(class).await;
     }
 
-    /// The open model: an arrival after another, when there are any.
+    /// Runs a user of the open model: one arrival after another, when there are any.
     pub(crate) async fn serve(mut self) {
-        let scenario = std::sync::Arc::clone(&self.shard.scenario);
+        let scenario = Arc::clone(&self.shard.scenario);
         let class = &scenario.classes[self.class];
         let _running = self.shard.running(self.class, false);
         self.on_start(class).await;
@@ -210,7 +150,7 @@ impl User {
         self.on_stop(class).await;
     }
 
-    /// The steps of `on_start`, up to one that fails; the user's tasks follow in any case.
+    /// Runs the steps of `on_start` until one fails. The user's tasks follow in any case.
     async fn on_start(&mut self, class: &Class) {
         for step in &class.on_start {
             if self.signal.is_stopped() || !self.step(class, step, Duration::ZERO, false).await {
@@ -228,10 +168,11 @@ impl User {
     fn feed(&mut self) -> bool {
         let shard = Rc::clone(&self.shard);
         let fed = shard
-            .feeds()
+            .feeds
+            .borrow_mut()
             .feed(&shard.scenario, &mut self.values, &mut self.random);
         if !fed {
-            shard.tally().counters.out_of_data += 1;
+            shard.tally().numbers.counters.out_of_data += 1;
         }
         fed
     }
@@ -246,23 +187,22 @@ impl User {
         }
         self.signal.sleep(until).await;
         if self.signal.is_stopped() {
-            // A wait that was cut short says nothing about waits.
+            // A wait that was cut short is not measured.
             return;
         }
-        let mut tally = self.shard.tally();
-        tally.counters.waited += now.elapsed().as_secs_f64();
-        tally.counters.waits += 1;
+        let counters = &mut self.shard.tally().numbers.counters;
+        counters.waited += now.elapsed().as_secs_f64();
+        counters.waits += 1;
     }
 
-    /// One task. `late` is how long after its intended start it begins.
-    async fn iterate(&mut self, class: &Class, late: Duration, free: bool) {
+    /// Runs one task. `late` is its delay after the intended start.
+    async fn iterate(&mut self, class: &Class, mut late: Duration, free: bool) {
         let task = self.choose(class);
-        let mut late = late;
         for (index, step) in task.steps.iter().enumerate() {
             let good = self.step(class, step, late, free).await;
             late = Duration::ZERO;
             let last = index + 1 == task.steps.len();
-            // What follows in a sequence rests on what went before.
+            // The rest of a sequence depends on this step.
             if !good || self.signal.is_stopped() {
                 break;
             }
@@ -272,7 +212,7 @@ impl User {
             }
         }
         self.iteration += 1;
-        self.shard.tally().counters.iterations += 1;
+        self.shard.tally().numbers.counters.iterations += 1;
     }
 
     fn choose<'c>(&mut self, class: &'c Class) -> &'c Task {
@@ -289,9 +229,9 @@ impl User {
         &class.tasks[0]
     }
 
-    /// One request; whether it was good.
+    /// Sends one request; returns whether it was answered as expected.
     ///
-    /// It is boxed, so that a user who waits does not keep the room that a request under way needs.
+    /// The future is boxed, so that a user that waits does not keep the memory of a request.
     fn step<'u>(
         &'u mut self,
         class: &'u Class,
@@ -311,7 +251,7 @@ impl User {
         let counted = shard.start(step.row);
         let prepared = {
             let common = shard.shared();
-            let ready = shard.cache().get(step, common.generation);
+            let ready = shard.cache.borrow().get(step, common.generation);
             if let Some(request) = ready {
                 Ok(request)
             } else {
@@ -326,7 +266,7 @@ impl User {
                 Prepared::of(step, &shard.scenario, common.generation, &scope).map(|request| {
                     let request = Rc::new(request);
                     if step.holds(&shard.scenario) < Holds::Once {
-                        shard.cache().put(step, &request);
+                        shard.cache.borrow_mut().put(step, &request);
                     }
                     request
                 })
@@ -343,16 +283,12 @@ impl User {
             }
             Err(failure) => Exchange::new(Some(failure)),
         };
-        exchange.give_values(step, class, &mut self.values, shard.scripts());
-        let interval = if free {
-            self.pace.stalled(exchange.latency)
-        } else {
-            None
-        };
+        exchange.give_values(step, class, &mut self.values, &shard.scripts);
+        let interval = self.pace.stalled(exchange.latency).filter(|_| free);
         counted.end(&exchange, late, interval);
         let good = exchange.failure.is_none();
         if exchange.answer.is_none() {
-            // A service that refuses at once is not asked a hundred thousand times a second.
+            // A service that refuses at once does not get a hundred thousand requests a second.
             self.signal
                 .sleep(Instant::now() + Duration::from_millis(10))
                 .await;

@@ -1,4 +1,4 @@
-//! What templates of a user can name, and the rows of data it is given.
+//! What a user's templates can name, and its rows of data.
 
 use minijinja::Value;
 
@@ -6,14 +6,14 @@ use super::message::Shared;
 use crate::scenario::{Class, OnEnd, Order, Scenario};
 use reveille_document::Names;
 
-/// A user's own values; each name has a slot of its class.
+/// A user's own values, one for each slot of its class.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     slots: Box<[Option<Value>]>,
     rows: Box<[Option<Value>]>,
 }
 
-/// Everything a template may name, for one request.
+/// Everything that the templates of a request can name.
 pub(crate) struct Scope<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) class: Option<&'a Class>,
@@ -23,7 +23,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) iteration: u64,
 }
 
-/// Where a shard is in each list of data: it gives every `shards`-th row, so that no two shards give the same.
+/// A shard's place in each list of data. It uses every `shards`-th row, so that no two shards use the same row.
 #[derive(Debug)]
 pub(crate) struct Feeds {
     next: Vec<usize>,
@@ -46,12 +46,12 @@ impl Values {
         }
     }
 
-    /// The rows that it has, in the order of the scenario's data.
+    /// The user's rows, in the order of the scenario's data.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Option<&Value>> {
         self.rows.iter().map(Option::as_ref)
     }
 
-    /// All of a user's own values, for scripts.
+    /// All values with their names.
     pub(crate) fn all(&self, class: &Class) -> Vec<(String, Value)> {
         class
             .slots
@@ -92,15 +92,9 @@ impl Names for Scope<'_> {
                 .ok()
                 .map(|since| Value::from(since.as_secs_f64())),
             "uuid" => {
-                let (high, low) = (fastrand::u64(..), fastrand::u64(..));
-                Some(Value::from(format!(
-                    "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-                    high >> 32,
-                    high >> 16 & 0xffff,
-                    high & 0xfff,
-                    low >> 48 & 0x3fff | 0x8000,
-                    low & 0xffff_ffff_ffff
-                )))
+                let random = fastrand::u128(..).to_ne_bytes();
+                let uuid = uuid::Builder::from_random_bytes(random).into_uuid();
+                Some(Value::from(uuid.to_string()))
             }
             _ => None,
         }
@@ -117,7 +111,7 @@ impl Feeds {
         }
     }
 
-    /// Gives a user its rows for the next iteration; false if there is none left for it.
+    /// Gives a user its rows for the next iteration. Returns false if none is left.
     pub(crate) fn feed(
         &mut self,
         scenario: &Scenario,

@@ -1,7 +1,7 @@
-//! Worker processes: shards in processes of their own, spoken to in lines of JSON over pipes.
+//! Worker processes: shards in other processes, which exchange lines of JSON with the conductor over pipes.
 //!
-//! The first line to a worker says what to run; then come commands. It answers with events. A worker whose input ends
-//! stops: it never outlives its conductor. The same lines can go through a broker to workers on other machines.
+//! The first line to a worker says what to run; commands follow. It answers with events. A worker stops when its input
+//! ends, so that it never outlives its conductor. The same lines could go through a broker to workers on other machines.
 
 use std::io::{BufRead as _, Write as _};
 use std::process::Stdio;
@@ -13,21 +13,21 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command as Process};
 use tokio::sync::mpsc;
 
-use super::conductor::{Options, tls_for};
-use super::message::{Command, Event};
-use super::shard::Threads;
+use super::driver::Threads;
+use super::message::{Command, Event, Tell};
+use super::net::tls_for;
+use super::options::{Options, Source};
+use super::shard::Part;
 use crate::scenario::{Given, Scenario};
 
-/// The version of these lines; a worker of another one refuses.
-const PROTOCOL: u32 = 1;
+/// The version of these lines; a worker refuses another one.
+const PROTOCOL: u32 = 2;
 
-/// What a worker is to run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Start {
+/// What a worker runs.
+#[derive(Debug, Serialize, Deserialize)]
+struct Start {
     protocol: u32,
-    file: String,
-    text: String,
-    given: Given,
+    source: Source,
     first: usize,
     count: usize,
     shards: usize,
@@ -45,49 +45,28 @@ struct Line {
 pub(crate) struct Processes {
     lines: Vec<mpsc::UnboundedSender<String>>,
     children: Vec<Child>,
-    /// Shards of each.
+    /// The number of shards of each.
     threads: usize,
-}
-
-// === impl Start ===
-
-impl Start {
-    pub(crate) fn new(options: &Options, shards: usize) -> Self {
-        Self {
-            protocol: PROTOCOL,
-            file: options.source.file.clone(),
-            text: options.source.text.clone(),
-            given: options.source.given.clone(),
-            first: 0,
-            count: 0,
-            shards,
-            seed: options.seed,
-        }
-    }
 }
 
 // === impl Processes ===
 
 impl Processes {
-    pub(crate) fn start(
-        start: &Start,
-        workers: usize,
-        threads: usize,
-        tell: &Arc<dyn Fn(usize, Event) + Send + Sync>,
-    ) -> Result<Self, String> {
+    pub(crate) fn start(options: &Options, tell: &Tell) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| format!("can't find this program: {error}"))?;
+        let threads = options.threads.max(1);
         let mut this = Self {
             lines: Vec::new(),
             children: Vec::new(),
             threads,
         };
-        for worker in 0..workers {
+        for worker in 0..options.workers {
             let mut child = Process::new(&program)
                 .arg("worker")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .kill_on_drop(true)
-                // A Ctrl-C is for the conductor, who tells workers to stop.
+                // Ctrl-C reaches only the conductor, which tells workers to stop.
                 .process_group(0)
                 .spawn()
                 .map_err(|error| format!("can't start worker {}: {error}", worker + 1))?;
@@ -96,9 +75,12 @@ impl Processes {
             };
             let first = worker * threads;
             let start = Start {
+                protocol: PROTOCOL,
+                source: options.source.clone(),
                 first,
                 count: threads,
-                ..start.clone()
+                shards: threads * options.workers,
+                seed: options.seed,
             };
             let text = serde_json::to_string(&start).map_err(|error| error.to_string())?;
             let (sender, mut receiver) = mpsc::unbounded_channel::<String>();
@@ -122,15 +104,10 @@ impl Processes {
                         Ok(_) | Err(_) => break,
                     }
                 }
-                // For shards that have ended already this says nothing.
+                // The conductor ignores this for shards that have ended.
+                let text = format!("worker {} ended unexpectedly; its users are gone", worker + 1);
                 for shard in first..first + threads {
-                    tell(
-                        shard,
-                        Event::Broken(format!(
-                            "worker {} ended unexpectedly; its users are gone",
-                            worker + 1
-                        )),
-                    );
+                    tell(shard, Event::Broken(text.clone()));
                 }
             });
             this.lines.push(sender);
@@ -148,17 +125,16 @@ impl Processes {
         }
     }
 
-    /// Kills the worker that carries this shard; says which one it is.
+    /// Kills the worker of this shard; returns its number.
     pub(crate) fn kill(&mut self, shard: usize) -> usize {
         let worker = shard / self.threads;
         if let Some(child) = self.children.get_mut(worker) {
-            // One that has ended needs no killing.
             let _ = child.start_kill();
         }
         worker + 1
     }
 
-    /// Waits until all have ended, and kills those that have not `within` some time.
+    /// Waits until all have ended, and kills those that have not ended `within` some time.
     pub(crate) async fn wait(mut self, within: Duration) {
         self.lines.clear();
         let until = tokio::time::Instant::now() + within;
@@ -170,54 +146,51 @@ impl Processes {
     }
 }
 
-/// A worker's whole life: reads from standard input, tells on standard output.
+/// Runs a worker: reads commands from standard input, writes events to standard output.
 pub fn serve() -> Result<(), String> {
     let mut first = String::new();
     std::io::stdin()
         .read_line(&mut first)
         .map_err(|error| format!("can't read from the conductor: {error}"))?;
-    let start: Start = serde_json::from_str(&first).map_err(|error| format!("not a conductor: {error}"))?;
+    let start: Start = serde_json::from_str(&first)
+        .map_err(|error| format!("standard input is not a conductor: {error}"))?;
     if start.protocol != PROTOCOL {
         return Err(format!(
-            "the conductor speaks version {} of the worker protocol, this is version {PROTOCOL}",
+            "the conductor uses version {} of the worker protocol, this program version {PROTOCOL}",
             start.protocol
         ));
     }
     let given = Given {
         env: crate::environment(),
-        ..start.given
+        ..start.source.given
     };
-    let scenario = Scenario::parse(&start.text, &start.file, &given)
+    let scenario = Scenario::parse(&start.source.text, &start.source.file, &given)
         .map_err(|mistakes| mistakes.first().map_or_else(String::new, ToString::to_string))?;
-    let scenario = Arc::new(scenario);
-    let tls = tls_for(&scenario)?;
+    let first = Part {
+        tls: tls_for(&scenario)?,
+        scenario: Arc::new(scenario),
+        shard: start.first,
+        shards: start.shards,
+        seed: start.seed,
+    };
     let out = Mutex::new(std::io::stdout());
-    let tell: Arc<dyn Fn(usize, Event) + Send + Sync> = Arc::new(move |shard, event| {
+    let tell: Tell = Arc::new(move |shard, event| {
         if let Ok(mut text) = serde_json::to_string(&Line { shard, event }) {
             text.push('\n');
             let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-            // Without a conductor the input ends as well, which stops this worker.
+            // If the conductor is gone, standard input ends as well, which stops this worker.
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
     });
-    let numbers = start.first..start.first + start.count;
-    let threads = Threads::start(&scenario, tls.as_ref(), numbers, start.shards, start.seed, &tell)
-        .map_err(|error| format!("can't start a thread: {error}"))?;
-    // Dropping the senders at the end of input cuts everything off.
-    let (sender, receiver) = std::sync::mpsc::channel::<()>();
-    let commands = std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { break };
-            let Ok(command) = serde_json::from_str::<Command>(&line) else {
-                break;
-            };
-            threads.send(&command);
-        }
-        threads.send(&Command::Cut);
-        threads.join(&[]);
-        drop(sender);
-    });
-    let _ = receiver.recv();
-    let _ = commands.join();
+    let threads = Threads::start(&first, start.count, &tell)?;
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        let Ok(command) = serde_json::from_str::<Command>(&line) else {
+            break;
+        };
+        threads.send(&command);
+    }
+    threads.send(&Command::Cut);
+    threads.join(|_| false);
     Ok(())
 }

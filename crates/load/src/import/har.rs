@@ -1,18 +1,20 @@
-//! A recording of a browser: its requests as one sequence, with the pauses that there were.
+//! Recordings of browsers: their requests become one sequence, with the pauses between them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use reveille_text::counted;
 use serde_json::{Map, Value, json};
 
 use super::secrets::Secrets;
 use super::{Imported, braces, write};
-use crate::engine::Target;
 use crate::scenario::METHODS;
+use crate::target::Target;
 
-/// Headers that a browser sets for itself, or that this program does.
+/// Headers that the browser or this program sets.
 const OWN: &[&str] = &[
     "host",
     "connection",
@@ -29,21 +31,21 @@ const OWN: &[&str] = &[
     "upgrade-insecure-requests",
 ];
 
-/// The most requests of a recording.
+/// The most requests of a recording that are used.
 const MOST: usize = 1000;
 
-/// Shorter pauses are the browser's, longer ones are not meant.
+/// Shorter pauses are the browser's; longer ones are shortened.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(1);
 
-/// What a recording is made into.
+/// The scenario that is being made.
 #[derive(Default)]
 struct Recording {
     base: Option<String>,
     sequence: Vec<Value>,
     secrets: Secrets,
-    /// When the last answer was there.
+    /// When the last answer was complete.
     ended: Option<Timestamp>,
-    /// Headers that HTTP does not allow.
+    /// The number of headers that HTTP does not allow.
     headers: u64,
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn har(text: &str) -> Result<Imported, String> {
         .as_array()
         .ok_or("it has no `log.entries`, so it is not a HAR file")?;
     let mut recording = Recording::default();
-    let (mut others, mut beyond) = (0, 0);
+    let (mut others, mut beyond) = (0, 0_u64);
     for entry in entries {
         if recording.sequence.len() == MOST {
             beyond += 1;
@@ -70,7 +72,7 @@ pub(crate) fn har(text: &str) -> Result<Imported, String> {
         ..
     } = recording
     else {
-        return Err("no request in it is one of HTTP".into());
+        return Err("it contains no HTTP request".into());
     };
     let mut scenario = json!({
         "name": "recording",
@@ -80,29 +82,28 @@ pub(crate) fn har(text: &str) -> Result<Imported, String> {
     });
     secrets.replace(&mut scenario);
     let mut remarks: Vec<String> = secrets.remark().into_iter().collect();
-    if others > 0 {
-        remarks.push(format!(
-            "entries left out: {others}, which are no requests that a step can make (data URLs, web sockets, CONNECT)"
-        ));
-    }
-    if beyond > 0 {
-        remarks.push(format!(
-            "entries left out: the last {beyond}, since a sequence has at most {MOST} requests"
-        ));
-    }
-    if headers > 0 {
-        remarks.push(format!(
-            "headers left out: {headers}, whose names or values can't be sent"
-        ));
+    let limit = format!("a sequence has at most {MOST}");
+    for (count, noun, why) in [
+        (
+            others,
+            "request",
+            "steps can't send data URLs, web sockets and CONNECT",
+        ),
+        (beyond, "request", &limit),
+        (headers, "header", "HTTP does not allow their names or values"),
+    ] {
+        if count > 0 {
+            remarks.push(format!("omitted {}: {why}", counted(count, noun)));
+        }
     }
     Ok(Imported {
-        text: write(&scenario),
+        text: write(&scenario)?,
         remarks,
     })
 }
 
 impl Recording {
-    /// Takes over the request of an entry, if it is one that a step can make.
+    /// Adds the request of an entry, if a step can send it.
     fn entry(&mut self, entry: &Value) -> Option<()> {
         let request = &entry["request"];
         let method = request["method"].as_str()?.to_ascii_lowercase();
@@ -122,25 +123,24 @@ impl Recording {
         step.insert(method, self.query(&path).into());
         let mut headers = Map::new();
         for header in request["headers"].as_array().into_iter().flatten() {
-            if let (Some(name), Some(value)) = (header["name"].as_str(), header["value"].as_str()) {
-                let lower = name.to_ascii_lowercase();
-                let own =
-                    OWN.contains(&lower.as_str()) || lower.starts_with("sec-") || lower.starts_with(':');
-                if own || value.is_empty() {
-                    continue;
-                }
-                if HeaderName::from_bytes(lower.as_bytes()).is_err() || HeaderValue::from_str(value).is_err()
-                {
-                    self.headers += 1;
-                    continue;
-                }
-                let mut value = self.header(&lower, value);
-                // A mapping has each name once; a list in one header means the same.
-                if let Some(earlier) = headers.get(&lower).and_then(Value::as_str) {
-                    value = format!("{earlier}, {value}");
-                }
-                headers.insert(lower, value.into());
+            let (Some(name), Some(value)) = (header["name"].as_str(), header["value"].as_str()) else {
+                continue;
+            };
+            let name = name.to_ascii_lowercase();
+            if OWN.contains(&&*name) || name.starts_with("sec-") || name.starts_with(':') || value.is_empty()
+            {
+                continue;
             }
+            if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
+                self.headers += 1;
+                continue;
+            }
+            let mut value = self.header(&name, value);
+            // A mapping has each name once; a list in one header means the same.
+            if let Some(earlier) = headers.get(&name).and_then(Value::as_str) {
+                value = format!("{earlier}, {value}");
+            }
+            headers.insert(name, value.into());
         }
         if let Some((user, password)) = credentials {
             let password = self.secrets.text("password", &password);
@@ -153,7 +153,7 @@ impl Recording {
         if !headers.is_empty() {
             step.insert("headers".into(), headers.into());
         }
-        // Redirects are followed, so that only their end is seen.
+        // Redirects are followed, so that only the last status is seen.
         let status = entry["response"]["status"].as_u64();
         if let Some(status) = status.filter(|status| (100..300).contains(status)) {
             step.insert("expect".into(), json!({ "status": status }));
@@ -166,7 +166,7 @@ impl Recording {
         Some(())
     }
 
-    /// A header; of `Bearer …` and `Basic …` the word stays.
+    /// The value of a header. The first word of `Bearer …` and `Basic …` is no secret.
     fn header(&mut self, name: &str, value: &str) -> String {
         match value.split_once(' ') {
             Some((scheme, rest)) if name.ends_with("authorization") && !rest.contains(' ') => {
@@ -176,7 +176,7 @@ impl Recording {
         }
     }
 
-    /// A path, or a URL, with its query.
+    /// A path or a URL, with its query.
     fn query(&mut self, path: &str) -> String {
         match path.split_once('?') {
             Some((path, query)) => format!("{}?{}", braces(path), self.pairs(query)),
@@ -184,7 +184,7 @@ impl Recording {
         }
     }
 
-    /// `name=value&name=value` as it is; so the secrets in it stay escaped as they were.
+    /// `name=value&name=value` with the escapes that it has, in secrets, too.
     fn pairs(&mut self, text: &str) -> String {
         let pairs: Vec<String> = text
             .split('&')
@@ -198,71 +198,60 @@ impl Recording {
         pairs.join("&")
     }
 
-    /// What was sent.
+    /// Adds the body.
     fn body(&mut self, data: &Value, step: &mut Map<String, Value>, headers: &mut Map<String, Value>) {
         let kind = data["mimeType"].as_str().unwrap_or_default();
         let text = data["text"].as_str().unwrap_or_default();
-        let fields: Vec<(&str, &str)> = data["params"]
+        let field = |field: &'_ Value| {
+            Some((
+                field["name"].as_str()?.to_owned(),
+                field["value"].as_str().unwrap_or_default().to_owned(),
+            ))
+        };
+        let fields: Vec<(String, String)> = data["params"]
             .as_array()
             .into_iter()
             .flatten()
-            .filter_map(|field| {
-                Some((
-                    field["name"].as_str()?,
-                    field["value"].as_str().unwrap_or_default(),
-                ))
-            })
+            .filter_map(field)
             .collect();
-        if kind.starts_with("application/x-www-form-urlencoded") {
-            let names: BTreeSet<&str> = fields.iter().map(|(name, _)| *name).collect();
+        let body = if kind.starts_with("application/x-www-form-urlencoded") {
+            let names: BTreeSet<&String> = fields.iter().map(|(name, _)| name).collect();
             // A mapping has each name once.
             if !fields.is_empty() && names.len() == fields.len() {
                 let form: Map<String, Value> = fields
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), self.secrets.text(name, value).into()))
+                    .iter()
+                    .map(|(name, value)| (name.clone(), self.secrets.text(name, value).into()))
                     .collect();
                 step.insert("form".into(), form.into());
                 return;
             }
-            let body = if text.is_empty() {
-                let pairs: Vec<String> = fields
-                    .iter()
-                    .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
-                    .collect();
+            if text.is_empty() {
+                let pair = |(name, value): &(String, String)| format!("{}={}", escaped(name), escaped(value));
+                let pairs: Vec<String> = fields.iter().map(pair).collect();
                 self.pairs(&pairs.join("&"))
             } else {
                 self.pairs(text)
-            };
-            if !body.is_empty() {
-                step.insert("body".into(), body.into());
-                headers.insert("content-type".into(), kind.into());
             }
-            return;
-        }
-        if text.is_empty() {
-            return;
-        }
-        if kind.starts_with("multipart/") {
-            step.insert("body".into(), self.parts(text).into());
-            headers.insert("content-type".into(), kind.into());
-            return;
-        }
-        match serde_json::from_str::<Value>(text) {
-            Ok(json) if json.is_object() || json.is_array() => {
+        } else if kind.starts_with("multipart/") {
+            self.parts(text)
+        } else {
+            if let Ok(json) = serde_json::from_str::<Value>(text)
+                && (json.is_object() || json.is_array())
+            {
                 step.insert("json".into(), self.secrets.value("", &json));
+                return;
             }
-            _ => {
-                step.insert("body".into(), braces(text).into());
-                if !kind.is_empty() {
-                    headers.insert("content-type".into(), kind.into());
-                }
+            braces(text)
+        };
+        if !body.is_empty() {
+            step.insert("body".into(), body.into());
+            if !kind.is_empty() {
+                headers.insert("content-type".into(), kind.into());
             }
         }
     }
-}
 
-impl Recording {
-    /// A body in several parts, each with its name.
+    /// A body in several parts, each with a name.
     fn parts(&mut self, text: &str) -> String {
         let (mut written, mut rest) = (String::new(), text);
         while let Some((head, after)) = rest.split_once("\r\n\r\n") {
@@ -279,7 +268,7 @@ impl Recording {
     }
 }
 
-/// A URL without the user and password in it, and these.
+/// Splits user and password off a URL.
 fn apart(url: &str) -> (String, Option<(String, String)>) {
     let parts = url.split_once("://").and_then(|(scheme, rest)| {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -291,32 +280,21 @@ fn apart(url: &str) -> (String, Option<(String, String)>) {
     parts.unwrap_or_else(|| (url.to_owned(), None))
 }
 
-/// Text as a form escapes it.
-fn escaped(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
+/// Text as forms escape it.
+fn escaped(text: &str) -> impl std::fmt::Display {
+    const ESCAPED: AsciiSet = NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    utf8_percent_encode(text, &ESCAPED)
 }
 
-/// Text without its escapes; what is none stays.
 fn unescaped(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let (mut plain, mut at) = (Vec::new(), 0);
-    while let Some(&byte) = bytes.get(at) {
-        let code = (byte == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        plain.push(code.unwrap_or(byte));
-        at += if code.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&plain).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// When the answer of an entry was there.
+/// When the answer of an entry was complete.
 fn end(entry: &Value) -> Option<Timestamp> {
     let took = Duration::try_from_secs_f64(entry["time"].as_f64().unwrap_or(0.0) / 1e3).ok()?;
     begin(entry)?
@@ -328,7 +306,7 @@ fn begin(entry: &Value) -> Option<Timestamp> {
     entry["startedDateTime"].as_str()?.parse().ok()
 }
 
-/// What a person did between two requests.
+/// The pause between two requests.
 fn pause(ended: Option<Timestamp>, entry: &Value) -> Option<String> {
     let pause = Duration::try_from(begin(entry)?.duration_since(ended?)).ok()?;
     let pause = pause.min(*PAUSES.end());

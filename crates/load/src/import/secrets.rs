@@ -1,24 +1,23 @@
-//! Secrets of what is imported: they are not written down, but asked for in the environment.
+//! Secrets in imported files. They are not written to the scenario, which reads them from the environment.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::braces;
-use crate::mask::{counts, forms};
-use crate::scenario::is_telling;
+use crate::mask::{counts, forms, is_telling};
 
-/// Shorter values are looked for only where their names are: elsewhere they may be anything.
+/// Values that are shorter, in bytes, are replaced only behind their names, because they occur elsewhere by chance.
 const LONG: usize = 8;
 
-/// Values that were found, each with the variable that stands for it.
+/// Secrets, each with its variable.
 #[derive(Debug, Default)]
 pub(super) struct Secrets(BTreeMap<String, String>);
 
 // === impl Secrets ===
 
 impl Secrets {
-    /// `value` as a scenario has it, or the variable that stands for it if its name says that it is secret.
+    /// The value for a scenario: its variable, if its name says that it is secret.
     pub(super) fn text(&mut self, name: &str, value: &str) -> String {
         if is_telling(name) && !value.is_empty() {
             format!("{{{{ env.{} }}}}", self.variable(name, value))
@@ -27,7 +26,7 @@ impl Secrets {
         }
     }
 
-    /// The same for all that is in a value.
+    /// The same for everything in a value.
     pub(super) fn value(&mut self, name: &str, value: &Value) -> Value {
         match value {
             Value::String(text) => self.text(name, text).into(),
@@ -54,21 +53,13 @@ impl Secrets {
         }
     }
 
-    /// Values that differ have variables that differ.
+    /// The variable of a secret. Different secrets have different variables.
     fn variable(&mut self, name: &str, value: &str) -> String {
         if let Some(variable) = self.0.get(value) {
             return variable.clone();
         }
-        let mut plain: String = name
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() {
-                    c.to_ascii_uppercase()
-                } else {
-                    '_'
-                }
-            })
-            .collect();
+        let mut plain = name.to_ascii_uppercase();
+        plain = plain.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         if plain.starts_with(|c: char| c.is_ascii_digit()) {
             plain.insert(0, '_');
         }
@@ -81,7 +72,7 @@ impl Secrets {
         variable
     }
 
-    /// Looks for what was found in all other places: a token in a header is a parameter elsewhere.
+    /// Replaces the secrets in all other places, because a token in a header may be a parameter elsewhere.
     pub(super) fn replace(&mut self, value: &mut Value) {
         let mut known: Vec<(String, String)> = self
             .0
@@ -105,7 +96,7 @@ impl Secrets {
                 let mut replaced = String::new();
                 let mut rest = text.as_str();
                 while !rest.is_empty() {
-                    // Not in templates that stand there by now.
+                    // Templates that were inserted before are not searched.
                     let open = rest.find("{{").unwrap_or(rest.len());
                     let (plain, after) = rest.split_at(open);
                     if plain.contains(form) {
@@ -134,13 +125,13 @@ impl Secrets {
         }
     }
 
-    /// What has to be set before the scenario runs.
+    /// A remark with the variables to set.
     pub(super) fn remark(&self) -> Option<String> {
         let mut variables: Vec<&str> = self.0.values().map(String::as_str).collect();
         variables.sort_unstable();
         (!variables.is_empty()).then(|| {
             format!(
-                "secrets are not written down, set them in the environment, escaped as the request has them: {}",
+                "secrets are not written to the scenario; set these variables, escaped as in the requests: {}",
                 variables.join(", ")
             )
         })

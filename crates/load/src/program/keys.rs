@@ -1,4 +1,4 @@
-//! Keys on a terminal while a test runs: `r` zeroes the numbers.
+//! Keys on a terminal during a test: `r` resets the numbers.
 
 use std::io::{IsTerminal as _, Stdin};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 
 use crate::engine::Ask;
 
-/// Between two looks for a key.
+/// Interval between two checks for a key.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a terminal does for people who type lines.
+/// Modes of a terminal for typing lines.
 const LINES: LocalModes = LocalModes::ICANON.union(LocalModes::ECHO);
 
-/// The terminal gives single keys, and shows none, until this is dropped.
+/// Until this is dropped, the terminal delivers single keys and does not echo them.
 pub(crate) struct Keys {
     terminal: Stdin,
     before: Termios,
@@ -26,7 +26,7 @@ pub(crate) struct Keys {
 // === impl Keys ===
 
 impl Keys {
-    /// None where nobody sits at a terminal, or where it belongs to another job.
+    /// Returns none if there is no terminal, or if another job is in its foreground.
     pub(crate) fn listen(asks: &mpsc::UnboundedSender<Ask>) -> Option<Self> {
         let terminal = std::io::stdin();
         if !terminal.is_terminal() || !std::io::stderr().is_terminal() || !is_ours(&terminal) {
@@ -34,7 +34,7 @@ impl Keys {
         }
         let before = tcgetattr(&terminal).ok()?;
         let mut single = before.clone();
-        // Ctrl-C stays a signal.
+        // Ctrl-C still sends a signal.
         single.local_modes.remove(LINES);
         tcsetattr(&terminal, OptionalActions::Now, &single).ok()?;
         Some(Self {
@@ -48,7 +48,7 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         self.reader.abort();
-        // In the background this would stop the program; the shell has put its own modes back by then.
+        // In the background this would stop the program; the shell has restored its own modes by then.
         if is_ours(&self.terminal) {
             let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
         }
@@ -66,7 +66,7 @@ async fn read(asks: mpsc::UnboundedSender<Ask>, single: Termios) {
         if !is_ours(&terminal) {
             continue;
         }
-        // After Ctrl-Z and `fg` it has the shell's modes.
+        // After Ctrl-Z and `fg`, the terminal has the shell's modes.
         if tcgetattr(&terminal).is_ok_and(|now| now.local_modes.intersects(LINES)) {
             let _ = tcsetattr(&terminal, OptionalActions::Now, &single);
         }
@@ -83,13 +83,13 @@ async fn read(asks: mpsc::UnboundedSender<Ask>, single: Termios) {
     }
 }
 
-/// There is something to read.
+/// Whether there is something to read.
 fn is_typed(terminal: &Stdin) -> bool {
     let mut waited = [PollFd::new(terminal, PollFlags::IN)];
     poll(&mut waited, Some(&Timespec::default())).is_ok_and(|count| count > 0)
 }
 
-/// This job is the one in the foreground.
+/// Whether this job is in the foreground.
 fn is_ours(terminal: &Stdin) -> bool {
     tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp())
 }

@@ -1,33 +1,33 @@
-//! The live view: a few lines on a terminal that are drawn over each second; elsewhere a line now and then.
+//! The live view: on a terminal a few lines that are redrawn each second, elsewhere a line every 10 seconds.
 
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use reveille_text::duration::shown;
-use reveille_text::harmless;
+use reveille_text::{counted, harmless};
 use rustix::termios::tcgetwinsize;
 
 use super::writer::{Taken, Writer};
 use crate::scenario::Scenario;
 use crate::stats::{Second, Totals};
 
-/// Seconds of the sparkline.
+/// Seconds that the sparkline shows.
 const SPARKS: usize = 60;
-/// Where nobody looks on, a line this often.
+/// Interval between two lines if standard error is not a terminal.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// A picture a second; when none came for so long, this program stood still.
+/// If no redraw came for this long, the program was stopped.
 const STOPPED: Duration = Duration::from_secs(3);
 
-/// Before what belongs to the line above.
+/// Indent of lines that continue the first one.
 const INDENT: &str = "          ";
 
-/// What is drawn.
+/// The view.
 pub(crate) struct Live {
     terminal: bool,
     writer: Writer,
-    /// Lines that stand on the screen.
+    /// Lines on the screen that the next redraw replaces.
     drawn: usize,
     /// When they were drawn.
     at: Instant,
@@ -50,30 +50,23 @@ impl Live {
     }
 
     pub(crate) fn show(&mut self, scenario: &Scenario, at: Duration, second: &Second, totals: &Totals) {
-        self.rates.push_back(second.counts.completed);
+        self.rates.push_back(second.all.counts.completed);
         if self.rates.len() > SPARKS {
             self.rates.pop_front();
         }
-        let errors: Vec<String> = totals
-            .all
-            .kinds
-            .iter()
-            .map(|(kind, count)| format!("{kind} {count}"))
-            .collect();
+        let kinds = totals.all.kinds.iter();
+        let errors: Vec<String> = kinds.map(|(kind, count)| format!("{kind} {count}")).collect();
+        let counts = &second.all.counts;
         let rates = format!(
-            "{:>6.0} s  {} users  {:.0} offered/s  {} completed/s  {} failed/s",
+            "{:>6.0} s  {}  {:.0} offered/s  {} completed/s  {} failed/s",
             at.as_secs_f64(),
-            second.users,
+            counted(second.users, "user"),
             second.offered_requests(scenario),
-            second.counts.completed,
-            second.counts.failed,
+            counts.completed,
+            counts.failed,
         );
-        let quantiles = format!(
-            "p50 {}  p95 {}  p99 {}",
-            shown(second.intended.quantile(0.5)),
-            shown(second.intended.quantile(0.95)),
-            shown(second.intended.quantile(0.99)),
-        );
+        let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|quantile| shown(second.all.intended.quantile(quantile)));
+        let quantiles = format!("p50 {p50}  p95 {p95}  p99 {p99}");
         if !self.terminal {
             if at >= self.last + EVERY {
                 self.last = at;
@@ -92,7 +85,7 @@ impl Live {
                 harmless::line(&errors.join(", "))
             ));
         }
-        // A line that goes on in the next one would not be drawn over.
+        // A line that wraps would not be replaced as a whole.
         let width = tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
         let width = if width == 0 { 80 } else { width };
         for line in &mut lines {
@@ -101,14 +94,15 @@ impl Live {
         self.draw(&(lines.join("\n") + "\n"), lines.len());
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub(crate) fn line(&mut self, text: &str) {
         self.draw(&format!("{}\n", harmless::line(text)), 0);
     }
 
-    /// Draws over what is drawn; the next `lines` are drawn over again. A picture that is dropped changes nothing.
+    /// Replaces the lines on the screen by `text`, whose last `lines` are replaced next time. A redraw that the writer
+    /// drops changes nothing.
     fn draw(&mut self, text: &str, lines: usize) {
-        // After Ctrl-Z and `fg` others have written below.
+        // After Ctrl-Z and `fg`, the shell has written below.
         if self.at.elapsed() > STOPPED {
             self.drawn = 0;
         }
@@ -123,9 +117,9 @@ impl Live {
         }
     }
 
-    /// Waits until all of it is on the screen, if anything gets there.
+    /// Waits until everything is on the screen, or until `enough`.
     pub(crate) async fn end(self, enough: impl Future<Output = ()>) {
-        // That it can't be seen is no failure.
+        // An unreadable screen is not a failure.
         let _ = self.writer.finish(None, enough).await;
     }
 

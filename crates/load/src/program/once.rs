@@ -1,19 +1,20 @@
-//! `--once`: each task once, with requests and answers on the screen; secrets are masked.
+//! `--once`: runs each task once and prints requests and answers, with secrets masked.
 
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, PROXY_AUTHORIZATION, SET_COOKIE};
 use reveille_text::{counted, duration, harmless};
 
-use super::{Problem, print};
+use super::printer::print;
+use super::problem::Problem;
 use crate::engine::{Exchange, Once};
-use crate::mask::{Mask, Secret, named};
-use crate::scenario::{Scenario, is_telling};
+use crate::mask::{Mask, Secret, is_telling, named};
+use crate::scenario::Scenario;
 
-/// Characters of a body that are shown.
+/// Characters of a body that are printed.
 const SHOWN: usize = 400;
 
 pub(crate) async fn once(scenario: &Scenario) -> Result<u8, Problem> {
     let mut once = Once::new(scenario).map_err(Problem::input)?;
-    let mut failed = 0;
+    let mut failed: u64 = 0;
     let mut mask = Mask::default();
     mask.add(scenario.known_secrets());
     if let Some(bootstrap) = &scenario.bootstrap {
@@ -25,7 +26,7 @@ pub(crate) async fn once(scenario: &Scenario) -> Result<u8, Problem> {
             if exchange.failure.is_some() {
                 return Err(Problem {
                     code: 3,
-                    text: "the bootstrap failed; nothing else was sent".into(),
+                    text: "the bootstrap failed; no task was run".into(),
                 });
             }
         }
@@ -39,10 +40,10 @@ pub(crate) async fn once(scenario: &Scenario) -> Result<u8, Problem> {
             let exchange = once.step(class, step).await;
             mask.add(once.secrets());
             show(&step.name, &exchange, &mut mask)?;
-            failed += u32::from(exchange.failure.is_some());
+            failed += u64::from(exchange.failure.is_some());
         }
     }
-    print(&format!("{failed} failed\n"))?;
+    print(&format!("{} failed\n", counted(failed, "request")))?;
     Ok(if failed > 0 { 3 } else { 0 })
 }
 
@@ -72,12 +73,12 @@ fn show(name: &str, exchange: &Exchange, mask: &mut Mask) -> Result<(), Problem>
             let why = mask.all(&failure.text);
             text.push_str(&format!("    failed: {why} ({})\n", failure.kind));
         }
-        None => text.push_str("    good\n"),
+        None => text.push_str("    passed\n"),
     }
     print(&harmless::block(&text)).map(|_| ())
 }
 
-/// What a request says who it is with: a service that echoes its headers must not show it.
+/// Credentials in the headers of a request, to be masked where a service echoes them.
 fn credentials(headers: &HeaderMap) -> impl Iterator<Item = Secret> {
     headers
         .iter()
@@ -86,7 +87,7 @@ fn credentials(headers: &HeaderMap) -> impl Iterator<Item = Secret> {
             let value = String::from_utf8_lossy(value.as_bytes());
             Secret {
                 name: name.to_string(),
-                // Without `Basic` or `Bearer`.
+                // Omits `Basic` or `Bearer`.
                 value: value.rsplit(' ').next().unwrap_or_default().to_owned(),
                 sure: true,
             }

@@ -1,5 +1,5 @@
-//! What is written while a test runs and when it is over. A file that can't be written ends nothing: the test goes on, and
-//! the end says what is missing.
+//! Everything that is written during and after a test. If a file can't be written, the test continues, and the end
+//! reports what is missing.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reveille_text::counted;
 use reveille_text::replace::Replacement;
 
-use super::arguments::{Arguments, OutputOptions};
+use super::arguments::Arguments;
 use super::live::Live;
+use super::printer::eprint;
+use super::problem::Problem;
 use super::writer::{Finished, Taken, Writer};
-use super::{Problem, eprint};
 use crate::engine::{Observer, Point};
 use crate::report::{self, Exporter, Summary};
 use crate::scenario::Scenario;
@@ -23,48 +25,43 @@ pub(crate) struct Outputs {
     events: Option<Writer>,
     live: Option<Live>,
     exporter: Option<Exporter>,
-    files: Files,
-    /// What could not be written.
+    /// Reports that are written at the end. Their files are opened before anything is sent.
+    reports: Vec<(Replacement, Report)>,
+    /// Failures to write.
     broken: Vec<String>,
     quiet: bool,
 }
 
-/// Files that are written at the end; opened before anything is sent.
-#[derive(Debug, Default)]
-struct Files {
-    save: Option<Replacement>,
-    csv: Option<Replacement>,
-    junit: Option<Replacement>,
-    html: Option<Replacement>,
-}
+/// Makes the text of a report.
+type Report = fn(&Summary, &[Point]) -> Result<String, String>;
 
 // === impl Outputs ===
 
 impl Outputs {
     pub(crate) fn open(arguments: &Arguments, scenario: &Arc<Scenario>) -> Result<Self, Problem> {
-        let OutputOptions {
-            events,
-            save,
-            csv,
-            junit,
-            html,
-            ..
-        } = &arguments.outputs;
-        let open = |path: &Option<std::path::PathBuf>| {
-            let path = path.as_deref();
-            path.map(|path| Replacement::begin(path).map_err(|error| wrong(path, &error)))
-                .transpose()
-        };
-        let files = Files {
-            save: open(save)?,
-            csv: open(csv)?,
-            junit: open(junit)?,
-            html: open(html)?,
-        };
-        files.differ()?;
-        let events: Option<Box<dyn Write + Send>> = match events.as_deref() {
+        let options = &arguments.outputs;
+        let wanted: [(_, Report); 4] = [
+            (&options.save, |summary, _| report::json(summary)),
+            (&options.csv, |summary, _| report::csv(summary)),
+            (&options.junit, |summary, _| Ok(report::junit(summary))),
+            (&options.html, report::html),
+        ];
+        let mut reports: Vec<(Replacement, Report)> = Vec::new();
+        for (path, report) in wanted {
+            let Some(path) = path else { continue };
+            let file = Replacement::begin(path).map_err(|error| wrong(path, &error))?;
+            let is_same = |(other, _): &(Replacement, Report)| {
+                file.target().is_some() && other.target() == file.target()
+            };
+            if reports.iter().any(is_same) {
+                let path = path.display();
+                return Err(Problem::input(format!("two reports can't be written to {path}")));
+            }
+            reports.push((file, report));
+        }
+        let events: Option<Box<dyn Write + Send>> = match options.events.as_deref() {
             None => None,
-            Some(path) if path == Path::new("-") => Some(Box::new(io::stdout())),
+            Some(_) if arguments.prints_events() => Some(Box::new(io::stdout())),
             Some(path) => {
                 let file = File::create(path).map_err(|error| wrong(path, &error))?;
                 Some(Box::new(BufWriter::new(file)))
@@ -74,15 +71,15 @@ impl Outputs {
         Ok(Self {
             scenario: Arc::clone(scenario),
             events: events.map(Writer::start).transpose().map_err(thread)?,
-            live: (!arguments.quiet).then(Live::new).transpose().map_err(thread)?,
+            live: (!options.quiet).then(Live::new).transpose().map_err(thread)?,
             exporter: None,
-            files,
+            reports,
             broken: Vec::new(),
-            quiet: arguments.quiet,
+            quiet: options.quiet,
         })
     }
 
-    /// Begins to serve Prometheus, if that was asked for.
+    /// Begins to serve Prometheus, if the command line asks for it.
     pub(crate) async fn listen(&mut self, arguments: &Arguments) -> Result<(), Problem> {
         let Some(address) = arguments.outputs.prometheus else {
             return Ok(());
@@ -91,7 +88,9 @@ impl Outputs {
             .await
             .map_err(|error| Problem::input(format!("can't listen on {address}: {error}")))?;
         if !self.quiet {
-            eprint(&format!("numbers for Prometheus: http://{bound}/metrics\n"));
+            eprint(&format!(
+                "serving the numbers to Prometheus at http://{bound}/metrics\n"
+            ));
         }
         self.exporter = Some(exporter);
         Ok(())
@@ -102,7 +101,7 @@ impl Outputs {
         match writer.write(format!("{value}\n")) {
             Taken::Yes | Taken::Dropped { first: false } => {}
             Taken::Dropped { first: true } => {
-                self.warn("nobody reads the events, and no more of them are kept; the test goes on");
+                self.warn("events are not read and further ones are dropped; the test continues");
             }
             Taken::Broken(error) => {
                 self.events = None;
@@ -114,10 +113,10 @@ impl Outputs {
     }
 
     fn events_broken(&mut self, error: &io::Error) {
-        // Nobody wants them any more.
+        // The reader has left.
         if error.kind() != io::ErrorKind::BrokenPipe {
-            let text = format!("events can't be written any more: {error}");
-            self.warn(&format!("{text}; the test goes on"));
+            let text = format!("can't write events: {error}");
+            self.warn(&format!("{text}; the test continues"));
             self.broken.push(text);
         }
     }
@@ -128,20 +127,19 @@ impl Outputs {
         }
     }
 
-    /// Writes the last event and what of the others still waits, and ends the live view. False if standard output was to
-    /// have events and takes nothing.
+    /// Writes the last event and those that still wait, and ends the live view. Returns whether the events were read.
     pub(crate) async fn end(&mut self, summary: &Summary, enough: impl Future<Output = ()>) -> bool {
         let mut enough = std::pin::pin!(enough);
-        let mut takes = true;
+        let mut is_read = true;
         if let Some(writer) = self.events.take() {
             let event = serde_json::json!({"schema": 1, "event": "summary", "summary": summary});
             match writer.finish(Some(format!("{event}\n")), &mut enough).await {
                 Ok(Finished { dropped: 0, .. }) => {}
                 Ok(Finished { dropped, stalled }) => {
-                    takes = !stalled;
-                    self.broken.push(format!(
-                        "{dropped} events were dropped, because whoever reads them stood still"
-                    ));
+                    is_read = !stalled;
+                    let events = counted(dropped, "event");
+                    self.broken
+                        .push(format!("dropped {events} because the reader stopped reading"));
                 }
                 Err(error) => self.events_broken(&error),
             }
@@ -149,61 +147,29 @@ impl Outputs {
         if let Some(live) = self.live.take() {
             live.end(enough).await;
         }
-        takes
+        is_read
     }
 
-    /// Writes all files that were asked for.
+    /// Writes the reports.
     pub(crate) fn finish(mut self, summary: &Summary, series: &[Point]) -> Result<(), Problem> {
-        let files = std::mem::take(&mut self.files);
-        if let Some(file) = files.save {
-            let value = serde_json::to_value(summary).unwrap_or_default();
-            self.write(file, &format!("{value:#}\n"));
-        }
-        if let Some(file) = files.csv {
-            match report::csv(summary) {
-                Ok(text) => self.write(file, &text),
-                Err(error) => self.broken.push(error),
+        for (mut file, report) in self.reports {
+            let name = file.path().display().to_string();
+            let written = report(summary, series).and_then(|text| {
+                file.write_all(text.as_bytes())
+                    .and_then(|()| file.commit())
+                    .map_err(|error| error.to_string())
+            });
+            if let Err(error) = written {
+                self.broken.push(format!("can't write {name}: {error}"));
             }
-        }
-        if let Some(file) = files.junit {
-            self.write(file, &report::junit(summary));
-        }
-        if let Some(file) = files.html {
-            self.write(file, &report::html(summary, series));
         }
         if self.broken.is_empty() {
             return Ok(());
         }
         Err(Problem::ours(format!(
-            "{}\n  hint: the numbers are complete where they were written; make room, or use `--save` with another path next time",
+            "{}\n  hint: free disk space or choose another path; the other outputs are complete",
             self.broken.join("\n")
         )))
-    }
-
-    fn write(&mut self, mut file: Replacement, text: &str) {
-        let name = file.path().display().to_string();
-        if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.commit()) {
-            self.broken.push(format!("{name} can't be written: {error}"));
-        }
-    }
-}
-
-impl Files {
-    /// No two of them are the same.
-    fn differ(&self) -> Result<(), Problem> {
-        let drafts = [&self.save, &self.csv, &self.junit, &self.html];
-        let mut seen: Vec<&Path> = Vec::new();
-        for draft in drafts.into_iter().flatten() {
-            let Some(target) = draft.target() else { continue };
-            if seen.contains(&target) {
-                return Err(Problem::input(format!(
-                    "two reports can't both be written to {}",
-                    draft.path().display()
-                )));
-            }
-            seen.push(target);
-        }
-        Ok(())
     }
 }
 

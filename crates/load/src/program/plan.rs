@@ -1,139 +1,131 @@
-//! `--plan`: what would be sent, without sending anything.
+//! `--plan`: prints what would be sent, without sending anything.
 
 use reveille_text::duration::shown;
+use reveille_text::{counted, grouped};
 
-use crate::mask::Mask;
-use crate::scenario::{Body, JsonPart, Scenario, SegmentKind, Step, is_telling};
+use crate::mask::{Mask, is_telling};
+use crate::scenario::{Body, JsonPart, Scenario, SegmentKind, Step, Text};
 
-/// Steps that are shown of each list.
+/// Steps of a list that are printed.
 const MOST: usize = 50;
-/// Characters that are shown of a body.
+/// Characters of a body that are printed.
 const MOST_OF_BODY: usize = 200;
 
 pub(crate) fn plan(scenario: &Scenario) -> String {
-    let mut text = format!("{}\n", scenario.name);
     let mut mask = Mask::default();
     mask.add(scenario.known_secrets());
-    let mask = &mask;
+    let steps = |steps: &[Step]| steps_of(steps, scenario, &mask);
+    let mut lines = vec![scenario.name.clone()];
     if let Some(base) = &scenario.base_url {
-        text.push_str(&format!("  base URL: {}\n", mask.all(base)));
+        lines.push(format!("  base URL: {}", mask.all(base)));
     }
-    text.push_str("  stages:\n");
+    lines.push("  stages:".to_owned());
     for segment in &scenario.schedule().segments {
         let what = match segment.kind {
-            SegmentKind::Users(from, to) if from == to => format!("{to} users"),
-            SegmentKind::Users(from, to) => format!("from {from} to {to} users"),
+            SegmentKind::Users(from, to) if from == to => counted(to, "user"),
+            SegmentKind::Users(from, to) => format!("from {from} to {}", counted(to, "user")),
             SegmentKind::Arrivals(from, to, most) if (from - to).abs() < f64::EPSILON => {
-                format!("{to} arrivals/s, at most {most} users")
+                format!("{to} arrivals/s, at most {}", counted(most, "user"))
             }
             SegmentKind::Arrivals(from, to, most) => {
-                format!("from {from} to {to} arrivals/s, at most {most} users")
+                format!(
+                    "from {from} to {to} arrivals/s, at most {}",
+                    counted(most, "user")
+                )
             }
         };
-        text.push_str(&format!(
-            "    {} to {}: {what}\n",
-            shown(segment.start),
-            shown(segment.start + segment.length)
-        ));
+        let end = segment.start + segment.length;
+        lines.push(format!("    {} to {}: {what}", shown(segment.start), shown(end)));
     }
     if let Some(bootstrap) = &scenario.bootstrap {
-        text.push_str("  bootstrap, once for the whole test:\n");
-        steps(&mut text, scenario, mask, &bootstrap.steps);
+        lines.push("  bootstrap, once for the whole test:".to_owned());
+        lines.extend(steps(&bootstrap.steps));
         if let Some(refresh) = &bootstrap.refresh {
-            text.push_str(&format!(
-                "    again every {}, {} early\n",
-                refresh.every.source(),
-                shown(refresh.early)
-            ));
+            let (every, early) = (refresh.every.source(), shown(refresh.early));
+            lines.push(format!("    refreshed every {every}, {early} early"));
         }
     }
     for data in &scenario.data {
-        text.push_str(&format!(
-            "  data {}: {} rows of {}\n",
+        let rows = counted(data.rows.len(), "row");
+        lines.push(format!(
+            "  data {}: {rows} of {}",
             data.name,
-            data.rows.len(),
             data.columns.join(", ")
         ));
     }
-    let weights: u64 = scenario.classes.iter().map(|class| u64::from(class.weight)).sum();
+    let share = |weight: u32, all: u64| 100.0 * f64::from(weight) / all.max(1) as f64;
+    let weights = scenario.classes.iter().map(|class| u64::from(class.weight)).sum();
     for class in &scenario.classes {
-        text.push_str(&format!(
-            "  class {}: {:.1} % of the users\n",
-            class.name,
-            100.0 * f64::from(class.weight) / weights.max(1) as f64
-        ));
+        let percent = share(class.weight, weights);
+        lines.push(format!("  class {}: {percent:.1} % of the users", class.name));
         if !class.on_start.is_empty() {
-            text.push_str("    first:\n");
-            steps(&mut text, scenario, mask, &class.on_start);
+            lines.push("    on start:".to_owned());
+            lines.extend(steps(&class.on_start));
         }
-        let weights: u64 = class.tasks.iter().map(|task| u64::from(task.weight)).sum();
+        let weights = class.tasks.iter().map(|task| u64::from(task.weight)).sum();
         for task in &class.tasks {
-            text.push_str(&format!(
-                "    task {}: {:.1} % of the iterations\n",
-                task.name,
-                100.0 * f64::from(task.weight) / weights.max(1) as f64
+            let percent = share(task.weight, weights);
+            lines.push(format!(
+                "    task {}: {percent:.1} % of the iterations",
+                task.name
             ));
-            steps(&mut text, scenario, mask, &task.steps);
+            lines.extend(steps(&task.steps));
         }
         if !class.on_stop.is_empty() {
-            text.push_str("    last:\n");
-            steps(&mut text, scenario, mask, &class.on_stop);
+            lines.push("    on stop:".to_owned());
+            lines.extend(steps(&class.on_stop));
         }
         if let Some(offered) = class.offered_each() {
-            text.push_str(&format!(
-                "    a user offers {offered:.3} requests/s if answers take no time\n"
+            lines.push(format!(
+                "    a user offers {offered:.3} requests/s if answers take no time"
             ));
         }
     }
     if !scenario.thresholds.is_empty() {
-        text.push_str("  marks:\n");
-        for threshold in &scenario.thresholds {
-            let abort = if threshold.abort { ", ends the test" } else { "" };
-            text.push_str(&format!("    {}{abort}\n", threshold.text));
-        }
+        lines.push("  thresholds:".to_owned());
     }
-    text
+    for threshold in &scenario.thresholds {
+        let abort = if threshold.abort { ", aborts the test" } else { "" };
+        lines.push(format!("    {}{abort}", threshold.text));
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
-fn steps(text: &mut String, scenario: &Scenario, mask: &Mask, steps: &[Step]) {
+fn steps_of(steps: &[Step], scenario: &Scenario, mask: &Mask) -> Vec<String> {
+    let mut lines = Vec::new();
     for step in steps.iter().take(MOST) {
         let url = step.url.constant().unwrap_or(step.url.source());
-        let base = if url.starts_with('/') {
-            scenario.base_url.as_deref().unwrap_or_default()
-        } else {
-            ""
-        };
-        let url = mask.all(&format!("{base}{url}"));
-        text.push_str(&format!("      {} {url}\n", step.method));
+        let base = scenario.base_url.as_deref().filter(|_| url.starts_with('/'));
+        let url = mask.all(&format!("{}{url}", base.unwrap_or_default()));
+        lines.push(format!("      {} {url}", step.method));
         for (name, value) in step.all_headers(&scenario.http.headers) {
-            // The source, so that nothing secret is shown; what stands in the file as it is may be.
+            // A template is printed as it was written, without the secret that it reads.
             let value = if is_telling(name.as_str()) && !value.source().contains("{{") {
                 "<masked>"
             } else {
                 value.source()
             };
-            text.push_str(&format!("        {name}: {}\n", mask.all(value)));
+            lines.push(format!("        {name}: {}", mask.all(value)));
         }
         if let Some((user, _)) = &step.basic {
-            text.push_str(&format!("        as {}, with a password\n", user.source()));
+            lines.push(format!("        as {}, with a password", user.source()));
         }
-        if let Some(body) = body(step, mask) {
-            text.push_str(&format!("        {body}\n"));
-        }
-        for name in step.sets() {
-            text.push_str(&format!("        captures {name}\n"));
-        }
+        lines.extend(body(step, mask).map(|body| format!("        {body}")));
+        lines.extend(step.sets().map(|name| format!("        captures {name}")));
     }
     if steps.len() > MOST {
-        text.push_str(&format!("      and {} more\n", steps.len() - MOST));
+        let more = grouped((steps.len() - MOST) as u64);
+        lines.push(format!("      and {more} more"));
     }
+    lines
 }
 
-/// What is sent, with its templates.
+/// The body that is sent, with its templates.
 fn body(step: &Step, mask: &Mask) -> Option<String> {
     let all = match &step.body {
         Body::None => return None,
-        Body::File(bytes) => return Some(format!("a file of {} bytes", bytes.len())),
+        Body::File(bytes) => return Some(format!("a file of {}", counted(bytes.len(), "byte"))),
         Body::Text(text) => text.source().to_owned(),
         Body::Json(parts) => {
             let parts = parts.iter().map(|part| match part {
@@ -143,11 +135,8 @@ fn body(step: &Step, mask: &Mask) -> Option<String> {
             parts.collect::<String>()
         }
         Body::Form(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|(name, text)| format!("{name}={}", text.source()))
-                .collect();
-            fields.join("&")
+            let field = |(name, text): &(String, Text)| format!("{name}={}", text.source());
+            fields.iter().map(field).collect::<Vec<_>>().join("&")
         }
     };
     let (shown, more) = mask.first(&all, MOST_OF_BODY);

@@ -1,4 +1,4 @@
-//! What is written while a test runs, by a thread of its own: whoever reads it may stand still, the test does not.
+//! Output during a test, written by a separate thread, so that a slow reader does not stop the test.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// Pieces that wait for a reader; what comes then is dropped, and counted.
+/// Pieces that may wait for the reader; further ones are dropped and counted.
 const MOST: usize = 1024;
 
-/// A reader who takes nothing for so long is not waited for at the end.
+/// At the end, a reader that reads nothing for this long is not waited for.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// A writer, and what waits for it.
+/// The writer's thread and the pieces that wait for it.
 pub(crate) struct Writer {
     sender: Sender<String>,
     state: Arc<State>,
@@ -28,23 +28,23 @@ struct State {
     error: Mutex<Option<io::Error>>,
 }
 
-/// What became of a piece.
+/// What happened to a piece.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// It is written, or will be.
+    /// It was or will be written.
     Yes,
-    /// Too much waits already. `first` is whether nothing was dropped before.
+    /// Too many pieces wait already. `first` is true for the first dropped piece.
     Dropped { first: bool },
-    /// Nothing can be written any more; why, the first time.
+    /// Writing has failed; the error comes once.
     Broken(Option<io::Error>),
 }
 
-/// How it ended.
+/// How writing ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Finished {
-    /// Pieces that never were written.
+    /// Pieces that were not written.
     pub(crate) dropped: u64,
-    /// The last of them still waited for somebody to read them.
+    /// Whether the reader had stopped reading.
     pub(crate) stalled: bool,
 }
 
@@ -67,13 +67,13 @@ impl Writer {
                         break;
                     }
                 }
-                // Whoever gave up on it does not listen.
+                // The receiver is gone if it has stopped waiting.
                 let _ = end.send(());
             })?;
         Ok(Self { sender, state, ended })
     }
 
-    /// Writes a piece if there is room for it; never waits.
+    /// Writes a piece if there is room for it, without waiting.
     pub(crate) fn write(&self, piece: String) -> Taken {
         if self.state.waiting.load(Ordering::SeqCst) >= MOST {
             let first = self.state.dropped.fetch_add(1, Ordering::SeqCst) == 0;
@@ -86,20 +86,11 @@ impl Writer {
         self.state.waiting.fetch_add(1, Ordering::SeqCst);
         match self.sender.send(piece) {
             Ok(()) => Taken::Yes,
-            Err(_) => Taken::Broken(self.error()),
+            Err(_) => Taken::Broken(self.state.take_error()),
         }
     }
 
-    fn error(&self) -> Option<io::Error> {
-        self.state
-            .error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    /// Writes the last piece, and waits until it is written, as long as the reader takes anything or until `enough`.
-    /// Returns how many pieces never were.
+    /// Writes the last piece and waits until it is written, until the reader stops reading, or until `enough`.
     pub(crate) async fn finish(
         self,
         last: Option<String>,
@@ -116,30 +107,28 @@ impl Writer {
         drop(sender);
         let mut enough = std::pin::pin!(enough);
         let mut waiting = state.waiting.load(Ordering::SeqCst);
-        loop {
-            let stalled = tokio::select! {
-                _ = &mut ended => false,
+        let stalled = loop {
+            tokio::select! {
+                _ = &mut ended => break false,
+                () = &mut enough => break true,
                 () = tokio::time::sleep(STALLED) => {
                     let before = std::mem::replace(&mut waiting, state.waiting.load(Ordering::SeqCst));
-                    if waiting < before {
-                        continue;
+                    if waiting >= before {
+                        break true;
                     }
-                    true
                 }
-                () = &mut enough => true,
-            };
-            let finished = Finished {
-                dropped: state.dropped.load(Ordering::SeqCst)
-                    + if stalled {
-                        state.waiting.load(Ordering::SeqCst) as u64
-                    } else {
-                        0
-                    },
-                stalled,
-            };
-            let error = state.error.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return error.map_or(Ok(finished), Err);
-        }
+            }
+        };
+        let waiting = state.waiting.load(Ordering::SeqCst) as u64 * u64::from(stalled);
+        let dropped = state.dropped.load(Ordering::SeqCst) + waiting;
+        let error = state.take_error();
+        error.map_or(Ok(Finished { dropped, stalled }), Err)
+    }
+}
+
+impl State {
+    fn take_error(&self) -> Option<io::Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -164,7 +153,7 @@ mod tests {
                 taken => assert!(matches!(taken, Taken::Yes), "{taken:?}"),
             }
         }
-        // One or two fit into the pipe and into the thread's hands.
+        // The thread holds one piece, and the pipe takes a part of another.
         assert!((98..=100).contains(&dropped), "{dropped}");
         let end = writer.finish(None, async {}).await.expect("no error");
         assert!(end.stalled && end.dropped >= dropped + 1000, "{end:?}");

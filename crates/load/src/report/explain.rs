@@ -1,23 +1,25 @@
-//! What sets the rate, in a sentence that can't be misread.
+//! What limits the rate, in sentences.
 
-use reveille_text::duration::shown_seconds;
-use reveille_text::grouped;
+use reveille_text::duration::{shown, shown_seconds};
+use reveille_text::{counted, grouped};
 
 use super::summary::Law;
 use crate::engine::Outcome;
 use crate::scenario::Scenario;
+use crate::stats::Kind;
 
-/// A rate this far below what is offered is set by the service.
+/// If less than this share of the offered rate is answered, the service limits the rate.
 const BELOW: f64 = 0.9;
 
-/// Requests that the scenario wanted to send; none if some users send as soon as they are answered.
+/// Requests that the scenario was to send; none if some users send as soon as they are answered.
 ///
-/// For the closed model that is what users would send if answers took no time; for the open one, the arrivals that were due.
+/// In the closed model these are the requests that users would send if answers took no time, in the open model those of
+/// the arrivals that were due.
 pub(super) fn offered(scenario: &Scenario, outcome: &Outcome) -> Option<f64> {
-    let totals = &outcome.totals;
-    let arrivals = totals.counters.arrivals_due as f64 * scenario.requests_each();
+    let numbers = &outcome.totals.numbers;
+    let arrivals = numbers.counters.arrivals_due as f64 * scenario.requests_each();
     let mut closed = 0.0;
-    for (class, time) in scenario.classes.iter().zip(&totals.classes) {
+    for (class, time) in scenario.classes.iter().zip(&numbers.classes) {
         if time.user_seconds > 0.0 {
             closed += time.user_seconds * class.offered_each()?;
         }
@@ -26,22 +28,21 @@ pub(super) fn offered(scenario: &Scenario, outcome: &Outcome) -> Option<f64> {
 }
 
 pub(super) fn law(scenario: &Scenario, outcome: &Outcome) -> Option<Law> {
-    let totals = &outcome.totals;
-    let user_seconds: f64 = totals.classes.iter().map(|class| class.user_seconds).sum();
-    let ended = totals.ended();
-    if user_seconds <= 0.0 || ended == 0 || totals.counters.arrivals_due > 0 {
+    let (all, numbers) = (&outcome.totals.all, &outcome.totals.numbers);
+    let user_seconds: f64 = numbers.classes.iter().map(|class| class.user_seconds).sum();
+    let counters = &numbers.counters;
+    if user_seconds <= 0.0 || all.ended() == 0 || counters.arrivals_due > 0 {
         return None;
     }
     let users = user_seconds / outcome.load.as_secs_f64().max(1e-3);
-    let response = totals.all.actual.mean().as_secs_f64();
-    let counters = &totals.counters;
-    // Each iteration is followed by a wait; those that the end cut short, or that go on, are not measured.
+    let response = all.actual.mean().as_secs_f64();
+    // Each iteration is followed by a wait. Waits that the end cut short are not measured.
     let waits = if scenario.is_greedy() {
         counters.waits
     } else {
         counters.waits.max(counters.iterations)
     };
-    let wait = counters.waited / counters.waits.max(1) as f64 * waits as f64 / ended as f64;
+    let wait = counters.waited / counters.waits.max(1) as f64 * waits as f64 / all.ended() as f64;
     Some(Law {
         users,
         response_seconds: response,
@@ -57,22 +58,25 @@ pub(super) fn sentences(
     law: Option<&Law>,
 ) -> Vec<String> {
     let mut sentences = Vec::new();
-    let totals = &outcome.totals;
+    let (all, counters) = (&outcome.totals.all, &outcome.totals.numbers.counters);
     let load = outcome.load.as_secs_f64().max(1e-3);
-    let ended_rate = totals.ended() as f64 / outcome.total.as_secs_f64().max(1e-3);
+    let ended_rate = all.ended() as f64 / outcome.total.as_secs_f64().max(1e-3);
     let mut tester = Vec::new();
     if let Some((from, why)) = &outcome.saturated {
+        let from = shown(*from);
         tester.push(format!(
-            "generator saturated from {}: numbers are lower bounds ({why})",
-            clock(*from)
+            "the tester was saturated from {from} on: the numbers are lower bounds ({why})"
         ));
     }
-    if totals.all.kinds.contains_key(&crate::stats::Kind::Tester) {
+    if all.kinds.contains_key(&Kind::Tester) {
         tester.push(
-            "the tester ran out of descriptors, ports or memory: these failures are its own, not the service's".into(),
+            "the tester ran out of file descriptors, ports or memory: these failures are not the service's"
+                .to_owned(),
         );
     }
-    if let Some(law) = law {
+    if all.counts.completed == 0 && all.ended() > 0 {
+        sentences.push("no request was answered as expected".to_owned());
+    } else if let Some(law) = law {
         let mut text = format!(
             "{} users × ({} response + {} wait) ⇒ at most {} requests/s",
             number(law.users),
@@ -80,14 +84,10 @@ pub(super) fn sentences(
             shown_seconds(law.wait_seconds),
             rate(law.at_most)
         );
-        // Timers fire late by a millisecond or so: of short waits that is much, and no fault of the service.
+        // Timers are about a millisecond late. For short waits that is much, and not caused by the service.
         let unhindered = law.users / law.wait_seconds.max(1e-9);
-        let offered_rate = offered.map(|offered| offered / load);
-        match offered_rate {
+        match offered.map(|offered| offered / load) {
             _ if !tester.is_empty() => {}
-            _ if totals.all.counts.completed == 0 => {
-                text.push_str("; nothing was answered as expected: see the failures");
-            }
             Some(offered) if ended_rate < offered.min(unhindered) * BELOW => text.push_str(&format!(
                 "; the service, not the tester, sets the rate: {} requests/s were offered",
                 rate(offered)
@@ -102,64 +102,51 @@ pub(super) fn sentences(
         }
         sentences.push(text);
     }
-    let counters = &totals.counters;
     if counters.arrivals_due > 0 {
+        let most = scenario.schedule().most_users();
         let mut text = format!(
-            "{} arrivals were due ({}/s), {} started, {} of them late, {} never",
-            counters.arrivals_due,
+            "{} due ({}/s): {} started, {} of them late; {} never started",
+            counted(counters.arrivals_due, "arrival"),
             rate(counters.arrivals_due as f64 / load),
-            counters.arrivals_started,
-            counters.arrivals_late,
-            counters.arrivals_never
+            grouped(counters.arrivals_started),
+            grouped(counters.arrivals_late),
+            grouped(counters.arrivals_never)
         );
-        let all_busy = outcome.peak_users >= scenario.schedule().most_users();
-        if !all_busy && counters.arrivals_late > 0 {
-            text.push_str("; users were free: late is what the tester itself began late");
-        } else if counters.arrivals_late + counters.arrivals_never > counters.arrivals_due / 100
-            && tester.is_empty()
-        {
+        let waited = counters.arrivals_late + counters.arrivals_never;
+        if outcome.peak_users < most && counters.arrivals_late > 0 {
+            text.push_str("; users were free, so the delay is the tester's");
+        } else if waited > counters.arrivals_due / 100 && tester.is_empty() {
             text.push_str(&format!(
-                "; the service, not the tester, sets the rate: it ends {} requests/s, and all {} users of the open model were busy",
+                "; the service, not the tester, sets the rate: it answers {} requests/s, and all {} were busy",
                 rate(ended_rate),
-                scenario.schedule().most_users()
+                counted(most, "user")
             ));
         }
         sentences.push(text);
     }
-    if totals.all.counts.missed > 0 {
+    if all.counts.missed > 0 {
         sentences.push(format!(
-            "answers stalled: {} requests would have been sent meanwhile; latencies from the intended start count them",
-            totals.all.counts.missed
+            "answers stalled: users would have sent {} meanwhile; latencies from the intended start include them",
+            counted(all.counts.missed, "request")
         ));
     }
     if counters.behind > 0 {
         sentences.push(format!(
-            "{} iterations began behind their users' pace; latencies from the intended start count that",
-            counters.behind
+            "{} started later than their pace; latencies from the intended start include the delay",
+            counted(counters.behind, "iteration")
         ));
     }
     if counters.out_of_data > 0 {
         sentences.push(format!(
-            "{} users stopped because no row of data was left for them",
-            counters.out_of_data
+            "{} stopped because no row of data was left",
+            counted(counters.out_of_data, "user")
         ));
     }
     sentences.extend(tester);
     sentences
 }
 
-/// `00:03:10`.
-pub(super) fn clock(duration: std::time::Duration) -> String {
-    let seconds = duration.as_secs();
-    format!(
-        "{:02}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
-}
-
-/// A rate with three digits or more.
+/// A rate with at least three digits.
 pub(crate) fn rate(rate: f64) -> String {
     if rate >= 100.0 {
         number(rate)
@@ -170,7 +157,7 @@ pub(crate) fn rate(rate: f64) -> String {
     }
 }
 
-/// A whole number in groups of three.
+/// A whole number, with its digits in groups of three.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -190,6 +177,5 @@ mod tests {
         assert_eq!(number(999.0), "999");
         assert_eq!(rate(24.93), "24.9");
         assert_eq!(rate(7.0), "7.00");
-        assert_eq!(clock(std::time::Duration::from_secs(190)), "00:03:10");
     }
 }

@@ -8,184 +8,166 @@ use super::Latency;
 use super::explain::{number, rate};
 use super::summary::Summary;
 
-/// Tasks that are listed; the rest is in the files.
+/// The most tasks that are listed; files list all.
 const MOST_TASKS: usize = 30;
 
-/// Columns of a task's name, so that the whole is no wider than the narrowest of terminals.
+/// Columns of a task's name, so that the table is at most 80 columns wide.
 const NAME: usize = 26;
 
-/// The last screen.
-pub fn human(summary: &Summary) -> String {
-    let mut text = String::new();
+/// Phases of a request, in order.
+const PHASES: [&str; 5] = ["resolve", "connect", "tls", "first_byte", "body"];
+
+/// The last screen. Long lines are broken to `width` columns.
+pub(crate) fn human(summary: &Summary, width: usize) -> String {
     let requests = &summary.requests;
-    let line = |text: &mut String, name: &str, count: String, each: String| {
-        text.push_str(&format!("  {name:<11}{count:>13}{each:>13}/s\n"));
+    let ended = match (&summary.ended[..], &summary.aborted_by) {
+        ("aborted", Some(threshold)) => format!("aborted by `{threshold}`"),
+        (ended, _) => ended.to_owned(),
     };
-    text.push_str(&format!(
-        "{}: {} after {}, up to {}\n\n",
-        harmless::line(&summary.name),
-        match (&summary.ended[..], &summary.aborted_by) {
-            ("aborted", Some(mark)) => format!("aborted by `{mark}`"),
-            (ended, _) => ended.to_owned(),
-        },
-        shown_seconds(summary.total_seconds),
-        counted(summary.peak_users, "user")
-    ));
-    match (requests.offered, requests.offered_rate) {
-        (Some(offered), Some(each)) => line(&mut text, "offered", number(offered), rate(each)),
-        _ => text.push_str("  offered      as much as is answered\n"),
-    }
-    line(
-        &mut text,
-        "started",
-        number(requests.started as f64),
-        rate(requests.started_rate),
-    );
-    line(
-        &mut text,
+    let mut lines = vec![
+        format!(
+            "{}: {ended} after {}, up to {}",
+            harmless::line(&summary.name),
+            shown_seconds(summary.total_seconds),
+            counted(summary.peak_users, "user")
+        ),
+        String::new(),
+    ];
+    lines.push(match (requests.offered, requests.offered_rate) {
+        (Some(offered), Some(each)) => count("offered", offered, each),
+        _ => "  offered      as many as are answered".to_owned(),
+    });
+    lines.push(count("started", requests.started as f64, requests.started_rate));
+    lines.push(count(
         "completed",
-        number(requests.completed as f64),
-        rate(requests.completed_rate),
-    );
-    line(
-        &mut text,
-        "failed",
-        number(requests.failed as f64),
-        rate(requests.failed_rate),
-    );
+        requests.completed as f64,
+        requests.completed_rate,
+    ));
+    lines.push(count("failed", requests.failed as f64, requests.failed_rate));
     if requests.unfinished > 0 {
-        text.push_str(&format!(
-            "  {:<11}{:>13}  cut off at the end\n",
-            "unfinished",
-            number(requests.unfinished as f64)
+        let unfinished = number(requests.unfinished as f64);
+        lines.push(format!(
+            "  {:<11}{unfinished:>13}  cut off at the end",
+            "unfinished"
         ));
     }
-    text.push('\n');
-    text.push_str(&format!(
-        "  {:<20}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
+    lines.push(String::new());
+    lines.push(format!(
+        "  {:<20}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
         "latency", "mean", "p50", "p95", "p99", "p99.9", "max"
     ));
-    latency(&mut text, "from intended start", &summary.intended);
-    latency(&mut text, "from actual start", &summary.actual);
-    for name in ["resolve", "connect", "tls", "first_byte", "body"] {
+    lines.push(latency("from intended start", &summary.intended));
+    lines.push(latency("from actual start", &summary.actual));
+    for name in PHASES {
         if let Some(phase) = summary.phases.get(name) {
-            latency(&mut text, &format!("  {}", name.replace('_', " ")), phase);
+            lines.push(latency(&format!("  {}", name.replace('_', " ")), phase));
         }
     }
     if summary.tasks.len() > 1 {
-        text.push_str(&format!(
-            "\n  {:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}\n",
-            "task", "completed", "failed", "/s", "p50", "p95", "p99"
-        ));
-        for task in summary.tasks.iter().take(MOST_TASKS) {
-            let mut name = harmless::line(&task.name);
-            if name.chars().count() > NAME {
-                // A long name has a line of its own.
-                text.push_str(&format!("  {name}\n"));
-                name.clear();
-            }
-            text.push_str(&format!(
-                "  {name:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}\n",
-                number(task.requests.completed as f64),
-                number(task.requests.failed as f64),
-                rate(task.requests.completed_rate),
-                ms(task.intended.p50),
-                ms(task.intended.p95),
-                ms(task.intended.p99)
-            ));
-        }
-        if summary.tasks.len() > MOST_TASKS {
-            text.push_str(&format!("  and {} more\n", summary.tasks.len() - MOST_TASKS));
-        }
+        tasks(summary, &mut lines);
     }
     if !summary.errors.is_empty() {
-        text.push_str("\n  failures\n");
+        lines.extend([String::new(), "  failures".to_owned()]);
         for failures in summary.errors.iter().take(MOST_TASKS) {
-            text.push_str(&format!(
-                "  {:>10}  {:<16} {}: {}\n",
+            let text = format!(
+                "{:>12}  {:<16} {}: {}",
                 number(failures.count as f64),
                 failures.kind,
                 shortened(&harmless::line(&failures.task), 40),
                 harmless::line(&failures.example)
-            ));
+            );
+            broken(&text, 14, width, &mut lines);
         }
     }
-    if !summary.sentences.is_empty() {
-        text.push('\n');
-    }
+    lines.push(String::new());
     for sentence in &summary.sentences {
-        text.push_str(&format!("  {sentence}\n"));
+        broken(&format!("  {sentence}"), 4, width, &mut lines);
     }
     if summary.bootstraps > 0 {
-        text.push_str(&format!(
-            "  bootstrap: made {}, refreshed {}",
-            times(1),
-            times(summary.bootstraps - 1)
-        ));
+        let mut text = format!("  bootstrap: refreshed {}", times(summary.bootstraps - 1));
         if summary.refresh_failures > 0 {
-            text.push_str(&format!(
-                "; refreshing failed {}",
-                times(summary.refresh_failures)
-            ));
+            text += &format!("; a refresh failed {}", times(summary.refresh_failures));
         }
-        text.push('\n');
+        lines.push(text);
     }
     for lost in &summary.generator.lost {
-        text.push_str(&format!("  lost: {}\n", harmless::line(lost)));
+        broken(&format!("  lost: {}", harmless::line(lost)), 4, width, &mut lines);
     }
     if !summary.thresholds.is_empty() {
-        text.push('\n');
+        lines.push(String::new());
     }
-    for mark in &summary.thresholds {
-        text.push_str(&format!(
-            "  {}  {}{}\n",
-            if mark.holds { "held  " } else { "MISSED" },
-            mark.text,
-            mark.value.map_or(" (never measured)".to_owned(), |value| format!(
-                ": {}",
-                in_unit(&mark.text, value)
-            ))
-        ));
+    for threshold in &summary.thresholds {
+        let verdict = if threshold.holds { "PASS" } else { "FAIL" };
+        let value = measured(&threshold.text, threshold.value);
+        lines.push(format!("  {verdict}  {}: {value}", threshold.text));
     }
-    text.push_str(&format!(
-        "\n  tester: {} of processor time ({:.0} % of one core), at most {} of memory, {}\n",
-        shown_seconds(summary.generator.cpu_seconds),
-        100.0 * summary.generator.cpu_seconds / summary.generator.seconds.max(1e-3),
-        Bytes(summary.generator.peak_memory_kib << 10),
+    let generator = &summary.generator;
+    let text = format!(
+        "  tester: {} of processor time ({:.0} % of one core), peak {} of memory, {}",
+        shown_seconds(generator.cpu_seconds),
+        100.0 * generator.cpu_seconds / generator.seconds.max(1e-3),
+        Bytes(generator.peak_memory_kib << 10),
         counted(summary.connections, "connection")
-    ));
-    text
+    );
+    lines.push(String::new());
+    broken(&text, 4, width, &mut lines);
+    lines.join("\n") + "\n"
 }
 
-/// What is different from an earlier test.
-pub fn compare(now: &Summary, before: &Summary) -> String {
-    let mut text = format!("\n  compared with {}\n", harmless::line(&before.name));
-    let mut row = |name: &str, now: f64, before: f64, unit: &str| {
+fn tasks(summary: &Summary, lines: &mut Vec<String>) {
+    lines.push(String::new());
+    lines.push(format!(
+        "  {:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}",
+        "task", "completed", "failed", "/s", "p50", "p95", "p99"
+    ));
+    for task in summary.tasks.iter().take(MOST_TASKS) {
+        let mut name = harmless::line(&task.name);
+        if name.chars().count() > NAME {
+            // A long name has a line of its own.
+            lines.push(format!("  {name}"));
+            name.clear();
+        }
+        lines.push(format!(
+            "  {name:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}",
+            number(task.requests.completed as f64),
+            number(task.requests.failed as f64),
+            rate(task.requests.completed_rate),
+            ms(task.intended.p50),
+            ms(task.intended.p95),
+            ms(task.intended.p99)
+        ));
+    }
+    if summary.tasks.len() > MOST_TASKS {
+        lines.push(format!("  and {} more", summary.tasks.len() - MOST_TASKS));
+    }
+}
+
+/// The differences from an earlier test.
+pub(crate) fn compare(now: &Summary, before: &Summary) -> String {
+    let mut text = format!(
+        "\n  {:<14}{:>12}{:>12}{:>15}\n",
+        "compared with", "before", "now", "change"
+    );
+    let (rates, was) = (&now.requests, &before.requests);
+    for (name, now, before, unit) in [
+        ("completed", rates.completed_rate, was.completed_rate, "/s"),
+        ("failed", rates.failed_rate, was.failed_rate, "/s"),
+        ("p50", now.intended.p50, before.intended.p50, "ms"),
+        ("p95", now.intended.p95, before.intended.p95, "ms"),
+        ("p99", now.intended.p99, before.intended.p99, "ms"),
+    ] {
         let change = if before > 0.0 {
             format!("{:+.1} %", 100.0 * (now - before) / before)
         } else {
             String::new()
         };
-        text.push_str(&format!(
-            "  {name:<14}{before:>12.2}{now:>12.2} {unit:<4}{change:>10}\n"
-        ));
-    };
-    row(
-        "completed",
-        now.requests.completed_rate,
-        before.requests.completed_rate,
-        "/s",
-    );
-    row(
-        "failed",
-        now.requests.failed_rate,
-        before.requests.failed_rate,
-        "/s",
-    );
-    row("p50", now.intended.p50, before.intended.p50, "ms");
-    row("p95", now.intended.p95, before.intended.p95, "ms");
-    row("p99", now.intended.p99, before.intended.p99, "ms");
+        text += &format!("  {name:<14}{before:>12.2}{now:>12.2} {unit:<4}{change:>10}\n");
+    }
     text
+}
+
+fn count(name: &str, count: f64, each: f64) -> String {
+    format!("  {name:<11}{:>13}{:>13}/s", number(count), rate(each))
 }
 
 fn times(count: u64) -> String {
@@ -196,32 +178,68 @@ fn times(count: u64) -> String {
     }
 }
 
-fn latency(text: &mut String, name: &str, latency: &Latency) {
-    text.push_str(&format!("  {name:<20}"));
-    for value in [
-        latency.mean,
-        latency.p50,
-        latency.p95,
-        latency.p99,
-        latency.p999,
-        latency.max,
-    ] {
-        text.push_str(&format!("{:>9}", ms(value)));
-    }
-    text.push('\n');
+fn latency(name: &str, latency: &Latency) -> String {
+    let [mean, p50, _, p95, p99, p999, max] = latency.all().map(ms);
+    format!("  {name:<20}{mean:>9}{p50:>9}{p95:>9}{p99:>9}{p999:>9}{max:>9}")
 }
 
-/// Milliseconds as people read them.
+/// Adds a text, broken between words; all lines but the first are indented.
+fn broken(text: &str, indent: usize, width: usize, lines: &mut Vec<String>) {
+    let start = text.len() - text.trim_start().len();
+    let mut line = text[..start].to_owned();
+    for word in text[start..].split(' ') {
+        let is_first = line.trim().is_empty();
+        if !is_first && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        } else if !is_first {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+}
+
+/// Milliseconds, for people.
 pub(super) fn ms(value: f64) -> String {
     shown_seconds(value / 1e3)
 }
 
-/// A mark's value in the unit its metric has.
-pub(super) fn in_unit(text: &str, value: f64) -> String {
-    let metric: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
-    match metric.as_str() {
+/// The measured value of a threshold, in the unit of its metric.
+pub(super) fn measured(threshold: &str, value: Option<f64>) -> String {
+    let Some(value) = value else {
+        return "never measured".to_owned();
+    };
+    let metric = threshold.split(|c: char| !c.is_ascii_alphanumeric()).next();
+    match metric.unwrap_or_default() {
         "errors" | "late" => format!("{:.2} %", value * 100.0),
         "rate" => format!("{}/s", rate(value)),
         _ => ms(value * 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_reads_well() {
+        for width in [60, 80, 120] {
+            insta::assert_snapshot!(format!("end-{width}"), human(&Summary::example(), width));
+        }
+    }
+
+    #[test]
+    fn a_comparison_reads_well() {
+        let mut before = Summary::example();
+        before.intended.p99 *= 2.0;
+        before.requests.failed_rate = 0.0;
+        insta::assert_snapshot!(compare(&Summary::example(), &before));
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        let mut lines = Vec::new();
+        broken("  one two three", 4, 9, &mut lines);
+        assert_eq!(lines, ["  one two", "    three"]);
     }
 }

@@ -1,52 +1,52 @@
-//! JUnit: each mark is a test case.
+//! JUnit: each threshold is a test case.
 
-use super::human::in_unit;
+use reveille_text::Markup;
+
+use super::human::measured;
 use super::summary::Summary;
 
-/// The XML document.
-pub fn junit(summary: &Summary) -> String {
-    let missed = summary.thresholds.iter().filter(|mark| !mark.holds).count();
+/// Makes the XML document.
+pub(crate) fn junit(summary: &Summary) -> String {
     let mut text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{missed}\" time=\"{:.3}\">\n",
-        escape(&summary.name),
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" time=\"{:.3}\">\n",
+        Markup(&summary.name),
         summary.thresholds.len(),
+        summary.missed().count(),
         summary.total_seconds
     );
-    for mark in &summary.thresholds {
-        let name = escape(&mark.text);
-        let value = mark.value.map_or_else(
-            || "it was never measured".to_owned(),
-            |value| format!("it was {}", in_unit(&mark.text, value)),
-        );
+    for threshold in &summary.thresholds {
+        let name = Markup(&threshold.text);
         text.push_str(&format!("  <testcase classname=\"thresholds\" name=\"{name}\""));
-        if mark.holds {
-            text.push_str("/>\n");
+        text.push_str(&if threshold.holds {
+            "/>\n".to_owned()
         } else {
-            text.push_str(&format!(
-                "><failure message=\"{}\"/></testcase>\n",
-                escape(&format!("`{}` was missed: {value}", mark.text))
-            ));
-        }
+            let value = measured(&threshold.text, threshold.value);
+            let message = format!("`{}` was missed: {value}", threshold.text);
+            format!("><failure message=\"{}\"/></testcase>\n", Markup(&message))
+        });
     }
     for sentence in &summary.sentences {
-        text.push_str(&format!("  <system-out>{}</system-out>\n", escape(sentence)));
+        text.push_str(&format!("  <system-out>{}</system-out>\n", Markup(sentence)));
     }
-    text.push_str("</testsuite>\n");
-    text
+    text + "</testsuite>\n"
 }
 
-/// Text in XML or HTML.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            c if c.is_control() && c != '\n' => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_a_test_case() {
+        insta::assert_snapshot!(junit(&Summary::example()));
     }
-    escaped
+
+    #[test]
+    fn characters_that_xml_lacks_are_left_out() {
+        let name = "a\u{fffe}b\u{ffff}c\u{1b}d<".to_owned();
+        let text = junit(&Summary {
+            name,
+            ..Summary::example()
+        });
+        assert!(text.contains("<testsuite name=\"abcd&lt;\""), "{text}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What people and programs are told of a test; everything is made from one [`Summary`].
+//! Reports of a test, for people and programs. Everything is made from one [`Summary`].
 
 mod csv;
 mod explain;
@@ -9,11 +9,11 @@ mod prometheus;
 mod sample;
 mod summary;
 
-pub use self::csv::csv;
-pub use self::html::html;
-pub use self::human::{compare, human};
-pub use self::junit::junit;
+pub(crate) use self::csv::csv;
+pub(crate) use self::html::html;
+pub(crate) use self::human::{compare, human};
+pub(crate) use self::junit::junit;
 pub(crate) use self::prometheus::Exporter;
 pub(crate) use self::sample::sample;
-pub(crate) use self::summary::Series;
-pub use self::summary::{Latency, Requests, Summary, TaskSummary};
+pub(crate) use self::summary::json;
+pub use self::summary::{Latency, Summary};

@@ -1,4 +1,4 @@
-//! The numbers while a test runs, in the form that Prometheus reads.
+//! The numbers during a test, for Prometheus.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,13 +9,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::scenario::Scenario;
-use crate::stats::{Second, Totals};
+use crate::stats::{Row, Second, Totals};
 
-/// A scraper has this long for its question.
+/// How long a scrape may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest head of a scraper's request, in bytes.
 const MAX_QUESTION: usize = 8192;
 
-/// Answers scrapes with the text of the last second.
+/// Answers scrapes with the numbers of the last second.
 #[derive(Debug, Clone)]
 pub(crate) struct Exporter {
     text: Arc<Mutex<String>>,
@@ -24,7 +25,7 @@ pub(crate) struct Exporter {
 // === impl Exporter ===
 
 impl Exporter {
-    /// Listens; the address is the one that was given, with the port that was found if it was 0.
+    /// Listens. Returns the address with the port that the system chose if it was 0.
     pub(crate) async fn start(address: SocketAddr) -> io::Result<(Self, SocketAddr)> {
         let listener = TcpListener::bind(address).await?;
         let bound = listener.local_addr()?;
@@ -37,7 +38,7 @@ impl Exporter {
                     continue;
                 };
                 let body = text.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                // One after another: whoever dawdles is cut off.
+                // Scrapes are answered one after another; a slow one is cut off.
                 let _ = tokio::time::timeout(PATIENCE, async move {
                     let mut head = Vec::new();
                     while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_QUESTION {
@@ -60,51 +61,45 @@ impl Exporter {
     }
 }
 
+/// The numbers in the text format of Prometheus. Its client library has no summaries, which quantiles are.
 fn render(scenario: &Scenario, second: &Second, totals: &Totals) -> String {
     let mut text = String::new();
-    let mut metric = |name: &str, kind: &str, help: &str| {
-        text.push_str(&format!(
-            "# HELP reveille_load_{name} {help}\n# TYPE reveille_load_{name} {kind}\n"
-        ));
-    };
-    metric("users", "gauge", "Running users.");
-    text.push_str(&format!("reveille_load_users {}\n", second.users));
-    let mut metric = |name: &str, help: &str, value: &dyn Fn(&crate::stats::RowTotals) -> u64| {
-        text.push_str(&format!(
-            "# HELP reveille_load_{name}_total {help}\n# TYPE reveille_load_{name}_total counter\n"
-        ));
-        for (row, task) in totals.rows.iter().zip(&scenario.rows) {
-            text.push_str(&format!(
-                "reveille_load_{name}_total{{task=\"{}\"}} {}\n",
-                label(task),
-                value(row)
-            ));
+    head(&mut text, "users", "gauge", "Running users.");
+    text += &format!("reveille_load_users {}\n", second.users);
+    let mut counter = |name: &str, help: &str, value: fn(&Row) -> u64| {
+        head(&mut text, name, "counter", help);
+        for (row, task) in totals.numbers.rows.iter().zip(&scenario.rows) {
+            let (task, value) = (label(task), value(row));
+            text += &format!("reveille_load_{name}{{task=\"{task}\"}} {value}\n");
         }
     };
-    metric("started", "Requests that began.", &|row| row.counts.started);
-    metric("completed", "Requests answered as expected.", &|row| {
+    counter("started_total", "Started requests.", |row| row.counts.started);
+    counter("completed_total", "Requests answered as expected.", |row| {
         row.counts.completed
     });
-    metric("failed", "Requests not answered as expected.", &|row| {
+    counter("failed_total", "Requests not answered as expected.", |row| {
         row.counts.failed
     });
-    for (name, latencies) in [("intended", &totals.all.intended), ("actual", &totals.all.actual)] {
-        text.push_str(&format!(
-            "# HELP reveille_load_latency_{name}_seconds Latency from the {name} start.\n# TYPE reveille_load_latency_{name}_seconds summary\n"
-        ));
+    for (start, latencies) in [("intended", &totals.all.intended), ("actual", &totals.all.actual)] {
+        let name = format!("latency_{start}_seconds");
+        head(
+            &mut text,
+            &name,
+            "summary",
+            &format!("Latency from the {start} start."),
+        );
         for quantile in [0.5, 0.95, 0.99] {
-            text.push_str(&format!(
-                "reveille_load_latency_{name}_seconds{{quantile=\"{quantile}\"}} {}\n",
-                latencies.quantile(quantile).as_secs_f64()
-            ));
+            let value = latencies.quantile(quantile).as_secs_f64();
+            text += &format!("reveille_load_{name}{{quantile=\"{quantile}\"}} {value}\n");
         }
-        text.push_str(&format!(
-            "reveille_load_latency_{name}_seconds_sum {}\nreveille_load_latency_{name}_seconds_count {}\n",
-            latencies.mean().as_secs_f64() * latencies.count() as f64,
-            latencies.count()
-        ));
+        let (sum, count) = (latencies.sum().as_secs_f64(), latencies.count());
+        text += &format!("reveille_load_{name}_sum {sum}\nreveille_load_{name}_count {count}\n");
     }
     text
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    *text += &format!("# HELP reveille_load_{name} {help}\n# TYPE reveille_load_{name} {kind}\n");
 }
 
 fn label(text: &str) -> String {

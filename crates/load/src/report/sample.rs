@@ -1,39 +1,45 @@
-//! One second as a line of NDJSON.
+//! One second as a line of JSON.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::scenario::Scenario;
-use crate::stats::Second;
+use crate::stats::{Latencies, Second};
 
-/// What happened in a second that ended `at`.
+/// The numbers of the second that ended at `at`.
 pub(crate) fn sample(scenario: &Scenario, at: Duration, second: &Second) -> Value {
-    let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
+    let rounded = |value: f64, scale: f64| (value * scale).round() / scale;
+    let quantiles = |latencies: &Latencies| {
+        let ms = |duration: Duration| rounded(duration.as_secs_f64() * 1e3, 1e3);
+        json!({
+            "p50": ms(latencies.quantile(0.5)),
+            "p95": ms(latencies.quantile(0.95)),
+            "p99": ms(latencies.quantile(0.99)),
+            "max": ms(latencies.max()),
+        })
+    };
+    let (all, counts) = (&second.all, &second.all.counts);
+    let errors: BTreeMap<_, _> = all
+        .kinds
+        .iter()
+        .map(|(kind, count)| (kind.name(), *count))
+        .collect();
     json!({
         "schema": 1,
         "event": "sample",
-        "at": (at.as_secs_f64() * 1e3).round() / 1e3,
+        "at": rounded(at.as_secs_f64(), 1e3),
         "users": second.users,
         "in_flight": second.in_flight,
-        "offered": (second.offered_requests(scenario) * 100.0).round() / 100.0,
-        "started": second.counts.started,
-        "completed": second.counts.completed,
-        "failed": second.counts.failed,
-        "bytes": second.counts.bytes,
+        "offered": rounded(second.offered_requests(scenario), 1e2),
+        "started": counts.started,
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "bytes": counts.bytes,
         "late": second.counters.arrivals_late,
-        "intended_ms": {
-            "p50": ms(second.intended.quantile(0.5)),
-            "p95": ms(second.intended.quantile(0.95)),
-            "p99": ms(second.intended.quantile(0.99)),
-            "max": ms(second.intended.max()),
-        },
-        "actual_ms": {
-            "p50": ms(second.actual.quantile(0.5)),
-            "p95": ms(second.actual.quantile(0.95)),
-            "p99": ms(second.actual.quantile(0.99)),
-            "max": ms(second.actual.max()),
-        },
-        "errors": second.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect::<std::collections::BTreeMap<_, _>>(),
+        "intended_ms": quantiles(&all.intended),
+        "actual_ms": quantiles(&all.actual),
+        "errors": errors,
     })
 }

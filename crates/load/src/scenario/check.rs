@@ -1,4 +1,4 @@
-//! Paths into JSON, as far as captures and checks need them: `$.items[0].id`, `$['odd name'].x`.
+//! Paths into JSON, for captures and checks: `$.items[0].id`, `$['odd name'].x`.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub(crate) struct JsonPath {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
     Key(String),
-    /// From the end if negative.
+    /// Counts from the end if negative.
     Index(i64),
 }
 
@@ -27,18 +27,18 @@ impl JsonPath {
         let mut rest = text
             .trim()
             .strip_prefix('$')
-            .ok_or_else(|| wrong("it begins with `$`"))?;
+            .ok_or_else(|| wrong("it does not begin with `$`"))?;
         let mut steps = Vec::new();
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('.') {
                 let end = after.find(['.', '[']).unwrap_or(after.len());
                 if end == 0 || &after[..end] == "*" {
-                    return Err(wrong("a name follows each `.`"));
+                    return Err(wrong("a `.` without a name"));
                 }
                 steps.push(Step::Key(after[..end].to_owned()));
                 rest = &after[end..];
             } else if let Some(after) = rest.strip_prefix('[') {
-                let end = after.find(']').ok_or_else(|| wrong("`[` is never closed"))?;
+                let end = after.find(']').ok_or_else(|| wrong("a `[` without a `]`"))?;
                 let inside = after[..end].trim();
                 let quoted = ['\'', '"']
                     .iter()
@@ -48,12 +48,12 @@ impl JsonPath {
                     None => Step::Index(
                         inside
                             .parse()
-                            .map_err(|_| wrong("a number or a quoted name stands in `[ ]`"))?,
+                            .map_err(|_| wrong("`[ ]` without a number or a quoted name"))?,
                     ),
                 });
                 rest = &after[end + 1..];
             } else {
-                return Err(wrong("`.` or `[` follows each step"));
+                return Err(wrong("`.` or `[` is missing"));
             }
         }
         Ok(Self {

@@ -1,4 +1,4 @@
-//! The scenario: who sends what, how often, and what a good answer is.
+//! The scenario: which requests users send, how often, and which answers are expected.
 
 mod check;
 mod names;
@@ -18,68 +18,68 @@ use hyper::Method;
 use hyper::header::HeaderName;
 use regex::Regex;
 use reveille_account::SourceError;
-use rustls::pki_types::CertificateDer;
+use rustls::RootCertStore;
 
 pub(crate) use self::check::JsonPath;
-pub(crate) use self::names::{BUILT_IN, METHODS, is_telling};
+pub(crate) use self::names::{BUILT_IN, METHODS};
 pub(crate) use self::schedule::Arrivals as ArrivalsOf;
 pub use self::schedule::{Kind as SegmentKind, Schedule, Segment};
 pub use self::schema::schema;
 pub(crate) use self::template::Text;
 pub(crate) use reveille_document::MAX_FILE_BYTES;
 
-/// What a scenario is read with: the command line's part.
+/// What the command line adds to a scenario.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Given {
-    /// `-e NAME=VALUE`; they win over the file's `vars`.
+    /// `-e NAME=VALUE`; overrides the file's `vars`.
     pub vars: BTreeMap<String, String>,
-    /// The environment that `{{ env.NAME }}` reads. It does not travel: a worker has its own.
+    /// The environment for `{{ env.NAME }}`. It is not sent to workers, which inherit it.
     #[serde(skip)]
     pub env: BTreeMap<String, String>,
-    /// Tasks and classes with one of these tags only; empty means all.
+    /// Run only tasks and classes with one of these tags; empty means all.
     pub tags: Vec<String>,
-    /// Nothing with one of these tags.
+    /// Skip everything with one of these tags.
     pub exclude_tags: Vec<String>,
-    /// Where files that a scenario names are looked for.
+    /// The directory of the files that the scenario names.
     pub directory: PathBuf,
-    /// Stages that are run instead of the file's.
+    /// Stages that override the file's.
     pub stages: Option<Vec<Stage>>,
-    /// Hosts that are found at other addresses, before those of the file.
+    /// Addresses of hosts; they take precedence over those of the file.
     pub resolve: Vec<Resolve>,
 }
 
-/// A host and port that are found at an address, and not where its name leads.
+/// A host, a port, and the address to connect to instead of looking up the host's name.
 pub type Resolve = (String, u16, std::net::IpAddr);
 
-/// A load test as its file says it.
+/// A load test.
 #[derive(Debug)]
 pub struct Scenario {
-    /// Its name; the file's if it has none.
+    /// Its name; by default that of the file.
     pub name: String,
-    /// What paths are appended to.
+    /// The URL that paths are appended to.
     pub(crate) base_url: Option<String>,
     pub(crate) http: Http,
     pub(crate) bootstrap: Option<Bootstrap>,
     pub(crate) classes: Vec<Class>,
     pub(crate) data: Vec<Data>,
     pub(crate) stages: Vec<Stage>,
-    /// The marks that decide about exit status 6.
+    /// The thresholds; exit status 6 if one is missed.
     pub thresholds: Vec<Threshold>,
-    /// One row of the statistics each, in the order of the file.
+    /// The names of the rows of the statistics, in the order of the file.
     pub(crate) rows: Vec<String>,
-    /// How many steps there are.
+    /// The number of steps.
     pub(crate) steps: usize,
-    /// Names of values that never appear on screens.
+    /// Names of values that are masked on screens.
     pub(crate) secrets: Vec<String>,
-    /// Those of them that the file names.
+    /// Those of them that the file lists.
     pub(crate) named_secrets: BTreeSet<String>,
-    /// What is taken from the environment, but for `base_url`, which screens show.
+    /// What requests take from the environment, without `base_url`, which is not secret.
     pub(crate) environment: BTreeMap<String, String>,
     /// `vars` and `-e`, for scripts.
     pub(crate) constants: BTreeMap<String, String>,
 }
 
-/// How requests travel.
+/// Settings of all requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     pub(crate) version: Version,
@@ -87,27 +87,27 @@ pub(crate) struct Http {
     pub(crate) redirects: u8,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
-    /// From the sent request to the head of its answer, and from there to its end.
+    /// Limits from the sent request to the head of the answer, and from there to its end.
     pub(crate) first_byte_timeout: Option<Duration>,
     pub(crate) body_timeout: Option<Duration>,
     pub(crate) keep_alive: bool,
-    /// The most that is read of one answer.
+    /// The longest body of an answer, in bytes.
     pub(crate) max_body: u64,
     pub(crate) compression: bool,
     pub(crate) headers: Vec<(HeaderName, Text)>,
     pub(crate) tls: Tls,
-    /// `HOST:PORT` that are found at another address.
+    /// Addresses of hosts.
     pub(crate) resolve: Vec<Resolve>,
     pub(crate) proxy: Option<(String, u16)>,
     pub(crate) network: Network,
 }
 
-/// A user's line to the service, slower than the tester's own.
+/// The simulated line of a user.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Network {
     /// Added to each round trip: of a connection, of TLS, of a request.
     pub(crate) latency: Duration,
-    /// Bytes a second that requests leave and answers arrive with; none is as fast as they come.
+    /// Bytes per second of requests and answers; none is unlimited.
     pub(crate) bandwidth: Option<u64>,
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn resolve(text: &str) -> Result<Resolve, String> {
 }
 
 impl Network {
-    /// How long the line takes for so many bytes.
+    /// How long the line takes for these bytes.
     pub(crate) fn time_for(&self, bytes: u64) -> Duration {
         self.bandwidth.map_or(Duration::ZERO, |bandwidth| {
             Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64)
@@ -133,41 +133,41 @@ impl Network {
     }
 }
 
-/// Which version of HTTP is spoken.
+/// The version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     /// HTTP/1.1.
     One,
-    /// HTTP/2; with prior knowledge where there is no TLS.
+    /// HTTP/2; without TLS, with prior knowledge.
     Two,
-    /// What TLS negotiates; HTTP/1.1 without.
+    /// What TLS negotiates; without TLS, HTTP/1.1.
     Auto,
 }
 
-/// Whom to believe.
+/// Settings of TLS.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     pub(crate) verify: bool,
-    /// Nobody else, if there are any.
-    pub(crate) ca: Option<Vec<CertificateDer<'static>>>,
+    /// Authorities instead of the system's.
+    pub(crate) ca: Option<Arc<RootCertStore>>,
     pub(crate) resumption: bool,
 }
 
-/// What happens once for the whole test.
+/// The requests that are sent once for the whole test.
 #[derive(Debug)]
 pub(crate) struct Bootstrap {
     pub(crate) steps: Vec<Step>,
     pub(crate) refresh: Option<Refresh>,
 }
 
-/// When the bootstrap's result is made anew.
+/// When the bootstrap runs again.
 #[derive(Debug)]
 pub(crate) struct Refresh {
     pub(crate) every: Text,
     pub(crate) early: Duration,
 }
 
-/// A kind of user.
+/// A class of users.
 #[derive(Debug)]
 pub(crate) struct Class {
     pub(crate) name: String,
@@ -176,11 +176,11 @@ pub(crate) struct Class {
     pub(crate) on_start: Vec<Step>,
     pub(crate) on_stop: Vec<Step>,
     pub(crate) tasks: Vec<Task>,
-    /// Names of a user's own values; a user has one slot each.
+    /// Names of a user's own values.
     pub(crate) slots: Vec<String>,
 }
 
-/// One thing that a user does: one request or several in order.
+/// A task of a user: one request, or several in order.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) name: String,
@@ -188,12 +188,12 @@ pub(crate) struct Task {
     pub(crate) steps: Vec<Step>,
 }
 
-/// One request, and what is made of its answer.
+/// One request, what is expected of its answer, and what is captured from it.
 #[derive(Debug)]
 pub(crate) struct Step {
     /// Its number in the scenario.
     pub(crate) id: usize,
-    /// It belongs to the bootstrap.
+    /// Whether it belongs to the bootstrap.
     pub(crate) in_bootstrap: bool,
     /// The row of the statistics.
     pub(crate) row: usize,
@@ -206,12 +206,12 @@ pub(crate) struct Step {
     pub(crate) expect: Expect,
     pub(crate) captures: Vec<Capture>,
     pub(crate) timeout: Option<Duration>,
-    /// A wait after this step.
+    /// The wait after this step.
     pub(crate) pause: Option<Wait>,
     pub(crate) script: Option<Arc<str>>,
 }
 
-/// What is sent.
+/// The body of a request.
 #[derive(Debug)]
 pub(crate) enum Body {
     None,
@@ -224,16 +224,16 @@ pub(crate) enum Body {
 /// A piece of a JSON body.
 #[derive(Debug)]
 pub(crate) enum JsonPart {
-    /// Goes in as it is.
+    /// Text that is sent as it is.
     Raw(String),
-    /// A string with templates in it; one that is a single expression keeps its type.
+    /// A string with templates. A single expression keeps the type of its value.
     Value(Text),
 }
 
-/// What a good answer is.
+/// What is expected of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Expect {
-    /// Ranges of good status codes; empty means everything below 400.
+    /// Ranges of status codes; empty means everything below 400.
     pub(crate) status: Vec<(u16, u16)>,
     pub(crate) contains: Vec<String>,
     pub(crate) lacks: Vec<String>,
@@ -243,7 +243,7 @@ pub(crate) struct Expect {
     pub(crate) under: Option<Duration>,
 }
 
-/// A value taken from an answer.
+/// A value that is captured from an answer.
 #[derive(Debug)]
 pub(crate) struct Capture {
     pub(crate) name: String,
@@ -252,7 +252,7 @@ pub(crate) struct Capture {
     pub(crate) default: Option<String>,
 }
 
-/// Where a value is taken from.
+/// Where a value is captured from.
 #[derive(Debug)]
 pub(crate) enum Source {
     Json(JsonPath),
@@ -262,18 +262,18 @@ pub(crate) enum Source {
     Status,
 }
 
-/// What a user does between two tasks.
+/// The wait between two tasks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Wait {
     None,
     Constant(Duration),
     Uniform(Duration, Duration),
     Exponential(Duration),
-    /// A task starts every so often, however long the last one took.
+    /// A task starts at this interval, however long the last one took.
     Pacing(Duration),
 }
 
-/// Rows that users are given.
+/// Rows of data for users.
 #[derive(Debug)]
 pub(crate) struct Data {
     pub(crate) name: String,
@@ -283,88 +283,88 @@ pub(crate) struct Data {
     pub(crate) rows: Vec<minijinja::Value>,
 }
 
-/// Which row is next.
+/// The order of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// One after another, in each iteration the next.
+    /// The next row in each iteration.
     Sequential,
-    /// Any.
+    /// A random row in each iteration.
     Random,
-    /// Each row for one user, for good.
+    /// A row for each user, which keeps it.
     Unique,
 }
 
-/// What follows the last row.
+/// What happens after the last row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnEnd {
-    /// The first one again.
+    /// The first row is used again.
     Repeat,
-    /// Users who find none stop.
+    /// Users without a row stop.
     Stop,
 }
 
-/// A part of the test's time.
+/// A part of the test.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// From as many users as there are to `to`, evenly.
+    /// A linear change from the present number of users.
     Ramp {
-        /// How many in the end.
+        /// The number of users at the end.
         to: u64,
-        /// How long that takes.
+        /// The duration.
         over: Duration,
     },
-    /// Whatever is, goes on.
+    /// The present users or arrivals continue.
     Hold(Duration),
-    /// So many users at once.
+    /// This number of users at once.
     Users {
-        /// How many.
+        /// The number of users.
         users: u64,
-        /// How long.
+        /// The duration.
         time: Duration,
     },
-    /// Arrivals that do not wait for answers.
+    /// Arrivals that do not wait for earlier answers.
     Arrive {
-        /// So many a second; with `ramp`, in the end.
+        /// Arrivals per second; with `ramp`, at the end.
         rate: f64,
-        /// How long.
+        /// The duration.
         time: Duration,
-        /// Whether the rate grows evenly from what it was.
+        /// Whether the rate changes linearly from the present one.
         ramp: bool,
-        /// How many can be under way at once.
+        /// The most users at once.
         max_users: u64,
     },
 }
 
-/// A mark that the test has to reach.
+/// A limit for the results.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Threshold {
-    /// As it is shown.
+    /// The threshold as it was written.
     pub text: String,
     /// What is measured.
     pub metric: Metric,
-    /// Of which task; of all if none.
+    /// The task; none for all together.
     pub task: Option<String>,
-    /// Whether the value must stay below the limit, or above it.
+    /// Whether the value must be below the limit, or above it.
     pub below: bool,
-    /// Seconds, a share of 1, or requests a second.
+    /// Seconds, a share of 1, or requests per second.
     pub limit: f64,
-    /// The test ends when it is missed.
+    /// Whether the test ends when the threshold is missed.
     pub abort: bool,
-    /// Counted from the actual start, not from the intended one.
+    /// Whether latencies count from the actual start instead of the intended one.
     pub actual: bool,
 }
 
-/// What a threshold is about.
+/// What a threshold measures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Metric {
-    /// A quantile of the latency, 0 to 1.
+    /// A quantile of the latency, from 0 to 1.
     Quantile(f64),
     /// The mean latency.
     Mean,
     /// The share of failed requests.
     Errors,
-    /// Completed requests a second.
+    /// Completed requests per second.
     Rate,
     /// The share of late arrivals.
     Late,
@@ -373,43 +373,37 @@ pub enum Metric {
 // === impl Scenario ===
 
 impl Scenario {
-    /// Reads a scenario, or says everything that is wrong with it.
+    /// Reads a scenario, or returns all mistakes in it.
     pub fn parse(text: &str, file: &str, given: &Given) -> Result<Self, Vec<SourceError>> {
         parse::scenario(text, file, given)
     }
 
-    /// Whether it is known beforehand that TLS is spoken.
+    /// Whether the scenario is known to use TLS.
     pub(crate) fn needs_tls(&self) -> bool {
         self.base_url
             .as_deref()
             .is_some_and(|url| url.starts_with("https:"))
     }
 
-    /// Requests of one iteration, in the mean over all classes.
+    /// The mean number of requests of an iteration, over all classes.
     pub(crate) fn requests_each(&self) -> f64 {
-        let weights: f64 = self.classes.iter().map(|class| f64::from(class.weight)).sum();
-        let requests: f64 = self
-            .classes
-            .iter()
-            .map(|class| f64::from(class.weight) * class.requests_each())
-            .sum();
-        requests / weights.max(1.0)
+        mean(&self.classes, |class| class.weight, Class::requests_each)
     }
 
-    /// Whether some users send again as soon as they are answered, so that what they offer is what is answered.
+    /// Whether some users send as soon as they are answered, so that they offer as many requests as are answered.
     pub(crate) fn is_greedy(&self) -> bool {
         self.classes.iter().any(|class| class.offered_each().is_none())
     }
 
-    /// When how many users, or arrivals.
+    /// The number of users or arrivals over time.
     pub fn schedule(&self) -> Schedule {
         Schedule::new(&self.stages)
     }
 
-    /// Which class the user with this number has: in any long enough row of users the weights hold.
+    /// The class of the user with this number. Any sufficiently long range of numbers has classes by their weights.
     pub(crate) fn class_of(&self, user: u64) -> usize {
         let total: u64 = self.classes.iter().map(|class| u64::from(class.weight)).sum();
-        // Smooth weighted choice by a low-discrepancy step: coprime to the total, near its golden section.
+        // A step that is coprime to the total, near its golden section, distributes the classes evenly.
         let at = user.wrapping_mul(golden(total)) % total.max(1);
         let mut before = 0;
         for (index, class) in self.classes.iter().enumerate() {
@@ -422,7 +416,7 @@ impl Scenario {
     }
 }
 
-/// A number coprime to `total`, near its golden section, so that multiples of it fall everywhere evenly.
+/// A number that is coprime to `total`, near its golden section.
 fn golden(total: u64) -> u64 {
     fn common(a: u64, b: u64) -> u64 {
         if b == 0 { a } else { common(b, a % b) }
@@ -434,10 +428,59 @@ fn golden(total: u64) -> u64 {
         .unwrap_or(1)
 }
 
+// === impl Class ===
+
+impl Class {
+    /// The mean number of requests of an iteration.
+    pub(crate) fn requests_each(&self) -> f64 {
+        mean(&self.tasks, |task| task.weight, |task| task.steps.len() as f64)
+    }
+
+    /// Requests per second that a user would send if answers took no time; none if it never waits.
+    pub(crate) fn offered_each(&self) -> Option<f64> {
+        let pauses = |task: &Task| {
+            let waits = task.steps.iter().filter_map(|step| step.pause);
+            waits.map(Wait::mean).sum::<Duration>().as_secs_f64()
+        };
+        let pauses = mean(&self.tasks, |task| task.weight, pauses);
+        let turn = match self.wait {
+            Wait::Pacing(period) => period.as_secs_f64().max(pauses),
+            wait => wait.mean().as_secs_f64() + pauses,
+        };
+        (turn > 0.0).then(|| self.requests_each() / turn)
+    }
+}
+
+/// The weighted mean of a value.
+fn mean<T>(list: &[T], weight: impl Fn(&T) -> u32, value: impl Fn(&T) -> f64) -> f64 {
+    let weights: f64 = list.iter().map(|item| f64::from(weight(item))).sum();
+    let sum: f64 = list
+        .iter()
+        .map(|item| f64::from(weight(item)) * value(item))
+        .sum();
+    sum / weights.max(1.0)
+}
+
+// === impl Expect ===
+
+impl Expect {
+    /// Whether it checks the body.
+    pub(crate) fn uses_body(&self) -> bool {
+        !(self.contains.is_empty() && self.lacks.is_empty() && self.regex.is_empty() && self.json.is_empty())
+    }
+
+    /// Whether it names this status.
+    pub(crate) fn names_status(&self, status: u16) -> bool {
+        self.status
+            .iter()
+            .any(|(low, high)| (*low..=*high).contains(&status))
+    }
+}
+
 // === impl Threshold ===
 
 impl Threshold {
-    /// Whether `value` is on the right side of the limit.
+    /// Whether `value` meets the threshold.
     pub(crate) fn holds(&self, value: f64) -> bool {
         if self.below {
             value < self.limit
@@ -450,7 +493,7 @@ impl Threshold {
 // === impl Wait ===
 
 impl Wait {
-    /// How long users wait in the mean; for pacing, how long a turn is.
+    /// The mean wait; for pacing, the interval.
     pub(crate) fn mean(self) -> Duration {
         match self {
             Wait::None => Duration::ZERO,
@@ -459,13 +502,13 @@ impl Wait {
         }
     }
 
-    /// One wait.
+    /// Draws a wait.
     pub(crate) fn draw(self, random: &mut fastrand::Rng) -> Duration {
         match self {
             Wait::None | Wait::Pacing(_) => Duration::ZERO,
             Wait::Constant(wait) => wait,
             Wait::Uniform(low, high) => low + high.saturating_sub(low).mul_f64(random.f64()),
-            // At most ten times the mean, which one in 22,000 would exceed.
+            // At most ten times the mean, which one wait in 22,000 would exceed.
             Wait::Exponential(mean) => mean.mul_f64((-(1.0 - random.f64()).ln()).min(10.0)),
         }
     }

@@ -1,6 +1,6 @@
-//! Rates and shares as people write them.
+//! Rates and shares, as users write them.
 
-/// Reads `500/s`, `30/m`, `1000/h`: so many a second.
+/// Parses `500/s`, `30/m`, `1000/h`; returns the rate per second.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is not a rate; write it like `500/s`, `30/m` or `1000/h`");
     let (number, unit) = text.trim().split_once('/').unwrap_or((text.trim(), "s"));
@@ -17,7 +17,7 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     Ok(number / seconds)
 }
 
-/// Reads `1 %`, `0.5%`: a share of 1.
+/// Parses `1 %`, `0.5%`; returns a share of 1.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is not a share; write it like `1%`");
     let number = text.trim().strip_suffix('%').ok_or_else(wrong)?;

@@ -1,7 +1,7 @@
-//! The stages laid out in time: how many users there are, or when the next one arrives.
+//! The stages over time: how many users there are, or when arrivals come.
 //!
-//! Every shard computes its own part from the same schedule, so that nobody has to tell it anything while the test runs:
-//! user `n` belongs to shard `n mod shards`, and so does arrival `n`.
+//! Every shard computes its part from the same schedule, so that it needs no messages while the test runs: user `n` and
+//! arrival `n` belong to shard `n mod shards`.
 
 use std::time::Duration;
 
@@ -14,27 +14,27 @@ pub struct Schedule {
     pub segments: Vec<Segment>,
 }
 
-/// A part of the time in which one line describes the load.
+/// A part of the test in which the load is constant or changes linearly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Segment {
-    /// Since the test began.
+    /// The time since the test began.
     pub start: Duration,
-    /// How long.
+    /// The duration.
     pub length: Duration,
-    /// What there is in it.
+    /// The load.
     pub kind: Kind,
 }
 
-/// What a segment holds.
+/// The load of a segment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
-    /// Users, from so many to so many.
+    /// The number of users at the start and at the end.
     Users(u64, u64),
-    /// Arrivals a second, from so many to so many, and the most users under way.
+    /// Arrivals per second at the start and at the end, and the most users.
     Arrivals(f64, f64, u64),
 }
 
-/// The intended starts of one shard's arrivals, in order.
+/// The intended starts of a shard's arrivals, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
     schedule: Schedule,
@@ -89,12 +89,12 @@ impl Schedule {
         Self { segments }
     }
 
-    /// How long the test is.
+    /// The duration of the test.
     pub fn length(&self) -> Duration {
         self.segments.iter().map(|segment| segment.length).sum()
     }
 
-    /// When the stages that change something steadily at the beginning are over.
+    /// The end of the ramps at the beginning; zero if the first stage is none.
     pub fn ramp_end(&self) -> Duration {
         self.segments
             .iter()
@@ -106,7 +106,7 @@ impl Schedule {
             .sum()
     }
 
-    /// Whether nobody ever comes.
+    /// Whether there is no user and no arrival.
     pub fn is_empty(&self) -> bool {
         self.segments.iter().all(|segment| {
             segment.length.is_zero()
@@ -117,7 +117,7 @@ impl Schedule {
         })
     }
 
-    /// The most users at once, of both models.
+    /// The most users at once.
     pub fn most_users(&self) -> u64 {
         let most = self.segments.iter().map(|segment| match segment.kind {
             Kind::Users(from, to) => from.max(to),
@@ -126,59 +126,36 @@ impl Schedule {
         most.max().unwrap_or(0)
     }
 
-    /// Whether anything of it is an open model.
-    pub fn is_open(&self) -> bool {
-        self.segments
-            .iter()
-            .any(|segment| matches!(segment.kind, Kind::Arrivals(..)))
-    }
-
-    /// Users of the closed model at a moment; none after the end.
+    /// The number of users of the closed model at a moment; 0 after the end.
     pub fn users_at(&self, now: Duration) -> u64 {
-        match self.at(now) {
-            Some((
-                Segment {
-                    kind: Kind::Users(from, to),
-                    length,
-                    ..
-                },
-                inside,
-            )) => {
-                let share = inside.as_secs_f64() / length.as_secs_f64().max(f64::MIN_POSITIVE);
-                let (low, high) = (*from as f64, *to as f64);
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "between two numbers of users"
-                )]
-                let users = (low + (high - low) * share).round() as u64;
-                // A ramp up begins with its first user, not with none.
-                if to > from { users.max(from + 1) } else { users }
-            }
-            _ => 0,
-        }
+        let Some(segment) = self.at(now) else { return 0 };
+        let Kind::Users(from, to) = segment.kind else {
+            return 0;
+        };
+        let inside = now.saturating_sub(segment.start).as_secs_f64();
+        let share = inside / segment.length.as_secs_f64().max(f64::MIN_POSITIVE);
+        let (low, high) = (from as f64, to as f64);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between two numbers of users"
+        )]
+        let users = (low + (high - low) * share).round() as u64;
+        // An increase begins with its first user.
+        if to > from { users.max(from + 1) } else { users }
     }
 
-    /// The most users under way at a moment of the open model.
+    /// The most users of the open model at a moment.
     pub(crate) fn open_users_at(&self, now: Duration) -> u64 {
-        match self.at(now) {
-            Some((
-                Segment {
-                    kind: Kind::Arrivals(_, _, most),
-                    ..
-                },
-                _,
-            )) => *most,
+        match self.at(now).map(|segment| segment.kind) {
+            Some(Kind::Arrivals(_, _, most)) => most,
             _ => 0,
         }
     }
 
-    fn at(&self, now: Duration) -> Option<(&Segment, Duration)> {
-        let segment = self
-            .segments
-            .iter()
-            .find(|segment| now < segment.start + segment.length)?;
-        Some((segment, now.saturating_sub(segment.start)))
+    fn at(&self, now: Duration) -> Option<&Segment> {
+        let mut segments = self.segments.iter();
+        segments.find(|segment| now < segment.start + segment.length)
     }
 
     pub(crate) fn arrivals(&self, shard: u64, shards: u64) -> Arrivals {
@@ -212,8 +189,8 @@ impl Iterator for Arrivals {
     }
 }
 
-/// When the arrival `number` of a segment comes, in seconds since its start: where the area below the line of the rate
-/// reaches `number`; none if that is behind the segment's end.
+/// When the arrival `number` of a segment comes, in seconds since its start: the area below the rate reaches `number`.
+/// None if that is after the segment's end.
 fn arrival(number: f64, from: f64, to: f64, length: f64) -> Option<f64> {
     let slope = (to - from) / length.max(f64::MIN_POSITIVE);
     let at = if slope.abs() < 1e-9 {
@@ -222,7 +199,7 @@ fn arrival(number: f64, from: f64, to: f64, length: f64) -> Option<f64> {
         }
         number / from
     } else {
-        // from·t + slope·t²/2 = number, solved in the form that does not cancel.
+        // Solves from·t + slope·t²/2 = number, in the form that does not cancel.
         let root = from.mul_add(from, 2.0 * slope * number);
         if root < 0.0 {
             return None;

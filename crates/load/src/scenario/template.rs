@@ -1,7 +1,7 @@
-//! Templates of a scenario: what never changes is filled in while the scenario is read.
+//! Templates of a scenario. Constants are filled in while the scenario is read.
 //!
-//! A template knows how long its value holds: for the whole test, until the bootstrap is refreshed, or for one request; so
-//! that a request whose parts do not change is made once.
+//! A template knows how long its value stays the same: for the whole test, until the bootstrap is refreshed, or for one
+//! request. So a request whose parts do not change is prepared once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ use minijinja::value::Value;
 use reveille_account::Fault;
 use reveille_document::{EvaluationError, Expression, Names, Part, Template, write_value};
 
-/// Text with expressions in it; cheap to clone.
+/// Text with expressions; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Text {
     template: Template,
     pub(crate) holds: Holds,
 }
 
-/// How long a value holds.
+/// How long a value stays the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Holds {
     /// The whole test.
@@ -30,8 +30,8 @@ pub(crate) enum Holds {
 // === impl Text ===
 
 impl Text {
-    /// Compiles `text`, which the file has at byte `start` in the form `raw` (with its quotes and indentation). What
-    /// `constants` define is filled in; the names in `shared` hold until a refresh.
+    /// Compiles `text`, which stands at byte `start` of the file as `raw`, with quotes and indentation. Constants are
+    /// filled in. The names in `shared` stay the same until a refresh.
     pub(crate) fn compile(
         text: &str,
         raw: &str,
@@ -61,7 +61,7 @@ impl Text {
         self.template.source()
     }
 
-    /// Its value, if that never changes.
+    /// Its value, if it never changes.
     pub(crate) fn constant(&self) -> Option<&str> {
         match self.template.parts() {
             [Part::Text(text)] => Some(text),
@@ -80,7 +80,7 @@ impl Text {
             .collect()
     }
 
-    /// Whether it is known to begin with `sign`.
+    /// Whether it surely begins with `sign`.
     pub(crate) fn begins_with(&self, sign: char) -> bool {
         matches!(self.template.parts().first(), Some(Part::Text(text)) if text.starts_with(sign))
     }
@@ -89,14 +89,14 @@ impl Text {
         self.template.expressions()
     }
 
-    /// Filled in.
+    /// Fills the template in.
     pub(crate) fn render(&self, names: &dyn Names) -> Result<String, String> {
         self.template
             .render(names)
             .map_err(|(expression, error)| words(expression, error))
     }
 
-    /// Filled in for a place in JSON: a single expression keeps its kind.
+    /// Fills the template in as JSON. A single expression keeps the type of its value.
     pub(crate) fn render_json(&self, names: &dyn Names) -> Result<String, String> {
         let value = match self.template.single() {
             Some(expression) => {
@@ -111,7 +111,7 @@ impl Text {
     }
 }
 
-/// The text of an expression that needs nothing but constants.
+/// The text of an expression that uses only constants.
 fn constant(expression: &Expression, constants: &BTreeMap<String, Value>) -> Result<String, Fault> {
     let unset = expression.paths().iter().find_map(|path| {
         let name = path.strip_prefix("env.")?;
@@ -129,8 +129,7 @@ fn constant(expression: &Expression, constants: &BTreeMap<String, Value>) -> Res
         }
         Err(_) if let Some(name) = unset => {
             let message = format!("the environment variable {name} is not set");
-            Err(Fault::new(expression.at(), message)
-                .hint(format!("set it: `{name}=… reveille-load …`; nothing was sent")))
+            Err(Fault::new(expression.at(), message).hint(format!("set it: `{name}=… reveille-load …`")))
         }
         Err(error) => Err(Fault::new(expression.at(), words(expression, error))),
     }
@@ -138,8 +137,8 @@ fn constant(expression: &Expression, constants: &BTreeMap<String, Value>) -> Res
 
 fn words(expression: &Expression, error: EvaluationError) -> String {
     match error {
-        EvaluationError::Undefined(None) => format!("`{}` has no value", expression.source()),
-        EvaluationError::Undefined(Some(part)) => format!("`{part}` has no value"),
+        EvaluationError::Undefined(None) => format!("`{}` is undefined", expression.source()),
+        EvaluationError::Undefined(Some(part)) => format!("`{part}` is undefined"),
         error => format!("`{}`: {error}", expression.source()),
     }
 }

@@ -5,21 +5,21 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// The longest latency that is told apart, an hour in microseconds.
+/// The longest latency, an hour, in microseconds; longer ones count as this.
 const LONGEST: u64 = 3_600_000_000;
 
-/// At most so many missed starts are filled in one by one; beyond that one entry stands for several.
+/// The most missed starts that are recorded one by one; beyond that, one entry stands for several.
 const STEPS: u64 = 1000;
 
 /// A histogram of durations.
 #[derive(Debug, Clone)]
 pub(crate) struct Latencies {
     counts: Histogram<u64>,
-    /// Exact, in microseconds: means are not read from buckets.
+    /// In microseconds. It is exact, because means of buckets are not.
     sum: u128,
 }
 
-/// The entries of a histogram that are not empty: how it travels.
+/// The non-empty entries of a histogram, as they travel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sparse {
     entries: Vec<(u64, u64)>,
@@ -32,7 +32,7 @@ impl Default for Latencies {
     fn default() -> Self {
         let mut counts =
             Histogram::new_with_bounds(1, 2048, 3).expect("1 to 2048 with 3 digits is a valid histogram");
-        // It grows with the values, so that a fast service costs little memory.
+        // The histogram grows with its values, so that a fast service takes little memory.
         counts.auto(true);
         Self { counts, sum: 0 }
     }
@@ -49,14 +49,20 @@ impl Latencies {
         self.record_n(micros(latency), 1);
     }
 
+    pub(crate) fn record_some(&mut self, latency: Option<Duration>) {
+        if let Some(latency) = latency {
+            self.record(latency);
+        }
+    }
+
     fn record_n(&mut self, micros: u64, count: u64) {
         self.sum += u128::from(micros) * u128::from(count);
-        // It grows as needed, and nothing is longer than the longest.
+        // This can't fail: the histogram grows, and no value is longer than the longest.
         let _ = self.counts.record_n(micros, count);
     }
 
-    /// Records a latency, and those of the starts that were missed meanwhile: a user who would have sent something every
-    /// `interval` was kept from it. (Gil Tene's correction for coordinated omission.) Returns how many were filled in.
+    /// Records a latency, and those of the requests that the user would have sent meanwhile, one every `interval` (Gil
+    /// Tene's correction for coordinated omission). Returns how many requests were added.
     pub(crate) fn record_with_missed(&mut self, latency: Duration, interval: Duration) -> u64 {
         let (latency, interval) = (micros(latency), micros(interval));
         self.record_n(latency, 1);
@@ -67,7 +73,7 @@ impl Latencies {
         while left > 0 {
             let count = left.min(group);
             value = value.saturating_sub(interval * count).max(1);
-            // A group is entered at its middle.
+            // A group is recorded at its middle.
             self.record_n(value + interval * (count - 1) / 2, count);
             left -= count;
         }
@@ -85,6 +91,10 @@ impl Latencies {
         Duration::from_micros(self.counts.value_at_quantile(quantile).min(self.counts.max()))
     }
 
+    pub(crate) fn sum(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.sum).unwrap_or(u64::MAX))
+    }
+
     pub(crate) fn mean(&self) -> Duration {
         let mean = self.sum.checked_div(u128::from(self.counts.len())).unwrap_or(0);
         Duration::from_micros(u64::try_from(mean).unwrap_or(LONGEST))
@@ -97,30 +107,22 @@ impl Latencies {
         Duration::from_micros(self.counts.max())
     }
 
-    /// The values with their counts, and the histogram empty afterwards.
+    /// Returns the values with their counts and empties the histogram.
     pub(crate) fn take(&mut self) -> Sparse {
         if self.counts.is_empty() {
             return Sparse::default();
         }
-        let sparse = self.sparse();
-        self.clear();
-        sparse
-    }
-
-    pub(crate) fn sparse(&self) -> Sparse {
-        Sparse {
+        let sparse = Sparse {
             entries: self
                 .counts
                 .iter_recorded()
                 .map(|value| (value.value_iterated_to(), value.count_at_value()))
                 .collect(),
             sum: u64::try_from(self.sum).unwrap_or(u64::MAX),
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
+        };
         self.counts.clear();
         self.sum = 0;
+        sparse
     }
 
     pub(crate) fn add(&mut self, sparse: &Sparse) {

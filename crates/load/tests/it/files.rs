@@ -1,4 +1,4 @@
-//! Scenario files: what good ones come to, and what mistakes look like.
+//! Scenario files: the plans of good ones, and the messages about mistakes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,7 +69,7 @@ fn the_shop_and_the_soak_can_be_run() {
             .output()
             .expect("started");
         let screen = String::from_utf8_lossy(&output.stdout);
-        assert!(screen.contains("held    errors < "), "{example}: {screen}");
+        assert!(screen.contains("PASS  errors < "), "{example}: {screen}");
     }
     assert!(server.count("/") > 0 && server.count("/login") > 0);
 }
@@ -148,7 +148,7 @@ tasks:
         );
         assert_eq!(output.status.code(), Some(0), "{screen}{errors}");
         assert!(screen.contains("<env.SHOP_LOGIN>"), "{screen}");
-        // The value itself, its beginning at the cut, with percents, in Base64 with the user, and the rest.
+        // The value, its beginning at the end of the shortened body, percent-encoded, in Base64 with the user, and others.
         for piece in [
             "pä", "xp", "p%C3", "cMOk", "YW5uOn", "kkkk", "abcdef", "7731", "hunter2", "clear",
         ] {
@@ -213,7 +213,7 @@ fn mistakes_on_the_command_line_name_no_file() {
         ),
         (
             &["http://127.0.0.1/", "-H", "a: 1", "-H", "A: 2"][..],
-            "`-H` gives `a` twice",
+            "`-H` sets `a` twice",
         ),
         (&["http://127.0.0.1/", "-H", "Bearer x"][..], "a `-H` has no `:`"),
         (
@@ -251,12 +251,12 @@ stages: [{users: 1, for: 1s}]
             &["--body", "x", "--wait", "1s"][..],
             "--body, --wait are for a URL only",
         ),
-        (&["--ramp", "5s"][..], "`--ramp` goes with `--users N"),
+        (&["--ramp", "5s"][..], "`--ramp` needs `--users N"),
         (&["--max-users", "5"][..], "--rate <RATE>"),
         (&["--plan", "--once"][..], "cannot be used with"),
-        (&["--reset-after", "soon"][..], "write `ramp`, or a time"),
-        (&["--reset-after", "ramp"][..], "no stage is a ramp"),
-        (&["--reset-after", "1m"][..], "the stages are over after 1 s"),
+        (&["--reset-after", "soon"][..], "write `ramp` or a time"),
+        (&["--reset-after", "ramp"][..], "the first stage is no ramp"),
+        (&["--reset-after", "1m"][..], "the stages end after 1 s"),
         (
             &["--duration", "90"][..],
             "the duration `90` has no unit; write `90s`",
@@ -264,16 +264,16 @@ stages: [{users: 1, for: 1s}]
         (&["--threshold", "p99(onyl) < 1s"][..], "did you mean `only`?"),
         (
             &["--baseline", "x", "--format", "json"][..],
-            "`--baseline` compares for people",
+            "`--baseline` prints a comparison for people",
         ),
         (
             &["--save", "x", "--csv", "x"][..],
-            "two reports can't both be written to x",
+            "two reports can't be written to x",
         ),
-        (&["-e", "env=x"][..], "`env` can't be the name of a var"),
+        (&["-e", "env=x"][..], "`env` can't be the name of a variable"),
         (
             &["--exclude-tags", "auth"][..],
-            "tags leave out the bootstrap, which sets it; give it: `-e token=…`",
+            "tags exclude the bootstrap, which sets it; add `-e token=…`",
         ),
     ] {
         let output = bench.run(arguments);

@@ -138,7 +138,7 @@ fn late_arrivals_are_counted_and_their_latency_begins_at_their_time() {
 }
 
 #[test]
-fn arrivals_that_wait_when_numbers_are_zeroed_are_due_after_it() {
+fn arrivals_that_wait_at_a_reset_are_due_after_it() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}\ntasks: [{{get: /slow}}]\nstages: [{{arrive: 200/s, for: 1s, max_users: 1}}]\n",
@@ -205,7 +205,7 @@ stages: [{{users: 3, for: 5m}}]
 }
 
 #[test]
-fn failures_have_their_kinds_and_marks_are_missed() {
+fn failures_have_their_kinds_and_thresholds_are_missed() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}
@@ -222,19 +222,19 @@ thresholds: ['errors < 1%', 'p99(good) < 1m']
         server.url()
     ))
     .turns(200);
-    let (status, summary) = bench.summary(&["--seed", "1", "--junit", "marks.xml"]);
+    let (status, summary) = bench.summary(&["--seed", "1", "--junit", "thresholds.xml"]);
     assert_eq!(status, 6, "{summary:#}");
     for kind in ["status", "check", "capture"] {
         assert!(failures(&summary, kind) > 0, "{kind}: {summary:#}");
     }
-    let marks: Vec<bool> = summary["thresholds"]
+    let held: Vec<bool> = summary["thresholds"]
         .as_array()
         .expect("a list")
         .iter()
-        .filter_map(|mark| mark["holds"].as_bool())
+        .filter_map(|threshold| threshold["holds"].as_bool())
         .collect();
-    assert_eq!(marks, [false, true]);
-    let junit = std::fs::read_to_string(bench.path("marks.xml")).expect("written");
+    assert_eq!(held, [false, true]);
+    let junit = std::fs::read_to_string(bench.path("thresholds.xml")).expect("written");
     assert!(
         junit.contains("failures=\"1\"") && junit.contains("errors &lt; 1%"),
         "{junit}"

@@ -67,7 +67,7 @@ fn certificates_are_checked_and_versions_negotiated() {
 fn an_authority_that_is_not_there_is_a_mistake_with_a_place() {
     for (name, why) in [
         ("gone.pem", "No such file"),
-        ("load.yaml", "there is no certificate in it"),
+        ("load.yaml", "it contains no certificate"),
     ] {
         let bench = Bench::new(&format!(
             "base_url: http://127.0.0.1:1\nhttp:\n  ca: {name}\ntasks: [{{get: /}}]\nstages: [{{users: 1, for: 1s}}]\n"

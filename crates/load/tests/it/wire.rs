@@ -299,7 +299,7 @@ fn terminal() -> (std::fs::File, std::fs::File) {
 }
 
 #[test]
-fn a_key_zeroes_the_numbers_and_ctrl_c_ends_the_test() {
+fn a_key_resets_the_numbers_and_ctrl_c_ends_the_test() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}\nwait: 20ms\ntasks: [{{get: /}}]\nstages: [{{users: 2, for: 5m}}]\n",
@@ -323,8 +323,8 @@ fn a_key_zeroes_the_numbers_and_ctrl_c_ends_the_test() {
         .expect("started");
     let (mut seen, mut piece) = (String::new(), [0; 4096]);
     for (sign, key) in [
-        ("r zeroes the numbers", b"r"),
-        ("numbers were set to zero", b"?"),
+        ("press r to reset the numbers", b"r"),
+        ("the numbers were reset", b"?"),
         (" offered/s", b"\x03"),
     ] {
         while !seen.contains(sign) {

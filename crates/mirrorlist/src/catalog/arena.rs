@@ -1,4 +1,4 @@
-//! Lists that are stored once.
+//! Lists of which equal ones are stored once.
 
 use std::hash::{BuildHasher as _, Hash};
 
@@ -13,12 +13,12 @@ pub(crate) struct List {
     length: u32,
 }
 
-/// Many short lists, one behind the other.
+/// Many short lists, one after the other.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arena<T>(Vec<T>);
 
-/// An arena that is being filled: a list that is there already is found, not stored again. Mirrors of one project carry
-/// the same sets of directories, so most lists are.
+/// An arena that is being filled. It stores equal lists once: mirrors of one project carry the same sets of directories,
+/// so most lists repeat.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
     items: Vec<T>,
@@ -26,7 +26,7 @@ pub(crate) struct Interner<T> {
     hasher: DefaultHashBuilder,
 }
 
-/// A list, and half of its hash: the table grows without a look at the items.
+/// A list and half of its hash, so that the table can grow without reading the items.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     hash: u32,
@@ -57,7 +57,7 @@ impl<T> Arena<T> {
 // === impl Interner ===
 
 impl<T: Copy + Eq + Hash> Interner<T> {
-    /// The place of a list; nothing if all lists together have more than 4,294,967,295 items.
+    /// The place of a list; none if all lists together have more than 4,294,967,295 items.
     pub(crate) fn intern(&mut self, list: &[T]) -> Option<List> {
         let hash = half(self.hasher.hash_one(list));
         let items = &self.items;
@@ -98,7 +98,7 @@ fn half(hash: u64) -> u32 {
     u32::try_from(hash >> 32).unwrap_or_default()
 }
 
-/// Tables look at the first and the last bits.
+/// Hash tables use the first and the last bits.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }

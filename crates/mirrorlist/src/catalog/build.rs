@@ -1,7 +1,5 @@
 //! Compiling the catalogue from MirrorManager's file, in one pass over it.
 
-use reveille_text::Markup;
-
 mod directories;
 mod numbers;
 #[cfg(test)]
@@ -9,7 +7,11 @@ mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::io::BufRead;
+
+use ipnet::IpNet;
+use reveille_text::{Markup, counted};
 
 use self::directories::Scratch;
 use self::numbers::Numbers;
@@ -21,14 +23,14 @@ use super::{Catalog, Directory, Files, Host, HostNumber, Netblocks, Repositories
 use crate::error::Reason;
 use crate::wire::{Broken, Fields, Malformed, Messages, Value, entry, mirror_list};
 
-/// Warnings that are kept; the rest is counted.
+/// Most warnings that are kept; further ones are counted.
 const MOST_WARNINGS: usize = 20;
 
-/// MirrorManager's bandwidth of a host that names none.
+/// Bandwidth of a host that states none, as in MirrorManager.
 const NO_BANDWIDTH: i64 = 0;
 
-/// A catalogue that is being compiled.
-#[derive(Debug)]
+/// A catalogue in progress.
+#[derive(Debug, Default)]
 struct Builder {
     time: Option<u64>,
     hosts: Vec<Host>,
@@ -47,7 +49,7 @@ struct Builder {
     known_subpaths: hashbrown::HashMap<Box<str>, u32>,
     repositories: Repositories,
     files: Files,
-    asn_hosts: HashMap<u32, Vec<HostNumber>>,
+    asn_hosts: HashMap<u32, Box<[HostNumber]>>,
     netblocks: Netblocks<Vec<HostNumber>>,
     netblock_countries: Netblocks<String>,
     locations: HashMap<Box<str>, Box<[HostNumber]>>,
@@ -61,9 +63,9 @@ struct Builder {
 // === impl Catalog ===
 
 impl Catalog {
-    /// Compiles what MirrorManager wrote.
+    /// Compiles MirrorManager's snapshot.
     pub(crate) fn read(input: impl BufRead) -> Result<Self, Reason> {
-        let mut builder = Builder::new();
+        let mut builder = Builder::default();
         let mut messages = Messages::of(input);
         loop {
             let offset = messages.offset();
@@ -85,37 +87,6 @@ impl Catalog {
 // === impl Builder ===
 
 impl Builder {
-    fn new() -> Self {
-        Self {
-            time: None,
-            hosts: Vec::new(),
-            host_numbers: Numbers::default(),
-            url_texts: Vec::new(),
-            url_numbers: Numbers::default(),
-            directories: Keys::new(),
-            table: Vec::new(),
-            countries: Names::default(),
-            hosts_lists: Interner::default(),
-            offers_lists: Interner::default(),
-            urls_lists: Interner::default(),
-            offers: Vec::new(),
-            known_offers: KnownOffers::default(),
-            subpaths: Vec::new(),
-            known_subpaths: hashbrown::HashMap::new(),
-            repositories: Repositories::new(),
-            files: Files::new(),
-            asn_hosts: HashMap::new(),
-            netblocks: Netblocks::default(),
-            netblock_countries: Netblocks::default(),
-            locations: HashMap::new(),
-            continents: HashMap::new(),
-            bandwidths_seen: HashSet::new(),
-            warnings: Vec::new(),
-            more_warnings: 0,
-            scratch: Scratch::default(),
-        }
-    }
-
     fn add(&mut self, field: u32, value: Value<'_>) -> Result<(), Malformed> {
         match field {
             mirror_list::TIME => self.time = Some(value.number()?),
@@ -123,17 +94,16 @@ impl Builder {
             mirror_list::URL => self.add_url(value.bytes()?)?,
             mirror_list::FILE_DETAILS => {
                 if let Some(name) = self.files.add(value.bytes()?)? {
-                    self.warn(|| format!("file details of {name} are there twice; the first ones count"));
+                    self.warn(|| format!("the file details of {name} appear twice; the first ones count"));
                 }
             }
             mirror_list::NETBLOCK_COUNTRY => self.add_netblock_country(value.bytes()?)?,
             mirror_list::HOST_NETBLOCK => self.add_netblock(value.bytes()?)?,
             mirror_list::LOCATION => {
-                let (name, hosts) = self.text_hosts(value.bytes()?)?;
-                if self.locations.contains_key(name) {
-                    self.warn(|| format!("location {name} is there twice; the first one counts"));
-                } else {
-                    self.locations.insert(name.into(), hosts.into());
+                let (name, hosts) = self.keyed_hosts(value.bytes()?)?;
+                let name = name.text()?;
+                if !keep_first(&mut self.locations, name, hosts) {
+                    self.warn(|| format!("location {name} appears twice; the first one counts"));
                 }
             }
             mirror_list::HOST_ASN => self.add_asn(value.bytes()?)?,
@@ -148,24 +118,20 @@ impl Builder {
             }
             mirror_list::COUNTRY_CONTINENT_REDIRECT => {
                 let (country, continent) = texts(value.bytes()?)?;
-                if self.continents.contains_key(country) {
+                if !keep_first(&mut self.continents, country, continent) {
                     self.warn(|| format!("country {country} has two continents; the first one counts"));
-                } else {
-                    self.continents.insert(country.into(), continent.into());
                 }
             }
             mirror_list::REPOSITORY_REDIRECT => {
                 let (from, to) = texts(value.bytes()?)?;
-                if self.repositories.redirects.contains_key(from) {
+                if !keep_first(&mut self.repositories.redirects, from, to) {
                     self.warn(|| format!("repository {from} is redirected twice; the first one counts"));
-                } else {
-                    self.repositories.redirects.insert(from.into(), to.into());
                 }
             }
             mirror_list::REPOSITORY_DIRECTORY => {
                 let (key, directory) = texts(value.bytes()?)?;
                 if !self.repositories.add(key, directory).ok_or(TOO_MANY)? {
-                    self.warn(|| format!("repository {key} is there twice; the first one counts"));
+                    self.warn(|| format!("repository {key} appears twice; the first one counts"));
                 }
             }
             _ => {}
@@ -178,13 +144,13 @@ impl Builder {
         let number = self.url(id.integer()?)?;
         let text = text.map_or(Ok(""), Value::text)?;
         if text.contains(|c: char| c.is_control()) {
-            // It would be two lines, or an apt priority, in a client's list.
-            self.warn(|| format!("URL {text:?} has control characters; it is left out"));
+            // In a client's list it would be two lines, or a priority of apt.
+            self.warn(|| format!("URL {text:?} contains control characters and is left out"));
             return Ok(());
         }
         match &mut self.url_texts[number as usize] {
             Some(known) if **known == *text => {}
-            Some(_) => self.warn(|| format!("URL {text:?} has the number of another one, which counts")),
+            Some(_) => self.warn(|| format!("URL {text:?} has the number of an earlier one, which counts")),
             place => *place = Some(text.into()),
         }
         Ok(())
@@ -201,7 +167,7 @@ impl Builder {
         let is_first = match field {
             mirror_list::HOST_BANDWIDTH => self.bandwidths_seen.insert(number),
             mirror_list::HOST_COUNTRY => self.hosts[usize::from(number)].country.is_empty(),
-            // Those of all entries are joined.
+            // The countries of all entries are joined.
             _ => true,
         };
         if !is_first {
@@ -210,7 +176,7 @@ impl Builder {
                 mirror_list::HOST_BANDWIDTH => "bandwidth",
                 _ => "country",
             };
-            self.warn(|| format!("the {what} of host {id} is there twice; the first one counts"));
+            self.warn(|| format!("the {what} of mirror {id} appears twice; the first one counts"));
             return Ok(());
         }
         let host = &mut self.hosts[usize::from(number)];
@@ -233,63 +199,58 @@ impl Builder {
     }
 
     fn add_asn(&mut self, message: &[u8]) -> Result<(), Malformed> {
-        let (mut number, mut hosts) = (None, Vec::new());
-        for field in Fields::of(message) {
-            match field? {
-                (entry::KEY, value) => number = Some(value.integer()?),
-                (entry::VALUE, value) => self.hosts_of(value, &mut hosts)?,
-                _ => {}
-            }
-        }
-        match u32::try_from(number.ok_or(NO_KEY)?) {
-            Ok(number) => match self.asn_hosts.entry(number) {
-                Entry::Vacant(new) => {
-                    new.insert(hosts);
-                }
-                Entry::Occupied(_) => {
-                    self.warn(|| format!("AS {number} is there twice; the first one counts"));
-                }
-            },
-            Err(_) => self.warn(|| "an ASN is not a number of 32 bits; it is left out".to_owned()),
+        let (number, hosts) = self.keyed_hosts(message)?;
+        let Ok(number) = u32::try_from(number.integer()?) else {
+            self.warn(|| "an AS number has more than 32 bits and is left out".to_owned());
+            return Ok(());
+        };
+        if !keep_first(&mut self.asn_hosts, number, hosts) {
+            self.warn(|| format!("AS {number} appears twice; the first one counts"));
         }
         Ok(())
     }
 
     fn add_netblock(&mut self, message: &[u8]) -> Result<(), Malformed> {
-        let (name, hosts) = self.text_hosts(message)?;
-        match parse_netblock(name) {
-            Some(net) => self.netblocks.entry(net).extend(hosts),
-            None => self.warn(|| format!("{name:?} is neither a network nor an address; it is left out")),
+        let (name, hosts) = self.keyed_hosts(message)?;
+        if let Some(net) = self.network(name.text()?) {
+            self.netblocks.entry(net).extend(hosts);
         }
         Ok(())
     }
 
     fn add_netblock_country(&mut self, message: &[u8]) -> Result<(), Malformed> {
         let (name, country) = texts(message)?;
-        match parse_netblock(name) {
-            Some(net) => {
-                let known = self.netblock_countries.entry(net);
-                if known.is_empty() {
-                    country.clone_into(known);
-                } else if *known != country {
-                    self.warn(|| format!("network {name} has two countries; the first one counts"));
-                }
-            }
-            None => self.warn(|| format!("{name:?} is neither a network nor an address; it is left out")),
+        let Some(net) = self.network(name) else {
+            return Ok(());
+        };
+        let known = self.netblock_countries.entry(net);
+        if known.is_empty() {
+            country.clone_into(known);
+        } else if *known != country {
+            self.warn(|| format!("network {name} has two countries; the first one counts"));
         }
         Ok(())
     }
 
-    fn text_hosts<'a>(&mut self, message: &'a [u8]) -> Result<(&'a str, Vec<HostNumber>), Malformed> {
-        let (mut name, mut hosts) = (None, Vec::new());
+    fn network(&mut self, name: &str) -> Option<IpNet> {
+        let net = parse_netblock(name);
+        if net.is_none() {
+            self.warn(|| format!("{name:?} is neither a network nor an address and is left out"));
+        }
+        net
+    }
+
+    /// Key and hosts of an entry.
+    fn keyed_hosts<'a>(&mut self, message: &'a [u8]) -> Result<(Value<'a>, Vec<HostNumber>), Malformed> {
+        let (mut key, mut hosts) = (None, Vec::new());
         for field in Fields::of(message) {
             match field? {
-                (entry::KEY, value) => name = Some(value.text()?),
+                (entry::KEY, value) => key = Some(value),
                 (entry::VALUE, value) => self.hosts_of(value, &mut hosts)?,
                 _ => {}
             }
         }
-        Ok((name.ok_or(NO_KEY)?, hosts))
+        Ok((key.ok_or(NO_KEY)?, hosts))
     }
 
     fn hosts_of(&mut self, value: Value<'_>, hosts: &mut Vec<HostNumber>) -> Result<(), Malformed> {
@@ -303,8 +264,7 @@ impl Builder {
 
     fn host(&mut self, id: i64) -> Result<HostNumber, Malformed> {
         let number = self.host_numbers.number(id)?;
-        let number = HostNumber::try_from(number)
-            .map_err(|_| Malformed("more than 65,536 hosts: not a list of mirrors"))?;
+        let number = HostNumber::try_from(number).map_err(|_| Malformed("more than 65,536 mirrors"))?;
         if usize::from(number) == self.hosts.len() {
             self.hosts.push(Host {
                 id,
@@ -348,15 +308,15 @@ impl Builder {
                 0 => String::new(),
                 number => format!(", and those of {number} more"),
             };
-            let warning = format!("the directory of repository {first} is not in the file{more}");
+            let warning = format!("the directory of repository {first} is not in the data{more}");
             self.warn(|| warning);
         }
         self.repositories.list();
         if self.more_warnings > 0 {
             let more = self.more_warnings;
-            self.warnings.push(format!("and {more} more of these"));
+            self.warnings.push(format!("and {more} more warnings"));
         }
-        // Temporary tables go before lists are made as small as they can be.
+        // Temporary tables are freed before lists shrink to their size.
         drop(self.known_offers);
         self.table.shrink_to_fit();
         Ok(Catalog {
@@ -373,7 +333,7 @@ impl Builder {
             subpaths: self.subpaths,
             repositories: self.repositories,
             files: self.files.done(),
-            asn_hosts: boxed(self.asn_hosts),
+            asn_hosts: self.asn_hosts,
             netblocks: self.netblocks,
             netblock_countries: self.netblock_countries,
             locations: self.locations,
@@ -382,7 +342,7 @@ impl Builder {
         })
     }
 
-    /// URLs that are known by number only are dropped from the offers.
+    /// Removes URLs from the offers that are known by number only.
     fn urls(&mut self) -> (Vec<Url>, super::arena::Arena<u32>, Vec<List>) {
         let texts = std::mem::take(&mut self.url_texts);
         let missing = texts.iter().filter(|text| text.is_none()).count();
@@ -391,7 +351,7 @@ impl Builder {
         let (lists, offers) = if missing == 0 {
             (lists, offers)
         } else {
-            self.warn(|| format!("{missing} URLs are named and not there; they are left out"));
+            self.warn(|| format!("{} missing in the data and left out", counted(missing, "URL")));
             let mut kept = Interner::default();
             let offers = offers
                 .into_iter()
@@ -403,7 +363,7 @@ impl Builder {
                         .filter(|url| texts[*url as usize].is_some())
                         .collect();
                     kept.intern(&urls)
-                        .expect("no longer than the lists it is made from")
+                        .expect("it is not longer than the lists before")
                 })
                 .collect();
             (kept.done(), offers)
@@ -423,8 +383,8 @@ impl Builder {
     }
 }
 
-const NO_KEY: Malformed = Malformed("an entry of a map without a key");
-const TOO_MANY: Malformed = Malformed("more entries than an index can hold");
+const NO_KEY: Malformed = Malformed("an entry of a map has no key");
+const TOO_MANY: Malformed = Malformed("there are more entries than an index can hold");
 
 /// Key and value of an entry.
 fn pair(message: &[u8]) -> Result<(Value<'_>, Option<Value<'_>>), Malformed> {
@@ -444,9 +404,13 @@ fn texts(message: &[u8]) -> Result<(&str, &str), Malformed> {
     Ok((key.text()?, value.map_or(Ok(""), Value::text)?))
 }
 
-fn boxed(lists: HashMap<u32, Vec<HostNumber>>) -> HashMap<u32, Box<[HostNumber]>> {
-    lists
-        .into_iter()
-        .map(|(number, hosts)| (number, hosts.into()))
-        .collect()
+/// Adds an entry unless there is one. Returns whether it is new.
+fn keep_first<K: Eq + Hash, V>(entries: &mut HashMap<K, V>, key: impl Into<K>, value: impl Into<V>) -> bool {
+    match entries.entry(key.into()) {
+        Entry::Occupied(_) => false,
+        Entry::Vacant(place) => {
+            place.insert(value.into());
+            true
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Checksums of files, kept as the XML in which metalinks tell them.
+//! Checksums of files, kept as the XML of metalinks.
 
 use std::fmt::Write as _;
 
@@ -6,12 +6,12 @@ use super::texts::{Keys, Texts};
 use crate::render::xml::push_escaped;
 use crate::wire::{Fields, Malformed, files};
 
-/// What is known of files, by directory and name.
-#[derive(Debug)]
+/// Details of files, by directory and name.
+#[derive(Debug, Default)]
 pub(crate) struct Files {
-    /// Those that were seen, while more are added.
+    /// The keys, while files are added.
     directories: Keys,
-    /// Directory and name, with a character between them that neither has.
+    /// Directory and name, with a character between them that neither contains.
     names: Keys,
     /// The versions of each, as XML.
     versions: Texts,
@@ -37,7 +37,7 @@ impl Files {
         Some(self.versions.get(number))
     }
 
-    /// Adds one message of `FileDetailsCache`. Tells the directory if it was there before: the first one counts.
+    /// Adds one message of `FileDetailsCache`. Returns the directory if it was added before: the first one counts.
     pub(crate) fn add(&mut self, message: &[u8]) -> Result<Option<String>, Malformed> {
         let mut directory = None;
         let mut found: Vec<(&str, Vec<Details>)> = Vec::new();
@@ -54,7 +54,7 @@ impl Files {
                 _ => {}
             }
         }
-        let directory = directory.ok_or(Malformed("file details without a directory"))?;
+        let directory = directory.ok_or(Malformed("file details have no directory"))?;
         if !self.directories.add(directory).ok_or(TOO_MUCH)? {
             return Ok(Some(directory.to_owned()));
         }
@@ -68,24 +68,16 @@ impl Files {
         Ok(None)
     }
 
-    /// No more is added.
+    /// Ends adding.
     pub(super) fn done(self) -> Self {
         Self {
-            directories: Keys::new(),
+            directories: Keys::default(),
             ..self
-        }
-    }
-
-    pub(crate) fn new() -> Self {
-        Self {
-            directories: Keys::new(),
-            names: Keys::new(),
-            versions: Texts::new(),
         }
     }
 }
 
-const TOO_MUCH: Malformed = Malformed("more than 4 GiB of file details");
+const TOO_MUCH: Malformed = Malformed("there are more than 4 GiB of file details");
 
 fn joined(directory: &str, file: &str) -> String {
     [directory, "\0", file].concat()
@@ -101,10 +93,7 @@ fn file(message: &[u8]) -> Result<(&str, Vec<Details<'_>>), Malformed> {
             _ => {}
         }
     }
-    Ok((
-        name.ok_or(Malformed("file details without a file name"))?,
-        versions,
-    ))
+    Ok((name.ok_or(Malformed("file details have no file name"))?, versions))
 }
 
 fn details(message: &[u8]) -> Result<Details<'_>, Malformed> {
@@ -123,7 +112,7 @@ fn details(message: &[u8]) -> Result<Details<'_>, Malformed> {
     Ok(details)
 }
 
-/// The newest version comes first in the data; the others are alternates that a mirror may still have.
+/// The newest version comes first in the data; the others are alternates that mirrors may still have.
 fn write_versions(text: &mut String, versions: &[Details]) {
     if let Some((newest, others)) = versions.split_first() {
         write_details(text, newest, "  ");

@@ -1,15 +1,15 @@
-//! Numbers in ascending order, each once, without a sort: a directory has a hundred hosts out of a thousand.
+//! Numbers in ascending order, each once, without sorting: a directory has a hundred of a thousand hosts.
 
 use super::HostNumber;
 
-/// A bit for each number that was added.
+/// A set of numbers, with a bit for each.
 #[derive(Debug, Default)]
 pub(super) struct Marks(Vec<u64>);
 
 // === impl Marks ===
 
 impl Marks {
-    /// Whether it was not there before.
+    /// Adds a number. Returns whether it is new.
     pub(super) fn add(&mut self, number: HostNumber) -> bool {
         let (place, bit) = (usize::from(number / 64), 1_u64 << (number % 64));
         if place >= self.0.len() {
@@ -21,7 +21,7 @@ impl Marks {
         is_new
     }
 
-    /// Tells all numbers, and forgets them.
+    /// Returns all numbers, and empties the set.
     pub(super) fn drain(&mut self, mut each: impl FnMut(HostNumber)) {
         for (place, word) in (0..=HostNumber::MAX / 64).zip(&mut self.0) {
             let mut bits = std::mem::take(word);

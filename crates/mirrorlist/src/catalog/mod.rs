@@ -1,13 +1,13 @@
-//! The catalogue: what MirrorManager knows of hosts and directories, compiled into an index that is made for reading.
+//! The catalogue: what MirrorManager knows of hosts and directories, compiled into an index for fast reading.
 //!
-//! MirrorManager repeats itself: each directory lists its hosts up to three times, by identifiers of eight bytes, and
-//! each host with the identifiers of its URLs. Here hosts and countries have numbers of two bytes; a host together with
-//! its URLs (an *offer*) has one of four; and a list that was seen before is not stored again.
+//! MirrorManager's data repeat much: each directory lists its hosts up to three times, by identifiers of eight bytes,
+//! and each host with the identifiers of its URLs. Here, hosts and countries have numbers of two bytes, a host together
+//! with its URLs (an *offer*) has a number of four bytes, and equal lists are stored once.
 //!
 //! ```text
-//! name ─► Directory ─┬─ carriers   [host, host, …]      sorted: "does it carry this?" is a binary search
-//!                    ├─ offers     [offer, offer, …]    beside them: the host's URLs
-//!                    ├─ global     [host, …]            those that are offered to everybody
+//! name ─► Directory ─┬─ carriers   [host, host, …]      sorted, for a binary search
+//!                    ├─ offers     [offer, offer, …]    the URLs of the carrier at the same place
+//!                    ├─ global     [host, …]            carriers that everybody may use
 //!                    └─ countries  [country, end, …] over hosts [host, …]
 //! ```
 
@@ -22,6 +22,9 @@ mod repositories;
 mod texts;
 
 use std::collections::HashMap;
+use std::fmt;
+
+use reveille_text::grouped;
 
 use self::arena::{Arena, List};
 use self::names::Names;
@@ -32,10 +35,10 @@ use self::texts::Keys;
 pub(crate) use self::files::Files;
 pub(crate) use self::repositories::Repositories;
 
-/// A host, by the order in which it was seen.
+/// The number of a host, in the order of the data.
 pub(crate) type HostNumber = u16;
 
-/// Hosts and directories of one moment.
+/// Hosts and directories at one moment.
 #[derive(Debug)]
 pub struct Catalog {
     pub(crate) created: u64,
@@ -55,9 +58,9 @@ pub struct Catalog {
     pub(crate) netblocks: Netblocks<Vec<HostNumber>>,
     pub(crate) netblock_countries: Netblocks<String>,
     pub(crate) locations: HashMap<Box<str>, Box<[HostNumber]>>,
-    /// Countries whose continent is not that of the table.
+    /// Continents of countries, instead of those of the table.
     pub(crate) continents: HashMap<Box<str>, Box<str>>,
-    /// What was wrong with the data and could be passed over.
+    /// Mistakes in the data that were ignored.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -68,9 +71,9 @@ pub(crate) struct Host {
     pub(crate) id: i64,
     /// Two letters, upper case.
     pub(crate) country: Box<str>,
-    /// The share of clients it gets, as its bandwidth in Mbit/s.
+    /// Bandwidth in Mbit/s: its weight in random orders.
     pub(crate) bandwidth: i64,
-    /// If not empty: clients of these countries only.
+    /// The countries whose clients may use it; empty for all.
     pub(crate) only_for: Box<[Box<str>]>,
 }
 
@@ -89,7 +92,7 @@ pub(crate) struct Directory {
 #[derive(Debug, Clone)]
 pub(crate) struct Url {
     pub(crate) text: Box<str>,
-    /// With XML's characters escaped, if there are any.
+    /// The text escaped for XML, if that differs.
     pub(crate) escaped: Option<Box<str>>,
 }
 
@@ -113,12 +116,12 @@ pub struct Counts {
 // === impl Catalog ===
 
 impl Catalog {
-    /// Unix time at which it was made, in seconds.
+    /// Unix time at which the data were created, in seconds.
     pub fn created(&self) -> u64 {
         self.created
     }
 
-    /// The same, as people read it.
+    /// The same as a date.
     pub fn created_text(&self) -> String {
         i64::try_from(self.created)
             .ok()
@@ -126,12 +129,12 @@ impl Catalog {
             .map_or_else(|| format!("{} s", self.created), |time| time.to_string())
     }
 
-    /// What was wrong with the data and could be passed over.
+    /// Mistakes in the data that were ignored.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// How large it is.
+    /// How many of everything there are.
     pub fn counts(&self) -> Counts {
         Counts {
             directories: self.table.len(),
@@ -157,18 +160,30 @@ impl Catalog {
         self.hosts_lists.get(directory.global)
     }
 
-    /// Whether a host is offered in its own networks only.
+    /// The hosts that carry a directory.
+    pub(crate) fn carriers(&self, directory: Directory) -> &[HostNumber] {
+        self.hosts_lists.get(directory.carriers)
+    }
+
+    /// A host's name for people: the one in its URLs for a directory, or MirrorManager's number.
+    pub(crate) fn mirror_name(&self, directory: Directory, host: HostNumber) -> String {
+        let offer = self.offer(directory, host);
+        let url = offer.and_then(|offer| self.urls(offer).next());
+        let rest = url.and_then(|url| url.text.split_once("://"));
+        match rest.and_then(|(_, rest)| rest.split('/').next()) {
+            Some(name) => name.to_owned(),
+            None => format!("mirror {}", self.hosts[usize::from(host)].id),
+        }
+    }
+
+    /// Whether only clients in its own networks may use a host.
     pub(crate) fn is_private(&self, directory: Directory, host: HostNumber) -> bool {
         self.global(directory).binary_search(&host).is_err()
     }
 
-    /// What a host offers of a directory, if it carries it.
+    /// A host's offer for a directory, if it carries the directory.
     pub(crate) fn offer(&self, directory: Directory, host: HostNumber) -> Option<u32> {
-        let place = self
-            .hosts_lists
-            .get(directory.carriers)
-            .binary_search(&host)
-            .ok()?;
+        let place = self.carriers(directory).binary_search(&host).ok()?;
         Some(self.offers_lists.get(directory.offers)[place])
     }
 
@@ -180,7 +195,7 @@ impl Catalog {
             .map(|url| &self.urls[*url as usize])
     }
 
-    /// The countries in which a directory is offered to everybody, by name, and the hosts there.
+    /// The hosts of a directory that everybody may use, by country; countries in the order of their names.
     pub(crate) fn by_country(&self, directory: Directory) -> impl Iterator<Item = (u16, &[HostNumber])> {
         let hosts = self.hosts_lists.get(directory.country_hosts);
         let mut start = 0;
@@ -195,17 +210,37 @@ impl Catalog {
             })
     }
 
-    /// Whether clients of a country may be sent to a host.
+    /// Whether clients of a country may use a host.
     pub(crate) fn is_allowed(&self, host: HostNumber, country: &str) -> bool {
         let only_for = &self.hosts[usize::from(host)].only_for;
         only_for.is_empty() || only_for.iter().any(|allowed| **allowed == *country)
     }
 }
 
+// === impl Counts ===
+
+impl fmt::Display for Counts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.directories, "directory", "directories"),
+            (self.repositories, "repository", "repositories"),
+            (self.hosts, "mirror", "mirrors"),
+            (self.urls, "URL", "URLs"),
+            (self.netblocks, "network of mirrors", "networks of mirrors"),
+        ];
+        for (place, (count, one, many)) in counts.into_iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            let noun = if count == 1 { one } else { many };
+            write!(formatter, "{separator}{} {noun}", grouped(count as u64))?;
+        }
+        Ok(())
+    }
+}
+
 // === impl Url ===
 
 impl Url {
-    /// What stands before the colon.
+    /// The part before the colon.
     pub(crate) fn protocol(&self) -> &str {
         self.text.split(':').next().unwrap_or_default()
     }

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-/// Names, each with a number of its own: the order in which they were seen.
+/// Names with numbers, in the order in which they were added.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
     all: Vec<Box<str>>,
@@ -21,12 +21,12 @@ impl Names {
         self.all.get(usize::from(number)).map_or("", |name| name)
     }
 
-    /// By which names are sorted: their first eight bytes.
+    /// The key by which names are sorted: their first eight bytes.
     pub(crate) fn key(&self, number: u16) -> u64 {
         self.keys.get(usize::from(number)).copied().unwrap_or_default()
     }
 
-    /// The number of a name that may be new; nothing if there are 65,536 already.
+    /// The number of a name, which is added if it is new; none if there are 65,536 names already.
     pub(crate) fn add(&mut self, name: &str) -> Option<u16> {
         if let Some(number) = self.number(name) {
             return Some(number);

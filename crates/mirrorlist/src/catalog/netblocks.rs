@@ -1,18 +1,18 @@
-//! Networks that hosts name as their own, and networks whose country is known better than by GeoIP.
+//! Networks that hosts claim, and networks whose country the data state.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-/// What is known of networks; asked for an address it tells all networks around it.
+/// Values of networks. A look-up returns the values of all networks around an address.
 #[derive(Debug, Clone)]
 pub(crate) struct Netblocks<T> {
     four: PrefixMap<Ipv4Net, T>,
     six: PrefixMap<Ipv6Net, T>,
 }
 
-/// A network, or an address alone. Bits beyond the prefix are dropped.
+/// A network, or a single address. Bits beyond the prefix are dropped.
 pub(crate) fn parse(text: &str) -> Option<IpNet> {
     let net = match text.parse::<IpNet>() {
         Ok(net) => net,
@@ -24,7 +24,7 @@ pub(crate) fn parse(text: &str) -> Option<IpNet> {
 // === impl Netblocks ===
 
 impl<T: Default> Netblocks<T> {
-    /// What is known of a network, to be added to.
+    /// The value of a network, to change it.
     pub(crate) fn entry(&mut self, net: IpNet) -> &mut T {
         match net {
             IpNet::V4(net) => self.four.entry(net).or_default(),
@@ -37,28 +37,19 @@ impl<T: Default> Netblocks<T> {
     }
 
     /// All networks around an address, the longest prefix last.
-    pub(crate) fn around(&self, address: IpAddr) -> impl Iterator<Item = (IpNet, &T)> {
-        let (four, six) = match IpNet::from(address) {
-            IpNet::V4(net) => (Some(net), None),
-            IpNet::V6(net) => (None, Some(net)),
-        };
-        let four = four.into_iter().flat_map(|net| {
-            let around: Vec<(IpNet, &T)> = self
+    pub(crate) fn around(&self, address: IpAddr) -> Vec<(IpNet, &T)> {
+        match IpNet::from(address) {
+            IpNet::V4(net) => self
                 .four
                 .cover(&net)
-                .map(|(net, value)| (IpNet::V4(net), value))
-                .collect();
-            around
-        });
-        let six = six.into_iter().flat_map(|net| {
-            let around: Vec<(IpNet, &T)> = self
+                .map(|(net, value)| (net.into(), value))
+                .collect(),
+            IpNet::V6(net) => self
                 .six
                 .cover(&net)
-                .map(|(net, value)| (IpNet::V6(net), value))
-                .collect();
-            around
-        });
-        four.chain(six)
+                .map(|(net, value)| (net.into(), value))
+                .collect(),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Offers that are known already, by the bytes that tell of them: a host with the same URLs is repeated for thousands of
-//! directories, and each time the same few bytes say so.
+//! Known offers, by their bytes in the data: a host with the same URLs appears in thousands of directories, each time as
+//! the same few bytes.
 
 use std::hash::BuildHasher as _;
 
@@ -15,11 +15,11 @@ pub(super) type Offer = (HostNumber, u32);
 pub(super) struct KnownOffers {
     short: HashTable<(Short, Offer)>,
     hasher: DefaultHashBuilder,
-    /// Those of hosts with many URLs.
+    /// Offers of hosts with many URLs.
     long: HashMap<Box<[u8]>, Offer>,
 }
 
-/// Up to 16 bytes: the first and the last eight of them, which may overlap, and how many they are.
+/// Up to 16 bytes: the first and the last eight, which may overlap, and their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Short {
     first: u64,

@@ -1,11 +1,11 @@
-//! What repositories are called, and where they lead.
+//! Names of repositories, and their directories.
 
 use std::collections::{HashMap, HashSet};
 
 use super::texts::{Keys, Texts};
 
 /// Names of repositories.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Repositories {
     /// `repo+arch`.
     keys: Keys,
@@ -13,23 +13,13 @@ pub(crate) struct Repositories {
     directories: Texts,
     pub(crate) redirects: HashMap<Box<str>, Box<str>>,
     pub(crate) disabled: HashSet<Box<str>>,
-    /// All of them, as they are listed for a client that asked for another one.
+    /// The list of all repositories, for clients that request another one.
     pub(crate) listing: String,
 }
 
 // === impl Repositories ===
 
 impl Repositories {
-    pub(super) fn new() -> Self {
-        Self {
-            keys: Keys::new(),
-            directories: Texts::new(),
-            redirects: HashMap::new(),
-            disabled: HashSet::new(),
-            listing: String::new(),
-        }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
@@ -39,12 +29,12 @@ impl Repositories {
         Some(self.directories.get(self.keys.number(key)?))
     }
 
-    /// All, each with its directory.
+    /// All repositories, each with its directory.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.keys.iter().zip(self.directories.iter())
     }
 
-    /// Whether a repository is new; nothing if there is no room for more.
+    /// Adds a repository. Returns whether it is new; none if there is no room for more.
     pub(super) fn add(&mut self, key: &str, directory: &str) -> Option<bool> {
         let is_new = self.keys.add(key)?;
         if is_new {
@@ -53,7 +43,7 @@ impl Repositories {
         Some(is_new)
     }
 
-    /// Writes the list of all.
+    /// Writes the list of all repositories.
     pub(super) fn list(&mut self) {
         let mut keys: Vec<&str> = self.keys.iter().collect();
         keys.sort_unstable();

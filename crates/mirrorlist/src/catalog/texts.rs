@@ -1,5 +1,5 @@
-//! Many short texts in one long one. As a box each they would be a hundred thousand small blocks of memory, which the
-//! allocator keeps, in pieces, when a former snapshot is freed.
+//! Many short texts in one long text. As boxes they would be a hundred thousand small blocks of memory, which the
+//! allocator would keep in pieces when it frees an earlier snapshot.
 
 use std::hash::BuildHasher as _;
 
@@ -7,16 +7,16 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::large_vec::large_string;
 
-/// Texts, by the order in which they were added.
+/// Texts, in the order in which they were added.
 #[derive(Debug)]
 pub(crate) struct Texts {
     all: String,
-    /// Where each ends, which is where the next one begins.
+    /// The end of each text, where the next one begins.
     ends: Vec<u32>,
 }
 
-/// Different texts, each of which is found by its number and by itself.
-#[derive(Debug)]
+/// Distinct texts, which are found by their numbers and by themselves.
+#[derive(Debug, Default)]
 pub(crate) struct Keys {
     texts: Texts,
     numbers: HashTable<u32>,
@@ -26,13 +26,6 @@ pub(crate) struct Keys {
 // === impl Texts ===
 
 impl Texts {
-    pub(crate) fn new() -> Self {
-        Self {
-            all: large_string(),
-            ends: Vec::new(),
-        }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -52,7 +45,7 @@ impl Texts {
         })
     }
 
-    /// Adds what `write` appends; nothing if all texts together have more than 4 GiB.
+    /// Adds the text that `write` appends; none if all texts together have more than 4 GiB.
     pub(crate) fn add_with(&mut self, write: impl FnOnce(&mut String)) -> Option<()> {
         write(&mut self.all);
         self.ends.push(u32::try_from(self.all.len()).ok()?);
@@ -64,17 +57,18 @@ impl Texts {
     }
 }
 
+impl Default for Texts {
+    fn default() -> Self {
+        Self {
+            all: large_string(),
+            ends: Vec::new(),
+        }
+    }
+}
+
 // === impl Keys ===
 
 impl Keys {
-    pub(crate) fn new() -> Self {
-        Self {
-            texts: Texts::new(),
-            numbers: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-        }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.texts.len()
     }
@@ -87,7 +81,7 @@ impl Keys {
         self.find(self.hasher.hash_one(key), key)
     }
 
-    /// Whether a key is new; nothing if there is no room for more.
+    /// Adds a key. Returns whether it is new; none if there is no room for more.
     pub(crate) fn add(&mut self, key: &str) -> Option<bool> {
         let hash = self.hasher.hash_one(key);
         if self.find(hash, key).is_some() {
@@ -115,7 +109,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn keys_are_found_by_their_order(words in proptest::collection::vec("[ab]{0,4}", 0..60)) {
-            let mut keys = Keys::new();
+            let mut keys = Keys::default();
             let mut seen: Vec<&String> = Vec::new();
             for word in &words {
                 let is_new = !seen.contains(&word);

@@ -10,10 +10,10 @@ use crate::{Failure, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A list of mirrors
+    /// List of mirrors
     #[arg(value_name = "FILE.yaml")]
     mirrors: PathBuf,
-    /// Where the snapshot goes, in one step
+    /// File to write; it replaces an earlier one in one step
     #[arg(short, long, value_name = "FILE.proto")]
     output: PathBuf,
 }
@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     replace(&arguments.output, &bytes)
         .map_err(|error| Failure::Input(format!("can't write {}: {error}", arguments.output.display())))?;
     say(&format!(
-        "wrote {}, {} bytes",
+        "wrote {} ({} bytes)",
         arguments.output.display(),
         bytes.len()
     ));

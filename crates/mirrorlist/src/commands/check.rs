@@ -16,11 +16,16 @@ use crate::{Failure, print, say};
 pub(crate) struct Arguments {
     #[command(flatten)]
     files: Files,
-    /// Do not ask the mirrors of a list, look at the files alone
-    #[arg(long)]
+    /// Check the files only, not the mirrors of the list
+    #[arg(long, help_heading = "Check")]
     offline: bool,
-    /// Ask again as often as `freshness: every` of the list says, until it is told to end
-    #[arg(long, requires = "mirrors", conflicts_with = "offline")]
+    /// Repeat the check until stopped, as often as `freshness: every` in the list says
+    #[arg(
+        long,
+        requires = "mirrors",
+        conflicts_with = "offline",
+        help_heading = "Check"
+    )]
     timer: bool,
 }
 
@@ -36,12 +41,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             _ => once(&sources, arguments.offline).await,
         }
     });
-    // A name server that does not answer is asked by a thread, which may wait for minutes.
+    // A thread may wait for minutes for a name server that does not answer.
     runtime.shutdown_background();
     ended
 }
 
-/// Looks once.
+/// Checks once.
 async fn once(sources: &Sources, offline: bool) -> Result<(), Failure> {
     let mut text = String::new();
     let mut problems = 0;
@@ -49,27 +54,15 @@ async fn once(sources: &Sources, offline: bool) -> Result<(), Failure> {
         problems = findings(&mirrors::probe(path).await?, &mut text);
     }
     let snapshot = Snapshot::load(sources, None)?;
-    let catalog = snapshot.catalog();
     for warning in snapshot.warnings() {
         let _ = writeln!(text, "warning: {warning}");
     }
-    let counts = catalog.counts();
-    let _ = writeln!(
-        text,
-        "{} directories, {} repositories, {} hosts, {} URLs, {} netblocks, {} prefixes; made at {}",
-        counts.directories,
-        counts.repositories,
-        counts.hosts,
-        counts.urls,
-        counts.netblocks,
-        snapshot.networks().prefixes(),
-        catalog.created_text()
-    );
+    let _ = writeln!(text, "{}", snapshot.summary());
     print(&text)?;
     if problems > 0 { Err(Failure::Found) } else { Ok(()) }
 }
 
-/// Looks until it is told to end. A list that is broken for a while ends nothing.
+/// Checks until a signal stops it. A list that is broken for a while does not.
 async fn again(sources: &Sources, list: &Path) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::Internal(format!("can't catch signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
@@ -94,7 +87,7 @@ async fn again(sources: &Sources, list: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Tells what is wrong with origins and mirrors, and how many things that are.
+/// Adds the problems of origins and mirrors to `text`, and returns how many there are.
 fn findings(state: &mirrors::State, text: &mut String) -> u32 {
     let mut problems = 0;
     let mut tell = |line: String| {
@@ -104,7 +97,7 @@ fn findings(state: &mirrors::State, text: &mut String) -> u32 {
     for (directory, origin) in &state.origins {
         if let Some(problem) = &origin.problem {
             tell(format!(
-                "origin of {directory}: {problem}; mirrors are not held against it"
+                "origin of {directory}: {problem}; mirrors are not compared with it"
             ));
         }
     }
@@ -112,11 +105,11 @@ fn findings(state: &mirrors::State, text: &mut String) -> u32 {
         for (directory, finding) in directories {
             match (&finding.problem, finding.behind_since) {
                 (Some(problem), _) => tell(format!(
-                    "{mirror}: {directory}: failed {} in a row: {problem}",
+                    "mirror {mirror}: {directory}: failed {} in a row: {problem}",
                     counted(finding.failures, "time")
                 )),
                 (None, Some(since)) => tell(format!(
-                    "{mirror}: {directory}: behind for {}",
+                    "mirror {mirror}: {directory}: behind its origin for {}",
                     duration::shown(Duration::from_secs(state.checked.saturating_sub(since)))
                 )),
                 (None, None) => {}

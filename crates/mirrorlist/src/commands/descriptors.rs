@@ -1,4 +1,4 @@
-//! Descriptors: every connection needs one, and a service often starts with a limit of 1,024.
+//! Descriptors: every connection needs one, and services often start with a limit of 1,024.
 
 use std::num::NonZeroUsize;
 
@@ -6,36 +6,36 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Failure;
 
-/// Descriptors that are not connections of clients: those of the administrator, files, logs, listeners.
+/// Descriptors for other things than connections of clients: the administrator, files, logs, listeners.
 const OTHERS: u64 = 96;
 
-/// Those of a thread that answers: its runtime's.
+/// Descriptors of the runtime of a thread that answers.
 const OF_A_WORKER: u64 = 4;
 
-/// How many of the wanted connections there are descriptors for, once the soft limit is as high as it may be.
+/// How many of the wanted connections have descriptors, after the soft limit is raised as far as possible.
 pub(super) fn connections(wanted: NonZeroUsize, workers: NonZeroUsize) -> Result<NonZeroUsize, Failure> {
     let limit = raise();
     let others = OTHERS.saturating_add(OF_A_WORKER.saturating_mul(workers.get() as u64));
     let left = usize::try_from(limit.saturating_sub(others)).unwrap_or(usize::MAX);
     let left = NonZeroUsize::new(left).ok_or_else(|| {
         Failure::Input(format!(
-            "the limit of {limit} open files leaves none for clients; raise it with LimitNOFILE= of the unit, or \
+            "the limit of {limit} open files leaves none for clients; raise it with LimitNOFILE= in the unit, or with \
              `ulimit -n 4096`"
         ))
     })?;
     if left < wanted {
         tracing::warn!(
-            "the limit of {limit} open files is enough for {left} connections at once, not for {wanted}; raise it with \
-             LimitNOFILE= of the unit, or `ulimit -n`, or set --max-connections"
+            "the limit of {limit} open files allows {left} connections at once, not {wanted}; raise it with LimitNOFILE= \
+             in the unit or with `ulimit -n`, or set --max-connections"
         );
     }
     Ok(wanted.min(left))
 }
 
-/// Raises the soft limit as far as it goes, and tells it.
+/// Raises the soft limit as far as possible, and returns it.
 fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // A hard limit of none is not one that the kernel takes as a soft one.
+    // The kernel does not accept "unlimited" as a soft limit.
     let wanted = maximum.unwrap_or(1 << 20).min(1 << 20);
     let now = current.unwrap_or(u64::MAX);
     let raised = Rlimit {

@@ -4,44 +4,41 @@ use std::net::IpAddr;
 
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reveille_mirrorlist::{Rules, Snapshot, explain};
+use reveille_mirrorlist::{Snapshot, explain};
 
-use super::Files;
+use super::{Choice, Files};
 use crate::{Failure, print};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     files: Files,
-    /// The client
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address of the client
+    #[arg(long, value_name = "ADDRESS", help_heading = "Request")]
     ip: IpAddr,
-    /// The repository
+    /// Name of the repository
     #[arg(
         long,
+        help_heading = "Request",
         value_name = "NAME",
         required_unless_present = "path",
         requires = "arch"
     )]
     repo: Option<String>,
-    /// Its architecture
-    #[arg(long, value_name = "NAME")]
+    /// Architecture of the repository
+    #[arg(long, value_name = "NAME", help_heading = "Request")]
     arch: Option<String>,
-    /// A directory or file, in place of a repository
-    #[arg(long, value_name = "PATH", conflicts_with = "repo")]
+    /// Directory or file, instead of a repository
+    #[arg(long, value_name = "PATH", conflicts_with = "repo", help_heading = "Request")]
     path: Option<String>,
-    /// Countries that the client asks for
-    #[arg(long, value_name = "LIST")]
+    /// Countries that the client requests, separated by commas
+    #[arg(long, value_name = "LIST", help_heading = "Request")]
     country: Option<String>,
-    /// Protocols that the client asks for
-    #[arg(long, value_name = "LIST")]
+    /// Protocols that the client requests, separated by commas
+    #[arg(long, value_name = "LIST", help_heading = "Request")]
     protocol: Option<String>,
-    /// As for `serve`
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    minimum: usize,
-    /// As for `serve`
-    #[arg(long)]
-    strict_compat: bool,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -62,13 +59,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             ))
         })
         .collect();
-    let rules = Rules {
-        minimum: arguments.minimum,
-        strict: arguments.strict_compat,
-    };
-    let text = explain(&snapshot, &query.join("&"), arguments.ip, rules).map_err(|refused| {
+    let text = explain(
+        &snapshot,
+        &query.join("&"),
+        arguments.ip,
+        arguments.choice.rules(),
+    )
+    .map_err(|refused| {
+        // The text may list all repositories.
         let lines: Vec<&str> = refused.lines().take(12).collect();
-        Failure::Input(format!("the client gets no list: {}", lines.join("\n")))
+        let text = lines.join("\n");
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        Failure::Input(format!("the client gets no list: {text}"))
     })?;
     print(&text)
 }

@@ -3,39 +3,66 @@
 pub(crate) mod build;
 pub(crate) mod check;
 mod descriptors;
+pub(crate) mod examples;
 pub(crate) mod explain;
+pub(crate) mod man;
 pub(crate) mod serve;
 
 use std::path::PathBuf;
 
 use clap::Args;
-use reveille_mirrorlist::{Data, Sources};
+use reveille_mirrorlist::{Data, Rules, Sources};
 
-/// The files that are served.
+/// The files that answers are made from.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
 pub(crate) struct Files {
     #[command(flatten)]
     data: DataFile,
-    /// AS numbers of prefixes, `PREFIX ASN` a line
+    /// AS numbers of networks, a line `PREFIX ASN` each
     #[arg(long, value_name = "FILE")]
     netblocks: Option<PathBuf>,
-    /// Continents of countries, `COUNTRY,CONTINENT` a line [default: a built-in table]
+    /// Continents of countries, a line `COUNTRY,CONTINENT` each [default: a built-in table]
     #[arg(long, value_name = "FILE.csv")]
     countries: Option<PathBuf>,
-    /// Countries of addresses, in MaxMind's format
+    /// Countries of addresses, a database in MaxMind's format
     #[arg(long, value_name = "FILE.mmdb")]
     geoip: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
 #[group(required = true, multiple = false)]
 struct DataFile {
-    /// The snapshot that MirrorManager writes
+    /// Snapshot that MirrorManager writes
     #[arg(long, value_name = "FILE.proto")]
     cache: Option<PathBuf>,
-    /// A list of mirrors
+    /// List of mirrors
     #[arg(long, value_name = "FILE.yaml")]
     mirrors: Option<PathBuf>,
+}
+
+/// How mirrors are chosen.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Answers")]
+pub(crate) struct Choice {
+    /// Add mirrors from all over the world if fewer than this are near
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    minimum: usize,
+    /// Answer as MirrorManager's server does, even where that is questionable
+    #[arg(long)]
+    strict_compat: bool,
+}
+
+// === impl Choice ===
+
+impl Choice {
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            minimum: self.minimum,
+            strict: self.strict_compat,
+        }
+    }
 }
 
 // === impl Files ===

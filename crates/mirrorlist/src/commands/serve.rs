@@ -7,61 +7,64 @@ use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
+use reveille_mirrorlist::TrustedProxies;
 use reveille_mirrorlist::server::{Address, GRACE, Options, Running, StartError, TlsFiles};
-use reveille_mirrorlist::{Rules, TrustedProxies};
 use reveille_text::duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Files, descriptors};
+use super::{Choice, Files, descriptors};
 use crate::{Failure, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     files: Files,
-    /// Where clients are answered: ADDRESS:PORT or unix:PATH; repeatable. Sockets that systemd passes count instead
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    #[command(flatten)]
+    choice: Choice,
+    /// Where clients connect: ADDRESS:PORT or unix:PATH (repeatable); unused if systemd passes sockets
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:3000",
+        help_heading = "Network"
+    )]
     listen: Vec<Address>,
-    /// Where /healthz, /readyz, /metrics and POST /-/reload are: ADDRESS:PORT, which should be private, or unix:PATH, which
-    /// is for its owner and group
-    #[arg(long, value_name = "ADDR")]
+    /// Where /healthz, /readyz, /metrics and POST /-/reload are: ADDRESS:PORT or unix:PATH
+    ///
+    /// Where /healthz, /readyz, /metrics and POST /-/reload are: ADDRESS:PORT, which should be a private address, or
+    /// unix:PATH, a socket for its owner and group.
+    #[arg(long, value_name = "ADDR", help_heading = "Network")]
     admin: Option<Address>,
-    /// Append a line for each answer about a repository, as MirrorManager does for its statistics
-    #[arg(long, value_name = "FILE")]
+    /// Networks or addresses of proxies whose Forwarded or X-Forwarded-For is trusted, besides this machine (repeatable)
+    #[arg(long, value_name = "CIDR", value_parser = network, help_heading = "Network")]
+    trusted_proxy: Vec<IpNet>,
+    /// Certificates for TLS in PEM, the server's own first
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "Network")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Network")]
+    tls_key: Option<PathBuf>,
+    /// Requests a second that one client may make [default: unlimited]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    rate_limit: Option<NonZeroUsize>,
+    /// Connections at once, if the limit of open files (LimitNOFILE=) allows them; further ones wait
+    #[arg(long, value_name = "N", default_value = "16384", help_heading = "Limits")]
+    max_connections: NonZeroUsize,
+    /// Threads that answer [default: one for each processor]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    workers: Option<NonZeroUsize>,
+    /// Fail /healthz if the data are older than this, such as 6h
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Limits")]
+    max_stale: Option<Duration>,
+    /// How often to check the files for changes; 0 disables the checks
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse, help_heading = "Data")]
+    watch: Duration,
+    /// Append a line for each answer about a repository, for MirrorManager's statistics
+    #[arg(long, value_name = "FILE", help_heading = "Logs")]
     log: Option<PathBuf>,
     /// Append a line for each request
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Logs")]
     access_log: Option<PathBuf>,
-    /// Add mirrors of all the world when fewer than this are near
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    minimum: usize,
-    /// Proxies whose X-Forwarded-For or Forwarded is believed, besides this machine; repeatable
-    #[arg(long, value_name = "CIDR", value_parser = network)]
-    trusted_proxy: Vec<IpNet>,
-    /// Answer as MirrorManager's server does even where that is questionable
-    #[arg(long)]
-    strict_compat: bool,
-    /// Certificates for TLS, in PEM, the server's own first
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// The certificate's key, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-    /// Requests a second that one client may make [default: no limit]
-    #[arg(long, value_name = "N")]
-    rate_limit: Option<NonZeroUsize>,
-    /// Connections at once, if the limit of open files (LimitNOFILE=) is enough for them; further ones wait
-    #[arg(long, value_name = "N", default_value = "16384")]
-    max_connections: NonZeroUsize,
-    /// Threads that answer [default: one a processor]
-    #[arg(long, value_name = "N")]
-    workers: Option<NonZeroUsize>,
-    /// /healthz fails when the data are older than this, such as 6h
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    max_stale: Option<Duration>,
-    /// How often to look whether files have changed; 0 for never
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
-    watch: Duration,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -81,14 +84,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .build()
         .map_err(internal)?;
     let ended = runtime.block_on(serve(&options));
-    // Files that can't be read to their end, or opened, hold nothing up.
+    // Do not wait for a thread that reads or opens a file: it may never end.
     runtime.shutdown_background();
     ended
 }
 
 async fn serve(options: &Options) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::Internal(format!("can't catch signals: {error}"));
-    // Before files are read: a SIGHUP meanwhile must not end the program.
+    // Before files are read, because a SIGHUP in the meantime must not end the program.
     let mut hangup = signal(SignalKind::hangup()).map_err(internal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
@@ -101,9 +104,12 @@ async fn serve(options: &Options) -> Result<(), Failure> {
         StartError::System(error) => Failure::Internal(format!("can't start: {error}")),
         other => Failure::Input(other.to_string()),
     })?;
-    for warning in server.snapshot().warnings() {
+    let snapshot = server.snapshot();
+    for warning in snapshot.warnings() {
         tracing::warn!("{warning}");
     }
+    say(&format!("loaded {}", snapshot.summary()));
+    drop(snapshot);
     for address in server.addresses() {
         say(&format!("listening on {address}"));
     }
@@ -121,12 +127,12 @@ async fn serve(options: &Options) -> Result<(), Failure> {
                 server.reopen_logs();
                 let reloaded = async {
                     server.reload_tls().await;
-                    // The outcome is in the log; the old data serve on if it failed.
+                    // The result is in the log.
                     let _ = server.reload().await;
                 };
                 tokio::select! {
                     () = reloaded => {}
-                    // Files may be far away, and slow.
+                    // A network file system may be slow.
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
                 }
@@ -139,13 +145,13 @@ async fn serve(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A network, or an address alone.
+/// A network, or a single address.
 fn network(text: &str) -> Result<IpNet, String> {
     let net = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     net.map(|net| net.trunc())
-        .map_err(|_| "not a network; write 10.0.0.0/8 or an address".to_owned())
+        .map_err(|_| "not a network or an address; write 10.0.0.0/8 or 192.0.2.1".to_owned())
 }
 
 // === impl Arguments ===
@@ -157,10 +163,7 @@ impl Arguments {
             sources: self.files.sources(),
             listen: self.listen.clone(),
             admin: self.admin.clone(),
-            rules: Rules {
-                minimum: self.minimum,
-                strict: self.strict_compat,
-            },
+            rules: self.choice.rules(),
             proxies: TrustedProxies::new(self.trusted_proxy.iter().copied()),
             log: self.log.clone(),
             access_log: self.access_log.clone(),

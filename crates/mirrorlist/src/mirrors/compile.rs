@@ -1,4 +1,4 @@
-//! From a list to MirrorManager's format, which everything else reads.
+//! Compiling a list into MirrorManager's format, which everything else reads.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +15,7 @@ struct Carrier<'a> {
     private: bool,
 }
 
-/// URLs that were written, by number; architectures in one directory have the same.
+/// The numbers of written URLs; architectures in one directory share them.
 #[derive(Default)]
 struct Urls(HashMap<String, i64>);
 
@@ -32,7 +32,7 @@ impl Urls {
     }
 }
 
-/// Writes everything that is offered at this moment.
+/// Writes all mirrors and repositories that may be used now.
 pub(super) fn compile(file: &MirrorFile, state: &State, time: u64) -> Result<Vec<u8>, String> {
     write(file, state, time).map_err(|error| error.to_string())
 }
@@ -47,7 +47,7 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
         list.asn(system, &hosts)?;
     }
     for (network, hosts) in grouped(file, |mirror| mirror.netblocks.clone()) {
-        list.netblock(&network, &hosts)?;
+        list.netblock(&network.0.to_string(), &hosts)?;
     }
     let mut directories: Vec<(&str, Kind, Vec<Carrier>)> = Vec::new();
     for (number, repository) in file.repositories.iter().enumerate() {
@@ -61,15 +61,15 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
             carriers.push(Carrier {
                 id: id(place),
                 urls,
-                country: mirror.country.as_deref(),
+                country: mirror.country.as_ref().map(|country| country.0.as_str()),
                 private: mirror.private,
             });
         }
         if let Some(origin) = &repository.origin
             && carriers.iter().all(|carrier| carrier.private)
-            && file.freshness.if_all_stale() == IfAllStale::Origin
+            && file.freshness.if_all_stale == IfAllStale::Origin
         {
-            let url = known_urls.number(&mut list, origin.trim_end_matches('/').to_owned())?;
+            let url = known_urls.number(&mut list, origin.base().to_owned())?;
             carriers.push(Carrier {
                 id: id(file.mirrors.len() + number),
                 urls: vec![url],
@@ -77,7 +77,7 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
                 private: false,
             });
         }
-        // Architectures of one repository may be in one directory.
+        // Architectures of one repository may share a directory.
         let name = repository.directory();
         match directories.iter_mut().find(|(known, ..)| *known == name) {
             None => directories.push((name, repository.kind, carriers)),
@@ -107,9 +107,9 @@ fn write(file: &MirrorFile, state: &State, time: u64) -> std::io::Result<Vec<u8>
     list.finish()
 }
 
-/// Checksums of what the origin has, and of what mirrors may have that are offered still.
+/// Checksums of the origin's version, and of those that mirrors may still have.
 fn versions(file: &MirrorFile, state: &State, directory: &str) -> Vec<Version> {
-    let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
+    let max_lag = file.freshness.max_lag.0.as_secs();
     let mut replaced = u64::MAX;
     let known = state.origins.get(directory).map(|origin| &origin.versions);
     known
@@ -131,10 +131,9 @@ fn versions(file: &MirrorFile, state: &State, directory: &str) -> Vec<Version> {
 
 fn write_host(list: &mut ListWriter<Vec<u8>>, id: i64, mirror: &Mirror) -> std::io::Result<()> {
     if let Some(country) = &mirror.country {
-        list.host_country(id, &country.to_uppercase())?;
+        list.host_country(id, &country.0)?;
     }
-    // It was checked when the list was read.
-    list.host_bandwidth(id, mirror.bandwidth().unwrap_or(100))
+    list.host_bandwidth(id, mirror.bandwidth.0)
 }
 
 fn write_directory(
@@ -144,19 +143,13 @@ fn write_directory(
     carriers: &[Carrier<'_>],
 ) -> std::io::Result<()> {
     let public = || carriers.iter().filter(|carrier| !carrier.private);
-    let mut by_country: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    let mut by_country: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for carrier in public() {
         if let Some(country) = carrier.country {
-            by_country
-                .entry(country.to_uppercase())
-                .or_default()
-                .push(carrier.id);
+            by_country.entry(country).or_default().push(carrier.id);
         }
     }
-    let by_country: Vec<(&str, Vec<i64>)> = by_country
-        .iter()
-        .map(|(country, hosts)| (country.as_str(), hosts.clone()))
-        .collect();
+    let by_country: Vec<(&str, Vec<i64>)> = by_country.into_iter().collect();
     let global: Vec<i64> = public().map(|carrier| carrier.id).collect();
     let by_host: Vec<(i64, Vec<i64>)> = carriers
         .iter()
@@ -171,40 +164,38 @@ fn write_directory(
     })
 }
 
-/// The mirrors of a repository that are fresh enough; all of them if none is and old ones are better than none.
+/// The mirrors of a repository that are fresh enough; all of them if none is and the list says so.
 fn offered<'a>(file: &'a MirrorFile, state: &State, repository: &Repository) -> Vec<(usize, &'a Mirror)> {
     let carrying = file
         .mirrors
         .iter()
         .enumerate()
-        .filter(|(_, mirror)| mirror.content.contains_key(&repository.repo.value));
+        .filter(|(_, mirror)| mirror.content.contains_key(&repository.repo.value.0));
     let fresh: Vec<_> = carrying
         .clone()
         .filter(|(_, mirror)| is_fresh(file, state, mirror, repository))
         .collect();
-    if fresh.is_empty() && file.freshness.if_all_stale() == IfAllStale::Keep {
+    if fresh.is_empty() && file.freshness.if_all_stale == IfAllStale::Keep {
         return carrying.collect();
     }
     fresh
 }
 
-/// Whether a mirror is fresh enough, as far as is known.
+/// Whether a mirror is fresh enough by the known results.
 fn is_fresh(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Repository) -> bool {
     let Some(finding) = state.finding(&mirror.name.value, repository.directory()) else {
         return true;
     };
-    let unreachable = match file.freshness.drop_after() {
-        Ok(Some(limit)) => finding.failures >= limit,
-        _ => false,
-    };
-    let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
+    let drop_after = file.freshness.on_unreachable.0;
+    let unreachable = drop_after.is_some_and(|limit| finding.failures >= limit);
+    let max_lag = file.freshness.max_lag.0.as_secs();
     let is_behind = finding
         .behind_since
         .is_some_and(|since| state.checked.saturating_sub(since) > max_lag);
     !(unreachable || is_behind)
 }
 
-/// Hosts by what they have in common.
+/// Hosts by a value that they share.
 fn grouped<K: Ord>(file: &MirrorFile, keys: impl Fn(&Mirror) -> Vec<K>) -> BTreeMap<K, Vec<i64>> {
     let mut groups: BTreeMap<K, Vec<i64>> = BTreeMap::new();
     for (number, mirror) in file.mirrors.iter().enumerate() {
@@ -226,7 +217,7 @@ mod tests {
 
     const DAY: u64 = 86_400;
 
-    /// Mirrors `a`, `b` and `c` of one repository, and since when each is behind, with how many failures.
+    /// Mirrors `a`, `b` and `c` of one repository, with the time since which each is behind and its failures.
     fn names(if_all_stale: &str, findings: [(Option<u64>, u32); 3]) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mirrors.yaml");
@@ -274,7 +265,7 @@ mod tests {
         assert!(names("origin", [away, old, old]).is_empty());
     }
 
-    /// Metalinks have the checksums of every version that a mirror may have and still be offered.
+    /// Metalinks have the checksums of every version that a mirror in an answer may have.
     #[test]
     fn former_versions_are_alternates_for_as_long_as_mirrors_may_lag() {
         let directory = tempfile::tempdir().unwrap();

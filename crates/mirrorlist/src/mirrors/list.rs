@@ -1,17 +1,18 @@
-//! The list itself.
+//! The list of repositories and mirrors. Each value is checked by its type, so that a mistake is reported with its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use reveille_text::{bounded, duration};
 use serde::Deserialize;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 
 use crate::catalog::parse_netblock;
 use crate::error::{BadFile, Reason};
 
-/// A list is not longer.
+/// Longest list of mirrors.
 const LONGEST: u64 = 16 << 20;
 
 /// A file of repositories and mirrors.
@@ -25,19 +26,19 @@ pub(super) struct MirrorFile {
     pub(super) freshness: Freshness,
 }
 
-/// What is mirrored.
+/// A repository that is mirrored.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Repository {
-    pub(super) repo: Spanned<String>,
-    /// As clients name it; none for repositories that have all architectures in one.
-    pub(super) arch: Option<String>,
-    pub(super) path: String,
-    /// Where it comes from.
-    pub(super) origin: Option<String>,
+    pub(super) repo: Spanned<Name>,
+    /// The architecture in clients' requests; none for a repository with all architectures.
+    arch: Option<String>,
+    path: Name,
+    /// URL of the original.
+    pub(super) origin: Option<Origin>,
     #[serde(rename = "type")]
     pub(super) kind: Kind,
-    /// The file whose change tells that the repository has changed.
+    /// The file that changes whenever the repository changes.
     probe: Option<String>,
 }
 
@@ -48,23 +49,24 @@ pub(super) enum Kind {
     Apt,
 }
 
-/// Who mirrors it.
+/// A mirror.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Mirror {
     pub(super) name: Spanned<String>,
-    /// By protocol.
-    pub(super) urls: BTreeMap<String, String>,
-    pub(super) country: Option<String>,
-    bandwidth: Option<String>,
+    /// Base URLs by protocol.
+    urls: BTreeMap<String, String>,
+    pub(super) country: Option<Country>,
+    #[serde(default)]
+    pub(super) bandwidth: Bandwidth,
     #[serde(default)]
     pub(super) asn: Vec<u32>,
     #[serde(default)]
-    pub(super) netblocks: Vec<String>,
-    /// Offered inside its networks only.
+    pub(super) netblocks: Vec<Network>,
+    /// Only clients in its networks may use it.
     #[serde(default)]
     pub(super) private: bool,
-    /// Where it has each repository.
+    /// The path of each repository.
     pub(super) content: BTreeMap<String, String>,
 }
 
@@ -72,19 +74,59 @@ pub(super) struct Mirror {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Freshness {
-    max_lag: Spanned<String>,
-    every: Spanned<String>,
-    on_unreachable: Spanned<String>,
-    if_all_stale: IfAllStale,
+    /// How long a mirror may be behind its origin.
+    pub(super) max_lag: Time,
+    /// How often mirrors are checked.
+    pub(super) every: Interval,
+    pub(super) on_unreachable: OnUnreachable,
+    pub(super) if_all_stale: IfAllStale,
 }
 
-/// What is offered when every mirror is too old.
+/// The answer if every mirror is too old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum IfAllStale {
     Origin,
     Keep,
 }
+
+/// A name with something else than slashes in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Name(pub(super) String);
+
+/// A URL of https or http.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Origin(String);
+
+/// Two letters in upper case.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Country(pub(super) String);
+
+/// In Mbit/s.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Bandwidth(pub(super) i64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Network(pub(super) IpNet);
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Time(pub(super) Duration);
+
+/// A time that is not 0.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Interval(pub(super) Duration);
+
+/// After how many failures in a row a mirror is left out; never if `None`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct OnUnreachable(pub(super) Option<u32>);
 
 // === impl MirrorFile ===
 
@@ -100,69 +142,51 @@ impl MirrorFile {
     fn check(&self) -> Result<(), Reason> {
         if self.version != 1 {
             return Err(Reason::Mirrors(format!(
-                "version {} is not known; this program reads version 1",
+                "unknown version {}; this program reads version 1",
                 self.version
             )));
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut keys = HashSet::new();
         for repository in &self.repositories {
-            let at = |what: String| {
-                place(
-                    &repository.repo,
-                    &format!("repository {}: {what}", repository.key()),
-                )
-            };
-            if !seen.insert(repository.key()) {
-                return Err(at("it is there twice".to_owned()));
+            let key = repository.key();
+            if !keys.insert(key.clone()) {
+                return Err(place(&repository.repo, format!("repository {key} appears twice")));
             }
-            repository.check().map_err(at)?;
         }
-        let mut names = std::collections::HashSet::new();
+        let mut names = HashSet::new();
         for mirror in &self.mirrors {
-            let at = |what: String| place(&mirror.name, &format!("mirror {}: {what}", mirror.name.value));
-            if !names.insert(&mirror.name.value) {
-                return Err(at("it is there twice".to_owned()));
+            let name = &mirror.name.value;
+            let at = |what: String| place(&mirror.name, format!("mirror {name}: {what}"));
+            if !names.insert(name) {
+                return Err(at("it appears twice".to_owned()));
             }
             mirror.check().map_err(at)?;
-            for repo in mirror.content.keys() {
-                if !self.repositories.iter().any(|known| known.repo.value == *repo) {
-                    return Err(at(format!(
-                        "content names {repo}, which is no repository of this file"
-                    )));
-                }
+            let is_known =
+                |repo: &&String| self.repositories.iter().any(|known| known.repo.value.0 == **repo);
+            if let Some(repo) = mirror.content.keys().find(|repo| !is_known(repo)) {
+                return Err(at(format!(
+                    "content names {repo}, which is not a repository of this file"
+                )));
             }
         }
-        self.freshness.check()
+        Ok(())
     }
 }
 
 // === impl Repository ===
 
 impl Repository {
-    fn check(&self) -> Result<(), String> {
-        for (what, word) in [("repo", &self.repo.value), ("path", &self.path)] {
-            if word.trim_matches('/').is_empty() || word.contains(|c: char| c.is_control()) {
-                return Err(format!("{what} {word:?} is no name"));
-            }
-        }
-        match &self.origin {
-            Some(origin) if !(is_url(origin, "https") || is_url(origin, "http")) => {
-                Err(format!("origin {origin:?} is no URL of https or http"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Name and architecture, as MirrorManager joins them.
+    /// Name and architecture, in MirrorManager's form.
     pub(super) fn key(&self) -> String {
-        format!("{}+{}", self.repo.value, self.arch.as_deref().unwrap_or("all"))
+        let arch = self.arch.as_deref().unwrap_or("all");
+        format!("{}+{arch}", self.repo.value.0)
     }
 
     pub(super) fn directory(&self) -> &str {
-        self.path.trim_matches('/')
+        self.path.0.trim_matches('/')
     }
 
-    /// What is fetched to see whether a mirror is up to date, below the repository.
+    /// The file that `check` fetches to compare a mirror with the origin, below the repository.
     pub(super) fn probe(&self) -> &str {
         match (&self.probe, self.kind) {
             (Some(probe), _) => probe.trim_start_matches('/'),
@@ -176,54 +200,25 @@ impl Repository {
 
 impl Mirror {
     fn check(&self) -> Result<(), String> {
-        self.bandwidth()?;
-        for netblock in &self.netblocks {
-            if parse_netblock(netblock).is_none() {
-                return Err(format!("{netblock:?} is no network; write 10.0.0.0/8"));
-            }
-        }
         if self.urls.is_empty() {
             return Err("it has no urls".to_owned());
         }
-        for (protocol, url) in &self.urls {
-            if !is_url(url, protocol) {
-                return Err(format!("{url:?} is no URL of {protocol}"));
-            }
-        }
-        if let Some(country) = &self.country
-            && !(country.len() == 2 && country.bytes().all(|letter| letter.is_ascii_alphabetic()))
-        {
-            return Err(format!("country {country:?} is not two letters, such as DE"));
+        let wrong = self.urls.iter().find(|(protocol, url)| !is_url(url, protocol));
+        if let Some((protocol, url)) = wrong {
+            return Err(format!("{url:?} is not a URL with the protocol {protocol}"));
         }
         if self.private && self.netblocks.is_empty() && self.asn.is_empty() {
             return Err(
-                "it is private, and has neither netblocks nor asn in which it could be offered".to_owned(),
+                "it is private, but has neither netblocks nor asn whose clients could use it".to_owned(),
             );
         }
         Ok(())
     }
 
-    /// In Mbit/s.
-    pub(super) fn bandwidth(&self) -> Result<i64, String> {
-        let Some(text) = &self.bandwidth else {
-            return Ok(100);
-        };
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let factor = match text[digits.len()..].trim() {
-            "" | "Mbit" => 1,
-            "Gbit" => 1000,
-            _ => 0,
-        };
-        match digits.trim().parse::<i64>() {
-            Ok(number) if factor > 0 && number > 0 => Ok(number.saturating_mul(factor)),
-            _ => Err(format!("{text:?} is no bandwidth; write 10Gbit or 100Mbit")),
-        }
-    }
-
     /// The URLs of a repository, the best protocol first. If the repository's path begins with the content's path, the
     /// mirror has the same tree; otherwise the content's path is the repository itself.
     pub(super) fn repository_urls(&self, repository: &Repository) -> Vec<String> {
-        let Some(content) = self.content.get(&repository.repo.value) else {
+        let Some(content) = self.content.get(&repository.repo.value.0) else {
             return Vec::new();
         };
         let content = content.trim_matches('/');
@@ -233,85 +228,160 @@ impl Mirror {
             .is_some_and(|rest| content.is_empty() || rest.is_empty() || rest.starts_with('/'));
         let path = if same_tree { directory } else { content };
         let mut urls: Vec<(&String, &String)> = self.urls.iter().collect();
-        urls.sort_by_key(|(protocol, _)| {
-            ["https", "http"]
-                .iter()
-                .position(|best| best == protocol)
-                .unwrap_or(2)
+        urls.sort_by_key(|(protocol, _)| match protocol.as_str() {
+            "https" => 0,
+            "http" => 1,
+            _ => 2,
         });
+        let url = |base: &String| format!("{}/{path}", base.trim_end_matches('/'));
         urls.into_iter()
-            .map(|(_, base)| {
-                format!("{}/{path}", base.trim_end_matches('/'))
-                    .trim_end_matches('/')
-                    .to_owned()
-            })
+            .map(|(_, base)| url(base).trim_end_matches('/').to_owned())
             .collect()
     }
 }
 
 // === impl Freshness ===
 
-impl Freshness {
-    fn check(&self) -> Result<(), Reason> {
-        let of = |field: &'static str, value: &Spanned<String>| {
-            let value = value.clone();
-            move |what: String| place(&value, &format!("freshness: {field}: {what}"))
-        };
-        self.max_lag().map_err(of("max_lag", &self.max_lag))?;
-        self.every().map_err(of("every", &self.every))?;
-        self.drop_after()
-            .map_err(of("on_unreachable", &self.on_unreachable))?;
-        Ok(())
-    }
-
-    /// How far behind its origin a mirror may be.
-    pub(super) fn max_lag(&self) -> Result<Duration, String> {
-        duration::parse(&self.max_lag.value)
-    }
-
-    /// How often mirrors are asked.
-    pub(super) fn every(&self) -> Result<Duration, String> {
-        match duration::parse(&self.every.value)? {
-            Duration::ZERO => Err("mirrors can't be asked again at once; write 30m".to_owned()),
-            every => Ok(every),
-        }
-    }
-
-    /// After how many failures in a row a mirror is left out; never without.
-    pub(super) fn drop_after(&self) -> Result<Option<u32>, String> {
-        let text = &self.on_unreachable.value;
-        if text == "keep" {
-            return Ok(None);
-        }
-        let number = text.strip_prefix("drop_after_");
-        match number.and_then(|number| number.parse().ok()) {
-            Some(number) if number > 0 => Ok(Some(number)),
-            _ => Err(format!("{text:?} is neither keep nor drop_after_3")),
-        }
-    }
-
-    pub(super) fn if_all_stale(&self) -> IfAllStale {
-        self.if_all_stale
-    }
-}
-
 impl Default for Freshness {
     fn default() -> Self {
-        let nowhere = |text: &str| Spanned::new(text.to_owned(), Location::UNKNOWN, Location::UNKNOWN);
         Self {
-            max_lag: nowhere("12h"),
-            every: nowhere("30m"),
-            on_unreachable: nowhere("drop_after_3"),
+            max_lag: Time(Duration::from_hours(12)),
+            every: Interval(Duration::from_mins(30)),
+            on_unreachable: OnUnreachable(Some(3)),
             if_all_stale: IfAllStale::Origin,
         }
     }
 }
 
-/// The parser's mistake, where it is.
+// === impl Origin ===
+
+impl Origin {
+    /// The URL without a slash at its end.
+    pub(super) fn base(&self) -> &str {
+        self.0.trim_end_matches('/')
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if is_url(&text, "https") || is_url(&text, "http") {
+            return Ok(Self(text));
+        }
+        Err(format!("{text:?} is not a URL with the protocol https or http"))
+    }
+}
+
+// === impl Name ===
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.trim_matches('/').is_empty() || text.contains(|c: char| c.is_control()) {
+            return Err(format!("{text:?} is not a name or a path"));
+        }
+        Ok(Self(text))
+    }
+}
+
+// === impl Country ===
+
+impl TryFrom<String> for Country {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.len() == 2 && text.bytes().all(|letter| letter.is_ascii_alphabetic()) {
+            return Ok(Self(text.to_uppercase()));
+        }
+        Err(format!(
+            "{text:?} is not a country code of two letters, such as DE"
+        ))
+    }
+}
+
+// === impl Bandwidth ===
+
+impl TryFrom<String> for Bandwidth {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (digits, unit) = text.split_at(text.trim_end_matches(|c: char| !c.is_ascii_digit()).len());
+        let factor = match unit.trim() {
+            "" | "Mbit" => 1,
+            "Gbit" => 1000,
+            _ => 0,
+        };
+        match digits.trim().parse::<i64>() {
+            Ok(number) if factor > 0 && number > 0 => Ok(Self(number.saturating_mul(factor))),
+            _ => Err(format!("{text:?} is not a bandwidth; write 10Gbit or 100Mbit")),
+        }
+    }
+}
+
+impl Default for Bandwidth {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+// === impl Network ===
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let net = parse_netblock(&text).map(Self);
+        net.ok_or_else(|| format!("{text:?} is not a network; write 10.0.0.0/8"))
+    }
+}
+
+// === impl Time ===
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        duration::parse(&text).map(Self)
+    }
+}
+
+// === impl Interval ===
+
+impl TryFrom<String> for Interval {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match duration::parse(&text)? {
+            Duration::ZERO => Err("the interval must not be 0; write 30m".to_owned()),
+            every => Ok(Self(every)),
+        }
+    }
+}
+
+// === impl OnUnreachable ===
+
+impl TryFrom<String> for OnUnreachable {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let number = text.strip_prefix("drop_after_");
+        match number.and_then(|number| number.parse().ok()) {
+            Some(number) if number > 0 => Ok(Self(Some(number))),
+            _ if text == "keep" => Ok(Self(None)),
+            _ => Err(format!(
+                "{text:?} is neither keep nor drop_after_N, such as drop_after_3"
+            )),
+        }
+    }
+}
+
+/// The parser's mistake with its place.
 fn mistake(error: &serde_saphyr::Error) -> Reason {
     let error = error.without_snippet();
     let text = error.to_string();
-    // The place stands before the text, as with all files.
+    // The place comes before the text, as in all messages.
     let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
     match error.location() {
         Some(location) => Reason::Place {
@@ -323,11 +393,11 @@ fn mistake(error: &serde_saphyr::Error) -> Reason {
     }
 }
 
-fn place(name: &Spanned<String>, what: &str) -> Reason {
+fn place<T>(value: &Spanned<T>, what: String) -> Reason {
     Reason::Place {
-        line: usize::try_from(name.referenced.line()).unwrap_or(0),
-        column: usize::try_from(name.referenced.column()).unwrap_or(0),
-        what: what.to_owned(),
+        line: usize::try_from(value.referenced.line()).unwrap_or(0),
+        column: usize::try_from(value.referenced.column()).unwrap_or(0),
+        what,
     }
 }
 

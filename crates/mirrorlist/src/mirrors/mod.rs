@@ -1,4 +1,4 @@
-//! Mirrors without MirrorManager: a list in YAML, and what `check` found out about the mirrors in it.
+//! Mirrors without MirrorManager: a list in YAML, and the results of `check` for its mirrors.
 
 mod compile;
 mod list;
@@ -16,20 +16,19 @@ use self::list::MirrorFile;
 use crate::catalog::Catalog;
 use crate::error::{BadFile, Reason};
 
-/// Where the findings about a list of mirrors are kept: beside it.
+/// The file with the results for a list, beside it.
 pub fn state_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".state.json");
     name.into()
 }
 
-/// How often a list wants its mirrors to be asked.
+/// How often a list's mirrors are to be checked.
 pub fn every(path: &Path) -> Result<Duration, BadFile> {
-    let every = MirrorFile::read(path)?.freshness.every();
-    every.map_err(|what| BadFile::new(path, Reason::Mirrors(what)))
+    Ok(MirrorFile::read(path)?.freshness.every.0)
 }
 
-/// Compiles a list, with the findings about it, into MirrorManager's format.
+/// Compiles a list and its results into MirrorManager's format.
 pub fn compile(path: &Path) -> Result<Vec<u8>, BadFile> {
     let file = MirrorFile::read(path)?;
     let state = State::read(&state_path(path))?;

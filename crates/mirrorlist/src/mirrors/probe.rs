@@ -1,5 +1,5 @@
-//! Asking mirrors how old they are: the file that changes with a repository is fetched from its origin and from every
-//! mirror, and compared.
+//! Checking how old mirrors are: the file that changes with a repository is fetched from its origin and from every mirror,
+//! and compared.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -24,31 +24,34 @@ use super::state::{Original, State};
 use super::state_path;
 use crate::error::{BadFile, Reason};
 
-/// One file takes no longer.
+/// Longest time to fetch one file.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Origins, or mirrors, that are asked at the same time.
+/// Most origins, or mirrors, that are read at the same time.
 const AT_ONCE: usize = 16;
 
-/// A `Release` or `repomd.xml` is not longer.
+/// Longest `Release` or `repomd.xml`.
 const LONGEST: usize = 16 << 20;
 
-/// Redirects that are followed.
+/// Most redirects that are followed.
 const REDIRECTS: u32 = 5;
 
-/// What a server says to one request.
+/// A server's answer to one request.
 enum Fetched {
     Body(Bytes),
     Elsewhere(String),
 }
 
-/// A copy that is fetched: mirror and directory.
+/// Why a file can't be fetched.
+type Problem = Box<dyn std::error::Error + Send + Sync>;
+
+/// A copy to fetch: mirror and directory.
 struct Copy {
     mirror: String,
     directory: String,
 }
 
-/// Asks every mirror of a list once, keeps the findings beside it, and returns them.
+/// Checks every mirror of a list once, writes the results beside it, and returns them.
 pub async fn probe(path: &Path) -> Result<State, BadFile> {
     let file = MirrorFile::read(path)?;
     let place = state_path(path);
@@ -56,8 +59,8 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
     let tls = Arc::new(tls(path)?);
     state.forget_others(&file);
-    // Twice as long as a mirror is offered that lacks what came after.
-    let max_lag = file.freshness.max_lag().unwrap_or_default().as_secs();
+    // Twice as long as a mirror may lack the next version.
+    let max_lag = file.freshness.max_lag.0.as_secs();
     let oldest = now.saturating_sub(max_lag.saturating_mul(2));
     let mut asked = HashSet::new();
     let mut origins = Vec::new();
@@ -65,11 +68,11 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
         let Some(origin) = &repository.origin else {
             continue;
         };
-        // Architectures of one repository may be in one directory.
+        // Architectures of one repository may share a directory.
         if !asked.insert(repository.directory()) {
             continue;
         }
-        let url = format!("{}/{}", origin.trim_end_matches('/'), repository.probe());
+        let url = format!("{}/{}", origin.base(), repository.probe());
         origins.push((url, repository.directory().to_owned()));
     }
     fetch_all(origins, &tls, |url, directory, fetched| {
@@ -108,7 +111,7 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
 // === impl State ===
 
 impl State {
-    /// What is no longer in the list.
+    /// Removes results for mirrors and repositories that are no longer in the list.
     fn forget_others(&mut self, file: &MirrorFile) {
         let is_there = |directory: &String| {
             file.repositories
@@ -122,7 +125,7 @@ impl State {
                 mirror.is_some_and(|mirror| {
                     file.repositories.iter().any(|repository| {
                         repository.directory() == directory
-                            && mirror.content.contains_key(&repository.repo.value)
+                            && mirror.content.contains_key(&repository.repo.value.0)
                     })
                 })
             });
@@ -174,11 +177,11 @@ fn tls(path: &Path) -> Result<ClientConfig, BadFile> {
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| bad(format!("TLS can't be set up: {error}")))?;
+        .map_err(|error| bad(format!("can't set up TLS: {error}")))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Fetches some URLs at the same time, and tells what came of each.
+/// Fetches some URLs at the same time, and calls `each` with each result.
 async fn fetch_all<T: Send + 'static>(
     wanted: Vec<(String, T)>,
     tls: &Arc<ClientConfig>,
@@ -195,7 +198,7 @@ async fn fetch_all<T: Send + 'static>(
         }
         match tasks.join_next().await {
             Some(Ok((fetched, url, what))) => each(&url, what, fetched),
-            // A panic was told by the panic hook.
+            // The panic hook has reported a panic.
             Some(Err(_)) => {}
             None => return,
         }
@@ -203,13 +206,14 @@ async fn fetch_all<T: Send + 'static>(
 }
 
 async fn fetch(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
-    tokio::time::timeout(PATIENCE, follow(url, tls))
-        .await
-        .unwrap_or_else(|_| Err("no answer within 20 s".to_owned()))
+    match tokio::time::timeout(PATIENCE, follow(url, tls)).await {
+        Ok(fetched) => fetched.map_err(|problem| problem.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
 }
 
-/// Goes where a server sends it, as package clients do.
-async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
+/// Follows redirects, as package clients do.
+async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, Problem> {
     let mut url = url.to_owned();
     for _ in 0..=REDIRECTS {
         match get(&url, tls).await? {
@@ -217,10 +221,10 @@ async fn follow(url: &str, tls: &Arc<ClientConfig>) -> Result<Bytes, String> {
             Fetched::Elsewhere(location) => url = resolve(&url, &location),
         }
     }
-    Err(format!("more than {REDIRECTS} redirects"))
+    Err(format!("more than {REDIRECTS} redirects").into())
 }
 
-/// The URL that a redirect leads to; `location` may be a path alone.
+/// The URL of a redirect; `location` may be a path only.
 fn resolve(url: &str, location: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return location.to_owned();
@@ -235,7 +239,7 @@ fn resolve(url: &str, location: &str) -> String {
         format!("{scheme}://{host}{path}{location}")
     } else if location
         .split_once("://")
-        // A path's query may hold a URL.
+        // The query of a relative path may contain a URL.
         .is_some_and(|(scheme, _)| {
             scheme
                 .chars()
@@ -249,40 +253,32 @@ fn resolve(url: &str, location: &str) -> String {
     }
 }
 
-async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Fetched, String> {
-    let uri: hyper::Uri = url.parse().map_err(|error| format!("no URL: {error}"))?;
-    let host = uri.host().ok_or("the URL names no host")?.to_owned();
+async fn get(url: &str, tls: &Arc<ClientConfig>) -> Result<Fetched, Problem> {
+    let uri: hyper::Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
+    let host = uri.host().ok_or("the URL has no host")?.to_owned();
     let secure = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
-        _ => return Err(format!("{url} is neither http nor https")),
+        _ => return Err(format!("{url} is neither http nor https").into()),
     };
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let stream = TcpStream::connect((bare.as_str(), port))
-        .await
-        .map_err(|error| error.to_string())?;
+    let stream = TcpStream::connect((bare.as_str(), port)).await?;
     if secure {
-        let name = ServerName::try_from(bare).map_err(|error| error.to_string())?;
         let connector = TlsConnector::from(Arc::clone(tls));
-        let stream = connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream = connector.connect(ServerName::try_from(bare)?, stream).await?;
         exchange(stream, &uri, &host).await
     } else {
         exchange(stream, &uri, &host).await
     }
 }
 
-async fn exchange<S>(stream: S, uri: &hyper::Uri, host: &str) -> Result<Fetched, String>
+async fn exchange<S>(stream: S, uri: &hyper::Uri, host: &str) -> Result<Fetched, Problem>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    // Ends with this function: a mirror that goes on talking after it was given up is not listened to.
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with this function, so that a mirror that still sends is not read any more.
     let mut driver = tokio::task::JoinSet::new();
     driver.spawn(connection);
     let target = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -295,28 +291,18 @@ where
             USER_AGENT,
             concat!("reveille-mirrorlist/", env!("CARGO_PKG_VERSION")),
         )
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string())?;
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
     if response.status().is_redirection()
         && let Some(location) = response.headers().get(LOCATION)
     {
-        let location = location
-            .to_str()
-            .map_err(|_| "it redirects to no URL")?
-            .to_owned();
-        return Ok(Fetched::Elsewhere(location));
+        let location = location.to_str().map_err(|_| "the redirect is not a URL")?;
+        return Ok(Fetched::Elsewhere(location.to_owned()));
     }
     if !response.status().is_success() {
-        return Err(format!("status {}", response.status()));
+        return Err(format!("status {}", response.status()).into());
     }
-    let body = Limited::new(response.into_body(), LONGEST)
-        .collect()
-        .await
-        .map_err(|error| error.to_string())?;
+    let body = Limited::new(response.into_body(), LONGEST).collect().await?;
     Ok(Fetched::Body(body.to_bytes()))
 }
 

@@ -1,4 +1,4 @@
-//! What is known about mirrors, kept beside the list.
+//! The results of `check`, kept beside the list.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,30 +8,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{BadFile, Reason};
 
-/// Findings about all mirrors.
+/// Results for all mirrors.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
     pub(super) schema: u32,
-    /// Unix time of the last look, in seconds; 0 for never.
+    /// Unix time of the last check, in seconds; 0 for never.
     pub checked: u64,
-    /// What the origins have, by directory.
+    /// The versions of origins, by directory.
     pub origins: BTreeMap<String, Origin>,
-    /// By mirror and directory.
+    /// The results by mirror and directory.
     pub mirrors: BTreeMap<String, BTreeMap<String, Finding>>,
 }
 
-/// What an origin has, and what it had: a mirror that has a former version is behind since the next one appeared.
+/// The versions of an origin. A mirror with an earlier version is behind since the next one appeared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Origin {
     /// The newest first.
     pub(super) versions: Vec<Original>,
-    /// What was wrong the last time, if it could not be read.
+    /// Why the last check could not read it.
     pub problem: Option<String>,
 }
 
-/// The file at the origin that mirrors are held against.
+/// A version of the origin's file, with which mirrors are compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Original {
     pub(super) sha256: String,
@@ -41,38 +41,41 @@ pub(super) struct Original {
     pub(super) since: u64,
 }
 
-/// What is known about one mirror's copy.
+/// The result for one mirror's copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Finding {
-    /// Times in a row that it could not be reached.
+    /// Failures in a row.
     pub failures: u32,
-    /// Unix time since when its origin has something newer, in seconds.
+    /// Unix time since which its origin has a newer version, in seconds.
     pub behind_since: Option<u64>,
-    /// What was wrong the last time.
+    /// Why the last check failed.
     pub problem: Option<String>,
 }
 
 const SCHEMA: u32 = 1;
 
-/// Versions of an origin that are remembered.
+/// Most versions of an origin that are kept.
 const VERSIONS: usize = 256;
 
 // === impl State ===
 
 impl State {
-    /// Nothing is known without a file.
+    /// Reads the file; without one there are no results.
     pub(super) fn read(path: &Path) -> Result<Self, BadFile> {
         match std::fs::read_to_string(path) {
             Ok(text) => {
                 let bad = |what: String| BadFile::new(path, Reason::Mirrors(what));
                 let state: Self = serde_json::from_str(&text).map_err(|error| {
                     bad(format!(
-                        "not what `check` writes: {error}; remove it and check again"
+                        "not a file of `check`: {error}; remove it and run `check` again"
                     ))
                 })?;
                 if state.schema > SCHEMA {
-                    return Err(bad(format!("schema {} is of a newer version", state.schema)));
+                    return Err(bad(format!(
+                        "a newer version of this program wrote it (schema {})",
+                        state.schema
+                    )));
                 }
                 Ok(state)
             }
@@ -81,7 +84,7 @@ impl State {
         }
     }
 
-    /// Writes the file as a whole, in one step.
+    /// Replaces the file in one step.
     pub(super) fn write(&mut self, path: &Path) -> std::io::Result<()> {
         self.schema = SCHEMA;
         let mut text = serde_json::to_string_pretty(self)?;
@@ -97,8 +100,8 @@ impl State {
 // === impl Origin ===
 
 impl Origin {
-    /// What the origin has now. Versions that were replaced before `oldest` are forgotten: a mirror that still has one
-    /// is left out for as long as it has been behind.
+    /// Adds the origin's current version. Versions that were replaced before `oldest` are removed: a mirror that still
+    /// has one is left out anyway.
     pub(super) fn has(&mut self, version: Original, oldest: u64) {
         self.problem = None;
         if self
@@ -117,14 +120,14 @@ impl Origin {
         self.versions.truncate(VERSIONS);
     }
 
-    /// Since when a mirror is behind that has a certain version; `known` is what was found before, and `now` the time.
+    /// Since when a mirror with a version is behind; `known` is the earlier result, and `now` the time.
     pub(super) fn behind_since(&self, sha256: &str, known: Option<u64>, now: u64) -> Option<u64> {
         match self.versions.iter().position(|version| version.sha256 == sha256) {
             Some(0) => None,
             Some(place) => Some(self.versions[place - 1].since),
-            // Without an origin to ask, it may be newer.
+            // If the origin can't be read, the mirror may be newer.
             None if self.problem.is_some() || self.versions.is_empty() => known,
-            // Older than all that is known, or newer than what was read a moment ago.
+            // Older than all known versions, or newer than the origin was a moment ago.
             None => known.or(Some(now)),
         }
     }
@@ -142,7 +145,7 @@ mod tests {
         }
     }
 
-    /// A mirror that follows, always a little late, is never further behind than by the version that it lacks.
+    /// A mirror that always follows a little late is behind since the version that it lacks appeared.
     #[test]
     fn a_mirror_is_behind_since_the_version_that_it_lacks_appeared() {
         let mut origin = Origin::default();
@@ -177,5 +180,36 @@ mod tests {
         assert_eq!(names(&origin), ["a", "c", "b"]);
         origin.has(version("d", 50), 35);
         assert_eq!(names(&origin), ["d", "a", "c"], "b was replaced at 30");
+    }
+
+    #[test]
+    fn a_file_has_all_results() {
+        let mut origin = Origin::default();
+        for (name, since) in [("a", 10), ("b", 20)] {
+            origin.has(version(name, since), 0);
+        }
+        let finding = Finding {
+            failures: 2,
+            behind_since: Some(20),
+            problem: Some("http://m.example/: status 404".to_owned()),
+        };
+        let of_mirror = BTreeMap::from([("epel/9".to_owned(), finding)]);
+        let mut state = State {
+            checked: 30,
+            origins: BTreeMap::from([("epel/9".to_owned(), origin)]),
+            mirrors: BTreeMap::from([("fra1".to_owned(), of_mirror)]),
+            ..State::default()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        state.write(&path).unwrap();
+        insta::assert_snapshot!(std::fs::read_to_string(&path).unwrap());
+        assert_eq!(State::read(&path).unwrap(), state);
+        std::fs::write(&path, "{\"schema\": 2}").unwrap();
+        let newer = State::read(&path).unwrap_err().to_string();
+        assert!(
+            newer.ends_with("state.json: a newer version of this program wrote it (schema 2)"),
+            "{newer}"
+        );
     }
 }

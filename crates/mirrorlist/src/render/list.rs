@@ -1,25 +1,25 @@
-//! Lists of URLs, a line each.
+//! Lists of URLs, one on a line.
 
 use super::Wanted;
 use crate::catalog::Catalog;
 use crate::select::Chosen;
 
-/// Who reads the list.
+/// The format of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Format {
-    /// dnf and yum: a URL a line.
+    /// For dnf and yum: a URL on each line.
     Plain,
-    /// apt's `mirror` method: a URL, a tab, and its place. Without places apt shuffles.
+    /// For apt's `mirror` method: a URL, a tab, and its priority. Without priorities apt shuffles the list.
     Apt,
 }
 
-/// apt refuses a list of more than 1 MiB.
+/// Longest list for apt, which refuses longer ones.
 const MOST_FOR_APT: usize = 1 << 20;
 
 // === impl Format ===
 
 impl Format {
-    /// As asked for, or as the client's name suggests.
+    /// The requested format, or else that of the client's name.
     pub(crate) fn choose(asked: Option<&str>, agent: Option<&[u8]>) -> Self {
         match asked {
             Some("apt") => Self::Apt,
@@ -29,7 +29,7 @@ impl Format {
     }
 }
 
-/// The list itself.
+/// Writes a list.
 pub(crate) fn list(
     catalog: &Catalog,
     hosts: &[Chosen],
@@ -72,10 +72,10 @@ pub(crate) fn redirect(
     Some(text)
 }
 
-/// A URL with what follows it, which begins with a slash.
+/// A URL with a suffix, which begins with a slash.
 pub(super) fn push_url(text: &mut String, url: &str, suffix: &str) {
     text.push_str(url);
-    // A file right below a URL that ends with a slash already.
+    // A file right below a URL that already ends with a slash.
     let doubled = url.ends_with('/') && suffix.len() > 1 && !suffix[1..].contains('/');
     text.push_str(if doubled { &suffix[1..] } else { suffix });
 }

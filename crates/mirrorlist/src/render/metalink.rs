@@ -11,10 +11,10 @@ use crate::catalog::{Catalog, Directory, HostNumber};
 use crate::select::Chosen;
 use crate::target::Target;
 
-/// Preference of the best mirror. The next ones have less, down to 1.
+/// Preference of the best mirror. Those of the next ones decrease to 1.
 const BEST: u32 = 100;
 
-/// A metalink of a file; `versions` is what the catalogue knows of it.
+/// A metalink of a file; `versions` are its details in the catalogue.
 pub(crate) fn metalink(
     catalog: &Catalog,
     target: &Target,
@@ -36,7 +36,7 @@ pub(crate) fn metalink(
         let country = &catalog.hosts[usize::from(chosen.host)].country;
         for url in wanted.of(catalog, chosen) {
             let protocol = url.protocol();
-            // `protocol` is not in the specification; clients of Fedora 8 to 10 wanted it, and it has stayed.
+            // `protocol` is not in the specification; clients of Fedora 8 to 10 needed it, and MirrorManager kept it.
             text.push_str("    <url protocol=\"");
             push_escaped(&mut text, protocol);
             text.push_str("\" type=\"");
@@ -53,7 +53,7 @@ pub(crate) fn metalink(
     text
 }
 
-/// A metalink of nothing, which says why.
+/// A metalink without files, which states why.
 pub(crate) fn failure(why: &str) -> String {
     let mut text = String::new();
     push_head(&mut text);

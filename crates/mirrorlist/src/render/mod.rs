@@ -1,4 +1,4 @@
-//! How answers are written.
+//! Lists, metalinks and redirects.
 
 mod list;
 mod metalink;
@@ -10,19 +10,19 @@ pub(crate) use metalink::{failure, metalink};
 use crate::catalog::{Catalog, Url};
 use crate::select::{Chosen, has_protocol};
 
-/// Which URLs of a host are told.
+/// Which URLs of a host are in an answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    /// Over these protocols; over any if there are none.
+    /// Those with these protocols; with any if there are none.
     pub(crate) protocols: &'a [&'a str],
-    /// This many at most.
+    /// The most URLs of one host.
     pub(crate) most: usize,
 }
 
 // === impl Wanted ===
 
 impl<'a> Wanted<'a> {
-    /// All that there are.
+    /// All URLs.
     pub(crate) const ALL: Self = Self {
         protocols: &[],
         most: usize::MAX,
@@ -38,7 +38,7 @@ impl<'a> Wanted<'a> {
             .take(self.most)
     }
 
-    /// Whether any host offers what is wanted.
+    /// Whether any host has such a URL.
     pub(crate) fn is_offered(self, catalog: &Catalog, hosts: &[Chosen]) -> bool {
         hosts
             .iter()

@@ -1,10 +1,10 @@
-//! Text inside XML.
+//! Text in XML.
 
 use std::fmt::Write as _;
 
 use reveille_text::Markup;
 
-/// Appends text with its characters escaped; most of it has none.
+/// Appends text with XML's characters escaped; most texts have none.
 pub(crate) fn push_escaped(text: &mut String, word: &str) {
     if word.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         text.push_str(word);
@@ -14,7 +14,7 @@ pub(crate) fn push_escaped(text: &mut String, word: &str) {
     }
 }
 
-/// Appends text to a comment, which two hyphens in a row would end.
+/// Appends text to a comment. Two hyphens in a row would end the comment.
 pub(crate) fn push_comment(text: &mut String, words: &str) {
     let mut before = '\0';
     for c in words.chars().filter(|c| !Markup::is_impossible(*c)) {

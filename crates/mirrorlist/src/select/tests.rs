@@ -167,7 +167,7 @@ proptest::proptest! {
         let mut expect = |source: Source, expected: &BTreeSet<HostNumber>| {
             let found: BTreeSet<HostNumber> = of(&selection, source).into_iter().collect();
             let new: BTreeSet<HostNumber> = expected.difference(&seen).copied().collect();
-            assert_eq!(found, new, "{source} of {address}: {selection:?}");
+            assert_eq!(found, new, "{source:?} of {address}: {selection:?}");
             seen.extend(new);
             seen.len()
         };

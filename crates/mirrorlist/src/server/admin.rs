@@ -13,14 +13,14 @@ use reveille_text::duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
-use super::listen::{AGAIN, Listener, Stream};
+use super::listen::{Listener, Stream};
 use super::reload::Reloader;
 use super::{Shared, told};
 
-/// A monitoring system and an administrator need no more.
+/// Most connections on the admin address, enough for a monitoring system and an administrator.
 const CONNECTIONS: usize = 64;
 
-/// A client that says nothing for longer is hung up on.
+/// A connection on the admin address is closed after this time without a request.
 const SILENCE: Duration = Duration::from_secs(30);
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,23 +34,12 @@ pub(super) async fn serve(
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, stream) = tokio::select! {
+        let accepted = tokio::select! {
             () = told(&mut stopped) => return,
             Some(_) = connections.join_next() => continue,
-            accepted = accepted => accepted,
+            accepted = listener.next(&places) => accepted,
         };
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!("can't accept a connection of the administrator: {error}");
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            }
-        };
+        let Some((place, stream)) = accepted else { return };
         let (shared, reloader) = (Arc::clone(&shared), Arc::clone(&reloader));
         connections.spawn(async move {
             match stream {
@@ -91,7 +80,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn respond<B>(request: &Request<B>, shared: &Shared, reloader: &Reloader) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
-        // Balancers look with HEAD; hyper leaves the body out.
+        // Load balancers use HEAD; hyper leaves the body out.
         (&Method::GET | &Method::HEAD, "/healthz") => match staleness(shared) {
             None => text(StatusCode::OK, "ok\n"),
             Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
@@ -108,19 +97,19 @@ async fn respond<B>(request: &Request<B>, shared: &Shared, reloader: &Reloader) 
             Ok(()) => text(StatusCode::OK, "reloaded\n"),
             Err(error) => text(
                 StatusCode::UNPROCESSABLE_ENTITY,
-                format!("not reloaded, the old data serve on: {error}\n"),
+                format!("not reloaded, the old data stay in use: {error}\n"),
             ),
         },
-        (_, "/-/reload") => not_allowed("POST", "POST reloads\n"),
-        (_, "/healthz" | "/readyz" | "/metrics") => not_allowed("GET, HEAD", "GET and HEAD are answered\n"),
+        (_, "/-/reload") => not_allowed("POST", "use POST\n"),
+        (_, "/healthz" | "/readyz" | "/metrics") => not_allowed("GET, HEAD", "use GET or HEAD\n"),
         _ => text(
             StatusCode::NOT_FOUND,
-            "GET /healthz, /readyz, /metrics; POST /-/reload\n",
+            "not found: use GET /healthz, /readyz or /metrics, or POST /-/reload\n",
         ),
     }
 }
 
-/// Why the data are too old to be healthy.
+/// The complaint about data that are too old.
 fn staleness(shared: &Shared) -> Option<String> {
     let limit = shared.max_stale?;
     let created = shared.snapshot.load().catalog().created();
@@ -128,7 +117,7 @@ fn staleness(shared: &Shared) -> Option<String> {
     let age = now.saturating_sub(created);
     (age > limit.as_secs()).then(|| {
         format!(
-            "the data are {} old, more than {}: is whatever writes them still running?\n",
+            "the data are {} old, more than {}; check the program that writes them\n",
             duration::shown(Duration::from_secs(age)),
             duration::shown(limit)
         )

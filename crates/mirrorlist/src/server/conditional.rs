@@ -1,4 +1,4 @@
-//! Answers that a client has already, and answers that are sent compressed.
+//! Answers that a client already has, and compressed answers.
 
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::io::Write as _;
@@ -13,11 +13,10 @@ use hyper::{HeaderMap, Uri};
 use crate::render::Format;
 use crate::snapshot::Snapshot;
 
-/// Shorter answers fit into a packet as they are.
+/// Shorter answers fit into one packet without compression.
 const WORTH_COMPRESSING: usize = 1400;
 
-/// A weak tag: mirrors come in another order each time, but as long as nothing has changed one order is as good as
-/// another.
+/// A weak tag: each answer has another order of mirrors, but while nothing has changed, all orders are equally good.
 pub(super) fn tag(snapshot: &Snapshot, uri: &Uri, client: IpAddr, format: Format) -> HeaderValue {
     let mut hasher = foldhash().build_hasher();
     uri.path().hash(&mut hasher);
@@ -28,7 +27,7 @@ pub(super) fn tag(snapshot: &Snapshot, uri: &Uri, client: IpAddr, format: Format
     HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("W/\"0\""))
 }
 
-/// Whether the client has the answer with a tag.
+/// Whether the client already has the answer with this tag.
 pub(super) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let Ok(tag) = tag.to_str().map(strong) else {
@@ -42,7 +41,7 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
         .any(|known| known.trim() == "*" || strong(known) == tag)
 }
 
-/// The body compressed, if the client takes that and it is worth it.
+/// The compressed body, if the client accepts it and it is long enough.
 pub(super) fn compressed(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
     if body.len() < WORTH_COMPRESSING || !takes_gzip(headers) {
         return None;
@@ -68,7 +67,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
         })
 }
 
-/// One seed a process: tags hold as long as the snapshot does.
+/// A seed for the process: a tag is valid as long as its snapshot.
 fn foldhash() -> &'static hashbrown::DefaultHashBuilder {
     static SEED: std::sync::OnceLock<hashbrown::DefaultHashBuilder> = std::sync::OnceLock::new();
     SEED.get_or_init(hashbrown::DefaultHashBuilder::default)

@@ -1,4 +1,4 @@
-//! How often one client may ask.
+//! Rate limits of clients.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,16 +6,16 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Clients that are remembered, in each part.
+/// Most rate-limited clients in each part.
 const CLIENTS: usize = 1 << 14;
 
-/// Parts with a lock each.
+/// Parts of the rate-limited clients, each with a lock.
 const PARTS: usize = 16;
 
-/// A leaky bucket for each client: so many requests a second, and as many at once after a quiet second.
+/// A leaky bucket for each client: a number of requests a second, and as many at once after a second without requests.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    /// What a request costs.
+    /// The time that a request costs.
     cost: Duration,
     started: Instant,
     parts: [Mutex<Part>; PARTS],
@@ -24,13 +24,13 @@ pub(crate) struct Limiter {
 /// A part of the clients.
 #[derive(Debug, Default)]
 struct Part {
-    /// When each client's bucket is empty again, since the start.
+    /// When each client's bucket is empty again, counted from the start.
     clients: HashMap<IpAddr, Duration>,
-    /// When clients whose bucket is empty are next looked for: not for each request of a crowd.
+    /// When clients with an empty bucket are removed next; not at each request, because there may be many.
     sweep: Duration,
 }
 
-/// As much as is let through at once.
+/// The size of a rate limit's bucket.
 const BURST: Duration = Duration::from_secs(1);
 
 // === impl Limiter ===
@@ -60,7 +60,7 @@ impl Limiter {
                 *sweep = now + BURST / 4;
             }
             if clients.len() >= CLIENTS {
-                // So many at once are a crowd, not one client.
+                // So many clients at once are not one client with many addresses.
                 return true;
             }
         }
@@ -74,7 +74,7 @@ impl Limiter {
     }
 }
 
-/// A customer has a whole /64 of IPv6.
+/// A /64 of IPv6 usually belongs to one customer.
 fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
@@ -94,7 +94,7 @@ fn part(client: IpAddr) -> usize {
 mod tests {
     use super::*;
 
-    /// More clients than are remembered all pass; when they are gone, clients are counted again.
+    /// With more clients than fit, all pass; when they are gone, clients are counted again.
     #[test]
     fn a_crowd_passes_and_is_forgotten() {
         let limiter = Limiter::new(NonZeroUsize::new(1).unwrap());

@@ -1,4 +1,4 @@
-//! Addresses, and sockets on them.
+//! Addresses, and the sockets on them.
 
 use std::fmt;
 use std::io;
@@ -6,9 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StartError;
 
@@ -24,13 +26,13 @@ pub enum Address {
 /// Who may connect to a socket in the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Audience {
-    /// Everybody on this machine: the web server in front is another user.
+    /// Everybody on this machine, because the web server in front runs as another user.
     Clients,
-    /// The owner and the group: whoever connects may have the files read anew.
+    /// The owner and the group, because whoever connects may start a reload.
     Administrators,
 }
 
-/// Text that is no address.
+/// The text is not an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an address to listen on; write 127.0.0.1:3000, [::]:3000 or unix:/run/mirrorlist.sock")]
 pub struct AddressError;
@@ -40,21 +42,21 @@ pub struct AddressError;
 pub(super) enum Listener {
     Tcp(tokio::net::TcpListener),
     Unix(tokio::net::UnixListener),
-    /// One that we made, and remove in the end.
+    /// A Unix socket of our own, which is removed at the end.
     Made(tokio::net::UnixListener, PathBuf),
 }
 
-/// A connection that was accepted, without a runtime.
+/// An accepted connection, without a runtime.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
 }
 
-/// After an error of `accept`, such as no more descriptors, it is tried again so much later.
-pub(super) const AGAIN: Duration = Duration::from_millis(50);
+/// Pause after an error of `accept`, such as too many open files.
+const AGAIN: Duration = Duration::from_millis(50);
 
-/// Connections that wait to be accepted: thousands of clients come in the same second.
+/// Connections that wait to be accepted, because thousands of clients may come in the same second.
 const BACKLOG: u32 = 4096;
 
 // === impl Address ===
@@ -74,17 +76,19 @@ impl Address {
 
     fn hint(&self, error: io::ErrorKind) -> &'static str {
         match (self, error) {
-            (Self::Ip(_), io::ErrorKind::AddrInUse) => "; is another server running there? `ss -ltnp` tells",
+            (Self::Ip(_), io::ErrorKind::AddrInUse) => {
+                "; is another server running there? `ss -ltnp` shows it"
+            }
             (Self::Ip(_), io::ErrorKind::PermissionDenied) => {
                 "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
             }
             (Self::Unix(_), io::ErrorKind::AddrInUse) => {
-                "; another server listens there, `ss -lxp` tells which, or it is a file that is no socket"
+                "; another server listens there (`ss -lxp` shows it), or the file is not a socket"
             }
             (Self::Unix(_), io::ErrorKind::PermissionDenied) => {
                 "; this user must be able to write to the directory"
             }
-            (Self::Unix(_), io::ErrorKind::NotFound) => "; its directory must be there",
+            (Self::Unix(_), io::ErrorKind::NotFound) => "; its directory must exist",
             _ => "",
         }
     }
@@ -121,7 +125,7 @@ impl Listener {
         }
     }
 
-    /// Where a Unix socket is.
+    /// The path of a Unix socket.
     pub(super) fn local_path(&self) -> Option<PathBuf> {
         match self {
             Self::Tcp(_) => None,
@@ -131,7 +135,21 @@ impl Listener {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    /// The next connection, once there is a place for it. None if there are no places any more.
+    pub(super) async fn next(&self, places: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, Stream)> {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        loop {
+            match self.accept().await {
+                Ok(stream) => return Some((place, stream)),
+                Err(error) => {
+                    tracing::warn!("can't accept a connection: {error}");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -148,7 +166,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Self::Made(_, path) = self {
-            // Somebody may have removed it already.
+            // It may have been removed already.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -157,7 +175,7 @@ impl Drop for Listener {
 // === impl Stream ===
 
 impl Stream {
-    /// Who is at the other end. Whoever may open a Unix socket is on this machine.
+    /// The address of the other end. Who connects to a Unix socket is on this machine.
     pub(super) fn peer(&self) -> IpAddr {
         match self {
             Self::Tcp(_, peer) => peer.ip().to_canonical(),
@@ -166,7 +184,7 @@ impl Stream {
     }
 }
 
-/// Sockets that systemd opened for us; they say themselves what they are.
+/// The sockets that systemd passed, of either kind.
 pub(super) fn inherited() -> Result<Vec<Listener>, StartError> {
     let mut descriptors = listenfd::ListenFd::from_env();
     let mut listeners = Vec::new();
@@ -202,7 +220,7 @@ fn tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
 }
 
 fn unix(path: &Path, audience: Audience) -> io::Result<tokio::net::UnixListener> {
-    // A socket that a former server left behind; anything else stays where it is.
+    // Remove a socket that an earlier server left behind, but nothing else.
     if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
         && std::os::unix::net::UnixStream::connect(path).is_err()
     {
@@ -214,10 +232,10 @@ fn unix(path: &Path, audience: Audience) -> io::Result<tokio::net::UnixListener>
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // A socket's file begins with the socket's mode, so that it is at no moment open to more than these.
+    // The file gets the mode of the socket, so that it is never open to others, not even for a moment.
     rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode))?;
     net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    // The umask may have taken some of it away.
+    // The umask may have removed permissions.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     net::listen(&socket, BACKLOG.cast_signed())?;
     tokio::net::UnixListener::from_std(socket.into())

@@ -1,4 +1,4 @@
-//! Logs of lines. Whoever answers a request adds to a buffer; a thread of the log's own writes it to the file.
+//! Logs of lines. Threads that answer add lines to a buffer, and a thread of the log writes it to the file.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -12,10 +12,10 @@ use reveille_text::harmless::is_harmless;
 use super::StartError;
 use crate::answer::LogLine;
 
-/// How long a line waits at most.
+/// How long a line of a log waits at most.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// What waits to be written; more is dropped and counted, because a slow disk must not stop answers.
+/// Most bytes of a log that wait to be written. Further lines are dropped and counted, because a slow disk must not stop answers.
 const WAITING: usize = 8 << 20;
 
 /// A log that lines are appended to.
@@ -34,7 +34,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Buffer {
     text: Vec<u8>,
-    /// Lines that were not written: the disk was too slow, or full.
+    /// Lines that were not written, because the disk was too slow or full.
     dropped: u64,
     reopen: bool,
     writing: bool,
@@ -61,7 +61,7 @@ impl LineLog {
         Ok(Self { inner })
     }
 
-    /// MirrorManager's line, which its statistics are made from.
+    /// Adds a line in MirrorManager's format, for its statistics.
     pub(crate) fn repository(&self, line: &LogLine) {
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d");
         self.line(format_args!(
@@ -89,13 +89,13 @@ impl LineLog {
         self.inner.lock().dropped
     }
 
-    /// Opens the file anew, after it was moved away.
+    /// Reopens the file, after it was moved away.
     pub(crate) fn reopen(&self) {
         self.inner.lock().reopen = true;
         self.inner.changed.notify_all();
     }
 
-    /// Waits until everything is written, or until a moment: a pipe that nobody reads takes nothing any more.
+    /// Waits until everything is written, but not longer than `until`: nobody may read from a pipe.
     pub(crate) fn flush(&self, until: Instant) {
         let mut buffer = self.inner.lock();
         self.inner.changed.notify_all();
@@ -104,7 +104,7 @@ impl LineLog {
             if left.is_zero() {
                 drop(buffer);
                 tracing::warn!(
-                    "the last lines of the log {} could not be written in time",
+                    "can't write the last lines of the log {} in time",
                     self.inner.path.display()
                 );
                 return;
@@ -150,7 +150,7 @@ impl Inner {
                 buffer.writing = true;
                 std::mem::take(&mut buffer.reopen)
             };
-            // Without the lock: a file that can't be opened at once must not stop answers.
+            // Without the lock, because a file that is slow to open must not stop answers.
             if reopen {
                 match append(&self.path) {
                     Ok(opened) => file = opened,
@@ -163,10 +163,10 @@ impl Inner {
                 Ok(()) => failing = false,
                 Err(error) => {
                     lost = text.split(|byte| *byte == b'\n').count() as u64 - 1;
-                    // Once: a full disk would be told of five times a second.
+                    // Once only, and not five times a second while the disk is full.
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(
-                            "can't write the log {}, its lines are lost until that works: {error}",
+                            "can't write the log {}; its lines are lost until this works again: {error}",
                             self.path.display()
                         );
                     }
@@ -183,7 +183,7 @@ impl Inner {
     }
 }
 
-/// A client's word in a line: neither the line nor the field ends in it.
+/// A client's text in a line, with the characters replaced that would end the line or the field.
 pub(super) struct Word<'a> {
     text: &'a str,
     end: char,
@@ -192,7 +192,7 @@ pub(super) struct Word<'a> {
 // === impl Word ===
 
 impl<'a> Word<'a> {
-    /// In a field that ends with a character.
+    /// In a field that ends with this character.
     pub(super) fn before(text: &'a str, end: char) -> Self {
         Self { text, end }
     }
@@ -217,12 +217,12 @@ fn append(path: &PathBuf) -> std::io::Result<File> {
 mod tests {
     use super::*;
 
-    /// More than any of these takes.
+    /// Later than any of these tests takes.
     fn later() -> Instant {
         Instant::now() + Duration::from_mins(1)
     }
 
-    /// Neither what is written last, nor a file that is opened anew, holds up anybody.
+    /// `flush` does not wait for a pipe that nobody reads.
     #[test]
     fn a_pipe_that_nobody_reads_is_given_up() {
         let directory = tempfile::tempdir().unwrap();
@@ -237,13 +237,13 @@ mod tests {
         log.flush(Instant::now());
         assert!(log.inner.lock().writing || !log.inner.lock().text.is_empty());
         drop(log);
-        // The writer ends when its pipe does.
+        // The writer ends with its pipe.
         drop(reader);
     }
 
-    /// A pipe without a reader can't be opened: only the log's own thread waits for it.
+    /// A pipe without a reader can't be opened; only the log's own thread waits for it.
     #[test]
-    fn a_log_that_can_not_be_opened_anew_stops_no_answer() {
+    fn a_log_that_can_not_be_reopened_stops_no_answer() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let log = LineLog::open(&path).unwrap();
@@ -253,7 +253,7 @@ mod tests {
         log.reopen();
         let (done, added) = std::sync::mpsc::channel();
         let adding = std::thread::spawn(move || {
-            // Taken by the writer, which opens the pipe now.
+            // Once the writer has taken the order, it opens the pipe.
             while log.inner.lock().reopen && Instant::now() < later() {
                 std::thread::yield_now();
             }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_written_and_the_file_is_opened_anew() {
+    fn lines_are_written_and_the_file_is_reopened() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mirrorlist.log");
         let log = LineLog::open(&path).unwrap();

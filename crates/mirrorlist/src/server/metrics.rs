@@ -9,14 +9,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use super::Shared;
 use crate::refusal::Refusal;
 use crate::select::Source;
 use crate::snapshot::Snapshot;
 
-/// Upper ends of latencies, in seconds.
+/// Upper bounds of the histogram's buckets, in seconds.
 const LATENCIES: [f64; 12] = [
     0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 1.0,
 ];
@@ -25,8 +25,7 @@ const LATENCIES: [f64; 12] = [
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<SourceLabel, Counter>,
-    /// The same, found without a lock.
+    /// The counters of requests, for a look-up without a lock.
     by_source: HashMap<&'static str, Counter>,
     latency: Histogram,
     connections: Counter,
@@ -49,94 +48,62 @@ struct ResultLabel {
     result: &'static str,
 }
 
-const SOURCES: [(Source, &str); 7] = [
-    (Source::Location, "location"),
-    (Source::Netblock, "netblock"),
-    (Source::Asn, "asn"),
-    (Source::Country, "country"),
-    (Source::GeoIp, "geoip"),
-    (Source::Continent, "continent"),
-    (Source::Global, "global"),
-];
-
+/// The label of answers without mirrors.
 const NOWHERE: &str = "none";
 
 // === impl Metrics ===
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::default(),
-            requests: Family::default(),
-            by_source: HashMap::new(),
-            latency: Histogram::new(LATENCIES),
-            connections: Counter::default(),
-            reloads: Family::default(),
-            loaded: Gauge::default(),
-            created: Gauge::default(),
-            directories: Gauge::default(),
-            hosts: Gauge::default(),
-            prefixes: Gauge::default(),
-            dropped: Gauge::default(),
-        };
-        for source in SOURCES
-            .map(|(_, name)| name)
-            .into_iter()
+        let requests: Family<SourceLabel, Counter> = Family::default();
+        let sources = Source::ALL.map(Source::name).into_iter();
+        let by_source = sources
             .chain(Refusal::KINDS.iter().copied())
             .chain([NOWHERE])
-        {
-            let counter = metrics.requests.get_or_create_owned(&SourceLabel { source });
-            metrics.by_source.insert(source, counter);
-        }
+            .map(|source| (source, requests.get_or_create_owned(&SourceLabel { source })))
+            .collect();
+        let reloads: Family<ResultLabel, Counter> = Family::default();
         for result in ["success", "failure"] {
-            metrics.reloads.get_or_create_owned(&ResultLabel { result });
+            reloads.get_or_create_owned(&ResultLabel { result });
         }
         let mut registry = Registry::with_prefix("mirrorlist");
-        registry.register(
-            "requests",
-            "Requests by where the first mirrors came from, or why there were none",
-            metrics.requests.clone(),
-        );
-        registry.register(
-            "request_seconds",
-            "Time from the head of a request to its answer, without the network",
-            metrics.latency.clone(),
-        );
-        registry.register("connections", "Connections accepted", metrics.connections.clone());
-        registry.register("reloads", "Reloads by how they ended", metrics.reloads.clone());
-        registry.register(
-            "snapshot_loaded_timestamp_seconds",
-            "When the snapshot that serves was loaded",
-            metrics.loaded.clone(),
-        );
-        registry.register(
-            "snapshot_created_timestamp_seconds",
-            "When the data that serve were made",
-            metrics.created.clone(),
-        );
-        registry.register("snapshot_directories", "Directories", metrics.directories.clone());
-        registry.register("snapshot_hosts", "Mirrors", metrics.hosts.clone());
-        registry.register(
-            "snapshot_prefixes",
-            "Prefixes with an AS",
-            metrics.prefixes.clone(),
-        );
-        registry.register(
-            "log_lines_dropped",
-            "Lines of logs that could not be written, or not fast enough",
-            metrics.dropped.clone(),
-        );
-        metrics.registry = registry;
-        metrics
+        let to = &mut registry;
+        let what = "Requests by the source of the first mirrors, or by the reason why there were none";
+        register(to, "requests", what, requests);
+        let what = "Time from a request to its answer, without the network";
+        let latency = register(to, "request_seconds", what, Histogram::new(LATENCIES));
+        let connections = register(to, "connections", "Accepted connections", Counter::default());
+        let reloads = register(to, "reloads", "Reloads by their result", reloads);
+        let what = "Time when the current snapshot was loaded";
+        let loaded = register(to, "snapshot_loaded_timestamp_seconds", what, Gauge::default());
+        let what = "Time when the current data were created";
+        let created = register(to, "snapshot_created_timestamp_seconds", what, Gauge::default());
+        let what = "Directories in the current snapshot";
+        let directories = register(to, "snapshot_directories", what, Gauge::default());
+        let what = "Mirrors in the current snapshot";
+        let hosts = register(to, "snapshot_hosts", what, Gauge::default());
+        let what = "Prefixes with an AS number";
+        let prefixes = register(to, "snapshot_prefixes", what, Gauge::default());
+        let what = "Log lines that were lost because the disk was full or too slow";
+        let dropped = register(to, "log_lines_dropped", what, Gauge::default());
+        Self {
+            registry,
+            by_source,
+            latency,
+            connections,
+            reloads,
+            loaded,
+            created,
+            directories,
+            hosts,
+            prefixes,
+            dropped,
+        }
     }
 
     pub(crate) fn answered(&self, source: Result<Option<Source>, &'static str>, took: Duration) {
         let name = match source {
-            Ok(None) => NOWHERE,
-            Ok(Some(source)) => SOURCES
-                .iter()
-                .find(|(known, _)| *known == source)
-                .map_or(NOWHERE, |(_, name)| name),
+            Ok(source) => source.map_or(NOWHERE, Source::name),
             Err(refusal) => refusal,
         };
         if let Some(counter) = self.by_source.get(name) {
@@ -164,7 +131,7 @@ impl Metrics {
         self.prefixes.set(number(snapshot.networks().prefixes()));
     }
 
-    /// All of it, as text.
+    /// All metrics as text.
     pub(crate) fn text(&self, shared: &Shared) -> String {
         let dropped: u64 = [&shared.log, &shared.access_log]
             .into_iter()
@@ -177,4 +144,9 @@ impl Metrics {
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, what: &str, metric: M) -> M {
+    registry.register(name, what, metric.clone());
+    metric
 }

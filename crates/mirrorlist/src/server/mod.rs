@@ -1,7 +1,7 @@
 //! The server: listeners, workers, reloads.
 //!
 //! ```text
-//! listeners ─► acceptor ─► worker 1 … n    a thread each, connections in turn
+//! listeners ─► acceptor ─► worker 1 … n    a thread each, which get connections in turn
 //!                             │ one snapshot a request
 //!                          [pointer] ◄── reloader: SIGHUP, changed files, POST /-/reload
 //!                             │
@@ -45,10 +45,10 @@ use crate::select::Rules;
 use crate::snapshot::{Snapshot, Sources};
 use crate::throttled_read::Answers;
 
-/// How long requests under way may take after the server was told to stop, unless an [`Options`] says otherwise.
+/// How long requests in progress may take after the server was told to stop: the default of [`Options`].
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// What logs hold may take this long to be written in the end.
+/// How long the last lines of logs may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// How a server runs.
@@ -56,13 +56,13 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 pub struct Options {
     /// The files that are served.
     pub sources: Sources,
-    /// Where clients are answered; sockets that systemd passed count instead.
+    /// Where clients connect; unused if systemd passes sockets.
     pub listen: Vec<Address>,
     /// Where health, metrics and reloads are.
     pub admin: Option<Address>,
     /// How answers are chosen.
     pub rules: Rules,
-    /// Proxies whose word about the client is taken.
+    /// Proxies whose headers about the client are trusted.
     pub proxies: TrustedProxies,
     /// MirrorManager's log of repositories and countries.
     pub log: Option<PathBuf>,
@@ -78,9 +78,9 @@ pub struct Options {
     pub workers: NonZeroUsize,
     /// Data older than this make `/healthz` fail.
     pub max_stale: Option<Duration>,
-    /// How often files are looked at for changes; never without.
+    /// How often files are checked for changes; never if `None`.
     pub watch: Option<Duration>,
-    /// How long requests under way may take after the server was told to stop.
+    /// How long requests in progress may take after the server was told to stop.
     pub grace: Duration,
 }
 
@@ -90,17 +90,17 @@ pub enum StartError {
     /// A file can't be used.
     #[error(transparent)]
     BadFile(#[from] BadFile),
-    /// An address can't be listened on.
+    /// The server can't listen on an address.
     #[error("can't listen on {address}: {error}{hint}")]
     Listen {
         /// The address, as it was given.
         address: String,
         /// The system's reason.
         error: std::io::Error,
-        /// What to try.
+        /// A hint what to try.
         hint: &'static str,
     },
-    /// A log can't be written.
+    /// A log can't be opened.
     #[error("can't append to the log {}: {error}", path.display())]
     Log {
         /// The log.
@@ -111,12 +111,12 @@ pub enum StartError {
     /// TLS can't be set up.
     #[error("{0}")]
     Tls(String),
-    /// The system refuses threads or timers.
+    /// The system refuses a thread, a socket or a timer.
     #[error("can't start: {0}")]
     System(#[from] std::io::Error),
 }
 
-/// A server that runs.
+/// A running server.
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
@@ -145,19 +145,20 @@ pub(crate) struct Shared {
     pub(crate) max_stale: Option<Duration>,
 }
 
-/// What was read or opened, which nothing but a panic prevents.
+/// The error of a thread that ended by a panic.
 fn broken_off<E>(_: E) -> StartError {
     StartError::System(std::io::Error::other(reload::BROKEN_OFF))
 }
 
-/// Opens files where that may take long: a pipe has no reader, a disk is far away. Signals are heeded meanwhile.
+/// Opens files in a thread, because opening a pipe or a file of a network file system may take long. Meanwhile the
+/// program still reacts to signals.
 async fn opened<T: Send + 'static>(
     open: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {
     tokio::task::spawn_blocking(open).await.map_err(broken_off)?
 }
 
-/// Waits for the word to stop; a server that is gone without a word has stopped, too.
+/// Waits until the server stops, or is gone.
 async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
@@ -165,7 +166,7 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 // === impl Running ===
 
 impl Running {
-    /// Loads the files, listens, and answers from then on. Must be called within a runtime of tokio.
+    /// Loads the files, listens, and answers. Must be called within a tokio runtime.
     pub async fn start(options: &Options) -> Result<Self, StartError> {
         let files = options.tls.clone();
         let tls = opened(move || files.as_ref().map(Tls::open).transpose()).await?;
@@ -256,50 +257,50 @@ impl Running {
         })
     }
 
-    /// Where clients are answered, as far as these are IP addresses.
+    /// The IP addresses on which clients connect.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Unix sockets on which clients are answered.
+    /// The Unix sockets on which clients connect.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// Where the administrator is answered.
+    /// The IP address on which the administrator connects.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }
 
-    /// The snapshot that serves now.
+    /// The current snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
     }
 
-    /// Reads the files anew. If that fails, what was served before is served on.
+    /// Reads the files again. If that fails, the server keeps the old data.
     pub async fn reload(&self) -> Result<(), String> {
         self.reloader.reload().await
     }
 
-    /// Opens logs anew, after they were moved away.
+    /// Reopens logs, after they were moved away.
     pub fn reopen_logs(&self) {
         for log in [&self.shared.log, &self.shared.access_log].into_iter().flatten() {
             log.reopen();
         }
     }
 
-    /// Reads the certificate anew, for connections from now on.
+    /// Reads the certificate again, for new connections.
     pub async fn reload_tls(&self) {
         if let Some(tls) = self.tls.clone() {
-            // A panic was told by the panic hook.
+            // The panic hook has reported a panic.
             let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
         }
     }
 
-    /// Accepts no more, finishes what is under way, and ends. What takes longer than the grace is cut off.
+    /// Stops accepting, finishes requests in progress, and ends. Requests that take longer than the grace are cut off.
     pub async fn stop(self) {
         notify::stopping();
-        // Everybody may be gone already.
+        // All receivers may be gone already.
         let _ = self.stop.send(true);
         for task in self.done {
             let _ = task.await;

@@ -1,9 +1,9 @@
-//! systemd is told when the server is ready: a unit that depends on it starts with answers, not with refusals.
+//! Messages to systemd that the server is ready, so that units that depend on it start when it answers.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Where systemd listens, if it started us.
+/// The socket of systemd, if it started this program.
 const SOCKET: &str = "NOTIFY_SOCKET";
 
 pub(super) fn ready() {
@@ -25,6 +25,6 @@ fn tell(state: &str) {
     };
     let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
     if let Err(error) = sent {
-        tracing::warn!("can't tell systemd {state}: {error}");
+        tracing::warn!("can't send {state} to systemd: {error}");
     }
 }

@@ -1,10 +1,10 @@
-//! New snapshots in place of old ones.
+//! Reloads: new snapshots replace old ones.
 //!
-//! The new one is read and checked as a whole beside the old one; then one pointer is swapped. Requests under way keep
-//! the snapshot they began with. When the last of them is answered the thread that reads frees it: that takes many times
-//! as long as an answer.
+//! The new snapshot is read and checked as a whole beside the old one; then one pointer is swapped. Requests in progress
+//! keep the snapshot with which they began. After the last of them, the reading thread frees the old snapshot, because
+//! that takes much longer than an answer.
 //!
-//! All reading is done by one thread. Another one each time would have the allocator keep what it needed once more.
+//! One thread does all reading. With a new thread for each reload, the allocator would keep memory for each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -18,14 +18,15 @@ use crate::error::BadFile;
 use crate::snapshot::{Snapshot, Sources, Stamps};
 use crate::throttled_read::{Answers, Throttle};
 
-/// Requests hold a snapshot for less than a millisecond; whoever holds one for longer than this frees it.
+/// How long the reading thread waits for requests, which hold a snapshot for less than a millisecond. A request that
+/// takes longer than this frees the snapshot itself.
 const HELD: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether a snapshot is still held.
+/// How often the reading thread checks whether requests still hold a snapshot.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// The thread that reads answers always, unless it has come upon a defect.
-pub(super) const BROKEN_OFF: &str = "reading the files broke off; this is a defect, please report it";
+/// The message if the reading thread does not answer, which only a panic causes.
+pub(super) const BROKEN_OFF: &str = "the thread that reads the files failed; this is a bug, please report it";
 
 /// Reloads, one at a time.
 #[derive(Debug)]
@@ -33,17 +34,17 @@ pub(crate) struct Reloader {
     sources: Sources,
     shared: Arc<Shared>,
     reader: Reader,
-    /// How the files looked when they were last read, whatever came of it.
+    /// The stamps of the files when they were last read, with success or not.
     tried: Mutex<Stamps>,
 }
 
-/// The thread that reads. It ends with the last of these.
+/// A handle of the reading thread, which ends with it.
 #[derive(Debug)]
 pub(crate) struct Reader {
     orders: mpsc::Sender<Order>,
 }
 
-/// What the thread does.
+/// An order for the thread.
 #[derive(Debug)]
 enum Order {
     Load {
@@ -52,7 +53,7 @@ enum Order {
         answers: Answers,
         done: oneshot::Sender<Result<Snapshot, BadFile>>,
     },
-    /// Tells how files look.
+    /// Reports the stamps of files.
     Look {
         sources: Sources,
         done: oneshot::Sender<Stamps>,
@@ -79,9 +80,9 @@ impl Reader {
                             let load = || {
                                 Snapshot::load_with(&Throttle::beside(answers), &sources, before.as_deref())
                             };
-                            // A panic was told by the panic hook; to whoever waits it is a channel without an answer.
+                            // The panic hook has reported a panic; the waiting task gets no answer.
                             if let Ok(loaded) = catch_unwind(AssertUnwindSafe(load)) {
-                                // The server may have been stopped meanwhile.
+                                // The server may have been stopped in the meantime.
                                 let _ = done.send(loaded);
                             }
                         }
@@ -95,7 +96,7 @@ impl Reader {
         Ok(Self { orders })
     }
 
-    /// Reads the files, beside answers; what looks as it did `before` is not read again.
+    /// Reads the files with pauses for answers, except those that have not changed since `before`.
     pub(crate) fn load(
         &self,
         sources: &Sources,
@@ -103,7 +104,7 @@ impl Reader {
         answers: &Answers,
     ) -> oneshot::Receiver<Result<Snapshot, BadFile>> {
         let (done, loaded) = oneshot::channel();
-        // The thread is there for as long as this is.
+        // The thread lives as long as its handle.
         let _ = self.orders.send(Order::Load {
             sources: sources.clone(),
             before,
@@ -113,7 +114,7 @@ impl Reader {
         loaded
     }
 
-    /// How files look now. They may be far away, so that even this takes long.
+    /// The current stamps of files. On a network file system even this may take long.
     pub(crate) fn stamps(&self, sources: &Sources) -> oneshot::Receiver<Stamps> {
         let (done, stamps) = oneshot::channel();
         let _ = self.orders.send(Order::Look {
@@ -131,7 +132,7 @@ impl Reader {
 // === impl Reloader ===
 
 impl Reloader {
-    /// For files that were just read; `tried` is how they looked before that.
+    /// For files that were just read; `tried` are their stamps before that.
     pub(crate) fn new(sources: Sources, shared: Arc<Shared>, reader: Reader, tried: Stamps) -> Self {
         Self {
             sources,
@@ -141,7 +142,7 @@ impl Reloader {
         }
     }
 
-    /// Reads the files and lets the new snapshot serve; if that fails the old one serves on.
+    /// Reads the files and replaces the snapshot; if that fails, the old one stays.
     pub(crate) async fn reload(&self) -> Result<(), String> {
         let mut tried = self.tried.lock().await;
         let started = Instant::now();
@@ -155,22 +156,17 @@ impl Reloader {
         self.shared.metrics.reloaded(loaded.is_ok());
         match loaded {
             Ok(snapshot) => {
-                let counts = snapshot.catalog().counts();
+                let summary = snapshot.summary();
                 self.shared.metrics.loaded(&snapshot);
                 for warning in snapshot.warnings() {
                     tracing::warn!("{warning}");
                 }
                 self.reader.free(self.shared.snapshot.swap(Arc::new(snapshot)));
-                tracing::info!(
-                    "reloaded in {}: {} directories, {} hosts",
-                    duration::shown(started.elapsed()),
-                    counts.directories,
-                    counts.hosts
-                );
+                tracing::info!("reloaded in {}: {summary}", duration::shown(started.elapsed()));
                 Ok(())
             }
             Err(error) => {
-                tracing::error!("not reloaded, the old data serve on: {error}");
+                tracing::error!("not reloaded, the old data stay in use: {error}");
                 Err(error)
             }
         }
@@ -189,8 +185,8 @@ impl Reloader {
     }
 }
 
-/// Frees a snapshot, once no request holds it any more.
-#[expect(clippy::disallowed_methods, reason = "nobody tells when a count goes down")]
+/// Frees a snapshot after the last request that holds it.
+#[expect(clippy::disallowed_methods, reason = "a reference count has no notification")]
 fn free(snapshot: Arc<Snapshot>) {
     let swapped = Instant::now();
     while Arc::strong_count(&snapshot) > 1 && swapped.elapsed() < HELD {
@@ -207,16 +203,16 @@ pub(crate) async fn watch(reloader: Arc<Reloader>, every: Duration, mut stopped:
     }
 }
 
-/// Changed files must have stayed as they are for one look: a file that is being written changes from look to look.
+/// Reloads changed files once they are equal in two checks, because a file that is being written still changes.
 async fn follow(reloader: &Reloader, every: Duration) {
     let mut seen = None;
     loop {
-        // The thread that reads is there for as long as the reloader is.
+        // The reading thread lives as long as the reloader.
         let Ok(now) = reloader.reader.stamps(&reloader.sources).await else {
             return;
         };
         if seen.as_ref() == Some(&now) && *reloader.tried.lock().await != now {
-            // The outcome is in the log and the metrics.
+            // The result is in the log and the metrics.
             let _ = reloader.reload().await;
         }
         seen = Some(now);

@@ -21,13 +21,13 @@ use crate::refusal::Refusal;
 use crate::render::Format;
 use crate::snapshot::Snapshot;
 
-/// Answers are for one client, and new data may be there at any time.
+/// Answers are for one client, and the data may change at any time.
 const CACHING: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// Answers one request, on the snapshot that serves at this moment.
+/// Answers one request from the current snapshot.
 pub(super) fn respond<B>(request: &Request<B>, peer: IpAddr, shared: &Shared) -> Response<Full<Bytes>> {
     let started = Instant::now();
-    // Pinned until the answer is written out: a reload meanwhile is for the next request.
+    // Held until the answer is written; a reload in the meantime affects the next request.
     let snapshot = shared.snapshot.load();
     let client = shared.proxies.client(peer, request.headers());
     let agent = request.headers().get(USER_AGENT).map(HeaderValue::as_bytes);
@@ -74,7 +74,7 @@ pub(super) fn respond<B>(request: &Request<B>, peer: IpAddr, shared: &Shared) ->
 
 fn may_ask(shared: &Shared, client: IpAddr) -> bool {
     match &shared.limiter {
-        // Many clients are behind a proxy that tells nothing about them.
+        // A proxy that sends no header stands for many clients.
         Some(limiter) if !shared.proxies.trusts(client) => limiter.may_pass(client),
         _ => true,
     }
@@ -136,7 +136,7 @@ fn log_access<B>(
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
     let bytes = response.body().size_hint().exact().unwrap_or_default();
     let uri = request.uri().to_string();
-    // What is longer was refused, and is not for the log either.
+    // The rest of a longer one was refused, and is not logged either.
     let shown = &uri[..uri.floor_char_boundary(LONGEST_TARGET)];
     log.line(format_args!(
         "{client} [{now}] \"{} {}{}\" {} {bytes} {microseconds}us \"{}\"",

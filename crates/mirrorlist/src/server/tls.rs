@@ -21,7 +21,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// The certificate that new connections get.
+/// The certificate for new connections.
 #[derive(Debug)]
 pub(super) struct Tls {
     files: TlsFiles,
@@ -42,11 +42,11 @@ impl Tls {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    /// Reads the files anew. If they are broken, the former certificate stays.
+    /// Reads the files again. If they can't be used, the old certificate stays.
     pub(super) fn reload(&self) {
         match config(&self.files) {
             Ok(config) => self.current.store(Arc::new(config)),
-            Err(error) => tracing::error!("the former certificate stays: {error}"),
+            Err(error) => tracing::error!("certificate not reloaded, the old one stays in use: {error}"),
         }
     }
 }
@@ -55,18 +55,23 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, StartError> {
     let bad = |path: &Path, what: &str| StartError::Tls(format!("{}: {what}", path.display()));
     let certificates = CertificateDer::pem_file_iter(&files.certificates)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| bad(&files.certificates, &format!("no certificates in PEM: {error}")))?;
+        .map_err(|error| bad(&files.certificates, &format!("not certificates in PEM: {error}")))?;
     if certificates.is_empty() {
-        return Err(bad(&files.certificates, "there is no certificate in it"));
+        return Err(bad(&files.certificates, "the file has no certificate"));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| bad(&files.key, &format!("no private key in PEM: {error}")))?;
+        .map_err(|error| bad(&files.key, &format!("not a private key in PEM: {error}")))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| StartError::Tls(error.to_string()))?
         .with_no_client_auth()
         .with_single_cert(certificates, key)
-        .map_err(|error| bad(&files.key, &format!("key and certificate do not fit: {error}")))?;
+        .map_err(|error| {
+            bad(
+                &files.key,
+                &format!("the key does not match the certificate: {error}"),
+            )
+        })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

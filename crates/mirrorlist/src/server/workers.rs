@@ -1,5 +1,5 @@
-//! Threads that answer. Each has a runtime of its own and keeps the connections that it was given, so that a request
-//! never moves between processors and nothing is locked on its way.
+//! Threads that answer. Each has a runtime of its own and keeps its connections, so that a request never moves between
+//! processors and takes no lock.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -12,26 +12,26 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::listen::{AGAIN, Listener, Stream};
+use super::listen::{Listener, Stream};
 use super::service;
 use super::tls::Tls;
 use super::write_timeout::WriteTimeout;
 use super::{Shared, told};
 
-/// A client that says nothing for longer is hung up on: between two requests, or in the middle of one; and so is one that
-/// does not take its answers.
+/// A client's connection is closed after this time without a request, without the rest of a request, or if the client does not
+/// read its answers.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A TLS handshake takes no longer.
+/// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// A thread that was told to cut off its connections takes no longer for it.
+/// How long a thread may take to cut off its connections.
 const CUTTING: Duration = Duration::from_secs(1);
 
-/// Bytes of one request's head. All places together may be taken by heads that are never finished.
+/// Longest head of a request. Clients may fill it on all connections without ever finishing.
 const HEAD: usize = 16 << 10;
 
-/// Headers of one request.
+/// Most headers of a request.
 const HEADERS: usize = 64;
 
 /// The threads.
@@ -41,14 +41,14 @@ pub(super) struct Workers {
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// Hands connections to workers in turn.
+/// Gives connections to workers in turn.
 #[derive(Debug, Clone)]
 pub(super) struct Sender {
     queues: Arc<[mpsc::UnboundedSender<Accepted>]>,
     next: Arc<AtomicUsize>,
 }
 
-/// A connection, and its place among those that are allowed.
+/// A connection, and its place among the allowed ones.
 #[derive(Debug)]
 struct Accepted {
     stream: Stream,
@@ -68,7 +68,7 @@ impl Workers {
         let mut queues = Vec::new();
         let mut threads = Vec::new();
         for worker in 0..number.get() {
-            // As long as the number of connections allowed, at most.
+            // It is never longer than the number of allowed connections.
             let (queue, accepted) = mpsc::unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -91,17 +91,17 @@ impl Workers {
         self.sender.clone()
     }
 
-    /// Waits for the threads, which cut off what is under way after the grace.
+    /// Waits for the threads, which cut off requests in progress after the grace.
     pub(super) async fn end(self, grace: Duration) {
         drop(self.sender);
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
-                // A panic was told by the panic hook.
+                // The panic hook has reported a panic.
                 let _ = thread.join();
             }
         });
-        // A thread that does not even do that is left to the end of the process.
+        // A thread that does not do that ends with the process.
         let _ = tokio::time::timeout(grace + CUTTING, joined).await;
     }
 }
@@ -109,7 +109,7 @@ impl Workers {
 // === impl Sender ===
 
 impl Sender {
-    /// Accepts until told to stop.
+    /// Accepts connections until told to stop.
     pub(super) async fn accept(
         self,
         listener: Listener,
@@ -118,27 +118,15 @@ impl Sender {
         mut stopped: watch::Receiver<bool>,
     ) {
         loop {
-            let accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, listener.accept().await)
-            };
-            let (place, stream) = tokio::select! {
+            let accepted = tokio::select! {
                 () = told(&mut stopped) => return,
-                accepted = accepted => accepted,
+                accepted = listener.next(&places) => accepted,
             };
-            let Ok(place) = place else { return };
-            match stream {
-                Ok(stream) => {
-                    shared.metrics.connection();
-                    let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
-                    // A worker ends only when all do.
-                    let _ = self.queues[turn].send(Accepted { stream, place });
-                }
-                Err(error) => {
-                    tracing::warn!("can't accept a connection: {error}");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
+            let Some((place, stream)) = accepted else { return };
+            shared.metrics.connection();
+            let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+            // Workers end only together.
+            let _ = self.queues[turn].send(Accepted { stream, place });
         }
     }
 }
@@ -161,7 +149,7 @@ async fn work(
             () = told(&mut stopped) => break,
         }
     }
-    // A client that does not take its answer is waited for no longer.
+    // The limit for a client that does not read its answer.
     let ended = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(grace, ended).await;
 }
@@ -178,7 +166,7 @@ async fn connect(
         match stream {
             Stream::Tcp(stream, _) => {
                 stream.set_nodelay(true)?;
-                // A client that asks and never reads.
+                // A client may send requests and never read.
                 rustix::net::sockopt::set_tcp_user_timeout(&stream, millis(SILENCE))?;
                 let stream = tokio::net::TcpStream::from_std(stream)?;
                 match tls {

@@ -1,5 +1,5 @@
-//! A stream that fails when its other end takes nothing of what is written to it for too long. For TCP the system has such a
-//! timeout; Unix sockets have none, and a client that asks and never reads would keep its connection for ever.
+//! A stream that fails if its other end does not read for too long. The system has such a timeout for TCP, but not for
+//! Unix sockets, where a client that never reads would keep its connection forever.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 pub(super) struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
-    /// Ends when the write that waits has waited too long.
+    /// The limit of the waiting write.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -45,7 +45,7 @@ impl<S: AsyncWrite + Unpin> WriteTimeout<S> {
             .waiting
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(waiting.as_mut().poll(context));
-        let why = "the client does not take its answer";
+        let why = "the client does not read its answer";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
     }
 }

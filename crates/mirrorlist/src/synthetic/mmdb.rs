@@ -1,4 +1,4 @@
-//! A country database in MaxMind's format, as small as it can be (specification 2.0: binary search tree, data, metadata).
+//! A small country database in MaxMind's format (specification 2.0: binary search tree, data, metadata).
 
 /// Networks and their countries. IPv4 is in `::/96`.
 #[derive(Debug, Default)]
@@ -53,19 +53,18 @@ impl Tree {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let count = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
         let mut data = Vec::new();
-        let places: Vec<u32> = self
-            .countries
-            .iter()
-            .map(|country| {
-                let place = u32::try_from(data.len()).unwrap_or(0);
-                map(&mut data, 1);
-                string(&mut data, "country");
-                map(&mut data, 1);
-                string(&mut data, "iso_code");
-                string(&mut data, country);
-                place
-            })
-            .collect();
+        let mut places = Vec::new();
+        for country in &self.countries {
+            places.push(u32::try_from(data.len()).unwrap_or(0));
+            let record = [
+                map(1),
+                string("country"),
+                map(1),
+                string("iso_code"),
+                string(country),
+            ];
+            data.extend(record.concat());
+        }
         let mut bytes = Vec::new();
         for record in self.nodes.iter().flatten() {
             let value = match record {
@@ -78,56 +77,52 @@ impl Tree {
         bytes.extend_from_slice(&[0; SEPARATOR as usize]);
         bytes.extend_from_slice(&data);
         bytes.extend_from_slice(MARKER);
-        metadata(&mut bytes, count);
+        bytes.extend(metadata(count));
         bytes
     }
 }
 
-fn metadata(bytes: &mut Vec<u8>, count: u32) {
-    map(bytes, 9);
-    string(bytes, "binary_format_major_version");
-    number(bytes, 5, 2);
-    string(bytes, "binary_format_minor_version");
-    number(bytes, 5, 0);
-    string(bytes, "build_epoch");
-    // 64 bits: an extended type, 9.
-    bytes.extend_from_slice(&[0x04, 0x02]);
-    bytes.extend_from_slice(&1_793_491_200_u32.to_be_bytes());
-    string(bytes, "database_type");
-    string(bytes, "Country");
-    string(bytes, "description");
-    map(bytes, 1);
-    string(bytes, "en");
-    string(bytes, "made up");
-    string(bytes, "ip_version");
-    number(bytes, 5, 6);
-    string(bytes, "languages");
-    // An array, type 11, with one item.
-    bytes.extend_from_slice(&[0x01, 0x04]);
-    string(bytes, "en");
-    string(bytes, "node_count");
-    number(bytes, 6, count);
-    string(bytes, "record_size");
-    number(bytes, 5, 32);
+fn metadata(count: u32) -> Vec<u8> {
+    // An extended type, 9, of 64 bits; and an array, type 11, of one item.
+    let epoch = [&[0x04, 0x02], &1_793_491_200_u32.to_be_bytes()[..]].concat();
+    let languages = [vec![0x01, 0x04], string("en")].concat();
+    let entries = [
+        ("binary_format_major_version", number(5, 2)),
+        ("binary_format_minor_version", number(5, 0)),
+        ("build_epoch", epoch),
+        ("database_type", string("Country")),
+        (
+            "description",
+            [map(1), string("en"), string("synthetic")].concat(),
+        ),
+        ("ip_version", number(5, 6)),
+        ("languages", languages),
+        ("node_count", number(6, count)),
+        ("record_size", number(5, 32)),
+    ];
+    let mut bytes = map(9);
+    for (name, value) in entries {
+        bytes.extend(string(name));
+        bytes.extend(value);
+    }
+    bytes
 }
 
-fn map(bytes: &mut Vec<u8>, entries: u8) {
-    bytes.push(7 << 5 | entries);
+fn map(entries: u8) -> Vec<u8> {
+    vec![7 << 5 | entries]
 }
 
 /// Shorter than 29 bytes.
-fn string(bytes: &mut Vec<u8>, text: &str) {
+fn string(text: &str) -> Vec<u8> {
     debug_assert!(text.len() < 29, "{text} is short");
-    bytes.push(2 << 5 | text.len().to_le_bytes()[0]);
-    bytes.extend_from_slice(text.as_bytes());
+    [&[2 << 5 | text.len().to_le_bytes()[0]], text.as_bytes()].concat()
 }
 
-/// Unsigned; of 16 bits with type 5, of 32 with type 6.
-fn number(bytes: &mut Vec<u8>, kind: u8, number: u32) {
+/// An unsigned number; type 5 has 16 bits, type 6 has 32.
+fn number(kind: u8, number: u32) -> Vec<u8> {
     let all = number.to_be_bytes();
     let significant = &all[number.leading_zeros() as usize / 8..];
-    bytes.push(kind << 5 | significant.len().to_le_bytes()[0]);
-    bytes.extend_from_slice(significant);
+    [&[kind << 5 | significant.len().to_le_bytes()[0]], significant].concat()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Made-up data of a given size, the same for the same seed: for tests, benchmarks and comparisons with other servers.
+//! Synthetic data of a given size, for tests, benchmarks and comparisons with other servers. Equal seeds give equal data.
 //!
-//! Every directory has a random set of hosts of its own, which is the worst case for the index; those of real
-//! distributions are alike.
+//! Every directory has a random set of hosts of its own, which is the worst case for the index. Real distributions have
+//! similar sets.
 
 mod mmdb;
 
@@ -12,9 +12,10 @@ use std::path::Path;
 
 use fastrand::Rng;
 
+use crate::continents::Continents;
 use crate::wire::{DirectoryEntry, ListWriter, Version};
 
-/// How much is made up.
+/// The size of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Directories; every second one is the `repodata` of the one before it.
@@ -23,7 +24,7 @@ pub struct Size {
     pub hosts: u16,
     /// Mirrors of each directory.
     pub carriers: u16,
-    /// Prefixes with an AS number; every sixth is of IPv6.
+    /// Prefixes with an AS number; every sixth is an IPv6 prefix.
     pub prefixes: u32,
 }
 
@@ -36,56 +37,11 @@ pub const COUNTRIES: &str = "country_continent.csv";
 /// The name of the country database.
 pub const GEOIP: &str = "country.mmdb";
 
-/// Countries, their continents; the first ones have the most mirrors.
-const COUNTRY_NAMES: [(&str, &str); 48] = [
-    ("US", "NA"),
-    ("DE", "EU"),
-    ("FR", "EU"),
-    ("GB", "EU"),
-    ("CN", "AS"),
-    ("JP", "AS"),
-    ("CA", "NA"),
-    ("NL", "EU"),
-    ("BR", "SA"),
-    ("AU", "OC"),
-    ("SE", "EU"),
-    ("IT", "EU"),
-    ("ES", "EU"),
-    ("PL", "EU"),
-    ("CZ", "EU"),
-    ("CH", "EU"),
-    ("AT", "EU"),
-    ("RU", "EU"),
-    ("IN", "AS"),
-    ("KR", "AS"),
-    ("TW", "AS"),
-    ("SG", "AS"),
-    ("HK", "AS"),
-    ("ZA", "AF"),
-    ("KE", "AF"),
-    ("AR", "SA"),
-    ("CL", "SA"),
-    ("CO", "SA"),
-    ("EC", "SA"),
-    ("MX", "NA"),
-    ("CR", "NA"),
-    ("NZ", "OC"),
-    ("NC", "OC"),
-    ("FI", "EU"),
-    ("NO", "EU"),
-    ("DK", "EU"),
-    ("BE", "EU"),
-    ("PT", "EU"),
-    ("GR", "EU"),
-    ("HU", "EU"),
-    ("RO", "EU"),
-    ("BG", "EU"),
-    ("UA", "EU"),
-    ("TR", "AS"),
-    ("IR", "AS"),
-    ("ID", "AS"),
-    ("TH", "AS"),
-    ("VN", "AS"),
+/// Countries; the first ones have the most mirrors.
+const COUNTRY_CODES: [&str; 48] = [
+    "US", "DE", "FR", "GB", "CN", "JP", "CA", "NL", "BR", "AU", "SE", "IT", "ES", "PL", "CZ", "CH", "AT",
+    "RU", "IN", "KR", "TW", "SG", "HK", "ZA", "KE", "AR", "CL", "CO", "EC", "MX", "CR", "NZ", "NC", "FI",
+    "NO", "DK", "BE", "PT", "GR", "HU", "RO", "BG", "UA", "TR", "IR", "ID", "TH", "VN",
 ];
 
 /// Kinds of content, each with a URL of its own on a host.
@@ -99,7 +55,7 @@ const TIME: u64 = 1_793_491_200;
 /// AS numbers that prefixes are in.
 const SYSTEMS: u32 = 70_000;
 
-/// A made-up mirror.
+/// A synthetic mirror.
 struct Host {
     id: i64,
     country: usize,
@@ -107,7 +63,7 @@ struct Host {
 }
 
 /// Writes all files into a directory, which must exist. The names of all mirrors end in `domain`, so that answers from
-/// two sets of data can be told apart.
+/// two sets of data differ.
 pub fn write(directory: &Path, size: Size, domain: &str, seed: u64) -> io::Result<()> {
     let mut random = Rng::with_seed(seed);
     let create =
@@ -116,14 +72,16 @@ pub fn write(directory: &Path, size: Size, domain: &str, seed: u64) -> io::Resul
     write_prefixes(create(NETBLOCKS)?, size, &mut random)?;
     let mut countries = create(COUNTRIES)?;
     writeln!(countries, "\"iso 3166 country\",\"continent code\"")?;
-    for (country, continent) in COUNTRY_NAMES {
+    let continents = Continents::built_in();
+    for country in COUNTRY_CODES {
+        let continent = continents.of(country).unwrap_or_default();
         writeln!(countries, "{country},{continent}")?;
     }
     countries.flush()?;
     // 1.0.0.0/8 to 223.0.0.0/8 in turn, and 2001::/16 as Germany.
     let mut tree = mmdb::Tree::default();
     for octet in 1..224_u32 {
-        let (country, _) = COUNTRY_NAMES[octet as usize % COUNTRY_NAMES.len()];
+        let country = COUNTRY_CODES[octet as usize % COUNTRY_CODES.len()];
         tree.add(u128::from(octet) << 24, 96 + 8, country);
     }
     tree.add(Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0).to_bits(), 16, "DE");
@@ -137,7 +95,7 @@ pub(crate) fn cache(size: Size, domain: &str, seed: u64) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
-/// The name of a directory, which is also known as a repository.
+/// The name of a directory.
 pub fn directory_name(number: u32) -> String {
     let base = number / 2;
     let category = CATEGORIES[base as usize % CATEGORIES.len()];
@@ -145,7 +103,7 @@ pub fn directory_name(number: u32) -> String {
     format!("pub/{category}/{sub}")
 }
 
-/// The repository and the architecture that lead to a directory.
+/// The repository and the architecture of a directory.
 pub fn repository(number: u32) -> (String, &'static str) {
     let base = number / 2;
     (
@@ -166,10 +124,10 @@ fn write_cache(output: impl Write, size: Size, domain: &str, random: &mut Rng) -
     let hosts: Vec<Host> = (1..=i64::from(size.hosts))
         .map(|id| Host {
             id,
-            // The lower of two makes the first countries the most frequent ones.
+            // The lower of two numbers, so that the first countries are the most frequent ones.
             country: random
-                .usize(..COUNTRY_NAMES.len())
-                .min(random.usize(..COUNTRY_NAMES.len())),
+                .usize(..COUNTRY_CODES.len())
+                .min(random.usize(..COUNTRY_CODES.len())),
             private: random.u8(..) < 13,
         })
         .collect();
@@ -202,11 +160,11 @@ fn write_cache(output: impl Write, size: Size, domain: &str, random: &mut Rng) -
 
 fn write_urls(list: &mut ListWriter<impl Write>, hosts: &[Host], domain: &str) -> io::Result<()> {
     for host in hosts {
-        let (country, _) = COUNTRY_NAMES[host.country];
+        let country = COUNTRY_CODES[host.country];
         let name = format!("mirror{}.{}.{domain}", host.id, country.to_lowercase());
         for (place, category) in CATEGORIES.iter().enumerate() {
             let [web, sync] = urls(host.id, place);
-            // Some have no TLS.
+            // Some mirrors have no TLS.
             let scheme = if host.id % 5 == 0 { "http" } else { "https" };
             list.url(web, &format!("{scheme}://{name}/pub/{category}"))?;
             list.url(sync, &format!("rsync://{name}/{category}"))?;
@@ -220,13 +178,13 @@ fn write_hosts(list: &mut ListWriter<impl Write>, hosts: &[Host], random: &mut R
         list.asn(system_of(host.id), &[host.id, host.id / 2 + 1])?;
     }
     for host in hosts {
-        list.host_country(host.id, COUNTRY_NAMES[host.country].0)?;
+        list.host_country(host.id, COUNTRY_CODES[host.country])?;
     }
     for host in hosts {
         list.host_bandwidth(host.id, [100, 1000, 1000, 10_000, 40_000][random.usize(..5)])?;
     }
     for host in hosts.iter().filter(|host| host.id % 41 == 0) {
-        list.host_countries_allowed(host.id, &[COUNTRY_NAMES[host.country].0, "SE"])?;
+        list.host_countries_allowed(host.id, &[COUNTRY_CODES[host.country], "SE"])?;
     }
     for host in hosts.iter().filter(|host| host.id % 2 == 0) {
         let (high, low) = (host.id / 200 + 20, host.id % 200);
@@ -254,7 +212,7 @@ fn write_directory(
         .collect();
     let mut by_country: Vec<(&str, Vec<i64>)> = Vec::new();
     for host in chosen.iter().filter(|host| !host.private) {
-        let (country, _) = COUNTRY_NAMES[host.country];
+        let country = COUNTRY_CODES[host.country];
         match by_country.iter_mut().find(|(known, _)| *known == country) {
             Some((_, hosts)) => hosts.push(host.id),
             None => by_country.push((country, vec![host.id])),

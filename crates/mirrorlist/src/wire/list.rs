@@ -1,10 +1,10 @@
-//! Writing a whole snapshot, in the order in which MirrorManager does.
+//! Writing a whole snapshot, in MirrorManager's order.
 
 use std::io::{self, Write};
 
 use super::{Message, directory, entry, files, mirror_list};
 
-/// A snapshot that is being written.
+/// A snapshot in progress.
 #[derive(Debug)]
 pub(crate) struct ListWriter<W> {
     output: W,
@@ -13,7 +13,7 @@ pub(crate) struct ListWriter<W> {
     innermost: Message,
 }
 
-/// Who carries a directory, to be written.
+/// The hosts of a directory, to write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DirectoryEntry<'a> {
     pub(crate) name: &'a str,
@@ -23,7 +23,7 @@ pub(crate) struct DirectoryEntry<'a> {
     pub(crate) by_host: &'a [(i64, Vec<i64>)],
 }
 
-/// One version of a file, to be written.
+/// One version of a file, to write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) timestamp: u64,
@@ -158,7 +158,7 @@ impl<W: Write> ListWriter<W> {
     }
 }
 
-/// What MirrorManager writes and lists of mirrors in YAML lack.
+/// Fields of MirrorManager that lists in YAML do not have.
 #[cfg(any(test, feature = "synthetic"))]
 impl<W: Write> ListWriter<W> {
     pub(crate) fn host_countries_allowed(&mut self, id: i64, countries: &[&str]) -> io::Result<()> {

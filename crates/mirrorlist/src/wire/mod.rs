@@ -1,7 +1,7 @@
-//! Protocol buffers as MirrorManager writes them, read and written field by field.
+//! MirrorManager's protocol buffers, read and written field by field.
 //!
-//! The snapshot of a large distribution holds six million small messages. Decoded into a tree of them it takes ten times
-//! the space that the index needs in the end, so nothing is decoded that is not wanted: a message is walked in place.
+//! The snapshot of a large distribution has six million small messages. A tree of decoded messages would take ten times
+//! the space of the final index, so messages are read in place, and only the needed fields are decoded.
 
 mod list;
 mod read;
@@ -36,7 +36,7 @@ pub(crate) mod entry {
     pub(crate) const VALUE: u32 = 2;
 }
 
-/// `MirrorListCacheType`: who carries a directory.
+/// `MirrorListCacheType`: the hosts of a directory.
 pub(crate) mod directory {
     pub(crate) const NAME: u32 = 1;
     pub(crate) const GLOBAL: u32 = 2;
@@ -45,7 +45,7 @@ pub(crate) mod directory {
     pub(crate) const BY_HOST: u32 = 6;
 }
 
-/// `FileDetailsCacheDirectoryType` and what is in it.
+/// `FileDetailsCacheDirectoryType` and the messages in it.
 pub(crate) mod files {
     pub(crate) const DIRECTORY: u32 = 1;
     pub(crate) const FILES: u32 = 2;

@@ -2,19 +2,19 @@
 
 use std::io::{self, BufRead};
 
-/// No single entry of a snapshot is longer; a length beyond it is damage, not data.
+/// Longest entry of a snapshot. A larger length is a sign of damage.
 const LONGEST: usize = 64 << 20;
 
-/// Bytes that are no protocol buffer, or not one of this kind.
+/// The bytes are not a protocol buffer, or not one of this kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// What a field holds.
+/// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Of a fixed width, which no field of ours is.
+    /// A value of fixed width, which no known field has.
     Fixed,
 }
 
@@ -27,9 +27,9 @@ pub(crate) struct Fields<'a>(&'a [u8]);
 pub(crate) struct Messages<R> {
     input: R,
     offset: u64,
-    /// An entry that the input has in two pieces.
+    /// An entry that the input delivered in several pieces.
     buffer: Vec<u8>,
-    /// Bytes of the entry that was told last and is still in the input.
+    /// The length of the last returned entry, which is still in the input.
     told: usize,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Value<'a> {
     pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
-            _ => Err(Malformed("a number stands where text or a message belongs")),
+            _ => Err(Malformed("there is a number instead of text or a message")),
         }
     }
 
@@ -57,7 +57,7 @@ impl<'a> Value<'a> {
     pub(crate) fn number(self) -> Result<u64, Malformed> {
         match self {
             Self::Number(number) => Ok(number),
-            _ => Err(Malformed("text or a message stands where a number belongs")),
+            _ => Err(Malformed("there is text or a message instead of a number")),
         }
     }
 
@@ -145,12 +145,12 @@ impl<R: BufRead> Messages<R> {
         }
     }
 
-    /// How far the file has been read.
+    /// The number of bytes read so far.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next top-level field. What it holds lives until the next call.
+    /// The next top-level field. Its value is valid until the next call.
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'_>)>, Broken> {
         self.input.consume(std::mem::take(&mut self.told));
         let Some(tag) = self.varint(true)? else {
@@ -168,7 +168,7 @@ impl<R: BufRead> Messages<R> {
                 let length = usize::try_from(length)
                     .ok()
                     .filter(|length| *length <= LONGEST)
-                    .ok_or(Malformed("an entry claims to be longer than 64 MiB"))?;
+                    .ok_or(Malformed("an entry is longer than 64 MiB"))?;
                 Value::Bytes(self.bytes(length)?)
             }
             5 => {
@@ -180,7 +180,7 @@ impl<R: BufRead> Messages<R> {
         Ok(Some((field, value)))
     }
 
-    /// Bytes where the input has them, if it has all of them; most entries are short.
+    /// Returns bytes in place if the input has all of them, as it does for most entries; otherwise copies them.
     fn bytes(&mut self, length: usize) -> Result<&[u8], Broken> {
         self.offset += length as u64;
         if self.input.fill_buf()?.len() >= length {
@@ -188,7 +188,7 @@ impl<R: BufRead> Messages<R> {
             return Ok(&self.input.fill_buf()?[..length]);
         }
         self.buffer.clear();
-        // Grows with what is there, not with what a damaged length promises.
+        // Grows with the bytes that arrive, because a damaged length may be large.
         while self.buffer.len() < length {
             let there = self.input.fill_buf()?;
             if there.is_empty() {
@@ -242,7 +242,7 @@ fn field_number(tag: u64) -> Result<u32, Malformed> {
     }
 }
 
-/// Most numbers have one byte or two.
+/// Fast for numbers of one or two bytes, which most are.
 #[inline]
 fn varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
     match **bytes {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Entries come whole however the input is cut into pieces.
+        /// Entries are complete for all ways to cut the input into pieces.
         #[test]
         fn entries_may_be_in_pieces(texts: Vec<String>, capacity in 1_usize..40) {
             let mut message = Message::default();

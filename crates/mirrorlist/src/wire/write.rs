@@ -1,6 +1,6 @@
 //! Writing.
 
-/// A message that is being written.
+/// A message in progress.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Message(Vec<u8>);
 

@@ -343,7 +343,7 @@ fn stale_mirrors_are_left_out() {
         assert_eq!(checked.status.code(), Some(3), "{text}");
         assert!(
             text.contains(&format!(
-                "gone: epel/9: failed {round} time{} in a row",
+                "mirror gone: epel/9: failed {round} time{} in a row",
                 if round == 1 { "" } else { "s" }
             )),
             "{text}"

@@ -47,119 +47,127 @@ fn a_list_of_mirrors_is_built_checked_and_explained() {
     assert!(built.status.success(), "{}", text_of(&built.stderr));
     let checked = program(&["check", "--cache", snapshot]);
     assert!(
-        text_of(&checked.stdout).contains("2 directories, 1 repositories, 2 hosts, 3 URLs, 1 netblocks"),
+        text_of(&checked.stdout)
+            .contains("2 directories, 1 repository, 2 mirrors, 3 URLs, 1 network of mirrors"),
         "{}",
         text_of(&checked.stdout)
     );
-    let explain = |ip: &str| {
-        let output = program(&[
-            "explain", "--cache", snapshot, "--ip", ip, "--repo", "epel-9", "--arch", "x86_64",
-        ]);
+    let explain = |more: &[&str]| {
+        let mut arguments = vec![
+            "explain", "--cache", snapshot, "--repo", "epel-9", "--arch", "x86_64",
+        ];
+        arguments.extend(more);
+        let output = program(&arguments);
         assert!(output.status.success(), "{}", text_of(&output.stderr));
-        text_of(&output.stdout)
+        format!("$ explain {}\n{}\n", more.join(" "), text_of(&output.stdout))
     };
-    let inside = explain("10.1.2.3");
-    assert!(
-        inside.contains("netblock: 10.0.0.0/8 is of host 1, which carries the content"),
-        "{inside}"
+    let explained = [
+        explain(&["--ip", "10.1.2.3"]),
+        explain(&["--ip", "192.0.2.1"]),
+        explain(&["--ip", "192.0.2.1", "--country", "DE"]),
+        explain(&["--ip", "192.0.2.1", "--country", "NZ", "--minimum", "1"]),
+        explain(&["--ip", "10.1.2.3", "--protocol", "rsync"]),
+        explain(&["--ip", "10.1.2.3", "--minimum", "1"]),
+    ];
+    insta::assert_snapshot!(explained.concat());
+    let refused = program(&[
+        "explain",
+        "--cache",
+        snapshot,
+        "--ip",
+        "192.0.2.1",
+        "--path",
+        "nowhere",
+    ]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(
+        text_of(&refused.stderr),
+        "error: the client gets no list: invalid path\n"
     );
-    assert!(inside.contains("  1. netblock  host 1 (DE, weight 10000, private)\n       https://m.example/epel/9/Everything/x86_64/\n"), "{inside}");
-    let outside = explain("192.0.2.1");
-    assert!(
-        !outside.contains("m.example") && outside.contains("  1. global    host 2"),
-        "{outside}"
-    );
-    assert!(outside.contains("http://n.example/pub/epel9/"), "{outside}");
+}
+
+/// Each mistake in a list is reported with its place.
+#[test]
+fn mistakes_are_reported_with_their_places() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("mirrors.yaml");
+    let empty = "version: 1\nrepositories: []\nmirrors: []\n";
+    let mirror = |words: &str| format!("version: 1\nrepositories: []\nmirrors:\n  - {{name: a, {words}}}\n");
+    let repositories = |rows: &str| format!("version: 1\nrepositories:\n{rows}mirrors: []\n");
+    let epel = "  - {repo: epel, arch: x86_64, path: epel, type: rpm}\n";
+    let mut text = String::new();
+    for yaml in [
+        "version: 2\nrepositories: []\nmirrors: []\n".to_owned(),
+        "version: 1\nrepositories: [\n".to_owned(),
+        format!("{empty}mirors: []\n"),
+        mirror("urls: {http: http://a/}"),
+        mirror("urls: {http: http://a/}, content: {epel: x}"),
+        mirror("urls: {http: http://a/}, content: {}, netblocks: [ten]"),
+        mirror("urls: {}, content: {}, bandwidth: fast"),
+        mirror("urls: {}, content: {}"),
+        mirror("urls: {http: https://a/}, content: {}"),
+        mirror("urls: {http: http://a/}, country: Germany, content: {}"),
+        mirror("urls: {http: http://a/}, private: true, content: {}"),
+        repositories("  - {repo: a, path: /, type: apt}\n"),
+        repositories("  - {repo: a, path: a, type: deb}\n"),
+        repositories("  - {repo: a, path: a, origin: rsync://a/, type: apt}\n"),
+        repositories(&format!("{epel}{epel}")),
+        format!("{empty}freshness: {{max_lag: soon}}\n"),
+        format!("{empty}freshness:\n  every: 0s\n"),
+        format!("{empty}freshness: {{on_unreachable: drop_after_0}}\n"),
+        format!("{empty}freshness: {{if_all_stale: never}}\n"),
+    ] {
+        fs::write(&list, &yaml).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+            .current_dir(&directory)
+            .args(["check", "--offline", "--mirrors", "mirrors.yaml"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{yaml}");
+        text += &format!("{yaml}{}\n", text_of(&output.stderr));
+    }
+    insta::assert_snapshot!(text);
 }
 
 #[test]
-fn bad_input_is_named_with_its_place() {
-    let directory = tempfile::tempdir().unwrap();
-    let list = directory.path().join("mirrors.yaml");
-    let repository = "repositories:\n  - {repo: epel, arch: x86_64, path: epel, type: rpm}\n";
-    for (yaml, words) in [
-        (
-            "version: 2\nrepositories: []\nmirrors: []\n",
-            "version 2 is not known",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors: []\nmirors: []\n",
-            "mirrors.yaml:4:1: unknown field `mirors`",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, content: {epel: x}}\n",
-            "mirrors.yaml:4:12: mirror a: content names epel, which is no repository",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, content: {}, netblocks: [ten]}\n",
-            "mirrors.yaml:4:12: mirror a: \"ten\" is no network",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}, bandwidth: fast}\n",
-            "mirror a: \"fast\" is no bandwidth",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {}, content: {}}\n",
-            "mirror a: it has no urls",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: https://a/}, content: {}}\n",
-            "mirror a: \"https://a/\" is no URL of http",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, country: Germany, content: {}}\n",
-            "mirror a: country \"Germany\" is not two letters",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors:\n  - {name: a, urls: {http: http://a/}, private: true, content: {}}\n",
-            "mirror a: it is private, and has neither netblocks nor asn",
-        ),
-        (
-            "version: 1\nrepositories:\n  - {repo: a, path: /, type: apt}\nmirrors: []\n",
-            "mirrors.yaml:3:12: repository a+all: path \"/\" is no name",
-        ),
-        (
-            "version: 1\nrepositories:\n  - {repo: a, path: a, origin: rsync://a/, type: apt}\nmirrors: []\n",
-            "origin \"rsync://a/\" is no URL of https or http",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors: []\nfreshness: {max_lag: soon}\n",
-            "mirrors.yaml:4:22: freshness: max_lag: `soon` is not a duration",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors: []\nfreshness:\n  every: 0s\n",
-            "mirrors.yaml:5:10: freshness: every: mirrors can't be asked again at once; write 30m",
-        ),
-        (
-            "version: 1\nrepositories: []\nmirrors: []\nfreshness: {on_unreachable: drop_after_0}\n",
-            "mirrors.yaml:4:29: freshness: on_unreachable: \"drop_after_0\" is neither keep nor drop_after_3",
-        ),
-        (
-            &format!(
-                "version: 1\n{repository}{}mirrors: []\n",
-                &repository["repositories:\n".len()..]
-            ),
-            "mirrors.yaml:4:12: repository epel+x86_64: it is there twice",
-        ),
-    ] {
-        fs::write(&list, yaml).unwrap();
-        let output = program(&["check", "--offline", "--mirrors", list.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(2), "{yaml}");
-        assert!(
-            text_of(&output.stderr).contains(words),
-            "{yaml}: {}",
-            text_of(&output.stderr)
-        );
-    }
-    assert_eq!(program(&["serve"]).status.code(), Some(2));
-    // What has no end is not read to it.
+fn bad_input_is_exit_2() {
+    // A file without an end is not read to it.
     let endless = program(&["check", "--offline", "--mirrors", "/dev/zero"]);
     assert_eq!(endless.status.code(), Some(2));
     assert!(text_of(&endless.stderr).contains("/dev/zero: longer than 16 MiB"));
-    assert_eq!(
-        program(&["serve", "--cache", "/no/such/file"]).status.code(),
-        Some(2)
-    );
+    for arguments in [&["serve"][..], &["serve", "--cache", "/no/such/file"]] {
+        assert_eq!(program(arguments).status.code(), Some(2));
+    }
+}
+
+/// Every command has a page with all sections.
+#[test]
+fn man_pages_are_complete() {
+    let directory = tempfile::tempdir().unwrap();
+    let written = program(&["man", "--to", directory.path().to_str().unwrap()]);
+    assert!(written.status.success(), "{}", text_of(&written.stderr));
+    for command in ["", "-serve", "-build", "-check", "-explain", "-man"] {
+        let page = directory.path().join(format!("reveille-mirrorlist{command}.1"));
+        let page = fs::read_to_string(page).unwrap();
+        for section in [
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "OPTIONS",
+            "EXAMPLES",
+            "FILES",
+            "ENVIRONMENT",
+            "\"EXIT STATUS\"",
+            "\"SEE ALSO\"",
+        ] {
+            assert!(
+                page.contains(&format!("\n.SH {section}\n")),
+                "{command}: {section}"
+            );
+        }
+    }
+    let page = fs::read_to_string(directory.path().join("reveille-mirrorlist-check.1")).unwrap();
+    insta::assert_snapshot!(page.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
 
 /// Two architectures in one directory: both lead there, and its mirrors are those of both.
@@ -175,7 +183,7 @@ fn architectures_may_share_a_directory() {
     let list = list.to_str().unwrap();
     let checked = program(&["check", "--offline", "--mirrors", list]);
     assert!(
-        text_of(&checked.stdout).starts_with("1 directories, 3 repositories, 2 hosts, 2 URLs"),
+        text_of(&checked.stdout).starts_with("1 directory, 3 repositories, 2 mirrors, 2 URLs"),
         "{}",
         text_of(&checked.stdout)
     );
@@ -222,7 +230,7 @@ fn a_timer_looks_again_until_it_is_told_to_end() {
     let rounds = lines
         .by_ref()
         .map(Result::unwrap)
-        .filter(|line| line.starts_with("1 directories"))
+        .filter(|line| line.starts_with("1 directory"))
         .take(2);
     assert_eq!(rounds.count(), 2);
     child.signal(Signal::TERM);
@@ -399,7 +407,7 @@ fn there_are_as_many_connections_as_open_files_allow() {
     }
     let said = said.join("\n");
     assert!(
-        said.contains("the limit of 200 open files is enough for 100 connections at once, not for 16384"),
+        said.contains("the limit of 200 open files allows 100 connections at once, not 16384"),
         "{said}"
     );
     // All that there are, at once, which is more than the soft limit was.
@@ -479,7 +487,7 @@ fn signals_reload_and_end_it() {
     assert!(client.get(&target, "").text().contains("two.example"));
     fs::write(&cache, "damage").unwrap();
     child.signal(Signal::HUP);
-    line_with("not reloaded, the old data serve on");
+    line_with("not reloaded, the old data stay in use");
     assert!(client.get(&target, "").text().contains("two.example"));
     child.signal(Signal::TERM);
     assert!(child.status().success());

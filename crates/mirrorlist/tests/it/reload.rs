@@ -77,7 +77,11 @@ fn answers_never_mix_two_snapshots_and_none_fails() {
                 place(broken[round % 3], one.path());
                 let reply = connection.ask("POST", "/-/reload", b"Content-Length: 0\r\n");
                 assert_eq!(reply.status, 422, "{}", reply.text());
-                assert!(reply.text().contains("the old data serve on"), "{}", reply.text());
+                assert!(
+                    reply.text().contains("the old data stay in use"),
+                    "{}",
+                    reply.text()
+                );
                 // Until somebody has seen the new data.
                 let new = (round + 1) % 2;
                 until("a client sees the new data", || {

@@ -276,6 +276,11 @@ fn the_administrator_sees_health_and_numbers() {
         ] {
             assert!(metrics.contains(line), "{line} is not in {metrics}");
         }
+        let described: Vec<&str> = metrics
+            .lines()
+            .filter(|line| line.starts_with("# HELP "))
+            .collect();
+        insta::assert_snapshot!(described.join("\n"));
         assert_eq!(admin.get("/mirrorlist", "").status, 404, "lists are elsewhere");
     });
     let log = fs::read_to_string(directory.path().join("mirrorlist.log")).unwrap();

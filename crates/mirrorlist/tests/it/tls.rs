@@ -105,10 +105,10 @@ fn it_does_not_start_without_its_certificate() {
         started.err().unwrap().to_string()
     };
     fs::write(path.join("cert.pem"), "nothing").unwrap();
-    assert!(message().contains("cert.pem: there is no certificate in it"));
+    assert!(message().contains("cert.pem: the file has no certificate"));
     fs::write(path.join("cert.pem"), whole).unwrap();
     fs::write(path.join("key.pem"), certificate().1).unwrap();
-    assert!(message().contains("key.pem: key and certificate do not fit"));
+    assert!(message().contains("key.pem: the key does not match the certificate"));
     fs::remove_file(path.join("key.pem")).unwrap();
-    assert!(message().contains("key.pem: no private key in PEM"));
+    assert!(message().contains("key.pem: not a private key in PEM"));
 }

@@ -8,6 +8,7 @@ use crate::cli::{Globals, LogsArgs};
 use crate::commands::show;
 use crate::failure::Failure;
 use crate::printer::{Printer, Tone};
+use crate::render::fold::lost;
 use crate::state;
 
 pub(crate) fn run(args: &LogsArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -74,7 +75,7 @@ fn print_output(
             printer.data(&printer.tone_out(&words, Tone::Strong))?;
         }
         if frame.gap > 0 {
-            printer.data(&format!("[{} bytes were not kept]", frame.gap))?;
+            printer.data(&lost(frame.gap))?;
         }
         for line in harmless::block_of_bytes(&frame.bytes).lines() {
             match frame.stream {

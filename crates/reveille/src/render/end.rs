@@ -207,6 +207,9 @@ pub(crate) fn words(
         tone("all accounted for", Tone::Good)
     };
     let _ = writeln!(words, "account     {account}; {verdict}");
+    if let Some(reason) = &summary.interruption {
+        let _ = writeln!(words, "stopped     {reason}");
+    }
     if let Some(allowed) = allowed {
         let _ = writeln!(words, "allowed     {allowed}");
     }

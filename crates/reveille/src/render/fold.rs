@@ -60,9 +60,13 @@ fn hash(ledger: &Ledger, run: RunId, (host, round): &(HostName, u32)) -> Result<
     let mut any = false;
     for frame in ledger.read_output(run, host, *round)? {
         let frame = frame?;
-        any |= !frame.bytes.is_empty();
+        any |= !frame.bytes.is_empty() || frame.gap > 0;
         // The streams are hashed separately, because they interleave by chance.
-        hashes[usize::from(frame.stream == Stream::Stderr)].update(&frame.bytes);
+        let hash = &mut hashes[usize::from(frame.stream == Stream::Stderr)];
+        hash.update(&frame.bytes);
+        if frame.gap > 0 {
+            hash.update(frame.gap.to_le_bytes());
+        }
     }
     let [mut stdout, stderr] = hashes;
     stdout.update(stderr.finalize());
@@ -73,15 +77,24 @@ fn read(ledger: &Ledger, run: RunId, (host, round): &(HostName, u32)) -> Result<
     let mut bytes = Vec::new();
     for frame in ledger.read_output(run, host, *round)? {
         let frame = frame?;
+        if frame.gap > 0 {
+            if bytes.last().is_some_and(|byte| *byte != b'\n') {
+                bytes.push(b'\n');
+            }
+            bytes.extend_from_slice(lost(frame.gap).as_bytes());
+            bytes.push(b'\n');
+        }
         let room = SHOWN.saturating_sub(bytes.len());
         if frame.bytes.len() > room {
             bytes.extend_from_slice(&frame.bytes[..room]);
             return Ok((bytes, true));
         }
         bytes.extend_from_slice(&frame.bytes);
-        if frame.gap > 0 {
-            bytes.extend_from_slice(format!("\n[{} bytes were not kept]\n", frame.gap).as_bytes());
-        }
     }
     Ok((bytes, false))
+}
+
+/// Says that output is missing here.
+pub(crate) fn lost(bytes: u64) -> String {
+    format!("[{} not kept]", counted(bytes, "byte"))
 }

@@ -488,3 +488,59 @@ fn a_retry_takes_passwords_from_other_files() {
     let refused = run(&["retry", "--vault-password-file", &other], 2);
     assert!(refused.contains("uses no secrets of its inventory"), "{refused}");
 }
+
+#[test]
+fn a_resume_says_that_hosts_refuse_the_password() {
+    let lab = Lab::up();
+    let reveille = Reveille::new();
+    let vars = format!(
+        "ansible_port={}\nansible_ssh_private_key_file={}",
+        lab.machines.port(),
+        lab.machines.key().display()
+    );
+    let inventory = reveille.file("inventory.ini", lab.inventory(10, &vars));
+    let file = reveille.file("password", format!("{PASSWORD}\n"));
+    let job = reveille.file(
+        "job.yaml",
+        "steps:\n- run: 'echo $$ >> log; until [ -e go ]; do sleep 0.1; done'\n- {run: id -un, become: true}\n",
+    );
+    let arguments = [
+        "run",
+        &job,
+        "-i",
+        &inventory,
+        "--host-key",
+        "accept-new",
+        "--become-password-file",
+        &file,
+    ];
+    let mut child = reveille.command(&arguments).spawn().unwrap();
+    let machine = &lab.machines.machines()[0];
+    lab.machines
+        .shell(machine, "cd /home/ann; until [ -s log ]; do sleep 0.1; done")
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reveille.file("password", "no-such-password\n");
+    lab.machines.shell(machine, "touch /home/ann/go").unwrap();
+    let reason = "the password was refused; resume with the right one";
+    let ended = reveille.run(&["resume"]).expect(5);
+    assert!(
+        ended.stderr.contains(&format!("stopped     {reason}")),
+        "{}",
+        ended.stderr
+    );
+    let shown = reveille.run(&["show", "--format", "json"]).expect(0).json();
+    assert_eq!(shown["interruption"], reason);
+    let right = reveille.file("right", format!("{PASSWORD}\n"));
+    let ended = reveille
+        .run(&["resume", "--become-password-file", &right])
+        .expect(0);
+    assert!(
+        ended.stderr.contains("10 succeeded") && !ended.stderr.contains("stopped"),
+        "{}",
+        ended.stderr
+    );
+    let shown = reveille.run(&["show", "--format", "json"]).expect(0).json();
+    assert!(shown["interruption"].is_null());
+}

@@ -1,23 +1,23 @@
-//! Where the body of an answer ends.
+//! Finds the end of an answer's body.
 
 use super::Wrong;
 
-/// The longest line in front of a chunk.
+/// The longest line before a chunk, in bytes.
 const MAX_LINE: u32 = 8 << 10;
-/// All lines after the last chunk together.
+/// The longest trailers, in bytes.
 const MAX_TRAILERS: u32 = 64 << 10;
-/// Hexadecimal digits of a size.
+/// The most hexadecimal digits of a chunk's size.
 const MAX_DIGITS: u32 = 15;
 
-/// What is still to come.
+/// What remains of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
-    /// There is none.
+    /// No body.
     None,
-    /// So many bytes.
+    /// This many bytes.
     Length(u64),
     Chunked(Chunked),
-    /// All until the connection ends.
+    /// Everything until the connection ends.
     ToTheEnd,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Body {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunked {
     at: Place,
-    /// Digits of a size, bytes of a line, or bytes of all trailers.
+    /// The digits of the size, bytes of the line, or bytes of the trailers so far.
     seen: u32,
 }
 
@@ -41,7 +41,7 @@ enum Place {
     Data(u64),
     DataReturn,
     DataEnd,
-    /// At the beginning of a line of a trailer, or in it.
+    /// At the beginning of a trailer's line, or in it.
     Trailer {
         empty: bool,
     },
@@ -61,7 +61,7 @@ impl Body {
         })
     }
 
-    /// Takes what belongs to the body from the front of `bytes`, gives its content to `sink`, and says how many that were.
+    /// Takes the body's part from the front of `bytes`, passes its content to `sink`, and returns the length of the part.
     pub(super) fn take(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<usize, Wrong> {
         match self {
             Body::None => Ok(0),
@@ -76,7 +76,7 @@ impl Body {
         }
     }
 
-    /// Nothing more belongs to it.
+    /// Whether the body has ended.
     pub(super) fn is_done(&self) -> bool {
         match self {
             Body::None => true,
@@ -87,7 +87,7 @@ impl Body {
     }
 }
 
-/// Passes on no more than `left`.
+/// Passes on at most `left` bytes.
 fn content(left: &mut u64, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> usize {
     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
     if length > 0 {
@@ -116,7 +116,7 @@ impl Chunked {
         Ok(used)
     }
 
-    /// One byte that is not content.
+    /// Takes one byte that is not content.
     fn step(&mut self, byte: u8) -> Result<(), Wrong> {
         self.seen += 1;
         self.at = match (self.at, byte) {
@@ -134,7 +134,7 @@ impl Chunked {
             (Place::Size(size), b';' | b' ' | b'\t') => Place::Extension(size),
             (Place::Extension(size), _) if byte != b'\n' => {
                 if self.seen > MAX_LINE {
-                    return Err(Wrong::new("the line in front of a chunk is too long"));
+                    return Err(Wrong::new("the line before a chunk is too long"));
                 }
                 Place::Extension(size)
             }
@@ -154,14 +154,14 @@ impl Chunked {
             (Place::Trailer { empty }, b'\r') => Place::TrailerEnd { empty },
             (Place::Trailer { .. }, _) if byte != b'\n' => {
                 if self.seen > MAX_TRAILERS {
-                    return Err(Wrong::new("there is too much after the last chunk"));
+                    return Err(Wrong::new("the trailers are too long"));
                 }
                 Place::Trailer { empty: false }
             }
             (Place::TrailerEnd { empty: true }, b'\n') => Place::Done,
             (Place::TrailerEnd { empty: false }, b'\n') => Place::Trailer { empty: true },
-            (Place::Size(_), _) => return Err(Wrong::new("the size of a chunk is no number")),
-            _ => return Err(Wrong::new("a chunk does not end as it should")),
+            (Place::Size(_), _) => return Err(Wrong::new("the size of a chunk is not a number")),
+            _ => return Err(Wrong::new("a chunk does not end with CR LF")),
         };
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Chunked {
 mod tests {
     use super::*;
 
-    /// The content, what is left over, and whether the end came.
+    /// The content, the number of bytes that are left over, and whether the body has ended.
     fn read(text: &str) -> Result<(String, usize, bool), Wrong> {
         let (mut body, mut all) = (Body::chunked(), Vec::new());
         let used = body.take(text.as_bytes(), &mut |bytes| all.extend_from_slice(bytes))?;

@@ -1,13 +1,13 @@
-//! From bytes, in any pieces, to an answer.
+//! Decodes an answer from bytes, in any pieces.
 
 use super::Wrong;
 use super::body::Body;
 use super::head::{Head, MAX_HEAD};
 
-/// Heads with a status of 1xx in front of the answer.
+/// The most answers with a status of 1xx before the final one.
 const MAX_INTERIM: u8 = 16;
 
-/// One answer being read.
+/// An answer that is being read.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     is_head: bool,
@@ -49,7 +49,7 @@ impl Decoder {
         }
         let mut all = std::mem::take(&mut self.partial);
         all.extend_from_slice(bytes);
-        // A head that comes byte by byte is not read anew with each of them.
+        // A head that comes byte by byte is not parsed again with each byte.
         let used = if bytes.contains(&b'\n') || all.len() >= MAX_HEAD {
             self.heads(&all)?
         } else {
@@ -63,7 +63,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Heads from the front of `bytes`, until the one that is the answer's.
+    /// Takes heads from the front of `bytes`, up to the final answer's.
     fn heads(&mut self, bytes: &[u8]) -> Result<usize, Wrong> {
         let mut used = 0;
         while used < bytes.len() {
@@ -72,11 +72,11 @@ impl Decoder {
             };
             used += length;
             match head.status {
-                101 => return Err(Wrong::new("the service switches to another protocol")),
+                101 => return Err(Wrong::new("the service switched to another protocol")),
                 100..=199 => {
                     self.interim += 1;
                     if self.interim > MAX_INTERIM {
-                        return Err(Wrong::new("too many interim answers came"));
+                        return Err(Wrong::new("too many interim answers"));
                     }
                 }
                 _ => {
@@ -96,13 +96,13 @@ impl Decoder {
         Ok(())
     }
 
-    /// The connection has ended; whether the answer is whole.
+    /// Notes the end of the connection; returns whether the answer is complete.
     pub(super) fn end(&mut self) -> bool {
         self.ended = true;
         self.is_done()
     }
 
-    /// Something of an answer has come.
+    /// Whether a part of an answer has come.
     pub(super) fn has_begun(&self) -> bool {
         self.head.is_some() || self.interim > 0 || !self.partial.is_empty()
     }
@@ -117,7 +117,7 @@ impl Decoder {
             .is_some_and(|head| head.body.is_done() || (self.ended && head.body == Body::ToTheEnd))
     }
 
-    /// The connection can be used again: the answer says so, and nothing came after it.
+    /// Whether the connection can be used again: the answer permits it, and nothing came after it.
     pub(super) fn keeps(&self) -> bool {
         self.is_done() && !self.surplus && !self.ended && self.head.as_ref().is_some_and(|head| head.keeps)
     }
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// All that can be seen of an answer from outside.
+    /// What a user sees of an answer.
     #[derive(Debug, PartialEq, Eq)]
     struct Seen {
         status: Option<u16>,
@@ -237,7 +237,7 @@ mod tests {
         bytes
     }
 
-    /// `bytes` cut at places.
+    /// Cuts `bytes` at places.
     fn cut<'a>(bytes: &'a [u8], places: &[prop::sample::Index]) -> Vec<&'a [u8]> {
         let mut places: Vec<usize> = places.iter().map(|place| place.index(bytes.len() + 1)).collect();
         places.sort_unstable();
@@ -285,7 +285,7 @@ mod tests {
             let whole = once(&bytes, ends);
             let pieces = read(cut(&bytes, &places), ends);
             if whole.wrong {
-                // A head is looked at line by line: what is wrong with the last one may not have been seen yet.
+                // A head is parsed line by line: a mistake in its last line may not have been parsed yet.
                 prop_assert!(!pieces.done);
             } else {
                 prop_assert_eq!(pieces, whole);

@@ -10,41 +10,41 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::decoder::Decoder;
 use super::head::{Head, Request};
-use crate::engine::net::{Failure, Stream};
+use crate::engine::stream::{Failure, Stream};
 use crate::stats::Kind;
 
-/// What is read at once.
+/// The most bytes that are read at once.
 const BUFFER: usize = 64 << 10;
-/// Bodies up to this size are copied, to travel in one piece with their heads.
+/// Bodies up to this size are copied, so that they are sent together with their heads.
 const COPIED: usize = 16 << 10;
 
-/// What all connections of a shard read through, and the spare room for requests.
+/// The buffer that all connections of a shard read through, and a spare one for requests.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     read: RefCell<Box<[u8]>>,
     spare: RefCell<Vec<u8>>,
 }
 
-/// A connection that is open, as far as anybody knows.
+/// A connection that has not ended, as far as is known.
 pub(crate) struct Connection {
     stream: Stream,
 }
 
-/// A request under way.
+/// A request and its answer.
 ///
-/// Request and answer travel at the same time: a service may answer, and hang up, before it has read all of a long body.
+/// Both are transferred at the same time: a service may answer, and close, before it has read all of a long body.
 pub(crate) struct Exchange<'a> {
     stream: &'a mut Stream,
     buffers: &'a Buffers,
     request: &'a Request,
     /// The head, and a small body.
     front: Vec<u8>,
-    /// Bytes of the front and of the body that were written; none once all is flushed.
+    /// The bytes of the front and the body that were written; none once everything is flushed.
     written: Option<usize>,
-    /// Why no more can be written.
+    /// Why writing failed.
     broken: Option<io::Error>,
     decoder: Decoder,
-    /// The most that is read at once, for a slow line.
+    /// The most bytes that are read at once, for a simulated line.
     most: usize,
 }
 
@@ -66,7 +66,7 @@ impl Connection {
         Self { stream }
     }
 
-    /// Whether it waits for a request: not closed, and nothing came that nobody asked for.
+    /// Whether it can take a request: it is open, and no unexpected data came.
     pub(crate) async fn is_idle(&mut self) -> bool {
         let mut byte = [0];
         poll_fn(|context| {
@@ -76,7 +76,7 @@ impl Connection {
         .await
     }
 
-    /// Begins a request; `cookie` is this user's, `most` the most that is read at once.
+    /// Begins a request with this user's `cookie`. At most `most` bytes are read at once.
     pub(crate) fn begin<'a>(
         &'a mut self,
         buffers: &'a Buffers,
@@ -112,7 +112,7 @@ impl Connection {
 // === impl Exchange ===
 
 impl Exchange<'_> {
-    /// Goes on by one piece of the answer, whose content goes to `sink`.
+    /// Reads one piece of the answer, and passes its content to `sink`.
     pub(crate) async fn advance(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
         poll_fn(|context| self.poll(context, sink)).await
     }
@@ -121,7 +121,7 @@ impl Exchange<'_> {
         if self.broken.is_none()
             && let Poll::Ready(Err(error)) = self.poll_write(context)
         {
-            // The answer may be there all the same, and say why.
+            // The service may have sent an answer that says why.
             self.broken = Some(error);
         }
         let buffers = self.buffers;
@@ -142,7 +142,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Writes what can be written.
+    /// Writes as much as the stream takes.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(written) = self.written {
             let piece = match self.front.get(written..) {
@@ -164,14 +164,14 @@ impl Exchange<'_> {
         Poll::Ready(Ok(()))
     }
 
-    /// The connection has ended too early.
+    /// The failure of a connection that ended too early.
     fn cut(&mut self, error: Option<io::Error>) -> Failure {
         let ended = if self.decoder.has_begun() {
             Kind::Incomplete
         } else {
             Kind::Closed
         };
-        // What broke first tells more than the end that follows from it.
+        // The first error tells more than the end that followed from it.
         match self.broken.take().or(error) {
             Some(error) => Failure::new(
                 Failure::stream_kind(&error, ended),
@@ -190,12 +190,12 @@ impl Exchange<'_> {
         self.decoder.is_done()
     }
 
-    /// The service may have seen something of the request.
+    /// Whether the service may have seen a part of the request.
     pub(crate) fn was_sent(&self) -> bool {
         self.written != Some(0)
     }
 
-    /// The connection can be used again.
+    /// Whether the connection can be used again.
     pub(crate) fn keeps(&self) -> bool {
         self.decoder.keeps() && self.written.is_none() && self.broken.is_none() && !self.request.closes
     }
@@ -204,7 +204,7 @@ impl Exchange<'_> {
         self.decoder.into_head()
     }
 
-    /// What was written is not kept while the answer is waited for.
+    /// Returns the buffer, which is not needed while the answer is waited for.
     fn give_back(&mut self) {
         self.buffers.spare.replace(std::mem::take(&mut self.front));
     }

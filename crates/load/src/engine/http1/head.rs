@@ -1,4 +1,4 @@
-//! Heads: of requests, as bytes; of answers, from bytes.
+//! Heads of requests and answers.
 
 use bytes::Bytes;
 use hyper::Method;
@@ -7,20 +7,20 @@ use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderVal
 use super::Wrong;
 use super::body::Body;
 
-/// The longest head of an answer.
+/// The longest head of an answer, in bytes.
 pub(super) const MAX_HEAD: usize = 64 << 10;
-/// The most fields in it.
+/// The most fields of a head.
 const MAX_FIELDS: usize = 100;
 
-/// A request without what changes from one user to the next.
-#[derive(Debug)]
+/// A request, without what depends on the user.
+#[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// Request line and fields, without the empty line at the end.
+    /// The request line and the fields, without the empty line at the end.
     pub(super) head: Vec<u8>,
     pub(super) body: Bytes,
-    /// Its answer has no body, whatever the fields say.
+    /// Whether the method is HEAD, so that the answer has no body.
     pub(super) is_head: bool,
-    /// It says that the connection ends after it.
+    /// Whether the request closes the connection.
     pub(super) closes: bool,
 }
 
@@ -30,14 +30,14 @@ pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) fields: HeaderMap,
     pub(super) body: Body,
-    /// The connection can be used again.
+    /// Whether the connection can be used again.
     pub(super) keeps: bool,
 }
 
 // === impl Request ===
 
 impl Request {
-    /// `target` is what stands in the request line: a path, or a whole URL for a proxy.
+    /// `target` is the path, or the whole URL for a proxy.
     pub(crate) fn new(method: &Method, target: &str, fields: &HeaderMap, body: &Bytes) -> Self {
         let mut head = Vec::with_capacity(256);
         head.extend_from_slice(method.as_str().as_bytes());
@@ -45,7 +45,7 @@ impl Request {
         head.extend_from_slice(target.as_bytes());
         head.extend_from_slice(b" HTTP/1.1\r\n");
         for (name, value) in fields {
-            // How the body ends is decided here and nowhere else.
+            // The length of the body is set below and nowhere else.
             if *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING {
                 continue;
             }
@@ -62,7 +62,7 @@ impl Request {
         }
     }
 
-    /// Its bytes, as far as they are known here.
+    /// Its length in bytes, without what depends on the user.
     pub(crate) fn length(&self) -> usize {
         self.head.len() + self.body.len()
     }
@@ -78,7 +78,7 @@ fn field(to: &mut Vec<u8>, name: &str, value: &[u8]) {
 // === impl Head ===
 
 impl Head {
-    /// Reads a head and says how long it is; none if it is not there to its end.
+    /// Parses a head and returns it with its length; none if its end is missing.
     pub(super) fn parse(bytes: &[u8], is_head: bool) -> Result<Option<(Self, usize)>, Wrong> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut fields);
@@ -87,21 +87,21 @@ impl Head {
             Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
             Ok(_) => {
                 return Err(Wrong::new(format!(
-                    "its head is longer than {} KiB",
+                    "the head is longer than {} KiB",
                     MAX_HEAD >> 10
                 )));
             }
             Err(httparse::Error::TooManyHeaders) => {
-                return Err(Wrong::new(format!("its head has more than {MAX_FIELDS} fields")));
+                return Err(Wrong::new(format!("the head has more than {MAX_FIELDS} fields")));
             }
             Err(error) => return Err(Wrong::new(format!("the answer is not HTTP/1.1: {error}"))),
         };
         let mut map = HeaderMap::with_capacity(parsed.headers.len());
         for field in &*parsed.headers {
             let name = HeaderName::from_bytes(field.name.as_bytes())
-                .map_err(|_| Wrong::new("the name of a field can't be read"))?;
+                .map_err(|_| Wrong::new("a field has an invalid name"))?;
             let value = HeaderValue::from_bytes(field.value)
-                .map_err(|_| Wrong::new(format!("the value of {name} can't be read")))?;
+                .map_err(|_| Wrong::new(format!("the field {name} has an invalid value")))?;
             map.append(name, value);
         }
         let status = parsed.code.unwrap_or_default();
@@ -141,7 +141,7 @@ fn framing(status: u16, fields: &HeaderMap, is_head: bool, old: bool) -> Result<
             .and_then(|codings| codings.rsplit(|byte| *byte == b',').next())
             .unwrap_or_default();
         return Ok(if last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-            // With a length beside it, nobody can be sure what follows.
+            // If there is a length as well, the connection is not used again.
             (Body::chunked(), length.is_some())
         } else {
             (Body::ToTheEnd, true)
@@ -162,16 +162,16 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Wrong> {
                 .ok()
                 .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|digits| digits.parse::<u64>().ok())
-                .ok_or_else(|| Wrong::new("its content-length is no number"))?;
+                .ok_or_else(|| Wrong::new("the content-length is not a number"))?;
             if length.replace(number).is_some_and(|before| before != number) {
-                return Err(Wrong::new("it has two lengths"));
+                return Err(Wrong::new("the answer has two different lengths"));
             }
         }
     }
     Ok(length)
 }
 
-/// Whether a list of words has one.
+/// Whether a list of words contains one.
 fn has_word(fields: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     fields.get_all(name).iter().any(|value| {
         value

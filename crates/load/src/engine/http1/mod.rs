@@ -1,7 +1,7 @@
-//! The client's side of HTTP/1.1.
+//! The client side of HTTP/1.1.
 //!
-//! A load tester has thousands of connections that mostly wait. Here such a connection is a socket and two flags: what is
-//! read goes through one buffer of the shard, and only what an answer leaves unfinished is kept with its connection.
+//! A load tester has thousands of connections that mostly wait. Here such a connection is a socket: everything is read
+//! through one buffer of the shard, and only the beginning of an unfinished head is kept.
 //!
 //! ```text
 //!  exchange ── head, body ──► stream
@@ -9,8 +9,8 @@
 //!     └── head, content ◄── decoder: head ──► body (length | chunked | to the end) ──► done
 //! ```
 //!
-//! The [`Decoder`] knows no sockets: bytes go in, in any pieces, and an answer, a mistake or nothing yet comes out. It is
-//! strict: what other readers might understand in another way is a failure of the service.
+//! The [`Decoder`] uses no sockets: it takes bytes in any pieces and returns an answer, an error, or nothing yet. It is
+//! strict: an answer that others might read differently is a failure.
 
 mod body;
 mod decoder;
@@ -20,7 +20,7 @@ mod head;
 pub(crate) use self::exchange::{Buffers, Connection};
 pub(crate) use self::head::Request;
 
-/// Why something is not an answer in HTTP/1.1.
+/// Why bytes are not an answer in HTTP/1.1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Wrong(String);

@@ -5,25 +5,26 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use reveille_text::bounded;
 
-use crate::program::{Problem, eprint, print};
+use crate::program::printer::{eprint, print};
+use crate::program::problem::Problem;
 
-/// The most that is read.
+/// The longest file that is read.
 const MAX_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// What the file is
+    /// Format of the file
     #[arg(value_enum)]
     from: From,
-    /// The file: JSON; descriptions also YAML
+    /// The file: JSON, or YAML for a description
     file: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum From {
-    /// A recording of a browser: one sequence of its requests
+    /// Recording of a browser; becomes one sequence of its requests
     Har,
-    /// An OpenAPI 3 description: a task for each operation, as a skeleton
+    /// OpenAPI 3 description; each operation becomes a task to complete
     Openapi,
 }
 
@@ -35,16 +36,16 @@ impl Import {
             Problem::input(format!("can't import {}: {error}", self.file.display()))
         };
         let text = bounded::text(&self.file, MAX_BYTES).map_err(|error| wrong(&error))?;
-        let scenario = match self.from {
+        let imported = match self.from {
             From::Har => crate::import::har(&text),
             From::Openapi => crate::import::openapi(&text),
-        };
-        let imported = scenario.map_err(|error| wrong(&error))?;
-        let mut text = String::new();
+        }
+        .map_err(|error| wrong(&error))?;
+        let mut head = String::new();
         for remark in &imported.remarks {
             eprint(&format!("{remark}\n"));
-            text.push_str(&format!("# {remark}\n"));
+            head.push_str(&format!("# {remark}\n"));
         }
-        print(&(text + imported.text.as_str()))
+        print(&(head + imported.text.as_str()))
     }
 }

@@ -1,32 +1,26 @@
-//! Rows that users are given: CSV and JSON Lines files, read whole.
+//! Rows of data for users, from CSV and JSON Lines files.
 
 use std::collections::BTreeSet;
 
-use reveille_document::{Node, Value};
+use reveille_document::{Node, value_of};
 use reveille_text::bounded;
 use serde_json::{Map, Value as Json};
 
+use super::super::schema::DataFile;
 use super::super::{Data, OnEnd, Order};
 use super::{Context, is_identifier};
-use reveille_document::value_of;
 
-pub(in crate::scenario) const DATA: &[&str] = &["csv", "jsonl", "order", "on_end"];
-
-/// Reads all rows of a file's text.
+/// Parses the rows of a file.
 type Read = fn(&str) -> Result<Vec<Json>, String>;
 
-/// The most rows, and the most bytes, that a file may have.
+/// The most rows of a file, and the longest file, in bytes.
 const MAX_ROWS: usize = 1_000_000;
 const MAX_BYTES: u64 = 256 << 20;
 
 impl Context<'_> {
     pub(super) fn data(&mut self, node: &Node) -> Vec<Data> {
-        let Value::Map(entries) = &node.value else {
-            self.reader.expected(node, "`data`, a mapping of names to files");
-            return Vec::new();
-        };
         let mut data = Vec::new();
-        for (key, value) in entries {
+        for (key, value) in self.entries(node, "`data`, a mapping of names to files") {
             let Some(name) = self.reader.scalar(key) else {
                 continue;
             };
@@ -46,73 +40,56 @@ impl Context<'_> {
     }
 
     fn feed(&mut self, name: String, node: &Node) -> Option<Data> {
-        let fields = self.reader.fields(node, "data", DATA)?;
+        let fields = self.fields::<DataFile>(node, "data")?;
         let orders = [
             ("sequential", Order::Sequential),
             ("random", Order::Random),
             ("unique", Order::Unique),
         ];
-        let order = fields
-            .get("order")
-            .and_then(|node| self.reader.word(node, &orders))
-            .unwrap_or(Order::Sequential);
+        let order = self.part(&fields, "order", |this, node| this.reader.word(node, &orders));
+        let order = order.unwrap_or(Order::Sequential);
         let ends = [("repeat", OnEnd::Repeat), ("stop", OnEnd::Stop)];
-        let on_end = fields
-            .get("on_end")
-            .and_then(|node| self.reader.word(node, &ends));
+        let on_end = self.part(&fields, "on_end", |this, node| this.reader.word(node, &ends));
         let (node, read): (_, Read) = match (fields.get("csv"), fields.get("jsonl")) {
             (Some(node), None) => (node, csv),
             (None, Some(node)) => (node, jsonl),
             _ => {
                 self.reader
-                    .mistake(fields.place, "data comes from a file: `csv` or `jsonl`");
+                    .mistake(fields.place, "data has either `csv` or `jsonl`");
                 return None;
             }
         };
-        let path = self.given.directory.join(self.constant(node)?);
-        let rows = match bounded::text(&path, MAX_BYTES)
-            .map_err(|error| error.to_string())
-            // Some editors put a mark before everything.
-            .and_then(|text| read(text.trim_start_matches('\u{feff}')))
-        {
-            Ok(rows) if rows.is_empty() => Err("it has no rows".to_owned()),
-            Ok(rows) if rows.len() > MAX_ROWS => Err(format!("it has more than {MAX_ROWS} rows")),
-            other => other,
-        };
-        match rows {
-            Ok(rows) => Some(Data {
-                name,
-                order,
-                on_end: on_end.unwrap_or(if order == Order::Unique {
-                    OnEnd::Stop
-                } else {
-                    OnEnd::Repeat
-                }),
-                columns: columns(&rows),
-                rows: rows.iter().map(value_of).collect(),
-            }),
-            Err(message) => {
-                self.reader
-                    .mistake(&node.place, format!("can't use {}: {message}", path.display()));
-                None
+        let rows = self.file(node, |path| {
+            let text = bounded::text(path, MAX_BYTES).map_err(|error| error.to_string())?;
+            // Some editors write a byte order mark.
+            match read(text.trim_start_matches('\u{feff}'))? {
+                rows if rows.is_empty() => Err("it has no rows".to_owned()),
+                rows if rows.len() > MAX_ROWS => Err(format!("it has more than {MAX_ROWS} rows")),
+                rows => Ok(rows),
             }
-        }
+        })?;
+        let usual = match order {
+            Order::Unique => OnEnd::Stop,
+            _ => OnEnd::Repeat,
+        };
+        Some(Data {
+            name,
+            order,
+            on_end: on_end.unwrap_or(usual),
+            columns: columns(&rows),
+            rows: rows.iter().map(value_of).collect(),
+        })
     }
 }
 
-/// What the rows have, in the order in which it comes first; nothing is known of rows that are no objects.
+/// The columns of the rows, in their first order; empty if a row is not an object.
 fn columns(rows: &[Json]) -> Vec<String> {
     let (mut columns, mut seen) = (Vec::new(), BTreeSet::new());
     for row in rows {
         let Some(row) = row.as_object() else {
             return Vec::new();
         };
-        for column in row.keys() {
-            if !seen.contains(column.as_str()) {
-                seen.insert(column.as_str());
-                columns.push(column.clone());
-            }
-        }
+        columns.extend(row.keys().filter(|column| seen.insert(column.as_str())).cloned());
     }
     columns
 }

@@ -1,4 +1,4 @@
-//! What templates and secrets name is there: vars, captures, data and its columns.
+//! Checks that names in templates and secrets are defined: variables, captures, data and its columns.
 
 use std::collections::BTreeSet;
 
@@ -39,28 +39,24 @@ impl Context<'_> {
                     .chain(BUILT_IN.iter().copied());
                 let hint = match SourceError::nearest(root, candidates) {
                     _ if self.left_out.contains(root) => {
-                        format!("tags leave out the bootstrap, which sets it; give it: `-e {root}=…`")
+                        format!("tags exclude the bootstrap, which sets it; add `-e {root}=…`")
                     }
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("capture it in an earlier step, or give it: `-e {root}=…`"),
+                    None => format!("capture it in an earlier step, or add `-e {root}=…`"),
                 };
-                self.at_byte(
-                    expression.at(),
-                    format!("nothing gives `{root}` a value"),
-                    Some(hint),
-                );
+                self.at_byte(expression.at(), format!("`{root}` is undefined"), Some(hint));
             }
         }
     }
 
-    /// What is taken from rows of data is in them.
+    /// Checks that data has the columns that an expression uses.
     fn check_columns(&mut self, expression: &Expression) {
         for path in expression.paths() {
             let mut names = path.split('.');
             let (Some(data), Some(column)) = (names.next(), names.next()) else {
                 continue;
             };
-            // A captured value of that name comes first.
+            // A captured value of that name takes precedence.
             let Some(columns) = self.columns.get(data).filter(|_| !self.captured.contains(data)) else {
                 continue;
             };
@@ -69,7 +65,7 @@ impl Context<'_> {
             }
             let near = SourceError::nearest(column, columns.iter().map(String::as_str));
             let hint = near.map_or_else(
-                || format!("there are {}", columns.join(", ")),
+                || format!("the columns are {}", columns.join(", ")),
                 |near| format!("did you mean `{data}.{near}`?"),
             );
             let message = format!("`{data}` has no column `{column}`");
@@ -77,7 +73,7 @@ impl Context<'_> {
         }
     }
 
-    /// Names of values that screens do not show.
+    /// Reads the names of values to mask.
     pub(super) fn secrets(&mut self, node: &Node, data: &[Data], classes: &[Class]) -> BTreeSet<String> {
         let columns = data.iter().flat_map(|data| {
             data.columns
@@ -102,7 +98,7 @@ impl Context<'_> {
             };
             if !known.contains(&name) && !name.starts_with("env.") {
                 let hint = SourceError::nearest(&name, known.iter().map(String::as_str)).map_or_else(
-                    || "name a var, a value that is captured, data, or a column: `buyer.pin`".to_owned(),
+                    || "write the name of a variable, a captured value, data, or a column such as `buyer.pin`".to_owned(),
                     |near| format!("did you mean `{near}`?"),
                 );
                 self.reader

@@ -1,29 +1,20 @@
-//! Tasks and their steps: requests, what is expected of the answer, what is taken from it.
+//! Tasks and their steps: requests, what is expected of the answers, and what is captured from them.
 
 use hyper::Method;
+use hyper::header::AUTHORIZATION;
 use regex::Regex;
 use reveille_document::{Fields, Node, Value, items};
 use reveille_text::bounded;
 
 use super::super::names::METHODS;
-use super::super::{
-    Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Text, Wait, template::Holds,
-};
+use super::super::schema::{AuthFile, BasicFile, CaptureFile, ExpectFile, StepFile, TaskFile};
+use super::super::template::Holds;
+use super::super::{Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Wait};
 use super::{Context, is_name};
-use crate::engine::Target;
 use crate::mask::named;
+use crate::target::Target;
 
-pub(in crate::scenario) const STEP: &[&str] = &[
-    "name", "get", "head", "post", "put", "patch", "delete", "options", "headers", "auth", "json", "form",
-    "body", "file", "expect", "capture", "timeout", "pause", "script",
-];
-pub(in crate::scenario) const TASK: &[&str] = &["weight", "tags", "sequence"];
-pub(in crate::scenario) const EXPECT: &[&str] =
-    &["status", "contains", "lacks", "regex", "json", "headers", "under"];
-pub(in crate::scenario) const CAPTURE: &[&str] = &["json", "header", "cookie", "regex", "status", "default"];
-pub(in crate::scenario) const AUTH: &[&str] = &["basic", "bearer"];
-
-/// The most that is read of a file that is sent.
+/// The longest file that is sent, in bytes.
 const MAX_FILE: u64 = 64 << 20;
 
 impl Context<'_> {
@@ -33,53 +24,49 @@ impl Context<'_> {
             return Vec::new();
         };
         if nodes.is_empty() {
-            self.reader.mistake(&node.place, "a class has at least one task");
+            self.reader
+                .mistake(&node.place, "a class needs at least one task");
         }
-        let mut tasks = Vec::new();
-        for node in self.at_most(nodes.iter().collect(), "a class", "tasks") {
-            tasks.extend(self.task(node, class_tags));
-        }
-        tasks
+        let nodes = self
+            .at_most(nodes.iter().collect(), "a class", "tasks")
+            .into_iter();
+        nodes.filter_map(|node| self.task(node, class_tags)).collect()
     }
 
     fn task(&mut self, node: &Node, class_tags: &[String]) -> Option<Task> {
-        let known: Vec<&str> = STEP.iter().chain(TASK).copied().collect();
-        let fields = self.reader.fields(node, "a task", &known)?;
-        let weight = self.weight(fields.get("weight"));
-        let mut tags = self.tags(fields.get("tags"));
+        let fields = self.fields::<TaskFile>(node, "a task")?;
+        let weight = self.weight(&fields);
+        let mut tags = self.part(&fields, "tags", Self::tags);
         tags.extend_from_slice(class_tags);
-        let task = if let Some(sequence) = fields.get("sequence") {
-            let name = fields
-                .get("name")
-                .and_then(|node| self.reader.filled(node))
-                .unwrap_or_else(|| "sequence".to_owned());
+        let (name, steps) = if let Some(sequence) = fields.get("sequence") {
+            let name = self.part(&fields, "name", |this, node| this.reader.filled(node));
+            let name = name.unwrap_or_else(|| "sequence".to_owned());
             let steps = self.steps(sequence, &name);
-            Task { name, weight, steps }
+            (name, steps)
         } else {
             let step = self.step_of(&fields, None)?;
-            Task {
-                name: step.name.clone(),
-                weight,
-                steps: vec![step],
-            }
+            (step.name.clone(), vec![step])
         };
-        (self.is_chosen(&tags, false) && weight > 0 && !task.steps.is_empty()).then_some(task)
+        let is_run = self.is_chosen(&tags, false) && weight > 0 && !steps.is_empty();
+        is_run.then_some(Task { name, weight, steps })
     }
 
-    pub(super) fn weight(&mut self, node: Option<&Node>) -> u32 {
-        node.and_then(|node| self.reader.whole(node, 0..=1_000_000))
-            .map_or(1, |weight| u32::try_from(weight).unwrap_or(1))
+    pub(super) fn weight(&mut self, fields: &Fields<'_>) -> u32 {
+        self.part(fields, "weight", |this, node| {
+            this.reader.whole(node, 0..=1_000_000)
+        })
+        .map_or(1, |weight| u32::try_from(weight).unwrap_or(1))
     }
 
-    /// The steps of a sequence; their names in the statistics begin with its own.
+    /// Reads the steps of a sequence. Its name begins the names of their rows.
     pub(super) fn steps(&mut self, node: &Node, sequence: &str) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for node in self.at_most(items(node), "a sequence", "steps") {
-            if let Some(fields) = self.reader.fields(node, "a step", STEP) {
-                steps.extend(self.step_of(&fields, Some(sequence)));
-            }
-        }
-        steps
+        let nodes = self.at_most(items(node), "a sequence", "steps").into_iter();
+        nodes
+            .filter_map(|node| {
+                let fields = self.fields::<StepFile>(node, "a step")?;
+                self.step_of(&fields, Some(sequence))
+            })
+            .collect()
     }
 
     fn step_of(&mut self, fields: &Fields<'_>, sequence: Option<&str>) -> Option<Step> {
@@ -87,38 +74,34 @@ impl Context<'_> {
         let Some((word, url_node)) = methods.next() else {
             self.reader.mistake(
                 fields.place,
-                "a step needs its request: `get`, `post`, `put`, `patch`, `delete`, `head` or `options`",
+                "a step needs a request: `get`, `post`, `put`, `patch`, `delete`, `head` or `options`",
             );
             return None;
         };
         let method = Method::from_bytes(word.to_ascii_uppercase().as_bytes()).unwrap_or(Method::GET);
         if let Some((other, node)) = methods.next() {
-            self.reader.mistake(
-                &node.place,
-                format!("a step sends one request: `{word}` or `{other}`"),
-            );
+            let message = format!("a step has one request: `{word}` or `{other}`");
+            self.reader.mistake(&node.place, message);
         }
         let url = self.text(url_node);
-        // Named as it was written: what it was filled in with may be secret.
         if let Some(text) = &url
-            && let Some(url) = text.constant()
-            && !url.starts_with('/')
-            && !Target::is_absolute(url)
+            && let Some(constant) = text.constant()
         {
-            self.reader.mistake_with_hint(
-                &url_node.place,
-                format!("`{}` is neither a path nor a URL", text.source()),
-                format!("write `/{}` for a path below `base_url`", text.source()),
-            );
+            if Target::is_absolute(constant) {
+                if let Err(why) = Target::parse(constant) {
+                    let message = format!("this is not a URL: {why}");
+                    self.reader.mistake(&url_node.place, message);
+                }
+            } else if !constant.starts_with('/') {
+                // The message has the template, because its values may be secret.
+                self.reader.mistake_with_hint(
+                    &url_node.place,
+                    format!("`{}` is neither a path nor a URL", text.source()),
+                    format!("write `/{}` for a path below `base_url`", text.source()),
+                );
+            }
         }
-        if let Some(text) = url.as_ref().and_then(Text::constant)
-            && Target::is_absolute(text)
-            && let Err(why) = Target::parse(text)
-        {
-            self.reader
-                .mistake(&url_node.place, format!("this is not a URL: {why}"));
-        }
-        // Said once, and not if a mistyped key is the reason.
+        // Reported once, and not if a mistyped key may be the reason.
         if !self.has_base
             && self.reader.mistakes.is_empty()
             && url.as_ref().is_some_and(|url| url.begins_with('/'))
@@ -129,14 +112,10 @@ impl Context<'_> {
                 "write the whole URL here, or `base_url: http://…` at the top",
             );
         }
-        let name = fields
-            .get("name")
-            .and_then(|node| self.reader.filled(node))
+        let name = self
+            .part(fields, "name", |this, node| this.reader.filled(node))
             .or_else(|| Some(named(&format!("{method} {}", url.as_ref()?.source()))));
-        let headers = fields
-            .get("headers")
-            .map(|node| self.headers(node))
-            .unwrap_or_default();
+        let headers = self.part(fields, "headers", Self::headers);
         self.steps += 1;
         let mut step = Step {
             id: self.steps - 1,
@@ -148,17 +127,11 @@ impl Context<'_> {
             headers,
             basic: None,
             body: self.body(fields)?,
-            expect: fields
-                .get("expect")
-                .map(|node| self.expect(node))
-                .unwrap_or_default(),
-            captures: fields
-                .get("capture")
-                .map(|node| self.captures(node))
-                .unwrap_or_default(),
-            timeout: fields.get("timeout").and_then(|node| self.reader.duration(node)),
-            pause: fields.get("pause").and_then(|node| self.pause(node)),
-            script: fields.get("script").and_then(|node| self.script(node)),
+            expect: self.part(fields, "expect", Self::expect),
+            captures: self.part(fields, "capture", Self::captures),
+            timeout: self.part(fields, "timeout", Self::time),
+            pause: self.part(fields, "pause", Self::pause),
+            script: self.part(fields, "script", Self::script),
         };
         if let Some(node) = fields.get("auth") {
             self.auth(node, &mut step);
@@ -171,7 +144,7 @@ impl Context<'_> {
         Some(step)
     }
 
-    /// The row of the statistics with this name, made if there is none.
+    /// The number of the row with this name, which is added if there is none.
     fn row(&mut self, name: String) -> usize {
         let found = self.rows.iter().position(|row| *row == name);
         found.unwrap_or_else(|| {
@@ -183,10 +156,8 @@ impl Context<'_> {
     fn pause(&mut self, node: &Node) -> Option<Wait> {
         let wait = self.wait(node)?;
         if matches!(wait, Wait::Pacing(_)) {
-            self.reader.mistake(
-                &node.place,
-                "a pause after a step is constant, uniform or exponential",
-            );
+            let message = "a pause after a step is constant, uniform or exponential";
+            self.reader.mistake(&node.place, message);
             return None;
         }
         Some(wait)
@@ -194,35 +165,30 @@ impl Context<'_> {
 
     fn script(&mut self, node: &Node) -> Option<std::sync::Arc<str>> {
         let text = self.reader.filled(node)?;
-        match crate::engine::check_script(&text) {
-            Ok(()) => Some(text.into()),
-            Err(message) => {
-                self.reader.mistake(&node.place, message);
-                None
-            }
-        }
+        crate::script::check(&text)
+            .map_err(|message| self.reader.mistake(&node.place, message))
+            .ok()?;
+        Some(text.into())
     }
 
     fn auth(&mut self, node: &Node, step: &mut Step) {
-        let Some(fields) = self.reader.fields(node, "`auth`", AUTH) else {
+        let Some(fields) = self.fields::<AuthFile>(node, "`auth`") else {
             return;
         };
         if let Some(node) = fields.get("basic")
-            && let Some(fields) = self.reader.fields(node, "`basic`", &["user", "password"])
+            && let Some(fields) = self.fields::<BasicFile>(node, "`basic`")
         {
-            let user = fields
-                .need("user", "`basic`", &mut self.reader)
-                .and_then(|node| self.text(node));
-            let password = fields
-                .need("password", "`basic`", &mut self.reader)
-                .and_then(|node| self.text(node));
+            let [user, password] = ["user", "password"].map(|key| {
+                let node = fields.need(key, "`basic`", &mut self.reader)?;
+                self.text(node)
+            });
             step.basic = user.zip(password);
         }
         if let Some(node) = fields.get("bearer")
             && let Some(token) = self.reader.filled(node)
             && let Some(text) = self.compile(&format!("Bearer {token}"), node)
         {
-            step.headers.push((hyper::header::AUTHORIZATION, text));
+            step.headers.push((AUTHORIZATION, text));
         }
     }
 
@@ -234,10 +200,8 @@ impl Context<'_> {
             return Some(Body::None);
         };
         if let Some((other, second)) = bodies.next() {
-            self.reader.mistake(
-                &second.place,
-                format!("a request has one body: `{name}` or `{other}`"),
-            );
+            let message = format!("a request has one body: `{name}` or `{other}`");
+            self.reader.mistake(&second.place, message);
         }
         match name {
             "json" => {
@@ -246,34 +210,21 @@ impl Context<'_> {
                 Some(Body::Json(parts))
             }
             "form" => {
-                let Value::Map(entries) = &node.value else {
-                    self.reader.expected(node, "`form`, a mapping of names to values");
-                    return None;
-                };
                 let mut form = Vec::new();
-                for (key, value) in entries {
+                for (key, value) in self.entries(node, "`form`, a mapping of names to values") {
                     let name = self.reader.scalar(key)?;
-                    // Fields of forms may be empty, and often are.
+                    // Fields of forms are often empty.
                     let text = self.reader.scalar(value)?;
                     form.push((name, self.compile(&text, value)?));
                 }
                 Some(Body::Form(form))
             }
             "body" => self.text(node).map(Body::Text),
-            _ => self.file(node),
-        }
-    }
-
-    fn file(&mut self, node: &Node) -> Option<Body> {
-        let path = self.constant(node)?;
-        let path = self.given.directory.join(path);
-        match bounded::bytes(&path, MAX_FILE) {
-            Ok(bytes) => Some(Body::File(bytes.into())),
-            Err(error) => {
-                let message = format!("can't read {}: {error}", path.display());
-                self.reader.mistake(&node.place, message);
-                None
-            }
+            _ => self
+                .file(node, |path| {
+                    bounded::bytes(path, MAX_FILE).map_err(|error| error.to_string())
+                })
+                .map(|bytes| Body::File(bytes.into())),
         }
     }
 
@@ -314,7 +265,7 @@ impl Context<'_> {
 
     fn expect(&mut self, node: &Node) -> Expect {
         let mut expect = Expect::default();
-        let Some(fields) = self.reader.fields(node, "`expect`", EXPECT) else {
+        let Some(fields) = self.fields::<ExpectFile>(node, "`expect`") else {
             return expect;
         };
         let reader = &mut self.reader;
@@ -334,17 +285,10 @@ impl Context<'_> {
             self.expect_json(node, &mut expect);
         }
         if let Some(node) = fields.get("headers") {
-            let Value::Map(entries) = &node.value else {
-                self.reader
-                    .expected(node, "a mapping of headers to regular expressions");
-                return expect;
-            };
-            for (key, value) in entries {
-                if let (Some(name), Some(regex)) =
-                    (self.header_name(key), self.reader.regex(value, Regex::new))
-                {
-                    expect.headers.push((name, regex));
-                }
+            for (key, value) in self.entries(node, "a mapping of headers to regular expressions") {
+                let name = self.header_name(key);
+                let regex = self.reader.regex(value, Regex::new);
+                expect.headers.extend(name.zip(regex));
             }
         }
         expect
@@ -368,19 +312,14 @@ impl Context<'_> {
     }
 
     fn captures(&mut self, node: &Node) -> Vec<Capture> {
-        let Value::Map(entries) = &node.value else {
-            self.reader
-                .expected(node, "`capture`, a mapping of names to where they are found");
-            return Vec::new();
-        };
         let mut captures = Vec::new();
-        for (key, value) in entries {
+        for (key, value) in self.entries(node, "`capture`, a mapping of names to places in the answer") {
             let Some(name) = self.reader.scalar(key) else {
                 continue;
             };
             if !is_name(&name) {
-                self.reader
-                    .mistake(&key.place, format!("`{name}` can't be the name of a value"));
+                let message = format!("`{name}` can't be the name of a value");
+                self.reader.mistake(&key.place, message);
                 continue;
             }
             self.captured.insert(name.clone());
@@ -390,10 +329,8 @@ impl Context<'_> {
     }
 
     fn capture(&mut self, name: String, node: &Node) -> Option<Capture> {
-        let fields = self.reader.fields(node, "a capture", CAPTURE)?;
-        let regex = fields
-            .get("regex")
-            .and_then(|node| self.reader.regex(node, Regex::new));
+        let fields = self.fields::<CaptureFile>(node, "a capture")?;
+        let regex = self.part(&fields, "regex", |this, node| this.reader.regex(node, Regex::new));
         let from = if let Some(node) = fields.get("json") {
             Source::Json(self.reader.parsed(node, JsonPath::parse)?)
         } else if let Some(node) = fields.get("header") {
@@ -405,17 +342,15 @@ impl Context<'_> {
         } else if fields.get("regex").is_some() {
             Source::Body
         } else {
-            self.reader.mistake(
-                fields.place,
-                "a capture needs `json`, `header`, `cookie`, `status` or a `regex` for the body",
-            );
+            let message = "a capture needs `json`, `header`, `cookie`, `status`, or a `regex` for the body";
+            self.reader.mistake(fields.place, message);
             return None;
         };
         Some(Capture {
             name,
             from,
             regex,
-            default: fields.get("default").and_then(|node| self.reader.scalar(node)),
+            default: self.part(&fields, "default", |this, node| this.reader.scalar(node)),
         })
     }
 }
@@ -427,7 +362,7 @@ fn raw(parts: &mut Vec<JsonPart>, text: &str) {
     }
 }
 
-/// Reads `200`, `2xx`, `200-204`.
+/// Parses `200`, `2xx`, `200-204`.
 fn status(text: &str) -> Result<(u16, u16), String> {
     let wrong = || format!("`{text}` is not a status; write `200`, `2xx` or `200-204`");
     let code = |text: &str| match text.trim().parse::<u16>() {

@@ -5,15 +5,11 @@ use std::time::Duration;
 use reveille_document::{Node, Value, items};
 use reveille_text::duration;
 
+use super::super::schema::{StageFile, ThresholdLong, WaitKind};
 use super::super::{Metric, Stage, Threshold, Wait, quantity};
 use super::Context;
 
-pub(in crate::scenario) const WAIT: &[&str] = &["constant", "uniform", "exponential", "pacing", "throughput"];
-pub(in crate::scenario) const STAGE: &[&str] =
-    &["ramp", "over", "hold", "users", "arrive", "for", "max_users"];
-pub(in crate::scenario) const THRESHOLD: &[&str] = &["metric", "task", "below", "above", "abort", "start"];
-
-/// Users of one process at the most; a connection each needs a descriptor each.
+/// The most users of a stage.
 const MAX_USERS: u64 = 1_000_000;
 
 impl Context<'_> {
@@ -21,7 +17,7 @@ impl Context<'_> {
         let Value::Map(_) = node.value else {
             return self.reader.duration(node).map(Wait::Constant);
         };
-        let fields = self.reader.fields(node, "`wait`", WAIT)?;
+        let fields = self.fields::<WaitKind>(node, "`wait`")?;
         let reader = &mut self.reader;
         if let Some(node) = fields.get("constant") {
             return reader.duration(node).map(Wait::Constant);
@@ -35,36 +31,32 @@ impl Context<'_> {
         if let Some(node) = fields.get("throughput") {
             let rate = reader.parsed(node, quantity::rate)?;
             if rate <= 0.0 {
-                reader.mistake(&node.place, "a user's throughput is more than nothing");
+                reader.mistake(&node.place, "the throughput of a user must be more than 0");
                 return None;
             }
             return Some(Wait::Pacing(Duration::from_secs_f64(1.0 / rate)));
         }
         let node = fields.need("uniform", "`wait`", reader)?;
         let [low, high] = items(node)[..] else {
-            reader.mistake(
-                &node.place,
-                "`uniform` has the shortest and the longest wait: `[1s, 3s]`",
-            );
+            let message = "`uniform` needs the shortest and the longest wait: `[1s, 3s]`";
+            reader.mistake(&node.place, message);
             return None;
         };
         let (from, to) = (reader.duration(low)?, reader.duration(high)?);
         if to < from {
-            reader.mistake(&high.place, "the shorter of the two waits comes first");
+            reader.mistake(&high.place, "the shorter wait must come first");
             return None;
         }
         Some(Wait::Uniform(from, to))
     }
 
     pub(super) fn stages(&mut self, node: &Node) -> Vec<Stage> {
-        let mut stages = Vec::new();
-        for node in items(node) {
-            stages.extend(self.stage(node));
-        }
+        let nodes = items(node).into_iter();
+        let stages: Vec<Stage> = nodes.filter_map(|node| self.stage(node)).collect();
         if let Some(Stage::Hold(_)) = stages.first() {
             self.reader.mistake_with_hint(
                 &node.place,
-                "the first stage holds nothing",
+                "the first stage can't be `hold`",
                 "begin with `{users: 10, for: 1m}`, `{ramp: 10, over: 30s}` or `{arrive: 50/s, for: 1m}`",
             );
         }
@@ -72,7 +64,7 @@ impl Context<'_> {
     }
 
     fn stage(&mut self, node: &Node) -> Option<Stage> {
-        let fields = self.reader.fields(node, "a stage", STAGE)?;
+        let fields = self.fields::<StageFile>(node, "a stage")?;
         let reader = &mut self.reader;
         if let Some(node) = fields.get("hold") {
             return reader.duration(node).map(Stage::Hold);
@@ -94,7 +86,7 @@ impl Context<'_> {
             });
         }
         let Some(node) = fields.get("arrive") else {
-            reader.mistake(fields.place, "a stage has `ramp`, `hold`, `users` or `arrive`");
+            reader.mistake(fields.place, "a stage needs `ramp`, `hold`, `users` or `arrive`");
             return None;
         };
         let rate = reader.parsed(node, quantity::rate);
@@ -104,20 +96,18 @@ impl Context<'_> {
             _ => {
                 reader.mistake(
                     fields.place,
-                    "arrivals are steady `for` a time, or grow `over` one",
+                    "`arrive` needs a duration: `for`, or `over` for a ramp",
                 );
                 return None;
             }
         };
-        let max_users = fields
-            .get("max_users")
-            .and_then(|node| reader.whole(node, 1..=MAX_USERS))
-            .unwrap_or(1000);
+        let max_users = fields.get("max_users");
+        let max_users = max_users.and_then(|node| reader.whole(node, 1..=MAX_USERS));
         Some(Stage::Arrive {
             rate: rate?,
             time: time?,
             ramp,
-            max_users,
+            max_users: max_users.unwrap_or(1000),
         })
     }
 
@@ -139,7 +129,7 @@ impl Context<'_> {
     }
 
     fn threshold(&mut self, node: &Node) -> Option<Threshold> {
-        let fields = self.reader.fields(node, "a threshold", THRESHOLD)?;
+        let fields = self.fields::<ThresholdLong>(node, "a threshold")?;
         let reader = &mut self.reader;
         let metric = fields.need("metric", "a threshold", reader)?;
         let name = reader.scalar(metric)?;
@@ -149,17 +139,15 @@ impl Context<'_> {
             (Some(node), None) => (true, node),
             (None, Some(node)) => (false, node),
             _ => {
-                reader.mistake(fields.place, "a threshold has a limit, `below` or `above`");
+                reader.mistake(fields.place, "a threshold needs a limit: `below` or `above`");
                 return None;
             }
         };
         let written = reader.scalar(limit)?;
         let limit = reader.parsed(limit, |text| metric.limit(text))?;
         let words = [("actual", true), ("intended", false)];
-        let actual = fields
-            .get("start")
-            .and_then(|node| reader.word(node, &words))
-            .unwrap_or(false);
+        let actual = fields.get("start").and_then(|node| reader.word(node, &words));
+        let abort = fields.get("abort").and_then(|node| reader.truth(node));
         let of = task.as_ref().map_or(String::new(), |task| format!("({task})"));
         Some(Threshold {
             text: format!("{name}{of} {} {written}", if below { "<" } else { ">" }),
@@ -167,17 +155,14 @@ impl Context<'_> {
             task,
             below,
             limit,
-            abort: fields
-                .get("abort")
-                .and_then(|node| reader.truth(node))
-                .unwrap_or(false),
-            actual,
+            abort: abort.unwrap_or(false),
+            actual: actual.unwrap_or(false),
         })
     }
 }
 
 impl Threshold {
-    /// Reads `errors < 1%`, `p99(manifest) < 500ms`, `rate > 100/s`.
+    /// Parses `errors < 1%`, `p99(manifest) < 500ms`, `rate > 100/s`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
@@ -207,24 +192,22 @@ impl Threshold {
             actual: false,
         })
     }
-}
 
-impl Threshold {
-    /// Whether its task is one of these; if not, what is wrong and what to try.
+    /// Checks that its task is one of these rows. Returns a message and a hint if not.
     pub(crate) fn fits(&self, rows: &[String]) -> Result<(), (String, String)> {
         let Some(task) = self.task.as_ref().filter(|task| !rows.contains(task)) else {
             return Ok(());
         };
         let near = reveille_account::SourceError::nearest(task, rows.iter().map(String::as_str));
         let hint = near.map_or_else(
-            || format!("there are {}", rows.join(", ")),
+            || format!("the tasks are {}", rows.join(", ")),
             |near| format!("did you mean `{near}`?"),
         );
         Err((format!("no task is named `{task}`"), hint))
     }
 }
 
-/// Reads `95` and `99.9` as percents, `999` and `9999` as nines.
+/// Parses `95` and `99.9` as percentiles, `999` and `9999` as 99.9 and 99.99.
 fn quantile(digits: &str) -> Option<f64> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
@@ -249,7 +232,7 @@ impl Metric {
                 .and_then(quantile)
                 .map(Metric::Quantile)
                 .ok_or_else(|| {
-                    format!("`{text}` is not measured; there are p50, p95, p99, p99.9, p999 …, max, mean, errors, rate, late")
+                    format!("`{text}` is not a metric; the metrics are p50, p95, p99, p99.9 …, max, mean, errors, rate, late")
                 }),
         }
     }

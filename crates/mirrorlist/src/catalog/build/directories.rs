@@ -1,4 +1,4 @@
-//! Who carries a directory: nearly all of a snapshot, millions of small messages.
+//! The hosts of each directory: millions of small messages, and nearly all of a snapshot.
 
 use super::{Builder, NO_KEY, TOO_MANY};
 use crate::catalog::marks::Marks;
@@ -6,16 +6,16 @@ use crate::catalog::offers::Offer;
 use crate::catalog::{Directory, HostNumber};
 use crate::wire::{Fields, Malformed, directory, entry};
 
-/// Buffers that are used for each directory anew.
+/// Buffers that are reused for each directory.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     marks: Marks,
-    /// By host: its offer, for those that are marked.
+    /// The offers of marked hosts, by host.
     offer_of: Vec<u32>,
     hosts: Vec<HostNumber>,
     offers: Vec<u32>,
     global: Vec<HostNumber>,
-    /// What sorts a country, its number, and its place among the lists.
+    /// The sort key of a country, its number, and its place among the lists.
     countries: Vec<(u64, u16, u16)>,
     country_hosts: Vec<Vec<HostNumber>>,
     ends: Vec<u16>,
@@ -41,12 +41,12 @@ impl Builder {
                 _ => {}
             }
         }
-        let name = name.ok_or(Malformed("a directory without a name"))?;
+        let name = name.ok_or(Malformed("a directory has no name"))?;
         if self.directories.add(name).ok_or(TOO_MANY)? {
             let place = self.store_directory(subpath, &mut scratch)?;
             self.table.push(place);
         } else {
-            self.warn(|| format!("directory {name} is there twice; the first one counts"));
+            self.warn(|| format!("directory {name} appears twice; the first one counts"));
         }
         self.scratch = scratch;
         Ok(())
@@ -74,7 +74,7 @@ impl Builder {
         }
         marks.drain(|host| global.push(host));
         let global = self.hosts_lists.intern(global).ok_or(TOO_MANY)?;
-        // By name, so that what clients read has an order; of two entries for one country the first one stays.
+        // Sorted by name, so that answers have an order; of two entries for one country the first one stays.
         countries.sort_unstable();
         countries.dedup_by_key(|(_, country, _)| *country);
         hosts.clear();
@@ -123,7 +123,7 @@ impl Builder {
         Ok(())
     }
 
-    /// A host, and the number of it together with its URLs.
+    /// A host and its offer.
     #[inline]
     fn offer(&mut self, message: &[u8]) -> Result<Offer, Malformed> {
         match self.known_offers.get(message) {
@@ -167,7 +167,7 @@ impl Builder {
 
 impl Scratch {
     fn clear(&mut self) {
-        // A directory that was there twice leaves its marks.
+        // A directory that appeared twice leaves its marks.
         self.marks.drain(|_| {});
         self.hosts.clear();
         self.offers.clear();

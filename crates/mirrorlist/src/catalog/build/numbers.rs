@@ -1,4 +1,4 @@
-//! Numbers for what MirrorManager has identifiers for.
+//! Small numbers for MirrorManager's identifiers.
 
 use super::TOO_MANY;
 use crate::wire::Malformed;

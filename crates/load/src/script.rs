@@ -1,17 +1,18 @@
-//! The hook for what data can't say: a few lines of Rhai after an answer.
+//! Scripts: a few lines of Rhai that run after an answer.
 //!
-//! A script sees `status`, `body` and `vars`, the user's own values; what it leaves in `vars` is the user's. `throw` fails
-//! the request. One engine serves a whole shard, with limits on operations and sizes; a user has no state beyond its values.
+//! A script has `status`, `body` and `vars`, the user's own values, which it may change. `throw` fails the request. One
+//! engine serves a whole shard and limits operations and sizes; a user has no state beyond its values.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use minijinja::Value;
+use rhai::serde::{from_dynamic, to_dynamic};
 use rhai::{AST, Dynamic, Engine, EvalAltResult, Map, Scope};
 
-/// Operations of one call.
+/// The most operations of one call.
 const MAX_OPERATIONS: u64 = 200_000;
-/// Characters of a string, items of an array or map.
+/// The most bytes of a string, and the most items of an array or map.
 const MAX_STRING: usize = 2 << 20;
 const MAX_ITEMS: usize = 10_000;
 
@@ -20,8 +21,6 @@ pub(crate) struct Scripts {
     engine: Engine,
     compiled: RefCell<HashMap<usize, AST>>,
 }
-
-// === impl Scripts ===
 
 fn engine() -> Engine {
     let mut engine = Engine::new();
@@ -42,8 +41,10 @@ pub(crate) fn check(script: &str) -> Result<(), String> {
     engine()
         .compile(script)
         .map(|_| ())
-        .map_err(|error| format!("the script can't be read: {error}"))
+        .map_err(|error| format!("the script is not valid: {error}"))
 }
+
+// === impl Scripts ===
 
 impl Scripts {
     pub(crate) fn new() -> Self {
@@ -53,7 +54,7 @@ impl Scripts {
         }
     }
 
-    /// Runs the script of a step; returns what it left in `vars`.
+    /// Runs the script of a step; returns the contents of `vars` at its end.
     pub(crate) fn run(
         &self,
         step: usize,
@@ -69,14 +70,11 @@ impl Scripts {
                 entry.insert(self.engine.compile(script).map_err(|error| error.to_string())?)
             }
         };
-        let mut map = Map::new();
-        for (name, value) in vars {
-            let value = serde_json::to_value(&value)
-                .ok()
-                .and_then(|value| rhai_of(&value))
-                .unwrap_or(Dynamic::UNIT);
-            map.insert(name.as_str().into(), value);
-        }
+        let map = vars.into_iter().map(|(name, value)| {
+            let value = to_dynamic(value).unwrap_or(Dynamic::UNIT);
+            (name.into(), value)
+        });
+        let map: Map = map.collect();
         let mut scope = Scope::new();
         scope.push("status", i64::from(status));
         scope.push("body", String::from_utf8_lossy(body).into_owned());
@@ -88,41 +86,13 @@ impl Scripts {
                 other => other.to_string(),
             })?;
         let map: Map = scope.get_value("vars").ok_or("`vars` is no longer a map")?;
-        Ok(map
-            .into_iter()
+        map.into_iter()
             .filter(|(_, value)| !value.is_unit())
-            .map(|(name, value)| (name.to_string(), value_of(&value)))
-            .collect())
-    }
-}
-
-fn rhai_of(value: &serde_json::Value) -> Option<Dynamic> {
-    Some(match value {
-        serde_json::Value::Null => Dynamic::UNIT,
-        serde_json::Value::Bool(truth) => (*truth).into(),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(number) => number.into(),
-            None => number.as_f64()?.into(),
-        },
-        serde_json::Value::String(text) => text.clone().into(),
-        serde_json::Value::Array(items) => items.iter().filter_map(rhai_of).collect::<Vec<Dynamic>>().into(),
-        serde_json::Value::Object(entries) => entries
-            .iter()
-            .filter_map(|(name, value)| Some((name.as_str().into(), rhai_of(value)?)))
-            .collect::<Map>()
-            .into(),
-    })
-}
-
-fn value_of(value: &Dynamic) -> Value {
-    if let Ok(number) = value.as_int() {
-        Value::from(number)
-    } else if let Ok(number) = value.as_float() {
-        Value::from(number)
-    } else if let Ok(truth) = value.as_bool() {
-        Value::from(truth)
-    } else {
-        Value::from(value.to_string())
+            .map(|(name, value)| {
+                let value = from_dynamic(&value).map_err(|error| format!("`vars.{name}`: {error}"))?;
+                Ok((name.to_string(), value))
+            })
+            .collect()
     }
 }
 

@@ -1,12 +1,13 @@
-//! Where a request goes: an origin, and what is asked of it.
+//! Targets of requests: an origin, and a path at it.
 
 use std::fmt;
 use std::rc::Rc;
 
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// A URL taken apart.
+/// A URL in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) origin: Rc<Origin>,
@@ -27,7 +28,7 @@ pub(crate) struct Origin {
 // === impl Target ===
 
 impl Target {
-    /// Whether `url` begins with a scheme. What stands in a query does not count: `/go?to=http://elsewhere` is a path.
+    /// Whether `url` begins with a scheme. `/go?to=http://elsewhere` is a path.
     pub(crate) fn is_absolute(url: &str) -> bool {
         let Some((scheme, _)) = url.split_once("://") else {
             return false;
@@ -38,21 +39,24 @@ impl Target {
                 .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     }
 
-    /// Takes an absolute `http` or `https` URL apart; blanks and letters outside of ASCII are escaped. What is wrong with
-    /// it is said without the URL itself, which may hold secrets.
+    /// Parses an absolute `http` or `https` URL; escapes blanks and characters outside of ASCII. The error omits the URL,
+    /// which may contain secrets.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let wrong = str::to_owned;
-        let escaped = escape(url.split('#').next().unwrap_or_default());
-        let uri: Uri = escaped.parse().map_err(|_| wrong("it can't be read"))?;
+        let url = url.split('#').next().unwrap_or_default();
+        let escaped = utf8_percent_encode(url, &ESCAPED).to_string();
+        let uri: Uri = escaped
+            .parse()
+            .map_err(|_| wrong("it has invalid characters or parts"))?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            Some(other) => return Err(wrong(&format!("only http and https are spoken, not {other}"))),
-            None => return Err(wrong("it begins with `http://` or `https://`")),
+            Some(other) => return Err(wrong(&format!("only http and https are supported, not {other}"))),
+            None => return Err(wrong("it does not begin with `http://` or `https://`")),
         };
-        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+        let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(wrong("credentials stand in `auth: {basic: …}`, not in the URL"));
+            return Err(wrong("credentials belong in `auth: {basic: …}`, not in the URL"));
         }
         let host = uri
             .host()
@@ -60,7 +64,7 @@ impl Target {
             .trim_matches(['[', ']'])
             .to_ascii_lowercase();
         if host.is_empty() {
-            return Err(wrong("it names no host"));
+            return Err(wrong("it has no host"));
         }
         let after = &authority.as_str()[uri.host().unwrap_or_default().len()..];
         let port = match (after.strip_prefix(':'), tls) {
@@ -84,7 +88,7 @@ impl Target {
         })
     }
 
-    /// Where `location` leads from here.
+    /// The target of a redirect to `location`.
     pub(crate) fn join(&self, location: &str) -> Result<Self, String> {
         let origin = &self.origin;
         let scheme = if origin.tls { "https" } else { "http" };
@@ -106,18 +110,18 @@ impl Target {
     }
 }
 
-/// Bytes that no URL may have, escaped; what is escaped already stays.
-fn escape(url: &str) -> String {
-    let mut text = String::with_capacity(url.len());
-    for byte in url.bytes() {
-        if byte > b' ' && byte < 0x7f && !b"\"<>\\^`{|}".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
-}
+/// Characters that URLs can't contain. What is escaped already is not changed.
+const ESCAPED: AsciiSet = CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
