@@ -28,10 +28,10 @@ use crate::state;
 
 /// The default job.
 const INSTALL: &str = include_str!("../drill/install.yaml");
-/// Steps of that job that succeed before faults of commands show, so that they show in the installation.
+/// Steps of the default job that succeed before faults of commands show.
 const GOOD_STEPS: u32 = 1;
 
-/// The default faults.
+/// The default faults: each is injected into a share of the hosts.
 const DEFAULT_FAULTS: [FaultKind; 14] = [
     FaultKind::Refuse,
     FaultKind::ExceededStartups(2),
@@ -48,7 +48,7 @@ const DEFAULT_FAULTS: [FaultKind; 14] = [
     FaultKind::SlowDrip,
     FaultKind::PartialStall,
 ];
-/// Each default fault is injected into one of this many hosts, and into one at least.
+/// Each default fault is injected into one of this many hosts, but at least into one.
 const ONE_IN: u32 = 28;
 
 /// Deadlines for hosts on this machine: five tries of a stalled handshake fit into ten seconds.
