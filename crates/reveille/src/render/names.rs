@@ -50,9 +50,12 @@ fn ranges(numbers: BTreeSet<u64>, width: usize) -> String {
             _ => ranges.push((number, number)),
         }
     }
-    let shown = ranges.into_iter().map(|(first, last)| match first == last {
-        true => format!("{first:0width$}"),
-        false => format!("{first:0width$}-{last:0width$}"),
+    let shown = ranges.into_iter().map(|(first, last)| {
+        if first == last {
+            format!("{first:0width$}")
+        } else {
+            format!("{first:0width$}-{last:0width$}")
+        }
     });
     shown.collect::<Vec<_>>().join(",")
 }

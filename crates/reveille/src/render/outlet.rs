@@ -53,6 +53,9 @@ pub(crate) struct Said {
     pub(crate) attempt: u32,
 }
 
+/// Receives the result of a thread.
+type Ended = oneshot::Receiver<Result<(), Failure>>;
+
 /// Sends pieces to the thread that shows them.
 #[derive(Debug, Clone)]
 pub(crate) struct Display {
@@ -66,7 +69,7 @@ pub(crate) struct Display {
 pub(crate) struct Shown {
     gauge: Arc<Gauge>,
     dropped: Arc<AtomicU64>,
-    ended: oneshot::Receiver<Result<(), Failure>>,
+    ended: Ended,
 }
 
 // === impl Gauge ===
@@ -172,7 +175,7 @@ impl Shown {
 pub(crate) fn on_thread(
     name: &str,
     write: impl FnOnce(&Gauge) -> Result<(), Failure> + Send + 'static,
-) -> Result<(Arc<Gauge>, oneshot::Receiver<Result<(), Failure>>), Failure> {
+) -> Result<(Arc<Gauge>, Ended), Failure> {
     let (end, ended) = oneshot::channel();
     let gauge = Arc::<Gauge>::default();
     let of_thread = Arc::clone(&gauge);
