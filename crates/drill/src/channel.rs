@@ -120,12 +120,12 @@ impl ChannelIo {
 
     /// Writes to standard output; waits while the client's window is full.
     pub async fn stdout(&self, bytes: impl Into<Bytes>) -> Result<(), Gone> {
-        self.way.write(bytes.into(), false).await
+        self.way.say(Said::Stdout(bytes.into())).await
     }
 
     /// Writes to standard error.
     pub async fn stderr(&self, bytes: impl Into<Bytes>) -> Result<(), Gone> {
-        self.way.write(bytes.into(), true).await
+        self.way.say(Said::Stderr(bytes.into())).await
     }
 
     /// Ends the outputs and leaves the channel open.
@@ -133,10 +133,7 @@ impl ChannelIo {
         if self.ended {
             return Ok(());
         }
-        match &self.way {
-            Way::Ssh { write, .. } => write.eof().await.map_err(|_| Gone),
-            Way::Memory(near) => near.say(Said::Eof).await,
-        }
+        self.way.say(Said::Eof).await
     }
 
     /// Waits while discarding input; fails as soon as the client is gone.
@@ -150,51 +147,25 @@ impl ChannelIo {
 
     /// Ends the command with an exit status.
     pub async fn exit(self, status: u32) -> Result<(), Gone> {
-        self.eof().await?;
-        match &self.way {
-            Way::Ssh { write, .. } => {
-                write.exit_status(status).await.map_err(|_| Gone)?;
-                write.close().await.map_err(|_| Gone)
-            }
-            Way::Memory(near) => {
-                near.say(Said::ExitStatus(status)).await?;
-                near.say(Said::Closed).await
-            }
-        }
+        self.end(Some(Said::ExitStatus(status))).await
     }
 
     /// Ends the command by a signal, without `SIG`.
     pub async fn signal(self, signal: &str) -> Result<(), Gone> {
-        self.eof().await?;
-        match &self.way {
-            Way::Ssh { write, handle, .. } => {
-                let signal = match signal {
-                    "KILL" => Sig::KILL,
-                    "TERM" => Sig::TERM,
-                    "SEGV" => Sig::SEGV,
-                    "ABRT" => Sig::ABRT,
-                    other => Sig::Custom(other.to_owned()),
-                };
-                handle
-                    .exit_signal_request(write.id(), signal, false, String::new(), String::new())
-                    .await
-                    .map_err(|()| Gone)?;
-                write.close().await.map_err(|_| Gone)
-            }
-            Way::Memory(near) => {
-                near.say(Said::ExitSignal(signal.to_owned())).await?;
-                near.say(Said::Closed).await
-            }
-        }
+        self.end(Some(Said::ExitSignal(signal.to_owned()))).await
     }
 
     /// Closes the channel without reporting how the command ended.
     pub async fn vanish(self) -> Result<(), Gone> {
+        self.end(None).await
+    }
+
+    async fn end(self, report: Option<Said>) -> Result<(), Gone> {
         self.eof().await?;
-        match &self.way {
-            Way::Ssh { write, .. } => write.close().await.map_err(|_| Gone),
-            Way::Memory(near) => near.say(Said::Closed).await,
+        if let Some(report) = report {
+            self.way.say(report).await?;
         }
+        self.way.say(Said::Closed).await
     }
 
     /// Cuts the whole connection.
@@ -209,8 +180,8 @@ impl ChannelIo {
     pub async fn play(mut self, performance: Performance, host: &Host) -> Result<(), Gone> {
         for act in performance {
             match act {
-                Act::Stdout(bytes) => self.write_out(bytes, false).await?,
-                Act::Stderr(bytes) => self.write_out(bytes, true).await?,
+                Act::Stdout(bytes) => self.write_out(Said::Stdout(bytes)).await?,
+                Act::Stderr(bytes) => self.write_out(Said::Stderr(bytes)).await?,
                 Act::Wait(duration) => self.wait(duration).await?,
                 Act::CopyInput => {
                     while let Some(bytes) = self.read().await? {
@@ -239,24 +210,16 @@ impl ChannelIo {
     }
 
     /// Writes while discarding input.
-    async fn write_out(&mut self, bytes: Bytes, to_stderr: bool) -> Result<(), Gone> {
+    async fn write_out(&mut self, output: Said) -> Result<(), Gone> {
         match &mut self.way {
-            Way::Ssh { read, write, .. } => {
-                let writing = async {
-                    let result = if to_stderr {
-                        write.extended_data_bytes(1, bytes).await
-                    } else {
-                        write.data_bytes(bytes).await
-                    };
-                    result.map_err(|_| Gone)
-                };
-                tokio::select! {
-                    biased;
-                    written = writing => written,
-                    gone = drain(read) => gone,
-                }
-            }
-            Way::Memory(near) => near.write_out(bytes, to_stderr).await,
+            Way::Ssh {
+                read, write, handle, ..
+            } => tokio::select! {
+                biased;
+                written = send(write, handle, output) => written,
+                gone = drain(read) => gone,
+            },
+            Way::Memory(near) => near.write_out(output).await,
         }
     }
 
@@ -286,14 +249,33 @@ impl Way {
         }
     }
 
-    async fn write(&self, bytes: Bytes, to_stderr: bool) -> Result<(), Gone> {
-        match (self, to_stderr) {
-            (Way::Ssh { write, .. }, false) => write.data_bytes(bytes).await.map_err(|_| Gone),
-            (Way::Ssh { write, .. }, true) => write.extended_data_bytes(1, bytes).await.map_err(|_| Gone),
-            (Way::Memory(near), false) => near.say(Said::Stdout(bytes)).await,
-            (Way::Memory(near), true) => near.say(Said::Stderr(bytes)).await,
+    async fn say(&self, said: Said) -> Result<(), Gone> {
+        match self {
+            Way::Ssh { write, handle, .. } => send(write, handle, said).await,
+            Way::Memory(near) => near.say(said).await,
         }
     }
+}
+
+async fn send(write: &ChannelWriteHalf<Msg>, handle: &Handle, said: Said) -> Result<(), Gone> {
+    let sent = match said {
+        Said::Stdout(bytes) => write.data_bytes(bytes).await,
+        Said::Stderr(bytes) => write.extended_data_bytes(1, bytes).await,
+        Said::Eof => write.eof().await,
+        Said::ExitStatus(status) => write.exit_status(status).await,
+        Said::ExitSignal(name) => {
+            let request = handle.exit_signal_request(
+                write.id(),
+                Sig::Custom(name),
+                false,
+                String::new(),
+                String::new(),
+            );
+            return request.await.map_err(|()| Gone);
+        }
+        Said::Closed => write.close().await,
+    };
+    sent.map_err(|_| Gone)
 }
 
 impl std::fmt::Debug for ChannelIo {

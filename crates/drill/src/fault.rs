@@ -6,7 +6,7 @@ use std::str::FromStr;
 use reveille_account::HostName;
 use reveille_pace::Portion;
 
-use crate::{Expected, FaultKind};
+use crate::FaultKind;
 
 /// A kind of fault and the hosts that it strikes: `refuse=5%`, `kex_stall=3`, `exit_100=drill-0001,drill-0007`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,16 +49,11 @@ fn hint(nearest: Option<&String>) -> String {
 // === impl Fault ===
 
 impl Fault {
-    /// The outcome that a run with default settings should report.
-    pub fn expected(&self) -> Expected {
-        self.kind.expected()
-    }
-
-    /// Parses the texts of [`parse`](Self::parse), and `all=SHARE` or `all=COUNT`, which stand for every kind.
+    /// Parses a fault, or `all=SHARE` or `all=COUNT`, which stand for every kind.
     pub fn parse_all(text: &str) -> Result<Vec<Self>, FaultError> {
         let Some(("all", targets)) = text.split_once('=').map(|(kind, targets)| (kind.trim(), targets))
         else {
-            return Self::parse(text).map(|fault| vec![fault]);
+            return text.parse().map(|fault| vec![fault]);
         };
         let portion = targets
             .trim()
@@ -70,9 +65,13 @@ impl Fault {
         };
         Ok(FaultKind::all().map(each).collect())
     }
+}
+
+impl FromStr for Fault {
+    type Err = FaultError;
 
     /// Parses `KIND=SHARE`, `KIND=COUNT` or `KIND=NAME,NAME`.
-    pub fn parse(text: &str) -> Result<Self, FaultError> {
+    fn from_str(text: &str) -> Result<Self, FaultError> {
         let wrong = || FaultError::Targets(text.to_owned());
         let (kind, targets) = text.split_once('=').unwrap_or((text, ""));
         let kind = kind.trim().parse()?;
@@ -109,21 +108,13 @@ impl fmt::Display for Fault {
     }
 }
 
-impl FromStr for Fault {
-    type Err = FaultError;
-
-    fn from_str(text: &str) -> Result<Self, FaultError> {
-        Self::parse(text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn reads_whom_it_strikes() {
-        let fault = |text: &str| Fault::parse(text).unwrap();
+        let fault = |text: &str| text.parse::<Fault>().unwrap();
         assert_eq!(fault("refuse=5%").targets, Targets::Some(Portion::Share(500)));
         assert_eq!(fault("exit_100=3").kind, FaultKind::Exit(100));
         assert_eq!(fault("flap=3").kind, FaultKind::Flap(3));
@@ -135,7 +126,7 @@ mod tests {
             assert_eq!(fault(text).to_string(), text);
         }
         assert_eq!(
-            Fault::parse("refused=1").unwrap_err().to_string(),
+            "refused=1".parse::<Fault>().unwrap_err().to_string(),
             "there is no fault \"refused\"; did you mean \"refuse\"?"
         );
         let every = Fault::parse_all("all=5").unwrap();
@@ -148,7 +139,7 @@ mod tests {
         assert_eq!(Fault::parse_all("refuse=5%").unwrap().len(), 1);
         assert!(Fault::parse_all("all=drill-0001").is_err());
         for text in ["refuse", "refuse=", "refuse=101%", "refuse_3=1", "", "exit_x=1"] {
-            assert!(Fault::parse(text).is_err(), "{text}");
+            assert!(text.parse::<Fault>().is_err(), "{text}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 use reveille_account::HostName;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -67,9 +68,10 @@ struct Power {
 }
 
 /// The fault of a host, and what happened to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostReport {
     /// The host.
+    #[serde(rename = "host")]
     pub name: HostName,
     /// Its fault.
     pub fault: Option<FaultKind>,
@@ -211,28 +213,28 @@ impl Host {
         let Some(bad) = calls.checked_sub(self.good) else {
             return false;
         };
-        let breaks = match self.fault {
+        self.shows(match self.fault {
             Some(FaultKind::DisconnectMid) => true,
             Some(FaultKind::DropOnce(times)) => bad < times,
             _ => false,
-        };
-        if breaks {
-            self.exercise();
-        }
-        breaks
+        })
     }
 
     /// Whether to break the connection of a client that came back to a command.
     pub(crate) fn breaks_again(&self) -> bool {
-        let breaks = match self.fault {
+        self.shows(match self.fault {
             Some(FaultKind::DisconnectMid) => true,
             Some(FaultKind::Replaced(from)) => self.connections() < from,
             _ => false,
-        };
-        if breaks {
+        })
+    }
+
+    /// Counts that the fault shows, if it does.
+    fn shows(&self, fault: bool) -> bool {
+        if fault {
             self.exercise();
         }
-        breaks
+        fault
     }
 
     /// Whether the next command can't start because the disk is full.

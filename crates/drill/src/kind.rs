@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use reveille_account::{Class, SourceError};
+use serde::{Deserialize, Serialize};
 
 use crate::FaultError;
 
@@ -43,7 +44,8 @@ macro_rules! kinds {
         $meaning:literal $recoverable:ident [$($class:ident)*];
     )*) => {
         /// What is wrong with a host. The number of some kinds is written after the name: `exit_100`, `flap_2`.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub enum FaultKind { $(#[doc = $meaning] $variant $(($number))?,)* }
 
         impl FaultKind {
@@ -275,6 +277,20 @@ impl FromStr for FaultKind {
             name: text.to_owned(),
             nearest: SourceError::nearest(text, FaultKind::all().map(FaultKind::name)).map(str::to_owned),
         })
+    }
+}
+
+impl TryFrom<String> for FaultKind {
+    type Error = FaultError;
+
+    fn try_from(text: String) -> Result<Self, FaultError> {
+        text.parse()
+    }
+}
+
+impl From<FaultKind> for String {
+    fn from(kind: FaultKind) -> Self {
+        kind.to_string()
     }
 }
 

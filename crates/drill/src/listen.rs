@@ -195,6 +195,19 @@ enum Next {
     Reset,
 }
 
+/// What a host plays before SSH starts.
+enum Play<'a> {
+    Reset,
+    /// Sends these bytes and closes the connection.
+    Refuse(&'static [u8]),
+    /// Sends these bytes and waits until the client gives up.
+    Stall(&'a [u8]),
+    /// Closes the connection after both identifications.
+    Leave,
+    Greet(u32),
+    GreetForever,
+}
+
 /// Plays faults before SSH starts.
 async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io::Result<Next> {
     if host.away().is_some() {
@@ -203,91 +216,68 @@ async fn before_ssh(stream: &mut TcpStream, host: &Host, connection: u32) -> io:
     let Some(fault) = host.fault else {
         return Ok(Next::Ssh);
     };
-    match fault {
-        FaultKind::ResetOnAccept => {
-            host.exercise();
-            Ok(Next::Reset)
-        }
-        FaultKind::ExceededStartups(times) if connection < times => {
-            host.exercise();
-            stream.write_all(b"Exceeded MaxStartups\r\n").await?;
-            stream.shutdown().await?;
-            Ok(Next::Close)
-        }
+    let identification = format!("{IDENTIFICATION}\r\n").into_bytes();
+    let play = match fault {
+        FaultKind::ResetOnAccept => Play::Reset,
+        FaultKind::ExceededStartups(times) if connection < times => Play::Refuse(b"Exceeded MaxStartups\r\n"),
         FaultKind::Penalties(seconds) if connection == 0 => {
-            host.exercise();
             host.penalise(Duration::from_secs(seconds.into()));
-            close_after_identification(stream).await
+            Play::Leave
         }
-        FaultKind::Penalties(_) if host.penalises() => {
-            host.exercise();
-            // Since version 9.8, sshd sends this for every reason to turn a connection away.
-            stream.write_all(b"Not allowed at this time\r\n").await?;
+        // Since version 9.8, sshd sends this for every reason to turn a connection away.
+        FaultKind::Penalties(_) if host.penalises() => Play::Refuse(b"Not allowed at this time\r\n"),
+        FaultKind::BannerStall => Play::Stall(b""),
+        FaultKind::PrebannerLines(lines) => Play::Greet(lines),
+        FaultKind::PrebannerEndless => Play::GreetForever,
+        FaultKind::GarbageBanner => Play::Refuse(
+            b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\n\
+              Connection: close\r\n\r\n<html><h1>400 Bad Request</h1></html>\r\n",
+        ),
+        FaultKind::KexStall => Play::Stall(&identification),
+        FaultKind::StallOnce(times) if connection < times => Play::Stall(&identification),
+        FaultKind::Flap(times) if connection < times && connection.is_multiple_of(3) => Play::Reset,
+        FaultKind::Flap(times) if connection < times && connection % 3 == 1 => Play::Leave,
+        FaultKind::Latency(milliseconds) => {
+            tokio::time::sleep(Duration::from_millis(milliseconds.into())).await;
+            return Ok(Next::Ssh);
+        }
+        _ => return Ok(Next::Ssh),
+    };
+    host.exercise();
+    match play {
+        Play::Reset => return Ok(Next::Reset),
+        Play::Refuse(words) => {
+            stream.write_all(words).await?;
             stream.shutdown().await?;
-            Ok(Next::Close)
-        }
-        FaultKind::BannerStall => {
-            host.exercise();
-            until_closed(stream).await
-        }
-        FaultKind::PrebannerLines(lines) => {
-            host.exercise();
-            for line in 1..=lines {
-                stream
-                    .write_all(format!("Welcome to {}, notice {line} of {lines}\r\n", host.name).as_bytes())
-                    .await?;
+            // Unlike sshd, a web server reads what the client sends.
+            if fault == FaultKind::GarbageBanner {
+                until_closed(stream).await?;
             }
-            Ok(Next::Ssh)
         }
-        FaultKind::PrebannerEndless => {
-            host.exercise();
+        Play::Stall(words) => {
+            stream.write_all(words).await?;
+            until_closed(stream).await?;
+        }
+        Play::Leave => {
+            stream.write_all(&identification).await?;
+            // Read the client's identification, so that the connection closes orderly.
+            let _ = stream.read(&mut [0; 256]).await?;
+        }
+        Play::Greet(lines) => {
+            for line in 1..=lines {
+                let greeting = format!("Welcome to {}, notice {line} of {lines}\r\n", host.name);
+                stream.write_all(greeting.as_bytes()).await?;
+            }
+            return Ok(Next::Ssh);
+        }
+        Play::GreetForever => {
             let lines = b"Please stand by\r\n".repeat(LINES);
             loop {
                 stream.write_all(&lines).await?;
                 tokio::time::sleep(LINE_PAUSE).await;
             }
         }
-        FaultKind::GarbageBanner => {
-            host.exercise();
-            stream
-                .write_all(
-                    b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\n\
-                      Connection: close\r\n\r\n<html><h1>400 Bad Request</h1></html>\r\n",
-                )
-                .await?;
-            stream.shutdown().await?;
-            until_closed(stream).await
-        }
-        FaultKind::KexStall => {
-            host.exercise();
-            stall_after_identification(stream).await
-        }
-        FaultKind::StallOnce(times) if connection < times => {
-            host.exercise();
-            stall_after_identification(stream).await
-        }
-        FaultKind::Flap(times) if connection < times && connection.is_multiple_of(3) => {
-            host.exercise();
-            Ok(Next::Reset)
-        }
-        FaultKind::Flap(times) if connection < times && connection % 3 == 1 => {
-            host.exercise();
-            close_after_identification(stream).await
-        }
-        FaultKind::Latency(milliseconds) => {
-            tokio::time::sleep(Duration::from_millis(milliseconds.into())).await;
-            Ok(Next::Ssh)
-        }
-        _ => Ok(Next::Ssh),
     }
-}
-
-async fn close_after_identification(stream: &mut TcpStream) -> io::Result<Next> {
-    stream
-        .write_all(format!("{IDENTIFICATION}\r\n").as_bytes())
-        .await?;
-    // Read the client's identification, so that the connection closes orderly.
-    let _ = stream.read(&mut [0; 256]).await?;
     Ok(Next::Close)
 }
 
@@ -300,16 +290,9 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-async fn stall_after_identification(stream: &mut TcpStream) -> io::Result<Next> {
-    stream
-        .write_all(format!("{IDENTIFICATION}\r\n").as_bytes())
-        .await?;
-    until_closed(stream).await
-}
-
 /// Reads without answering until the client gives up.
-async fn until_closed(stream: &mut TcpStream) -> io::Result<Next> {
+async fn until_closed(stream: &mut TcpStream) -> io::Result<()> {
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {}
-    Ok(Next::Close)
+    Ok(())
 }

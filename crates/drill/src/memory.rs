@@ -88,12 +88,8 @@ impl Near {
         (self.cut)();
     }
 
-    pub(crate) async fn write_out(&mut self, bytes: Bytes, to_stderr: bool) -> Result<(), Gone> {
-        let said = if to_stderr {
-            Said::Stderr(bytes)
-        } else {
-            Said::Stdout(bytes)
-        };
+    /// Sends output while discarding input.
+    pub(crate) async fn write_out(&mut self, said: Said) -> Result<(), Gone> {
         let output = self.output.clone();
         tokio::select! {
             biased;

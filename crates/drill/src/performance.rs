@@ -45,7 +45,7 @@ pub enum Ending {
 }
 
 /// The actions of a command from start to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Performance {
     acts: VecDeque<Act>,
     /// A repeated act: the act, how often, and the pause after each.
@@ -56,7 +56,7 @@ pub struct Performance {
     guard: Guard,
 }
 
-/// A value that lives as long as a performance; it does not affect equality.
+/// A value that lives as long as a performance.
 #[derive(Clone, Default)]
 struct Guard(Option<Arc<dyn Any + Send + Sync>>);
 
@@ -220,14 +220,6 @@ impl std::fmt::Debug for Guard {
         formatter.debug_tuple("Guard").field(&self.0.is_some()).finish()
     }
 }
-
-impl PartialEq for Guard {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Guard {}
 
 impl Iterator for Performance {
     type Item = Act;

@@ -43,23 +43,17 @@ use reveille_account::Exit;
 use crate::cli::Cli;
 use crate::commands::program;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::printer::Printer;
 
 fn main() -> ExitCode {
     if let Some((name, arguments)) = program::asked_for(std::env::args_os()) {
-        let Err(failure) = program::run(name, &arguments) else {
-            return ExitCode::SUCCESS;
-        };
-        eprintln!("error: {failure}");
-        return ExitCode::from(failure.exit().code());
+        return program::run(name, &arguments).map_or_else(|failure| failed(&failure), |_| ExitCode::SUCCESS);
     }
     let command = Cli::command();
     let config = match Config::read(&command) {
         Ok(config) => config,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            return ExitCode::from(failure.exit().code());
-        }
+        Err(failure) => return failed(&failure),
     };
     let mut command = config.apply(command);
     let parsed = command
@@ -102,6 +96,12 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
+/// Reports a failure before there is a printer.
+fn failed(failure: &Failure) -> ExitCode {
+    eprintln!("error: {failure}");
+    ExitCode::from(failure.exit().code())
+}
+
 /// Starts the log. If its thread can't be started, nothing is logged.
 fn start_log(globals: &cli::Globals) -> Option<log::Log> {
     let level = match globals.verbose {
@@ -113,10 +113,11 @@ fn start_log(globals: &cli::Globals) -> Option<log::Log> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("REVEILLE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let log = log::Log::start().ok()?;
+    let writer = log.clone();
     // Only a second initialisation in one process fails.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(log.clone())
+        .with_writer(move || writer.clone())
         .with_ansi(false)
         .try_init();
     Some(log)

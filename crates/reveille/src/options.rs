@@ -103,32 +103,26 @@ pub(crate) fn asked(link: &Link, origins: &Origins) -> Result<Asked, Failure> {
              machine, or as --become-user"
         )));
     }
-    let origin = |option| origins.of(option);
     Ok(Asked {
-        user: link.user.clone().map(|user| Given::new(user, origin("user"))),
+        user: given(link.user.clone(), "user", origins),
         keys: link
             .key
             .iter()
-            .map(|key| Given::new(key.clone(), origin("key")))
+            .filter_map(|key| given(Some(key.clone()), "key", origins))
             .collect(),
-        port: link.port.map(|port| Given::new(port, origin("port"))),
+        port: given(link.port, "port", origins),
         ssh_config: link.ssh_config.clone(),
-        transport: link
-            .transport
-            .map(|transport| Given::new(transport, origin("transport"))),
-        escalate: link.escalate.then(|| Given::new(true, origin("become"))),
-        become_user: link
-            .become_user
-            .clone()
-            .map(|user| Given::new(user, origin("become-user"))),
-        become_method: link
-            .become_method
-            .map(|method| Given::new(method, origin("become-method"))),
-        connect_timeout: link
-            .connect_timeout
-            .map(|within| Given::new(within, origin("connect-timeout"))),
-        host_key: link.host_key.map(|policy| Given::new(policy, origin("host-key"))),
+        transport: given(link.transport, "transport", origins),
+        escalate: given(link.escalate.then_some(true), "become", origins),
+        become_user: given(link.become_user.clone(), "become-user", origins),
+        become_method: given(link.become_method, "become-method", origins),
+        connect_timeout: given(link.connect_timeout, "connect-timeout", origins),
+        host_key: given(link.host_key, "host-key", origins),
     })
+}
+
+fn given<T>(value: Option<T>, option: &str, origins: &Origins) -> Option<Given<T>> {
+    value.map(|value| Given::new(value, origins.of(option)))
 }
 
 /// The first line of a run: how many hosts there are, and how they are paced.

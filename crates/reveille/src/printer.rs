@@ -32,6 +32,14 @@ pub(crate) enum Tone {
     Strong,
 }
 
+// === impl Tone ===
+
+impl Tone {
+    pub(crate) fn of(good: bool) -> Self {
+        if good { Self::Good } else { Self::Bad }
+    }
+}
+
 // === impl Printer ===
 
 impl Printer {

@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use reveille_account::RunState;
+use reveille_ssh_config::Local;
 
 use crate::cli::Globals;
 use crate::failure::Failure;
+
+/// Cached, because the user is needed for every host.
+static LOCAL: LazyLock<Local> = LazyLock::new(Local::current);
 
 /// The state directory of the option, or the default one. The path is absolute, so that the commands that the screen
 /// suggests work from any directory.
@@ -63,28 +67,10 @@ pub(crate) fn home() -> Option<PathBuf> {
 
 /// The name of this machine.
 pub(crate) fn node() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    LOCAL.host_name.clone()
 }
 
 /// The name of the user who runs the program.
 pub(crate) fn user() -> String {
-    // Cached, because it is needed for every host.
-    static USER: LazyLock<String> = LazyLock::new(|| {
-        ["LOGNAME", "USER"]
-            .iter()
-            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-            .or_else(|| name_of(rustix::process::getuid().as_raw(), Path::new("/etc/passwd")))
-            .unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
-    });
-    USER.clone()
-}
-
-fn name_of(uid: u32, passwd: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(passwd).ok()?;
-    let uid = uid.to_string();
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    })
+    LOCAL.user.clone()
 }

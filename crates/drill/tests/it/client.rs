@@ -54,7 +54,7 @@ pub(crate) struct Connected {
 pub(crate) fn fleet(hosts: u32, faults: &[&str]) -> Fleet {
     Fleet::start(FleetSpec {
         hosts,
-        faults: faults.iter().map(|text| Fault::parse(text).unwrap()).collect(),
+        faults: faults.iter().map(|text| text.parse::<Fault>().unwrap()).collect(),
         latency: Duration::ZERO,
         ..FleetSpec::default()
     })

@@ -416,7 +416,7 @@ async fn the_seed_decides_who_is_struck() {
 #[tokio::test]
 async fn impossible_fleets_are_refused() {
     let start = |hosts, faults: &[&str]| {
-        let faults = faults.iter().map(|text| Fault::parse(text).unwrap()).collect();
+        let faults = faults.iter().map(|text| text.parse::<Fault>().unwrap()).collect();
         Fleet::start(FleetSpec {
             hosts,
             faults,

@@ -26,7 +26,7 @@ fn real(hosts: u32, faults: &[&str]) -> Real {
     let shell = Arc::new(RealShell::new(directory.path().join("hosts"), 8).unwrap());
     let fleet = Fleet::start(FleetSpec {
         hosts,
-        faults: faults.iter().map(|text| Fault::parse(text).unwrap()).collect(),
+        faults: faults.iter().map(|text| text.parse::<Fault>().unwrap()).collect(),
         script: Arc::clone(&shell) as _,
         ..FleetSpec::default()
     })

@@ -76,12 +76,12 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
     let total = hosts.len() + unknown.len();
     // Prevents other controllers from working on the run, and hosts from obeying a former controller.
     let handle = ledger.take_over(run, &state::node())?;
-    let (mut done, mut running, mut failed) = (0, Vec::new(), Vec::new());
-    failed.extend(
-        unknown
-            .into_iter()
-            .map(|host| (host, "the run has no record of how to reach it".to_owned())),
-    );
+    let no_way = "the run has no record of how to reach it";
+    let (mut done, mut running) = (0, Vec::new());
+    let mut failed: Vec<_> = unknown
+        .into_iter()
+        .map(|host| (host, no_way.to_owned()))
+        .collect();
     let tell = |host: HostName, cleaned: Cleaned| match cleaned {
         Cleaned::Done { running: 0 } => done += 1,
         Cleaned::Done { running: count } => running.push((host, count)),

@@ -28,10 +28,10 @@ use crate::state;
 
 /// The default job.
 const INSTALL: &str = include_str!("../drill/install.yaml");
-/// Steps of that job that succeed before faults of commands show, so that they show in the installation.
+/// Steps of the default job that succeed before faults of commands show.
 const GOOD_STEPS: u32 = 1;
 
-/// The default faults.
+/// The default faults: each is injected into a share of the hosts.
 const DEFAULT_FAULTS: [FaultKind; 14] = [
     FaultKind::Refuse,
     FaultKind::ExceededStartups(2),
@@ -48,7 +48,7 @@ const DEFAULT_FAULTS: [FaultKind; 14] = [
     FaultKind::SlowDrip,
     FaultKind::PartialStall,
 ];
-/// Each default fault is injected into one of this many hosts, and into one at least.
+/// Each default fault is injected into one of this many hosts, but at least into one.
 const ONE_IN: u32 = 28;
 
 /// Deadlines for hosts on this machine: five tries of a stalled handshake fit into ten seconds.
@@ -68,16 +68,16 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     if args.real_shell {
         real::may_run(args)?;
     }
+    let wanted = |faults, good_commands| Wanted {
+        hosts: args.hosts,
+        seed: args.seed,
+        faults,
+        good_commands,
+        real_shell: args.real_shell,
+    };
     if let Some(directory) = &args.serve {
         let faults = faults(args)?.unwrap_or_default();
-        let wanted = Wanted {
-            hosts: args.hosts,
-            seed: args.seed,
-            faults,
-            good_commands: args.good_commands,
-            real_shell: args.real_shell,
-        };
-        serve(&wanted, directory, printer)?;
+        serve(&wanted(faults, args.good_commands), directory, printer)?;
         return Ok(Exit::Success);
     }
     let job = match &args.job {
@@ -100,19 +100,12 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     };
     let hurry = (!faults.is_empty()).then_some(HURRY);
     let good_commands = if traits.own { 0 } else { GOOD_STEPS };
-    let wanted = Wanted {
-        hosts: args.hosts,
-        seed: args.seed,
-        faults,
-        good_commands,
-        real_shell: args.real_shell,
-    };
     let state_dir = match &globals.state_dir {
         Some(directory) => directory.clone(),
         // Drills have a ledger of their own, so that `last` never names one.
         None => state::directory(globals)?.join("drill"),
     };
-    let practice = Practice::start(&wanted, &state_dir)?;
+    let practice = Practice::start(&wanted(faults, good_commands), &state_dir)?;
     if args.real_shell && !printer.quiet {
         printer.warning(&real::notice(&practice));
     }
@@ -126,15 +119,11 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     let mut words = String::new();
     if !quiet {
         words = comparison.table(printer.quiet, |text, tone| printer.tone_err(text, tone));
-        let tone = if comparison.is_right() {
-            Tone::Good
-        } else {
-            Tone::Bad
-        };
+        let tone = Tone::of(comparison.is_right());
         let _ = write!(words, "\n{}", printer.tone_err(&last, tone));
     }
     let extra = Extra {
-        exit: Some(exit),
+        exit,
         words,
         json: ("drill", comparison.json(args.seed)),
     };
@@ -187,11 +176,8 @@ fn request(
     options.known_hosts.push(practice.known_hosts());
     options.hurry = hurry;
     if args.real_shell {
-        options.concurrency = Some(
-            options
-                .concurrency
-                .map_or(real::AT_ONCE, |wanted| wanted.min(real::AT_ONCE)),
-        );
+        let wanted = options.concurrency.unwrap_or(real::AT_ONCE);
+        options.concurrency = Some(wanted.min(real::AT_ONCE));
     }
     Ok(Request {
         recipe: RunRecipe {

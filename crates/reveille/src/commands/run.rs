@@ -7,6 +7,7 @@ use reveille_account::Exit;
 use reveille_fleet::{RunHost, RunRecipe};
 use reveille_job::{Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step};
 use reveille_ledger::RunKind;
+use reveille_text::bounded;
 use serde_json::Value;
 
 use crate::choose::{delegates, reach};
@@ -96,17 +97,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
 /// Reads and checks a job file.
 pub(crate) fn read_job(path: &Path, vars: BTreeMap<String, Value>) -> Result<Job, Failure> {
     let wrong = |why: String| Failure::usage(format!("can't read the job {}: {why}", path.display()));
-    let metadata = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
-    if metadata.is_dir() {
-        return Err(wrong("it is a directory".to_owned()));
-    }
-    if metadata.len() > MAX_FILE_BYTES as u64 {
-        return Err(wrong(format!(
-            "it has {} bytes; the limit is {MAX_FILE_BYTES}",
-            metadata.len()
-        )));
-    }
-    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let bytes = bounded::bytes(path, MAX_FILE_BYTES as u64).map_err(|error| wrong(error.to_string()))?;
     Job::parse_bytes(&bytes, &path.display().to_string(), vars).map_err(Failure::Mistakes)
 }
 

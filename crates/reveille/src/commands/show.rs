@@ -109,14 +109,7 @@ fn words(kind: &EventKind) -> Option<String> {
             None => format!("{} at once, {queued} queued", counted(*sessions, "host")),
         },
         EventKind::RunStateChanged { state, reason } => {
-            format!(
-                "run {}{}",
-                state.as_str(),
-                reason
-                    .as_ref()
-                    .map(|reason| format!(": {reason}"))
-                    .unwrap_or_default()
-            )
+            format!("run {}{}", state.as_str(), after(": ", reason.as_deref()))
         }
         EventKind::Dispatched => "dispatched".to_owned(),
         EventKind::Connecting { tries, address, .. } => format!("connecting to {address}, try {tries}"),
@@ -127,9 +120,7 @@ fn words(kind: &EventKind) -> Option<String> {
             retry_in_ms,
             ..
         } => {
-            let next = retry_in_ms
-                .map(|ms| format!("; next try in {}", shown_millis(ms)))
-                .unwrap_or_default();
+            let next = after("; next try in ", retry_in_ms.map(shown_millis).as_deref());
             format!("{} failed, {class}: {message}{next}", phase.as_str())
         }
         EventKind::Connected { phases, .. } if *phases == PhaseTimings::default() => "connected".to_owned(),
@@ -162,15 +153,18 @@ fn words(kind: &EventKind) -> Option<String> {
         EventKind::Healed { rung } => format!("{} succeeded", rung.name()),
         // The event before it has the message, and the outcome has it again.
         EventKind::HostFailed { .. } => return None,
-        EventKind::GaveUp { class, gatekeeper } if gatekeeper.is_empty() => {
-            format!("no further recovery from {class}")
+        EventKind::GaveUp { class, gatekeeper } => {
+            format!(
+                "no further recovery from {class}{}",
+                after(": ", Some(gatekeeper))
+            )
         }
-        EventKind::GaveUp { class, gatekeeper } => format!("no further recovery from {class}: {gatekeeper}"),
         EventKind::Halted { reason } => format!("dispatching stopped: {reason}"),
-        EventKind::OnceSettled { step, failed, .. } => match failed {
-            None => format!("`{}` succeeded, once for all hosts", step.name),
-            Some(why) => format!("`{}` failed, once for all hosts: {why}", step.name),
-        },
+        EventKind::OnceSettled { step, failed, .. } => {
+            let verb = if failed.is_some() { "failed" } else { "succeeded" };
+            let why = after(": ", failed.as_deref());
+            format!("`{}` {verb}, once for all hosts{why}", step.name)
+        }
         EventKind::StepSkipped { step, reason } => format!("`{}` skipped: {reason}", step.name),
         EventKind::StepFinished {
             step,
@@ -187,10 +181,10 @@ fn words(kind: &EventKind) -> Option<String> {
                 (Some(status), None) => format!(", exit status {status}"),
                 (None, None) => String::new(),
             };
-            let message = match message {
-                said if status.ends_with(said.as_str()) => String::new(),
-                message => format!(": {message}"),
-            };
+            let message = after(
+                ": ",
+                Some(message).filter(|message| !status.ends_with(&**message)),
+            );
             format!(
                 "`{}` attempt {attempt}: {class}{status} after {}{message}",
                 step.name,
@@ -245,16 +239,20 @@ fn words(kind: &EventKind) -> Option<String> {
             )
         }
         EventKind::OutcomeReached { outcome } => {
-            let message = if outcome.message.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", outcome.message)
-            };
+            let message = after(": ", Some(&outcome.message));
             format!("{} ({}){message}", outcome.status(), outcome.class)
         }
         EventKind::Cleaned => "the run's files were removed".to_owned(),
         EventKind::Warning { message } => format!("warning: {message}"),
     })
+}
+
+/// The text after a separator, if there is any.
+fn after(separator: &str, text: Option<&(impl AsRef<str> + ?Sized)>) -> String {
+    match text.map(AsRef::as_ref) {
+        None | Some("") => String::new(),
+        Some(text) => format!("{separator}{text}"),
+    }
 }
 
 /// The deadlines that the watchdog chose, and their source.

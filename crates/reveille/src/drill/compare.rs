@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use reveille_account::{Class, HostName, Status};
-use reveille_drill::FaultKind;
+use reveille_drill::{FaultKind, HostReport};
 use reveille_ledger::export::Summary;
 use reveille_text::counted;
 use serde_json::{Value, json};
 
-use super::practice::Injected;
 use crate::failure::Failure;
 use crate::printer::Tone;
+use crate::render::names::and_more;
 
 /// Hosts that a row names.
 const NAMES: usize = 3;
@@ -56,7 +56,7 @@ struct Row {
 
 impl Comparison {
     /// Compares the injected faults with the outcomes of a run.
-    pub(crate) fn new(injected: &[Injected], summary: &Summary, traits: Traits) -> Result<Self, Failure> {
+    pub(crate) fn new(injected: &[HostReport], summary: &Summary, traits: Traits) -> Result<Self, Failure> {
         let outcomes: HashMap<HostName, Option<Class>> = summary
             .hosts()
             .map(|host| host.map(|host| (host.host, host.class)))
@@ -64,14 +64,14 @@ impl Comparison {
         // A kind with two parameters has two rows.
         let mut rows: BTreeMap<(usize, Option<String>), Row> = BTreeMap::new();
         for host in injected {
-            let fault = host.kind();
-            let place = (position(fault), host.fault.clone());
+            let fault = host.fault;
+            let place = (position(fault), fault.map(|fault| fault.to_string()));
             let row = rows.entry(place).or_insert_with(|| Row::new(fault));
             row.hosts += 1;
             let met = host.exercised > 0;
             row.met += usize::from(met);
-            let class = outcomes.get(&host.host).copied().flatten();
-            row.take(&host.host, class, met, traits);
+            let class = outcomes.get(&host.name).copied().flatten();
+            row.take(&host.name, class, met, traits);
         }
         Ok(Self {
             rows: rows.into_values().collect(),
@@ -111,14 +111,7 @@ impl Comparison {
         let heading = ["injected", "hosts", "met", "reported", "succeeded", "verdict"].map(str::to_owned);
         let mut lines = vec![(heading, Tone::Strong)];
         for row in self.rows.iter().filter(|row| !quiet || !row.wrong.is_empty()) {
-            lines.push((
-                row.cells(),
-                if row.wrong.is_empty() {
-                    Tone::Good
-                } else {
-                    Tone::Bad
-                },
-            ));
+            lines.push((row.cells(), Tone::of(row.wrong.is_empty())));
         }
         let mut widths = [0; 6];
         for (cells, _) in &lines {
@@ -229,12 +222,7 @@ impl Row {
                 .take(NAMES)
                 .map(|(host, class)| format!("{host} {class}"))
                 .collect();
-            let more = self.wrong.len().saturating_sub(NAMES);
-            let more = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
+            let more = and_more(self.wrong.len().saturating_sub(NAMES));
             return format!("WRONG: {}{more}", names.join(", "));
         }
         let mut notes = Vec::new();

@@ -1,6 +1,5 @@
 //! The practice fleet: in this process, or in a process of its own if it is large.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -9,8 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_account::HostName;
-use reveille_drill::{Fault, FaultKind, Fleet, FleetSpec, HostReport, RealShell};
+use reveille_drill::{Fault, Fleet, FleetSpec, HostReport, RealShell};
 use reveille_text::duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -64,21 +62,10 @@ enum Place {
 /// A directory that is removed when it is dropped.
 struct Directory(PathBuf);
 
-/// A host of a fleet's report: its fault, and what was done on it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Injected {
-    pub(crate) host: HostName,
-    pub(crate) fault: Option<String>,
-    pub(crate) exercised: u32,
-    pub(crate) connections: u32,
-    pub(crate) commands: u32,
-    pub(crate) tokens: BTreeMap<String, u32>,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Report {
     schema: u32,
-    hosts: Vec<Injected>,
+    hosts: Vec<HostReport>,
 }
 
 // === impl Wanted ===
@@ -166,14 +153,14 @@ impl Practice {
     }
 
     /// Ends the fleet and returns its report.
-    pub(crate) fn end(self) -> Result<Vec<Injected>, Failure> {
+    pub(crate) fn end(self) -> Result<Vec<HostReport>, Failure> {
         let Self {
             directory,
             runtime,
             place,
         } = self;
         let report = match place {
-            Place::Here(fleet) => Ok(fleet.report().into_iter().map(Injected::from).collect()),
+            Place::Here(fleet) => Ok(fleet.report()),
             Place::Apart(mut child) => {
                 // It ends when its standard input is closed.
                 drop(child.stdin.take());
@@ -237,11 +224,7 @@ async fn spawn(wanted: &Wanted, directory: &Path) -> Result<Child, Failure> {
 pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     reveille_fleet::raise_descriptors();
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| cannot_write(directory, &error))?;
+    make_directory(directory)?;
     let shell = wanted
         .real_shell
         .then(|| RealShell::new(directory.join(HOMES), real::AT_ONCE as usize));
@@ -256,7 +239,7 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
         let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
         let fleet = wanted.start(shell.clone())?;
         write_ways(&fleet, directory)?;
-        write(&directory.join(READY), "", 0o600)?;
+        write(&directory.join(READY), "")?;
         printer.data(READY)?;
         let input =
             tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
@@ -265,10 +248,10 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        let hosts = fleet.report().into_iter().map(Injected::from).collect();
+        let hosts = fleet.report();
         let text = serde_json::to_string(&Report { schema: 1, hosts })
             .map_err(|error| Failure::System(format!("the report can't be written as JSON: {error}")))?;
-        write(&directory.join(REPORT), &text, 0o600)
+        write(&directory.join(REPORT), &text)
     });
     // The thread that reads standard input may still block.
     runtime.shutdown_background();
@@ -282,34 +265,38 @@ pub(crate) fn serve(wanted: &Wanted, directory: &Path, printer: &Printer) -> Res
 fn write_ways(fleet: &Fleet, directory: &Path) -> Result<(), Failure> {
     let failed = |error: reveille_drill::FleetError| Failure::System(error.to_string());
     let key = directory.join(KEY);
-    write(&key, &fleet.client_key().map_err(failed)?, 0o600)?;
+    write(&key, &fleet.client_key().map_err(failed)?)?;
     write(
         &directory.join(KNOWN_HOSTS),
         &fleet.known_hosts().map_err(failed)?,
-        0o600,
     )?;
     let inventory = format!(
         "{}\n[all:vars]\nansible_ssh_private_key_file={}\n",
         fleet.inventory(),
         key.display()
     );
-    write(&directory.join(INVENTORY), &inventory, 0o600)
+    write(&directory.join(INVENTORY), &inventory)
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+fn make_directory(path: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| cannot_write(path, &error))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let written = || {
         OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(mode)
+            .mode(0o600)
             .open(path)?
             .write_all(text.as_bytes())
     };
     written().map_err(|error| cannot_write(path, &error))
 }
 
-fn read_report(path: &Path) -> Result<Vec<Injected>, Failure> {
+fn read_report(path: &Path) -> Result<Vec<HostReport>, Failure> {
     let wrong = |why: String| {
         Failure::System(format!(
             "can't read the practice fleet's report {}: {why}",
@@ -332,11 +319,7 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
 
 impl Directory {
     fn create(path: PathBuf) -> Result<Self, Failure> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| cannot_write(&path, &error))?;
+        make_directory(&path)?;
         Ok(Self(path))
     }
 }
@@ -344,34 +327,5 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         leftovers::remove(&self.0);
-    }
-}
-
-// === impl Injected ===
-
-impl Injected {
-    pub(crate) fn kind(&self) -> Option<FaultKind> {
-        self.fault.as_ref()?.parse().ok()
-    }
-}
-
-impl From<HostReport> for Injected {
-    fn from(report: HostReport) -> Self {
-        let HostReport {
-            name,
-            fault,
-            exercised,
-            connections,
-            commands,
-            tokens,
-        } = report;
-        Self {
-            host: name,
-            fault: fault.map(|fault| fault.to_string()),
-            exercised,
-            connections,
-            commands,
-            tokens,
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use reveille_account::{Class, Exit, HostName, RunId, RunState};
+use reveille_account::{Class, Exit, HostName, RunId, RunState, Status};
 use reveille_fleet::{Judged, RunRecipe};
 use reveille_ledger::export::{HostSummary, Spread, Summary, SummaryOptions, write_junit};
 use reveille_ledger::{Ledger, RunKind};
@@ -40,8 +40,8 @@ struct Group {
 
 /// What a command adds to the end of its run.
 pub(crate) struct Extra {
-    /// The exit status, if the account does not decide it.
-    pub(crate) exit: Option<Exit>,
+    /// The exit status, which the account does not decide.
+    pub(crate) exit: Exit,
     /// Printed after the end.
     pub(crate) words: String,
     /// A field of the JSON object, with its name.
@@ -62,9 +62,9 @@ pub(crate) fn report(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     let usage = usage::usage(worked_on);
-    let options = options(usage, extra.and_then(|extra| extra.exit));
+    let options = options(usage, extra.map(|extra| extra.exit));
     let mut summary = ledger.summary(run, options.clone())?;
-    let allowed = allowance(&mut summary, extra.is_some_and(|extra| extra.exit.is_some()))?;
+    let allowed = allowance(&mut summary, extra.is_some())?;
     let options = SummaryOptions {
         exit: Some(summary.exit),
         ..options
@@ -351,14 +351,11 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
         .as_ref()
         .map(|step| format!(" in `{}`", shortened(step, 40)))
         .unwrap_or_default();
-    let class = tone(
-        group.class.as_str(),
-        if group.class.status().as_str() == "cancelled" {
-            Tone::Odd
-        } else {
-            Tone::Bad
-        },
-    );
+    let shade = match group.class.status() {
+        Status::Cancelled => Tone::Odd,
+        _ => Tone::Bad,
+    };
+    let class = tone(group.class.as_str(), shade);
     let _ = writeln!(words, "{}: {class}{step}", counted(group.hosts.len(), "host"));
     for (index, line) in group.story.lines().take(6).enumerate() {
         let example = match group.hosts.first() {
@@ -369,14 +366,9 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
     }
     let mut hosts: Vec<&str> = group.hosts.iter().map(HostName::as_str).collect();
     hosts.sort_unstable();
-    let more = hosts.len().saturating_sub(NAMES);
+    let more = names::and_more(hosts.len().saturating_sub(NAMES));
     let names = names::fold_names(hosts.into_iter().take(NAMES));
-    let others = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    let _ = writeln!(words, "  {}", tone(&format!("{names}{others}"), Tone::Faint));
+    let _ = writeln!(words, "  {}", tone(&format!("{names}{more}"), Tone::Faint));
 }
 
 fn write_timing(words: &mut String, summary: &Summary) {

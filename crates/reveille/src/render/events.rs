@@ -3,14 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use reveille_ledger::Follow;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::failure::Failure;
-use crate::render::outlet::Gauge;
+use crate::render::outlet::{Gauge, on_thread};
 
 /// Pieces that may wait for the file. For a slow reader, further events wait in the ledger, not in memory.
 const WAITING: usize = 16;
@@ -33,16 +32,8 @@ pub(crate) async fn write(
     mut over: watch::Receiver<bool>,
 ) -> Result<Option<String>, Failure> {
     let (pieces, queue) = mpsc::channel(WAITING);
-    let (end, mut ended) = oneshot::channel();
-    let gauge = Arc::<Gauge>::default();
-    let (of_thread, to) = (Arc::clone(&gauge), path.clone());
-    std::thread::Builder::new()
-        .name("events".to_owned())
-        .spawn(move || {
-            // The receiver may have given up.
-            let _ = end.send(pour(queue, &to, &of_thread));
-        })
-        .map_err(|error| Failure::System(format!("can't start a thread: {error}")))?;
+    let to = path.clone();
+    let (gauge, mut ended) = on_thread("events", move |gauge| pour(queue, &to, gauge))?;
     let stalled = || {
         Ok(Some(format!(
             "the last events were not written to {}, because its reader has stalled; `reveille export` writes all of them",

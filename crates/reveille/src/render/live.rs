@@ -155,29 +155,24 @@ impl View {
     }
 
     fn words(&self) -> String {
-        let mut words = format!("ok {}", self.ok);
+        let mut words = vec![format!("ok {}", self.ok)];
         if self.failed > 0 {
-            words.push_str(&format!(
-                "  {}",
-                self.printer
-                    .tone_err(&format!("failed {}", self.failed), Tone::Bad)
-            ));
+            let failed = format!("failed {}", self.failed);
+            words.push(self.printer.tone_err(&failed, Tone::Bad));
         }
         if !self.running.is_empty() {
-            words.push_str(&format!("  running {}", self.running.len()));
+            words.push(format!("running {}", self.running.len()));
         }
         if !self.recovering.is_empty() {
-            words.push_str(&format!("  recovering {}", self.recovering.len()));
+            words.push(format!("recovering {}", self.recovering.len()));
         }
         let oldest = self.running.iter().min_by_key(|(_, since)| **since);
         if let Some((host, since)) = oldest.filter(|(_, since)| since.elapsed() > Duration::from_secs(2)) {
             let host = shortened(host.as_str(), 24);
-            words.push_str(&format!(
-                "  longest silent {host} {}",
-                duration::shown(since.elapsed())
-            ));
+            let silence = duration::shown(since.elapsed());
+            words.push(format!("longest silent {host} {silence}"));
         }
-        words
+        words.join("  ")
     }
 
     /// Shows the output of a step that has ended.

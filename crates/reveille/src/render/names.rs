@@ -1,79 +1,71 @@
 //! Folds lists of host names.
 
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A prefix, a number with its padded width, and a suffix.
 type Parts<'a> = (&'a str, Option<(u64, usize)>, &'a str);
+/// A prefix, a suffix, and the width of the numbers between them.
+type Series<'a> = (&'a str, &'a str, Option<usize>);
 
 /// Folds names that differ in one number, in natural order: `web[01-03],db1`.
 pub(crate) fn fold_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut parts: Vec<Parts<'_>> = names.into_iter().map(split_number).collect();
-    // `web099` and `web100` belong to one series: a number that fills the width needs no padding.
-    let padded: std::collections::HashSet<(&str, usize, &str)> = parts
+    let parts: Vec<Parts<'_>> = names.into_iter().map(split_number).collect();
+    let padded: HashSet<Series<'_>> = parts
         .iter()
         .filter_map(|(prefix, number, suffix)| {
-            number
-                .filter(|(_, width)| *width > 0)
-                .map(|(_, width)| (*prefix, width, *suffix))
+            Some((*prefix, *suffix, Some(number.filter(|it| it.1 > 0)?.1)))
         })
         .collect();
-    for (prefix, number, suffix) in &mut parts {
-        if let Some((value, width)) = number.as_mut().filter(|(_, width)| *width == 0) {
+    let mut series: BTreeMap<Series<'_>, BTreeSet<u64>> = BTreeMap::new();
+    for (prefix, number, suffix) in parts {
+        let width = number.map(|(value, width)| {
+            // `web099` and `web100` belong to one series: a number that fills the width needs no padding.
             let digits = value.checked_ilog10().map_or(1, |log| log as usize + 1);
-            if padded.contains(&(*prefix, digits, *suffix)) {
-                *width = digits;
+            if padded.contains(&(prefix, suffix, Some(digits))) {
+                digits
+            } else {
+                width
             }
+        });
+        let numbers = series.entry((prefix, suffix, width)).or_default();
+        numbers.extend(number.map(|(value, _)| value));
+    }
+    let folded: Vec<String> = series
+        .into_iter()
+        .map(|((prefix, suffix, width), numbers)| match width {
+            None => prefix.to_owned(),
+            Some(width) if numbers.len() > 1 => format!("{prefix}[{}]{suffix}", ranges(numbers, width)),
+            Some(width) => format!("{prefix}{}{suffix}", ranges(numbers, width)),
+        })
+        .collect();
+    folded.join(",")
+}
+
+/// Ascending numbers as `01-03,10`.
+fn ranges(numbers: BTreeSet<u64>, width: usize) -> String {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => ranges.push((number, number)),
         }
     }
-    parts.sort_unstable();
-    parts.dedup();
-    let mut folded = String::new();
-    let mut index = 0;
-    while index < parts.len() {
-        let (prefix, number, suffix) = parts[index];
-        let mut ranges: Vec<(u64, u64, usize)> = Vec::new();
-        let mut next = index;
-        while let Some((prefix_here, Some((value, width)), suffix_here)) = parts.get(next).copied() {
-            let same = ranges
-                .first()
-                .is_none_or(|(.., first_width)| *first_width == width);
-            if (prefix_here, suffix_here) != (prefix, suffix) || !same {
-                break;
-            }
-            match ranges.last_mut() {
-                Some((_, end, _)) if *end + 1 == value => *end = value,
-                _ => ranges.push((value, value, width)),
-            }
-            next += 1;
+    let shown = ranges.into_iter().map(|(first, last)| {
+        if first == last {
+            format!("{first:0width$}")
+        } else {
+            format!("{first:0width$}-{last:0width$}")
         }
-        if !folded.is_empty() {
-            folded.push(',');
-        }
-        match (number, next - index) {
-            (None, _) => {
-                folded.push_str(prefix);
-                next = index + 1;
-            }
-            (Some((value, width)), 1) => {
-                let _ = write!(folded, "{prefix}{value:0width$}{suffix}");
-            }
-            _ => {
-                let ranges: Vec<String> = ranges
-                    .iter()
-                    .map(|(first, last, width)| {
-                        if first == last {
-                            format!("{first:0width$}")
-                        } else {
-                            format!("{first:0width$}-{last:0width$}")
-                        }
-                    })
-                    .collect();
-                let _ = write!(folded, "{prefix}[{}]{suffix}", ranges.join(","));
-            }
-        }
-        index = next;
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+/// ` and 3 more`; nothing for 0.
+pub(crate) fn and_more(left: usize) -> String {
+    match left {
+        0 => String::new(),
+        left => format!(" and {left} more"),
     }
-    folded
 }
 
 /// Splits a name at its last number. The width is 0 if the number is not padded.
@@ -117,5 +109,6 @@ mod tests {
         assert_eq!(fold_names(["a1.x", "a2.x", "a3.y"]), "a[1-2].x,a3.y");
         assert_eq!(fold_names(["10.0.0.1", "10.0.0.2", "::1"]), "10.0.0.[1-2],::1");
         assert_eq!(fold_names(["b", "a"]), "a,b");
+        assert_eq!(fold_names(["a1.x", "a1.y", "a2.x", "a2.y"]), "a[1-2].x,a[1-2].y");
     }
 }

@@ -53,6 +53,9 @@ pub(crate) struct Said {
     pub(crate) attempt: u32,
 }
 
+/// Receives the result of a thread.
+type Ended = oneshot::Receiver<Result<(), Failure>>;
+
 /// Sends pieces to the thread that shows them.
 #[derive(Debug, Clone)]
 pub(crate) struct Display {
@@ -66,7 +69,7 @@ pub(crate) struct Display {
 pub(crate) struct Shown {
     gauge: Arc<Gauge>,
     dropped: Arc<AtomicU64>,
-    ended: oneshot::Receiver<Result<(), Failure>>,
+    ended: Ended,
 }
 
 // === impl Gauge ===
@@ -105,29 +108,22 @@ impl Display {
     /// Starts the thread, with a bar of length `total` if standard error is a terminal.
     pub(crate) fn start(printer: Printer, total: u64, ledger: Ledger) -> Result<(Self, Shown), Failure> {
         let (sender, pieces) = channel();
-        let (end, ended) = oneshot::channel();
-        let (gauge, dropped) = (Arc::<Gauge>::default(), Arc::<AtomicU64>::default());
-        let (of_thread, left_out) = (Arc::clone(&gauge), Arc::clone(&dropped));
-        std::thread::Builder::new()
-            .name("display".to_owned())
-            .spawn(move || {
-                // The receiver may have given up.
-                let _ = end.send(show(&pieces, &of_thread, &left_out, printer, total, &ledger));
-            })
-            .map_err(|error| Failure::System(format!("can't start a thread: {error}")))?;
+        let dropped = Arc::<AtomicU64>::default();
+        let left_out = Arc::clone(&dropped);
+        let (gauge, ended) = on_thread("display", move |gauge| {
+            show(&pieces, gauge, &left_out, printer, total, &ledger)
+        })?;
         let display = Self {
             pieces: sender,
             gauge: Arc::clone(&gauge),
             dropped: Arc::clone(&dropped),
         };
-        Ok((
-            display,
-            Shown {
-                gauge,
-                dropped,
-                ended,
-            },
-        ))
+        let shown = Shown {
+            gauge,
+            dropped,
+            ended,
+        };
+        Ok((display, shown))
     }
 
     /// Shows a line. It never waits.
@@ -173,6 +169,24 @@ impl Shown {
             }
         }
     }
+}
+
+/// Starts a thread that writes. Returns its gauge, and a receiver of its result.
+pub(crate) fn on_thread(
+    name: &str,
+    write: impl FnOnce(&Gauge) -> Result<(), Failure> + Send + 'static,
+) -> Result<(Arc<Gauge>, Ended), Failure> {
+    let (end, ended) = oneshot::channel();
+    let gauge = Arc::<Gauge>::default();
+    let of_thread = Arc::clone(&gauge);
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // The receiver may have given up.
+            let _ = end.send(write(&of_thread));
+        })
+        .map_err(|error| Failure::System(format!("can't start a thread: {error}")))?;
+    Ok((gauge, ended))
 }
 
 fn show(
