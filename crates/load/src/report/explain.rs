@@ -2,14 +2,27 @@
 
 use reveille_text::duration::{shown, shown_seconds};
 use reveille_text::{counted, grouped};
+use serde::{Deserialize, Serialize};
 
-use super::summary::Law;
 use crate::engine::Outcome;
 use crate::scenario::Scenario;
 use crate::stats::Kind;
 
 /// If less than this share of the offered rate is answered, the service limits the rate.
 const BELOW: f64 = 0.9;
+
+/// Little's law for the closed model: each user waits for an answer, and then for its own time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Law {
+    /// The mean number of users.
+    pub users: f64,
+    /// The mean response time, in seconds.
+    pub response_seconds: f64,
+    /// The mean wait for each request, in seconds.
+    pub wait_seconds: f64,
+    /// The highest rate of requests per second that follows.
+    pub at_most: f64,
+}
 
 /// Requests that the scenario was to send; none if some users send as soon as they are answered.
 ///

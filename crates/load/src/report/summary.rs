@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::explain;
+use super::explain::{self, Law};
 use crate::engine::{Ended, Outcome};
 use crate::scenario::Scenario;
 use crate::stats::{Latencies, Row};
@@ -162,19 +162,6 @@ pub struct Failures {
     pub meaning: String,
     /// The message of one of them.
     pub example: String,
-}
-
-/// Little's law for the closed model: each user waits for an answer, and then for its own time.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Law {
-    /// The mean number of users.
-    pub users: f64,
-    /// The mean response time, in seconds.
-    pub response_seconds: f64,
-    /// The mean wait for each request, in seconds.
-    pub wait_seconds: f64,
-    /// The highest rate of requests per second that follows.
-    pub at_most: f64,
 }
 
 /// A threshold and its measured value.
