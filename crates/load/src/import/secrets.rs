@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::braces;
+use super::imported::braces;
 use crate::mask::{counts, forms, is_telling};
 
 /// Values that are shorter, in bytes, are replaced only behind their names, because they occur elsewhere by chance.

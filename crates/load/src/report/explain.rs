@@ -137,23 +137,26 @@ pub(super) fn sentences(
         }
         sentences.push(text);
     }
-    if all.counts.missed > 0 {
-        sentences.push(format!(
-            "answers stalled: users would have sent {} meanwhile; latencies from the intended start include them",
-            counted(all.counts.missed, "request")
-        ));
-    }
-    if counters.behind > 0 {
-        sentences.push(format!(
-            "{} started later than their pace; latencies from the intended start include the delay",
-            counted(counters.behind, "iteration")
-        ));
-    }
-    if counters.out_of_data > 0 {
-        sentences.push(format!(
-            "{} stopped because no row of data was left",
-            counted(counters.out_of_data, "user")
-        ));
+    for (count, noun, text) in [
+        (
+            all.counts.missed,
+            "request",
+            "would have been sent while answers stalled; latencies from the intended start include them",
+        ),
+        (
+            counters.behind,
+            "iteration",
+            "started later than their pace; latencies from the intended start include the delay",
+        ),
+        (
+            counters.out_of_data,
+            "user",
+            "stopped because no row of data was left",
+        ),
+    ] {
+        if count > 0 {
+            sentences.push(format!("{} {text}", counted(count, noun)));
+        }
     }
     sentences.extend(tester);
     sentences

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Stage;
+use super::model::{Scenario, Stage};
 
 /// All segments, one after another.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +43,13 @@ pub(crate) struct Arrivals {
     number: u64,
     shard: u64,
     shards: u64,
+}
+
+impl Scenario {
+    /// The number of users or arrivals over time.
+    pub fn schedule(&self) -> Schedule {
+        Schedule::new(&self.stages)
+    }
 }
 
 // === impl Schedule ===
