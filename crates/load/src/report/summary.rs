@@ -214,19 +214,16 @@ impl Summary {
             ("first_byte", &totals.all.first_byte),
             ("body", &totals.all.body),
         ];
-        let mut errors: Vec<Failures> = numbers
-            .rows
-            .iter()
-            .enumerate()
-            .flat_map(|(index, row)| row.kinds.iter().map(move |(kind, count)| (index, *kind, *count)))
-            .map(|(index, kind, count)| Failures {
+        let mut errors = Vec::new();
+        for (index, row) in numbers.rows.iter().enumerate() {
+            errors.extend(row.kinds.iter().map(|(kind, count)| Failures {
                 task: scenario.rows[index].clone(),
                 kind: kind.name().to_owned(),
-                count,
+                count: *count,
                 meaning: kind.meaning().to_owned(),
-                example: totals.example(index, kind).unwrap_or_default().to_owned(),
-            })
-            .collect();
+                example: totals.example(index, *kind).unwrap_or_default().to_owned(),
+            }));
+        }
         errors.sort_by_key(|failures| std::cmp::Reverse(failures.count));
         let thresholds = scenario
             .thresholds
@@ -349,17 +346,9 @@ impl Requests {
 impl Latency {
     /// All values but their number, in order.
     pub(crate) fn all(&self) -> [f64; 7] {
-        let Self {
-            mean,
-            p50,
-            p90,
-            p95,
-            p99,
-            p999,
-            max,
-            ..
-        } = *self;
-        [mean, p50, p90, p95, p99, p999, max]
+        [
+            self.mean, self.p50, self.p90, self.p95, self.p99, self.p999, self.max,
+        ]
     }
 
     fn new(latencies: &Latencies) -> Self {

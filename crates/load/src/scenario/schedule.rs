@@ -105,10 +105,7 @@ impl Schedule {
     pub fn ramp_end(&self) -> Duration {
         self.segments
             .iter()
-            .take_while(|segment| match segment.kind {
-                Kind::Users(from, to) => from != to,
-                Kind::Arrivals(from, to, _) => (from - to).abs() > f64::EPSILON,
-            })
+            .take_while(|segment| !segment.kind.is_steady())
             .map(|segment| segment.length)
             .sum()
     }
@@ -172,6 +169,16 @@ impl Schedule {
             number: shard,
             shard,
             shards: shards.max(1),
+        }
+    }
+}
+
+impl Kind {
+    /// Whether the load does not change.
+    pub(crate) fn is_steady(&self) -> bool {
+        match self {
+            Kind::Users(from, to) => from == to,
+            Kind::Arrivals(from, to, _) => (from - to).abs() <= f64::EPSILON,
         }
     }
 }
