@@ -48,7 +48,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
             if name != "tests" {
                 files(&path, found);
             }
-        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !name.ends_with("tests.rs") {
             found.push(path);
         }
     }
