@@ -118,7 +118,7 @@ fn wrk(lab: &Lab, server: &Server, url: &str) -> Result<String> {
             "{:.0}/s, {:.3} ms CPU, p99 {:.2} ms",
             numbers.rate,
             used.as_secs_f64() * 1000.0 / numbers.completed,
-            numbers.p99.unwrap_or(f64::NAN)
+            numbers.latencies[1].unwrap_or(f64::NAN)
         )),
         Some(_) => Err(Failure::failed(format!("requests failed: {text}"))),
         None => Err(Failure::failed(format!("can't read what wrk printed: {text}"))),

@@ -36,7 +36,7 @@ const TRIES: u32 = 3;
 const NEAR: f64 = 0.9;
 
 /// One host's run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Host {
     took: f64,
     judged: bool,
@@ -99,7 +99,11 @@ impl Replay {
                 let size = if first < LEAST { 1 } else { self.hosts };
                 let last = (first + size).min(stream.durations.len());
                 let hosts = (first..last)
-                    .map(|run| Host::new(stream.durations[run], self.judged.contains(&run)))
+                    .map(|run| Host {
+                        took: stream.durations[run],
+                        judged: self.judged.contains(&run),
+                        ..Host::default()
+                    })
                     .collect();
                 let seed = self.seed ^ (number << 40) ^ (u64::try_from(first).unwrap_or_default() << 8);
                 let batch = Batch {
@@ -118,26 +122,6 @@ impl Replay {
             }
         }
         tally
-    }
-}
-
-// === impl Host ===
-
-impl Host {
-    fn new(took: f64, judged: bool) -> Self {
-        Self {
-            took,
-            judged,
-            attempt: 0,
-            hangs: false,
-            wronged: 0,
-            overdue: false,
-            started: 0,
-            first_limit: None,
-            limit: None,
-            first: None,
-            together: Extensions::default(),
-        }
     }
 }
 
