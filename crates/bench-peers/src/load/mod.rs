@@ -62,10 +62,10 @@ const PACKAGES: &[Package] = &[
 const CONNECTIONS: u64 = 64;
 /// The wait of the users who mostly wait.
 const WAIT: Duration = Duration::from_secs(5);
-/// The crowd comes within this time.
+/// How long the users who mostly wait take to start.
 const RAMP: Duration = Duration::from_secs(5);
 
-/// Where everything is.
+/// What all tables of this folder use.
 struct Lab<'a> {
     bench: &'a Bench,
     tools: Vec<Tool>,

@@ -51,7 +51,7 @@ impl Numbers {
         };
         let answers = total("statusCodeDistribution");
         let good = all["statusCodeDistribution"]["200"].as_f64().unwrap_or(0.0);
-        // Requests under way at the end are cut off, as with the other tools, and are no failures.
+        // Requests in progress at the end are cut off, as with the other tools, and are no failures.
         let cut_off = all["errorDistribution"]["aborted due to deadline"].as_f64();
         Some(Self {
             completed: good,
@@ -61,7 +61,7 @@ impl Numbers {
         })
     }
 
-    /// wrk's `--latency` has no more than these quantiles.
+    /// wrk's `--latency` reports only these quantiles.
     pub(crate) fn of_wrk(text: &str) -> Option<Self> {
         let lines = || text.lines().map(str::trim);
         let field = |name: &str, place: usize| {
@@ -121,7 +121,7 @@ impl Numbers {
     }
 }
 
-/// `327.23us`, `1.02s`.
+/// Reads a time such as `327.23us` or `1.02s`.
 fn milliseconds(text: &str) -> Option<f64> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
     let number: f64 = text[..digits].parse().ok()?;

@@ -1,4 +1,4 @@
-//! Durations that are harder than most recorded ones, made up from a seed.
+//! Synthetic durations from a seed, which are harder than most recorded ones.
 
 use fastrand::Rng;
 
