@@ -37,8 +37,8 @@ enum Command {
     /// Check data, and the mirrors of a list in YAML
     ///
     /// Check data and print what they contain and what is wrong with them. With a list in YAML, fetch one file of each
-    /// repository from its origin and from every mirror, compare them, and write the results beside the list. `serve` and
-    /// `build` leave out mirrors that are behind or can't be reached, by these results.
+    /// repository from its origin and from every mirror, compare them, and write the results beside the list. `serve`
+    /// and `build` leave out mirrors that are behind or can't be reached, by these results.
     #[command(after_help = examples::CHECK)]
     Check(check::Arguments),
     /// Explain which mirrors a client gets, and why

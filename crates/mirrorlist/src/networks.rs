@@ -1,9 +1,9 @@
 //! The autonomous system of an address.
 //!
-//! The table of the Internet has 1.2 million nested prefixes. Reading flattens it: the address space is cut where a prefix
-//! begins or ends, and each piece has the AS of the longest prefix around it. A look-up is a binary search for the piece.
-//! The table takes 8 bytes for each piece of IPv4 and 20 for each of IPv6; a tree of prefixes takes five to ten times
-//! that.
+//! The table of the Internet has 1.2 million nested prefixes. Reading flattens it: the address space is cut where a
+//! prefix begins or ends, and each piece has the AS of the longest prefix around it. A look-up is a binary search for
+//! the piece. The table takes 8 bytes for each piece of IPv4 and 20 for each of IPv6; a tree of prefixes takes five to
+//! ten times that.
 
 use std::io::BufRead;
 use std::net::IpAddr;

@@ -164,8 +164,8 @@ impl Last {
         self.squares += sign * distance * distance;
     }
 
-    /// 1.10 times the conformal bound at 0.1 % of the logarithms. Beyond the largest, half its distance from the median is
-    /// added.
+    /// 1.10 times the conformal bound at 0.1 % of the logarithms. Beyond the largest, half its distance from the median
+    /// is added.
     fn conformal(&self) -> f64 {
         let count = self.sorted.len();
         let rank = ((count + 1) * (1000 - CONFORMAL_MISSED)).div_ceil(1000);

@@ -1,5 +1,5 @@
-//! Checking how old mirrors are: the file that changes with a repository is fetched from its origin and from every mirror,
-//! and compared.
+//! Checking how old mirrors are: the file that changes with a repository is fetched from its origin and from every
+//! mirror, and compared.
 
 use std::collections::HashSet;
 use std::path::Path;

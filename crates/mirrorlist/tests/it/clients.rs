@@ -1,4 +1,5 @@
-//! Real clients: `apt-get` with its `mirror` method, and `dnf`, each with loopback mirrors. They try the best one first.
+//! Real clients: `apt-get` with its `mirror` method, and `dnf`, each with loopback mirrors. They try the best one
+//! first.
 
 use std::fmt::Write as _;
 use std::fs;
