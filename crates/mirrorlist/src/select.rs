@@ -194,7 +194,7 @@ impl Search<'_> {
         if self.netblocks.is_empty() {
             self.note(|search| {
                 format!(
-                    "netblock: no mirror claims a network of {}",
+                    "netblock: no mirror with the content claims a network of {}",
                     search.client.address
                 )
             });
