@@ -70,7 +70,7 @@ mod xml;
 pub use catalog::{Catalog, Counts};
 pub use continents::Continents;
 pub use error::BadFile;
-pub use explain::explain;
+pub use explain::{Explanation, explain};
 pub use forwarded::TrustedProxies;
 pub use geoip::GeoIp;
 pub use networks::Networks;
