@@ -47,11 +47,6 @@ impl<T> Arena<T> {
     pub(crate) fn get(&self, list: List) -> &[T] {
         &self.0[list.range()]
     }
-
-    /// In bytes.
-    pub(crate) fn size(&self) -> usize {
-        std::mem::size_of_val(self.0.as_slice())
-    }
 }
 
 // === impl Interner ===
