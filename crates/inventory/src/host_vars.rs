@@ -1,11 +1,11 @@
 //! The vars of one host, with their templates rendered.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use minijinja::value::{Serde, Value};
-use reveille_account::HostName;
+use reveille_account::{HostName, SourceError};
 use reveille_document::ansible::{has_templates, is_template, literal, marked, short_name, unmarked};
 use reveille_document::write_value;
 use reveille_text::is_secret;
@@ -160,6 +160,20 @@ impl HostVars<'_> {
         fill(&template, &known)
     }
 
+    /// Compiles the templates in a value.
+    fn compile(&self, value: &Json, file: u32) -> Result<(), Wrong> {
+        match value {
+            _ if literal(value).is_some() => Ok(()),
+            Json::String(text) if is_template(text) => {
+                let trust = self.inventory.is_trusted(file);
+                self.inventory.compiled.compile(text, trust).map(drop)
+            }
+            Json::Array(items) => items.iter().try_for_each(|item| self.compile(item, file)),
+            Json::Object(map) => map.values().try_for_each(|value| self.compile(value, file)),
+            _ => Ok(()),
+        }
+    }
+
     /// The value that templates see under this name.
     fn known(&self, name: &str) -> Option<Known> {
         if let Some(value) = self.magic(name) {
@@ -283,6 +297,38 @@ impl HostVars<'_> {
 // === impl Inventory ===
 
 impl Inventory {
+    /// Why hosts can't be reached, each place once with the first host that it concerns; and other vars whose templates
+    /// can't be read. Those are no mistake unless a job uses them, because the language is not all of Ansible's.
+    pub fn check(&self) -> (Vec<InventoryError>, Vec<SourceError>) {
+        let (mut mistakes, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut places, mut layers) = (HashSet::new(), HashSet::new());
+        for host in &self.hosts {
+            match self.connection(host.name.as_str()) {
+                Err(InventoryError::Connection { file, line, .. })
+                    if !places.insert((file.clone(), line)) => {}
+                Err(mistake) => mistakes.push(mistake),
+                Ok(_) => {}
+            }
+        }
+        for index in (0..).take(self.hosts.len()) {
+            let vars = self.host_vars(index);
+            let new = vars.layers.iter().filter(|layer| layers.insert(layer.as_ptr()));
+            for variable in new.flat_map(|layer| layer.iter()) {
+                let (file, line) = (vars.file(variable).to_string(), variable.line as usize);
+                let own = variable.secret || is_secret(&variable.key);
+                if let Err(wrong) = vars.compile(&variable.value, variable.file)
+                    && !places.contains(&(file.clone(), line))
+                {
+                    let message = format!("`{}`: {}", variable.key, wrong.words(own, own));
+                    let mut mistake = SourceError::whole(message, &file);
+                    mistake.line = line;
+                    unreadable.push(mistake);
+                }
+            }
+        }
+        (mistakes, unreadable)
+    }
+
     /// The value of a var of `host`, with its templates rendered as in connection vars; none if it is not set, or the
     /// host does not exist.
     ///

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_believed_one_behind_the_other() {
+    fn each_trusted_proxy_vouches_for_the_one_before() {
         let forwarded = |peer, value: &'static str| client(peer, &[("x-forwarded-for", value.as_bytes())]);
         assert_eq!(
             forwarded("203.0.113.9", "198.51.100.1"),

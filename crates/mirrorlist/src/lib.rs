@@ -64,6 +64,7 @@ pub mod synthetic;
 mod target;
 mod throttled_read;
 mod wire;
+mod xml;
 
 pub use catalog::{Catalog, Counts};
 pub use continents::Continents;

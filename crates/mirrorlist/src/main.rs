@@ -3,12 +3,11 @@
 
 mod commands;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use commands::{build, check, examples, explain, man, serve};
+use commands::{build, check, examples, explain, man, printer, serve};
 
 /// Answer package clients with the mirrors that are best for them
 ///
@@ -50,17 +49,6 @@ enum Command {
     Man(man::Arguments),
 }
 
-/// Why a command failed.
-#[derive(Debug)]
-enum Failure {
-    /// The user's mistake: exit 2.
-    Input(String),
-    /// Our mistake, or the machine's: exit 1.
-    Internal(String),
-    /// The check found a problem: exit 3.
-    Found,
-}
-
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
@@ -69,38 +57,14 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
     };
-    let (text, code) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Found) => return ExitCode::from(3),
-        Err(Failure::Input(text)) => (text, 2),
-        Err(Failure::Internal(text)) => (text, 1),
+    let Err(failure) = done else {
+        return ExitCode::SUCCESS;
     };
-    say(&format!("error: {text}"));
+    let (message, code) = failure.message();
+    if let Some(message) = message {
+        printer::say(&format!("error: {message}"));
+    }
     ExitCode::from(code)
-}
-
-/// Prints a message.
-fn say(text: &str) {
-    // A closed standard error is no reason to fail.
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// Prints the result. A closed pipe is no error: its reader needs no more.
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Internal(format!(
-            "can't write to standard output: {error}"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-// === impl Failure ===
-
-impl From<reveille_mirrorlist::BadFile> for Failure {
-    fn from(error: reveille_mirrorlist::BadFile) -> Self {
-        Self::Input(error.to_string())
-    }
 }
 
 #[cfg(test)]

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_something_else_is_refused() {
+    fn another_kind_of_file_is_an_error() {
         assert!(matches!(
             Networks::read("<html>\n".as_bytes()),
             Err(Reason::NoNetworks)

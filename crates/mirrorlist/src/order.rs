@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn no_weight_is_last_and_equal() {
+    fn hosts_without_weight_come_last() {
         let mut random = Rng::with_seed(11);
         let mut first = [0_u32; 4];
         for _ in 0..4000 {

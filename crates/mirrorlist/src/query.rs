@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_decoded_and_plus_is_itself() {
+    fn parameters_are_decoded_and_plus_stays() {
         let query = Query::parse("repo=epel%2D9&arch=x86_64&path=a+b%2Fc&time&country=us,DE,us,de&repo=f=44");
         assert_eq!(query.repo.as_deref(), Some("f=44"));
         assert_eq!(query.path.as_deref(), Some("a+b/c"));

@@ -1,6 +1,6 @@
 //! The configuration of one host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reveille_account::{Origin, SourceError};
@@ -134,6 +134,32 @@ impl Resolved {
             jump: jump.map_or("", |hop| &hop.address),
         };
         tokens.path(text)
+    }
+
+    /// The identity files, each with its line.
+    pub fn identities(&self) -> impl Iterator<Item = (&Path, &Origin)> {
+        self.placed("IdentityFile", &self.written.identity_files, &self.identity_files)
+    }
+
+    /// The certificate files, each with its line.
+    pub fn certificates(&self) -> impl Iterator<Item = (&Path, &Origin)> {
+        let written = &self.written.certificate_files;
+        self.placed("CertificateFile", written, &self.certificate_files)
+    }
+
+    fn placed<'a>(
+        &'a self,
+        keyword: &'static str,
+        written: &'a [String],
+        paths: &'a [PathBuf],
+    ) -> impl Iterator<Item = (&'a Path, &'a Origin)> {
+        let lines = self.origins.iter().filter(move |(known, _)| *known == keyword);
+        let lines = written.iter().zip(lines);
+        let lines = lines.filter(|(text, _)| !text.eq_ignore_ascii_case("none"));
+        paths
+            .iter()
+            .zip(lines)
+            .map(|(path, (_, (_, origin)))| (path.as_path(), origin))
     }
 
     /// The line that sets an option, by its keyword as ssh_config(5) spells it; of several lines the first. None if no

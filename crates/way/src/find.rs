@@ -193,11 +193,19 @@ impl<'a> Finder<'a> {
             reasons.note("key", &key, |path| path.display().to_string());
             link.keys.push(key.value);
         }
-        for path in &link.more_keys {
-            let key = given(resolved, "IdentityFile", Some(path));
-            if let Some(key) = key {
-                reasons.note("key", &key, |path| path.display().to_string());
-            }
+        let shown = |path: &&Path| path.display().to_string();
+        for (path, origin) in resolved.identities() {
+            reasons.note("key", &Given::new(path, origin.clone()), shown);
+        }
+        for (path, origin) in resolved.certificates() {
+            reasons.note("certificate", &Given::new(path, origin.clone()), shown);
+        }
+        if let Some(agent) = given(resolved, "IdentityAgent", resolved.identity_agent.as_ref()) {
+            reasons.note("agent", &agent, |agent| match agent {
+                IdentityAgent::None => "none".to_owned(),
+                IdentityAgent::Environment => "SSH_AUTH_SOCK".to_owned(),
+                IdentityAgent::Socket(path) => path.display().to_string(),
+            });
         }
         let keys_only = reasons.first(
             "keys only",

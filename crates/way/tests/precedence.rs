@@ -28,6 +28,10 @@ Host plain
   IdentityFile /k/conf
   ConnectTimeout 3
   StrictHostKeyChecking yes
+  IdentityFile none
+  IdentityFile /k/second
+  CertificateFile /k/cert
+  IdentityAgent none
 Host 10.0.0.1
   Port 25
   User conf
@@ -110,7 +114,7 @@ fn ssh_config_fills_what_the_inventory_leaves_open() {
         (link.address.as_str(), link.port, link.user.as_str()),
         ("plain.example.org", 24, "conf")
     );
-    assert_eq!(link.more_keys, [Path::new("/k/conf")]);
+    assert_eq!(link.more_keys, ["/k/conf", "/k/second"].map(PathBuf::from));
     assert_eq!(link.host_key, Some(HostKeyPolicy::Strict));
     assert_eq!(link.connect_timeout_ms, Some(3_000));
     // The jump host has its own jump host.

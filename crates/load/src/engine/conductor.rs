@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reveille_text::duration;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::ask::{Ask, Asks};
 use super::bootstrap::Renewal;
@@ -134,9 +134,6 @@ pub trait Observer {
     fn note(&mut self, at: Duration, text: &str);
 }
 
-/// The events of all shards.
-pub(crate) type Events = mpsc::UnboundedReceiver<(usize, Event)>;
-
 /// What runs the users.
 enum Carriers {
     Here(Threads),
@@ -171,7 +168,7 @@ pub async fn conduct(
     let tls = tls_for(scenario).map_err(Halt::Input)?;
     let shards = options.threads.max(1) * options.workers.max(1);
     // The channel can't grow, because shards report only once a second.
-    let (sender, events) = mpsc::unbounded_channel();
+    let (sender, events) = unbounded_channel();
     let tell: Tell = Arc::new(move |shard, event| {
         // The receiver is gone only when no more events are needed.
         let _ = sender.send((shard, event));
@@ -226,7 +223,7 @@ pub async fn conduct(
 struct Test<'a> {
     scenario: &'a Arc<Scenario>,
     options: &'a Options,
-    events: Events,
+    events: UnboundedReceiver<(usize, Event)>,
     carriers: Carriers,
     observer: &'a mut dyn Observer,
     outcome: Outcome,
@@ -268,7 +265,7 @@ impl<'a> Test<'a> {
         scenario: &'a Arc<Scenario>,
         options: &'a Options,
         shards: usize,
-        events: Events,
+        events: UnboundedReceiver<(usize, Event)>,
         carriers: Carriers,
         observer: &'a mut dyn Observer,
     ) -> Self {

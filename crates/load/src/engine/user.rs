@@ -18,8 +18,7 @@ use super::request::Prepared;
 use super::shard::Shard;
 use super::signal::{ON_TIME, Signal};
 use super::values::{Scope, Values};
-use crate::scenario::template::Holds;
-use crate::scenario::{Class, Step, Task, Wait};
+use crate::scenario::{Class, Holds, Step, Task, Wait};
 
 /// An answer that takes this many times a user's usual interval is a stall.
 const STALL: u32 = 10;

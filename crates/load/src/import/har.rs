@@ -9,8 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use reveille_text::counted;
 use serde_json::{Map, Value, json};
 
+use super::imported::{Imported, braces, write};
 use super::secrets::Secrets;
-use super::{Imported, braces, write};
 use crate::scenario::METHODS;
 use crate::target::Target;
 
@@ -64,24 +64,17 @@ pub(crate) fn har(text: &str) -> Result<Imported, String> {
             others += 1;
         }
     }
-    let Recording {
-        base: Some(base),
-        sequence,
-        mut secrets,
-        headers,
-        ..
-    } = recording
-    else {
+    let Some(base) = recording.base else {
         return Err("it contains no HTTP request".into());
     };
     let mut scenario = json!({
         "name": "recording",
         "base_url": base,
-        "classes": [{"name": "visitor", "wait": "1s", "sequence": sequence}],
+        "classes": [{"name": "visitor", "wait": "1s", "sequence": recording.sequence}],
         "stages": [{"ramp": 10, "over": "10s"}, {"hold": "1m"}],
     });
-    secrets.replace(&mut scenario);
-    let mut remarks: Vec<String> = secrets.remark().into_iter().collect();
+    recording.secrets.replace(&mut scenario);
+    let mut remarks: Vec<String> = recording.secrets.remark().into_iter().collect();
     let limit = format!("a sequence has at most {MOST}");
     for (count, noun, why) in [
         (
@@ -90,7 +83,11 @@ pub(crate) fn har(text: &str) -> Result<Imported, String> {
             "steps can't send data URLs, web sockets and CONNECT",
         ),
         (beyond, "request", &limit),
-        (headers, "header", "HTTP does not allow their names or values"),
+        (
+            recording.headers,
+            "header",
+            "HTTP does not allow their names or values",
+        ),
     ] {
         if count > 0 {
             remarks.push(format!("omitted {}: {why}", counted(count, noun)));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::braces;
+use super::imported::braces;
 use crate::mask::{counts, forms, is_telling};
 
 /// Values that are shorter, in bytes, are replaced only behind their names, because they occur elsewhere by chance.
@@ -74,12 +74,8 @@ impl Secrets {
 
     /// Replaces the secrets in all other places, because a token in a header may be a parameter elsewhere.
     pub(super) fn replace(&mut self, value: &mut Value) {
-        let mut known: Vec<(String, String)> = self
-            .0
-            .iter()
-            .filter(|(secret, _)| secret.len() >= LONG)
-            .map(|(secret, variable)| (secret.clone(), variable.clone()))
-            .collect();
+        let mut known: Vec<(String, String)> = self.0.clone().into_iter().collect();
+        known.retain(|(secret, _)| secret.len() >= LONG);
         // A secret can be a part of another one.
         known.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
         for (secret, variable) in known {

@@ -184,14 +184,9 @@ fn on_runtime<T>(future: impl Future<Output = T>) -> Result<T, Problem> {
 /// Raises the soft limit of file descriptors to the hard one. Returns how many the users may need, and the limit.
 fn raise_descriptors(users: u64) -> (u64, u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
     let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     (users + 64, now)
 }

@@ -29,7 +29,6 @@ pub(crate) struct Outputs {
     reports: Vec<(Replacement, Report)>,
     /// Failures to write.
     broken: Vec<String>,
-    quiet: bool,
 }
 
 /// Makes the text of a report.
@@ -75,7 +74,6 @@ impl Outputs {
             exporter: None,
             reports,
             broken: Vec::new(),
-            quiet: options.quiet,
         })
     }
 
@@ -87,7 +85,7 @@ impl Outputs {
         let (exporter, bound) = Exporter::start(address)
             .await
             .map_err(|error| Problem::input(format!("can't listen on {address}: {error}")))?;
-        if !self.quiet {
+        if !arguments.outputs.quiet {
             eprint(&format!(
                 "serving the numbers to Prometheus at http://{bound}/metrics\n"
             ));

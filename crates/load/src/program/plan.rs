@@ -21,18 +21,17 @@ pub(crate) fn plan(scenario: &Scenario) -> String {
     }
     lines.push("  stages:".to_owned());
     for segment in &scenario.schedule().segments {
-        let what = match segment.kind {
-            SegmentKind::Users(from, to) if from == to => counted(to, "user"),
-            SegmentKind::Users(from, to) => format!("from {from} to {}", counted(to, "user")),
-            SegmentKind::Arrivals(from, to, most) if (from - to).abs() < f64::EPSILON => {
-                format!("{to} arrivals/s, at most {}", counted(most, "user"))
-            }
-            SegmentKind::Arrivals(from, to, most) => {
-                format!(
-                    "from {from} to {to} arrivals/s, at most {}",
-                    counted(most, "user")
-                )
-            }
+        let (from, to) = match segment.kind {
+            SegmentKind::Users(from, to) => (from.to_string(), counted(to, "user")),
+            SegmentKind::Arrivals(from, to, most) => (
+                from.to_string(),
+                format!("{to} arrivals/s, at most {}", counted(most, "user")),
+            ),
+        };
+        let what = if segment.kind.is_steady() {
+            to
+        } else {
+            format!("from {from} to {to}")
         };
         let end = segment.start + segment.length;
         lines.push(format!("    {} to {}: {what}", shown(segment.start), shown(end)));

@@ -2,14 +2,27 @@
 
 use reveille_text::duration::{shown, shown_seconds};
 use reveille_text::{counted, grouped};
+use serde::{Deserialize, Serialize};
 
-use super::summary::Law;
 use crate::engine::Outcome;
 use crate::scenario::Scenario;
 use crate::stats::Kind;
 
 /// If less than this share of the offered rate is answered, the service limits the rate.
 const BELOW: f64 = 0.9;
+
+/// Little's law for the closed model: each user waits for an answer, and then for its own time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Law {
+    /// The mean number of users.
+    pub users: f64,
+    /// The mean response time, in seconds.
+    pub response_seconds: f64,
+    /// The mean wait for each request, in seconds.
+    pub wait_seconds: f64,
+    /// The highest rate of requests per second that follows.
+    pub at_most: f64,
+}
 
 /// Requests that the scenario was to send; none if some users send as soon as they are answered.
 ///
@@ -124,23 +137,26 @@ pub(super) fn sentences(
         }
         sentences.push(text);
     }
-    if all.counts.missed > 0 {
-        sentences.push(format!(
-            "answers stalled: users would have sent {} meanwhile; latencies from the intended start include them",
-            counted(all.counts.missed, "request")
-        ));
-    }
-    if counters.behind > 0 {
-        sentences.push(format!(
-            "{} started later than their pace; latencies from the intended start include the delay",
-            counted(counters.behind, "iteration")
-        ));
-    }
-    if counters.out_of_data > 0 {
-        sentences.push(format!(
-            "{} stopped because no row of data was left",
-            counted(counters.out_of_data, "user")
-        ));
+    for (count, noun, text) in [
+        (
+            all.counts.missed,
+            "request",
+            "would have been sent while answers stalled; latencies from the intended start include them",
+        ),
+        (
+            counters.behind,
+            "iteration",
+            "started later than their pace; latencies from the intended start include the delay",
+        ),
+        (
+            counters.out_of_data,
+            "user",
+            "stopped because no row of data was left",
+        ),
+    ] {
+        if count > 0 {
+            sentences.push(format!("{} {text}", counted(count, noun)));
+        }
     }
     sentences.extend(tester);
     sentences

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::explain;
+use super::explain::{self, Law};
 use crate::engine::{Ended, Outcome};
 use crate::scenario::Scenario;
 use crate::stats::{Latencies, Row};
@@ -164,19 +164,6 @@ pub struct Failures {
     pub example: String,
 }
 
-/// Little's law for the closed model: each user waits for an answer, and then for its own time.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Law {
-    /// The mean number of users.
-    pub users: f64,
-    /// The mean response time, in seconds.
-    pub response_seconds: f64,
-    /// The mean wait for each request, in seconds.
-    pub wait_seconds: f64,
-    /// The highest rate of requests per second that follows.
-    pub at_most: f64,
-}
-
 /// A threshold and its measured value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verdict {
@@ -227,19 +214,16 @@ impl Summary {
             ("first_byte", &totals.all.first_byte),
             ("body", &totals.all.body),
         ];
-        let mut errors: Vec<Failures> = numbers
-            .rows
-            .iter()
-            .enumerate()
-            .flat_map(|(index, row)| row.kinds.iter().map(move |(kind, count)| (index, *kind, *count)))
-            .map(|(index, kind, count)| Failures {
+        let mut errors = Vec::new();
+        for (index, row) in numbers.rows.iter().enumerate() {
+            errors.extend(row.kinds.iter().map(|(kind, count)| Failures {
                 task: scenario.rows[index].clone(),
                 kind: kind.name().to_owned(),
-                count,
+                count: *count,
                 meaning: kind.meaning().to_owned(),
-                example: totals.example(index, kind).unwrap_or_default().to_owned(),
-            })
-            .collect();
+                example: totals.example(index, *kind).unwrap_or_default().to_owned(),
+            }));
+        }
         errors.sort_by_key(|failures| std::cmp::Reverse(failures.count));
         let thresholds = scenario
             .thresholds
@@ -362,17 +346,9 @@ impl Requests {
 impl Latency {
     /// All values but their number, in order.
     pub(crate) fn all(&self) -> [f64; 7] {
-        let Self {
-            mean,
-            p50,
-            p90,
-            p95,
-            p99,
-            p999,
-            max,
-            ..
-        } = *self;
-        [mean, p50, p90, p95, p99, p999, max]
+        [
+            self.mean, self.p50, self.p90, self.p95, self.p99, self.p999, self.max,
+        ]
     }
 
     fn new(latencies: &Latencies) -> Self {

@@ -67,13 +67,9 @@ impl JsonPath {
             Step::Key(key) => value.get(key),
             Step::Index(index) => {
                 let list = value.as_array()?;
-                let at = if *index < 0 {
-                    list.len()
-                        .checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?
-                } else {
-                    usize::try_from(*index).ok()?
-                };
-                list.get(at)
+                let length = i64::try_from(list.len()).ok()?;
+                let at = if *index < 0 { index + length } else { *index };
+                list.get(usize::try_from(at).ok()?)
             }
         })
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use hyper::header::HeaderName;
 
+use super::model::{Body, JsonPart, Scenario, Step};
 use super::template::{Holds, Text};
-use super::{Body, JsonPart, Scenario, Step};
 use crate::mask::{Secret, is_telling};
 
 /// Names that every template can use: the user's number, class and iteration; the seconds since 1970; a new UUID.

@@ -15,10 +15,10 @@ use reveille_account::SourceError;
 use reveille_document::{self as document, Expression, Fields, Kind, Node, Reader, Value, items};
 use schemars::JsonSchema;
 
+use super::model::{Bootstrap, Class, Data, Given, Http, Refresh, Scenario, Step, Task, Wait};
 use super::names::{BUILT_IN, set_by_script};
 use super::schema::{BootstrapFile, ClassFile, RefreshFile, ScenarioFile, keys};
 use super::template::Text;
-use super::{Bootstrap, Class, Data, Given, Http, Refresh, Scenario, Step, Task, Wait};
 use crate::mask::is_telling;
 use crate::target::Target;
 
@@ -53,35 +53,37 @@ const KIND: Kind = Kind {
     one: "a scenario",
 };
 
-/// Reads a scenario.
-pub(super) fn scenario(text: &str, file: &str, given: &Given) -> Result<Scenario, Vec<SourceError>> {
-    let root = document::read(text, file, &KIND).map_err(|mistake| vec![mistake])?;
-    let environment: BTreeMap<String, Template> = given
-        .env
-        .iter()
-        .map(|(name, value)| (name.clone(), Template::from(value.as_str())))
-        .collect();
-    let mut context = Context {
-        reader: Reader::new(file, text),
-        given,
-        constants: BTreeMap::from([("env".to_owned(), Template::from_object(environment))]),
-        shared: BTreeSet::new(),
-        rows: Vec::new(),
-        steps: 0,
-        has_base: false,
-        left_out: BTreeSet::new(),
-        unread: BTreeSet::new(),
-        columns: BTreeMap::new(),
-        captured: BTreeSet::new(),
-        environment: BTreeSet::new(),
-    };
-    let scenario = context.scenario(&root);
-    let mut mistakes = context.reader.mistakes;
-    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    match scenario {
-        Some(scenario) if mistakes.is_empty() => Ok(scenario),
-        None if mistakes.is_empty() => Err(vec![SourceError::whole("the scenario can't be read", file)]),
-        _ => Err(mistakes),
+impl Scenario {
+    /// Reads a scenario, or returns all mistakes in it.
+    pub fn parse(text: &str, file: &str, given: &Given) -> Result<Self, Vec<SourceError>> {
+        let root = document::read(text, file, &KIND).map_err(|mistake| vec![mistake])?;
+        let environment: BTreeMap<String, Template> = given
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), Template::from(value.as_str())))
+            .collect();
+        let mut context = Context {
+            reader: Reader::new(file, text),
+            given,
+            constants: BTreeMap::from([("env".to_owned(), Template::from_object(environment))]),
+            shared: BTreeSet::new(),
+            rows: Vec::new(),
+            steps: 0,
+            has_base: false,
+            left_out: BTreeSet::new(),
+            unread: BTreeSet::new(),
+            columns: BTreeMap::new(),
+            captured: BTreeSet::new(),
+            environment: BTreeSet::new(),
+        };
+        let scenario = context.scenario(&root);
+        let mut mistakes = context.reader.mistakes;
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        match scenario {
+            Some(scenario) if mistakes.is_empty() => Ok(scenario),
+            None if mistakes.is_empty() => Err(vec![SourceError::whole("the scenario can't be read", file)]),
+            _ => Err(mistakes),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Stage;
+use super::model::{Scenario, Stage};
 
 /// All segments, one after another.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +43,13 @@ pub(crate) struct Arrivals {
     number: u64,
     shard: u64,
     shards: u64,
+}
+
+impl Scenario {
+    /// The number of users or arrivals over time.
+    pub fn schedule(&self) -> Schedule {
+        Schedule::new(&self.stages)
+    }
 }
 
 // === impl Schedule ===
@@ -98,10 +105,7 @@ impl Schedule {
     pub fn ramp_end(&self) -> Duration {
         self.segments
             .iter()
-            .take_while(|segment| match segment.kind {
-                Kind::Users(from, to) => from != to,
-                Kind::Arrivals(from, to, _) => (from - to).abs() > f64::EPSILON,
-            })
+            .take_while(|segment| !segment.kind.is_steady())
             .map(|segment| segment.length)
             .sum()
     }
@@ -165,6 +169,16 @@ impl Schedule {
             number: shard,
             shard,
             shards: shards.max(1),
+        }
+    }
+}
+
+impl Kind {
+    /// Whether the load does not change.
+    pub(crate) fn is_steady(&self) -> bool {
+        match self {
+            Kind::Users(from, to) => from == to,
+            Kind::Arrivals(from, to, _) => (from - to).abs() <= f64::EPSILON,
         }
     }
 }

@@ -5,6 +5,7 @@ mod browser;
 mod ends;
 mod files;
 mod import;
+mod modules;
 mod registry;
 mod scenarios;
 mod server;

@@ -1,4 +1,4 @@
-//! Lists of which equal ones are stored once.
+//! Lists, of which equal ones are stored once.
 
 use std::hash::{BuildHasher as _, Hash};
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::texts::{Keys, Texts};
-use crate::render::xml::push_escaped;
 use crate::wire::{Fields, Malformed, files};
+use crate::xml::push_escaped;
 
 /// Details of files, by directory and name.
 #[derive(Debug, Default)]

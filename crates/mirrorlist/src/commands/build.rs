@@ -6,7 +6,8 @@ use clap::Args;
 use reveille_mirrorlist::mirrors;
 use reveille_text::replace::replace;
 
-use crate::{Failure, say};
+use super::failure::Failure;
+use super::printer::say;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -10,7 +10,8 @@ use reveille_text::{counted, duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Files;
-use crate::{Failure, print, say};
+use super::failure::Failure;
+use super::printer::{print, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -90,13 +91,13 @@ async fn again(sources: &Sources, list: &Path) -> Result<(), Failure> {
 /// Adds the problems of origins and mirrors to `text`, and returns how many there are.
 fn findings(state: &mirrors::State, text: &mut String) -> u32 {
     let mut problems = 0;
-    let mut tell = |line: String| {
+    let mut add = |line: String| {
         problems += 1;
         let _ = writeln!(text, "{line}");
     };
     for (directory, origin) in &state.origins {
         if let Some(problem) = &origin.problem {
-            tell(format!(
+            add(format!(
                 "origin of {directory}: {problem}; mirrors are not compared with it"
             ));
         }
@@ -104,11 +105,11 @@ fn findings(state: &mirrors::State, text: &mut String) -> u32 {
     for (mirror, directories) in &state.mirrors {
         for (directory, finding) in directories {
             match (&finding.problem, finding.behind_since) {
-                (Some(problem), _) => tell(format!(
+                (Some(problem), _) => add(format!(
                     "mirror {mirror}: {directory}: failed {} in a row: {problem}",
                     counted(finding.failures, "time")
                 )),
-                (None, Some(since)) => tell(format!(
+                (None, Some(since)) => add(format!(
                     "mirror {mirror}: {directory}: behind its origin for {}",
                     duration::shown(Duration::from_secs(state.checked.saturating_sub(since)))
                 )),

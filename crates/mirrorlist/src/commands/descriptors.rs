@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::Failure;
+use super::failure::Failure;
 
 /// Descriptors for other things than connections of clients: the administrator, files, logs, listeners.
 const OTHERS: u64 = 96;

@@ -6,8 +6,9 @@ use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reveille_mirrorlist::{Snapshot, explain};
 
+use super::failure::Failure;
+use super::printer::print;
 use super::{Choice, Files};
-use crate::{Failure, print};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -7,7 +7,8 @@ use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::{Failure, say};
+use super::failure::Failure;
+use super::printer::say;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

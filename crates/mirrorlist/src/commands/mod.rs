@@ -5,7 +5,9 @@ pub(crate) mod check;
 mod descriptors;
 pub(crate) mod examples;
 pub(crate) mod explain;
+mod failure;
 pub(crate) mod man;
+pub(crate) mod printer;
 pub(crate) mod serve;
 
 use std::path::PathBuf;

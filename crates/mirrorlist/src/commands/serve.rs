@@ -12,8 +12,9 @@ use reveille_mirrorlist::server::{Address, GRACE, Options, Running, StartError, 
 use reveille_text::duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::failure::Failure;
+use super::printer::say;
 use super::{Choice, Files, descriptors};
-use crate::{Failure, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

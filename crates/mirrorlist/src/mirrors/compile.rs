@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn old_mirrors_are_left_out_as_long_as_a_fresh_one_is_there() {
+    fn old_mirrors_are_left_out_if_there_is_a_fresh_one() {
         let (fresh, late, old) = ((None, 0), (Some(99 * DAY), 0), (Some(90 * DAY), 0));
         let (shaky, away) = ((None, 2), (None, 3));
         for if_all_stale in ["origin", "keep"] {
@@ -267,7 +267,7 @@ mod tests {
 
     /// Metalinks have the checksums of every version that a mirror in an answer may have.
     #[test]
-    fn former_versions_are_alternates_for_as_long_as_mirrors_may_lag() {
+    fn earlier_versions_are_alternates_as_long_as_mirrors_may_lag() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mirrors.yaml");
         std::fs::write(

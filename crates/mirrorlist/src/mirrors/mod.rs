@@ -6,22 +6,16 @@ mod probe;
 mod state;
 
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 pub use self::probe::probe;
+pub(crate) use self::state::state_path;
 pub use self::state::{Finding, Origin, State};
 
 use self::list::MirrorFile;
 use crate::catalog::Catalog;
 use crate::error::{BadFile, Reason};
-
-/// The file with the results for a list, beside it.
-pub fn state_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".state.json");
-    name.into()
-}
 
 /// How often a list's mirrors are to be checked.
 pub fn every(path: &Path) -> Result<Duration, BadFile> {

@@ -20,8 +20,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::list::MirrorFile;
-use super::state::{Original, State};
-use super::state_path;
+use super::state::{Original, State, state_path};
 use crate::error::{BadFile, Reason};
 
 /// Longest time to fetch one file.

@@ -1,7 +1,7 @@
 //! The results of `check`, kept beside the list.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reveille_text::replace::replace;
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,13 @@ impl Origin {
     }
 }
 
+/// The file with the results for a list, beside it.
+pub(crate) fn state_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".state.json");
+    name.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +156,11 @@ mod tests {
     #[test]
     fn a_mirror_is_behind_since_the_version_that_it_lacks_appeared() {
         let mut origin = Origin::default();
-        assert_eq!(origin.behind_since("a", Some(5), 9), Some(5), "nothing is known");
+        assert_eq!(
+            origin.behind_since("a", Some(5), 9),
+            Some(5),
+            "no version is known"
+        );
         for (name, since) in [("a", 10), ("b", 20), ("b", 25), ("c", 30)] {
             origin.has(version(name, since), 0);
         }
@@ -165,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_are_forgotten_and_an_old_one_can_come_back() {
+    fn old_versions_are_removed_and_an_old_one_can_come_back() {
         let mut origin = Origin::default();
         for (name, since) in [("a", 10), ("b", 20), ("c", 30), ("a", 40)] {
             origin.has(version(name, since), 0);

@@ -1,6 +1,6 @@
 //! Lists of URLs, one on a line.
 
-use super::Wanted;
+use super::wanted::Wanted;
 use crate::catalog::Catalog;
 use crate::select::Chosen;
 
@@ -92,7 +92,7 @@ mod tests {
 
     /// apt refuses a list that is longer.
     #[test]
-    fn a_list_for_apt_has_a_mebibyte_at_most() {
+    fn a_list_for_apt_has_at_most_one_mebibyte() {
         let size = Size {
             directories: 2,
             hosts: 20_000,

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use reveille_text::Markup;
 
-use super::Wanted;
 use super::list::push_url;
-use super::xml::{push_comment, push_escaped};
+use super::wanted::Wanted;
 use crate::catalog::{Catalog, Directory, HostNumber};
 use crate::select::Chosen;
 use crate::target::Target;
+use crate::xml::{push_comment, push_escaped};
 
 /// Preference of the best mirror. Those of the next ones decrease to 1.
 const BEST: u32 = 100;

@@ -1,4 +1,4 @@
-//! The selection, held against what the made-up data say about themselves.
+//! The selection, compared with the rules by which the synthetic data are written.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -35,7 +35,7 @@ fn snapshots() -> &'static [Snapshot] {
     })
 }
 
-/// What the hosts of a directory are, by MirrorManager's numbers.
+/// The hosts of a directory, by MirrorManager's numbers.
 struct Model<'a> {
     snapshot: &'a Snapshot,
     target: &'a Target,
@@ -83,7 +83,7 @@ impl Model<'_> {
         }
     }
 
-    /// Hosts whose number can be divided by three are in an AS, together with another one.
+    /// Hosts with a number divisible by three are in an AS, together with another one.
     fn systems(&self, address: Ipv4Addr) -> BTreeSet<HostNumber> {
         let Some(system) = self.snapshot.networks().system(address.into()) else {
             return BTreeSet::new();
@@ -127,7 +127,7 @@ fn select(
     (target, selection)
 }
 
-/// Each host once, and the sources one behind the other.
+/// Each host appears once, and the sources are in order.
 fn assert_ordered(selection: &Selection) {
     let order = [
         Source::Location,
@@ -145,7 +145,7 @@ fn assert_ordered(selection: &Selection) {
 }
 
 proptest::proptest! {
-    /// Networks, longest prefix first; AS; country; continent; and everybody if these are too few.
+    /// Networks, the longest prefix first; AS; country; continent; and all others if these are too few.
     #[test]
     fn near_mirrors_come_first_and_far_ones_if_they_are_too_few(
         which in 0_usize..4,
@@ -192,9 +192,9 @@ proptest::proptest! {
         expect(Source::Global, &global);
     }
 
-    /// `country=` takes the place of everything else, as long as somebody is there or on its continent.
+    /// `country=` replaces the other sources if there are mirrors in these countries or on their continents.
     #[test]
-    fn countries_that_were_asked_for_are_all_there_is(
+    fn requested_countries_replace_other_sources(
         which in 0_usize..4,
         directory in 0_u32..8,
         country in proptest::sample::select(vec!["US", "de", "NZ", "KE", "XX"]),

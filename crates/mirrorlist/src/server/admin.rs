@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
 use super::listen::{Listener, Stream};
+use super::log::LineLog;
 use super::reload::Reloader;
-use super::{Shared, told};
+use super::shared::{Shared, stop_requested};
 
 /// Most connections on the admin address, enough for a monitoring system and an administrator.
 const CONNECTIONS: usize = 64;
@@ -35,7 +36,7 @@ pub(super) async fn serve(
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            () = told(&mut stopped) => return,
+            () = stop_requested(&mut stopped) => return,
             Some(_) = connections.join_next() => continue,
             accepted = listener.next(&places) => accepted,
         };
@@ -87,7 +88,8 @@ async fn respond<B>(request: &Request<B>, shared: &Shared, reloader: &Reloader) 
         },
         (&Method::GET | &Method::HEAD, "/readyz") => text(StatusCode::OK, "ready\n"),
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            let mut response = text(StatusCode::OK, shared.metrics.text(shared));
+            let dropped = shared.logs().map(LineLog::dropped).sum();
+            let mut response = text(StatusCode::OK, shared.metrics.text(dropped));
             response
                 .headers_mut()
                 .insert(CONTENT_TYPE, HeaderValue::from_static(METRICS));

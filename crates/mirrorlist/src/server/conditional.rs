@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_for_those_who_take_it() {
+    fn gzip_is_for_clients_that_accept_it() {
         for (value, takes) in [
             ("gzip", true),
             ("deflate, GZIP;q=0.5", true),

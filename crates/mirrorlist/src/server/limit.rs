@@ -96,7 +96,7 @@ mod tests {
 
     /// With more clients than fit, all pass; when they are gone, clients are counted again.
     #[test]
-    fn a_crowd_passes_and_is_forgotten() {
+    fn too_many_clients_pass_and_are_removed() {
         let limiter = Limiter::new(NonZeroUsize::new(1).unwrap());
         let clients = (0_u32..).map(|number| IpAddr::V4((0x0a00_0000 + number * 16).into()));
         let mut clients = clients.filter(|client| part(*client) == 0);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_gets_its_share_and_others_theirs() {
+    fn each_client_has_its_own_limit() {
         let limiter = Limiter::new(NonZeroUsize::new(10).unwrap());
         let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let passed = |client, at| {

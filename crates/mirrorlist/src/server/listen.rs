@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::StartError;
+use super::start_error::StartError;
 
 /// Where to listen: `ADDRESS:PORT`, or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]

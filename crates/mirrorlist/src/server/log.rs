@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use reveille_text::harmless::is_harmless;
 
-use super::StartError;
+use super::start_error::StartError;
 use crate::answer::LogLine;
 
 /// How long a line of a log waits at most.

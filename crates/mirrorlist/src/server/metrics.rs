@@ -11,7 +11,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use super::Shared;
 use crate::refusal::Refusal;
 use crate::select::Source;
 use crate::snapshot::Snapshot;
@@ -131,13 +130,8 @@ impl Metrics {
         self.prefixes.set(number(snapshot.networks().prefixes()));
     }
 
-    /// All metrics as text.
-    pub(crate) fn text(&self, shared: &Shared) -> String {
-        let dropped: u64 = [&shared.log, &shared.access_log]
-            .into_iter()
-            .flatten()
-            .map(super::LineLog::dropped)
-            .sum();
+    /// All metrics as text; `dropped` lines of logs were lost.
+    pub(crate) fn text(&self, dropped: u64) -> String {
         self.dropped.set(i64::try_from(dropped).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a string does not fail.

@@ -17,6 +17,8 @@ mod metrics;
 mod notify;
 mod reload;
 mod service;
+mod shared;
+mod start_error;
 mod tls;
 mod workers;
 mod write_timeout;
@@ -31,6 +33,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 pub use self::listen::{Address, AddressError};
+pub use self::start_error::StartError;
 pub use self::tls::TlsFiles;
 
 use self::limit::Limiter;
@@ -38,14 +41,14 @@ use self::listen::Audience;
 use self::log::LineLog;
 use self::metrics::Metrics;
 use self::reload::{Reader, Reloader};
+use self::shared::Shared;
 use self::tls::Tls;
-use crate::error::BadFile;
 use crate::forwarded::TrustedProxies;
 use crate::select::Rules;
 use crate::snapshot::{Snapshot, Sources};
 use crate::throttled_read::Answers;
 
-/// How long requests in progress may take after the server was told to stop: the default of [`Options`].
+/// How long requests in progress may take when the server stops: the default of [`Options`].
 pub const GRACE: Duration = Duration::from_secs(10);
 
 /// How long the last lines of logs may take to be written.
@@ -80,40 +83,8 @@ pub struct Options {
     pub max_stale: Option<Duration>,
     /// How often files are checked for changes; never if `None`.
     pub watch: Option<Duration>,
-    /// How long requests in progress may take after the server was told to stop.
+    /// How long requests in progress may take when the server stops.
     pub grace: Duration,
-}
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A file can't be used.
-    #[error(transparent)]
-    BadFile(#[from] BadFile),
-    /// The server can't listen on an address.
-    #[error("can't listen on {address}: {error}{hint}")]
-    Listen {
-        /// The address, as it was given.
-        address: String,
-        /// The system's reason.
-        error: std::io::Error,
-        /// A hint what to try.
-        hint: &'static str,
-    },
-    /// A log can't be opened.
-    #[error("can't append to the log {}: {error}", path.display())]
-    Log {
-        /// The log.
-        path: PathBuf,
-        /// The system's reason.
-        error: std::io::Error,
-    },
-    /// TLS can't be set up.
-    #[error("{0}")]
-    Tls(String),
-    /// The system refuses a thread, a socket or a timer.
-    #[error("can't start: {0}")]
-    System(#[from] std::io::Error),
 }
 
 /// A running server.
@@ -131,20 +102,6 @@ pub struct Running {
     workers: workers::Workers,
 }
 
-/// What all connections share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) snapshot: ArcSwap<Snapshot>,
-    pub(crate) answers: Answers,
-    pub(crate) rules: Rules,
-    pub(crate) proxies: TrustedProxies,
-    pub(crate) metrics: Metrics,
-    pub(crate) limiter: Option<Limiter>,
-    pub(crate) log: Option<LineLog>,
-    pub(crate) access_log: Option<LineLog>,
-    pub(crate) max_stale: Option<Duration>,
-}
-
 /// The error of a thread that ended by a panic.
 fn broken_off<E>(_: E) -> StartError {
     StartError::System(std::io::Error::other(reload::BROKEN_OFF))
@@ -156,11 +113,6 @@ async fn opened<T: Send + 'static>(
     open: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {
     tokio::task::spawn_blocking(open).await.map_err(broken_off)?
-}
-
-/// Waits until the server stops, or is gone.
-async fn told(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 // === impl Running ===
@@ -284,7 +236,7 @@ impl Running {
 
     /// Reopens logs, after they were moved away.
     pub fn reopen_logs(&self) {
-        for log in [&self.shared.log, &self.shared.access_log].into_iter().flatten() {
+        for log in self.shared.logs() {
             log.reopen();
         }
     }
@@ -307,7 +259,7 @@ impl Running {
         }
         self.workers.end(self.grace).await;
         let until = Instant::now() + LAST_LINES;
-        for log in [&self.shared.log, &self.shared.access_log].into_iter().flatten() {
+        for log in self.shared.logs() {
             log.flush(until);
         }
     }

@@ -7,14 +7,14 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 const SOCKET: &str = "NOTIFY_SOCKET";
 
 pub(super) fn ready() {
-    tell("READY=1");
+    send("READY=1");
 }
 
 pub(super) fn stopping() {
-    tell("STOPPING=1");
+    send("STOPPING=1");
 }
 
-fn tell(state: &str) {
+fn send(state: &str) {
     let Some(path) = std::env::var_os(SOCKET) else {
         return;
     };

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use reveille_text::duration;
 use tokio::sync::{Mutex, oneshot, watch as watching};
 
-use super::{Shared, StartError, told};
+use super::shared::{Shared, stop_requested};
+use super::start_error::StartError;
 use crate::error::BadFile;
 use crate::snapshot::{Snapshot, Sources, Stamps};
 use crate::throttled_read::{Answers, Throttle};
@@ -195,11 +196,11 @@ fn free(snapshot: Arc<Snapshot>) {
     drop(snapshot);
 }
 
-/// Reloads when files have changed, until told to stop.
+/// Reloads when files have changed, until the server stops.
 pub(crate) async fn watch(reloader: Arc<Reloader>, every: Duration, mut stopped: watching::Receiver<bool>) {
     tokio::select! {
         () = follow(&reloader, every) => {}
-        () = told(&mut stopped) => {}
+        () = stop_requested(&mut stopped) => {}
     }
 }
 

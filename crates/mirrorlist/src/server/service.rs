@@ -12,9 +12,9 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::Shared;
 use super::conditional;
 use super::log::{LineLog, Word};
+use super::shared::Shared;
 use crate::answer::{self, Answer};
 use crate::query::LONGEST_TARGET;
 use crate::refusal::Refusal;

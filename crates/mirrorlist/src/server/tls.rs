@@ -10,7 +10,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::StartError;
+use super::start_error::StartError;
 
 /// A certificate chain and its key, in PEM.
 #[derive(Debug, Clone)]

@@ -14,9 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::listen::{Listener, Stream};
 use super::service;
+use super::shared::{Shared, stop_requested};
 use super::tls::Tls;
 use super::write_timeout::WriteTimeout;
-use super::{Shared, told};
 
 /// A client's connection is closed after this time without a request, without the rest of a request, or if the client does not
 /// read its answers.
@@ -109,7 +109,7 @@ impl Workers {
 // === impl Sender ===
 
 impl Sender {
-    /// Accepts connections until told to stop.
+    /// Accepts connections until the server stops.
     pub(super) async fn accept(
         self,
         listener: Listener,
@@ -119,7 +119,7 @@ impl Sender {
     ) {
         loop {
             let accepted = tokio::select! {
-                () = told(&mut stopped) => return,
+                () = stop_requested(&mut stopped) => return,
                 accepted = listener.next(&places) => accepted,
             };
             let Some((place, stream)) = accepted else { return };
@@ -146,7 +146,7 @@ async fn work(
                 connections.spawn(connect(connection, Arc::clone(&shared), tls.clone(), stopped.clone()));
             }
             Some(_) = connections.join_next() => {}
-            () = told(&mut stopped) => break,
+            () = stop_requested(&mut stopped) => break,
         }
     }
     // The limit for a client that does not read its answer.
@@ -214,7 +214,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = told(&mut stopped) => {
+        () = stop_requested(&mut stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

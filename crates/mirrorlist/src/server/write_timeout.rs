@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
+    async fn a_client_that_does_not_read_is_cut_off_and_a_slow_one_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(16);
         let mut stream = WriteTimeout::new(ours, Duration::from_mins(1));
         let taken = tokio::spawn(async move {

@@ -131,7 +131,7 @@ mod tests {
     use std::net::IpAddr;
 
     #[test]
-    fn a_reader_finds_what_was_written() {
+    fn a_reader_finds_the_written_countries() {
         let mut tree = Tree::default();
         tree.add(
             u128::from(u32::from(std::net::Ipv4Addr::new(10, 0, 0, 0))),

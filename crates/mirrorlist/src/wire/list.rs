@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::{Message, directory, entry, files, mirror_list};
+use super::schema::{directory, entry, files, mirror_list};
+use super::write::Message;
 
 /// A snapshot in progress.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ pub(crate) struct Messages<R> {
     /// An entry that the input delivered in several pieces.
     buffer: Vec<u8>,
     /// The length of the last returned entry, which is still in the input.
-    told: usize,
+    returned: usize,
 }
 
 /// Why a stream of fields ended early.
@@ -141,7 +141,7 @@ impl<R: BufRead> Messages<R> {
             input,
             offset: 0,
             buffer: Vec::new(),
-            told: 0,
+            returned: 0,
         }
     }
 
@@ -152,7 +152,7 @@ impl<R: BufRead> Messages<R> {
 
     /// The next top-level field. Its value is valid until the next call.
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'_>)>, Broken> {
-        self.input.consume(std::mem::take(&mut self.told));
+        self.input.consume(std::mem::take(&mut self.returned));
         let Some(tag) = self.varint(true)? else {
             return Ok(None);
         };
@@ -184,7 +184,7 @@ impl<R: BufRead> Messages<R> {
     fn bytes(&mut self, length: usize) -> Result<&[u8], Broken> {
         self.offset += length as u64;
         if self.input.fill_buf()?.len() >= length {
-            self.told = length;
+            self.returned = length;
             return Ok(&self.input.fill_buf()?[..length]);
         }
         self.buffer.clear();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_of_gigabytes_is_refused() {
+    fn an_entry_of_gigabytes_is_an_error() {
         let mut messages = Messages::of([0x0a, 0xff, 0xff, 0xff, 0xff, 0x07].as_slice());
         assert!(matches!(messages.next(), Err(Broken::Malformed(_))));
     }

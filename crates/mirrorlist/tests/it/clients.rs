@@ -1,5 +1,4 @@
-//! Real clients: `apt-get` with its `mirror` method, and `dnf`, each with two loopback mirrors, the better one of which
-//! is tried first.
+//! Real clients: `apt-get` with its `mirror` method, and `dnf`, each with loopback mirrors. They try the best one first.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::net::{Client, options, serve};
 
-/// A web server of files, which writes down what it was asked for.
+/// A web server of files, which records its requests.
 struct Mirror {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -92,7 +91,7 @@ fn sum(bytes: &[u8]) -> String {
         })
 }
 
-/// A list of mirrors in which the second one is behind in weight, and one of which is not there at all.
+/// A list of mirrors with a repository, whose last words are each mirror's further keys.
 fn list(directory: &Path, repository: &str, mirrors: &[(&str, SocketAddr, &str)]) -> PathBuf {
     let mut text = format!("version: 1\nrepositories:\n  - {repository}\nmirrors:\n");
     let name = repository
@@ -134,12 +133,12 @@ fn apt_tree(root: &Path) {
 }
 
 #[test]
-fn apt_get_takes_the_first_mirror_and_goes_on_to_the_next() {
+fn apt_get_continues_with_the_next_mirror_if_the_first_lacks_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     apt_tree(&root.join("tree"));
     let (near, far) = (Mirror::of(root.join("tree")), Mirror::of(root.join("tree")));
-    // The best one for this network has nothing.
+    // The best mirror for this network has no files.
     let empty = Mirror::of(root.join("nothing"));
     let path = list(
         root,
@@ -203,7 +202,7 @@ fn apt_get_takes_the_first_mirror_and_goes_on_to_the_next() {
             command.current_dir(root.join("apt/etc"));
             command
                 .output()
-                .expect("apt-get is there: `cargo xtask test` names its package")
+                .expect("apt-get is installed; `cargo xtask test` names its package")
         };
         let updated = succeeded(&apt(&["update"]));
         let near = near.asked();
@@ -223,11 +222,11 @@ fn apt_get_takes_the_first_mirror_and_goes_on_to_the_next() {
         empty
             .asked()
             .contains(&"404 Not Found debian/dists/stable/Release".to_owned()),
-        "the best one was tried"
+        "the best mirror was tried"
     );
     assert!(
         far.asked().iter().all(|asked| asked.starts_with("404")),
-        "the far mirror was asked only for what no other has: {:?}",
+        "the far mirror got requests only for what no other mirror has: {:?}",
         far.asked()
     );
 }
@@ -300,7 +299,7 @@ fn dnf_reads_mirrorlists_and_metalinks() {
                 .env_remove("http_proxy")
                 .env("LC_ALL", "C.UTF-8")
                 .output()
-                .expect("dnf is there: `cargo xtask test` names its package");
+                .expect("dnf is installed; `cargo xtask test` names its package");
             let text = succeeded(&output);
             assert!(text.contains("hello-0:1.0-1.noarch"), "{text}");
             let asked = near.asked()[before..].to_vec();
@@ -319,7 +318,7 @@ fn dnf_reads_mirrorlists_and_metalinks() {
     });
 }
 
-/// A mirror that does not have what its origin has is left out, and the origin takes its place when none is left.
+/// A mirror that lacks its origin's version is left out, and the origin replaces the last mirror.
 #[test]
 fn stale_mirrors_are_left_out() {
     let directory = tempfile::tempdir().unwrap();
@@ -363,7 +362,7 @@ fn stale_mirrors_are_left_out() {
     assert!(!text.contains(&gone.to_string()), "{text}");
 }
 
-/// A server that sends everybody to another one.
+/// A server that redirects all requests to another one.
 fn redirecting(to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -375,16 +374,16 @@ fn redirecting(to: SocketAddr) -> SocketAddr {
             let path = head.split(' ').nth(1).unwrap_or("/");
             let answer =
                 format!("HTTP/1.1 301 Moved\r\nLocation: http://{to}{path}\r\nContent-Length: 0\r\n\r\n");
-            // Whoever asked may be gone.
+            // The client may have closed the connection.
             let _ = stream.get_mut().write_all(answer.as_bytes());
         }
     });
     address
 }
 
-/// A mirror may send clients elsewhere; and while the origin is away, nothing is said against its mirrors.
+/// Mirrors may redirect. While the origin can't be reached, its mirrors are not judged.
 #[test]
-fn mirrors_may_redirect_and_an_origin_may_be_away() {
+fn mirrors_may_redirect_and_an_origin_may_be_unreachable() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     rpm_tree(&root.join("tree"));
@@ -405,7 +404,7 @@ fn mirrors_may_redirect_and_an_origin_may_be_away() {
     };
     let (code, text) = check(origin.address);
     assert_eq!(code, Some(0), "{text}");
-    // It has something new, and then nobody is there to say what is newest.
+    // The mirror has a newer version, and the origin can't be reached.
     fs::write(root.join("tree/epel/9/repodata/repomd.xml"), "new").unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (code, text) = check(gone);
@@ -416,9 +415,9 @@ fn mirrors_may_redirect_and_an_origin_may_be_away() {
     );
 }
 
-/// An origin that takes its time does not hold up the others: this one answers nobody before it has heard from two.
+/// A slow origin does not delay the others: this server answers only after it has two requests.
 #[test]
-fn origins_are_asked_at_the_same_time() {
+fn origins_are_read_at_the_same_time() {
     let directory = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let origin = listener.local_addr().unwrap();
@@ -428,7 +427,7 @@ fn origins_are_asked_at_the_same_time() {
             let mut stream = BufReader::new(stream);
             let mut head = String::new();
             while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap_or(0) > 0 {}
-            // Whoever asked may be gone.
+            // The client may have closed the connection.
             let _ = stream
                 .get_mut()
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew");

@@ -131,7 +131,7 @@ fn mistakes_are_reported_with_their_places() {
 
 #[test]
 fn bad_input_is_exit_2() {
-    // A file without an end is not read to it.
+    // An endless file is not read forever.
     let endless = program(&["check", "--offline", "--mirrors", "/dev/zero"]);
     assert_eq!(endless.status.code(), Some(2));
     assert!(text_of(&endless.stderr).contains("/dev/zero: longer than 16 MiB"));
@@ -170,7 +170,7 @@ fn man_pages_are_complete() {
     insta::assert_snapshot!(page.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
 
-/// Two architectures in one directory: both lead there, and its mirrors are those of both.
+/// Two architectures in one directory have the mirrors of both.
 #[test]
 fn architectures_may_share_a_directory() {
     let directory = tempfile::tempdir().unwrap();
@@ -205,9 +205,9 @@ fn architectures_may_share_a_directory() {
     );
 }
 
-/// As a timer it looks again and again, whatever it finds, until it is told to end.
+/// A timer repeats the check, whatever the result, until a signal stops it.
 #[test]
-fn a_timer_looks_again_until_it_is_told_to_end() {
+fn a_timer_repeats_the_check_until_it_is_stopped() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("mirrors.yaml");
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
@@ -254,19 +254,19 @@ impl Ended {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
-    /// Its exit status, which it must come to by itself.
+    /// Waits for its exit status; the program must end without another signal.
     fn status(self) -> ExitStatus {
         let pid = Pid::from_child(&self.0);
         let (done, ended) = mpsc::channel();
         let waiting = thread::spawn(move || {
             let mut this = self;
             let status = this.0.wait().unwrap();
-            // It was waited for in vain otherwise.
+            // The receiver is gone after a timeout.
             let _ = done.send(status);
         });
         let status = ended.recv_timeout(PATIENCE);
         if status.is_err() {
-            // So that the thread ends, too.
+            // Otherwise the thread would not end.
             kill_process(pid, Signal::KILL).unwrap();
         }
         waiting.join().unwrap();
@@ -278,9 +278,9 @@ fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Files that can't be read to their end, or opened at all, do not keep the program from ending before it has begun.
+/// The program ends during its start, even if a file can't be opened or read to its end.
 #[test]
-fn it_ends_in_the_middle_of_its_start() {
+fn it_ends_during_its_start() {
     let data = data("example");
     let cache = data.path().join(synthetic::CACHE);
     let whole = fs::read(&cache).unwrap();
@@ -296,12 +296,12 @@ fn it_ends_in_the_middle_of_its_start() {
         Ended(child)
     };
     let child = serve(&[]);
-    // Returns when the program has opened the pipe, too; it waits for more then.
+    // Returns when the program has opened the pipe and waits for data.
     let mut held = fs::OpenOptions::new().write(true).open(&cache).unwrap();
     held.write_all(&whole[..100]).unwrap();
     child.signal(Signal::TERM);
     assert!(child.status().success());
-    // What it has not read goes with the last end of the pipe.
+    // Closing the pipe discards the unread data.
     drop(held);
     // A log that is a pipe without a reader.
     let log = data.path().join("log");
@@ -314,9 +314,9 @@ fn it_ends_in_the_middle_of_its_start() {
     assert!(child.status().success());
 }
 
-/// Neither a client that takes no answer, nor a log that is a pipe which nobody reads, keeps the program from ending.
+/// The program ends, even if a client does not read its answer or nobody reads from a log that is a pipe.
 #[test]
-fn it_ends_whatever_waits_for_others() {
+fn it_ends_beside_a_client_and_a_log_that_do_not() {
     let data = data("example");
     let (cache, access) = (data.path().join(synthetic::CACHE), data.path().join("access"));
     let socket = data.path().join("socket");
@@ -346,9 +346,9 @@ fn it_ends_whatever_waits_for_others() {
             None => {}
         }
     }
-    let mut client = Client::to(address.expect("it listens on TCP, too"));
+    let mut client = Client::to(address.expect("it listens on TCP"));
     let agent = format!("User-Agent: {}\r\n", "x".repeat(1000));
-    // More than the pipe holds.
+    // More bytes than the pipe holds.
     for _ in 0..500 {
         assert_eq!(client.get("/nothing", &agent).status, 404);
     }
@@ -358,15 +358,15 @@ fn it_ends_whatever_waits_for_others() {
         "GET /mirrorlist?repo=repo-0&arch=x86_64&country=global HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let requests = request.repeat(1000);
     let began = Instant::now();
-    // Until the server takes no more requests, because its answers are not taken.
+    // Until the server reads no more requests, because nobody reads its answers.
     while stream.write(requests.as_bytes()).is_ok() {
-        assert!(began.elapsed() < PATIENCE, "it takes requests for ever");
+        assert!(began.elapsed() < PATIENCE, "it reads requests forever");
     }
     child.signal(Signal::TERM);
     assert!(child.status().success());
 }
 
-/// The soft limit is raised to the hard one; if that is less than wanted, it is said, and clients wait for a place.
+/// The soft limit is raised to the hard one. If that is not enough, a warning says so, and clients wait for a place.
 #[test]
 fn there_are_as_many_connections_as_open_files_allow() {
     let data = data("example");
@@ -394,28 +394,28 @@ fn there_are_as_many_connections_as_open_files_allow() {
             .contains("the limit of 100 open files leaves none for clients")
     );
     let (some, lines) = serve("ulimit -Sn 60 && ulimit -Hn 200");
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     let mut address = None;
     for line in lines {
         address = line
             .strip_prefix("listening on ")
             .and_then(|text| text.parse().ok());
-        said.push(line);
+        messages.push(line);
         if address.is_some() {
             break;
         }
     }
-    let said = said.join("\n");
+    let messages = messages.join("\n");
     assert!(
-        said.contains("the limit of 200 open files allows 100 connections at once, not 16384"),
-        "{said}"
+        messages.contains("the limit of 200 open files allows 100 connections at once, not 16384"),
+        "{messages}"
     );
-    // All that there are, at once, which is more than the soft limit was.
+    // As many connections as the limit allows, which are more than the soft limit was.
     let mut clients: Vec<Client> = (0..100).map(|_| Client::to(address.unwrap())).collect();
     for client in &mut clients {
         assert_eq!(client.get("/nothing", "").status, 404);
     }
-    // One more waits until another one goes.
+    // A further connection waits until another one is closed.
     let mut waiting = Client::to(address.unwrap());
     drop(clients.pop());
     assert_eq!(waiting.get("/nothing", "").status, 404);
@@ -423,9 +423,9 @@ fn there_are_as_many_connections_as_open_files_allow() {
     assert!(some.status().success());
 }
 
-/// Files that can't be read to their end do not keep the program from ending.
+/// The program ends during a reload, even if a file can't be read to its end.
 #[test]
-fn it_ends_in_the_middle_of_a_reload() {
+fn it_ends_during_a_reload() {
     let data = data("example");
     let cache = data.path().join(synthetic::CACHE);
     for watch in ["0", "1s"] {
@@ -469,7 +469,7 @@ fn signals_reload_and_end_it() {
             .by_ref()
             .map(Result::unwrap)
             .find(|line| line.contains(words))
-            .unwrap_or_else(|| panic!("it says {words}"))
+            .unwrap_or_else(|| panic!("no message with {words}"))
     };
     let address = line_with("listening on ")
         .rsplit(' ')

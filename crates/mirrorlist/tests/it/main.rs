@@ -1,7 +1,8 @@
-//! The server as its clients meet it: over loopback sockets, with files that change while it answers.
+//! The server over loopback sockets, with files that change while it answers; and the program.
 
 mod clients;
 mod command;
+mod files;
 mod net;
 mod reload;
 mod requests;

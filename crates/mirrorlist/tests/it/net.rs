@@ -1,4 +1,4 @@
-//! A server of made-up data, and a client.
+//! A server with synthetic data, and a client.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use reveille_mirrorlist::server::{Options, Running};
 use reveille_mirrorlist::synthetic::{self, Size};
 use reveille_mirrorlist::{Data, Rules, Sources, TrustedProxies};
 
-/// Nothing here takes longer, or something hangs.
+/// What takes longer hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const SIZE: Size = Size {
@@ -76,7 +76,10 @@ impl Client {
         self.0.get_mut().write_all(&request).unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            assert!(self.0.read_line(&mut head).unwrap() > 0, "hung up after {head:?}");
+            assert!(
+                self.0.read_line(&mut head).unwrap() > 0,
+                "the connection was closed after {head:?}"
+            );
         }
         let mut reply = Reply {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),
@@ -94,7 +97,7 @@ impl Client {
     }
 }
 
-/// Options for made-up data in a directory, on free ports.
+/// Options for synthetic data in a directory, on free ports.
 pub(crate) fn options(directory: &Path) -> Options {
     let file = |name: &str| Some(directory.join(name));
     Options {
@@ -123,7 +126,7 @@ pub(crate) fn options(directory: &Path) -> Options {
     }
 }
 
-/// Made-up data.
+/// Synthetic data.
 pub(crate) fn data(domain: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     synthetic::write(directory.path(), SIZE, domain, 3).unwrap();

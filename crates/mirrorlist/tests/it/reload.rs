@@ -15,16 +15,16 @@ fn place(text: &[u8], directory: &Path) {
     fs::rename(&new, directory.join(synthetic::CACHE)).unwrap();
 }
 
-/// Waits for something that comes soon, or never.
+/// Waits until a condition holds.
 fn until(what: &str, mut there: impl FnMut() -> bool) {
     let began = Instant::now();
     while !there() {
-        assert!(began.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(began.elapsed() < PATIENCE, "no longer expected: {what}");
         std::thread::yield_now();
     }
 }
 
-/// Says that it is over when a thread ends, be it by a failed assertion.
+/// Sets a flag when a thread ends, also by a failed assertion.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -33,7 +33,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Two sets of data take turns, broken files come between them, and every answer is from one set alone.
+/// Two sets of data alternate, with broken files between them, and every answer is from one set.
 #[test]
 fn answers_never_mix_two_snapshots_and_none_fails() {
     let (one, two) = (data("one.example"), data("two.example"));
@@ -66,7 +66,7 @@ fn answers_never_mix_two_snapshots_and_none_fails() {
                     }
                 });
             }
-            // However it ends: who asks must end, too.
+            // Also after a failed assertion, so that the clients end.
             let _over = Over(&over);
             let mut connection = Client::to(admin);
             for round in 0..30 {
@@ -82,10 +82,10 @@ fn answers_never_mix_two_snapshots_and_none_fails() {
                     "{}",
                     reply.text()
                 );
-                // Until somebody has seen the new data.
+                // Until a client has seen the new data.
                 let new = (round + 1) % 2;
                 until("a client sees the new data", || {
-                    assert!(!over.load(Ordering::Relaxed), "a client has failed, and said why");
+                    assert!(!over.load(Ordering::Relaxed), "a client failed, and reported why");
                     seen[new].load(Ordering::Relaxed) != before[new]
                 });
             }
@@ -102,9 +102,9 @@ fn answers_never_mix_two_snapshots_and_none_fails() {
     });
 }
 
-/// What served before is freed when no request holds it any more.
+/// An old snapshot is freed after the last request that holds it.
 #[test]
-fn a_former_snapshot_does_not_stay() {
+fn an_old_snapshot_is_freed() {
     let directory = data("example");
     serve(&options(directory.path()), |server| {
         let former = std::sync::Arc::downgrade(&server.snapshot());
@@ -113,11 +113,11 @@ fn a_former_snapshot_does_not_stay() {
             admin.ask("POST", "/-/reload", b"Content-Length: 0\r\n").status,
             200
         );
-        until("the former snapshot is freed", || former.upgrade().is_none());
+        until("the old snapshot is freed", || former.upgrade().is_none());
     });
 }
 
-/// A file that is replaced is read by itself.
+/// A replaced file is read without a request to reload.
 #[test]
 fn a_changed_file_is_noticed() {
     let (one, two) = (data("one.example"), data("two.example"));

@@ -1,4 +1,4 @@
-//! What is asked and what is answered.
+//! Requests and their answers.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ fn hosts(reply: &Reply) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_subject_is_answered() {
+fn repositories_and_paths_are_answered() {
     with_server(|client| {
         let (repo, arch) = repository(0);
         let list = client.get(
@@ -149,7 +149,7 @@ fn refusals_have_the_right_status_and_strictly_the_references() {
 }
 
 #[test]
-fn protocols_are_those_that_were_asked_for_or_none() {
+fn answers_have_the_requested_protocols_only() {
     let directory = data("example");
     let (repo, arch) = repository(0);
     let target = format!("/mirrorlist?repo={repo}&arch={arch}&country=global&protocol=");
@@ -169,9 +169,9 @@ fn protocols_are_those_that_were_asked_for_or_none() {
     });
 }
 
-/// `ip=` shows a stranger what everybody sees there, and no more.
+/// `ip=` shows the public mirrors of a network only.
 #[test]
-fn private_mirrors_are_for_their_network_alone() {
+fn private_mirrors_are_for_their_network_only() {
     let directory = data("example");
     let all =
         |server: &reveille_mirrorlist::server::Running, network: u32, header: bool| -> BTreeSet<String> {
@@ -203,7 +203,7 @@ fn private_mirrors_are_for_their_network_alone() {
                 stranger != inside
             })
             .count();
-        assert!(hidden > 0, "some network has a mirror to itself");
+        assert!(hidden > 0, "some network has a private mirror");
     });
     options.rules.strict = true;
     serve(&options, |server| {
@@ -281,7 +281,11 @@ fn the_administrator_sees_health_and_numbers() {
             .filter(|line| line.starts_with("# HELP "))
             .collect();
         insta::assert_snapshot!(described.join("\n"));
-        assert_eq!(admin.get("/mirrorlist", "").status, 404, "lists are elsewhere");
+        assert_eq!(
+            admin.get("/mirrorlist", "").status,
+            404,
+            "lists are on the other address"
+        );
     });
     let log = fs::read_to_string(directory.path().join("mirrorlist.log")).unwrap();
     assert!(
@@ -296,7 +300,7 @@ fn the_administrator_sees_health_and_numbers() {
 }
 
 #[test]
-fn one_client_is_slowed_down_and_a_proxy_is_not() {
+fn the_rate_limit_is_for_clients_and_not_for_proxies() {
     let directory = data("example");
     let mut options = options(directory.path());
     options.rate_limit = std::num::NonZeroUsize::new(3);
@@ -313,7 +317,7 @@ fn one_client_is_slowed_down_and_a_proxy_is_not() {
 }
 
 #[test]
-fn apt_gets_places_and_others_get_none() {
+fn apt_gets_priorities_and_others_get_none() {
     with_server(|client| {
         let (repo, arch) = repository(0);
         let target = format!("/mirrorlist?repo={repo}&arch={arch}");
@@ -335,7 +339,7 @@ fn apt_gets_places_and_others_get_none() {
     });
 }
 
-/// An answer has the name of a file once for every mirror: a client's word must not make it large.
+/// An answer has the name of a file for every mirror, so a client's text must not make it large.
 #[test]
 fn a_small_request_gets_no_large_answer() {
     with_server(|client| {
@@ -348,7 +352,7 @@ fn a_small_request_gets_no_large_answer() {
         let (repo, arch) = repository(0);
         let target = format!("/mirrorlist?repo={repo}&arch={arch}");
         let most = client.get(&format!("{target}&country=global"), "").urls().len();
-        // All ways to write it, one after the other.
+        // In all ways to write it.
         let countries: Vec<String> = (0..64)
             .map(|number| {
                 let letters = "global".chars().enumerate();
@@ -371,7 +375,7 @@ fn a_small_request_gets_no_large_answer() {
             "{}",
             reply.text()
         );
-        // The connection is as good as before.
+        // The connection still works.
         assert_eq!(client.get(&target, "").status, 200);
         let head = |length: usize| format!("X-Long: {}\r\n", "x".repeat(length));
         assert_eq!(client.get(&target, &head(12_000)).status, 200);
@@ -379,7 +383,7 @@ fn a_small_request_gets_no_large_answer() {
     });
 }
 
-/// A line of a log is of one request, whatever is in it.
+/// Each request has one line in a log, whatever it contains.
 #[test]
 fn what_a_client_sends_ends_no_line_and_no_field_of_a_log() {
     let directory = data("example");
@@ -420,7 +424,7 @@ fn what_a_client_sends_ends_no_line_and_no_field_of_a_log() {
     assert!(lines[1].len() < 4300 && lines[1].contains("…\" 414 "), "{access}");
 }
 
-/// The name of a file is a client's word, and stands in a list only as a part of a URL.
+/// The name of a file comes from the client, and appears in a list only as a part of a URL.
 #[test]
 fn the_name_of_a_file_adds_nothing_to_a_list() {
     with_server(|client| {
@@ -482,13 +486,13 @@ fn a_unix_socket_answers_too() {
             "{text}"
         );
     });
-    assert!(!path.exists() && !admin.exists(), "nothing is left behind");
+    assert!(!path.exists() && !admin.exists(), "no socket is left behind");
 }
 
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]
-    fn whatever_is_asked_is_answered(
+    fn every_request_is_answered(
         query in "[a-z=&%+,./0-9\\-]{0,60}",
         header in proptest::collection::vec(0x20_u8..=0x7e, 0..40),
     ) {

@@ -20,7 +20,7 @@ fn certificate() -> (String, String) {
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-/// Asks a server that must have a certificate.
+/// Sends a request to a server that must have a certificate.
 fn ask(address: SocketAddr, trusted: &str) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
     roots
@@ -53,7 +53,7 @@ fn reload(server: &Running) {
 }
 
 #[test]
-fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
+fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
     let directory = data("example");
     let path = directory.path();
     let (one, two) = (certificate(), certificate());
@@ -76,7 +76,7 @@ fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
         write(path, &two);
         reload(server);
         assert!(has(&two) && !has(&one));
-        // A key that is not the certificate's.
+        // A key that does not match the certificate.
         write(path, &(one.0.clone(), two.1.clone()));
         reload(server);
         fs::write(path.join("cert.pem"), "damage").unwrap();

@@ -16,6 +16,9 @@ use crate::printer::Printer;
 /// Bytes of a file that are read to tell a job from an inventory.
 const LOOKED_AT: u64 = 256 * 1024;
 
+/// Warnings and mistakes of an inventory that are shown.
+const SHOWN: usize = 50;
+
 pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
     let shown = args.file.display();
     let is_job = args
@@ -25,8 +28,8 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
     if is_job && !is_inventory(&args.file) {
         let job = read_job(&args.file, BTreeMap::new())?;
         printer.data(&format!(
-            "{shown}: a job of {} steps, no mistakes",
-            job.steps.len()
+            "{shown}: a job of {}, no mistakes",
+            counted(job.steps.len(), "step")
         ))?;
         return Ok(Exit::Success);
     }
@@ -36,15 +39,30 @@ pub(crate) fn run(args: &LintArgs, printer: &Printer) -> Result<Exit, Failure> {
     }
     let path = args.file.to_string_lossy().into_owned();
     let loaded = InventorySources::new(&[path], &[], &args.vault_password_file)?.read()?;
-    for warning in &loaded.warnings {
-        printer.warning(&warning.to_string());
+    let (mistakes, unreadable) = loaded.inventory.check();
+    let warnings = loaded.warnings.iter().map(ToString::to_string);
+    let warnings: Vec<String> = warnings
+        .chain(unreadable.iter().map(ToString::to_string))
+        .collect();
+    for warning in warnings.iter().take(SHOWN) {
+        printer.warning(warning);
     }
-    printer.data(&format!(
-        "{shown}: an inventory of {}, {} warnings",
-        counted(loaded.inventory.len(), "host"),
-        loaded.warnings.len()
-    ))?;
-    Ok(Exit::Success)
+    let more = warnings.len().saturating_sub(SHOWN) + mistakes.len().saturating_sub(SHOWN);
+    if more > 0 {
+        printer.note(&format!("{more} more are not shown"));
+    }
+    if mistakes.is_empty() {
+        printer.data(&format!(
+            "{shown}: an inventory of {}, {}",
+            counted(loaded.inventory.len(), "host"),
+            counted(warnings.len(), "warning")
+        ))?;
+        return Ok(Exit::Success);
+    }
+    for mistake in mistakes.into_iter().take(SHOWN) {
+        printer.failure(&Failure::from(mistake));
+    }
+    Ok(Exit::Usage)
 }
 
 /// Whether a YAML file is an inventory: a job has `steps`, groups have `hosts` and `children`.

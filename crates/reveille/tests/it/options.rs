@@ -379,12 +379,36 @@ fn a_command_needs_no_dashes_and_quiet_prints_only_failures() {
 }
 
 #[test]
+fn lint_finds_what_an_inventory_would_fail_with() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file(
+        "hosts.ini",
+        "[web]\na ansible_user='{{ x | uper }}'\nb ansible_port='{{ x }}'\nc other='{{ x | of_ansible }}'\n\
+         [web:vars]\nx=none\n",
+    );
+    let lint = |code| reveille.run(&["lint", &inventory]).expect(code);
+    let found = lint(2);
+    assert!(found.stdout.is_empty(), "{}", found.stdout);
+    for words in [
+        "`ansible_user`: its template can't be read: there is no filter `uper`; did you mean `upper`?",
+        "hosts.ini:2",
+        "`ansible_port`: `none` is not a port (1 to 65535)",
+        "hosts.ini:3",
+        "warning: `other`: its template can't be read: there is no filter `of_ansible`",
+    ] {
+        assert!(found.stderr.contains(words), "{words}: {}", found.stderr);
+    }
+    reveille.file("hosts.ini", "a\nc other='{{ x | of_ansible }}'\n");
+    assert!(lint(0).stdout.contains("an inventory of 2 hosts, 1 warning\n"));
+}
+
+#[test]
 fn lint_tells_jobs_from_inventories() {
     let reveille = Reveille::new();
     let job = reveille.file("job.yml", "hosts: all\nsteps:\n  - run: 'true'\n");
     let inventory = reveille.file("inv.yml", "web:\n  hosts:\n    web[1:3]:\n");
     let lint = |file: &str| reveille.run(&["lint", file]).expect(0).stdout;
-    assert!(lint(&job).contains("a job of 1 steps"), "{}", lint(&job));
+    assert!(lint(&job).contains("a job of 1 step,"), "{}", lint(&job));
     assert!(
         lint(&inventory).contains("an inventory of 3 hosts"),
         "{}",

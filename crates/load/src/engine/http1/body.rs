@@ -1,6 +1,6 @@
 //! Finds the end of an answer's body.
 
-use super::Wrong;
+use super::wrong::Wrong;
 
 /// The longest line before a chunk, in bytes.
 const MAX_LINE: u32 = 8 << 10;

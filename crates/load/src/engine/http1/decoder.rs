@@ -1,8 +1,8 @@
 //! Decodes an answer from bytes, in any pieces.
 
-use super::Wrong;
 use super::body::Body;
 use super::head::{Head, MAX_HEAD};
+use super::wrong::Wrong;
 
 /// The most answers with a status of 1xx before the final one.
 const MAX_INTERIM: u8 = 16;

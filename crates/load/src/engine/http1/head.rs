@@ -4,8 +4,8 @@ use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
-use super::Wrong;
 use super::body::Body;
+use super::wrong::Wrong;
 
 /// The longest head of an answer, in bytes.
 pub(super) const MAX_HEAD: usize = 64 << 10;

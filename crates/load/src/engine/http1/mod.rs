@@ -16,17 +16,7 @@ mod body;
 mod decoder;
 mod exchange;
 mod head;
+mod wrong;
 
 pub(crate) use self::exchange::{Buffers, Connection};
 pub(crate) use self::head::Request;
-
-/// Why bytes are not an answer in HTTP/1.1.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Wrong(String);
-
-impl Wrong {
-    fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}

@@ -6,8 +6,8 @@ use reveille_document::{Node, value_of};
 use reveille_text::bounded;
 use serde_json::{Map, Value as Json};
 
+use super::super::model::{Data, OnEnd, Order};
 use super::super::schema::DataFile;
-use super::super::{Data, OnEnd, Order};
 use super::{Context, is_identifier};
 
 /// Parses the rows of a file.

@@ -9,9 +9,9 @@ use reveille_text::{Bytes, bounded};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
+use super::super::model::{Http, Network, Tls, Version, resolve};
 use super::super::schema::{HttpFile, NetworkFile};
 use super::super::template::Text;
-use super::super::{Http, Network, Tls, Version};
 use super::Context;
 use crate::target::Target;
 
@@ -61,7 +61,7 @@ impl Context<'_> {
             resolve: self.part(&fields, "resolve", |this, node| {
                 let nodes = items(node).into_iter();
                 nodes
-                    .filter_map(|node| this.reader.parsed(node, super::super::resolve))
+                    .filter_map(|node| this.reader.parsed(node, resolve))
                     .collect()
             }),
             proxy: self.part(&fields, "proxy", Self::proxy),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use reveille_account::SourceError;
 use reveille_document::{Expression, Node, items};
 
+use super::super::model::{Class, Data, Step};
 use super::super::names::BUILT_IN;
 use super::super::template::Text;
-use super::super::{Class, Data, Step};
 use super::Context;
 
 impl Context<'_> {

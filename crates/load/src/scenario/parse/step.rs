@@ -6,10 +6,11 @@ use regex::Regex;
 use reveille_document::{Fields, Node, Value, items};
 use reveille_text::bounded;
 
+use super::super::check::JsonPath;
+use super::super::model::{Body, Capture, Expect, JsonPart, Source, Step, Task, Wait};
 use super::super::names::METHODS;
 use super::super::schema::{AuthFile, BasicFile, CaptureFile, ExpectFile, StepFile, TaskFile};
 use super::super::template::Holds;
-use super::super::{Body, Capture, Expect, JsonPart, JsonPath, Source, Step, Task, Wait};
 use super::{Context, is_name};
 use crate::mask::named;
 use crate::target::Target;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use reveille_document::{Node, Value, items};
 use reveille_text::duration;
 
+use super::super::model::{Metric, Stage, Threshold, Wait};
+use super::super::quantity;
 use super::super::schema::{StageFile, ThresholdLong, WaitKind};
-use super::super::{Metric, Stage, Threshold, Wait, quantity};
 use super::Context;
 
 /// The most users of a stage.

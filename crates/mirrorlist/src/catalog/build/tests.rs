@@ -1,4 +1,4 @@
-//! Data that are odd, and are taken all the same.
+//! Unusual data that are accepted.
 
 use super::*;
 use crate::wire::{DirectoryEntry, ListWriter};
@@ -21,7 +21,7 @@ fn urls(catalog: &Catalog, directory: &str, host: HostNumber) -> Vec<String> {
 
 /// Of entries that appear twice the first counts, invalid entries are left out, and each causes a warning.
 #[test]
-fn odd_data_are_taken_with_a_warning() {
+fn unusual_data_are_accepted_with_a_warning() {
     let mut list = ListWriter::new(Vec::new(), 7).unwrap();
     list.url(1, "http://one.example").unwrap();
     list.url(2, "http://two.example\nhttp://evil.example").unwrap();
@@ -47,11 +47,11 @@ fn odd_data_are_taken_with_a_warning() {
     list.netblock_country("192.0.2.1/24", "FR").unwrap();
     list.url(1, "http://one.example").unwrap();
     list.url(1, "http://another.example").unwrap();
-    // What is joined.
+    // Entries that are joined.
     list.netblock("10.0.0.0/8", &[6]).unwrap();
     list.host_countries_allowed(5, &["DE"]).unwrap();
     list.host_countries_allowed(5, &["FR"]).unwrap();
-    // URL 9 is not there, and host 5 is named twice.
+    // URL 9 is missing, and host 5 appears twice.
     list.directory(&entry("d", &[(5, vec![9, 1]), (5, vec![2])], &[5]))
         .unwrap();
     list.directory(&entry("d", &[(6, vec![1])], &[6])).unwrap();
@@ -109,7 +109,7 @@ fn odd_data_are_taken_with_a_warning() {
     }
 }
 
-/// Countries in the order of their names, hosts in that of their numbers, however the file has them.
+/// Countries are sorted by name and hosts by number, whatever the order in the file.
 #[test]
 fn lists_are_sorted_whatever_the_order_in_the_file() {
     let mut list = ListWriter::new(Vec::new(), 7).unwrap();
@@ -144,7 +144,7 @@ fn lists_are_sorted_whatever_the_order_in_the_file() {
     assert!(catalog.offer(directory, 0).is_none());
 }
 
-/// Without them nothing could be answered.
+/// Without them no request could be answered.
 #[test]
 fn a_file_without_time_or_directories_is_refused() {
     let list = ListWriter::new(Vec::new(), 7).unwrap();

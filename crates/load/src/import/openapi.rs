@@ -1,21 +1,11 @@
-//! Makes scenarios from recordings (HAR) and descriptions (OpenAPI), for users to complete.
-
-mod har;
-mod secrets;
+//! OpenAPI descriptions: each operation becomes a task.
 
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::har::har;
-use self::secrets::Secrets;
+use super::imported::{Imported, write};
+use super::secrets::Secrets;
 use crate::scenario::{BUILT_IN, METHODS};
 use crate::target::Target;
-
-/// A scenario, and remarks for the user.
-#[derive(Debug)]
-pub(crate) struct Imported {
-    pub(crate) text: String,
-    pub(crate) remarks: Vec<String>,
-}
 
 /// Makes a task of each operation of a description. Path parameters become variables.
 pub(crate) fn openapi(text: &str) -> Result<Imported, String> {
@@ -115,18 +105,4 @@ fn braced(text: &str, mut replace: impl FnMut(&str) -> String) -> Result<String,
         rest = after;
     }
     Ok(replaced + rest)
-}
-
-/// Escapes braces, which would begin a template.
-fn braces(text: &str) -> String {
-    text.replace("{{", "{{ '{{' }}")
-}
-
-/// A scenario as YAML.
-fn write(scenario: &Value) -> Result<String, String> {
-    let options = serde_saphyr::ser_options! {
-        compact_list_indent: false,
-        prefer_block_scalars: false,
-    };
-    serde_saphyr::to_string_with_options(scenario, options).map_err(|error| error.to_string())
 }

@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_words_end_a_comment() {
+    fn no_text_ends_a_comment() {
         let mut text = String::new();
         push_comment(&mut text, "----\u{1}-a-\u{fffe}-\nb-");
         assert_eq!(text, "- - - - -a- -\nb-");
