@@ -1,4 +1,4 @@
-//! Faults: what is wrong with which hosts.
+//! Faults, and the hosts that have them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use reveille_pace::Portion;
 
 use crate::FaultKind;
 
-/// A kind of fault and the hosts that it strikes: `refuse=5%`, `kex_stall=3`, `exit_100=drill-0001,drill-0007`.
+/// A kind of fault and its hosts: `refuse=5%`, `kex_stall=3`, `exit_100=drill-0001,drill-0007`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What is wrong.
+    /// The kind.
     pub kind: FaultKind,
     /// The affected hosts.
     pub targets: Targets,
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_whom_it_strikes() {
+    fn kind_and_hosts_are_parsed() {
         let fault = |text: &str| text.parse::<Fault>().unwrap();
         assert_eq!(fault("refuse=5%").targets, Targets::Some(Portion::Share(500)));
         assert_eq!(fault("exit_100=3").kind, FaultKind::Exit(100));

@@ -386,7 +386,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_loopback_and_tell_the_host() {
+    fn addresses_are_loopback_and_identify_the_host() {
         assert_eq!(address(0), Ipv4Addr::new(127, 1, 0, 1));
         assert_eq!(address(254), Ipv4Addr::new(127, 1, 1, 1));
         for number in (0..70_000).chain([MOST_HOSTS - 1]) {

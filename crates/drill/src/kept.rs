@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_ran_is_gone_after_a_reboot() {
+    async fn a_reboot_ends_running_work() {
         let host = host();
         let boot = host.boot_id();
         let (work, _) = host.kept.start("run", "a", "m", 8);
@@ -598,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wiped_is_absent_or_known_by_its_supervisor() {
+    fn wiped_work_is_absent_or_known_by_its_supervisor() {
         let kept = Kept::default();
         let mark = kept.mark("run", "m");
         assert_eq!(kept.mark("run", "m"), mark);
@@ -612,7 +612,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_back_gets_the_rest() {
+    async fn a_client_that_comes_back_gets_the_rest() {
         let (work, _) = Kept::default().start("run", "a", "m", 8);
         let (mut cursor, _) = work.follow(0, 0);
         let acts = ["abc", "def", "ghi"].map(|text| Act::Stdout(Bytes::from_static(text.as_bytes())));
@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_hangs_can_be_ended() {
+    async fn hanging_work_can_be_stopped() {
         let (work, _) = Kept::default().start("run", "a", "m", 8);
         let acts = [Act::Wait(std::time::Duration::from_secs(1_000_000))];
         let host = host();

@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_reads_itself_back() {
+    fn every_kind_parses_its_own_text() {
         for kind in FaultKind::all() {
             assert_eq!(kind.to_string().parse(), Ok(kind));
             assert_eq!(kind.name().parse(), Ok(kind));

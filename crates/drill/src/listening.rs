@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn attaching_is_no_beginning() {
+    fn attaching_does_not_count_as_a_start() {
         let mut listening = Listening::to(BOOTSTRAP);
         listening.input(b"script\nN attach R 1 T -\n");
         assert_eq!(

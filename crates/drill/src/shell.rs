@@ -139,7 +139,7 @@ impl Player<'_> {
             }
             ("apt-get" | "apt", _) => self.apt(arguments),
             ("dpkg" | "rpm", _) => self.fail("dpkg-query: package is not installed\n", 1),
-            (other, _) => self.say(&format!("drill: {other} is said to have run\n"), to_stderr),
+            (other, _) => self.say(&format!("drill: pretending to run {other}\n"), to_stderr),
         }
     }
 
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_what_people_try() {
+    fn common_commands_have_their_usual_output() {
         let out = |text: &str| (text.to_owned(), String::new(), 0);
         assert_eq!(said("echo hello  world"), out("hello world\n"));
         assert_eq!(said("printf '%s-%d\\n' a 7"), out("a-7\n"));
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(said("exit 100"), (String::new(), String::new(), 100));
         assert_eq!(said("sh -c 'exit 3'; echo x"), out("x\n"));
         assert_eq!(said("echo oops >&2; false").1, "oops\n");
-        assert_eq!(said("nonsense -x"), out("drill: nonsense is said to have run\n"));
+        assert_eq!(said("nonsense -x"), out("drill: pretending to run nonsense\n"));
         let marked = "exec sudo -n -H -u 'root' -- sh -c 'echo mark >&2;echo hello'";
         assert_eq!(said(marked), ("hello\n".to_owned(), "mark\n".to_owned(), 0));
         assert_eq!(said("echo x > /etc/x; echo y >>/etc/y"), out(""));

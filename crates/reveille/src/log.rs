@@ -56,7 +56,7 @@ fn pour(queue: &Receiver<Vec<u8>>, state: &State) {
         if dropped > 0 {
             let _ = writeln!(
                 stderr,
-                "{dropped} lines of the log were dropped, because their reader is too slow"
+                "warning: {dropped} lines of the log were dropped, because their reader is too slow"
             );
         }
         // An error on standard error can't be reported anywhere.

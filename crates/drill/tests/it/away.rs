@@ -26,7 +26,7 @@ async fn back(fleet: &reveille_drill::Fleet, host: usize) {
 }
 
 #[tokio::test]
-async fn penalties_pass() {
+async fn penalties_end_after_their_time() {
     let fleet = fleet(1, &["penalties_1=1"]);
     let (seen, end) = read_raw(&fleet, 0, b"SSH-2.0-test\r\n").await;
     assert_eq!(seen, b"SSH-2.0-OpenSSH_9.6p1\r\n");
@@ -44,7 +44,7 @@ async fn penalties_pass() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_forgotten_without_a_word() {
+async fn an_idle_connection_is_dropped_silently() {
     let fleet = fleet(1, &["idle_nat_drop_1=1"]);
     let connected = connect(&fleet, 0).await.unwrap();
     let ended = exec(&connected, "echo hello", b"", Duration::from_secs(4)).await;
@@ -59,13 +59,13 @@ async fn an_idle_connection_is_forgotten_without_a_word() {
     let answer = timeout(STALL, connected.session.channel_open_session()).await;
     assert!(answer.is_err(), "it is gone in the other direction, too");
     assert_eq!(fleet.report()[0].exercised, 1);
-    // A new connection is just as good.
+    // A new connection works again.
     let ended = run(&fleet, 0, "echo again").await;
     assert_eq!((text(&ended.stdout).as_str(), ended.status), ("again", Some(0)));
 }
 
 #[tokio::test]
-async fn a_narrow_connection_takes_its_time() {
+async fn a_slow_connection_carries_everything() {
     let fleet = fleet(1, &["bandwidth_16=1"]);
     let connected = connect(&fleet, 0).await.unwrap();
     let started = Instant::now();
@@ -78,7 +78,7 @@ async fn a_narrow_connection_takes_its_time() {
 }
 
 #[tokio::test]
-async fn a_reboot_takes_connections_and_commands_with_it() {
+async fn a_reboot_ends_connections_and_commands() {
     let fleet = fleet(2, &["reboot_1=drill-0001"]);
     let port = |host| address(&fleet, host).port();
     assert_ne!(port(0), port(1), "it listens by itself");
@@ -104,7 +104,7 @@ async fn a_reboot_takes_connections_and_commands_with_it() {
 }
 
 #[tokio::test]
-async fn a_host_reboots_when_it_is_asked_to() {
+async fn a_reboot_command_reboots_the_host() {
     let fleet = fleet(1, &[]);
     let before = text(&run(&fleet, 0, BOOT_ID).await.stdout);
     assert!(run(&fleet, 0, "reboot").await.closed);
@@ -120,7 +120,7 @@ async fn a_host_reboots_when_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn another_machine_takes_the_place_of_one() {
+async fn a_host_is_replaced_by_another_machine() {
     let fleet = fleet(1, &["replaced=1"]);
     let first = connect(&fleet, 0).await.unwrap();
     assert!(fleet.known_hosts().unwrap().contains(&first.host_key));
@@ -134,7 +134,7 @@ async fn another_machine_takes_the_place_of_one() {
 }
 
 #[tokio::test]
-async fn a_clock_jumps_and_disturbs_nothing() {
+async fn a_jump_of_the_clock_disturbs_nothing() {
     let fleet = fleet(1, &["clock_jump=1"]);
     let ended = run(&fleet, 0, "echo hello").await;
     assert_eq!(ended.status, Some(0));
@@ -158,7 +158,7 @@ async fn a_clock_jumps_and_disturbs_nothing() {
 }
 
 #[test]
-fn the_list_of_kinds_is_whole() {
+fn the_list_of_kinds_is_complete() {
     // The documentation lists these.
     let wanted = "refuse reset_on_accept exceeded_startups penalties banner_stall prebanner_lines garbage_banner \
                   kex_stall auth_stall auth_fail host_key_changed channel_refused max_sessions force_command \

@@ -1,10 +1,9 @@
 //! Compares real sshd with the drill: what a plain client sees of each fault that a real server can show.
 //!
 //! Each test does to a real server what a fault plays, and compares the results, so that the drill does not rest on
-//! assumptions. Faults without a real counterpart are those that OpenSSH can't be made to show: lines before the
-//! identification, another service on the port, an endless greeting, a channel closed without a status (`dialect` tests
-//! what a durable command makes of that).
-//! command makes of that is in `dialect`).
+//! assumptions. Faults without a test here are those that OpenSSH can't be made to show: lines before the identification,
+//! another service on the port, an endless greeting, a channel closed without a status (`dialect` tests durable commands
+//! on such a channel).
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -285,7 +284,7 @@ async fn nothing_listens() {
         raw(address(&refusing, 0), b"").await,
         raw(address_before, b"").await
     );
-    // Like the cut of a reboot.
+    // The same as the cut of a reboot.
     let rebooting = fleet(1, &["reboot_5=1"]);
     record(&played(&rebooting).await, "echo hello", || ()).await;
     assert_eq!(

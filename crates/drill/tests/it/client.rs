@@ -16,7 +16,7 @@ use tokio::time::timeout;
 /// Longer than anything takes without a stall, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a stall is watched.
+/// How long a test waits to detect a stall.
 pub(crate) const STALL: Duration = Duration::from_millis(300);
 
 /// Records the host key.
@@ -50,7 +50,7 @@ pub(crate) struct Connected {
     pub(crate) host_key: String,
 }
 
-/// A fleet of `hosts` that answer at once.
+/// A fleet whose hosts answer immediately.
 pub(crate) fn fleet(hosts: u32, faults: &[&str]) -> Fleet {
     Fleet::start(FleetSpec {
         hosts,
@@ -117,7 +117,7 @@ pub(crate) async fn connect_to(address: SocketAddrV4, client_key: &str) -> Resul
     Ok(connected)
 }
 
-/// The user to log in as: a real server only knows existing ones.
+/// The user to log in as, which must exist on a real server.
 pub(crate) fn user() -> String {
     let output = std::process::Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -54,7 +54,7 @@ pub(crate) fn key(number: u8) -> Key {
     }
 }
 
-/// Starts, and returns every beat; data in one piece. Differences between hosts are left out.
+/// Starts a command and returns every event, with data in one piece. Omits what differs between hosts.
 pub(crate) async fn follow(session: &Session, key: &Key, text: &str, heard: impl FnMut(&str)) -> Vec<String> {
     let mut durable = match Durable::open_start(session, None, key).await {
         Ok(durable) => durable,
@@ -70,7 +70,7 @@ pub(crate) async fn follow(session: &Session, key: &Key, text: &str, heard: impl
     beats(durable, heard).await
 }
 
-/// Attaches, and returns every beat.
+/// Attaches to a command and returns every event.
 async fn attach(session: &Session, key: &Key, stdout: u64, begun: Option<&Begun>) -> Vec<String> {
     let mut durable = match Durable::open_attach(session, None, key).await {
         Ok(durable) => durable,
@@ -189,7 +189,7 @@ async fn supervisors_vanish_and_machines_reboot() {
         let fleet = fleet(1, &[fault]);
         let mut plays = follow(&played(&fleet).await, &key(number), "echo hello", |_| ()).await;
         if fault.starts_with("reboot") {
-            // Here the connection ends with the machine; a later one gets the rest.
+            // The connection ends with the machine; a later connection gets the rest.
             assert_eq!(plays.pop().as_deref(), Some("lost"));
             let back = async {
                 while tokio::net::TcpStream::connect(address(&fleet, 0)).await.is_err() {
@@ -213,7 +213,7 @@ async fn supervisors_vanish_and_machines_reboot() {
 }
 
 #[tokio::test]
-async fn what_hangs_is_stopped_and_what_never_was_is_forbidden() {
+async fn hanging_work_is_stopped_and_absent_work_is_forbidden() {
     let sshd = Sshd::start("");
     let stalling = fleet(1, &["partial_stall=1"]);
     let mut told = Vec::new();
@@ -243,7 +243,7 @@ async fn what_hangs_is_stopped_and_what_never_was_is_forbidden() {
 }
 
 #[tokio::test]
-async fn there_is_no_space() {
+async fn a_full_disk_is_reported() {
     let sshd = Sshd::start("");
     let session = real(&sshd).await;
     // A run's directory in which nothing can be created, as on a full disk.
@@ -351,7 +351,7 @@ async fn conversation(first: Session, wipe: impl Fn()) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
-async fn the_same_calls_are_answered_alike_by_every_shell() {
+async fn every_shell_gives_the_same_answers() {
     let fleet = fleet(1, &[]);
     let plays = conversation(played(&fleet).await, || fleet.wipe(0)).await;
     for shell in ["dash", "bash", "busybox"] {

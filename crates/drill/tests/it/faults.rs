@@ -1,4 +1,4 @@
-//! Each fault looks on the wire as intended.
+//! Each fault looks as intended on the wire.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -78,7 +78,7 @@ async fn reset_on_accept() {
 }
 
 #[tokio::test]
-async fn exceeded_startups_passes() {
+async fn exceeded_startups_ends_after_its_connections() {
     let fleet = fleet(1, &["exceeded_startups_2=1"]);
     for _ in 0..2 {
         let (seen, end) = read_raw(&fleet, 0, b"").await;
@@ -132,7 +132,7 @@ async fn greetings() {
 }
 
 #[tokio::test]
-async fn stall_once_passes() {
+async fn stall_once_ends_after_its_connections() {
     let fleet = fleet(1, &["stall_once=1"]);
     assert_eq!(read_raw(&fleet, 0, b"").await.0, b"SSH-2.0-OpenSSH_9.6p1\r\n");
     assert_eq!(run(&fleet, 0, "true").await.status, Some(0));
@@ -295,7 +295,7 @@ async fn connections_break() {
 }
 
 #[tokio::test]
-async fn late_and_slow_hosts_are_alive() {
+async fn late_and_slow_hosts_answer() {
     let fleet = fleet(2, &["late_exec_1=drill-0001", "latency_100=drill-0002"]);
     let started = Instant::now();
     assert_eq!(run(&fleet, 0, "echo hello").await.status, Some(0));
@@ -313,7 +313,7 @@ async fn a_strangers_key_is_refused() {
     assert!(matches!(refused, russh::Error::NotAuthenticated), "{refused}");
 }
 
-/// Another protocol: it answers each line of its input with a performance.
+/// A script with another protocol: it answers each line of its input with a performance.
 struct Lines {
     ended: mpsc::UnboundedSender<()>,
 }
@@ -342,7 +342,7 @@ impl Script for Lines {
 }
 
 #[tokio::test]
-async fn another_dialect_can_be_spoken_and_notices_that_its_client_left() {
+async fn another_script_can_answer_and_notices_that_its_client_left() {
     let (ended, mut end) = mpsc::unbounded_channel();
     let spec = FleetSpec {
         hosts: 1,
@@ -384,13 +384,13 @@ async fn addresses_without_a_host_are_not_answered() {
     let fleet = fleet(2, &[]);
     let mut stream = TcpStream::connect(("127.0.0.1", fleet.port())).await.unwrap();
     let mut seen = Vec::new();
-    // Closed by an end or a reset.
+    // The connection is closed or reset.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut seen)).await.unwrap();
     assert!(seen.is_empty());
 }
 
 #[tokio::test]
-async fn the_seed_decides_who_is_struck() {
+async fn the_seed_decides_which_hosts_get_faults() {
     let struck = |seed| {
         let spec = FleetSpec {
             hosts: 200,

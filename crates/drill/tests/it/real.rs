@@ -86,7 +86,7 @@ async fn each_host_has_a_home() {
 }
 
 #[tokio::test]
-async fn it_speaks_as_sshd_does() {
+async fn channels_look_the_same_as_with_sshd() {
     let sshd = Sshd::start("");
     let real = real(1, &[]);
     for command in [
@@ -123,7 +123,7 @@ async fn input_reaches_commands_and_much_output_comes_back() {
 }
 
 #[tokio::test]
-async fn commands_outlive_their_clients_and_not_the_fleet() {
+async fn commands_outlive_their_clients_but_not_the_fleet() {
     let real = real(1, &[]);
     let connected = connect(&real.fleet, 0).await.unwrap();
     let command = "setsid sh -c 'echo $$ >far; exec sleep 1000' & echo $$ >near; exec sleep 1000";
@@ -135,7 +135,7 @@ async fn commands_outlive_their_clients_and_not_the_fleet() {
         appears(&home.join("far")).await,
     );
     drop(connected);
-    // A second connection is answered when the first one was given up.
+    // The second connection is answered, although the first one was given up.
     assert_eq!(run(&real.fleet, 0, "true").await.status, Some(0));
     assert!(lives(&near) && lives(&far));
     assert_eq!(real.shell.end(), 2);

@@ -109,14 +109,11 @@ impl View {
 
     fn take_run(&mut self, kind: &EventKind) {
         match kind {
-            EventKind::Warning { message } => self.say(&format!(
-                "{} {message}",
-                self.printer.tone_err("warning:", Tone::Odd)
-            )),
+            EventKind::Warning { message } => self.warn(message),
             EventKind::SessionsLimited {
                 reason: Some(reason), ..
             } => self.say(reason),
-            EventKind::ControllerStalled { late_ms } => self.say(&format!(
+            EventKind::ControllerStalled { late_ms } => self.warn(&format!(
                 "the controller stalled for {}; all deadlines were moved by that time",
                 duration::shown(Duration::from_millis(*late_ms))
             )),
@@ -143,6 +140,13 @@ impl View {
     /// Shows a line, even with `--quiet`.
     fn say(&self, line: &str) {
         self.display.say(line.to_owned());
+    }
+
+    fn warn(&self, message: &str) {
+        self.say(&format!(
+            "{} {message}",
+            self.printer.tone_err("warning:", Tone::Odd)
+        ));
     }
 
     fn redraw(&mut self) {

@@ -231,7 +231,7 @@ fn show(
             let missed = dropped.swap(0, Ordering::Relaxed);
             if missed > 0 {
                 note(&format!(
-                    "{missed} lines and outputs were not shown, because their reader is too slow"
+                    "warning: {missed} lines and outputs were not shown, because their reader is too slow"
                 ));
             }
         }
