@@ -95,3 +95,37 @@ fn table<'t>(
     }
     roff.to_writer(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_all_sections() {
+        let directory = tempfile::tempdir().expect("a directory");
+        man(directory.path()).expect("pages");
+        for (name, own) in [
+            ("reveille-load.1", "reveille\\-load shop.yaml \\-\\-plan"),
+            ("reveille-load-import.1", "import har recording.har"),
+            ("reveille-load-man.1", "directory"),
+        ] {
+            let page = std::fs::read_to_string(directory.path().join(name)).expect(name);
+            assert!(page.contains(own), "{name}: {page}");
+            for section in [
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "FILES",
+                "ENVIRONMENT",
+                "\"EXIT STATUS\"",
+                "\"SEE ALSO\"",
+            ] {
+                assert!(
+                    page.contains(&format!(".SH {section}\n")),
+                    "{name} has no {section}: {page}"
+                );
+            }
+        }
+    }
+}

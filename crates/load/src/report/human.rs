@@ -84,7 +84,7 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
         broken(&format!("  {sentence}"), 4, width, &mut lines);
     }
     if summary.bootstraps > 0 {
-        let mut text = format!("  bootstrap: refreshed {}", times(summary.bootstraps - 1));
+        let mut text = format!("  bootstrap: ran {}", times(summary.bootstraps));
         if summary.refresh_failures > 0 {
             text += &format!("; a refresh failed {}", times(summary.refresh_failures));
         }
@@ -171,10 +171,10 @@ fn count(name: &str, count: f64, each: f64) -> String {
 }
 
 fn times(count: u64) -> String {
-    match count {
-        0 => "never".to_owned(),
-        1 => "once".to_owned(),
-        _ => format!("{count} times"),
+    if count == 1 {
+        "once".to_owned()
+    } else {
+        format!("{count} times")
     }
 }
 
