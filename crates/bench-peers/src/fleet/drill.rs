@@ -33,8 +33,6 @@ pub(super) fn table(lab: &Lab, hosts: u32) -> Result<String> {
     command.args(["-c", &hosts.to_string(), "--", &sleep]);
     let measured = lab.measure(&command)?;
     let summary = lab.summary(&state)?;
-    let messages = measured.errors();
-    let at_once = messages.lines().find(|line| line.contains("at once"));
     let window = HOLD.saturating_sub(Duration::from_secs(5));
     let held = measured.between(window, HOLD).unwrap_or(measured.peak);
     let mut table = Table::new(
@@ -53,8 +51,7 @@ pub(super) fn table(lab: &Lab, hosts: u32) -> Result<String> {
     ));
     Ok(format!(
         "{table}\n`reveille drill --serve DIR --hosts {hosts} --fault none` runs in one process, and `reveille exec -c {hosts} \
-         -- {sleep}` in another, which is the one measured. It reported: \"{}\".\n",
-        at_once.unwrap_or_default().trim()
+         -- {sleep}` in another, which is the one measured.\n"
     ))
 }
 

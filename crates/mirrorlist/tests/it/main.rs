@@ -2,7 +2,6 @@
 
 mod clients;
 mod command;
-mod files;
 mod net;
 mod reload;
 mod requests;
