@@ -25,7 +25,7 @@ use crate::process::Process;
 /// Between two looks at memory.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// No measured command may take longer.
+/// How long a measured command may take.
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// What a command used.
@@ -36,10 +36,10 @@ pub(crate) struct Measured {
     pub(crate) peak: Memory,
     /// Memory over time.
     pub(crate) looks: Vec<(Duration, Memory)>,
-    /// In KiB, of the whole machine.
+    /// The highest swap of the whole machine, in KiB.
     pub(crate) peak_swap: u64,
     pub(crate) exit_status: Option<i32>,
-    /// Whether it was ended because it took too long.
+    /// Whether it was killed because it took too long.
     pub(crate) ended: bool,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -143,7 +143,7 @@ impl Manner<'_> {
 
     /// Looks at the process tree until its root has ended, and leaves that to be waited for.
     fn watch(&mut self, root: Pid, started: Instant) -> io::Result<Measured> {
-        // Some thousand looks, however long it takes.
+        // At most some thousand looks.
         let every = LOOK.max(self.limit / 6000);
         let handle = rustix::process::pidfd_open(root, PidfdFlags::empty())?;
         let pid = root.as_raw_nonzero().get();

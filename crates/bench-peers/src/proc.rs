@@ -1,4 +1,4 @@
-//! What `/proc` says about processes and the machine.
+//! Memory and CPU time of processes and the machine, from `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,10 +12,10 @@ pub(crate) struct Stat {
     pub(crate) cpu: Duration,
 }
 
-/// `/proc/PID/stat`, also of a process that has ended and was not waited for yet.
+/// Reads `/proc/PID/stat`, which also exists for a process that has ended and was not waited for.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in brackets, which may hold anything.
+    // The second field is a name in brackets, which may contain spaces and brackets.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = fields
         .get(11..15)?
@@ -48,19 +48,19 @@ pub(crate) fn tree(root: i32) -> Vec<i32> {
     found
 }
 
-/// Memory of a process, or of several added up, in KiB.
+/// Memory of one or several processes, in KiB.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Memory {
     /// Everything in memory, pages of programs and libraries included.
     pub(crate) resident: u64,
-    /// What no file backs: heap and stacks, which the machine can't take back.
+    /// Memory without a file behind it, such as heap and stacks, which the kernel can't drop.
     pub(crate) anonymous: u64,
 }
 
 // === impl Memory ===
 
 impl Memory {
-    /// Of a process alone, and its highest resident set so far by the kernel's record.
+    /// The memory of one process, and the kernel's record of its highest resident set.
     pub(crate) fn alone(pid: i32) -> Option<(Self, u64)> {
         let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let now = Self {
@@ -70,7 +70,7 @@ impl Memory {
         Some((now, field(&text, "VmHWM:")?))
     }
 
-    /// A process's share: of pages that several processes have, each is counted its part. Swapped pages count as well.
+    /// The proportional memory of a process: shared pages are divided among the processes. Swapped pages count as well.
     pub(crate) fn share(pid: i32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
         let swapped = field(&text, "SwapPss:").unwrap_or(0);
@@ -80,7 +80,7 @@ impl Memory {
         })
     }
 
-    /// The higher of each.
+    /// The higher value of each.
     pub(crate) fn max(self, other: Self) -> Self {
         Self {
             resident: self.resident.max(other.resident),
@@ -96,12 +96,12 @@ impl std::ops::AddAssign for Memory {
     }
 }
 
-/// Decimal megabytes.
+/// Converts KiB to decimal megabytes.
 pub(crate) fn megabytes(kib: u64) -> f64 {
     kib as f64 * 1024.0 / 1e6
 }
 
-/// Memory that can be had without swapping, in KiB.
+/// Memory that is available without swapping, in KiB.
 pub(crate) fn available() -> u64 {
     memory("MemAvailable:")
 }
@@ -116,7 +116,7 @@ pub(crate) fn total() -> u64 {
     memory("MemTotal:")
 }
 
-/// Processor time that anything at all used since the machine was started, to 10 ms.
+/// Processor time of all processes since the start of the machine, to 10 ms.
 pub(crate) fn busy() -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks: u64 = text

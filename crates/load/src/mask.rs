@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_masked_before_it_is_cut() {
+    fn secrets_are_masked_before_text_is_shortened() {
         let mask = mask(&[("long", "0123456789"), ("pin", "12")]);
         assert_eq!(mask.first("abc0123456789def", 6), ("abc<long>".to_owned(), true));
         assert_eq!(mask.first("abc0123456789def", 2), ("ab".to_owned(), true));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_what_is_secret() {
+    fn values_with_secret_names_are_masked() {
         assert_eq!(
             named(r#"{"access_token": "abc", "max_tokens": 7, "pin": 7, "name": "x"} /?api-key=k&page=2"#),
             r#"{"access_token": "<masked>", "max_tokens": 7, "pin": "<masked>", "name": "x"} /?api-key=<masked>&page=2"#

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn urls_are_split_into_parts() {
         let target = Target::parse("https://Shop.example:8443/a b?q=ü#x").expect("good");
         assert_eq!(target.to_string(), "https://shop.example:8443/a%20b?q=%C3%BC");
         assert_eq!(Target::parse("http://[::1]:80").expect("good").origin.host, "::1");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn locations_lead_somewhere() {
+    fn redirects_have_targets() {
         let from = Target::parse("http://a/b/c?d").expect("good");
         let to = |location: &str| from.join(location).expect(location).to_string();
         assert_eq!(to("/x"), "http://a/x");

@@ -18,12 +18,26 @@ use crate::target::Target;
 /// Most mirrors that `explain` names for each reason to leave mirrors out.
 const NAMED: usize = 5;
 
+/// An explanation, and the directory that it is about.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The directory of the request.
+    pub directory: String,
+    /// The steps, the mirrors in the answer, and the mirrors that are left out.
+    pub text: String,
+}
+
 /// Explains step by step how the server would answer a client's request, of which `query` follows the question mark.
 ///
 /// # Errors
 ///
 /// Returns the text that the client would get instead of a list.
-pub fn explain(snapshot: &Snapshot, query: &str, address: IpAddr, rules: Rules) -> Result<String, String> {
+pub fn explain(
+    snapshot: &Snapshot,
+    query: &str,
+    address: IpAddr,
+    rules: Rules,
+) -> Result<Explanation, String> {
     let catalog = snapshot.catalog();
     let query = Query::parse(query);
     let refused = |refusal: crate::refusal::Refusal| refusal.text(&catalog.repositories.listing);
@@ -84,7 +98,10 @@ pub fn explain(snapshot: &Snapshot, query: &str, address: IpAddr, rules: Rules) 
     }
     let by_country = selection.found == Some(Source::Country);
     text.push_str(&left_out(snapshot, &target, client, wanted, by_country, &listed));
-    Ok(text)
+    Ok(Explanation {
+        directory: target.name,
+        text,
+    })
 }
 
 /// The client's country, and where it comes from.

@@ -1,9 +1,9 @@
 //! Vectors and strings that may become large.
 //!
 //! The C library's allocator returns a freed block to the system if the block had a mapping of its own; but after each
-//! freed block of up to 32 MiB it keeps further blocks of that size. After some reloads, the memory of earlier snapshots
-//! would stay in pieces. Blocks of more than 32 MiB do not have this effect, and the kernel moves them when they grow.
-//! Reserved memory is not used before it is written to.
+//! freed block of up to 32 MiB it keeps further blocks of that size. After some reloads, the memory of earlier
+//! snapshots would stay in pieces. Blocks of more than 32 MiB do not have this effect, and the kernel moves them when
+//! they grow. Reserved memory is not used before it is written to.
 
 /// More than the size from which the allocator adapts.
 const RESERVED: usize = 36 << 20;

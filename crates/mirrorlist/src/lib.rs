@@ -1,11 +1,12 @@
 //! Mirrorlist: the mirrors that are best for a client.
 //!
-//! Package clients of Fedora, EPEL, CentOS Stream, Rocky, openEuler and Debian ask a server for a list of mirrors before
-//! they fetch anything: dnf for a `mirrorlist` or a `metalink` (a list with checksums), apt for a list for its `mirror`
-//! method. This crate is such a server. It reads the files of MirrorManager and answers as MirrorManager's server does.
+//! Package clients of Fedora, EPEL, CentOS Stream, Rocky, openEuler and Debian ask a server for a list of mirrors
+//! before they fetch anything: dnf for a `mirrorlist` or a `metalink` (a list with checksums), apt for a list for its
+//! `mirror` method. This crate is such a server. It reads the files of MirrorManager and answers as MirrorManager's
+//! server does.
 //!
-//! The main types: [`Sources`], the files to read; [`Snapshot`], everything that an answer depends on, compiled once and
-//! never changed; [`Catalog`], its index of hosts and directories; [`Rules`], how mirrors are chosen;
+//! The main types: [`Sources`], the files to read; [`Snapshot`], everything that an answer depends on, compiled once
+//! and never changed; [`Catalog`], its index of hosts and directories; [`Rules`], how mirrors are chosen;
 //! [`server::Running`], the server.
 //!
 //! ```text
@@ -17,13 +18,13 @@
 //!
 //! A reload: the thread of `server/reload.rs` reads the files (`throttled_read.rs` pauses while requests come).
 //! `snapshot.rs` compiles MirrorManager's snapshot (`wire/read.rs`, `catalog/build.rs`) or a list in YAML
-//! (`mirrors/list.rs`), prefixes (`networks.rs`), and countries (`geoip.rs`, `continents.rs`). If all files are valid, one
-//! pointer is swapped; otherwise the old snapshot stays in use. Parts whose files have not changed are shared.
+//! (`mirrors/list.rs`), prefixes (`networks.rs`), and countries (`geoip.rs`, `continents.rs`). If all files are valid,
+//! one pointer is swapped; otherwise the old snapshot stays in use. Parts whose files have not changed are shared.
 //!
 //! A request: `server/workers.rs` reads it, `server/service.rs` limits and logs, `forwarded.rs` finds the client behind
 //! proxies. `query.rs` reads the parameters, `target.rs` finds the directory, `select.rs` chooses hosts and `order.rs`
-//! shuffles them by weight, `answer.rs` and `render/mod.rs` write the answer. A request uses one snapshot from beginning
-//! to end.
+//! shuffles them by weight, `answer.rs` and `render/mod.rs` write the answer. A request uses one snapshot from
+//! beginning to end.
 //!
 //! ```no_run
 //! use reveille_mirrorlist::{Data, Snapshot, Sources};
@@ -69,7 +70,7 @@ mod xml;
 pub use catalog::{Catalog, Counts};
 pub use continents::Continents;
 pub use error::BadFile;
-pub use explain::explain;
+pub use explain::{Explanation, explain};
 pub use forwarded::TrustedProxies;
 pub use geoip::GeoIp;
 pub use networks::Networks;

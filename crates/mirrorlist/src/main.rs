@@ -29,19 +29,29 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer /mirrorlist and /metalink
+    ///
+    /// Answer the requests of package clients, from MirrorManager's snapshot or from a list of mirrors in YAML. The server
+    /// checks its files for changes and replaces the data in one step. If a file can't be used, it keeps the old data and
+    /// logs the reason.
     #[command(after_help = examples::SERVE)]
     Serve(serve::Arguments),
     /// Compile a list of mirrors in YAML into MirrorManager's format
+    ///
+    /// Compile a list of mirrors in YAML, with the results of `check` beside it, into a snapshot for `serve --cache` or for
+    /// MirrorManager's own server.
     #[command(after_help = examples::BUILD)]
     Build(build::Arguments),
     /// Check data, and the mirrors of a list in YAML
     ///
     /// Check data and print what they contain and what is wrong with them. With a list in YAML, fetch one file of each
-    /// repository from its origin and from every mirror, compare them, and write the results beside the list. `serve` and
-    /// `build` leave out mirrors that are behind or can't be reached, by these results.
+    /// repository from its origin and from every mirror, compare them, and write the results beside the list. `serve`
+    /// and `build` leave out mirrors that are behind or can't be reached, by these results.
     #[command(after_help = examples::CHECK)]
     Check(check::Arguments),
     /// Explain which mirrors a client gets, and why
+    ///
+    /// Explain step by step which mirrors a client gets and in which order, and why other mirrors with the content are left
+    /// out. The order within a group is random, as in the server's answers.
     #[command(after_help = examples::EXPLAIN)]
     Explain(explain::Arguments),
     /// Write man pages to a directory

@@ -1,9 +1,9 @@
 //! The autonomous system of an address.
 //!
-//! The table of the Internet has 1.2 million nested prefixes. Reading flattens it: the address space is cut where a prefix
-//! begins or ends, and each piece has the AS of the longest prefix around it. A look-up is a binary search for the piece.
-//! The table takes 8 bytes for each piece of IPv4 and 20 for each of IPv6; a tree of prefixes takes five to ten times
-//! that.
+//! The table of the Internet has 1.2 million nested prefixes. Reading flattens it: the address space is cut where a
+//! prefix begins or ends, and each piece has the AS of the longest prefix around it. A look-up is a binary search for
+//! the piece. The table takes 8 bytes for each piece of IPv4 and 20 for each of IPv6; a tree of prefixes takes five to
+//! ten times that.
 
 use std::io::BufRead;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::error::Reason;
 use crate::large_vec::large_vec;
 
 /// AS numbers by address.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Networks {
     four: Pieces<u32>,
     six: Pieces<u128>,
@@ -30,7 +30,7 @@ struct Ignored {
 }
 
 /// The beginning of each piece, and its AS; 0 for none.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Pieces<A> {
     starts: Vec<A>,
     systems: Vec<u32>,
@@ -45,16 +45,6 @@ const LONGEST_LINE: u64 = 4096;
 // === impl Networks ===
 
 impl Networks {
-    /// An empty table.
-    pub(crate) fn none() -> Self {
-        Self {
-            four: Pieces::none(),
-            six: Pieces::none(),
-            prefixes: 0,
-            ignored: Ignored::default(),
-        }
-    }
-
     /// Reads lines `PREFIX ASN`. Ignores other lines with a warning, as other readers of these files do; a file without
     /// any valid line is an error.
     pub(crate) fn read(mut input: impl BufRead) -> Result<Self, Reason> {
@@ -149,13 +139,6 @@ impl Ignored {
 // === impl Pieces ===
 
 impl<A: Copy + Ord + Step> Pieces<A> {
-    fn none() -> Self {
-        Self {
-            starts: Vec::new(),
-            systems: Vec::new(),
-        }
-    }
-
     fn flatten(mut prefixes: Vec<Prefix<A>>) -> Self {
         // Outer before inner; the last of equal lines counts, so it comes last.
         prefixes.sort_unstable_by(|one, other| {

@@ -2,12 +2,12 @@
 
 use fastrand::Rng;
 
-/// Puts hosts into a random order: each place is drawn among the remaining hosts, by weight. Hosts without a weight come
-/// last.
+/// Puts hosts into a random order: each place is drawn among the remaining hosts, by weight. Hosts without a weight
+/// come last.
 ///
 /// Each host gets an exponential random time whose rate is its weight, and hosts are sorted by this time. This equals
-/// drawing without replacement (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006), and needs no
-/// table for each draw.
+/// drawing without replacement (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006), and needs
+/// no table for each draw.
 pub(crate) fn weighted<T: Copy>(hosts: &mut [T], weight: impl Fn(T) -> i64, random: &mut Rng) {
     let mut waiting: Vec<(f64, f64, T)> = hosts
         .iter()

@@ -7,8 +7,8 @@
 //! 3. *country*: hosts in the client's country, and 4. *continent*: hosts in the other countries of its continent;
 //! 5. *global*: all hosts that everybody may use, if fewer than the minimum with the content were found.
 //!
-//! `country=` replaces 1 to 5: hosts of these countries, or of their continents if there are none. Within 3, 4 and 5 the
-//! order is random by bandwidth.
+//! `country=` replaces 1 to 5: hosts of these countries, or of their continents if there are none. Within 3, 4 and 5
+//! the order is random by bandwidth.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -194,7 +194,7 @@ impl Search<'_> {
         if self.netblocks.is_empty() {
             self.note(|search| {
                 format!(
-                    "netblock: no mirror claims a network of {}",
+                    "netblock: no mirror with the content claims a network of {}",
                     search.client.address
                 )
             });

@@ -139,7 +139,7 @@ impl Snapshot {
         let networks = part(
             sources.netblocks.as_deref(),
             before.map(|before| &before.networks),
-            Networks::none,
+            Networks::default,
             |path| {
                 let file = ThrottledRead::new(File::open(path)?, throttle);
                 Networks::read(BufReader::with_capacity(BUFFER, file))
@@ -166,7 +166,7 @@ impl Snapshot {
         let none = || Stamps(Vec::new());
         Self::of(
             Part::new(catalog, none()),
-            Part::new(Networks::none(), none()),
+            Part::new(Networks::default(), none()),
             Part::new(Continents::built_in(), none()),
             Part::new(GeoIp::default(), none()),
         )

@@ -1,12 +1,12 @@
 //! Reading new data without delaying the threads that answer requests.
 //!
-//! A thread that reads for a second keeps a processor as long as the scheduler allows, some milliseconds at a time, while
-//! an answer takes a hundredth of that. So the reader works in short bursts. If requests came during a burst, it then
-//! pauses for as long as it worked. A lower priority would not be enough: on a machine that is busy with answers, a reload
-//! would take minutes, when new data are needed most.
+//! A thread that reads for a second keeps a processor as long as the scheduler allows, some milliseconds at a time,
+//! while an answer takes a hundredth of that. So the reader works in short bursts. If requests came during a burst, it
+//! then pauses for as long as it worked. A lower priority would not be enough: on a machine that is busy with answers,
+//! a reload would take minutes, when new data are needed most.
 //!
-//! The reader pauses while it reads the snapshot and the prefixes, which is nearly all of its work. It sorts the prefixes
-//! and reads small files without pauses.
+//! The reader pauses while it reads the snapshot and the prefixes, which is nearly all of its work. It sorts the
+//! prefixes and reads small files without pauses.
 
 use std::cell::Cell;
 use std::io::Read;

@@ -25,6 +25,7 @@ use crate::failure::Failure;
 use crate::options::{banner, password_sources, run_options};
 use crate::printer::Printer;
 use crate::render::{self, end::Extra};
+use crate::runtime::runtime;
 use crate::state;
 
 /// A run that is about to be recorded.
@@ -455,11 +456,7 @@ impl Finished {
 /// Writes the report of a run. If its reader does not read, a signal ends the program; if the reader already stalled
 /// during the run, so does a timeout.
 fn despite_readers<T: Send>(stalled: bool, write: impl FnOnce() -> T + Send) -> Result<T, Failure> {
-    let failed = |error: std::io::Error| Failure::System(format!("can't start the runtime: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime = runtime(1)?;
     std::thread::scope(|scope| {
         let (done, is_done) = tokio::sync::oneshot::channel();
         let writing = scope.spawn(move || {
@@ -581,22 +578,3 @@ pub(crate) fn seed() -> u64 {
 
 /// Timeout for writing the report to a reader that stalled during the run.
 const READER: Duration = Duration::from_secs(5);
-
-/// The number of sessions above which several threads drive them. Below, one thread costs less: at 512 real sessions, it
-/// has less than half the context switches of two.
-const SESSIONS_OF_A_THREAD: usize = 2000;
-
-/// The runtime: one thread, or up to four for very many sessions.
-pub(crate) fn runtime(sessions: usize) -> Result<tokio::runtime::Runtime, Failure> {
-    let mut builder = if sessions > SESSIONS_OF_A_THREAD {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)));
-        builder
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    builder
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::System(format!("can't start the runtime: {error}")))
-}

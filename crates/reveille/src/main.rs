@@ -32,6 +32,7 @@ mod options;
 mod printer;
 mod prompt;
 mod render;
+mod runtime;
 mod state;
 mod usage;
 

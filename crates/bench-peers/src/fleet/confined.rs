@@ -23,14 +23,14 @@ const CHART: &str = "docs/pictures/confined.svg";
 
 /// MiB of output of each host.
 const OUTPUT: u32 = 1;
-/// After its output each host takes some time, so that all sessions would be open at once.
+/// The command of each host after its output, so that all sessions would be open at once.
 const HOLD: &str = "sleep 15";
 /// How long the run may take.
 const WITHIN: Duration = Duration::from_mins(5);
 
 /// The colour of limits.
 const RED: &str = "#c0392b";
-/// The colour of what is limited.
+/// The colour of limited values.
 const BLUE: &str = "#2471a3";
 /// The colour of the machine's pressure.
 const VIOLET: &str = "#7d3c98";

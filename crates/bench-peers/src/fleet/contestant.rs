@@ -15,7 +15,7 @@ const ASYNCSSH: &str = include_str!("clients/asyncssh_client.py");
 const PARALLEL_SSH: &str = include_str!("clients/parallel_ssh_client.py");
 const PARAMIKO: &str = include_str!("clients/paramiko_processes.py");
 
-/// What one process of paramiko may need, in KiB; more of them than fit are not started at once.
+/// Memory that one process of paramiko may need, in KiB; only as many as fit are started at once.
 const PARAMIKO_KIB: u64 = 20 << 10;
 
 /// A way to run one command on every host.
@@ -46,7 +46,7 @@ pub(super) struct Start {
 // === impl Contestant ===
 
 impl Contestant {
-    /// Whether it starts processes for each host, and takes its time.
+    /// Whether it starts processes for each host, and is slow.
     pub(super) fn is_slow(self) -> bool {
         matches!(self, Self::Pssh | Self::Clush | Self::Ansible | Self::Paramiko)
     }
@@ -67,7 +67,7 @@ impl Contestant {
         }
     }
 
-    /// As it stands in a table.
+    /// Its name in a table.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Exec => "**Reveille `exec`**",
@@ -198,7 +198,7 @@ fn paramiko_processes(hosts: usize) -> usize {
     hosts.min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1)
 }
 
-/// Options for OpenSSH's programs that leave the user's own configuration out of it.
+/// Options for OpenSSH's programs, without the user's own configuration.
 pub(super) fn ssh_options(lab: &Lab) -> String {
     format!(
         "-F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o IdentitiesOnly=yes \
@@ -208,7 +208,7 @@ pub(super) fn ssh_options(lab: &Lab) -> String {
     )
 }
 
-/// The user who runs this: servers of the testbed know no other.
+/// The user who runs this, who is the only user of the testbed's servers.
 pub(super) fn user() -> String {
     let output = Command::new("id").arg("-un").output();
     output.map_or_else(

@@ -20,7 +20,7 @@ use crate::bench::Bench;
 use crate::proc::{self, megabytes};
 use crate::table::Table;
 
-/// Hosts that are copied to.
+/// Hosts to copy to.
 const HOSTS: usize = 8;
 
 /// Bytes of a block of the large file.

@@ -95,7 +95,7 @@ fn written(lab: &Lab, contestants: &[Contestant], scores: &[Score]) -> String {
     )
 }
 
-/// A contestant's share of what another one used in the same round, the median of all rounds.
+/// A contestant's value divided by that of another one in the same round; the median of all rounds.
 fn ratio(
     scores: &[Score],
     mine: Contestant,

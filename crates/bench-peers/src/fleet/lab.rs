@@ -25,7 +25,7 @@ pub(super) struct Lab {
     pub(super) testbed: Testbed,
     pub(super) hosts: usize,
     pub(super) reveille: PathBuf,
-    /// russh and nothing else; only built when it takes part.
+    /// The bare russh client; only built when it takes part.
     pub(super) bare: PathBuf,
     /// The programs of peers written in Python.
     pub(super) python: PathBuf,
@@ -77,7 +77,7 @@ impl Lab {
         self.write("addresses", &(list.join("\n") + "\n"))
     }
 
-    /// Runs a command with nothing else going on.
+    /// Measures a command.
     pub(super) fn measure(&self, command: &Command) -> Result<Measured> {
         measure::measure(command, self.files.path())
     }
@@ -98,7 +98,7 @@ impl Lab {
         unreachable!("numbers do not end")
     }
 
-    /// Where a file for a measurement goes.
+    /// The path of a file for a measurement.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }

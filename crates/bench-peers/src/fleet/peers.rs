@@ -1,4 +1,4 @@
-//! The peers: what has to be installed for them, and which versions they are.
+//! The peers: the packages that they need, and their versions.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -28,7 +28,7 @@ pub(super) const RSYNC: Package = package("rsync", &["rsync"], "a peer");
 /// Python packages of the peers.
 const MODULES: &[&str] = &["asyncssh", "parallel-ssh", "paramiko", "ansible-core"];
 
-/// Makes sure that what `contestants` need is installed, or names what is missing.
+/// Makes sure that the packages for `contestants` are installed, or names those that are missing.
 pub(super) fn prepare(bench: &Bench, contestants: &[Contestant]) -> Result {
     let mut needed = SERVERS.to_vec();
     let needs_python = contestants.iter().any(|contestant| contestant.module().is_some());

@@ -12,7 +12,7 @@ use crate::python;
 const LOCUST: &str = "locust==2.47.0";
 const OHA: &str = "1.16.0";
 
-/// Goose is a library: a load test with it is a program. This is the smallest one.
+/// Goose is a library, with which a load test is a program. This is the smallest one.
 const GOOSE_MANIFEST: &str = r#"[package]
 name = "bench-goose"
 version = "0.1.0"
@@ -61,7 +61,7 @@ pub(super) fn goose(workspace: &Workspace) -> PathBuf {
     root(workspace).join("bin/bench-goose")
 }
 
-/// Installs those that are missing.
+/// Installs the missing tools.
 pub(super) fn all(workspace: &Workspace) -> Result {
     let cargo_install = || {
         let mut install = workspace.cargo();

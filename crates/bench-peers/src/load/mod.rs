@@ -62,10 +62,10 @@ const PACKAGES: &[Package] = &[
 const CONNECTIONS: u64 = 64;
 /// The wait of the users who mostly wait.
 const WAIT: Duration = Duration::from_secs(5);
-/// The crowd comes within this time.
+/// How long the users who mostly wait take to start.
 const RAMP: Duration = Duration::from_secs(5);
 
-/// Where everything is.
+/// What all tables of this folder use.
 struct Lab<'a> {
     bench: &'a Bench,
     tools: Vec<Tool>,
@@ -175,8 +175,8 @@ impl Lab<'_> {
                 format!(
                     "{:.0} | {} | {} | {} | {:.0} | {}",
                     numbers.rate,
-                    ms(numbers.p50),
-                    ms(numbers.p99),
+                    ms(numbers.latencies[0]),
+                    ms(numbers.latencies[1]),
                     cores(measured),
                     numbers.rate * time.as_secs_f64() / measured.cpu.as_secs_f64().max(1e-3),
                     mb(measured.peak.resident)
@@ -243,11 +243,7 @@ impl Lab<'_> {
     fn stall(&self, time: Duration) -> Result<String> {
         let columns = "p50 | p99 | p99.9 | max";
         let mut table = Table::new(&format!("tool | {columns}"));
-        let cells = |numbers: &Numbers| {
-            [numbers.p50, numbers.p99, numbers.p999, numbers.max]
-                .map(ms)
-                .join(" | ")
-        };
+        let cells = |numbers: &Numbers| numbers.latencies.map(ms).join(" | ");
         for tool in &self.tools {
             let stop = self.server.stop_in(time / 2, Duration::from_secs(1));
             let row = self.measure(*tool, &Job::without_waits(CONNECTIONS, time));

@@ -10,10 +10,8 @@ pub(crate) struct Numbers {
     pub(crate) failed: f64,
     /// Answers a second.
     pub(crate) rate: f64,
-    pub(crate) p50: Option<f64>,
-    pub(crate) p99: Option<f64>,
-    pub(crate) p999: Option<f64>,
-    pub(crate) max: Option<f64>,
+    /// p50, p99, p99.9, and the highest; none if the tool does not report it.
+    pub(crate) latencies: [Option<f64>; 4],
 }
 
 /// If a larger share fails, the numbers are those of something else.
@@ -35,47 +33,42 @@ impl Numbers {
     pub(crate) fn of_reveille(text: &str, start: &str) -> Option<Self> {
         let summary: Value = serde_json::from_str(text).ok()?;
         let requests = &summary["requests"];
-        let latency = |name: &str| summary[start][name].as_f64();
         Some(Self {
             completed: requests["completed"].as_f64()?,
             failed: requests["failed"].as_f64().unwrap_or(0.0),
             rate: requests["completed_rate"].as_f64()?,
-            p50: latency("p50"),
-            p99: latency("p99"),
-            p999: latency("p999"),
-            max: latency("max"),
+            latencies: ["p50", "p99", "p999", "max"].map(|name| summary[start][name].as_f64()),
         })
     }
 
     pub(crate) fn of_oha(text: &str) -> Option<Self> {
         let all: Value = serde_json::from_str(text).ok()?;
         let quantile = |name: &str| Some(all["latencyPercentiles"][name].as_f64()? * 1e3);
+        let slowest = all["summary"]["slowest"].as_f64().map(|slowest| slowest * 1e3);
         let total = |table: &str| -> f64 {
             let counts = all[table].as_object().into_iter().flatten();
             counts.filter_map(|(_, count)| count.as_f64()).sum()
         };
         let answers = total("statusCodeDistribution");
         let good = all["statusCodeDistribution"]["200"].as_f64().unwrap_or(0.0);
-        // Requests under way at the end are cut off, as with the other tools, and are no failures.
+        // Requests in progress at the end are cut off, as with the other tools, and are no failures.
         let cut_off = all["errorDistribution"]["aborted due to deadline"].as_f64();
         Some(Self {
             completed: good,
             failed: answers - good + total("errorDistribution") - cut_off.unwrap_or(0.0),
             rate: all["summary"]["requestsPerSec"].as_f64()?,
-            p50: quantile("p50"),
-            p99: quantile("p99"),
-            p999: quantile("p99.9"),
-            max: all["summary"]["slowest"].as_f64().map(|slowest| slowest * 1e3),
+            latencies: [quantile("p50"), quantile("p99"), quantile("p99.9"), slowest],
         })
     }
 
-    /// wrk's `--latency` has no more than these quantiles.
+    /// wrk's `--latency` reports only these quantiles.
     pub(crate) fn of_wrk(text: &str) -> Option<Self> {
         let lines = || text.lines().map(str::trim);
         let field = |name: &str, place: usize| {
             let line = lines().find(|line| line.starts_with(name))?;
             line.split_whitespace().nth(place)
         };
+        let latency = |name: &str, place: usize| field(name, place).and_then(milliseconds);
         let bad: f64 = field("Non-2xx", 4).map_or(Some(0.0), |word| word.parse().ok())?;
         // `Socket errors: connect 0, read 1, write 0, timeout 2`, which are not among the requests.
         let lost: f64 = lines()
@@ -90,10 +83,7 @@ impl Numbers {
             completed: all - bad,
             failed: bad + lost,
             rate: field("Requests/sec:", 1)?.parse().ok()?,
-            p50: field("50%", 1).and_then(milliseconds),
-            p99: field("99%", 1).and_then(milliseconds),
-            p999: None,
-            max: field("Latency ", 3).and_then(milliseconds),
+            latencies: [latency("50%", 1), latency("99%", 1), None, latency("Latency ", 3)],
         })
     }
 
@@ -105,15 +95,11 @@ impl Numbers {
         let count = one["raw_data"]["counter"].as_f64()?;
         let failed = one["fail_count"].as_f64().unwrap_or(0.0);
         let quantile = quantiles(&one["raw_data"]["times_us"]);
-        let ms = |share| quantile(share).map(|time| time / 1e3);
         Some(Self {
             completed: count - failed,
             failed,
             rate: (count - failed) / metrics["duration"].as_f64()?,
-            p50: ms(0.5),
-            p99: ms(0.99),
-            p999: ms(0.999),
-            max: ms(1.0),
+            latencies: [0.5, 0.99, 0.999, 1.0].map(|share| quantile(share).map(|time| time / 1e3)),
         })
     }
 
@@ -125,19 +111,17 @@ impl Numbers {
         let failed = one["num_failures"].as_f64().unwrap_or(0.0);
         let span = one["last_request_timestamp"].as_f64()? - one["start_time"].as_f64()?;
         let quantile = quantiles(&one["response_times"]);
+        let slowest = one["max_response_time"].as_f64();
         Some(Self {
             completed: count - failed,
             failed,
             rate: if span > 0.0 { count / span } else { 0.0 },
-            p50: quantile(0.5),
-            p99: quantile(0.99),
-            p999: quantile(0.999),
-            max: one["max_response_time"].as_f64(),
+            latencies: [quantile(0.5), quantile(0.99), quantile(0.999), slowest],
         })
     }
 }
 
-/// `327.23us`, `1.02s`.
+/// Reads a time such as `327.23us` or `1.02s`.
 fn milliseconds(text: &str) -> Option<f64> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
     let number: f64 = text[..digits].parse().ok()?;
@@ -149,7 +133,7 @@ fn milliseconds(text: &str) -> Option<f64> {
     }
 }
 
-/// Quantiles of a table of times and how often each came.
+/// Quantiles of a table of times and their counts.
 fn quantiles(table: &Value) -> impl Fn(f64) -> Option<f64> {
     let mut times: Vec<(f64, f64)> = table
         .as_object()
@@ -173,36 +157,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_tools_say_is_understood() {
+    fn reports_of_tools_are_read() {
         let wrk = Numbers::of_wrk(
             "  1100809 requests in 10.01s, 250.90MB read\n    Latency   327.23us  257.19us   6.62ms   97.69%\n     50%  300.00us\n     99%    1.20ms\nRequests/sec: 109970.97\n",
         )
         .unwrap();
         assert!((wrk.rate - 109_970.97).abs() < 0.1);
-        assert_eq!((wrk.p50, wrk.p99, wrk.max), (Some(0.3), Some(1.2), Some(6.62)));
+        assert_eq!(wrk.latencies, [Some(0.3), Some(1.2), None, Some(6.62)]);
         let goose = Numbers::of_goose(
             r#"{"raw_metrics": {"duration": 2, "requests": {"GET /": {"raw_data": {"counter": 10, "times_us": {"90": 9, "1500": 1}}}}}}"#,
         )
         .unwrap();
         assert!((goose.rate - 5.0).abs() < 0.1);
-        assert_eq!(
-            (goose.p50, goose.p99, goose.max),
-            (Some(0.09), Some(1.5), Some(1.5))
-        );
+        assert_eq!(goose.latencies, [Some(0.09), Some(1.5), Some(1.5), Some(1.5)]);
         let locust = Numbers::of_locust(
             r#"[{"num_requests": 20, "start_time": 1.0, "last_request_timestamp": 3.0, "max_response_time": 9.5, "response_times": {"1": 19, "9": 1}}]"#,
         )
         .unwrap();
         assert!((locust.rate - 10.0).abs() < 0.1);
-        assert_eq!(
-            (locust.p50, locust.p99, locust.max),
-            (Some(1.0), Some(9.0), Some(9.5))
-        );
+        assert_eq!(locust.latencies, [Some(1.0), Some(9.0), Some(9.0), Some(9.5)]);
     }
 
-    /// A tool that broke off, or whose requests fail, is no row of a table.
+    /// A tool that ended early, or whose requests fail, has no numbers.
     #[test]
-    fn what_failed_is_no_result() {
+    fn a_failed_run_is_no_result() {
         for read in [
             Numbers::of_oha,
             Numbers::of_wrk,
@@ -231,7 +209,10 @@ mod tests {
                 "statusCodeDistribution": {"200": 40, "500": 8}, "errorDistribution": {"aborted due to deadline": 2, "reset": 1}}"#,
         );
         let oha = oha.unwrap();
-        assert_eq!((oha.completed, oha.failed, oha.p50), (40.0, 9.0, Some(1.0)));
+        assert_eq!(
+            (oha.completed, oha.failed, oha.latencies[0]),
+            (40.0, 9.0, Some(1.0))
+        );
         let wrk = "  50 requests in 1.00s, 1MB read\n  Socket errors: connect 0, read 1, write 0, timeout 2\n  Non-2xx or 3xx responses: 7\nRequests/sec: 50.0\n";
         let wrk = Numbers::of_wrk(wrk).unwrap();
         assert_eq!((wrk.completed, wrk.failed), (43.0, 10.0));

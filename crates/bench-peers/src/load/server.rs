@@ -14,10 +14,10 @@ use xtask::packages;
 
 use crate::process::{Process, free_address};
 
-/// It has this long to accept connections.
+/// How long nginx may take to start.
 const START: Duration = Duration::from_secs(10);
 
-/// Ends with its value.
+/// nginx; ended when dropped.
 pub(super) struct Server {
     process: Process,
     address: SocketAddr,
@@ -54,7 +54,7 @@ impl Server {
         format!("http://{}/", self.address)
     }
 
-    /// Stops the server for `length`, `after` a time. The stop ends with the thread.
+    /// Stops the server for `length`, `after` a time. The server continues before the thread ends.
     pub(super) fn stop_in(&self, after: Duration, length: Duration) -> JoinHandle<()> {
         let pid = self.process.pid();
         std::thread::spawn(move || {
@@ -66,7 +66,7 @@ impl Server {
     }
 }
 
-/// The measurement is about time here: when the server stops, and for how long.
+/// Waits, because the measurement defines when the server stops, and for how long.
 fn pause(time: Duration) {
     let (_held, never) = mpsc::channel::<()>();
     let _ = never.recv_timeout(time);

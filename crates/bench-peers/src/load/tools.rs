@@ -151,7 +151,7 @@ impl Tool {
         Ok(command)
     }
 
-    /// Reads what the tool reported, on standard output or in a file of its own. None if it did not run to its end.
+    /// Reads the tool's report, from standard output or a file of its own; none if the run did not end normally.
     pub(super) fn read(self, text: &str, lab: &Lab) -> Option<Numbers> {
         match self {
             Tool::Reveille => Numbers::of_reveille(text, "actual"),
@@ -165,7 +165,7 @@ impl Tool {
     fn version(self, lab: &Lab) -> String {
         let option = if self == Tool::Wrk { "-v" } else { "--version" };
         let line = first_line(Command::new(self.program(lab)).arg(option));
-        // Those of wrk and Locust go on with other words.
+        // wrk and Locust print more behind their versions.
         line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
     }
 }

@@ -1,4 +1,5 @@
-//! Answers beside those of MirrorManager's server: everything equal but the order, and the order equally likely.
+//! Answers beside those of MirrorManager's server: they must be equal except for the order, and all orders must be
+//! equally likely.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -15,10 +16,10 @@ use super::http::{Client, Reply};
 use super::server::Server;
 use crate::table::Table;
 
-/// Directories of the data; the reference looks through all of them for each request.
+/// Directories of the data; few, because the reference reads all of them for each request.
 const DIRECTORIES: u32 = 400;
 
-/// How often an answer is asked for when its order is compared.
+/// Requests for each comparison of orders.
 const DRAWS: u32 = 3000;
 
 /// Differences that are shown.
@@ -28,7 +29,7 @@ const SHOWN: usize = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Content {
     status: u16,
-    /// Words of the line that heads a list; an error's text; a metalink without its URLs.
+    /// Words of the first line of a list, the text of an error, or a metalink without its URLs.
     head: BTreeSet<String>,
     urls: BTreeSet<String>,
     redirected: bool,
@@ -50,7 +51,7 @@ pub(super) fn run(lab: &Lab, reference: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Asks both everything once.
+/// Sends each request to both servers.
 fn contents(lab: &Lab, ours: &Server, theirs: &Server, name: &str, strict: bool) -> Result<String> {
     let mut random = Rng::with_seed(5);
     let (mut one, mut other) = (Client::to(ours.address)?, Client::to(theirs.address)?);
@@ -100,7 +101,7 @@ fn contents(lab: &Lab, ours: &Server, theirs: &Server, name: &str, strict: bool)
     Ok(text)
 }
 
-/// A redirect leads to one of the mirrors of the list.
+/// Whether their redirect leads to a mirror of our list.
 fn redirect_is_one_of(ours: &mut Client, request: &Request, their: &Reply) -> bool {
     let Some(location) = &their.location else {
         return true;
@@ -156,7 +157,7 @@ fn expected(request: &Request, mine: &Reply, their: &Reply, strict: bool) -> Opt
     None
 }
 
-/// How often each mirror comes first, in answers of several kinds: two samples, compared by chi-squared.
+/// Compares by chi-squared how often each mirror comes first in answers of both servers, for several requests.
 fn orders(ours: &Server, theirs: &Server) -> Result<String> {
     let mut table = Table::new("request | mirrors | chi-squared | limit (1 in 1,000)");
     let path = "path=pub/linux/releases/4/Everything-4/x86_64/os";
@@ -197,7 +198,7 @@ fn orders(ours: &Server, theirs: &Server) -> Result<String> {
     ))
 }
 
-/// The statistic of two samples of one size, and its cells; rare mirrors are one cell.
+/// The statistic of two samples of equal size, and the number of its cells; rare mirrors share one cell.
 fn chi_squared<'a>(counts: impl Iterator<Item = &'a [u32; 2]>) -> (f64, usize) {
     let (mut rare, mut cells) = ([0, 0], Vec::new());
     for count in counts {
@@ -221,7 +222,7 @@ fn chi_squared<'a>(counts: impl Iterator<Item = &'a [u32; 2]>) -> (f64, usize) {
     (sum, cells.len())
 }
 
-/// What chi-squared exceeds once in a thousand times, by Wilson and Hilferty's approximation.
+/// The value that chi-squared exceeds once in 1,000 times, by Wilson and Hilferty's approximation.
 fn critical(freedom: usize) -> f64 {
     let freedom = freedom.max(1) as f64;
     let step = 2.0 / (9.0 * freedom);

@@ -93,7 +93,7 @@ fn subject(random: &mut Rng, directories: u32) -> String {
     }
 }
 
-/// Networks of mirrors, countries with and without mirrors, both versions.
+/// An address in a network of a mirror, or in a country with or without mirrors; of IPv4 or IPv6.
 fn address(random: &mut Rng) -> String {
     let [second, third, last] = [(); 3].map(|()| random.u8(..));
     let [x, y] = [(); 2].map(|()| random.u16(..));

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
-/// An answer may take so long.
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A connection, opened when it is needed.
@@ -27,14 +27,14 @@ pub(super) struct Answer<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// A connection for callers that wait.
+/// A connection for blocking callers.
 #[derive(Debug)]
 pub(super) struct Client {
     runtime: Runtime,
     connection: Connection,
 }
 
-/// An answer to such a caller.
+/// An answer to a blocking caller.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -154,7 +154,7 @@ mod tests {
                 write!(stream, "HTTP/1.1 {head}").unwrap();
                 write!(stream, "\r\n\r\nok").unwrap();
             }
-            // The third request is answered with the end of the stream.
+            // The third request gets no answer.
             let _ = stream.read(&mut [0; 1000]).unwrap();
         });
         let mut client = Client::to(address).unwrap();

@@ -71,10 +71,10 @@ const PACKAGES: &[Package] = &[
 const HOSTS: u16 = 700;
 /// Mirrors of each directory.
 const CARRIERS: u16 = 100;
-/// The data are the same each time.
+/// The seed of the data, so that they are equal each time.
 const SEED: u64 = 1;
 
-/// Where everything is.
+/// What all tables of this folder use.
 #[derive(Debug)]
 pub(super) struct Lab {
     ours: PathBuf,

@@ -23,7 +23,7 @@ const RELOADS: u32 = 10;
 /// The domains of the two sets of data.
 const DOMAINS: [&str; 2] = ["one.example", "two.example"];
 
-/// Reloads beside each of these numbers of clients.
+/// Measures reloads beside each of these numbers of clients.
 pub(super) fn run(lab: &Lab, clients: &[usize]) -> Result<String> {
     let sets = DOMAINS.map(|domain| lab.scratch.path().join(domain));
     for (domain, set) in DOMAINS.iter().zip(&sets) {
@@ -81,8 +81,8 @@ fn load(lab: &Lab, server: &Server, connections: usize, lasts: Duration) -> Load
     }
 }
 
-/// Applies a load, reloads meanwhile, and tells how many reloads succeeded, how many were refused, and how
-/// long the slowest took.
+/// Applies a load, reloads in the meantime, and returns how many reloads succeeded, how many were refused, and how long
+/// the slowest took.
 fn with_reloads(
     load: &Load,
     server: &Server,

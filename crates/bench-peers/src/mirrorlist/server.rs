@@ -13,7 +13,7 @@ use super::Lab;
 use crate::proc::{self, Memory, megabytes};
 use crate::process::{Process, free_address};
 
-/// Loading may take so long.
+/// How long a server may take to start.
 const START: Duration = Duration::from_mins(2);
 
 /// The options of both servers' files: ours, theirs, and the file.
@@ -24,20 +24,20 @@ const FILES: [(&str, &str, &str); 4] = [
     ("--geoip", "--geoip", GEOIP),
 ];
 
-/// A server that runs.
+/// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
     process: Process,
     pub(super) address: SocketAddr,
     pub(super) admin: SocketAddr,
-    /// Until the first answer: processor time, wall time.
+    /// Processor time and wall time until it accepts connections.
     pub(super) start: (Duration, Duration),
 }
 
 // === impl Server ===
 
 impl Server {
-    /// Ours.
+    /// Starts ours.
     pub(super) fn ours(lab: &Lab, data: &Path, more: &[&str]) -> Result<Self> {
         let (address, admin) = (free_address()?, free_address()?);
         let mut command = Command::new(&lab.ours);
@@ -51,7 +51,7 @@ impl Server {
         Self::start(command, lab, address, admin)
     }
 
-    /// MirrorManager's, which has no administrator's address.
+    /// Starts MirrorManager's, which has no admin address.
     pub(super) fn reference(lab: &Lab, program: &Path, data: &Path) -> Result<Self> {
         let address = free_address()?;
         let mut command = Command::new(program);
@@ -87,7 +87,7 @@ impl Server {
         proc::stat(self.pid()).map_or(Duration::ZERO, |stat| stat.cpu)
     }
 
-    /// Resident memory now and at most, in MB.
+    /// Resident memory now and its peak, in MB.
     pub(super) fn memory(&self) -> (f64, f64) {
         Memory::alone(self.pid()).map_or((0.0, 0.0), |(now, most)| {
             (megabytes(now.resident), megabytes(most))

@@ -52,7 +52,7 @@ pub(super) fn run(lab: &Lab) -> Result<String> {
     ))
 }
 
-/// How large a file of the data is.
+/// The size of a file of the data.
 fn megabytes(lab: &Lab, file: &str) -> u64 {
     std::fs::metadata(lab.data.join(file)).map_or(0, |metadata| metadata.len() / 1_000_000)
 }
@@ -118,7 +118,7 @@ fn wrk(lab: &Lab, server: &Server, url: &str) -> Result<String> {
             "{:.0}/s, {:.3} ms CPU, p99 {:.2} ms",
             numbers.rate,
             used.as_secs_f64() * 1000.0 / numbers.completed,
-            numbers.p99.unwrap_or(f64::NAN)
+            numbers.latencies[1].unwrap_or(f64::NAN)
         )),
         Some(_) => Err(Failure::failed(format!("requests failed: {text}"))),
         None => Err(Failure::failed(format!("can't read what wrk printed: {text}"))),
@@ -151,12 +151,12 @@ pub(super) struct Found {
     pub(super) worst: Duration,
 }
 
-/// So many requests, so many of them at once, with a connection each.
+/// `ab` with a number of requests, some of them at once, each with a connection.
 pub(super) fn ab_command(url: &str, requests: u32, at_once: u32) -> Command {
     let mut command = Command::new("ab");
     command
         .args(["-q", "-n", &requests.to_string(), "-c", &at_once.to_string()])
-        // Answers differ in length, as they should.
+        // Answers may differ in length.
         .args(["-l", "-H", CLIENT, url]);
     command
 }

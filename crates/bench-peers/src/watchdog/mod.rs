@@ -26,7 +26,8 @@ pub(crate) struct Arguments {
     /// CSV with the columns stream, start, runtime_s, sorted by start within a stream; gzipped if it ends in .gz
     #[arg(value_name = "FILE", required_unless_present = "synthetic")]
     files: Vec<PathBuf>,
-    /// Use synthetic durations from this seed instead: changes of speed, heavy tails, two speeds, drift, shared slowness
+    /// Use synthetic durations from this seed instead: changes of speed, heavy tails, two speeds, drift, shared
+    /// slowness
     #[arg(long, value_name = "SEED", conflicts_with = "files")]
     synthetic: Option<u64>,
     /// Hosts that run a command at the same time

@@ -28,7 +28,7 @@ pub(super) struct Replay {
 
 /// Runs that are counted: all after 50 that only teach.
 pub(super) const JUDGED: Range<usize> = 50..usize::MAX;
-/// Runs of a class that is not known well.
+/// Runs of a class with few samples.
 pub(super) const YOUNG: Range<usize> = LEAST..100;
 /// Tries of a run.
 const TRIES: u32 = 3;
@@ -36,7 +36,7 @@ const TRIES: u32 = 3;
 const NEAR: f64 = 0.9;
 
 /// One host's run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Host {
     took: f64,
     judged: bool,
@@ -49,14 +49,14 @@ struct Host {
     started: u64,
     /// The deadline of this attempt, before extensions.
     first_limit: Option<f64>,
-    /// The deadline that holds, since the attempt began.
+    /// The current deadline, counted from the start of the attempt.
     limit: Option<f64>,
     /// The deadline of the first attempt, before extensions.
     first: Option<f64>,
     together: Extensions,
 }
 
-/// Something happens to a host. Ordered by time; at the same time ends come first, judgements last.
+/// Something that happens to a host. Events are ordered by time; at equal times, ends come first and judgements last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Event {
     /// Nanoseconds since the batch began.
@@ -94,19 +94,23 @@ impl Replay {
         for (number, stream) in (0u64..).zip(streams) {
             let mut rule = self.kind.rule();
             let mut first = 0;
-            // One after the other until all rules judge.
+            // One host at a time until all rules judge.
             while first < stream.durations.len() && first < self.judged.end {
                 let size = if first < LEAST { 1 } else { self.hosts };
                 let last = (first + size).min(stream.durations.len());
                 let hosts = (first..last)
-                    .map(|run| Host::new(stream.durations[run], self.judged.contains(&run)))
+                    .map(|run| Host {
+                        took: stream.durations[run],
+                        judged: self.judged.contains(&run),
+                        ..Host::default()
+                    })
                     .collect();
                 let seed = self.seed ^ (number << 40) ^ (u64::try_from(first).unwrap_or_default() << 8);
                 let batch = Batch {
                     rule: &mut rule,
                     tally: &mut tally,
                     hang_share: if first < LEAST { 0.0 } else { self.hang_share },
-                    // The same attempts hang whatever the rule, as long as the tries are the same.
+                    // The same attempts hang with each rule, as long as the tries are the same.
                     random: Rng::with_seed(seed),
                     hosts,
                     cohort: Cohort::default(),
@@ -118,26 +122,6 @@ impl Replay {
             }
         }
         tally
-    }
-}
-
-// === impl Host ===
-
-impl Host {
-    fn new(took: f64, judged: bool) -> Self {
-        Self {
-            took,
-            judged,
-            attempt: 0,
-            hangs: false,
-            wronged: 0,
-            overdue: false,
-            started: 0,
-            first_limit: None,
-            limit: None,
-            first: None,
-            together: Extensions::default(),
-        }
     }
 }
 
@@ -175,7 +159,7 @@ impl Batch<'_> {
         if host.attempt == 1 {
             host.first = host.limit;
         }
-        // Without a deadline nothing would end a hang; there are none then.
+        // Nothing would end a hang without a deadline, so there are none.
         host.hangs &= host.limit.is_some();
         host.together = Extensions::default();
         self.cohort.started();
@@ -209,7 +193,7 @@ impl Batch<'_> {
         let ending = if late { Ending::Late } else { Ending::InTime };
         self.cohort.ended(now, overdue, ending);
         self.rule.resolved(host.took, host.first);
-        // Whatever is still planned for it is void.
+        // Later events of this attempt have no effect.
         host.limit = None;
         if host.judged {
             self.tally.healthy += 1;
@@ -283,7 +267,7 @@ impl Batch<'_> {
     reason = "durations are positive, and an `as` cast saturates"
 )]
 fn nanoseconds(seconds: f64) -> u64 {
-    // A day at most, so that sums stay far from the end.
+    // At most a day, so that sums do not overflow.
     (seconds * 1e9) as u64
 }
 

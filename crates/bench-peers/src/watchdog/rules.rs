@@ -34,7 +34,7 @@ pub(super) struct Last {
     squares: f64,
 }
 
-/// Durations that are remembered.
+/// How many durations a rule keeps.
 const WINDOW: usize = 1000;
 /// Samples before a rule judges.
 pub(super) const LEAST: usize = 20;
@@ -132,7 +132,7 @@ impl Rule {
         }
     }
 
-    /// Whether it asks if others overrun too.
+    /// Whether it considers other hosts that overrun too.
     pub(super) fn knows_cohorts(&self) -> bool {
         matches!(self, Rule::Reveille { .. })
     }
@@ -164,7 +164,8 @@ impl Last {
         self.squares += sign * distance * distance;
     }
 
-    /// 1.10 · the conformal bound at 0.1 % of the logarithms; beyond the largest, half its distance from the median more.
+    /// 1.10 times the conformal bound at 0.1 % of the logarithms. Beyond the largest, half its distance from the median
+    /// is added.
     fn conformal(&self) -> f64 {
         let count = self.sorted.len();
         let rank = ((count + 1) * (1000 - CONFORMAL_MISSED)).div_ceil(1000);

@@ -1,4 +1,4 @@
-//! Durations that are harder than most recorded ones, made up from a seed.
+//! Synthetic durations from a seed, which are harder than most recorded ones.
 
 use fastrand::Rng;
 
@@ -25,16 +25,22 @@ pub(super) fn streams(seed: u64) -> Vec<Stream> {
     streams
 }
 
+/// The logarithms of a class's durations: a level for each run, and noise.
+fn logs(random: &mut Rng, noise: f64, mut level: impl FnMut(&mut Rng) -> f64) -> Vec<f64> {
+    (0..RUNS)
+        .map(|_| level(random) + noise * normal(random))
+        .collect()
+}
+
 /// Every few thousand runs the class becomes two to five times slower or faster, and stays so.
 fn changes(random: &mut Rng) -> Vec<f64> {
     let noise = between(random, 0.03, 0.2);
     let (mut level, mut left) = (0.0f64, random.usize(800..4000));
-    let mut logs = Vec::new();
-    for _ in 0..RUNS {
+    logs(random, noise, |random| {
         if left == 0 {
             left = random.usize(800..4000);
             let change = between(random, 2.0, 5.0).ln();
-            // Back towards where it began, once it is far from it.
+            // Back towards the beginning, once it is far from it.
             let up = if level.abs() > 1.0 {
                 level < 0.0
             } else {
@@ -43,36 +49,33 @@ fn changes(random: &mut Rng) -> Vec<f64> {
             level += if up { change } else { -change };
         }
         left -= 1;
-        logs.push(level + noise * normal(random));
-    }
-    logs
+        level
+    })
 }
 
 /// One run in thirty to two hundred is stretched by a Pareto variable.
 fn heavy_tails(random: &mut Rng) -> Vec<f64> {
     let noise = between(random, 0.05, 0.3);
     let (share, tail) = (between(random, 0.005, 0.03), between(random, 2.0, 4.0));
-    let log = |random: &mut Rng| {
+    logs(random, noise, |random| {
         let stretched = random.f64() < share;
-        let stretch = if stretched {
+        if stretched {
             exponential(random) / tail
         } else {
             0.0
-        };
-        noise * normal(random) + stretch
-    };
-    (0..RUNS).map(|_| log(random)).collect()
+        }
+    })
 }
 
-/// Some runs take 1.5 to 4 times as long as the others: a cache is cold, a package is there already.
+/// Some runs take 1.5 to 4 times as long as the others: a cache is cold, a package is installed already.
 fn two_speeds(random: &mut Rng) -> Vec<f64> {
     let noise = between(random, 0.02, 0.1);
     let (share, slower) = (between(random, 0.02, 0.5), between(random, 1.5, 4.0).ln());
-    let log = |random: &mut Rng| {
-        let slow = if random.f64() < share { slower } else { 0.0 };
-        noise * normal(random) + slow
-    };
-    (0..RUNS).map(|_| log(random)).collect()
+    logs(
+        random,
+        noise,
+        |random| if random.f64() < share { slower } else { 0.0 },
+    )
 }
 
 /// Slowly slower, up to three times, then slowly faster, and so on.
@@ -82,32 +85,28 @@ fn drift(random: &mut Rng) -> Vec<f64> {
     if random.bool() {
         slope = -slope;
     }
-    let mut logs = Vec::new();
-    for _ in 0..RUNS {
+    logs(random, noise, |_| {
         level += slope;
         if level.abs() > 1.1 {
             slope = -slope;
         }
-        logs.push(level + noise * normal(random));
-    }
-    logs
+        level
+    })
 }
 
-/// Now and then everyone is 1.3 to 3 times slower for 10 to 80 runs: the mirror, the disk below all.
+/// Now and then all runs are 1.3 to 3 times slower for 10 to 80 runs, because of a shared mirror or disk.
 fn shared_slowness(random: &mut Rng) -> Vec<f64> {
     let noise = between(random, 0.03, 0.15);
     let (mut left, mut slower) = (0, 0.0);
-    let mut logs = Vec::new();
-    for _ in 0..RUNS {
+    logs(random, noise, |random| {
         if left == 0 && random.f64() < 1.0 / 800.0 {
             left = random.usize(10..80);
             slower = between(random, 1.3, 3.0).ln();
         }
         let slow = if left > 0 { slower } else { 0.0 };
         left = left.saturating_sub(1);
-        logs.push(noise * normal(random) + slow);
-    }
-    logs
+        slow
+    })
 }
 
 fn between(random: &mut Rng, low: f64, high: f64) -> f64 {

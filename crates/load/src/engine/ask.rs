@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// A wish of the user.
+/// What a signal or a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
     /// Stop the test; a second time, cut off what still runs.
@@ -11,7 +11,7 @@ pub enum Ask {
     Reset,
 }
 
-/// The receiving end of wishes.
+/// Receives what the user asks for.
 #[derive(Debug)]
 pub struct Asks {
     receiver: UnboundedReceiver<Ask>,
@@ -29,7 +29,7 @@ impl Asks {
         (sender, Self { receiver, reset })
     }
 
-    /// The next wish; waits for ever if there can be none.
+    /// Waits for the next one; for ever, if there can be none.
     pub(super) async fn next(&mut self) -> Ask {
         match self.receiver.recv().await {
             Some(ask) => ask,

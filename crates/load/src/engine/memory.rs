@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_memory_is_told_and_memory_that_ends_once() {
+    fn short_memory_distorts_and_its_end_is_reported_once() {
         let mut memory = Memory::new();
         let mut readings = Readings {
             memory: Some(Pressure { some: 9.0, full: 0.0 }),

@@ -337,7 +337,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_name_is_asked_for_once_and_a_failure_is_remembered() {
+    async fn a_name_is_looked_up_once_and_a_failure_is_remembered() {
         let net = Net::new(&Http::default(), None);
         // The name is longer than a label may be, so that no query leaves this machine.
         let nobody = "x".repeat(64);

@@ -23,6 +23,7 @@ use crate::target::Target;
 #[command(
     name = "reveille-load",
     version,
+    propagate_version = true,
     about = "Load-test HTTP services: users or arrivals from a scenario file, or one URL",
     override_usage = "reveille-load [OPTIONS] <SCENARIO|URL>\n       reveille-load <COMMAND>",
     after_help = examples::PROGRAM,
@@ -31,7 +32,7 @@ use crate::target::Target;
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub(crate) order: Option<Order>,
+    pub(crate) command: Option<Command>,
     /// Scenario file, or a URL for a quick test
     #[arg(value_name = "SCENARIO|URL")]
     what: Option<String>,
@@ -199,7 +200,7 @@ enum Format {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Order {
+pub(crate) enum Command {
     /// Run users for a conductor that sends commands over standard input
     #[command(hide = true)]
     Worker,

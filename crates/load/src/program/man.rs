@@ -22,8 +22,8 @@ const FILES: &[(&str, &str)] = &[
 /// Variables that are read.
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
-        "Any variable",
-        "A scenario reads the variable NAME as {{ env.NAME }}; it is a mistake if NAME is not set",
+        "NAME",
+        "Any variable that a scenario reads as {{ env.NAME }}; it is a mistake if it is not set",
     ),
     (
         "SSL_CERT_FILE, SSL_CERT_DIR",
@@ -35,7 +35,9 @@ const SEE_ALSO: &str = "reveille(1), reveille-mirrorlist(1)";
 
 /// Writes a page of each command to a directory.
 pub(crate) fn man(directory: &Path) -> Result<u8, Problem> {
+    // The pages have the text of an option only where the short help does.
     let mut program = Arguments::command().disable_help_subcommand(true);
+    program = program.mut_args(|argument| argument.hide_short_help(false));
     program.build();
     let mut all = vec![&program];
     all.extend(program.get_subcommands().filter(|command| !command.is_hide_set()));
@@ -94,4 +96,39 @@ fn table<'t>(
         roff.control("TP", []).text([bold(name)]).text([roman(meaning)]);
     }
     roff.to_writer(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_all_sections() {
+        let directory = tempfile::tempdir().expect("a directory");
+        man(directory.path()).expect("pages");
+        for (name, own) in [
+            ("reveille-load.1", "reveille\\-load shop.yaml \\-\\-plan"),
+            ("reveille-load.1", "Write a table of all tasks to FILE"),
+            ("reveille-load-import.1", "import har recording.har"),
+            ("reveille-load-man.1", "directory"),
+        ] {
+            let page = std::fs::read_to_string(directory.path().join(name)).expect(name);
+            assert!(page.contains(own), "{name}: {page}");
+            for section in [
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "FILES",
+                "ENVIRONMENT",
+                "\"EXIT STATUS\"",
+                "\"SEE ALSO\"",
+            ] {
+                assert!(
+                    page.contains(&format!(".SH {section}\n")),
+                    "{name} has no {section}: {page}"
+                );
+            }
+        }
+    }
 }

@@ -20,7 +20,7 @@ use rustix::termios::tcgetwinsize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use self::arguments::{Arguments, Order};
+use self::arguments::{Arguments, Command};
 use self::keys::Keys;
 use self::outputs::Outputs;
 use self::printer::{eprint, print};
@@ -40,10 +40,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let done = match &arguments.order {
-        Some(Order::Worker) => engine::serve_worker().map(|()| 0).map_err(Problem::ours),
-        Some(Order::Import(import)) => import.run(),
-        Some(Order::Man { to }) => man::man(to),
+    let done = match &arguments.command {
+        Some(Command::Worker) => engine::serve_worker().map(|()| 0).map_err(Problem::ours),
+        Some(Command::Import(import)) => import.run(),
+        Some(Command::Man { to }) => man::man(to),
         None if arguments.scenario.schema => print(&format!("{:#}\n", crate::scenario::schema())),
         None => test(&arguments),
     };

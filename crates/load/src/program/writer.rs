@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_reader_who_stands_still_stops_nobody_and_what_is_dropped_is_counted() {
+    async fn a_stalled_reader_does_not_block_the_writer_and_dropped_pieces_are_counted() {
         let (_reader, pipe) = std::io::pipe().expect("a pipe");
         let writer = Writer::start(Box::new(pipe)).expect("a thread");
         let piece = "x".repeat(64 << 10);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_is_written_in_order_and_a_failure_is_told_once() {
+    async fn pieces_are_written_in_order_and_a_failure_is_reported_once() {
         let (mut reader, pipe) = std::io::pipe().expect("a pipe");
         let writer = Writer::start(Box::new(pipe)).expect("a thread");
         assert!(matches!(writer.write("a\n".to_owned()), Taken::Yes));

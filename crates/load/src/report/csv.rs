@@ -45,3 +45,13 @@ fn row(name: &str, requests: &Requests, latencies: [&Latency; 2]) -> Vec<String>
     row.extend(rates.into_iter().chain(times).map(|value| format!("{value:.3}")));
     row
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_line_for_each_task_and_one_for_all() {
+        insta::assert_snapshot!(csv(&Summary::example()).expect("a table"));
+    }
+}

@@ -116,3 +116,25 @@ impl Chart {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_reads_well() {
+        let point = |at: f64| Point {
+            at,
+            users: 25,
+            offered: 500.0,
+            completed: 100.0 * at,
+            failed: 1.0,
+            p50_ms: 0.85,
+            p95_ms: 48.0,
+            p99_ms: 150.0 / at,
+        };
+        let report = html(&Summary::example(), &[point(1.0), point(2.0)]).expect("a report");
+        let (_, body) = report.split_once("<body>").expect("a body");
+        insta::assert_snapshot!(body);
+    }
+}

@@ -2,7 +2,7 @@
 
 use reveille_text::duration::shown_seconds;
 use reveille_text::harmless::{self, shortened};
-use reveille_text::{Bytes, counted};
+use reveille_text::{Bytes, counted, grouped};
 
 use super::Latency;
 use super::explain::{number, rate};
@@ -37,13 +37,13 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
         (Some(offered), Some(each)) => count("offered", offered, each),
         _ => "  offered      as many as are answered".to_owned(),
     });
-    lines.push(count("started", requests.started as f64, requests.started_rate));
-    lines.push(count(
-        "completed",
-        requests.completed as f64,
-        requests.completed_rate,
-    ));
-    lines.push(count("failed", requests.failed as f64, requests.failed_rate));
+    for (name, number, each) in [
+        ("started", requests.started, requests.started_rate),
+        ("completed", requests.completed, requests.completed_rate),
+        ("failed", requests.failed, requests.failed_rate),
+    ] {
+        lines.push(count(name, number as f64, each));
+    }
     if requests.unfinished > 0 {
         let unfinished = number(requests.unfinished as f64);
         lines.push(format!(
@@ -80,13 +80,23 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
         }
     }
     lines.push(String::new());
+    if !summary.statuses.is_empty() {
+        let answers = |(status, count): (&u16, &u64)| format!("{} with status {status}", grouped(*count));
+        let answers: Vec<String> = summary.statuses.iter().map(answers).collect();
+        broken(
+            &format!("  answers: {}", answers.join(", ")),
+            4,
+            width,
+            &mut lines,
+        );
+    }
     for sentence in &summary.sentences {
         broken(&format!("  {sentence}"), 4, width, &mut lines);
     }
     if summary.bootstraps > 0 {
-        let mut text = format!("  bootstrap: refreshed {}", times(summary.bootstraps - 1));
+        let mut text = format!("  bootstrap: ran {}", counted(summary.bootstraps, "time"));
         if summary.refresh_failures > 0 {
-            text += &format!("; a refresh failed {}", times(summary.refresh_failures));
+            text += &format!("; a refresh failed {}", counted(summary.refresh_failures, "time"));
         }
         lines.push(text);
     }
@@ -168,14 +178,6 @@ pub(crate) fn compare(now: &Summary, before: &Summary) -> String {
 
 fn count(name: &str, count: f64, each: f64) -> String {
     format!("  {name:<11}{:>13}{:>13}/s", number(count), rate(each))
-}
-
-fn times(count: u64) -> String {
-    match count {
-        0 => "never".to_owned(),
-        1 => "once".to_owned(),
-        _ => format!("{count} times"),
-    }
 }
 
 fn latency(name: &str, latency: &Latency) -> String {

@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_xml_lacks_are_left_out() {
+    fn characters_that_xml_cannot_contain_are_omitted() {
         let name = "a\u{fffe}b\u{ffff}c\u{1b}d<".to_owned();
         let text = junit(&Summary {
             name,

@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_the_summary_is_kept() {
+    fn the_format_of_the_summary_stays() {
         let text = json(&Summary::example()).expect("JSON");
         let again: Summary = serde_json::from_str(&text).expect("a summary");
         assert_eq!(json(&again).as_ref(), Ok(&text));

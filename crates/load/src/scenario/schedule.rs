@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_are_as_many_as_the_rate_says() {
+    fn the_number_of_arrivals_follows_the_rate() {
         let schedule = Schedule::new(&[
             Stage::Arrive {
                 rate: 100.0,
@@ -275,7 +275,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_schedule_goes_back_in_time(from in 0.0f64..1e5, to in 0.0f64..1e5, length in 0.0f64..100.0) {
+        fn arrivals_are_in_order(from in 0.0f64..1e5, to in 0.0f64..1e5, length in 0.0f64..100.0) {
             let mut last = 0.0;
             for number in 0..2000 {
                 let Some(at) = arrival(f64::from(number), from, to, length) else { break };

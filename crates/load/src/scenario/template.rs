@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_changes_is_filled_in_at_once() {
+    fn constants_are_filled_in_while_reading() {
         let text = compile("http://{{ host }}{{ env.HOME }}/{{ 1 + 1 }}").expect("good");
         assert_eq!(text.constant(), Some("http://web1/root/2"));
         assert_eq!(compile("{{ token }}").expect("good").holds, Holds::Refresh);

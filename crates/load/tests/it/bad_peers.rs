@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::server::{Bench, TURNS, assert_balanced, failures};
 
-/// Accepts for ever on a thread of its own; `play` has each connection.
+/// Accepts connections on a thread of its own, and passes each to `play`.
 pub(crate) fn peer(play: fn(TcpStream)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -17,7 +17,7 @@ pub(crate) fn peer(play: fn(TcpStream)) -> SocketAddr {
     address
 }
 
-/// Reads the head of a request; empty if none comes.
+/// Reads the head of a request; returns nothing if none comes.
 pub(crate) fn question(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -27,7 +27,7 @@ pub(crate) fn question(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-/// Peers that fail at once are waited for, however long that takes here.
+/// Runs a test against a peer that fails each request.
 fn run(address: SocketAddr, http: &str) -> serde_json::Value {
     let bench = Bench::new(&format!(
         "base_url: http://{address}\nhttp: {{{http}}}\n{TURNS}\ntasks: [{{get: /}}]\nstages: [{{users: 3, for: 5m}}]\n"
@@ -53,7 +53,7 @@ fn refused() {
 fn reset() {
     let address = peer(|mut stream| {
         question(&mut stream);
-        // With unread bytes left, closing resets.
+        // Without lingering, closing resets the connection.
         let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO));
     });
     assert!(failures(&run(address, ""), "reset") > 0);
@@ -82,7 +82,7 @@ fn slow_loris() {
         let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n".to_vec();
         answer.resize(answer.len() + 1000, b'x');
         for byte in answer {
-            // The pace of this peer is the point of it.
+            // The slowness of this peer is what the test is about.
             let (_held, never) = std::sync::mpsc::channel::<()>();
             let _ = never.recv_timeout(std::time::Duration::from_millis(3));
             if stream.write_all(&[byte]).is_err() {
@@ -150,7 +150,7 @@ fn redirects_in_a_circle() {
 }
 
 #[test]
-fn no_tls_where_tls_is_spoken() {
+fn no_tls_where_tls_is_expected() {
     let address = peer(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
         let mut rest = Vec::new();

@@ -32,7 +32,7 @@ fn a_browser_draws_the_report() {
         .expect("started");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
-    // Errors of scripts, and things that could not be loaded, are lines of the console.
+    // The console has a line for each error of a script and each file that could not be loaded.
     assert!(!log.contains("CONSOLE"), "{log}");
     let page = String::from_utf8_lossy(&output.stdout);
     assert!(
@@ -47,7 +47,7 @@ fn a_browser_draws_the_report() {
         .map(|rest| &rest[..rest.find('"').expect("an end")])
         .collect();
     assert_eq!(lines.len(), 7, "{page}");
-    // All users at once are the top of the third chart.
+    // The highest point of the third chart is all users at once.
     assert!(
         lines[6].split(' ').any(|point| point.ends_with(",20.0")),
         "{}",

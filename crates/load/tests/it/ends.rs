@@ -15,7 +15,7 @@ fn scenario(server: &Server) -> String {
     )
 }
 
-/// Starts a test, reads events until a sample with completed requests, and sends it a signal.
+/// Starts a test, and sends it a signal after the first sample with completed requests. Returns its status and events.
 fn interrupted(bench: &Bench, more: &[&str], signal: impl Fn(i32)) -> (i32, Vec<Value>) {
     let mut child = bench
         .command(&[&["--events", "-", "--save", "saved.json"], more].concat())
@@ -26,7 +26,7 @@ fn interrupted(bench: &Bench, more: &[&str], signal: impl Fn(i32)) -> (i32, Vec<
     let mut sent = false;
     for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
         let line = line.expect("readable");
-        // What follows the events is for people.
+        // The result for people follows the events.
         let Ok(event) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
@@ -44,7 +44,7 @@ fn kill(pid: i32, signal: Signal) {
 }
 
 #[test]
-fn ctrl_c_stops_users_and_reports_what_was_until_then() {
+fn ctrl_c_stops_users_and_reports_the_numbers_so_far() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
     let (status, events) = interrupted(&bench, &[], |pid| kill(pid, Signal::INT));
@@ -58,7 +58,7 @@ fn ctrl_c_stops_users_and_reports_what_was_until_then() {
 }
 
 #[test]
-fn a_lost_worker_is_told_and_the_rest_is_reported() {
+fn a_lost_worker_is_reported_with_the_numbers_of_the_others() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
     let (status, events) = interrupted(&bench, &["--workers", "2"], |pid| {
@@ -84,15 +84,15 @@ fn workers(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-/// Stops a process, and waits until none of its threads runs any more.
-fn stand_still(pid: i32) {
+/// Stops a process, and waits until all of its threads have stopped.
+fn stop(pid: i32) {
     kill(pid, Signal::STOP);
     let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     let is_stopped = || {
         let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("alive");
         threads.all(|thread| {
             let path = thread.expect("readable").path().join("stat");
-            // Of a thread that ended meanwhile there is nothing to read.
+            // A thread that has ended has no state.
             let state = std::fs::read_to_string(path).unwrap_or_default();
             state
                 .rsplit_once(')')
@@ -110,7 +110,7 @@ fn a_worker_that_is_stuck_is_given_up() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
     let (status, events) = interrupted(&bench, &["--workers", "2", "--grace", "100ms"], |pid| {
-        stand_still(workers(pid)[0]);
+        stop(workers(pid)[0]);
         kill(pid, Signal::TERM);
     });
     assert_eq!(status, 1);
@@ -137,7 +137,7 @@ fn ctrl_c_before_the_first_user_is_exit_5() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("started");
-    // It waits for an answer that never comes.
+    // The bootstrap waits for an answer that never comes.
     let (_held, _) = listener.accept().expect("a connection");
     kill(i32::try_from(child.id()).expect("a pid"), Signal::INT);
     let output = child.wait_with_output().expect("ended");
@@ -147,7 +147,7 @@ fn ctrl_c_before_the_first_user_is_exit_5() {
 }
 
 #[test]
-fn a_full_disk_costs_the_file_and_not_the_numbers() {
+fn a_full_disk_loses_the_file_but_not_the_numbers() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
     let output = bench.run(&[
@@ -171,11 +171,11 @@ fn a_full_disk_costs_the_file_and_not_the_numbers() {
 }
 
 #[test]
-fn a_reader_who_stands_still_stops_nothing() {
+fn a_reader_that_stops_reading_does_not_stop_the_test() {
     use std::io::Write as _;
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
-    // What a pipe holds is in it already, and nobody reads it.
+    // The pipe is full, and it is not read.
     let (_reader, mut pipe) = std::io::pipe().expect("a pipe");
     pipe.write_all(&vec![b'x'; 64 << 10]).expect("room");
     let output = bench
@@ -197,11 +197,11 @@ fn a_reader_who_stands_still_stops_nothing() {
 }
 
 #[test]
-fn a_report_for_which_there_is_no_room_leaves_the_earlier_one() {
+fn a_report_that_does_not_fit_leaves_the_earlier_one() {
     let server = Server::start();
     let bench = Bench::new(&scenario(&server));
     std::fs::write(bench.path("saved.json"), "monday").expect("written");
-    // No file gets longer than a block or two.
+    // The limit is one block for each file.
     let output = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"])
         .arg(env!("CARGO_BIN_EXE_reveille-load"))

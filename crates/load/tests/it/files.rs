@@ -112,7 +112,7 @@ tasks:
 }
 
 #[test]
-fn secrets_are_masked_in_every_form_and_before_anything_is_cut() {
+fn secrets_are_masked_in_every_form_before_text_is_shortened() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}
@@ -158,7 +158,7 @@ tasks:
 }
 
 #[test]
-fn a_secret_that_nothing_is_named_like_is_a_mistake() {
+fn a_secret_with_an_unknown_name_is_a_mistake() {
     let bench = Bench::new(
         "base_url: http://127.0.0.1:1\nsecrets: [tokn]\ntasks: [{get: /, capture: {token: {json: $.token}}}]\n",
     );
@@ -232,7 +232,7 @@ fn mistakes_on_the_command_line_name_no_file() {
 }
 
 #[test]
-fn what_would_be_ignored_is_refused() {
+fn options_that_would_be_ignored_are_refused() {
     let bench = Bench::new(
         "base_url: http://127.0.0.1:1
 bootstrap: {tags: [auth], steps: [{get: /token, capture: {token: {json: $.token}}}]}
@@ -286,7 +286,7 @@ stages: [{users: 1, for: 1s}]
 }
 
 #[test]
-fn what_can_send_nothing_is_a_mistake() {
+fn a_scenario_that_sends_nothing_is_a_mistake() {
     for (scenario, words) in [
         (
             "tasks: [{get: '/{{ user.id }}'}]\nstages: [{users: 1, for: 1s}]\n",
@@ -327,7 +327,7 @@ fn a_wait_below_a_millisecond_is_a_wait() {
 }
 
 #[test]
-fn data_that_can_not_be_read_is_told_of_once() {
+fn unreadable_data_is_reported_once() {
     let bench = Bench::new(
         "base_url: http://127.0.0.1:1\ndata: {buyer: {csv: gone.csv}}\ntasks: [{get: '/{{ buyer.name }}'}]\n",
     );
@@ -338,7 +338,7 @@ fn data_that_can_not_be_read_is_told_of_once() {
 }
 
 #[test]
-fn nothing_beyond_a_bound_is_left_out_without_a_word() {
+fn steps_beyond_the_limit_are_a_mistake() {
     let steps = "  - {get: /}\n".repeat(1001);
     let bench = Bench::new(&format!("base_url: http://127.0.0.1:1\ntasks:\n{steps}"));
     let output = bench.run(&["--plan"]);
@@ -351,7 +351,7 @@ fn nothing_beyond_a_bound_is_left_out_without_a_word() {
 }
 
 #[test]
-fn headers_of_all_requests_that_need_nobody_are_the_bootstraps_too() {
+fn the_bootstrap_has_the_headers_of_all_requests_that_use_no_captures() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}
@@ -377,7 +377,7 @@ tasks: [{{get: /guarded}}]
 }
 
 #[test]
-fn an_earlier_report_stays_until_there_is_another() {
+fn an_earlier_report_stays_until_a_new_one_is_complete() {
     let bench = Bench::new(
         "base_url: http://127.0.0.1:1\nbootstrap: {steps: [{get: /}]}\ntasks: [{get: /}]\nstages: [{users: 1, for: 1s}]\n",
     );

@@ -1,4 +1,4 @@
-//! Imports, whose scenarios must be valid.
+//! Imports. Each imported scenario must be valid.
 
 use std::process::Command;
 
@@ -62,7 +62,7 @@ fn a_description_becomes_tasks() {
 }
 
 #[test]
-fn what_people_did_is_kept_and_their_secrets_are_not() {
+fn forms_and_pauses_are_kept_and_secrets_are_not() {
     insta::assert_snapshot!(import(
         "har",
         r#"{"log": {"entries": [
@@ -106,7 +106,7 @@ fn no_secret_of_a_recording_is_written() {
 }
 
 #[test]
-fn whatever_was_recorded_can_be_read_again() {
+fn any_recorded_text_can_be_read_again() {
     for odd in [
         "\u{7f}",
         "\u{85}",
@@ -177,7 +177,7 @@ paths: {'/a/{1st}/{env}/{}': {get: {responses: {'200': {}}}}}
 }
 
 #[test]
-fn what_has_no_end_is_not_read() {
+fn endless_files_are_not_read() {
     for arguments in [&["import", "har", "/dev/zero"][..], &["/dev/zero", "--plan"][..]] {
         let output = Command::new(env!("CARGO_BIN_EXE_reveille-load"))
             .args(arguments)

@@ -44,7 +44,7 @@ fn needs(directory: &Path, path: &str) -> Needs {
             for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
                 for start in [format!("crate::{path}"), relative.clone()] {
                     let words = line.match_indices(&start).filter(|(at, _)| {
-                        // Not the end of a longer row of `super`.
+                        // This excludes the end of a longer row of `super`.
                         !line[..*at].ends_with("super::")
                     });
                     let rests = words.map(|(at, _)| &line[at + start.len()..]);

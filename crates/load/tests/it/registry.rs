@@ -1,4 +1,4 @@
-//! The example scenario against the real Docker registry with a token service, as its documentation describes it.
+//! The example scenario against a real Docker registry with a token service, as the registry's documentation describes it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,13 +17,13 @@ const SERVICE: &str = "test registry";
 const ISSUER: &str = "test token service";
 const REPOSITORY: &str = "library/app";
 
-/// A service that gives tokens to one user, and counts them.
+/// A service that issues tokens to one user, and counts them.
 struct Tokens {
     key: CertifiedKey<rcgen::KeyPair>,
     given: AtomicU64,
 }
 
-/// A registry that ends with its value.
+/// A registry that is killed when it is dropped.
 struct Registry {
     child: Child,
     address: SocketAddr,
@@ -66,7 +66,7 @@ impl Tokens {
         (this, address)
     }
 
-    /// A JSON Web Token as the registry wants it: signed, with the certificate in its head.
+    /// A JSON Web Token for the registry: signed, with the certificate in its head.
     fn token(&self, actions: &str) -> String {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -132,12 +132,12 @@ auth: {{token: {{realm: 'http://{tokens}/token', service: {SERVICE}, issuer: {IS
                 break rest[..end].trim().parse().expect("an address");
             }
         };
-        // Its log must not fill up.
+        // The pipe of the log must not fill up.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Self { child, address }
     }
 
-    /// One request; the head and the body of the answer.
+    /// Sends a request; returns the head and the body of the answer.
     fn ask(&self, method: &str, path: &str, token: &str, kind: &str, body: &[u8]) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(self.address).expect("listening");
         let head = format!(
@@ -161,7 +161,7 @@ auth: {{token: {{realm: 'http://{tokens}/token', service: {SERVICE}, issuer: {IS
         )
     }
 
-    /// Uploads a blob; its digest.
+    /// Uploads a blob; returns its digest.
     fn push(&self, token: &str, blob: &[u8]) -> String {
         let digest = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(blob)));
         let uploads = format!("/v2/{REPOSITORY}/blobs/uploads/");
@@ -212,7 +212,7 @@ fn pulls_with_one_token_for_40_users_on_2_workers() {
     let (head, _) = registry.ask("PUT", &path, &push, kind, manifest.to_string().as_bytes());
     assert!(head.starts_with("HTTP/1.1 201"), "{head}");
 
-    // As it is, but for how fast this machine has to be.
+    // The example, with a threshold that does not depend on the speed of this machine.
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/registry.yaml");
     let example = std::fs::read_to_string(example).expect("the example");
     let patient = example.replace("below: 500ms", "below: 1m");

@@ -1,9 +1,9 @@
-//! Keys of a scenario, each with what the service sees of it and what the statistics say.
+//! Keys of scenarios, with their effects on the service and on the statistics.
 
 use crate::server::{Bench, Server, TURNS, assert_balanced, failures};
 
 #[test]
-fn the_bootstrap_is_made_once_for_40_users_3_resets_and_2_workers() {
+fn the_bootstrap_runs_once_for_40_users_3_resets_and_2_workers() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}
@@ -39,7 +39,7 @@ stages: [{{users: 40, for: 2s}}]
         (&summary["peak_users"], &summary["requests"]["failed"]),
         (&40.into(), &0.into())
     );
-    // Numbers are those since the last reset; the server saw more, and the tester worked longer.
+    // The numbers count from the last reset; the server got more requests, and the tester ran longer.
     let whole = &summary["generator"]["seconds"];
     assert!(whole.as_f64() > summary["total_seconds"].as_f64(), "{summary:#}");
     assert!(summary["requests"]["started"].as_u64() < Some(server.count("/guarded")));
@@ -65,7 +65,7 @@ stages: [{{users: 20, for: 2500ms}}]
     ));
     let (status, summary) = bench.summary(&[]);
     assert_eq!(status, 0, "{summary:#}");
-    // Once after 1.5 s, and perhaps again on a machine that takes its time to end.
+    // It is refreshed after 1.5 s, and on a slow machine perhaps again.
     let tokens = server.count("/token");
     assert!(tokens >= 2);
     assert_eq!(
@@ -75,7 +75,7 @@ stages: [{{users: 20, for: 2500ms}}]
 }
 
 #[test]
-fn a_slow_service_is_named_as_what_sets_the_rate() {
+fn a_slow_service_is_reported_as_the_limit_of_the_rate() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}\nwait: 100ms\ntasks: [{{get: /slow}}]\nstages: [{{users: 50, for: 2s}}]\n",
@@ -88,7 +88,7 @@ fn a_slow_service_is_named_as_what_sets_the_rate() {
         requests["offered_rate"].as_f64().expect("a number"),
         requests["completed_rate"].as_f64().expect("a number"),
     );
-    // 50 users who wait 100 ms offer 500 requests/s; one every 20 ms is answered, or fewer.
+    // 50 users that wait 100 ms offer 500 requests/s; at most one every 20 ms is answered.
     assert!(offered > completed * 4.0, "{requests}");
     let sentence = summary["sentences"][0].as_str().expect("a sentence");
     assert!(sentence.contains("⇒ at most"), "{sentence}");
@@ -101,7 +101,7 @@ fn a_slow_service_is_named_as_what_sets_the_rate() {
 #[test]
 fn a_service_that_answers_at_once_does_not_set_the_rate() {
     let server = Server::start();
-    // Timers have a resolution of a millisecond: of such a wait that is a lot.
+    // Timers have a resolution of a millisecond, which is much for such a wait.
     let bench = Bench::new(&format!(
         "base_url: {}\nwait: 1ms\ntasks: [{{get: /}}]\n{TURNS}\nstages: [{{users: 1, for: 5m}}]\n",
         server.url()
@@ -110,7 +110,7 @@ fn a_service_that_answers_at_once_does_not_set_the_rate() {
     let (_, summary) = bench.summary(&[]);
     let law = |name: &str| summary["law"][name].as_f64().expect("a number");
     let sentence = summary["sentences"][0].as_str().expect("a sentence");
-    // Where this machine is so slow that users wait for answers as well, the sentence may say so.
+    // On a machine so slow that users wait for answers, too, the sentence may differ.
     let share = law("wait_seconds") / (law("response_seconds") + law("wait_seconds"));
     assert!(
         share < 0.95 || sentence.contains("the scenario sets the rate"),
@@ -119,7 +119,7 @@ fn a_service_that_answers_at_once_does_not_set_the_rate() {
 }
 
 #[test]
-fn late_arrivals_are_counted_and_their_latency_begins_at_their_time() {
+fn late_arrivals_are_counted_and_their_latency_includes_the_delay() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}\ntasks: [{{get: /slow}}]\nstages: [{{arrive: 100/s, for: 2s, max_users: 5}}]\n",
@@ -131,7 +131,7 @@ fn late_arrivals_are_counted_and_their_latency_begins_at_their_time() {
     let count = |name: &str| arrivals[name].as_u64().expect(name);
     assert_eq!(count("due"), 200);
     assert_eq!(count("due"), count("started") + count("never"));
-    // 50 requests/s at most are answered.
+    // At most 50 requests/s are answered.
     assert!(count("late") > 0 && count("never") > 50, "{arrivals}");
     let p99 = |start: &str| summary[start]["p99"].as_f64().expect("a number");
     assert!(p99("intended") > p99("actual"), "{summary:#}");
@@ -144,7 +144,7 @@ fn arrivals_that_wait_at_a_reset_are_due_after_it() {
         "base_url: {}\ntasks: [{{get: /slow}}]\nstages: [{{arrive: 200/s, for: 1s, max_users: 1}}]\n",
         server.url()
     ));
-    // One is answered every 20 ms at best, so that after half of the time there is a queue.
+    // At most one every 20 ms is answered, so that after half of the time arrivals wait.
     let (_, summary) = bench.summary(&["--reset-after", "500ms", "--grace", "1m"]);
     let count = |name: &str| summary["arrivals"][name].as_u64().expect(name);
     assert_eq!(summary["resets"], 1);
@@ -181,7 +181,7 @@ stages: [{{users: 3, for: 5m}}]
     let (status, summary) = bench.summary(&[]);
     assert_eq!(status, 0, "{summary:#}");
     assert_eq!(summary["requests"]["failed"], 0, "{summary:#}");
-    // Each row once; then nobody has anything left to do.
+    // Each row is used once; then no row is left.
     assert_eq!(server.count("/total/14/x1"), 2);
     let sentences = summary["sentences"].to_string();
     assert!(
@@ -242,7 +242,7 @@ thresholds: ['errors < 1%', 'p99(good) < 1m']
 }
 
 #[test]
-fn weights_and_tags_choose() {
+fn weights_and_tags_choose_tasks() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}
@@ -276,7 +276,7 @@ fn users_with_a_pace_keep_it() {
     let number = |value: &serde_json::Value| value.as_f64().expect("a number");
     let offered = number(&summary["requests"]["offered"]);
     assert!(offered >= 36.0, "{offered}");
-    // Never more than are due, however late the test ends.
+    // There are never more than are due, however late the test ends.
     let due = 4.0 * (number(&summary["total_seconds"]) * 10.0 + 2.0);
     assert!(server.count("/") as f64 <= due, "{summary:#}");
 }

@@ -1,4 +1,4 @@
-//! A server on loopback that counts what it is asked, and does what its paths say; and the program under test.
+//! A server on loopback that counts requests and behaves as their paths say, and the program under test.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -30,8 +30,6 @@ pub(crate) struct Server {
 struct Counts {
     paths: Mutex<BTreeMap<String, u64>>,
     tokens: AtomicU64,
-    /// The token that is good now; older ones are for a second.
-    sold: AtomicU64,
 }
 
 impl Server {
@@ -39,7 +37,7 @@ impl Server {
         Self::start_with(None)
     }
 
-    /// With TLS, if there is a configuration.
+    /// Starts a server, with TLS if there is a configuration.
     pub(crate) fn start_with(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -52,7 +50,7 @@ impl Server {
             .expect("a port");
         let address = listener.local_addr().expect("bound");
         let shared = Arc::clone(&counts);
-        // One at a time for `/slow`: so many requests a second and no more.
+        // `/slow` answers one request at a time, which limits the rate.
         let turn = Arc::new(tokio::sync::Mutex::new(()));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -62,7 +60,7 @@ impl Server {
                     let service =
                         service_fn(move |request| answer(request, Arc::clone(&counts), Arc::clone(&turn)));
                     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    // Clients that leave are no failure of the server.
+                    // Errors are ignored, because clients may leave.
                     if let Some(config) = tls {
                         let acceptor = tokio_rustls::TlsAcceptor::from(config);
                         if let Ok(stream) = acceptor.accept(stream).await {
@@ -90,7 +88,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// How often a path was asked for; `resumed` are sessions of TLS.
+    /// The number of requests to a path; for `resumed`, of resumed TLS sessions.
     pub(crate) fn count(&self, path: &str) -> u64 {
         self.counts
             .paths
@@ -172,21 +170,17 @@ async fn answer(
             }
         }
         "/version" => *response.body_mut() = body(format!("{:?}", request.version())),
-        "/sold" => {
-            let count = counts.sold.fetch_add(1, Ordering::SeqCst);
-            *response.body_mut() = body(format!("{count}"));
-        }
         _ => *response.body_mut() = body("hello".to_owned()),
     }
     Ok(response)
 }
 
-/// A directory with a scenario in it.
+/// A directory with a scenario.
 pub(crate) struct Bench {
     pub(crate) directory: tempfile::TempDir,
 }
 
-/// Users stop when there is no turn left, and the test with them.
+/// Data for scenarios whose users, and so the test, stop after a number of iterations.
 pub(crate) const TURNS: &str = "data: {turn: {csv: turns.csv, on_end: stop}}";
 
 impl Bench {
@@ -196,7 +190,7 @@ impl Bench {
         Self { directory }
     }
 
-    /// So many iterations and no more, however fast this machine is: what `TURNS` reads.
+    /// Writes the rows for `TURNS`: the number of iterations, however fast this machine is.
     pub(crate) fn turns(self, count: usize) -> Self {
         let rows = "one\n".repeat(count);
         std::fs::write(self.path("turns.csv"), format!("turn\n{rows}")).expect("written");
@@ -230,7 +224,7 @@ impl Bench {
     }
 }
 
-/// How often a kind of failure came.
+/// The number of failures of a kind.
 pub(crate) fn failures(summary: &Value, kind: &str) -> u64 {
     let errors = summary["errors"].as_array().expect("a list");
     errors
@@ -240,7 +234,7 @@ pub(crate) fn failures(summary: &Value, kind: &str) -> u64 {
         .sum()
 }
 
-/// Every request that was started ended in one of three ways.
+/// Checks that every started request ended in one of three ways.
 pub(crate) fn assert_balanced(summary: &Value) {
     let requests = &summary["requests"];
     let count = |name: &str| requests[name].as_u64().expect(name);

@@ -64,7 +64,7 @@ fn certificates_are_checked_and_versions_negotiated() {
 }
 
 #[test]
-fn an_authority_that_is_not_there_is_a_mistake_with_a_place() {
+fn a_missing_authority_is_a_mistake_with_a_place() {
     for (name, why) in [
         ("gone.pem", "No such file"),
         ("load.yaml", "it contains no certificate"),
@@ -80,7 +80,7 @@ fn an_authority_that_is_not_there_is_a_mistake_with_a_place() {
 }
 
 #[test]
-fn http_2_without_tls_is_spoken_when_asked_for() {
+fn http_2_without_tls_is_used_on_request() {
     let server = Server::start();
     let bench = Bench::new(&format!(
         "base_url: {}\nhttp: {{version: 2}}\nwait: 10ms\ntasks: [{{get: /version, expect: {{contains: HTTP/2.0}}}}]\nstages: [{{users: 3, for: 300ms}}]\n",
@@ -95,7 +95,7 @@ fn http_2_without_tls_is_spoken_when_asked_for() {
 }
 
 #[test]
-fn sessions_are_resumed_unless_they_are_not_to_be() {
+fn sessions_are_resumed_unless_resumption_is_off() {
     let bench = Bench::new("").turns(12);
     let server = tls_server(&bench);
     let port = server.address.port();

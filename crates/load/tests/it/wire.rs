@@ -1,4 +1,4 @@
-//! HTTP/1.1 as services speak it, and lines between: slow ones, proxies, names that lead elsewhere.
+//! HTTP/1.1 of various services, simulated lines, proxies, and addresses of names.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -89,7 +89,7 @@ fn a_url_in_a_query_is_part_of_a_path() {
 }
 
 #[test]
-fn a_connection_ends_with_an_answer_that_ends_it() {
+fn a_connection_is_not_used_after_an_answer_that_ends_it() {
     for path in ["/surplus", "/end"] {
         let bench = scenario(peer(speak), "", &format!("{{get: {path}}}"));
         let (status, summary) = bench.summary(&[]);
@@ -103,7 +103,7 @@ fn a_connection_ends_with_an_answer_that_ends_it() {
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_a_failure() {
+fn ambiguous_answers_are_failures() {
     for path in ["/bare", "/lengths"] {
         let bench = scenario(peer(speak), "", &format!("{{get: {path}}}"));
         let (status, summary) = bench.summary(&[]);
@@ -117,7 +117,7 @@ fn an_answer_before_the_end_of_a_long_request_counts() {
     let address = peer(|mut stream| {
         question(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n");
-        // It reads no more until the client has left.
+        // The peer reads nothing until the client has left.
         let _ = stream.shutdown(Shutdown::Write);
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
@@ -133,7 +133,7 @@ fn an_answer_before_the_end_of_a_long_request_counts() {
 }
 
 #[test]
-fn a_kept_connection_that_was_closed_costs_no_request() {
+fn a_request_on_a_closed_kept_connection_is_sent_again() {
     let address = peer(|mut stream| {
         question(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
@@ -166,7 +166,7 @@ fn every_phase_has_a_time() {
 }
 
 #[test]
-fn a_slow_line_takes_its_time() {
+fn a_simulated_line_delays_requests_and_answers() {
     let address = peer(|mut stream| {
         loop {
             if question(&mut stream).is_empty() {
@@ -187,14 +187,14 @@ fn a_slow_line_takes_its_time() {
         "{summary:#}"
     );
     let phase = |name: &str| summary["phases"][name]["p50"].as_f64().expect(name);
-    // Only what is too fast would be wrong: a busy machine takes longer.
+    // The times have no upper limits, because a busy machine takes longer.
     assert!(phase("connect") >= 50.0, "{summary:#}");
     assert!(phase("first_byte") >= 50.0, "{summary:#}");
     assert!(phase("body") >= 99.0, "{summary:#}");
 }
 
 #[test]
-fn a_proxy_is_given_whole_urls() {
+fn a_proxy_gets_whole_urls() {
     let proxy = peer(|mut stream| {
         loop {
             let head = question(&mut stream);
@@ -217,7 +217,7 @@ fn a_proxy_is_given_whole_urls() {
     );
 }
 
-/// Lets a client through to where it wants.
+/// Connects a client with the host that it names.
 fn tunnel(mut stream: TcpStream) {
     let head = question(&mut stream);
     let to = head.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -257,7 +257,7 @@ fn tls_goes_through_a_proxy_in_a_tunnel() {
         (0, &0.into()),
         "{summary:#}"
     );
-    // Nothing listens on port 1 here, and the proxy says so.
+    // Nothing listens on port 1, which the proxy reports.
     std::fs::write(bench.path("load.yaml"), scenario(1)).expect("written");
     let (status, summary) = bench.summary(&[]);
     assert_eq!(status, 3);
@@ -265,7 +265,7 @@ fn tls_goes_through_a_proxy_in_a_tunnel() {
 }
 
 #[test]
-fn a_name_leads_where_the_command_line_says() {
+fn resolve_overrides_the_address_of_a_name() {
     let server = Server::start();
     let port = server.address.port();
     let bench = Bench::new(&format!(
@@ -280,7 +280,7 @@ fn a_name_leads_where_the_command_line_says() {
     assert!(said.contains("HOST:PORT:ADDRESS"), "{said}");
 }
 
-/// A terminal, as a program at its other end sees it.
+/// A terminal: our end, and the end for a program.
 fn terminal() -> (std::fs::File, std::fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
@@ -306,7 +306,7 @@ fn a_key_resets_the_numbers_and_ctrl_c_ends_the_test() {
         server.url()
     ));
     let (mut ours, theirs) = terminal();
-    // `setsid` makes it the terminal of a session of its own, whose foreground job the program is.
+    // `setsid` starts a session with this terminal, and with the program as its foreground job.
     let mut child = std::process::Command::new("setsid")
         .args([
             "--ctty",
@@ -333,12 +333,12 @@ fn a_key_resets_the_numbers_and_ctrl_c_ends_the_test() {
         }
         ours.write_all(key).expect("typed");
     }
-    // A line that the terminal would break is not drawn over whole.
+    // A line that the terminal wraps would not be replaced as a whole.
     for line in seen.lines().filter(|line| line.contains(" offered/s")) {
         let drawn = line.rsplit('\x1b').next().unwrap_or_default();
         assert!(drawn.trim_end().len() < 50, "{drawn:?}");
     }
-    // What it draws is read on, so that it never waits for room.
+    // The terminal is read on, so that the program never waits for it.
     let reader = std::thread::spawn(move || while ours.read(&mut piece).is_ok_and(|count| count > 0) {});
     let mut summary = String::new();
     let mut out = child.stdout.take().expect("piped");

@@ -17,8 +17,8 @@ pub(crate) struct List {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arena<T>(Vec<T>);
 
-/// An arena that is being filled. It stores equal lists once: mirrors of one project carry the same sets of directories,
-/// so most lists repeat.
+/// An arena that is being filled. It stores equal lists once: mirrors of one project carry the same sets of
+/// directories, so most lists repeat.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
     items: Vec<T>,
@@ -46,11 +46,6 @@ impl List {
 impl<T> Arena<T> {
     pub(crate) fn get(&self, list: List) -> &[T] {
         &self.0[list.range()]
-    }
-
-    /// In bytes.
-    pub(crate) fn size(&self) -> usize {
-        std::mem::size_of_val(self.0.as_slice())
     }
 }
 

@@ -109,8 +109,6 @@ pub struct Counts {
     pub urls: usize,
     /// Networks that hosts named as their own.
     pub netblocks: usize,
-    /// Bytes of the lists of hosts and offers.
-    pub list_bytes: usize,
 }
 
 // === impl Catalog ===
@@ -142,7 +140,6 @@ impl Catalog {
             repositories: self.repositories.len(),
             urls: self.urls.len(),
             netblocks: self.netblocks.len(),
-            list_bytes: self.hosts_lists.size() + self.offers_lists.size() + self.urls_lists.size(),
         }
     }
 

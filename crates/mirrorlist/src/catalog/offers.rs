@@ -1,5 +1,5 @@
-//! Known offers, by their bytes in the data: a host with the same URLs appears in thousands of directories, each time as
-//! the same few bytes.
+//! Known offers, by their bytes in the data: a host with the same URLs appears in thousands of directories, each time
+//! as the same few bytes.
 
 use std::hash::BuildHasher as _;
 

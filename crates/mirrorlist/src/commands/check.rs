@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use clap::Args;
 use reveille_mirrorlist::{Data, Snapshot, Sources, mirrors};
-use reveille_text::{counted, duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Files;
@@ -104,16 +102,8 @@ fn findings(state: &mirrors::State, text: &mut String) -> u32 {
     }
     for (mirror, directories) in &state.mirrors {
         for (directory, finding) in directories {
-            match (&finding.problem, finding.behind_since) {
-                (Some(problem), _) => add(format!(
-                    "mirror {mirror}: {directory}: failed {} in a row: {problem}",
-                    counted(finding.failures, "time")
-                )),
-                (None, Some(since)) => add(format!(
-                    "mirror {mirror}: {directory}: behind its origin for {}",
-                    duration::shown(Duration::from_secs(state.checked.saturating_sub(since)))
-                )),
-                (None, None) => {}
+            if let Some(problem) = finding.problem(state.checked) {
+                add(format!("mirror {mirror}: {directory}: {problem}"));
             }
         }
     }

@@ -1,10 +1,12 @@
 //! `reveille-mirrorlist explain`
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reveille_mirrorlist::{Snapshot, explain};
+use reveille_mirrorlist::{Data, Snapshot, explain, mirrors};
+use reveille_text::counted;
 
 use super::failure::Failure;
 use super::printer::print;
@@ -43,7 +45,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let snapshot = Snapshot::load(&arguments.files.sources(), None)?;
+    let sources = arguments.files.sources();
+    let snapshot = Snapshot::load(&sources, None)?;
     let words = [
         ("repo", &arguments.repo),
         ("arch", &arguments.arch),
@@ -60,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             ))
         })
         .collect();
-    let text = explain(
+    let explanation = explain(
         &snapshot,
         &query.join("&"),
         arguments.ip,
@@ -73,5 +76,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let text = text.strip_prefix("error: ").unwrap_or(&text);
         Failure::Input(format!("the client gets no list: {text}"))
     })?;
+    let mut text = explanation.text;
+    if let Data::Mirrors(list) = &sources.data {
+        let excluded = mirrors::excluded(list, &explanation.directory)?;
+        if !excluded.is_empty() {
+            let number = counted(excluded.len(), "mirror");
+            let _ = writeln!(text, "\n{number} left out by the last check:");
+        }
+        for (mirror, why) in excluded {
+            let _ = writeln!(text, "     {mirror}: {why}");
+        }
+    }
     print(&text)
 }

@@ -36,7 +36,8 @@ pub(crate) struct Arguments {
     /// unix:PATH, a socket for its owner and group.
     #[arg(long, value_name = "ADDR", help_heading = "Network")]
     admin: Option<Address>,
-    /// Networks or addresses of proxies whose Forwarded or X-Forwarded-For is trusted, besides this machine (repeatable)
+    /// Networks or addresses of proxies whose Forwarded or X-Forwarded-For is trusted, besides this machine
+    /// (repeatable)
     #[arg(long, value_name = "CIDR", value_parser = network, help_heading = "Network")]
     trusted_proxy: Vec<IpNet>,
     /// Certificates for TLS in PEM, the server's own first

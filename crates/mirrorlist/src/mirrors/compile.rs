@@ -166,33 +166,46 @@ fn write_directory(
 
 /// The mirrors of a repository that are fresh enough; all of them if none is and the list says so.
 fn offered<'a>(file: &'a MirrorFile, state: &State, repository: &Repository) -> Vec<(usize, &'a Mirror)> {
-    let carrying = file
-        .mirrors
-        .iter()
-        .enumerate()
-        .filter(|(_, mirror)| mirror.content.contains_key(&repository.repo.value.0));
-    let fresh: Vec<_> = carrying
-        .clone()
-        .filter(|(_, mirror)| is_fresh(file, state, mirror, repository))
-        .collect();
+    let has_content = |(_, mirror): &(usize, &Mirror)| mirror.content.contains_key(&repository.repo.value.0);
+    let carrying = file.mirrors.iter().enumerate().filter(has_content);
+    let is_fresh = |(_, mirror): &(usize, &Mirror)| staleness(file, state, mirror, repository).is_none();
+    let fresh: Vec<_> = carrying.clone().filter(is_fresh).collect();
     if fresh.is_empty() && file.freshness.if_all_stale == IfAllStale::Keep {
         return carrying.collect();
     }
     fresh
 }
 
-/// Whether a mirror is fresh enough by the known results.
-fn is_fresh(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Repository) -> bool {
-    let Some(finding) = state.finding(&mirror.name.value, repository.directory()) else {
-        return true;
+/// The mirrors of a directory that are not fresh enough, with the reasons.
+pub(super) fn excluded(file: &MirrorFile, state: &State, directory: &str) -> BTreeMap<String, String> {
+    let mut excluded = BTreeMap::new();
+    let below = |repository: &&Repository| {
+        let rest = directory.strip_prefix(repository.directory());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
+    for repository in file.repositories.iter().filter(below) {
+        let offered = offered(file, state, repository);
+        for (number, mirror) in file.mirrors.iter().enumerate() {
+            if offered.iter().all(|(other, _)| *other != number)
+                && let Some(why) = staleness(file, state, mirror, repository)
+            {
+                excluded.insert(mirror.name.value.clone(), why);
+            }
+        }
+    }
+    excluded
+}
+
+/// Why a mirror is not fresh enough, by the known results.
+fn staleness(file: &MirrorFile, state: &State, mirror: &Mirror, repository: &Repository) -> Option<String> {
+    let finding = state.finding(&mirror.name.value, repository.directory())?;
     let drop_after = file.freshness.on_unreachable.0;
     let unreachable = drop_after.is_some_and(|limit| finding.failures >= limit);
     let max_lag = file.freshness.max_lag.0.as_secs();
     let is_behind = finding
         .behind_since
         .is_some_and(|since| state.checked.saturating_sub(since) > max_lag);
-    !(unreachable || is_behind)
+    (unreachable || is_behind).then(|| finding.problem(state.checked).unwrap_or_default())
 }
 
 /// Hosts by a value that they share.

@@ -1,4 +1,5 @@
-//! The list of repositories and mirrors. Each value is checked by its type, so that a mistake is reported with its place.
+//! The list of repositories and mirrors. Each value is checked by its type, so that a mistake is reported with its
+//! place.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

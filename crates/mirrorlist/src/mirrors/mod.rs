@@ -5,6 +5,7 @@ mod list;
 mod probe;
 mod state;
 
+use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +35,12 @@ pub fn compile(path: &Path) -> Result<Vec<u8>, BadFile> {
         .map_or(0, |age| age.as_secs());
     compile::compile(&file, &state, time.max(state.checked))
         .map_err(|what| BadFile::new(path, Reason::Mirrors(what)))
+}
+
+/// The mirrors of a directory that are left out by the results of `check`, with the reasons.
+pub fn excluded(path: &Path, directory: &str) -> Result<BTreeMap<String, String>, BadFile> {
+    let (file, state) = (MirrorFile::read(path)?, State::read(&state_path(path))?);
+    Ok(compile::excluded(&file, &state, directory))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Catalog, BadFile> {

@@ -1,7 +1,7 @@
-//! Checking how old mirrors are: the file that changes with a repository is fetched from its origin and from every mirror,
-//! and compared.
+//! Checking how old mirrors are: the file that changes with a repository is fetched from its origin and from every
+//! mirror, and compared.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,11 +44,8 @@ enum Fetched {
 /// Why a file can't be fetched.
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 
-/// A copy to fetch: mirror and directory.
-struct Copy {
-    mirror: String,
-    directory: String,
-}
+/// A mirror's name, and a directory on it.
+type Copy = (String, String);
 
 /// Checks every mirror of a list once, writes the results beside it, and returns them.
 pub async fn probe(path: &Path) -> Result<State, BadFile> {
@@ -57,23 +54,27 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
     let mut state = State::read(&place)?;
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
     let tls = Arc::new(tls(path)?);
-    state.forget_others(&file);
+    // Architectures of one repository may share a directory.
+    let (mut origins, mut copies) = (BTreeMap::new(), BTreeMap::new());
+    for repository in &file.repositories {
+        let directory = repository.directory().to_owned();
+        for mirror in &file.mirrors {
+            let urls = mirror.repository_urls(repository);
+            if let Some(url) = urls.iter().find(|url| url.starts_with("http")) {
+                let copy = (mirror.name.value.clone(), directory.clone());
+                let url = format!("{url}/{}", repository.probe());
+                copies.entry(copy).or_insert(url);
+            }
+        }
+        if let Some(origin) = &repository.origin {
+            let url = format!("{}/{}", origin.base(), repository.probe());
+            origins.entry(directory).or_insert(url);
+        }
+    }
+    state.keep(&origins, &copies);
     // Twice as long as a mirror may lack the next version.
     let max_lag = file.freshness.max_lag.0.as_secs();
     let oldest = now.saturating_sub(max_lag.saturating_mul(2));
-    let mut asked = HashSet::new();
-    let mut origins = Vec::new();
-    for repository in &file.repositories {
-        let Some(origin) = &repository.origin else {
-            continue;
-        };
-        // Architectures of one repository may share a directory.
-        if !asked.insert(repository.directory()) {
-            continue;
-        }
-        let url = format!("{}/{}", origin.base(), repository.probe());
-        origins.push((url, repository.directory().to_owned()));
-    }
     fetch_all(origins, &tls, |url, directory, fetched| {
         let known = state.origins.entry(directory).or_default();
         match fetched {
@@ -82,24 +83,8 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
         }
     })
     .await;
-    let mut copies = Vec::new();
-    let mut asked = HashSet::new();
-    for repository in &file.repositories {
-        for mirror in &file.mirrors {
-            let urls = mirror.repository_urls(repository);
-            if let Some(url) = urls.iter().find(|url| url.starts_with("http"))
-                && asked.insert((&mirror.name.value, repository.directory()))
-            {
-                let copy = Copy {
-                    mirror: mirror.name.value.clone(),
-                    directory: repository.directory().to_owned(),
-                };
-                copies.push((format!("{url}/{}", repository.probe()), copy));
-            }
-        }
-    }
     fetch_all(copies, &tls, |url, copy, fetched| {
-        state.judge(url, &copy, fetched, now);
+        state.judge(url, copy, fetched, now);
     })
     .await;
     state.checked = now;
@@ -110,32 +95,21 @@ pub async fn probe(path: &Path) -> Result<State, BadFile> {
 // === impl State ===
 
 impl State {
-    /// Removes results for mirrors and repositories that are no longer in the list.
-    fn forget_others(&mut self, file: &MirrorFile) {
-        let is_there = |directory: &String| {
-            file.repositories
-                .iter()
-                .any(|repository| repository.directory() == directory)
-        };
-        self.origins.retain(|directory, _| is_there(directory));
-        self.mirrors.retain(|name, directories| {
-            let mirror = file.mirrors.iter().find(|mirror| *mirror.name.value == **name);
-            directories.retain(|directory, _| {
-                mirror.is_some_and(|mirror| {
-                    file.repositories.iter().any(|repository| {
-                        repository.directory() == directory
-                            && mirror.content.contains_key(&repository.repo.value.0)
-                    })
-                })
-            });
+    /// Removes the results for other origins and copies, which are no longer in the list.
+    fn keep(&mut self, origins: &BTreeMap<String, String>, copies: &BTreeMap<Copy, String>) {
+        self.origins
+            .retain(|directory, _| origins.contains_key(directory));
+        self.mirrors.retain(|mirror, directories| {
+            let is_kept = |directory: &String| copies.contains_key(&(mirror.clone(), directory.clone()));
+            directories.retain(|directory, _| is_kept(directory));
             !directories.is_empty()
         });
     }
 
-    fn judge(&mut self, url: &str, copy: &Copy, fetched: Result<Bytes, String>, now: u64) {
-        let origin = self.origins.get(&copy.directory);
-        let mirror = self.mirrors.entry(copy.mirror.clone()).or_default();
-        let finding = mirror.entry(copy.directory.clone()).or_default();
+    fn judge(&mut self, url: &str, (mirror, directory): Copy, fetched: Result<Bytes, String>, now: u64) {
+        let origin = self.origins.get(&directory);
+        let findings = self.mirrors.entry(mirror).or_default();
+        let finding = findings.entry(directory).or_default();
         match fetched {
             Err(problem) => {
                 finding.failures = finding.failures.saturating_add(1);
@@ -182,7 +156,7 @@ fn tls(path: &Path) -> Result<ClientConfig, BadFile> {
 
 /// Fetches some URLs at the same time, and calls `each` with each result.
 async fn fetch_all<T: Send + 'static>(
-    wanted: Vec<(String, T)>,
+    wanted: BTreeMap<T, String>,
     tls: &Arc<ClientConfig>,
     mut each: impl FnMut(&str, T, Result<Bytes, String>),
 ) {
@@ -190,7 +164,7 @@ async fn fetch_all<T: Send + 'static>(
     let mut tasks = tokio::task::JoinSet::new();
     loop {
         while tasks.len() < AT_ONCE
-            && let Some((url, what)) = waiting.next()
+            && let Some((what, url)) = waiting.next()
         {
             let tls = Arc::clone(tls);
             tasks.spawn(async move { (fetch(&url, &tls).await, url, what) });

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reveille_text::replace::replace;
+use reveille_text::{counted, duration};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{BadFile, Reason};
@@ -94,6 +96,20 @@ impl State {
 
     pub(super) fn finding(&self, mirror: &str, directory: &str) -> Option<&Finding> {
         self.mirrors.get(mirror)?.get(directory)
+    }
+}
+
+// === impl Finding ===
+
+impl Finding {
+    /// What is wrong with the copy, if anything; `checked` is the time of the last check.
+    pub fn problem(&self, checked: u64) -> Option<String> {
+        if let Some(problem) = &self.problem {
+            let times = counted(self.failures, "time");
+            return Some(format!("failed {times} in a row: {problem}"));
+        }
+        let behind = Duration::from_secs(checked.saturating_sub(self.behind_since?));
+        Some(format!("behind its origin for {}", duration::shown(behind)))
     }
 }
 

@@ -15,7 +15,8 @@ use crate::answer::LogLine;
 /// How long a line of a log waits at most.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// Most bytes of a log that wait to be written. Further lines are dropped and counted, because a slow disk must not stop answers.
+/// Most bytes of a log that wait to be written. Further lines are dropped and counted, because a slow disk must not
+/// stop answers.
 const WAITING: usize = 8 << 20;
 
 /// A log that lines are appended to.

@@ -1,8 +1,8 @@
 //! Reloads: new snapshots replace old ones.
 //!
-//! The new snapshot is read and checked as a whole beside the old one; then one pointer is swapped. Requests in progress
-//! keep the snapshot with which they began. After the last of them, the reading thread frees the old snapshot, because
-//! that takes much longer than an answer.
+//! The new snapshot is read and checked as a whole beside the old one; then one pointer is swapped. Requests in
+//! progress keep the snapshot with which they began. After the last of them, the reading thread frees the old snapshot,
+//! because that takes much longer than an answer.
 //!
 //! One thread does all reading. With a new thread for each reload, the allocator would keep memory for each.
 

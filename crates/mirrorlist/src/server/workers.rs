@@ -18,8 +18,8 @@ use super::shared::{Shared, stop_requested};
 use super::tls::Tls;
 use super::write_timeout::WriteTimeout;
 
-/// A client's connection is closed after this time without a request, without the rest of a request, or if the client does not
-/// read its answers.
+/// A client's connection is closed after this time without a request, without the rest of a request, or if the client
+/// does not read its answers.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Longest TLS handshake.

@@ -1,4 +1,5 @@
-//! Synthetic data of a given size, for tests, benchmarks and comparisons with other servers. Equal seeds give equal data.
+//! Synthetic data of a given size, for tests, benchmarks and comparisons with other servers. Equal seeds give equal
+//! data.
 //!
 //! Every directory has a random set of hosts of its own, which is the worst case for the index. Real distributions have
 //! similar sets.

@@ -247,6 +247,13 @@ impl Drop for Ended {
     }
 }
 
+/// Starts a server, and returns the lines that it prints to standard error.
+fn serving(command: &mut Command) -> (Ended, impl Iterator<Item = String> + use<>) {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    (Ended(child), lines.map(Result::unwrap))
+}
+
 // === impl Ended ===
 
 impl Ended {
@@ -326,20 +333,17 @@ fn it_ends_beside_a_client_and_a_log_that_do_not() {
         .write(true)
         .open(&access)
         .unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
-        .args(["serve", "--watch", "0", "--listen", "127.0.0.1:0", "--listen"])
-        .arg(format!("unix:{}", socket.display()))
-        .arg("--cache")
-        .arg(&cache)
-        .arg("--access-log")
-        .arg(&access)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let child = Ended(child);
+    let (child, mut lines) = serving(
+        Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+            .args(["serve", "--watch", "0", "--listen", "127.0.0.1:0", "--listen"])
+            .arg(format!("unix:{}", socket.display()))
+            .arg("--cache")
+            .arg(&cache)
+            .arg("--access-log")
+            .arg(&access),
+    );
     let mut address = None;
-    for line in lines.by_ref().map(Result::unwrap) {
+    for line in lines.by_ref() {
         match line.strip_prefix("listening on ") {
             Some(place) if place.starts_with("unix:") => break,
             Some(place) => address = place.parse().ok(),
@@ -374,16 +378,12 @@ fn there_are_as_many_connections_as_open_files_allow() {
         let script = format!(
             "{limits} && exec \"$0\" serve --workers 1 --watch 0 --listen 127.0.0.1:0 --cache \"$1\""
         );
-        let mut child = Command::new("sh")
-            .args(["-c", &script, env!("CARGO_BIN_EXE_reveille-mirrorlist")])
-            .arg(data.path().join(synthetic::CACHE))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap())
-            .lines()
-            .map(Result::unwrap);
-        (Ended(child), lines)
+        let program = env!("CARGO_BIN_EXE_reveille-mirrorlist");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &script, program])
+            .arg(data.path().join(synthetic::CACHE));
+        serving(&mut shell)
     };
     let (none, mut lines) = serve("ulimit -n 100");
     let error = lines.find(|line| line.starts_with("error: "));
@@ -429,15 +429,12 @@ fn it_ends_during_a_reload() {
     let data = data("example");
     let cache = data.path().join(synthetic::CACHE);
     for watch in ["0", "1s"] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--watch", watch, "--cache"])
-            .arg(&cache)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let child = Ended(child);
-        assert!(lines.any(|line| line.unwrap().starts_with("listening on ")));
+        let (child, mut lines) = serving(
+            Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+                .args(["serve", "--listen", "127.0.0.1:0", "--watch", watch, "--cache"])
+                .arg(&cache),
+        );
+        assert!(lines.any(|line| line.starts_with("listening on ")));
         let whole = fs::read(&cache).unwrap();
         fs::remove_file(&cache).unwrap();
         pipe(&cache);
@@ -456,18 +453,14 @@ fn it_ends_during_a_reload() {
 fn signals_reload_and_end_it() {
     let (one, two) = (data("one.example"), data("two.example"));
     let cache = one.path().join(synthetic::CACHE);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--watch", "0", "--cache"])
-        .arg(&cache)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let child = Ended(child);
+    let (child, mut lines) = serving(
+        Command::new(env!("CARGO_BIN_EXE_reveille-mirrorlist"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--watch", "0", "--cache"])
+            .arg(&cache),
+    );
     let mut line_with = |words: &str| -> String {
         lines
             .by_ref()
-            .map(Result::unwrap)
             .find(|line| line.contains(words))
             .unwrap_or_else(|| panic!("no message with {words}"))
     };

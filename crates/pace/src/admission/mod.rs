@@ -31,4 +31,5 @@ mod parse;
 mod sources;
 
 pub use control::{Admission, Cause, Change, Step, Thresholds};
-pub use sources::{Headroom, Pressure, Readings, Sources};
+pub use parse::Pressure;
+pub use sources::{Headroom, Readings, Sources};

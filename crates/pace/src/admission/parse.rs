@@ -1,6 +1,13 @@
 //! Parses the kernel's text files. No content causes a panic; what can't be parsed counts as absent.
 
-use super::sources::Pressure;
+/// How much of the last ten seconds tasks waited for a resource, in percent (the kernel's pressure stall information).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pressure {
+    /// At least one task waited.
+    pub some: f64,
+    /// All tasks waited.
+    pub full: f64,
+}
 
 /// Memory limits from here on mean "unlimited" (control groups, version 1).
 const NO_LIMIT: u64 = 1 << 60;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::parse;
+use super::parse::{self, Pressure};
 
 /// The directories to read; tests use others.
 #[derive(Debug, Clone)]
@@ -13,15 +13,6 @@ pub struct Sources {
     pub proc: PathBuf,
     /// `/sys/fs/cgroup`.
     pub cgroup: PathBuf,
-}
-
-/// How much of the last ten seconds tasks waited for a resource, in percent (the kernel's pressure stall information).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Pressure {
-    /// At least one task waited.
-    pub some: f64,
-    /// All tasks waited.
-    pub full: f64,
 }
 
 /// The memory that is left.

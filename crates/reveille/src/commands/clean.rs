@@ -13,6 +13,7 @@ use reveille_transport::supervisor::Hello;
 use crate::cli::{CleanArgs, Globals};
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::runtime::runtime;
 use crate::{launch, state};
 
 /// How long tombstones stay after the end of a run, because a delayed start may still arrive.
@@ -96,7 +97,7 @@ pub(crate) fn run(args: &CleanArgs, globals: &Globals, printer: &Printer) -> Res
         tombstones,
         tell,
     );
-    launch::runtime(at_once)?.block_on(cleaning);
+    runtime(at_once)?.block_on(cleaning);
     printer.data(&format!("{done} of {} cleaned", counted(total, "host")))?;
     if !tombstones {
         printer.say("tombstones stay until a day after the end of the run; then run `reveille clean` again");

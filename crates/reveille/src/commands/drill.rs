@@ -107,7 +107,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     };
     let practice = Practice::start(&wanted(faults, good_commands), &state_dir)?;
     if args.real_shell && !printer.quiet {
-        printer.warning(&real::notice(&practice));
+        printer.warning(&real::notice(&practice.homes()));
     }
     let request = request(args, job, &practice, hurry, state_dir)?;
     let finished = launch::execute(request, &args.report, printer)?;

@@ -10,6 +10,7 @@ use crate::cli::{Format, Globals, ShowArgs};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::render::end;
+use crate::runtime::runtime;
 use crate::state;
 
 /// How often `--follow` reads new events.
@@ -19,7 +20,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Resu
     let ledger = state::ledger(globals)?;
     let run = ledger.resolve_run(&args.which.run)?;
     if args.follow {
-        crate::launch::runtime(1)?.block_on(follow(&ledger, run, args.format, printer))?;
+        runtime(1)?.block_on(follow(&ledger, run, args.format, printer))?;
     }
     let mut summary = ledger.summary(run, SummaryOptions::default())?;
     let allowed = end::allowance(&mut summary, false)?;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use reveille_drill::end_marked;
 
-use super::practice::HOMES;
+/// The directory of the hosts' home directories, in a fleet's directory.
+pub(super) const HOMES: &str = "hosts";
 
 /// The name of a fleet's directory, before the number of its process.
 const PREFIX: &str = "fleet-";

@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use super::leftovers::HOMES;
 use super::{leftovers, real};
 use crate::failure::Failure;
 use crate::printer::Printer;
@@ -33,8 +34,6 @@ const KEY: &str = "id";
 const KNOWN_HOSTS: &str = "known_hosts";
 const REPORT: &str = "report.json";
 const READY: &str = "ready";
-/// The directory of the hosts' home directories.
-pub(super) const HOMES: &str = "hosts";
 
 /// A description of a fleet.
 pub(crate) struct Wanted {

@@ -1,10 +1,11 @@
 //! Drills whose commands run for real (`--real-shell`): what they may do.
 
+use std::path::Path;
+
 use reveille_drill::{Fault, Shows};
 use reveille_job::Job;
 
 use crate::cli::DrillArgs;
-use crate::drill::practice::Practice;
 use crate::failure::Failure;
 use crate::state;
 
@@ -63,11 +64,11 @@ pub(crate) fn can_show(text: &str, faults: Vec<Fault>) -> Result<Vec<Fault>, Fai
     }
 }
 
-/// The warning before commands run for real.
-pub(crate) fn notice(practice: &Practice) -> String {
+/// The warning before commands run for real, each host's in its directory in `homes`.
+pub(crate) fn notice(homes: &Path) -> String {
     format!(
         "the job's commands run for real on this machine, as the user {}; each host has a home directory in {}",
         state::user(),
-        practice.homes().display()
+        homes.display()
     )
 }

@@ -7,8 +7,8 @@ use reveille_text::duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use crate::launch::runtime;
 use crate::printer::Printer;
+use crate::runtime::runtime;
 
 /// How long the command may take.
 const WITHIN: Duration = Duration::from_mins(1);

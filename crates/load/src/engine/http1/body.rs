@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_are_none_are_wrong() {
+    fn invalid_chunks_are_errors() {
         for bad in [
             "\r\n",
             "x\r\n",

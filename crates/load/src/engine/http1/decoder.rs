@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_an_answer_ends_its_connection() {
+    fn data_after_an_answer_ends_its_connection() {
         let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
         assert!(once(answer, false).keeps);
         let seen = once(&[&answer[..], b"HTTP/1.1 200 OK\r\n\r\n"].concat(), false);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_an_end_only_where_it_may_be() {
+    fn the_end_of_a_connection_ends_only_bodies_without_a_length() {
         let seen = once(b"HTTP/1.1 200 OK\r\n\r\nall of it", true);
         assert!(seen.done && !seen.keeps);
         assert_eq!(seen.content, b"all of it");

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_wrong() {
+    fn ambiguous_heads_are_errors() {
         for bad in [
             "SSH-2.0-OpenSSH_9.2\r\n",
             "HTTP/2 200 OK\r\n\r\n",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_say_how_long_they_are_once() {
+    fn requests_have_one_length() {
         let mut fields = HeaderMap::new();
         fields.insert("host", HeaderValue::from_static("a"));
         fields.insert(CONTENT_LENGTH, HeaderValue::from_static("99"));
