@@ -9,7 +9,7 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Sessi
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::watch;
 
-use crate::wire::Cut;
+use crate::cut::Cut;
 use crate::{Call, ChannelIo, FaultKind, Host, Script};
 
 /// When to release a stalled authentication, because the session does not notice that its client has left.

@@ -281,7 +281,7 @@ impl Talk {
         let performed = Arc::clone(&work);
         let (cursor, changed) = work.follow(0, 0);
         let host = Arc::clone(&self.host);
-        tokio::spawn(async move { performed.perform(performance, &host).await });
+        tokio::spawn(async move { performed.perform(performance, || host.reboot()).await });
         let supervisor = work.supervisor.unwrap_or_default();
         self.say(&format!("started {supervisor} {BORN}")).await?;
         self.stream(&work, cursor, changed).await
