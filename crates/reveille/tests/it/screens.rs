@@ -175,6 +175,10 @@ fn mistakes_on_the_command_line() {
     let reveille = Reveille::new();
     reveille.file("hosts.ini", "web1 ansible_connection=local\n");
     reveille.run(&["exec", "-i", "hosts.ini", "true"]).expect(0);
+    reveille.file(
+        "ways.ini",
+        "a ansible_host=127.0.0.1\np ansible_ssh_common_args='-o ProxyCommand=nc'\nz ansible_host=127.0.0.2\n",
+    );
     let commands: &[&[&str]] = &[
         &["logs", "last"],
         &["logs", "web2"],
@@ -184,6 +188,17 @@ fn mistakes_on_the_command_line() {
         &["exec", "-i", "hosts.ini", "--serial", "0", "true"],
         &["exec", "-i", "hosts.ini", "--max-fail", "many", "true"],
         &["hosts", "-i", "hosts.ini", "--port", "99"],
+        &[
+            "hosts",
+            "-i",
+            "ways.ini",
+            "--why",
+            "all",
+            "--transport",
+            "native",
+            "-u",
+            "ann",
+        ],
         &["drill", "--fault", "none", "--fault", "refuse=1"],
         &["show", "r-1"],
     ];
