@@ -8,9 +8,10 @@ use bytes::Bytes;
 use russh::server::{Handle, Msg};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 
-use crate::memory::Said;
-use crate::wire::Cut;
-use crate::{Act, Ending, Host, Performance};
+use crate::cut::Cut;
+use crate::host::Host;
+use crate::memory::{self, Far, Gone, Near, Said};
+use crate::performance::{Act, Ending, Performance};
 
 /// Answers command requests: [`Supervisor`](crate::Supervisor), or [`Shell`] without durable work.
 pub trait Script: Send + Sync + 'static {
@@ -54,13 +55,8 @@ enum Way {
         handle: Handle,
         cut: Cut,
     },
-    Memory(crate::memory::Near),
+    Memory(Near),
 }
-
-/// The connection or the channel is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the channel is gone")]
-pub struct Gone;
 
 /// The plain script: performs the command and plays the performance on the channel.
 #[derive(Debug, Clone, Copy, Default)]
@@ -93,11 +89,15 @@ impl ChannelIo {
         }
     }
 
-    pub(crate) fn in_memory(near: crate::memory::Near) -> Self {
-        Self {
+    /// A channel in this process with room for `messages` each way, and the network's end of it. A script that breaks its
+    /// connection calls `cut`.
+    pub fn in_memory(messages: usize, cut: Arc<dyn Fn() + Send + Sync>) -> (Self, Far) {
+        let (near, far) = memory::channel(messages, cut);
+        let io = Self {
             way: Way::Memory(near),
             ended: false,
-        }
+        };
+        (io, far)
     }
 
     /// The reading and the writing half, for use at the same time; only for a channel of SSH.

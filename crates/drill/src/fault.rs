@@ -6,7 +6,7 @@ use std::str::FromStr;
 use reveille_account::HostName;
 use reveille_pace::Portion;
 
-use crate::FaultKind;
+use crate::kind::{FaultError, FaultKind};
 
 /// A kind of fault and its hosts: `refuse=5%`, `kex_stall=3`, `exit_100=drill-0001,drill-0007`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,26 +24,6 @@ pub enum Targets {
     Some(Portion),
     /// These hosts.
     Hosts(Vec<HostName>),
-}
-
-/// A text that does not describe a fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FaultError {
-    /// The kind does not exist.
-    #[error("there is no fault {name:?}{}", hint(nearest.as_ref()))]
-    Kind {
-        /// The kind as given.
-        name: String,
-        /// The kind that was probably meant.
-        nearest: Option<String>,
-    },
-    /// The part after `=` is missing or invalid.
-    #[error("{0:?} does not name its hosts: write KIND=5%, KIND=3 or KIND=NAME,NAME")]
-    Targets(String),
-}
-
-fn hint(nearest: Option<&String>) -> String {
-    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest:?}?"))
 }
 
 // === impl Fault ===

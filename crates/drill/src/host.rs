@@ -1,6 +1,7 @@
 //! A host of the fleet: its identity, its fault, and what happened to it.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::cut::Cut;
 use crate::kept::Kept;
-use crate::memory::Stage;
+use crate::kind::FaultKind;
+use crate::performance::Performance;
 use crate::shell::{self, Machine};
-use crate::wire::Cut;
-use crate::{FaultKind, Performance};
 
 /// How far a host's clock jumps.
 const JUMP: Duration = Duration::from_hours(1);
@@ -84,6 +85,12 @@ pub struct HostReport {
     /// How often the command of each token was performed, as far as the script counts. More than 1 means that a command
     /// ran twice.
     pub tokens: BTreeMap<String, u32>,
+}
+
+/// Decides what commands do, instead of the fake shell, and learns of every start.
+pub trait Stage: Debug + Send + Sync {
+    /// What `line` does on the host; with the token if it is durable. None leaves it to the fake shell.
+    fn perform(&self, host: &Host, token: Option<&str>, line: &[u8]) -> Option<Performance>;
 }
 
 // === impl Host ===

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::{Act, Ending, Host, Performance};
+use crate::performance::{Act, Ending, Performance};
 
 /// A shell's wait status for a command that was killed by TERM.
 const TERMINATED: u32 = 128 + 15;
@@ -366,7 +366,7 @@ impl Work {
     }
 
     /// Plays a performance to its end, or until the work is stopped. It needs no listener.
-    pub(crate) async fn perform(&self, performance: Performance, host: &Host) {
+    pub(crate) async fn perform(&self, performance: Performance, reboot: impl Fn()) {
         for act in performance {
             match act {
                 Act::Stdout(bytes) => self.change(|progress| progress.stdout.push(bytes)),
@@ -379,7 +379,7 @@ impl Work {
                 // Its input is /dev/null.
                 Act::CopyInput => {}
                 Act::Cut => self.change(|progress| progress.cuts += 1),
-                Act::Reboot => host.reboot(),
+                Act::Reboot => reboot(),
                 Act::End(ending) => self.end(ending),
             }
             if self.stage() != Stage::Running {
@@ -538,10 +538,7 @@ impl Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn host() -> Host {
-        Host::new("drill-0001".into(), 0, None, 0, std::time::Duration::ZERO, 0)
-    }
+    use crate::Host;
 
     /// The stage of existing work; none if there was nothing.
     fn found(kept: &Kept, token: &str, begun: Option<u32>) -> Option<Stage> {
@@ -553,7 +550,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reboot_ends_running_work() {
-        let host = host();
+        let host = Host::new("drill-0001".into(), 0, None, 0, std::time::Duration::ZERO, 0);
         let boot = host.boot_id();
         let (work, _) = host.kept.start("run", "a", "m", 8);
         let acts = [
@@ -561,7 +558,8 @@ mod tests {
             Act::Reboot,
             Act::Stdout(Bytes::from_static(b"def")),
         ];
-        work.perform(Performance::new(acts, Ending::Exit(0)), &host).await;
+        work.perform(Performance::new(acts, Ending::Exit(0)), || host.reboot())
+            .await;
         assert_eq!(work.stage(), Stage::Rebooted);
         assert_eq!(found(&host.kept, "a", None), Some(Stage::Rebooted));
         assert_ne!(host.boot_id(), boot);
@@ -617,7 +615,7 @@ mod tests {
         let (mut cursor, _) = work.follow(0, 0);
         let acts = ["abc", "def", "ghi"].map(|text| Act::Stdout(Bytes::from_static(text.as_bytes())));
         let performance = Performance::new(acts, Ending::Signal("KILL"));
-        work.perform(performance, &host()).await;
+        work.perform(performance, || {}).await;
         let news = work.news(&mut cursor);
         assert_eq!(news.stdout.concat(), b"abcdefgh");
         assert_eq!(news.over, 1);
@@ -641,8 +639,7 @@ mod tests {
     async fn hanging_work_can_be_stopped() {
         let (work, _) = Kept::default().start("run", "a", "m", 8);
         let acts = [Act::Wait(std::time::Duration::from_secs(1_000_000))];
-        let host = host();
-        let performing = work.perform(Performance::new(acts, Ending::Hang), &host);
+        let performing = work.perform(Performance::new(acts, Ending::Hang), || {});
         let ((), before) = tokio::join!(performing, async { work.stop() });
         assert_eq!(before, Stage::Running);
     }

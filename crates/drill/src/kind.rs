@@ -6,8 +6,6 @@ use std::str::FromStr;
 use reveille_account::{Class, SourceError};
 use serde::{Deserialize, Serialize};
 
-use crate::FaultError;
-
 /// The outcome of a fault that a run with default settings should report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
@@ -24,6 +22,26 @@ pub enum Shows {
     Connection,
     /// In the machine or its commands, which only a simulated host can show.
     Machine,
+}
+
+/// A text that does not describe a fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    /// The kind does not exist.
+    #[error("there is no fault {name:?}{}", hint(nearest.as_ref()))]
+    Kind {
+        /// The kind as given.
+        name: String,
+        /// The kind that was probably meant.
+        nearest: Option<String>,
+    },
+    /// The part after `=` is missing or invalid.
+    #[error("{0:?} does not name its hosts: write KIND=5%, KIND=3 or KIND=NAME,NAME")]
+    Targets(String),
+}
+
+fn hint(nearest: Option<&String>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest:?}?"))
 }
 
 /// The properties of a kind.

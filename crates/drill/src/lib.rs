@@ -39,6 +39,7 @@
 //! ```
 
 mod channel;
+mod cut;
 mod fault;
 mod fleet;
 mod host;
@@ -56,11 +57,12 @@ mod supervisor;
 mod wire;
 mod words;
 
-pub use channel::{Call, ChannelIo, Gone, Script, ScriptFuture, Shell};
-pub use fault::{Fault, FaultError, Targets};
+pub use channel::{Call, ChannelIo, Script, ScriptFuture, Shell};
+pub use fault::{Fault, Targets};
 pub use fleet::{Fleet, FleetError, FleetSpec};
-pub use host::{Host, HostReport};
-pub use kind::{Expected, FaultKind, Shows};
+pub use host::{Host, HostReport, Stage};
+pub use kind::{Expected, FaultError, FaultKind, Shows};
+pub use memory::Gone;
 pub use performance::{Act, Ending, Performance};
 pub use real::{RealShell, end_marked};
 pub use supervisor::Supervisor;

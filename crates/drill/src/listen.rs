@@ -13,10 +13,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::cut::Cut;
 use crate::host;
 use crate::keys::{Whose, host_key};
 use crate::session::Answers;
-use crate::wire::{Cut, Wire};
+use crate::wire::Wire;
 use crate::{FaultKind, Host, Script};
 
 /// The identification that a host sends.

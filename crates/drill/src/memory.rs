@@ -1,14 +1,11 @@
-//! A channel whose bytes stay in this process, for simulating the network between a controller and a [`Host`].
+//! A channel whose bytes stay in this process, for simulating the network between a controller and a [`Host`](crate::Host).
 //!
 //! Scripts can't distinguish it from a channel of SSH.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-
-use crate::{ChannelIo, Gone, Host};
 
 /// Input from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,21 +49,20 @@ pub struct Far {
     pub output: mpsc::Receiver<Said>,
 }
 
-/// A channel with room for `messages` each way; a script that breaks its connection calls `cut`.
-pub fn channel(messages: usize, cut: Arc<dyn Fn() + Send + Sync>) -> (ChannelIo, Far) {
+/// The connection or the channel is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the channel is gone")]
+pub struct Gone;
+
+/// Both ends of a channel with room for `messages` each way; a script that breaks its connection calls `cut`.
+pub(crate) fn channel(messages: usize, cut: Arc<dyn Fn() + Send + Sync>) -> (Near, Far) {
     let (to_host, input) = mpsc::channel(messages);
     let (output, from_host) = mpsc::channel(messages);
     let far = Far {
         input: to_host,
         output: from_host,
     };
-    (ChannelIo::in_memory(Near { input, output, cut }), far)
-}
-
-/// Decides what commands do, instead of the fake shell, and learns of every start.
-pub trait Stage: fmt::Debug + Send + Sync {
-    /// What `line` does on the host; with the token if it is durable. None leaves it to the fake shell.
-    fn perform(&self, host: &Host, token: Option<&str>, line: &[u8]) -> Option<crate::Performance>;
+    (Near { input, output, cut }, far)
 }
 
 // === impl Near ===

@@ -9,7 +9,7 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Sessi
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::watch;
 
-use crate::wire::Cut;
+use crate::cut::Cut;
 use crate::{Call, ChannelIo, FaultKind, Host, Script};
 
 /// When to release a stalled authentication, because the session does not notice that its client has left.
@@ -45,6 +45,14 @@ impl Answers {
         self.host.fault
     }
 
+    fn judge(&self, key: &PublicKey) -> Auth {
+        if key.key_data() == self.client_key.key_data() && self.fault() != Some(FaultKind::AuthFail) {
+            Auth::Accept
+        } else {
+            Auth::reject()
+        }
+    }
+
     async fn stall(&mut self) {
         self.host.exercise();
         tokio::select! {
@@ -78,11 +86,7 @@ impl Handler for Answers {
             }
             _ => {}
         }
-        Ok(if offer.public_key.key_data() == self.client_key.key_data() {
-            Auth::Accept
-        } else {
-            Auth::reject()
-        })
+        Ok(self.judge(offer.public_key))
     }
 
     async fn auth_publickey(
@@ -90,12 +94,7 @@ impl Handler for Answers {
         _user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
-        let known = key.public_key.key_data() == self.client_key.key_data();
-        Ok(if known && self.fault() != Some(FaultKind::AuthFail) {
-            Auth::Accept
-        } else {
-            Auth::reject()
-        })
+        Ok(self.judge(key.public_key))
     }
 
     async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), russh::Error> {

@@ -67,13 +67,6 @@ struct Talk {
     mark: String,
 }
 
-/// The host's report about itself, which requests may be checked against.
-struct Hello {
-    boot: String,
-    machine: String,
-    mark: String,
-}
-
 /// The line after the script.
 struct Orders {
     verb: String,
@@ -158,26 +151,15 @@ impl Talk {
         if !looks && !self.fence(&orders).await? {
             return Ok(());
         }
-        let mark = match orders.verb.as_str() {
+        let (boot, machine) = (self.host.boot_id(), self.host.machine_id());
+        self.mark = match orders.verb.as_str() {
             "look" | "halt" => "-".to_owned(),
             "clean" => self.host.kept.known_mark(&orders.run).unwrap_or("-".to_owned()),
-            _ => self.host.kept.mark(&orders.run, &self.host.machine_id()),
+            _ => self.host.kept.mark(&orders.run, &machine),
         };
-        let hello = Hello {
-            boot: self.host.boot_id(),
-            machine: self.host.machine_id(),
-            mark,
-        };
-        self.say(&format!(
-            "hello {} 1 {} {} {} {}",
-            hello.boot,
-            hello.machine,
-            self.host.name(),
-            hello.mark,
-            orders.place
-        ))
-        .await?;
-        self.mark.clone_from(&hello.mark);
+        let (name, mark, place) = (self.host.name(), &self.mark, &orders.place);
+        self.say(&format!("hello {boot} 1 {machine} {name} {mark} {place}"))
+            .await?;
         let end = match orders.verb.as_str() {
             "start" => return self.start(&orders).await,
             "attach" => return self.attach(&orders).await,
@@ -194,14 +176,10 @@ impl Talk {
                     return Ok(());
                 };
                 let differs = |(said, is): (&str, &String)| said != "-" && is != "-" && said != is;
-                if reported
-                    .split(' ')
-                    .zip([&hello.machine, &hello.mark])
-                    .any(differs)
-                {
+                if reported.split(' ').zip([&machine, &self.mark]).any(differs) {
                     "elsewhere".to_owned()
                 } else {
-                    format!("cleaned {}", self.host.kept.clean(&orders.run, &hello.machine))
+                    format!("cleaned {}", self.host.kept.clean(&orders.run, &machine))
                 }
             }
             _ => return Ok(()),
@@ -303,7 +281,7 @@ impl Talk {
         let performed = Arc::clone(&work);
         let (cursor, changed) = work.follow(0, 0);
         let host = Arc::clone(&self.host);
-        tokio::spawn(async move { performed.perform(performance, &host).await });
+        tokio::spawn(async move { performed.perform(performance, || host.reboot()).await });
         let supervisor = work.supervisor.unwrap_or_default();
         self.say(&format!("started {supervisor} {BORN}")).await?;
         self.stream(&work, cursor, changed).await
@@ -386,23 +364,19 @@ impl Talk {
                 self.io.cut();
                 return Err(Gone);
             }
-            match news.stage {
-                Stage::Running => {}
+            let end = match news.stage {
+                Stage::Running => None,
                 Stage::Tombstone => return self.finish("never").await,
-                Stage::Gone => {
-                    self.finish("gone").await?;
-                    break;
-                }
-                Stage::Rebooted => {
-                    self.finish("rebooted").await?;
-                    break;
-                }
+                Stage::Gone => Some("gone".to_owned()),
+                Stage::Rebooted => Some("rebooted".to_owned()),
                 Stage::Exited { status, slain } => {
                     let slain = if slain { "verified" } else { "-" };
-                    self.finish(&format!("exit {status} {slain} {}", news.over))
-                        .await?;
-                    break;
+                    Some(format!("exit {status} {slain} {}", news.over))
                 }
+            };
+            if let Some(end) = end {
+                self.finish(&end).await?;
+                break;
             }
             tokio::select! {
                 biased;

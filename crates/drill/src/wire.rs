@@ -2,15 +2,17 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{FaultKind, Host};
+use crate::cut::Cut;
+use crate::host::Host;
+use crate::kind::FaultKind;
 
 /// The connection of a session; it breaks when its [`Cut`] says so.
 #[derive(Debug)]
@@ -46,50 +48,8 @@ struct Line {
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-/// Breaks a connection: the peer sees a reset, as if the machine had disappeared.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Cut {
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    cut: bool,
-    reader: Option<Waker>,
-}
-
 /// How many pieces per second a slow line carries.
 const PIECES: u32 = 20;
-
-// === impl Cut ===
-
-impl Cut {
-    pub(crate) fn cut(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.cut = true;
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
-    }
-
-    /// Whether it belongs to the same connection.
-    pub(crate) fn is(&self, other: &Cut) -> bool {
-        Arc::ptr_eq(&self.state, &other.state)
-    }
-
-    /// Whether it is cut; if not, wakes the reader when it will be.
-    fn poll(&self, context: &Context<'_>) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !state.cut {
-            state.reader = Some(context.waker().clone());
-        }
-        state.cut
-    }
-
-    pub(crate) fn is_cut(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).cut
-    }
-}
 
 // === impl Way ===
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use reveille_account::HostName;
 use reveille_fleet::{RunHost, RunOptions};
 use reveille_inventory::{Inventory, RunOutcome, RunSelector};
-use reveille_ledger::{Ledger, Selector};
+use reveille_ledger::Selector;
 use reveille_way::{Asked, Finder, Passwords, Reasons, Way};
 use serde_json::Map;
 
@@ -134,7 +134,7 @@ fn earlier_hosts(earlier: &RunSelector, globals: &Globals) -> Result<Vec<HostNam
         RunOutcome::Running => Selector::Running,
     };
     let find = || -> Result<Vec<HostName>, Failure> {
-        let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+        let ledger = state::ledger(globals)?;
         let run = ledger.resolve_run(&earlier.run.to_string())?;
         Ok(ledger.hosts_with(run, selector)?)
     };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use reveille_account::RunState;
+use reveille_ledger::Ledger;
 use reveille_ssh_config::Local;
 
 use crate::cli::Globals;
@@ -22,6 +23,11 @@ pub(crate) fn directory(globals: &Globals) -> Result<PathBuf, Failure> {
     base().map(|base| base.join("reveille")).ok_or_else(|| {
         Failure::usage("no state directory: neither HOME nor XDG_STATE_HOME is set; use --state-dir DIR")
     })
+}
+
+/// The ledger, for reading. Creates none if there is none.
+pub(crate) fn ledger(globals: &Globals) -> Result<Ledger, Failure> {
+    Ok(Ledger::open_existing(&directory(globals)?)?)
 }
 
 /// The directory in which programs keep their state.

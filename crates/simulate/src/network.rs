@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::{Class, Phase};
-use reveille_drill::memory::{Far, Input, Said, channel};
-use reveille_drill::{Call, Host, Script as _, Supervisor};
+use reveille_drill::memory::{Far, Input, Said};
+use reveille_drill::{Call, ChannelIo, Host, Script as _, Supervisor};
 use reveille_transport::memory::{Command, Connection, Network, Output, Sink, Wait};
 use reveille_transport::{ConnectError, ExecError, Heard, Secret, Target};
 use tokio::sync::mpsc;
@@ -242,7 +242,7 @@ impl Line {
                 }
             }
         };
-        let (io, far) = channel(ON_THE_WAY, Arc::new(cut));
+        let (io, far) = ChannelIo::in_memory(ON_THE_WAY, Arc::new(cut));
         let call = Call {
             host: Arc::clone(&self.machine),
             command: line,

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::{Event, HostName, RunId, Token};
-use reveille_drill::memory::Stage;
-use reveille_drill::{Act, Ending, Host, Performance};
+use reveille_drill::{Act, Ending, Host, Performance, Stage};
 use reveille_history::{HostHistory, Rule as EngineRule};
 use reveille_job::Job;
 use tokio::time::{Instant, sleep};

@@ -1,7 +1,6 @@
 //! `reveille audit`: checks that every host is accounted for.
 
 use reveille_account::Exit;
-use reveille_ledger::Ledger;
 use reveille_text::counted;
 
 use crate::cli::{Globals, RunArg};
@@ -11,7 +10,7 @@ use crate::render::names;
 use crate::state;
 
 pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let ledger = state::ledger(globals)?;
     let run = ledger.resolve_run(&args.run)?;
     let audit = ledger.audit(run)?;
     let sound = audit.account.balanced() && audit.account.ghost == 0;

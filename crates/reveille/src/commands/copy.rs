@@ -33,14 +33,17 @@ pub(crate) fn copy(args: &CopyArgs, globals: &Globals, printer: &Printer) -> Res
     }
     let mut steps = Vec::new();
     for source in sources {
-        let upload = json!({
-            "src": literal(&self::source(source)?),
-            "dest": literal(&destination),
-            "mode": args.mode,
-            "owner": args.owner,
-            "group": args.group,
-        });
-        steps.push(json!({ "name": format!("copy {}", source.display()), "upload": without_nulls(upload) }));
+        let mut upload = json!({ "src": literal(&self::source(source)?), "dest": literal(&destination) });
+        for (key, value) in [
+            ("mode", &args.mode),
+            ("owner", &args.owner),
+            ("group", &args.group),
+        ] {
+            if let Some(value) = value {
+                upload[key] = json!(value);
+            }
+        }
+        steps.push(json!({ "name": format!("copy {}", source.display()), "upload": upload }));
     }
     start(RunKind::Copy, &steps, &args.on, globals, printer)
 }
@@ -111,14 +114,4 @@ fn text(path: &Path) -> Result<String, Failure> {
 /// Escapes text that is not a template.
 fn literal(text: &str) -> String {
     text.replace("{{", "{{ '{{' }}")
-}
-
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(entries) => entries
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .collect(),
-        other => other,
-    }
 }

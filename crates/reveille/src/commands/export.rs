@@ -1,7 +1,6 @@
 //! `reveille export`: writes a run's artifacts.
 
 use reveille_account::Exit;
-use reveille_ledger::Ledger;
 use reveille_ledger::export::SummaryOptions;
 
 use crate::cli::{ExportArgs, Globals};
@@ -11,7 +10,7 @@ use crate::render::artifacts;
 use crate::state;
 
 pub(crate) fn run(args: &ExportArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let ledger = state::ledger(globals)?;
     let run = ledger.resolve_run(&args.which.run)?;
     let written = artifacts::write(&ledger, run, &args.to, SummaryOptions::default())?;
     printer.data(&written.display().to_string())?;

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &LogsArgs, globals: &Globals, printer: &Printer) -> Resu
         [host] => ("last", host.as_str()),
         _ => return Err(Failure::usage("logs takes HOST, or RUN HOST")),
     };
-    let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let ledger = state::ledger(globals)?;
     let directory = state::option(ledger.state_directory());
     if args.what.len() == 1
         && (host == "last" || host.starts_with("r-"))

@@ -12,7 +12,7 @@ use crate::printer::Printer;
 use crate::state;
 
 pub(crate) fn run(args: &PruneArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let ledger = state::ledger(globals)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);

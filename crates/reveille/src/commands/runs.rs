@@ -2,7 +2,7 @@
 
 use reveille_account::Exit;
 use reveille_job::JobSource;
-use reveille_ledger::{Ledger, RunKind, RunSpec};
+use reveille_ledger::{RunKind, RunSpec};
 use reveille_text::harmless::{self, shortened};
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::printer::Printer;
 use crate::state;
 
 pub(crate) fn run(globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let ledger = state::ledger(globals)?;
     for record in ledger.runs()? {
         let account = ledger.account(record.run)?;
         let state = state::of_run(record.state, ledger.holder(record.run)?.is_some());

@@ -17,7 +17,7 @@ use crate::state;
 const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
 
 pub(crate) fn run(args: &ShowArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let ledger = Ledger::open_existing(&state::directory(globals)?)?;
+    let ledger = state::ledger(globals)?;
     let run = ledger.resolve_run(&args.which.run)?;
     if args.follow {
         runtime(1)?.block_on(follow(&ledger, run, args.format, printer))?;

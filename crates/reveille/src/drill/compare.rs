@@ -7,6 +7,7 @@ use reveille_account::{Class, HostName, Status};
 use reveille_drill::{FaultKind, HostReport};
 use reveille_ledger::export::Summary;
 use reveille_text::counted;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -36,7 +37,7 @@ pub(crate) struct Comparison {
     rows: Vec<Row>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize)]
 struct Row {
     /// `None` for the healthy hosts.
     fault: Option<FaultKind>,
@@ -46,9 +47,11 @@ struct Row {
     reported: BTreeMap<Class, usize>,
     succeeded: usize,
     /// Hosts without an outcome, or cancelled.
+    #[serde(rename = "not_reached")]
     unreached: usize,
     /// Hosts that failed by the job's own rules.
     by_job: usize,
+    #[serde(serialize_with = "hosts_only")]
     wrong: Vec<(HostName, Class)>,
 }
 
@@ -66,7 +69,10 @@ impl Comparison {
         for host in injected {
             let fault = host.fault;
             let place = (position(fault), fault.map(|fault| fault.to_string()));
-            let row = rows.entry(place).or_insert_with(|| Row::new(fault));
+            let row = rows.entry(place).or_insert_with(|| Row {
+                fault,
+                ..Row::default()
+            });
             row.hosts += 1;
             let met = host.exercised > 0;
             row.met += usize::from(met);
@@ -132,8 +138,7 @@ impl Comparison {
     }
 
     pub(crate) fn json(&self, seed: u64) -> Value {
-        let faults: Vec<Value> = self.rows.iter().map(Row::json).collect();
-        json!({ "seed": seed, "as_expected": self.is_right(), "faults": faults })
+        json!({ "seed": seed, "as_expected": self.is_right(), "faults": self.rows })
     }
 }
 
@@ -149,19 +154,6 @@ fn position(fault: Option<FaultKind>) -> usize {
 // === impl Row ===
 
 impl Row {
-    fn new(fault: Option<FaultKind>) -> Self {
-        Self {
-            fault,
-            hosts: 0,
-            met: 0,
-            reported: BTreeMap::new(),
-            succeeded: 0,
-            unreached: 0,
-            by_job: 0,
-            wrong: Vec::new(),
-        }
-    }
-
     fn take(&mut self, host: &HostName, class: Option<Class>, met: bool, traits: Traits) {
         let Some(class) = class.filter(|class| class.status() != Status::Cancelled) else {
             self.unreached += 1;
@@ -247,25 +239,10 @@ impl Row {
             notes.join(", ")
         }
     }
+}
 
-    fn json(&self) -> Value {
-        let reported: serde_json::Map<String, Value> = self
-            .reported
-            .iter()
-            .map(|(class, count)| (class.to_string(), json!(count)))
-            .collect();
-        let wrong: Vec<&HostName> = self.wrong.iter().map(|(host, _)| host).collect();
-        json!({
-            "fault": self.fault.map(|fault| fault.to_string()),
-            "hosts": self.hosts,
-            "met": self.met,
-            "reported": reported,
-            "succeeded": self.succeeded,
-            "not_reached": self.unreached,
-            "by_job": self.by_job,
-            "wrong": wrong,
-        })
-    }
+fn hosts_only<S: Serializer>(wrong: &[(HostName, Class)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(wrong.iter().map(|(host, _)| host))
 }
 
 /// Whether a fault should cause this class.

@@ -199,61 +199,51 @@ pub(crate) fn words(
         words.push('\n');
     }
     let account = summary.account;
-    let verdict = if !account.balanced() {
-        tone("not all accounted for", Tone::Bad)
+    let (verdict, shade) = if !account.balanced() {
+        ("not all accounted for", Tone::Bad)
     } else if account.ghost > 0 {
-        tone("hosts are unaccounted for", Tone::Bad)
+        ("hosts are unaccounted for", Tone::Bad)
     } else {
-        tone("all accounted for", Tone::Good)
+        ("all accounted for", Tone::Good)
     };
-    let _ = writeln!(words, "account     {account}; {verdict}");
-    if let Some(reason) = &summary.interruption {
-        let _ = writeln!(words, "stopped     {reason}");
-    }
-    if let Some(allowed) = allowed {
-        let _ = writeln!(words, "allowed     {allowed}");
-    }
+    let mut rows = vec![("account", format!("{account}; {}", tone(verdict, shade)))];
+    rows.extend(
+        summary
+            .interruption
+            .iter()
+            .map(|reason| ("stopped", reason.clone())),
+    );
+    rows.extend(allowed.map(|allowed| ("allowed", allowed.to_owned())));
     if recovered > 0 {
-        let _ = writeln!(
-            words,
-            "recovered   {} succeeded after at least one failure",
-            counted(recovered, "host")
-        );
+        let hosts = counted(recovered, "host");
+        rows.push((
+            "recovered",
+            format!("{hosts} succeeded after at least one failure"),
+        ));
     }
-    write_timing(&mut words, summary);
+    add_timing(&mut rows, summary);
     if let Some(usage) = usage {
+        let shown = duration::shown_seconds;
         let hosts = match usage.hosts {
             0 => String::new(),
-            hosts => format!(
-                " ({} a host)",
-                duration::shown_seconds(usage.cpu_s / hosts as f64)
-            ),
+            hosts => format!(" ({} a host)", shown(usage.cpu_s / hosts as f64)),
         };
-        let _ = writeln!(
-            words,
-            "controller  {} CPU{hosts}, peak {}",
-            duration::shown_seconds(usage.cpu_s),
-            Bytes(usage.peak_bytes)
-        );
+        let (cpu, peak) = (shown(usage.cpu_s), Bytes(usage.peak_bytes));
+        rows.push(("controller", format!("{cpu} CPU{hosts}, peak {peak}")));
     }
-    let _ = writeln!(words, "logs        reveille logs{state} {run} HOST");
-    if let Some(directory) = artifacts {
-        let _ = writeln!(words, "artifacts   {}", directory.display());
-    }
+    rows.push(("logs", format!("reveille logs{state} {run} HOST")));
+    rows.extend(artifacts.map(|directory| ("artifacts", directory.display().to_string())));
     let next = if held {
         Some(format!("reveille show --follow{state} {run}"))
     } else {
         next_command(summary, state)
     };
-    match next {
-        Some(command) => {
-            let _ = write!(words, "next        {}", tone(&command, Tone::Strong));
-        }
-        None => {
-            words.pop();
-        }
-    }
-    Ok(words)
+    rows.extend(next.map(|command| ("next", tone(&command, Tone::Strong))));
+    let rows: Vec<String> = rows
+        .into_iter()
+        .map(|(label, text)| format!("{label:<12}{text}"))
+        .collect();
+    Ok(words + &rows.join("\n"))
 }
 
 /// The command to run next.
@@ -371,26 +361,20 @@ fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> 
     let _ = writeln!(words, "  {}", tone(&format!("{names}{more}"), Tone::Faint));
 }
 
-fn write_timing(words: &mut String, summary: &Summary) {
+fn add_timing(rows: &mut Vec<(&str, String)>, summary: &Summary) {
     let timing = &summary.timing;
     let shown = duration::shown_seconds;
-    let wall = match timing.wall_s {
+    let mut time = match timing.wall_s {
         Some(wall) => shown(wall),
         None if timing.ended.is_some() => "unknown, as the clock was set back".to_owned(),
         None => return,
     };
-    let _ = write!(words, "time        {wall}");
     if summary.record.round > 1 {
-        let _ = write!(words, " in round {}", summary.record.round);
+        let _ = write!(time, " in round {}", summary.record.round);
     }
     if let Some(Spread { p50, p99, max, .. }) = timing.hosts {
-        let _ = write!(
-            words,
-            "; a host p50 {}, p99 {}, max {}",
-            shown(p50),
-            shown(p99),
-            shown(max)
-        );
+        let [p50, p99, max] = [p50, p99, max].map(shown);
+        let _ = write!(time, "; a host p50 {p50}, p99 {p99}, max {max}");
     }
     let phases = [
         ("tcp", timing.phases.tcp),
@@ -406,26 +390,23 @@ fn write_timing(words: &mut String, summary: &Summary) {
         let phases: Vec<String> = phases
             .map(|(name, spread)| format!("{name} {}", shown(spread.p50)))
             .collect();
-        let _ = write!(words, "; p50 of {}", phases.join(", "));
+        let _ = write!(time, "; p50 of {}", phases.join(", "));
     }
-    words.push('\n');
+    rows.push(("time", time));
     if let Some(ended) = &timing.ended_attempts {
-        let _ = writeln!(
-            words,
-            "watchdog    killed {}; the last progress was {} before the kill (median), at most {}",
-            counted(ended.count, "attempt"),
-            shown(ended.lag.p50),
-            shown(ended.lag.max)
-        );
+        let attempts = counted(ended.count, "attempt");
+        let [p50, max] = [ended.lag.p50, ended.lag.max].map(shown);
+        rows.push((
+            "watchdog",
+            format!("killed {attempts}; the last progress was {p50} before the kill (median), at most {max}"),
+        ));
     }
     if timing.slowest.len() > 1 && summary.account.planned > 5 {
-        let slowest: Vec<String> = timing
-            .slowest
-            .iter()
-            .take(3)
+        let slowest = timing.slowest.iter().take(3);
+        let slowest: Vec<String> = slowest
             .map(|slow| format!("{} {}", slow.host, shown(slow.duration_s)))
             .collect();
-        let _ = writeln!(words, "slowest     {}", slowest.join(", "));
+        rows.push(("slowest", slowest.join(", ")));
     }
 }
 

@@ -22,6 +22,8 @@ fn a_run(reveille: &Reveille) -> crate::support::Ended {
             &inventory,
             "--junit",
             &reveille.file("junit.xml", ""),
+            "--events",
+            &reveille.file("events.ndjson", ""),
         ])
         .expect(3)
 }
@@ -30,10 +32,7 @@ fn a_run(reveille: &Reveille) -> crate::support::Ended {
 fn settled(reveille: &Reveille, text: &str) -> String {
     let patterns = [
         (r"r-\d{8}-\d{6}-[0-9a-f]{4}", "RUN"),
-        (
-            r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}",
-            "UUID",
-        ),
+        (r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", "UUID"),
         (
             r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?([+-]\d\d:?\d\d|Z| UTC)?",
             "TIME",
@@ -46,7 +45,8 @@ fn settled(reveille: &Reveille, text: &str) -> String {
             "${1}0",
         ),
         (r#"(time|timestamp)="[^"]*""#, "$1=\"0\""),
-        (r#"("node"|"user"|"worker"): "[^"]*""#, "$1: \"…\""),
+        (r#"("node"|"user"|"worker"): ?"[^"]*""#, "$1: \"…\""),
+        (r#""(boot|machine|mark)":"[^"]*""#, "\"$1\":\"…\""),
         (r"\b[0-9a-f]{64}\b", "SHA256"),
         (r"\b[0-9a-f]{32}\b", "TOKEN"),
         (r"by \S+@\S+", "by USER@NODE"),
@@ -82,6 +82,11 @@ fn the_end_of_a_run() {
     json["timing"]["slowest"].take();
     let pretty = serde_json::to_string_pretty(&json).unwrap();
     insta::assert_snapshot!("json", settled(&reveille, &pretty));
+    let events = std::fs::read_to_string(reveille.path().join("events.ndjson")).unwrap();
+    let of_host = events.lines().filter(|line| line.contains(r#""host":"bad""#));
+    // It is chance whether the start of a short step is noticed.
+    let sure: Vec<&str> = of_host.filter(|line| !line.contains("step_began")).collect();
+    insta::assert_snapshot!("events", settled(&reveille, &sure.join("\n")));
     let junit = std::fs::read_to_string(reveille.path().join("junit.xml")).unwrap();
     insta::assert_snapshot!("junit", settled(&reveille, &junit));
 }
@@ -170,6 +175,10 @@ fn mistakes_on_the_command_line() {
     let reveille = Reveille::new();
     reveille.file("hosts.ini", "web1 ansible_connection=local\n");
     reveille.run(&["exec", "-i", "hosts.ini", "true"]).expect(0);
+    reveille.file(
+        "ways.ini",
+        "a ansible_host=127.0.0.1\np ansible_ssh_common_args='-o ProxyCommand=nc'\nz ansible_host=127.0.0.2\n",
+    );
     let commands: &[&[&str]] = &[
         &["logs", "last"],
         &["logs", "web2"],
@@ -179,6 +188,17 @@ fn mistakes_on_the_command_line() {
         &["exec", "-i", "hosts.ini", "--serial", "0", "true"],
         &["exec", "-i", "hosts.ini", "--max-fail", "many", "true"],
         &["hosts", "-i", "hosts.ini", "--port", "99"],
+        &[
+            "hosts",
+            "-i",
+            "ways.ini",
+            "--why",
+            "all",
+            "--transport",
+            "native",
+            "-u",
+            "ann",
+        ],
         &["drill", "--fault", "none", "--fault", "refuse=1"],
         &["show", "r-1"],
     ];
