@@ -215,7 +215,7 @@ pub(crate) enum Command {
     },
 }
 
-/// The longest saved summary that is read.
+/// The longest saved summary that is read, in bytes.
 const MAX_SUMMARY: u64 = 64 << 20;
 
 // === impl ResetAfter ===

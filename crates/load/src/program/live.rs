@@ -12,12 +12,12 @@ use super::writer::{Taken, Writer};
 use crate::scenario::Scenario;
 use crate::stats::{Second, Totals};
 
-/// Seconds that the sparkline shows.
+/// Seconds that the sparkline of the live view shows.
 const SPARKS: usize = 60;
-/// Interval between two lines if standard error is not a terminal.
+/// Interval of progress lines if standard error is not a terminal.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// If no redraw came for this long, the program was stopped.
+/// If the live view was not redrawn for this long, the program was stopped.
 const STOPPED: Duration = Duration::from_secs(3);
 
 /// Indent of lines that continue the first one.

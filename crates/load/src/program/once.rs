@@ -9,7 +9,7 @@ use crate::engine::{Exchange, Once};
 use crate::mask::{Mask, Secret, is_telling, named};
 use crate::scenario::Scenario;
 
-/// Characters of a body that are printed.
+/// Characters of a body that `--once` prints.
 const SHOWN: usize = 400;
 
 pub(crate) async fn once(scenario: &Scenario) -> Result<u8, Problem> {

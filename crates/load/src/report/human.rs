@@ -8,10 +8,10 @@ use super::Latency;
 use super::explain::{number, rate};
 use super::summary::Summary;
 
-/// The most tasks that are listed; files list all.
+/// The most tasks that the last screen lists; files list all.
 const MOST_TASKS: usize = 30;
 
-/// Columns of a task's name, so that the table is at most 80 columns wide.
+/// Columns of a task's name on the last screen, so that the table is at most 80 columns wide.
 const NAME: usize = 26;
 
 /// Phases of a request, in order.

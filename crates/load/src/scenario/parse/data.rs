@@ -13,7 +13,7 @@ use super::{Context, is_identifier};
 /// Parses the rows of a file.
 type Read = fn(&str) -> Result<Vec<Json>, String>;
 
-/// The most rows of a file, and the longest file, in bytes.
+/// The most rows of a file of data, and the longest such file, in bytes.
 const MAX_ROWS: usize = 1_000_000;
 const MAX_BYTES: u64 = 256 << 20;
 

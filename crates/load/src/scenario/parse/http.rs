@@ -15,7 +15,7 @@ use super::super::template::Text;
 use super::Context;
 use crate::target::Target;
 
-/// The longest file of certificates that is read.
+/// The longest file of certificates, in bytes.
 const MAX_CA: u64 = 16 << 20;
 
 const VERSIONS: [(&str, Version); 4] = [
