@@ -385,9 +385,7 @@ impl<'a> Test<'a> {
                     self.saturate(why);
                 }
             }
-            Event::Ended => {
-                self.shards[shard].end();
-            }
+            Event::Ended => _ = self.shards[shard].end(),
             Event::Broken(error) => {
                 if self.shards[shard].end() {
                     self.lose(error);
