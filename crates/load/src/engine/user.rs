@@ -204,7 +204,7 @@ impl User {
             if !good || self.signal.is_stopped() {
                 break;
             }
-            if let (Some(pause), 2..) = (step.pause, task.steps.len()) {
+            if let Some(pause) = step.pause {
                 let until = Instant::now() + pause.draw(&mut self.random);
                 self.rest_until(until).await;
             }
