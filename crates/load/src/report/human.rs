@@ -51,9 +51,8 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
             "unfinished"
         ));
     }
-    lines.push(String::new());
     lines.push(format!(
-        "  {:<20}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+        "\n  {:<20}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
         "latency", "mean", "p50", "p95", "p99", "p99.9", "max"
     ));
     lines.push(latency("from intended start", &summary.intended));
@@ -67,7 +66,7 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
         tasks(summary, &mut lines);
     }
     if !summary.errors.is_empty() {
-        lines.extend([String::new(), "  failures".to_owned()]);
+        lines.push("\n  failures".to_owned());
         for failures in summary.errors.iter().take(MOST_TASKS) {
             let text = format!(
                 "{:>12}  {:<16} {}: {}",
@@ -125,9 +124,8 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
 }
 
 fn tasks(summary: &Summary, lines: &mut Vec<String>) {
-    lines.push(String::new());
     lines.push(format!(
-        "  {:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}",
+        "\n  {:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}",
         "task", "completed", "failed", "/s", "p50", "p95", "p99"
     ));
     for task in summary.tasks.iter().take(MOST_TASKS) {

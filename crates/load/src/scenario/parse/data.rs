@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::super::model::{Data, OnEnd, Order};
 use super::super::schema::DataFile;
-use super::{Context, is_identifier};
+use super::context::{Context, is_identifier};
 
 /// Parses the rows of a file.
 type Read = fn(&str) -> Result<Vec<Json>, String>;

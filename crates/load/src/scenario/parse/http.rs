@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use super::super::model::{Http, Network, Tls, Version, resolve};
 use super::super::schema::{HttpFile, NetworkFile};
 use super::super::template::Text;
-use super::Context;
+use super::context::Context;
 use crate::target::Target;
 
 /// The longest file of certificates, in bytes.
