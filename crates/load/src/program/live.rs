@@ -124,7 +124,7 @@ fn picture(numbers: [String; 2], rates: &VecDeque<u64>, totals: &Totals, width: 
     ];
     let kinds = totals.all.kinds.iter();
     let failures: Vec<String> = kinds
-        .map(|(kind, count)| format!("{kind} {}", grouped(*count)))
+        .map(|(kind, count)| format!("{} {}", kind.name(), grouped(*count)))
         .collect();
     if !failures.is_empty() {
         lines.push(format!("{INDENT}failures: {}", failures.join(", ")));

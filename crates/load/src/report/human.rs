@@ -156,6 +156,11 @@ pub(crate) fn compare(now: &Summary, before: &Summary) -> String {
         "\n  {:<14}{:>12}{:>12}{:>15}\n",
         "compared with", "before", "now", "change"
     );
+    let size = |of: &Summary| format!("{} for {:.0} s", counted(of.peak_users, "user"), of.load_seconds);
+    let (size_now, size_before) = (size(now), size(before));
+    if size_now != size_before {
+        text += &format!("  warning: the tests differ: {size_before} before, {size_now} now\n");
+    }
     let (rates, was) = (&now.requests, &before.requests);
     for (name, now, before, unit) in [
         ("completed", rates.completed_rate, was.completed_rate, "/s"),
@@ -233,7 +238,11 @@ mod tests {
         let mut before = Summary::example();
         before.intended.p99 *= 2.0;
         before.requests.failed_rate = 0.0;
-        insta::assert_snapshot!(compare(&Summary::example(), &before));
+        before.load_seconds += 1.0;
+        let same = compare(&Summary::example(), &before);
+        before.peak_users = 1;
+        let other = compare(&Summary::example(), &before);
+        insta::assert_snapshot!(format!("{same}{other}"));
     }
 
     #[test]
