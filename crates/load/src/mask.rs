@@ -8,7 +8,7 @@ use regex::{Captures, Regex};
 /// Replaces a value whose name says that it is secret.
 const MASKED: &str = "<masked>";
 
-/// Values that are shorter, in bytes, are masked only as whole words, because they occur in many other words.
+/// Secrets shorter than this, in bytes, are masked only as whole words, because they occur in many other words.
 const SHORT: usize = 4;
 
 /// A value to mask.

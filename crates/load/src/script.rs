@@ -10,9 +10,9 @@ use minijinja::Value;
 use rhai::serde::{from_dynamic, to_dynamic};
 use rhai::{AST, Dynamic, Engine, EvalAltResult, Map, Scope};
 
-/// The most operations of one call.
+/// The most operations of one run of a script.
 const MAX_OPERATIONS: u64 = 200_000;
-/// The most bytes of a string, and the most items of an array or map.
+/// The most bytes of a string in a script, and the most items of an array or map.
 const MAX_STRING: usize = 2 << 20;
 const MAX_ITEMS: usize = 10_000;
 

@@ -47,7 +47,7 @@ impl Target {
         let escaped = utf8_percent_encode(url, &ESCAPED).to_string();
         let uri: Uri = escaped
             .parse()
-            .map_err(|_| wrong("it has invalid characters or parts"))?;
+            .map_err(|_| wrong("it is incomplete or has invalid characters"))?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,

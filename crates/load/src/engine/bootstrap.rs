@@ -1,11 +1,9 @@
 //! The bootstrap. The conductor runs it once for the whole test and refreshes it in the background; users never run it.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reveille_document::value_of;
 use reveille_pace::Backoff;
 use reveille_text::duration;
 use tokio::task::JoinHandle;
@@ -133,7 +131,12 @@ async fn run(scenario: &Scenario, net: &Net, generation: u64) -> Result<Captured
         };
         let exchange = sender.prepare_and_send(step, &scope).await;
         if let Some(failure) = exchange.failure {
-            return Err(format!("{}: {} ({})", step.name, failure.text, failure.kind));
+            return Err(format!(
+                "{}: {} ({})",
+                step.name,
+                failure.text,
+                failure.kind.name()
+            ));
         }
         for (name, value) in exchange.captured {
             let value = serde_json::to_value(value).map_err(|error| error.to_string())?;
@@ -148,10 +151,7 @@ fn lifetime(bootstrap: &Bootstrap, captured: &Captured) -> Result<Option<Duratio
     let Some(refresh) = &bootstrap.refresh else {
         return Ok(None);
     };
-    let names: BTreeMap<String, minijinja::Value> = captured
-        .iter()
-        .map(|(name, value)| (name.clone(), value_of(value)))
-        .collect();
+    let names = Shared::new(0, captured).values;
     let every = duration::parse(&refresh.every.render(&names)?)?;
     // At least half of the time is used, whatever `early` says, and a service is asked at most once a second.
     let lifetime = every.saturating_sub(refresh.early).max(every / 2);

@@ -16,7 +16,7 @@ use super::{http1, http2};
 use crate::stats::{Kind, Phases};
 use crate::target::Origin;
 
-/// The bytes of a body that are kept for checks and captures.
+/// The bytes of an answer's body that are kept for checks and captures.
 pub(crate) const KEPT: usize = 1 << 20;
 
 /// The most origins that a user keeps connections to.

@@ -24,7 +24,7 @@ use super::worker::Processes;
 use crate::scenario::Scenario;
 use crate::stats::{Health, Second, Totals};
 
-/// Interval of samples.
+/// Interval of the conductor's samples.
 const SAMPLE: Duration = Duration::from_secs(1);
 
 /// Shards report at full seconds; after this time all reports have arrived.
@@ -34,7 +34,7 @@ const SETTLED: Duration = Duration::from_millis(100);
 const BUSY: f64 = 0.95;
 /// A shard whose timers are late by more than this many seconds is saturated.
 const LAGS: f64 = 0.1;
-/// The number of consecutive seconds after which that is reported.
+/// The number of consecutive seconds after which a busy or late shard is reported as saturated.
 const IN_A_ROW: u32 = 3;
 
 /// How long threads and workers may take to read the scenario and its data.
@@ -385,9 +385,7 @@ impl<'a> Test<'a> {
                     self.saturate(why);
                 }
             }
-            Event::Ended => {
-                self.shards[shard].end();
-            }
+            Event::Ended => _ = self.shards[shard].end(),
             Event::Broken(error) => {
                 if self.shards[shard].end() {
                     self.lose(error);

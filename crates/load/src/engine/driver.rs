@@ -15,9 +15,9 @@ use super::user::User;
 use crate::scenario::Schedule;
 use crate::stats::Health;
 
-/// Interval of checks how many users there should be.
+/// Interval at which a shard adjusts its number of users.
 const TICK: Duration = Duration::from_millis(20);
-/// Interval of reports.
+/// Interval at which shards report their numbers.
 const REPORT: Duration = Duration::from_secs(1);
 
 /// Shards on threads of this process.

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A *shard* is one thread with a runtime of its own. It shares nothing with other shards while the test runs. Each shard
-//! knows the whole schedule and takes its part of it. The conductor and the shards exchange [`message`]s, which could also
-//! travel over a network.
+//! knows the whole schedule and takes its part of it. The conductor and the shards exchange messages (`message.rs`), which
+//! could also travel over a network.
 
 mod ask;
 mod bootstrap;

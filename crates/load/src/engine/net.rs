@@ -27,7 +27,7 @@ use crate::target::Origin;
 /// Names are looked up again after this time, so that a service can move during a test.
 const NAME_AGE: Duration = Duration::from_secs(30);
 
-/// The same, for names that were not found.
+/// Names that were not found are looked up again after this time.
 const FAILURE_AGE: Duration = Duration::from_secs(1);
 
 /// What all users of a shard share to connect.

@@ -197,15 +197,14 @@ impl User {
     /// Runs one task. `late` is its delay after the intended start.
     async fn iterate(&mut self, class: &Class, mut late: Duration, free: bool) {
         let task = self.choose(class);
-        for (index, step) in task.steps.iter().enumerate() {
+        for step in &task.steps {
             let good = self.step(class, step, late, free).await;
             late = Duration::ZERO;
-            let last = index + 1 == task.steps.len();
             // The rest of a sequence depends on this step.
             if !good || self.signal.is_stopped() {
                 break;
             }
-            if let (Some(pause), false) = (step.pause, last && task.steps.len() == 1) {
+            if let Some(pause) = step.pause {
                 let until = Instant::now() + pause.draw(&mut self.random);
                 self.rest_until(until).await;
             }

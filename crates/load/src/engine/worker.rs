@@ -20,7 +20,7 @@ use super::options::{Options, Source};
 use super::shard::Part;
 use crate::scenario::{Given, Scenario};
 
-/// The version of these lines; a worker refuses another one.
+/// The version of the worker protocol; a worker refuses other versions.
 const PROTOCOL: u32 = 2;
 
 /// What a worker runs.

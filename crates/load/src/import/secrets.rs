@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::imported::braces;
 use crate::mask::{counts, forms, is_telling};
 
-/// Values that are shorter, in bytes, are replaced only behind their names, because they occur elsewhere by chance.
+/// Secrets shorter than this, in bytes, are replaced only behind their names, because they occur elsewhere by chance.
 const LONG: usize = 8;
 
 /// Secrets, each with its variable.

@@ -215,7 +215,7 @@ pub(crate) enum Command {
     },
 }
 
-/// The longest saved summary that is read.
+/// The longest saved summary that is read, in bytes.
 const MAX_SUMMARY: u64 = 64 << 20;
 
 // === impl ResetAfter ===
@@ -429,9 +429,9 @@ impl Arguments {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let schedule = scenario.schedule();
         let reset_at = load.reset_after.iter().map(|when| match when {
-            ResetAfter::Ramp if schedule.ramp_end().is_zero() => {
-                Err(Problem::input("`--reset-after ramp`: the first stage is no ramp"))
-            }
+            ResetAfter::Ramp if schedule.ramp_end().is_zero() => Err(Problem::input(
+                "`--reset-after ramp`: the first stage is not a ramp",
+            )),
             ResetAfter::Ramp => Ok(schedule.ramp_end()),
             ResetAfter::Time(at) if *at >= schedule.length() => Err(Problem::input(format!(
                 "`--reset-after {}`: the stages end after {}",

@@ -63,7 +63,7 @@ fn test(arguments: &Arguments) -> Result<u8, Problem> {
         return print(&plan::plan(&scenario));
     }
     if arguments.scenario.once {
-        return on_runtime(async { once::once(&scenario).await })?;
+        return on_runtime(once::once(&scenario))?;
     }
     if scenario.stages.is_empty() {
         return Err(Problem::input(

@@ -9,7 +9,7 @@ use crate::engine::{Exchange, Once};
 use crate::mask::{Mask, Secret, is_telling, named};
 use crate::scenario::Scenario;
 
-/// Characters of a body that are printed.
+/// Characters of a body that `--once` prints.
 const SHOWN: usize = 400;
 
 pub(crate) async fn once(scenario: &Scenario) -> Result<u8, Problem> {
@@ -68,13 +68,13 @@ fn show(name: &str, exchange: &Exchange, mask: &mut Mask) -> Result<(), Problem>
         headers(&mut text, '<', &answer.headers, mask);
         body(&mut text, '<', &answer.body, mask);
     }
-    match &exchange.failure {
+    text.push_str(&match &exchange.failure {
+        None => "    passed\n".to_owned(),
         Some(failure) => {
             let why = mask.all(&failure.text);
-            text.push_str(&format!("    failed: {why} ({})\n", failure.kind));
+            format!("    failed: {why} ({})\n", failure.kind.name())
         }
-        None => text.push_str("    passed\n"),
-    }
+    });
     print(&harmless::block(&text)).map(|_| ())
 }
 

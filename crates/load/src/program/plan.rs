@@ -6,9 +6,9 @@ use reveille_text::{counted, grouped};
 use crate::mask::{Mask, is_telling};
 use crate::scenario::{Body, JsonPart, Scenario, SegmentKind, Step, Text};
 
-/// Steps of a list that are printed.
+/// Steps of a list that `--plan` prints.
 const MOST: usize = 50;
-/// Characters of a body that are printed.
+/// Characters of a body that `--plan` prints.
 const MOST_OF_BODY: usize = 200;
 
 pub(crate) fn plan(scenario: &Scenario) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// Pieces that may wait for the reader; further ones are dropped and counted.
+/// Pieces of output that may wait for their reader; further ones are dropped and counted.
 const MOST: usize = 1024;
 
 /// At the end, a reader that reads nothing for this long is not waited for.

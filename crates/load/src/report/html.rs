@@ -13,7 +13,7 @@ use super::human::{measured, ms};
 use super::summary::Summary;
 use crate::engine::Point;
 
-/// The area of a chart in the coordinates of its SVG; the template draws the axes around it.
+/// The area of a chart in the HTML report; the template draws the axes around it.
 const LEFT: f64 = 64.0;
 const TOP: f64 = 20.0;
 const WIDTH: f64 = 860.0;

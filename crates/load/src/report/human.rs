@@ -8,10 +8,10 @@ use super::Latency;
 use super::explain::{number, rate};
 use super::summary::Summary;
 
-/// The most tasks that are listed; files list all.
+/// The most tasks that the last screen lists; files list all.
 const MOST_TASKS: usize = 30;
 
-/// Columns of a task's name, so that the table is at most 80 columns wide.
+/// Columns of a task's name on the last screen, so that the table is at most 80 columns wide.
 const NAME: usize = 26;
 
 /// Phases of a request, in order.
@@ -51,9 +51,8 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
             "unfinished"
         ));
     }
-    lines.push(String::new());
     lines.push(format!(
-        "  {:<20}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+        "\n  {:<20}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
         "latency", "mean", "p50", "p95", "p99", "p99.9", "max"
     ));
     lines.push(latency("from intended start", &summary.intended));
@@ -67,7 +66,7 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
         tasks(summary, &mut lines);
     }
     if !summary.errors.is_empty() {
-        lines.extend([String::new(), "  failures".to_owned()]);
+        lines.push("\n  failures".to_owned());
         for failures in summary.errors.iter().take(MOST_TASKS) {
             let text = format!(
                 "{:>12}  {:<16} {}: {}",
@@ -125,9 +124,8 @@ pub(crate) fn human(summary: &Summary, width: usize) -> String {
 }
 
 fn tasks(summary: &Summary, lines: &mut Vec<String>) {
-    lines.push(String::new());
     lines.push(format!(
-        "  {:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}",
+        "\n  {:<NAME$}{:>11}{:>8}{:>9}{:>8}{:>8}{:>8}",
         "task", "completed", "failed", "/s", "p50", "p95", "p99"
     ));
     for task in summary.tasks.iter().take(MOST_TASKS) {
@@ -158,6 +156,11 @@ pub(crate) fn compare(now: &Summary, before: &Summary) -> String {
         "\n  {:<14}{:>12}{:>12}{:>15}\n",
         "compared with", "before", "now", "change"
     );
+    let size = |of: &Summary| format!("{} for {:.0} s", counted(of.peak_users, "user"), of.load_seconds);
+    let (size_now, size_before) = (size(now), size(before));
+    if size_now != size_before {
+        text += &format!("  warning: the tests differ: {size_before} before, {size_now} now\n");
+    }
     let (rates, was) = (&now.requests, &before.requests);
     for (name, now, before, unit) in [
         ("completed", rates.completed_rate, was.completed_rate, "/s"),
@@ -235,7 +238,11 @@ mod tests {
         let mut before = Summary::example();
         before.intended.p99 *= 2.0;
         before.requests.failed_rate = 0.0;
-        insta::assert_snapshot!(compare(&Summary::example(), &before));
+        before.load_seconds += 1.0;
+        let same = compare(&Summary::example(), &before);
+        before.peak_users = 1;
+        let other = compare(&Summary::example(), &before);
+        insta::assert_snapshot!(format!("{same}{other}"));
     }
 
     #[test]

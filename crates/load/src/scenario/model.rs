@@ -99,15 +99,13 @@ pub(crate) struct Network {
 
 /// Reads `HOST:PORT:ADDRESS`.
 pub(crate) fn resolve(text: &str) -> Result<Resolve, String> {
-    let wrong = || format!("`{text}` is not `HOST:PORT:ADDRESS`");
-    let (host, rest) = text.split_once(':').ok_or_else(wrong)?;
-    let (port, address) = rest.split_once(':').ok_or_else(wrong)?;
-    let address = address.trim_matches(['[', ']']).parse().map_err(|_| wrong())?;
-    Ok((
-        host.to_ascii_lowercase(),
-        port.parse().map_err(|_| wrong())?,
-        address,
-    ))
+    let parse = || {
+        let (host, rest) = text.split_once(':')?;
+        let (port, address) = rest.split_once(':')?;
+        let address = address.trim_matches(['[', ']']).parse().ok()?;
+        Some((host.to_ascii_lowercase(), port.parse().ok()?, address))
+    };
+    parse().ok_or_else(|| format!("`{text}` is not `HOST:PORT:ADDRESS`"))
 }
 
 impl Network {

@@ -1,8 +1,10 @@
 //! Names: those that are built in, and those that a scenario uses and sets.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use hyper::header::HeaderName;
+use regex::Regex;
 
 use super::model::{Body, JsonPart, Scenario, Step};
 use super::template::{Holds, Text};
@@ -95,15 +97,9 @@ impl Step {
 
 /// The names that a script may set: all that it contains as `vars.NAME`.
 pub(crate) fn set_by_script(script: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for (at, _) in script.match_indices("vars.") {
-        let name: String = script[at + 5..]
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect();
-        if !name.is_empty() {
-            names.insert(name);
-        }
-    }
-    names
+    static VARS: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"vars\.(\w+)").expect("a constant that tests use"));
+    VARS.captures_iter(script)
+        .map(|found| found[1].to_owned())
+        .collect()
 }

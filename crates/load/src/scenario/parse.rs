@@ -1,81 +1,32 @@
 //! Reads the text of a scenario: a [`Scenario`], or all mistakes in it.
 
+mod context;
 mod data;
 mod http;
 mod known;
 mod step;
 mod timing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 use minijinja::value::Value as Template;
 use reveille_account::SourceError;
-use reveille_document::{self as document, Expression, Fields, Kind, Node, Reader, Value, items};
-use schemars::JsonSchema;
+use reveille_document::{self as document, Expression, Kind, Node, items};
 
+use self::context::{Context, is_name};
 use super::model::{Bootstrap, Class, Data, Given, Http, Refresh, Scenario, Step, Task, Wait};
 use super::names::{BUILT_IN, set_by_script};
-use super::schema::{BootstrapFile, ClassFile, RefreshFile, ScenarioFile, keys};
-use super::template::Text;
+use super::schema::{BootstrapFile, ClassFile, RefreshFile, ScenarioFile};
 use crate::mask::is_telling;
 use crate::target::Target;
-
-/// The most classes of a scenario, tasks of a class, and steps of a task.
-const MOST: usize = 1000;
-
-/// A scenario that is being read.
-struct Context<'a> {
-    reader: Reader<'a>,
-    given: &'a Given,
-    constants: BTreeMap<String, Template>,
-    /// Names that the bootstrap sets.
-    shared: BTreeSet<String>,
-    rows: Vec<String>,
-    steps: usize,
-    /// Whether the scenario has a `base_url`, valid or not.
-    has_base: bool,
-    /// Names that a bootstrap sets that tags exclude.
-    left_out: BTreeSet<String>,
-    /// Data that could not be read, which was reported.
-    unread: BTreeSet<String>,
-    /// The columns of data, if they are known.
-    columns: BTreeMap<String, Vec<String>>,
-    /// Names that captures set anywhere, in excluded tasks too.
-    captured: BTreeSet<String>,
-    /// Variables of the environment that are used.
-    environment: BTreeSet<String>,
-}
-
-const KIND: Kind = Kind {
-    name: "scenario",
-    one: "a scenario",
-};
 
 impl Scenario {
     /// Reads a scenario, or returns all mistakes in it.
     pub fn parse(text: &str, file: &str, given: &Given) -> Result<Self, Vec<SourceError>> {
-        let root = document::read(text, file, &KIND).map_err(|mistake| vec![mistake])?;
-        let environment: BTreeMap<String, Template> = given
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), Template::from(value.as_str())))
-            .collect();
-        let mut context = Context {
-            reader: Reader::new(file, text),
-            given,
-            constants: BTreeMap::from([("env".to_owned(), Template::from_object(environment))]),
-            shared: BTreeSet::new(),
-            rows: Vec::new(),
-            steps: 0,
-            has_base: false,
-            left_out: BTreeSet::new(),
-            unread: BTreeSet::new(),
-            columns: BTreeMap::new(),
-            captured: BTreeSet::new(),
-            environment: BTreeSet::new(),
-        };
+        let (name, one) = ("scenario", "a scenario");
+        let root = document::read(text, file, &Kind { name, one }).map_err(|mistake| vec![mistake])?;
+        let mut context = Context::new(text, file, given);
         let scenario = context.scenario(&root);
         let mut mistakes = context.reader.mistakes;
         mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
@@ -127,13 +78,12 @@ impl Context<'_> {
             .map(|data| (data.name.clone(), data.columns.clone()))
             .collect();
         let wait = self.part(&fields, "wait", Self::wait);
-        let known: BTreeSet<String> = data.iter().map(|data| data.name.clone()).collect();
         let mut classes = Vec::new();
         match (fields.get("classes"), fields.get("tasks")) {
             (Some(node), None) => {
                 for node in self.at_most(items(node), "a scenario", "classes") {
                     let class = self.class(node, wait);
-                    classes.extend(class.and_then(|class| self.checked(class, &known, &http)));
+                    classes.extend(class.and_then(|class| self.checked(class, &http)));
                 }
             }
             (None, Some(node)) => {
@@ -146,7 +96,7 @@ impl Context<'_> {
                     tasks: self.tasks(node, &[]),
                     slots: Vec::new(),
                 };
-                classes.extend(self.checked(class, &known, &http));
+                classes.extend(self.checked(class, &http));
             }
             (Some(_), Some(node)) => {
                 let message = "with `classes`, tasks belong to their class";
@@ -197,83 +147,6 @@ impl Context<'_> {
                 .map(|(name, value)| (name.clone(), value.to_string()))
                 .collect(),
         })
-    }
-
-    /// Reads a mapping with the keys of `T`.
-    fn fields<'n, T: JsonSchema>(&mut self, node: &'n Node, what: &str) -> Option<Fields<'n>> {
-        self.reader.fields(node, what, &keys::<T>())
-    }
-
-    /// Reads the value of a key, if it is there.
-    fn part<T: Default>(
-        &mut self,
-        fields: &Fields<'_>,
-        key: &str,
-        read: impl FnOnce(&mut Self, &Node) -> T,
-    ) -> T {
-        fields.get(key).map(|node| read(self, node)).unwrap_or_default()
-    }
-
-    fn time(&mut self, node: &Node) -> Option<Duration> {
-        self.reader.duration(node)
-    }
-
-    /// The keys and values of a mapping; anything else is a mistake.
-    fn entries<'n>(&mut self, node: &'n Node, what: &str) -> &'n [(Node, Node)] {
-        if let Value::Map(entries) = &node.value {
-            return entries;
-        }
-        self.reader.expected(node, what);
-        &[]
-    }
-
-    /// Reports a mistake without a place.
-    fn whole(&mut self, message: impl Into<String>) {
-        let mistake = SourceError::whole(message, self.reader.file);
-        self.reader.note(mistake);
-    }
-
-    fn at_byte(&mut self, byte: usize, message: String, hint: Option<String>) {
-        let (line, column) = document::position(self.reader.text, byte);
-        let mistake = SourceError::at(message, self.reader.file, self.reader.text, line, column);
-        self.reader.note(SourceError { hint, ..mistake });
-    }
-
-    /// Text with templates.
-    fn text(&mut self, node: &Node) -> Option<Text> {
-        let text = self.reader.filled(node)?;
-        self.compile(&text, node)
-    }
-
-    fn compile(&mut self, text: &str, node: &Node) -> Option<Text> {
-        self.environment.extend(Text::environment(text));
-        let raw = self.reader.raw(node).to_owned();
-        let compiled = Text::compile(text, &raw, node.place.bytes.start, &self.constants, &self.shared);
-        compiled
-            .map_err(|fault| self.at_byte(fault.offset, fault.message, fault.hint))
-            .ok()
-    }
-
-    /// Text that is known before anything is sent.
-    fn constant(&mut self, node: &Node) -> Option<String> {
-        let text = self.text(node)?;
-        let value = text.constant().map(str::to_owned);
-        if value.is_none() {
-            self.reader
-                .mistake(&node.place, "only `vars` and `env` can be used here");
-        }
-        value
-    }
-
-    /// Reads the file that a node names.
-    fn file<T>(&mut self, node: &Node, read: impl FnOnce(&Path) -> Result<T, String>) -> Option<T> {
-        let path = self.given.directory.join(self.constant(node)?);
-        read(&path)
-            .map_err(|error| {
-                let message = format!("can't use {}: {error}", path.display());
-                self.reader.mistake(&node.place, message);
-            })
-            .ok()
     }
 
     fn base_url(&mut self, node: &Node) -> Option<String> {
@@ -336,27 +209,6 @@ impl Context<'_> {
         })
     }
 
-    /// The first of `nodes`; too many are a mistake.
-    fn at_most<'n>(&mut self, mut nodes: Vec<&'n Node>, what: &str, of: &str) -> Vec<&'n Node> {
-        if let Some(first) = nodes.get(MOST) {
-            let message = format!("{what} has at most {MOST} {of}");
-            self.reader.mistake(&first.place, message);
-            nodes.truncate(MOST);
-        }
-        nodes
-    }
-
-    fn tags(&mut self, node: &Node) -> Vec<String> {
-        let nodes = items(node).into_iter();
-        nodes.filter_map(|node| self.reader.filled(node)).collect()
-    }
-
-    /// Whether tags let something run. `needed` things run without a tag, too.
-    fn is_chosen(&self, tags: &[String], needed: bool) -> bool {
-        let has = |list: &[String]| tags.iter().any(|tag| list.contains(tag));
-        !has(&self.given.exclude_tags) && (needed || self.given.tags.is_empty() || has(&self.given.tags))
-    }
-
     fn class(&mut self, node: &Node, wait: Option<Wait>) -> Option<Class> {
         let fields = self.fields::<ClassFile>(node, "a class")?;
         let name = fields.need("name", "a class", &mut self.reader)?;
@@ -397,7 +249,7 @@ impl Context<'_> {
     }
 
     /// Checks the names that a class uses, and fills in those that it sets. Returns none if nothing of it runs.
-    fn checked(&mut self, mut class: Class, data: &BTreeSet<String>, http: &Http) -> Option<Class> {
+    fn checked(&mut self, mut class: Class, http: &Http) -> Option<Class> {
         let tasks = class.tasks.iter().map(|task| &task.steps);
         let lists: Vec<&Vec<Step>> = [&class.on_start]
             .into_iter()
@@ -408,7 +260,8 @@ impl Context<'_> {
         let mut slots: BTreeSet<String> = steps().flat_map(Step::sets).map(str::to_owned).collect();
         let scripts = steps().filter_map(|step| step.script.as_deref());
         slots.extend(scripts.flat_map(set_by_script));
-        let known: BTreeSet<String> = slots.iter().chain(data).chain(&self.shared).cloned().collect();
+        let known = slots.iter().chain(self.columns.keys()).chain(&self.shared);
+        let known: BTreeSet<String> = known.cloned().collect();
         for steps in lists {
             self.check_names(steps, &known);
         }
@@ -422,17 +275,4 @@ fn default_name(file: &str) -> String {
     Path::new(file)
         .file_stem()
         .map_or_else(|| file.to_owned(), |stem| stem.to_string_lossy().into_owned())
-}
-
-fn is_identifier(name: &str) -> bool {
-    let mut characters = name.chars();
-    characters
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// Whether a variable or a captured value may have this name.
-fn is_name(name: &str) -> bool {
-    is_identifier(name) && name != "env" && !BUILT_IN.contains(&name)
 }

@@ -20,12 +20,8 @@ pub fn schema() -> Value {
 pub(super) fn keys<T: JsonSchema>() -> Vec<&'static str> {
     static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
     let definition = SCHEMA["$defs"].get(&*T::schema_name()).unwrap_or(&SCHEMA);
-    let properties = definition["properties"].as_object();
-    properties
-        .into_iter()
-        .flat_map(|properties| properties.keys())
-        .map(String::as_str)
-        .collect()
+    let properties = definition["properties"].as_object().into_iter().flatten();
+    properties.map(|(key, _)| key.as_str()).collect()
 }
 
 #[derive(JsonSchema)]

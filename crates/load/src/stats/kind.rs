@@ -1,7 +1,5 @@
 //! The kinds of failure. The list is closed, so that a broken service can't fill the memory.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// Defines the kinds, each with its name in machine output and its meaning for people.
@@ -53,10 +51,4 @@ kinds! {
     Script "script" "a script failed"
     Tester "tester" "the tester is out of file descriptors, ports or memory"
     Other "other" "another failure"
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
 }

@@ -1,7 +1,7 @@
 //! What is counted, and how it adds up.
 //!
-//! A shard counts into its own [`Tally`] without locks. Once a second it reports what came since the last report as a
-//! [`Delta`], and the conductor adds the deltas up in [`Totals`]. Each started request ends in exactly one of three ways,
+//! A shard counts into its own `Tally` without locks. Once a second it reports what came since the last report as a
+//! `Delta`, and the conductor adds the deltas up in [`Totals`]. Each started request ends in exactly one of three ways,
 //! so that the account balances at any time:
 //!
 //! ```text

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::numbers::Numbers;
 use super::{Kind, Sparse};
 
-/// The longest text that is kept of a failure, in characters.
+/// The longest example of a failure, in characters.
 const MAX_EXAMPLE: usize = 200;
 
 /// The parts of a request's time.

@@ -198,37 +198,38 @@ fn every_output_is_written() {
     assert!(String::from_utf8_lossy(&again.stdout).contains("compared with"));
 }
 
+/// What `arguments` print to standard error. They must be bad input.
+fn refused(bench: &Bench, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_reveille-load"))
+        .current_dir(bench.directory.path())
+        .args(arguments)
+        .output()
+        .expect("started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    format!("$ reveille-load {}\n{said}", arguments.join(" "))
+}
+
 #[test]
-fn mistakes_on_the_command_line_name_no_file() {
-    for (arguments, words) in [
-        (&["ftp://shop.invalid/"][..], "only http and https"),
-        (&["http://"][..], "is not a URL"),
-        (
-            &["http://127.0.0.1/", "-X", "FETCH"][..],
-            "`-X FETCH`: the methods are GET, POST",
-        ),
-        (
-            &["http://127.0.0.1/", "-H", "Content-Length: 3"][..],
-            "`content-length` follows from the body",
-        ),
-        (
-            &["http://127.0.0.1/", "-H", "a: 1", "-H", "A: 2"][..],
-            "`-H` sets `a` twice",
-        ),
-        (&["http://127.0.0.1/", "-H", "Bearer x"][..], "a `-H` has no `:`"),
-        (
-            &["http://127.0.0.1/", "--threshold", "p99 << 1ms"][..],
-            "`--threshold p99 << 1ms`: ",
-        ),
+fn mistakes_in_a_quick_test_name_no_file() {
+    let bench = Bench::new("");
+    let mut all = Vec::new();
+    for arguments in [
+        &["ftp://shop.invalid/"][..],
+        &["http://"],
+        &["http://127.0.0.1/", "-X", "FETCH"],
+        &["http://127.0.0.1/", "-H", "Content-Length: 3"],
+        &["http://127.0.0.1/", "-H", "a: 1", "-H", "A: 2"],
+        &["http://127.0.0.1/", "-H", "Bearer x"],
+        &["http://127.0.0.1/", "--threshold", "p99 << 1ms"],
+        &["http://127.0.0.1/", "--resolve", "shop.invalid:127.0.0.1"],
     ] {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_reveille-load"))
-            .args(arguments)
-            .output()
-            .expect("started");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(words) && !said.contains("-->"), "{said}");
+        let said = refused(&bench, arguments);
+        assert!(!said.contains("-->"), "{said}");
+        all.push(said);
     }
+    insta::assert_snapshot!(all.join("\n"));
 }
 
 #[test]
@@ -240,49 +241,62 @@ tasks: [{name: only, get: '/{{ token }}'}]
 stages: [{users: 1, for: 1s}]
 ",
     );
-    for (arguments, words) in [
-        (
-            &["-H", "a: b", "-X", "POST"][..],
-            "--method, --header are for a URL only",
-        ),
-        (&["--http2"][..], "--http2 is for a URL only"),
-        (&["-k"][..], "--insecure is for a URL only"),
-        (
-            &["--body", "x", "--wait", "1s"][..],
-            "--body, --wait are for a URL only",
-        ),
-        (&["--ramp", "5s"][..], "`--ramp` needs `--users N"),
-        (&["--max-users", "5"][..], "--rate <RATE>"),
-        (&["--plan", "--once"][..], "cannot be used with"),
-        (&["--reset-after", "soon"][..], "write `ramp` or a time"),
-        (&["--reset-after", "ramp"][..], "the first stage is no ramp"),
-        (&["--reset-after", "1m"][..], "the stages end after 1 s"),
-        (
-            &["--duration", "90"][..],
-            "the duration `90` has no unit; write `90s`",
-        ),
-        (&["--threshold", "p99(onyl) < 1s"][..], "did you mean `only`?"),
-        (
-            &["--baseline", "x", "--format", "json"][..],
-            "`--baseline` prints a comparison for people",
-        ),
-        (
-            &["--save", "x", "--csv", "x"][..],
-            "two reports can't be written to x",
-        ),
-        (&["-e", "env=x"][..], "`env` can't be the name of a variable"),
-        (
-            &["--exclude-tags", "auth"][..],
-            "tags exclude the bootstrap, which sets it; add `-e token=…`",
-        ),
+    std::fs::write(bench.path("empty.json"), "{}").expect("written");
+    let mut all = vec![
+        refused(&bench, &["--users", "5"]),
+        refused(&bench, &["gone.yaml"]),
+    ];
+    for arguments in [
+        &["-H", "a: b", "-X", "POST"][..],
+        &["--http2"],
+        &["-k"],
+        &["--body", "x", "--wait", "1s"],
+        &["--ramp", "5s"],
+        &["--users", "5"],
+        &["--max-users", "5"],
+        &["--plan", "--once"],
+        &["--reset-after", "soon"],
+        &["--reset-after", "ramp"],
+        &["--reset-after", "1m"],
+        &["--duration", "90"],
+        &["--duration", "90s"],
+        &["--threshold", "p99(onyl) < 1s"],
+        &["--baseline", "x", "--format", "json"],
+        &["--baseline", "gone.json"],
+        &["--baseline", "empty.json"],
+        &["--save", "x", "--csv", "x"],
+        &["-e", "env=x"],
+        &["-e", "x"],
+        &["--exclude-tags", "auth"],
     ] {
-        let output = bench.run(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(words), "{arguments:?}: {said}");
+        all.push(refused(&bench, &[&["load.yaml"], arguments].concat()));
     }
+    insta::assert_snapshot!(all.join("\n"));
     let output = bench.run(&["--exclude-tags", "auth", "-e", "token=x", "--plan"]);
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn the_screen_of_once_reads_well() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}
+bootstrap: {{steps: [{{get: /token, capture: {{token: {{json: $.token}}}}}}]}}
+tasks:
+  - {{get: /guarded, headers: {{authorization: 'Bearer {{{{ token }}}}'}}}}
+  - {{name: echo, post: /echo, json: {{id: 7}}, expect: {{contains: goodbye}}}}
+  - {{get: /missing}}
+",
+        server.url()
+    ));
+    let output = bench.run(&["--once"]);
+    assert_eq!(output.status.code(), Some(3));
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"127\.0\.0\.1:\d+", "HOST");
+    settings.add_filter(r"in [\d.]+ [mµ]?s", "in TIME");
+    settings.add_filter(r"date: .*", "date: DATE");
+    settings.add_filter(r"reveille-load/[\d.]+", "reveille-load/VERSION");
+    settings.bind(|| insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout)));
 }
 
 #[test]

@@ -266,6 +266,22 @@ stages: [{{users: 8, for: 5m}}]
 }
 
 #[test]
+fn a_task_of_one_request_pauses_after_it() {
+    let server = Server::start();
+    let bench = Bench::new(&format!(
+        "base_url: {}\ntasks: [{{get: /, pause: 50ms}}]\n{TURNS}\nstages: [{{users: 1, for: 5m}}]\n",
+        server.url()
+    ))
+    .turns(3);
+    let (_, summary) = bench.summary(&[]);
+    // The wait has no upper limit, because a busy machine takes longer.
+    assert!(
+        summary["law"]["wait_seconds"].as_f64() >= Some(0.05),
+        "{summary:#}"
+    );
+}
+
+#[test]
 fn users_with_a_pace_keep_it() {
     let server = Server::start();
     let bench = Bench::new(&format!(

@@ -13,9 +13,9 @@ use super::head::{Head, Request};
 use crate::engine::stream::{Failure, Stream};
 use crate::stats::Kind;
 
-/// The most bytes that are read at once.
+/// The most bytes of an answer that are read at once.
 const BUFFER: usize = 64 << 10;
-/// Bodies up to this size are copied, so that they are sent together with their heads.
+/// Bodies of requests up to this size, in bytes, are copied, so that they are sent together with their heads.
 const COPIED: usize = 16 << 10;
 
 /// The buffer that all connections of a shard read through, and a spare one for requests.

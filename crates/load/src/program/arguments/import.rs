@@ -8,7 +8,7 @@ use reveille_text::bounded;
 use crate::program::printer::{eprint, print};
 use crate::program::problem::Problem;
 
-/// The longest file that is read.
+/// The longest file that is imported, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Args)]

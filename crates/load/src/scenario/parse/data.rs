@@ -8,12 +8,12 @@ use serde_json::{Map, Value as Json};
 
 use super::super::model::{Data, OnEnd, Order};
 use super::super::schema::DataFile;
-use super::{Context, is_identifier};
+use super::context::{Context, is_identifier};
 
 /// Parses the rows of a file.
 type Read = fn(&str) -> Result<Vec<Json>, String>;
 
-/// The most rows of a file, and the longest file, in bytes.
+/// The most rows of a file of data, and the longest such file, in bytes.
 const MAX_ROWS: usize = 1_000_000;
 const MAX_BYTES: u64 = 256 << 20;
 

@@ -12,10 +12,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use super::super::model::{Http, Network, Tls, Version, resolve};
 use super::super::schema::{HttpFile, NetworkFile};
 use super::super::template::Text;
-use super::Context;
+use super::context::Context;
 use crate::target::Target;
 
-/// The longest file of certificates that is read.
+/// The longest file of certificates, in bytes.
 const MAX_CA: u64 = 16 << 20;
 
 const VERSIONS: [(&str, Version); 4] = [

@@ -8,7 +8,7 @@ use reveille_document::{Expression, Node, items};
 use super::super::model::{Class, Data, Step};
 use super::super::names::BUILT_IN;
 use super::super::template::Text;
-use super::Context;
+use super::context::Context;
 
 impl Context<'_> {
     pub(super) fn check_names(&mut self, steps: &[Step], known: &BTreeSet<String>) {

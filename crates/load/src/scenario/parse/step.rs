@@ -11,7 +11,7 @@ use super::super::model::{Body, Capture, Expect, JsonPart, Source, Step, Task, W
 use super::super::names::METHODS;
 use super::super::schema::{AuthFile, BasicFile, CaptureFile, ExpectFile, StepFile, TaskFile};
 use super::super::template::Holds;
-use super::{Context, is_name};
+use super::context::{Context, is_name};
 use crate::mask::named;
 use crate::target::Target;
 

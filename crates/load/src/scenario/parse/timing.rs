@@ -8,7 +8,7 @@ use reveille_text::duration;
 use super::super::model::{Metric, Stage, Threshold, Wait};
 use super::super::quantity;
 use super::super::schema::{StageFile, ThresholdLong, WaitKind};
-use super::Context;
+use super::context::Context;
 
 /// The most users of a stage.
 const MAX_USERS: u64 = 1_000_000;
@@ -170,11 +170,8 @@ impl Threshold {
                 "`{text}` is not a threshold; write it like `errors < 1%`, `p99 < 500ms` or `rate > 100/s`"
             )
         };
-        let (left, below, right) = text
-            .split_once('<')
-            .map(|(left, right)| (left, true, right))
-            .or_else(|| text.split_once('>').map(|(left, right)| (left, false, right)))
-            .ok_or_else(wrong)?;
+        let (left, right) = text.split_at(text.find(['<', '>']).ok_or_else(wrong)?);
+        let (sign, right) = right.split_at(1);
         let (metric, task) = match left.trim().split_once('(') {
             Some((metric, rest)) => {
                 let task = rest.trim().strip_suffix(')').ok_or_else(wrong)?;
@@ -188,7 +185,7 @@ impl Threshold {
             limit: metric.limit(right.trim())?,
             metric,
             task,
-            below,
+            below: sign == "<",
             abort: false,
             actual: false,
         })
