@@ -89,8 +89,7 @@ impl Kill {
 /// The end of durable work that failed to start.
 pub(crate) fn refused(error: SuperviseError) -> Result<Ended, Failure> {
     Ok(match error {
-        SuperviseError::Exec(ExecError::Refused { class, message })
-        | SuperviseError::Refused { class, message } => Ended::Refused { class, message },
+        SuperviseError::Exec(ExecError::Refused { class, message }) => Ended::Refused { class, message },
         SuperviseError::Exec(error) => Ended::Lost {
             message: error.to_string(),
         },

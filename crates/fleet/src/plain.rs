@@ -356,10 +356,9 @@ fn sorted(result: Result<(bool, String), TransferError>) -> Copied {
         Err(TransferError::Remote(message)) => Ok(Err(message)),
         Err(TransferError::Local(error)) => Ok(Err(error.to_string())),
         Err(TransferError::Lost(message)) => Err(Box::new(Ended::Lost { message })),
-        Err(
-            TransferError::Refused { class, message }
-            | TransferError::Exec(ExecError::Refused { class, message }),
-        ) => Err(Box::new(Ended::Refused { class, message })),
+        Err(TransferError::Exec(ExecError::Refused { class, message })) => {
+            Err(Box::new(Ended::Refused { class, message }))
+        }
         Err(TransferError::Exec(error)) => Err(Box::new(Ended::Lost {
             message: error.to_string(),
         })),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use russh::keys::PublicKey;
 use russh::keys::key::parse_public_key;
+use russh::keys::ssh_encoding::Decode as _;
 use russh::keys::ssh_key::public::KeyData;
 
 /// How long an agent may take to list its keys.
@@ -41,30 +42,20 @@ fn parse(answer: &[u8]) -> Option<Vec<KeyData>> {
     if *kind != IDENTITIES_ANSWER {
         return None;
     }
-    let count = number(&mut rest)?;
+    let count = u32::decode(&mut rest).ok()?;
     let mut keys = Vec::new();
     for _ in 0..count {
-        let blob = string(&mut rest)?;
-        string(&mut rest)?;
+        let (blob, _comment) = (string(&mut rest)?, string(&mut rest)?);
         // We can't use keys of unknown kinds.
-        if let Ok(key) = parse_public_key(blob) {
+        if let Ok(key) = parse_public_key(&blob) {
             keys.push(PublicKey::key_data(&key).clone());
         }
     }
     Some(keys)
 }
 
-fn number(rest: &mut &[u8]) -> Option<u32> {
-    let (bytes, after) = rest.split_first_chunk()?;
-    *rest = after;
-    Some(u32::from_be_bytes(*bytes))
-}
-
-fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(number(rest)?).ok()?;
-    let (bytes, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(bytes)
+fn string(rest: &mut &[u8]) -> Option<Vec<u8>> {
+    Vec::decode(rest).ok()
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-use crate::exec::Heard;
-use crate::openssh::Passage;
+use crate::heard::Heard;
+use crate::passage::Passage;
 use crate::signal;
 use crate::terminal::Terminal;
 
@@ -109,10 +109,7 @@ impl Running {
         stdout: Option<Stdout>,
         passage: Option<Passage>,
     ) -> (Self, ChildInput) {
-        let leader = child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(Pid::from_raw);
+        let leader = leader(&child);
         let running = Self {
             stdout,
             stderr: child.stderr.take(),
@@ -215,6 +212,11 @@ impl Running {
             }
         }
     }
+}
+
+/// The process id of a child that still runs, which is also the id of the group that it leads.
+pub(crate) fn leader(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()?).ok()?)
 }
 
 async fn chunk_of(stdout: &mut Option<Stdout>) -> Option<Bytes> {

@@ -78,25 +78,21 @@ impl Client {
                 return Ok(Dialed(Way::Memory(crate::memory::Held(connection))));
             }
             let started = Instant::now();
-            let opened = match (&target.transport, &target.jump) {
+            let (stream, jump): (Box<dyn Duplex>, _) = match (&target.transport, &target.jump) {
                 (Transport::Local, _) => return Ok(Dialed(Way::Local)),
                 // `ssh` connects by itself, through its own jump hosts.
                 (Transport::OpenSsh(how), _) => return Ok(Dialed(Way::OpenSsh(Arc::clone(how)))),
-                (Transport::Native, None) => Opened {
-                    stream: Box::new(dial::tcp(&self.deadlines, target).await?),
-                    jump: None,
-                    took: started.elapsed(),
-                },
+                (Transport::Native, None) => (Box::new(dial::tcp(&self.deadlines, target).await?), None),
                 (Transport::Native, Some(jump)) => {
                     let (stream, session) = self.through(jump, target).await?;
-                    Opened {
-                        stream,
-                        jump: Some(Box::new(session)),
-                        took: started.elapsed(),
-                    }
+                    (stream, Some(Box::new(session)))
                 }
             };
-            Ok(Dialed(Way::Native(opened)))
+            Ok(Dialed(Way::Native(Opened {
+                stream,
+                jump,
+                took: started.elapsed(),
+            })))
         })
     }
 
@@ -121,10 +117,8 @@ impl Client {
                 Ok((self.session(Link::Memory(held)), PhaseTimings::default()))
             }),
             Way::Local => Box::pin(async move {
-                Ok((
-                    self.session(Link::Local(Local::default())),
-                    PhaseTimings::default(),
-                ))
+                let link = Link::Local(Local::default());
+                Ok((self.session(link), PhaseTimings::default()))
             }),
         }
     }
@@ -141,14 +135,9 @@ impl Client {
         };
         let dialed = self.dial(jump).await.map_err(through)?;
         let (session, _) = self.handshake(jump, dialed).await.map_err(through)?;
-        let stream = session
-            .forward(
-                &target.address,
-                target.port,
-                target.connect_within(&self.deadlines),
-            )
-            .await
-            .map_err(through)?;
+        let within = target.connect_within(&self.deadlines);
+        let forwarding = session.forward(&target.address, target.port, within);
+        let stream = forwarding.await.map_err(through)?;
         Ok((stream, session))
     }
 

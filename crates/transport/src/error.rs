@@ -60,10 +60,10 @@ impl ConnectError {
 /// A command that was not started, or may not have been.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
-    /// The host refused: nothing ran.
+    /// The host refused, or what answered was not what we need: no command ran.
     #[error("{message}")]
     Refused {
-        /// `channel_refused` or `exec_refused`.
+        /// `channel_refused`, `exec_refused`, `no_shell`, `become_failed`, `become_missing` or `transfer_failed`.
         class: Class,
         /// The host's reason.
         message: String,
@@ -74,4 +74,15 @@ pub enum ExecError {
     /// The request was sent but not answered: the command may have run.
     #[error("the connection was lost while the command was being started: {0}")]
     Unanswered(String),
+}
+
+// === impl ExecError ===
+
+impl ExecError {
+    pub(crate) fn refused(class: Class, message: impl Into<String>) -> Self {
+        Self::Refused {
+            class,
+            message: message.into(),
+        }
+    }
 }

@@ -11,6 +11,7 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 
 use crate::child::{ChildInput, Running};
 use crate::error::ExecError;
+use crate::heard::Heard;
 
 /// How many messages a host may send before it answers the request.
 const EARLY_LIMIT: usize = 64;
@@ -55,25 +56,6 @@ enum Sink {
     Memory(Box<dyn crate::memory::Sink>),
 }
 
-/// An event from a running command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// Bytes of standard output; of both outputs, if the command runs on a [terminal](Exec::has_terminal).
-    Stdout(Bytes),
-    /// Bytes of standard error.
-    Stderr(Bytes),
-    /// The exit status.
-    ExitStatus(u32),
-    /// The signal that killed the command, without `SIG`.
-    ExitSignal(String),
-    /// No more output will come.
-    Eof,
-    /// The host closed the channel: nothing follows.
-    Closed,
-    /// The connection is lost, so the fate of the command is unknown.
-    Lost,
-}
-
 // === impl Exec ===
 
 impl Exec {
@@ -83,10 +65,7 @@ impl Exec {
         terminal: bool,
     ) -> Result<Self, ExecError> {
         let unanswered = || ExecError::Unanswered(String::new());
-        let refused = |message: &str| ExecError::Refused {
-            class: Class::ExecRefused,
-            message: message.to_owned(),
-        };
+        let refused = |message| Err(ExecError::refused(Class::ExecRefused, message));
         channel.exec(true, command).await.map_err(|_| unanswered())?;
         let mut early = VecDeque::new();
         loop {
@@ -100,11 +79,9 @@ impl Exec {
                         terminal,
                     });
                 }
-                Some(ChannelMsg::Failure) => return Err(refused("the host refused to run a command")),
+                Some(ChannelMsg::Failure) => return refused("the host refused to run a command"),
                 Some(ChannelMsg::Close) if early.is_empty() => {
-                    return Err(refused(
-                        "the host closed the session instead of running the command",
-                    ));
+                    return refused("the host closed the session instead of running the command");
                 }
                 Some(message) if early.len() < EARLY_LIMIT => early.extend(heard(message)),
                 Some(_) | None => return Err(unanswered()),
@@ -221,27 +198,23 @@ impl Exec {
 
     /// Asks the host to kill the command. Many servers ignore this.
     pub async fn signal_kill(&self) {
-        match (&self.output, &self.input.0.sink) {
-            (Output::Child(running), _) => running.kill(),
-            (_, Sink::Channel(channel)) => {
-                // Best effort: if the connection is gone, the command can't be reached anyway.
-                let _ = channel.signal(Sig::KILL).await;
-                let _ = channel.close().await;
-            }
-            (_, Sink::Child(_)) => {}
-            #[cfg(feature = "memory")]
-            (_, Sink::Memory(sink)) => sink.close(),
+        if let Sink::Channel(channel) = &self.input.0.sink {
+            // Best effort: if the connection is gone, the command can't be reached anyway.
+            let _ = channel.signal(Sig::KILL).await;
         }
+        self.abandon().await;
     }
 
     /// Closes the channel, or kills the process behind it.
-    pub(crate) async fn abandon(self) {
-        match (&self.output, &self.input.0.sink) {
-            (Output::Child(running), _) => running.kill(),
-            (_, Sink::Channel(channel)) => drop(channel.close().await),
-            (_, Sink::Child(_)) => {}
+    pub(crate) async fn abandon(&self) {
+        if let Output::Child(running) = &self.output {
+            running.kill();
+        }
+        match &self.input.0.sink {
+            Sink::Channel(channel) => drop(channel.close().await),
+            Sink::Child(_) => {}
             #[cfg(feature = "memory")]
-            (_, Sink::Memory(sink)) => sink.close(),
+            Sink::Memory(sink) => sink.close(),
         }
     }
 }
@@ -328,23 +301,23 @@ fn lost() -> ExecError {
 }
 
 fn signal(signal: Sig) -> String {
-    match signal {
-        Sig::ABRT => "ABRT".to_owned(),
-        Sig::ALRM => "ALRM".to_owned(),
-        Sig::FPE => "FPE".to_owned(),
-        Sig::HUP => "HUP".to_owned(),
-        Sig::ILL => "ILL".to_owned(),
-        Sig::INT => "INT".to_owned(),
-        Sig::KILL => "KILL".to_owned(),
-        Sig::PIPE => "PIPE".to_owned(),
-        Sig::QUIT => "QUIT".to_owned(),
-        Sig::SEGV => "SEGV".to_owned(),
-        Sig::TERM => "TERM".to_owned(),
-        Sig::USR1 => "USR1".to_owned(),
-        Sig::Custom(name) => name
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(16)
-            .collect(),
-    }
+    let name = match signal {
+        Sig::ABRT => "ABRT",
+        Sig::ALRM => "ALRM",
+        Sig::FPE => "FPE",
+        Sig::HUP => "HUP",
+        Sig::ILL => "ILL",
+        Sig::INT => "INT",
+        Sig::KILL => "KILL",
+        Sig::PIPE => "PIPE",
+        Sig::QUIT => "QUIT",
+        Sig::SEGV => "SEGV",
+        Sig::TERM => "TERM",
+        Sig::USR1 => "USR1",
+        Sig::Custom(name) => {
+            let letters = name.chars().filter(char::is_ascii_alphanumeric);
+            return letters.take(16).collect();
+        }
+    };
+    name.to_owned()
 }

@@ -99,11 +99,7 @@ impl<'a> Keyring<'a> {
         let held = self.held_by_agent(wanted);
         let mut identities = Identities::empty(wanted);
         for path in &wanted.keys {
-            match self.read(path, &held)? {
-                File::Open(key) => identities.take(path, key)?,
-                File::Closed(key) if held.contains(key.key_data()) => identities.take_closed(path, &key)?,
-                File::Closed(_) => return Err(encrypted(path)),
-            }
+            self.take(path, &held, &mut identities)?;
         }
         for path in &wanted.certificates {
             identities.take_certificate(read_certificate(path)?);
@@ -127,12 +123,7 @@ impl<'a> Keyring<'a> {
         let mut identities = Identities::empty(&wanted);
         let mut warnings = Vec::new();
         for path in &wanted.keys {
-            let taken = self.read(path, &held).and_then(|file| match file {
-                File::Open(key) => identities.take(path, key),
-                File::Closed(key) if held.contains(key.key_data()) => identities.take_closed(path, &key),
-                File::Closed(_) => Err(encrypted(path)),
-            });
-            warnings.extend(taken.err());
+            warnings.extend(self.take(path, &held, &mut identities).err());
         }
         (identities, warnings)
     }
@@ -140,6 +131,28 @@ impl<'a> Keyring<'a> {
     fn held_by_agent(&self, wanted: &Wanted) -> Vec<KeyData> {
         let socket = wanted.agent.as_deref().filter(|_| !wanted.keys.is_empty());
         socket.map(agent::held).unwrap_or_default()
+    }
+
+    /// Adds the key in a file, and the certificate beside it.
+    fn take(
+        &mut self,
+        path: &Path,
+        held: &[KeyData],
+        identities: &mut Identities,
+    ) -> Result<(), IdentityError> {
+        match self.read(path, held)? {
+            File::Open(key) => {
+                identities.name(key.public_key().key_data());
+                identities.keys.push(Identity {
+                    key,
+                    certificates: Vec::new(),
+                });
+            }
+            // Only the agent can use it.
+            File::Closed(key) if held.contains(key.key_data()) => identities.name(key.key_data()),
+            File::Closed(_) => return Err(encrypted(path)),
+        }
+        identities.take_beside(path)
     }
 
     fn read(&mut self, path: &Path, held: &[KeyData]) -> Result<File, IdentityError> {
@@ -174,11 +187,6 @@ impl Identities {
         })
     }
 
-    /// The keys in `directory` (`~/.ssh`) that OpenSSH tries by default; unusable ones are returned as warnings.
-    pub fn defaults(directory: &Path, agent: Option<PathBuf>) -> (Self, Vec<IdentityError>) {
-        Keyring::new().defaults(directory, agent)
-    }
-
     /// Whether there is nothing to offer.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.agent.is_none()
@@ -193,21 +201,6 @@ impl Identities {
         }
     }
 
-    fn take(&mut self, path: &Path, key: Arc<PrivateKey>) -> Result<(), IdentityError> {
-        self.name(key.public_key().key_data());
-        self.keys.push(Identity {
-            key,
-            certificates: Vec::new(),
-        });
-        self.take_beside(path)
-    }
-
-    /// Adds a key that only the agent can use.
-    fn take_closed(&mut self, path: &Path, key: &PublicKey) -> Result<(), IdentityError> {
-        self.name(key.key_data());
-        self.take_beside(path)
-    }
-
     fn name(&mut self, key: &KeyData) {
         if let Some(only) = &mut self.only {
             only.push(key.clone());
@@ -216,9 +209,7 @@ impl Identities {
 
     /// Adds the certificate beside a key.
     fn take_beside(&mut self, path: &Path) -> Result<(), IdentityError> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push("-cert.pub");
-        let beside = PathBuf::from(beside);
+        let beside = beside(path, "-cert.pub");
         if beside.exists() {
             self.take_certificate(read_certificate(&beside)?);
         }
@@ -275,11 +266,16 @@ fn read_key(path: &Path, held: &[KeyData], ask: Option<&mut Ask<'_>>) -> Result<
 /// The public key of an encrypted file: inside in OpenSSH's format, otherwise beside it.
 fn public_half(path: &Path) -> Option<PublicKey> {
     let inside = PrivateKey::read_openssh_file(path).ok();
-    inside.map(|key| key.public_key().clone()).or_else(|| {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".pub");
-        PublicKey::read_openssh_file(Path::new(&beside)).ok()
-    })
+    inside
+        .map(|key| key.public_key().clone())
+        .or_else(|| PublicKey::read_openssh_file(beside(path, ".pub")).ok())
+}
+
+/// The path of a key with a suffix.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(suffix);
+    beside.into()
 }
 
 fn read_certificate(path: &Path) -> Result<Certificate, IdentityError> {
@@ -316,7 +312,7 @@ mod tests {
                 .to_string()
                 .contains("is it a private key")
         );
-        let (identities, warnings) = Identities::defaults(directory.path(), None);
+        let (identities, warnings) = Keyring::new().defaults(directory.path(), None);
         assert!(identities.is_empty());
         assert_eq!(warnings.len(), 1);
     }

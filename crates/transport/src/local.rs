@@ -22,12 +22,8 @@ pub(crate) struct Local {
 impl Local {
     /// Runs `line` in its own process group, which is killed if the command is dropped before its end.
     pub(crate) fn exec(&self, line: &[u8], terminal: bool) -> Result<Exec, ExecError> {
-        let refused = |message: String| ExecError::Refused {
-            class: Class::ExecRefused,
-            message,
-        };
-        let line = String::from_utf8(line.to_vec())
-            .map_err(|_| refused("a local command must be UTF-8".to_owned()))?;
+        let refused = |message: String| ExecError::refused(Class::ExecRefused, message);
+        let line = str::from_utf8(line).map_err(|_| refused("a local command must be UTF-8".to_owned()))?;
         let mut command = if terminal {
             // A session leader with this terminal as its controlling terminal: doas asks nowhere else.
             let mut command = Command::new("setsid");

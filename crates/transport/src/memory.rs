@@ -12,7 +12,7 @@ use bytes::Bytes;
 use reveille_account::{Class, Phase};
 
 use crate::error::{ConnectError, ExecError};
-use crate::exec::Heard;
+use crate::heard::Heard;
 use crate::target::Target;
 
 /// A boxed future.

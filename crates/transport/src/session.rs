@@ -73,13 +73,8 @@ impl Session {
     /// Whether not to offer any password on it, not even for becoming another user: this process sees the host's key
     /// for the first time, and the policy forbids passwords for new hosts.
     pub(crate) fn keeps_passwords_back(&self) -> bool {
-        match &self.link {
-            Link::Native(native) => native.keeps_passwords_back(),
-            // `ssh` checks keys itself, and does not report the result.
-            Link::OpenSsh(_) | Link::Local(_) => false,
-            #[cfg(feature = "memory")]
-            Link::Memory(_) => false,
-        }
+        // `ssh` checks keys itself, and does not report the result.
+        matches!(&self.link, Link::Native(native) if native.keeps_passwords_back())
     }
 
     /// Why the connection ended, as a sentence.
@@ -149,12 +144,10 @@ impl Session {
     /// The processes that were started on this machine and still run; none for other machines, which identify them by
     /// their connection.
     pub(crate) fn running_here(&self) -> Option<Vec<i32>> {
-        match &self.link {
-            Link::Local(local) => Some(local.running()),
-            Link::Native(_) | Link::OpenSsh(_) => None,
-            #[cfg(feature = "memory")]
-            Link::Memory(_) => None,
-        }
+        let Link::Local(local) = &self.link else {
+            return None;
+        };
+        Some(local.running())
     }
 
     /// Whether sudo has refused a command without a terminal.

@@ -21,20 +21,7 @@ const LEFT: &[(&str, &[&str])] = &[
     ),
     (
         "transport",
-        &[
-            "child",
-            "exec",
-            "memory",
-            "native",
-            "native::authenticate",
-            "native::publickey",
-            "openssh",
-            "session",
-            "transfer::download",
-            "transfer::original",
-            "transfer::pull",
-            "transfer::tree",
-        ],
+        &["native", "native::authenticate", "native::publickey", "session"],
     ),
 ];
 

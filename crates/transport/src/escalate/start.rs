@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use super::words::{Ground, asks, find, line};
 use super::{Become, judge};
 use crate::error::ExecError;
-use crate::exec::{Exec, Heard};
+use crate::exec::Exec;
+use crate::heard::Heard;
 use crate::nonce::nonce;
 use crate::session::Session;
 
@@ -55,10 +56,8 @@ pub(crate) async fn start(
 ) -> Result<Exec, ExecError> {
     // su would read it as an option.
     if other.user.is_empty() || other.user.starts_with('-') {
-        return Err(ExecError::Refused {
-            class: Class::BecomeFailed,
-            message: format!("can't become {:?}: not a user name", other.user),
-        });
+        let message = format!("can't become {:?}: not a user name", other.user);
+        return Err(ExecError::refused(Class::BecomeFailed, message));
     }
     let mut ground = if on_terminal {
         Ground::Terminal
@@ -100,15 +99,15 @@ pub(crate) async fn start(
         match not {
             Not::Lost => return Err(ExecError::Unanswered(session.why_closed())),
             Not::KeptBack => {
-                return Err(ExecError::Refused {
-                    class: Class::HostKeyUnknown,
-                    message: format!(
+                return Err(ExecError::refused(
+                    Class::HostKeyUnknown,
+                    format!(
                         "can't become {}: {} asks for the password, which was not sent, because the host's key is seen for \
                          the first time; add it to known_hosts, or set --host-key accept-new",
                         other.user,
                         other.method.as_str()
                     ),
-                });
+                ));
             }
             Not::NeedsTerminal if ground == Ground::Pipes => {
                 session.note_needs_terminal();
@@ -214,6 +213,6 @@ impl Talk {
             _ if said.is_empty() => format!("can't become {}: {why}", other.user),
             _ => format!("can't become {}: {why}; it said: {said}", other.user),
         };
-        ExecError::Refused { class, message }
+        ExecError::refused(class, message)
     }
 }

@@ -212,20 +212,16 @@ impl KnownHosts {
             let first = entries().find(|entry| entry.marker == Marker::None);
             // Another algorithm counts as a mismatch too; otherwise a man in the middle could offer just that one.
             if let Some(first) = first.map(|entry| entry.place.clone()) {
-                let same = || {
-                    let indexes = found.iter().copied();
-                    indexes.filter(|index| {
-                        let entry = &table.entries[*index];
-                        entry.marker == Marker::None && entry.key == blob
-                    })
-                };
-                let since = |wanted| same().find(|index| table.entries[*index].since == wanted);
-                match (since(Since::Before), since(Since::Recorded), since(Since::Seen)) {
-                    (Some(_), ..) => return Ok(Trust::Known),
-                    (None, Some(_), _) => return Ok(Trust::New),
+                let same = found.iter().copied().filter(|index| {
+                    let entry = &table.entries[*index];
+                    entry.marker == Marker::None && entry.key == blob
+                });
+                match same.map(|index| (table.entries[index].since, index)).min() {
+                    Some((Since::Before, _)) => return Ok(Trust::Known),
+                    Some((Since::Recorded, _)) => return Ok(Trust::New),
                     // Another connection is recording it, or failed to.
-                    (None, None, Some(index)) => (index, true),
-                    (None, None, None) => {
+                    Some((Since::Seen, index)) => (index, true),
+                    None => {
                         return Err(HostKeyProblem::Mismatch {
                             fingerprint,
                             place: first,

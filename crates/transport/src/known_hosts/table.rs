@@ -45,8 +45,8 @@ pub(super) struct Entry {
     pub(super) since: Since,
 }
 
-/// Since when a key is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Since when a key is known, the longest time first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Since {
     /// It was in a file when this process began.
     Before,
@@ -121,15 +121,16 @@ impl Table {
         self.authorities += usize::from(entry.marker == Marker::Authority);
         self.entries.push(entry);
         if let Some(hashed) = names.strip_prefix("|1|") {
-            let Some((salt, hash)) = hashed.split_once('|') else {
-                return index;
-            };
-            let (Ok(salt), Ok(hash)) = (BASE64.decode(salt.as_bytes()), BASE64.decode(hash.as_bytes()))
-            else {
-                return index;
-            };
-            if let Ok(mac) = Hmac::new_from_slice(&salt) {
-                self.hashed.push(Hashed { mac, hash, index });
+            let line = hashed.split_once('|').and_then(|(salt, hash)| {
+                let decode = |text: &str| BASE64.decode(text.as_bytes()).ok();
+                Some(Hashed {
+                    mac: Hmac::new_from_slice(&decode(salt)?).ok()?,
+                    hash: decode(hash)?,
+                    index,
+                })
+            });
+            if let Some(line) = line {
+                self.hashed.push(line);
                 self.asked.clear();
             }
         } else if names.contains(['*', '?', '!']) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use reveille_account::{Class, Phase, PhaseTimings};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 
 use super::authenticate::authenticate;
 use super::handler::{Handler, HandlerError, Report};
-use super::{Duplex, Native};
+use super::{Duplex, Guard, Native};
 use crate::error::ConnectError;
 use crate::known_hosts::{HostKeyProblem, KnownHosts, KnownName};
 use crate::session::Session;
@@ -49,7 +50,8 @@ impl Meeting<'_> {
         let Opened { stream, jump, took } = opened;
         let started = Instant::now();
         let (wire, switch) = Wire::new(stream);
-        let guard = CutOnDrop(Some(switch.clone()));
+        // Also cuts the wire if the handshake fails.
+        let guard = Guard(switch.clone());
         let report = Arc::new(Report::default());
         let handler = Handler {
             name: self.name.clone(),
@@ -69,33 +71,30 @@ impl Meeting<'_> {
         };
         let exchanged = Instant::now();
         let banner_at = switch.introduction().banner_at.unwrap_or(exchanged);
-        if let Ok(result) = timeout(
-            self.deadlines.authentication,
-            authenticate(&mut handle, target, &report),
-        )
-        .await
-        {
-            result?;
-        } else {
-            let message = format!(
-                "authentication did not finish within {}",
-                duration::shown(self.deadlines.authentication)
-            );
-            return Err(ConnectError::new(
+        let within = self.deadlines.authentication;
+        let authenticating = authenticate(&mut handle, target, &report);
+        timeout(within, authenticating).await.unwrap_or_else(|_| {
+            Err(ConnectError::new(
                 Phase::Authentication,
                 Class::AuthStalled,
-                message,
-            ));
-        }
+                format!("authentication did not finish within {}", duration::shown(within)),
+            ))
+        })?;
         let phases = PhaseTimings {
             tcp_ms: millis(took),
             banner_ms: millis(banner_at.saturating_duration_since(started)),
             key_exchange_ms: millis(exchanged.saturating_duration_since(banner_at)),
             authentication_ms: millis(exchanged.elapsed()),
         };
-        guard.disarm();
-        let keeps_back = report.keeps_passwords_back(target);
-        Ok((Native::new(handle, switch, report, jump, keeps_back), phases))
+        let native = Native {
+            _guard: guard,
+            handle,
+            keeps_back: report.keeps_passwords_back(target),
+            report,
+            jump,
+            used: AtomicBool::new(false),
+        };
+        Ok((native, phases))
     }
 
     /// Ends if the banner's deadline passes without a banner.
@@ -133,10 +132,10 @@ fn heard(switch: &Switch) -> String {
 
 fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
     let introduced = switch.introduction().banner_at.is_some();
-    let phase = if introduced {
-        Phase::KeyExchange
+    let (phase, seen) = if introduced {
+        (Phase::KeyExchange, String::new())
     } else {
-        Phase::Banner
+        (Phase::Banner, heard(switch))
     };
     let closed = |message: String| {
         if !introduced && speaks_otherwise(&switch.introduction().bytes) {
@@ -160,19 +159,15 @@ fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
             ConnectError::new(Phase::KeyExchange, class, problem.to_string())
         }
         HandlerError::Ssh(russh::Error::Disconnect | russh::Error::HUP) => closed(format!(
-            "the connection was closed during {}{}",
-            phase.as_str(),
-            heard_before(introduced, switch)
+            "the connection was closed during {}{seen}",
+            phase.as_str()
         )),
         HandlerError::Ssh(russh::Error::IO(error)) if error.kind() == io::ErrorKind::InvalidData => {
             ConnectError::new(phase, Class::ProtocolError, format!("{error}{}", heard(switch)))
         }
-        HandlerError::Ssh(russh::Error::IO(error)) => closed(format!(
-            "{} during {}{}",
-            error,
-            phase.as_str(),
-            heard_before(introduced, switch)
-        )),
+        HandlerError::Ssh(russh::Error::IO(error)) => {
+            closed(format!("{error} during {}{seen}", phase.as_str()))
+        }
         HandlerError::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }) => {
             let what = match kind {
                 russh::AlgorithmKind::Kex => "key exchange",
@@ -185,10 +180,7 @@ fn handshake_error(error: HandlerError, switch: &Switch) -> ConnectError {
             let message = format!("no {what} in common; the host offers only {offers}");
             ConnectError::new(phase, Class::ProtocolError, message)
         }
-        HandlerError::Ssh(error) => {
-            let seen = heard_before(introduced, switch);
-            ConnectError::new(phase, Class::ProtocolError, format!("{error}{seen}"))
-        }
+        HandlerError::Ssh(error) => ConnectError::new(phase, Class::ProtocolError, format!("{error}{seen}")),
     }
 }
 
@@ -198,25 +190,4 @@ fn speaks_otherwise(bytes: &[u8]) -> bool {
     let said = String::from_utf8_lossy(bytes).to_ascii_lowercase();
     let reasons = ["ssh", "maxstartups", "not allowed", "too many", "refused"];
     !said.trim().is_empty() && !reasons.iter().any(|reason| said.contains(reason))
-}
-
-fn heard_before(introduced: bool, switch: &Switch) -> String {
-    if introduced { String::new() } else { heard(switch) }
-}
-
-/// Cuts the wire unless the handshake succeeds.
-struct CutOnDrop(Option<Switch>);
-
-impl CutOnDrop {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for CutOnDrop {
-    fn drop(&mut self) {
-        if let Some(switch) = &self.0 {
-            switch.cut();
-        }
-    }
 }

@@ -61,10 +61,14 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
+/// Cuts a connection when dropped.
+struct Guard(Switch);
+
 /// An authenticated connection, which is cut when dropped.
 pub(crate) struct Native {
+    // Dropped first.
+    _guard: Guard,
     handle: Handle<Handler>,
-    switch: Switch,
     report: Arc<Report>,
     // Dropped after the connection that runs through it.
     jump: Option<Box<Session>>,
@@ -77,23 +81,6 @@ pub(crate) struct Native {
 // === impl Native ===
 
 impl Native {
-    fn new(
-        handle: Handle<Handler>,
-        switch: Switch,
-        report: Arc<Report>,
-        jump: Option<Box<Session>>,
-        keeps_back: bool,
-    ) -> Self {
-        Self {
-            handle,
-            switch,
-            report,
-            jump,
-            used: AtomicBool::new(false),
-            keeps_back,
-        }
-    }
-
     pub(crate) fn keeps_passwords_back(&self) -> bool {
         self.keeps_back
     }
@@ -139,10 +126,7 @@ impl Native {
 
     /// Opens a session channel. If all sessions are in use, the host may just not have noticed the end of one.
     async fn open(&self, deadline: Duration) -> Result<Channel<Msg>, ExecError> {
-        let refused = |message: String| ExecError::Refused {
-            class: Class::ChannelRefused,
-            message,
-        };
+        let refused = |message: String| Err(ExecError::refused(Class::ChannelRefused, message));
         let used = self.used.swap(true, Ordering::Relaxed);
         let mut waits = SLOT_WAITS.iter().filter(|_| used);
         loop {
@@ -151,19 +135,19 @@ impl Native {
                 Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
                     let full = matches!(why, ChannelOpenFailure::ConnectFailed);
                     let Some(wait) = waits.next().filter(|_| full) else {
-                        return Err(refused(format!(
+                        return refused(format!(
                             "the host refused to open a session: {}",
                             open_failure(&why)
-                        )));
+                        ));
                     };
                     tokio::time::sleep(*wait).await;
                 }
                 Ok(Err(_)) => return Err(ExecError::NotSent(self.why_closed())),
                 Err(_) => {
-                    return Err(refused(format!(
+                    return refused(format!(
                         "the host did not open a session within {}",
                         duration::shown(deadline)
-                    )));
+                    ));
                 }
             }
         }
@@ -216,9 +200,11 @@ impl Native {
     }
 }
 
-impl Drop for Native {
+// === impl Guard ===
+
+impl Drop for Guard {
     fn drop(&mut self) {
-        self.switch.cut();
+        self.0.cut();
     }
 }
 
@@ -232,11 +218,12 @@ async fn start(channel: Channel<Msg>, command: Vec<u8>, terminal: bool) -> Resul
 }
 
 fn open_failure(why: &ChannelOpenFailure) -> String {
-    match why {
-        ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited".to_owned(),
-        ChannelOpenFailure::ConnectFailed => "connect failed".to_owned(),
-        ChannelOpenFailure::UnknownChannelType => "unknown channel type".to_owned(),
-        ChannelOpenFailure::ResourceShortage => "resource shortage".to_owned(),
-        ChannelOpenFailure::Other { code, .. } => format!("code {code}"),
-    }
+    let words = match why {
+        ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited",
+        ChannelOpenFailure::ConnectFailed => "connect failed",
+        ChannelOpenFailure::UnknownChannelType => "unknown channel type",
+        ChannelOpenFailure::ResourceShortage => "resource shortage",
+        ChannelOpenFailure::Other { code, .. } => return format!("code {code}"),
+    };
+    words.to_owned()
 }

@@ -1,5 +1,6 @@
 //! Offers keys and certificates, from files and from the agent, one after the other.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use russh::MethodKind;
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
+use russh::keys::{Certificate, HashAlg, PrivateKeyWithHashAlg, PublicKey};
 
 use super::authenticate::{Answer, Talk};
 use super::signer::Own;
@@ -80,8 +81,9 @@ impl Talk<'_> {
         let identities = &target.authentication.identities;
         for identity in &identities.keys {
             let public = identity.key.public_key().key_data();
+            let mut own = Own(Arc::clone(&identity.key));
             for certificate in &identity.certificates {
-                let answer = self.offer_certificate(&identity.key, certificate).await?;
+                let answer = self.offer_certificate(&mut own, certificate).await?;
                 if answer != Answer::Refused {
                     return Ok(self.used(public, answer));
                 }
@@ -147,7 +149,7 @@ impl Talk<'_> {
                 .iter()
                 .filter(|certificate| certificate.public_key() == data);
             for certificate in own.iter().chain(beside) {
-                let answer = self.offer_held_certificate(&mut agent, certificate).await?;
+                let answer = self.offer_certificate(&mut agent, certificate).await?;
                 if answer != Answer::Refused {
                     return Ok(self.used(data, answer));
                 }
@@ -171,26 +173,9 @@ impl Talk<'_> {
         Ok(Answer::Refused)
     }
 
-    async fn offer_certificate(
+    async fn offer_certificate<S: russh::Signer<Error: Display>>(
         &mut self,
-        key: &Arc<PrivateKey>,
-        certificate: &Certificate,
-    ) -> Result<Answer, ConnectError> {
-        let Some(signing) = self.ready(certificate.public_key()).await? else {
-            return Ok(Answer::Refused);
-        };
-        let mut own = Own(Arc::clone(key));
-        let user = self.target.user.as_str();
-        let result = self
-            .handle
-            .authenticate_certificate_with(user, certificate.clone(), signing.hash(), &mut own)
-            .await;
-        self.judge_signed(result)
-    }
-
-    async fn offer_held_certificate(
-        &mut self,
-        agent: &mut Agent,
+        signer: &mut S,
         certificate: &Certificate,
     ) -> Result<Answer, ConnectError> {
         let Some(signing) = self.ready(certificate.public_key()).await? else {
@@ -199,7 +184,7 @@ impl Talk<'_> {
         let user = self.target.user.as_str();
         let result = self
             .handle
-            .authenticate_certificate_with(user, certificate.clone(), signing.hash(), agent)
+            .authenticate_certificate_with(user, certificate.clone(), signing.hash(), signer)
             .await;
         self.judge_signed(result)
     }
@@ -236,12 +221,8 @@ impl Talk<'_> {
                     Rsa::Never
                 }
                 Err(error) => {
-                    let message = error.to_string();
-                    return Err(ConnectError::new(
-                        Phase::Authentication,
-                        Class::SshInitiatedFailed,
-                        message,
-                    ));
+                    let class = Class::SshInitiatedFailed;
+                    return Err(ConnectError::new(Phase::Authentication, class, error.to_string()));
                 }
             };
         }
@@ -254,7 +235,7 @@ impl Talk<'_> {
     }
 
     /// If signing fails (the agent is locked, or nobody touched the hardware key), the key counts as refused.
-    fn judge_signed<E: std::fmt::Display>(
+    fn judge_signed<E: Display>(
         &mut self,
         result: Result<russh::client::AuthResult, E>,
     ) -> Result<Answer, ConnectError> {

@@ -6,7 +6,6 @@
 //! runs in batch mode, so it can't be given a password.
 
 mod arguments;
-mod passage;
 mod said;
 
 use std::ffi::OsString;
@@ -21,21 +20,20 @@ use std::time::{Duration, Instant};
 
 use reveille_account::{Class, Phase, PhaseTimings};
 use reveille_text::duration;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::child::Running;
+use crate::child::{Running, leader};
 use crate::error::{ConnectError, ExecError};
 use crate::exec::Exec;
 use crate::known_hosts::KnownHosts;
 use crate::nonce::nonce;
+use crate::passage::Passage;
 use crate::quote::{login_line, sh_quote};
 use crate::target::{Deadlines, OpenSsh, Target};
-
-pub(crate) use self::passage::Passage;
 
 /// How much of `ssh`'s messages to keep, in bytes.
 const SAID_LIMIT: usize = 16 * 1024;
@@ -159,10 +157,7 @@ impl Master {
         if self.is_closed() {
             return Err(ExecError::NotSent(self.why_closed()));
         }
-        let refused = |message: String| ExecError::Refused {
-            class: Class::ExecRefused,
-            message,
-        };
+        let refused = |message: String| ExecError::refused(Class::ExecRefused, message);
         let text =
             std::str::from_utf8(line).map_err(|_| refused("a command for ssh must be UTF-8".to_owned()))?;
         let word = nonce();
@@ -187,13 +182,9 @@ impl Master {
         if self.is_closed() {
             return Err(ExecError::Unanswered(self.why_closed()));
         }
-        match said::refusal(said) {
-            Some(message) => Err(ExecError::Refused {
-                class: Class::ChannelRefused,
-                message,
-            }),
-            None => Ok(()),
-        }
+        said::refusal(said).map_or(Ok(()), |message| {
+            Err(ExecError::refused(Class::ChannelRefused, message))
+        })
     }
 
     /// Ends the connection in order.
@@ -251,10 +242,7 @@ async fn watch(
     };
     tokio::pin!(reading);
     let bound = child.stdin.take();
-    let group = child
-        .id()
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(Pid::from_raw);
+    let group = leader(&child);
     let mut read = false;
     loop {
         tokio::select! {

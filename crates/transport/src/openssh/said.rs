@@ -1,6 +1,10 @@
 //! Maps messages of `ssh` to our classes. They are in English (`LC_ALL=C`) and have been stable for many years.
 
-use reveille_account::{Class, Phase};
+use reveille_account::Class::{
+    self, AuthFailed, ChannelRefused, ConnectRefused, ConnectTimeout, Dns, HandshakeStalled, HostKeyMismatch,
+    HostKeyUnknown, Internal, ProtocolError, SshInitiatedFailed,
+};
+use reveille_account::Phase::{self, Authentication, Banner, KeyExchange, Resolve, Tcp};
 use reveille_text::harmless::line_up_to;
 
 use crate::error::ConnectError;
@@ -11,59 +15,35 @@ const SHOWN: usize = 400;
 
 /// The meanings of messages; the first match counts.
 const MEANINGS: &[(&str, Phase, Class)] = &[
-    ("Could not resolve hostname", Phase::Resolve, Class::Dns),
+    ("Could not resolve hostname", Resolve, Dns),
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        Phase::KeyExchange,
-        Class::HostKeyMismatch,
+        KeyExchange,
+        HostKeyMismatch,
     ),
-    (
-        "REVOKED HOST KEY DETECTED",
-        Phase::KeyExchange,
-        Class::HostKeyMismatch,
-    ),
-    (
-        "Host key verification failed",
-        Phase::KeyExchange,
-        Class::HostKeyUnknown,
-    ),
-    (
-        "Too many authentication failures",
-        Phase::Authentication,
-        Class::AuthFailed,
-    ),
-    ("Permission denied (", Phase::Authentication, Class::AuthFailed),
-    ("Unable to negotiate", Phase::KeyExchange, Class::ProtocolError),
-    ("administratively prohibited", Phase::Tcp, Class::ChannelRefused),
+    ("REVOKED HOST KEY DETECTED", KeyExchange, HostKeyMismatch),
+    ("Host key verification failed", KeyExchange, HostKeyUnknown),
+    ("Too many authentication failures", Authentication, AuthFailed),
+    ("Permission denied (", Authentication, AuthFailed),
+    ("Unable to negotiate", KeyExchange, ProtocolError),
+    ("administratively prohibited", Tcp, ChannelRefused),
     (
         "Connection timed out during banner exchange",
-        Phase::Banner,
-        Class::HandshakeStalled,
+        Banner,
+        HandshakeStalled,
     ),
-    ("Connection refused", Phase::Tcp, Class::ConnectRefused),
-    ("Connection timed out", Phase::Tcp, Class::ConnectTimeout),
-    ("Operation timed out", Phase::Tcp, Class::ConnectTimeout),
-    ("No route to host", Phase::Tcp, Class::ConnectTimeout),
-    ("Network is unreachable", Phase::Tcp, Class::ConnectTimeout),
-    ("Bad configuration option", Phase::Tcp, Class::ProtocolError),
-    (
-        "kex_exchange_identification",
-        Phase::Banner,
-        Class::SshInitiatedFailed,
-    ),
-    ("banner exchange", Phase::Banner, Class::SshInitiatedFailed),
-    (
-        "Connection closed by",
-        Phase::KeyExchange,
-        Class::SshInitiatedFailed,
-    ),
-    (
-        "Connection reset by",
-        Phase::KeyExchange,
-        Class::SshInitiatedFailed,
-    ),
+    ("Connection refused", Tcp, ConnectRefused),
+    ("Connection timed out", Tcp, ConnectTimeout),
+    ("Operation timed out", Tcp, ConnectTimeout),
+    ("No route to host", Tcp, ConnectTimeout),
+    ("Network is unreachable", Tcp, ConnectTimeout),
+    ("Bad configuration option", Tcp, ProtocolError),
+    ("kex_exchange_identification", Banner, SshInitiatedFailed),
+    ("banner exchange", Banner, SshInitiatedFailed),
+    ("Connection closed by", KeyExchange, SshInitiatedFailed),
+    ("Connection reset by", KeyExchange, SshInitiatedFailed),
     // The shell did not find the program.
-    ("exec: ", Phase::Tcp, Class::Internal),
+    ("exec: ", Tcp, Internal),
 ];
 
 /// A failed connection.
@@ -71,9 +51,7 @@ pub(super) fn failure(said: &str, target: &Target) -> ConnectError {
     let (phase, class) = MEANINGS
         .iter()
         .find(|(words, ..)| said.contains(words))
-        .map_or((Phase::Tcp, Class::SshInitiatedFailed), |(_, phase, class)| {
-            (*phase, *class)
-        });
+        .map_or((Tcp, SshInitiatedFailed), |(_, phase, class)| (*phase, *class));
     let words = last_words(said).unwrap_or_else(|| "no message".to_owned());
     let offending = said
         .lines()
@@ -81,7 +59,7 @@ pub(super) fn failure(said: &str, target: &Target) -> ConnectError {
         .map(|line| format!("{}; ", line.trim()))
         .unwrap_or_default();
     ConnectError {
-        throttled: class == Class::SshInitiatedFailed && phase == Phase::Banner,
+        throttled: class == SshInitiatedFailed && phase == Banner,
         ..ConnectError::new(
             phase,
             class,

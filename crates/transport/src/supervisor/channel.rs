@@ -13,7 +13,8 @@ use super::frames::{Piece, Splitter};
 use super::script::{BOOTSTRAP, PROGRAM};
 use crate::error::ExecError;
 use crate::escalate::Become;
-use crate::exec::{Exec, Heard};
+use crate::exec::Exec;
+use crate::heard::Heard;
 use crate::nonce::nonce;
 use crate::session::Session;
 
@@ -41,10 +42,6 @@ pub(crate) struct Channel {
 pub(crate) enum ChannelError {
     Exec(ExecError),
     Lost(String),
-    Refused {
-        class: Class,
-        message: String,
-    },
     /// The script sent `error` before or instead of hello.
     Said(String),
 }
@@ -196,8 +193,5 @@ fn refused(noise: &[u8], otherwise: &str) -> ChannelError {
     } else {
         format!("{otherwise}; it said: {seen}")
     };
-    ChannelError::Refused {
-        class: Class::NoShell,
-        message,
-    }
+    ChannelError::Exec(ExecError::refused(Class::NoShell, message))
 }

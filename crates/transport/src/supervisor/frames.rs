@@ -35,14 +35,6 @@ impl Splitter {
         }
     }
 
-    /// A splitter for another stream of the same channel.
-    pub(crate) fn another(&self) -> Self {
-        Self {
-            mark: self.mark.clone(),
-            held: BytesMut::new(),
-        }
-    }
-
     /// Takes a chunk and returns the pieces that are complete.
     pub(crate) fn feed(&mut self, chunk: Bytes) -> Vec<Piece> {
         if self.held.is_empty() && !chunk.contains(&self.mark[0]) {

@@ -35,7 +35,7 @@ use tokio::time::timeout;
 
 use crate::error::ExecError;
 use crate::escalate::Become;
-use crate::exec::Heard;
+use crate::heard::Heard;
 use crate::quote::sh_quote;
 use crate::session::Session;
 use channel::{Channel, ChannelError, REPLY};
@@ -151,21 +151,13 @@ pub enum End {
 /// Why the supervisor failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SuperviseError {
-    /// The command could not be started at all.
+    /// The command could not be started at all, or the host reported a failure.
     #[error(transparent)]
     Exec(#[from] ExecError),
     /// The connection was lost before the host answered; either this call started nothing, or the token shows what
     /// happened.
     #[error("the connection was lost: {0}")]
     Lost(String),
-    /// The host reported a failure: `no_shell`, `become_failed`, `become_missing`, `transfer_failed`.
-    #[error("{message}")]
-    Refused {
-        /// The class.
-        class: Class,
-        /// What was seen, as a sentence.
-        message: String,
-    },
     /// A controller with a higher epoch has been on this host.
     #[error("another controller (epoch {0}) has taken over this run")]
     Fenced(u64),
@@ -181,7 +173,6 @@ pub struct Durable {
     /// Which streams have ended; the end is returned when both have.
     ended: (Option<End>, bool),
     hello: Hello,
-    cleaned: bool,
 }
 
 // === impl Payload ===
@@ -365,23 +356,15 @@ impl Durable {
         if self.channel.exec.input().send("clean\n").await.is_err() {
             return false;
         }
+        let mut cleaned = false;
         let waiting = async {
-            loop {
-                match self.channel.exec.next().await {
-                    Heard::Stdout(bytes) => {
-                        let frames = self.channel.splitter.feed(bytes);
-                        self.cleaned |= frames
-                            .iter()
-                            .any(|piece| *piece == Piece::Frame("cleaned".to_owned()));
-                    }
-                    Heard::Closed | Heard::Lost => return,
-                    _ => {}
-                }
+            while let Some(piece) = self.channel.piece().await {
+                cleaned |= piece == Piece::Frame("cleaned".to_owned());
             }
         };
         // The channel closes right after this; if the host is slow, `clean` removes the files later.
         let _ = timeout(REPLY, waiting).await;
-        self.cleaned
+        cleaned
     }
 }
 
@@ -441,20 +424,14 @@ async fn ask(
 ) -> Result<String, SuperviseError> {
     let mut channel = open(session, escalate, key, verb, more).await?.channel;
     let answer = async {
-        loop {
-            while let Some(piece) = channel.queue.pop_front() {
-                let Piece::Frame(words) = piece else { continue };
-                if let Some(words) = words.strip_prefix("end ") {
-                    return Ok(words.to_owned());
-                }
-                beat(&words)?;
+        while let Some(piece) = channel.piece().await {
+            let Piece::Frame(words) = piece else { continue };
+            if let Some(words) = words.strip_prefix("end ") {
+                return Ok(words.to_owned());
             }
-            match channel.exec.next().await {
-                Heard::Stdout(bytes) => channel.queue.extend(channel.splitter.feed(bytes)),
-                Heard::Closed | Heard::Lost => return Err(SuperviseError::Lost(session.why_closed())),
-                _ => {}
-            }
+            beat(&words)?;
         }
+        Err(SuperviseError::Lost(session.why_closed()))
     };
     timeout(deadline, answer).await.unwrap_or_else(|_| {
         Err(SuperviseError::Lost(format!(
@@ -504,7 +481,6 @@ async fn open(
     let channel = opened.map_err(|error| match error {
         ChannelError::Exec(error) => SuperviseError::Exec(error),
         ChannelError::Lost(why) => SuperviseError::Lost(why),
-        ChannelError::Refused { class, message } => SuperviseError::Refused { class, message },
         ChannelError::Said(words) => said(&words),
     })?;
     let hello = Hello::parse(&channel.hello);
@@ -513,14 +489,12 @@ async fn open(
     if has_place && !plausible_place(&hello.place) {
         return Err(implausible(&hello.place));
     }
-    let errors = channel.splitter.another();
     Ok(Durable {
+        errors: Splitter::new(&channel.nonce),
         channel,
-        errors,
         queue: VecDeque::new(),
         ended: (None, false),
         hello,
-        cleaned: false,
     })
 }
 
@@ -529,10 +503,8 @@ fn blocks(cap: u64) -> u64 {
 }
 
 fn implausible(place: &str) -> SuperviseError {
-    SuperviseError::Refused {
-        class: Class::TransferFailed,
-        message: format!("no directory for the host to keep work in: {place:?}"),
-    }
+    let message = format!("no directory for the host to keep work in: {place:?}");
+    ExecError::refused(Class::TransferFailed, message).into()
 }
 
 /// The error for the host's `error` frame.
@@ -542,10 +514,7 @@ fn said(words: &str) -> SuperviseError {
         return SuperviseError::Fenced(text.trim().parse().unwrap_or(0));
     }
     let message = format!("no place to keep the work on the host: {}", text.trim());
-    SuperviseError::Refused {
-        class: Class::TransferFailed,
-        message,
-    }
+    ExecError::refused(Class::TransferFailed, message).into()
 }
 
 /// The event for a frame; none for frames that only show progress.

@@ -33,31 +33,17 @@ pub(crate) enum Verb {
     Halt,
 }
 
+/// The words of all verbs, in the order of [`Verb`].
+const WORDS: [&str; 6] = ["start", "attach", "stop", "clean", "look", "halt"];
+
 impl Verb {
     pub(crate) fn word(self) -> &'static str {
-        match self {
-            Verb::Start => "start",
-            Verb::Attach => "attach",
-            Verb::Stop => "stop",
-            Verb::Clean => "clean",
-            Verb::Look => "look",
-            Verb::Halt => "halt",
-        }
+        WORDS[self as usize]
     }
 
     /// The line to send first.
     pub(crate) fn script(self) -> &'static str {
-        static SCRIPTS: LazyLock<[String; 6]> = LazyLock::new(|| {
-            [
-                Verb::Start,
-                Verb::Attach,
-                Verb::Stop,
-                Verb::Clean,
-                Verb::Look,
-                Verb::Halt,
-            ]
-            .map(|verb| folded(SOURCE, verb.word()))
-        });
+        static SCRIPTS: LazyLock<[String; 6]> = LazyLock::new(|| WORDS.map(|word| folded(SOURCE, word)));
         &SCRIPTS[self as usize]
     }
 }

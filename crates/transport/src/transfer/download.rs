@@ -4,33 +4,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::task::spawn_blocking;
 
-use super::original::{BLOCK, hash_of};
+use super::digest::hash_of;
+use super::original::BLOCK;
+use super::pull::{Fetched, pull};
 use super::script::Verb;
-use super::{TransferError, is_hash, pull};
+use super::{TransferError, is_hash};
 use crate::escalate::Become;
 use crate::session::Session;
 use crate::supervisor::channel::{Channel, open};
 
 /// How many bytes to collect before writing them.
 const WRITE: usize = 256 * 1024;
-
-/// The result of a download.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
-    /// Whether it is a directory; only then are the other fields set.
-    pub directory: bool,
-    /// The number of files that were sent; existing files are not sent again.
-    pub files: u64,
-    /// Bytes of those files.
-    pub bytes: u64,
-    /// The number of existing files.
-    pub had: u64,
-    /// What was left out and why; only the first few have names.
-    pub left_out: Vec<String>,
-}
 
 /// Copies `path` from the host to `target`, which is replaced at the end. More than `limit` bytes are refused.
 ///
@@ -54,7 +41,7 @@ pub async fn download(
     let mut channel = open(session, escalate, Verb::Download.script(), &orders).await?;
     let words = channel.words(session).await?;
     if words == "directory" {
-        return pull::pull(session, escalate, path, target, &partial, limit).await;
+        return pull(session, escalate, path, target, &partial, limit).await;
     }
     let offer = Offer::parse(&words).ok_or_else(|| TransferError::said(&words))?;
     if offer.size > limit {
@@ -107,11 +94,10 @@ async fn receive(
     path: &str,
 ) -> Result<(), TransferError> {
     let announced = left;
-    let mut held = Vec::new();
+    let mut file = BufWriter::with_capacity(WRITE, file);
     while left > 0 {
         let Some(bytes) = channel.data().await else {
             // The received bytes help the next attempt.
-            file.write_all(&held).await?;
             file.flush().await?;
             return Err(TransferError::Lost(format!(
                 "{left} of {announced} bytes of {path} did not arrive"
@@ -119,19 +105,9 @@ async fn receive(
         };
         let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         left -= taken as u64;
-        if held.is_empty() && taken >= WRITE {
-            file.write_all(&bytes[..taken]).await?;
-            continue;
-        }
-        held.extend_from_slice(&bytes[..taken]);
-        if held.len() >= WRITE {
-            file.write_all(&held).await?;
-            held.clear();
-        }
+        file.write_all(&bytes[..taken]).await?;
     }
-    file.write_all(&held).await?;
-    file.flush().await?;
-    Ok(())
+    Ok(file.flush().await?)
 }
 
 /// A host's description of a file that it offers.

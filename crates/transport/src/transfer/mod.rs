@@ -12,6 +12,7 @@
 //!             host: nothing ────────────────────── 0 ─────▶ all of it
 //! ```
 
+mod digest;
 mod download;
 mod original;
 mod pull;
@@ -23,11 +24,17 @@ mod upload;
 
 use std::path::{Component, Path};
 
-use crate::error::ExecError;
-use crate::supervisor::channel::ChannelError;
+use bytes::{Bytes, BytesMut};
 
-pub use download::{Fetched, download};
+use crate::error::ExecError;
+use crate::exec::Input;
+use crate::session::Session;
+use crate::supervisor::channel::{Channel, ChannelError};
+use crate::supervisor::frames::Piece;
+
+pub use download::download;
 pub use original::Original;
+pub use pull::Fetched;
 pub use upload::{Sent, upload};
 
 /// The destination of a copy.
@@ -49,7 +56,7 @@ pub struct Destination {
 /// A failed copy.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// The command behind the copy could not be started.
+    /// The command behind the copy could not be started: also if the login shell or `become` did not let us.
     #[error(transparent)]
     Exec(#[from] ExecError),
     /// The connection was lost; the next attempt continues where this one stopped.
@@ -61,14 +68,6 @@ pub enum TransferError {
     /// The local side failed.
     #[error("{0}")]
     Local(#[from] std::io::Error),
-    /// The login shell or `become` did not let us run the copy.
-    #[error("{message}")]
-    Refused {
-        /// `no_shell`, `become_failed` or `become_missing`.
-        class: reveille_account::Class,
-        /// What was seen.
-        message: String,
-    },
 }
 
 // === impl TransferError ===
@@ -85,8 +84,43 @@ impl From<ChannelError> for TransferError {
         match error {
             ChannelError::Exec(error) => Self::Exec(error),
             ChannelError::Lost(why) => Self::Lost(why),
-            ChannelError::Refused { class, message } => Self::Refused { class, message },
             ChannelError::Said(words) => Self::Remote(words),
+        }
+    }
+}
+
+/// Names for the host, each ended by NUL.
+fn list(names: impl IntoIterator<Item: AsRef<[u8]>>) -> Bytes {
+    let mut list = BytesMut::new();
+    for name in names {
+        list.extend_from_slice(b"./");
+        list.extend_from_slice(name.as_ref());
+        list.extend_from_slice(b"\0");
+    }
+    list.freeze()
+}
+
+/// Sends all of the input. If the host has given up, the caller reads its reason.
+async fn send_all(input: &Input, bytes: Bytes) {
+    let _ = input.send(bytes).await;
+    let _ = input.end().await;
+}
+
+/// Reads the data before the frame `end`; more than `limit` bytes are `too_long`.
+async fn read_all(
+    channel: &mut Channel,
+    session: &Session,
+    limit: usize,
+    too_long: &str,
+) -> Result<Vec<u8>, TransferError> {
+    let mut data = Vec::new();
+    loop {
+        match channel.piece().await {
+            Some(Piece::Data(bytes)) if data.len() + bytes.len() <= limit => data.extend_from_slice(&bytes),
+            Some(Piece::Data(_)) => return Err(TransferError::Remote(too_long.to_owned())),
+            Some(Piece::Frame(words)) if words == "end" => return Ok(data),
+            Some(Piece::Frame(words)) => return Err(TransferError::said(&words)),
+            None => return Err(TransferError::Lost(session.why_closed())),
         }
     }
 }

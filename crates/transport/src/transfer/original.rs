@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -12,14 +11,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use super::digest::{IDENTITY, hash_of, identity, stamp};
 use super::tree::Tree;
 
 /// The size of a block, the unit in which interrupted copies continue.
 pub(crate) const BLOCK: u64 = 65_536;
-/// How many bytes to read at a time while computing a hash.
-const READ: usize = 256 * 1024;
-/// The length of an identity, in hexadecimal digits.
-const IDENTITY: usize = 16;
 
 /// The source of a copy. All hosts of a step share it, so nothing is read or hashed twice.
 #[derive(Debug)]
@@ -137,43 +133,10 @@ impl std::fmt::Debug for Whole {
     }
 }
 
-/// The hexadecimal SHA-256 of `source`.
-pub(crate) fn hash_of(mut source: impl Read) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; READ];
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(HEXLOWER.encode(&hasher.finalize())),
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 fn identity_of(path: &Path, metadata: &std::fs::Metadata) -> String {
     identity([
         path.as_os_str().as_encoded_bytes(),
         &metadata.len().to_le_bytes(),
         &stamp(metadata),
     ])
-}
-
-/// A short name that identifies `parts`.
-pub(crate) fn identity<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    HEXLOWER.encode(&hasher.finalize())[..IDENTITY].to_owned()
-}
-
-/// A file's modification time as bytes.
-pub(crate) fn stamp(metadata: &std::fs::Metadata) -> [u8; 16] {
-    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    modified
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos())
-        .to_le_bytes()
 }

@@ -8,17 +8,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use reveille_text::harmless;
 use tar::{Archive, EntryType};
 use tokio::task::spawn_blocking;
 
-use super::download::Fetched;
-use super::original::hash_of;
-use super::push::parse_hash;
+use super::digest::hash_of;
+use super::push::parse_hashes;
 use super::script::Verb;
 use super::tree::ENTRIES_LIMIT;
-use super::{TransferError, stream};
+use super::{TransferError, list, read_all, send_all, stream};
 use crate::escalate::Become;
 use crate::session::Session;
 use crate::supervisor::channel::open;
@@ -30,6 +29,21 @@ const DEPTH_LIMIT: usize = 128;
 const HASHES_LIMIT: usize = 16 << 20;
 /// How many left-out entries are named.
 const NAMED: usize = 5;
+
+/// The result of a download.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Whether it is a directory; only then are the other fields set.
+    pub directory: bool,
+    /// The number of files that were sent; existing files are not sent again.
+    pub files: u64,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// The number of existing files.
+    pub had: u64,
+    /// What was left out and why; only the first few have names.
+    pub left_out: Vec<String>,
+}
 
 /// Copies the host's directory `path` to `target` through `partial`.
 pub(crate) async fn pull(
@@ -48,26 +62,13 @@ pub(crate) async fn pull(
     } else {
         None
     };
-    let (what, had, list) = match &wanted {
-        None => ("all", 0, BytesMut::new()),
-        Some(wanted) if wanted.missing.is_empty() => ("none", wanted.had, BytesMut::new()),
-        Some(wanted) => {
-            let mut list = BytesMut::new();
-            for name in &wanted.missing {
-                list.extend_from_slice(b"./");
-                list.extend_from_slice(name);
-                list.extend_from_slice(b"\0");
-            }
-            ("some", wanted.had, list)
-        }
+    let (what, had, names) = match &wanted {
+        None => ("all", 0, Bytes::new()),
+        Some((missing, had)) if missing.is_empty() => ("none", *had, Bytes::new()),
+        Some((missing, had)) => ("some", *had, list(missing)),
     };
-    let mut channel = open(
-        session,
-        escalate,
-        Verb::Pack.script(),
-        &format!("{what}\n{path}\n"),
-    )
-    .await?;
+    let orders = format!("{what}\n{path}\n");
+    let mut channel = open(session, escalate, Verb::Pack.script(), &orders).await?;
     match channel.words(session).await? {
         words if words == "begin" => {}
         words => return Err(TransferError::said(&words)),
@@ -76,10 +77,6 @@ pub(crate) async fn pull(
     let place = partial.to_owned();
     let unpacking = spawn_blocking(move || unpack(reader, &place, limit));
     let input = channel.exec.input();
-    let asking = async {
-        let _ = input.send(list.freeze()).await;
-        let _ = input.end().await;
-    };
     let listening = async {
         loop {
             match channel.piece().await {
@@ -94,13 +91,10 @@ pub(crate) async fn pull(
             }
         }
     };
-    let (said, ()) = tokio::join!(listening, asking);
+    let (said, ()) = tokio::join!(listening, send_all(&input, names));
     drop(sender);
     let unpacked = session.meanwhile(unpacking).await.map_err(io::Error::other)?;
-    let said = match said {
-        Some(said) => said?,
-        None => String::new(),
-    };
+    let said = said.transpose()?.unwrap_or_default();
     let mut fetched = unpacked?;
     fetched.had = had;
     let complaint = complaint(&said);
@@ -135,33 +129,18 @@ async fn hashes(
     path: &str,
 ) -> Result<HashMap<Vec<u8>, String>, TransferError> {
     let mut channel = open(session, escalate, Verb::Sums.script(), &format!("\n{path}\n")).await?;
-    let mut lines = Vec::new();
-    loop {
-        match channel.piece().await {
-            Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= HASHES_LIMIT => {
-                lines.extend_from_slice(&bytes);
-            }
-            Some(Piece::Data(_)) => return Err(TransferError::Remote(format!("{path} has too many files"))),
-            Some(Piece::Frame(words)) if words == "end" => break,
-            Some(Piece::Frame(words)) => return Err(TransferError::said(&words)),
-            None => return Err(TransferError::Lost(session.why_closed())),
-        }
-    }
-    Ok(lines
-        .split(|byte| *byte == b'\n')
-        .filter_map(parse_hash)
-        .collect())
-}
-
-/// The host's files that are missing here.
-struct Missing {
-    missing: Vec<Vec<u8>>,
-    had: u64,
+    let too_long = format!("{path} has too many files");
+    let lines = read_all(&mut channel, session, HASHES_LIMIT, &too_long).await?;
+    Ok(parse_hashes(&lines))
 }
 
 /// Compares the host's files with those at `target` and those that an earlier attempt left in `partial`; removes
-/// outdated ones from `partial`.
-fn missing(theirs: &HashMap<Vec<u8>, String>, target: &Path, partial: &Path) -> io::Result<Missing> {
+/// outdated ones from `partial`. Returns the missing ones, and the number of the others.
+fn missing(
+    theirs: &HashMap<Vec<u8>, String>,
+    target: &Path,
+    partial: &Path,
+) -> io::Result<(Vec<Vec<u8>>, u64)> {
     let mut missing = Vec::new();
     let mut had = 0;
     for (name, hash) in theirs {
@@ -192,7 +171,7 @@ fn missing(theirs: &HashMap<Vec<u8>, String>, target: &Path, partial: &Path) -> 
             fs::remove_file(partial.join(file))?;
         }
     }
-    Ok(Missing { missing, had })
+    Ok((missing, had))
 }
 
 /// The relative paths of all files and links below a directory; none if it does not exist.

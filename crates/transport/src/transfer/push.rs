@@ -1,6 +1,6 @@
 //! Uploads a directory: lists what the host has, sends the rest, and moves it into place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -11,12 +11,11 @@ use tokio::task::spawn_blocking;
 use super::script::Verb;
 use super::stream;
 use super::tree::{Node, Tree};
-use super::{Destination, Sent, TransferError, is_hash};
+use super::{Destination, Sent, TransferError, is_hash, list, read_all, send_all};
 use crate::escalate::Become;
 use crate::quote::{sh_quote, sh_quote_bytes};
 use crate::session::Session;
 use crate::supervisor::channel::{Channel, open};
-use crate::supervisor::frames::Piece;
 
 /// The longest list of arguments for one command, in bytes.
 const ARGUMENTS: usize = 32 * 1024;
@@ -88,10 +87,7 @@ pub(crate) async fn push(
 /// The destination of the directory's content.
 fn root(destination: &Destination) -> String {
     let path = destination.path.trim_end_matches('/');
-    let path = match (path, destination.path.as_str()) {
-        ("", _) => "/",
-        (path, _) => path,
-    };
+    let path = if path.is_empty() { "/" } else { path };
     let root = match destination.name.as_str() {
         "" => path.to_owned(),
         name => format!("{}/{name}", path.trim_end_matches('/')),
@@ -328,7 +324,7 @@ impl Way<'_> {
         root: &str,
         found: &HashMap<Vec<u8>, Found>,
         among: impl Iterator<Item = usize>,
-    ) -> Result<std::collections::HashSet<usize>, TransferError> {
+    ) -> Result<HashSet<usize>, TransferError> {
         let candidates: Vec<usize> = among
             .filter(|index| {
                 let entry = &tree.entries[*index];
@@ -337,7 +333,7 @@ impl Way<'_> {
             })
             .collect();
         if candidates.is_empty() {
-            return Ok(std::collections::HashSet::new());
+            return Ok(HashSet::new());
         }
         let channel = self
             .open(Verb::Survey, &format!("hashes {}\n{root}\n", tree.identity))
@@ -347,10 +343,7 @@ impl Way<'_> {
             .map(|index| &*tree.entries[*index].path)
             .collect();
         let lines = self.ask(channel, &names).await?;
-        let hashes: HashMap<Vec<u8>, String> = lines
-            .split(|byte| *byte == b'\n')
-            .filter_map(parse_hash)
-            .collect();
+        let hashes = parse_hashes(&lines);
         let tree = Arc::clone(tree);
         let compared = spawn_blocking(move || {
             candidates
@@ -370,38 +363,13 @@ impl Way<'_> {
 
     /// Sends names and returns the complete answer.
     async fn ask(&self, mut channel: Channel, names: &[&[u8]]) -> Result<Vec<u8>, TransferError> {
-        let mut list = BytesMut::new();
-        for name in names {
-            list.extend_from_slice(b"./");
-            list.extend_from_slice(name);
-            list.extend_from_slice(b"\0");
-        }
+        let list = list(names);
         let limit = list.len() * 2 + names.len() * ANSWER_EACH;
         let input = channel.exec.input();
+        let too_long = "the host's answer about its files is too long";
         // A host may answer while we send, so read at the same time.
-        let asking = async {
-            let _ = input.send(list.freeze()).await;
-            let _ = input.end().await;
-        };
-        let listening = async {
-            let mut lines = Vec::new();
-            loop {
-                match channel.piece().await {
-                    Some(Piece::Data(bytes)) if lines.len() + bytes.len() <= limit => {
-                        lines.extend_from_slice(&bytes);
-                    }
-                    Some(Piece::Data(_)) => {
-                        return Err(TransferError::Remote(
-                            "the host's answer about its files is too long".to_owned(),
-                        ));
-                    }
-                    Some(Piece::Frame(words)) if words == "end" => return Ok(lines),
-                    Some(Piece::Frame(words)) => return Err(TransferError::said(&words)),
-                    None => return Err(TransferError::Lost(self.session.why_closed())),
-                }
-            }
-        };
-        let (lines, ()) = tokio::join!(listening, asking);
+        let reading = read_all(&mut channel, self.session, limit, too_long);
+        let (lines, ()) = tokio::join!(reading, send_all(&input, list));
         lines
     }
 
@@ -545,9 +513,15 @@ fn permissions(letters: &str) -> Option<u32> {
         .try_fold(0, |mode, bit| Some(mode << 1 | bit?))
 }
 
+/// Parses the lines of `sha256sum`.
+pub(super) fn parse_hashes(lines: &[u8]) -> HashMap<Vec<u8>, String> {
+    let lines = lines.split(|byte| *byte == b'\n');
+    lines.filter_map(parse_hash).collect()
+}
+
 /// Parses a line of `sha256sum`: the hash, two characters, the name; a line that begins with a backslash has an escaped
 /// name.
-pub(crate) fn parse_hash(line: &[u8]) -> Option<(Vec<u8>, String)> {
+fn parse_hash(line: &[u8]) -> Option<(Vec<u8>, String)> {
     let (escaped, line) = match line.strip_prefix(b"\\") {
         Some(line) => (true, line),
         None => (false, line),

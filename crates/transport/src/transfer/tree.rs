@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use tar::{Builder, EntryType, Header};
 
-use super::original::{hash_of, identity, stamp};
+use super::digest::{hash_of, identity, stamp};
 
 /// How many entries of a directory may be copied.
 pub(crate) const ENTRIES_LIMIT: usize = 1_000_000;
@@ -126,20 +126,21 @@ impl Tree {
         let mut archive = Builder::new(sink);
         for entry in wanted.iter().map(|index| &self.entries[*index]) {
             let path = Path::new(std::ffi::OsStr::from_bytes(&entry.path));
-            let mut header = Header::new_gnu();
+            let header = |kind, mode, size| {
+                let mut header = Header::new_gnu();
+                header.set_entry_type(kind);
+                header.set_mode(mode);
+                header.set_size(size);
+                header
+            };
             match &entry.node {
                 Node::Directory { mode } => {
-                    header.set_entry_type(EntryType::Directory);
-                    header.set_mode(*mode);
-                    header.set_size(0);
+                    let mut header = header(EntryType::Directory, *mode, 0);
                     archive.append_data(&mut header, path, io::empty())?;
                 }
                 Node::Link { target } => {
-                    header.set_entry_type(EntryType::Symlink);
-                    header.set_mode(0o777);
-                    header.set_size(0);
                     let target = Path::new(std::ffi::OsStr::from_bytes(target));
-                    archive.append_link(&mut header, path, target)?;
+                    archive.append_link(&mut header(EntryType::Symlink, 0o777, 0), path, target)?;
                 }
                 Node::File { mode: own, size, .. } => {
                     let local = self.local(entry);
@@ -149,9 +150,7 @@ impl Tree {
                     if metadata.len() != *size {
                         return Err(named(io::Error::other("it has changed since the copy began")));
                     }
-                    header.set_entry_type(EntryType::Regular);
-                    header.set_mode(mode.unwrap_or(*own));
-                    header.set_size(*size);
+                    let mut header = header(EntryType::Regular, mode.unwrap_or(*own), *size);
                     header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0));
                     let exactly = Exactly {
                         source: file.take(*size),

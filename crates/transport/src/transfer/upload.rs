@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use super::original::{BLOCK, Content, Kind, Whole};
 use super::script::Verb;
 use super::{Destination, Original, TransferError, is_hash, push};
+use crate::error::ExecError;
 use crate::escalate::Become;
 use crate::exec::Input;
 use crate::session::Session;
@@ -121,12 +122,8 @@ async fn from(session: &Session, whole: &Whole, words: &str) -> Result<Option<u6
 async fn send(input: &Input, whole: &Whole, start: u64) -> Result<(), TransferError> {
     let path = match &whole.content {
         Content::Memory(bytes) => {
-            let mut rest = bytes.slice(usize::try_from(start).unwrap_or(bytes.len()).min(bytes.len())..);
-            while !rest.is_empty() {
-                if input.send(rest.split_to(rest.len().min(CHUNK))).await.is_err() {
-                    break;
-                }
-            }
+            let start = usize::try_from(start).unwrap_or(bytes.len()).min(bytes.len());
+            let _ = send_chunks(input, bytes.slice(start..)).await;
             return Ok(());
         }
         Content::File(path) => path,
@@ -150,12 +147,16 @@ async fn send(input: &Input, whole: &Whole, start: u64) -> Result<(), TransferEr
             let why = "the local file changed while it was sent".to_owned();
             return Err(TransferError::Remote(why));
         }
-        let mut chunk = Bytes::from(chunk);
-        while !chunk.is_empty() {
-            if input.send(chunk.split_to(chunk.len().min(CHUNK))).await.is_err() {
-                return Ok(());
-            }
+        if send_chunks(input, chunk.into()).await.is_err() {
+            break;
         }
+    }
+    Ok(())
+}
+
+async fn send_chunks(input: &Input, mut bytes: Bytes) -> Result<(), ExecError> {
+    while !bytes.is_empty() {
+        input.send(bytes.split_to(bytes.len().min(CHUNK))).await?;
     }
     Ok(())
 }

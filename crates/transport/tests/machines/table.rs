@@ -98,10 +98,9 @@ async fn durable(session: &Session, other: Option<&Become>) -> String {
                 format!("durable: {:?}, {end:?}", String::from_utf8_lossy(&stdout))
             }
         }
-        Err(
-            SuperviseError::Refused { class, message }
-            | SuperviseError::Exec(ExecError::Refused { class, message }),
-        ) => format!("durable: {}: {message}", class.as_str()),
+        Err(SuperviseError::Exec(ExecError::Refused { class, message })) => {
+            format!("durable: {}: {message}", class.as_str())
+        }
         Err(other) => format!("durable: {other}"),
     }
 }

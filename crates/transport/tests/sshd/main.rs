@@ -534,10 +534,12 @@ async fn clean_makes_nothing_and_changes_nothing_of_others() {
     let refused = supervisor::clean(&session, None, &at(&other), None).await;
     assert!(matches!(
         refused,
-        Err(supervisor::SuperviseError::Refused {
-            class: Class::TransferFailed,
-            ..
-        })
+        Err(supervisor::SuperviseError::Exec(
+            reveille_transport::ExecError::Refused {
+                class: Class::TransferFailed,
+                ..
+            }
+        ))
     ));
     let place = testbed.home().join("reveille");
     let clean = async || supervisor::clean(&session, None, &at(&place), None).await;
@@ -830,7 +832,8 @@ async fn a_forced_command_is_no_shell() {
     let testbed = Testbed::start(1, "ForceCommand echo only backups here").unwrap();
     let session = session(&testbed).await;
     let error = Durable::open_start(&session, None, &key(12)).await.unwrap_err();
-    let supervisor::SuperviseError::Refused { class, message } = error else {
+    let supervisor::SuperviseError::Exec(reveille_transport::ExecError::Refused { class, message }) = error
+    else {
         panic!("{error}")
     };
     assert_eq!(class, Class::NoShell);

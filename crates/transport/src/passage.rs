@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::process::ExitStatus;
 
-use crate::exec::Heard;
+use bytes::Bytes;
+
+use crate::heard::Heard;
 use crate::signal::name_or_number;
 use crate::supervisor::frames::{Piece, Splitter};
 
-use super::SAID_LIMIT;
-
 /// How many pieces of output may come before a command announces that it begins.
 const BEGINNING_LIMIT: usize = 16;
+/// How much of each piece before the beginning to search for the reason of a refusal, in bytes.
+const PIECE_LIMIT: usize = 16 * 1024;
 
 /// Recognizes and removes the words that announce the beginning and the end of a command.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(crate) struct Passage {
 
 impl Passage {
     /// For a command that prints `word` when it begins and when it ends.
-    pub(super) fn new(word: &str, terminal: bool) -> Self {
+    pub(crate) fn new(word: &str, terminal: bool) -> Self {
         Self {
             splitter: Splitter::new(word),
             terminal,
@@ -51,7 +53,7 @@ impl Passage {
         let mut said = Vec::new();
         for heard in &self.queue {
             if let Heard::Stdout(bytes) | Heard::Stderr(bytes) = heard {
-                said.extend_from_slice(&bytes[..bytes.len().min(SAID_LIMIT)]);
+                said.extend_from_slice(&bytes[..bytes.len().min(PIECE_LIMIT)]);
             }
         }
         String::from_utf8_lossy(&said).into_owned()
@@ -67,15 +69,14 @@ impl Passage {
     }
 
     pub(crate) fn push(&mut self, heard: Heard) {
-        let (bytes, stdout) = match heard {
-            Heard::Stdout(bytes) if self.terminal => (bytes, true),
-            Heard::Stderr(bytes) if !self.terminal => (bytes, false),
+        let bytes = match heard {
+            Heard::Stdout(bytes) if self.terminal => bytes,
+            Heard::Stderr(bytes) if !self.terminal => bytes,
             other => return self.queue.push_back(other),
         };
         for piece in self.splitter.feed(bytes) {
             match piece {
-                Piece::Data(bytes) if stdout => self.queue.push_back(Heard::Stdout(bytes)),
-                Piece::Data(bytes) => self.queue.push_back(Heard::Stderr(bytes)),
+                Piece::Data(bytes) => self.queue.push_back(self.output(bytes)),
                 Piece::Frame(words) => match words.trim().split_once(' ') {
                     None => self.begun |= words.trim() == "begun",
                     Some((_, number)) => self.end = number.parse().ok(),
@@ -84,14 +85,19 @@ impl Passage {
         }
     }
 
+    /// Bytes of the stream that the words are on.
+    fn output(&self, bytes: Bytes) -> Heard {
+        if self.terminal {
+            Heard::Stdout(bytes)
+        } else {
+            Heard::Stderr(bytes)
+        }
+    }
+
     /// The event for the end of the process.
     pub(crate) fn ended(&mut self, status: ExitStatus) -> Heard {
         if let Some(held) = self.splitter.finish() {
-            self.queue.push_back(if self.terminal {
-                Heard::Stdout(held)
-            } else {
-                Heard::Stderr(held)
-            });
+            self.queue.push_back(self.output(held));
         }
         let heard = match (self.end, status.code()) {
             // This is how shells report signals.
