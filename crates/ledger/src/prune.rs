@@ -39,6 +39,9 @@ impl Ledger {
     /// If a controller owns it, or the ledger or its directory can't be written.
     pub fn forget(&self, run: RunId) -> Result<()> {
         let record = self.run(run)?;
+        // Somebody may have removed it.
+        let directory = self.run_directory(run);
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
         let lock = self.lock(run)?.ok_or_else(|| Error::Held {
             run,
             worker: record.worker.clone(),
@@ -56,7 +59,6 @@ impl Ledger {
                 .execute("DELETE FROM runs WHERE run = ?1", params![key])
                 .map_err(Error::write)
         })?;
-        let directory = self.run_directory(run);
         match fs::remove_dir_all(&directory) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

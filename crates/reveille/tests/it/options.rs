@@ -379,6 +379,36 @@ fn a_command_needs_no_dashes_and_quiet_prints_only_failures() {
 }
 
 #[test]
+fn a_run_whose_directory_is_gone_is_pruned_and_comments_stay_on_their_line() {
+    let reveille = Reveille::new();
+    let exec = [
+        "exec",
+        "-w",
+        "localhost",
+        "--transport",
+        "local",
+        "--comment",
+        "one\ntwo",
+        "--canary",
+        "1",
+        "--serial",
+        "3",
+        "true",
+    ];
+    let ended = reveille.run(&exec).expect(0);
+    assert!(
+        ended.stderr.contains("canary of 1 host; in batches of 3"),
+        "{}",
+        ended.stderr
+    );
+    let runs = reveille.run(&["runs"]).expect(0).stdout;
+    assert_eq!(runs.lines().count(), 1, "{runs}");
+    std::fs::remove_dir_all(reveille.state().join("runs")).unwrap();
+    reveille.run(&["prune", "--older-than", "1ms"]).expect(0);
+    assert_eq!(reveille.run(&["runs"]).expect(0).stdout, "");
+}
+
+#[test]
 fn lint_finds_what_an_inventory_would_fail_with() {
     let reveille = Reveille::new();
     let inventory = reveille.file(
