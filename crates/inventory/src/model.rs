@@ -13,7 +13,7 @@ use crate::secret::wipe;
 use crate::template::Templates;
 
 /// All hosts of a run's sources, in the order in which they first appear.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inventory {
     pub(crate) hosts: Vec<Host>,
     pub(crate) host_index: HashMap<HostName, u32>,
