@@ -202,32 +202,20 @@ impl Evaluation<'_> {
                 src: text(src)?,
                 args: args.iter().map(text).collect::<Result<_, _>>()?,
             },
-            Action::Upload {
-                src,
-                dest,
-                mode,
-                owner,
-                group,
-            } => RenderedAction::Upload {
+            Action::Upload { src, to } => RenderedAction::Upload {
                 src: text(src)?,
-                dest: text(dest)?,
-                mode: *mode,
-                owner: maybe(owner)?,
-                group: maybe(group)?,
+                dest: text(&to.dest)?,
+                mode: to.mode,
+                owner: maybe(&to.owner)?,
+                group: maybe(&to.group)?,
             },
-            Action::Template {
-                src,
-                dest,
-                mode,
-                owner,
-                group,
-            } => RenderedAction::Template {
+            Action::Template { src, to } => RenderedAction::Template {
                 src: src.clone(),
                 content: self.file(src)?.unwrap_or_default(),
-                dest: text(dest)?,
-                mode: *mode,
-                owner: maybe(owner)?,
-                group: maybe(group)?,
+                dest: text(&to.dest)?,
+                mode: to.mode,
+                owner: maybe(&to.owner)?,
+                group: maybe(&to.group)?,
             },
             Action::Download { src, to } => RenderedAction::Download {
                 src: text(src)?,

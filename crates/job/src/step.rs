@@ -88,18 +88,12 @@ pub(crate) enum Action {
     },
     Upload {
         src: Template,
-        dest: Template,
-        mode: Option<u32>,
-        owner: Option<Template>,
-        group: Option<Template>,
+        to: Placing,
     },
     Template {
         /// As written; the file was read with the job.
         src: String,
-        dest: Template,
-        mode: Option<u32>,
-        owner: Option<Template>,
-        group: Option<Template>,
+        to: Placing,
     },
     Download {
         src: Template,
@@ -115,6 +109,15 @@ pub(crate) enum Action {
         within: Duration,
         every: Duration,
     },
+}
+
+/// The place of a file on a host, before its templates are rendered.
+#[derive(Debug, Clone)]
+pub(crate) struct Placing {
+    pub(crate) dest: Template,
+    pub(crate) mode: Option<u32>,
+    pub(crate) owner: Option<Template>,
+    pub(crate) group: Option<Template>,
 }
 
 /// A condition to wait for, before its templates are rendered.
@@ -273,6 +276,14 @@ impl Step {
     }
 }
 
+// === impl Placing ===
+
+impl Placing {
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        std::iter::once(&self.dest).chain(&self.owner).chain(&self.group)
+    }
+}
+
 // === impl Action ===
 
 impl Action {
@@ -292,16 +303,8 @@ impl Action {
         match self {
             Action::Run { command, .. } => vec![command],
             Action::Script { src, args } => std::iter::once(src).chain(args).collect(),
-            Action::Upload {
-                src,
-                dest,
-                owner,
-                group,
-                ..
-            } => [src, dest].into_iter().chain(owner).chain(group).collect(),
-            Action::Template {
-                dest, owner, group, ..
-            } => std::iter::once(dest).chain(owner).chain(group).collect(),
+            Action::Upload { src, to } => std::iter::once(src).chain(to.templates()).collect(),
+            Action::Template { to, .. } => to.templates().collect(),
             Action::Download { src, to } => vec![src, to],
             Action::Reboot { only_if, .. } => only_if.iter().collect(),
             Action::WaitFor { condition, .. } => match condition {
