@@ -439,8 +439,10 @@ supervise() {
   RE=$!
   (
     umask "$UM"
+    # The environment of the command may have variables with the names of ours.
+    set -- "$T" "exec $WORDS"
     eval "$PRE"
-    eval "exec $WORDS"
+    eval "$2"
   ) </dev/null >"$T/1" 2>"$T/2" &
   C=$!
   if [ "$#" -gt 0 ]; then
@@ -737,7 +739,7 @@ start() {
     {
       printf '%-21s\n' - >"$T/exit.new" && true >"$T/out" && true >"$T/err" && mkfifo "$T/s" "$T/1" "$T/2"
     } 2>/dev/null || give_up
-    case $WORDS in *'"$T/script"'*) FILE=1 ;; *) FILE= ;; esac
+    case $WORDS in *'"$1/script"'*) FILE=1 ;; *) FILE= ;; esac
     if [ "$FILE" ]; then
       printf '%s\n' "$@" 2>/dev/null >"$T/script" || give_up
       set --
