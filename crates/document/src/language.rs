@@ -7,7 +7,7 @@ mod json;
 pub(crate) use self::filters::LARGEST;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, UndefinedBehavior, escape_formatter};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 /// Filters to suggest for a misspelled one, with blanks between them.
@@ -42,6 +42,11 @@ pub fn language(fuel: u64) -> Environment<'static> {
         if value.is_none() {
             return Ok(());
         }
+        let printed = &mut state.get_or_insert_extension(Printed(0)).0;
+        *printed = printed.saturating_add(value.as_str().map_or(0, str::len));
+        if *printed > LARGEST {
+            return Err(too_large());
+        }
         escape_formatter(out, state, value)
     });
     environment.set_unknown_method_callback(|state, value, method, arguments| {
@@ -54,6 +59,15 @@ pub fn language(fuel: u64) -> Environment<'static> {
     environment.remove_global("debug");
     filters::add(&mut environment);
     environment
+}
+
+/// The bytes that a template has printed so far, also into variables.
+struct Printed(usize);
+
+/// The error of a template whose result is too large.
+pub(crate) fn too_large() -> Error {
+    let message = format!("the template makes a text of more than {LARGEST} bytes");
+    Error::new(ErrorKind::InvalidOperation, message)
 }
 
 /// As in Ansible: a line with nothing but a block leaves no empty line, and the last newline is kept.

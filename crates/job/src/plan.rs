@@ -53,7 +53,7 @@ impl Job {
 
     /// Prints what would be done on a host, step by step, without connecting to anything.
     pub fn plan(&self, scope: &Scope<'_>) -> Result<String, SourceError> {
-        let evaluation = Evaluation::new(self, scope, Mode::Plan);
+        let evaluation = Evaluation::new(self, scope, Mode::Show);
         let mut plan = format!("{}\n", scope.host);
         for (index, step) in self.steps.iter().enumerate() {
             let rendered = evaluation.step(step)?;

@@ -262,7 +262,11 @@ impl Evaluation<'_> {
     fn port(self, template: &Template, from: WaitFrom) -> Result<WaitCondition, SourceError> {
         let text = self.text(template)?;
         let mut expressions = template.expressions();
-        if self.mode == Mode::Plan && expressions.any(|expression| self.needs_results(expression)) {
+        if self.mode != Mode::Run
+            && expressions.any(|expression| {
+                self.needs_results(expression) || expression.roots().iter().any(|root| self.is_masked(root))
+            })
+        {
             // The plan shows the template instead.
             return Ok(WaitCondition::Port { port: 0, from });
         }

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         .collect();
     let scopes = hosts
         .iter()
-        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared));
+        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared).hiding(&host.unrecorded));
     let mistakes = job.check_all(scopes.clone());
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
