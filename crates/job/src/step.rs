@@ -88,12 +88,12 @@ pub(crate) enum Action {
     },
     Upload {
         src: Template,
-        to: Placing,
+        to: Placing<Template>,
     },
     Template {
         /// As written; the file was read with the job.
         src: String,
-        to: Placing,
+        to: Placing<Template>,
     },
     Download {
         src: Template,
@@ -111,13 +111,17 @@ pub(crate) enum Action {
     },
 }
 
-/// The place of a file on a host, before its templates are rendered.
-#[derive(Debug, Clone)]
-pub(crate) struct Placing {
-    pub(crate) dest: Template,
-    pub(crate) mode: Option<u32>,
-    pub(crate) owner: Option<Template>,
-    pub(crate) group: Option<Template>,
+/// Where a file is put on a host; texts are templates or what they are rendered to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placing<T> {
+    /// Its path on the host.
+    pub dest: T,
+    /// Its permissions on the host.
+    pub mode: Option<u32>,
+    /// Its owner on the host.
+    pub owner: Option<T>,
+    /// Its group on the host.
+    pub group: Option<T>,
 }
 
 /// A condition to wait for, before its templates are rendered.
@@ -278,8 +282,8 @@ impl Step {
 
 // === impl Placing ===
 
-impl Placing {
-    fn templates(&self) -> impl Iterator<Item = &Template> {
+impl<T> Placing<T> {
+    fn texts(&self) -> impl Iterator<Item = &T> {
         std::iter::once(&self.dest).chain(&self.owner).chain(&self.group)
     }
 }
@@ -303,8 +307,8 @@ impl Action {
         match self {
             Action::Run { command, .. } => vec![command],
             Action::Script { src, args } => std::iter::once(src).chain(args).collect(),
-            Action::Upload { src, to } => std::iter::once(src).chain(to.templates()).collect(),
-            Action::Template { to, .. } => to.templates().collect(),
+            Action::Upload { src, to } => std::iter::once(src).chain(to.texts()).collect(),
+            Action::Template { to, .. } => to.texts().collect(),
             Action::Download { src, to } => vec![src, to],
             Action::Reboot { only_if, .. } => only_if.iter().collect(),
             Action::WaitFor { condition, .. } => match condition {

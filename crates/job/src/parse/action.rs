@@ -144,7 +144,7 @@ impl Context<'_> {
     }
 
     /// Reads where a file is put on a host.
-    fn placing(&mut self, fields: &Fields<'_>, what: &str) -> Option<Placing> {
+    fn placing(&mut self, fields: &Fields<'_>, what: &str) -> Option<Placing<Template>> {
         let dest = self.needed(fields, "dest", what);
         let mode = fields.get("mode").and_then(|node| self.mode(node));
         let owner = fields.get("owner").and_then(|node| self.template(node));
