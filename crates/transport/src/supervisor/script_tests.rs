@@ -226,6 +226,27 @@ fn a_commands_environment_may_have_the_scripts_names() {
     }
 }
 
+/// The channel ends although a daemon holds the command's output open, so that the next step need not wait for it.
+#[test]
+fn a_daemon_does_not_hold_the_channel_open() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let mut script = host.run(Verb::Start, "");
+        script.start("sleep 30 & echo $! >\"$HOME/daemon\"; echo said", 1 << 20);
+        // Until nobody has the other end of our pipe.
+        let said = script.end();
+        assert!(said.contains("said\n> end exit 0 - 0\n"), "{shell}: {said}");
+        let daemon = fs::read_to_string(host.home().join("daemon")).unwrap();
+        // That of a zombie is empty.
+        let line = fs::read(format!("/proc/{}/cmdline", daemon.trim())).unwrap_or_default();
+        assert!(
+            line.starts_with(b"sleep"),
+            "{shell}: the channel ended with the daemon"
+        );
+        Command::new("kill").arg(daemon.trim()).status().unwrap();
+    }
+}
+
 #[test]
 fn the_exit_status_survives_a_full_disk() {
     for shell in SHELLS {

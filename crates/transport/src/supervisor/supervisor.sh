@@ -433,9 +433,9 @@ supervise() {
   [ "$PROC" = 0 ] || kill -USR2 "$STREAMER" 2>/dev/null
   uptime_now
   SINCE=$X
-  relay out <"$T/1" &
+  { relay out; } <"$T/1" &
   RO=$!
-  relay err <"$T/2" &
+  { relay err; } <"$T/2" &
   RE=$!
   (
     umask "$UM"
@@ -744,7 +744,9 @@ start() {
       printf '%s\n' "$@" 2>/dev/null >"$T/script" || give_up
       set --
     fi
-    supervise "$@" 5>&1 </dev/null >/dev/null 2>&1 &
+    # In braces: dash would keep copies of what the redirections of a function replace, and a daemon that holds the
+    # command's output open would hold the connection's channel open too.
+    { supervise "$@"; } 5>&1 </dev/null >/dev/null 2>&1 &
     set --
     follow started
   elif [ -d "$T" ]; then
