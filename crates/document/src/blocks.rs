@@ -190,10 +190,9 @@ fn check(language: &Environment<'_>, text: &str) -> Result<(), Fault> {
 /// Turns a fault into a mistake at its place in the file.
 fn placed(file: &str, text: &str, fault: Fault) -> SourceError {
     let (line, column) = crate::position(text, fault.offset);
-    let mistake = SourceError::at(fault.message, file, text, line, column);
-    match fault.hint {
-        Some(hint) => mistake.hint(hint),
-        None => mistake,
+    SourceError {
+        hint: fault.hint,
+        ..SourceError::at(fault.message, file, text, line, column)
     }
 }
 

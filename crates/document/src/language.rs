@@ -10,105 +10,17 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// Filters to suggest for a misspelled one.
-pub(crate) const FILTERS: &[&str] = &[
-    "abs",
-    "attr",
-    "b64decode",
-    "b64encode",
-    "basename",
-    "batch",
-    "bool",
-    "capitalize",
-    "chain",
-    "combine",
-    "count",
-    "d",
-    "default",
-    "dict2items",
-    "dictsort",
-    "difference",
-    "dirname",
-    "e",
-    "escape",
-    "first",
-    "float",
-    "format",
-    "from_json",
-    "groupby",
-    "indent",
-    "int",
-    "intersect",
-    "items",
-    "items2dict",
-    "join",
-    "last",
-    "length",
-    "lines",
-    "list",
-    "lower",
-    "mandatory",
-    "map",
-    "max",
-    "min",
-    "pprint",
-    "quote",
-    "regex_escape",
-    "regex_findall",
-    "regex_replace",
-    "regex_search",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "safe",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "split",
-    "string",
-    "sum",
-    "title",
-    "to_json",
-    "to_nice_json",
-    "tojson",
-    "trim",
-    "union",
-    "unique",
-    "upper",
-    "zip",
-];
-/// Tests to suggest for a misspelled one.
-pub(crate) const TESTS: &[&str] = &[
-    "boolean",
-    "defined",
-    "divisibleby",
-    "endingwith",
-    "equalto",
-    "even",
-    "false",
-    "float",
-    "greaterthan",
-    "in",
-    "integer",
-    "iterable",
-    "lessthan",
-    "lower",
-    "mapping",
-    "match",
-    "none",
-    "number",
-    "odd",
-    "sameas",
-    "sequence",
-    "startingwith",
-    "string",
-    "true",
-    "undefined",
-    "upper",
-];
+/// Filters to suggest for a misspelled one, with blanks between them.
+pub(crate) const FILTERS: &str = "\
+    abs attr b64decode b64encode basename batch bool capitalize chain combine count d default dict2items \
+    dictsort difference dirname e escape first float format from_json groupby indent int intersect items \
+    items2dict join last length lines list lower mandatory map max min pprint quote regex_escape \
+    regex_findall regex_replace regex_search reject rejectattr replace reverse round safe select selectattr \
+    slice sort split string sum title to_json to_nice_json tojson trim union unique upper zip";
+/// Tests to suggest for a misspelled one, with blanks between them.
+pub(crate) const TESTS: &str = "\
+    boolean defined divisibleby endingwith equalto even false float greaterthan in integer iterable lessthan \
+    lower mapping match none number odd sameas sequence startingwith string true undefined upper";
 
 /// Returns the language; one evaluation may take `fuel` steps. Using an undefined name is an error.
 ///

@@ -109,12 +109,8 @@ impl HostVars<'_> {
     pub(crate) fn filled_text(&self, variable: &Variable, text: &str) -> Result<(String, bool), String> {
         let own = variable.secret || is_secret(&variable.key);
         let mut secret = own;
-        self.open(&variable.key)
-            .and_then(|()| {
-                let rendered = self.render(text, self.inventory.is_trusted(variable.file), &mut secret);
-                self.filled.borrow_mut().open.pop();
-                rendered
-            })
+        let trust = self.inventory.is_trusted(variable.file);
+        self.opened(&variable.key, || self.render(text, trust, &mut secret))
             .map(|rendered| {
                 let mut text = String::new();
                 write_value(&mut text, &rendered);
@@ -123,8 +119,8 @@ impl HostVars<'_> {
             .map_err(|wrong| wrong.words(own, secret))
     }
 
-    /// Records that a var is being rendered.
-    fn open(&self, key: &Arc<str>) -> Result<(), Wrong> {
+    /// Renders a var, which may not be needed for its own value.
+    fn opened(&self, key: &Arc<str>, render: impl FnOnce() -> Result<Value, Wrong>) -> Result<Value, Wrong> {
         let mut filled = self.filled.borrow_mut();
         if filled.open.contains(key) {
             return Err(Wrong::Text("its template refers to itself".to_owned()));
@@ -135,7 +131,10 @@ impl HostVars<'_> {
             return Err(Wrong::Text(message));
         }
         filled.open.push(Arc::clone(key));
-        Ok(())
+        drop(filled);
+        let rendered = render();
+        self.filled.borrow_mut().open.pop();
+        rendered
     }
 
     /// Renders a template. Sets `secret` if it uses a secret value.
@@ -188,15 +187,8 @@ impl HostVars<'_> {
         let variable = self.find(name)?;
         let own = variable.secret || is_secret(name);
         let mut secret = own;
-        let value = self.open(&variable.key).and_then(|()| {
-            let value = self.value(
-                &variable.value,
-                self.inventory.is_trusted(variable.file),
-                &mut secret,
-            );
-            self.filled.borrow_mut().open.pop();
-            value
-        });
+        let trust = self.inventory.is_trusted(variable.file);
+        let value = self.opened(&variable.key, || self.value(&variable.value, trust, &mut secret));
         // If a secret var fails, whoever refers to it sees an error without its text.
         let value = value.map_err(|wrong| Wrong::Text(wrong.words(own, secret)));
         let known = Known { value, secret };

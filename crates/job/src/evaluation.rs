@@ -146,9 +146,9 @@ impl<'a> Evaluation<'a> {
                 .roots()
                 .iter()
                 .find(|root| mistake.message.starts_with(&format!("`{root}` ")));
-            match missing.and_then(|root| SourceError::nearest(root, self.known_names())) {
-                Some(near) => mistake.hint(format!("did you mean `{near}`?")),
-                None => mistake,
+            SourceError {
+                hint: missing.and_then(|root| self.suggestion(root)).or(mistake.hint),
+                ..mistake
             }
         })
     }
@@ -282,36 +282,33 @@ impl<'a> Evaluation<'a> {
     }
 
     fn undefined(self, expression: &Expression, missing: &[&String], part: Option<&str>) -> SourceError {
-        let Some(name) = missing.first() else {
-            let part = part.unwrap_or(expression.source());
-            let offset = expression.source().find(part).unwrap_or(0);
-            return self
-                .job
-                .mistake(expression.at() + offset, format!("`{part}` is not defined"));
-        };
-        let offset = expression.source().find(name.as_str()).unwrap_or(0);
+        let name = missing.first().map(|name| name.as_str());
+        let part = name.or(part).unwrap_or(expression.source());
+        let offset = expression.source().find(part).unwrap_or(0);
         let mistake = self
             .job
-            .mistake(expression.at() + offset, format!("`{name}` is not defined"));
-        if FACTS.contains(&name.as_str()) {
+            .mistake(expression.at() + offset, format!("`{part}` is not defined"));
+        if name.is_some_and(|name| FACTS.contains(&name)) {
             return mistake.hint("the host did not report this fact");
         }
-        match SourceError::nearest(name, self.known_names()) {
-            Some(near) => mistake.hint(format!("did you mean `{near}`?")),
-            None => mistake,
+        SourceError {
+            hint: name.and_then(|name| self.suggestion(name)),
+            ..mistake
         }
     }
 
-    fn known_names(self) -> impl Iterator<Item = &'a str> {
+    /// The hint for a misspelled name.
+    fn suggestion(self, name: &str) -> Option<String> {
         let Self { job, scope, .. } = self;
-        BUILT_IN
+        let known = BUILT_IN
             .iter()
             .chain(FACTS)
             .copied()
             .chain(job.extra.keys().map(String::as_str))
             .chain(job.registers.keys().map(String::as_str))
             .chain(job.vars.iter().map(|(name, _)| name.as_str()))
-            .chain(scope.vars.keys().map(String::as_str))
+            .chain(scope.vars.keys().map(String::as_str));
+        SourceError::nearest(name, known).map(|near| format!("did you mean `{near}`?"))
     }
 }
 

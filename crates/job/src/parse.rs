@@ -214,13 +214,8 @@ impl Context<'_> {
     }
 
     fn compile(&mut self, text: &str, node: &Node) -> Option<Template> {
-        match Template::compile(text, self.reader.raw(node), node.place.bytes.start) {
-            Ok(template) => Some(template),
-            Err(fault) => {
-                self.fault(fault);
-                None
-            }
-        }
+        let compiled = Template::compile(text, self.reader.raw(node), node.place.bytes.start);
+        compiled.map_err(|fault| self.fault(fault)).ok()
     }
 
     pub(crate) fn fault(&mut self, fault: Fault) {
@@ -284,14 +279,10 @@ impl Context<'_> {
                 let place = Path::new(self.reader.file)
                     .parent()
                     .map_or_else(|| path.into(), |directory| directory.join(path));
-                match bounded::text(&place, MAX_TEMPLATE_BYTES) {
-                    Ok(text) => text,
-                    Err(why) => {
-                        let message = format!("can't read the template {}: {why}", place.display());
-                        self.reader.mistake(&node.place, message);
-                        return None;
-                    }
-                }
+                let read = bounded::text(&place, MAX_TEMPLATE_BYTES)
+                    .map_err(|why| format!("can't read the template {}: {why}", place.display()));
+                read.map_err(|message| self.reader.mistake(&node.place, message))
+                    .ok()?
             }
         };
         match Blocks::compile(document::language(FILE_FUEL), path, &text) {

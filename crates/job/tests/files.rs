@@ -305,12 +305,11 @@ fn template_files_facts_and_secrets() {
     assert!(!format!("{shared:?}").contains("hunter2"));
     let facts = Facts::parse("ID=debian\ncpus=4\n");
     let mut scope = Scope::new("web1", &vars, &shared).with_facts(Some(&facts));
-    let RenderedAction::Template { content, dest, .. } = job.render(0, &scope).expect("rendered").action
-    else {
+    let RenderedAction::Template { content, to, .. } = job.render(0, &scope).expect("rendered").action else {
         unreachable!()
     };
     assert_eq!(
-        (content.as_str(), dest.as_str()),
+        (content.as_str(), to.dest.as_str()),
         (
             "# web1\nworkers 4\nserver web1\nserver web2\npassword hunter2\n",
             "/etc/server.conf"

@@ -15,6 +15,7 @@ use aes::cipher::{KeyIvInit as _, StreamCipher as _};
 use ctr::Ctr128BE;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use reveille_account::SourceError;
 use reveille_text::{Secret, harmless};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -54,7 +55,7 @@ pub struct VaultPasswords {
 }
 
 /// Decrypts vaults, and keeps the derived keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Vault {
     passwords: VaultPasswords,
     keys: HashMap<(usize, Vec<u8>), Keys>,
@@ -136,10 +137,8 @@ impl VaultPasswords {
 
 impl Vault {
     pub(crate) fn new(passwords: VaultPasswords) -> Self {
-        Self {
-            passwords,
-            keys: HashMap::new(),
-        }
+        let keys = HashMap::new();
+        Self { passwords, keys }
     }
 
     /// Decrypts `text`.
@@ -185,35 +184,42 @@ impl Vault {
 // === impl Closed ===
 
 impl Closed {
+    /// The mistake that `place` makes of the message, with a hint.
+    pub(crate) fn shown_at(&self, place: impl FnOnce(String) -> SourceError) -> SourceError {
+        let (message, hint) = self.message();
+        SourceError {
+            hint: hint.map(str::to_owned),
+            ..place(message)
+        }
+    }
+
     /// The message, and a hint.
-    pub(crate) fn message(&self) -> (String, Option<&'static str>) {
-        let called = |id: &Option<String>| match id {
-            Some(id) => format!(" with the id `{id}`"),
-            None => String::new(),
+    fn message(&self) -> (String, Option<&'static str>) {
+        let called = |what: &str, id: &Option<String>| {
+            id.as_ref()
+                .map_or_else(String::new, |id| format!("{what} with the id `{id}`"))
         };
         match self {
             Closed::NoPassword { id } => (
-                format!("this is encrypted{}, but there is no vault password", called(id)),
+                format!(
+                    "this is encrypted{}, but there is no vault password",
+                    called("", id)
+                ),
                 Some("give it with `--vault-password-file FILE`"),
             ),
-            Closed::WrongPassword { id, tried: 1 } => (
-                format!("the vault password is wrong for this{}", vault_of(id.as_deref())),
-                Some("check `--vault-password-file`; a vault with another id needs its own"),
-            ),
-            Closed::WrongPassword { id, tried } => (
-                format!(
-                    "none of the {tried} vault passwords is right for this{}",
-                    vault_of(id.as_deref())
-                ),
-                Some("check `--vault-password-file`; a vault with another id needs its own"),
-            ),
+            Closed::WrongPassword { id, tried } => {
+                let wrong = match tried {
+                    1 => "the vault password is wrong".to_owned(),
+                    _ => format!("none of the {tried} vault passwords is right"),
+                };
+                (
+                    format!("{wrong} for this{}", called(" vault", id)),
+                    Some("check `--vault-password-file`; a vault with another id needs its own"),
+                )
+            }
             Closed::Malformed(message) => (format!("this is not a complete vault: {message}"), None),
         }
     }
-}
-
-fn vault_of(id: Option<&str>) -> String {
-    id.map_or_else(String::new, |id| format!(" vault with the id `{id}`"))
 }
 
 // === impl Keys ===
