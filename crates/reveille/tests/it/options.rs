@@ -250,6 +250,11 @@ fn completions_and_man_pages() {
     reveille.run(&["man", "--to", "man"]).expect(0);
     let page = std::fs::read_to_string(reveille.path().join("man/reveille-exec.1")).unwrap();
     assert!(page.contains("concurrency"), "{page}");
+    assert!(
+        page.contains("reveille\\-load(1), reveille\\-mirrorlist(1), ssh_config(5)"),
+        "{page}"
+    );
+    assert!(!reveille.path().join("man/reveille-load.1").exists());
     for heading in ["EXAMPLES", "FILES", "ENVIRONMENT", "\"EXIT STATUS\""] {
         assert!(page.contains(&format!("\n.SH {heading}\n")), "{heading}: {page}");
     }
