@@ -7,10 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use reveille_account::{Account, Class, HostName, RunId, RunState, Status};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::find::state_from_name;
-use crate::ledger::key;
+use crate::sql::{host, key, rows};
 use crate::{Error, Ledger, Result};
 
 /// A run's account, and the hosts that prevent a clean one.
@@ -81,11 +81,9 @@ impl Ledger {
         self.snapshot(run, |connection, key| {
             let state = state(connection, key)?;
             let closed = state == RunState::Closed;
-            let undecided = |condition: String| {
+            let undecided = |condition: &str| {
                 if closed {
-                    let sql =
-                        format!("{LATEST} SELECT host FROM latest WHERE {condition} ORDER BY ordinal, host");
-                    hosts(connection, &sql, key, None)
+                    latest(connection, key, &format!("{NO_OUTCOME} AND {condition}"), None)
                 } else {
                     Ok(Vec::new())
                 }
@@ -93,13 +91,13 @@ impl Ledger {
             Ok(Audit {
                 account: account(connection, key, state)?,
                 state,
-                ghosts: undecided(format!("{NO_OUTCOME} AND {DISPATCHED}"))?,
-                forgotten: undecided(format!("{NO_OUTCOME} AND NOT {DISPATCHED}"))?,
-                extras: hosts(
+                ghosts: undecided(DISPATCHED)?,
+                forgotten: undecided(&format!("NOT {DISPATCHED}"))?,
+                extras: rows(
                     connection,
                     &format!("SELECT DISTINCT o.host {EXTRA} ORDER BY o.host"),
-                    key,
-                    None,
+                    [key],
+                    |row| host(row, 0),
                 )?,
             })
         })
@@ -122,8 +120,7 @@ impl Ledger {
                 Selector::Status(status) => (with("status"), Some(status.as_str())),
                 Selector::Class(class) => (with("class"), Some(class.as_str())),
             };
-            let sql = format!("{LATEST} SELECT host FROM latest WHERE {condition} ORDER BY ordinal, host");
-            hosts(connection, &sql, key, word)
+            latest(connection, key, &condition, word)
         })
     }
 
@@ -134,28 +131,26 @@ impl Ledger {
         question: impl FnOnce(&Connection, i64) -> Result<T>,
     ) -> Result<T> {
         let connection = self.connection();
-        let transaction = connection.unchecked_transaction().map_err(Error::read)?;
+        let transaction = connection.unchecked_transaction()?;
         let key = key(&connection, run)?;
         let answer = question(&connection, key)?;
-        transaction.finish().map_err(Error::read)?;
+        transaction.finish()?;
         Ok(answer)
     }
 }
 
 pub(crate) fn state(connection: &Connection, key: i64) -> Result<RunState> {
-    let name: String = connection
-        .query_row("SELECT state FROM runs WHERE run = ?1", [key], |row| row.get(0))
-        .map_err(Error::read)?;
+    let name: String =
+        connection.query_row("SELECT state FROM runs WHERE run = ?1", [key], |row| row.get(0))?;
     state_from_name(&name).ok_or_else(|| Error::damaged("a run's state", &name))
 }
 
 pub(crate) fn account(connection: &Connection, key: i64, state: RunState) -> Result<Account> {
-    let count = |sql: &str| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.query_row([key], |row| row.get::<_, i64>(0)))
-            .map(i64::cast_unsigned)
-            .map_err(Error::read)
+    let count = |sql: &str| -> Result<u64> {
+        let mut statement = connection.prepare_cached(sql)?;
+        Ok(statement
+            .query_row([key], |row| row.get(0))
+            .map(i64::cast_unsigned)?)
     };
     let ended = |status: Status| {
         count(&format!(
@@ -191,14 +186,14 @@ fn with(column: &str) -> String {
     )
 }
 
-fn hosts(connection: &Connection, sql: &str, key: i64, word: Option<&str>) -> Result<Vec<HostName>> {
-    let mut statement = connection.prepare_cached(sql).map_err(Error::read)?;
-    let read = |row: &rusqlite::Row<'_>| Ok(HostName::from(row.get_ref(0)?.as_str()?));
-    let rows = match word {
-        Some(word) => statement.query_map(params![key, word], read),
-        None => statement.query_map([key], read),
-    };
-    rows.and_then(Iterator::collect).map_err(Error::read)
+/// The hosts that a condition on `latest` matches, in the roll's order. The condition may compare with `word`.
+fn latest(connection: &Connection, key: i64, condition: &str, word: Option<&str>) -> Result<Vec<HostName>> {
+    let sql = format!("{LATEST} SELECT host FROM latest WHERE {condition} ORDER BY ordinal, host");
+    let read = |row: &Row<'_>| host(row, 0);
+    match word {
+        Some(word) => rows(connection, &sql, params![key, word], read),
+        None => rows(connection, &sql, [key], read),
+    }
 }
 
 // === impl Selector ===

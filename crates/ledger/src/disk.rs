@@ -66,18 +66,14 @@ impl Disk {
                 filesystem,
             });
         }
-        let disk = Self {
-            directory: directory.to_owned(),
-            state: watch::Sender::new(LedgerState::Writable),
-        };
+        let disk = Self::at(directory);
         if create {
             disk.set_aside();
         }
         Ok(disk)
     }
 
-    /// An existing directory that needs no reserve.
-    #[cfg(feature = "memory")]
+    /// An existing directory, without a reserve.
     pub(crate) fn at(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),

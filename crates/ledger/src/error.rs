@@ -162,13 +162,6 @@ impl Error {
         }
     }
 
-    pub(crate) fn read(source: rusqlite::Error) -> Error {
-        Error::Sqlite {
-            doing: "read",
-            source: Arc::new(source),
-        }
-    }
-
     pub(crate) fn write(source: rusqlite::Error) -> Error {
         Error::Sqlite {
             doing: "write",
@@ -180,6 +173,16 @@ impl Error {
         Error::Damaged {
             what: what.into(),
             reason: reason.to_string(),
+        }
+    }
+}
+
+/// A failed query; code that writes uses [`Error::write`].
+impl From<rusqlite::Error> for Error {
+    fn from(source: rusqlite::Error) -> Self {
+        Error::Sqlite {
+            doing: "read",
+            source: Arc::new(source),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Finds runs: by what users type, and all of them.
 
 use reveille_account::{RunId, RunState, WorkerId};
-use rusqlite::{OptionalExtension as _, Row};
+use rusqlite::Row;
 
+use crate::sql::{rows, text};
 use crate::{Error, Ledger, Result, RunKind, RunRecord, RunSpec};
 
 const SELECT_RUN: &str =
@@ -14,21 +15,15 @@ const SELECT_RUN: &str =
 impl Ledger {
     /// Returns a run's record.
     pub fn run(&self, run: RunId) -> Result<RunRecord> {
-        self.connection()
-            .prepare_cached(&format!("{SELECT_RUN} WHERE id = ?1"))
-            .and_then(|mut statement| statement.query_row([run.as_bytes()], read_run).optional())
-            .map_err(Error::read)?
-            .ok_or_else(|| Error::NoSuchRun(run.to_string()))?
+        let one = format!("{SELECT_RUN} WHERE id = ?1");
+        let found = rows(&self.connection(), &one, [run.as_bytes()], read_run)?.pop();
+        found.ok_or_else(|| Error::NoSuchRun(run.to_string()))
     }
 
     /// Returns all runs, the newest first.
     pub fn runs(&self) -> Result<Vec<RunRecord>> {
-        let connection = self.connection();
-        let mut statement = connection
-            .prepare_cached(&format!("{SELECT_RUN} ORDER BY started_ms DESC, run DESC"))
-            .map_err(Error::read)?;
-        let rows = statement.query_map([], read_run).map_err(Error::read)?;
-        rows.map(|row| row.map_err(Error::read)?).collect()
+        let all = format!("{SELECT_RUN} ORDER BY started_ms DESC, run DESC");
+        rows(&self.connection(), &all, [], read_run)
     }
 
     /// Resolves what `text` names: `last`, the short id, the UUID, or a unique prefix of either.
@@ -73,57 +68,42 @@ impl Ledger {
     }
 
     fn run_ids(&self) -> Result<Vec<RunId>> {
-        let connection = self.connection();
-        let mut statement = connection
-            .prepare_cached("SELECT id FROM runs ORDER BY started_ms DESC, run DESC")
-            .map_err(Error::read)?;
-        let rows = statement
-            .query_map([], |row| row.get(0).map(RunId::from_bytes))
-            .map_err(Error::read)?;
-        rows.collect::<rusqlite::Result<_>>().map_err(Error::read)
+        let all = "SELECT id FROM runs ORDER BY started_ms DESC, run DESC";
+        rows(&self.connection(), all, [], |row| {
+            Ok(row.get(0).map(RunId::from_bytes)?)
+        })
     }
 }
 
-fn read_run(row: &Row<'_>) -> rusqlite::Result<Result<RunRecord>> {
+fn read_run(row: &Row<'_>) -> Result<RunRecord> {
     let run = RunId::from_bytes(row.get(0)?);
-    let json = |column: usize| -> rusqlite::Result<Result<serde_json::Value>> {
-        let text = row.get_ref(column)?.as_str()?;
-        Ok(serde_json::from_str(text).map_err(|error| Error::damaged(format!("a value of {run}"), &error)))
+    let json = |column| {
+        serde_json::from_str(text(row, column)?)
+            .map_err(|error| Error::damaged(format!("a value of {run}"), &error))
     };
-    let kind: String = row.get(1)?;
-    let state: String = row.get(12)?;
-    let (options, vars) = (json(5)?, json(6)?);
-    let Some(kind) = RunKind::from_name(&kind) else {
-        return Ok(Err(Error::damaged(format!("the kind of {run}"), &kind)));
-    };
-    let Some(state) = state_from_name(&state) else {
-        return Ok(Err(Error::damaged(format!("the state of {run}"), &state)));
-    };
-    let (options, vars) = match (options, vars) {
-        (Ok(options), Ok(vars)) => (options, vars),
-        (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
-    };
-    Ok(Ok(RunRecord {
+    let (kind, state) = (text(row, 1)?, text(row, 12)?);
+    let damaged = |what: &str, value: &str| Error::damaged(format!("the {what} of {run}"), &value);
+    Ok(RunRecord {
         run,
         spec: RunSpec {
-            kind,
+            kind: RunKind::from_name(kind).ok_or_else(|| damaged("kind", kind))?,
             text: row.get(2)?,
             file: row.get(3)?,
             sha256: row.get(4)?,
-            options,
-            vars,
-            seed: row.get::<_, i64>(7)?.cast_unsigned(),
+            options: json(5)?,
+            vars: json(6)?,
+            seed: row.get(7).map(i64::cast_unsigned)?,
             user: row.get(8)?,
             node: row.get(9)?,
             comment: row.get(10)?,
-            started_ms: row.get::<_, i64>(11)?.cast_unsigned(),
+            started_ms: row.get(11).map(i64::cast_unsigned)?,
         },
-        state,
+        state: state_from_name(state).ok_or_else(|| damaged("state", state))?,
         round: row.get(13)?,
-        epoch: row.get::<_, i64>(14)?.cast_unsigned(),
-        worker: WorkerId::from(row.get_ref(15)?.as_str()?),
+        epoch: row.get(14).map(i64::cast_unsigned)?,
+        worker: WorkerId::from(text(row, 15)?),
         ended_ms: row.get::<_, Option<i64>>(16)?.map(i64::cast_unsigned),
-    }))
+    })
 }
 
 pub(crate) fn state_from_name(name: &str) -> Option<RunState> {

@@ -1,6 +1,6 @@
 //! Writes a run, and follows it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -78,9 +78,7 @@ impl Entry {
     pub fn host(host: &HostName, kind: EventKind) -> Self {
         Self {
             host: Some(host.clone()),
-            kind,
-            wall_ms: 0,
-            mono_ms: 0,
+            ..Self::run(kind)
         }
     }
 
@@ -154,10 +152,7 @@ impl RunHandle {
     /// Queues entries in order, without waiting. Later calls commit later. Callers must bound what they submit; the
     /// engine submits a few entries per host.
     pub fn submit(&self, entries: Vec<Entry>) -> Ticket {
-        Ticket {
-            run: self.shared.run,
-            answer: self.enqueue(self.round(), Vec::new(), entries, None),
-        }
+        self.enqueue(self.round(), Vec::new(), entries, None)
     }
 
     /// [`record`](Self::record) for one event on one host.
@@ -247,10 +242,7 @@ impl RunHandle {
     async fn queue(&self, round: u32, roll: Vec<RollEntry>, entries: Vec<Entry>) -> Ticket {
         // The semaphore is never closed.
         let place = Arc::clone(&self.shared.places).acquire_owned().await.ok();
-        Ticket {
-            run: self.shared.run,
-            answer: self.enqueue(round, roll, entries, place),
-        }
+        self.enqueue(round, roll, entries, place)
     }
 
     fn enqueue(
@@ -259,7 +251,7 @@ impl RunHandle {
         roll: Vec<RollEntry>,
         mut entries: Vec<Entry>,
         place: Option<OwnedSemaphorePermit>,
-    ) -> Option<oneshot::Receiver<Result<u64>>> {
+    ) -> Ticket {
         for entry in &mut entries {
             self.stamp(entry);
         }
@@ -271,8 +263,12 @@ impl RunHandle {
             done,
             place,
         };
-        let queue = self.shared.queue.as_ref()?;
-        queue.send(batch).ok().map(|()| answer)
+        let queue = self.shared.queue.as_ref();
+        let queued = queue.is_some_and(|queue| queue.send(batch).is_ok());
+        Ticket {
+            run: self.shared.run,
+            answer: queued.then_some(answer),
+        }
     }
 }
 
@@ -355,9 +351,4 @@ impl Follow {
         self.behind.reverse();
         Ok(())
     }
-}
-
-/// The directory of a run in the state directory.
-pub(crate) fn run_directory(state_directory: &Path, run: RunId) -> PathBuf {
-    state_directory.join("runs").join(run.uuid())
 }

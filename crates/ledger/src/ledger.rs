@@ -1,6 +1,6 @@
 //! The ledger as a whole: opens it, creates runs, takes them over, deletes them.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,17 +8,18 @@ use std::thread;
 use std::time::Duration;
 
 use reveille_account::{EventKind, RunId, RunState, WorkerId};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, ToSql, params};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::disk::{self, Disk};
-use crate::handle::{self, Shared};
+use crate::handle::Shared;
 use crate::output::OutputShare;
-use crate::project::{Place, Statements};
+use crate::project::{Place, Statements, insert_epoch, insert_run};
 use crate::spec::unix_ms;
+use crate::sql::{key, transaction};
 use crate::writer::{PUBLISHED_EVENTS, QUEUE_BATCHES, Stage, Writer};
-use crate::{Entry, Error, LedgerState, Result, RollEntry, RunHandle, RunSpec, schema};
+use crate::{Entry, Error, LedgerState, Result, RollEntry, RunHandle, RunRecord, RunSpec, schema};
 
 /// A query such as [`Ledger::holder`] locks the run for a moment; a new owner waits for it.
 const LOCK_TRIES: u32 = 5;
@@ -100,7 +101,7 @@ impl Ledger {
 
     /// The directory of a run's lock and outputs.
     pub fn run_directory(&self, run: RunId) -> PathBuf {
-        handle::run_directory(self.state_directory(), run)
+        self.state_directory().join("runs").join(run.uuid())
     }
 
     /// Records a new run and its roll in one commit, and takes ownership.
@@ -115,15 +116,10 @@ impl Ledger {
         })?;
         let connection = self.connect()?;
         let worker = WorkerId::new(&spec.node, std::process::id());
-        let entry = Entry {
-            host: None,
-            kind: EventKind::RunOpened {
-                planned: roll.len() as u64,
-            },
-            wall_ms: unix_ms(),
-            mono_ms: 0,
-        };
-        let key = transaction(&connection, || {
+        let opened = started(EventKind::RunOpened {
+            planned: roll.len() as u64,
+        });
+        let place = transaction(&connection, Error::write, || {
             insert_run(&connection, run, spec, &worker)?;
             let place = Place {
                 run: connection.last_insert_rowid(),
@@ -133,11 +129,11 @@ impl Ledger {
             insert_epoch(&connection, place, &worker)?;
             let mut statements = Statements::prepare(&connection).map_err(Error::write)?;
             statements.write_roll(place, roll)?;
-            write_first(&mut statements, place, 1, &entry)?;
-            Ok(place.run)
+            statements.write_entry(place, 1, &opened)?;
+            Ok(place)
         })
         .map_err(|error| self.explain(error))?;
-        Ok(self.hand_over(connection, lock, run, key, 1, 1, 1, worker))
+        Ok(self.hand_over(connection, lock, run, place, 1, worker))
     }
 
     /// Takes ownership of a run that another controller left: for `resume`, and for `retry` before a new round.
@@ -145,15 +141,10 @@ impl Ledger {
     /// `node` is this machine's name. A closed run stays closed until a round is opened.
     pub fn take_over(&self, run: RunId, node: &str) -> Result<RunHandle> {
         let record = self.run(run)?;
-        disk::private_directory(&self.run_directory(run))?;
-        let lock = self.lock(run)?.ok_or_else(|| Error::Held {
-            run,
-            worker: record.worker.clone(),
-            user: record.spec.user.clone(),
-        })?;
+        let lock = self.own(&record)?;
         let connection = self.connect()?;
         let worker = WorkerId::new(node, std::process::id());
-        let (place, seq) = transaction(&connection, || {
+        let (place, seq) = transaction(&connection, Error::write, || {
             let place = connection
                 .query_row(
                     "UPDATE runs SET epoch = epoch + 1, worker = ?2 WHERE id = ?1 RETURNING run, epoch, round",
@@ -168,48 +159,26 @@ impl Ledger {
                 )
                 .map_err(Error::write)?;
             insert_epoch(&connection, place, &worker)?;
-            let mut seq = connection
-                .query_row(
-                    "SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1",
-                    [place.run],
-                    |row| row.get::<_, i64>(0),
-                )
-                .map_err(Error::read)?
-                .cast_unsigned();
+            let count = |sql: &str, place: &[&dyn ToSql]| {
+                let number = connection.query_row(sql, place, |row| row.get(0));
+                number.map(i64::cast_unsigned)
+            };
+            let mut seq = count("SELECT COALESCE(MAX(seq), 0) FROM events WHERE run = ?1", &[&place.run])?;
             if record.state != RunState::Closed {
-                let remaining: i64 = connection
-                    .query_row(
-                        "SELECT COUNT(*) FROM roll LEFT JOIN outcomes USING (run, round, host)
-                         WHERE run = ?1 AND round = ?2 AND class IS NULL",
-                        params![place.run, place.round],
-                        |row| row.get(0),
-                    )
-                    .map_err(Error::read)?;
-                let entry = Entry {
-                    host: None,
-                    kind: EventKind::RunResumed {
-                        remaining: remaining.cast_unsigned(),
-                    },
-                    wall_ms: unix_ms(),
-                    mono_ms: 0,
-                };
+                let remaining = count(
+                    "SELECT COUNT(*) FROM roll LEFT JOIN outcomes USING (run, round, host)
+                     WHERE run = ?1 AND round = ?2 AND class IS NULL",
+                    &[&place.run, &place.round],
+                )?;
                 seq += 1;
+                let resumed = started(EventKind::RunResumed { remaining });
                 let mut statements = Statements::prepare(&connection).map_err(Error::write)?;
-                write_first(&mut statements, place, seq, &entry)?;
+                statements.write_entry(place, seq, &resumed)?;
             }
             Ok((place, seq))
         })
         .map_err(|error| self.explain(error))?;
-        Ok(self.hand_over(
-            connection,
-            lock,
-            run,
-            place.run,
-            place.epoch,
-            place.round,
-            seq,
-            worker,
-        ))
+        Ok(self.hand_over(connection, lock, run, place, seq, worker))
     }
 
     /// Returns the controller that currently owns the run, if any.
@@ -219,31 +188,6 @@ impl Ledger {
             return Ok(None);
         }
         Ok(self.lock(run)?.is_none().then_some(record.worker))
-    }
-
-    /// Deletes a run and its files, unless a controller owns it.
-    pub fn delete_run(&self, run: RunId) -> Result<()> {
-        let record = self.run(run)?;
-        let directory = self.run_directory(run);
-        disk::private_directory(&directory)?;
-        let _lock = self.lock(run)?.ok_or(Error::Held {
-            run,
-            worker: record.worker,
-            user: record.spec.user,
-        })?;
-        let connection = self.connect()?;
-        let key = self.key(run)?;
-        transaction(&connection, || {
-            for table in schema::TABLES {
-                connection
-                    .execute(&format!("DELETE FROM {table} WHERE run = ?1"), [key])
-                    .map_err(Error::write)?;
-            }
-            connection
-                .execute("DELETE FROM runs WHERE run = ?1", [key])
-                .map_err(Error::write)
-        })?;
-        fs::remove_dir_all(&directory).map_err(Error::io("remove", &directory))
     }
 
     pub(crate) fn disk(&self) -> Arc<Disk> {
@@ -285,8 +229,19 @@ impl Ledger {
         schema::open(&self.state_directory().join("ledger.db"), false)
     }
 
+    /// Takes the run's lock.
+    pub(crate) fn own(&self, record: &RunRecord) -> Result<File> {
+        let run = record.run;
+        disk::private_directory(&self.run_directory(run))?;
+        self.lock(run)?.ok_or_else(|| Error::Held {
+            run,
+            worker: record.worker.clone(),
+            user: record.spec.user.clone(),
+        })
+    }
+
     /// The run's lock, or `None` if another process has it.
-    pub(crate) fn lock(&self, run: RunId) -> Result<Option<File>> {
+    fn lock(&self, run: RunId) -> Result<Option<File>> {
         let path = self.run_directory(run).join("lock");
         let file = disk::lock_file(&path)?;
         for attempt in 1.. {
@@ -312,18 +267,12 @@ impl Ledger {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of a handle, combined in one place"
-    )]
     fn hand_over(
         &self,
         connection: Connection,
         lock: File,
         run: RunId,
-        key: i64,
-        epoch: u64,
-        round: u32,
+        place: Place,
         seq: u64,
         worker: WorkerId,
     ) -> RunHandle {
@@ -335,8 +284,8 @@ impl Ledger {
             lock,
             stage: Stage {
                 run,
-                key,
-                epoch,
+                key: place.run,
+                epoch: place.epoch,
                 worker: worker.clone(),
                 seq,
                 disk: self.disk(),
@@ -357,9 +306,9 @@ impl Ledger {
         RunHandle::new(Shared {
             ledger: self.clone(),
             run,
-            epoch,
+            epoch: place.epoch,
             worker,
-            round: AtomicU32::new(round),
+            round: AtomicU32::new(place.round),
             taken: Instant::now(),
             published,
             output_share: OutputShare::default(),
@@ -370,78 +319,10 @@ impl Ledger {
     }
 }
 
-/// The run's key in all tables.
-pub(crate) fn key(connection: &Connection, run: RunId) -> Result<i64> {
-    connection
-        .prepare_cached("SELECT run FROM runs WHERE id = ?1")
-        .and_then(|mut statement| statement.query_row([run.as_bytes()], |row| row.get(0)).optional())
-        .map_err(Error::read)?
-        .ok_or_else(|| Error::NoSuchRun(run.to_string()))
-}
-
-/// Runs `work` in one write transaction.
-pub(crate) fn transaction<T>(connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .map_err(Error::write)?;
-    let result = work().and_then(|value| {
-        connection.execute_batch("COMMIT").map_err(Error::write)?;
-        Ok(value)
-    });
-    if result.is_err() && !connection.is_autocommit() {
-        // Report the first error, not this one.
-        let _ = connection.execute_batch("ROLLBACK");
+/// The first entry of an owner, stamped with the current time.
+fn started(kind: EventKind) -> Entry {
+    Entry {
+        wall_ms: unix_ms(),
+        ..Entry::run(kind)
     }
-    result
-}
-
-pub(crate) fn insert_run(
-    connection: &Connection,
-    run: RunId,
-    spec: &RunSpec,
-    worker: &WorkerId,
-) -> Result<()> {
-    connection
-        .execute(
-            "INSERT INTO runs (id, kind, text, file, sha256, options, vars, seed, user, node, comment, started_ms,
-                               state, round, epoch, worker)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', 1, 1, ?13)",
-            params![
-                run.as_bytes(),
-                spec.kind.as_str(),
-                spec.text,
-                spec.file,
-                spec.sha256,
-                spec.options.to_string(),
-                spec.vars.to_string(),
-                spec.seed.cast_signed(),
-                spec.user,
-                spec.node,
-                spec.comment,
-                spec.started_ms.cast_signed(),
-                worker.as_str(),
-            ],
-        )
-        .map(drop)
-        .map_err(Error::write)
-}
-
-pub(crate) fn insert_epoch(connection: &Connection, place: Place, worker: &WorkerId) -> Result<()> {
-    connection
-        .execute(
-            "INSERT INTO epochs (run, epoch, worker, taken_ms) VALUES (?1, ?2, ?3, ?4)",
-            params![
-                place.run,
-                place.epoch.cast_signed(),
-                worker.as_str(),
-                unix_ms().cast_signed()
-            ],
-        )
-        .map(drop)
-        .map_err(Error::write)
-}
-
-fn write_first(statements: &mut Statements<'_>, place: Place, seq: u64, entry: &Entry) -> Result<()> {
-    let body = serde_json::to_string(&entry.kind).map_err(|error| Error::damaged("an event", &error))?;
-    statements.write_entry(place, seq, entry, &body)
 }

@@ -68,6 +68,7 @@ mod read;
 mod replay;
 mod schema;
 mod spec;
+mod sql;
 mod writer;
 
 pub use audit::{Audit, Selector, UnknownSelector};
@@ -76,7 +77,7 @@ pub use error::{Error, Result};
 pub use handle::{Entry, Follow, RunHandle, Ticket};
 pub use ledger::Ledger;
 pub use read::{Events, HostOutcome};
-pub use replay::{Kept, Replayed, RoundHost, StepResult};
+pub use replay::{Kept, Replayed, RoundHost};
 pub use spec::{RollEntry, RunKind, RunRecord, RunSpec};
 pub use writer::{BUSY_INTERVAL, COMMIT_INTERVAL, QUEUE_BATCHES};
 

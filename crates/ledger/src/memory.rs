@@ -22,11 +22,11 @@ use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::Instant;
 
 use crate::handle::Shared;
-use crate::ledger::{insert_epoch, insert_run};
 use crate::output::{Durable, OutputShare};
-use crate::project::{Place, Statements, what_twice};
+use crate::project::{Place, Statements, insert_epoch, insert_run, what_twice};
 use crate::read::DURATIONS;
 use crate::replay::RoundHost;
+use crate::sql::transaction;
 use crate::writer::{Batch, PUBLISHED_EVENTS, QUEUE_BATCHES};
 use crate::{Entry, Error, Ledger, Result, RollEntry, RunHandle, RunSpec};
 
@@ -78,7 +78,7 @@ pub(crate) struct State {
     intents: BTreeMap<(u32, HostName, u32, u32), Option<Token>>,
     results: BTreeSet<(u32, HostName, u32, u32)>,
     outcomes: BTreeMap<(u32, HostName), Outcome>,
-    events: Vec<Arc<Event>>,
+    pub(crate) events: Vec<Arc<Event>>,
     durations: Vec<(String, Duration, Duration)>,
     /// The rows for the database, in order, and how many of them it has.
     rows: Vec<Row>,
@@ -273,21 +273,20 @@ impl Stage {
 
     /// Returns the answer to each batch, the committed events, and the error that stops the run.
     fn commit(&self, batches: &[Batch]) -> (Vec<Result<u64>>, Vec<Arc<Event>>, Option<Error>) {
+        let refuse = |error: Error| {
+            let answers = batches.iter().map(|_| Err(error.clone())).collect();
+            (answers, Vec::new(), Some(error))
+        };
         let mut state = match self.ledger.memory_of(self.run) {
             Ok(state) => state,
-            Err(error) => {
-                let answers = batches.iter().map(|_| Err(error.clone())).collect();
-                return (answers, Vec::new(), Some(error));
-            }
+            Err(error) => return refuse(error),
         };
         let from = state.events.len();
         if state.epoch != self.epoch && self.gate.fences() {
-            let error = Error::Fenced {
+            return refuse(Error::Fenced {
                 run: self.run,
                 epoch: self.epoch,
-            };
-            let answers = batches.iter().map(|_| Err(error.clone())).collect();
-            return (answers, Vec::new(), Some(error));
+            });
         }
         let answers = batches
             .iter()
@@ -326,45 +325,36 @@ impl Memory {
         if state.projected == state.rows.len() {
             return Ok(());
         }
-        connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .map_err(Error::write)?;
-        let mut statements = Statements::prepare(connection).map_err(Error::write)?;
-        let key = 1;
-        for row in &state.rows[state.projected..] {
-            let place = |epoch, round| Place {
-                run: key,
-                epoch,
-                round,
-            };
-            match row {
-                Row::Run(worker) => insert_run(connection, state.run, &state.spec, worker)?,
-                Row::Epoch(epoch, worker) => {
-                    connection
-                        .execute(
-                            "UPDATE runs SET epoch = ?1, worker = ?2",
-                            params![epoch.cast_signed(), worker.as_str()],
-                        )
-                        .map_err(Error::write)?;
-                    insert_epoch(connection, place(*epoch, 0), worker)?;
-                }
-                Row::Roll(round, roll) => statements.write_roll(place(0, *round), roll)?,
-                Row::Event(at) => {
-                    let event = &state.events[*at];
-                    let body = serde_json::to_string(&event.kind)
-                        .map_err(|error| Error::damaged("an event", &error))?;
-                    let entry = Entry {
-                        host: event.host.clone(),
-                        kind: event.kind.clone(),
-                        wall_ms: event.wall_ms,
-                        mono_ms: event.mono_ms,
-                    };
-                    statements.write_entry(place(event.epoch, event.round), event.seq, &entry, &body)?;
+        transaction(connection, Error::write, || {
+            let mut statements = Statements::prepare(connection).map_err(Error::write)?;
+            for row in &state.rows[state.projected..] {
+                let place = |epoch, round| Place { run: 1, epoch, round };
+                match row {
+                    Row::Run(worker) => insert_run(connection, state.run, &state.spec, worker)?,
+                    Row::Epoch(epoch, worker) => {
+                        connection
+                            .execute(
+                                "UPDATE runs SET epoch = ?1, worker = ?2",
+                                params![epoch.cast_signed(), worker.as_str()],
+                            )
+                            .map_err(Error::write)?;
+                        insert_epoch(connection, place(*epoch, 0), worker)?;
+                    }
+                    Row::Roll(round, roll) => statements.write_roll(place(0, *round), roll)?,
+                    Row::Event(at) => {
+                        let event = &state.events[*at];
+                        let entry = Entry {
+                            host: event.host.clone(),
+                            kind: event.kind.clone(),
+                            wall_ms: event.wall_ms,
+                            mono_ms: event.mono_ms,
+                        };
+                        statements.write_entry(place(event.epoch, event.round), event.seq, &entry)?;
+                    }
                 }
             }
-        }
-        drop(statements);
-        connection.execute_batch("COMMIT").map_err(Error::write)?;
+            Ok(())
+        })?;
         state.projected = state.rows.len();
         Ok(())
     }
@@ -402,11 +392,6 @@ impl State {
             }
         })
         .collect()
-    }
-
-    /// The events for a replay.
-    pub(crate) fn replayed(&self) -> Vec<Arc<Event>> {
-        self.events.clone()
     }
 
     /// The durations of a class, oldest first.

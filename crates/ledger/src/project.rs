@@ -1,9 +1,10 @@
 //! Derives the rows for queries from events.
 
-use reveille_account::{EventKind, HostName, RunState, StepRef};
+use reveille_account::{EventKind, HostName, RunId, RunState, StepRef, WorkerId};
 use rusqlite::{CachedStatement, Connection, ErrorCode, params};
 
-use crate::{Entry, Error, Result, RollEntry};
+use crate::spec::unix_ms;
+use crate::{Entry, Error, Result, RollEntry, RunSpec};
 
 /// What all rows of a batch have in common.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,8 @@ pub(crate) struct Statements<'c> {
     round: CachedStatement<'c>,
     roll: CachedStatement<'c>,
     learned: CachedStatement<'c>,
+    /// The JSON of an event; kept, so that its memory is used again.
+    body: Vec<u8>,
 }
 
 // === impl Statements ===
@@ -68,6 +71,7 @@ impl<'c> Statements<'c> {
             )?,
             learned: connection
                 .prepare_cached("INSERT INTO durations (class, took_ms, silence_ms) VALUES (?1, ?2, ?3)")?,
+            body: Vec::new(),
         })
     }
 
@@ -108,8 +112,12 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
-    /// Writes an event, whose kind is `body` as JSON, and the rows derived from it.
-    pub(crate) fn write_entry(&mut self, place: Place, seq: u64, entry: &Entry, body: &str) -> Result<()> {
+    /// Writes an event and the rows derived from it.
+    pub(crate) fn write_entry(&mut self, place: Place, seq: u64, entry: &Entry) -> Result<()> {
+        self.body.clear();
+        serde_json::to_writer(&mut self.body, &entry.kind)
+            .map_err(|error| Error::damaged("an event", &error))?;
+        let body = str::from_utf8(&self.body).map_err(|error| Error::damaged("an event", &error))?;
         let seq = seq.cast_signed();
         self.event
             .execute(params![
@@ -146,25 +154,16 @@ impl<'c> Statements<'c> {
 
     fn write_host(&mut self, place: Place, seq: i64, host: &HostName, kind: &EventKind) -> Result<()> {
         let Place { run, round, .. } = place;
-        let duplicate = |what: String| Error::Duplicate {
-            host: host.clone(),
-            what,
-            round,
-        };
         let changed = match kind {
             EventKind::Dispatched => {
-                return self
-                    .dispatch
-                    .execute(params![run, round, host.as_str(), seq])
-                    .map(drop)
-                    .map_err(Error::write);
+                let dispatched = self.dispatch.execute(params![run, round, host.as_str(), seq]);
+                return dispatched.map(drop).map_err(Error::write);
             }
             EventKind::StepSkipped { step, .. } => {
-                return self
+                let skipped = self
                     .skip
-                    .execute(params![run, round, host.as_str(), step.index, seq])
-                    .map(drop)
-                    .map_err(Error::write);
+                    .execute(params![run, round, host.as_str(), step.index, seq]);
+                return skipped.map(drop).map_err(Error::write);
             }
             EventKind::StepStarted {
                 step,
@@ -213,12 +212,63 @@ impl<'c> Statements<'c> {
             _ => return Ok(()),
         };
         match changed {
+            Err(error) if !is_constraint(&error) => Err(Error::write(error)),
             Ok(1) => Ok(()),
-            Ok(_) => Err(duplicate(what_twice(kind))),
-            Err(error) if is_constraint(&error) => Err(duplicate(what_twice(kind))),
-            Err(error) => Err(Error::write(error)),
+            _ => Err(Error::Duplicate {
+                host: host.clone(),
+                what: what_twice(kind),
+                round,
+            }),
         }
     }
+}
+
+/// Writes the row of a new run.
+pub(crate) fn insert_run(
+    connection: &Connection,
+    run: RunId,
+    spec: &RunSpec,
+    worker: &WorkerId,
+) -> Result<()> {
+    connection
+        .execute(
+            "INSERT INTO runs (id, kind, text, file, sha256, options, vars, seed, user, node, comment, started_ms,
+                               state, round, epoch, worker)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', 1, 1, ?13)",
+            params![
+                run.as_bytes(),
+                spec.kind.as_str(),
+                spec.text,
+                spec.file,
+                spec.sha256,
+                spec.options.to_string(),
+                spec.vars.to_string(),
+                spec.seed.cast_signed(),
+                spec.user,
+                spec.node,
+                spec.comment,
+                spec.started_ms.cast_signed(),
+                worker.as_str(),
+            ],
+        )
+        .map(drop)
+        .map_err(Error::write)
+}
+
+/// Writes the row of a controller that owns a run from now on.
+pub(crate) fn insert_epoch(connection: &Connection, place: Place, worker: &WorkerId) -> Result<()> {
+    connection
+        .execute(
+            "INSERT INTO epochs (run, epoch, worker, taken_ms) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                place.run,
+                place.epoch.cast_signed(),
+                worker.as_str(),
+                unix_ms().cast_signed()
+            ],
+        )
+        .map(drop)
+        .map_err(Error::write)
 }
 
 pub(crate) fn what_twice(kind: &EventKind) -> String {

@@ -1,14 +1,12 @@
 //! Deletes old runs.
 
 use std::fs;
-use std::io;
 
 use reveille_account::{RunId, RunState};
-use rusqlite::params;
 
-use crate::ledger::transaction;
 use crate::read::DURATIONS;
 use crate::schema::TABLES;
+use crate::sql::transaction;
 use crate::{Error, Ledger, Result, RunRecord};
 
 impl Ledger {
@@ -39,31 +37,21 @@ impl Ledger {
     /// If a controller owns it, or the ledger or its directory can't be written.
     pub fn forget(&self, run: RunId) -> Result<()> {
         let record = self.run(run)?;
-        let lock = self.lock(run)?.ok_or_else(|| Error::Held {
-            run,
-            worker: record.worker.clone(),
-            user: record.spec.user.clone(),
-        })?;
+        // Somebody may have removed it.
+        let directory = self.run_directory(run);
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        let _lock = self.own(&record)?;
         let key = self.key(run)?;
         let connection = self.connect()?;
-        transaction(&connection, || {
-            for table in TABLES {
+        transaction(&connection, Error::write, || {
+            for table in TABLES.iter().chain(&["runs"]) {
                 connection
-                    .execute(&format!("DELETE FROM {table} WHERE run = ?1"), params![key])
+                    .execute(&format!("DELETE FROM {table} WHERE run = ?1"), [key])
                     .map_err(Error::write)?;
             }
-            connection
-                .execute("DELETE FROM runs WHERE run = ?1", params![key])
-                .map_err(Error::write)
+            Ok(())
         })?;
-        let directory = self.run_directory(run);
-        match fs::remove_dir_all(&directory) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("remove", &directory)(error)),
-        }
-        drop(lock);
-        Ok(())
+        fs::remove_dir_all(&directory).map_err(Error::io("remove", &directory))
     }
 
     /// Deletes the durations that each class no longer uses. Returns their number.
@@ -75,7 +63,7 @@ impl Ledger {
                      SELECT MIN(number) FROM (
                          SELECT number FROM durations AS of_class WHERE of_class.class = durations.class
                          ORDER BY number DESC LIMIT ?1))",
-                params![i64::from(DURATIONS)],
+                [i64::from(DURATIONS)],
             )
             .map_err(Error::write)
     }

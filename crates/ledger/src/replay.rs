@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 
-use reveille_account::{Class, EventKind, HostName, RunId, StepRef};
-use rusqlite::{Connection, params};
+use reveille_account::{Class, EventKind, HostName, RunId};
 
-use crate::read::{parse_kind, read_kind};
+use crate::read::{parse_kind, read_entry};
+use crate::sql::{host, rows};
 use crate::{Error, Ledger, Result, RollEntry};
 
 /// A host on the roll of the current round.
@@ -49,29 +49,6 @@ struct Raw {
     body: String,
 }
 
-/// The result of an attempt, or a skipped step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepResult {
-    /// The step.
-    pub step: StepRef,
-    /// Which attempt, from 1; 0 if the step was skipped.
-    pub attempt: u32,
-    /// The class of the result; `nothing_to_do` if the step was skipped.
-    pub class: Class,
-    /// Exit status, if the command reported one.
-    pub exit_status: Option<i32>,
-    /// The signal that killed it, without `SIG`.
-    pub signal: Option<String>,
-    /// From start to end, milliseconds.
-    pub duration_ms: u64,
-    /// Whether the step changed the host.
-    pub changed: bool,
-    /// The value kept under the step's `register` name, as JSON text.
-    pub registered: Option<String>,
-    /// What went wrong, or why it was skipped; may be empty.
-    pub message: String,
-}
-
 /// A host's directory for durable work of a run, as the host reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
@@ -91,25 +68,24 @@ impl Ledger {
     /// The directories for a run's durable work in all rounds, each with the machine that reported it.
     pub fn places(&self, run: RunId) -> Result<Vec<Kept>> {
         self.snapshot(run, |connection, key| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT DISTINCT COALESCE(i.delegate, i.host) AS name, i.place,
-                            COALESCE(json_extract(e.body, '$.site.machine'), '-'),
-                            COALESCE(json_extract(e.body, '$.site.mark'), '-')
-                     FROM intents i LEFT JOIN events e USING (run, seq)
-                     WHERE i.run = ?1 AND i.place IS NOT NULL AND i.token IS NOT NULL
-                     ORDER BY name, i.place",
-                )
-                .map_err(Error::read)?;
-            let rows = statement.query_map([key], |row| {
-                Ok(Kept {
-                    host: HostName::from(row.get_ref(0)?.as_str()?),
-                    place: row.get(1)?,
-                    machine: row.get(2)?,
-                    mark: row.get(3)?,
-                })
-            });
-            rows.and_then(Iterator::collect).map_err(Error::read)
+            rows(
+                connection,
+                "SELECT DISTINCT COALESCE(i.delegate, i.host) AS name, i.place,
+                        COALESCE(json_extract(e.body, '$.site.machine'), '-'),
+                        COALESCE(json_extract(e.body, '$.site.mark'), '-')
+                 FROM intents i LEFT JOIN events e USING (run, seq)
+                 WHERE i.run = ?1 AND i.place IS NOT NULL AND i.token IS NOT NULL
+                 ORDER BY name, i.place",
+                [key],
+                |row| {
+                    Ok(Kept {
+                        host: host(row, 0)?,
+                        place: row.get(1)?,
+                        machine: row.get(2)?,
+                        mark: row.get(3)?,
+                    })
+                },
+            )
         })
     }
 
@@ -120,44 +96,28 @@ impl Ledger {
             return Ok(state.round_hosts());
         }
         self.snapshot(run, |connection, key| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT r.host, r.address, r.port, r.vars, r.way, d.host IS NOT NULL, o.class
-                     FROM roll r
-                     LEFT JOIN dispatches d USING (run, round, host)
-                     LEFT JOIN outcomes o USING (run, round, host)
-                     WHERE r.run = ?1 AND r.round = (SELECT round FROM runs WHERE run = ?1)
-                     ORDER BY r.ordinal",
-                )
-                .map_err(Error::read)?;
-            let rows = statement
-                .query_map([key], |row| {
-                    let entry = RollEntry {
-                        host: HostName::from(row.get_ref(0)?.as_str()?),
-                        address: row.get(1)?,
-                        port: row.get(2)?,
-                        vars: row.get(3)?,
-                        way: row.get(4)?,
-                    };
-                    Ok((entry, row.get(5)?, row.get::<_, Option<String>>(6)?))
-                })
-                .map_err(Error::read)?;
-            rows.map(|row| {
-                let (entry, dispatched, class) = row.map_err(Error::read)?;
-                let outcome = class
-                    .map(|class| {
-                        class
-                            .parse()
-                            .map_err(|_| Error::damaged(format!("the outcome of {}", entry.host), &class))
+            rows(
+                connection,
+                "SELECT r.host, r.address, r.port, r.vars, r.way, d.host IS NOT NULL, o.class
+                 FROM roll r
+                 LEFT JOIN dispatches d USING (run, round, host)
+                 LEFT JOIN outcomes o USING (run, round, host)
+                 WHERE r.run = ?1 AND r.round = (SELECT round FROM runs WHERE run = ?1)
+                 ORDER BY r.ordinal",
+                [key],
+                |row| {
+                    let entry = read_entry(row)?;
+                    let class: Option<String> = row.get(6)?;
+                    let damaged =
+                        |class: &str| Error::damaged(format!("the outcome of {}", entry.host), &class);
+                    let outcome = class.map(|class| class.parse().map_err(|_| damaged(&class)));
+                    Ok(RoundHost {
+                        dispatched: row.get(5)?,
+                        outcome: outcome.transpose()?,
+                        entry,
                     })
-                    .transpose()?;
-                Ok(RoundHost {
-                    entry,
-                    dispatched,
-                    outcome,
-                })
-            })
-            .collect()
+                },
+            )
         })
     }
 
@@ -172,7 +132,7 @@ impl Ledger {
     ) -> Result<()> {
         #[cfg(feature = "memory")]
         if let Ok(state) = self.memory_of(run) {
-            for event in state.replayed() {
+            for event in &state.events {
                 let host = event.host.as_ref().map(HostName::as_str);
                 if host.is_none_or(&wanted) {
                     each(Replayed {
@@ -229,25 +189,22 @@ impl Ledger {
         parsers: &[mpsc::SyncSender<Vec<Raw>>],
     ) -> Result<()> {
         self.snapshot(run, |connection, key| {
-            let mut statement = connection
-                .prepare_cached("SELECT round, host, wall_ms, body FROM events WHERE run = ?1 ORDER BY seq")
-                .map_err(Error::read)?;
-            let mut rows = statement.query([key]).map_err(Error::read)?;
+            let mut statement = connection.prepare_cached(
+                "SELECT round, host, wall_ms, body FROM events WHERE run = ?1 ORDER BY seq",
+            )?;
+            let mut rows = statement.query([key])?;
             let mut turns = parsers.iter().cycle();
             let mut piece = Vec::with_capacity(PIECE);
-            while let Some(row) = rows.next().map_err(Error::read)? {
-                let host = row
-                    .get_ref(1)
-                    .and_then(|host| Ok(host.as_str_or_null()?))
-                    .map_err(Error::read)?;
+            while let Some(row) = rows.next()? {
+                let host = row.get_ref(1)?.as_str_or_null().map_err(rusqlite::Error::from)?;
                 if host.is_some_and(|host| !wanted(host)) {
                     continue;
                 }
                 piece.push(Raw {
-                    round: row.get(0).map_err(Error::read)?,
+                    round: row.get(0)?,
                     host: host.map(str::to_owned),
-                    wall_ms: row.get(2).map_err(Error::read)?,
-                    body: row.get(3).map_err(Error::read)?,
+                    wall_ms: row.get(2)?,
+                    body: row.get(3)?,
                 });
                 if piece.len() == PIECE {
                     let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
@@ -270,67 +227,4 @@ fn start<'scope, T: Send + 'scope>(
         .name("replay".to_owned())
         .spawn_scoped(scope, work)
         .map_err(Error::io("start a thread to read", Path::new("the ledger")))
-}
-
-/// The results of a host in a round, by step and attempt.
-pub(crate) fn results(
-    connection: &Connection,
-    key: i64,
-    round: u32,
-    host: &HostName,
-) -> Result<Vec<StepResult>> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT e.body FROM results r JOIN events e USING (run, seq)
-             WHERE r.run = ?1 AND r.round = ?2 AND r.host = ?3 ORDER BY r.step, r.attempt",
-        )
-        .map_err(Error::read)?;
-    let mut rows = statement
-        .query(params![key, round, host.as_str()])
-        .map_err(Error::read)?;
-    let mut results = Vec::new();
-    while let Some(row) = rows.next().map_err(Error::read)? {
-        results.push(match read_kind(row, 0)? {
-            EventKind::StepFinished {
-                step,
-                attempt,
-                class,
-                exit_status,
-                signal,
-                duration_ms,
-                changed,
-                registered,
-                message,
-                ..
-            } => StepResult {
-                step,
-                attempt,
-                class,
-                exit_status,
-                signal,
-                duration_ms,
-                changed,
-                registered,
-                message,
-            },
-            EventKind::StepSkipped { step, reason } => StepResult {
-                step,
-                attempt: 0,
-                class: Class::NothingToDo,
-                exit_status: None,
-                signal: None,
-                duration_ms: 0,
-                changed: false,
-                registered: None,
-                message: reason,
-            },
-            _ => {
-                return Err(Error::damaged(
-                    format!("a result of {host}"),
-                    &"its event has another kind",
-                ));
-            }
-        });
-    }
-    Ok(results)
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::sql::transaction;
 use crate::{Error, Result};
 
 /// `RVLL`, in SQLite's header field for the application that owns a file.
@@ -218,8 +219,8 @@ fn check(path: &Path, connection: &Connection) -> Result<i64> {
             },
             _ => refused(path, error),
         })?;
-    let application = number("PRAGMA application_id").map_err(Error::read)?;
-    let version = number("PRAGMA user_version").map_err(Error::read)?;
+    let application = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
     if application == 0 && version == 0 && tables == 0 {
         return Ok(0);
     }
@@ -240,10 +241,7 @@ fn check(path: &Path, connection: &Connection) -> Result<i64> {
 }
 
 fn migrate(path: &Path, connection: &Connection) -> Result<()> {
-    connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .map_err(Error::write)?;
-    let result = (|| {
+    transaction(connection, Error::write, || {
         // Another process may have migrated it while this one waited for the lock.
         let version = check(path, connection)?;
         for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
@@ -252,14 +250,8 @@ fn migrate(path: &Path, connection: &Connection) -> Result<()> {
         connection
             .pragma_update(None, "application_id", APPLICATION_ID)
             .and_then(|()| connection.pragma_update(None, "user_version", newest()))
-            .and_then(|()| connection.execute_batch("COMMIT"))
             .map_err(Error::write)
-    })();
-    if result.is_err() && !connection.is_autocommit() {
-        // Report the first error, not this one.
-        let _ = connection.execute_batch("ROLLBACK");
-    }
-    result
+    })
 }
 
 fn refused(path: &Path, error: rusqlite::Error) -> Error {

@@ -161,7 +161,7 @@ async fn a_run_has_one_owner() {
         )
     );
     assert_eq!(ledger.holder(run).unwrap().as_ref(), Some(first.worker()));
-    assert!(matches!(ledger.delete_run(run), Err(Error::Held { .. })));
+    assert!(matches!(ledger.forget(run), Err(Error::Held { .. })));
 
     // An operator deletes the lock file under the owner; the epoch still protects the run.
     fs::remove_file(ledger.run_directory(run).join("lock")).unwrap();
@@ -187,7 +187,7 @@ async fn a_run_has_one_owner() {
         .collect();
     assert_eq!(workers, [(1, false), (2, true), (2, true)]);
     drop((first, second));
-    ledger.delete_run(run).unwrap();
+    ledger.forget(run).unwrap();
     assert!(matches!(ledger.run(run), Err(Error::NoSuchRun(_))));
     assert!(!ledger.run_directory(run).exists());
 }

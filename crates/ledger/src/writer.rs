@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::project::{Place, Statements};
+use crate::sql::transaction;
 use crate::{Entry, Error, Result, RollEntry};
 
 /// The shortest time between the starts of two transactions of a run.
@@ -55,12 +56,13 @@ pub(crate) struct Batch {
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
-/// The parts that the writer's thread owns.
+/// The parts that the writer's thread owns. They are dropped in this order: another controller may take over the run
+/// only when the connection is closed.
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) queue: mpsc::UnboundedReceiver<Batch>,
     pub(crate) stage: Stage,
-    /// Held until the last commit.
+    #[expect(dead_code, reason = "held until the last commit")]
     pub(crate) lock: File,
 }
 
@@ -92,23 +94,20 @@ enum Refusal {
 
 impl Writer {
     /// Writes until all handles are gone or the run can no longer be written.
-    pub(crate) fn work(self) {
+    pub(crate) fn work(mut self) {
         let Writer {
             connection,
-            mut queue,
-            mut stage,
-            lock,
-        } = self;
-        if let Err(error) = stage.write_all(&connection, &mut queue) {
+            queue,
+            stage,
+            ..
+        } = &mut self;
+        if let Err(error) = stage.write_all(connection, queue) {
             tracing::error!(run = %stage.run, %error, "the ledger stops writing this run");
             queue.close();
             while let Some(batch) = queue.blocking_recv() {
                 let _ = batch.done.send(Err(error.clone()));
             }
         }
-        // Close the connection before another controller can take over the run.
-        drop(connection);
-        drop(lock);
     }
 }
 
@@ -121,7 +120,6 @@ impl Stage {
         queue: &mut mpsc::UnboundedReceiver<Batch>,
     ) -> Result<()> {
         let mut statements = Statements::prepare(connection).map_err(Error::write)?;
-        let mut body = Vec::new();
         let mut next: Option<Instant> = None;
         while let Some(first) = queue.blocking_recv() {
             if let Some(rest) = next.and_then(|at| at.checked_duration_since(Instant::now())) {
@@ -146,7 +144,7 @@ impl Stage {
                 BUSY_INTERVAL
             };
             next = Some(started + interval);
-            self.write(connection, &mut statements, &mut body, batches)?;
+            self.write(connection, &mut statements, batches)?;
         }
         Ok(())
     }
@@ -156,14 +154,13 @@ impl Stage {
         &mut self,
         connection: &Connection,
         statements: &mut Statements<'_>,
-        body: &mut Vec<u8>,
         mut batches: Vec<Batch>,
     ) -> Result<()> {
         #[cfg(test)]
         faults::before_commit(connection);
         let mut released = false;
         let result = loop {
-            match self.commit(connection, statements, body, &batches) {
+            match self.commit(connection, statements, &batches) {
                 // A broken rule concerns one host: the other batches go on.
                 Err(Refusal::Batch(index, error)) => answer(vec![batches.remove(index)], &error),
                 Err(Refusal::Full) if !released => {
@@ -193,56 +190,35 @@ impl Stage {
         &self,
         connection: &Connection,
         statements: &mut Statements<'_>,
-        body: &mut Vec<u8>,
         batches: &[Batch],
     ) -> Result<(), Refusal> {
-        let result = self.transact(connection, statements, body, batches);
-        if result.is_err() && !connection.is_autocommit() {
-            // Report the first error, not this one.
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        result
-    }
-
-    fn transact(
-        &self,
-        connection: &Connection,
-        statements: &mut Statements<'_>,
-        body: &mut Vec<u8>,
-        batches: &[Batch],
-    ) -> Result<(), Refusal> {
-        connection.execute_batch("BEGIN IMMEDIATE").map_err(refusal)?;
-        if statements.epoch(self.key).map_err(refusal)? != self.epoch {
-            return Err(Refusal::Run(Error::Fenced {
-                run: self.run,
-                epoch: self.epoch,
-            }));
-        }
-        let mut seq = self.seq;
-        for (index, batch) in batches.iter().enumerate() {
-            let place = Place {
-                run: self.key,
-                epoch: self.epoch,
-                round: batch.round,
-            };
-            if !batch.roll.is_empty() {
-                statements
-                    .write_roll(place, &batch.roll)
-                    .map_err(|error| refused(index, error))?;
+        transaction(connection, refusal, || {
+            if statements.epoch(self.key).map_err(refusal)? != self.epoch {
+                return Err(Refusal::Run(Error::Fenced {
+                    run: self.run,
+                    epoch: self.epoch,
+                }));
             }
-            for entry in &batch.entries {
-                seq += 1;
-                body.clear();
-                serde_json::to_writer(&mut *body, &entry.kind)
-                    .map_err(|error| Refusal::Batch(index, Error::damaged("an event", &error)))?;
-                let text = std::str::from_utf8(body)
-                    .map_err(|error| Refusal::Batch(index, Error::damaged("an event", &error)))?;
-                statements
-                    .write_entry(place, seq, entry, text)
-                    .map_err(|error| refused(index, error))?;
+            let mut seq = self.seq;
+            for (index, batch) in batches.iter().enumerate() {
+                let place = Place {
+                    run: self.key,
+                    epoch: self.epoch,
+                    round: batch.round,
+                };
+                let mut write = || {
+                    if !batch.roll.is_empty() {
+                        statements.write_roll(place, &batch.roll)?;
+                    }
+                    batch.entries.iter().try_for_each(|entry| {
+                        seq += 1;
+                        statements.write_entry(place, seq, entry)
+                    })
+                };
+                write().map_err(|error| refused(index, error))?;
             }
-        }
-        connection.execute_batch("COMMIT").map_err(refusal)
+            Ok(())
+        })
     }
 
     /// Sends the events of committed batches to the readers and the numbers to the callers.
@@ -251,10 +227,8 @@ impl Stage {
         for batch in batches {
             if !heard {
                 self.seq += batch.entries.len() as u64;
-                let _ = batch.done.send(Ok(self.seq));
-                continue;
             }
-            for entry in batch.entries {
+            for entry in batch.entries.into_iter().filter(|_| heard) {
                 self.seq += 1;
                 let event = Event {
                     seq: self.seq,

@@ -15,7 +15,6 @@ const LEFT: &[(&str, &[&str])] = &[
         "bench-peers",
         &["fleet::contestant", "fleet::lab", "fleet::peers"],
     ),
-    ("ledger", &["ledger", "memory", "read", "replay"]),
     (
         "simulate",
         &["bounds", "check", "life", "network", "plan", "scenario", "world"],

@@ -3,18 +3,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use reveille_account::{
-    Account, Class, EventKind, Exit, HostName, Outcome, PhaseTimings, RunId, RunState, Status,
-};
+use reveille_account::{Account, Class, EventKind, Exit, HostName, Outcome, RunId, RunState, Status};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::ser::{Error as _, SerializeSeq as _, SerializeStruct as _};
 use serde::{Serialize, Serializer};
 
 use crate::audit;
-use crate::ledger::key;
-use crate::read::read_outcome;
-use crate::replay::results;
-use crate::{Error, Ledger, Result, RunRecord, StepResult};
+use crate::read::{read_kind, read_outcome};
+use crate::sql::{host, key, rows, text};
+use crate::{Error, Ledger, Result, RunRecord};
 
 /// The number of slowest hosts to list.
 const SLOWEST: usize = 5;
@@ -199,7 +196,7 @@ impl Ledger {
         let record = self.run(run)?;
         let connection = self.connect()?;
         // The transaction ends with the connection.
-        connection.execute_batch("BEGIN").map_err(Error::read)?;
+        connection.execute_batch("BEGIN")?;
         let key = key(&connection, run)?;
         let state = audit::state(&connection, key)?;
         let record = RunRecord { state, ..record };
@@ -231,10 +228,8 @@ impl Summary {
     /// The hosts in the roll's order, read one by one.
     pub fn hosts(&self) -> impl Iterator<Item = Result<HostSummary>> {
         self.hosts.iter().map(|row| {
-            let steps = results(&self.connection.borrow(), self.key, row.round, &row.host)?;
-            let steps = steps.into_iter().map(StepSummary::from).collect();
             Ok(HostSummary {
-                steps,
+                steps: steps(&self.connection.borrow(), self.key, row)?,
                 ..self.host(row)?
             })
         })
@@ -284,20 +279,6 @@ impl Summary {
 impl Serialize for Summary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Sum {
-            total: u64,
-            success: u64,
-            failed: u64,
-            quarantined: u64,
-            cancelled: u64,
-            pending: u64,
-            running: u64,
-            ghost: u64,
-            extra: u64,
-            balanced: bool,
-        }
-
-        #[derive(Serialize)]
         struct Controller<'a> {
             worker: &'a str,
             user: &'a str,
@@ -308,18 +289,18 @@ impl Serialize for Summary {
         }
 
         let Summary { record, account, .. } = self;
-        let sum = Sum {
-            total: account.planned,
-            success: account.success,
-            failed: account.failed,
-            quarantined: account.quarantined,
-            cancelled: account.cancelled,
-            pending: account.pending,
-            running: account.running,
-            ghost: account.ghost,
-            extra: account.extra,
-            balanced: account.balanced(),
-        };
+        let sum = serde_json::json!({
+            "total": account.planned,
+            "success": account.success,
+            "failed": account.failed,
+            "quarantined": account.quarantined,
+            "cancelled": account.cancelled,
+            "pending": account.pending,
+            "running": account.running,
+            "ghost": account.ghost,
+            "extra": account.extra,
+            "balanced": account.balanced(),
+        });
         let controller = Controller {
             worker: record.worker.as_str(),
             user: &record.spec.user,
@@ -358,30 +339,55 @@ impl Serialize for Hosts<'_> {
     }
 }
 
-// === impl StepSummary ===
-
-impl From<StepResult> for StepSummary {
-    fn from(result: StepResult) -> Self {
-        Self {
-            index: result.step.index,
-            name: result.step.name,
-            attempt: result.attempt,
-            class: result.class,
-            exit_status: result.exit_status,
-            signal: result.signal,
-            duration_s: seconds(result.duration_ms),
-            changed: result.changed,
-        }
-    }
+/// The finished attempts and skipped steps of a host in a round, by step and attempt.
+fn steps(connection: &Connection, key: i64, row: &HostRow) -> Result<Vec<StepSummary>> {
+    rows(
+        connection,
+        "SELECT e.body FROM results r JOIN events e USING (run, seq)
+         WHERE r.run = ?1 AND r.round = ?2 AND r.host = ?3 ORDER BY r.step, r.attempt",
+        params![key, row.round, row.host.as_str()],
+        |found| match read_kind(found, 0)? {
+            EventKind::StepFinished {
+                step,
+                attempt,
+                class,
+                exit_status,
+                signal,
+                duration_ms,
+                changed,
+                ..
+            } => Ok(StepSummary {
+                index: step.index,
+                name: step.name,
+                attempt,
+                class,
+                exit_status,
+                signal,
+                duration_s: seconds(duration_ms),
+                changed,
+            }),
+            EventKind::StepSkipped { step, .. } => Ok(StepSummary {
+                index: step.index,
+                name: step.name,
+                attempt: 0,
+                class: Class::NothingToDo,
+                exit_status: None,
+                signal: None,
+                duration_s: 0.0,
+                changed: false,
+            }),
+            _ => Err(Error::damaged(
+                format!("a result of {}", row.host),
+                &"its event has another kind",
+            )),
+        },
+    )
 }
 
 /// The reason that the run's last event gives for its interruption.
 fn interruption(connection: &Connection, key: i64) -> Result<Option<String>> {
     let last = "SELECT body FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT 1";
-    let body: Option<String> = connection
-        .query_row(last, [key], |row| row.get(0))
-        .optional()
-        .map_err(Error::read)?;
+    let body: Option<String> = connection.query_row(last, [key], |row| row.get(0)).optional()?;
     Ok(match body.and_then(|body| serde_json::from_str(&body).ok()) {
         Some(EventKind::RunStateChanged { reason, .. }) => reason,
         _ => None,
@@ -389,44 +395,38 @@ fn interruption(connection: &Connection, key: i64) -> Result<Option<String>> {
 }
 
 fn host_rows(connection: &Connection, key: i64) -> Result<Vec<HostRow>> {
-    let mut statement = connection
-        .prepare(
-            "WITH latest AS (
-                 SELECT host, MAX(round) AS round, ordinal, address, port FROM roll WHERE run = ?1 GROUP BY host)
-             SELECT host, round, address, port,
-                 EXISTS (SELECT 1 FROM dispatches d
-                     WHERE d.run = ?1 AND d.round = latest.round AND d.host = latest.host),
-                 host IN (SELECT host FROM dispatches WHERE run = ?1)
-             FROM latest ORDER BY ordinal, host",
-        )
-        .map_err(Error::read)?;
-    let rows = statement.query_map([key], |row| {
-        Ok(HostRow {
-            host: HostName::from(row.get_ref(0)?.as_str()?),
-            round: row.get(1)?,
-            address: row.get(2)?,
-            port: row.get(3)?,
-            dispatched: row.get(4)?,
-            dispatched_ever: row.get(5)?,
-        })
-    });
-    rows.and_then(Iterator::collect).map_err(Error::read)
+    rows(
+        connection,
+        "WITH latest AS (
+             SELECT host, MAX(round) AS round, ordinal, address, port FROM roll WHERE run = ?1 GROUP BY host)
+         SELECT host, round, address, port,
+             EXISTS (SELECT 1 FROM dispatches d
+                 WHERE d.run = ?1 AND d.round = latest.round AND d.host = latest.host),
+             host IN (SELECT host FROM dispatches WHERE run = ?1)
+         FROM latest ORDER BY ordinal, host",
+        [key],
+        |row| {
+            Ok(HostRow {
+                host: host(row, 0)?,
+                round: row.get(1)?,
+                address: row.get(2)?,
+                port: row.get(3)?,
+                dispatched: row.get(4)?,
+                dispatched_ever: row.get(5)?,
+            })
+        },
+    )
 }
 
 fn outcome(connection: &Connection, key: i64, row: &HostRow) -> Result<Option<Outcome>> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT body FROM outcomes JOIN events USING (run, seq)
-             WHERE outcomes.run = ?1 AND outcomes.round = ?2 AND outcomes.host = ?3",
-        )
-        .map_err(Error::read)?;
-    statement
-        .query_row(params![key, row.round, row.host.as_str()], |found| {
-            Ok(read_outcome(&row.host, found, 0))
-        })
-        .optional()
-        .map_err(Error::read)?
-        .transpose()
+    let found = rows(
+        connection,
+        "SELECT body FROM outcomes JOIN events USING (run, seq)
+         WHERE outcomes.run = ?1 AND outcomes.round = ?2 AND outcomes.host = ?3",
+        params![key, row.round, row.host.as_str()],
+        |found| read_outcome(&row.host, found, 0),
+    );
+    Ok(found?.pop())
 }
 
 fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRow]) -> Result<Timing> {
@@ -434,18 +434,13 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     let mut phases: [Vec<u64>; 4] = Default::default();
     let mut slowest: Vec<(u64, &HostName)> = Vec::new();
     let newest: HashMap<&str, &HostRow> = hosts.iter().map(|row| (row.host.as_str(), row)).collect();
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT host, body FROM outcomes JOIN events USING (run, seq, host, round)
-             WHERE outcomes.run = ?1 AND outcomes.round = ?2",
-        )
-        .map_err(Error::read)?;
-    let mut found = statement.query(params![key, record.round]).map_err(Error::read)?;
-    while let Some(found) = found.next().map_err(Error::read)? {
-        let host = found
-            .get_ref(0)
-            .and_then(|host| Ok(host.as_str()?))
-            .map_err(Error::read)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT host, body FROM outcomes JOIN events USING (run, seq, host, round)
+         WHERE outcomes.run = ?1 AND outcomes.round = ?2",
+    )?;
+    let mut found = statement.query(params![key, record.round])?;
+    while let Some(found) = found.next()? {
+        let host = text(found, 0)?;
         // A run without a dispatch took no time.
         let Some(row) = newest
             .get(host)
@@ -459,14 +454,13 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
         if slowest.len() > 2 * SLOWEST {
             keep_slowest(&mut slowest);
         }
-        if let Some(PhaseTimings {
-            tcp_ms,
-            banner_ms,
-            key_exchange_ms,
-            authentication_ms,
-        }) = outcome.phases
-        {
-            let values = [tcp_ms, banner_ms, key_exchange_ms, authentication_ms];
+        if let Some(took) = outcome.phases {
+            let values = [
+                took.tcp_ms,
+                took.banner_ms,
+                took.key_exchange_ms,
+                took.authentication_ms,
+            ];
             for (phase, value) in phases.iter_mut().zip(values) {
                 phase.push(value.into());
             }
@@ -479,19 +473,14 @@ fn timing(connection: &Connection, key: i64, record: &RunRecord, hosts: &[HostRo
     let round_ms = round.as_ref().map_or(started_ms, |round| round.wall_ms);
     // `None` if the clock was set back in between.
     let wall_ms = record.ended_ms.and_then(|ended| ended.checked_sub(round_ms));
+    let alone_ms = match round {
+        Some(round) if record.ended_ms.is_some() => round.alone_ms(connection, key)?,
+        _ => None,
+    };
     Ok(Timing {
         started: moment(started_ms),
         ended: record.ended_ms.map(moment),
-        wall_s: match (
-            wall_ms,
-            round
-                .map(|round| round.alone_ms(connection, key))
-                .transpose()?
-                .flatten(),
-        ) {
-            (_, Some(alone)) if record.ended_ms.is_some() => Some(seconds(alone)),
-            (wall, _) => wall.map(seconds),
-        },
+        wall_s: alone_ms.or(wall_ms).map(seconds),
         hosts: Spread::of(durations),
         phases: Phases {
             tcp,
@@ -519,59 +508,45 @@ struct Opened {
 
 impl Opened {
     fn of(connection: &Connection, key: i64, round: u32) -> Result<Option<Self>> {
-        let mut statement = connection
-            .prepare_cached(
-                "SELECT wall_ms, mono_ms, epoch FROM events
-                 WHERE run = ?1 AND round = ?2 AND body GLOB '{\"event\":\"run_opened\"*' ORDER BY seq LIMIT 1",
-            )
-            .map_err(Error::read)?;
-        let opened: Option<(i64, i64, i64)> = statement
-            .query_row(params![key, round], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .optional()
-            .map_err(Error::read)?;
-        let opened = opened.and_then(|(wall, mono, epoch)| {
-            Some(Self {
-                wall_ms: wall.try_into().ok()?,
-                mono_ms: mono.try_into().ok()?,
-                epoch,
-            })
-        });
-        Ok(opened)
+        let mut opened = rows(
+            connection,
+            "SELECT wall_ms, mono_ms, epoch FROM events
+             WHERE run = ?1 AND round = ?2 AND body GLOB '{\"event\":\"run_opened\"*' ORDER BY seq LIMIT 1",
+            params![key, round],
+            |row| {
+                Ok(Self {
+                    wall_ms: row.get(0).map(i64::cast_unsigned)?,
+                    mono_ms: row.get(1).map(i64::cast_unsigned)?,
+                    epoch: row.get(2)?,
+                })
+            },
+        )?;
+        Ok(opened.pop())
     }
 
     /// The round's age on the monotonic clock of its controller; `None` if there was more than one controller.
     fn alone_ms(&self, connection: &Connection, key: i64) -> Result<Option<u64>> {
-        let mut statement = connection
-            .prepare_cached("SELECT mono_ms, epoch FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT 1")
-            .map_err(Error::read)?;
-        let last: Option<(i64, i64)> = statement
+        let last = connection
+            .prepare_cached("SELECT mono_ms, epoch FROM events WHERE run = ?1 ORDER BY seq DESC LIMIT 1")?
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()
-            .map_err(Error::read)?;
+            .optional()?;
         Ok(last
             .filter(|(_, epoch)| *epoch == self.epoch)
-            .and_then(|(last, _)| u64::try_from(last).ok())
-            .map(|last| last.saturating_sub(self.mono_ms)))
+            .map(|(last, _): (i64, i64)| last.cast_unsigned().saturating_sub(self.mono_ms)))
     }
 }
 
 fn ended_attempts(connection: &Connection, key: i64) -> Result<Option<EndedAttempts>> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT json_extract(body, '$.lag_ms') FROM events
-             WHERE run = ?1 AND body GLOB '{\"event\":\"deadline_passed\"*'",
-        )
-        .map_err(Error::read)?;
-    let lags: Vec<Option<i64>> = statement
-        .query_map([key], |row| row.get(0))
-        .and_then(Iterator::collect)
-        .map_err(Error::read)?;
+    let lags: Vec<Option<i64>> = rows(
+        connection,
+        "SELECT json_extract(body, '$.lag_ms') FROM events
+         WHERE run = ?1 AND body GLOB '{\"event\":\"deadline_passed\"*'",
+        [key],
+        |row| Ok(row.get(0)?),
+    )?;
     let lags: Vec<u64> = lags
         .into_iter()
-        .flatten()
-        .filter_map(|lag| u64::try_from(lag).ok())
+        .filter_map(|lag| u64::try_from(lag?).ok())
         .collect();
     let count = lags.len() as u64;
     Ok(Spread::of(lags).map(|lag| EndedAttempts { count, lag }))

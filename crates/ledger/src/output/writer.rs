@@ -183,15 +183,6 @@ impl OutputWriter {
         self.finish_attempt()
     }
 
-    /// The next expected offset of a stream.
-    pub fn next_offset(&mut self, step: u32, attempt: u32, stream: Stream) -> Result<u64> {
-        self.begin(step, attempt)?;
-        Ok(self
-            .current
-            .as_ref()
-            .map_or(0, |attempt| attempt.seen[index(stream)]))
-    }
-
     /// Returns the work that makes everything written so far durable, even if the file was closed since; `None` if all
     /// of it is. Another thread may do it, and it takes as long as the disk does. Call [`synced`](Self::synced) when it
     /// is done, before the next write.

@@ -69,6 +69,12 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         return Err(Failure::Mistakes(mistakes));
     }
     if args.plan {
+        let reports = ["format", "junit", "events", "export-to", "notify"];
+        if let Some(option) = args.on.reach.origins.on_the_command_line(&reports) {
+            return Err(Failure::usage(format!(
+                "--{option} has no effect with --plan, which runs nothing and prints text"
+            )));
+        }
         for scope in scopes {
             let plan = job
                 .plan(&scope)
