@@ -85,11 +85,18 @@ pub(crate) const UNGROUPED: u32 = 1;
 
 // === impl Variable ===
 
+impl Variable {
+    /// Whether the value must not be shown: it came from a vault, or its name is that of a secret.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.secret || is_secret(&self.key)
+    }
+}
+
 impl fmt::Debug for Variable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("Variable");
         shown.field("key", &self.key);
-        if self.secret || is_secret(&self.key) {
+        if self.is_secret() {
             shown.field("value", &"…");
         } else {
             shown.field("value", &self.value);
@@ -207,15 +214,14 @@ impl Inventory {
 
     /// Whether `host` has a secret var.
     pub fn has_secrets(&self, host: &str) -> bool {
-        self.variables(host)
-            .any(|variable| variable.secret || is_secret(&variable.key))
+        self.variables(host).any(Variable::is_secret)
     }
 
     /// The merged vars of `host` without secrets: these may be shown and recorded.
     pub fn public_vars(&self, host: &str) -> Map<String, Value> {
         let mut merged = Map::new();
         for variable in self.variables(host).rev() {
-            if variable.secret || is_secret(&variable.key) {
+            if variable.is_secret() {
                 merged.shift_remove(&*variable.key);
             } else {
                 merged.insert(variable.key.to_string(), unmarked(&variable.value));

@@ -101,8 +101,7 @@ impl SshConfig {
             let next = match (for_all.peek(), named.peek()) {
                 (Some(left), Some(right)) if left < right => for_all.next(),
                 (_, Some(_)) => named.next(),
-                (Some(_), None) => for_all.next(),
-                (None, None) => break,
+                (_, None) => for_all.next(),
             };
             let Some(index) = next else { break };
             if pass.applies(*index, found)? {

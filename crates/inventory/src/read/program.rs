@@ -40,14 +40,11 @@ pub(super) struct Program<'a> {
 impl<'a> Program<'a> {
     pub(super) fn new(path: &Path, name: &'a str, limit: Duration) -> Self {
         // A name without a slash would be searched on PATH.
-        let plain = path.components().count() == 1;
+        let is_plain = path.components().count() == 1;
+        let directory = Path::new(if is_plain { "." } else { "" });
         Self {
             name,
-            path: if plain {
-                Path::new(".").join(path)
-            } else {
-                path.to_owned()
-            },
+            path: directory.join(path),
             deadline: Instant::now() + limit,
             limit,
         }
@@ -59,6 +56,10 @@ impl<'a> Program<'a> {
             what: what.into(),
             stderr: shown(stderr),
         }
+    }
+
+    fn too_slow(&self) -> String {
+        format!("took longer than {} and was killed", duration::shown(self.limit))
     }
 
     /// Runs the program once; returns its standard output and standard error.
@@ -111,8 +112,7 @@ impl<'a> Program<'a> {
                     return Err(stop(&mut child, what, stderr));
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let what = format!("took longer than {} and was killed", duration::shown(self.limit));
-                    return Err(stop(&mut child, what, &outputs[1]));
+                    return Err(stop(&mut child, self.too_slow(), &outputs[1]));
                 }
             }
         }
@@ -125,10 +125,7 @@ impl<'a> Program<'a> {
             .recv_timeout(self.deadline.saturating_duration_since(Instant::now()))
             .map_err(|_| {
                 kill();
-                self.failed(
-                    format!("took longer than {} and was killed", duration::shown(self.limit)),
-                    &outputs[1],
-                )
+                self.failed(self.too_slow(), &outputs[1])
             })?
             .map_err(|source| self.failed(format!("could not be waited for: {source}"), b""))?;
         let [stdout, stderr] = outputs;

@@ -72,6 +72,7 @@ pub(crate) enum Closed {
     Malformed(String),
 }
 
+/// The key of the cipher, the key of the HMAC, and the first counter block.
 #[derive(Clone)]
 struct Keys(Zeroizing<[u8; KEY + KEY + BLOCK]>);
 
@@ -224,20 +225,6 @@ impl Closed {
 
 // === impl Keys ===
 
-impl Keys {
-    fn cipher(&self) -> &[u8] {
-        &self.0[..KEY]
-    }
-
-    fn signature(&self) -> &[u8] {
-        &self.0[KEY..2 * KEY]
-    }
-
-    fn counter(&self) -> &[u8] {
-        &self.0[2 * KEY..]
-    }
-}
-
 impl std::fmt::Debug for Keys {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Keys(…)")
@@ -278,14 +265,15 @@ impl Envelope {
 
     /// Decrypts the content; none if the keys are wrong.
     fn decrypt(&self, keys: &Keys) -> Result<Option<Zeroizing<Vec<u8>>>, Closed> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(keys.signature()).expect("HMAC takes keys of any length");
+        let (cipher, rest) = keys.0.split_at(KEY);
+        let (signature, counter) = rest.split_at(KEY);
+        let mut mac = Hmac::<Sha256>::new_from_slice(signature).expect("HMAC takes keys of any length");
         mac.update(&self.ciphertext);
         if mac.verify_slice(&self.signature).is_err() {
             return Ok(None);
         }
         let mut plain = Zeroizing::new(self.ciphertext.clone());
-        let mut cipher = Ctr128BE::<Aes256>::new_from_slices(keys.cipher(), keys.counter())
+        let mut cipher = Ctr128BE::<Aes256>::new_from_slices(cipher, counter)
             .expect("a key of 32 bytes and a block of 16");
         cipher.apply_keystream(&mut plain);
         let padding = plain.last().copied().map_or(0, usize::from);
