@@ -1,13 +1,14 @@
 //! Complete Jinja templates: text with `{{ expressions }}` and `{% blocks %}`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::{fmt, io};
 
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind};
+use minijinja::{Environment, Error, ErrorKind};
 use reveille_account::{Fault, SourceError};
 
 use crate::expression::check_uses;
+use crate::language::{LARGEST, too_large};
 use crate::scan::without_slices;
 use crate::template::expression_length;
 
@@ -82,10 +83,35 @@ impl Blocks {
     /// # Errors
     ///
     /// A name in it has no value.
-    pub fn try_render(&self, roots: &BTreeMap<String, Value>) -> Result<String, minijinja::Error> {
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(Value::from_pairs(roots.clone())))
+    pub fn try_render(&self, roots: &BTreeMap<String, Value>) -> Result<String, Error> {
+        let mut made = Made(Vec::new());
+        let template = self.environment.get_template(NAME)?;
+        let rendered = template.render_captured_to(Value::from_pairs(roots.clone()), &mut made);
+        if let Err(error) = rendered {
+            return Err(if made.0.len() > LARGEST {
+                too_large()
+            } else {
+                error
+            });
+        }
+        String::from_utf8(made.0).map_err(|_| Error::new(ErrorKind::InvalidOperation, "it is not UTF-8"))
+    }
+}
+
+/// A template's result, which ends when it is too large.
+struct Made(Vec<u8>);
+
+impl io::Write for Made {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        if self.0.len() > LARGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -164,10 +190,9 @@ fn check(language: &Environment<'_>, text: &str) -> Result<(), Fault> {
 /// Turns a fault into a mistake at its place in the file.
 fn placed(file: &str, text: &str, fault: Fault) -> SourceError {
     let (line, column) = crate::position(text, fault.offset);
-    let mistake = SourceError::at(fault.message, file, text, line, column);
-    match fault.hint {
-        Some(hint) => mistake.hint(hint),
-        None => mistake,
+    SourceError {
+        hint: fault.hint,
+        ..SourceError::at(fault.message, file, text, line, column)
     }
 }
 
@@ -216,6 +241,20 @@ mod tests {
             render(text, &[("port", Value::from(80)), ("names", names)]).unwrap(),
             "listen 80\nserver a\nserver b\nend\n"
         );
+    }
+
+    #[test]
+    fn a_result_of_any_size_is_not_made() {
+        let large = [("x", Value::from("a".repeat(9 << 20)))];
+        for text in [
+            "{{ x }}{{ x }}",
+            "{% set y %}{{ x }}{{ x }}{% endset %}",
+            "{% for i in range(100000) %}a text of its own, a text of its own, a text of its own, and so on, and so on, and so on, and so on, and so on, and so on, and so on{% endfor %}{{ x }}",
+        ] {
+            let error = render(text, &large).unwrap_err().to_string();
+            assert!(error.contains("more than 16777216 bytes"), "{error}");
+        }
+        assert_eq!(render("{{ x }}", &large).unwrap().len(), 9 << 20);
     }
 
     #[test]

@@ -7,108 +7,20 @@ mod json;
 pub(crate) use self::filters::LARGEST;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, UndefinedBehavior, escape_formatter};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// Filters to suggest for a misspelled one.
-pub(crate) const FILTERS: &[&str] = &[
-    "abs",
-    "attr",
-    "b64decode",
-    "b64encode",
-    "basename",
-    "batch",
-    "bool",
-    "capitalize",
-    "chain",
-    "combine",
-    "count",
-    "d",
-    "default",
-    "dict2items",
-    "dictsort",
-    "difference",
-    "dirname",
-    "e",
-    "escape",
-    "first",
-    "float",
-    "format",
-    "from_json",
-    "groupby",
-    "indent",
-    "int",
-    "intersect",
-    "items",
-    "items2dict",
-    "join",
-    "last",
-    "length",
-    "lines",
-    "list",
-    "lower",
-    "mandatory",
-    "map",
-    "max",
-    "min",
-    "pprint",
-    "quote",
-    "regex_escape",
-    "regex_findall",
-    "regex_replace",
-    "regex_search",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "safe",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "split",
-    "string",
-    "sum",
-    "title",
-    "to_json",
-    "to_nice_json",
-    "tojson",
-    "trim",
-    "union",
-    "unique",
-    "upper",
-    "zip",
-];
-/// Tests to suggest for a misspelled one.
-pub(crate) const TESTS: &[&str] = &[
-    "boolean",
-    "defined",
-    "divisibleby",
-    "endingwith",
-    "equalto",
-    "even",
-    "false",
-    "float",
-    "greaterthan",
-    "in",
-    "integer",
-    "iterable",
-    "lessthan",
-    "lower",
-    "mapping",
-    "match",
-    "none",
-    "number",
-    "odd",
-    "sameas",
-    "sequence",
-    "startingwith",
-    "string",
-    "true",
-    "undefined",
-    "upper",
-];
+/// Filters to suggest for a misspelled one, with blanks between them.
+pub(crate) const FILTERS: &str = "\
+    abs attr b64decode b64encode basename batch bool capitalize chain combine count d default dict2items \
+    dictsort difference dirname e escape first float format from_json groupby indent int intersect items \
+    items2dict join last length lines list lower mandatory map max min pprint quote regex_escape \
+    regex_findall regex_replace regex_search reject rejectattr replace reverse round safe select selectattr \
+    slice sort split string sum title to_json to_nice_json tojson trim union unique upper zip";
+/// Tests to suggest for a misspelled one, with blanks between them.
+pub(crate) const TESTS: &str = "\
+    boolean defined divisibleby endingwith equalto even false float greaterthan in integer iterable lessthan \
+    lower mapping match none number odd sameas sequence startingwith string true undefined upper";
 
 /// Returns the language; one evaluation may take `fuel` steps. Using an undefined name is an error.
 ///
@@ -130,6 +42,11 @@ pub fn language(fuel: u64) -> Environment<'static> {
         if value.is_none() {
             return Ok(());
         }
+        let printed = &mut state.get_or_insert_extension(Printed(0)).0;
+        *printed = printed.saturating_add(value.as_str().map_or(0, str::len));
+        if *printed > LARGEST {
+            return Err(too_large());
+        }
         escape_formatter(out, state, value)
     });
     environment.set_unknown_method_callback(|state, value, method, arguments| {
@@ -142,6 +59,15 @@ pub fn language(fuel: u64) -> Environment<'static> {
     environment.remove_global("debug");
     filters::add(&mut environment);
     environment
+}
+
+/// The bytes that a template has printed so far, also into variables.
+struct Printed(usize);
+
+/// The error of a template whose result is too large.
+pub(crate) fn too_large() -> Error {
+    let message = format!("the template makes a text of more than {LARGEST} bytes");
+    Error::new(ErrorKind::InvalidOperation, message)
 }
 
 /// As in Ansible: a line with nothing but a block leaves no empty line, and the last newline is kept.

@@ -46,18 +46,16 @@ impl<'a> Reader<'a> {
 
     /// Records a mistake at a place.
     pub fn mistake(&mut self, place: &Place, message: impl Into<String>) {
-        self.note(SourceError::at(
-            message,
-            self.file,
-            self.text,
-            place.line,
-            place.column,
-        ));
+        self.note(self.at(place, message));
     }
 
     /// Like [`mistake`](Self::mistake), with a hint.
     pub fn mistake_with_hint(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
-        self.note(SourceError::at(message, self.file, self.text, place.line, place.column).hint(hint));
+        self.note(self.at(place, message).hint(hint));
+    }
+
+    fn at(&self, place: &Place, message: impl Into<String>) -> SourceError {
+        SourceError::at(message, self.file, self.text, place.line, place.column)
     }
 
     /// Records a mistake, unless there are too many already.
@@ -198,13 +196,9 @@ impl<'a> Reader<'a> {
     /// Reads a scalar with `parse`, whose error is the message.
     pub fn parsed<T>(&mut self, node: &Node, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.scalar(node)?;
-        match parse(&text) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                self.mistake(&node.place, message);
-                None
-            }
-        }
+        parse(&text)
+            .map_err(|message| self.mistake(&node.place, message))
+            .ok()
     }
 
     /// Reads a duration.
@@ -222,10 +216,12 @@ impl<'a> Reader<'a> {
         if found.is_none() {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             let message = format!("expected {}, found `{text}`", all.join(", "));
-            match SourceError::nearest(&text, all) {
-                Some(near) => self.mistake_with_hint(&node.place, message, format!("did you mean `{near}`?")),
-                None => self.mistake(&node.place, message),
-            }
+            let mistake = self.at(&node.place, message);
+            let near = SourceError::nearest(&text, all);
+            self.note(SourceError {
+                hint: near.map(|near| format!("did you mean `{near}`?")),
+                ..mistake
+            });
         }
         found
     }
@@ -236,20 +232,14 @@ impl<'a> Reader<'a> {
         node: &Node,
         compile: impl FnOnce(&str) -> Result<T, regex::Error>,
     ) -> Option<T> {
-        let text = self.scalar(node)?;
-        match compile(&text) {
-            Ok(regex) => Some(regex),
-            Err(error) => {
+        self.parsed(node, |text| {
+            compile(text).map_err(|error| {
                 let error = error.to_string();
                 let reason = error.lines().last().unwrap_or_default();
                 let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-                self.mistake(
-                    &node.place,
-                    format!("`{text}` is not a regular expression: {reason}"),
-                );
-                None
-            }
-        }
+                format!("`{text}` is not a regular expression: {reason}")
+            })
+        })
     }
 
     /// Reads a list of regular expressions for bytes, to be matched together.
@@ -261,16 +251,9 @@ impl<'a> Reader<'a> {
         if self.mistakes.len() > before {
             return None;
         }
-        match RegexSet::new(&texts) {
-            Ok(set) => Some(set),
-            Err(error) => {
-                self.mistake(
-                    &node.place,
-                    format!("these regular expressions are too large together: {error}"),
-                );
-                None
-            }
-        }
+        let set = RegexSet::new(&texts)
+            .map_err(|error| format!("these regular expressions are too large together: {error}"));
+        set.map_err(|message| self.mistake(&node.place, message)).ok()
     }
 }
 

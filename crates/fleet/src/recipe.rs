@@ -1,7 +1,7 @@
 //! The recipe of a run: recorded in the ledger at the start, restored by `resume` and `retry`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -231,14 +231,32 @@ impl RunRecipe {
         }
     }
 
-    /// The job's file, if the job has one and it has changed since the run was recorded.
-    pub fn changed_file(&self) -> Option<&str> {
-        match self.job.source() {
-            JobSource::File { file, text, .. } => std::fs::read(file)
-                .is_ok_and(|now| now != text.as_bytes())
-                .then_some(file),
-            JobSource::Command { .. } => None,
+    /// What happened to the files of the job since the run was recorded. The run uses the recorded ones.
+    pub fn changed_files(&self) -> Vec<String> {
+        let JobSource::File {
+            file, text, files, ..
+        } = self.job.source()
+        else {
+            return Vec::new();
+        };
+        if self.kind != RunKind::Run {
+            // The program wrote its job.
+            return Vec::new();
         }
+        let all = std::iter::once((PathBuf::from(file), text));
+        let all = all.chain(files.iter().map(|(path, text)| (self.job.resolve(path), text)));
+        all.filter_map(|(path, text)| {
+            let now = std::fs::read(&path);
+            let path = path.display();
+            match now {
+                Err(error) => Some(format!(
+                    "{path} can't be read any more: {error}; using the recorded one"
+                )),
+                Ok(now) if now.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&now) == text.as_bytes() => None,
+                Ok(_) => Some(format!("{path} has changed since; using the recorded one")),
+            }
+        })
+        .collect()
     }
 
     /// Reads what the run needs from this machine: keys, known hosts, limits. Errors surface here, before anything is

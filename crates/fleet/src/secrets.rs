@@ -33,6 +33,11 @@ pub fn secrets(job: &Job, operator: &dyn Operator) -> Result<BTreeMap<String, St
                     "the secret `{name}` has more than {LIMIT} bytes"
                 )));
             }
+            if value.contains('\0') {
+                return Err(RecipeError::Input(format!(
+                    "the secret `{name}` contains a zero byte, which no environment variable can"
+                )));
+            }
             Ok((name.to_owned(), value))
         })
         .collect()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_account::HostName;
-use reveille_job::{Job, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom};
+use reveille_job::{Job, Placing, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom};
 use reveille_text::{bounded, duration};
 use reveille_transport::sh_quote;
 use reveille_transport::supervisor::{Interpreter, Payload, export};
@@ -136,13 +136,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
                 waits: None,
             })
         }
-        RenderedAction::Upload {
-            src,
-            dest,
-            mode,
-            owner,
-            group,
-        } => {
+        RenderedAction::Upload { src, to } => {
             let path = job.resolve(&src);
             // A path that ends with a slash stands for the directory's contents.
             let name = if src.ends_with('/') {
@@ -152,23 +146,16 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             };
             Ok(Work::Upload {
                 source: Source::Path(path),
-                destination: destination(name, dest, mode, owner, group)?,
+                destination: destination(name, to)?,
             })
         }
-        RenderedAction::Template {
-            src,
-            content,
-            dest,
-            mode,
-            owner,
-            group,
-        } => {
+        RenderedAction::Template { src, content, to } => {
             // In a directory it keeps its name, without the suffix of a template.
             let name = file_name(Path::new(&src));
             let name = name.strip_suffix(".j2").unwrap_or(&name).to_owned();
             Ok(Work::Upload {
                 source: Source::Content(content.into()),
-                destination: destination(name, dest, mode, owner, group)?,
+                destination: destination(name, to)?,
             })
         }
         RenderedAction::Download { src, to } => {
@@ -215,14 +202,8 @@ fn file_name(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn destination(
-    name: String,
-    path: String,
-    mode: Option<u32>,
-    owner: Option<String>,
-    group: Option<String>,
-) -> Result<Destination, String> {
-    for word in [Some(&path), owner.as_ref(), group.as_ref()]
+fn destination(name: String, to: Placing<String>) -> Result<Destination, String> {
+    for word in [Some(&to.dest), to.owner.as_ref(), to.group.as_ref()]
         .into_iter()
         .flatten()
     {
@@ -230,7 +211,7 @@ fn destination(
             return Err(format!("{word:?} can't be a path or a name on the host"));
         }
     }
-    if let Some(name) = [&owner, &group]
+    if let Some(name) = [&to.owner, &to.group]
         .into_iter()
         .flatten()
         .find(|name| name.contains(char::is_whitespace))
@@ -238,11 +219,11 @@ fn destination(
         return Err(format!("{name:?} is not a user or group"));
     }
     Ok(Destination {
-        path,
+        path: to.dest,
         name,
-        mode: mode.map(|mode| format!("{mode:04o}")),
-        owner,
-        group,
+        mode: to.mode.map(|mode| format!("{mode:04o}")),
+        owner: to.owner,
+        group: to.group,
     })
 }
 

@@ -8,7 +8,6 @@ use minijinja::value::{Serde, Value};
 use reveille_account::{HostName, SourceError};
 use reveille_document::ansible::{has_templates, is_template, literal, marked, short_name, unmarked};
 use reveille_document::write_value;
-use reveille_text::is_secret;
 use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 
@@ -71,7 +70,7 @@ impl<'a> HostVars<'a> {
         let mut found = Found {
             variable,
             text: Zeroizing::new(text),
-            secret: variable.secret || is_secret(&variable.key),
+            secret: variable.is_secret(),
         };
         if is_template(&found.text) && literal(&variable.value).is_none() {
             let (text, secret) = self
@@ -107,14 +106,10 @@ impl<'a> HostVars<'a> {
 impl HostVars<'_> {
     /// Renders the text of a var with the host's other vars; also returns whether it is secret.
     pub(crate) fn filled_text(&self, variable: &Variable, text: &str) -> Result<(String, bool), String> {
-        let own = variable.secret || is_secret(&variable.key);
+        let own = variable.is_secret();
         let mut secret = own;
-        self.open(&variable.key)
-            .and_then(|()| {
-                let rendered = self.render(text, self.inventory.is_trusted(variable.file), &mut secret);
-                self.filled.borrow_mut().open.pop();
-                rendered
-            })
+        let trust = self.inventory.is_trusted(variable.file);
+        self.opened(&variable.key, || self.render(text, trust, &mut secret))
             .map(|rendered| {
                 let mut text = String::new();
                 write_value(&mut text, &rendered);
@@ -123,8 +118,8 @@ impl HostVars<'_> {
             .map_err(|wrong| wrong.words(own, secret))
     }
 
-    /// Records that a var is being rendered.
-    fn open(&self, key: &Arc<str>) -> Result<(), Wrong> {
+    /// Renders a var, which may not be needed for its own value.
+    fn opened(&self, key: &Arc<str>, render: impl FnOnce() -> Result<Value, Wrong>) -> Result<Value, Wrong> {
         let mut filled = self.filled.borrow_mut();
         if filled.open.contains(key) {
             return Err(Wrong::Text("its template refers to itself".to_owned()));
@@ -135,7 +130,10 @@ impl HostVars<'_> {
             return Err(Wrong::Text(message));
         }
         filled.open.push(Arc::clone(key));
-        Ok(())
+        drop(filled);
+        let rendered = render();
+        self.filled.borrow_mut().open.pop();
+        rendered
     }
 
     /// Renders a template. Sets `secret` if it uses a secret value.
@@ -186,17 +184,10 @@ impl HostVars<'_> {
             return Some(known.clone());
         }
         let variable = self.find(name)?;
-        let own = variable.secret || is_secret(name);
+        let own = variable.is_secret();
         let mut secret = own;
-        let value = self.open(&variable.key).and_then(|()| {
-            let value = self.value(
-                &variable.value,
-                self.inventory.is_trusted(variable.file),
-                &mut secret,
-            );
-            self.filled.borrow_mut().open.pop();
-            value
-        });
+        let trust = self.inventory.is_trusted(variable.file);
+        let value = self.opened(&variable.key, || self.value(&variable.value, trust, &mut secret));
         // If a secret var fails, whoever refers to it sees an error without its text.
         let value = value.map_err(|wrong| Wrong::Text(wrong.words(own, secret)));
         let known = Known { value, secret };
@@ -245,8 +236,7 @@ impl HostVars<'_> {
                 names.unwrap_or_default().into_iter().any(|name| {
                     let variable = self.find(&name).filter(|_| seen.insert(name));
                     variable.is_some_and(|variable| {
-                        let own = variable.secret || is_secret(&variable.key);
-                        own || self.takes_secret(&variable.value, seen)
+                        variable.is_secret() || self.takes_secret(&variable.value, seen)
                     })
                 })
             }
@@ -315,7 +305,7 @@ impl Inventory {
             let new = vars.layers.iter().filter(|layer| layers.insert(layer.as_ptr()));
             for variable in new.flat_map(|layer| layer.iter()) {
                 let (file, line) = (vars.file(variable).to_string(), variable.line as usize);
-                let own = variable.secret || is_secret(&variable.key);
+                let own = variable.is_secret();
                 if let Err(wrong) = vars.compile(&variable.value, variable.file)
                     && !places.contains(&(file.clone(), line))
                 {

@@ -13,7 +13,7 @@ use crate::secret::wipe;
 use crate::template::Templates;
 
 /// All hosts of a run's sources, in the order in which they first appear.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inventory {
     pub(crate) hosts: Vec<Host>,
     pub(crate) host_index: HashMap<HostName, u32>,
@@ -85,11 +85,18 @@ pub(crate) const UNGROUPED: u32 = 1;
 
 // === impl Variable ===
 
+impl Variable {
+    /// Whether the value must not be shown: it came from a vault, or its name is that of a secret.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.secret || is_secret(&self.key)
+    }
+}
+
 impl fmt::Debug for Variable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("Variable");
         shown.field("key", &self.key);
-        if self.secret || is_secret(&self.key) {
+        if self.is_secret() {
             shown.field("value", &"…");
         } else {
             shown.field("value", &self.value);
@@ -188,15 +195,10 @@ impl Inventory {
     }
 
     pub(crate) fn merged(&self, host: &str, value: impl Fn(&Variable) -> Value) -> Map<String, Value> {
-        let mut merged = Map::new();
-        if let Some(host) = self.index(host) {
-            for layer in self.layers(host).into_iter().rev() {
-                for variable in layer {
-                    merged.insert(variable.key.to_string(), value(variable));
-                }
-            }
-        }
-        merged
+        self.variables(host)
+            .rev()
+            .map(|variable| (variable.key.to_string(), value(variable)))
+            .collect()
     }
 
     /// Whether a var of `host` is secret: by its name, or because its value came from a vault.
@@ -204,35 +206,25 @@ impl Inventory {
     /// Secrets are never shown or recorded. See [`is_secret`](crate::is_secret) for the names.
     pub fn is_secret(&self, host: &str, var: &str) -> bool {
         is_secret(var)
-            || self.index(host).is_some_and(|host| {
-                let layers = self.layers(host);
-                let found = layers
-                    .iter()
-                    .find_map(|layer| layer.iter().rev().find(|variable| &*variable.key == var));
-                found.is_some_and(|variable| variable.secret)
-            })
+            || self
+                .variables(host)
+                .find(|variable| &*variable.key == var)
+                .is_some_and(|variable| variable.secret)
     }
 
     /// Whether `host` has a secret var.
     pub fn has_secrets(&self, host: &str) -> bool {
-        self.index(host).is_some_and(|host| {
-            let mut variables = self.layers(host).into_iter().flatten();
-            variables.any(|variable| variable.secret || is_secret(&variable.key))
-        })
+        self.variables(host).any(Variable::is_secret)
     }
 
     /// The merged vars of `host` without secrets: these may be shown and recorded.
     pub fn public_vars(&self, host: &str) -> Map<String, Value> {
         let mut merged = Map::new();
-        if let Some(host) = self.index(host) {
-            for layer in self.layers(host).into_iter().rev() {
-                for variable in layer {
-                    if variable.secret || is_secret(&variable.key) {
-                        merged.shift_remove(&*variable.key);
-                    } else {
-                        merged.insert(variable.key.to_string(), unmarked(&variable.value));
-                    }
-                }
+        for variable in self.variables(host).rev() {
+            if variable.is_secret() {
+                merged.shift_remove(&*variable.key);
+            } else {
+                merged.insert(variable.key.to_string(), unmarked(&variable.value));
             }
         }
         merged
@@ -241,17 +233,22 @@ impl Inventory {
     /// The names of the vars of `host` that are secret only because their values came from a vault.
     pub fn vault_vars(&self, host: &str) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        if let Some(host) = self.index(host) {
-            for layer in self.layers(host).into_iter().rev() {
-                for variable in layer {
-                    names.retain(|name| **name != *variable.key);
-                    if variable.secret {
-                        names.push(variable.key.to_string());
-                    }
-                }
+        for variable in self.variables(host).rev() {
+            names.retain(|name| **name != *variable.key);
+            if variable.secret {
+                names.push(variable.key.to_string());
             }
         }
         names
+    }
+
+    /// All vars that apply to a host, strongest first; none for an unknown host.
+    fn variables(&self, host: &str) -> impl DoubleEndedIterator<Item = &Variable> {
+        let layers = self.index(host).map(|host| self.layers(host));
+        layers
+            .unwrap_or_default()
+            .into_iter()
+            .flat_map(|layer| layer.iter().rev())
     }
 
     pub(crate) fn index(&self, name: &str) -> Option<u32> {

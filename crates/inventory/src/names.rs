@@ -171,22 +171,12 @@ fn item(part: &str, offset: usize) -> Result<Item<'_>, Fault> {
         return Ok(Item::Word(part));
     };
     let (first, rest) = (&part[..separator], &part[separator + 1..]);
-    let (last, step) = match rest.split_once(':') {
-        Some((last, step)) => (last, Some(step)),
-        None => (rest, None),
-    };
-    let step = match step {
-        None => 1,
-        Some(step) => match step.parse::<u32>() {
-            Ok(step) if step > 0 => step,
-            _ => {
-                let at = offset + part.len() - step.len();
-                return Err(Fault::new(
-                    at,
-                    format!("the step `{step}` is not a positive number"),
-                ));
-            }
-        },
+    let (last, step) = rest.split_once(':').unwrap_or((rest, "1"));
+    let Some(step_size) = step.parse::<u32>().ok().filter(|step| *step > 0) else {
+        return Err(Fault::new(
+            offset + part.len() - step.len(),
+            format!("the step `{step}` is not a positive number"),
+        ));
     };
     // Ansible reads `[:5]` as `[0:5]`.
     let first = if first.is_empty() { "0" } else { first };
@@ -197,7 +187,7 @@ fn item(part: &str, offset: usize) -> Result<Item<'_>, Fault> {
         return Ok(Item::Letters {
             first: from,
             last: to,
-            step: step as usize,
+            step: step_size as usize,
         });
     }
     let (Some(from), Some(to)) = (number(first), number(last)) else {
@@ -219,7 +209,7 @@ fn item(part: &str, offset: usize) -> Result<Item<'_>, Fault> {
     Ok(Item::Numbers {
         first: from,
         last: to,
-        step: u64::from(step),
+        step: u64::from(step_size),
         width: if padded { first.len() } else { 0 },
     })
 }

@@ -83,16 +83,12 @@ pub fn no_runs(selector: &RunSelector) -> Result<Vec<HostName>, String> {
 impl RunSelector {
     /// Parses `RUN` or `RUN:OUTCOME`; an error is about the outcome.
     fn parse(reference: &str) -> Result<Self, Fault> {
-        let (run, word) = match reference.split_once(':') {
-            Some((run, word)) => (run, Some(word)),
-            None => (reference, None),
+        let (run, word) = reference.split_once(':').unwrap_or((reference, "failed"));
+        let run = match run {
+            "last" => RunName::Last,
+            id => RunName::Id(id.to_owned()),
         };
-        let run = if run == "last" {
-            RunName::Last
-        } else {
-            RunName::Id(run.to_owned())
-        };
-        let outcome = word.map_or(Ok(RunOutcome::Status(Status::Failed)), RunOutcome::parse)?;
+        let outcome = RunOutcome::parse(word)?;
         Ok(Self { run, outcome })
     }
 }
@@ -299,10 +295,10 @@ impl Selection<'_> {
         if self.name_or_glob(text, matched) || self.range(text, matched) {
             return Ok(());
         }
-        let fault = Fault::new(offset, format!("no host or group matches `{text}`"));
-        Err(error(match self.nearest(text) {
-            Some(near) => fault.hint(format!("did you mean `{near}`?")),
-            None => fault,
+        let near = self.nearest(text);
+        Err(error(Fault {
+            hint: near.map(|near| format!("did you mean `{near}`?")),
+            ..Fault::new(offset, format!("no host or group matches `{text}`"))
         }))
     }
 
@@ -447,14 +443,9 @@ impl Selection<'_> {
         let selector = RunSelector::parse(reference)
             .map_err(|fault| InventoryError::Pattern(line.error(fault.shifted(term.offset))))?;
         for host in (self.resolver)(&selector).map_err(error)? {
-            match self.inventory.host_index.get(&host) {
-                Some(index) => matched[*index as usize] = true,
-                None => {
-                    return Err(error(format!(
-                        "`{host}` of `@{reference}` is not in the inventory"
-                    )));
-                }
-            }
+            let index = self.inventory.index(host.as_str());
+            let missing = || error(format!("`{host}` of `@{reference}` is not in the inventory"));
+            matched[index.ok_or_else(missing)? as usize] = true;
         }
         Ok(())
     }

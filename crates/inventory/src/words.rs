@@ -64,26 +64,18 @@ fn split_quoted(line: &str) -> Result<Words<'_>, Fault> {
             }
             '"' | '\'' => {
                 let text = &mut word.get_or_insert_with(|| (offset, String::new())).1;
+                let mut next = || {
+                    let open = || Fault::new(offset, format!("the quote {character} is never closed"));
+                    characters.next().map(|(_, inside)| inside).ok_or_else(open)
+                };
                 loop {
-                    match characters.next() {
-                        None => {
-                            return Err(Fault::new(
-                                offset,
-                                format!("the quote {character} is never closed"),
-                            ));
-                        }
-                        Some((_, inside)) if inside == character => break,
-                        Some((_, '\\')) if character == '"' => match characters.next() {
-                            Some((_, escaped @ ('"' | '\\'))) => text.push(escaped),
-                            Some((_, other)) => text.extend(['\\', other]),
-                            None => {
-                                return Err(Fault::new(
-                                    offset,
-                                    format!("the quote {character} is never closed"),
-                                ));
-                            }
+                    match next()? {
+                        inside if inside == character => break,
+                        '\\' if character == '"' => match next()? {
+                            escaped @ ('"' | '\\') => text.push(escaped),
+                            other => text.extend(['\\', other]),
                         },
-                        Some((_, inside)) => text.push(inside),
+                        inside => text.push(inside),
                     }
                 }
             }

@@ -6,11 +6,14 @@ use std::fmt::Write as _;
 use minijinja::value::Value;
 use reveille_account::SourceError;
 use reveille_document::{Blocks, EvaluationError, Expression, Part, Template, write_value};
+use reveille_text::is_secret;
 
 use crate::facts::{FACTS, Facts};
 use crate::job::Job;
 use crate::scope::{BUILT_IN, Found, Mode, OF_THE_HOST, Registered, Scope, Var};
 
+/// What a plan shows of a secret.
+const MASK: &str = "(secret)";
 /// How deep vars may refer to vars.
 pub(crate) const MAX_VAR_DEPTH: usize = 16;
 
@@ -69,11 +72,11 @@ impl<'a> Evaluation<'a> {
             match self.look_up(root)? {
                 Found::Value(value) => drop(roots.insert(root.as_str(), value)),
                 Found::Later => return Ok(None),
-                Found::Nothing if self.mode == Mode::Plan && self.job.registers.contains_key(root) => {
+                Found::Nothing if self.mode != Mode::Run && self.job.registers.contains_key(root) => {
                     needs_results = true;
                     roots.insert(root, Registered::default().value());
                 }
-                Found::Nothing if self.mode == Mode::Plan && FACTS.contains(&root.as_str()) => {
+                Found::Nothing if self.mode != Mode::Run && FACTS.contains(&root.as_str()) => {
                     self.check_fact(expression, root)?;
                     return Ok(None);
                 }
@@ -85,7 +88,10 @@ impl<'a> Evaluation<'a> {
             .iter()
             .filter(|root| !roots.contains_key(root.as_str()))
             .collect();
+        let masked = || expression.roots().iter().any(|root| self.is_masked(root));
         match expression.evaluate(&roots) {
+            // A filter may not accept the mask.
+            Err(_) if masked() => Ok(None),
             // With placeholders for results, only errors that no value could avoid are mistakes.
             Ok(_) | Err(EvaluationError::Other(_)) if needs_results => Ok(None),
             Err(EvaluationError::Undefined(_)) if needs_results && missing.is_empty() => Ok(None),
@@ -126,19 +132,23 @@ impl<'a> Evaluation<'a> {
             match self.look_up(root)? {
                 Found::Value(value) => drop(roots.insert(root.clone(), value)),
                 Found::Later => return Ok(None),
-                Found::Nothing if self.mode == Mode::Plan && self.job.comes_later(root) => return Ok(None),
+                Found::Nothing if self.mode != Mode::Run && self.job.comes_later(root) => return Ok(None),
                 // The file may test whether the name is defined.
                 Found::Nothing => {}
             }
         }
-        blocks.render(&roots).map(Some).map_err(|mistake| {
+        let rendered = blocks.render(&roots).map(Some);
+        if rendered.is_err() && blocks.roots().iter().any(|root| self.is_masked(root)) {
+            return Ok(None);
+        }
+        rendered.map_err(|mistake| {
             let missing = blocks
                 .roots()
                 .iter()
                 .find(|root| mistake.message.starts_with(&format!("`{root}` ")));
-            match missing.and_then(|root| SourceError::nearest(root, self.known_names())) {
-                Some(near) => mistake.hint(format!("did you mean `{near}`?")),
-                None => mistake,
+            SourceError {
+                hint: missing.and_then(|root| self.suggestion(root)).or(mistake.hint),
+                ..mistake
             }
         })
     }
@@ -166,11 +176,14 @@ impl<'a> Evaluation<'a> {
         if let Some(var) = job.var(name) {
             if let Var::Secret(_) = var {
                 return Ok(match self.mode {
-                    Mode::Plan => Found::Value(Value::from("(secret)")),
                     Mode::Run => scope.secret(name).into(),
+                    Mode::Plan | Mode::Show => Found::Value(Value::from(MASK)),
                 });
             }
             return self.deeper().var(var);
+        }
+        if self.mode == Mode::Show && self.is_masked(name) {
+            return Ok(Found::Value(Value::from(MASK)));
         }
         match self.deeper().host_var(name)? {
             Found::Nothing => Ok(scope.facts.and_then(|facts| facts.value(name)).into()),
@@ -199,6 +212,28 @@ impl<'a> Evaluation<'a> {
                 Found::all(values, |values| Value::from_pairs(names.zip(values)))
             }
         }
+    }
+
+    /// Whether a name is a secret that is masked, or needs one.
+    pub(crate) fn is_masked(self, name: &str) -> bool {
+        let Self { job, scope, .. } = self;
+        if self.mode == Mode::Run
+            || self.depth > MAX_VAR_DEPTH
+            || job.extra.contains_key(name)
+            || job.registers.contains_key(name)
+        {
+            return false;
+        }
+        if let Some(var) = job.var(name) {
+            let expressions = var.expressions();
+            let mut roots = expressions.iter().flat_map(|expression| expression.roots());
+            return matches!(var, Var::Secret(_)) || roots.any(|root| self.deeper().is_masked(root));
+        }
+        let is_secret = || is_secret(name) || scope.hidden.iter().any(|hidden| hidden == name);
+        let roots = || self.host_var_roots(name);
+        self.mode == Mode::Show
+            && scope.vars.contains_key(name)
+            && (is_secret() || roots().iter().any(|root| self.deeper().is_masked(root)))
     }
 
     /// Whether the expression uses facts or registered results.
@@ -247,36 +282,33 @@ impl<'a> Evaluation<'a> {
     }
 
     fn undefined(self, expression: &Expression, missing: &[&String], part: Option<&str>) -> SourceError {
-        let Some(name) = missing.first() else {
-            let part = part.unwrap_or(expression.source());
-            let offset = expression.source().find(part).unwrap_or(0);
-            return self
-                .job
-                .mistake(expression.at() + offset, format!("`{part}` is not defined"));
-        };
-        let offset = expression.source().find(name.as_str()).unwrap_or(0);
+        let name = missing.first().map(|name| name.as_str());
+        let part = name.or(part).unwrap_or(expression.source());
+        let offset = expression.source().find(part).unwrap_or(0);
         let mistake = self
             .job
-            .mistake(expression.at() + offset, format!("`{name}` is not defined"));
-        if FACTS.contains(&name.as_str()) {
+            .mistake(expression.at() + offset, format!("`{part}` is not defined"));
+        if name.is_some_and(|name| FACTS.contains(&name)) {
             return mistake.hint("the host did not report this fact");
         }
-        match SourceError::nearest(name, self.known_names()) {
-            Some(near) => mistake.hint(format!("did you mean `{near}`?")),
-            None => mistake,
+        SourceError {
+            hint: name.and_then(|name| self.suggestion(name)),
+            ..mistake
         }
     }
 
-    fn known_names(self) -> impl Iterator<Item = &'a str> {
+    /// The hint for a misspelled name.
+    fn suggestion(self, name: &str) -> Option<String> {
         let Self { job, scope, .. } = self;
-        BUILT_IN
+        let known = BUILT_IN
             .iter()
             .chain(FACTS)
             .copied()
             .chain(job.extra.keys().map(String::as_str))
             .chain(job.registers.keys().map(String::as_str))
             .chain(job.vars.iter().map(|(name, _)| name.as_str()))
-            .chain(scope.vars.keys().map(String::as_str))
+            .chain(scope.vars.keys().map(String::as_str));
+        SourceError::nearest(name, known).map(|near| format!("did you mean `{near}`?"))
     }
 }
 

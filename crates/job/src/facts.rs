@@ -30,13 +30,7 @@ echo "machine_id=$(cat /etc/machine-id 2>/dev/null || cat /var/lib/dbus/machine-
 /// A host's report on itself. Facts that are missing are undefined in templates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    values: BTreeMap<&'static str, FactValue>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum FactValue {
-    Text(String),
-    Number(u64),
+    values: BTreeMap<&'static str, Value>,
 }
 
 // === impl Facts ===
@@ -53,7 +47,7 @@ impl Facts {
                 }
             }
         }
-        let text = |name: &str| said.get(name).map(|value| FactValue::Text((*value).to_owned()));
+        let text = |name: &str| said.get(name).map(|value| Value::from(*value));
         let number = |name: &str| said.get(name).and_then(|value| value.parse::<u64>().ok());
         let megabytes = number("mem_kb")
             .map(|kilobytes| kilobytes / 1024)
@@ -67,15 +61,15 @@ impl Facts {
             id.to_lowercase()
         };
         let found = [
-            ("os.family", family(kernel, id, like).map(FactValue::Text)),
-            ("os.name", (!name.is_empty()).then_some(FactValue::Text(name))),
+            ("os.family", family(kernel, id, like).map(Value::from)),
+            ("os.name", (!name.is_empty()).then(|| name.into())),
             (
                 "os.version",
                 text("VERSION_ID").or_else(|| text("release").filter(|_| id.is_empty())),
             ),
             ("arch", text("arch")),
-            ("cpus", number("cpus").map(FactValue::Number)),
-            ("mem_mb", megabytes.map(FactValue::Number)),
+            ("cpus", number("cpus").map(Value::from)),
+            ("mem_mb", megabytes.map(Value::from)),
             ("boot_id", text("boot_id")),
             ("machine_id", text("machine_id")),
         ];
@@ -92,11 +86,11 @@ impl Facts {
         if name == "os" {
             let parts = OS.iter().filter_map(|part| {
                 let full = format!("os.{part}");
-                Some(((*part).to_owned(), self.values.get(full.as_str())?.value()))
+                Some(((*part).to_owned(), self.values.get(full.as_str())?.clone()))
             });
             return Some(Value::from_pairs(parts));
         }
-        self.values.get(name).map(FactValue::value)
+        self.values.get(name).cloned()
     }
 
     /// What is wrong with the part of a fact that an expression uses, if anything.
@@ -104,15 +98,6 @@ impl Facts {
         let (root, rest) = path.split_once('.')?;
         let part = rest.split('.').next().unwrap_or_default();
         (root == "os" && !OS.contains(&part)).then(|| format!("`os` has {}", OS.join(", ")))
-    }
-}
-
-impl FactValue {
-    fn value(&self) -> Value {
-        match self {
-            FactValue::Text(text) => Value::from(text.as_str()),
-            FactValue::Number(number) => Value::from(*number),
-        }
     }
 }
 

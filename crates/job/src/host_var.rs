@@ -59,12 +59,9 @@ impl Evaluation<'_> {
         if self.depth > MAX_VAR_DEPTH {
             return Err(SourceError::whole("it refers to itself", ""));
         }
-        let compiled = Compiled::of_job(text).map_err(|fault| {
-            let mistake = SourceError::whole(fault.message, "");
-            match fault.hint {
-                Some(hint) => mistake.hint(hint),
-                None => mistake,
-            }
+        let compiled = Compiled::of_job(text).map_err(|fault| SourceError {
+            hint: fault.hint,
+            ..SourceError::whole(fault.message, "")
         })?;
         // The environment of this process is for the author of the job, not for anyone who can write an inventory tag.
         if compiled.roots().contains("env") {
@@ -114,16 +111,11 @@ impl Evaluation<'_> {
             let message = format!("{host}: the template in `{name}`, which is a secret, can't be rendered");
             return SourceError::whole(message, INVENTORY);
         }
-        let mine = SourceError::whole(
-            format!(
-                "{host}: the template in `{name}` can't be rendered: {}",
-                mistake.message
-            ),
-            INVENTORY,
-        );
-        match mistake.hint {
-            Some(hint) => mine.hint(hint),
-            None => mine,
+        let why = mistake.message;
+        let message = format!("{host}: the template in `{name}` can't be rendered: {why}");
+        SourceError {
+            hint: mistake.hint,
+            ..SourceError::whole(message, INVENTORY)
         }
     }
 }

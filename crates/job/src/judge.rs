@@ -101,7 +101,7 @@ impl Judge<'_> {
             return;
         }
         let mut rest = chunk;
-        while let Some(end) = newline(rest) {
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             self.line(stream).push(&rest[..end]);
             self.end_line(stream);
             rest = &rest[end + 1..];
@@ -246,10 +246,6 @@ impl Rules {
                 Stream::Stderr => !matches!(self.stderr, StderrRule::Anything),
             }
     }
-}
-
-fn newline(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'\n')
 }
 
 /// A line for a message: valid text without control characters, shortened.

@@ -73,4 +73,4 @@ pub use reveille_document::MAX_FILE_BYTES;
 pub use schema::schema;
 pub use scope::{Registered, Scope, SecretSource, Shared};
 pub use source::{CommandOptions, JobSource, Selection};
-pub use step::{Limit, OnStuck, Role, Step, WaitFrom, Watchdog};
+pub use step::{Limit, OnStuck, Placing, Role, Step, WaitFrom, Watchdog};

@@ -214,13 +214,8 @@ impl Context<'_> {
     }
 
     fn compile(&mut self, text: &str, node: &Node) -> Option<Template> {
-        match Template::compile(text, self.reader.raw(node), node.place.bytes.start) {
-            Ok(template) => Some(template),
-            Err(fault) => {
-                self.fault(fault);
-                None
-            }
-        }
+        let compiled = Template::compile(text, self.reader.raw(node), node.place.bytes.start);
+        compiled.map_err(|fault| self.fault(fault)).ok()
     }
 
     pub(crate) fn fault(&mut self, fault: Fault) {
@@ -251,9 +246,7 @@ impl Context<'_> {
                 );
                 continue;
             }
-            if let Value::Map(_) = value.value
-                && self.is_secret(value)
-            {
+            if self.is_secret(value) {
                 continue;
             }
             // An empty value is a value here.
@@ -284,14 +277,10 @@ impl Context<'_> {
                 let place = Path::new(self.reader.file)
                     .parent()
                     .map_or_else(|| path.into(), |directory| directory.join(path));
-                match bounded::text(&place, MAX_TEMPLATE_BYTES) {
-                    Ok(text) => text,
-                    Err(why) => {
-                        let message = format!("can't read the template {}: {why}", place.display());
-                        self.reader.mistake(&node.place, message);
-                        return None;
-                    }
-                }
+                let read = bounded::text(&place, MAX_TEMPLATE_BYTES)
+                    .map_err(|why| format!("can't read the template {}: {why}", place.display()));
+                read.map_err(|message| self.reader.mistake(&node.place, message))
+                    .ok()?
             }
         };
         match Blocks::compile(document::language(FILE_FUEL), path, &text) {
@@ -395,12 +384,7 @@ impl Context<'_> {
 
     /// Reports a `{secret: …}` in the wrong place, if `node` is one.
     fn is_secret(&mut self, node: &Node) -> bool {
-        let Value::Map(entries) = &node.value else {
-            return false;
-        };
-        let secret = entries
-            .iter()
-            .find(|(key, _)| matches!(&key.value, Value::Text(name) if name == "secret"));
+        let secret = entry(node, "secret");
         if let Some((key, _)) = secret {
             self.reader.mistake_with_hint(
                 &key.place,
@@ -421,10 +405,8 @@ impl Context<'_> {
             let Some(name) = self.reader.scalar(key) else {
                 continue;
             };
-            let is_secret = matches!(&value.value, Value::Map(entries)
-                if entries.iter().any(|(key, _)| matches!(&key.value, Value::Text(name) if name == "secret")));
             let name_is_good = self.variable_name(&name, key);
-            let var = if is_secret {
+            let var = if entry(value, "secret").is_some() {
                 self.secret(value).map(Var::Secret)
             } else {
                 self.var(value)
@@ -534,7 +516,8 @@ impl Context<'_> {
             let Some(name) = step.as_ref().and_then(|step| step.register.as_ref()) else {
                 continue;
             };
-            let place = register_place(nodes[index]);
+            let node = nodes[index];
+            let place = entry(node, "register").map_or(&node.place, |(_, value)| &value.place);
             if let Some(first) = registers.insert(name.clone(), index) {
                 registers.insert(name.clone(), first);
                 let message = format!(
@@ -617,16 +600,14 @@ fn takes<'e, 'n>(
     })
 }
 
-/// The value of a step's `register`, or the step.
-fn register_place(node: &Node) -> &document::Place {
-    if let Value::Map(entries) = &node.value {
-        for (key, value) in entries {
-            if matches!(&key.value, Value::Text(name) if name == "register") {
-                return &value.place;
-            }
-        }
-    }
-    &node.place
+/// The key and the value of this name, if the node is a mapping with it.
+fn entry<'n>(node: &'n Node, name: &str) -> Option<&'n (Node, Node)> {
+    let Value::Map(entries) = &node.value else {
+        return None;
+    };
+    entries
+        .iter()
+        .find(|(key, _)| matches!(&key.value, Value::Text(text) if text == name))
 }
 
 fn nth(index: usize) -> String {

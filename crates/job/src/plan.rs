@@ -53,7 +53,7 @@ impl Job {
 
     /// Prints what would be done on a host, step by step, without connecting to anything.
     pub fn plan(&self, scope: &Scope<'_>) -> Result<String, SourceError> {
-        let evaluation = Evaluation::new(self, scope, Mode::Plan);
+        let evaluation = Evaluation::new(self, scope, Mode::Show);
         let mut plan = format!("{}\n", scope.host);
         for (index, step) in self.steps.iter().enumerate() {
             let rendered = evaluation.step(step)?;
@@ -149,30 +149,15 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
         RenderedAction::Script { src, args } => {
             line("script", &format!("{src} {}", args.join(" ")));
         }
-        RenderedAction::Upload {
-            src,
-            dest,
-            mode,
-            owner,
-            group,
-        }
-        | RenderedAction::Template {
-            src,
-            dest,
-            mode,
-            owner,
-            group,
-            ..
-        } => {
-            let mut text = format!("{src} to {dest}");
-            if let Some(mode) = mode {
+        RenderedAction::Upload { src, to } | RenderedAction::Template { src, to, .. } => {
+            let mut text = format!("{src} to {}", to.dest);
+            if let Some(mode) = to.mode {
                 let _ = write!(text, ", mode {mode:04o}");
             }
-            if let Some(owner) = owner {
-                let _ = write!(text, ", owner {owner}");
-            }
-            if let Some(group) = group {
-                let _ = write!(text, ", group {group}");
+            for (what, name) in [("owner", &to.owner), ("group", &to.group)] {
+                if let Some(name) = name {
+                    let _ = write!(text, ", {what} {name}");
+                }
             }
             line(step.kind(), &text);
         }
@@ -210,16 +195,16 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             );
         }
     }
-    if let Some(host) = &rendered.run_on {
-        line("on", host);
-    }
-    if let Some(user) = &rendered.become_user {
-        line("as", user);
-    } else if step.becomes == Some(true) {
-        line("as", "root");
-    }
-    if let Some(cwd) = &rendered.cwd {
-        line("in", cwd);
+    let root = (step.becomes == Some(true)).then_some("root");
+    let places = [
+        ("on", rendered.run_on.as_deref()),
+        ("as", rendered.become_user.as_deref().or(root)),
+        ("in", rendered.cwd.as_deref()),
+    ];
+    for (name, value) in places {
+        if let Some(value) = value {
+            line(name, value);
+        }
     }
     for (name, value) in &rendered.env {
         line("env", &format!("{name}={value}"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use reveille_account::SourceError;
+use reveille_document::position;
 
 use crate::job::Job;
 use crate::parse;
@@ -33,15 +34,9 @@ impl Job {
             Ok(text) => Self::parse_with(text.strip_prefix('\u{feff}').unwrap_or(text), file, vars),
             Err(error) => {
                 let at = error.valid_up_to();
-                let before = &bytes[..at];
-                let start = before
-                    .iter()
-                    .rposition(|byte| *byte == b'\n')
-                    .map_or(0, |end| end + 1);
+                let (line, column) = position(&String::from_utf8_lossy(&bytes[..at]), at);
                 let message = format!("byte {at} (0x{:02x}) is not UTF-8", bytes[at]);
-                let mut mistake = SourceError::whole(message, file);
-                mistake.line = before.split(|byte| *byte == b'\n').count();
-                mistake.column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+                let mistake = SourceError::at(message, file, "", line, column);
                 Err(vec![mistake.hint("a job file must be a text file in UTF-8")])
             }
         }

@@ -10,7 +10,7 @@ use crate::evaluation::Evaluation;
 use crate::job::Job;
 use crate::parse::action::port;
 use crate::scope::{Mode, Scope};
-use crate::step::{Action, Condition, SkipIf, Step, WaitFrom};
+use crate::step::{Action, Condition, Placing, SkipIf, Step, WaitFrom};
 
 /// A step rendered for one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +50,8 @@ pub enum RenderedAction {
     Upload {
         /// Its local path, relative to the job file.
         src: String,
-        /// Its path on the host.
-        dest: String,
-        /// Its permissions on the host.
-        mode: Option<u32>,
-        /// Its owner on the host.
-        owner: Option<String>,
-        /// Its group on the host.
-        group: Option<String>,
+        /// Where it is put.
+        to: Placing<String>,
     },
     /// Uploads a file that is rendered from a template.
     Template {
@@ -65,14 +59,8 @@ pub enum RenderedAction {
         src: String,
         /// The content of the file; in a plan, as far as it is known.
         content: String,
-        /// Its path on the host.
-        dest: String,
-        /// Its permissions on the host.
-        mode: Option<u32>,
-        /// Its owner on the host.
-        owner: Option<String>,
-        /// Its group on the host.
-        group: Option<String>,
+        /// Where it is put.
+        to: Placing<String>,
     },
     /// Downloads a file of the host.
     Download {
@@ -193,6 +181,14 @@ impl Evaluation<'_> {
     pub(crate) fn step(self, step: &Step) -> Result<Rendered, SourceError> {
         let text = |template: &Template| self.text(template);
         let maybe = |template: &Option<Template>| template.as_ref().map(text).transpose();
+        let placed = |to: &Placing<Template>| {
+            Ok::<_, SourceError>(Placing {
+                dest: text(&to.dest)?,
+                mode: to.mode,
+                owner: maybe(&to.owner)?,
+                group: maybe(&to.group)?,
+            })
+        };
         let action = match &step.action {
             Action::Run { command, shell } => RenderedAction::Run {
                 command: text(command)?,
@@ -202,32 +198,14 @@ impl Evaluation<'_> {
                 src: text(src)?,
                 args: args.iter().map(text).collect::<Result<_, _>>()?,
             },
-            Action::Upload {
-                src,
-                dest,
-                mode,
-                owner,
-                group,
-            } => RenderedAction::Upload {
+            Action::Upload { src, to } => RenderedAction::Upload {
                 src: text(src)?,
-                dest: text(dest)?,
-                mode: *mode,
-                owner: maybe(owner)?,
-                group: maybe(group)?,
+                to: placed(to)?,
             },
-            Action::Template {
-                src,
-                dest,
-                mode,
-                owner,
-                group,
-            } => RenderedAction::Template {
+            Action::Template { src, to } => RenderedAction::Template {
                 src: src.clone(),
                 content: self.file(src)?.unwrap_or_default(),
-                dest: text(dest)?,
-                mode: *mode,
-                owner: maybe(owner)?,
-                group: maybe(group)?,
+                to: placed(to)?,
             },
             Action::Download { src, to } => RenderedAction::Download {
                 src: text(src)?,
@@ -274,7 +252,11 @@ impl Evaluation<'_> {
     fn port(self, template: &Template, from: WaitFrom) -> Result<WaitCondition, SourceError> {
         let text = self.text(template)?;
         let mut expressions = template.expressions();
-        if self.mode == Mode::Plan && expressions.any(|expression| self.needs_results(expression)) {
+        if self.mode != Mode::Run
+            && expressions.any(|expression| {
+                self.needs_results(expression) || expression.roots().iter().any(|root| self.is_masked(root))
+            })
+        {
             // The plan shows the template instead.
             return Ok(WaitCondition::Port { port: 0, from });
         }

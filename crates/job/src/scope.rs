@@ -47,6 +47,8 @@ pub struct Scope<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) registered: BTreeMap<String, Registered>,
     pub(crate) facts: Option<&'a Facts>,
+    /// Vars that a plan does not show, besides those with secret names.
+    pub(crate) hidden: &'a [String],
     pub(crate) filled: Filled,
 }
 
@@ -85,8 +87,10 @@ pub enum SecretSource {
 pub(crate) enum Mode {
     /// All values are known.
     Run,
-    /// Results of steps are unknown; expressions that need them stay as written.
+    /// Results of steps and secrets of the job are unknown; expressions that need results stay as written.
     Plan,
+    /// A plan for people to read, which shows no secret of the inventory either.
+    Show,
 }
 
 /// The result of looking up a name.
@@ -177,8 +181,16 @@ impl<'a> Scope<'a> {
             shared,
             registered: BTreeMap::new(),
             facts: None,
+            hidden: &[],
             filled: Filled::default(),
         }
+    }
+
+    /// Keeps these vars of the inventory out of plans, besides those with secret names.
+    #[must_use]
+    pub fn hiding(mut self, names: &'a [String]) -> Self {
+        self.hidden = names;
+        self
     }
 
     /// The host's name.

@@ -88,18 +88,12 @@ pub(crate) enum Action {
     },
     Upload {
         src: Template,
-        dest: Template,
-        mode: Option<u32>,
-        owner: Option<Template>,
-        group: Option<Template>,
+        to: Placing<Template>,
     },
     Template {
         /// As written; the file was read with the job.
         src: String,
-        dest: Template,
-        mode: Option<u32>,
-        owner: Option<Template>,
-        group: Option<Template>,
+        to: Placing<Template>,
     },
     Download {
         src: Template,
@@ -115,6 +109,19 @@ pub(crate) enum Action {
         within: Duration,
         every: Duration,
     },
+}
+
+/// Where a file is put on a host; texts are templates or what they are rendered to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placing<T> {
+    /// Its path on the host.
+    pub dest: T,
+    /// Its permissions on the host.
+    pub mode: Option<u32>,
+    /// Its owner on the host.
+    pub owner: Option<T>,
+    /// Its group on the host.
+    pub group: Option<T>,
 }
 
 /// A condition to wait for, before its templates are rendered.
@@ -273,6 +280,14 @@ impl Step {
     }
 }
 
+// === impl Placing ===
+
+impl<T> Placing<T> {
+    fn texts(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.dest).chain(&self.owner).chain(&self.group)
+    }
+}
+
 // === impl Action ===
 
 impl Action {
@@ -292,16 +307,8 @@ impl Action {
         match self {
             Action::Run { command, .. } => vec![command],
             Action::Script { src, args } => std::iter::once(src).chain(args).collect(),
-            Action::Upload {
-                src,
-                dest,
-                owner,
-                group,
-                ..
-            } => [src, dest].into_iter().chain(owner).chain(group).collect(),
-            Action::Template {
-                dest, owner, group, ..
-            } => std::iter::once(dest).chain(owner).chain(group).collect(),
+            Action::Upload { src, to } => std::iter::once(src).chain(to.texts()).collect(),
+            Action::Template { to, .. } => to.texts().collect(),
             Action::Download { src, to } => vec![src, to],
             Action::Reboot { only_if, .. } => only_if.iter().collect(),
             Action::WaitFor { condition, .. } => match condition {

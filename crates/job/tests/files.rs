@@ -305,12 +305,11 @@ fn template_files_facts_and_secrets() {
     assert!(!format!("{shared:?}").contains("hunter2"));
     let facts = Facts::parse("ID=debian\ncpus=4\n");
     let mut scope = Scope::new("web1", &vars, &shared).with_facts(Some(&facts));
-    let RenderedAction::Template { content, dest, .. } = job.render(0, &scope).expect("rendered").action
-    else {
+    let RenderedAction::Template { content, to, .. } = job.render(0, &scope).expect("rendered").action else {
         unreachable!()
     };
     assert_eq!(
-        (content.as_str(), dest.as_str()),
+        (content.as_str(), to.dest.as_str()),
         (
             "# web1\nworkers 4\nserver web1\nserver web2\npassword hunter2\n",
             "/etc/server.conf"
@@ -326,6 +325,36 @@ fn template_files_facts_and_secrets() {
     assert!(job.when(1, &scope).expect("a condition"));
     let rendered = job.render(1, &scope).expect("rendered");
     assert_eq!(rendered.env, [("DB_PW".to_owned(), "hunter2".to_owned())]);
+}
+
+/// What a filter makes of a secret is not known before the secret is.
+#[test]
+fn a_plan_shows_no_secret_and_refuses_nothing_for_one() {
+    let job = beside(
+        "vars: {pw: {secret: {env: PW}}, part: \"{{ vaulted.split(':')[1] }}\"}\n\
+         steps:\n- run: echo {{ part }} {{ copied | int }} {{ plain }}\n  \
+         env: {A: '{{ pw | int }}', B: '{{ pw }}{{ vaulted }}', C: '{{ api_token }}'}\n",
+    )
+    .unwrap_or_else(|mistakes| panic!("{}", together(&mistakes)));
+    let shared = shared();
+    let vars = serde_json::json!({
+        "vaulted": "user:hunter2", "copied": "{{ vaulted }}", "plain": "open", "api_token": "hunter3",
+    });
+    let serde_json::Value::Object(vars) = vars else {
+        unreachable!()
+    };
+    let hidden = ["vaulted".to_owned()];
+    let scope = Scope::new("web1", &vars, &shared).hiding(&hidden);
+    // `copied` is no number.
+    assert_eq!(job.check(&scope).len(), 1, "{}", together(&job.check(&scope)));
+    insta::assert_snapshot!(job.plan(&scope).expect("a plan"));
+    let shared = shared.with_secrets(BTreeMap::from([("pw".to_owned(), "7".to_owned())]));
+    let mut vars = vars.clone();
+    vars.insert("copied".into(), "5".into());
+    let rendered = job
+        .render(0, &Scope::new("web1", &vars, &shared))
+        .expect("rendered");
+    assert_eq!(rendered.env[0].1, "7");
 }
 
 #[test]

@@ -237,8 +237,8 @@ impl Restored {
         }
         options.passwords.inventory =
             inventory.map(|sources| sources.with_vault_passwords(&args.vault_password_file));
-        if let Some(file) = recipe.changed_file() {
-            printer.warning(&format!("{file} has changed since; using the recorded one"));
+        for change in recipe.changed_files() {
+            printer.warning(&change);
         }
         let secrets = secrets(&recipe.job, printer)?;
         let inventory = recipe.options.passwords.reload(printer)?;

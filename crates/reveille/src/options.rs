@@ -144,10 +144,13 @@ pub(crate) fn banner(hosts: usize, settings: &Settings, fit: &Fit, options: &Run
             fit.sessions
         );
     }
+    let mut batches = settings.serial.as_slice();
     if let Some(canary) = options.canary {
         banner = format!("{banner}; canary of {}", counted(canary, "host"));
-    } else if !settings.serial.is_empty() {
-        let sizes: Vec<String> = settings.serial.iter().map(ToString::to_string).collect();
+        batches = batches.get(1..).unwrap_or_default();
+    }
+    if !batches.is_empty() && batches != [Portion::Share(10_000)] {
+        let sizes: Vec<String> = batches.iter().map(ToString::to_string).collect();
         banner = format!("{banner}; in batches of {}", sizes.join(", "));
     }
     match (settings.max_fail, settings.max_fail_batch) {

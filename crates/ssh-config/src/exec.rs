@@ -18,14 +18,9 @@ const MAX_ANSWERS: usize = 4_096;
 
 /// Whether the command exits with 0. Each command is run only once.
 pub(crate) fn succeeds(config: &SshConfig, command: &str) -> Result<bool, String> {
-    let known = config
-        .answers
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(command)
-        .copied();
-    if let Some(answer) = known {
-        return Ok(answer);
+    let answers = || config.answers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(answer) = answers().get(command) {
+        return Ok(*answer);
     }
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let child = Command::new(shell.as_deref().unwrap_or("/bin/sh".as_ref()))
@@ -58,7 +53,7 @@ pub(crate) fn succeeds(config: &SshConfig, command: &str) -> Result<bool, String
             ));
         }
     };
-    let mut answers = config.answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut answers = answers();
     if answers.len() < MAX_ANSWERS {
         answers.insert(command.to_owned(), answer);
     }

@@ -225,17 +225,12 @@ impl Reader {
             .trim_start_matches([' ', '\t', '\r', '\n']);
         let at = line.text.len() - rest.len();
         match self.option(&keyword, rest, at, line, open) {
-            Ok(()) => Ok(()),
-            Err(Trouble::Here(fault)) => {
-                self.mistake(line.error(fault));
-                Ok(())
-            }
-            Err(Trouble::Keyword(fault)) => {
-                self.mistake(line.error(fault.shifted(offset)));
-                Ok(())
-            }
-            Err(Trouble::Elsewhere(error)) => Err(error),
+            Ok(()) => {}
+            Err(Trouble::Here(fault)) => self.mistake(line.error(fault)),
+            Err(Trouble::Keyword(fault)) => self.mistake(line.error(fault.shifted(offset))),
+            Err(Trouble::Elsewhere(error)) => return Err(error),
         }
+        Ok(())
     }
 
     /// Reads one option, whose arguments `rest` start at `at`.
@@ -268,31 +263,10 @@ impl Reader {
         let Some(words) = arguments(rest) else {
             return Err(Fault::new(at, "a quote is never closed").into());
         };
-        if keyword == "match" {
-            let criteria = self.criteria(rest, at, place)?;
-            open.block = self.begin(Condition::Match(criteria), open.within);
-            return Ok(());
-        }
-        // These take the rest of the line unparsed.
-        match keyword {
-            "proxycommand" => {
-                let command = rest.trim_start_matches([' ', '\t', '=']).to_owned();
-                self.set(open, place, Value::ProxyCommand(command));
-                return Ok(());
-            }
-            "proxyjump" => {
-                let text = rest.split('#').next().unwrap_or_default().trim();
-                let hops = Hop::chain(text).map_err(|message| Fault::new(at, message))?;
-                self.set(open, place, Value::ProxyJump(text.to_owned(), hops));
-                return Ok(());
-            }
-            _ => {}
-        }
         let one = |words: &[String]| -> Result<String, Fault> {
             match words {
-                [] => Err(Fault::new(at, format!("`{written}` needs a value"))),
-                [word] if word.is_empty() => Err(Fault::new(at, format!("`{written}` needs a value"))),
-                [word] => Ok(word.clone()),
+                [word] if !word.is_empty() => Ok(word.clone()),
+                [] | [_] => Err(Fault::new(at, format!("`{written}` needs a value"))),
                 [_, second, ..] => Err(Fault::new(
                     rest.find(second.as_str()).map_or(at, |found| at + found),
                     format!("`{written}` takes one value; `{second}` is one too many"),
@@ -311,7 +285,19 @@ impl Reader {
                 open.block = self.begin(Condition::Host(patterns), open.within);
                 return Ok(());
             }
+            "match" => {
+                let criteria = self.criteria(rest, at, place)?;
+                open.block = self.begin(Condition::Match(criteria), open.within);
+                return Ok(());
+            }
             "include" => return self.include(&words, at, open),
+            // These two take the rest of the line unparsed.
+            "proxycommand" => Value::ProxyCommand(rest.trim_start_matches([' ', '\t', '=']).to_owned()),
+            "proxyjump" => {
+                let text = rest.split('#').next().unwrap_or_default().trim();
+                let hops = Hop::chain(text).map_err(|message| Fault::new(at, message))?;
+                Value::ProxyJump(text.to_owned(), hops)
+            }
             "hostname" => Value::HostName(one(&words)?),
             "user" => Value::User(one(&words)?),
             "port" => {
@@ -484,22 +470,12 @@ impl Reader {
                     Test::Unsupported
                 }
                 _ => {
-                    let fault = Fault::new(offset, format!("`Match` has no condition `{name}`"));
-                    let known = [
-                        "all",
-                        "canonical",
-                        "final",
-                        "host",
-                        "originalhost",
-                        "user",
-                        "localuser",
-                        "exec",
-                    ];
-                    return Err(match SourceError::nearest(&name, known) {
-                        Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                        None => fault,
-                    }
-                    .into());
+                    let known = "all canonical final host originalhost user localuser exec";
+                    let near = SourceError::nearest(&name, known.split(' '));
+                    return Err(Trouble::Here(Fault {
+                        hint: near.map(|near| format!("did you mean `{near}`?")),
+                        ..Fault::new(offset, format!("`Match` has no condition `{name}`"))
+                    }));
                 }
             };
             criteria.push(alone(test));
@@ -524,14 +500,11 @@ impl Reader {
             }
             let path: Cow<'_, Path> = if let Some(rest) = word.strip_prefix('~') {
                 let (user, rest) = rest.split_once('/').unwrap_or((rest, ""));
-                let home = if user.is_empty() {
-                    self.home.clone()
-                } else {
-                    tokens::home_of(user)
+                let home = match user {
+                    "" => self.home.clone(),
+                    user => tokens::home_of(user),
                 };
-                let Some(home) = home else {
-                    return Err(Fault::new(at, format!("`~{user}` has no home directory")).into());
-                };
+                let home = home.ok_or_else(|| Fault::new(at, format!("`~{user}` has no home directory")))?;
                 Cow::Owned(home.join(rest))
             } else if word.starts_with('/') {
                 Cow::Borrowed(Path::new(word))

@@ -101,8 +101,7 @@ impl SshConfig {
             let next = match (for_all.peek(), named.peek()) {
                 (Some(left), Some(right)) if left < right => for_all.next(),
                 (_, Some(_)) => named.next(),
-                (Some(_), None) => for_all.next(),
-                (None, None) => break,
+                (_, None) => for_all.next(),
             };
             let Some(index) = next else { break };
             if pass.applies(*index, found)? {
@@ -131,17 +130,8 @@ impl SshConfig {
     }
 
     fn finish(&self, query: &Query<'_>, name: String, found: Found<'_>) -> Result<Resolved, SourceError> {
-        let jump = found.proxy_jump.and_then(|(_, hops)| hops.last());
         let key_alias = found.host_key_alias.map(str::to_ascii_lowercase);
-        let tokens = Tokens {
-            local: query.local,
-            host: &name,
-            original: query.host,
-            key_alias: key_alias.as_deref().unwrap_or(query.host),
-            port: found.port.unwrap_or(22),
-            user: found.user.unwrap_or(&query.local.user),
-            jump: jump.map_or("", |hop| &hop.address),
-        };
+        let tokens = found.tokens(query, &name, key_alias.as_deref());
         let path =
             |text: &str, place: Place| tokens.path(text).map_err(|message| self.mistake(place, message));
         let paths = |texts: &[(&str, Place)]| -> Result<Vec<PathBuf>, SourceError> {
@@ -257,18 +247,7 @@ impl<'a> Pass<'a, '_> {
             Test::Unsupported => criterion.negated,
             Test::Exec(command) => {
                 let host = self.host(found).map_err(mistake)?;
-                let tokens = Tokens {
-                    local: self.query.local,
-                    host: &host,
-                    original: self.query.host,
-                    key_alias: found.host_key_alias.unwrap_or(self.query.host),
-                    port: found.port.unwrap_or(22),
-                    user: found.user.unwrap_or(&self.query.local.user),
-                    jump: found
-                        .proxy_jump
-                        .and_then(|(_, hops)| hops.last())
-                        .map_or("", |hop| &hop.address),
-                };
+                let tokens = found.tokens(self.query, &host, found.host_key_alias);
                 let command = tokens.put_in(command).map_err(mistake)?;
                 if self.query.run_exec {
                     exec::succeeds(self.config, &command).map_err(mistake)?
@@ -296,6 +275,23 @@ impl<'a> Pass<'a, '_> {
 // === impl Found ===
 
 impl<'a> Found<'a> {
+    /// The values of tokens for the host `host`, as far as they are known.
+    fn tokens<'t>(&self, query: &'t Query<'_>, host: &'t str, key_alias: Option<&'t str>) -> Tokens<'t>
+    where
+        'a: 't,
+    {
+        let jump = self.proxy_jump.and_then(|(_, hops)| hops.last());
+        Tokens {
+            local: query.local,
+            host,
+            original: query.host,
+            key_alias: key_alias.unwrap_or(query.host),
+            port: self.port.unwrap_or(22),
+            user: self.user.unwrap_or(&query.local.user),
+            jump: jump.map_or("", |hop| &hop.address),
+        }
+    }
+
     fn take(&mut self, value: &'a Value, place: Place) {
         let keyword = value.keyword();
         let is_new = match value {

@@ -28,15 +28,10 @@ impl HostPattern {
 
     /// Parses a comma-separated list.
     pub(crate) fn list(text: &str, lower: bool) -> Vec<Self> {
-        text.split(',')
-            .map(|part| {
-                if lower {
-                    Self::new(&part.to_ascii_lowercase())
-                } else {
-                    Self::new(part)
-                }
-            })
-            .collect()
+        if lower {
+            return Self::list(&text.to_ascii_lowercase(), false);
+        }
+        text.split(',').map(Self::new).collect()
     }
 
     fn fits(&self, text: &str) -> bool {
@@ -50,16 +45,8 @@ impl HostPattern {
 
 /// Whether a pattern matches and no negated one does.
 pub(crate) fn any(patterns: &[HostPattern], text: &str) -> bool {
-    let mut found = false;
-    for pattern in patterns {
-        if pattern.fits(text) {
-            if pattern.negated {
-                return false;
-            }
-            found = true;
-        }
-    }
-    found
+    let mut fitting = patterns.iter().filter(|pattern| pattern.fits(text)).peekable();
+    fitting.peek().is_some() && fitting.all(|pattern| !pattern.negated)
 }
 
 #[cfg(test)]

@@ -89,23 +89,16 @@ impl<'a> Finder<'a> {
             reasons.add_overridden("port", given(&alone, "Port", alone.port), ToString::to_string);
             reasons.add_overridden("user", given(&alone, "User", alone.user.clone()), String::clone);
         }
-        let jump_hosts = reasons
-            .first(
-                "jump",
-                [
-                    connection.jump.clone(),
-                    given(&resolved, "ProxyJump", resolved.proxy_jump.clone()),
-                ],
-                |hops| show_hops(hops),
-            )
-            .map(|hops| hops.value);
-        let mut jump = Vec::new();
-        self.jump(file.as_deref(), &jump_hosts.unwrap_or_default(), &mut jump, 0)?;
-        for hop in &mut jump {
-            hop.last_keys.clone_from(&link.keys);
-        }
+        let jump_hosts = reasons.first(
+            "jump",
+            [
+                connection.jump.clone(),
+                given(&resolved, "ProxyJump", resolved.proxy_jump.clone()),
+            ],
+            |hops| show_hops(hops),
+        );
+        let jump = self.through(file.as_deref(), &jump_hosts.unwrap_or_default(), &link)?;
         link.anchor();
-        jump.iter_mut().for_each(Link::anchor);
         let (transport, ssh_options) = self.transport(connection, &resolved, reasons)?;
         if transport == TransportKind::Local {
             // Nothing else is used without a connection.
@@ -207,16 +200,17 @@ impl<'a> Finder<'a> {
                 IdentityAgent::Socket(path) => path.display().to_string(),
             });
         }
-        let keys_only = reasons.first(
-            "keys only",
-            [
-                ssh.identities_only.clone(),
-                given(resolved, "IdentitiesOnly", resolved.identities_only),
-            ],
-            ToString::to_string,
-        );
-        link.keys_only = keys_only.is_some_and(|only| only.value);
-        let alias = reasons.first(
+        link.keys_only = reasons
+            .first(
+                "keys only",
+                [
+                    ssh.identities_only.clone(),
+                    given(resolved, "IdentitiesOnly", resolved.identities_only),
+                ],
+                ToString::to_string,
+            )
+            .unwrap_or(false);
+        link.host_key_alias = reasons.first(
             "host key alias",
             [
                 ssh.host_key_alias.clone(),
@@ -224,21 +218,13 @@ impl<'a> Finder<'a> {
             ],
             text,
         );
-        link.host_key_alias = alias.map(|alias| alias.value);
         // With `ask`, the run's policy decides.
-        let strict = ssh.strict_host_key_checking.clone().or_else(|| {
-            given(
-                resolved,
-                "StrictHostKeyChecking",
-                resolved.strict_host_key_checking,
-            )
-        });
+        let strict = resolved.strict_host_key_checking;
+        let strict = given(resolved, "StrictHostKeyChecking", strict);
+        let strict = ssh.strict_host_key_checking.clone().or(strict);
         let own =
             strict.and_then(|strict| policy(strict.value).map(|policy| Given::new(policy, strict.origin)));
-        link.host_key = own
-            .as_ref()
-            .filter(|_| asked.host_key.is_none())
-            .map(|own| own.value);
+        link.host_key = value(own.as_ref().filter(|_| asked.host_key.is_none())).copied();
         reasons.first(
             "host key",
             [
@@ -248,26 +234,19 @@ impl<'a> Finder<'a> {
             ],
             ToString::to_string,
         );
-        let mut known = given(
-            resolved,
-            "UserKnownHostsFile",
-            resolved.user_known_hosts_files.clone(),
-        );
+        let files = resolved.user_known_hosts_files.clone();
+        let mut known = given(resolved, "UserKnownHostsFile", files);
         if let Some(files) = &ssh.user_known_hosts_files {
             let named = files
                 .value
                 .iter()
                 .filter(|file| !file.eq_ignore_ascii_case("none"));
-            let paths = named
-                .map(|file| expanded(Path::new(file)))
-                .collect::<Result<_, _>>()?;
+            let paths = named.map(|file| expanded(Path::new(file)));
+            let paths = paths.collect::<Result<_, _>>()?;
             known = Some(Given::new(paths, files.origin.clone()));
         }
-        let global = given(
-            resolved,
-            "GlobalKnownHostsFile",
-            resolved.global_known_hosts_files.clone(),
-        );
+        let files = resolved.global_known_hosts_files.clone();
+        let global = given(resolved, "GlobalKnownHostsFile", files);
         for files in [&known, &global].into_iter().flatten() {
             reasons.note("known hosts", files, |files| show_paths(files));
         }
@@ -282,9 +261,7 @@ impl<'a> Finder<'a> {
             |within| duration::shown(*within),
         );
         // The command line's value applies to the whole run already.
-        link.connect_timeout_ms = within
-            .filter(|_| asked.connect_timeout.is_none())
-            .map(|within| millis(within.value));
+        link.connect_timeout_ms = within.filter(|_| asked.connect_timeout.is_none()).map(millis);
         let interval = reasons.first(
             "keep-alive",
             [
@@ -293,8 +270,8 @@ impl<'a> Finder<'a> {
             ],
             |interval| duration::shown(*interval),
         );
-        link.alive_interval_ms = interval.map(|interval| millis(interval.value));
-        let count = reasons.first(
+        link.alive_interval_ms = interval.map(millis);
+        link.alive_count = reasons.first(
             "keep-alives",
             [
                 ssh.server_alive_count_max.clone(),
@@ -302,7 +279,6 @@ impl<'a> Finder<'a> {
             ],
             ToString::to_string,
         );
-        link.alive_count = count.map(|count| count.value);
         Ok(link)
     }
 
@@ -320,7 +296,7 @@ impl<'a> Finder<'a> {
             [asked.escalate.clone(), by_user, connection.escalate.clone()],
             |wanted| if *wanted { "yes" } else { "no" }.to_owned(),
         );
-        let wanted = wanted.is_some_and(|wanted| wanted.value);
+        let wanted = wanted.unwrap_or(false);
         let mut ignored = Reasons::unasked();
         let reasons = if wanted { reasons } else { &mut ignored };
         let user = reasons.first(
@@ -341,9 +317,8 @@ impl<'a> Finder<'a> {
             ],
             ToString::to_string,
         );
-        let user = user.map_or_else(|| "root".to_owned(), |user| user.value);
-        let method = method.map_or_else(BecomeMethod::default, |method| method.value);
-        (wanted.then(|| user.clone()), user, method)
+        let user = user.unwrap_or_else(|| "root".to_owned());
+        (wanted.then(|| user.clone()), user, method.unwrap_or_default())
     }
 
     /// Chooses what carries the session, and the options for the system's `ssh`.
@@ -354,19 +329,15 @@ impl<'a> Finder<'a> {
         reasons: &mut Reasons,
     ) -> Result<(TransportKind, Vec<String>), Error> {
         let asked = &self.asked.transport;
-        let local = connection
-            .transport
-            .clone()
-            .filter(|transport| transport.value == TransportKind::Local);
         let proxy = connection
             .ssh
             .proxy_command
             .clone()
             .or_else(|| given(resolved, "ProxyCommand", resolved.proxy_command.clone()));
-        let is_native = asked
-            .as_ref()
-            .or(local.as_ref())
-            .is_none_or(|transport| transport.value == TransportKind::Native);
+        let is_native = match value(asked.as_ref()) {
+            Some(transport) => *transport == TransportKind::Native,
+            None => value(connection.transport.as_ref()) != Some(&TransportKind::Local),
+        };
         let Some(proxy) = proxy.filter(|_| is_native) else {
             let transport = reasons.first(
                 "transport",
@@ -377,8 +348,7 @@ impl<'a> Finder<'a> {
                 ],
                 ToString::to_string,
             );
-            let transport = transport.map_or_else(TransportKind::default, |transport| transport.value);
-            return Ok((transport, Vec::new()));
+            return Ok((transport.unwrap_or_default(), Vec::new()));
         };
         if asked.is_some() {
             return Err(Error::input(format!(
@@ -406,10 +376,11 @@ impl<'a> Finder<'a> {
             self.others.insert(file.to_owned(), SshConfig::only(file)?);
         }
         let config = file.and_then(|file| self.others.get(file)).unwrap_or(&self.usual);
-        let mut query = Query::new(host, &self.local);
-        query.user = user;
-        query.port = port;
-        let resolved = config.resolve(&query)?;
+        let resolved = config.resolve(&Query {
+            user,
+            port,
+            ..Query::new(host, &self.local)
+        })?;
         for warning in &resolved.warnings {
             self.warn_once(&warning.to_string());
         }
@@ -417,9 +388,14 @@ impl<'a> Finder<'a> {
     }
 
     /// Builds the connections through jump hosts to the host of `last`.
-    pub(crate) fn through(&mut self, hops: &[Hop], last: &Link) -> Result<Vec<Link>, Error> {
+    pub(crate) fn through(
+        &mut self,
+        file: Option<&Path>,
+        hops: &[Hop],
+        last: &Link,
+    ) -> Result<Vec<Link>, Error> {
         let mut links = Vec::new();
-        self.jump(None, hops, &mut links, 0)?;
+        self.jump(file, hops, &mut links, 0)?;
         for hop in &mut links {
             hop.last_keys.clone_from(&last.keys);
             hop.anchor();

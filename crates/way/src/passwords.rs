@@ -142,10 +142,9 @@ impl Passwords {
         let Ok(connection) = inventory.connection(host.as_str()) else {
             return;
         };
-        let secret = Secret::clone;
         let of_host = OfHost {
-            login: connection.password.as_ref().map(secret),
-            escalate: connection.become_password.as_ref().map(secret),
+            login: connection.password,
+            escalate: connection.become_password,
         };
         if of_host.login.is_some() || of_host.escalate.is_some() {
             self.of_hosts.insert(host.clone(), of_host);

@@ -50,7 +50,7 @@ impl Reasons {
         what: &'static str,
         candidates: impl IntoIterator<Item = Option<Given<T>>>,
         show: impl Fn(&T) -> String,
-    ) -> Option<Given<T>> {
+    ) -> Option<T> {
         let mut candidates = candidates.into_iter().flatten();
         let winner = candidates.next()?;
         if let Some(reasons) = &mut self.0 {
@@ -63,10 +63,10 @@ impl Reasons {
                 what,
                 over: over.collect(),
                 value,
-                origin: winner.origin.clone(),
+                origin: winner.origin,
             });
         }
-        Some(winner)
+        Some(winner.value)
     }
 
     /// Removes the reasons for all other settings.

@@ -101,16 +101,14 @@ fn route(name: &HostName, item: &Value, usual: &Link, finder: &mut Finder<'_>) -
             .filter(|port| *port > 0)
             .ok_or_else(|| wrong("whose port is not valid"))?;
     }
-    let jump = match map.get("jump") {
-        None => None,
-        Some(value) => {
-            let text = value
-                .as_str()
-                .ok_or_else(|| wrong("whose jump host is not text"))?;
-            let hops = Hop::chain(text).map_err(|why| wrong(&format!("but {why}")))?;
-            Some(finder.through(&hops, usual)?)
-        }
-    };
+    let mut jump = None;
+    if let Some(value) = map.get("jump") {
+        let text = value
+            .as_str()
+            .ok_or_else(|| wrong("whose jump host is not text"))?;
+        let hops = Hop::chain(text).map_err(|why| wrong(&format!("but {why}")))?;
+        jump = Some(finder.through(None, &hops, usual)?);
+    }
     Ok(Route { address, port, jump })
 }
 

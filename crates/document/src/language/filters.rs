@@ -166,7 +166,7 @@ fn add_bounded(environment: &mut Environment<'_>) {
 
 /// The widest text that a formatting filter may make, and the most lists that one may be cut into.
 const WIDEST: i64 = 10_000;
-/// The largest text that an expression may make, in bytes.
+/// The largest text that an expression or a template may make, in bytes.
 pub(crate) const LARGEST: usize = 16 << 20;
 
 fn check_size(name: &str, size: usize) -> Result<(), Error> {

@@ -5,7 +5,6 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use reveille_account::{SourceError, TransportKind};
 use reveille_document::ansible::is_template;
-use reveille_text::is_secret;
 
 use super::variables::{self, ADDRESS, COMMON_ARGUMENTS, EXTRA_ARGUMENTS, FIRST_ARGUMENTS, PORT, scalar};
 use crate::model::{Inventory, Variable};
@@ -51,7 +50,7 @@ impl Inventory {
                 machines.insert(machine, index);
                 continue;
             };
-            let shown = if variable.is_some_and(|variable| variable.secret || is_secret(&variable.key)) {
+            let shown = if variable.is_some_and(Variable::is_secret) {
                 "the same address".to_owned()
             } else {
                 format!("{} port {}", machine.address, machine.port)

@@ -64,7 +64,6 @@ impl Arguments {
         let words = words::split(text).map_err(|fault| fault.message)?.words;
         let mut words = words.into_iter().map(|word| word.text.into_owned());
         let mut arguments = Self::default();
-        let given = |path: PathBuf| Given::new(path, origin.clone());
         while let Some(word) = words.next() {
             let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
                 arguments.not_understood.push(word);
@@ -88,12 +87,7 @@ impl Arguments {
                 'p' => _ = arguments.option("port", &value, origin)?,
                 'l' => _ = arguments.option("user", &value, origin)?,
                 'i' => _ = arguments.option("identityfile", &value, origin)?,
-                'F' => {
-                    _ = arguments
-                        .ssh
-                        .config_file
-                        .get_or_insert_with(|| given(value.into()));
-                }
+                'F' => first(&mut arguments.ssh.config_file, value.into(), origin),
                 'o' => {
                     let (name, setting) = value
                         .split_once(['=', ' '])
@@ -133,87 +127,64 @@ impl Arguments {
 
     /// Parses an option of `ssh_config`; false for one that is not understood.
     fn option(&mut self, name: &str, value: &str, origin: &Origin) -> Result<bool, String> {
-        let text = |value: &str| Given::new(value.to_owned(), origin.clone());
         match name {
-            "port" => {
-                let port = port(value)?;
-                self.port.get_or_insert_with(|| Given::new(port, origin.clone()));
-            }
-            "user" => {
-                self.user.get_or_insert_with(|| text(value));
-            }
-            "identityfile" => self.key_files.push(text(value)),
-            "proxyjump" => {
-                let hops = Hop::chain(value)?;
-                self.jump.get_or_insert_with(|| Given::new(hops, origin.clone()));
-            }
+            "port" => first(&mut self.port, port(value)?, origin),
+            "user" => first(&mut self.user, value.to_owned(), origin),
+            "identityfile" => self.key_files.push(Given::new(value.to_owned(), origin.clone())),
+            "proxyjump" => first(&mut self.jump, Hop::chain(value)?, origin),
             "proxycommand" => match jump_of_command(value) {
-                Some(hop) => {
-                    self.jump
-                        .get_or_insert_with(|| Given::new(vec![hop], origin.clone()));
-                }
+                Some(hop) => first(&mut self.jump, vec![hop], origin),
                 None if value.eq_ignore_ascii_case("none") => {}
                 // As in ssh, the first of `ProxyJump` and `ProxyCommand` wins.
                 None if self.jump.is_some() => {}
-                None => {
-                    self.ssh.proxy_command.get_or_insert_with(|| text(value));
-                }
+                None => first(&mut self.ssh.proxy_command, value.to_owned(), origin),
             },
             "userknownhostsfile" => {
                 let words = words::split(value).map_err(|fault| fault.message)?.words;
                 let files = words.into_iter().map(|word| word.text.into_owned()).collect();
-                self.ssh
-                    .user_known_hosts_files
-                    .get_or_insert_with(|| Given::new(files, origin.clone()));
+                first(&mut self.ssh.user_known_hosts_files, files, origin);
             }
             "stricthostkeychecking" => {
                 let strict = StrictHostKeyChecking::parse(value).ok_or_else(|| {
                     format!("`StrictHostKeyChecking` must be yes, no, ask or accept-new, not `{value}`")
                 })?;
-                self.ssh
-                    .strict_host_key_checking
-                    .get_or_insert_with(|| Given::new(strict, origin.clone()));
+                first(&mut self.ssh.strict_host_key_checking, strict, origin);
             }
-            "hostkeyalias" => {
-                self.ssh.host_key_alias.get_or_insert_with(|| text(value));
-            }
+            "hostkeyalias" => first(&mut self.ssh.host_key_alias, value.to_owned(), origin),
             "identitiesonly" => {
                 let only = match value.to_ascii_lowercase().as_str() {
                     "yes" | "true" => true,
                     "no" | "false" => false,
                     _ => return Err(format!("`IdentitiesOnly` must be yes or no, not `{value}`")),
                 };
-                self.ssh
-                    .identities_only
-                    .get_or_insert_with(|| Given::new(only, origin.clone()));
+                first(&mut self.ssh.identities_only, only, origin);
             }
             "connecttimeout" => {
                 if let Some(time) = time("ConnectTimeout", value)? {
-                    self.ssh
-                        .connect_timeout
-                        .get_or_insert_with(|| Given::new(time, origin.clone()));
+                    first(&mut self.ssh.connect_timeout, time, origin);
                 }
             }
             "serveraliveinterval" => {
                 if let Some(time) = time("ServerAliveInterval", value)? {
-                    self.ssh
-                        .server_alive_interval
-                        .get_or_insert_with(|| Given::new(time, origin.clone()));
+                    first(&mut self.ssh.server_alive_interval, time, origin);
                 }
             }
             "serveralivecountmax" => {
                 let count = value
                     .parse()
                     .map_err(|_| format!("`ServerAliveCountMax` must be a number, not `{value}`"))?;
-                self.ssh
-                    .server_alive_count_max
-                    .get_or_insert_with(|| Given::new(count, origin.clone()));
+                first(&mut self.ssh.server_alive_count_max, count, origin);
             }
             _ if WITHOUT_MEANING.contains(&name) => {}
             _ => return Ok(false),
         }
         Ok(true)
     }
+}
+
+/// Sets a value that is not set yet: as with `ssh`, the first one wins.
+fn first<T>(slot: &mut Option<Given<T>>, value: T, origin: &Origin) {
+    slot.get_or_insert_with(|| Given::new(value, origin.clone()));
 }
 
 /// Parses a time of ssh_config; none for `none`.

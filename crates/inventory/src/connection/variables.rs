@@ -137,13 +137,17 @@ fn check(key: &str, value: &Value, form: Form) -> Option<Finding> {
     if is_template(text) && !matches!(form, Form::Text | Form::Arguments) {
         return None;
     }
+    let unsupported = |what: &str, hint: &str| {
+        let fault = Fault::new(0, format!("the {what} `{text}` is not supported"));
+        Finding::Warning(format!("{key} {text}"), fault.hint(hint))
+    };
     match form {
         Form::Text => mistake(scalar(value).is_none(), || format!("`{key}` must be text")),
-        Form::Port => match scalar(value).map(|text| reveille_ssh_config::port(&text)) {
-            Some(Ok(_)) => None,
-            Some(Err(message)) => Some(Finding::Mistake(Fault::new(0, message))),
-            None => Some(Finding::Mistake(Fault::new(0, "a port must be a number"))),
-        },
+        Form::Port => {
+            let text = scalar(value).ok_or_else(|| "a port must be a number".to_owned());
+            let wrong = text.and_then(|text| reveille_ssh_config::port(&text)).err();
+            wrong.map(|message| Finding::Mistake(Fault::new(0, message)))
+        }
         Form::Seconds => mistake(seconds(value).is_none(), || {
             format!("`{key}` must be a number of seconds")
         }),
@@ -151,16 +155,12 @@ fn check(key: &str, value: &Value, form: Form) -> Option<Finding> {
             format!("`{key}` must be true or false")
         }),
         Form::Transport => transport(text).is_none().then(|| {
-            let fault = Fault::new(0, format!("the connection `{text}` is not supported"));
-            Finding::Warning(
-                format!("{key} {text}"),
-                fault.hint("use `ssh` or `local`; these hosts can't be reached"),
-            )
+            let hint = "use `ssh` or `local`; these hosts can't be reached";
+            unsupported("connection", hint)
         }),
-        Form::Method => become_method(text).is_none().then(|| {
-            let fault = Fault::new(0, format!("the become method `{text}` is not supported"));
-            Finding::Warning(format!("{key} {text}"), fault.hint("use `sudo`, `su` or `doas`"))
-        }),
+        Form::Method => become_method(text)
+            .is_none()
+            .then(|| unsupported("become method", "use `sudo`, `su` or `doas`")),
         Form::Arguments => {
             let arguments = match Arguments::parse(&without_templates(text), &Origin::Default("a check")) {
                 Ok(arguments) => arguments,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_account::{Fault, HostName, Line, Mistakes, SourceError};
@@ -14,7 +14,6 @@ use crate::InventoryError;
 use crate::connection::variables::{ADDRESS, Finding, examine, priority};
 use crate::model::{ALL, Group, Host, Inventory, UNGROUPED, Variable};
 use crate::names::{self, MAX_NAMES, Names};
-use crate::template::Templates;
 
 /// How many mistakes are shown; the rest are counted.
 const MAX_MISTAKES: usize = 20;
@@ -24,17 +23,11 @@ const MAX_WARNINGS: usize = 50;
 const COUNTABLE: &str = "files of at most 64 MiB hold fewer than 2^32 names";
 
 /// An inventory under construction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Builder {
-    hosts: Vec<Host>,
-    host_index: HashMap<HostName, u32>,
-    groups: Vec<Group>,
-    group_index: HashMap<Arc<str>, u32>,
-    files: Vec<Arc<str>>,
+    inventory: Inventory,
     keys: HashSet<Arc<str>>,
     edges: HashMap<(u32, u32), SourceError>,
-    host_files: HashMap<u32, Vec<Arc<[Variable]>>>,
-    programs: HashSet<u32>,
     expanded: u64,
     /// Decrypts vaults.
     pub(crate) vault: Vault,
@@ -52,23 +45,9 @@ pub(crate) struct Builder {
 impl Builder {
     pub(crate) fn new(options: LoadOptions) -> Self {
         let mut builder = Self {
-            hosts: Vec::new(),
-            host_index: HashMap::new(),
-            groups: Vec::new(),
-            group_index: HashMap::new(),
-            files: Vec::new(),
-            keys: HashSet::new(),
-            edges: HashMap::new(),
-            host_files: HashMap::new(),
-            programs: HashSet::new(),
-            expanded: 0,
             vault: Vault::new(options.vault),
             script_limit: options.script_limit,
-            mistakes: Vec::new(),
-            more_mistakes: 0,
-            warnings: Vec::new(),
-            more_warnings: 0,
-            warning_index: HashMap::new(),
+            ..Self::default()
         };
         builder.group("all");
         builder.group("ungrouped");
@@ -77,26 +56,26 @@ impl Builder {
 
     /// Starts a source; the vars that follow come from it.
     pub(crate) fn begin(&mut self, file: &str) {
-        self.files.push(file.into());
+        self.inventory.files.push(file.into());
     }
 
     /// Starts a source that is a program.
     pub(crate) fn begin_program(&mut self, file: &str) {
         self.begin(file);
-        self.programs.insert(self.file());
+        self.inventory.programs.insert(self.file());
     }
 
     /// The number of the current source.
     fn file(&self) -> u32 {
-        u32::try_from(self.files.len().saturating_sub(1)).expect(COUNTABLE)
+        u32::try_from(self.inventory.files.len().saturating_sub(1)).expect(COUNTABLE)
     }
 
     pub(crate) fn host_count(&self) -> usize {
-        self.hosts.len()
+        self.inventory.hosts.len()
     }
 
     pub(crate) fn group_count(&self) -> usize {
-        self.groups.len()
+        self.inventory.groups.len()
     }
 
     pub(crate) fn mistake(&mut self, mistake: SourceError) {
@@ -120,26 +99,26 @@ impl Builder {
     }
 
     pub(crate) fn find_group(&self, name: &str) -> Option<u32> {
-        self.group_index.get(name).copied()
+        self.inventory.group_index.get(name).copied()
     }
 
     pub(crate) fn has_host(&self, name: &str) -> bool {
-        self.host_index.contains_key(name)
+        self.inventory.host_index.contains_key(name)
     }
 
     pub(crate) fn group_names(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().map(|group| &*group.name)
+        self.inventory.groups.iter().map(|group| &*group.name)
     }
 
     /// Returns the group of this name, and creates it if needed.
     pub(crate) fn group(&mut self, name: &str) -> u32 {
-        if let Some(index) = self.group_index.get(name) {
-            return *index;
+        if let Some(index) = self.find_group(name) {
+            return index;
         }
-        let index = u32::try_from(self.groups.len()).expect(COUNTABLE);
+        let index = u32::try_from(self.inventory.groups.len()).expect(COUNTABLE);
         let name: Arc<str> = name.into();
-        self.group_index.insert(Arc::clone(&name), index);
-        self.groups.push(Group {
+        self.inventory.group_index.insert(Arc::clone(&name), index);
+        self.inventory.groups.push(Group {
             name,
             hosts: Vec::new(),
             children: Vec::new(),
@@ -161,8 +140,8 @@ impl Builder {
             });
         } else if parent != ALL && !self.edges.contains_key(&(parent, child)) {
             self.edges.insert((parent, child), place);
-            self.groups[parent as usize].children.push(child);
-            self.groups[child as usize].parents.push(parent);
+            self.inventory.groups[parent as usize].children.push(child);
+            self.inventory.groups[child as usize].parents.push(parent);
         }
     }
 
@@ -170,12 +149,11 @@ impl Builder {
     pub(crate) fn variable(&mut self, key: &str, value: Value, line: &Line<'_>, offset: usize) -> Variable {
         match examine(key, &value) {
             None => {}
-            Some(Finding::Mistake(fault)) if line.hidden => {
-                // The fault's message may contain the value.
+            // The fault's message may contain the value.
+            Some(Finding::Mistake(_)) if line.hidden => {
                 let message =
                     format!("the value of `{key}` is not valid; it is a secret, so it is not shown");
                 self.mistake(line.error(Fault::new(offset, message)));
-                drop(fault);
             }
             Some(Finding::Mistake(fault)) => self.mistake(line.error(Fault { offset, ..fault })),
             Some(Finding::Warning(_, _)) if line.hidden => {
@@ -194,13 +172,11 @@ impl Builder {
 
     /// Creates a var with its place, without checks.
     pub(crate) fn untested(&mut self, key: &str, value: Value, line: &Line<'_>) -> Variable {
-        let key = if let Some(key) = self.keys.get(key) {
-            Arc::clone(key)
-        } else {
+        let key = self.keys.get(key).cloned().unwrap_or_else(|| {
             let key: Arc<str> = key.into();
             self.keys.insert(Arc::clone(&key));
             key
-        };
+        });
         Variable {
             key,
             value,
@@ -212,22 +188,26 @@ impl Builder {
 
     /// Adds the vars of a group from a `group_vars/` directory.
     pub(crate) fn add_group_file(&mut self, group: u32, directory: u32, variables: Vec<Variable>) {
-        let layers = &mut self.groups[group as usize].file_layers;
+        let layers = &mut self.inventory.groups[group as usize].file_layers;
         layers.push((directory, variables));
     }
 
     /// Adds the vars of a host from a `host_vars/` directory.
     pub(crate) fn add_host_file(&mut self, host: u32, variables: Vec<Variable>) {
-        self.host_files.entry(host).or_default().push(variables.into());
+        self.inventory
+            .host_files
+            .entry(host)
+            .or_default()
+            .push(variables.into());
     }
 
     pub(crate) fn find_host(&self, name: &str) -> Option<u32> {
-        self.host_index.get(name).copied()
+        self.inventory.host_index.get(name).copied()
     }
 
     /// Sets a var of a group, or replaces it.
     pub(crate) fn set_group_var(&mut self, group: u32, variable: Variable) {
-        let group = &mut self.groups[group as usize];
+        let group = &mut self.inventory.groups[group as usize];
         if &*variable.key == "ansible_group_priority" {
             // `examine` has refused anything but numbers.
             group.priority = priority(&variable.value).unwrap_or(1);
@@ -271,11 +251,14 @@ impl Builder {
                 .filter(|(at, _)| *at != user)
                 .map(|(_, variable)| variable.clone())
                 .collect();
-            let same = builder.hosts[known as usize].layers.first().is_some_and(|layer| {
-                layer.iter().any(|variable| {
-                    &*variable.key == "ansible_port" && variable.value.as_u64() == port.map(u64::from)
-                })
-            });
+            let same = builder.inventory.hosts[known as usize]
+                .layers
+                .first()
+                .is_some_and(|layer| {
+                    layer.iter().any(|variable| {
+                        &*variable.key == "ansible_port" && variable.value.as_u64() == port.map(u64::from)
+                    })
+                });
             if !same {
                 builder.warn("late port", || {
                     line.error(
@@ -326,56 +309,39 @@ impl Builder {
     }
 
     fn add_host(&mut self, name: &str, group: u32, layer: Option<Arc<[Variable]>>) {
-        let index = if let Some(index) = self.host_index.get(name) {
-            *index
-        } else {
-            let index = u32::try_from(self.hosts.len()).expect(COUNTABLE);
+        let index = self.find_host(name).unwrap_or_else(|| {
+            let index = u32::try_from(self.inventory.hosts.len()).expect(COUNTABLE);
             let name = HostName::from(name);
-            self.host_index.insert(name.clone(), index);
-            self.hosts.push(Host {
+            self.inventory.host_index.insert(name.clone(), index);
+            self.inventory.hosts.push(Host {
                 name,
                 layers: Vec::new(),
                 groups: Vec::new(),
                 source: self.file(),
             });
             index
-        };
-        let host = &mut self.hosts[index as usize];
+        });
+        let host = &mut self.inventory.hosts[index as usize];
         host.layers.extend(layer);
         if group != ALL && group != UNGROUPED && !host.groups.contains(&group) {
             host.groups.push(group);
-            self.groups[group as usize].hosts.push(index);
+            self.inventory.groups[group as usize].hosts.push(index);
         }
     }
 
     /// Returns the inventory, if there were no mistakes.
     pub(crate) fn finish(mut self) -> Result<Loaded, InventoryError> {
         self.set_depths();
-        let both: Vec<Arc<str>> = self
-            .groups
-            .iter()
-            .map(|group| Arc::clone(&group.name))
-            .filter(|name| self.host_index.contains_key(&**name))
-            .collect();
+        let names = self.inventory.groups.iter().map(|group| &group.name);
+        let both: Vec<Arc<str>> = names.filter(|name| self.has_host(name)).cloned().collect();
         for name in both {
             let message = format!("`{name}` is a host and a group; as a pattern it means the group");
             self.warn(&format!("both {name}"), || {
                 SourceError::whole(message, "inventory")
             });
         }
-        let inventory = Inventory {
-            hosts: std::mem::take(&mut self.hosts),
-            host_index: std::mem::take(&mut self.host_index),
-            groups: std::mem::take(&mut self.groups),
-            group_index: std::mem::take(&mut self.group_index),
-            files: std::mem::take(&mut self.files),
-            host_files: std::mem::take(&mut self.host_files),
-            programs: std::mem::take(&mut self.programs),
-            seen: OnceLock::new(),
-            compiled: Templates::default(),
-        };
         if self.mistakes.is_empty() && ADDRESS.names.iter().any(|key| self.keys.contains(*key)) {
-            for warning in inventory.doubles() {
+            for warning in self.inventory.doubles() {
                 self.warn("double", || warning);
             }
         }
@@ -385,39 +351,44 @@ impl Builder {
                 more: self.more_mistakes,
             }));
         }
-        let mut warnings: Vec<SourceError> = self
-            .warnings
-            .into_iter()
-            .map(|(mut warning, more)| {
-                if more > 0 {
-                    let places = if more == 1 { "place" } else { "places" };
-                    let _ = write!(warning.message, " (and in {more} more {places})");
-                }
-                warning
-            })
-            .collect();
+        let mut warnings: Vec<SourceError> = Vec::with_capacity(self.warnings.len());
+        for (mut warning, more) in self.warnings {
+            if more > 0 {
+                let places = if more == 1 { "place" } else { "places" };
+                let _ = write!(warning.message, " (and in {more} more {places})");
+            }
+            warnings.push(warning);
+        }
         if self.more_warnings > 0 {
             let message = format!("{} more warnings are not shown", self.more_warnings);
             warnings.push(SourceError::whole(message, "inventory"));
         }
-        Ok(Loaded { inventory, warnings })
+        Ok(Loaded {
+            inventory: self.inventory,
+            warnings,
+        })
     }
 
     /// Sets the length of every group's longest path from `all`, and reports a circle if there is one.
     fn set_depths(&mut self) {
-        let mut missing: Vec<usize> = self.groups.iter().map(|group| group.parents.len()).collect();
+        let mut missing: Vec<usize> = self
+            .inventory
+            .groups
+            .iter()
+            .map(|group| group.parents.len())
+            .collect();
         let mut ready: Vec<u32> = (1u32..)
             .zip(missing.iter().skip(1))
             .filter(|(_, count)| **count == 0)
             .map(|(index, _)| index)
             .collect();
         for index in &ready {
-            self.groups[*index as usize].depth = 1;
+            self.inventory.groups[*index as usize].depth = 1;
         }
         while let Some(index) = ready.pop() {
-            let depth = self.groups[index as usize].depth + 1;
-            for child in self.groups[index as usize].children.clone() {
-                let group = &mut self.groups[child as usize];
+            let depth = self.inventory.groups[index as usize].depth + 1;
+            for child in self.inventory.groups[index as usize].children.clone() {
+                let group = &mut self.inventory.groups[child as usize];
                 group.depth = group.depth.max(depth);
                 missing[child as usize] -= 1;
                 if missing[child as usize] == 0 {
@@ -432,7 +403,7 @@ impl Builder {
         let mut path = vec![start.0];
         loop {
             let current = path[path.len() - 1];
-            let up = self.groups[current as usize]
+            let up = self.inventory.groups[current as usize]
                 .parents
                 .iter()
                 .copied()
@@ -456,7 +427,7 @@ impl Builder {
         let mut names: Vec<&str> = circle
             .iter()
             .take(10)
-            .map(|group| &*self.groups[*group as usize].name)
+            .map(|group| &*self.inventory.groups[*group as usize].name)
             .collect();
         if circle.len() > names.len() {
             names.push("…");

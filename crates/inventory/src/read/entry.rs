@@ -32,6 +32,13 @@ pub(crate) fn parse(text: &str) -> Result<Entry<'_>, Fault> {
         return Err(Fault::new(at, format!("a user name can't contain `{bad}`")));
     }
     let start = text.len() - rest.len();
+    let whole = Entry {
+        user,
+        name: rest,
+        offset: start,
+        port: None,
+        address: true,
+    };
     if let Some(inside) = rest.strip_prefix('[')
         && let Some((address, after)) = inside.split_once(']')
         && is_ipv6(address)
@@ -47,30 +54,22 @@ pub(crate) fn parse(text: &str) -> Result<Entry<'_>, Fault> {
             }
         };
         return Ok(Entry {
-            user,
             name: address,
             offset: start + 1,
             port,
-            address: true,
+            ..whole
         });
     }
     if is_ipv6(rest) {
-        return Ok(Entry {
-            user,
-            name: rest,
-            offset: start,
-            port: None,
-            address: true,
-        });
+        return Ok(whole);
     }
     let (name, port) = split_port(rest).map_err(|fault| fault.shifted(start))?;
     check_name(name).map_err(|fault| fault.shifted(start))?;
     Ok(Entry {
-        user,
         name,
-        offset: start,
         port,
         address: false,
+        ..whole
     })
 }
 

@@ -49,14 +49,10 @@ pub(super) fn decrypted(
     if !text.starts_with(vault::HEADER) {
         return Ok(Text { text, hidden: false });
     }
-    let opened = builder.vault.open(&text).map_err(|closed| {
-        let (message, hint) = closed.message();
-        let mistake = SourceError::whole(message, name);
-        match hint {
-            Some(hint) => mistake.hint(hint),
-            None => mistake,
-        }
-    })?;
+    let opened = builder
+        .vault
+        .open(&text)
+        .map_err(|closed| closed.shown_at(|message| SourceError::whole(message, name)))?;
     let text = std::str::from_utf8(&opened)
         .map_err(|_| SourceError::whole("the content of this vault is not text in UTF-8", name))?;
     Ok(Text {
@@ -80,15 +76,9 @@ pub(super) fn decode(bytes: Vec<u8>, name: &str) -> Result<Zeroizing<String>, So
 }
 
 fn at_byte(bytes: &[u8], at: usize, message: String, name: &str) -> SourceError {
-    let before = &bytes[..at];
-    let start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |end| end + 1);
-    let mut mistake = SourceError::whole(message, name);
-    mistake.line = before.split(|byte| *byte == b'\n').count();
-    mistake.column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
-    mistake.hint("an inventory must be a text file in UTF-8")
+    let before = String::from_utf8_lossy(&bytes[..at]);
+    let (line, column) = reveille_document::position(&before, before.len());
+    SourceError::at(message, name, "", line, column).hint("an inventory must be a text file in UTF-8")
 }
 
 /// The names in a directory, sorted.

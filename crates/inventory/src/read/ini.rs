@@ -19,7 +19,7 @@ enum Kind {
 
 /// A group that was mentioned before its declaration, and where.
 struct Pending {
-    message: String,
+    /// The mistake, unless the group is declared further down.
     place: SourceError,
     /// Parents to which the group will be added.
     parents: Vec<(u32, SourceError)>,
@@ -95,13 +95,11 @@ fn section(content: &str) -> Result<Option<(&str, Kind)>, Fault> {
                 "children" => Kind::Children,
                 "vars" => Kind::Vars,
                 _ => {
-                    let fault = Fault::new(
-                        name.len() + 2,
-                        format!("a section is `hosts`, `children` or `vars`, not `{word}`"),
-                    );
-                    return Err(match SourceError::nearest(word, ["children", "vars", "hosts"]) {
-                        Some(near) => fault.hint(format!("did you mean `[{name}:{near}]`?")),
-                        None => fault,
+                    let message = format!("a section is `hosts`, `children` or `vars`, not `{word}`");
+                    let near = SourceError::nearest(word, ["children", "vars", "hosts"]);
+                    return Err(Fault {
+                        hint: near.map(|near| format!("did you mean `[{name}:{near}]`?")),
+                        ..Fault::new(name.len() + 2, message)
                     });
                 }
             };
@@ -127,25 +125,17 @@ fn declare(
     builder: &mut Builder,
     pending: &mut HashMap<String, Pending>,
 ) -> u32 {
-    let known = builder.find_group(name);
+    let is_known = builder.find_group(name).is_some();
+    let group = builder.group(name);
     if kind == Kind::Vars {
         // As in Ansible, the group must be declared somewhere, possibly further down.
-        if known.is_none() && !pending.contains_key(name) {
+        if !is_known && !pending.contains_key(name) {
             let message = format!("these vars are for the group `{name}`, which is not declared");
-            let place = line.error(Fault::new(line.text.find('[').map_or(0, |at| at + 1), &message));
-            pending.insert(
-                name.to_owned(),
-                Pending {
-                    message,
-                    place,
-                    parents: Vec::new(),
-                },
-            );
+            let place = line.error(Fault::new(line.text.find('[').map_or(0, |at| at + 1), message));
+            let parents = Vec::new();
+            pending.insert(name.to_owned(), Pending { place, parents });
         }
-        return builder.group(name);
-    }
-    let group = builder.group(name);
-    if let Some(declared) = pending.remove(name) {
+    } else if let Some(declared) = pending.remove(name) {
         for (parent, place) in declared.parents {
             builder.edge(parent, group, place);
         }
@@ -268,21 +258,15 @@ fn child(
         );
     }
     let message = format!("the child group `{name}` is not declared");
-    let place = line.error(Fault::new(start, &message));
+    let place = line.error(Fault::new(start, message));
     // A `:vars` section alone does not declare a group.
     if let Some(waiting) = pending.get_mut(name) {
         waiting.parents.push((group, place));
     } else if let Some(known) = builder.find_group(name) {
         builder.edge(group, known, place);
     } else {
-        pending.insert(
-            name.to_owned(),
-            Pending {
-                message,
-                place: place.clone(),
-                parents: vec![(group, place)],
-            },
-        );
+        let parents = vec![(group, place.clone())];
+        pending.insert(name.to_owned(), Pending { place, parents });
     }
     Ok(())
 }
@@ -292,10 +276,7 @@ fn report(pending: HashMap<String, Pending>, builder: &mut Builder) {
     left.sort_by_key(|(_, pending)| pending.place.line);
     let undeclared: Vec<String> = left.iter().map(|(name, _)| name.clone()).collect();
     for (name, pending) in left {
-        let mut mistake = SourceError {
-            message: pending.message,
-            ..pending.place
-        };
+        let mut mistake = pending.place;
         if builder.has_host(&name) {
             mistake.hint = Some(format!("`{name}` is a host; list it in a section of hosts"));
         } else {

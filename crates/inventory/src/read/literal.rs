@@ -220,11 +220,7 @@ fn escaped(characters: &mut std::str::Chars<'_>, digits: usize) -> Option<char> 
 }
 
 fn parse_number(token: &str) -> Option<Number> {
-    let (negative, digits) = match token.as_bytes().first()? {
-        b'-' => (true, &token[1..]),
-        b'+' => (false, &token[1..]),
-        _ => (false, token),
-    };
+    let (negative, digits) = sign(token);
     // Python allows single underscores between digits.
     if digits.starts_with(['_', '+', '-']) || digits.ends_with('_') || digits.contains("__") {
         return None;
@@ -235,14 +231,14 @@ fn parse_number(token: &str) -> Option<Number> {
         .iter()
         .find_map(|(prefix, base)| Some((lower.strip_prefix(prefix)?, *base)));
     if let Some((digits, base)) = based {
-        return integer(i128::from_str_radix(digits, base).ok()?, negative);
+        return signed(i128::from_str_radix(digits, base).ok()?, negative);
     }
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
         // Python does not accept `0640` or `007`.
         if digits.len() > 1 && digits.starts_with('0') && digits.bytes().any(|byte| byte != b'0') {
             return None;
         }
-        return integer(digits.parse().ok()?, negative);
+        return signed(digits.parse().ok()?, negative);
     }
     if !digits
         .bytes()
@@ -254,7 +250,17 @@ fn parse_number(token: &str) -> Option<Number> {
     Number::from_f64(if negative { -float } else { float })
 }
 
-fn integer(magnitude: i128, negative: bool) -> Option<Number> {
+/// Takes the sign off a number; true for a minus.
+pub(super) fn sign(text: &str) -> (bool, &str) {
+    match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    }
+}
+
+/// A whole number, if it fits into 64 bits.
+pub(super) fn signed(magnitude: i128, negative: bool) -> Option<Number> {
     if negative {
         i64::try_from(-magnitude).ok().map(Number::from)
     } else {

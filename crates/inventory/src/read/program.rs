@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,14 +40,11 @@ pub(super) struct Program<'a> {
 impl<'a> Program<'a> {
     pub(super) fn new(path: &Path, name: &'a str, limit: Duration) -> Self {
         // A name without a slash would be searched on PATH.
-        let plain = path.components().count() == 1;
+        let is_plain = path.components().count() == 1;
+        let directory = Path::new(if is_plain { "." } else { "" });
         Self {
             name,
-            path: if plain {
-                Path::new(".").join(path)
-            } else {
-                path.to_owned()
-            },
+            path: directory.join(path),
             deadline: Instant::now() + limit,
             limit,
         }
@@ -59,6 +56,10 @@ impl<'a> Program<'a> {
             what: what.into(),
             stderr: shown(stderr),
         }
+    }
+
+    fn too_slow(&self) -> String {
+        format!("took longer than {} and was killed", duration::shown(self.limit))
     }
 
     /// Runs the program once; returns its standard output and standard error.
@@ -91,29 +92,8 @@ impl<'a> Program<'a> {
         // The group may already be gone.
         let kill = move || _ = kill_process_group(group, Signal::KILL);
         let (sender, ends) = mpsc::channel();
-        let stdout = child.stdout.take();
-        let stderr = child.stderr.take();
-        let read = |source: Option<Box<dyn Read + Send>>, bound: u64, which: usize| {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                let mut bytes = Vec::new();
-                let whole = source.is_none_or(|source| {
-                    source.take(bound + 1).read_to_end(&mut bytes).is_ok() && bytes.len() as u64 <= bound
-                });
-                // After the time limit nobody receives this.
-                let _ = sender.send((which, bytes, whole));
-            });
-        };
-        read(
-            stdout.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
-            MAX_OUTPUT,
-            0,
-        );
-        read(
-            stderr.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
-            MAX_STDERR,
-            1,
-        );
+        read(child.stdout.take(), MAX_OUTPUT, 0, sender.clone());
+        read(child.stderr.take(), MAX_STDERR, 1, sender);
         let mut outputs: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
         let stop = |child: &mut Child, what: String, stderr: &[u8]| {
             kill();
@@ -132,8 +112,7 @@ impl<'a> Program<'a> {
                     return Err(stop(&mut child, what, stderr));
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let what = format!("took longer than {} and was killed", duration::shown(self.limit));
-                    return Err(stop(&mut child, what, &outputs[1]));
+                    return Err(stop(&mut child, self.too_slow(), &outputs[1]));
                 }
             }
         }
@@ -146,15 +125,29 @@ impl<'a> Program<'a> {
             .recv_timeout(self.deadline.saturating_duration_since(Instant::now()))
             .map_err(|_| {
                 kill();
-                self.failed(
-                    format!("took longer than {} and was killed", duration::shown(self.limit)),
-                    &outputs[1],
-                )
+                self.failed(self.too_slow(), &outputs[1])
             })?
             .map_err(|source| self.failed(format!("could not be waited for: {source}"), b""))?;
         let [stdout, stderr] = outputs;
         Ok((status, stdout, stderr))
     }
+}
+
+/// Sends what a pipe contains up to `bound` bytes, and whether that is all.
+fn read<R: Read + Send + 'static>(
+    pipe: Option<R>,
+    bound: u64,
+    which: usize,
+    sender: Sender<(usize, Vec<u8>, bool)>,
+) {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let whole = pipe.is_none_or(|pipe| {
+            pipe.take(bound + 1).read_to_end(&mut bytes).is_ok() && bytes.len() as u64 <= bound
+        });
+        // After the time limit nobody receives this.
+        let _ = sender.send((which, bytes, whole));
+    });
 }
 
 /// The end of a program's output, safe to show.

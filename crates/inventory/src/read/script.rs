@@ -226,10 +226,9 @@ impl Program<'_> {
                             builder.variable(&key, value, &hidden, 0)
                         }
                         Err(closed) => {
-                            let (message, hint) = closed.message();
-                            let mut mistake = self.line().error(Fault::new(0, format!("`{key}`: {message}")));
-                            mistake.hint = hint.map(str::to_owned);
-                            builder.mistake(mistake);
+                            builder.mistake(closed.shown_at(|message| {
+                                self.line().error(Fault::new(0, format!("`{key}`: {message}")))
+                            }));
                             builder.untested(&key, Value::Null, &hidden)
                         }
                     }

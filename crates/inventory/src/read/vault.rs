@@ -15,6 +15,7 @@ use aes::cipher::{KeyIvInit as _, StreamCipher as _};
 use ctr::Ctr128BE;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use reveille_account::SourceError;
 use reveille_text::{Secret, harmless};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -54,7 +55,7 @@ pub struct VaultPasswords {
 }
 
 /// Decrypts vaults, and keeps the derived keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Vault {
     passwords: VaultPasswords,
     keys: HashMap<(usize, Vec<u8>), Keys>,
@@ -71,6 +72,7 @@ pub(crate) enum Closed {
     Malformed(String),
 }
 
+/// The key of the cipher, the key of the HMAC, and the first counter block.
 #[derive(Clone)]
 struct Keys(Zeroizing<[u8; KEY + KEY + BLOCK]>);
 
@@ -136,10 +138,8 @@ impl VaultPasswords {
 
 impl Vault {
     pub(crate) fn new(passwords: VaultPasswords) -> Self {
-        Self {
-            passwords,
-            keys: HashMap::new(),
-        }
+        let keys = HashMap::new();
+        Self { passwords, keys }
     }
 
     /// Decrypts `text`.
@@ -185,52 +185,45 @@ impl Vault {
 // === impl Closed ===
 
 impl Closed {
+    /// The mistake that `place` makes of the message, with a hint.
+    pub(crate) fn shown_at(&self, place: impl FnOnce(String) -> SourceError) -> SourceError {
+        let (message, hint) = self.message();
+        SourceError {
+            hint: hint.map(str::to_owned),
+            ..place(message)
+        }
+    }
+
     /// The message, and a hint.
-    pub(crate) fn message(&self) -> (String, Option<&'static str>) {
-        let called = |id: &Option<String>| match id {
-            Some(id) => format!(" with the id `{id}`"),
-            None => String::new(),
+    fn message(&self) -> (String, Option<&'static str>) {
+        let called = |what: &str, id: &Option<String>| {
+            id.as_ref()
+                .map_or_else(String::new, |id| format!("{what} with the id `{id}`"))
         };
         match self {
             Closed::NoPassword { id } => (
-                format!("this is encrypted{}, but there is no vault password", called(id)),
+                format!(
+                    "this is encrypted{}, but there is no vault password",
+                    called("", id)
+                ),
                 Some("give it with `--vault-password-file FILE`"),
             ),
-            Closed::WrongPassword { id, tried: 1 } => (
-                format!("the vault password is wrong for this{}", vault_of(id.as_deref())),
-                Some("check `--vault-password-file`; a vault with another id needs its own"),
-            ),
-            Closed::WrongPassword { id, tried } => (
-                format!(
-                    "none of the {tried} vault passwords is right for this{}",
-                    vault_of(id.as_deref())
-                ),
-                Some("check `--vault-password-file`; a vault with another id needs its own"),
-            ),
+            Closed::WrongPassword { id, tried } => {
+                let wrong = match tried {
+                    1 => "the vault password is wrong".to_owned(),
+                    _ => format!("none of the {tried} vault passwords is right"),
+                };
+                (
+                    format!("{wrong} for this{}", called(" vault", id)),
+                    Some("check `--vault-password-file`; a vault with another id needs its own"),
+                )
+            }
             Closed::Malformed(message) => (format!("this is not a complete vault: {message}"), None),
         }
     }
 }
 
-fn vault_of(id: Option<&str>) -> String {
-    id.map_or_else(String::new, |id| format!(" vault with the id `{id}`"))
-}
-
 // === impl Keys ===
-
-impl Keys {
-    fn cipher(&self) -> &[u8] {
-        &self.0[..KEY]
-    }
-
-    fn signature(&self) -> &[u8] {
-        &self.0[KEY..2 * KEY]
-    }
-
-    fn counter(&self) -> &[u8] {
-        &self.0[2 * KEY..]
-    }
-}
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -272,14 +265,15 @@ impl Envelope {
 
     /// Decrypts the content; none if the keys are wrong.
     fn decrypt(&self, keys: &Keys) -> Result<Option<Zeroizing<Vec<u8>>>, Closed> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(keys.signature()).expect("HMAC takes keys of any length");
+        let (cipher, rest) = keys.0.split_at(KEY);
+        let (signature, counter) = rest.split_at(KEY);
+        let mut mac = Hmac::<Sha256>::new_from_slice(signature).expect("HMAC takes keys of any length");
         mac.update(&self.ciphertext);
         if mac.verify_slice(&self.signature).is_err() {
             return Ok(None);
         }
         let mut plain = Zeroizing::new(self.ciphertext.clone());
-        let mut cipher = Ctr128BE::<Aes256>::new_from_slices(keys.cipher(), keys.counter())
+        let mut cipher = Ctr128BE::<Aes256>::new_from_slices(cipher, counter)
             .expect("a key of 32 bytes and a block of 16");
         cipher.apply_keystream(&mut plain);
         let padding = plain.last().copied().map_or(0, usize::from);

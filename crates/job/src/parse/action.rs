@@ -6,7 +6,7 @@ use reveille_document::{Fields, Node, Template, Value};
 
 use crate::parse::Context;
 use crate::quantity;
-use crate::step::{Action, Condition, WaitFrom};
+use crate::step::{Action, Condition, Placing, WaitFrom};
 
 pub(crate) const KINDS: &[&str] = &[
     "run", "script", "upload", "template", "download", "wait_for", "reboot",
@@ -111,18 +111,13 @@ impl Context<'_> {
 
     fn run(&mut self, node: &Node, shell: Option<&Node>) -> Option<Action> {
         let command = self.template(node);
-        let shell = match shell {
-            Some(shell) => self.reader.filled(shell)?,
-            None => String::new(),
-        };
+        let shell = shell.map(|shell| self.reader.filled(shell));
         let command = command?;
-        let shell = if !shell.is_empty() {
-            shell
-        } else if command.source().trim_end().contains('\n') {
+        let shell = match shell {
+            Some(shell) => shell?,
             // A block stops at its first failure; a line decides for itself.
-            "sh -e".into()
-        } else {
-            "sh".into()
+            None if command.source().trim_end().contains('\n') => "sh -e".to_owned(),
+            None => "sh".to_owned(),
         };
         Some(Action::Run { command, shell })
     }
@@ -144,12 +139,17 @@ impl Context<'_> {
     fn upload(&mut self, node: &Node) -> Option<Action> {
         let fields = self.reader.fields(node, "`upload`", UPLOAD)?;
         let src = self.needed(&fields, "src", "`upload`");
-        let dest = self.needed(&fields, "dest", "`upload`");
+        let to = self.placing(&fields, "`upload`");
+        Some(Action::Upload { src: src?, to: to? })
+    }
+
+    /// Reads where a file is put on a host.
+    fn placing(&mut self, fields: &Fields<'_>, what: &str) -> Option<Placing<Template>> {
+        let dest = self.needed(fields, "dest", what);
         let mode = fields.get("mode").and_then(|node| self.mode(node));
         let owner = fields.get("owner").and_then(|node| self.template(node));
         let group = fields.get("group").and_then(|node| self.template(node));
-        Some(Action::Upload {
-            src: src?,
+        Some(Placing {
             dest: dest?,
             mode,
             owner,
@@ -161,10 +161,7 @@ impl Context<'_> {
         let fields = self.reader.fields(node, "`template`", UPLOAD)?;
         let src = fields.need("src", "`template`", &mut self.reader);
         let path = src.and_then(|node| self.reader.filled(node));
-        let dest = self.needed(&fields, "dest", "`template`");
-        let mode = fields.get("mode").and_then(|node| self.mode(node));
-        let owner = fields.get("owner").and_then(|node| self.template(node));
-        let group = fields.get("group").and_then(|node| self.template(node));
+        let to = self.placing(&fields, "`template`");
         let (node, src) = (src?, path?);
         if src.contains("{{") {
             self.reader.mistake_with_hint(
@@ -175,13 +172,7 @@ impl Context<'_> {
             return None;
         }
         self.read_template(&src, node)?;
-        Some(Action::Template {
-            src,
-            dest: dest?,
-            mode,
-            owner,
-            group,
-        })
+        Some(Action::Template { src, to: to? })
     }
 
     fn mode(&mut self, node: &Node) -> Option<u32> {

@@ -1,7 +1,5 @@
 //! Reads the options of steps.
 
-use std::time::Duration;
-
 use regex::bytes::Regex;
 use reveille_account::{Class, SourceError, Status};
 use reveille_document::{Expression, Fields, Node, Template, Value, items};
@@ -123,7 +121,46 @@ impl Context<'_> {
 
     fn step_of(&mut self, fields: &Fields<'_>, defaults: &Defaults) -> Option<Step> {
         let action = self.action(fields);
-        let options = self.options(fields, defaults);
+        let name = fields.get("name").and_then(|node| self.reader.filled(node));
+        let when = fields.get("when").and_then(|node| self.condition(node));
+        let skip_if = fields.get("skip_if").and_then(|node| self.skip_if(node));
+        let mut env = defaults.env.clone();
+        if let Some(node) = fields.get("env") {
+            for (name, value) in self.env(node) {
+                env.retain(|(old, _)| *old != name);
+                env.push((name, value));
+            }
+        }
+        let cwd = fields.get("cwd").and_then(|node| self.template(node));
+        let become_user = fields.get("become_user").and_then(|node| self.template(node));
+        let run_on = fields.get("run_on").and_then(|node| self.template(node));
+        let attempts = fields
+            .get("attempts")
+            .and_then(|node| self.reader.whole(node, 1..=100))
+            .and_then(|attempts| u32::try_from(attempts).ok());
+        let backoff = fields.get("backoff").and_then(|node| self.reader.duration(node));
+        let settle = fields.get("settle").and_then(|node| self.reader.duration(node));
+        let mut watchdog = defaults.watchdog;
+        if let Some(node) = fields.get("watchdog") {
+            watchdog = self.watchdog(node, watchdog);
+        }
+        let rules = self.rules(fields);
+        let register = fields.get("register").and_then(|node| self.register(node));
+        let on_stuck = fields.get("on_stuck").and_then(|node| {
+            let words = [("warn", OnStuck::Warn), ("kill", OnStuck::Kill)];
+            self.reader.word(node, &words)
+        });
+        let class = fields.get("class").and_then(|node| self.reader.filled(node));
+        let tags = fields.get("tags").map(items).unwrap_or_default();
+        let tags = tags
+            .into_iter()
+            .filter_map(|item| self.reader.filled(item))
+            .collect();
+        let mut truth = |name: &str| fields.get(name).and_then(|node| self.reader.truth(node));
+        let (becomes, idempotent, durable) = (truth("become"), truth("idempotent"), truth("durable"));
+        let once = truth("once").unwrap_or(false);
+        let ignore_errors = truth("ignore_errors").unwrap_or(false);
+        let pty = truth("pty").unwrap_or(false);
         let action = action?;
         if let (Action::Reboot { .. }, Some((key, _))) = (&action, fields.entry("run_on")) {
             self.reader.mistake(
@@ -133,8 +170,8 @@ impl Context<'_> {
         }
         let repeats = !matches!(action, Action::Run { .. } | Action::Script { .. });
         let is_reboot = matches!(action, Action::Reboot { .. });
-        let idempotent = options.idempotent.unwrap_or(repeats && !is_reboot);
-        let attempts = options.attempts.unwrap_or(match action {
+        let idempotent = idempotent.unwrap_or(repeats && !is_reboot);
+        let attempts = attempts.unwrap_or(match action {
             // It checks again by itself until its time is over.
             Action::WaitFor { .. } => 1,
             _ if idempotent => IDEMPOTENT_ATTEMPTS,
@@ -151,7 +188,6 @@ impl Context<'_> {
                 }
             }
         }
-        let pty = options.pty.unwrap_or(false);
         if let Some((key, _)) = fields.entry("pty").filter(|_| pty) {
             if repeats {
                 let message = format!(
@@ -160,7 +196,7 @@ impl Context<'_> {
                 );
                 self.reader.mistake(&key.place, message);
             }
-            if options.durable == Some(true) {
+            if durable == Some(true) {
                 self.reader.mistake_with_hint(
                     &key.place,
                     "a step on a terminal can't be durable, because the terminal ends with the connection",
@@ -169,84 +205,32 @@ impl Context<'_> {
             }
         }
         Some(Step {
-            name: options.name.unwrap_or_else(|| action.words()),
-            becomes: options.becomes.or(defaults.becomes),
+            name: name.unwrap_or_else(|| action.words()),
+            becomes: becomes.or(defaults.becomes),
             attempts,
-            backoff: options.backoff,
-            watchdog: options.watchdog,
-            register: options.register,
-            once: options.once,
+            backoff,
+            watchdog,
+            register,
+            once,
             idempotent,
-            durable: options.durable.unwrap_or(!repeats && !pty),
+            durable: durable.unwrap_or(!repeats && !pty),
             pty,
-            ignore_errors: options.ignore_errors,
-            settle: options.settle,
-            on_stuck: options.on_stuck,
-            class: options.class.unwrap_or_else(|| action.class()),
-            tags: options.tags,
+            ignore_errors,
+            settle: settle.unwrap_or_default(),
+            on_stuck: on_stuck.unwrap_or_default(),
+            class: class.unwrap_or_else(|| action.class()),
+            tags,
             left_out: None,
             role: Role::Main,
-            rules: options.rules,
+            rules,
             action,
-            when: options.when,
-            skip_if: options.skip_if,
-            env: options.env,
-            cwd: options.cwd,
-            become_user: options.become_user.or_else(|| defaults.become_user.clone()),
-            run_on: options.run_on,
+            when,
+            skip_if,
+            env,
+            cwd,
+            become_user: become_user.or_else(|| defaults.become_user.clone()),
+            run_on,
         })
-    }
-
-    fn options(&mut self, fields: &Fields<'_>, defaults: &Defaults) -> Options {
-        let mut options = Options {
-            watchdog: defaults.watchdog,
-            env: defaults.env.clone(),
-            ..Options::default()
-        };
-        options.name = fields.get("name").and_then(|node| self.reader.filled(node));
-        options.when = fields.get("when").and_then(|node| self.condition(node));
-        options.skip_if = fields.get("skip_if").and_then(|node| self.skip_if(node));
-        if let Some(node) = fields.get("env") {
-            for (name, value) in self.env(node) {
-                options.env.retain(|(old, _)| *old != name);
-                options.env.push((name, value));
-            }
-        }
-        options.cwd = fields.get("cwd").and_then(|node| self.template(node));
-        options.becomes = fields.get("become").and_then(|node| self.reader.truth(node));
-        options.become_user = fields.get("become_user").and_then(|node| self.template(node));
-        options.attempts = fields
-            .get("attempts")
-            .and_then(|node| self.reader.whole(node, 1..=100))
-            .and_then(|attempts| u32::try_from(attempts).ok());
-        options.backoff = fields.get("backoff").and_then(|node| self.reader.duration(node));
-        if let Some(node) = fields.get("watchdog") {
-            options.watchdog = self.watchdog(node, defaults.watchdog);
-        }
-        options.rules = self.rules(fields);
-        options.register = fields.get("register").and_then(|node| self.register(node));
-        let mut truth = |name: &str| fields.get(name).and_then(|node| self.reader.truth(node));
-        options.ignore_errors = truth("ignore_errors").unwrap_or(false);
-        options.once = truth("once").unwrap_or(false);
-        options.idempotent = truth("idempotent");
-        options.durable = truth("durable");
-        options.pty = truth("pty");
-        if let Some(node) = fields.get("settle") {
-            options.settle = self.reader.duration(node).unwrap_or_default();
-        }
-        options.run_on = fields.get("run_on").and_then(|node| self.template(node));
-        if let Some(node) = fields.get("on_stuck") {
-            let words = [("warn", OnStuck::Warn), ("kill", OnStuck::Kill)];
-            options.on_stuck = self.reader.word(node, &words).unwrap_or_default();
-        }
-        options.class = fields.get("class").and_then(|node| self.reader.filled(node));
-        if let Some(node) = fields.get("tags") {
-            options.tags = items(node)
-                .into_iter()
-                .filter_map(|item| self.reader.filled(item))
-                .collect();
-        }
-        options
     }
 
     fn rules(&mut self, fields: &Fields<'_>) -> Rules {
@@ -310,13 +294,9 @@ impl Context<'_> {
             );
             return None;
         }
-        match Expression::compile(text.trim(), at) {
-            Ok(expression) => Some(expression),
-            Err(fault) => {
-                self.fault(fault);
-                None
-            }
-        }
+        Expression::compile(text.trim(), at)
+            .map_err(|fault| self.fault(fault))
+            .ok()
     }
 
     fn skip_if(&mut self, node: &Node) -> Option<SkipIf> {
@@ -369,31 +349,4 @@ impl Context<'_> {
         let name = self.reader.filled(node)?;
         self.variable_name(&name, node).then_some(name)
     }
-}
-
-/// The options of a step whose defaults depend on its kind.
-#[derive(Default)]
-struct Options {
-    name: Option<String>,
-    when: Option<Expression>,
-    skip_if: Option<SkipIf>,
-    env: Vec<(String, Template)>,
-    cwd: Option<Template>,
-    becomes: Option<bool>,
-    become_user: Option<Template>,
-    attempts: Option<u32>,
-    backoff: Option<Duration>,
-    watchdog: Watchdog,
-    rules: Rules,
-    register: Option<String>,
-    tags: Vec<String>,
-    ignore_errors: bool,
-    once: bool,
-    idempotent: Option<bool>,
-    durable: Option<bool>,
-    pty: Option<bool>,
-    settle: Duration,
-    class: Option<String>,
-    run_on: Option<Template>,
-    on_stuck: OnStuck,
 }

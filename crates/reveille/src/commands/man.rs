@@ -51,14 +51,20 @@ const MANUAL: Manual = Manual {
     ],
     // Those of the program.
     statuses: &[],
-    see_also: &["ssh_config(5)"],
+    see_also: &["reveille-load(1)", "reveille-mirrorlist(1)", "ssh_config(5)"],
 };
 
 /// Writes a page for each command to a directory.
 pub(crate) fn man(directory: &Path, printer: &Printer) -> Result<Exit, Failure> {
     let shown = directory.display();
+    // Programs of their own write these pages.
+    let program = ["load", "mirrorlist"]
+        .iter()
+        .fold(Cli::command(), |program, name| {
+            program.mut_subcommand(*name, |command| command.hide(true))
+        });
     MANUAL
-        .write(Cli::command(), directory)
+        .write(program, directory)
         .map_err(|error| Failure::usage(format!("can't write man pages to {shown}: {error}")))?;
     printer.say(&format!("wrote man pages to {shown}"));
     Ok(Exit::Success)

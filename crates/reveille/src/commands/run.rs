@@ -63,12 +63,18 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         .collect();
     let scopes = hosts
         .iter()
-        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared));
+        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared).hiding(&host.unrecorded));
     let mistakes = job.check_all(scopes.clone());
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
     }
     if args.plan {
+        let reports = ["format", "junit", "events", "export-to", "notify"];
+        if let Some(option) = args.on.reach.origins.on_the_command_line(&reports) {
+            return Err(Failure::usage(format!(
+                "--{option} has no effect with --plan, which runs nothing and prints text"
+            )));
+        }
         for scope in scopes {
             let plan = job
                 .plan(&scope)

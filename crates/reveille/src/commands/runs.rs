@@ -22,7 +22,7 @@ pub(crate) fn run(globals: &Globals, printer: &Printer) -> Result<Exit, Failure>
             .spec
             .comment
             .as_ref()
-            .map(|comment| format!("  # {comment}"))
+            .map(|comment| format!("  # {}", harmless::line(comment)))
             .unwrap_or_default();
         printer.data(&format!(
             "{}  {state:<11}  {:<5}  {what:<40}  {account}{comment}",

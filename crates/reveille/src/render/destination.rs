@@ -1,7 +1,7 @@
 //! Checks before a run that its reports can be written.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reveille_ledger::export::Export;
 use rustix::fs::{Access, access};
@@ -20,6 +20,22 @@ pub(crate) fn check(report: &Report) -> Result<(), Failure> {
     for (option, path) in files {
         if let Some(path) = path.as_deref().filter(|path| *path != Path::new("-")) {
             file(path).map_err(|error| cannot(option, path, &error))?;
+        }
+    }
+    let absolute = |path: &Option<PathBuf>| std::path::absolute(path.as_ref()?).ok();
+    let [events, junit, export_to] = [&report.events, &report.junit, &report.export_to].map(absolute);
+    for (option, one, other) in [
+        ("--junit", &events, &junit),
+        ("--events", &export_to, &events),
+        ("--junit", &export_to, &junit),
+    ] {
+        if let (Some(one), Some(other)) = (one, other)
+            && other.starts_with(one)
+        {
+            let other = other.display();
+            return Err(Failure::usage(format!(
+                "{option} {other}: another report is written there; write them to different files"
+            )));
         }
     }
     if let Some(path) = &report.export_to {

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reveille_ledger::Follow;
 use serde::Serialize;
@@ -32,14 +34,16 @@ pub(crate) async fn write(
     mut over: watch::Receiver<bool>,
 ) -> Result<Option<String>, Failure> {
     let (pieces, queue) = mpsc::channel(WAITING);
-    let to = path.clone();
-    let (gauge, mut ended) = on_thread("events", move |gauge| pour(queue, &to, gauge))?;
-    let stalled = || {
-        Ok(Some(format!(
-            "the last events were not written to {}, because its reader has stalled; `reveille export` writes all of them",
+    let (to, left) = (path.clone(), Arc::<AtomicBool>::default());
+    let reader_left = Arc::clone(&left);
+    let (gauge, mut ended) = on_thread("events", move |gauge| pour(queue, &to, gauge, &reader_left))?;
+    let unread = |why: &str| {
+        Some(format!(
+            "the last events were not written to {}, because its reader {why}; `reveille export` writes all of them",
             path.display()
-        )))
+        ))
     };
+    let stalled = || Ok(unread("has stalled"));
     while let Some(event) = events.next().await? {
         let mut piece = Vec::new();
         push(&mut piece, &event)?;
@@ -66,7 +70,11 @@ pub(crate) async fn write(
     drop(pieces);
     tokio::select! {
         biased;
-        ended = &mut ended => ended.unwrap_or(Ok(())).map(|()| None),
+        ended = &mut ended => ended.unwrap_or(Ok(())).map(|()| {
+            // Whoever closes standard output wants no more.
+            let is_file = path.as_os_str() != "-";
+            unread("has left").filter(|_| is_file && left.load(Ordering::Relaxed))
+        }),
         () = gauge.stalled() => stalled(),
     }
 }
@@ -80,7 +88,12 @@ fn push(piece: &mut Vec<u8>, event: &reveille_account::Event) -> Result<(), Fail
 }
 
 /// Writes the pieces. Opening a FIFO blocks until somebody reads it.
-fn pour(mut pieces: mpsc::Receiver<Vec<u8>>, path: &Path, gauge: &Gauge) -> Result<(), Failure> {
+fn pour(
+    mut pieces: mpsc::Receiver<Vec<u8>>,
+    path: &Path,
+    gauge: &Gauge,
+    left: &AtomicBool,
+) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::System(format!("can't write events to {}: {error}", path.display()));
     let mut target: Box<dyn Write + Send> = if path.as_os_str() == "-" {
@@ -95,7 +108,10 @@ fn pour(mut pieces: mpsc::Receiver<Vec<u8>>, path: &Path, gauge: &Gauge) -> Resu
         match written {
             Ok(()) => {}
             // The reader needs no more; the run goes on.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                left.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
             Err(error) => return Err(failed(error)),
         }
     }

@@ -81,6 +81,15 @@ fn patterns_and_options() {
     exec(&["--serial", "0"], &["--serial", "at least one host"]);
     exec(&["--serial", "5,0%"], &["--serial", "at least one host"]);
     exec(&["-u", ""], &["--user", "value is required"]);
+    exec(
+        &["--events", "r", "--junit", "./r"],
+        &["--junit", "another report is written there"],
+    );
+    std::fs::create_dir(reveille.path().join("out")).unwrap();
+    exec(
+        &["--events", "out/events.ndjson", "--export-to", "out"],
+        &["--events", "another report is written there"],
+    );
     exec(&["--become-user", ""], &["--become-user", "value is required"]);
     exec(
         &["--transport", "local", "-u", "bob"],
@@ -123,6 +132,21 @@ fn jobs() {
         &reveille,
         &["run", &nobody, "-i", &inventory],
         &["no host or group matches `nobody`"],
+    );
+    let good = reveille.file("good.yaml", "steps:\n  - run: 'true'\n");
+    refused(
+        &reveille,
+        &["run", &good, "-i", &inventory, "--plan", "--junit", "report.xml"],
+        &["--junit has no effect with --plan"],
+    );
+    let secret = reveille.file(
+        "secret.yaml",
+        "vars: {pw: {secret: {command: \"printf 'a\\\\0b'\"}}}\nsteps:\n  - {run: 'true', env: {PW: '{{ pw }}'}}\n",
+    );
+    refused(
+        &reveille,
+        &["run", &secret, "-w", "localhost", "--transport", "local"],
+        &["the secret `pw` contains a zero byte"],
     );
     let unread = reveille.run(&["run", "missing.yaml", "-i", &inventory]).expect(2);
     complains(&unread, &["missing.yaml", "No such file"]);

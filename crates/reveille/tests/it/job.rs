@@ -226,7 +226,15 @@ fn a_retry_uses_the_recorded_environment_and_the_directory_of_the_job() {
     .expect(3);
     let refused = run(&["retry"], &[("COLOR", "blue")]).expect(2);
     assert!(refused.stderr.contains("API_TOKEN"), "{}", refused.stderr);
-    run(&["retry"], &[("ABSENT", "set"), ("API_TOKEN", "two")]).expect(3);
+    reveille.file("conf.j2", "changed");
+    let again = run(&["retry"], &[("ABSENT", "set"), ("API_TOKEN", "two")]).expect(3);
+    assert!(
+        again
+            .stderr
+            .contains("conf.j2 has changed since; using the recorded one"),
+        "{}",
+        again.stderr
+    );
     let logs = run(&["logs", "a"], &[]).expect(0).stdout;
     assert!(
         logs.contains("red absent 6 one red") && logs.contains("red absent 6 two red"),

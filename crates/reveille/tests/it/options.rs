@@ -250,6 +250,11 @@ fn completions_and_man_pages() {
     reveille.run(&["man", "--to", "man"]).expect(0);
     let page = std::fs::read_to_string(reveille.path().join("man/reveille-exec.1")).unwrap();
     assert!(page.contains("concurrency"), "{page}");
+    assert!(
+        page.contains("reveille\\-load(1), reveille\\-mirrorlist(1), ssh_config(5)"),
+        "{page}"
+    );
+    assert!(!reveille.path().join("man/reveille-load.1").exists());
     for heading in ["EXAMPLES", "FILES", "ENVIRONMENT", "\"EXIT STATUS\""] {
         assert!(page.contains(&format!("\n.SH {heading}\n")), "{heading}: {page}");
     }
@@ -376,6 +381,36 @@ fn a_command_needs_no_dashes_and_quiet_prints_only_failures() {
         .run(&["exec", "-i", &inventory, "--concurency", "3", "true"])
         .expect(2);
     assert!(ended.stderr.contains("--concurrency"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_run_whose_directory_is_gone_is_pruned_and_comments_stay_on_their_line() {
+    let reveille = Reveille::new();
+    let exec = [
+        "exec",
+        "-w",
+        "localhost",
+        "--transport",
+        "local",
+        "--comment",
+        "one\ntwo",
+        "--canary",
+        "1",
+        "--serial",
+        "3",
+        "true",
+    ];
+    let ended = reveille.run(&exec).expect(0);
+    assert!(
+        ended.stderr.contains("canary of 1 host; in batches of 3"),
+        "{}",
+        ended.stderr
+    );
+    let runs = reveille.run(&["runs"]).expect(0).stdout;
+    assert_eq!(runs.lines().count(), 1, "{runs}");
+    std::fs::remove_dir_all(reveille.state().join("runs")).unwrap();
+    reveille.run(&["prune", "--older-than", "1ms"]).expect(0);
+    assert_eq!(reveille.run(&["runs"]).expect(0).stdout, "");
 }
 
 #[test]

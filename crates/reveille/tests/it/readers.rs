@@ -58,6 +58,43 @@ fn a_fifo_that_nobody_reads_does_not_stop_the_run() {
 }
 
 #[test]
+fn a_reader_of_events_that_leaves_is_missed() {
+    let reveille = Reveille::new();
+    let fifo = reveille.path().join("events");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let gone = reveille.path().join("gone");
+    let command = format!("until [ -e {} ]; do sleep 0.05; done", gone.display());
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || {
+            let mut reader = File::open(fifo).unwrap();
+            std::io::Read::read_exact(&mut reader, &mut [0]).unwrap();
+            drop(reader);
+            std::fs::write(gone, "").unwrap();
+        }
+    });
+    let events = fifo.to_str().unwrap();
+    let exec = [
+        "exec",
+        "-w",
+        "localhost",
+        "--transport",
+        "local",
+        "--events",
+        events,
+        &command,
+    ];
+    let ended = reveille.run(&exec).expect(0);
+    reader.join().unwrap();
+    assert!(
+        ended.stderr.contains("because its reader has left"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn two_signals_end_a_program_whose_terminal_is_stalled() {
     let testbed = Testbed::start(1, "").unwrap();
     let reveille = Reveille::new();

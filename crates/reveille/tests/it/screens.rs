@@ -41,7 +41,7 @@ fn settled(reveille: &Reveille, text: &str) -> String {
         (r"\b\d+(\.\d+)?(ms|s)\b", "DURATION"),
         (r"\d+(\.\d+)? MB", "SIZE"),
         (
-            r#"("(?:[a-z_]*_ms|[a-z_]*_s|p\d+|max|seed|peak_bytes|controller|seq|wall_ms|mono_ms|time)": ?)-?[0-9.]+"#,
+            r#"("(?:[a-z_]*_ms|[a-z_]*_s|p\d+|max|seed|peak_bytes|controller|seq|hosts|retries|samples|wall_ms|mono_ms|time)": ?)-?[0-9.]+"#,
             "${1}0",
         ),
         (r#"(time|timestamp)="[^"]*""#, "$1=\"0\""),

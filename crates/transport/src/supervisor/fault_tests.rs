@@ -149,7 +149,7 @@ impl Script {
     fn try_start(&mut self, text: &str) {
         let (boot, machine, mark) = (&self.hello[2], &self.hello[4], &self.hello[6]);
         let request = format!(
-            "go {mark} {boot} {machine} 2048 {} {}\n\n'sh' \"$T/s\"\n{text}\n{NONCE}\n",
+            "go {mark} {boot} {machine} 2048 {} {}\n\n'sh' \"$1/s\"\n{text}\n{NONCE}\n",
             text.len() + 1 + NONCE.len() + 1,
             text.split('\n').count()
         );

@@ -187,12 +187,12 @@ impl Payload {
                 .join(" ")
         };
         match &self.interpreter {
-            Interpreter::Shell(words) => format!(r#"{} "$T/s""#, quoted(words)),
+            Interpreter::Shell(words) => format!(r#"{} "$1/s""#, quoted(words)),
             Interpreter::File {
                 interpreter,
                 arguments,
             } => {
-                format!(r#"{} "$T/script" {}"#, quoted(interpreter), quoted(arguments))
+                format!(r#"{} "$1/script" {}"#, quoted(interpreter), quoted(arguments))
             }
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{BOOTSTRAP, PROGRAM, Verb};
 use crate::supervisor::channel::program;
+use crate::supervisor::export;
 
 const NONCE: &str = "n0nce";
 const RUN: &str = "run";
@@ -129,11 +130,16 @@ impl Host {
 impl Script {
     /// Starts the text.
     fn start(&mut self, text: &str, cap: u64) {
+        self.start_after("", text, cap);
+    }
+
+    /// Starts the text after shell code on one line.
+    fn start_after(&mut self, prelude: &str, text: &str, cap: u64) {
         let [_, _, boot, _, machine, _, mark, ..] = self.hello.as_slice() else {
             panic!("{:?}", self.hello)
         };
         let request = format!(
-            "go {mark} {boot} {machine} {} {} {}\n\n'sh' \"$T/s\"\n{text}\n{NONCE}\n",
+            "go {mark} {boot} {machine} {} {} {}\n{prelude}\n'sh' \"$1/s\"\n{text}\n{NONCE}\n",
             cap / 512,
             text.len() + 1 + NONCE.len() + 1,
             text.split('\n').count()
@@ -189,6 +195,56 @@ fn is_root() -> bool {
 /// Mounts a small file system as home.
 fn small(home: &Path) -> String {
     format!("mount -t tmpfs -o size=6m none '{}' || exit", home.display())
+}
+
+/// A command whose environment had a variable `T` once ran a script of that directory instead of its own text.
+#[test]
+fn a_commands_environment_may_have_the_scripts_names() {
+    let script = include_str!("supervisor.sh");
+    let names: Vec<&str> = script
+        .lines()
+        .filter_map(|line| line.strip_prefix("unset "))
+        .flat_map(str::split_whitespace)
+        .collect();
+    assert!(["T", "WORDS", "PRE"].iter().all(|name| names.contains(name)));
+    let prelude: String = names
+        .iter()
+        .map(|name| export(name, &format!("of {name}")))
+        .collect();
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let mut script = host.run(Verb::Start, "");
+        script.start_after(&prelude, "env", 1 << 20);
+        let said = script.end();
+        for name in &names {
+            assert!(
+                said.contains(&format!("{name}=of {name}\n")),
+                "{shell}: {name}: {said}"
+            );
+        }
+        assert!(said.ends_with("> end exit 0 - 0\n"), "{shell}: {said}");
+    }
+}
+
+/// The channel ends although a daemon holds the command's output open, so that the next step need not wait for it.
+#[test]
+fn a_daemon_does_not_hold_the_channel_open() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let mut script = host.run(Verb::Start, "");
+        script.start("sleep 30 & echo $! >\"$HOME/daemon\"; echo said", 1 << 20);
+        // Until nobody has the other end of our pipe.
+        let said = script.end();
+        assert!(said.contains("said\n> end exit 0 - 0\n"), "{shell}: {said}");
+        let daemon = fs::read_to_string(host.home().join("daemon")).unwrap();
+        // That of a zombie is empty.
+        let line = fs::read(format!("/proc/{}/cmdline", daemon.trim())).unwrap_or_default();
+        assert!(
+            line.starts_with(b"sleep"),
+            "{shell}: the channel ended with the daemon"
+        );
+        Command::new("kill").arg(daemon.trim()).status().unwrap();
+    }
 }
 
 #[test]
@@ -275,7 +331,7 @@ fn a_long_text_arrives_whole_and_one_that_was_cut_off_does_not_run() {
             let count = text.split('\n').count();
             let length = text.len() + 1 + NONCE.len() + 1;
             let request =
-                format!("go {mark} {boot} {machine} 2048 {length} {count}\n\n'sh' \"$T/s\"\n{text}");
+                format!("go {mark} {boot} {machine} 2048 {length} {count}\n\n'sh' \"$1/s\"\n{text}");
             script.say(&request);
             // The script ends with the connection.
             script.input = None;

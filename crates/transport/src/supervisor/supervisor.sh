@@ -433,14 +433,16 @@ supervise() {
   [ "$PROC" = 0 ] || kill -USR2 "$STREAMER" 2>/dev/null
   uptime_now
   SINCE=$X
-  relay out <"$T/1" &
+  { relay out; } <"$T/1" &
   RO=$!
-  relay err <"$T/2" &
+  { relay err; } <"$T/2" &
   RE=$!
   (
     umask "$UM"
+    # The environment of the command may have variables with the names of ours.
+    set -- "$T" "exec $WORDS"
     eval "$PRE"
-    eval "exec $WORDS"
+    eval "$2"
   ) </dev/null >"$T/1" 2>"$T/2" &
   C=$!
   if [ "$#" -gt 0 ]; then
@@ -737,12 +739,14 @@ start() {
     {
       printf '%-21s\n' - >"$T/exit.new" && true >"$T/out" && true >"$T/err" && mkfifo "$T/s" "$T/1" "$T/2"
     } 2>/dev/null || give_up
-    case $WORDS in *'"$T/script"'*) FILE=1 ;; *) FILE= ;; esac
+    case $WORDS in *'"$1/script"'*) FILE=1 ;; *) FILE= ;; esac
     if [ "$FILE" ]; then
       printf '%s\n' "$@" 2>/dev/null >"$T/script" || give_up
       set --
     fi
-    supervise "$@" 5>&1 </dev/null >/dev/null 2>&1 &
+    # In braces: dash would keep copies of what the redirections of a function replace, and a daemon that holds the
+    # command's output open would hold the connection's channel open too.
+    { supervise "$@"; } 5>&1 </dev/null >/dev/null 2>&1 &
     set --
     follow started
   elif [ -d "$T" ]; then

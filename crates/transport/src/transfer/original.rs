@@ -134,9 +134,30 @@ impl std::fmt::Debug for Whole {
 }
 
 fn identity_of(path: &Path, metadata: &std::fs::Metadata) -> String {
+    // A resumed run may name the file by another path.
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     identity([
         path.as_os_str().as_encoded_bytes(),
         &metadata.len().to_le_bytes(),
         &stamp(metadata),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run that is resumed from another directory names the file by another path; its part of a copy fits all the same.
+    #[test]
+    fn a_file_is_the_same_by_any_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "text").unwrap();
+        let metadata = std::fs::metadata(&file).unwrap();
+        let identity = |path: &Path| identity_of(path, &metadata);
+        assert_eq!(identity(&file), identity(&inner.join("../file")));
+        assert_ne!(identity(&file), identity(&directory.path().join("other")));
+    }
 }

@@ -254,17 +254,18 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn document(&mut self) -> Result<Node, SourceError> {
-        let empty = |line| Node {
-            data: Data::Null,
-            line,
-            column: 0,
-            secret: false,
-        };
         let mut root = None;
         loop {
             let (event, span) = self.next()?;
             match event {
-                Event::StreamEnd => return Ok(root.unwrap_or_else(|| empty(1))),
+                Event::StreamEnd => {
+                    return Ok(root.unwrap_or(Node {
+                        data: Data::Null,
+                        line: 1,
+                        column: 0,
+                        secret: false,
+                    }));
+                }
                 Event::DocumentStart(..) if root.is_some() => {
                     let (line, column) = place(&span.start);
                     return Err(self
@@ -479,14 +480,8 @@ impl<'a> Reader<'a, '_> {
             ("!", "vault" | "vault-encrypted") => {
                 node.secret = true;
                 let opened = self.vault.open(&text);
-                let bytes = opened.map_err(|closed| {
-                    let (message, hint) = closed.message();
-                    let mistake = self.lines.mistake(node, message);
-                    match hint {
-                        Some(hint) => mistake.hint(hint),
-                        None => mistake,
-                    }
-                })?;
+                let bytes =
+                    opened.map_err(|closed| closed.shown_at(|message| self.lines.mistake(node, message)))?;
                 let text = std::str::from_utf8(&bytes).map_err(|_| {
                     self.lines
                         .mistake(node, "the content of this vault is not text in UTF-8")

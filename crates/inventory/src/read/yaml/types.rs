@@ -2,6 +2,7 @@
 
 use serde_json::Number;
 
+use super::super::literal::{sign, signed};
 use super::Data;
 
 /// Parses a plain word of JSON.
@@ -34,42 +35,26 @@ pub(super) fn resolve(text: &str) -> Option<Data> {
 
 fn integer(text: &str) -> Option<Number> {
     let (negative, digits) = sign(text);
-    let plain = || digits.replace('_', "");
-    let only = |digits: &str, of: fn(char) -> bool| digits.chars().all(|c| of(c) || c == '_');
+    let in_base = |digits: &str, base: u32| {
+        let fits = digits.chars().all(|c| c.is_digit(base) || c == '_');
+        fits.then(|| i128::from_str_radix(&digits.replace('_', ""), base).ok())?
+    };
     let magnitude = if let Some(bits) = digits.strip_prefix("0b") {
-        (!bits.is_empty() && only(bits, |c| matches!(c, '0' | '1')))
-            .then(|| i128::from_str_radix(&bits.replace('_', ""), 2).ok())??
+        in_base(bits, 2)?
     } else if let Some(hexadecimal) = digits.strip_prefix("0x") {
-        (!hexadecimal.is_empty() && only(hexadecimal, |c| c.is_ascii_hexdigit()))
-            .then(|| i128::from_str_radix(&hexadecimal.replace('_', ""), 16).ok())??
-    } else if digits == "0" {
-        0
-    } else if let Some(octal) = digits.strip_prefix('0') {
-        (!octal.is_empty() && only(octal, |c| c.is_digit(8)))
-            .then(|| i128::from_str_radix(&plain(), 8).ok())??
+        in_base(hexadecimal, 16)?
+    } else if digits.starts_with('0') {
+        in_base(digits, 8)?
     } else if digits.starts_with(|c: char| c.is_ascii_digit()) {
-        if let Some((first, rest)) = digits.split_once(':') {
-            if !only(first, |c| c.is_ascii_digit()) {
-                return None;
-            }
-            let mut total: i128 = first.replace('_', "").parse().ok()?;
-            for part in rest.split(':') {
-                total = total.checked_mul(60)?.checked_add(sixtieth(part)?)?;
-            }
-            total
-        } else if only(digits, |c| c.is_ascii_digit()) {
-            plain().parse().ok()?
-        } else {
-            return None;
-        }
+        let mut parts = digits.split(':');
+        let first = in_base(parts.next()?, 10)?;
+        parts.try_fold(first, |total, part| {
+            total.checked_mul(60)?.checked_add(sixtieth(part)?)
+        })?
     } else {
         return None;
     };
-    if negative {
-        i64::try_from(-magnitude).ok().map(Number::from)
-    } else {
-        u64::try_from(magnitude).ok().map(Number::from)
-    }
+    signed(magnitude, negative)
 }
 
 fn float(text: &str) -> Option<Number> {
@@ -123,14 +108,6 @@ fn float(text: &str) -> Option<Number> {
         written.parse().ok()?
     };
     Number::from_f64(if negative { -magnitude } else { magnitude })
-}
-
-fn sign(text: &str) -> (bool, &str) {
-    match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
-        _ => (false, text),
-    }
 }
 
 /// A part of a sexagesimal number: one or two digits, at most 59.
