@@ -29,21 +29,21 @@
 //! let mut cohort = Cohort::default();
 //! let stalls = Stalls::new(Duration::from_millis(250), start);
 //!
-//! An attempt begins. Each deadline is recorded with the facts behind it.
+//! // An attempt begins. Each deadline is recorded with the facts behind it.
 //! let silence = classes.choose_silence(&class, 512, false, 0, 1);
 //! let total = classes.choose_total(&class, 512, 0, 1);
 //! let limit = |choice: &Choice| choice.limit.map(|length| Limit { length, by: SetBy::Auto });
 //! let terms = Terms { idempotent: true, ..Terms::default() };
 //! let mut watch = Watch::start(limit(&silence), limit(&total), terms, &mut cohort, start, stalls.lost());
 //!
-//! It is silent; shortly before the deadline the engine checks it.
+//! // It is silent; shortly before the deadline the engine checks it.
 //! let rule = LookRule::default();
 //! let (when, _) = watch.next(&rule, start, stalls.lost());
 //! assert_eq!(when, start + Duration::from_secs(108));
 //! let decision = watch.look(&rule, Evidence::Moves, classes.samples(&class), &mut cohort, when, stalls.lost());
 //! assert!(matches!(decision, Decision::Extend { why: Extension::Slow, .. }));
 //!
-//! It ends by itself, which gives a sample.
+//! // It ends by itself, which gives a sample.
 //! let now = start + Duration::from_mins(3);
 //! let took = watch.end(true, &mut cohort, now, stalls.lost());
 //! let silence = watch.longest_silence(now, stalls.lost());
