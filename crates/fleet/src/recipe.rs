@@ -59,6 +59,8 @@ pub struct RunHost {
 pub struct Unrecorded {
     /// The values of the job's secret vars.
     pub secrets: BTreeMap<String, String>,
+    /// The environment variables that templates use; see [`RunRecipe::environment`].
+    pub environment: Vec<(String, String)>,
     /// Standard input of plain commands.
     pub input: Option<Bytes>,
 }
@@ -73,8 +75,6 @@ pub struct Prepared {
     pub fit: Fit,
     /// The SSH client.
     pub client: Client,
-    /// The environment variables that templates use.
-    pub environment: Vec<(String, String)>,
 }
 
 /// Why a run can't be started, resumed or retried. Nothing was dispatched.
@@ -199,7 +199,11 @@ impl RunRecipe {
     }
 
     /// The environment that the run started with. Secret variables have their present values.
-    fn environment(&self) -> Result<Vec<(String, String)>, RecipeError> {
+    ///
+    /// # Errors
+    ///
+    /// A secret variable that was set is no longer set.
+    pub fn environment(&self) -> Result<Vec<(String, String)>, RecipeError> {
         let variables = self.options.environment.iter();
         let value = |(name, value): (&String, &Option<String>)| {
             let value = value.clone().or_else(|| std::env::var(name).ok());
@@ -246,7 +250,13 @@ impl RunRecipe {
         let all = std::iter::once((PathBuf::from(file), text));
         let all = all.chain(files.iter().map(|(path, text)| (self.job.resolve(path), text)));
         all.filter_map(|(path, text)| {
-            let now = std::fs::read(&path);
+            // Reading a pipe might never end.
+            let is_file = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+            let now = if is_file {
+                std::fs::read(&path)
+            } else {
+                Err(std::io::ErrorKind::NotFound.into())
+            };
             let path = path.display();
             match now {
                 Err(error) => Some(format!(
@@ -288,7 +298,6 @@ impl RunRecipe {
             delegates,
             fit,
             client: self.client(state_dir)?,
-            environment: self.environment()?,
         })
     }
 
@@ -312,7 +321,11 @@ impl RunRecipe {
         resumed: bool,
         unrecorded: Unrecorded,
     ) -> (RunPlan, Client) {
-        let Unrecorded { secrets, input } = unrecorded;
+        let Unrecorded {
+            secrets,
+            environment,
+            input,
+        } = unrecorded;
         let mut vars = HashMap::new();
         let mut plans = Vec::with_capacity(hosts.len());
         for (to, (host, before)) in prepared.to.into_iter().zip(hosts) {
@@ -326,7 +339,7 @@ impl RunRecipe {
         settings.sessions = usize::try_from(prepared.fit.sessions).unwrap_or(usize::MAX);
         settings.frugal = prepared.fit.frugal;
         let plan = RunPlan {
-            shared: Shared::new(&run.to_string(), self.groups, prepared.environment).with_secrets(secrets),
+            shared: Shared::new(&run.to_string(), self.groups, environment).with_secrets(secrets),
             vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
             roll: recalled.roll,
             halted: recalled.halted,

@@ -102,6 +102,7 @@ pub(crate) fn execute(request: Request, report: &Report, printer: &Printer) -> R
     recipe.options.input = input.as_ref().map(|input| sha256(input));
     let unrecorded = Unrecorded {
         secrets: secrets(&recipe.job, printer)?,
+        environment: recipe.environment()?,
         input,
     };
     recipe.order(&mut hosts);
@@ -240,6 +241,7 @@ impl Restored {
         for change in recipe.changed_files() {
             printer.warning(&change);
         }
+        let environment = recipe.environment()?;
         let secrets = secrets(&recipe.job, printer)?;
         let inventory = recipe.options.passwords.reload(printer)?;
         let passwords = recipe.options.passwords.find(inventory.as_ref(), printer)?;
@@ -247,7 +249,11 @@ impl Restored {
             recipe,
             passwords,
             inventory,
-            unrecorded: Unrecorded { secrets, input },
+            unrecorded: Unrecorded {
+                secrets,
+                environment,
+                input,
+            },
         })
     }
 

@@ -224,6 +224,8 @@ fn a_retry_uses_the_recorded_environment_and_the_directory_of_the_job() {
         &[("COLOR", "red"), ("API_TOKEN", "one")],
     )
     .expect(3);
+    // Nothing of the job runs here.
+    run(&["clean"], &[]).expect(0);
     let refused = run(&["retry"], &[("COLOR", "blue")]).expect(2);
     assert!(refused.stderr.contains("API_TOKEN"), "{}", refused.stderr);
     reveille.file("conf.j2", "changed");
