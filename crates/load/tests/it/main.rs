@@ -5,7 +5,6 @@ mod browser;
 mod ends;
 mod files;
 mod import;
-mod modules;
 mod registry;
 mod scenarios;
 mod server;
