@@ -46,6 +46,12 @@ const NOT_KEYS: &[&str] = &[
     "real-shell",
     "allow-root",
     "to",
+    "failed",
+    "interrupted",
+    "since",
+    "number",
+    "step",
+    "raw",
 ];
 
 /// The values of the configuration files.

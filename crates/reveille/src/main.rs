@@ -48,6 +48,7 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 
 fn main() -> ExitCode {
+    usage::begin();
     if let Some((name, arguments)) = program::asked_for(std::env::args_os()) {
         return program::run(name, &arguments).map_or_else(|failure| failed(&failure), |_| ExitCode::SUCCESS);
     }

@@ -140,7 +140,7 @@ mod tests {
         classes.seed(&class, [minute; 1000], [Duration::from_secs(30); 1000]);
         assert_eq!(
             classes.choose_total(&class, 512, 3, 2).to_string(),
-            "total 2m07s: from earlier durations (1000 samples, 512 hosts, 3 retries, attempt 2)"
+            "total 2 m 07 s: from earlier durations (1000 samples, 512 hosts, 3 retries, attempt 2)"
         );
         assert_eq!(
             classes.choose_silence(&class, 512, false, 0, 1).to_string(),

@@ -22,9 +22,10 @@ use crate::drill::real;
 use crate::failure::Failure;
 use crate::launch::{self, Finished, Request};
 use crate::options::run_options;
-use crate::printer::{Printer, Tone};
+use crate::printer::Printer;
 use crate::render::end::Extra;
 use crate::state;
+use reveille_view::Role;
 
 /// The default job.
 const INSTALL: &str = include_str!("../drill/install.yaml");
@@ -119,7 +120,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     let mut words = String::new();
     if !quiet {
         words = comparison.table(printer.quiet, |text, tone| printer.tone_err(text, tone));
-        let tone = Tone::of(comparison.is_right());
+        let tone = Role::of(comparison.is_right());
         let _ = write!(words, "\n{}", printer.tone_err(&last, tone));
     }
     let extra = Extra {
