@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use reveille_text::replace::keep_attributes;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::task::spawn_blocking;
@@ -67,7 +68,12 @@ pub async fn download(
         }
         let _ = channel.exec.input().send(format!("{from}\n")).await;
     }
-    let mut file = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    if here.is_some() {
+        // The file to replace may be private.
+        options.mode(0o600);
+    }
+    let mut file = options
         .create(true)
         .write(true)
         .truncate(false)
@@ -81,9 +87,22 @@ pub async fn download(
         .map_err(named)?;
     receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
     session.meanwhile(file.sync_all()).await.map_err(named)?;
-    let placed = tokio::fs::rename(&partial, target).await;
-    placed.map_err(|error| io::Error::other(format!("can't write {}: {error}", target.display())))?;
+    let (from, to) = (partial.clone(), target.to_owned());
+    let placed = spawn_blocking(move || place(&from, &to));
+    session.meanwhile(placed).await.map_err(io::Error::other)??;
     Ok(Fetched::default())
+}
+
+/// Moves a complete copy to its place, with the owner, group, mode and ACL of the file that it replaces.
+pub(super) fn place(copy: &Path, target: &Path) -> io::Result<()> {
+    let is_file = |path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    let kept = if is_file(copy) && is_file(target) {
+        std::fs::File::open(target).and_then(|earlier| keep_attributes(&earlier, &std::fs::File::open(copy)?))
+    } else {
+        Ok(())
+    };
+    kept.and_then(|()| std::fs::rename(copy, target))
+        .map_err(|error| io::Error::new(error.kind(), format!("can't write {}: {error}", target.display())))
 }
 
 /// Writes the next `left` bytes of data to `file`. If the file grows meanwhile, the announced size counts.
