@@ -164,6 +164,62 @@ async fn an_agent_has_the_key() {
         };
         results.push(connect(&client(&testbed), &target).await);
     }
+    // As with the keys of password managers and hardware: only the public key is in a file, named itself or by the name
+    // of its private key, and the agent holds more keys than the host accepts offers.
+    for number in 0..7 {
+        let key = testbed.path().join(format!("other{number}"));
+        for (program, arguments) in [
+            ("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f"][..]),
+            ("ssh-add", &["-q"]),
+        ] {
+            let done = std::process::Command::new(program)
+                .args(arguments)
+                .arg(&key)
+                .env("SSH_AUTH_SOCK", &socket)
+                .status();
+            assert!(done.unwrap().success());
+        }
+    }
+    let public = testbed.path().join("away.pub");
+    let text = std::fs::read(testbed.path().join("id_ed25519.pub")).unwrap();
+    std::fs::write(&public, text).unwrap();
+    std::process::Command::new("ssh-add")
+        .args(["-q", "-d"])
+        .arg(&public)
+        .env("SSH_AUTH_SOCK", &socket)
+        .status()
+        .unwrap();
+    let unheld = Identities::load(std::slice::from_ref(&public), Some(socket.clone())).unwrap_err();
+    assert!(
+        unheld.to_string().contains("no agent holds its private key"),
+        "{unheld}"
+    );
+    let open = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "opensesame", "-N", "", "-f"])
+        .arg(testbed.key())
+        .status();
+    assert!(open.unwrap().success());
+    // Now the last of its keys.
+    std::process::Command::new("ssh-add")
+        .arg("-q")
+        .arg(testbed.key())
+        .env("SSH_AUTH_SOCK", &socket)
+        .status()
+        .unwrap();
+    for (file, only) in [("away.pub", true), ("away.pub", false), ("away", true)] {
+        let wanted = Wanted {
+            keys: vec![testbed.path().join(file)],
+            agent: Some(socket.clone()),
+            only,
+            ..Wanted::default()
+        };
+        let authentication = Arc::new(Keyring::new().load(&wanted).unwrap().into());
+        let target = Target {
+            authentication,
+            ..target_without_key(&testbed)
+        };
+        results.push(connect(&client(&testbed), &target).await);
+    }
     agent.kill().unwrap();
     agent.wait().unwrap();
     for result in results {
