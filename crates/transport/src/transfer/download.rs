@@ -16,6 +16,7 @@ use super::{TransferError, is_hash};
 use crate::escalate::Become;
 use crate::session::Session;
 use crate::supervisor::channel::{Channel, open};
+use crate::supervisor::frames::Piece;
 
 /// How many bytes to collect before writing them.
 const WRITE: usize = 256 * 1024;
@@ -44,7 +45,13 @@ pub async fn download(
     if words == "directory" {
         return pull(session, escalate, path, target, &partial, limit).await;
     }
-    let offer = Offer::parse(&words).ok_or_else(|| TransferError::said(&words))?;
+    let streams = words == "stream";
+    let offer = if streams {
+        Some(Offer::EMPTY)
+    } else {
+        Offer::parse(&words)
+    };
+    let offer = offer.ok_or_else(|| TransferError::said(&words))?;
     if offer.size > limit {
         return Err(TransferError::Remote(format!(
             "{path} has {} bytes, more than the {limit} allowed",
@@ -85,7 +92,11 @@ pub async fn download(
     file.seek(io::SeekFrom::Start(from * BLOCK))
         .await
         .map_err(named)?;
-    receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
+    if streams {
+        receive_all(&mut channel, &mut file, limit, path).await?;
+    } else {
+        receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
+    }
     session.meanwhile(file.sync_all()).await.map_err(named)?;
     let (from, to) = (partial.clone(), target.to_owned());
     let placed = spawn_blocking(move || place(&from, &to));
@@ -129,6 +140,35 @@ async fn receive(
     Ok(file.flush().await?)
 }
 
+/// Writes the data up to the host's word that it was all, to `file`.
+async fn receive_all(
+    channel: &mut Channel,
+    file: &mut File,
+    limit: u64,
+    path: &str,
+) -> Result<(), TransferError> {
+    let mut file = BufWriter::with_capacity(WRITE, file);
+    let mut written = 0;
+    loop {
+        match channel.piece().await {
+            Some(Piece::Data(bytes)) => {
+                written += bytes.len() as u64;
+                if written > limit {
+                    return Err(TransferError::Remote(format!(
+                        "{path} has more than the {limit} bytes allowed"
+                    )));
+                }
+                file.write_all(&bytes).await?;
+            }
+            Some(Piece::Frame(words)) if words == "end" => return Ok(file.flush().await?),
+            Some(Piece::Frame(words)) => return Err(TransferError::said(&words)),
+            None => {
+                return Err(TransferError::Lost(format!("the end of {path} did not arrive")));
+            }
+        }
+    }
+}
+
 /// A host's description of a file that it offers.
 struct Offer {
     size: u64,
@@ -139,6 +179,13 @@ struct Offer {
 }
 
 impl Offer {
+    /// Of a file whose size is not known before its end.
+    const EMPTY: Self = Self {
+        size: 0,
+        whole: None,
+        beginning: None,
+    };
+
     fn parse(words: &str) -> Option<Self> {
         let mut words = words.split(' ');
         (words.next() == Some("size")).then_some(())?;

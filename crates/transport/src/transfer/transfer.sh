@@ -3,6 +3,8 @@
 #: upload download survey sums unpack pack steps
 umask 022
 IFS=' '
+# Tools must write as expected.
+export LC_ALL=C
 T=
 say() { printf '\036%s %s\n' "$N" "$*"; }
 fail() { calm; say error "$@"; [ -z "$T" ] || rm -f "$T"; exit 0; }
@@ -140,6 +142,13 @@ set -- $(ls -lnL "$D")
 Z=$5
 H=-
 I=-
+# The kernel makes the content of some files when they are read.
+if [ "$Z" = 0 ]; then
+say stream
+cat "$D" || fail "$D can't be read"
+say end
+exit 0
+fi
 [ "$Z" != "$SIZE" ] || H=$(sum <"$D")
 if [ "$K" -gt 0 ] && [ $((K * 65536)) -le "$Z" ]; then
 I=$(dd if="$D" bs=65536 count="$K" 2>/dev/null | sum)
@@ -163,7 +172,6 @@ fi
 say hello present "$A"
 [ -d "$D" ] || fail "$D is on the host, and no directory"
 cd "$D" 2>/dev/null || fail "$D can't be entered"
-export LC_ALL=C
 beat
 if [ "$WHAT" = hashes ]; then
 [ -z "$S" ] || xargs -0 $S 2>/dev/null
@@ -179,7 +187,7 @@ IFS= read -r D
 say hello
 cd "$D" 2>/dev/null || fail "$D can't be entered"
 beat
-[ -z "$S" ] || find . -type f -print0 2>/dev/null | LC_ALL=C xargs -0 $S 2>/dev/null
+[ -z "$S" ] || find . -type f -print0 2>/dev/null | xargs -0 $S 2>/dev/null
 calm
 say end
 #: unpack

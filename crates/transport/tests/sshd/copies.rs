@@ -519,3 +519,24 @@ async fn a_fetched_file_keeps_the_mode_of_the_file_that_it_replaces() {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 }
+
+#[tokio::test]
+async fn files_that_the_kernel_makes_are_copied_whole() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let back = testbed.path().join("back");
+    let version = fs::read("/proc/version").unwrap();
+    assert!(!version.is_empty());
+    download(&session, None, "/proc/version", &back, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(fs::read(&back).unwrap(), version);
+    let error = download(&session, None, "/proc/version", &back, 9)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("more than the 9 bytes"), "{error}");
+    let original = Original::at(Path::new("/proc/version")).unwrap();
+    let there = testbed.path().join("there");
+    upload(&session, None, &original, &to(&there)).await.unwrap();
+    assert_eq!(fs::read(&there).unwrap(), version);
+}
