@@ -347,6 +347,11 @@ pub(crate) struct DrillArgs {
         help_heading = "Drill"
     )]
     pub(crate) hosts: u32,
+    /// Inventory whose groups and variables the practice hosts get; nothing in it is connected to
+    ///
+    /// The practice hosts take the parts of its hosts in turn, of those that the job's `hosts` matches.
+    #[arg(short, long, value_name = "INV", requires = "job", help_heading = "Drill")]
+    pub(crate) inventory: Vec<String>,
     /// Inject a fault: KIND=SHARE, KIND=COUNT or KIND=HOST,… [default: a dozen kinds]
     ///
     /// `all=COUNT` injects every kind, `none` injects nothing. Repeat the option for several kinds.
