@@ -39,14 +39,11 @@ impl HostTask {
         }
         // Templates of `on_failed` may use results of steps that were never reached.
         let job = self.job();
-        for step in job.main_steps() {
-            if let Some(name) = &step.register
+        for (index, step) in (0u32..).zip(&job.steps) {
+            if let (Role::Main, Some(name)) = (&step.role, &step.register)
                 && !self.registered.iter().any(|(known, _)| known == name)
             {
-                let skipped = Registered {
-                    skipped: true,
-                    ..Registered::default()
-                };
+                let skipped = self.skipped(step, index);
                 self.registered.push((name.clone(), skipped));
             }
         }

@@ -205,10 +205,7 @@ impl HostTask {
 
     pub(crate) fn skip(&mut self, step: &Step, at: StepRef, reason: String) {
         if let Some(name) = &step.register {
-            let skipped = Registered {
-                skipped: true,
-                ..Registered::default()
-            };
+            let skipped = self.skipped(step, at.index);
             self.registered.push((name.clone(), skipped));
         }
         self.note(EventKind::StepSkipped { step: at, reason });
@@ -246,11 +243,17 @@ impl HostTask {
         let value = match registered {
             Some(text) => serde_json::from_str(text).unwrap_or_default(),
             None if step.once => self.engine.once_value(index),
-            None => Registered {
-                skipped: true,
-                ..Registered::default()
-            },
+            None => self.skipped(step, index),
         };
         self.registered.push((name.clone(), value));
+    }
+
+    /// The result of a step that was skipped: it may have changed the host before.
+    pub(crate) fn skipped(&self, step: &Step, index: u32) -> Registered {
+        Registered {
+            changed: self.has_changed(step, index),
+            skipped: true,
+            ..Registered::default()
+        }
     }
 }

@@ -167,8 +167,7 @@ impl HostTask {
             ran,
         } = over;
         let (at, step) = (current.at, current.step);
-        // An earlier, lost attempt may have changed the host unnoticed. Waiting changes nothing.
-        let changed = changed || (step.kind() != "wait_for" && self.history.lost_before(at.index));
+        let changed = changed || self.has_changed(step, at.index);
         let verdict = match (&killed, failed) {
             (None, None) => verdict,
             (None, Some(message)) => {
@@ -244,6 +243,12 @@ impl HostTask {
             stdout,
             stderr,
         }));
+    }
+
+    /// Whether an earlier attempt changed the host, or may have, and the host has not succeeded since: a later step that
+    /// reacts to the change may not have run. Waiting changes nothing.
+    pub(crate) fn has_changed(&self, step: &Step, index: u32) -> bool {
+        step.kind() != "wait_for" && self.history.has_changed(index)
     }
 
     /// Records the end of an attempt, with its registered value.

@@ -63,7 +63,7 @@ pub struct Registered {
     pub stderr: String,
     /// The exit status; none if a signal killed the command or the step has no command.
     pub exit_status: Option<i32>,
-    /// Whether the step changed something, as far as it knows.
+    /// Whether the step changed something, as far as it knows, since the host last succeeded.
     pub changed: bool,
     /// Whether the step was skipped.
     pub skipped: bool,

@@ -250,3 +250,38 @@ fn a_retry_uses_the_recorded_environment_and_the_directory_of_the_job() {
     let refused = run(&["lint", &job], &[]).expect(2);
     assert!(refused.stderr.contains("`env` alone"), "{}", refused.stderr);
 }
+
+/// A step that reacts to a change died; the retry finds nothing to change, and must not take that for a success.
+#[test]
+fn a_change_of_an_earlier_round_still_counts_in_a_retry() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file("hosts.ini", "a ansible_connection=local\n");
+    reveille.file("conf.j2", "new\n");
+    let here = reveille.path().display().to_string();
+    for reaction in [
+        // The change is found once more, or its step is skipped.
+        "- {template: {src: conf.j2, dest: HERE/conf}, register: made}",
+        "- {run: touch HERE/conf, skip_if: {exists: HERE/conf}, register: made}",
+        // The step that made it ran for all hosts.
+        "- {template: {src: conf.j2, dest: HERE/conf}, once: true, register: made}",
+    ] {
+        let text = format!(
+            "steps:\n{reaction}\n- {{name: restart, when: made.changed, run: test -e HERE/well && touch HERE/restarted}}\n"
+        )
+        .replace("HERE", &here);
+        let job = reveille.file("job.yaml", text);
+        let run = |arguments: &[&str]| reveille.run(arguments).code;
+        assert_eq!(run(&["run", &job, "-i", &inventory]), 3, "{reaction}");
+        assert_eq!(run(&["retry"]), 3, "the restart fails again: {reaction}");
+        reveille.file("well", "");
+        assert_eq!(run(&["retry"]), 0, "{reaction}");
+        assert!(reveille.path().join("restarted").exists(), "{reaction}");
+        // A new run finds the host as it should be.
+        for name in ["restarted", "well"] {
+            std::fs::remove_file(reveille.path().join(name)).unwrap();
+        }
+        assert_eq!(run(&["run", &job, "-i", &inventory]), 0, "{reaction}");
+        assert!(!reveille.path().join("restarted").exists(), "{reaction}");
+        std::fs::remove_file(reveille.path().join("conf")).unwrap();
+    }
+}
