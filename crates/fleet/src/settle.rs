@@ -182,6 +182,11 @@ impl HostTask {
                     empty_output: false,
                 }
             }
+            (Some(kill), _) if kill.class == Class::FatalPattern => Verdict {
+                class: kill.class,
+                message: format!("{}; {}", verdict.message, kill.what()),
+                empty_output: false,
+            },
             (Some(kill), _) => Verdict {
                 class: kill.class,
                 message: format!(
@@ -193,7 +198,7 @@ impl HostTask {
                 empty_output: false,
             },
         };
-        if let Some(kill) = killed {
+        if let Some(kill) = killed.filter(|kill| kill.class != Class::FatalPattern) {
             self.note(EventKind::DeadlinePassed {
                 step: at.clone(),
                 class: kill.class,
