@@ -6,10 +6,10 @@ use std::time::Duration;
 use reveille_account::SourceError;
 use reveille_document::{Blocks, Expression, Template};
 
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, MAX_VAR_DEPTH};
 use crate::job::Job;
 use crate::parse::action::port;
-use crate::scope::{Mode, Scope};
+use crate::scope::{Mode, Scope, Var};
 use crate::step::{Action, Condition, Placing, SkipIf, Step, WaitFrom};
 
 /// A step rendered for one host.
@@ -68,6 +68,8 @@ pub enum RenderedAction {
         src: String,
         /// The local directory or file, relative to the job file.
         to: String,
+        /// `to` is a file of its own for each host, because it is written with the host's name.
+        per_host: bool,
     },
     /// Reboots the host.
     Reboot {
@@ -124,9 +126,9 @@ impl Job {
     pub fn when(&self, step: usize, scope: &Scope<'_>) -> Result<bool, SourceError> {
         match &self.steps[step].when {
             None => Ok(true),
-            Some(expression) => Evaluation::new(self, scope, Mode::Run)
-                .value(expression)
-                .map(|value| value.is_some_and(|value| value.is_true())),
+            Some(condition) => Evaluation::new(self, scope, Mode::Run)
+                .holds(condition)
+                .map(|holds| holds == Some(true)),
         }
     }
 
@@ -135,7 +137,13 @@ impl Job {
     pub fn delegates(&self, scope: &Scope<'_>) -> Result<Vec<String>, SourceError> {
         let evaluation = Evaluation::new(self, scope, Mode::Plan);
         let mut names: Vec<String> = Vec::new();
-        for template in self.steps.iter().filter_map(|step| step.run_on.as_ref()) {
+        for step in &self.steps {
+            let Some(template) = &step.run_on else { continue };
+            let when = step.when.as_ref();
+            // A wrong condition is reported with the other mistakes.
+            if when.is_some_and(|when| evaluation.holds(when).is_ok_and(|holds| holds == Some(false))) {
+                continue;
+            }
             if let Some(expression) = template
                 .expressions()
                 .find(|expression| evaluation.needs_results(expression))
@@ -209,6 +217,7 @@ impl Evaluation<'_> {
             },
             Action::Download { src, to } => RenderedAction::Download {
                 src: text(src)?,
+                per_host: !to.source().ends_with('/') && self.names_host(to, 0),
                 to: text(to)?,
             },
             Action::Reboot { within, only_if } => RenderedAction::Reboot {
@@ -249,6 +258,22 @@ impl Evaluation<'_> {
         })
     }
 
+    /// Whether a template contains the whole name of the host, directly or by vars: its value then differs for every
+    /// host.
+    fn names_host(self, template: &Template, depth: usize) -> bool {
+        depth <= MAX_VAR_DEPTH
+            && template.expressions().any(|expression| {
+                let name = expression.source();
+                match self.job.var(name) {
+                    _ if name == "inventory_hostname" => true,
+                    Some(Var::Template(template)) if !self.job.extra.contains_key(name) => {
+                        self.names_host(template, depth + 1)
+                    }
+                    _ => false,
+                }
+            })
+    }
+
     fn port(self, template: &Template, from: WaitFrom) -> Result<WaitCondition, SourceError> {
         let text = self.text(template)?;
         let mut expressions = template.expressions();
@@ -260,10 +285,19 @@ impl Evaluation<'_> {
             // The plan shows the template instead.
             return Ok(WaitCondition::Port { port: 0, from });
         }
-        let port = port(&text).map_err(|message| {
-            let at = template.expressions().next().map_or(0, Expression::at);
-            self.job.mistake(at, message)
-        })?;
+        let port = port(&text).map_err(|message| self.not_a_port(template, message))?;
         Ok(WaitCondition::Port { port, from })
+    }
+
+    /// The mistake of a port that is none, without the value of a secret.
+    pub(crate) fn not_a_port(self, template: &Template, message: String) -> SourceError {
+        let at = template.expressions().next().map_or(0, Expression::at);
+        let mut expressions = template.expressions();
+        let message = if expressions.any(|expression| self.uses_secrets(expression)) {
+            format!("`{}` is not a port (1 to 65535)", template.source())
+        } else {
+            message
+        };
+        self.job.mistake(at, message)
     }
 }
