@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use minijinja::value::Value;
+use minijinja::value::{Value, ValueKind};
 use reveille_account::SourceError;
 use reveille_document::{Blocks, EvaluationError, Expression, Part, Template, write_value};
 use reveille_text::is_secret;
 
 use crate::facts::{FACTS, Facts};
+use crate::host_var::is_constant_value;
 use crate::job::Job;
 use crate::scope::{BUILT_IN, Found, Mode, OF_THE_HOST, Registered, Scope, Var};
 
@@ -89,9 +90,10 @@ impl<'a> Evaluation<'a> {
             .filter(|root| !roots.contains_key(root.as_str()))
             .collect();
         let masked = || expression.roots().iter().any(|root| self.is_masked(root));
+        let is_name = roots.contains_key(expression.source());
         match expression.evaluate(&roots) {
-            // A filter may not accept the mask.
-            Err(_) if masked() => Ok(None),
+            // What becomes of a secret is not known from its mask, which a filter may not even accept.
+            Ok(_) | Err(_) if !is_name && masked() => Ok(None),
             // With placeholders for results, only errors that no value could avoid are mistakes.
             Ok(_) | Err(EvaluationError::Other(_)) if needs_results => Ok(None),
             Err(EvaluationError::Undefined(_)) if needs_results && missing.is_empty() => Ok(None),
@@ -99,10 +101,61 @@ impl<'a> Evaluation<'a> {
             Err(EvaluationError::Undefined(part)) => {
                 Err(self.undefined(expression, &missing, part.as_deref()))
             }
+            // The text of such an error may contain parts of values.
+            Err(EvaluationError::Other(_)) if self.uses_secrets(expression) => {
+                let message = format!(
+                    "`{}` has no value, and uses a secret, so that the reason is not shown",
+                    expression.source()
+                );
+                Err(self.job.mistake(expression.at(), message))
+            }
             Err(error) => Err(self.job.mistake(
                 expression.at(),
                 format!("`{}` has no value: {error}", expression.source()),
             )),
+        }
+    }
+
+    /// Whether a condition holds; none if it needs results that a plan doesn't have. As in Ansible, only true and false
+    /// are answers, because the text `false` is not empty; none counts as false.
+    pub(crate) fn holds(self, condition: &Expression) -> Result<Option<bool>, SourceError> {
+        let kind = match self.value(condition)? {
+            Some(value) if value.is_none() => return Ok(Some(false)),
+            Some(value) if value.kind() == ValueKind::Bool => return Ok(Some(value.is_true())),
+            Some(_) if condition.roots().iter().any(|root| self.is_masked(root)) => return Ok(None),
+            Some(value) => value.kind(),
+            // Some fields of a result are known never to be true or false.
+            None => match self.kind_of_result(condition.source()) {
+                Some(kind) => kind,
+                None => return Ok(None),
+            },
+        };
+        let source = condition.source();
+        let whole = if source.contains(|c: char| c.is_whitespace() || "|(".contains(c)) {
+            format!("({source})")
+        } else {
+            source.to_owned()
+        };
+        let (what, hint) = match kind {
+            ValueKind::String => ("text", format!("write `{whole} | bool`, or compare it")),
+            ValueKind::Number => ("a number", format!("write `{whole} != 0`")),
+            ValueKind::Seq | ValueKind::Iterable => ("a list", format!("write `{whole} | length > 0`")),
+            ValueKind::Map => ("a mapping", format!("write `{whole} | length > 0`")),
+            _ => ("neither true nor false", "compare it with a value".to_owned()),
+        };
+        let message = format!("`when` must be true or false, and `{source}` is {what}");
+        Err(self.job.mistake(condition.at(), message).hint(hint))
+    }
+
+    /// The kind of a registered result, or of a field of one, that is never true or false.
+    fn kind_of_result(self, path: &str) -> Option<ValueKind> {
+        let (root, field) = path.split_once('.').unwrap_or((path, ""));
+        self.job.registers.get(root)?;
+        match field {
+            "" => Some(ValueKind::Map),
+            "stdout" | "stderr" => Some(ValueKind::String),
+            "exit_status" => Some(ValueKind::Number),
+            _ => None,
         }
     }
 
@@ -167,8 +220,8 @@ impl<'a> Evaluation<'a> {
         if let Some(value) = scope.built_in(name) {
             return Ok(Found::Value(value));
         }
-        if let Some(value) = job.extra.get(name) {
-            return Ok(Found::Value(value.clone()));
+        if job.extra.contains_key(name) {
+            return self.deeper().outer(name);
         }
         if job.registers.contains_key(name) {
             return Ok(scope.registered(name).into());
@@ -185,7 +238,7 @@ impl<'a> Evaluation<'a> {
         if self.mode == Mode::Show && self.is_masked(name) {
             return Ok(Found::Value(Value::from(MASK)));
         }
-        match self.deeper().host_var(name)? {
+        match self.deeper().outer(name)? {
             Found::Nothing => Ok(scope.facts.and_then(|facts| facts.value(name)).into()),
             found => Ok(found),
         }
@@ -217,12 +270,12 @@ impl<'a> Evaluation<'a> {
     /// Whether a name is a secret that is masked, or needs one.
     pub(crate) fn is_masked(self, name: &str) -> bool {
         let Self { job, scope, .. } = self;
-        if self.mode == Mode::Run
-            || self.depth > MAX_VAR_DEPTH
-            || job.extra.contains_key(name)
-            || job.registers.contains_key(name)
-        {
+        if self.mode == Mode::Run || self.depth > MAX_VAR_DEPTH || job.registers.contains_key(name) {
             return false;
+        }
+        let roots = || self.outer_roots(name);
+        if job.extra.contains_key(name) {
+            return roots().iter().any(|root| self.deeper().is_masked(root));
         }
         if let Some(var) = job.var(name) {
             let expressions = var.expressions();
@@ -230,10 +283,18 @@ impl<'a> Evaluation<'a> {
             return matches!(var, Var::Secret(_)) || roots.any(|root| self.deeper().is_masked(root));
         }
         let is_secret = || is_secret(name) || scope.hidden.iter().any(|hidden| hidden == name);
-        let roots = || self.host_var_roots(name);
         self.mode == Mode::Show
             && scope.vars.contains_key(name)
             && (is_secret() || roots().iter().any(|root| self.deeper().is_masked(root)))
+    }
+
+    /// Whether the expression uses a secret of the job or the inventory.
+    pub(crate) fn uses_secrets(self, expression: &Expression) -> bool {
+        let shown = Self {
+            mode: Mode::Show,
+            ..self
+        };
+        expression.roots().iter().any(|root| shown.is_masked(root))
     }
 
     /// Whether the expression uses facts or registered results.
@@ -245,22 +306,18 @@ impl<'a> Evaluation<'a> {
     /// Whether a name refers to a fact. `seen` contains the names that were already checked.
     pub(crate) fn is_fact(self, root: &str, seen: &mut BTreeSet<String>) -> bool {
         let Self { job, scope, .. } = self;
-        if BUILT_IN.contains(&root)
-            || job.extra.contains_key(root)
-            || job.registers.contains_key(root)
-            || !seen.insert(root.to_owned())
-        {
+        if BUILT_IN.contains(&root) || job.registers.contains_key(root) || !seen.insert(root.to_owned()) {
             return false;
         }
-        if let Some(var) = job.var(root) {
+        if let Some(var) = job.var(root).filter(|_| !job.extra.contains_key(root)) {
             return var
                 .expressions()
                 .iter()
                 .flat_map(|expression| expression.roots())
                 .any(|root| self.is_fact(root, seen));
         }
-        if scope.vars.contains_key(root) {
-            let roots = self.host_var_roots(root);
+        if job.extra.contains_key(root) || scope.vars.contains_key(root) {
+            let roots = self.outer_roots(root);
             return roots.iter().any(|root| self.is_fact(root, seen));
         }
         FACTS.contains(&root)
@@ -314,16 +371,21 @@ impl<'a> Evaluation<'a> {
 
 /// Whether the value is the same on every host.
 pub(crate) fn is_constant(job: &Job, expression: &Expression, depth: usize) -> bool {
+    are_constant(job, expression.roots().iter(), depth)
+}
+
+/// Whether all of these names have the same value on every host.
+pub(crate) fn are_constant<'r>(job: &Job, mut roots: impl Iterator<Item = &'r String>, depth: usize) -> bool {
     depth <= MAX_VAR_DEPTH
-        && expression.roots().iter().all(|root| {
+        && roots.all(|root| {
             if OF_THE_HOST.contains(&root.as_str()) {
                 return false;
             }
-            if BUILT_IN.contains(&root.as_str())
-                || job.extra.contains_key(root)
-                || job.registers.contains_key(root)
-            {
+            if BUILT_IN.contains(&root.as_str()) || job.registers.contains_key(root) {
                 return true;
+            }
+            if job.extra.contains_key(root) {
+                return is_constant_value(job, root, depth + 1);
             }
             job.var(root).is_some_and(|var| {
                 let expressions = var.expressions();

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use minijinja::value::Value;
 use reveille_account::SourceError;
 use reveille_document::{Blocks, Template};
 use serde::{Deserialize, Serialize};
@@ -33,7 +32,7 @@ pub struct Job {
     pub heal: Heal,
     pub(crate) vars: Vec<(String, Var)>,
     /// Vars from the command line, which win over all others.
-    pub(crate) extra: BTreeMap<String, Value>,
+    pub(crate) extra: BTreeMap<String, serde_json::Value>,
     /// The step that registers each name.
     pub(crate) registers: HashMap<String, usize>,
     /// The files of `template` steps, by their paths as written.

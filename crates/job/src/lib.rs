@@ -49,6 +49,7 @@
 //! ```
 
 mod evaluation;
+mod extra;
 mod facts;
 mod host_var;
 mod job;
@@ -64,9 +65,11 @@ mod selection;
 mod source;
 mod step;
 
+pub use extra::{Extra, Unused};
 pub use facts::{FACTS_COMMAND, Facts};
 pub use job::{Job, MaxFail, Order};
 pub use judge::{Finished, Judge, MAX_LINE_BYTES, Verdict};
+pub use plan::Becoming;
 pub use quantity::Amount;
 pub use render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 pub use reveille_document::MAX_FILE_BYTES;

@@ -190,10 +190,7 @@ impl Context<'_> {
             steps: steps.into_iter().flatten().collect(),
             heal,
             vars,
-            extra: extra
-                .iter()
-                .map(|(name, value)| (name.clone(), value_of(value)))
-                .collect(),
+            extra: extra.clone(),
             registers,
             template_files: std::mem::take(&mut self.template_files),
             environment: std::mem::take(&mut self.environment),
@@ -619,7 +616,7 @@ fn nth(index: usize) -> String {
     }
 }
 
-fn is_identifier(name: &str) -> bool {
+pub(crate) fn is_identifier(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use reveille_account::SourceError;
-use reveille_document::{Expression, Template};
+use reveille_document::Template;
 use reveille_text::duration;
 
 use crate::evaluation::{Evaluation, is_constant};
@@ -13,6 +13,38 @@ use crate::parse::action::port;
 use crate::render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 use crate::scope::{Mode, Scope};
 use crate::step::{Action, Condition, Role, Step, WaitFrom};
+
+/// Whom commands become on a host.
+#[derive(Debug, Clone)]
+pub struct Becoming {
+    /// The user that they become without being told to.
+    pub always: Option<String>,
+    /// The user that they become if a step names none.
+    pub on_request: String,
+}
+
+// === impl Becoming ===
+
+impl Default for Becoming {
+    /// Only steps with `become` become root.
+    fn default() -> Self {
+        Self {
+            always: None,
+            on_request: "root".to_owned(),
+        }
+    }
+}
+
+impl Becoming {
+    /// The user that a step becomes; `user` is the one that it names.
+    fn user<'u>(&'u self, step: &Step, user: Option<&'u str>) -> Option<&'u str> {
+        let always = self.always.as_deref();
+        let wanted = step.becomes.unwrap_or(always.is_some() || user.is_some());
+        wanted.then(|| user.or(always).unwrap_or(&self.on_request))
+    }
+}
+
+// === impl Job ===
 
 impl Job {
     /// Checks every template of the job for one host, as far as possible before anything has run.
@@ -51,12 +83,16 @@ impl Job {
         named.collect()
     }
 
-    /// Prints what would be done on a host, step by step, without connecting to anything.
-    pub fn plan(&self, scope: &Scope<'_>) -> Result<String, SourceError> {
+    /// Prints what would be done on a host, step by step, without connecting to anything. `becoming` tells whom commands
+    /// become on a host, by its name.
+    pub fn plan(
+        &self,
+        scope: &Scope<'_>,
+        becoming: impl Fn(&str) -> Becoming,
+    ) -> Result<String, SourceError> {
         let evaluation = Evaluation::new(self, scope, Mode::Show);
         let mut plan = format!("{}\n", scope.host);
         for (index, step) in self.steps.iter().enumerate() {
-            let rendered = evaluation.step(step)?;
             let when = match &step.role {
                 Role::Main => String::new(),
                 Role::OnFailed => " (if the host fails)".to_owned(),
@@ -71,14 +107,20 @@ impl Job {
                 continue;
             }
             if let Some(when) = &step.when {
-                let known = match evaluation.value(when)? {
-                    Some(value) if value.is_true() => " (holds)",
-                    Some(_) => " (does not hold: skipped)",
+                let holds = evaluation.holds(when)?;
+                let known = match holds {
+                    Some(true) => " (holds)",
+                    Some(false) => " (does not hold: skipped)",
                     None => "",
                 };
                 let _ = writeln!(plan, "     when: {}{known}", when.source());
+                if holds == Some(false) {
+                    continue;
+                }
             }
-            write_plan(&mut plan, step, &rendered);
+            let rendered = evaluation.step(step)?;
+            let becoming = becoming(rendered.run_on.as_deref().unwrap_or(scope.host));
+            write_plan(&mut plan, step, &rendered, &becoming);
         }
         Ok(plan)
     }
@@ -93,19 +135,33 @@ impl Job {
             }
         }
         for step in &self.steps {
-            for expression in step.expressions() {
+            let mut take = |mistake: SourceError| {
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            };
+            // A step that does not run on this host may use what only others have.
+            let mut with_constant = with_constant;
+            if let Some(when) = &step.when {
+                let is_constant = is_constant(self, when, 0);
+                with_constant |= !is_constant;
+                match evaluation.holds(when) {
+                    Ok(Some(false)) => continue,
+                    Err(mistake) if with_constant => take(mistake),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            for expression in step.templates().flat_map(Template::expressions) {
                 if (with_constant || !is_constant(self, expression, 0))
                     && let Err(mistake) = evaluation.value(expression)
-                    && !mistakes.contains(&mistake)
                 {
-                    mistakes.push(mistake);
+                    take(mistake);
                 }
             }
             if let Action::Template { src, .. } = &step.action
                 && let Err(mistake) = evaluation.file(src)
-                && !mistakes.contains(&mistake)
             {
-                mistakes.push(mistake);
+                take(mistake);
             }
             // The value of a var may not be a port.
             if let Action::WaitFor {
@@ -119,15 +175,14 @@ impl Job {
                 && let Ok(text) = evaluation.text(template)
                 && let Err(message) = port(&text)
             {
-                let at = template.expressions().next().map_or(0, Expression::at);
-                mistakes.push(self.mistake(at, message));
+                take(evaluation.not_a_port(template, message));
             }
         }
         mistakes
     }
 }
 
-fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
+fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered, becoming: &Becoming) {
     let mut line = |name: &str, value: &str| {
         let value = value.trim_end();
         if value.contains('\n') {
@@ -161,7 +216,7 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             }
             line(step.kind(), &text);
         }
-        RenderedAction::Download { src, to } => line("download", &format!("{src} to {to}")),
+        RenderedAction::Download { src, to, .. } => line("download", &format!("{src} to {to}")),
         RenderedAction::Reboot { within, only_if } => {
             line("reboot", &format!("within {}", duration::shown(*within)));
             if let Some(command) = only_if {
@@ -195,10 +250,10 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             );
         }
     }
-    let root = (step.becomes == Some(true)).then_some("root");
+    let user = becoming.user(step, rendered.become_user.as_deref());
     let places = [
         ("on", rendered.run_on.as_deref()),
-        ("as", rendered.become_user.as_deref().or(root)),
+        ("as", user),
         ("in", rendered.cwd.as_deref()),
     ];
     for (name, value) in places {

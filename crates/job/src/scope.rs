@@ -244,6 +244,15 @@ impl<'a> Scope<'a> {
 // === impl Registered ===
 
 impl Registered {
+    /// Reads a recorded result.
+    ///
+    /// # Errors
+    ///
+    /// It is not one.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
     pub(crate) fn value(&self) -> Value {
         Value::from_pairs([
             ("stdout".to_owned(), Value::from(self.stdout.as_str())),

@@ -194,7 +194,7 @@ pub(crate) struct ExecArgs {
 pub(crate) struct RunArgs {
     /// Job file
     pub(crate) job: PathBuf,
-    /// Set a variable, or read variables from a JSON file; wins over all others
+    /// Set variables, or read them from a JSON or YAML file; they win over all others
     #[arg(
         short = 'e',
         long = "var",

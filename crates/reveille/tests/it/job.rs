@@ -285,3 +285,98 @@ fn a_change_of_an_earlier_round_still_counts_in_a_retry() {
         std::fs::remove_file(reveille.path().join("conf")).unwrap();
     }
 }
+
+#[test]
+fn variables_of_the_command_line_are_checked_before_anything_is_dispatched() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file(
+        "hosts.ini",
+        "a ansible_connection=local ansible_become_user=app do_it=false\n",
+    );
+    let job = reveille.file(
+        "job.yaml",
+        "vars: {greeting: hi}\nsteps:\n- {run: 'echo {{ greeting }}', when: do_it | bool}\n- {run: id, become: true}\n",
+    );
+    let run = |arguments: &[&str]| reveille.run(&[&["run", &job, "-i", &inventory], arguments].concat());
+    let plan = run(&["--plan", "-e", "greting=x do_it=true"]).expect(0);
+    assert_eq!(
+        plan.stderr,
+        "warning: -e greting: the job does not use this variable; did you mean `greeting`?\n"
+    );
+    assert!(
+        plan.stdout.contains("when: do_it | bool (holds)"),
+        "{}",
+        plan.stdout
+    );
+    assert!(plan.stdout.contains("as: app"), "{}", plan.stdout);
+    let plan = run(&["--plan", "-e", "greeting='{{ inventory_hostname }} x' do_it=on"]).expect(0);
+    assert_eq!(plan.stderr, "");
+    assert!(plan.stdout.contains("echo a x"), "{}", plan.stdout);
+    let refused = run(&["-e", "=1"]).expect(2);
+    assert!(
+        refused.stderr.contains("a name is missing before `=`"),
+        "{}",
+        refused.stderr
+    );
+    // The text `false` is not empty, and Ansible refuses it too.
+    let job = reveille.file("text.yaml", "steps:\n- {run: 'exit 9', when: do_it}\n");
+    for extra in [&[][..], &["-e", "do_it=no"]] {
+        let arguments = [&["run", &job, "-i", &inventory][..], extra].concat();
+        let refused = reveille.run(&arguments).expect(2);
+        assert!(refused.stderr.contains("text.yaml:2:"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("`do_it | bool`"), "{}", refused.stderr);
+    }
+    assert_eq!(reveille.run(&["runs"]).stdout.lines().count(), 0);
+}
+
+/// The commands would go on for longer than any test.
+#[test]
+fn a_fatal_line_ends_the_command_at_once() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file("hosts.ini", "a ansible_connection=local\n");
+    for options in ["", "durable: false, "] {
+        let job = reveille.file(
+            "job.yaml",
+            format!(
+                "steps:\n- {{{options}attempts: 3, fatal: ^E, run: 'echo once >> {0}/runs; sleep 100000 & echo $! > {0}/pid; echo; echo E x >&2; wait'}}\n",
+                reveille.path().display()
+            ),
+        );
+        let ended = reveille
+            .run(&["run", &job, "-i", &inventory, "--format", "json"])
+            .expect(3);
+        assert_eq!(ended.json()["hosts"][0]["class"], "fatal_pattern");
+        let message = &ended.json()["hosts"][0]["message"];
+        assert_eq!(message, "a fatal pattern matched: E x; the command was killed");
+        let pid = std::fs::read_to_string(reveille.path().join("pid")).unwrap();
+        // A process that has ended has no command line, even if nobody has asked for its status yet.
+        let alive = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        assert!(alive.is_empty(), "{options}");
+        let runs = std::fs::read_to_string(reveille.path().join("runs")).unwrap();
+        assert_eq!(runs, "once\n");
+        std::fs::remove_file(reveille.path().join("runs")).unwrap();
+    }
+}
+
+#[test]
+fn paths_on_the_host_begin_at_home_and_downloads_have_a_place_for_each_host() {
+    let reveille = Reveille::new();
+    // The host's name is also a part of the directory's.
+    let inventory = reveille.file("hosts.ini", "log ansible_connection=local\n");
+    reveille.file("there", "");
+    std::fs::create_dir(reveille.path().join("a dir")).unwrap();
+    let job = reveille.file(
+        "job.yaml",
+        "vars: {one: 'got/{{ inventory_hostname }}.txt'}\nsteps:\n\
+         - {run: exit 9, skip_if: {exists: ~/there}}\n\
+         - {wait_for: {file: ~/there, within: 1s}}\n\
+         - {run: 'pwd > where', cwd: '~/a dir'}\n\
+         - {download: {src: 'a dir/where', to: logs}}\n\
+         - {download: {src: 'a dir/where', to: '{{ one }}'}}\n",
+    );
+    reveille.run(&["run", &job, "-i", &inventory]).expect(0);
+    let read = |path: &str| std::fs::read_to_string(reveille.path().join(path)).unwrap();
+    let place = format!("{}/a dir\n", reveille.path().display());
+    assert_eq!(read("logs/log/where"), place);
+    assert_eq!(read("got/log.txt"), place);
+}
