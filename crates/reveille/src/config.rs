@@ -214,13 +214,14 @@ impl Config {
         }
     }
 
-    /// Records the source of each option of an invocation.
-    pub(crate) fn origins(&self, command: &Command, matches: &ArgMatches, origins: &mut Origins) {
-        let Some((name, matches)) = matches.subcommand() else {
-            return;
-        };
-        let Some(of_command) = command.find_subcommand(name) else {
-            return;
+    /// The source of each option of an invocation.
+    pub(crate) fn origins(&self, command: &Command, matches: &ArgMatches) -> Origins {
+        let mut origins = Origins::default();
+        let invoked = matches.subcommand();
+        let Some((of_command, matches)) =
+            invoked.and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches)))
+        else {
+            return origins;
         };
         for argument in of_command.get_arguments() {
             let Some(option) = argument.get_long() else {
@@ -237,6 +238,7 @@ impl Config {
             };
             origins.note(option, origin);
         }
+        origins
     }
 
     /// Every option with its value and its source, including the program's defaults.

@@ -31,9 +31,6 @@ pub(crate) enum Failure {
     /// A file, thread or other resource of the system failed.
     #[error("{0}")]
     System(String),
-    /// The reader of standard output has closed it.
-    #[error("standard output is closed")]
-    ClosedPipe,
 }
 
 impl Failure {
@@ -59,7 +56,6 @@ impl Failure {
             | Failure::Inventory(_)
             | Failure::Way(_)
             | Failure::Recipe(_) => Exit::Usage,
-            Failure::ClosedPipe => Exit::Success,
         }
     }
 }

@@ -61,9 +61,7 @@ fn main() -> ExitCode {
         .try_get_matches_from_mut(std::env::args_os())
         .and_then(|matches| {
             let mut cli = Cli::from_arg_matches(&matches)?;
-            if let Some(origins) = cli.origins() {
-                config.origins(&command, &matches, origins);
-            }
+            cli.take_origins(config.origins(&command, &matches), &config::files());
             Ok(cli)
         });
     let cli = match parsed {

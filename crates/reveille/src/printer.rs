@@ -1,12 +1,16 @@
 //! Writes data to standard output and everything else to standard error.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reveille_way::Operator;
 
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::prompt;
+
+/// The reader of standard output has closed it.
+static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Writes to standard output and standard error.
 #[derive(Debug, Clone, Copy)]
@@ -55,17 +59,32 @@ impl Printer {
         }
     }
 
-    /// Prints data and a line end. If the reader has closed the pipe, the program ends without a message.
+    /// Prints data and a line end. If the reader has closed the pipe, this and all further data is dropped, and the
+    /// command continues, because reports and the exit status do not depend on that reader.
     pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
         self.data_bytes(format!("{text}\n").as_bytes())
     }
 
     /// Prints data unchanged.
     pub(crate) fn data_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
-        write_all(io::stdout(), bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
-            _ => Failure::System(format!("can't write to standard output: {error}")),
-        })
+        if self.is_closed() {
+            return Ok(());
+        }
+        match write_all(io::stdout(), bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                CLOSED.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            written => {
+                written.map_err(|error| Failure::System(format!("can't write to standard output: {error}")))
+            }
+        }
+    }
+
+    /// Whether the reader of standard output has closed it.
+    #[expect(clippy::unused_self, reason = "there is one standard output for all printers")]
+    pub(crate) fn is_closed(&self) -> bool {
+        CLOSED.load(Ordering::Relaxed)
     }
 
     /// Prints a line to standard error. An error there can't be reported anywhere.
@@ -85,9 +104,7 @@ impl Printer {
     }
 
     pub(crate) fn failure(&self, failure: &Failure) {
-        if !matches!(failure, Failure::ClosedPipe) {
-            self.note(&format!("{} {failure}", self.tone_err("error:", Tone::Bad)));
-        }
+        self.note(&format!("{} {failure}", self.tone_err("error:", Tone::Bad)));
     }
 
     pub(crate) fn tone_err(&self, text: &str, tone: Tone) -> String {

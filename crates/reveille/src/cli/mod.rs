@@ -416,17 +416,19 @@ pub(crate) struct ExportArgs {
 }
 
 impl Cli {
-    /// The place for the sources of options, if the command needs them.
-    pub(crate) fn origins(&mut self) -> Option<&mut Origins> {
-        match &mut self.command {
+    /// Gives the command the sources of its options, if it needs them.
+    pub(crate) fn take_origins(&mut self, found: Origins, files: &[PathBuf]) {
+        let (choice, origins) = match &mut self.command {
             Command::Exec(ExecArgs { on, .. })
             | Command::Run(RunArgs { on, .. })
             | Command::Copy(CopyArgs { on, .. })
             | Command::Fetch(FetchArgs { on, .. })
-            | Command::Ping(on) => Some(&mut on.reach.origins),
-            Command::Hosts(args) => Some(&mut args.origins),
-            _ => None,
-        }
+            | Command::Ping(on) => (&mut on.reach.choice, &mut on.reach.origins),
+            Command::Hosts(args) => (&mut args.choice, &mut args.origins),
+            _ => return,
+        };
+        choice.settle(&found, files);
+        *origins = found;
     }
 }
 

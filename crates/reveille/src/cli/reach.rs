@@ -20,7 +20,7 @@ pub(crate) struct Choice {
     /// and executable inventories are read as Ansible reads them.
     #[arg(short, long, value_name = "INV")]
     pub(crate) inventory: Vec<String>,
-    /// List of hosts, such as web[01-40],db1; never a file
+    /// List of hosts, such as web[01-40],db1; never a file. Replaces a configured inventory
     #[arg(short = 'w', long = "hosts", value_name = "LIST", id = "host_list")]
     pub(crate) list: Vec<String>,
     /// Limit the hosts to those that match a pattern
@@ -33,6 +33,21 @@ pub(crate) struct Choice {
     /// Vault password: a file, or a program that prints it [default: $ANSIBLE_VAULT_PASSWORD_FILE]
     #[arg(long, value_name = "[ID@]FILE", hide_short_help = true)]
     pub(crate) vault_password_file: Vec<String>,
+}
+
+// === impl Choice ===
+
+impl Choice {
+    /// Drops the inventories or the lists of hosts if the others come from a closer source: `-w` on the command line
+    /// replaces a configured inventory, `-i` a configured list. Both together are merged.
+    pub(crate) fn settle(&mut self, origins: &Origins, files: &[PathBuf]) {
+        let [inventory, list] = ["inventory", "hosts"].map(|option| origins.rank(option, files));
+        if list > inventory {
+            self.inventory.clear();
+        } else if inventory > list {
+            self.list.clear();
+        }
+    }
 }
 
 /// Options that choose hosts and set how to reach them.
@@ -126,6 +141,20 @@ impl Origins {
             .get(option)
             .cloned()
             .unwrap_or(Origin::Default("the command line"))
+    }
+
+    /// How closely the source of an option's value belongs to this invocation: the command line, then the environment,
+    /// then files, the later ones of `files` first.
+    pub(crate) fn rank(&self, option: &str, files: &[PathBuf]) -> usize {
+        match self.0.get(option) {
+            Some(Origin::Option(_)) => files.len() + 2,
+            Some(Origin::Environment(_)) => files.len() + 1,
+            Some(Origin::File { file, .. }) => files
+                .iter()
+                .position(|path| path.as_os_str() == file.as_ref())
+                .map_or(0, |index| index + 1),
+            Some(Origin::Default(_)) | None => 0,
+        }
     }
 
     /// The first of `options` that is on the command line.

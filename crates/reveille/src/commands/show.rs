@@ -78,7 +78,7 @@ async fn follow(
                 }
             }
         }
-        if over {
+        if over || printer.is_closed() {
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;

@@ -450,3 +450,56 @@ fn lint_tells_jobs_from_inventories() {
         lint(&inventory)
     );
 }
+
+/// The hosts that `reveille hosts` lists.
+fn listed(reveille: &Reveille, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+    let mut command = reveille.command(&["hosts"]);
+    command.args(arguments).envs(environment.iter().copied());
+    let ended = Ended::of(&command.output().unwrap()).expect(0);
+    ended.stdout.lines().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn hosts_on_the_command_line_replace_configured_ones() {
+    let reveille = Reveille::new();
+    let other = reveille.file("other.ini", "o1\no2\n");
+    reveille.file("hosts.ini", "a\nb\n");
+    let config = reveille.path().join("reveille.toml");
+    std::fs::write(&config, "inventory = \"hosts.ini\"\n").unwrap();
+    let list = |environment: &[(&str, &str)], arguments: &[&str]| listed(&reveille, environment, arguments);
+    assert_eq!(list(&[], &[]), "a b");
+    assert_eq!(list(&[], &["-w", "typed"]), "typed");
+    assert_eq!(list(&[], &["-i", &other]), "o1 o2");
+    assert_eq!(
+        list(&[], &["-i", &other, "-w", "typed"]),
+        "o1 o2 typed",
+        "both are typed"
+    );
+    assert_eq!(list(&[("REVEILLE_HOSTS", "env1")], &[]), "env1");
+    assert_eq!(list(&[("REVEILLE_HOSTS", "env1")], &["-i", &other]), "o1 o2");
+    assert_eq!(list(&[("REVEILLE_INVENTORY", &other)], &["-w", "typed"]), "typed");
+    assert_eq!(list(&[("ANSIBLE_INVENTORY", &other)], &["-w", "typed"]), "typed");
+    assert_eq!(
+        list(&[("REVEILLE_INVENTORY", &other), ("REVEILLE_HOSTS", "env1")], &[]),
+        "o1 o2 env1"
+    );
+    std::fs::write(&config, "hosts = \"configured\"\n").unwrap();
+    assert_eq!(list(&[], &[]), "configured");
+    assert_eq!(list(&[], &["-i", &other]), "o1 o2");
+    // A run reaches exactly the typed hosts.
+    std::fs::write(&config, "inventory = \"hosts.ini\"\n").unwrap();
+    let arguments = [
+        "exec",
+        "-w",
+        "typed",
+        "--transport",
+        "local",
+        "--format",
+        "json",
+        "--",
+        "true",
+    ];
+    let summary = reveille.run(&arguments).expect(0).json();
+    assert_eq!(summary["account"]["total"], 1, "{summary}");
+    assert_eq!(summary["hosts"][0]["host"], "typed");
+}

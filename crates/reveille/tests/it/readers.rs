@@ -170,3 +170,72 @@ fn a_stalled_pager_delays_no_deadline() {
     );
     assert!(ended.stdout.len() > 300_000);
 }
+
+/// A pipe that its reader has closed, as after `| head -1`.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_closed_pipe_changes_no_exit_status_and_skips_no_report() {
+    let reveille = Reveille::new();
+    let junit = reveille.path().join("junit.xml");
+    let told = reveille.path().join("told");
+    let notify = format!("cat > {}", told.display());
+    let exec = [
+        "exec",
+        "-w",
+        "a,b",
+        "--transport",
+        "local",
+        "--junit",
+        junit.to_str().unwrap(),
+        "--notify",
+        &notify,
+        "--",
+        "echo said; exit 3",
+    ];
+    for option in [None, Some("--no-fold"), Some("--format=json"), Some("--events=-")] {
+        let mut arguments = exec.to_vec();
+        if let Some(option) = option {
+            arguments.insert(1, option);
+        }
+        let ended = reveille
+            .command(&arguments)
+            .stdout(closed_pipe())
+            .output()
+            .unwrap();
+        let ended = Ended::of(&ended).expect(3);
+        if option != Some("--format=json") {
+            assert!(
+                ended.stderr.contains("2 planned = 2 failed; all accounted for"),
+                "{}",
+                ended.stderr
+            );
+        }
+        assert!(
+            std::fs::read_to_string(&junit)
+                .unwrap()
+                .contains("failures=\"2\"")
+        );
+        assert!(std::fs::read_to_string(&told).unwrap().contains("\"failed\":2"));
+        std::fs::remove_file(&junit).unwrap();
+        std::fs::remove_file(&told).unwrap();
+    }
+    for (arguments, code) in [
+        (&["hosts", "-w", "a,b", "--why", "a"][..], 0),
+        (&["show"], 0),
+        (&["show", "--follow"], 0),
+        (&["audit"], 0),
+        (&["lint", "missing.yaml"], 2),
+    ] {
+        let ended = reveille
+            .command(arguments)
+            .stdout(closed_pipe())
+            .output()
+            .unwrap();
+        Ended::of(&ended).expect(code);
+    }
+}
