@@ -40,11 +40,12 @@ impl HostTask {
         // Templates of `on_failed` may use results of steps that were never reached.
         let job = self.job();
         for (index, step) in (0u32..).zip(&job.steps) {
-            if let (Role::Main, Some(name)) = (&step.role, &step.register)
-                && !self.registered.iter().any(|(known, _)| known == name)
+            if step.role == Role::Main
+                && step.register.is_some()
+                && !self.registered.iter().any(|(known, _)| *known == index)
             {
                 let skipped = self.skipped(step, index);
-                self.registered.push((name.clone(), skipped));
+                self.registered.push((index, skipped));
             }
         }
         Ok(())

@@ -258,13 +258,17 @@ impl HostTask {
 
     /// Records the end of an attempt, with its registered value.
     pub(crate) fn finished(&mut self, step: &Step, mut event: EventKind, value: Option<Registered>) {
-        let EventKind::StepFinished { registered, .. } = &mut event else {
+        let EventKind::StepFinished {
+            step: at, registered, ..
+        } = &mut event
+        else {
             return;
         };
+        let index = at.index;
         *registered = value.as_ref().and_then(|value| serde_json::to_string(value).ok());
         self.note(event);
-        if let (Some(value), Some(name)) = (value, &step.register) {
-            self.registered.push((name.clone(), value));
+        if let (Some(value), Some(_)) = (value, &step.register) {
+            self.registered.push((index, value));
         }
     }
 

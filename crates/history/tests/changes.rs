@@ -1,7 +1,7 @@
 //! What a step changed stays known until the host succeeds, so that steps which react to it are not skipped.
 
 use reveille_account::{Class, EventKind, HostName, Loss, MachineRef, Outcome, StepRef};
-use reveille_history::HostHistory;
+use reveille_history::{End, Held, HostHistory, JobOutline, Next, Outline, RunView, StepOutline, decide};
 
 fn step() -> StepRef {
     StepRef {
@@ -133,4 +133,21 @@ fn a_replacement_of_the_host_has_no_changes_except_on_other_machines() {
     };
     assert!(!on(own()));
     assert!(on(delegate()));
+}
+
+/// A host whose list is shorter than another's has no step for the items beyond it.
+#[test]
+fn a_step_that_the_host_lacks_is_passed_over() {
+    let job = JobOutline::of(vec![StepOutline::default(); 3]);
+    let outline = Outline {
+        absent: &[1, 2],
+        ..Outline::new(&job)
+    };
+    let (held, view) = (Held::default(), RunView::default());
+    let mut history = HostHistory::new(1);
+    assert_eq!(decide(&history, &held, &view, &outline), Next::Prepare(0));
+    history.apply(1, &started(1, own())).unwrap();
+    history.apply(1, &finished(1, true)).unwrap();
+    let end = Next::Conclude(End::Success(Class::Ok));
+    assert_eq!(decide(&history, &held, &view, &outline), end);
 }

@@ -9,10 +9,12 @@ use reveille_document::{Blocks, EvaluationError, Expression, Part, Template, wri
 use reveille_text::is_secret;
 
 use crate::facts::{FACTS, Facts};
-use crate::host_var::is_constant_value;
 use crate::job::Job;
-use crate::scope::{BUILT_IN, Found, Mode, OF_THE_HOST, Registered, Scope, Var};
+use crate::scope::{BUILT_IN, Found, Mode, Registered, Scope, Var};
+use crate::step::Looped;
 
+/// The name of a loop's item.
+pub(crate) const ITEM: &str = "item";
 /// What a plan shows of a secret.
 const MASK: &str = "(secret)";
 /// How deep vars may refer to vars.
@@ -26,6 +28,8 @@ pub(crate) struct Evaluation<'a> {
     pub(crate) mode: Mode,
     /// How many vars, each referring to the next, are being evaluated.
     pub(crate) depth: usize,
+    /// The item of a loop.
+    pub(crate) item: Option<&'a Value>,
 }
 
 // === impl Evaluation ===
@@ -37,6 +41,7 @@ impl<'a> Evaluation<'a> {
             scope,
             mode,
             depth: 0,
+            item: None,
         }
     }
 
@@ -153,6 +158,7 @@ impl<'a> Evaluation<'a> {
         self.job.registers.get(root)?;
         match field {
             "" => Some(ValueKind::Map),
+            "results" => Some(ValueKind::Seq),
             "stdout" | "stderr" => Some(ValueKind::String),
             "exit_status" => Some(ValueKind::Number),
             _ => None,
@@ -217,14 +223,20 @@ impl<'a> Evaluation<'a> {
     /// Looks up a name. The strongest first: the command line, built-in names, results, the job's vars, the host's.
     fn look_up(self, name: &str) -> Result<Found, SourceError> {
         let Self { job, scope, .. } = self;
+        if let Some(item) = self.item.filter(|_| name == ITEM) {
+            return Ok(Found::Value(item.clone()));
+        }
         if let Some(value) = scope.built_in(name) {
             return Ok(Found::Value(value));
         }
         if job.extra.contains_key(name) {
             return self.deeper().outer(name);
         }
-        if job.registers.contains_key(name) {
-            return Ok(scope.registered(name).into());
+        if let Some(index) = job.registers.get(name) {
+            return match job.steps.get(*index).and_then(|step| step.looped.as_ref()) {
+                Some(looped) => Ok(self.results(name, looped)),
+                None => Ok(scope.registered(name).into()),
+            };
         }
         if let Some(var) = job.var(name) {
             if let Var::Secret(_) = var {
@@ -244,7 +256,20 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn var(self, var: &Var) -> Result<Found, SourceError> {
+    /// The result of a loop.
+    fn results(self, name: &str, looped: &Looped) -> Found {
+        let Some(results) = self.scope.results.get(name) else {
+            return Found::Nothing;
+        };
+        // What skips a loop may be that it has no items on this host.
+        let items = self.items(looped).unwrap_or_default();
+        let results = results
+            .iter()
+            .filter_map(|(number, result)| Some((items.get(*number)?.clone(), result)));
+        Found::Value(Registered::of_loop(results))
+    }
+
+    pub(crate) fn var(self, var: &Var) -> Result<Found, SourceError> {
         match var {
             Var::Plain(value) => Ok(Found::Value(value.clone())),
             Var::Secret(_) => Ok(Found::Value(Value::UNDEFINED)),
@@ -367,31 +392,4 @@ impl<'a> Evaluation<'a> {
             .chain(scope.vars.keys().map(String::as_str));
         SourceError::nearest(name, known).map(|near| format!("did you mean `{near}`?"))
     }
-}
-
-/// Whether the value is the same on every host.
-pub(crate) fn is_constant(job: &Job, expression: &Expression, depth: usize) -> bool {
-    are_constant(job, expression.roots().iter(), depth)
-}
-
-/// Whether all of these names have the same value on every host.
-pub(crate) fn are_constant<'r>(job: &Job, mut roots: impl Iterator<Item = &'r String>, depth: usize) -> bool {
-    depth <= MAX_VAR_DEPTH
-        && roots.all(|root| {
-            if OF_THE_HOST.contains(&root.as_str()) {
-                return false;
-            }
-            if BUILT_IN.contains(&root.as_str()) || job.registers.contains_key(root) {
-                return true;
-            }
-            if job.extra.contains_key(root) {
-                return is_constant_value(job, root, depth + 1);
-            }
-            job.var(root).is_some_and(|var| {
-                let expressions = var.expressions();
-                expressions
-                    .iter()
-                    .all(|expression| is_constant(job, expression, depth + 1))
-            })
-        })
 }

@@ -12,7 +12,7 @@ use reveille_document::value_of;
 use reveille_text::is_secret;
 use serde_json::Value as Json;
 
-use crate::evaluation::{Evaluation, MAX_VAR_DEPTH, are_constant};
+use crate::evaluation::{Evaluation, MAX_VAR_DEPTH};
 use crate::job::Job;
 use crate::scope::{Found, Var};
 
@@ -27,6 +27,10 @@ impl<'a> Evaluation<'a> {
         };
         if !has_templates(json) {
             return Ok(Found::Value(value_of(&unmarked(json))));
+        }
+        // It may use the item of a loop.
+        if self.item.is_some() {
+            return self.filled(name, json);
         }
         if let Some(found) = self.scope.filled.get(name, self.mode) {
             return Ok(found);
@@ -148,7 +152,8 @@ fn takes_secret(job: &Job, name: &str, depth: usize) -> bool {
     })
 }
 
-fn collect(json: &Json, roots: &mut BTreeSet<String>) {
+/// Adds the names that the templates in a value need.
+pub(crate) fn collect(json: &Json, roots: &mut BTreeSet<String>) {
     if literal(json).is_some() {
         return;
     }
@@ -165,16 +170,7 @@ fn collect(json: &Json, roots: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether a var of the command line has the same value on every host.
-pub(crate) fn is_constant_value(job: &Job, name: &str, depth: usize) -> bool {
-    let mut roots = BTreeSet::new();
-    if let Some(json) = job.extra.get(name) {
-        collect(json, &mut roots);
-    }
-    are_constant(job, roots.iter(), depth)
-}
-
 /// The file name in mistakes about vars of the command line.
-pub(crate) const COMMAND_LINE: &str = "-e";
+const COMMAND_LINE: &str = "-e";
 /// The file name in mistakes about the inventory's vars.
 const INVENTORY: &str = "inventory";

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use reveille_account::SourceError;
 use reveille_document::{Blocks, Template};
@@ -39,6 +40,8 @@ pub struct Job {
     pub(crate) template_files: BTreeMap<String, Blocks>,
     /// The environment variables that its templates use.
     pub(crate) environment: BTreeSet<String>,
+    /// Whether the items of all loops are the same on every host, once that is asked.
+    pub(crate) constant_items: OnceLock<bool>,
     pub(crate) source: JobSource,
 }
 
@@ -109,6 +112,7 @@ impl Job {
             rules: Rules::default(),
             action,
             when: None,
+            looped: None,
             skip_if: None,
             env: env.collect(),
             cwd: options.cwd.as_deref().map(Template::plain),
@@ -128,6 +132,7 @@ impl Job {
             registers: HashMap::new(),
             template_files: BTreeMap::new(),
             environment: BTreeSet::new(),
+            constant_items: OnceLock::new(),
             source: JobSource::Command { command, options },
         }
     }

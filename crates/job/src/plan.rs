@@ -7,12 +7,14 @@ use reveille_account::SourceError;
 use reveille_document::Template;
 use reveille_text::duration;
 
-use crate::evaluation::{Evaluation, is_constant};
+use crate::constant::is_constant;
+use crate::evaluation::Evaluation;
 use crate::job::Job;
+use crate::looping::Item;
 use crate::parse::action::port;
 use crate::render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 use crate::scope::{Mode, Scope};
-use crate::step::{Action, Condition, Role, Step, WaitFrom};
+use crate::step::{Action, Condition, Looped, Role, Step, WaitFrom};
 
 /// Whom commands become on a host.
 #[derive(Debug, Clone)]
@@ -92,7 +94,11 @@ impl Job {
     ) -> Result<String, SourceError> {
         let evaluation = Evaluation::new(self, scope, Mode::Show);
         let mut plan = format!("{}\n", scope.host);
-        for (index, step) in self.steps.iter().enumerate() {
+        let absent = self.absent(scope);
+        for (index, step) in (0u32..).zip(&self.steps) {
+            if absent.contains(&index) {
+                continue;
+            }
             let when = match &step.role {
                 Role::Main => String::new(),
                 Role::OnFailed => " (if the host fails)".to_owned(),
@@ -106,19 +112,27 @@ impl Job {
                 let _ = writeln!(plan, "     {why}");
                 continue;
             }
+            let runs = evaluation.runs(step)?;
             if let Some(when) = &step.when {
-                let holds = evaluation.holds(when)?;
-                let known = match holds {
+                let known = match runs {
                     Some(true) => " (holds)",
                     Some(false) => " (does not hold: skipped)",
                     None => "",
                 };
                 let _ = writeln!(plan, "     when: {}{known}", when.source());
-                if holds == Some(false) {
-                    continue;
-                }
             }
-            let rendered = evaluation.step(step)?;
+            let item = if runs == Some(false) {
+                Item::Absent
+            } else {
+                evaluation.item(step)?
+            };
+            if let Item::Absent = item {
+                if step.when.is_none() {
+                    let _ = writeln!(plan, "     no items: skipped");
+                }
+                continue;
+            }
+            let rendered = evaluation.with(&item).step(step)?;
             let becoming = becoming(rendered.run_on.as_deref().unwrap_or(scope.host));
             write_plan(&mut plan, step, &rendered, &becoming);
         }
@@ -134,6 +148,7 @@ impl Job {
                 mistakes.push(mistake);
             }
         }
+        let mut items_of_loop = None;
         for step in &self.steps {
             let mut take = |mistake: SourceError| {
                 if !mistakes.contains(&mistake) {
@@ -142,15 +157,19 @@ impl Job {
             };
             // A step that does not run on this host may use what only others have.
             let mut with_constant = with_constant;
-            if let Some(when) = &step.when {
-                let is_constant = is_constant(self, when, 0);
-                with_constant |= !is_constant;
-                match evaluation.holds(when) {
-                    Ok(Some(false)) => continue,
-                    Err(mistake) if with_constant => take(mistake),
-                    Ok(_) | Err(_) => {}
-                }
+            let mut deciding = step.when.iter().map(|when| &**when);
+            let items = step.looped.iter().flat_map(Looped::expressions);
+            with_constant |= !deciding.all(|when| is_constant(self, when, 0))
+                || !items.into_iter().all(|items| is_constant(self, items, 0));
+            let item = evaluation.item_again(step, &mut items_of_loop);
+            match evaluation.runs_for(step, item.clone()) {
+                Ok(Some(false)) => continue,
+                Err(mistake) if with_constant => take(mistake),
+                Ok(_) | Err(_) => {}
             }
+            // Items that can't be read are reported above.
+            let Ok(item) = item else { continue };
+            let evaluation = evaluation.with(&item);
             for expression in step.templates().flat_map(Template::expressions) {
                 if (with_constant || !is_constant(self, expression, 0))
                     && let Err(mistake) = evaluation.value(expression)

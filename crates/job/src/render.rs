@@ -8,6 +8,7 @@ use reveille_document::{Blocks, Expression, Template};
 
 use crate::evaluation::{Evaluation, MAX_VAR_DEPTH};
 use crate::job::Job;
+use crate::looping::Item;
 use crate::parse::action::port;
 use crate::scope::{Mode, Scope, Var};
 use crate::step::{Action, Condition, Placing, SkipIf, Step, WaitFrom};
@@ -119,17 +120,17 @@ pub enum RenderedSkipIf {
 impl Job {
     /// Renders the templates of a step for a host.
     pub fn render(&self, step: usize, scope: &Scope<'_>) -> Result<Rendered, SourceError> {
-        Evaluation::new(self, scope, Mode::Run).step(&self.steps[step])
+        let step = &self.steps[step];
+        let evaluation = Evaluation::new(self, scope, Mode::Run);
+        let item = evaluation.item(step)?;
+        evaluation.with(&item).step(step)
     }
 
-    /// Whether the step's `when` is true; also true without a `when`.
+    /// Whether the step's `when` is true, also true without a `when`; false for a step of a loop without its item.
     pub fn when(&self, step: usize, scope: &Scope<'_>) -> Result<bool, SourceError> {
-        match &self.steps[step].when {
-            None => Ok(true),
-            Some(condition) => Evaluation::new(self, scope, Mode::Run)
-                .holds(condition)
-                .map(|holds| holds == Some(true)),
-        }
+        Evaluation::new(self, scope, Mode::Run)
+            .runs(&self.steps[step])
+            .map(|runs| runs == Some(true))
     }
 
     /// The hosts on which this host's steps run. They must be known before anything is dispatched, so their names can't
@@ -139,11 +140,12 @@ impl Job {
         let mut names: Vec<String> = Vec::new();
         for step in &self.steps {
             let Some(template) = &step.run_on else { continue };
-            let when = step.when.as_ref();
             // A wrong condition is reported with the other mistakes.
-            if when.is_some_and(|when| evaluation.holds(when).is_ok_and(|holds| holds == Some(false))) {
+            if evaluation.runs(step).is_ok_and(|runs| runs == Some(false)) {
                 continue;
             }
+            let item = evaluation.item(step)?;
+            let evaluation = evaluation.with(&item);
             if let Some(expression) = template
                 .expressions()
                 .find(|expression| evaluation.needs_results(expression))
@@ -185,6 +187,33 @@ impl Job {
 // === impl Evaluation ===
 
 impl Evaluation<'_> {
+    /// Whether a step runs on the host: it is not a step for an item that the host lacks, and its `when` is true. None if
+    /// that needs results that a plan doesn't have.
+    pub(crate) fn runs(self, step: &Step) -> Result<Option<bool>, SourceError> {
+        self.runs_for(step, self.item(step))
+    }
+
+    /// Like [`runs`](Self::runs), with the item that the step is for.
+    pub(crate) fn runs_for(
+        self,
+        step: &Step,
+        item: Result<Item, SourceError>,
+    ) -> Result<Option<bool>, SourceError> {
+        let holds = |evaluation: Evaluation<'_>| match &step.when {
+            None => Ok(Some(true)),
+            Some(when) => evaluation.holds(when),
+        };
+        match item {
+            Ok(Item::Absent) => Ok(Some(false)),
+            Ok(item) => holds(self.with(&item)),
+            // A host that skips the step may lack the variable with the items.
+            Err(mistake) => match holds(self) {
+                Ok(Some(false)) => Ok(Some(false)),
+                _ => Err(mistake),
+            },
+        }
+    }
+
     /// Renders the templates of a step.
     pub(crate) fn step(self, step: &Step) -> Result<Rendered, SourceError> {
         let text = |template: &Template| self.text(template);

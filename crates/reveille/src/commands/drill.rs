@@ -133,7 +133,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
 
 fn request(
     args: &DrillArgs,
-    job: Job,
+    mut job: Job,
     practice: &Practice,
     hurry: Option<Hurry>,
     state_dir: std::path::PathBuf,
@@ -168,6 +168,7 @@ fn request(
     let scopes = hosts
         .iter()
         .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared));
+    job.expand(&scopes).map_err(Failure::Mistakes)?;
     let mistakes = job.check_all(scopes);
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));

@@ -10,7 +10,7 @@ use reveille_ledger::RunKind;
 use reveille_text::bounded;
 use serde_json::Value;
 
-use crate::choose::{delegates, reach};
+use crate::choose::{Chosen, delegates, reach};
 use crate::cli::{Globals, RunArgs};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
@@ -42,6 +42,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
         .collect();
     let shared = Shared::new("RUN", groups.clone(), job.environment());
+    expand(&mut job, &chosen, &shared)?;
     let mut elsewhere = BTreeSet::new();
     if job.steps.iter().any(Step::runs_elsewhere) {
         for (name, _) in &chosen.hosts {
@@ -110,6 +111,24 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         state_dir: state::directory(globals)?,
     };
     launch::start(request, &args.on.report, printer)
+}
+
+/// Repeats the steps with `loop` for the hosts.
+fn expand(job: &mut Job, chosen: &Chosen, shared: &Shared) -> Result<(), Failure> {
+    if !job.has_loops() {
+        return Ok(());
+    }
+    let names = chosen.hosts.iter().map(|(name, _)| name.as_str());
+    let hosts: Vec<_> = names
+        .map(|name| {
+            let inventory = &chosen.inventory;
+            (name, inventory.template_vars(name), inventory.vault_vars(name))
+        })
+        .collect();
+    let scopes = hosts
+        .iter()
+        .map(|(name, vars, hidden)| Scope::new(name, vars, shared).hiding(hidden));
+    job.expand(&scopes).map_err(Failure::Mistakes)
 }
 
 /// Reads and checks a job file.

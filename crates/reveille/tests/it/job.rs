@@ -1,6 +1,9 @@
 //! The job language against real servers: templates, facts, tags, secrets.
 
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 use reveille_testbed::Testbed;
 
@@ -379,4 +382,57 @@ fn paths_on_the_host_begin_at_home_and_downloads_have_a_place_for_each_host() {
     let place = format!("{}/a dir\n", reveille.path().display());
     assert_eq!(read("logs/log/where"), place);
     assert_eq!(read("got/log.txt"), place);
+}
+
+/// Whenever the controller is killed, each item runs once on each host.
+#[test]
+fn a_loop_runs_each_item_once_also_if_the_controller_is_killed() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let job = "steps:\n\
+        - {name: add, run: 'echo {{ item }} >> $HOME/{{ inventory_hostname }}', loop: '{{ items }}', register: added, when: item != 'no'}\n\
+        - {name: tell, run: 'echo {{ added.results | map(attribute=\"item\") | join(\",\") }} {{ added.results | map(attribute=\"skipped\") | join(\",\") }}'}\n";
+    let hosts = [
+        ("h1", "['a', 'no', 'c']", "a\nc\n", "a,no,c False,True,False\n"),
+        ("h2", "['d']", "d\n", "d False\n"),
+        ("h3", "[]", "", "\n"),
+    ];
+    for events in [4, 9, 12, 16, 20, 1000] {
+        let reveille = Reveille::new();
+        let mut inventory = String::new();
+        for (host, items, _, _) in hosts {
+            let _ = writeln!(
+                inventory,
+                "{host} ansible_host={} items=\"{items}\"",
+                testbed.address(0)
+            );
+            let _ = std::fs::remove_file(testbed.home().join(host));
+        }
+        let _ = write!(
+            inventory,
+            "[all:vars]\nansible_port={}\nansible_ssh_private_key_file={}\n",
+            testbed.port(),
+            testbed.key().display()
+        );
+        let inventory = reveille.file("inventory.ini", inventory);
+        let job = reveille.file("job.yaml", job);
+        let mut child = reveille
+            .command(&["run", &job, "-i", &inventory, "--events", "-", "-q"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let seen = lines.take(events).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if seen == events {
+            reveille.run(&["resume"]).expect(0);
+        }
+        for (host, _, ran, told) in hosts {
+            let lines = std::fs::read_to_string(testbed.home().join(host)).unwrap_or_default();
+            assert_eq!(lines, ran, "{host}, killed after {events} events");
+            let logs = reveille.run(&["logs", host, "--raw"]).expect(0).stdout;
+            assert_eq!(logs, told, "{host}, killed after {events} events");
+        }
+    }
 }
