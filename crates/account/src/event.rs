@@ -335,7 +335,8 @@ pub enum EventKind {
         /// Bytes that the output caps dropped.
         #[serde(default, skip_serializing_if = "is_zero")]
         dropped_bytes: u64,
-        /// Whether the step changed the host, as far as is known.
+        /// Whether the step changed the host, as far as is known; also if an earlier attempt did and the host has not
+        /// succeeded since.
         changed: bool,
         /// Whether it exited 0 without any output.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -109,6 +109,11 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    /// Whether the output already contains a fatal line.
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.judge.is_fatal()
+    }
+
     /// The last line of output on either stream.
     pub(crate) fn last_line(&self) -> String {
         let [stdout, stderr] = &self.tails;

@@ -21,10 +21,11 @@ use reveille_way::{Destination, Passwords};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::choose::reach;
+use crate::cli::Shown as Progress;
 use crate::cli::{Globals, OnHosts, Report, ResumeArgs};
 use crate::failure::Failure;
 use crate::options::{banner, password_sources, run_options};
-use crate::printer::{Printer, Shown as Progress};
+use crate::printer::Printer;
 use crate::render::stream::StreamOut;
 use crate::render::terminal;
 use crate::render::{self, end::Extra};
@@ -369,7 +370,7 @@ impl Work {
         for line in first {
             printer.say(&printer.painted(&line));
         }
-        let data = report.data(printer);
+        let data = printer.of_data(report);
         let stream =
             (!options.fold).then(|| StreamOut::new(data, plan.hosts.iter().map(|host| &host.to.name)));
         let logs = format!(

@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::ValueEnum;
 use reveille_view::{Detail, Line, Role};
 use reveille_way::Operator;
 
-use crate::cli::Globals;
+use crate::cli::{Format, Globals, Report, Shown, When};
 use crate::failure::Failure;
 use crate::prompt;
 
@@ -39,32 +39,6 @@ pub(crate) struct Printer {
     unicode: bool,
     /// Standard output is for something else, so that data goes to standard error.
     elsewhere: bool,
-}
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
-    /// On terminals, as NO_COLOR and CLICOLOR_FORCE allow
-    #[default]
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
-/// What is shown while a run goes on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shown {
-    /// Live on a terminal, otherwise lines; lines also if CI or ACCESSIBLE is set
-    #[default]
-    Auto,
-    /// A block that is redrawn in place
-    Live,
-    /// Lines: failures at once, progress every minute
-    Lines,
-    /// Nothing but failures and warnings
-    Off,
 }
 
 // === impl Printer ===
@@ -117,12 +91,18 @@ impl Printer {
     }
 
     /// A printer of data to standard error, because standard output is for something else.
-    pub(crate) fn elsewhere(self) -> Self {
+    fn elsewhere(self) -> Self {
         Self {
             elsewhere: true,
             colour_out: self.colour_err,
             ..self
         }
+    }
+
+    /// The printer of hosts' outputs: to standard error if standard output is for JSON.
+    pub(crate) fn of_data(&self, report: &Report) -> Self {
+        let is_taken = report.format == Format::Json || report.events.as_deref() == Some(Path::new("-"));
+        if is_taken { self.elsewhere() } else { *self }
     }
 
     /// Whether data goes to a terminal.

@@ -144,7 +144,7 @@ mod tests {
         );
         assert_eq!(
             classes.choose_silence(&class, 512, false, 0, 1).to_string(),
-            "silence 2m: the minimum (1000 samples, 512 hosts, 0 retries, attempt 1)"
+            "silence 2 m: the minimum (1000 samples, 512 hosts, 0 retries, attempt 1)"
         );
         classes.resolved(&class, minute, Duration::from_secs(200), None);
         assert_eq!(classes.samples(&class), 1001);

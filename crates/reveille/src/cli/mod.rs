@@ -3,6 +3,7 @@
 mod examples;
 mod reach;
 mod rollout;
+mod screen;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,9 +12,9 @@ use clap::{Args, Parser, Subcommand};
 use reveille_text::duration;
 
 pub(crate) use self::reach::{Choice, Link, Origins, PasswordArgs, Reach};
-use crate::printer::{Shown, When};
 
 pub(crate) use self::rollout::{Format, Pacing, Report};
+pub(crate) use self::screen::{Shown, When};
 
 /// Run commands and jobs over SSH on many hosts, and account for every one of them
 #[derive(Debug, Parser)]
@@ -218,7 +219,7 @@ pub(crate) struct ExecArgs {
 pub(crate) struct RunArgs {
     /// Job file
     pub(crate) job: PathBuf,
-    /// Set a variable, or read variables from a JSON file; wins over all others
+    /// Set variables, or read them from a JSON or YAML file; they win over all others
     #[arg(
         short = 'e',
         long = "var",

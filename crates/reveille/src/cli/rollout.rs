@@ -1,12 +1,10 @@
 //! Options that set how a run proceeds and what it reports.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reveille_text::{Bytes, duration};
-
-use crate::printer::Printer;
 
 /// Options that set how a run proceeds and when it stops.
 #[derive(Debug, Args)]
@@ -73,16 +71,6 @@ pub(crate) struct Report {
     /// Run COMMAND (by sh) when the run has ended, with the summary as JSON on its standard input
     #[arg(long, value_name = "COMMAND", hide_short_help = true)]
     pub(crate) notify: Option<String>,
-}
-
-// === impl Report ===
-
-impl Report {
-    /// The printer of hosts' outputs: to standard error if standard output is for JSON.
-    pub(crate) fn data(&self, printer: &Printer) -> Printer {
-        let is_taken = self.format == Format::Json || self.events.as_deref() == Some(Path::new("-"));
-        if is_taken { printer.elsewhere() } else { *printer }
-    }
 }
 
 /// Format of a result.

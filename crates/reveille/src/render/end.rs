@@ -106,7 +106,7 @@ impl Ended<'_> {
         if report.format == Format::Json {
             return printer.data(&json(summary, extra)?);
         }
-        let data = report.data(printer);
+        let data = printer.of_data(report);
         let kind = summary.record.spec.kind;
         let outputs = if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch)
             && (self.folded || data.data_on_terminal())

@@ -7,8 +7,9 @@ use reveille_ledger::Follow;
 use reveille_view::{Clock, Mark, Note, Notes, RunView, block, lines, percent, step_ended};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::cli::Shown as Kind;
 use crate::failure::Failure;
-use crate::printer::{Printer, Shown as Kind};
+use crate::printer::Printer;
 use crate::render::outlet::{Display, Shown};
 use crate::render::terminal::{self, Progress};
 

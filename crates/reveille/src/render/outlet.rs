@@ -19,8 +19,9 @@ use reveille_view::{Line, Mark};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use crate::cli::Shown as Kind;
 use crate::failure::Failure;
-use crate::printer::{Printer, Shown as Kind};
+use crate::printer::Printer;
 use crate::render::stream::StreamOut;
 use crate::render::terminal::{Progress, Terminal};
 
