@@ -39,6 +39,7 @@ pub(crate) async fn durable(
     output: &mut Output<'_>,
 ) -> Result<(Ended, Option<Box<Durable>>), Failure> {
     let mut attached: Option<(Duration, Option<Instant>)> = None;
+    let mut finished = false;
     let mut watched = Watched::new(way, escalate, key, limits);
     let mut killing: Option<Killing<'_>> = None;
     let mut looking: Option<Looking<'_>> = None;
@@ -50,6 +51,8 @@ pub(crate) async fn durable(
         let late = watched.too_late().filter(|_| killing.is_none());
         let verdict = if let Some(deadline) = late {
             Verdict::Kill(watched.late(deadline))
+        } else if output.is_fatal() && killing.is_none() && !finished {
+            Verdict::Kill(watched.fatal())
         } else {
             tokio::select! {
                 biased;
@@ -61,7 +64,8 @@ pub(crate) async fn durable(
                         beginning.begun = Some(supervisor);
                         continue;
                     }
-                    Ok(Beat::Attached { finished, ran }) => {
+                    Ok(Beat::Attached { finished: over, ran }) => {
+                        finished = over;
                         watched.overseen.attached(ran);
                         attached = ran.map(|ran| (ran, (!finished).then(Instant::now)));
                         Box::pin(way.attached(key.token, finished)).await?;

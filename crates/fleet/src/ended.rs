@@ -63,7 +63,7 @@ pub(crate) struct Over {
     pub(crate) ran: Option<Duration>,
 }
 
-/// A deadline that passed, and the kill for it.
+/// A kill, for a deadline that passed or a fatal line.
 #[derive(Debug)]
 pub(crate) struct Kill {
     pub(crate) class: Class,
@@ -80,6 +80,8 @@ impl Kill {
     pub(crate) fn what(&self) -> &'static str {
         match self.class {
             Class::WatchdogIdle => "killed for silence",
+            Class::FatalPattern if self.verified => "the command was killed",
+            Class::FatalPattern => "the command was killed, but processes that it started may still run",
             Class::AsksAQuestion => "killed because it waits for input",
             _ => "killed for running too long",
         }

@@ -39,15 +39,13 @@ impl HostTask {
         }
         // Templates of `on_failed` may use results of steps that were never reached.
         let job = self.job();
-        for step in job.main_steps() {
-            if let Some(name) = &step.register
-                && !self.registered.iter().any(|(known, _)| known == name)
+        for (index, step) in (0u32..).zip(&job.steps) {
+            if step.role == Role::Main
+                && step.register.is_some()
+                && !self.registered.iter().any(|(known, _)| *known == index)
             {
-                let skipped = Registered {
-                    skipped: true,
-                    ..Registered::default()
-                };
-                self.registered.push((name.clone(), skipped));
+                let skipped = self.skipped(step, index);
+                self.registered.push((index, skipped));
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use reveille_account::{Class, EventKind, HostName, MachineRef, Outcome, PhaseTimings, Status, StepRef};
 use reveille_history::{End, Held, HostHistory, Next, OnceState, Outline, Rule, RunView, decide};
-use reveille_job::{Job, Registered};
+use reveille_job::{Job, Registered, Scope};
 use reveille_ledger::Entry;
 use reveille_ledger::output::OutputWriter;
 use reveille_pace::{Backoff, HandshakePermit};
@@ -58,7 +58,10 @@ pub(crate) struct HostTask {
     pub(crate) broken: bool,
     pub(crate) prepared: Option<Box<Prepared>>,
     pub(crate) writer: OutputWriter,
-    pub(crate) registered: Vec<(String, Registered)>,
+    /// Results of steps that have a name for them, by their positions; later ones win.
+    pub(crate) registered: Vec<(u32, Registered)>,
+    /// The steps that this host lacks.
+    absent: Box<[u32]>,
     /// Finished durable work whose result is not on record yet.
     pub(crate) leftovers: Option<Box<Durable>>,
     /// The host's vars, once a template needs them.
@@ -174,6 +177,7 @@ impl HostTask {
             prepared: None,
             writer,
             registered: Vec::new(),
+            absent: Box::default(),
             leftovers: None,
             vars: None,
             started: dispatched_at(before.dispatched_ms, engine.handle.now_ms()),
@@ -188,6 +192,11 @@ impl HostTask {
             engine,
             to: Box::new(to),
         };
+        if task.engine.job.has_loops() {
+            let vars = task.vars.get_or_insert_with(|| (task.engine.vars)(&task.to.name));
+            let scope = Scope::new(task.to.name.as_str(), vars, &task.engine.shared);
+            task.absent = task.engine.job.absent(&scope).into();
+        }
         for (step, registered) in before.registered {
             task.register_again(step, registered.as_deref());
         }
@@ -255,6 +264,7 @@ impl HostTask {
             job: &self.engine.outline,
             routes: u32::try_from(self.to.routes.len()).unwrap_or(u32::MAX),
             leads: self.engine.leader.as_ref() == Some(&self.to.name),
+            absent: &self.absent,
         }
     }
 
@@ -367,11 +377,7 @@ impl HostTask {
         let Some(step) = job.steps.get(index as usize) else {
             return;
         };
-        let value = self
-            .registered
-            .iter()
-            .rev()
-            .find(|(name, _)| step.register.as_ref() == Some(name));
+        let value = self.registered.iter().rev().find(|(known, _)| *known == index);
         let registered = value.and_then(|(_, value)| serde_json::to_string(value).ok());
         self.note_run(EventKind::OnceSettled {
             step: step_ref(index, step),

@@ -106,6 +106,8 @@ pub(crate) async fn plain(
         let late = watched.too_late().filter(|_| killing.is_none());
         let verdict = if let Some(deadline) = late {
             Verdict::Kill(watched.late(deadline))
+        } else if output.is_fatal() && killing.is_none() && status.is_none() && signal.is_none() {
+            Verdict::Kill(watched.fatal())
         } else {
             tokio::select! {
                 biased;

@@ -43,7 +43,12 @@ impl HostTask {
         let rendered = match self.render(&job, index) {
             Ok(Some(rendered)) => rendered,
             Ok(None) => {
-                self.skip(step, at, "its condition is false".to_owned());
+                let why = if step.has_condition() {
+                    "its condition is false"
+                } else {
+                    "its loop has no items"
+                };
+                self.skip(step, at, why.to_owned());
                 return Ok(());
             }
             Err(error) => {
@@ -110,8 +115,8 @@ impl HostTask {
         let vars = self.vars.get_or_insert_with(|| (self.engine.vars)(&self.to.name));
         let mut scope =
             Scope::new(self.to.name.as_str(), vars, &self.engine.shared).with_facts(self.own.facts.as_ref());
-        for (name, registered) in &self.registered {
-            scope.register(name.clone(), registered.clone());
+        for (index, registered) in &self.registered {
+            job.register(&mut scope, *index, registered.clone());
         }
         if job.when(index as usize, &scope)? {
             job.render(index as usize, &scope).map(Some)
@@ -204,12 +209,9 @@ impl HostTask {
     }
 
     pub(crate) fn skip(&mut self, step: &Step, at: StepRef, reason: String) {
-        if let Some(name) = &step.register {
-            let skipped = Registered {
-                skipped: true,
-                ..Registered::default()
-            };
-            self.registered.push((name.clone(), skipped));
+        if step.register.is_some() {
+            let skipped = self.skipped(step, at.index);
+            self.registered.push((at.index, skipped));
         }
         self.note(EventKind::StepSkipped { step: at, reason });
     }
@@ -223,9 +225,9 @@ impl HostTask {
         let at = step_ref(index, step);
         let reason = match reason {
             SkipReason::OnceDone => {
-                if let Some(name) = &step.register {
+                if step.register.is_some() {
                     let registered = self.engine.once_value(index);
-                    self.registered.push((name.clone(), registered));
+                    self.registered.push((index, registered));
                 }
                 let reason = "it runs once, on the first host".to_owned();
                 return self.note(EventKind::StepSkipped { step: at, reason });
@@ -242,15 +244,23 @@ impl HostTask {
         let Some(step) = job.steps.get(index as usize) else {
             return;
         };
-        let Some(name) = &step.register else { return };
+        if step.register.is_none() {
+            return;
+        }
         let value = match registered {
             Some(text) => serde_json::from_str(text).unwrap_or_default(),
             None if step.once => self.engine.once_value(index),
-            None => Registered {
-                skipped: true,
-                ..Registered::default()
-            },
+            None => self.skipped(step, index),
         };
-        self.registered.push((name.clone(), value));
+        self.registered.push((index, value));
+    }
+
+    /// The result of a step that was skipped: it may have changed the host before.
+    pub(crate) fn skipped(&self, step: &Step, index: u32) -> Registered {
+        Registered {
+            changed: self.has_changed(step, index),
+            skipped: true,
+            ..Registered::default()
+        }
     }
 }

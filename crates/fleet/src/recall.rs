@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use reveille_account::{Class, EventKind, HaltReason, HostName, Outcome, RunId, Status};
 use reveille_history::{HostHistory, HostState};
-use reveille_job::{Job, Role};
+use reveille_job::{Job, Registered, Role};
 use reveille_ledger::{Error, Ledger, Replayed, RollEntry};
 
 /// How far a host got under earlier controllers.
@@ -144,6 +144,12 @@ impl Recalled {
                 failed,
                 // Success in an earlier round counts; a failure there is tried again.
             }) if failed.is_none() || event.round == round => {
+                // Without the result, the steps that use it can't run.
+                let unreadable = registered
+                    .as_deref()
+                    .and_then(|text| Registered::read(text).err());
+                let failed =
+                    failed.or_else(|| Some(format!("its recorded result can't be read: {}", unreadable?)));
                 self.once.retain(|known| known.step != step.index);
                 self.once.push(Settled {
                     step: step.index,
@@ -206,6 +212,11 @@ impl Before {
                 ..
             } => {
                 self.message = message;
+                if let Some(Err(error)) = registered.as_deref().map(Registered::read) {
+                    let name = &step.name;
+                    self.unfit = Some(format!("the recorded result of `{name}` can't be read: {error}"));
+                    return;
+                }
                 if class.status() == Status::Success || registered.is_some() {
                     self.registered.push((step.index, registered));
                 }

@@ -167,8 +167,7 @@ impl HostTask {
             ran,
         } = over;
         let (at, step) = (current.at, current.step);
-        // An earlier, lost attempt may have changed the host unnoticed. Waiting changes nothing.
-        let changed = changed || (step.kind() != "wait_for" && self.history.lost_before(at.index));
+        let changed = changed || self.has_changed(step, at.index);
         let verdict = match (&killed, failed) {
             (None, None) => verdict,
             (None, Some(message)) => {
@@ -183,6 +182,11 @@ impl HostTask {
                     empty_output: false,
                 }
             }
+            (Some(kill), _) if kill.class == Class::FatalPattern => Verdict {
+                class: kill.class,
+                message: format!("{}; {}", verdict.message, kill.what()),
+                empty_output: false,
+            },
             (Some(kill), _) => Verdict {
                 class: kill.class,
                 message: format!(
@@ -194,7 +198,7 @@ impl HostTask {
                 empty_output: false,
             },
         };
-        if let Some(kill) = killed {
+        if let Some(kill) = killed.filter(|kill| kill.class != Class::FatalPattern) {
             self.note(EventKind::DeadlinePassed {
                 step: at.clone(),
                 class: kill.class,
@@ -246,15 +250,25 @@ impl HostTask {
         }));
     }
 
+    /// Whether an earlier attempt changed the host, or may have, and the host has not succeeded since: a later step that
+    /// reacts to the change may not have run. Waiting changes nothing.
+    pub(crate) fn has_changed(&self, step: &Step, index: u32) -> bool {
+        step.kind() != "wait_for" && self.history.has_changed(index)
+    }
+
     /// Records the end of an attempt, with its registered value.
     pub(crate) fn finished(&mut self, step: &Step, mut event: EventKind, value: Option<Registered>) {
-        let EventKind::StepFinished { registered, .. } = &mut event else {
+        let EventKind::StepFinished {
+            step: at, registered, ..
+        } = &mut event
+        else {
             return;
         };
+        let index = at.index;
         *registered = value.as_ref().and_then(|value| serde_json::to_string(value).ok());
         self.note(event);
-        if let (Some(value), Some(name)) = (value, &step.register) {
-            self.registered.push((name.clone(), value));
+        if let (Some(value), Some(_)) = (value, &step.register) {
+            self.registered.push((index, value));
         }
     }
 

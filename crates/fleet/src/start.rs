@@ -269,7 +269,8 @@ impl HostTask {
             current.step,
             current.at.index,
             current.number,
-            engine.settings.frugal,
+            &self.to.name,
+            &engine.settings,
         );
         if attached {
             output.recover(&engine.handle, &self.to.name)?;
@@ -366,7 +367,8 @@ impl HostTask {
             current.step,
             current.at.index,
             current.number,
-            engine.settings.frugal,
+            &self.to.name,
+            &engine.settings,
         );
         let running = plain::run(&way, current.escalate, work, &limits.0, &mut output);
         match running.await? {
@@ -451,7 +453,8 @@ impl HostTask {
             current.step,
             current.at.index,
             current.number,
-            self.engine.settings.frugal,
+            &self.to.name,
+            &self.engine.settings,
         )
     }
 

@@ -172,6 +172,17 @@ impl<'a> Watched<'a> {
         }
     }
 
+    /// The kill for a fatal line of output.
+    pub(crate) fn fatal(&self) -> Kill {
+        Kill {
+            class: Class::FatalPattern,
+            deadline: self.overseen.elapsed(),
+            lag: None,
+            verified: false,
+            evidence: "a line of its output is fatal".to_owned(),
+        }
+    }
+
     /// The kill for a wait that did not give up in time.
     pub(crate) fn gave_up(&self) -> Kill {
         Kill {

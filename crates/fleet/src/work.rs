@@ -8,9 +8,9 @@ use bytes::Bytes;
 use reveille_account::HostName;
 use reveille_job::{Job, Placing, Rendered, RenderedAction, RenderedSkipIf, Step, WaitCondition, WaitFrom};
 use reveille_text::{bounded, duration};
-use reveille_transport::sh_quote;
 use reveille_transport::supervisor::{Interpreter, Payload, export};
 use reveille_transport::transfer::{self, Destination};
+use reveille_transport::{sh_path, sh_quote};
 
 /// How long one request to a URL may take, in seconds.
 const HTTP_SECONDS: u32 = 10;
@@ -76,7 +76,7 @@ impl fmt::Debug for Source {
 pub(crate) fn check(skip_if: &RenderedSkipIf) -> (String, String) {
     match skip_if {
         RenderedSkipIf::Command(command) => (command.clone(), format!("`{command}` succeeds")),
-        RenderedSkipIf::Exists(path) => (format!("[ -e {} ]", sh_quote(path)), format!("{path} exists")),
+        RenderedSkipIf::Exists(path) => (format!("[ -e {} ]", sh_path(path)), format!("{path} exists")),
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
         prelude.push_str(&export(name, value));
     }
     if let Some(directory) = &rendered.cwd {
-        let _ = write!(prelude, "cd {} || exit 126;", sh_quote(directory));
+        let _ = write!(prelude, "cd {} || exit 126;", sh_path(directory));
     }
     let (durable, pty) = (step.durable, step.pty);
     match rendered.action {
@@ -158,8 +158,12 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
                 destination: destination(name, to)?,
             })
         }
-        RenderedAction::Download { src, to } => {
-            let target = download_target(&job.resolve(&to), &to, &src, host)?;
+        RenderedAction::Download { src, to, per_host } => {
+            let target = if per_host {
+                job.resolve(&to)
+            } else {
+                download_target(&job.resolve(&to), &src, host)?
+            };
             Ok(Work::Download { source: src, target })
         }
         // `reboot.rs` handles it.
@@ -258,14 +262,11 @@ fn shebang(text: &str) -> Vec<String> {
     }
 }
 
-/// The target of a fetched file: `to` itself if it contains the host's name, else a directory per host in it. The
-/// host's name and the last component of the remote path are made safe for file names.
-fn download_target(to: &Path, written: &str, source: &str, host: &HostName) -> Result<PathBuf, String> {
+/// The target of a fetched file: in `to`, a directory per host. The host's name and the last component of the remote
+/// path are made safe for file names.
+fn download_target(to: &Path, source: &str, host: &HostName) -> Result<PathBuf, String> {
     let name = transfer::safe_name(source).ok_or_else(|| format!("{source:?} does not name a file"))?;
     let host_directory = reveille_ledger::output::encode_host(host);
-    if written.contains(host.as_str()) && !written.ends_with('/') {
-        return Ok(to.to_owned());
-    }
     Ok(to.join(host_directory).join(name))
 }
 
@@ -295,7 +296,7 @@ fn wait_script(condition: &WaitCondition, within: Duration, every: Duration) -> 
             format!("port {port} is not open"),
         ),
         WaitCondition::File(path) => (
-            format!("[ -e {} ]", sh_quote(path)),
+            format!("[ -e {} ]", sh_path(path)),
             format!("{path} does not exist"),
         ),
         WaitCondition::Http(url) => {
@@ -344,9 +345,9 @@ mod tests {
     #[test]
     fn downloads_stay_in_their_directory() {
         let host = HostName::from("../../evil");
-        let target = download_target(Path::new("logs"), "logs", "/var/log/../../x", &host).unwrap();
+        let target = download_target(Path::new("logs"), "/var/log/../../x", &host).unwrap();
         assert_eq!(target, Path::new("logs/%2E.%2F..%2Fevil/x"));
-        assert!(download_target(Path::new("logs"), "logs", "/var/..", &host).is_err());
+        assert!(download_target(Path::new("logs"), "/var/..", &host).is_err());
     }
 
     #[test]

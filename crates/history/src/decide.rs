@@ -231,6 +231,9 @@ fn turn(history: &HostHistory, held: &Held, view: &RunView, outline: &Outline<'_
     let Some(step) = outline.job.step(index) else {
         return Turn::Over(false);
     };
+    if outline.absent.binary_search(&index).is_ok() {
+        return Turn::Over(true);
+    }
     let last = history.last(index);
     if last.is_some_and(|class| class.status() == Status::Success) {
         return Turn::Over(true);

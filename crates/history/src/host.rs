@@ -59,6 +59,18 @@ struct Record {
     counted: u32,
     /// The class of the last attempt on the current machine in this round; also set by a skip.
     last: Option<Class>,
+    touched: Touched,
+}
+
+/// Whether a step may have changed something for a host that has not succeeded since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touched {
+    /// Nothing.
+    Nothing,
+    /// The host's own machine.
+    Own,
+    /// The machine that the step runs on for the host; a replacement of the host keeps this.
+    Delegate,
 }
 
 /// A host's failure and its handling.
@@ -219,15 +231,6 @@ impl HostHistory {
         self.rungs.repaired.contains(&step)
     }
 
-    /// Whether an attempt of a step was lost in this round, so that its effect is unknown.
-    pub fn lost_before(&self, step: u32) -> bool {
-        let lost = |attempt: &&Attempt| matches!(attempt.state, State::Lost(_));
-        self.attempts
-            .iter()
-            .filter(lost)
-            .any(|attempt| (attempt.step, attempt.round) == (step, self.round))
-    }
-
     /// Whether an attempt that was left behind in this round may still run on the host's own machine.
     pub fn has_left(&self) -> bool {
         let own = self.own();
@@ -257,6 +260,13 @@ impl HostHistory {
             })
     }
 
+    /// Whether an earlier attempt of a step changed the host, or may have, and the host has not succeeded since: in this
+    /// round or an earlier one, on the current machine.
+    pub fn has_changed(&self, step: u32) -> bool {
+        self.record(step)
+            .is_some_and(|record| record.touched != Touched::Nothing)
+    }
+
     fn record(&self, step: u32) -> Option<&Record> {
         self.steps.iter().find(|record| record.step == step)
     }
@@ -269,6 +279,7 @@ impl HostHistory {
                 highest: 0,
                 counted: 0,
                 last: None,
+                touched: Touched::Nothing,
             });
             self.steps.len() - 1
         });
@@ -317,8 +328,12 @@ impl HostHistory {
                 }
             }
             EventKind::StepFinished {
-                step, attempt, class, ..
-            } => self.finish(step.index, *attempt, *class)?,
+                step,
+                attempt,
+                class,
+                changed,
+                ..
+            } => self.finish(step.index, *attempt, *class, *changed)?,
             EventKind::StepLost {
                 step, attempt, loss, ..
             } => self.lose(step.index, *attempt, *loss)?,
@@ -357,7 +372,8 @@ impl HostHistory {
         Ok(())
     }
 
-    /// Begins a later round. It keeps only attempts that may still run, and the attempt numbers in use.
+    /// Begins a later round. It keeps only attempts that may still run, the attempt numbers in use, and what steps
+    /// changed before the host failed.
     pub fn begin(&mut self, round: u32) {
         if round > self.round {
             self.begin_round(round);
@@ -366,9 +382,15 @@ impl HostHistory {
 
     fn begin_round(&mut self, round: u32) {
         self.attempts.retain(Attempt::is_open);
+        let succeeded = self
+            .outcome
+            .is_some_and(|class| class.status() == Status::Success);
         for record in &mut self.steps {
             record.counted = 0;
             record.last = None;
+            if succeeded {
+                record.touched = Touched::Nothing;
+            }
         }
         *self = Self {
             replacements: self.replacements,
@@ -451,7 +473,7 @@ impl HostHistory {
         Ok(self.attempts.remove(at))
     }
 
-    fn finish(&mut self, step: u32, number: u32, class: Class) -> Result<(), Unfit> {
+    fn finish(&mut self, step: u32, number: u32, class: Class, changed: bool) -> Result<(), Unfit> {
         let attempt = self.take(step, number)?;
         self.ran = true;
         self.waited = false;
@@ -459,12 +481,23 @@ impl HostHistory {
         let well = class.status() == Status::Success;
         // An attempt of an earlier round that failed does not count in this round: the step runs again.
         self.recovered |= !here && !well;
+        if changed {
+            self.touch(&attempt);
+        }
         let record = self.record_mut(step);
         record.counted += u32::from(here);
         if here || well {
             record.last = Some(class);
         }
         Ok(())
+    }
+
+    /// Remembers that an attempt changed something, or may have.
+    fn touch(&mut self, attempt: &Attempt) {
+        self.record_mut(attempt.step).touched = match attempt.machine.delegate() {
+            Some(_) => Touched::Delegate,
+            None => Touched::Own,
+        };
     }
 
     fn lose(&mut self, step: u32, number: u32, loss: Loss) -> Result<(), Unfit> {
@@ -476,6 +509,9 @@ impl HostHistory {
         }
         self.recovered = true;
         let here = attempt.round == self.round;
+        if loss != Loss::Buried {
+            self.touch(&attempt);
+        }
         if loss != Loss::Buried && here {
             self.ran = true;
             attempt.state = State::Lost(loss);
@@ -552,6 +588,9 @@ impl HostHistory {
         for record in &mut self.steps {
             record.counted = 0;
             record.last = None;
+            if record.touched == Touched::Own {
+                record.touched = Touched::Nothing;
+            }
         }
         self.trouble = Trouble::None;
         self.waited = false;

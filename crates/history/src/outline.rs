@@ -54,6 +54,8 @@ pub struct Outline<'a> {
     pub routes: u32,
     /// This host runs the `once` steps.
     pub leads: bool,
+    /// The steps that this host lacks, in order: repetitions of a loop beyond its own items.
+    pub absent: &'a [u32],
 }
 
 // === impl JobOutline ===
@@ -123,6 +125,7 @@ impl<'a> Outline<'a> {
             job,
             routes: 0,
             leads: false,
+            absent: &[],
         }
     }
 }

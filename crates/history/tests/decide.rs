@@ -296,6 +296,7 @@ impl World {
                 job: &self.job,
                 routes: self.routes,
                 leads: false,
+                absent: &[],
             };
             match decide(&self.history, &self.held, &view, &outline) {
                 Next::Connect(machine) => self.connect(&machine),

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use minijinja::value::Value;
+use minijinja::value::{Value, ValueKind};
 use reveille_account::SourceError;
 use reveille_document::{Blocks, EvaluationError, Expression, Part, Template, write_value};
 use reveille_text::is_secret;
 
 use crate::facts::{FACTS, Facts};
 use crate::job::Job;
-use crate::scope::{BUILT_IN, Found, Mode, OF_THE_HOST, Registered, Scope, Var};
+use crate::scope::{BUILT_IN, Found, Mode, Registered, Scope, Var};
+use crate::step::Looped;
 
+/// The name of a loop's item.
+pub(crate) const ITEM: &str = "item";
 /// What a plan shows of a secret.
 const MASK: &str = "(secret)";
 /// How deep vars may refer to vars.
@@ -25,6 +28,8 @@ pub(crate) struct Evaluation<'a> {
     pub(crate) mode: Mode,
     /// How many vars, each referring to the next, are being evaluated.
     pub(crate) depth: usize,
+    /// The item of a loop.
+    pub(crate) item: Option<&'a Value>,
 }
 
 // === impl Evaluation ===
@@ -36,6 +41,7 @@ impl<'a> Evaluation<'a> {
             scope,
             mode,
             depth: 0,
+            item: None,
         }
     }
 
@@ -89,9 +95,10 @@ impl<'a> Evaluation<'a> {
             .filter(|root| !roots.contains_key(root.as_str()))
             .collect();
         let masked = || expression.roots().iter().any(|root| self.is_masked(root));
+        let is_name = roots.contains_key(expression.source());
         match expression.evaluate(&roots) {
-            // A filter may not accept the mask.
-            Err(_) if masked() => Ok(None),
+            // What becomes of a secret is not known from its mask, which a filter may not even accept.
+            Ok(_) | Err(_) if !is_name && masked() => Ok(None),
             // With placeholders for results, only errors that no value could avoid are mistakes.
             Ok(_) | Err(EvaluationError::Other(_)) if needs_results => Ok(None),
             Err(EvaluationError::Undefined(_)) if needs_results && missing.is_empty() => Ok(None),
@@ -99,10 +106,62 @@ impl<'a> Evaluation<'a> {
             Err(EvaluationError::Undefined(part)) => {
                 Err(self.undefined(expression, &missing, part.as_deref()))
             }
+            // The text of such an error may contain parts of values.
+            Err(EvaluationError::Other(_)) if self.uses_secrets(expression) => {
+                let message = format!(
+                    "`{}` has no value, and uses a secret, so that the reason is not shown",
+                    expression.source()
+                );
+                Err(self.job.mistake(expression.at(), message))
+            }
             Err(error) => Err(self.job.mistake(
                 expression.at(),
                 format!("`{}` has no value: {error}", expression.source()),
             )),
+        }
+    }
+
+    /// Whether a condition holds; none if it needs results that a plan doesn't have. As in Ansible, only true and false
+    /// are answers, because the text `false` is not empty; none counts as false.
+    pub(crate) fn holds(self, condition: &Expression) -> Result<Option<bool>, SourceError> {
+        let kind = match self.value(condition)? {
+            Some(value) if value.is_none() => return Ok(Some(false)),
+            Some(value) if value.kind() == ValueKind::Bool => return Ok(Some(value.is_true())),
+            Some(_) if condition.roots().iter().any(|root| self.is_masked(root)) => return Ok(None),
+            Some(value) => value.kind(),
+            // Some fields of a result are known never to be true or false.
+            None => match self.kind_of_result(condition.source()) {
+                Some(kind) => kind,
+                None => return Ok(None),
+            },
+        };
+        let source = condition.source();
+        let whole = if source.contains(|c: char| c.is_whitespace() || "|(".contains(c)) {
+            format!("({source})")
+        } else {
+            source.to_owned()
+        };
+        let (what, hint) = match kind {
+            ValueKind::String => ("text", format!("write `{whole} | bool`, or compare it")),
+            ValueKind::Number => ("a number", format!("write `{whole} != 0`")),
+            ValueKind::Seq | ValueKind::Iterable => ("a list", format!("write `{whole} | length > 0`")),
+            ValueKind::Map => ("a mapping", format!("write `{whole} | length > 0`")),
+            _ => ("neither true nor false", "compare it with a value".to_owned()),
+        };
+        let message = format!("`when` must be true or false, and `{source}` is {what}");
+        Err(self.job.mistake(condition.at(), message).hint(hint))
+    }
+
+    /// The kind of a registered result, or of a field of one, that is never true or false.
+    fn kind_of_result(self, path: &str) -> Option<ValueKind> {
+        let (root, field) = path.split_once('.').unwrap_or((path, ""));
+        self.job.registers.get(root)?;
+        match field {
+            "" => Some(ValueKind::Map),
+            "results" => Some(ValueKind::Seq),
+            "stdout" | "stderr" => Some(ValueKind::String),
+            "exit_status" => Some(ValueKind::Number),
+            _ => None,
         }
     }
 
@@ -164,14 +223,20 @@ impl<'a> Evaluation<'a> {
     /// Looks up a name. The strongest first: the command line, built-in names, results, the job's vars, the host's.
     fn look_up(self, name: &str) -> Result<Found, SourceError> {
         let Self { job, scope, .. } = self;
+        if let Some(item) = self.item.filter(|_| name == ITEM) {
+            return Ok(Found::Value(item.clone()));
+        }
         if let Some(value) = scope.built_in(name) {
             return Ok(Found::Value(value));
         }
-        if let Some(value) = job.extra.get(name) {
-            return Ok(Found::Value(value.clone()));
+        if job.extra.contains_key(name) {
+            return self.deeper().outer(name);
         }
-        if job.registers.contains_key(name) {
-            return Ok(scope.registered(name).into());
+        if let Some(index) = job.registers.get(name) {
+            return match job.steps.get(*index).and_then(|step| step.looped.as_ref()) {
+                Some(looped) => Ok(self.results(name, looped)),
+                None => Ok(scope.registered(name).into()),
+            };
         }
         if let Some(var) = job.var(name) {
             if let Var::Secret(_) = var {
@@ -185,13 +250,26 @@ impl<'a> Evaluation<'a> {
         if self.mode == Mode::Show && self.is_masked(name) {
             return Ok(Found::Value(Value::from(MASK)));
         }
-        match self.deeper().host_var(name)? {
+        match self.deeper().outer(name)? {
             Found::Nothing => Ok(scope.facts.and_then(|facts| facts.value(name)).into()),
             found => Ok(found),
         }
     }
 
-    fn var(self, var: &Var) -> Result<Found, SourceError> {
+    /// The result of a loop.
+    fn results(self, name: &str, looped: &Looped) -> Found {
+        let Some(results) = self.scope.results.get(name) else {
+            return Found::Nothing;
+        };
+        // What skips a loop may be that it has no items on this host.
+        let items = self.items(looped).unwrap_or_default();
+        let results = results
+            .iter()
+            .filter_map(|(number, result)| Some((items.get(*number)?.clone(), result)));
+        Found::Value(Registered::of_loop(results))
+    }
+
+    pub(crate) fn var(self, var: &Var) -> Result<Found, SourceError> {
         match var {
             Var::Plain(value) => Ok(Found::Value(value.clone())),
             Var::Secret(_) => Ok(Found::Value(Value::UNDEFINED)),
@@ -217,12 +295,12 @@ impl<'a> Evaluation<'a> {
     /// Whether a name is a secret that is masked, or needs one.
     pub(crate) fn is_masked(self, name: &str) -> bool {
         let Self { job, scope, .. } = self;
-        if self.mode == Mode::Run
-            || self.depth > MAX_VAR_DEPTH
-            || job.extra.contains_key(name)
-            || job.registers.contains_key(name)
-        {
+        if self.mode == Mode::Run || self.depth > MAX_VAR_DEPTH || job.registers.contains_key(name) {
             return false;
+        }
+        let roots = || self.outer_roots(name);
+        if job.extra.contains_key(name) {
+            return roots().iter().any(|root| self.deeper().is_masked(root));
         }
         if let Some(var) = job.var(name) {
             let expressions = var.expressions();
@@ -230,10 +308,18 @@ impl<'a> Evaluation<'a> {
             return matches!(var, Var::Secret(_)) || roots.any(|root| self.deeper().is_masked(root));
         }
         let is_secret = || is_secret(name) || scope.hidden.iter().any(|hidden| hidden == name);
-        let roots = || self.host_var_roots(name);
         self.mode == Mode::Show
             && scope.vars.contains_key(name)
             && (is_secret() || roots().iter().any(|root| self.deeper().is_masked(root)))
+    }
+
+    /// Whether the expression uses a secret of the job or the inventory.
+    pub(crate) fn uses_secrets(self, expression: &Expression) -> bool {
+        let shown = Self {
+            mode: Mode::Show,
+            ..self
+        };
+        expression.roots().iter().any(|root| shown.is_masked(root))
     }
 
     /// Whether the expression uses facts or registered results.
@@ -245,22 +331,18 @@ impl<'a> Evaluation<'a> {
     /// Whether a name refers to a fact. `seen` contains the names that were already checked.
     pub(crate) fn is_fact(self, root: &str, seen: &mut BTreeSet<String>) -> bool {
         let Self { job, scope, .. } = self;
-        if BUILT_IN.contains(&root)
-            || job.extra.contains_key(root)
-            || job.registers.contains_key(root)
-            || !seen.insert(root.to_owned())
-        {
+        if BUILT_IN.contains(&root) || job.registers.contains_key(root) || !seen.insert(root.to_owned()) {
             return false;
         }
-        if let Some(var) = job.var(root) {
+        if let Some(var) = job.var(root).filter(|_| !job.extra.contains_key(root)) {
             return var
                 .expressions()
                 .iter()
                 .flat_map(|expression| expression.roots())
                 .any(|root| self.is_fact(root, seen));
         }
-        if scope.vars.contains_key(root) {
-            let roots = self.host_var_roots(root);
+        if job.extra.contains_key(root) || scope.vars.contains_key(root) {
+            let roots = self.outer_roots(root);
             return roots.iter().any(|root| self.is_fact(root, seen));
         }
         FACTS.contains(&root)
@@ -310,26 +392,4 @@ impl<'a> Evaluation<'a> {
             .chain(scope.vars.keys().map(String::as_str));
         SourceError::nearest(name, known).map(|near| format!("did you mean `{near}`?"))
     }
-}
-
-/// Whether the value is the same on every host.
-pub(crate) fn is_constant(job: &Job, expression: &Expression, depth: usize) -> bool {
-    depth <= MAX_VAR_DEPTH
-        && expression.roots().iter().all(|root| {
-            if OF_THE_HOST.contains(&root.as_str()) {
-                return false;
-            }
-            if BUILT_IN.contains(&root.as_str())
-                || job.extra.contains_key(root)
-                || job.registers.contains_key(root)
-            {
-                return true;
-            }
-            job.var(root).is_some_and(|var| {
-                let expressions = var.expressions();
-                expressions
-                    .iter()
-                    .all(|expression| is_constant(job, expression, depth + 1))
-            })
-        })
 }

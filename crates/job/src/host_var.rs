@@ -1,4 +1,5 @@
-//! Inventory vars that contain templates, as inventories for Ansible often do.
+//! Vars from outside of the job that contain templates: those of `-e`, and those of the inventory, as inventories for
+//! Ansible often do.
 //!
 //! They are rendered only where a job uses them, with the names that templates see on the host.
 
@@ -18,14 +19,18 @@ use crate::scope::{Found, Var};
 /// The longest value of a template, in bytes.
 const LONGEST: usize = 1 << 20;
 
-impl Evaluation<'_> {
-    /// The value of an inventory's var on the host, with its templates rendered.
-    pub(crate) fn host_var(self, name: &str) -> Result<Found, SourceError> {
-        let Some(json) = self.scope.vars.get(name) else {
+impl<'a> Evaluation<'a> {
+    /// The value of a var of the command line, or else of the inventory, with its templates rendered.
+    pub(crate) fn outer(self, name: &str) -> Result<Found, SourceError> {
+        let Some(json) = self.json(name) else {
             return Ok(Found::Nothing);
         };
         if !has_templates(json) {
             return Ok(Found::Value(value_of(&unmarked(json))));
+        }
+        // It may use the item of a loop.
+        if self.item.is_some() {
+            return self.filled(name, json);
         }
         if let Some(found) = self.scope.filled.get(name, self.mode) {
             return Ok(found);
@@ -33,6 +38,10 @@ impl Evaluation<'_> {
         let found = self.filled(name, json)?;
         self.scope.filled.keep(name, self.mode, &found);
         Ok(found)
+    }
+
+    fn json(self, name: &str) -> Option<&'a Json> {
+        self.job.extra.get(name).or_else(|| self.scope.vars.get(name))
     }
 
     fn filled(self, name: &str, json: &Json) -> Result<Found, SourceError> {
@@ -65,7 +74,7 @@ impl Evaluation<'_> {
         })?;
         // The environment of this process is for the author of the job, not for anyone who can write an inventory tag.
         if compiled.roots().contains("env") {
-            let mistake = SourceError::whole("templates of an inventory can't use `env`", "");
+            let mistake = SourceError::whole("templates outside of the job can't use `env`", "");
             return Err(mistake.hint("set a var of the job to it, and use that var"));
         }
         // The job's checks for exposed secrets only see templates in the job itself.
@@ -92,10 +101,10 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The names that a var of the inventory needs.
-    pub(crate) fn host_var_roots(self, name: &str) -> BTreeSet<String> {
+    /// The names that a var of the command line or the inventory needs.
+    pub(crate) fn outer_roots(self, name: &str) -> BTreeSet<String> {
         let mut roots = BTreeSet::new();
-        if let Some(json) = self.scope.vars.get(name) {
+        if let Some(json) = self.json(name) {
             collect(json, &mut roots);
         }
         roots
@@ -103,8 +112,16 @@ impl Evaluation<'_> {
 
     /// Adds the var to a mistake, unless a var that it refers to was added already. Nothing of a secret var is shown.
     fn mistake_in(self, name: &str, mistake: SourceError) -> SourceError {
-        if mistake.file == INVENTORY {
+        if [INVENTORY, COMMAND_LINE].contains(&mistake.file.as_str()) {
             return mistake;
+        }
+        if self.job.extra.contains_key(name) {
+            let why = mistake.message;
+            let message = format!("the template in `{name}` can't be rendered: {why}");
+            return SourceError {
+                hint: mistake.hint,
+                ..SourceError::whole(message, COMMAND_LINE)
+            };
         }
         let host = self.scope.host;
         if is_secret(name) {
@@ -135,7 +152,8 @@ fn takes_secret(job: &Job, name: &str, depth: usize) -> bool {
     })
 }
 
-fn collect(json: &Json, roots: &mut BTreeSet<String>) {
+/// Adds the names that the templates in a value need.
+pub(crate) fn collect(json: &Json, roots: &mut BTreeSet<String>) {
     if literal(json).is_some() {
         return;
     }
@@ -152,5 +170,7 @@ fn collect(json: &Json, roots: &mut BTreeSet<String>) {
     }
 }
 
+/// The file name in mistakes about vars of the command line.
+const COMMAND_LINE: &str = "-e";
 /// The file name in mistakes about the inventory's vars.
 const INVENTORY: &str = "inventory";

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use minijinja::value::Value;
 use reveille_account::SourceError;
 use reveille_document::{Blocks, Template};
 use serde::{Deserialize, Serialize};
@@ -33,13 +33,15 @@ pub struct Job {
     pub heal: Heal,
     pub(crate) vars: Vec<(String, Var)>,
     /// Vars from the command line, which win over all others.
-    pub(crate) extra: BTreeMap<String, Value>,
+    pub(crate) extra: BTreeMap<String, serde_json::Value>,
     /// The step that registers each name.
     pub(crate) registers: HashMap<String, usize>,
     /// The files of `template` steps, by their paths as written.
     pub(crate) template_files: BTreeMap<String, Blocks>,
     /// The environment variables that its templates use.
     pub(crate) environment: BTreeSet<String>,
+    /// Whether the items of all loops are the same on every host, once that is asked.
+    pub(crate) constant_items: OnceLock<bool>,
     pub(crate) source: JobSource,
 }
 
@@ -110,6 +112,7 @@ impl Job {
             rules: Rules::default(),
             action,
             when: None,
+            looped: None,
             skip_if: None,
             env: env.collect(),
             cwd: options.cwd.as_deref().map(Template::plain),
@@ -129,6 +132,7 @@ impl Job {
             registers: HashMap::new(),
             template_files: BTreeMap::new(),
             environment: BTreeSet::new(),
+            constant_items: OnceLock::new(),
             source: JobSource::Command { command, options },
         }
     }

@@ -2,13 +2,15 @@
 
 use regex::bytes::RegexSet;
 use reveille_account::{Class, Stream};
-use reveille_text::harmless::{line as line_of, shortened};
+use reveille_text::harmless::{self, line as line_of, shortened};
 
 use crate::step::{Rules, StderrRule, Step};
 
 /// How much of a line patterns see, in bytes; the rest is not kept.
 pub const MAX_LINE_BYTES: usize = 64 << 10;
 
+/// The character that begins an escape sequence.
+const ESCAPE: u8 = 0x1b;
 /// How much of a matching line a verdict shows, in characters.
 const SHOWN: usize = 200;
 
@@ -117,6 +119,11 @@ impl Judge<'_> {
         self.missed = true;
     }
 
+    /// Whether a line was fatal, so that the command has failed whatever else it does.
+    pub fn is_fatal(&self) -> bool {
+        self.seen.fatal_stdout.is_some() || self.seen.fatal_stderr.is_some()
+    }
+
     /// Returns the verdict after the command and both streams have ended.
     pub fn finish(mut self, exit_status: Option<i32>, signal: Option<&str>) -> Verdict {
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -198,7 +205,13 @@ impl Judge<'_> {
         };
         line.begun = false;
         let bytes = line.bytes.strip_suffix(b"\r").unwrap_or(&line.bytes);
-        let matches = |set: &Option<RegexSet>| set.as_ref().is_some_and(|set| set.is_match(bytes));
+        // Patterns see a line with its colours and without them.
+        let plain = bytes
+            .contains(&ESCAPE)
+            .then(|| harmless::block_of_bytes(bytes).into_bytes());
+        let plain = || plain.iter().flat_map(|lines| lines.split(|byte| *byte == b'\n'));
+        let matching = |set: &RegexSet| set.is_match(bytes) || plain().any(|line| set.is_match(line));
+        let matches = |set: &Option<RegexSet>| set.as_ref().is_some_and(matching);
         if fatal.is_none() && matches(&self.rules.fatal) {
             *fatal = Some(shown(bytes));
         }
@@ -207,14 +220,14 @@ impl Judge<'_> {
                 if !self.seen.expected
                     && let Some(expect) = &self.rules.expect
                 {
-                    self.seen.expected = expect.is_match(bytes);
+                    self.seen.expected = expect.is_match(bytes) || plain().any(|line| expect.is_match(line));
                 }
             }
             Stream::Stderr => {
                 let rejected = match &self.rules.stderr {
                     StderrRule::Anything => false,
                     StderrRule::Nothing => !bytes.trim_ascii().is_empty(),
-                    StderrRule::Without(set) => set.is_match(bytes),
+                    StderrRule::Without(set) => matching(set),
                 };
                 if self.seen.rejected.is_none() && rejected && !matches(&self.rules.ignore_stderr) {
                     self.seen.rejected = Some(shown(bytes));

@@ -11,6 +11,7 @@
 //!
 //! 1. [`Job::parse`] (`read.rs`, `parse.rs`, `parse/step.rs`, `parse/action.rs`) returns the job, or every mistake with
 //!    file, line, column and caret. `selection.rs` removes steps by tags. [`Job::command`] makes a job of one command.
+//!    [`Job::expand`] (`looping.rs`) repeats steps with `loop`.
 //! 2. [`Job::check_all`] (`plan.rs`) evaluates every template for every host before the first is dispatched.
 //! 3. For each host `evaluation.rs` resolves names (facts, vars, registered results), and [`Job::render`] fills in a
 //!    step. Only `{{ … }}` is special in a command, because shell text is full of other braces.
@@ -48,11 +49,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod constant;
 mod evaluation;
+mod extra;
 mod facts;
 mod host_var;
 mod job;
 mod judge;
+mod looping;
 mod parse;
 mod plan;
 mod quantity;
@@ -65,9 +69,12 @@ mod selection;
 mod source;
 mod step;
 
+pub use extra::{Extra, Unused};
 pub use facts::{FACTS_COMMAND, Facts};
 pub use job::{Job, MaxFail, Order};
 pub use judge::{Finished, Judge, MAX_LINE_BYTES, Verdict};
+pub use looping::{MAX_ITEMS, MAX_STEPS};
+pub use plan::Becoming;
 pub use quantity::Amount;
 pub use render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 pub use reveille_document::MAX_FILE_BYTES;

@@ -5,6 +5,7 @@ pub(crate) mod step;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use reveille_account::{Fault, SourceError};
 use reveille_document::{
@@ -15,9 +16,9 @@ use reveille_text::bounded;
 use crate::job::{Heal, Job, MaxFail, Order};
 use crate::parse::step::Defaults;
 use crate::quantity::Amount;
-use crate::scope::{BUILT_IN, REGISTERED, SecretSource, Var};
+use crate::scope::{BUILT_IN, OF_LOOPS, REGISTERED, SecretSource, Var};
 use crate::source::{JobSource, Selection};
-use crate::step::{Step, Watchdog};
+use crate::step::{Looped, Step, Watchdog};
 
 pub(crate) const JOB: &[&str] = &[
     "name",
@@ -169,6 +170,20 @@ impl Context<'_> {
             for expression in step.iter().flat_map(Step::expressions) {
                 self.check_names(expression, index, &registers, &steps);
             }
+            let items = step.iter().filter_map(|step| step.looped.as_ref());
+            for expression in items.flat_map(Looped::expressions) {
+                if let Some(name) = expression
+                    .roots()
+                    .iter()
+                    .find(|root| registers.contains_key(*root))
+                {
+                    let message = format!(
+                        "the items of `loop` must be known before anything is dispatched, and `{name}` is a result"
+                    );
+                    let hint = "loop in the shell, or run the step for all items with `when`".to_owned();
+                    self.at_byte(expression.at(), message, Some(hint));
+                }
+            }
         }
         self.check_secrets(&steps, &vars);
         for expression in vars.iter().flat_map(|(_, var)| var.expressions()) {
@@ -190,19 +205,18 @@ impl Context<'_> {
             steps: steps.into_iter().flatten().collect(),
             heal,
             vars,
-            extra: extra
-                .iter()
-                .map(|(name, value)| (name.clone(), value_of(value)))
-                .collect(),
+            extra: extra.clone(),
             registers,
             template_files: std::mem::take(&mut self.template_files),
             environment: std::mem::take(&mut self.environment),
+            constant_items: OnceLock::new(),
             source: JobSource::File {
                 file: self.reader.file.to_owned(),
                 text: self.reader.text.to_owned(),
                 vars: extra,
                 files: std::mem::take(&mut self.template_texts),
                 selection: Selection::default(),
+                loops: Vec::new(),
             },
         })
     }
@@ -327,6 +341,8 @@ impl Context<'_> {
             let open = step
                 .when
                 .iter()
+                .map(|when| &**when)
+                .chain(step.looped.iter().flat_map(Looped::expressions))
                 .chain(step.open_templates().flat_map(Template::expressions));
             if let Some((expression, name)) = takes(open, &secret) {
                 let message = format!("`{name}` is a secret, and process lists and logs would show it here");
@@ -418,7 +434,7 @@ impl Context<'_> {
         vars
     }
 
-    fn var(&mut self, node: &Node) -> Option<Var> {
+    pub(crate) fn var(&mut self, node: &Node) -> Option<Var> {
         let var = match &node.value {
             Value::Null => Var::Plain(().into()),
             Value::Truth(truth) => Var::Plain((*truth).into()),
@@ -559,14 +575,23 @@ impl Context<'_> {
                 continue;
             }
             let part = rest.split('.').next().unwrap_or_default();
-            if !part.is_empty() && !REGISTERED.contains(&part) {
-                let hint = SourceError::nearest(part, REGISTERED.iter().copied()).map_or_else(
-                    || format!("available: {}", REGISTERED.join(", ")),
+            let looped = steps[*by].as_ref().is_some_and(|step| step.looped.is_some());
+            let known = if looped { OF_LOOPS } else { REGISTERED };
+            if !part.is_empty() && !known.contains(&part) {
+                let hint = SourceError::nearest(part, known.iter().copied()).map_or_else(
+                    || format!("available: {}", known.join(", ")),
                     |near| format!("did you mean `{root}.{near}`?"),
                 );
                 self.at_byte(
                     expression.at(),
-                    format!("a registered result has no `{part}`"),
+                    format!(
+                        "{} has no `{part}`",
+                        if looped {
+                            "the result of a loop"
+                        } else {
+                            "a registered result"
+                        }
+                    ),
                     Some(hint),
                 );
             }
@@ -601,7 +626,7 @@ fn takes<'e, 'n>(
 }
 
 /// The key and the value of this name, if the node is a mapping with it.
-fn entry<'n>(node: &'n Node, name: &str) -> Option<&'n (Node, Node)> {
+pub(crate) fn entry<'n>(node: &'n Node, name: &str) -> Option<&'n (Node, Node)> {
     let Value::Map(entries) = &node.value else {
         return None;
     };
@@ -619,7 +644,7 @@ fn nth(index: usize) -> String {
     }
 }
 
-fn is_identifier(name: &str) -> bool {
+pub(crate) fn is_identifier(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

@@ -4,15 +4,49 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use reveille_account::SourceError;
-use reveille_document::{Expression, Template};
+use reveille_document::Template;
 use reveille_text::duration;
 
-use crate::evaluation::{Evaluation, is_constant};
+use crate::constant::is_constant;
+use crate::evaluation::Evaluation;
 use crate::job::Job;
+use crate::looping::Item;
 use crate::parse::action::port;
 use crate::render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 use crate::scope::{Mode, Scope};
-use crate::step::{Action, Condition, Role, Step, WaitFrom};
+use crate::step::{Action, Condition, Looped, Role, Step, WaitFrom};
+
+/// Whom commands become on a host.
+#[derive(Debug, Clone)]
+pub struct Becoming {
+    /// The user that they become without being told to.
+    pub always: Option<String>,
+    /// The user that they become if a step names none.
+    pub on_request: String,
+}
+
+// === impl Becoming ===
+
+impl Default for Becoming {
+    /// Only steps with `become` become root.
+    fn default() -> Self {
+        Self {
+            always: None,
+            on_request: "root".to_owned(),
+        }
+    }
+}
+
+impl Becoming {
+    /// The user that a step becomes; `user` is the one that it names.
+    fn user<'u>(&'u self, step: &Step, user: Option<&'u str>) -> Option<&'u str> {
+        let always = self.always.as_deref();
+        let wanted = step.becomes.unwrap_or(always.is_some() || user.is_some());
+        wanted.then(|| user.or(always).unwrap_or(&self.on_request))
+    }
+}
+
+// === impl Job ===
 
 impl Job {
     /// Checks every template of the job for one host, as far as possible before anything has run.
@@ -51,12 +85,20 @@ impl Job {
         named.collect()
     }
 
-    /// Prints what would be done on a host, step by step, without connecting to anything.
-    pub fn plan(&self, scope: &Scope<'_>) -> Result<String, SourceError> {
+    /// Prints what would be done on a host, step by step, without connecting to anything. `becoming` tells whom commands
+    /// become on a host, by its name.
+    pub fn plan(
+        &self,
+        scope: &Scope<'_>,
+        becoming: impl Fn(&str) -> Becoming,
+    ) -> Result<String, SourceError> {
         let evaluation = Evaluation::new(self, scope, Mode::Show);
         let mut plan = format!("{}\n", scope.host);
-        for (index, step) in self.steps.iter().enumerate() {
-            let rendered = evaluation.step(step)?;
+        let absent = self.absent(scope);
+        for (index, step) in (0u32..).zip(&self.steps) {
+            if absent.contains(&index) {
+                continue;
+            }
             let when = match &step.role {
                 Role::Main => String::new(),
                 Role::OnFailed => " (if the host fails)".to_owned(),
@@ -70,15 +112,29 @@ impl Job {
                 let _ = writeln!(plan, "     {why}");
                 continue;
             }
+            let runs = evaluation.runs(step)?;
             if let Some(when) = &step.when {
-                let known = match evaluation.value(when)? {
-                    Some(value) if value.is_true() => " (holds)",
-                    Some(_) => " (does not hold: skipped)",
+                let known = match runs {
+                    Some(true) => " (holds)",
+                    Some(false) => " (does not hold: skipped)",
                     None => "",
                 };
                 let _ = writeln!(plan, "     when: {}{known}", when.source());
             }
-            write_plan(&mut plan, step, &rendered);
+            let item = if runs == Some(false) {
+                Item::Absent
+            } else {
+                evaluation.item(step)?
+            };
+            if let Item::Absent = item {
+                if step.when.is_none() {
+                    let _ = writeln!(plan, "     no items: skipped");
+                }
+                continue;
+            }
+            let rendered = evaluation.with(&item).step(step)?;
+            let becoming = becoming(rendered.run_on.as_deref().unwrap_or(scope.host));
+            write_plan(&mut plan, step, &rendered, &becoming);
         }
         Ok(plan)
     }
@@ -92,20 +148,39 @@ impl Job {
                 mistakes.push(mistake);
             }
         }
+        let mut items_of_loop = None;
         for step in &self.steps {
-            for expression in step.expressions() {
+            let mut take = |mistake: SourceError| {
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            };
+            // A step that does not run on this host may use what only others have.
+            let mut with_constant = with_constant;
+            let mut deciding = step.when.iter().map(|when| &**when);
+            let items = step.looped.iter().flat_map(Looped::expressions);
+            with_constant |= !deciding.all(|when| is_constant(self, when, 0))
+                || !items.into_iter().all(|items| is_constant(self, items, 0));
+            let item = evaluation.item_again(step, &mut items_of_loop);
+            match evaluation.runs_for(step, item.clone()) {
+                Ok(Some(false)) => continue,
+                Err(mistake) if with_constant => take(mistake),
+                Ok(_) | Err(_) => {}
+            }
+            // Items that can't be read are reported above.
+            let Ok(item) = item else { continue };
+            let evaluation = evaluation.with(&item);
+            for expression in step.templates().flat_map(Template::expressions) {
                 if (with_constant || !is_constant(self, expression, 0))
                     && let Err(mistake) = evaluation.value(expression)
-                    && !mistakes.contains(&mistake)
                 {
-                    mistakes.push(mistake);
+                    take(mistake);
                 }
             }
             if let Action::Template { src, .. } = &step.action
                 && let Err(mistake) = evaluation.file(src)
-                && !mistakes.contains(&mistake)
             {
-                mistakes.push(mistake);
+                take(mistake);
             }
             // The value of a var may not be a port.
             if let Action::WaitFor {
@@ -119,15 +194,14 @@ impl Job {
                 && let Ok(text) = evaluation.text(template)
                 && let Err(message) = port(&text)
             {
-                let at = template.expressions().next().map_or(0, Expression::at);
-                mistakes.push(self.mistake(at, message));
+                take(evaluation.not_a_port(template, message));
             }
         }
         mistakes
     }
 }
 
-fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
+fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered, becoming: &Becoming) {
     let mut line = |name: &str, value: &str| {
         let value = value.trim_end();
         if value.contains('\n') {
@@ -161,7 +235,7 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             }
             line(step.kind(), &text);
         }
-        RenderedAction::Download { src, to } => line("download", &format!("{src} to {to}")),
+        RenderedAction::Download { src, to, .. } => line("download", &format!("{src} to {to}")),
         RenderedAction::Reboot { within, only_if } => {
             line("reboot", &format!("within {}", duration::shown(*within)));
             if let Some(command) = only_if {
@@ -195,10 +269,10 @@ fn write_plan(plan: &mut String, step: &Step, rendered: &Rendered) {
             );
         }
     }
-    let root = (step.becomes == Some(true)).then_some("root");
+    let user = becoming.user(step, rendered.become_user.as_deref());
     let places = [
         ("on", rendered.run_on.as_deref()),
-        ("as", rendered.become_user.as_deref().or(root)),
+        ("as", user),
         ("in", rendered.cwd.as_deref()),
     ];
     for (name, value) in places {

@@ -51,10 +51,12 @@ impl Job {
                 vars,
                 files,
                 selection,
+                loops,
             } => {
                 let mut job = parse::job(text, file, vars.clone(), Some(files))?;
                 job.select(selection)
                     .map_err(|message| vec![SourceError::whole(message, file)])?;
+                job.restore_loops(loops)?;
                 Ok(job)
             }
             JobSource::Command { command, options } => Ok(Self::command(command.clone(), options.clone())),

@@ -6,10 +6,11 @@ use std::time::Duration;
 use reveille_account::SourceError;
 use reveille_document::{Blocks, Expression, Template};
 
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, MAX_VAR_DEPTH};
 use crate::job::Job;
+use crate::looping::Item;
 use crate::parse::action::port;
-use crate::scope::{Mode, Scope};
+use crate::scope::{Mode, Scope, Var};
 use crate::step::{Action, Condition, Placing, SkipIf, Step, WaitFrom};
 
 /// A step rendered for one host.
@@ -68,6 +69,8 @@ pub enum RenderedAction {
         src: String,
         /// The local directory or file, relative to the job file.
         to: String,
+        /// `to` is a file of its own for each host, because it is written with the host's name.
+        per_host: bool,
     },
     /// Reboots the host.
     Reboot {
@@ -117,17 +120,17 @@ pub enum RenderedSkipIf {
 impl Job {
     /// Renders the templates of a step for a host.
     pub fn render(&self, step: usize, scope: &Scope<'_>) -> Result<Rendered, SourceError> {
-        Evaluation::new(self, scope, Mode::Run).step(&self.steps[step])
+        let step = &self.steps[step];
+        let evaluation = Evaluation::new(self, scope, Mode::Run);
+        let item = evaluation.item(step)?;
+        evaluation.with(&item).step(step)
     }
 
-    /// Whether the step's `when` is true; also true without a `when`.
+    /// Whether the step's `when` is true, also true without a `when`; false for a step of a loop without its item.
     pub fn when(&self, step: usize, scope: &Scope<'_>) -> Result<bool, SourceError> {
-        match &self.steps[step].when {
-            None => Ok(true),
-            Some(expression) => Evaluation::new(self, scope, Mode::Run)
-                .value(expression)
-                .map(|value| value.is_some_and(|value| value.is_true())),
-        }
+        Evaluation::new(self, scope, Mode::Run)
+            .runs(&self.steps[step])
+            .map(|runs| runs == Some(true))
     }
 
     /// The hosts on which this host's steps run. They must be known before anything is dispatched, so their names can't
@@ -135,7 +138,14 @@ impl Job {
     pub fn delegates(&self, scope: &Scope<'_>) -> Result<Vec<String>, SourceError> {
         let evaluation = Evaluation::new(self, scope, Mode::Plan);
         let mut names: Vec<String> = Vec::new();
-        for template in self.steps.iter().filter_map(|step| step.run_on.as_ref()) {
+        for step in &self.steps {
+            let Some(template) = &step.run_on else { continue };
+            // A wrong condition is reported with the other mistakes.
+            if evaluation.runs(step).is_ok_and(|runs| runs == Some(false)) {
+                continue;
+            }
+            let item = evaluation.item(step)?;
+            let evaluation = evaluation.with(&item);
             if let Some(expression) = template
                 .expressions()
                 .find(|expression| evaluation.needs_results(expression))
@@ -177,6 +187,33 @@ impl Job {
 // === impl Evaluation ===
 
 impl Evaluation<'_> {
+    /// Whether a step runs on the host: it is not a step for an item that the host lacks, and its `when` is true. None if
+    /// that needs results that a plan doesn't have.
+    pub(crate) fn runs(self, step: &Step) -> Result<Option<bool>, SourceError> {
+        self.runs_for(step, self.item(step))
+    }
+
+    /// Like [`runs`](Self::runs), with the item that the step is for.
+    pub(crate) fn runs_for(
+        self,
+        step: &Step,
+        item: Result<Item, SourceError>,
+    ) -> Result<Option<bool>, SourceError> {
+        let holds = |evaluation: Evaluation<'_>| match &step.when {
+            None => Ok(Some(true)),
+            Some(when) => evaluation.holds(when),
+        };
+        match item {
+            Ok(Item::Absent) => Ok(Some(false)),
+            Ok(item) => holds(self.with(&item)),
+            // A host that skips the step may lack the variable with the items.
+            Err(mistake) => match holds(self) {
+                Ok(Some(false)) => Ok(Some(false)),
+                _ => Err(mistake),
+            },
+        }
+    }
+
     /// Renders the templates of a step.
     pub(crate) fn step(self, step: &Step) -> Result<Rendered, SourceError> {
         let text = |template: &Template| self.text(template);
@@ -209,6 +246,7 @@ impl Evaluation<'_> {
             },
             Action::Download { src, to } => RenderedAction::Download {
                 src: text(src)?,
+                per_host: !to.source().ends_with('/') && self.names_host(to, 0),
                 to: text(to)?,
             },
             Action::Reboot { within, only_if } => RenderedAction::Reboot {
@@ -249,6 +287,22 @@ impl Evaluation<'_> {
         })
     }
 
+    /// Whether a template contains the whole name of the host, directly or by vars: its value then differs for every
+    /// host.
+    fn names_host(self, template: &Template, depth: usize) -> bool {
+        depth <= MAX_VAR_DEPTH
+            && template.expressions().any(|expression| {
+                let name = expression.source();
+                match self.job.var(name) {
+                    _ if name == "inventory_hostname" => true,
+                    Some(Var::Template(template)) if !self.job.extra.contains_key(name) => {
+                        self.names_host(template, depth + 1)
+                    }
+                    _ => false,
+                }
+            })
+    }
+
     fn port(self, template: &Template, from: WaitFrom) -> Result<WaitCondition, SourceError> {
         let text = self.text(template)?;
         let mut expressions = template.expressions();
@@ -260,10 +314,19 @@ impl Evaluation<'_> {
             // The plan shows the template instead.
             return Ok(WaitCondition::Port { port: 0, from });
         }
-        let port = port(&text).map_err(|message| {
-            let at = template.expressions().next().map_or(0, Expression::at);
-            self.job.mistake(at, message)
-        })?;
+        let port = port(&text).map_err(|message| self.not_a_port(template, message))?;
         Ok(WaitCondition::Port { port, from })
+    }
+
+    /// The mistake of a port that is none, without the value of a secret.
+    pub(crate) fn not_a_port(self, template: &Template, message: String) -> SourceError {
+        let at = template.expressions().next().map_or(0, Expression::at);
+        let mut expressions = template.expressions();
+        let message = if expressions.any(|expression| self.uses_secrets(expression)) {
+            format!("`{}` is not a port (1 to 65535)", template.source())
+        } else {
+            message
+        };
+        self.job.mistake(at, message)
     }
 }

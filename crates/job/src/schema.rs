@@ -62,6 +62,17 @@ struct HealFile {
     replace: Option<String>,
 }
 
+/// The items of a loop.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only the schema is made from it")]
+enum LoopFile {
+    /// A list of values or mappings, which may contain templates.
+    List(Vec<serde_json::Value>),
+    /// A template of a list, `{{ packages }}`.
+    Template(String),
+}
+
 /// A step, and the classes of failure that it repairs.
 #[derive(JsonSchema)]
 struct RepairFile {
@@ -93,6 +104,8 @@ struct StepFile {
     name: Option<String>,
     /// An expression without braces; the step is skipped unless it is true.
     when: Option<String>,
+    /// A list, or a template of one: the step runs once for each item, which templates see as `item`.
+    r#loop: Option<LoopFile>,
     /// The step is skipped if this command succeeds or this path exists.
     skip_if: Option<SkipIfFile>,
     /// The shell of `run` with its options, `bash -eu`; by default `sh` for a line and `sh -e` for a block.
@@ -125,7 +138,8 @@ struct StepFile {
     ignore_stderr: Option<OneOrMany<String>>,
     /// Whether the host continues although the step failed.
     ignore_errors: Option<bool>,
-    /// The name under which later steps see the result: `.stdout`, `.stderr`, `.exit_status`, `.changed`, `.skipped`.
+    /// The name under which later steps see the result: `.stdout`, `.stderr`, `.exit_status`, `.changed`, `.skipped`; of a
+    /// loop `.results`, `.changed`, `.skipped`.
     register: Option<String>,
     /// Whether to run on the first host only; a failure stops the run, and all hosts get the result.
     once: Option<bool>,

@@ -24,6 +24,8 @@ pub(crate) const BUILT_IN: &[&str] = &[
 ];
 /// The ones that differ between hosts.
 pub(crate) const OF_THE_HOST: &[&str] = &["inventory_hostname", "inventory_hostname_short", "group_names"];
+/// The fields of the registered result of a loop.
+pub(crate) const OF_LOOPS: &[&str] = &["results", "changed", "skipped"];
 /// The fields of a registered result.
 pub(crate) const REGISTERED: &[&str] = &["stdout", "stderr", "exit_status", "changed", "skipped"];
 
@@ -46,6 +48,8 @@ pub struct Scope<'a> {
     pub(crate) vars: &'a Map<String, serde_json::Value>,
     pub(crate) shared: &'a Shared,
     pub(crate) registered: BTreeMap<String, Registered>,
+    /// The results of loops, by the numbers of their items.
+    pub(crate) results: BTreeMap<String, BTreeMap<usize, Registered>>,
     pub(crate) facts: Option<&'a Facts>,
     /// Vars that a plan does not show, besides those with secret names.
     pub(crate) hidden: &'a [String],
@@ -63,7 +67,7 @@ pub struct Registered {
     pub stderr: String,
     /// The exit status; none if a signal killed the command or the step has no command.
     pub exit_status: Option<i32>,
-    /// Whether the step changed something, as far as it knows.
+    /// Whether the step changed something, as far as it knows, since the host last succeeded.
     pub changed: bool,
     /// Whether the step was skipped.
     pub skipped: bool,
@@ -180,6 +184,7 @@ impl<'a> Scope<'a> {
             vars,
             shared,
             registered: BTreeMap::new(),
+            results: BTreeMap::new(),
             facts: None,
             hidden: &[],
             filled: Filled::default(),
@@ -201,6 +206,12 @@ impl<'a> Scope<'a> {
     /// Makes the result of a step available to later steps.
     pub fn register(&mut self, name: impl Into<String>, result: Registered) {
         self.registered.insert(name.into(), result);
+        self.filled.forget();
+    }
+
+    /// Makes the result of a step for an item of a loop available to later steps.
+    pub(crate) fn register_item(&mut self, name: String, number: usize, result: Registered) {
+        self.results.entry(name).or_default().insert(number, result);
         self.filled.forget();
     }
 
@@ -244,8 +255,39 @@ impl<'a> Scope<'a> {
 // === impl Registered ===
 
 impl Registered {
+    /// Reads a recorded result.
+    ///
+    /// # Errors
+    ///
+    /// It is not one.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
     pub(crate) fn value(&self) -> Value {
+        Value::from_pairs(self.fields())
+    }
+
+    /// The value of a loop's result, from those of its items.
+    pub(crate) fn of_loop<'r>(results: impl Iterator<Item = (Value, &'r Registered)>) -> Value {
+        let (mut changed, mut skipped) = (false, true);
+        let results: Vec<Value> = results
+            .map(|(item, result)| {
+                changed |= result.changed;
+                skipped &= result.skipped;
+                let item = ("item".to_owned(), item);
+                Value::from_pairs(result.fields().into_iter().chain([item]))
+            })
+            .collect();
         Value::from_pairs([
+            ("results".to_owned(), Value::from(results)),
+            ("changed".to_owned(), Value::from(changed)),
+            ("skipped".to_owned(), Value::from(skipped)),
+        ])
+    }
+
+    fn fields(&self) -> [(String, Value); 5] {
+        [
             ("stdout".to_owned(), Value::from(self.stdout.as_str())),
             ("stderr".to_owned(), Value::from(self.stderr.as_str())),
             (
@@ -254,7 +296,7 @@ impl Registered {
             ),
             ("changed".to_owned(), Value::from(self.changed)),
             ("skipped".to_owned(), Value::from(self.skipped)),
-        ])
+        ]
     }
 }
 

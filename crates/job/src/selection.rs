@@ -4,7 +4,7 @@ use reveille_account::SourceError;
 
 use crate::job::Job;
 use crate::source::{JobSource, Selection};
-use crate::step::Role;
+use crate::step::{Role, Step};
 
 /// A step with this tag always runs, unless `--skip-tags` names one of its tags.
 const ALWAYS: &str = "always";
@@ -60,7 +60,7 @@ impl Job {
         let first = match &selection.start_at {
             None => 0,
             Some(name) => {
-                let names = || self.main_steps().map(|step| step.name.as_str());
+                let names = || self.main_steps().map(Step::name_in_file);
                 names().position(|step| step == name).ok_or_else(|| {
                     let hint = SourceError::nearest(name, names())
                         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));

@@ -24,6 +24,9 @@ pub enum JobSource {
         /// Which of its steps were selected.
         #[serde(default, skip_serializing_if = "Selection::is_everything")]
         selection: Selection,
+        /// For each of its steps with `loop`, how many steps it became.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        loops: Vec<usize>,
     },
     /// One command.
     Command {

@@ -1,5 +1,6 @@
 //! Steps: what runs on a host, and what counts as success.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -10,8 +11,10 @@ use reveille_text::harmless::shortened;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::scope::Var;
+
 /// One step of a job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an option of the job file by its own name"
@@ -54,13 +57,28 @@ pub struct Step {
     /// What counts as success.
     pub(crate) rules: Rules,
     pub(crate) action: Action,
-    pub(crate) when: Option<Expression>,
+    pub(crate) when: Option<Arc<Expression>>,
+    /// The loop that it belongs to.
+    pub(crate) looped: Option<Looped>,
     pub(crate) skip_if: Option<SkipIf>,
     pub(crate) env: Vec<(String, Template)>,
     pub(crate) cwd: Option<Template>,
     pub(crate) become_user: Option<Template>,
     /// The host on which its commands run, if it is another one.
     pub(crate) run_on: Option<Template>,
+}
+
+/// The loop that a step belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Looped {
+    /// Its items: a list, or a template of one.
+    pub(crate) items: Arc<Var>,
+    /// Where they stand in the job file.
+    pub(crate) at: usize,
+    /// The step's name without its item.
+    pub(crate) name: String,
+    /// Which item this is, from 0.
+    pub(crate) number: usize,
 }
 
 /// When a step runs.
@@ -218,6 +236,11 @@ impl Step {
         &self.class
     }
 
+    /// Whether it has a `when`.
+    pub fn has_condition(&self) -> bool {
+        self.when.is_some()
+    }
+
     /// Whether its commands run on another host than the one they are for.
     pub fn runs_elsewhere(&self) -> bool {
         self.run_on.is_some()
@@ -276,7 +299,23 @@ impl Step {
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.when
             .iter()
+            .map(|when| &**when)
+            .chain(self.looped.iter().flat_map(Looped::expressions))
             .chain(self.templates().flat_map(Template::expressions))
+    }
+
+    /// Its name in the job file, the same for all items of a loop.
+    pub(crate) fn name_in_file(&self) -> &str {
+        self.looped.as_ref().map_or(&self.name, |looped| &looped.name)
+    }
+}
+
+// === impl Looped ===
+
+impl Looped {
+    /// The expressions of the items.
+    pub(crate) fn expressions(&self) -> Vec<&Expression> {
+        self.items.expressions()
     }
 }
 

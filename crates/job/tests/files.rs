@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use reveille_account::SourceError;
 use reveille_job::{
-    Amount, CommandOptions, Facts, Job, JobSource, Limit, Order, Registered, RenderedAction, Scope,
+    Amount, Becoming, CommandOptions, Facts, Job, JobSource, Limit, Order, Registered, RenderedAction, Scope,
     SecretSource, Shared, schema,
 };
 use serde_json::{Map, Value, json};
@@ -57,7 +57,7 @@ fn good_files_make_a_plan() {
         let mistakes = job.check(&scope);
         assert!(mistakes.is_empty(), "{}", together(&mistakes));
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        insta::assert_snapshot!(name, job.plan(&scope).expect("a plan"));
+        insta::assert_snapshot!(name, job.plan(&scope, |_| Becoming::default()).expect("a plan"));
     }
 }
 
@@ -243,7 +243,7 @@ proptest! {
             let (shared, vars) = (shared(), Map::new());
             let scope = Scope::new("h", &vars, &shared);
             let _ = job.check(&scope);
-            let _ = job.plan(&scope);
+            let _ = job.plan(&scope, |_| Becoming::default());
         }
     }
 
@@ -288,7 +288,7 @@ fn template_files_facts_and_secrets() {
     let scope = Scope::new("web1", &vars, &shared);
     assert!(job.check(&scope).is_empty(), "{}", together(&job.check(&scope)));
     // A plan knows neither the facts nor the secret.
-    insta::assert_snapshot!(job.plan(&scope).expect("a plan"));
+    insta::assert_snapshot!(job.plan(&scope, |_| Becoming::default()).expect("a plan"));
     assert!(job.needs_facts(0, &scope) && job.needs_facts(1, &scope) && !job.needs_facts(2, &scope));
     let secrets: Vec<_> = job.secrets().collect();
     assert_eq!(secrets, [("db_pw", &SecretSource::Env("DB_PW".into()))]);
@@ -332,7 +332,7 @@ fn template_files_facts_and_secrets() {
 fn a_plan_shows_no_secret_and_refuses_nothing_for_one() {
     let job = beside(
         "vars: {pw: {secret: {env: PW}}, part: \"{{ vaulted.split(':')[1] }}\"}\n\
-         steps:\n- run: echo {{ part }} {{ copied | int }} {{ plain }}\n  \
+         steps:\n- run: echo {{ part }} {{ copied | from_json }} {{ plain }}\n  \
          env: {A: '{{ pw | int }}', B: '{{ pw }}{{ vaulted }}', C: '{{ api_token }}'}\n",
     )
     .unwrap_or_else(|mistakes| panic!("{}", together(&mistakes)));
@@ -345,9 +345,9 @@ fn a_plan_shows_no_secret_and_refuses_nothing_for_one() {
     };
     let hidden = ["vaulted".to_owned()];
     let scope = Scope::new("web1", &vars, &shared).hiding(&hidden);
-    // `copied` is no number.
+    // `copied` is no JSON.
     assert_eq!(job.check(&scope).len(), 1, "{}", together(&job.check(&scope)));
-    insta::assert_snapshot!(job.plan(&scope).expect("a plan"));
+    insta::assert_snapshot!(job.plan(&scope, |_| Becoming::default()).expect("a plan"));
     let shared = shared.with_secrets(BTreeMap::from([("pw".to_owned(), "7".to_owned())]));
     let mut vars = vars.clone();
     vars.insert("copied".into(), "5".into());

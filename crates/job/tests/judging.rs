@@ -56,6 +56,48 @@ fn a_fatal_line_wins() {
 }
 
 #[test]
+fn patterns_see_lines_without_their_colours_too() {
+    let red = |text: &str| format!("\u{1b}[1;31m{text}\u{1b}[0m\n");
+    assert_eq!(
+        judge("fatal: '^E: .*broken$'", 0, "", &red("E: broken")).0,
+        Class::FatalPattern
+    );
+    assert_eq!(judge("expect: ^ready$", 0, &red("ready"), "").0, Class::Ok);
+    assert_eq!(
+        judge("fail_on_stderr: ['^E:']", 0, "", &red("E: x")).0,
+        Class::StderrRejected
+    );
+    assert_eq!(
+        judge(
+            "{fail_on_stderr: any, ignore_stderr: ^WARN}"
+                .trim_matches(['{', '}'])
+                .replace(", ", "\n    ")
+                .as_str(),
+            0,
+            "",
+            &red("WARN x")
+        )
+        .0,
+        Class::Ok
+    );
+    // A pattern may name the escape sequence itself.
+    assert_eq!(
+        judge("fatal: '\\x1b\\[1;31mE'", 0, "", &red("E: x")).0,
+        Class::FatalPattern
+    );
+}
+
+#[test]
+fn a_fatal_line_is_known_before_the_end() {
+    let step = step("fatal: ^E");
+    let mut judge = step.judging();
+    judge.feed(Stream::Stderr, b"x\nE");
+    assert!(!judge.is_fatal());
+    judge.feed(Stream::Stderr, b" y\n");
+    assert!(judge.is_fatal());
+}
+
+#[test]
 fn what_might_have_been_said_in_lost_output_is_not_taken_for_good() {
     let judge = |options: &str, status: i32, stdout: &str| {
         let step = step(options);

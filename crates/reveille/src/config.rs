@@ -46,6 +46,12 @@ const NOT_KEYS: &[&str] = &[
     "real-shell",
     "allow-root",
     "to",
+    "failed",
+    "interrupted",
+    "since",
+    "number",
+    "step",
+    "raw",
 ];
 
 /// Options that mean something else in a command than elsewhere: only the command line and the command's own table set

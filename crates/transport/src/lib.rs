@@ -70,7 +70,7 @@ pub use exec::{Exec, Input};
 pub use heard::Heard;
 pub use identity::{Ask, Identities, IdentityError, Keyring, Wanted, is_key};
 pub use known_hosts::{HostKeyProblem, KnownHosts, KnownHostsError};
-pub use quote::sh_quote;
+pub use quote::{sh_path, sh_quote};
 pub use reveille_account::{BecomeMethod, HostKeyPolicy};
 pub use reveille_text::Secret;
 pub use session::Session;

@@ -11,6 +11,30 @@ pub fn sh_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// Returns a path as one word for a POSIX shell, which still expands `~` and `~USER` at its beginning.
+///
+/// ```
+/// use reveille_transport::sh_path;
+///
+/// assert_eq!(sh_path("~/a b"), "~/'a b'");
+/// assert_eq!(sh_path("~app/x"), "~app/x");
+/// assert_eq!(sh_path("a ~"), "'a ~'");
+/// ```
+pub fn sh_path(path: &str) -> String {
+    let (first, rest) = path
+        .split_once('/')
+        .map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let is_home = first.strip_prefix('~').is_some_and(|user| {
+        user.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    });
+    match rest {
+        _ if !is_home => sh_quote(path),
+        None | Some("") => path.to_owned(),
+        Some(rest) => format!("{first}/{}", sh_quote(rest)),
+    }
+}
+
 /// Like [`sh_quote`], for a file name that may not be UTF-8.
 pub(crate) fn sh_quote_bytes(name: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'\''];

@@ -28,6 +28,16 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     });
     environment.add_filter("from_json", |text: String| from_json(&text));
     add_bounded(environment);
+    environment.add_filter("float", |value: Value, default: Option<Value>| {
+        let default = default.unwrap_or_else(|| Value::from(0.0));
+        number(&value).map(|number| number.map_or(default, Value::from))
+    });
+    environment.add_filter("int", |value: Value, default: Option<Value>, options: Kwargs| {
+        let default = options.get::<Option<Value>>("default")?.or(default);
+        let base = options.get::<Option<u32>>("base")?.unwrap_or(10);
+        options.assert_all_used()?;
+        whole(&value, base).map(|whole| whole.unwrap_or_else(|| default.unwrap_or_else(|| Value::from(0))))
+    });
     environment.add_filter("intersect", |left: Value, right: Value| {
         let right = set(&right)?;
         Ok::<_, Error>(sifted(left.try_iter()?, |item| right.contains(item)))
@@ -241,7 +251,9 @@ fn directory(path: &str) -> &str {
 }
 
 fn decoded(text: &str) -> Result<String, Error> {
-    let bytes = BASE64.decode(text.as_bytes());
+    // Programs wrap it at 64 or 76 columns.
+    let text: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let bytes = BASE64.decode(&text);
     let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
     text.ok_or_else(|| wrong("this is not text in base64"))
 }
@@ -251,6 +263,56 @@ fn truth(value: &Value) -> bool {
     match value.kind() {
         ValueKind::Bool => value.is_true(),
         _ => ["yes", "on", "1", "true"].contains(&value.to_string().to_lowercase().as_str()),
+    }
+}
+
+/// The whole number of a value, as Jinja reads it; none for text that is no number.
+fn whole(value: &Value, base: u32) -> Result<Option<Value>, Error> {
+    if !(2..=36).contains(&base) {
+        return Err(wrong("`int` takes a base between 2 and 36"));
+    }
+    let text = value.as_str().map(|text| text.trim().replace('_', ""));
+    if let Some(text) = &text {
+        let (sign, digits) = match text.strip_prefix('-') {
+            Some(digits) => ("-", digits),
+            None => ("", text.strip_prefix('+').unwrap_or(text)),
+        };
+        let prefix = match base {
+            2 => "0b",
+            8 => "0o",
+            16 => "0x",
+            _ => "",
+        };
+        let digits = digits.strip_prefix(prefix).unwrap_or(digits);
+        let plain = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if let Some(whole) = i128::from_str_radix(&format!("{sign}{digits}"), base)
+            .ok()
+            .filter(|_| plain)
+        {
+            return Ok(Some(Value::from(whole)));
+        }
+    } else if let Some(whole) = value.as_i64() {
+        return Ok(Some(Value::from(whole)));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the part after the point is cut on purpose"
+    )]
+    let cut = |number: f64| (number.abs() < 1e18).then_some(number.trunc() as i64);
+    Ok(number(value)?.and_then(cut).map(Value::from))
+}
+
+/// The number of a value, as Jinja reads it; none for text that is no number.
+fn number(value: &Value) -> Result<Option<f64>, Error> {
+    match value.kind() {
+        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::Bool => Ok(Some(f64::from(u8::from(value.is_true())))),
+        ValueKind::Number => Ok(f64::try_from(value.clone()).ok()),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default().trim();
+            Ok(text.parse().ok())
+        }
+        _ => Ok(None),
     }
 }
 

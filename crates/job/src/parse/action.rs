@@ -33,7 +33,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ),
     ("fetch", "use `download`"),
     ("handlers", "write a step with `when: RESULT.changed`"),
-    ("loop", "write a step for each item, or a shell loop"),
+    ("loop_control", "omit it: templates see the item as `item`"),
     (
         "no_log",
         "declare a secret: `vars: {name: {secret: {env: NAME}}}`",
@@ -51,7 +51,10 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("run_once", "use `once`"),
     ("timeout", "use `watchdog: {total: TIME}`"),
     ("until", "use `wait_for: {command: COMMAND}`"),
-    ("with_items", "write a step for each item, or a shell loop"),
+    ("with_dict", "write `loop: \"{{ MAPPING | dict2items }}\"`"),
+    ("with_items", "use `loop`"),
+    ("with_list", "use `loop`"),
+    ("with_sequence", "write `loop: \"{{ range(1, 5) }}\"`"),
 ];
 pub(crate) const SCRIPT: &[&str] = &["src", "args"];
 pub(crate) const UPLOAD: &[&str] = &["src", "dest", "mode", "owner", "group"];

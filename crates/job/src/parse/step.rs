@@ -4,13 +4,17 @@ use regex::bytes::Regex;
 use reveille_account::{Class, SourceError, Status};
 use reveille_document::{Expression, Fields, Node, Template, Value, items};
 
-use crate::parse::Context;
+use std::sync::Arc;
+
 use crate::parse::action::{FOREIGN, KINDS};
-use crate::step::{Action, Limit, OnStuck, Role, Rules, SkipIf, StderrRule, Step, Watchdog};
+use crate::parse::{Context, entry};
+use crate::scope::Var;
+use crate::step::{Action, Limit, Looped, OnStuck, Role, Rules, SkipIf, StderrRule, Step, Watchdog};
 
 pub(crate) const OPTIONS: &[&str] = &[
     "name",
     "when",
+    "loop",
     "skip_if",
     "shell",
     "env",
@@ -60,6 +64,7 @@ impl Context<'_> {
     /// Reads a step for failed hosts.
     pub(crate) fn step_on_failed(&mut self, node: &Node, defaults: &Defaults) -> Option<Step> {
         let step = self.step(node, defaults)?;
+        self.refuse_loop(node, &step, "a step of `on_failed`");
         if step.once {
             self.reader.mistake(
                 &node.place,
@@ -83,6 +88,7 @@ impl Context<'_> {
             .filter_map(|item| self.class(item))
             .collect();
         let step = step?;
+        self.refuse_loop(node, &step, "a repair");
         if step.once {
             self.reader.mistake(
                 &node.place,
@@ -93,6 +99,14 @@ impl Context<'_> {
             role: Role::Repair(classes),
             ..step
         })
+    }
+
+    fn refuse_loop(&mut self, node: &Node, step: &Step, what: &str) {
+        if step.looped.is_some() {
+            let place = entry(node, "loop").map_or(&node.place, |(key, _)| &key.place);
+            self.reader
+                .mistake_with_hint(place, format!("{what} can't have `loop`"), "loop in the shell");
+        }
     }
 
     /// Reads a class of failure that can be repaired.
@@ -123,6 +137,7 @@ impl Context<'_> {
         let action = self.action(fields);
         let name = fields.get("name").and_then(|node| self.reader.filled(node));
         let when = fields.get("when").and_then(|node| self.condition(node));
+        let of_loop = fields.get("loop").and_then(|node| self.loop_items(node));
         let skip_if = fields.get("skip_if").and_then(|node| self.skip_if(node));
         let mut env = defaults.env.clone();
         if let Some(node) = fields.get("env") {
@@ -168,6 +183,13 @@ impl Context<'_> {
                 "`reboot` reboots the host itself; it can't use `run_on`",
             );
         }
+        let name = name.unwrap_or_else(|| action.words());
+        let looped = of_loop.map(|(items, at)| Looped {
+            items,
+            at,
+            name: name.clone(),
+            number: 0,
+        });
         let repeats = !matches!(action, Action::Run { .. } | Action::Script { .. });
         let is_reboot = matches!(action, Action::Reboot { .. });
         let idempotent = idempotent.unwrap_or(repeats && !is_reboot);
@@ -205,7 +227,7 @@ impl Context<'_> {
             }
         }
         Some(Step {
-            name: name.unwrap_or_else(|| action.words()),
+            name,
             becomes: becomes.or(defaults.becomes),
             attempts,
             backoff,
@@ -224,7 +246,8 @@ impl Context<'_> {
             role: Role::Main,
             rules,
             action,
-            when,
+            when: when.map(Arc::new),
+            looped,
             skip_if,
             env,
             cwd,
@@ -270,6 +293,11 @@ impl Context<'_> {
             },
         }
         rules
+    }
+
+    /// Reads the items of a loop and where they stand.
+    fn loop_items(&mut self, node: &Node) -> Option<(Arc<Var>, usize)> {
+        Some((Arc::new(self.var(node)?), node.place.bytes.start))
     }
 
     /// Reads an expression without braces.

@@ -22,7 +22,7 @@ use crate::drill::real;
 use crate::failure::Failure;
 use crate::launch::{self, Finished, Request};
 use crate::options::run_options;
-use crate::printer::{Printer, Tone};
+use crate::printer::Printer;
 use crate::render::end::Extra;
 use crate::state;
 
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
         printer.warning(&real::notice(&practice.homes()));
     }
     let (hosts, groups) = hosts(&practice, played.as_ref())?;
-    check(&job, &hosts, &groups)?;
+    check(&mut job, &hosts, &groups)?;
     for differs in job.rehearse(&practice.downloads()) {
         printer.say(&format!("in the drill: {differs}"));
     }
@@ -146,7 +146,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     let mut words = String::new();
     if !quiet {
         words = comparison.table(printer.quiet, |text, tone| printer.tone_err(text, tone));
-        let tone = Tone::of(comparison.is_right());
+        let tone = reveille_view::Role::of(comparison.is_right());
         let _ = write!(words, "\n{}", printer.tone_err(&last, tone));
     }
     let extra = Extra {
@@ -237,11 +237,12 @@ fn hosts(
 }
 
 /// Evaluates every template for every host.
-fn check(job: &Job, hosts: &[RunHost], groups: &Groups) -> Result<(), Failure> {
+fn check(job: &mut Job, hosts: &[RunHost], groups: &Groups) -> Result<(), Failure> {
     let shared = Shared::new("RUN", groups.clone(), job.environment());
     let scopes = hosts
         .iter()
         .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared).hiding(&host.unrecorded));
+    job.expand(&scopes).map_err(Failure::Mistakes)?;
     let mistakes = job.check_all(scopes);
     if mistakes.is_empty() {
         Ok(())

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use reveille_account::Exit;
+use reveille_account::{Exit, HostName};
 use reveille_fleet::{RunHost, RunRecipe};
-use reveille_job::{Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step};
+use reveille_job::{Becoming, Extra, Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step, Unused};
 use reveille_ledger::RunKind;
 use reveille_text::bounded;
 use serde_json::Value;
 
-use crate::choose::{delegates, reach};
+use crate::choose::{Chosen, delegates, reach};
 use crate::cli::{Globals, RunArgs};
 use crate::failure::Failure;
 use crate::launch::{self, Request};
@@ -19,8 +19,9 @@ use crate::printer::Printer;
 use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let mut options = run_options(Some(&args.on.reach), &args.on.pacing, true)?;
-    let mut job = read_job(&args.job, variables(&args.vars)?)?;
+    let mut options = run_options(Some(&args.on.reach), &args.on.pacing, !args.stream)?;
+    let extra = variables(&args.vars)?;
+    let mut job = read_job(&args.job, extra.values)?;
     let selection = Selection {
         tags: args.tags.clone(),
         skip_tags: args.skip_tags.clone(),
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
         .map(|(name, hosts)| (name.to_owned(), hosts.iter().map(ToString::to_string).collect()))
         .collect();
     let shared = Shared::new("RUN", groups.clone(), job.environment());
+    expand(&mut job, &chosen, &shared)?;
     let mut elsewhere = BTreeSet::new();
     if job.steps.iter().any(Step::runs_elsewhere) {
         for (name, _) in &chosen.hosts {
@@ -68,6 +70,9 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
     if !mistakes.is_empty() {
         return Err(Failure::Mistakes(mistakes));
     }
+    for unused in job.unused(&extra.typed, scopes.clone()) {
+        warn_of(&unused, printer);
+    }
     if args.plan {
         let reports = ["format", "junit", "events", "export-to", "notify"];
         if let Some(option) = args.on.reach.origins.on_the_command_line(&reports) {
@@ -75,9 +80,17 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
                 "--{option} has no effect with --plan, which runs nothing and prints text"
             )));
         }
-        for scope in scopes {
+        for (host, scope) in hosts.iter().zip(scopes) {
+            let becoming = |name: &str| {
+                let other = options.delegates.get(&HostName::from(name));
+                let way = other.filter(|_| name != host.name.as_str()).unwrap_or(&host.way);
+                Becoming {
+                    always: way.escalate.clone(),
+                    on_request: way.becomes.clone(),
+                }
+            };
             let plan = job
-                .plan(&scope)
+                .plan(&scope, becoming)
                 .map_err(|mistake| Failure::Mistakes(vec![mistake]))?;
             printer.data(plan.trim_end())?;
         }
@@ -100,6 +113,24 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
     launch::start(request, &args.on.report, printer)
 }
 
+/// Repeats the steps with `loop` for the hosts.
+fn expand(job: &mut Job, chosen: &Chosen, shared: &Shared) -> Result<(), Failure> {
+    if !job.has_loops() {
+        return Ok(());
+    }
+    let names = chosen.hosts.iter().map(|(name, _)| name.as_str());
+    let hosts: Vec<_> = names
+        .map(|name| {
+            let inventory = &chosen.inventory;
+            (name, inventory.template_vars(name), inventory.vault_vars(name))
+        })
+        .collect();
+    let scopes = hosts
+        .iter()
+        .map(|(name, vars, hidden)| Scope::new(name, vars, shared).hiding(hidden));
+    job.expand(&scopes).map_err(Failure::Mistakes)
+}
+
 /// Reads and checks a job file.
 pub(crate) fn read_job(path: &Path, vars: BTreeMap<String, Value>) -> Result<Job, Failure> {
     let wrong = |why: String| Failure::usage(format!("can't read the job {}: {why}", path.display()));
@@ -107,33 +138,28 @@ pub(crate) fn read_job(path: &Path, vars: BTreeMap<String, Value>) -> Result<Job
     Job::parse_bytes(&bytes, &path.display().to_string(), vars).map_err(Failure::Mistakes)
 }
 
-/// Reads `K=V` and `@FILE` arguments; later ones win. A value is a string; a file contains a JSON object.
-fn variables(arguments: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
-    let mut vars = BTreeMap::new();
-    for argument in arguments {
-        if let Some(path) = argument.strip_prefix('@') {
-            let wrong = |why: String| Failure::usage(format!("-e {argument}: {why}"));
-            let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-            match serde_json::from_str(&text) {
-                Ok(Value::Object(object)) => vars.extend(object),
-                Ok(_) => return Err(wrong("the file does not contain a JSON object".to_owned())),
-                Err(error) => return Err(wrong(format!("not JSON: {error}"))),
-            }
-        } else if let Some((name, value)) = argument.split_once('=') {
-            vars.insert(name.to_owned(), Value::from(value));
-        } else {
-            return Err(Failure::usage(format!(
-                "-e {argument}: neither NAME=VALUE nor @FILE"
-            )));
-        }
-    }
-    // Values of -e are recorded with the run, and visible in process lists.
-    if let Some(name) = vars.keys().find(|name| reveille_text::is_secret(name)) {
+/// Reads the arguments of `-e`. Their values are recorded with the run, and visible in process lists.
+fn variables(arguments: &[String]) -> Result<Extra, Failure> {
+    let extra = Extra::read(arguments).map_err(Failure::usage)?;
+    if let Some(name) = extra.values.keys().find(|name| reveille_text::is_secret(name)) {
         return Err(Failure::usage(format!(
             "-e {name}: the name looks like a secret, and these values are recorded; make it a variable of the job: \
              `{name}: {{secret: {{env: {}}}}}`",
             name.to_uppercase()
         )));
     }
-    Ok(vars)
+    Ok(extra)
+}
+
+/// Warns of a variable that has no effect.
+fn warn_of(unused: &Unused, printer: &Printer) {
+    let name = &unused.name;
+    let hint = match &unused.near {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if name.starts_with("ansible_") => {
+            "; the options (see `reveille run --help`) set how hosts are reached".to_owned()
+        }
+        None => String::new(),
+    };
+    printer.warning(&format!("-e {name}: the job does not use this variable{hint}"));
 }

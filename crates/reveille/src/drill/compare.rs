@@ -11,8 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::printer::Tone;
-use crate::render::names::and_more;
+use reveille_view::{Role, names::and_more};
 
 /// Hosts that a row names.
 const NAMES: usize = 3;
@@ -135,11 +134,11 @@ impl Comparison {
     }
 
     /// The table; with `quiet`, only its wrong rows.
-    pub(crate) fn table(&self, quiet: bool, tone: impl Fn(&str, Tone) -> String) -> String {
+    pub(crate) fn table(&self, quiet: bool, tone: impl Fn(&str, Role) -> String) -> String {
         let heading = ["injected", "hosts", "met", "reported", "succeeded", "verdict"].map(str::to_owned);
-        let mut lines = vec![(heading, Tone::Strong)];
+        let mut lines = vec![(heading, Role::Strong)];
         for row in self.rows.iter().filter(|row| !quiet || !row.is_right()) {
-            lines.push((row.cells(), Tone::of(row.is_right())));
+            lines.push((row.cells(), Role::of(row.is_right())));
         }
         let mut widths = [0; 6];
         for (cells, _) in &lines {

@@ -1,6 +1,9 @@
 //! The job language against real servers: templates, facts, tags, secrets.
 
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 use reveille_testbed::Testbed;
 
@@ -249,4 +252,187 @@ fn a_retry_uses_the_recorded_environment_and_the_directory_of_the_job() {
     );
     let refused = run(&["lint", &job], &[]).expect(2);
     assert!(refused.stderr.contains("`env` alone"), "{}", refused.stderr);
+}
+
+/// A step that reacts to a change died; the retry finds nothing to change, and must not take that for a success.
+#[test]
+fn a_change_of_an_earlier_round_still_counts_in_a_retry() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file("hosts.ini", "a ansible_connection=local\n");
+    reveille.file("conf.j2", "new\n");
+    let here = reveille.path().display().to_string();
+    for reaction in [
+        // The change is found once more, or its step is skipped.
+        "- {template: {src: conf.j2, dest: HERE/conf}, register: made}",
+        "- {run: touch HERE/conf, skip_if: {exists: HERE/conf}, register: made}",
+        // The step that made it ran for all hosts.
+        "- {template: {src: conf.j2, dest: HERE/conf}, once: true, register: made}",
+    ] {
+        let text = format!(
+            "steps:\n{reaction}\n- {{name: restart, when: made.changed, run: test -e HERE/well && touch HERE/restarted}}\n"
+        )
+        .replace("HERE", &here);
+        let job = reveille.file("job.yaml", text);
+        let run = |arguments: &[&str]| reveille.run(arguments).code;
+        assert_eq!(run(&["run", &job, "-i", &inventory]), 3, "{reaction}");
+        assert_eq!(run(&["retry"]), 3, "the restart fails again: {reaction}");
+        reveille.file("well", "");
+        assert_eq!(run(&["retry"]), 0, "{reaction}");
+        assert!(reveille.path().join("restarted").exists(), "{reaction}");
+        // A new run finds the host as it should be.
+        for name in ["restarted", "well"] {
+            std::fs::remove_file(reveille.path().join(name)).unwrap();
+        }
+        assert_eq!(run(&["run", &job, "-i", &inventory]), 0, "{reaction}");
+        assert!(!reveille.path().join("restarted").exists(), "{reaction}");
+        std::fs::remove_file(reveille.path().join("conf")).unwrap();
+    }
+}
+
+#[test]
+fn variables_of_the_command_line_are_checked_before_anything_is_dispatched() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file(
+        "hosts.ini",
+        "a ansible_connection=local ansible_become_user=app do_it=false\n",
+    );
+    let job = reveille.file(
+        "job.yaml",
+        "vars: {greeting: hi}\nsteps:\n- {run: 'echo {{ greeting }}', when: do_it | bool}\n- {run: id, become: true}\n",
+    );
+    let run = |arguments: &[&str]| reveille.run(&[&["run", &job, "-i", &inventory], arguments].concat());
+    let plan = run(&["--plan", "-e", "greting=x do_it=true"]).expect(0);
+    assert_eq!(
+        plan.stderr,
+        "warning: -e greting: the job does not use this variable; did you mean `greeting`?\n"
+    );
+    assert!(
+        plan.stdout.contains("when: do_it | bool (holds)"),
+        "{}",
+        plan.stdout
+    );
+    assert!(plan.stdout.contains("as: app"), "{}", plan.stdout);
+    let plan = run(&["--plan", "-e", "greeting='{{ inventory_hostname }} x' do_it=on"]).expect(0);
+    assert_eq!(plan.stderr, "");
+    assert!(plan.stdout.contains("echo a x"), "{}", plan.stdout);
+    let refused = run(&["-e", "=1"]).expect(2);
+    assert!(
+        refused.stderr.contains("a name is missing before `=`"),
+        "{}",
+        refused.stderr
+    );
+    // The text `false` is not empty, and Ansible refuses it too.
+    let job = reveille.file("text.yaml", "steps:\n- {run: 'exit 9', when: do_it}\n");
+    for extra in [&[][..], &["-e", "do_it=no"]] {
+        let arguments = [&["run", &job, "-i", &inventory][..], extra].concat();
+        let refused = reveille.run(&arguments).expect(2);
+        assert!(refused.stderr.contains("text.yaml:2:"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("`do_it | bool`"), "{}", refused.stderr);
+    }
+    assert_eq!(reveille.run(&["runs"]).stdout.lines().count(), 0);
+}
+
+/// The commands would go on for longer than any test.
+#[test]
+fn a_fatal_line_ends_the_command_at_once() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file("hosts.ini", "a ansible_connection=local\n");
+    for options in ["", "durable: false, "] {
+        let job = reveille.file(
+            "job.yaml",
+            format!(
+                "steps:\n- {{{options}attempts: 3, fatal: ^E, run: 'echo once >> {0}/runs; sleep 100000 & echo $! > {0}/pid; echo; echo E x >&2; wait'}}\n",
+                reveille.path().display()
+            ),
+        );
+        let ended = reveille
+            .run(&["run", &job, "-i", &inventory, "--format", "json"])
+            .expect(3);
+        assert_eq!(ended.json()["hosts"][0]["class"], "fatal_pattern");
+        let message = &ended.json()["hosts"][0]["message"];
+        assert_eq!(message, "a fatal pattern matched: E x; the command was killed");
+        let pid = std::fs::read_to_string(reveille.path().join("pid")).unwrap();
+        // A process that has ended has no command line, even if nobody has asked for its status yet.
+        let alive = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        assert!(alive.is_empty(), "{options}");
+        let runs = std::fs::read_to_string(reveille.path().join("runs")).unwrap();
+        assert_eq!(runs, "once\n");
+        std::fs::remove_file(reveille.path().join("runs")).unwrap();
+    }
+}
+
+#[test]
+fn paths_on_the_host_begin_at_home_and_downloads_have_a_place_for_each_host() {
+    let reveille = Reveille::new();
+    // The host's name is also a part of the directory's.
+    let inventory = reveille.file("hosts.ini", "log ansible_connection=local\n");
+    reveille.file("there", "");
+    std::fs::create_dir(reveille.path().join("a dir")).unwrap();
+    let job = reveille.file(
+        "job.yaml",
+        "vars: {one: 'got/{{ inventory_hostname }}.txt'}\nsteps:\n\
+         - {run: exit 9, skip_if: {exists: ~/there}}\n\
+         - {wait_for: {file: ~/there, within: 1s}}\n\
+         - {run: 'pwd > where', cwd: '~/a dir'}\n\
+         - {download: {src: 'a dir/where', to: logs}}\n\
+         - {download: {src: 'a dir/where', to: '{{ one }}'}}\n",
+    );
+    reveille.run(&["run", &job, "-i", &inventory]).expect(0);
+    let read = |path: &str| std::fs::read_to_string(reveille.path().join(path)).unwrap();
+    let place = format!("{}/a dir\n", reveille.path().display());
+    assert_eq!(read("logs/log/where"), place);
+    assert_eq!(read("got/log.txt"), place);
+}
+
+/// Whenever the controller is killed, each item runs once on each host.
+#[test]
+fn a_loop_runs_each_item_once_also_if_the_controller_is_killed() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let job = "steps:\n\
+        - {name: add, run: 'echo {{ item }} >> $HOME/{{ inventory_hostname }}', loop: '{{ items }}', register: added, when: item != 'no'}\n\
+        - {name: tell, run: 'echo {{ added.results | map(attribute=\"item\") | join(\",\") }} {{ added.results | map(attribute=\"skipped\") | join(\",\") }}'}\n";
+    let hosts = [
+        ("h1", "['a', 'no', 'c']", "a\nc\n", "a,no,c False,True,False\n"),
+        ("h2", "['d']", "d\n", "d False\n"),
+        ("h3", "[]", "", "\n"),
+    ];
+    for events in [4, 9, 12, 16, 20, 1000] {
+        let reveille = Reveille::new();
+        let mut inventory = String::new();
+        for (host, items, _, _) in hosts {
+            let _ = writeln!(
+                inventory,
+                "{host} ansible_host={} items=\"{items}\"",
+                testbed.address(0)
+            );
+            let _ = std::fs::remove_file(testbed.home().join(host));
+        }
+        let _ = write!(
+            inventory,
+            "[all:vars]\nansible_port={}\nansible_ssh_private_key_file={}\n",
+            testbed.port(),
+            testbed.key().display()
+        );
+        let inventory = reveille.file("inventory.ini", inventory);
+        let job = reveille.file("job.yaml", job);
+        let mut child = reveille
+            .command(&["run", &job, "-i", &inventory, "--events", "-", "-q"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let seen = lines.take(events).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if seen == events {
+            reveille.run(&["resume"]).expect(0);
+        }
+        for (host, _, ran, told) in hosts {
+            let lines = std::fs::read_to_string(testbed.home().join(host)).unwrap_or_default();
+            assert_eq!(lines, ran, "{host}, killed after {events} events");
+            let logs = reveille.run(&["logs", host, "--raw"]).expect(0).stdout;
+            assert_eq!(logs, told, "{host}, killed after {events} events");
+        }
+    }
 }
