@@ -459,6 +459,64 @@ fn listed(reveille: &Reveille, environment: &[(&str, &str)], arguments: &[&str])
     ended.stdout.lines().collect::<Vec<_>>().join(" ")
 }
 
+/// Without the file, a command would go to other hosts.
+#[test]
+fn a_configuration_that_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let reveille = Reveille::new();
+    reveille.file("hosts.ini", "a\n");
+    let config = reveille.path().join("reveille.toml");
+    std::fs::write(&config, "inventory = \"hosts.ini\"\n").unwrap();
+    let set = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (file, directory, why) in [
+        (0o646, 0o755, "everyone can write to it"),
+        (0o644, 0o757, "everyone can write to its directory"),
+    ] {
+        set(&config, file);
+        set(reveille.path(), directory);
+        let ended = reveille.run(&["hosts", "-w", "b"]).expect(2);
+        assert!(
+            ended.stderr.contains(why) && ended.stderr.contains("chmod"),
+            "{}",
+            ended.stderr
+        );
+    }
+    // Only the owner of a file replaces it in a sticky directory.
+    set(reveille.path(), 0o1777);
+    reveille.run(&["hosts"]).expect(0);
+    set(reveille.path(), 0o755);
+    if std::os::unix::fs::chown(&config, None, Some(34)).is_ok() {
+        set(&config, 0o664);
+        let ended = reveille.run(&["hosts"]).expect(2);
+        assert!(
+            ended.stderr.contains("the group 34 can write to it"),
+            "{}",
+            ended.stderr
+        );
+        std::os::unix::fs::chown(&config, None, Some(rustix::process::getegid().as_raw())).unwrap();
+    }
+    // The group of one user alone.
+    set(&config, 0o664);
+    reveille.run(&["hosts"]).expect(0);
+}
+
+/// Ansible reads the variable as a list of files.
+#[test]
+fn a_missing_file_of_ansibles_variable_is_no_host() {
+    let reveille = Reveille::new();
+    let other = reveille.file("other.ini", "o1\no2\n");
+    let files = format!("{other},typo.ini");
+    let output = reveille
+        .command(&["hosts"])
+        .env("ANSIBLE_INVENTORY", files)
+        .output();
+    let ended = Ended::of(&output.unwrap()).expect(2);
+    assert!(ended.stderr.contains("typo.ini"), "{}", ended.stderr);
+}
+
 #[test]
 fn hosts_on_the_command_line_replace_configured_ones() {
     let reveille = Reveille::new();
