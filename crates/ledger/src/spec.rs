@@ -11,6 +11,8 @@ pub enum RunKind {
     Exec,
     /// `reveille run`.
     Run,
+    /// `reveille run --check`, which changed nothing.
+    Check,
     /// `reveille copy`.
     Copy,
     /// `reveille fetch`.
@@ -87,9 +89,10 @@ pub struct RunRecord {
 // === impl RunKind ===
 
 impl RunKind {
-    const ALL: [RunKind; 7] = [
+    const ALL: [RunKind; 8] = [
         RunKind::Exec,
         RunKind::Run,
+        RunKind::Check,
         RunKind::Copy,
         RunKind::Fetch,
         RunKind::Ping,
@@ -102,6 +105,7 @@ impl RunKind {
         match self {
             RunKind::Exec => "exec",
             RunKind::Run => "run",
+            RunKind::Check => "check",
             RunKind::Copy => "copy",
             RunKind::Fetch => "fetch",
             RunKind::Ping => "ping",
