@@ -183,6 +183,20 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// The first host of a batch may be dispatched, if the run has several batches.
+    BatchOpened {
+        /// Which batch of the round, from 1.
+        batch: u32,
+        /// How many batches the round has.
+        of: u32,
+        /// Hosts in it.
+        hosts: u64,
+    },
+    /// The run is being stopped: no more hosts are dispatched, and running steps have a grace period.
+    Stopping {
+        /// The grace period, milliseconds.
+        grace_ms: u64,
+    },
     /// The run's state changed.
     RunStateChanged {
         /// The new state.

@@ -434,7 +434,7 @@ impl Talk {
 
     /// Accepts a directory, or the commands that install it, without keeping anything.
     async fn swallow(&mut self) -> Result<(), Gone> {
-        self.say("hello /home/drill/unpacked").await?;
+        self.say("hello - /home/drill/unpacked").await?;
         self.held.clear();
         while self.io.read().await?.is_some() {}
         self.say("end").await

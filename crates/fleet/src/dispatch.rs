@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Failure;
 use crate::engine::Engine;
+use crate::event::millis;
 use crate::host::{Halt, HostTask, Left};
 use crate::message::{Dispatched, Message};
 use crate::plan::{HostPlan, RunPlan, Settings};
@@ -63,6 +64,8 @@ struct Dispatcher {
     under_way: VecDeque<usize>,
     /// Where to continue looking for hosts in the current batch.
     cursor: usize,
+    /// The batch that was opened last.
+    batch: Option<usize>,
     messages: mpsc::UnboundedReceiver<Message>,
     tasks: JoinSet<Ended>,
     /// Hosts that refused the password and have no outcome yet.
@@ -181,6 +184,7 @@ impl Dispatcher {
             plans,
             under_way,
             cursor: 0,
+            batch: None,
             messages,
             tasks: JoinSet::new(),
             refused: Vec::new(),
@@ -290,10 +294,30 @@ impl Dispatcher {
                     let words = reason.to_string();
                     self.cancel(HostState::Waiting, reason.class(), &words).await?;
                 }
-                Order::Dispatch(batch) => return Ok(self.of_batch(batch)),
+                Order::Dispatch(batch) => {
+                    self.open_batch(batch);
+                    return Ok(self.of_batch(batch));
+                }
                 Order::Nothing => return Ok(None),
             }
         }
+    }
+
+    /// Records that a batch has begun, once, if there are several.
+    fn open_batch(&mut self, batch: usize) {
+        let of = self.history.batches();
+        if of < 2 || self.batch == Some(batch) {
+            return;
+        }
+        self.batch = Some(batch);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let opened = EventKind::BatchOpened {
+            batch: number(batch + 1),
+            of: number(of),
+            hosts: self.history.hosts_of_batch(batch) as u64,
+        };
+        // Queued before the batch's first dispatch.
+        drop(self.engine.handle.submit(vec![Entry::run(opened)]));
     }
 
     /// The next host of a batch without a task.
@@ -409,6 +433,11 @@ impl Dispatcher {
     /// After a stop, gives running steps their grace and then leaves them.
     async fn wind_down(&mut self) -> Result<(), Failure> {
         let mut stopped = self.engine.stopped.clone();
+        let stopping = EventKind::Stopping {
+            grace_ms: millis(self.engine.settings.grace),
+        };
+        // If the ledger can't be written, the run ends for that reason.
+        drop(self.engine.handle.submit(vec![Entry::run(stopping)]));
         let grace = sleep(self.engine.settings.grace);
         tokio::pin!(grace);
         loop {

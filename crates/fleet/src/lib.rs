@@ -109,7 +109,7 @@ pub use recall::{Before, Recalled, RollHost, Settled, recall};
 pub use recipe::{Prepared, RecipeError, RunHost, RunRecipe, Unrecorded, sha256};
 pub use secrets::secrets;
 pub use stop::{Stop, Stopped, Stopper, stopper};
-pub use world::{OnRecord, Replacement, Replacing, World};
+pub use world::{Hear, OnRecord, Replacement, Replacing, World};
 
 /// An error that ends the whole run, not just a host.
 #[derive(Debug, Clone, thiserror::Error)]

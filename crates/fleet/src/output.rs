@@ -8,6 +8,8 @@ use reveille_ledger::RunHandle;
 use reveille_ledger::output::{OutputWriter, StepOutput};
 
 use crate::ended::{Over, SPOOL_CAP};
+use crate::plan::Settings;
+use crate::world::Hear;
 
 /// Bytes of each stream shown in an outcome.
 pub(crate) const TAIL_LIMIT: usize = 4 * 1024;
@@ -28,6 +30,8 @@ pub(crate) struct Output<'a> {
     registers: bool,
     /// Close the file after each write.
     frugal: bool,
+    host: &'a HostName,
+    hear: Option<&'a Hear>,
 }
 
 /// The last bytes of a stream.
@@ -55,7 +59,8 @@ impl<'a> Output<'a> {
         step: &'a Step,
         index: u32,
         attempt: u32,
-        frugal: bool,
+        host: &'a HostName,
+        settings: &'a Settings,
     ) -> Self {
         let limit = if step.register.is_some() {
             REGISTER_LIMIT
@@ -76,7 +81,9 @@ impl<'a> Output<'a> {
             offsets: [0; 2],
             tails,
             registers,
-            frugal,
+            frugal: settings.frugal,
+            host,
+            hear: settings.world.hear.as_ref(),
         }
     }
 
@@ -133,6 +140,9 @@ impl<'a> Output<'a> {
         self.offsets[slot] += bytes.len() as u64;
         self.judge.feed(stream, bytes);
         self.tails[slot].push(bytes);
+        if let Some(hear) = self.hear {
+            hear(self.host, stream, bytes);
+        }
         Ok(())
     }
 

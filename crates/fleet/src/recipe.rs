@@ -10,6 +10,7 @@ use reveille_history::HostState;
 use reveille_inventory::Inventory;
 use reveille_job::{Job, JobSource, Order, Shared};
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord, RunSpec};
+use reveille_text::harmless;
 use reveille_transport::{Client, KnownHosts};
 use reveille_way::{Destination, Destinations, Operator, Passwords, Way};
 use serde::{Deserialize as _, Serialize};
@@ -145,10 +146,20 @@ impl RunRecipe {
         spec.user = user;
         spec.node = node;
         spec.comment.clone_from(&self.comment);
+        spec.name = Some(self.name());
         let has_vars = matches!(source, JobSource::File { .. });
         let roll = hosts.iter().map(|host| host.record(has_vars));
         let roll = roll.collect::<Result<Vec<_>, RecipeError>>()?;
         Ok(ledger.create_run(&spec, &roll)?)
+    }
+
+    /// What the run is called, in one line: its job, its command, or what it does.
+    pub fn name(&self) -> String {
+        match self.kind {
+            RunKind::Exec => harmless::line(self.job.steps.first().map_or("", |step| &step.name)),
+            RunKind::Run | RunKind::Drill | RunKind::Bench => harmless::line(&self.job.name),
+            RunKind::Copy | RunKind::Fetch | RunKind::Ping => self.kind.as_str().to_owned(),
+        }
     }
 
     /// Restores what [`record`](Self::record) wrote.

@@ -270,7 +270,8 @@ impl HostTask {
             current.step,
             current.at.index,
             current.number,
-            engine.settings.frugal,
+            &self.to.name,
+            &engine.settings,
         );
         if attached {
             output.recover(&engine.handle, &self.to.name)?;
@@ -367,7 +368,8 @@ impl HostTask {
             current.step,
             current.at.index,
             current.number,
-            engine.settings.frugal,
+            &self.to.name,
+            &engine.settings,
         );
         let running = plain::run(&way, current.escalate, work, &limits.0, &mut output);
         match running.await? {
@@ -452,7 +454,8 @@ impl HostTask {
             current.step,
             current.at.index,
             current.number,
-            self.engine.settings.frugal,
+            &self.to.name,
+            &self.engine.settings,
         )
     }
 

@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use reveille_account::{Class, HostName, RunId, Token};
+use bytes::Bytes;
+use reveille_account::{Class, HostName, RunId, Stream, Token};
 use reveille_history::HostHistory;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
@@ -28,9 +29,14 @@ pub struct World {
     pub threads: bool,
     /// Runs the operator's command that replaces a host's machine.
     pub replace: Arc<dyn Fn(Replacement) -> Replacing + Send + Sync>,
+    /// Called with a host's output as it arrives. It must not wait.
+    pub hear: Option<Hear>,
     /// Called with a task's view of its host's history whenever all of it is on record. For simulations only.
     pub on_record: Option<OnRecord>,
 }
+
+/// A callback that receives the output of a host, before the event that ends its step.
+pub type Hear = Arc<dyn Fn(&HostName, Stream, &Bytes) + Send + Sync>;
 
 /// A callback that receives a task's view of its host's history.
 pub type OnRecord = Arc<dyn Fn(&HostName, &HostHistory) + Send + Sync>;
@@ -73,6 +79,7 @@ impl Default for World {
             watched: true,
             threads: true,
             replace: Arc::new(|replacement| Box::pin(run(replacement))),
+            hear: None,
             on_record: None,
         }
     }

@@ -136,6 +136,17 @@ impl RunHistory {
         history
     }
 
+    /// The number of batches, at least 1.
+    pub fn batches(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The number of hosts in a batch, counted from 0.
+    pub fn hosts_of_batch(&self, batch: usize) -> usize {
+        let start = |batch: usize| self.starts.get(batch).copied().unwrap_or(self.hosts.len());
+        start(batch + 1) - start(batch)
+    }
+
     /// The state of the host at this position of the roll.
     pub fn host(&self, index: usize) -> Option<HostState> {
         self.hosts.get(index).copied()

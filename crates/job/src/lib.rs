@@ -61,6 +61,7 @@ mod parse;
 mod plan;
 mod quantity;
 mod read;
+mod rehearsal;
 mod render;
 mod schema;
 mod scope;

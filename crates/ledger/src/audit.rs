@@ -7,10 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use reveille_account::{Account, Class, HostName, RunId, RunState, Status};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::find::state_from_name;
-use crate::sql::{host, key, rows};
+use crate::sql::{host, key, rows, text};
 use crate::{Error, Ledger, Result};
 
 /// A run's account, and the hosts that prevent a clean one.
@@ -73,6 +73,41 @@ impl Ledger {
         }
         self.snapshot(run, |connection, key| {
             account(connection, key, state(connection, key)?)
+        })
+    }
+
+    /// The outcomes that count beside those of the newest round, which are those of hosts that are not on its roll; and
+    /// the number of the last event before that round.
+    pub fn before_newest_round(&self, run: RunId) -> Result<(Account, u64)> {
+        let round = self.run(run)?.round;
+        self.snapshot(run, |connection, key| {
+            let mut account = Account::default();
+            let statuses = rows(
+                connection,
+                &format!(
+                    "{LATEST} SELECT o.status, COUNT(*) FROM latest JOIN outcomes o
+                     ON o.run = ?1 AND o.round = latest.round AND o.host = latest.host
+                     WHERE latest.round < ?2 GROUP BY o.status"
+                ),
+                params![key, round],
+                |row| Ok((text(row, 0)?.to_owned(), row.get::<_, i64>(1)?.cast_unsigned())),
+            )?;
+            for (status, hosts) in statuses {
+                match status.as_str() {
+                    "success" => account.success = hosts,
+                    "failed" => account.failed = hosts,
+                    "quarantined" => account.quarantined = hosts,
+                    _ => account.cancelled = hosts,
+                }
+            }
+            let first = connection
+                .prepare_cached("SELECT seq FROM events WHERE run = ?1 AND round = ?2 ORDER BY seq LIMIT 1")?
+                .query_row(params![key, round], |row| row.get::<_, i64>(0))
+                .optional()?;
+            Ok((
+                account,
+                first.map_or(0, |first| first.cast_unsigned().saturating_sub(1)),
+            ))
         })
     }
 

@@ -8,7 +8,7 @@ use crate::{Error, Ledger, Result, RunKind, RunRecord, RunSpec};
 
 const SELECT_RUN: &str =
     "SELECT id, kind, text, file, sha256, options, vars, seed, user, node, comment, started_ms, state, round, epoch,
-     worker, ended_ms FROM runs";
+     worker, ended_ms, name FROM runs";
 
 // === impl Ledger ===
 
@@ -96,6 +96,7 @@ fn read_run(row: &Row<'_>) -> Result<RunRecord> {
             user: row.get(8)?,
             node: row.get(9)?,
             comment: row.get(10)?,
+            name: row.get(17)?,
             started_ms: row.get(11).map(i64::cast_unsigned)?,
         },
         state: state_from_name(state).ok_or_else(|| damaged("state", state))?,

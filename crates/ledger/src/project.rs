@@ -233,8 +233,8 @@ pub(crate) fn insert_run(
     connection
         .execute(
             "INSERT INTO runs (id, kind, text, file, sha256, options, vars, seed, user, node, comment, started_ms,
-                               state, round, epoch, worker)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', 1, 1, ?13)",
+                               state, round, epoch, worker, name)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', 1, 1, ?13, ?14)",
             params![
                 run.as_bytes(),
                 spec.kind.as_str(),
@@ -249,6 +249,7 @@ pub(crate) fn insert_run(
                 spec.comment,
                 spec.started_ms.cast_signed(),
                 worker.as_str(),
+                spec.name,
             ],
         )
         .map(drop)

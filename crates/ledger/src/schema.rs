@@ -6,6 +6,7 @@
 //! | 2 | 0.1 | 0.1 |
 //! | 3 | 0.1 | 0.1 |
 //! | 4 | 0.1 | 0.1 |
+//! | 5 | 0.1 | 0.1 |
 //!
 //! A program reads and migrates every older version and refuses newer ones. `run` is the key of the table `runs` in all
 //! tables; it never leaves this crate.
@@ -32,7 +33,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 const CHECKPOINT_PAGES: i64 = 4096;
 
 /// The changes in each version, oldest first. The length of this list is the newest version.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE runs (
         run INTEGER PRIMARY KEY,
@@ -147,6 +148,10 @@ const MIGRATIONS: [&str; 4] = [
         WHERE body LIKE '%\"place\":\"boot:%' AND json_extract(body, '$.event') = 'step_started'
             AND json_extract(body, '$.place') LIKE 'boot:%';
     UPDATE intents SET place = NULL WHERE token IS NULL AND place LIKE 'boot:%';
+",
+    "
+    -- What the run is called: its job, or its command.
+    ALTER TABLE runs ADD COLUMN name TEXT;
 ",
 ];
 

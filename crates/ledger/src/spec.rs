@@ -48,6 +48,8 @@ pub struct RunSpec {
     pub node: String,
     /// `--comment`.
     pub comment: Option<String>,
+    /// What the run is called: its job, or its command. Runs of earlier versions have none.
+    pub name: Option<String>,
     /// The start time, Unix milliseconds.
     pub started_ms: u64,
 }
@@ -135,6 +137,7 @@ impl RunSpec {
             user: String::new(),
             node: String::from("localhost"),
             comment: None,
+            name: None,
             started_ms: unix_ms(),
         }
     }

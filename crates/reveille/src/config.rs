@@ -46,7 +46,17 @@ const NOT_KEYS: &[&str] = &[
     "real-shell",
     "allow-root",
     "to",
+    "failed",
+    "interrupted",
+    "since",
+    "number",
+    "step",
+    "raw",
 ];
+
+/// Options that mean something else in a command than elsewhere: only the command line and the command's own table set
+/// them.
+const OF_THEIR_COMMAND: &[(&str, &str)] = &[("drill", "hosts"), ("drill", "inventory")];
 
 /// The values of the configuration files.
 #[derive(Debug, Default)]
@@ -183,9 +193,11 @@ impl Config {
     }
 
     fn value(&self, command: &str, name: &str) -> Option<&Setting> {
-        self.values
-            .get(&(command.to_owned(), name.to_owned()))
-            .or_else(|| self.values.get(&(String::new(), name.to_owned())))
+        let own = self.values.get(&(command.to_owned(), name.to_owned()));
+        if OF_THEIR_COMMAND.contains(&(command, name)) {
+            return own;
+        }
+        own.or_else(|| self.values.get(&(String::new(), name.to_owned())))
     }
 
     /// Makes values of the environment and of files the defaults of options.
@@ -205,7 +217,9 @@ impl Config {
         if matches!(argument.get_action(), ArgAction::SetTrue) {
             argument = argument.value_parser(BoolishValueParser::new());
         }
-        argument = argument.env(OsStr::from(variable(&name))).hide_env(true);
+        if has_variable(command, &name) {
+            argument = argument.env(OsStr::from(variable(&name))).hide_env(true);
+        }
         match self.value(command, &name) {
             Some(setting) => argument
                 .default_values(setting.values.iter().map(OsStr::from))
@@ -249,8 +263,9 @@ impl Config {
         for (of_command, place) in commands {
             for argument in place.get_arguments() {
                 let Some(name) = key_of(argument) else { continue };
-                let found = std::env::var(variable(name))
-                    .ok()
+                let found = has_variable(of_command, name)
+                    .then(|| std::env::var(variable(name)).ok())
+                    .flatten()
                     .map(|value| (value, variable(name)))
                     .or_else(|| {
                         let setting = self.value(of_command, name)?;
@@ -292,6 +307,13 @@ pub(crate) fn files() -> Vec<PathBuf> {
 /// The environment variable of an option.
 fn variable(name: &str) -> String {
     format!("REVEILLE_{}", name.to_uppercase().replace('-', "_"))
+}
+
+/// Whether the environment may set an option of a command. An empty variable sets nothing, except for a limit: no limit
+/// would be all hosts.
+fn has_variable(command: &str, name: &str) -> bool {
+    let is_empty = || std::env::var_os(variable(name)).is_some_and(|value| value.is_empty());
+    !OF_THEIR_COMMAND.contains(&(command, name)) && (name == "limit" || !is_empty())
 }
 
 /// The key of an option, if it has one.

@@ -16,14 +16,18 @@ use reveille_job::Job;
 use reveille_ledger::{Ledger, RollEntry, RunHandle, RunKind, RunRecord};
 use reveille_text::bounded::{self, ReadError};
 use reveille_transport::Client;
+use reveille_view::{Clock, Line, Note, Role, RunView, cut, lines};
 use reveille_way::{Destination, Passwords};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::choose::reach;
+use crate::cli::Shown as Progress;
 use crate::cli::{Globals, OnHosts, Report, ResumeArgs};
 use crate::failure::Failure;
 use crate::options::{banner, password_sources, run_options};
 use crate::printer::Printer;
+use crate::render::stream::StreamOut;
+use crate::render::terminal;
 use crate::render::{self, end::Extra};
 use crate::runtime::runtime;
 use crate::state;
@@ -77,6 +81,8 @@ pub(crate) struct Finished {
     fold: bool,
     /// The number of hosts that this process worked on.
     hosts: usize,
+    /// The run as the screen has seen it, if it has seen all of it.
+    view: Option<RunView>,
     end: Result<RunEnd, reveille_fleet::Failure>,
     watched: Result<(), Failure>,
     /// Warnings about outputs that nobody read.
@@ -335,25 +341,61 @@ impl Work {
         let options = recipe.options.clone();
         let run = handle.run();
         let fit = prepared.fit.clone();
-        let (plan, client) = recipe.plan(run, prepared, hosts, recalled, resumed, unrecorded);
+        let ledger = handle.ledger().clone();
+        let total = hosts.len() as u64 + before.ended();
+        let (view, begin) = render::view::begin(&ledger, run, total, &recipe)?;
+        let name = view.head.name.clone();
+        let (mut plan, client) = recipe.plan(run, prepared, hosts, recalled, resumed, unrecorded);
         let banner = banner(plan.hosts.len(), &plan.settings, &fit, &options);
         let runtime = runtime(plan.settings.sessions)?;
-        let ledger = handle.ledger().clone();
         if let Some(bytes) = options.max_output {
             handle.limit_output(bytes);
         }
         let hosts = plan.hosts.len();
-        let total = hosts as u64 + before.ended();
         let after = events_before(&ledger, run)?;
-        printer.say(&format!("{run}  {banner}"));
-        let (display, shown) = render::outlet::Display::start(*printer, total, ledger.clone())?;
-        let (end, watched, unread) = runtime.block_on(async {
+        let clock = Clock::here();
+        let now = unix_ms();
+        let first = format!("{} {run}: {banner}", cut(&name, NAME));
+        let first = match printer.progress {
+            Progress::Live => {
+                let columns = terminal::size().columns;
+                lines::on_terminal(&Note::of_run(now, first), columns, &clock)
+            }
+            _ => vec![
+                Line::new()
+                    .with(clock.with_offset(now), Role::Faint)
+                    .with(format!(" {first}"), Role::Plain),
+            ],
+        };
+        for line in first {
+            printer.say(&printer.painted(&line));
+        }
+        let data = printer.of_data(report);
+        let stream =
+            (!options.fold).then(|| StreamOut::new(data, plan.hosts.iter().map(|host| &host.to.name)));
+        let logs = format!(
+            "reveille logs{} {run} HOST",
+            state::option(ledger.state_directory())
+        );
+        let streams = stream.is_some();
+        let (display, shown) = render::outlet::Display::start(data, logs, stream)?;
+        if streams {
+            let display = display.clone();
+            plan.settings.world.hear = Some(Arc::new(move |host, stream, bytes| {
+                display.hear(host, stream, bytes)
+            }));
+        }
+        let (end, view, watched, unread) = runtime.block_on(async {
             let (stopper, listener) = stopper();
-            let signals = tokio::spawn(listen(stopper, display.clone()));
+            let (ask, asked) = tokio::sync::mpsc::channel(4);
+            let signals = tokio::spawn(listen(stopper, display.clone(), ask.clone()));
+            if printer.progress == Progress::Live && options.input.is_none() {
+                render::asking::listen(ask);
+            }
             let (over, is_over) = tokio::sync::watch::channel(false);
             let mut watchers = tokio::task::JoinSet::new();
-            let view = render::live::View::new(total, &before, *printer, !options.fold, display);
-            watchers.spawn(render::live::watch(handle.follow(after), view, shown));
+            let live = render::live::Live::new(view, after, *printer, display, streams);
+            let watching = tokio::spawn(render::live::watch(handle.follow(begin), live, shown, asked));
             if let Some(path) = report.events.clone() {
                 watchers.spawn(render::events::write(handle.follow(after), path, is_over));
             }
@@ -370,12 +412,19 @@ impl Work {
             signals.abort();
             // It holds a sender to the display, which ends after the last sender is dropped.
             let _ = signals.await;
-            let (mut watched, mut unread) = (Ok(()), Vec::new());
+            let (mut seen, mut watched, mut unread) = (None, Ok(()), Vec::new());
             let ending = async {
+                let failed =
+                    |error: tokio::task::JoinError| Failure::System(format!("a watcher failed: {error}"));
+                match watching.await.map_err(failed).flatten() {
+                    Ok((view, words)) => {
+                        seen = Some(view);
+                        unread.extend(words);
+                    }
+                    Err(failure) => watched = Err(failure),
+                }
                 while let Some(result) = watchers.join_next().await {
-                    let result = result
-                        .unwrap_or_else(|error| Err(Failure::System(format!("a watcher failed: {error}"))));
-                    match result {
+                    match result.map_err(failed).flatten() {
                         Ok(words) => unread.extend(words),
                         Err(failure) if watched.is_ok() => watched = Err(failure),
                         Err(_) => {}
@@ -386,18 +435,24 @@ impl Work {
                 () = ending => {}
                 () = any_signal() => {}
             }
-            (end, watched, unread)
+            (end, seen, watched, unread)
         });
         Ok(Finished {
             ledger,
             run,
             fold: options.fold,
             hosts,
+            view,
             end,
             watched,
             unread,
         })
     }
+}
+
+/// Unix milliseconds.
+fn unix_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 /// The last event before those of this process. The opening of a round is one of this process.
@@ -426,16 +481,23 @@ impl Finished {
             run,
             fold,
             hosts,
+            view,
             end,
             watched,
             unread,
         } = self;
-        let kind = ledger.run(run)?.spec.kind;
         let exit = despite_readers(!unread.is_empty(), || {
             for words in &unread {
                 printer.warning(words);
             }
-            render::end::report(&ledger, run, kind, fold, hosts, extra, report, printer)
+            let ended = render::end::Ended {
+                ledger: &ledger,
+                run,
+                folded: fold,
+                worked_on: hosts,
+                view,
+            };
+            ended.report(extra, report, printer)
         })?;
         // An error of the engine takes precedence over one of a writer, and both over the account.
         match end {
@@ -532,22 +594,32 @@ async fn any_signal() {
     }
 }
 
-/// Handles signals in two stages: the first stops the run, the second detaches from it.
-async fn listen(stopper: reveille_fleet::Stopper, display: render::outlet::Display) {
-    let Ok(mut signals) = Signals::new() else {
-        display.say("warning: can't listen for signals: Ctrl-C ends the program at once".to_owned());
+/// Handles signals: the first one that ends the run stops it, the second detaches from it; SIGUSR1 asks who runs what.
+async fn listen(
+    stopper: reveille_fleet::Stopper,
+    display: render::outlet::Display,
+    ask: tokio::sync::mpsc::Sender<usize>,
+) {
+    let (Ok(mut signals), Ok(mut questions)) = (Signals::new(), signal(SignalKind::user_defined1())) else {
+        display.lines(vec![
+            "warning: can't listen for signals: Ctrl-C ends the program at once".to_owned(),
+        ]);
         return;
     };
     loop {
-        signals.next().await;
-        if stopper.asked() == Stop::No {
-            display.say(
-                "stopping: running steps may finish; press Ctrl-C again to detach, durable commands continue"
-                    .to_owned(),
-            );
-            stopper.ask(Stop::Soon);
-        } else {
-            stopper.ask(Stop::Now);
+        tokio::select! {
+            () = signals.next() => {
+                if stopper.asked() == Stop::No {
+                    stopper.ask(Stop::Soon);
+                } else {
+                    display.lines(vec!["Detached.".to_owned()]);
+                    stopper.ask(Stop::Now);
+                }
+            }
+            _ = questions.recv() => {
+                // If a question waits already, one answer is enough.
+                let _ = ask.try_send(0);
+            }
         }
     }
 }
@@ -581,6 +653,9 @@ pub(crate) fn read_input(path: &Path) -> Result<Bytes, Failure> {
 pub(crate) fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
 }
+
+/// Cells of a job's name or a command in the first line of a run.
+const NAME: usize = 60;
 
 /// Timeout for writing the report to a reader that stalled during the run.
 const READER: Duration = Duration::from_secs(5);

@@ -11,9 +11,9 @@
 //! 2. `commands/run.rs` reads the job. `options.rs` turns options into `RunOptions`; `choose.rs` reads inventories,
 //!    matches patterns and finds ways; every template is checked for every host. `prompt.rs` asks for passwords.
 //! 3. `launch.rs` records the run and gives it to `reveille_fleet`; `resume` and `retry` join here.
-//! 4. While it runs, `render/live.rs` draws the screen and `render/events.rs` writes NDJSON, each through a thread of
-//!    its own (`render/outlet.rs`), so that a stalled reader does not stop the run. `render/artifacts.rs` refreshes
-//!    exports.
+//! 4. While it runs, `render/live.rs` draws the screen from a `reveille_view::RunView`, `render/stream.rs` prints output
+//!    as it comes, and `render/events.rs` writes NDJSON, through threads of their own (`render/outlet.rs`), so that a
+//!    stalled reader does not stop the run. `render/artifacts.rs` refreshes exports.
 //! 5. `render/end.rs` prints what failed and why, the account, and the next command, all read from the ledger. The
 //!    account decides the exit status.
 //!
@@ -48,6 +48,7 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 
 fn main() -> ExitCode {
+    usage::begin();
     if let Some((name, arguments)) = program::asked_for(std::env::args_os()) {
         return program::run(name, &arguments).map_or_else(|failure| failed(&failure), |_| ExitCode::SUCCESS);
     }

@@ -1,11 +1,14 @@
 //! Writes data to standard output and everything else to standard error.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use reveille_view::{Detail, Line, Role};
 use reveille_way::Operator;
 
-use crate::cli::Globals;
+use crate::cli::{Format, Globals, Report, Shown, When};
 use crate::failure::Failure;
 use crate::prompt;
 
@@ -22,26 +25,20 @@ pub(crate) struct Printer {
     colour_out: bool,
     /// Print only outputs and failures.
     pub(crate) quiet: bool,
-    /// Standard error is a terminal that can redraw lines.
-    pub(crate) live: bool,
-}
-
-/// The colour of a piece of text. All text is understandable without colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tone {
-    Good,
-    Bad,
-    Odd,
-    Faint,
-    Strong,
-}
-
-// === impl Tone ===
-
-impl Tone {
-    pub(crate) fn of(good: bool) -> Self {
-        if good { Self::Good } else { Self::Bad }
-    }
+    /// What is shown while a run goes on.
+    pub(crate) progress: Shown,
+    /// How much is told while a run goes on.
+    pub(crate) detail: Detail,
+    /// How often `-v` was given.
+    pub(crate) verbose: u8,
+    /// The log of a CI server shows what is written, and takes some texts for commands.
+    pub(crate) ci: bool,
+    /// The terminal shows progress outside of its text.
+    pub(crate) osc: bool,
+    /// The characters of the locale are those of Unicode.
+    unicode: bool,
+    /// Standard output is for something else, so that data goes to standard error.
+    elsewhere: bool,
 }
 
 // === impl Printer ===
@@ -50,12 +47,80 @@ impl Printer {
     pub(crate) fn new(globals: &Globals) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let colour = !globals.no_color && !set("NO_COLOR") && !dumb;
+        let forced =
+            std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
+        let when = if globals.no_color {
+            When::Never
+        } else {
+            globals.color
+        };
+        let colour = |is_terminal: bool| match when {
+            When::Always => true,
+            When::Never => false,
+            When::Auto if set("NO_COLOR") => false,
+            When::Auto => forced || (is_terminal && !dumb),
+        };
+        let live = io::stderr().is_terminal() && !dumb && !set("CI") && !set("ACCESSIBLE");
+        let quiet = globals.quiet;
+        let progress = match globals.progress {
+            _ if quiet => Shown::Off,
+            Shown::Auto if live => Shown::Live,
+            Shown::Auto => Shown::Lines,
+            // Without a terminal there is nothing to redraw.
+            Shown::Live if !io::stderr().is_terminal() => Shown::Lines,
+            progress => progress,
+        };
+        let detail = match globals.verbose {
+            _ if progress == Shown::Off => Detail::Quiet,
+            0 => Detail::Usual,
+            1 | 2 => Detail::Steps,
+            _ => Detail::Connections,
+        };
         Self {
-            colour_err: colour && io::stderr().is_terminal(),
-            colour_out: colour && io::stdout().is_terminal(),
-            quiet: globals.quiet,
-            live: io::stderr().is_terminal() && !dumb && !globals.quiet && !set("CI"),
+            colour_err: colour(io::stderr().is_terminal()),
+            colour_out: colour(io::stdout().is_terminal()),
+            quiet,
+            progress,
+            detail,
+            verbose: globals.verbose,
+            ci: set("CI"),
+            osc: progress == Shown::Live && shows_progress(),
+            unicode: is_unicode(),
+            elsewhere: false,
+        }
+    }
+
+    /// A printer of data to standard error, because standard output is for something else.
+    fn elsewhere(self) -> Self {
+        Self {
+            elsewhere: true,
+            colour_out: self.colour_err,
+            ..self
+        }
+    }
+
+    /// The printer of hosts' outputs: to standard error if standard output is for JSON.
+    pub(crate) fn of_data(&self, report: &Report) -> Self {
+        let is_taken = report.format == Format::Json || report.events.as_deref() == Some(Path::new("-"));
+        if is_taken { self.elsewhere() } else { *self }
+    }
+
+    /// Whether data goes to a terminal.
+    pub(crate) fn data_on_terminal(&self) -> bool {
+        if self.elsewhere {
+            io::stderr().is_terminal()
+        } else {
+            io::stdout().is_terminal()
+        }
+    }
+
+    /// Whether standard output, or standard error, is a terminal.
+    #[expect(clippy::unused_self, reason = "there is one of each for all printers")]
+    pub(crate) fn on_terminal(&self, stdout: bool) -> bool {
+        if stdout {
+            io::stdout().is_terminal()
+        } else {
+            io::stderr().is_terminal()
         }
     }
 
@@ -67,6 +132,11 @@ impl Printer {
 
     /// Prints data unchanged.
     pub(crate) fn data_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        if self.elsewhere {
+            // An error there can't be reported anywhere.
+            let _ = write_all(io::stderr(), bytes);
+            return Ok(());
+        }
         if self.is_closed() {
             return Ok(());
         }
@@ -89,7 +159,16 @@ impl Printer {
 
     /// Prints a line to standard error. An error there can't be reported anywhere.
     pub(crate) fn note(&self, text: &str) {
-        let _ = write_all(io::stderr(), format!("{text}\n").as_bytes());
+        self.raw(&format!("{text}\n"));
+    }
+
+    /// Prints text to standard error as it is.
+    pub(crate) fn raw(&self, text: &str) {
+        let _ = if self.unicode {
+            write_all(io::stderr(), text.as_bytes())
+        } else {
+            write_all(io::stderr(), plain(text).as_bytes())
+        };
     }
 
     /// Prints a line to standard error, unless `--quiet` is given.
@@ -100,19 +179,34 @@ impl Printer {
     }
 
     pub(crate) fn warning(&self, text: &str) {
-        self.note(&format!("{} {text}", self.tone_err("warning:", Tone::Odd)));
+        self.note(&format!("{} {text}", self.tone_err("warning:", Role::Odd)));
     }
 
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.note(&format!("{} {failure}", self.tone_err("error:", Tone::Bad)));
+        self.note(&format!("{} {failure}", self.tone_err("error:", Role::Bad)));
     }
 
-    pub(crate) fn tone_err(&self, text: &str, tone: Tone) -> String {
-        coloured(self.colour_err, text, tone)
+    /// A line for standard error.
+    pub(crate) fn painted(&self, line: &Line) -> String {
+        line.text(self.colour_err)
     }
 
-    pub(crate) fn tone_out(&self, text: &str, tone: Tone) -> String {
-        coloured(self.colour_out, text, tone)
+    pub(crate) fn tone_err(&self, text: &str, role: Role) -> String {
+        role.coloured(text, self.colour_err)
+    }
+
+    pub(crate) fn tone_out(&self, text: &str, role: Role) -> String {
+        role.coloured(text, self.colour_out)
+    }
+
+    /// A line of a host's text, indented. In CI it never begins a line, nor does it contain what CI servers read as a
+    /// command anywhere in a line.
+    pub(crate) fn remote(&self, line: &str) -> String {
+        if self.ci {
+            format!("  | {}", line.replace("##[", "# #["))
+        } else {
+            format!("  {line}")
+        }
     }
 }
 
@@ -126,18 +220,41 @@ impl Operator for Printer {
     }
 }
 
-fn coloured(on: bool, text: &str, tone: Tone) -> String {
-    if !on {
-        return text.to_owned();
-    }
-    let code = match tone {
-        Tone::Good => "32",
-        Tone::Bad => "31",
-        Tone::Odd => "33",
-        Tone::Faint => "2",
-        Tone::Strong => "1",
+/// Whether the locale's characters are those of Unicode.
+fn is_unicode() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
+    locale.is_some_and(|locale| is_utf8(&locale))
+}
+
+fn is_utf8(locale: &OsStr) -> bool {
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// Whether the terminal shows progress outside of its text, by the programs that are known to.
+fn shows_progress() -> bool {
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|found| found == value);
+    std::env::var_os("WT_SESSION").is_some()
+        || is("ConEmuANSI", "ON")
+        || is("TERM_PROGRAM", "WezTerm")
+        || is("TERM_PROGRAM", "ghostty")
+        || is("TERM", "xterm-ghostty")
+}
+
+/// Text of ours in ASCII, as wide as before.
+fn plain(text: &str) -> String {
+    let character = |character: char| match character {
+        '█' => '#',
+        '░' => '.',
+        '…' => '~',
+        '→' => '>',
+        '×' => 'x',
+        'µ' => 'u',
+        '─' => '-',
+        other => other,
     };
-    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    text.chars().map(character).collect()
 }
 
 /// Writes everything, even if another process has made the descriptor non-blocking.

@@ -163,6 +163,7 @@ fn settings(scenario: &Scenario, world: &Arc<World>) -> Settings {
             tokens: Arc::new(move || tokens.token()),
             watched: false,
             threads: false,
+            hear: None,
             on_record: Some(Arc::new(move |host, history| told.on_record(host, history))),
             replace: Arc::new(move |replacement| {
                 let world = Arc::clone(&replaced);

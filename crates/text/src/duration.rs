@@ -74,8 +74,8 @@ pub fn parse_positive(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Formats a duration for people, with at most three significant digits: `850 µs`, `22.8 ms`, `1.5 s`, `1m30s`,
-/// `2h05m`, `3d04h`.
+/// Formats a duration for people, with at most three significant digits: `850 µs`, `22.8 ms`, `1.5 s`, `1 m 30 s`,
+/// `2 h 05 m`, `3 d 04 h`.
 pub fn shown(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
     for (unit, size, least) in [
@@ -120,9 +120,9 @@ pub fn shown_millis(milliseconds: impl Into<u64>) -> String {
 
 fn pair(many: u128, large: &str, few: u128, small: &str) -> String {
     if few == 0 {
-        format!("{many}{large}")
+        format!("{many} {large}")
     } else {
-        format!("{many}{large}{few:02}{small}")
+        format!("{many} {large} {few:02} {small}")
     }
 }
 
@@ -193,13 +193,13 @@ mod tests {
             (8.24, "8.24 s"),
             (30.0, "30 s"),
             (59.94, "59.9 s"),
-            (59.96, "1m"),
-            (90.0, "1m30s"),
-            (184.4, "3m04s"),
-            (3599.6, "1h"),
-            (7500.0, "2h05m"),
-            (86_399.0, "1d"),
-            (273_600.0, "3d04h"),
+            (59.96, "1 m"),
+            (90.0, "1 m 30 s"),
+            (184.4, "3 m 04 s"),
+            (3599.6, "1 h"),
+            (7500.0, "2 h 05 m"),
+            (86_399.0, "1 d"),
+            (273_600.0, "3 d 04 h"),
             (-1.0, "0 s"),
             (f64::NAN, "0 s"),
         ] {

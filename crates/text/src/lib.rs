@@ -3,7 +3,7 @@
 //!
 //! | in | out |
 //! |---|---|
-//! | [`duration::parse`]: `500ms`, `1h30m` | [`duration::shown`]: `22.8 ms`, `1m30s` |
+//! | [`duration::parse`]: `500ms`, `1h30m` | [`duration::shown`]: `22.8 ms`, `1 m 30 s` |
 //! | [`Bytes`]: `64KiB`, `10MB` | [`Bytes`]: `3.4 MB` |
 //! | [`bounded`]: files with a limit | [`replace`]: files replaced in one step |
 //! | [`glob`]: `web*`, `db[0-9]` | [`harmless`]: untrusted text for a terminal |

@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
 
 /// How many symbolic links are followed: Linux's own limit.
 const LINKS: usize = 40;
@@ -27,6 +27,8 @@ const LINKS: usize = 40;
 const NAME: usize = 200;
 /// The longest attribute that Linux supports.
 const ATTRIBUTE: usize = 64 << 10;
+/// The attribute that holds a file's ACL.
+const ACL: &[u8] = b"system.posix_acl_access";
 
 /// New content for a file, which takes effect with [`commit`](Self::commit). Dropping it earlier changes nothing.
 #[derive(Debug)]
@@ -201,7 +203,7 @@ fn begin_file(target: PathBuf) -> io::Result<(File, Way)> {
         let begun = false;
         return Ok((file, Way::InPlace { target, begun }));
     };
-    if let Err(error) = keep_attributes(&file, &earlier, &new) {
+    if let Err(error) = keep_attributes(&file, &new) {
         // The first error is more useful than an error from the removal.
         let _ = fs::remove_file(beside);
         return Err(error);
@@ -233,9 +235,14 @@ fn new_beside(target: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Gives a new file the owner, group, mode and attributes of the old one. Only a privileged process can give files
-/// away: if the owner or group can't be kept, nobody gets more rights than before.
-fn keep_attributes(earlier: &File, metadata: &fs::Metadata, new: &File) -> io::Result<()> {
+/// Gives a new file the owner, group, mode, ACL and user attributes of the file that it is going to replace. Only a
+/// privileged process can give files away: if the owner, group or ACL can't be kept, nobody gets more rights than before.
+///
+/// # Errors
+///
+/// The mode can't be set.
+pub fn keep_attributes(earlier: &File, new: &File) -> io::Result<()> {
+    let metadata = earlier.metadata()?;
     let fresh = new.metadata()?;
     let owner = metadata.uid() == fresh.uid() || fchown(new, Some(metadata.uid()), None).is_ok();
     let group = metadata.gid() == fresh.gid() || fchown(new, None, Some(metadata.gid())).is_ok();
@@ -243,32 +250,49 @@ fn keep_attributes(earlier: &File, metadata: &fs::Metadata, new: &File) -> io::R
     if !(owner && group) {
         mode &= 0o777;
     }
-    if !group {
-        mode = mode & !0o070 | (mode & 0o007) << 3;
+    match attribute(earlier, ACL) {
+        // If there is an ACL, the bits of the group limit what it grants; the group itself may have less.
+        Some(acl) if !(owner && group) || fsetxattr(new, ACL, &acl, XattrFlags::empty()).is_err() => {
+            mode &= 0o700;
+        }
+        Some(_) => {}
+        None => {
+            // The directory may give new files an ACL.
+            let _ = fremovexattr(new, ACL);
+            if !group {
+                mode = mode & !0o070 | (mode & 0o007) << 3;
+            }
+        }
     }
     new.set_permissions(fs::Permissions::from_mode(mode))?;
     if owner && group {
-        keep_extended(earlier, new);
+        keep_others(earlier, new);
     }
     Ok(())
 }
 
-/// Copies the ACL, the SELinux context and user attributes, as far as the filesystem has them. Capabilities are not
-/// copied: they were granted to the old content.
-fn keep_extended(earlier: &File, new: &File) {
+/// Copies the SELinux context and user attributes, as far as the filesystem has them. Capabilities are not copied: they
+/// were granted to the old content.
+fn keep_others(earlier: &File, new: &File) {
     let mut names = vec![0; ATTRIBUTE];
     let Ok(length) = flistxattr(earlier, &mut names[..]) else {
         return;
     };
-    let mut value = vec![0; ATTRIBUTE];
     for name in names[..length].split(|byte| *byte == 0) {
-        let kept = name.starts_with(b"user.")
-            || [&b"system.posix_acl_access"[..], b"security.selinux"].contains(&name);
-        if kept && let Ok(length) = fgetxattr(earlier, name, &mut value[..]) {
+        if (name.starts_with(b"user.") || name == b"security.selinux")
+            && let Some(value) = attribute(earlier, name)
+        {
             // A filesystem may refuse to set attributes that it returned.
-            let _ = fsetxattr(new, name, &value[..length], XattrFlags::empty());
+            let _ = fsetxattr(new, name, &value, XattrFlags::empty());
         }
     }
+}
+
+fn attribute(file: &File, name: &[u8]) -> Option<Vec<u8>> {
+    let mut value = vec![0; ATTRIBUTE];
+    let length = fgetxattr(file, name, &mut value[..]).ok()?;
+    value.truncate(length);
+    Some(value)
 }
 
 /// Syncs the directory, which makes the rename durable. A directory that can't be read can't be synced either.
@@ -368,6 +392,43 @@ mod tests {
         let mut value = [0; 8];
         let kept = fgetxattr(File::open(&path).unwrap(), "user.note", &mut value[..]);
         assert_eq!(kept.is_ok_and(|length| &value[..length] == b"hi"), has_attributes);
+    }
+
+    #[test]
+    fn an_acl_is_kept_and_one_of_the_directory_is_not_added() {
+        let scratch = Scratch::new();
+        let path = scratch.at("file");
+        fs::write(&path, "one").unwrap();
+        // Version 2; the owner reads and writes, user 12 reads, the group has nothing, the mask is r, others nothing.
+        let acl: Vec<u8> = [2_u32.to_le_bytes().to_vec()]
+            .into_iter()
+            .chain(
+                [
+                    (1_u16, 6_u16, u32::MAX),
+                    (2, 4, 12),
+                    (4, 0, u32::MAX),
+                    (0x10, 4, u32::MAX),
+                    (0x20, 0, u32::MAX),
+                ]
+                .map(|(tag, bits, id)| {
+                    [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &id.to_le_bytes()].concat()
+                }),
+            )
+            .flatten()
+            .collect();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        fsetxattr(&file, ACL, &acl, XattrFlags::empty()).unwrap();
+        replace(&path, b"two").unwrap();
+        let kept = |path: &Path| attribute(&File::open(path).unwrap(), ACL);
+        assert_eq!(kept(&path).as_deref(), Some(&acl[..]));
+        let plain = scratch.at("plain");
+        fs::write(&plain, "one").unwrap();
+        fs::set_permissions(&plain, fs::Permissions::from_mode(0o640)).unwrap();
+        let directory = File::open(scratch.0.path()).unwrap();
+        fsetxattr(&directory, "system.posix_acl_default", &acl, XattrFlags::empty()).unwrap();
+        replace(&plain, b"two").unwrap();
+        assert_eq!(kept(&plain), None);
+        assert_eq!(fs::metadata(&plain).unwrap().permissions().mode() & 0o7777, 0o640);
     }
 
     #[test]

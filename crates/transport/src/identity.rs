@@ -25,6 +25,8 @@ pub struct Identities {
     /// Certificates whose key is only in the agent.
     pub(crate) certificates: Vec<Certificate>,
     pub(crate) agent: Option<PathBuf>,
+    /// Keys of the agent that a file names, which are offered before its others.
+    pub(crate) named: Vec<KeyData>,
     /// If set, the only keys of the agent to offer.
     pub(crate) only: Option<Vec<KeyData>>,
     /// The files as given, for the system's `ssh`.
@@ -42,7 +44,8 @@ pub(crate) struct Identity {
 /// The keys to load.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Wanted {
-    /// Private key files, each with the certificate beside it, `KEY-cert.pub`, if there is one.
+    /// Private key files, each with the certificate beside it, `KEY-cert.pub`, if there is one; or public key files of
+    /// keys that the agent holds.
     pub keys: Vec<PathBuf>,
     /// Additional certificates (ssh_config's `CertificateFile`).
     pub certificates: Vec<PathBuf>,
@@ -76,6 +79,8 @@ enum File {
     Open(Arc<PrivateKey>),
     /// Encrypted, without a known passphrase; the agent may have the key.
     Closed(Box<PublicKey>),
+    /// Only the public key is in a file; the agent may have the other half, as with password managers and hardware keys.
+    Public(Box<PublicKey>),
 }
 
 // === impl Keyring ===
@@ -108,22 +113,33 @@ impl<'a> Keyring<'a> {
         Ok(identities)
     }
 
-    /// The keys in `directory` (`~/.ssh`) that OpenSSH tries by default; unusable ones are returned as warnings.
-    pub fn defaults(&mut self, directory: &Path, agent: Option<PathBuf>) -> (Identities, Vec<IdentityError>) {
+    /// The keys in `directory` (`~/.ssh`) that OpenSSH tries by default, with the certificates and the agent of `wanted`;
+    /// unusable ones are returned as warnings.
+    pub fn defaults(&mut self, directory: &Path, wanted: &Wanted) -> (Identities, Vec<IdentityError>) {
         let wanted = Wanted {
             keys: DEFAULTS
                 .iter()
                 .map(|name| directory.join(name))
-                .filter(|path| path.exists())
+                .filter(|path| is_key(path))
                 .collect(),
-            agent,
-            ..Wanted::default()
+            ..wanted.clone()
         };
         let held = self.held_by_agent(&wanted);
         let mut identities = Identities::empty(&wanted);
         let mut warnings = Vec::new();
         for path in &wanted.keys {
-            warnings.extend(self.take(path, &held, &mut identities).err());
+            // A public key without its private key is no mistake here.
+            if path.exists()
+                || matches!(self.read(path, &held), Ok(File::Public(key)) if held.contains(key.key_data()))
+            {
+                warnings.extend(self.take(path, &held, &mut identities).err());
+            }
+        }
+        for path in &wanted.certificates {
+            match read_certificate(path) {
+                Ok(certificate) => identities.take_certificate(certificate),
+                Err(error) => warnings.push(error),
+            }
         }
         (identities, warnings)
     }
@@ -149,8 +165,19 @@ impl<'a> Keyring<'a> {
                 });
             }
             // Only the agent can use it.
-            File::Closed(key) if held.contains(key.key_data()) => identities.name(key.key_data()),
+            File::Closed(key) | File::Public(key) if held.contains(key.key_data()) => {
+                identities.name(key.key_data());
+                identities.named.push(key.key_data().clone());
+            }
             File::Closed(_) => return Err(encrypted(path)),
+            File::Public(_) => {
+                return Err(IdentityError {
+                    path: path.to_owned(),
+                    why: "it is a public key, and no agent holds its private key; name the private key, or add it \
+                          with ssh-add"
+                        .to_owned(),
+                });
+            }
         }
         identities.take_beside(path)
     }
@@ -241,7 +268,11 @@ fn read_key(path: &Path, held: &[KeyData], ask: Option<&mut Ask<'_>>) -> Result<
     match keys::load_secret_key(path, None) {
         Ok(key) => return Ok(File::Open(Arc::new(key))),
         Err(keys::Error::KeyIsEncrypted) => {}
-        Err(error) => return Err(other(error)),
+        Err(error) => {
+            return public_alone(path)
+                .map(|key| File::Public(Box::new(key)))
+                .ok_or_else(|| other(error));
+        }
     }
     let public = public_half(path);
     if let Some(public) = &public
@@ -269,6 +300,21 @@ fn public_half(path: &Path) -> Option<PublicKey> {
     inside
         .map(|key| key.public_key().clone())
         .or_else(|| PublicKey::read_openssh_file(beside(path, ".pub")).ok())
+}
+
+/// The public key in a file, or beside the name of a private key that does not exist.
+fn public_alone(path: &Path) -> Option<PublicKey> {
+    let file = if path.exists() {
+        path.to_owned()
+    } else {
+        beside(path, ".pub")
+    };
+    PublicKey::read_openssh_file(file).ok()
+}
+
+/// Whether there is a private key at a path, or the public key of that name.
+pub fn is_key(path: &Path) -> bool {
+    path.exists() || beside(path, ".pub").exists()
 }
 
 /// The path of a key with a suffix.
@@ -312,7 +358,7 @@ mod tests {
                 .to_string()
                 .contains("is it a private key")
         );
-        let (identities, warnings) = Keyring::new().defaults(directory.path(), None);
+        let (identities, warnings) = Keyring::new().defaults(directory.path(), &Wanted::default());
         assert!(identities.is_empty());
         assert_eq!(warnings.len(), 1);
     }
@@ -337,7 +383,13 @@ mod tests {
             refused.ends_with("it is encrypted; add it to an agent with ssh-add"),
             "{refused}"
         );
-        assert_eq!(Keyring::new().defaults(directory.path(), None).1.len(), 2);
+        assert_eq!(
+            Keyring::new()
+                .defaults(directory.path(), &Wanted::default())
+                .1
+                .len(),
+            2
+        );
 
         let mut asked = Vec::new();
         let mut answers = ["wrong", "opensesame", "opensesame"].into_iter();
@@ -346,7 +398,7 @@ mod tests {
             answers.next().map(Secret::new)
         });
         assert_eq!(ring.load(&named).unwrap().keys.len(), 1);
-        let (identities, warnings) = ring.defaults(directory.path(), None);
+        let (identities, warnings) = ring.defaults(directory.path(), &Wanted::default());
         assert_eq!((identities.keys.len(), warnings.len()), (2, 0));
         drop(ring);
         assert_eq!(asked, ["id_ed25519", "id_ed25519", "id_rsa"]);

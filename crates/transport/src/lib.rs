@@ -68,7 +68,7 @@ pub use error::{ConnectError, ExecError, Throttle};
 pub use escalate::Become;
 pub use exec::{Exec, Input};
 pub use heard::Heard;
-pub use identity::{Ask, Identities, IdentityError, Keyring, Wanted};
+pub use identity::{Ask, Identities, IdentityError, Keyring, Wanted, is_key};
 pub use known_hosts::{HostKeyProblem, KnownHosts, KnownHostsError};
 pub use quote::{sh_path, sh_quote};
 pub use reveille_account::{BecomeMethod, HostKeyPolicy};

@@ -56,6 +56,22 @@ pub(crate) fn login_line(command: &str) -> String {
     if !command.contains(['\\', '!', '\n']) {
         return format!("exec sh -c {}", sh_quote(command));
     }
+    format!(
+        "exec sh -c 'eval \"shift;$(printf %b \"$1\")\"' sh '{}'",
+        encoded(command)
+    )
+}
+
+/// Reads the line of [`self_contained`] from standard input, and runs the command in it.
+pub(crate) const READS_ITSELF: &str = r#"IFS= read -r c;eval "$c""#;
+
+/// Returns a line for `sh` that runs `command`.
+pub(crate) fn self_contained(command: &str) -> String {
+    format!("unset c;eval \"$(printf %b '{}')\"\n", encoded(command))
+}
+
+/// The text for `printf %b`, without characters that login shells treat differently.
+fn encoded(command: &str) -> String {
     let mut encoded = String::with_capacity(command.len() * 2);
     for character in command.chars() {
         match character {
@@ -65,7 +81,7 @@ pub(crate) fn login_line(command: &str) -> String {
             other => encoded.push(other),
         }
     }
-    format!("exec sh -c 'eval \"shift;$(printf %b \"$1\")\"' sh '{encoded}'")
+    encoded
 }
 
 #[cfg(test)]

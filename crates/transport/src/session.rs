@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reveille_account::{Class, Phase};
 
 use crate::error::{ConnectError, ExecError};
@@ -13,7 +14,7 @@ use crate::exec::Exec;
 use crate::local::Local;
 use crate::native::{Duplex, Native};
 use crate::openssh::Master;
-use crate::quote::login_line;
+use crate::quote::{READS_ITSELF, login_line, self_contained};
 
 /// An authenticated connection to one host. Dropping it cuts the connection.
 pub struct Session {
@@ -27,6 +28,11 @@ pub struct Session {
 
 /// How often local work counts as movement.
 const SIGN: Duration = Duration::from_secs(1);
+/// The longest plain command that is a part of the request to run it, in bytes. A longer one is sent over standard input:
+/// dropbear accepts 9,000 bytes, Linux 128 KiB for an argument, and OpenSSH 256 KiB.
+const SHORT: usize = 4 * 1024;
+/// How many bytes of a longer command to send at a time.
+const PIECE: usize = 32 * 1024;
 
 /// The transport of the session.
 pub(crate) enum Link {
@@ -96,6 +102,21 @@ impl Session {
     /// Runs `command` in `sh`, as another user if set, and returns once it runs. If the host refuses to change the
     /// user, fails with [`ExecError::Refused`] of class `become_failed` or `become_missing`; then nothing ran.
     pub async fn run(&self, escalate: Option<&Become>, command: &str) -> Result<Exec, ExecError> {
+        if command.len() <= SHORT {
+            return self.run_line(escalate, command).await;
+        }
+        let exec = self.run_line(escalate, READS_ITSELF).await?;
+        let input = exec.input();
+        for piece in self_contained(command).into_bytes().chunks(PIECE) {
+            // A host that runs something else may close its input; its output shows what happened.
+            if input.send(Bytes::copy_from_slice(piece)).await.is_err() {
+                break;
+            }
+        }
+        Ok(exec)
+    }
+
+    async fn run_line(&self, escalate: Option<&Become>, command: &str) -> Result<Exec, ExecError> {
         match escalate {
             None => self.exec(login_line(command)).await,
             // Boxed, so that its memory is freed before the long wait.

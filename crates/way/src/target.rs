@@ -8,7 +8,7 @@ use std::time::Duration;
 use reveille_account::{HostKeyPolicy, HostName, TransportKind};
 use reveille_transport::{
     Authentication, Become, Identities, IdentityError, KeepAlive, Keyring, KnownHosts, OpenSsh, Secret,
-    Target, Transport, Wanted,
+    Target, Transport, Wanted, is_key,
 };
 
 use crate::find::NOWHERE;
@@ -263,15 +263,19 @@ impl<'a> Destinations<'a> {
             Agent::Socket(path) => Some(path.clone()).filter(|path| path.exists()),
         };
         let refused = |error: IdentityError| Error::input(error.to_string());
-        if link.keys.is_empty()
-            && link.more_keys.is_empty()
-            && link.certificates.is_empty()
-            && !link.keys_only
-        {
+        let certificates = link.certificates.iter().filter(|path| path.exists());
+        let certificates: Vec<PathBuf> = certificates.cloned().collect();
+        if link.keys.is_empty() && link.more_keys.is_empty() {
             let directory = std::env::home_dir()
                 .map(|home| home.join(".ssh"))
                 .unwrap_or_default();
-            let (identities, warnings) = self.keys.defaults(&directory, agent);
+            let wanted = Wanted {
+                agent,
+                certificates,
+                only: link.keys_only,
+                ..Wanted::default()
+            };
+            let (identities, warnings) = self.keys.defaults(&directory, &wanted);
             self.warn(warnings.iter().map(ToString::to_string));
             if !identities.is_empty() || link.last_keys.is_empty() {
                 return Ok(identities);
@@ -285,7 +289,7 @@ impl<'a> Destinations<'a> {
         let mut keys: Vec<PathBuf> = link.keys.iter().map(|path| expand_home(path)).collect();
         // Like ssh, skips missing files of its configuration.
         for path in &link.more_keys {
-            if !path.exists() || keys.contains(path) {
+            if !is_key(path) || keys.contains(path) {
                 continue;
             }
             let alone = Wanted {
@@ -300,12 +304,7 @@ impl<'a> Destinations<'a> {
         }
         let wanted = Wanted {
             keys,
-            certificates: link
-                .certificates
-                .iter()
-                .filter(|path| path.exists())
-                .cloned()
-                .collect(),
+            certificates,
             agent,
             only: link.keys_only,
         };

@@ -56,10 +56,9 @@ pub fn write_files(ledger: &Ledger, summary: &Summary, directory: &Path) -> Resu
 pub fn write_junit(summary: &Summary, path: &Path) -> Result<()> {
     let mut whole = Replacement::begin(path).map_err(Error::io("write", path))?;
     write_to(&mut whole, path, |file| {
-        let suite = summary.record.run.to_string();
         junit::write_head(file, summary)?;
         for host in summary.hosts() {
-            junit::write_case(file, &suite, &host?)?;
+            junit::write_case(file, summary.name(), &host?)?;
         }
         Ok(junit::write_foot(file)?)
     })?;

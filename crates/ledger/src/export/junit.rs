@@ -1,4 +1,7 @@
 //! `junit.xml`: one test case per host, for CI servers.
+//!
+//! The suite is the job and the case is the host, the same in every run, so that servers join the results of a host into
+//! a history.
 
 use std::io::{self, Write};
 
@@ -7,7 +10,8 @@ use super::{HostSummary, Summary};
 /// Writes the part before the hosts.
 pub(super) fn write_head(target: &mut impl Write, summary: &Summary) -> io::Result<()> {
     let account = &summary.account;
-    let name = escape(&summary.record.run.to_string());
+    let name = escape(summary.name());
+    let run = escape(&summary.record.run.to_string());
     let tests = account.planned;
     let failures = account.failed + account.quarantined;
     let errors = account.ghost + account.pending + account.running;
@@ -24,7 +28,17 @@ pub(super) fn write_head(target: &mut impl Write, summary: &Summary) -> io::Resu
         target,
         "  <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" \
          skipped=\"{skipped}\" time=\"{time}\" timestamp=\"{started}\">"
-    )
+    )?;
+    writeln!(target, "    <properties>")?;
+    writeln!(target, "      <property name=\"run\" value=\"{run}\"/>")?;
+    if let Some(comment) = &summary.record.spec.comment {
+        writeln!(
+            target,
+            "      <property name=\"comment\" value=\"{}\"/>",
+            escape(comment)
+        )?;
+    }
+    writeln!(target, "    </properties>")
 }
 
 /// Writes a host.
@@ -44,7 +58,11 @@ pub(super) fn write_case(target: &mut impl Write, suite: &str, host: &HostSummar
         "ghost" | "pending" | "running" => "error",
         _ => "skipped",
     };
-    let message = escape(&host.message);
+    let message = match &host.step {
+        Some(step) if host.message.is_empty() => escape(step),
+        Some(step) => escape(&format!("{step}: {}", host.message)),
+        None => escape(&host.message),
+    };
     writeln!(target, ">")?;
     if element == "skipped" {
         writeln!(target, "      <skipped message=\"{class}: {message}\"/>")?;

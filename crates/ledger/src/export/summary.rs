@@ -152,7 +152,7 @@ pub struct HostSummary {
     #[serde(skip)]
     pub dispatched: bool,
     /// The name of the deciding step.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
 }
 
@@ -225,6 +225,12 @@ impl Ledger {
 // === impl Summary ===
 
 impl Summary {
+    /// What the run is called; the command that started it for runs of earlier versions.
+    pub fn name(&self) -> &str {
+        let spec = &self.record.spec;
+        spec.name.as_deref().unwrap_or(spec.kind.as_str())
+    }
+
     /// The hosts in the roll's order, read one by one.
     pub fn hosts(&self) -> impl Iterator<Item = Result<HostSummary>> {
         self.hosts.iter().map(|row| {
@@ -308,11 +314,24 @@ impl Serialize for Summary {
             epoch: record.epoch,
             more: &self.controller,
         };
-        let fields = 9 + usize::from(self.interruption.is_some());
+        let spec = &record.spec;
+        let optional = [
+            self.interruption.is_some(),
+            spec.name.is_some(),
+            spec.comment.is_some(),
+        ];
+        let fields = 10 + optional.into_iter().filter(|is_some| *is_some).count();
         let mut object = serializer.serialize_struct("Summary", fields)?;
         object.serialize_field("schema", &1)?;
         object.serialize_field("run_id", &record.run.to_string())?;
         object.serialize_field("uuid", &record.run)?;
+        object.serialize_field("kind", spec.kind.as_str())?;
+        if let Some(name) = &spec.name {
+            object.serialize_field("name", name)?;
+        }
+        if let Some(comment) = &spec.comment {
+            object.serialize_field("comment", comment)?;
+        }
         object.serialize_field("state", &record.state)?;
         if let Some(reason) = &self.interruption {
             object.serialize_field("interruption", reason)?;

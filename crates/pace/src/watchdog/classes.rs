@@ -140,11 +140,11 @@ mod tests {
         classes.seed(&class, [minute; 1000], [Duration::from_secs(30); 1000]);
         assert_eq!(
             classes.choose_total(&class, 512, 3, 2).to_string(),
-            "total 2m07s: from earlier durations (1000 samples, 512 hosts, 3 retries, attempt 2)"
+            "total 2 m 07 s: from earlier durations (1000 samples, 512 hosts, 3 retries, attempt 2)"
         );
         assert_eq!(
             classes.choose_silence(&class, 512, false, 0, 1).to_string(),
-            "silence 2m: the minimum (1000 samples, 512 hosts, 0 retries, attempt 1)"
+            "silence 2 m: the minimum (1000 samples, 512 hosts, 0 retries, attempt 1)"
         );
         classes.resolved(&class, minute, Duration::from_secs(200), None);
         assert_eq!(classes.samples(&class), 1001);

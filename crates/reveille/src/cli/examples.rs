@@ -83,8 +83,16 @@ Examples:
 pub(super) const LOGS: &str = "\
 Examples:
   reveille logs web1
-  reveille logs r-20261121-101502-4f2a web1
+  reveille logs r-20261121-101502-4f2a 'web*' --step install
+  reveille logs --failed
+  reveille logs --follow web1
   reveille logs --raw web1 | less -R";
+
+pub(super) const RUNS: &str = "\
+Examples:
+  reveille runs
+  reveille runs --failed --since 7d
+  reveille runs --kind run --number 10 --format json";
 
 pub(super) const EXPORT: &str = "\
 Examples:

@@ -3,6 +3,7 @@
 mod examples;
 mod reach;
 mod rollout;
+mod screen;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,9 @@ use clap::{Args, Parser, Subcommand};
 use reveille_text::duration;
 
 pub(crate) use self::reach::{Choice, Link, Origins, PasswordArgs, Reach};
+
 pub(crate) use self::rollout::{Format, Pacing, Report};
+pub(crate) use self::screen::{Shown, When};
 
 /// Run commands and jobs over SSH on many hosts, and account for every one of them
 #[derive(Debug, Parser)]
@@ -48,9 +51,30 @@ pub(crate) struct Globals {
     /// Report outputs and failures only
     #[arg(short, long, global = true, help_heading = "General")]
     pub(crate) quiet: bool,
-    /// Do not use colour [also: NO_COLOR]
-    #[arg(long, global = true, help_heading = "General")]
+    /// When to use colour [also: NO_COLOR, CLICOLOR_FORCE]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        help_heading = "General"
+    )]
+    pub(crate) color: When,
+    /// The same as --color never
+    #[arg(long, global = true, hide = true, overrides_with = "color")]
     pub(crate) no_color: bool,
+    /// What to show while a run goes on
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        value_enum,
+        default_value_t,
+        help_heading = "General",
+        hide_short_help = true
+    )]
+    pub(crate) progress: Shown,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,14 +101,15 @@ pub(crate) enum Command {
     #[command(after_help = examples::LINT)]
     Lint(LintArgs),
     /// List runs
-    Runs,
+    #[command(after_help = examples::RUNS)]
+    Runs(RunsArgs),
     /// Show a run's result
     #[command(after_help = examples::SHOW)]
     Show(ShowArgs),
     /// Check that every host of a run is accounted for; exit 4 if not
     Audit(RunArg),
-    /// Show what happened on a host, and its output
-    #[command(override_usage = "reveille logs [OPTIONS] [RUN] HOST", after_help = examples::LOGS)]
+    /// Show what happened on hosts, and their output
+    #[command(override_usage = "reveille logs [OPTIONS] [RUN] HOST...\n       reveille logs [OPTIONS] [RUN] --failed", after_help = examples::LOGS)]
     Logs(LogsArgs),
     /// Write a run's artifacts: summary, events, tables, JUnit, address lists
     #[command(after_help = examples::EXPORT)]
@@ -183,9 +208,9 @@ pub(crate) struct ExecArgs {
     /// Kill the command after TIME
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive, help_heading = "Watchdog")]
     pub(crate) total: Option<Duration>,
-    /// Print each host's output line by line as it comes, instead of grouping alike output at the end
-    #[arg(long, help_heading = "Output")]
-    pub(crate) no_fold: bool,
+    /// Print hosts' output line by line as it comes, instead of grouping alike output at the end
+    #[arg(long, visible_alias = "no-fold", help_heading = "Output")]
+    pub(crate) stream: bool,
     #[command(flatten)]
     pub(crate) on: OnHosts,
 }
@@ -217,6 +242,9 @@ pub(crate) struct RunArgs {
     /// Skip steps with one of these tags
     #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "Job")]
     pub(crate) skip_tags: Vec<String>,
+    /// Print the output of the steps line by line as it comes
+    #[arg(long, visible_alias = "no-fold", help_heading = "Output")]
+    pub(crate) stream: bool,
     /// Start with the step of this name
     #[arg(long, value_name = "STEP", help_heading = "Job")]
     pub(crate) start_at: Option<String>,
@@ -326,6 +354,11 @@ pub(crate) struct DrillArgs {
         help_heading = "Drill"
     )]
     pub(crate) hosts: u32,
+    /// Inventory whose groups and variables the practice hosts get; nothing in it is connected to
+    ///
+    /// The practice hosts take the parts of its hosts in turn, of those that the job's `hosts` matches.
+    #[arg(short, long, value_name = "INV", requires = "job", help_heading = "Drill")]
+    pub(crate) inventory: Vec<String>,
     /// Inject a fault: KIND=SHARE, KIND=COUNT or KIND=HOST,… [default: a dozen kinds]
     ///
     /// `all=COUNT` injects every kind, `none` injects nothing. Repeat the option for several kinds.
@@ -403,13 +436,47 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct LogsArgs {
-    /// The host; before it, the run, if it is not the last one
-    #[arg(required = true, num_args = 1..=2, value_name = "HOST")]
-    pub(crate) what: Vec<String>,
-    /// Print the output unchanged, escape sequences included
+pub(crate) struct RunsArgs {
+    /// Only runs with hosts that failed
     #[arg(long)]
+    pub(crate) failed: bool,
+    /// Only interrupted runs
+    #[arg(long)]
+    pub(crate) interrupted: bool,
+    /// Only runs that started since then: 2h, 7d, 2026-11-21
+    #[arg(long, value_name = "TIME|DATE")]
+    pub(crate) since: Option<String>,
+    /// Only runs that this command started
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["exec", "run", "copy", "fetch", "ping", "drill"])]
+    pub(crate) kind: Vec<String>,
+    /// At most the N newest
+    #[arg(short, long, value_name = "N")]
+    pub(crate) number: Option<u32>,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The hosts, also as globs (web*); before them, the run, if it is not the last one
+    #[arg(value_name = "HOST")]
+    pub(crate) what: Vec<String>,
+    /// All hosts that failed
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// Only this step: its name or its number
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// Print what comes, until the run ends
+    #[arg(short, long, conflicts_with_all = ["format", "raw"])]
+    pub(crate) follow: bool,
+    /// Print the output alone and unchanged, escape sequences included
+    #[arg(long, conflicts_with = "format")]
     pub(crate) raw: bool,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]

@@ -2,11 +2,11 @@
 
 use reveille_account::Exit;
 use reveille_text::counted;
+use reveille_view::names;
 
 use crate::cli::{Globals, RunArg};
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::render::names;
 use crate::state;
 
 pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &RunArg, globals: &Globals, printer: &Printer) -> Result
         ("an outcome, but not planned", &audit.extras),
     ] {
         if !hosts.is_empty() {
-            let names = names::fold_names(hosts.iter().map(reveille_account::HostName::as_str));
+            let names = names::fold(hosts.iter().map(reveille_account::HostName::as_str));
             printer.data(&format!("{words}: {names} ({})", counted(hosts.len(), "host")))?;
         }
     }

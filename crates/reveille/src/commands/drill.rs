@@ -1,18 +1,18 @@
 //! `reveille drill`: rehearses a job against a practice fleet with injected faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use reveille_account::{Exit, HostName, RunState};
 use reveille_drill::{Fault, FaultKind, Shows, Targets};
 use reveille_fleet::{Hurry, RunHost, RunRecipe};
 use reveille_inventory::{Inventory, RunSelector, Source};
-use reveille_job::{Job, Limit, Scope, Shared};
+use reveille_job::{Job, Limit, Role, Scope, Shared};
 use reveille_ledger::RunKind;
 use reveille_ledger::export::SummaryOptions;
 use reveille_pace::Portion;
 use reveille_text::counted;
-use reveille_way::{Passwords, Way};
+use reveille_way::{InventorySources, Passwords, Way};
 
 use crate::cli::{DrillArgs, Globals};
 use crate::commands::run::read_job;
@@ -22,7 +22,7 @@ use crate::drill::real;
 use crate::failure::Failure;
 use crate::launch::{self, Finished, Request};
 use crate::options::run_options;
-use crate::printer::{Printer, Tone};
+use crate::printer::Printer;
 use crate::render::end::Extra;
 use crate::state;
 
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
         serve(&wanted(faults, args.good_commands), directory, printer)?;
         return Ok(Exit::Success);
     }
-    let job = match &args.job {
+    let mut job = match &args.job {
         Some(path) => read_job(path, BTreeMap::new())?,
         None => Job::parse_bytes(INSTALL.as_bytes(), "install.yaml", BTreeMap::new())
             .map_err(Failure::Mistakes)?,
@@ -88,11 +88,13 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     if args.real_shell {
         real::may_rehearse(&job)?;
     }
+    let played = played(args, &job, printer)?;
     let traits = Traits {
         real: args.real_shell,
         own: args.job.is_some(),
         durable: job.steps.iter().all(|step| step.durable),
         repeatable: job.steps.iter().any(|step| step.idempotent),
+        heals: job.heal.reboot || job.steps.iter().any(|step| matches!(step.role, Role::Repair(_))),
     };
     let faults = match faults(args)? {
         Some(faults) => faults,
@@ -109,69 +111,10 @@ pub(crate) fn run(args: &DrillArgs, globals: &Globals, printer: &Printer) -> Res
     if args.real_shell && !printer.quiet {
         printer.warning(&real::notice(&practice.homes()));
     }
-    let request = request(args, job, &practice, hurry, state_dir)?;
-    let finished = launch::execute(request, &args.report, printer)?;
-    let injected = practice.end()?;
-    let summary = finished.ledger.summary(finished.run, SummaryOptions::default())?;
-    let comparison = Comparison::new(&injected, &summary, traits)?;
-    let (exit, last) = verdict(&comparison, &summary.account, summary.record.state, &finished);
-    let quiet = printer.quiet && comparison.is_right();
-    let mut words = String::new();
-    if !quiet {
-        words = comparison.table(printer.quiet, |text, tone| printer.tone_err(text, tone));
-        let tone = Tone::of(comparison.is_right());
-        let _ = write!(words, "\n{}", printer.tone_err(&last, tone));
-    }
-    let extra = Extra {
-        exit,
-        words,
-        json: ("drill", comparison.json(args.seed)),
-    };
-    drop(summary);
-    finished.report(Some(&extra), &args.report, printer)
-}
-
-fn request(
-    args: &DrillArgs,
-    mut job: Job,
-    practice: &Practice,
-    hurry: Option<Hurry>,
-    state_dir: std::path::PathBuf,
-) -> Result<Request, Failure> {
-    let source = Source::Argument(practice.inventory().display().to_string());
-    let inventory = Inventory::load(&[source])?.inventory;
-    let no_earlier =
-        |_: &RunSelector| Err::<Vec<HostName>, _>("a practice fleet has no earlier runs".to_owned());
-    // All hosts: a practice fleet does not have the groups that the job names.
-    let hosts = inventory
-        .select::<&str>(&[], &no_earlier)?
-        .into_iter()
-        .map(|name| {
-            let connection = inventory.connection(name.as_str())?;
-            let way = Way::plain(
-                connection.address.value,
-                connection.port.map_or(22, |port| port.value),
-                &connection.user.map_or_else(state::user, |user| user.value),
-                practice.key(),
-            );
-            Ok(RunHost {
-                name,
-                way,
-                vars: serde_json::Map::new(),
-                unrecorded: Vec::new(),
-            })
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
-    let names = hosts.iter().map(|host| host.name.to_string());
-    let groups = vec![("all".to_owned(), names.collect::<Vec<_>>())];
-    let shared = Shared::new("RUN", groups.clone(), job.environment());
-    let scopes = hosts
-        .iter()
-        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared));
-    job.expand(&scopes).map_err(Failure::Mistakes)?;
-    let mistakes = job.check_all(scopes);
-    if !mistakes.is_empty() {
-        return Err(Failure::Mistakes(mistakes));
+    let (hosts, groups) = hosts(&practice, played.as_ref())?;
+    check(&mut job, &hosts, &groups)?;
+    for differs in job.rehearse(&practice.downloads()) {
+        printer.say(&format!("in the drill: {differs}"));
     }
     let mut options = run_options(None, &args.pacing, true)?;
     options.known_hosts.push(practice.known_hosts());
@@ -180,7 +123,7 @@ fn request(
         let wanted = options.concurrency.unwrap_or(real::AT_ONCE);
         options.concurrency = Some(wanted.min(real::AT_ONCE));
     }
-    Ok(Request {
+    let request = Request {
         recipe: RunRecipe {
             kind: RunKind::Drill,
             job,
@@ -193,7 +136,119 @@ fn request(
         passwords: Passwords::default(),
         input: None,
         state_dir,
-    })
+    };
+    let finished = launch::execute(request, &args.report, printer)?;
+    let injected = practice.end()?;
+    let summary = finished.ledger.summary(finished.run, SummaryOptions::default())?;
+    let comparison = Comparison::new(&injected, &summary, traits)?;
+    let (exit, last) = verdict(&comparison, &summary.account, summary.record.state, &finished);
+    let quiet = printer.quiet && comparison.is_right();
+    let mut words = String::new();
+    if !quiet {
+        words = comparison.table(printer.quiet, |text, tone| printer.tone_err(text, tone));
+        let tone = reveille_view::Role::of(comparison.is_right());
+        let _ = write!(words, "\n{}", printer.tone_err(&last, tone));
+    }
+    let extra = Extra {
+        exit,
+        words,
+        json: ("drill", comparison.json(args.seed)),
+    };
+    drop(summary);
+    finished.report(Some(&extra), &args.report, printer)
+}
+
+/// The inventory of `-i`, and those of its hosts that the job's pattern matches.
+fn played(
+    args: &DrillArgs,
+    job: &Job,
+    printer: &Printer,
+) -> Result<Option<(Inventory, Vec<HostName>)>, Failure> {
+    if args.inventory.is_empty() {
+        return Ok(None);
+    }
+    let inventory = InventorySources::new(&args.inventory, &[], &[])?.load(printer)?;
+    let names = inventory.select(job.hosts.as_slice(), &no_earlier)?;
+    Ok(Some((inventory, names)))
+}
+
+fn no_earlier(_: &RunSelector) -> Result<Vec<HostName>, String> {
+    Err("a practice fleet has no earlier runs".to_owned())
+}
+
+type Groups = Vec<(String, Vec<String>)>;
+
+/// The practice hosts and their groups. With an inventory, each practice host has the variables and groups of one of its
+/// hosts, in turn, and every group of the inventory has hosts.
+fn hosts(
+    practice: &Practice,
+    played: Option<&(Inventory, Vec<HostName>)>,
+) -> Result<(Vec<RunHost>, Groups), Failure> {
+    let source = Source::Argument(practice.inventory().display().to_string());
+    let fleet = Inventory::load(&[source])?.inventory;
+    let names = fleet.select::<&str>(&[], &no_earlier)?;
+    let mut hosts = Vec::with_capacity(names.len());
+    for name in &names {
+        let connection = fleet.connection(name.as_str())?;
+        let way = Way::plain(
+            connection.address.value,
+            connection.port.map_or(22, |port| port.value),
+            &connection.user.map_or_else(state::user, |user| user.value),
+            practice.key(),
+        );
+        hosts.push(RunHost {
+            name: name.clone(),
+            way,
+            vars: serde_json::Map::new(),
+            unrecorded: Vec::new(),
+        });
+    }
+    let Some((inventory, roles)) = played else {
+        let all = names.iter().map(ToString::to_string).collect();
+        return Ok((hosts, vec![("all".to_owned(), all)]));
+    };
+    for (host, role) in hosts.iter_mut().zip(roles.iter().cycle()) {
+        host.vars = inventory.template_vars(role.as_str());
+        host.unrecorded = inventory.vault_vars(role.as_str());
+    }
+    // The practice hosts with the role of each host. Hosts that the job does not run on are only in groups.
+    let mut casts: HashMap<HostName, Vec<&HostName>> = HashMap::new();
+    let everyone = inventory.select::<&str>(&[], &no_earlier)?;
+    let more = roles.len().max(names.len());
+    let pairs = roles.iter().cycle().zip(names.iter().cycle()).take(more);
+    for (role, name) in pairs.chain(everyone.iter().zip(names.iter().cycle())) {
+        let cast = casts.entry(role.clone()).or_default();
+        if cast.is_empty() || (roles.len() < names.len() && !cast.contains(&name)) {
+            cast.push(name);
+        }
+    }
+    let groups = inventory.groups().into_iter().map(|(group, members)| {
+        let cast: BTreeSet<&HostName> = members
+            .iter()
+            .flat_map(|member| casts.get(member).into_iter().flatten().copied())
+            .collect();
+        (
+            group.to_owned(),
+            cast.into_iter().map(ToString::to_string).collect(),
+        )
+    });
+    let groups = groups.collect();
+    Ok((hosts, groups))
+}
+
+/// Evaluates every template for every host.
+fn check(job: &mut Job, hosts: &[RunHost], groups: &Groups) -> Result<(), Failure> {
+    let shared = Shared::new("RUN", groups.clone(), job.environment());
+    let scopes = hosts
+        .iter()
+        .map(|host| Scope::new(host.name.as_str(), &host.vars, &shared).hiding(&host.unrecorded));
+    job.expand(&scopes).map_err(Failure::Mistakes)?;
+    let mistakes = job.check_all(scopes);
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Mistakes(mistakes))
+    }
 }
 
 /// The faults that the options name; `None` without `--fault`.
@@ -287,7 +342,13 @@ fn verdict(
             format!("{}: hosts are unaccounted for", finished.run),
         );
     }
-    let kinds = format!("{} of fault", counted(comparison.kinds(), "kind"));
+    if comparison.ran_twice() > 0 {
+        let twice = counted(comparison.ran_twice(), "host");
+        return (
+            Exit::Internal,
+            format!("a durable command ran twice on {twice}: this is a bug in Reveille"),
+        );
+    }
     if !comparison.is_right() {
         let wrong = counted(comparison.wrong_hosts(), "host");
         return (
@@ -297,23 +358,39 @@ fn verdict(
             ),
         );
     }
-    let failed = account.failed + account.quarantined;
-    let failed = counted(failed, "host");
+    if comparison.kinds() == 0 {
+        return if comparison.by_job() == 0 && comparison.unreached() == 0 {
+            let words = "no fault was injected, and every host succeeded";
+            (Exit::Success, words.to_owned())
+        } else {
+            let failed = counted(account.planned - account.success, "host");
+            let words = format!("no fault was injected; {failed} failed by the job's own rules");
+            (Exit::HostsFailed, words)
+        };
+    }
     let struck = counted(comparison.struck(), "host");
+    let mut words = match comparison.seen() {
+        seen if seen == comparison.kinds() => format!(
+            "{} of fault on {struck}, each reported correctly",
+            counted(seen, "kind")
+        ),
+        seen => format!(
+            "{seen} of {} of fault happened, each reported correctly; the others were not rehearsed",
+            counted(comparison.kinds(), "kind")
+        ),
+    };
     if comparison.by_job() > 0 {
         let by_job = counted(comparison.by_job(), "host");
-        return (
-            Exit::HostsFailed,
-            format!("{kinds} on {struck}, each reported correctly; {by_job} failed by the job's own rules"),
-        );
+        let _ = write!(words, "; {by_job} failed by the job's own rules");
     }
-    if comparison.kinds() == 0 {
-        return (
-            Exit::Success,
-            "no fault was injected, and every host succeeded".to_owned(),
-        );
+    if comparison.unreached() > 0 {
+        let unreached = counted(comparison.unreached(), "host");
+        let _ = write!(words, "; {unreached} not reached, because the run stopped before");
     }
-    let words =
-        format!("{kinds} on {struck}, each reported correctly; {failed} failed because of them, as expected");
+    if comparison.by_job() > 0 || comparison.unreached() > 0 {
+        return (Exit::HostsFailed, words);
+    }
+    let failed = counted(account.failed + account.quarantined, "host");
+    let _ = write!(words, "; {failed} failed because of them, as expected");
     (Exit::Success, words)
 }

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ExecArgs, globals: &Globals, printer: &Printer) -> Resu
     );
     let request = Request {
         input: args.stdin.as_deref().map(launch::read_input).transpose()?,
-        ..Request::plain(RunKind::Exec, job, &args.on, !args.no_fold, globals, printer)?
+        ..Request::plain(RunKind::Exec, job, &args.on, !args.stream, globals, printer)?
     };
     launch::start(request, &args.on.report, printer)
 }

@@ -3,7 +3,8 @@
 use reveille_account::{Class, Exit, SourceError};
 
 use crate::failure::Failure;
-use crate::printer::{Printer, Tone};
+use crate::printer::Printer;
+use reveille_view::Role;
 
 pub(crate) fn run(class: Option<&str>, printer: &Printer) -> Result<Exit, Failure> {
     let Some(name) = class else {
@@ -22,7 +23,7 @@ pub(crate) fn run(class: Option<&str>, printer: &Printer) -> Result<Exit, Failur
     })?;
     printer.data(&format!(
         "{} ({})",
-        printer.tone_out(class.as_str(), Tone::Strong),
+        printer.tone_out(class.as_str(), Role::Strong),
         class.status()
     ))?;
     printer.data(&format!("  means   {}", class.meaning()))?;

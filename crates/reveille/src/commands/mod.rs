@@ -39,7 +39,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Command::Drill(args) => drill::run(&args, &globals, printer),
         Command::Hosts(args) => hosts::run(&args, &globals, printer),
         Command::Lint(args) => lint::run(&args, printer),
-        Command::Runs => runs::run(&globals, printer),
+        Command::Runs(args) => runs::run(&args, &globals, printer),
         Command::Show(args) => show::run(&args, &globals, printer),
         Command::Audit(args) => audit::run(&args, &globals, printer),
         Command::Logs(args) => logs::run(&args, &globals, printer),

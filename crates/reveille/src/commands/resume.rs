@@ -4,8 +4,9 @@ use reveille_account::{Exit, RunState};
 
 use crate::cli::{Globals, ResumeArgs};
 use crate::failure::Failure;
+use crate::launch;
 use crate::printer::Printer;
-use crate::{launch, render};
+use crate::render::end::Ended;
 
 pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let (ledger, record) = launch::open(globals, &args.which.run)?;
@@ -13,16 +14,14 @@ pub(crate) fn run(args: &ResumeArgs, globals: &Globals, printer: &Printer) -> Re
     let account = ledger.account(run)?;
     if account.pending + account.running == 0 && record.state == RunState::Closed {
         printer.say(&format!("{run} has ended; there is nothing to resume"));
-        return render::end::report(
-            &ledger,
+        let ended = Ended {
+            ledger: &ledger,
             run,
-            record.spec.kind,
-            true,
-            0,
-            None,
-            &args.report,
-            printer,
-        );
+            folded: true,
+            worked_on: 0,
+            view: None,
+        };
+        return ended.report(None, &args.report, printer);
     }
     launch::resume(&ledger, &record, args, printer)
 }

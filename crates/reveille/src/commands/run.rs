@@ -19,7 +19,7 @@ use crate::printer::Printer;
 use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
-    let mut options = run_options(Some(&args.on.reach), &args.on.pacing, true)?;
+    let mut options = run_options(Some(&args.on.reach), &args.on.pacing, !args.stream)?;
     options.preview = Preview {
         check: args.check,
         diff: args.diff,

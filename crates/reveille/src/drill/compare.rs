@@ -11,8 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::printer::Tone;
-use crate::render::names::and_more;
+use reveille_view::{Role, names::and_more};
 
 /// Hosts that a row names.
 const NAMES: usize = 3;
@@ -29,6 +28,8 @@ pub(crate) struct Traits {
     pub(crate) durable: bool,
     /// Some command may run again after its end was lost.
     pub(crate) repeatable: bool,
+    /// Failed hosts are repaired or rebooted, up to a limit.
+    pub(crate) heals: bool,
 }
 
 /// The comparison, with a row for each kind of fault.
@@ -53,6 +54,8 @@ struct Row {
     by_job: usize,
     #[serde(serialize_with = "hosts_only")]
     wrong: Vec<(HostName, Class)>,
+    /// Hosts on which a durable command ran twice.
+    ran_twice: Vec<HostName>,
 }
 
 // === impl Comparison ===
@@ -78,15 +81,18 @@ impl Comparison {
             row.met += usize::from(met);
             let class = outcomes.get(&host.name).copied().flatten();
             row.take(&host.name, class, met, traits);
+            if host.tokens.values().any(|times| *times > 1) {
+                row.ran_twice.push(host.name.clone());
+            }
         }
         Ok(Self {
             rows: rows.into_values().collect(),
         })
     }
 
-    /// Whether every fault was reported with the right class.
+    /// Whether every fault was reported with the right class, and no command ran twice.
     pub(crate) fn is_right(&self) -> bool {
-        self.rows.iter().all(|row| row.wrong.is_empty())
+        self.rows.iter().all(Row::is_right)
     }
 
     /// Hosts that failed by the rules of the user's own job.
@@ -108,16 +114,31 @@ impl Comparison {
         self.faulty().count()
     }
 
+    /// Kinds of fault that happened on a host which was reached.
+    pub(crate) fn seen(&self) -> usize {
+        self.faulty().filter(|row| row.was_seen()).count()
+    }
+
+    /// Hosts that the run did not reach.
+    pub(crate) fn unreached(&self) -> usize {
+        self.rows.iter().map(|row| row.unreached).sum()
+    }
+
     pub(crate) fn wrong_hosts(&self) -> usize {
         self.rows.iter().map(|row| row.wrong.len()).sum()
     }
 
+    /// Hosts on which a command ran twice.
+    pub(crate) fn ran_twice(&self) -> usize {
+        self.rows.iter().map(|row| row.ran_twice.len()).sum()
+    }
+
     /// The table; with `quiet`, only its wrong rows.
-    pub(crate) fn table(&self, quiet: bool, tone: impl Fn(&str, Tone) -> String) -> String {
+    pub(crate) fn table(&self, quiet: bool, tone: impl Fn(&str, Role) -> String) -> String {
         let heading = ["injected", "hosts", "met", "reported", "succeeded", "verdict"].map(str::to_owned);
-        let mut lines = vec![(heading, Tone::Strong)];
-        for row in self.rows.iter().filter(|row| !quiet || !row.wrong.is_empty()) {
-            lines.push((row.cells(), Tone::of(row.wrong.is_empty())));
+        let mut lines = vec![(heading, Role::Strong)];
+        for row in self.rows.iter().filter(|row| !quiet || !row.is_right()) {
+            lines.push((row.cells(), Role::of(row.is_right())));
         }
         let mut widths = [0; 6];
         for (cells, _) in &lines {
@@ -154,6 +175,15 @@ fn position(fault: Option<FaultKind>) -> usize {
 // === impl Row ===
 
 impl Row {
+    fn is_right(&self) -> bool {
+        self.wrong.is_empty() && self.ran_twice.is_empty()
+    }
+
+    /// Whether the fault happened on a host that was reached. A server that refuses connections can't count them.
+    fn was_seen(&self) -> bool {
+        self.unreached < self.hosts && (self.met > 0 || self.fault == Some(FaultKind::Refuse))
+    }
+
     fn take(&mut self, host: &HostName, class: Option<Class>, met: bool, traits: Traits) {
         let Some(class) = class.filter(|class| class.status() != Status::Cancelled) else {
             self.unreached += 1;
@@ -217,6 +247,10 @@ impl Row {
             let more = and_more(self.wrong.len().saturating_sub(NAMES));
             return format!("WRONG: {}{more}", names.join(", "));
         }
+        if let Some(name) = self.ran_twice.first() {
+            let more = and_more(self.ran_twice.len() - 1);
+            return format!("WRONG: a command ran twice on {name}{more}");
+        }
         let mut notes = Vec::new();
         if self.by_job > 0 {
             notes.push(format!(
@@ -227,10 +261,7 @@ impl Row {
         if self.unreached > 0 {
             notes.push(format!("{} not reached", self.unreached));
         }
-        if self.met == 0
-            && self.unreached < self.hosts
-            && !matches!(self.fault, None | Some(FaultKind::Refuse))
-        {
+        if self.fault.is_some() && self.unreached < self.hosts && !self.was_seen() {
             notes.push("never met".to_owned());
         }
         if notes.is_empty() {
@@ -254,6 +285,13 @@ fn is_right(fault: Option<FaultKind>, class: Class, traits: Traits) -> bool {
     let expected = fault.expected();
     if expected.classes.contains(&class) {
         return true;
+    }
+    // A host that fails again after its repairs is given up.
+    if traits.heals && class.status() == Status::Quarantined {
+        return expected
+            .classes
+            .iter()
+            .any(|class| class.status() == Status::Failed);
     }
     let of_commands = matches!(
         fault,

@@ -134,6 +134,11 @@ impl Practice {
         })
     }
 
+    /// Where a rehearsed job puts files.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.directory.0.join("downloads")
+    }
+
     pub(crate) fn inventory(&self) -> PathBuf {
         self.directory.0.join(INVENTORY)
     }

@@ -9,33 +9,49 @@ use reveille_fleet::{Judged, RunRecipe};
 use reveille_ledger::export::{HostSummary, Spread, Summary, SummaryOptions, write_junit};
 use reveille_ledger::{Ledger, RunKind};
 use reveille_text::harmless::{self, shortened};
-use reveille_text::{Bytes, counted, duration};
+use reveille_text::{Bytes, counted, duration, grouped};
+use reveille_view::{Clock, Role, RunView, cells, cut, names, story, wrap_up_to};
 use serde_json::{Map, json};
 
 use crate::cli::{Format, Report};
 use crate::failure::Failure;
-use crate::printer::{Printer, Tone};
-use crate::render::{artifacts, fold, names, notify};
+use crate::printer::Printer;
+use crate::render::{artifacts, fold, notify, terminal, view};
 use crate::state;
 use crate::usage::{self, Usage};
 
-/// Host names shown for a group.
-const NAMES: usize = 5;
-/// Groups shown.
+/// Groups shown without `-v`.
 const GROUPS: usize = 20;
-
-/// The beginning of a key's fingerprint, before the base 64.
-const FINGERPRINT: &str = "SHA256:";
+/// Lines of a group's story.
+const STORY: usize = 6;
+/// Cells of a label.
+const LABEL: usize = 12;
+/// Cells used at most.
+const WIDEST: usize = 160;
 
 /// Hosts that failed alike.
 struct Group {
     class: Class,
     step: Option<String>,
+    /// Exit status or signal.
+    status: String,
     /// The story of the first host.
     story: String,
     /// Some host's story has other numbers or addresses.
     varies: bool,
-    hosts: Vec<HostName>,
+    hosts: Vec<(HostName, u32)>,
+}
+
+/// A run that has ended, or that its controller has left.
+pub(crate) struct Ended<'a> {
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) run: RunId,
+    /// Like outputs are printed once.
+    pub(crate) folded: bool,
+    /// The number of hosts that this process worked on.
+    pub(crate) worked_on: usize,
+    /// The view of the newest round, if this process has it.
+    pub(crate) view: Option<RunView>,
 }
 
 /// What a command adds to the end of its run.
@@ -48,71 +64,96 @@ pub(crate) struct Extra {
     pub(crate) json: (&'static str, serde_json::Value),
 }
 
-/// Writes all reports of a run that the options ask for, after this process worked on `worked_on` hosts. Returns the exit
-/// status.
-#[expect(clippy::too_many_arguments, reason = "the reports depend on all of them")]
-pub(crate) fn report(
-    ledger: &Ledger,
-    run: RunId,
-    kind: RunKind,
-    folded: bool,
-    worked_on: usize,
-    extra: Option<&Extra>,
-    report: &Report,
-    printer: &Printer,
-) -> Result<Exit, Failure> {
-    let usage = usage::usage(worked_on);
-    let options = options(usage, extra.map(|extra| extra.exit));
-    let mut summary = ledger.summary(run, options.clone())?;
-    let allowed = allowance(&mut summary, extra.is_some())?;
-    let options = SummaryOptions {
-        exit: Some(summary.exit),
-        ..options
-    };
-    let exit = summary.exit;
-    let written = write_files(ledger, &summary, options, report);
-    // If the reader of standard output is gone, the other reports are written nevertheless.
-    let say = || -> Result<(), Failure> {
-        if report.format == Format::Json {
-            printer.data(&json(&summary, extra)?)?;
-        } else {
-            if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch) && folded {
-                let hosts: Vec<(HostName, u32)> = summary
-                    .hosts_without_steps()
-                    .filter_map(|host| {
-                        host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
-                            .transpose()
-                    })
-                    .collect::<Result<_, _>>()?;
-                fold::print(ledger, run, &hosts, printer)?;
-            }
-            let state = state::option(ledger.state_directory());
-            let all_well = summary.account.success == summary.account.planned;
-            if !(all_well && printer.quiet) {
-                let colour = |text: &str, tone| printer.tone_err(text, tone);
-                printer.note(&words(
-                    &summary,
-                    Some(usage),
-                    false,
-                    &state,
-                    allowed.as_deref(),
-                    report.export_to.as_deref().filter(|_| written.is_ok()),
-                    colour,
-                )?);
-            }
-            if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
-                printer.note(&format!("\n{}", extra.words));
-            }
+impl Ended<'_> {
+    /// Writes all reports that the options ask for. Returns the exit status.
+    pub(crate) fn report(
+        mut self,
+        extra: Option<&Extra>,
+        report: &Report,
+        printer: &Printer,
+    ) -> Result<Exit, Failure> {
+        let usage = usage::usage(self.worked_on);
+        let options = options(usage, extra.map(|extra| extra.exit));
+        let mut summary = self.ledger.summary(self.run, options.clone())?;
+        let allowed = allowance(&mut summary, extra.is_some())?;
+        let options = SummaryOptions {
+            exit: Some(summary.exit),
+            ..options
+        };
+        let exit = summary.exit;
+        let written = write_files(self.ledger, &summary, options, report);
+        // If standard output can't be written, the other reports are made nevertheless.
+        let said = self.say(&summary, usage, allowed, written.is_ok(), extra, report, printer);
+        if let Some(command) = &report.notify {
+            notify::tell(command, &json(&summary, extra)?, printer);
         }
-        Ok(())
-    };
-    let said = say();
-    if let Some(command) = &report.notify {
-        notify::tell(command, &json(&summary, extra)?, printer);
+        written?;
+        said?;
+        Ok(exit)
     }
-    written?;
-    said?;
-    Ok(exit)
+
+    #[expect(clippy::too_many_arguments, reason = "the screen depends on all of them")]
+    fn say(
+        &mut self,
+        summary: &Summary,
+        usage: Usage,
+        allowed: Option<String>,
+        is_written: bool,
+        extra: Option<&Extra>,
+        report: &Report,
+        printer: &Printer,
+    ) -> Result<(), Failure> {
+        if report.format == Format::Json {
+            return printer.data(&json(summary, extra)?);
+        }
+        let data = printer.of_data(report);
+        let kind = summary.record.spec.kind;
+        let outputs = if matches!(kind, RunKind::Exec | RunKind::Copy | RunKind::Fetch)
+            && (self.folded || data.data_on_terminal())
+        {
+            let hosts = summary.hosts_without_steps().filter_map(|host| {
+                host.map(|host| (host.class.is_some()).then_some((host.host, host.round)))
+                    .transpose()
+            });
+            let hosts: Vec<(HostName, u32)> = hosts.collect::<Result<_, _>>()?;
+            fold::print(self.ledger, self.run, &hosts, &data)
+        } else {
+            Ok(())
+        };
+        let all_well = summary.account.success == summary.account.planned;
+        if !(all_well && printer.quiet) {
+            let view = match self.view.take() {
+                Some(view) => view,
+                None => view_of(self.ledger, summary)?,
+            };
+            let screen = Screen {
+                summary,
+                view: &view,
+                usage: Some(usage),
+                held: false,
+                state: state::option(self.ledger.state_directory()),
+                allowed,
+                artifacts: report.export_to.as_deref().filter(|_| is_written),
+                printer: *printer,
+                on_stdout: false,
+            };
+            let words = screen.words(self.ledger)?;
+            // Below the lines that stayed.
+            printer.say("");
+            printer.note(&words);
+        }
+        if let Some(extra) = extra.filter(|extra| !extra.words.is_empty()) {
+            printer.note(&format!("\n{}", extra.words));
+        }
+        outputs
+    }
+}
+
+/// The view of a recorded run.
+pub(crate) fn view_of(ledger: &Ledger, summary: &Summary) -> Result<RunView, Failure> {
+    let record = &summary.record;
+    let recipe = RunRecipe::restore(record)?;
+    view::of(ledger, record.run, &recipe)
 }
 
 /// Writes the files that the options ask for.
@@ -169,81 +210,471 @@ fn options(usage: Usage, exit: Option<Exit>) -> SummaryOptions {
     SummaryOptions { exit, controller }
 }
 
-/// The report for people. `held` means that a controller works on the run, `state` is the option with which commands find
-/// it, and `artifacts` is the directory to which they were written.
-pub(crate) fn words(
-    summary: &Summary,
-    usage: Option<Usage>,
-    held: bool,
-    state: &str,
-    allowed: Option<&str>,
-    artifacts: Option<&Path>,
-    tone: impl Fn(&str, Tone) -> String,
-) -> Result<String, Failure> {
-    let run = summary.record.run;
-    let mut words = String::new();
-    let (groups, recovered) = groups(summary)?;
-    for group in groups.iter().take(GROUPS) {
-        write_group(&mut words, group, &tone);
+/// The end of a run for people.
+pub(crate) struct Screen<'a> {
+    pub(crate) summary: &'a Summary,
+    /// The newest round.
+    pub(crate) view: &'a RunView,
+    /// What this process used, if it ran the run.
+    pub(crate) usage: Option<Usage>,
+    /// A controller works on the run.
+    pub(crate) held: bool,
+    /// The option with which commands find the run.
+    pub(crate) state: String,
+    pub(crate) allowed: Option<String>,
+    /// The directory to which artifacts were written.
+    pub(crate) artifacts: Option<&'a Path>,
+    pub(crate) printer: Printer,
+    pub(crate) on_stdout: bool,
+}
+
+impl Screen<'_> {
+    /// The whole screen.
+    pub(crate) fn words(&self, ledger: &Ledger) -> Result<String, Failure> {
+        let summary = self.summary;
+        let run = summary.record.run;
+        let (groups, recovered) = groups(summary)?;
+        let all = self.printer.verbose > 0;
+        let shown = if all { groups.len() } else { GROUPS };
+        let mut words = self.headline();
+        words.push_str("\n\n");
+        for group in groups.iter().take(shown) {
+            self.write_group(&mut words, group, ledger)?;
+        }
+        if groups.len() > shown {
+            let rest: usize = groups[shown..].iter().map(|group| group.hosts.len()).sum();
+            let (rest, more) = (counted(rest, "host"), groups.len() - shown);
+            let _ = writeln!(words, "… and {rest} in {more} more groups; -v shows all");
+        }
+        if !groups.is_empty() {
+            words.push('\n');
+        }
+        let mut rows = vec![("account", self.account())];
+        let plain = |text: String| vec![(text, Role::Plain)];
+        rows.extend(
+            summary
+                .interruption
+                .iter()
+                .map(|reason| ("stopped", plain(harmless::line(reason)))),
+        );
+        if summary.account.running > 0 && !self.held && self.view.head.durable {
+            let hosts = counted(summary.account.running, "host");
+            rows.push((
+                "running",
+                plain(format!(
+                    "{hosts}; their commands continue, resume collects the results"
+                )),
+            ));
+        }
+        rows.extend(self.allowed.clone().map(|allowed| ("allowed", plain(allowed))));
+        if self.is_job()
+            && let Some(changed) = changed(self.view, recovered)
+        {
+            rows.push(("changed", plain(changed)));
+        } else if recovered > 0 {
+            let hosts = counted(recovered, "host");
+            rows.push((
+                "recovered",
+                plain(format!("{hosts} succeeded after at least one failure")),
+            ));
+        }
+        for (label, text) in rows {
+            self.write_row(&mut words, label, text);
+        }
+        if self.is_job() && (all || !groups.is_empty()) {
+            self.write_steps(&mut words);
+        }
+        let mut rows = self.timing();
+        if let Some(usage) = self.usage {
+            let shown = duration::shown_seconds;
+            let hosts = match usage.hosts {
+                0 => String::new(),
+                hosts => format!(" ({} a host)", shown(usage.cpu_s / hosts as f64)),
+            };
+            let (cpu, peak) = (shown(usage.cpu_s), Bytes(usage.peak_bytes));
+            rows.push(("controller", format!("{cpu} CPU{hosts}, peak {peak}")));
+        }
+        rows.extend(
+            self.artifacts
+                .map(|directory| ("artifacts", directory.display().to_string())),
+        );
+        rows.push(("logs", format!("reveille logs{} {run} HOST", self.state)));
+        for (label, text) in rows {
+            self.write_row(&mut words, label, plain(text));
+        }
+        for command in self.next() {
+            self.write_row(&mut words, "next", vec![(command, Role::Strong)]);
+        }
+        words.truncate(words.trim_end().len());
+        Ok(words)
     }
-    if groups.len() > GROUPS {
-        let rest: usize = groups[GROUPS..].iter().map(|group| group.hosts.len()).sum();
+
+    fn tone(&self, text: &str, role: Role) -> String {
+        if self.on_stdout {
+            self.printer.tone_out(text, role)
+        } else {
+            self.printer.tone_err(text, role)
+        }
+    }
+
+    /// Cells of a line.
+    fn width(&self) -> usize {
+        if self.printer.on_terminal(self.on_stdout) {
+            terminal::size().columns.saturating_sub(1).clamp(20, WIDEST)
+        } else {
+            // Nothing is wrapped or cut for a file; lists of hosts keep to a length.
+            usize::MAX
+        }
+    }
+
+    /// A run of a job, not of a single command.
+    fn is_job(&self) -> bool {
+        matches!(self.summary.record.spec.kind, RunKind::Run | RunKind::Drill)
+    }
+
+    /// `deploy-app  r-…  finished in 5 m 30 s: 17 of 512 failed`
+    fn headline(&self) -> String {
+        let Summary {
+            record,
+            account,
+            timing,
+            ..
+        } = self.summary;
+        let planned = grouped(account.planned);
+        let failed = account.failed + account.quarantined + account.cancelled + account.ghost;
+        let took = timing.wall_s.map(duration::shown_seconds);
+        let after = |verb: &str| match &took {
+            Some(took) => format!("{verb} {took}"),
+            None => verb.split(' ').next().unwrap_or(verb).to_owned(),
+        };
+        let (what, role) = match record.state {
+            RunState::Open if self.held => (
+                format!("is running: {} of {planned} ended", account.ended()),
+                Role::Live,
+            ),
+            RunState::Open | RunState::Interrupted => (after("interrupted after"), Role::Odd),
+            RunState::Closed => {
+                let how = match took {
+                    Some(took) if record.round > 1 => format!("round {} took {took}", record.round),
+                    None if record.round > 1 => format!("round {} finished", record.round),
+                    _ => after("finished in"),
+                };
+                if failed == 0 {
+                    (format!("{how}: {planned} succeeded"), Role::Good)
+                } else {
+                    (
+                        format!("{how}: {} of {planned} failed", grouped(failed)),
+                        Role::Bad,
+                    )
+                }
+            }
+        };
+        let (verb, result) = what.split_once(": ").unwrap_or((&what, ""));
+        let result = if result.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", self.tone(result, role))
+        };
+        let run = record.run.to_string();
+        let room = self.width().saturating_sub(cells(&run) + cells(&what) + 4).max(8);
+        let name = cut(&self.view.head.name, room.min(60));
+        format!("{}  {run}  {verb}{result}", self.tone(&name, Role::Strong))
+    }
+
+    /// The account, with its verdict.
+    fn account(&self) -> Vec<(String, Role)> {
+        let account = self.summary.account;
+        let (verdict, role) = if !account.balanced() {
+            ("not all accounted for", Role::Bad)
+        } else if account.ghost > 0 {
+            ("hosts are unaccounted for", Role::Bad)
+        } else {
+            ("all accounted for", Role::Good)
+        };
+        vec![(format!("{account}; "), Role::Plain), (verdict.to_owned(), role)]
+    }
+
+    /// A row: its label, and text that is wrapped between words under itself.
+    fn write_row(&self, words: &mut String, label: &str, text: Vec<(String, Role)>) {
+        let width = self.width();
+        let whole: usize = text.iter().map(|(text, _)| cells(text)).sum();
+        let label = format!("{label:<LABEL$}");
+        if LABEL + whole <= width {
+            let text: String = text.iter().map(|(text, role)| self.tone(text, *role)).collect();
+            let _ = writeln!(words, "{label}{text}");
+            return;
+        }
+        // A command is one line, so that it can be copied.
+        if let [(command, role @ Role::Strong)] = text.as_slice() {
+            let _ = writeln!(words, "{label}{}", self.tone(command, *role));
+            return;
+        }
+        let mut label = label;
+        for (text, role) in text {
+            for line in wrap_up_to(text.trim_end(), width.saturating_sub(LABEL).max(8), 8) {
+                let _ = writeln!(words, "{label}{}", self.tone(&line, role));
+                label = " ".repeat(LABEL);
+            }
+        }
+    }
+
+    fn write_group(&self, words: &mut String, group: &Group, ledger: &Ledger) -> Result<(), Failure> {
+        let width = self.width();
+        let step = group
+            .step
+            .as_ref()
+            .filter(|_| self.is_job())
+            .map(|step| format!(" in {}", shortened(&harmless::line(step), 40)))
+            .unwrap_or_default();
+        let role = match group.class.status() {
+            Status::Cancelled => Role::Odd,
+            _ => Role::Bad,
+        };
+        let class = self.tone(group.class.as_str(), role);
+        let status = match group.status.as_str() {
+            "" => String::new(),
+            status => format!(", {status}"),
+        };
         let _ = writeln!(
             words,
-            "… and {} in {} more groups",
-            counted(rest, "host"),
-            groups.len() - GROUPS
+            "{}: {class}{step}{status}",
+            counted(group.hosts.len(), "host")
         );
-    }
-    if !groups.is_empty() {
-        words.push('\n');
-    }
-    let account = summary.account;
-    let (verdict, shade) = if !account.balanced() {
-        ("not all accounted for", Tone::Bad)
-    } else if account.ghost > 0 {
-        ("hosts are unaccounted for", Tone::Bad)
-    } else {
-        ("all accounted for", Tone::Good)
-    };
-    let mut rows = vec![("account", format!("{account}; {}", tone(verdict, shade)))];
-    rows.extend(
-        summary
-            .interruption
-            .iter()
-            .map(|reason| ("stopped", reason.clone())),
-    );
-    rows.extend(allowed.map(|allowed| ("allowed", allowed.to_owned())));
-    if recovered > 0 {
-        let hosts = counted(recovered, "host");
-        rows.push((
-            "recovered",
-            format!("{hosts} succeeded after at least one failure"),
-        ));
-    }
-    add_timing(&mut rows, summary);
-    if let Some(usage) = usage {
-        let shown = duration::shown_seconds;
-        let hosts = match usage.hosts {
-            0 => String::new(),
-            hosts => format!(" ({} a host)", shown(usage.cpu_s / hosts as f64)),
+        let most = if self.printer.verbose > 0 {
+            usize::MAX
+        } else {
+            STORY
         };
-        let (cpu, peak) = (shown(usage.cpu_s), Bytes(usage.peak_bytes));
-        rows.push(("controller", format!("{cpu} CPU{hosts}, peak {peak}")));
+        // The heading has said it.
+        let story = group
+            .story
+            .strip_prefix(&group.status)
+            .map(|rest| rest.trim_start_matches([':', ' ']));
+        let story = story.unwrap_or(&group.story);
+        for (index, line) in story.lines().take(most).enumerate() {
+            let example = match group.hosts.first() {
+                Some((host, _)) if index == 0 && group.varies => format!("{host}: "),
+                _ => String::new(),
+            };
+            let lines = if self.printer.verbose > 0 { usize::MAX } else { 2 };
+            let text = format!("{example}{line}");
+            let text = if self.printer.verbose > 0 {
+                text
+            } else {
+                shortened(&text, 400)
+            };
+            for piece in wrap_up_to(&text, width.saturating_sub(2).max(8), lines) {
+                let _ = writeln!(words, "{}", self.printer.remote(&piece));
+            }
+        }
+        if self.printer.verbose > 1 && !group.story.is_empty() {
+            self.write_output(words, group, ledger)?;
+        }
+        let mut hosts: Vec<&str> = group.hosts.iter().map(|(host, _)| host.as_str()).collect();
+        hosts.sort_unstable();
+        let room = width.saturating_sub(2).max(8);
+        let list = if self.printer.verbose > 0 {
+            names::fold(hosts)
+        } else {
+            names::fold_up_to(hosts, room.min(200))
+        };
+        for line in names::wrap(&list, room) {
+            let _ = writeln!(words, "  {}", self.tone(&line, Role::Faint));
+        }
+        Ok(())
     }
-    rows.push(("logs", format!("reveille logs{state} {run} HOST")));
-    rows.extend(artifacts.map(|directory| ("artifacts", directory.display().to_string())));
-    let next = if held {
-        Some(format!("reveille show --follow{state} {run}"))
-    } else {
-        next_command(summary, state)
-    };
-    rows.extend(next.map(|command| ("next", tone(&command, Tone::Strong))));
-    let rows: Vec<String> = rows
-        .into_iter()
-        .map(|(label, text)| format!("{label:<12}{text}"))
-        .collect();
-    Ok(words + &rows.join("\n"))
+
+    /// The output of a group's first host (`-vv`).
+    fn write_output(&self, words: &mut String, group: &Group, ledger: &Ledger) -> Result<(), Failure> {
+        let Some(host) = group.hosts.first() else {
+            return Ok(());
+        };
+        let lines = fold::last_lines(ledger, self.summary.record.run, host)?;
+        if !lines.is_empty() {
+            let _ = writeln!(words, "  the last lines of {}:", host.0);
+            for line in lines {
+                let _ = writeln!(words, "  {}", self.printer.remote(&line));
+            }
+        }
+        Ok(())
+    }
+
+    /// What each step came to on the hosts of the newest round.
+    fn write_steps(&self, words: &mut String) {
+        let steps = self.view.steps.iter().zip(0u32..);
+        let steps: Vec<_> = steps
+            .filter(|(step, _)| step.ran() + step.skipped + step.running > 0)
+            .collect();
+        if steps.is_empty() {
+            return;
+        }
+        let width = self.width().min(WIDEST);
+        let wide = width >= 110;
+        // Cells of the numbers.
+        let numbers = 47 + if wide { 11 } else { 0 };
+        let names: Vec<String> = steps
+            .iter()
+            .map(|(_, index)| self.view.step_name(*index))
+            .collect();
+        let longest = names.iter().map(|name| cells(name)).max().unwrap_or(0);
+        let name = longest.min(width.saturating_sub(LABEL + numbers).clamp(8, 40));
+        let max = if wide {
+            format!("{:>11}", "max")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            words,
+            "{:<LABEL$}{:name$}{:>6}{:>9}{:>9}{:>8}{:>7}{:>8}{max}",
+            "steps", "", "ran", "changed", "skipped", "failed", "p50", "p95"
+        );
+        for ((step, _), text) in steps.iter().zip(&names) {
+            let text = cut(text, name);
+            let blanks = " ".repeat(name.saturating_sub(cells(&text)));
+            let shown = |ms: Option<u64>| ms.map_or_else(String::new, |ms| short(ms));
+            let times = step.times();
+            let failed = format!("{:>8}", grouped(step.failed));
+            let failed = if step.failed > 0 {
+                self.tone(&failed, Role::Bad)
+            } else {
+                failed
+            };
+            let _ = writeln!(
+                words,
+                "{:LABEL$}{text}{blanks}{:>6}{:>9}{:>9}{failed}{:>7}{:>8}{}",
+                "",
+                grouped(step.ran()),
+                grouped(step.changed),
+                grouped(step.skipped),
+                shown(times.map(|times| times.p50)),
+                shown(times.map(|times| times.p95)),
+                if wide {
+                    format!("{:>11}", shown(times.map(|times| times.max)))
+                } else {
+                    String::new()
+                },
+            );
+        }
+    }
+
+    fn timing(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Vec::new();
+        let timing = &self.summary.timing;
+        let shown = duration::shown_seconds;
+        let mut time = match timing.wall_s {
+            Some(wall) => shown(wall),
+            None if timing.ended.is_some() => "unknown, as the clock was set back".to_owned(),
+            None => return rows,
+        };
+        let clock = Clock::here();
+        if let Some(opened) = self.view.opened_ms {
+            let newest = self.view.newest_ms;
+            let one_day = clock.date(opened) == clock.date(newest);
+            let shown = |ms| {
+                if one_day {
+                    clock.time(ms)
+                } else {
+                    clock.date_time(ms)
+                }
+            };
+            let _ = write!(time, ", {} to {}", shown(opened), shown(newest));
+        }
+        if let Some(Spread { p50, p99, max, .. }) = timing.hosts {
+            let [p50, p99, max] = [p50, p99, max].map(shown);
+            let _ = write!(time, "; a host p50 {p50}, p99 {p99}, max {max}");
+        }
+        rows.push(("time", time));
+        let phases = [
+            ("TCP", timing.phases.tcp),
+            ("banner", timing.phases.banner),
+            ("key exchange", timing.phases.key_exchange),
+            ("authentication", timing.phases.authentication),
+        ];
+        let phases = phases
+            .into_iter()
+            .filter_map(|(name, spread)| Some((name, spread?)));
+        // All of them are zero if no host was reached over a network.
+        if phases.clone().any(|(_, spread)| spread.max > 0.0)
+            && (self.width() >= 119 || self.printer.verbose > 0)
+        {
+            let phases: Vec<String> = phases
+                .map(|(name, spread)| format!("{name} {}", shown(spread.p50)))
+                .collect();
+            rows.push(("connecting", format!("p50 of {}", phases.join(", "))));
+        }
+        if let Some(ended) = &timing.ended_attempts {
+            let attempts = counted(ended.count, "attempt");
+            let [p50, max] = [ended.lag.p50, ended.lag.max].map(shown);
+            rows.push((
+                "watchdog",
+                format!(
+                    "killed {attempts}; the last progress was {p50} before the kill (median), at most {max}"
+                ),
+            ));
+        }
+        if self.view.slowest.len() > 1 && self.summary.account.planned > 5 {
+            let slowest = self.view.slowest.iter();
+            let mut slowest: Vec<String> = slowest
+                .map(|(ms, host)| format!("{host} {}", duration::shown_millis(*ms)))
+                .collect();
+            if let Some(step) = self.slowest_step() {
+                slowest.insert(0, step);
+            }
+            rows.push(("slowest", slowest.join(", ")));
+        }
+        rows
+    }
+
+    /// `install p95 37 s`, for a job of several steps.
+    fn slowest_step(&self) -> Option<String> {
+        let ran = self
+            .view
+            .steps
+            .iter()
+            .zip(0u32..)
+            .filter(|(step, _)| step.ran() > 0);
+        let times = ran
+            .clone()
+            .filter_map(|(step, index)| Some((step.times()?.p95, index)));
+        let (p95, index) = times.max_by_key(|(p95, _)| *p95)?;
+        (ran.count() > 1).then(|| {
+            let name = shortened(&self.view.step_name(index), 30);
+            format!("step {name} (p95 {})", duration::shown_millis(p95))
+        })
+    }
+
+    /// The commands that continue.
+    fn next(&self) -> Vec<String> {
+        let (run, state) = (self.summary.record.run, &self.state);
+        if self.held {
+            return vec![format!("reveille show --follow{state} {run}")];
+        }
+        next_command(self.summary, state).into_iter().collect()
+    }
+}
+
+/// At most two digits and a unit: how long a step takes.
+fn short(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        10_000..59_500 => format!("{} s", (ms + 500) / 1000),
+        ms => duration::shown_millis((ms + 500) / 1000 * 1000),
+    }
+}
+
+/// `461 hosts; 34 had nothing to do; 8 recovered`; `None` if there is nothing to say.
+fn changed(view: &RunView, recovered: usize) -> Option<String> {
+    if view.ended_here == 0 {
+        return None;
+    }
+    let mut words = counted(view.changed, "host");
+    if view.nothing_to_do > 0 {
+        let _ = write!(words, "; {} had nothing to do", grouped(view.nothing_to_do));
+    }
+    if recovered > 0 {
+        let _ = write!(words, "; {} recovered", grouped(recovered as u64));
+    }
+    Some(words)
 }
 
 /// The command to run next.
@@ -262,9 +693,10 @@ fn next_command(summary: &Summary, state: &str) -> Option<String> {
     (failed && !is_drill).then(|| format!("reveille retry{state} {run}"))
 }
 
-/// Groups failed hosts by class, step and story, the largest group first. Also counts the hosts that recovered.
+/// Groups failed hosts by class, step, exit status and story, the largest group first. Also counts the hosts that
+/// recovered.
 fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
-    let mut groups: BTreeMap<(Class, Option<String>, String), Group> = BTreeMap::new();
+    let mut groups: BTreeMap<(Class, Option<String>, String, String), Group> = BTreeMap::new();
     let mut recovered = 0;
     for host in summary.hosts_without_steps() {
         let host = host?;
@@ -272,158 +704,30 @@ fn groups(summary: &Summary) -> Result<(Vec<Group>, usize), Failure> {
         let Some(class) = host.class.filter(|_| host.status != "success") else {
             continue;
         };
-        let story = story(&host);
-        let key = (class, host.step.clone(), masked(&story));
+        let story = story::told(class, &host.message, &host.stdout, &host.stderr);
+        let status = status(&host);
+        let key = (class, host.step.clone(), status.clone(), story::masked(&story));
         let group = groups.entry(key).or_insert_with(|| Group {
             class,
             step: host.step.clone(),
+            status,
             story: story.clone(),
             varies: false,
             hosts: Vec::new(),
         });
         group.varies |= group.story != story;
-        group.hosts.push(host.host);
+        group.hosts.push((host.host, host.round));
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.hosts.len()));
     Ok((groups, recovered))
 }
 
-/// What happened to a host: its message, and the last line of the command's output.
-fn story(host: &HostSummary) -> String {
-    let said = match host.class {
-        Some(Class::CommandFailed | Class::KilledBySignal | Class::EarlyExit) => {
-            let last = |text: &str| {
-                harmless::block(text)
-                    .lines()
-                    .rev()
-                    .find(|line| !line.trim().is_empty())
-                    .map(str::to_owned)
-            };
-            last(&host.stderr).or_else(|| last(&host.stdout))
-        }
-        _ => None,
-    };
-    let message = harmless::block(&host.message).into_owned();
-    match said {
-        Some(said) if message.is_empty() => said,
-        Some(said) => format!("{message}: {said}"),
-        None => message,
-    }
-}
-
-/// A story without the words that differ from host to host: numbers, addresses, hexadecimal words, fingerprints.
-fn masked(story: &str) -> String {
-    let mut masked = String::with_capacity(story.len());
-    let mut story = story;
-    while let Some(at) = story.find(FINGERPRINT) {
-        let (before, rest) = story.split_at(at);
-        mask_words(before, &mut masked);
-        masked.push_str("# ");
-        let rest = &rest[FINGERPRINT.len()..];
-        story = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+/=".contains(c));
-    }
-    mask_words(story, &mut masked);
-    masked
-}
-
-fn mask_words(story: &str, masked: &mut String) {
-    for word in story.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == ':')) {
-        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-        let varies = bare.bytes().any(|byte| byte.is_ascii_digit());
-        masked.push_str(if varies { "# " } else { word });
-    }
-}
-
-fn write_group(words: &mut String, group: &Group, tone: &impl Fn(&str, Tone) -> String) {
-    let step = group
-        .step
-        .as_ref()
-        .map(|step| format!(" in `{}`", shortened(step, 40)))
-        .unwrap_or_default();
-    let shade = match group.class.status() {
-        Status::Cancelled => Tone::Odd,
-        _ => Tone::Bad,
-    };
-    let class = tone(group.class.as_str(), shade);
-    let _ = writeln!(words, "{}: {class}{step}", counted(group.hosts.len(), "host"));
-    for (index, line) in group.story.lines().take(6).enumerate() {
-        let example = match group.hosts.first() {
-            Some(host) if index == 0 && group.varies => format!("{host}: "),
-            _ => String::new(),
-        };
-        let _ = writeln!(words, "  {example}{}", shortened(line, 200));
-    }
-    let mut hosts: Vec<&str> = group.hosts.iter().map(HostName::as_str).collect();
-    hosts.sort_unstable();
-    let more = names::and_more(hosts.len().saturating_sub(NAMES));
-    let names = names::fold_names(hosts.into_iter().take(NAMES));
-    let _ = writeln!(words, "  {}", tone(&format!("{names}{more}"), Tone::Faint));
-}
-
-fn add_timing(rows: &mut Vec<(&str, String)>, summary: &Summary) {
-    let timing = &summary.timing;
-    let shown = duration::shown_seconds;
-    let mut time = match timing.wall_s {
-        Some(wall) => shown(wall),
-        None if timing.ended.is_some() => "unknown, as the clock was set back".to_owned(),
-        None => return,
-    };
-    if summary.record.round > 1 {
-        let _ = write!(time, " in round {}", summary.record.round);
-    }
-    if let Some(Spread { p50, p99, max, .. }) = timing.hosts {
-        let [p50, p99, max] = [p50, p99, max].map(shown);
-        let _ = write!(time, "; a host p50 {p50}, p99 {p99}, max {max}");
-    }
-    let phases = [
-        ("tcp", timing.phases.tcp),
-        ("banner", timing.phases.banner),
-        ("key exchange", timing.phases.key_exchange),
-        ("authentication", timing.phases.authentication),
-    ];
-    let phases = phases
-        .into_iter()
-        .filter_map(|(name, spread)| Some((name, spread?)));
-    // All of them are zero if no host was reached over a network.
-    if phases.clone().any(|(_, spread)| spread.max > 0.0) {
-        let phases: Vec<String> = phases
-            .map(|(name, spread)| format!("{name} {}", shown(spread.p50)))
-            .collect();
-        let _ = write!(time, "; p50 of {}", phases.join(", "));
-    }
-    rows.push(("time", time));
-    if let Some(ended) = &timing.ended_attempts {
-        let attempts = counted(ended.count, "attempt");
-        let [p50, max] = [ended.lag.p50, ended.lag.max].map(shown);
-        rows.push((
-            "watchdog",
-            format!("killed {attempts}; the last progress was {p50} before the kill (median), at most {max}"),
-        ));
-    }
-    if timing.slowest.len() > 1 && summary.account.planned > 5 {
-        let slowest = timing.slowest.iter().take(3);
-        let slowest: Vec<String> = slowest
-            .map(|slow| format!("{} {}", slow.host, shown(slow.duration_s)))
-            .collect();
-        rows.push(("slowest", slowest.join(", ")));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stories_that_differ_in_numbers_are_one() {
-        assert_eq!(
-            masked("127.0.0.1:22 refused the connection"),
-            masked("127.0.9.7:2222 refused the connection")
-        );
-        assert_eq!(
-            masked("the key SHA256:Vo6d/9eekd+YmQ= is another"),
-            masked("the key SHA256:g5GtknSGmXMSTeqVEFa is another")
-        );
-        assert_ne!(masked("no space left"), masked("no such file"));
+/// How a host's deciding command ended.
+fn status(host: &HostSummary) -> String {
+    match (&host.signal, host.exit_status) {
+        (Some(signal), _) => format!("signal {signal}"),
+        (None, Some(status)) => format!("exit status {status}"),
+        (None, None) => String::new(),
     }
 }

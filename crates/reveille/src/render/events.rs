@@ -79,6 +79,14 @@ pub(crate) async fn write(
     }
 }
 
+/// An event as a line of JSON.
+pub(crate) fn line(event: &reveille_account::Event) -> Result<String, Failure> {
+    let mut line = Vec::new();
+    push(&mut line, event)?;
+    line.pop();
+    String::from_utf8(line).map_err(|error| Failure::System(error.to_string()))
+}
+
 /// Adds an event's line.
 fn push(piece: &mut Vec<u8>, event: &reveille_account::Event) -> Result<(), Failure> {
     serde_json::to_writer(&mut *piece, &Line { schema: 1, event })

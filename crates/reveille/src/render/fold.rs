@@ -9,9 +9,12 @@ use reveille_text::harmless;
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
-use crate::printer::{Printer, Tone};
-use crate::render::names;
+use reveille_view::{Role, names};
 
+use crate::printer::Printer;
+
+/// Most of a host's last lines that are shown with its failure.
+const LAST: usize = 40;
 /// Most bytes that are shown of one output.
 const SHOWN: usize = 256 * 1024;
 
@@ -36,16 +39,16 @@ pub(crate) fn print(
             .then_with(|| one[0].0.cmp(&other[0].0))
     });
     for group in groups {
-        let names = names::fold_names(group.iter().map(|(host, _)| host.as_str()));
+        let names = names::fold(group.iter().map(|(host, _)| host.as_str()));
         let heading = if group.len() == 1 {
             names
         } else {
             format!("{names} ({})", counted(group.len(), "host"))
         };
-        printer.data(&printer.tone_out(&heading, Tone::Strong))?;
+        printer.data(&printer.tone_out(&heading, Role::Strong))?;
         let (bytes, cut) = read(ledger, run, group[0])?;
         for line in harmless::block_of_bytes(&bytes).lines() {
-            printer.data(&format!("  {line}"))?;
+            printer.data(&printer.remote(line))?;
         }
         if cut {
             printer.data("  … (`reveille logs` shows the rest)")?;
@@ -92,6 +95,19 @@ fn read(ledger: &Ledger, run: RunId, (host, round): &(HostName, u32)) -> Result<
         bytes.extend_from_slice(&frame.bytes);
     }
     Ok((bytes, false))
+}
+
+/// The last lines that a host's commands wrote.
+pub(crate) fn last_lines(
+    ledger: &Ledger,
+    run: RunId,
+    host: &(HostName, u32),
+) -> Result<Vec<String>, Failure> {
+    let (bytes, _) = read(ledger, run, host)?;
+    let text = harmless::block_of_bytes(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LAST)..];
+    Ok(last.iter().map(|line| (*line).to_owned()).collect())
 }
 
 /// Says that output is missing here.

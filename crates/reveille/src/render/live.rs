@@ -1,222 +1,190 @@
-//! The screen while a run goes on: a bar on a terminal, a few lines elsewhere.
+//! The screen while a run goes on: a block on a terminal, lines elsewhere.
 
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reveille_account::{Account, Class, Event, EventKind, HostName, Outcome, Status};
+use reveille_account::{Event, EventKind, Status};
 use reveille_ledger::Follow;
-use reveille_text::duration;
-use reveille_text::harmless::{self, shortened};
+use reveille_view::{Clock, Mark, Note, Notes, RunView, block, lines, percent, step_ended};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::cli::Shown as Kind;
 use crate::failure::Failure;
-use crate::printer::{Printer, Tone};
-use crate::render::outlet::{Display, Said, Shown};
+use crate::printer::Printer;
+use crate::render::outlet::{Display, Shown};
+use crate::render::terminal::{self, Progress};
 
-/// How often the bar is redrawn.
+/// How often the block is drawn.
 const REDRAW: Duration = Duration::from_millis(250);
-/// How often progress is printed if standard error is not a terminal.
+/// How often progress is printed if it is not drawn.
 const PROGRESS: Duration = Duration::from_mins(1);
 
 /// The live view of a run.
-pub(crate) struct View {
+pub(crate) struct Live {
+    view: RunView,
+    notes: Notes,
     printer: Printer,
     display: Display,
-    total: u64,
-    ended: u64,
-    ok: u64,
-    failed: u64,
-    recovering: HashSet<HostName>,
-    /// Running hosts, with the time of their last event.
-    running: HashMap<HostName, Instant>,
-    classes: HashSet<Class>,
-    /// Steps for which a stuck host was reported.
-    stuck: HashSet<u32>,
-    told: Instant,
-    /// Show each host's output when its step ends.
+    clock: Clock,
+    /// The newest event before this process.
+    after: u64,
+    /// Output is shown as it comes.
     stream: bool,
+    told: Instant,
 }
 
-// === impl View ===
+// === impl Live ===
 
-impl View {
-    /// A view of a run of `total` hosts, of which some had an outcome `before`.
-    pub(crate) fn new(
-        total: u64,
-        before: &Account,
-        printer: Printer,
-        stream: bool,
-        display: Display,
-    ) -> Self {
+impl Live {
+    /// Shows what comes after the event `after`; earlier events only count.
+    pub(crate) fn new(view: RunView, after: u64, printer: Printer, display: Display, stream: bool) -> Self {
         Self {
+            notes: Notes::new(printer.detail),
+            view,
             printer,
             display,
-            total,
-            ended: before.ended(),
-            ok: before.success,
-            failed: before.ended() - before.success,
-            recovering: HashSet::new(),
-            running: HashMap::new(),
-            classes: HashSet::new(),
-            stuck: HashSet::new(),
-            told: Instant::now(),
+            clock: Clock::here(),
+            after,
             stream,
+            told: Instant::now(),
         }
     }
 
     fn take(&mut self, event: &Event) {
-        let Some(host) = &event.host else {
-            return self.take_run(&event.kind);
-        };
-        match &event.kind {
-            EventKind::Looked {
-                step,
-                evidence,
-                stuck,
-                ..
-            } if *stuck => {
-                // Reported once for each step, not for each check of each host.
-                if self.stuck.insert(step.index) {
-                    let line = format!(
-                        "first stuck host: {host} in `{}`: {}",
-                        harmless::block(&step.name),
-                        shortened(&harmless::line(evidence), 160)
-                    );
-                    self.say(&line);
-                }
-            }
-            EventKind::OutcomeReached { outcome } => {
-                self.running.remove(host);
-                self.recovering.remove(host);
-                self.ended += 1;
-                self.take_outcome(host, outcome);
-            }
-            EventKind::Cleaned => {}
-            kind => {
-                match kind {
-                    EventKind::Recovering { .. } | EventKind::ConnectionLost { .. } => {
-                        self.recovering.insert(host.clone());
-                    }
-                    EventKind::StepFinished { class, .. } if class.status() == Status::Success => {
-                        self.recovering.remove(host);
-                    }
-                    _ => {}
-                }
-                self.running.insert(host.clone(), Instant::now());
-            }
+        self.view.take(event);
+        if event.seq <= self.after {
+            return;
+        }
+        let notes = self.notes.take(event, &self.view);
+        self.tell(&notes);
+        if self.stream {
+            self.mark(event);
         }
     }
 
-    fn take_run(&mut self, kind: &EventKind) {
-        match kind {
-            EventKind::Warning { message } => self.warn(message),
-            EventKind::SessionsLimited {
-                reason: Some(reason), ..
-            } => self.say(reason),
-            EventKind::ControllerStalled { late_ms } => self.warn(&format!(
-                "the controller stalled for {}; all deadlines were moved by that time",
-                duration::shown(Duration::from_millis(*late_ms))
-            )),
+    /// Shows where a step begins and ends among the output.
+    fn mark(&self, event: &Event) {
+        let Some(host) = &event.host else { return };
+        let several = self.view.head.steps.len() > 1;
+        match &event.kind {
+            EventKind::StepStarted { step, .. } => {
+                let name = if several {
+                    self.view.step_name(step.index)
+                } else {
+                    String::new()
+                };
+                self.display.step(host, Mark::Starts, name);
+            }
+            EventKind::StepFinished { class, .. } => {
+                let words = step_ended(&event.kind).map_or_else(String::new, |(step, words)| match several {
+                    true => format!("{}: {words}", self.view.step_name(step)),
+                    false => words,
+                });
+                // The end of a single command that succeeded says nothing.
+                let is_worth = several || class.status() != Status::Success;
+                self.display
+                    .step(host, Mark::Ended, if is_worth { words } else { String::new() });
+            }
             _ => {}
         }
     }
 
-    fn take_outcome(&mut self, host: &HostName, outcome: &Outcome) {
-        if outcome.status() == Status::Success {
-            self.ok += 1;
+    fn tell(&self, notes: &[Note]) {
+        if notes.is_empty() {
             return;
         }
-        self.failed += 1;
-        if self.classes.insert(outcome.class) {
-            let line = format!(
-                "first {}: {host}: {}",
-                self.printer.tone_err(outcome.class.as_str(), Tone::Bad),
-                shortened(&harmless::line(&outcome.message), 160)
-            );
-            self.say(&line);
+        let live = self.printer.progress == Kind::Live;
+        let columns = terminal::size().columns;
+        let told = notes.iter().flat_map(|note| {
+            if live {
+                lines::on_terminal(note, columns, &self.clock)
+            } else {
+                vec![lines::in_log(note, &self.clock)]
+            }
+        });
+        self.display
+            .lines(told.map(|line| self.printer.painted(&line)).collect());
+    }
+
+    /// Draws the block, or prints progress now and then.
+    fn tick(&mut self) {
+        let now = now_ms();
+        let due = self.notes.due(now, false);
+        self.tell(&due);
+        match self.printer.progress {
+            Kind::Live => self.display.block(|| {
+                let size = terminal::size();
+                let block = block(&self.view, now, size, &self.clock, self.stream);
+                (block, self.progress())
+            }),
+            Kind::Auto | Kind::Lines if self.told.elapsed() >= PROGRESS => {
+                self.told = Instant::now();
+                let line = lines::progress(&self.view, now, &self.clock);
+                self.display.lines(vec![self.printer.painted(&line)]);
+            }
+            Kind::Auto | Kind::Lines | Kind::Off => {}
         }
     }
 
-    /// Shows a line, even with `--quiet`.
-    fn say(&self, line: &str) {
-        self.display.say(line.to_owned());
-    }
-
-    fn warn(&self, message: &str) {
-        self.say(&format!(
-            "{} {message}",
-            self.printer.tone_err("warning:", Tone::Odd)
-        ));
-    }
-
-    fn redraw(&mut self) {
-        if self.printer.live {
-            self.display.bar(self.ended, || self.words());
-        } else if !self.printer.quiet && self.told.elapsed() >= PROGRESS {
-            self.told = Instant::now();
-            self.say(&format!("{}/{} done: {}", self.ended, self.total, self.words()));
+    fn progress(&self) -> Progress {
+        let ended = &self.view.ended;
+        let state = match () {
+            () if self.view.stopping_ms.is_some() => 4,
+            () if ended.failed + ended.quarantined > 0 => 2,
+            () => 1,
+        };
+        Progress {
+            state,
+            percent: percent(&self.view),
         }
     }
 
-    fn words(&self) -> String {
-        let mut words = vec![format!("ok {}", self.ok)];
-        if self.failed > 0 {
-            let failed = format!("failed {}", self.failed);
-            words.push(self.printer.tone_err(&failed, Tone::Bad));
-        }
-        if !self.running.is_empty() {
-            words.push(format!("running {}", self.running.len()));
-        }
-        if !self.recovering.is_empty() {
-            words.push(format!("recovering {}", self.recovering.len()));
-        }
-        let oldest = self.running.iter().min_by_key(|(_, since)| **since);
-        if let Some((host, since)) = oldest.filter(|(_, since)| since.elapsed() > Duration::from_secs(2)) {
-            let host = shortened(host.as_str(), 24);
-            let silence = duration::shown(since.elapsed());
-            words.push(format!("longest silent {host} {silence}"));
-        }
-        words.join("  ")
-    }
-
-    /// Shows the output of a step that has ended.
-    fn show_output(&self, event: &Event) {
-        if let (Some(host), EventKind::StepFinished { step, attempt, .. }) = (&event.host, &event.kind) {
-            self.display.output(Said {
-                run: event.run,
-                host: host.clone(),
-                round: event.round,
-                step: step.index,
-                attempt: *attempt,
-            });
-        }
+    /// Shows who runs what.
+    fn ask(&mut self, typed: usize) {
+        (0..typed).for_each(|_| self.display.typed());
+        let columns = terminal::size().columns;
+        let answer = lines::who_runs_what(&self.view, now_ms(), columns, &self.clock);
+        let answer = answer.iter().map(|line| self.printer.painted(line));
+        self.display.lines(answer.collect());
     }
 }
 
-/// Follows a run until it is released, and waits until everything is shown. Returns a warning if something was not.
+/// Follows a run until it is released, and waits until everything is shown. Returns the view at the end, and a warning if
+/// something was not shown. Each message of `asked` asks who runs what, with
+/// the number of lines that were typed for it.
 pub(crate) async fn watch(
     mut events: Follow,
-    mut view: View,
+    mut live: Live,
     shown: Shown,
-) -> Result<Option<String>, Failure> {
+    mut asked: tokio::sync::mpsc::Receiver<usize>,
+) -> Result<(RunView, Option<String>), Failure> {
     let mut ticks = interval(REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut may_ask = true;
     let followed = loop {
         tokio::select! {
             event = events.next() => match event {
-                Ok(Some(event)) => {
-                    view.take(&event);
-                    if view.stream {
-                        view.show_output(&event);
-                    }
-                }
+                Ok(Some(event)) => live.take(&event),
                 Ok(None) => break Ok(()),
-                Err(error) => break Err(error.into()),
+                Err(error) => break Err(error),
             },
-            _ = ticks.tick() => view.redraw(),
+            _ = ticks.tick() => live.tick(),
+            question = asked.recv(), if may_ask => match question {
+                Some(typed) => live.ask(typed),
+                None => may_ask = false,
+            },
         }
     };
-    drop(view);
+    let due = live.notes.due(now_ms(), true);
+    live.tell(&due);
+    let Live { view, display, .. } = live;
+    drop(display);
     let shown = shown.end().await;
-    followed.and(shown)
+    followed?;
+    Ok((view, shown?))
+}
+
+/// Unix milliseconds.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -319,6 +319,104 @@ fn a_users_job_is_rehearsed() {
     );
 }
 
+/// A drill of a job that would change things on the controller, read its secrets and connect to other hosts.
+#[test]
+fn a_drill_touches_nothing_but_its_hosts() {
+    let reveille = Reveille::new();
+    let job = reveille.file(
+        "outside.yaml",
+        "vars:\n  token: {secret: {command: \"touch secret-was-read; echo x\"}}\n  key: {secret: {env: NO_SUCH_VARIABLE}}\n\
+         steps:\n\
+         - name: at-the-balancer\n  run: \"touch ran-here; true {{ inventory_hostname }}\"\n  run_on: localhost\n\
+         - name: elsewhere\n  run: \"true\"\n  run_on: db1\n\
+         - wait_for: {port: 1, from: controller}\n\
+         - download: {src: /var/log/syslog, to: logs}\n\
+         - run: true\n  env: {TOKEN: \"{{ token }}{{ key }}\"}\n\
+         heal: {replace: \"touch machine-was-bought; echo 127.0.0.1\"}\n",
+    );
+    let arguments = [
+        "drill",
+        &job,
+        "--hosts",
+        "4",
+        "--fault",
+        "exit_1=1",
+        "--max-fail",
+        "4",
+    ];
+    let ended = reveille.run(&arguments).expect(0);
+    for made in ["secret-was-read", "ran-here", "logs", "machine-was-bought"] {
+        assert!(!reveille.path().join(made).exists(), "{made}");
+    }
+    for told in [
+        "in the drill: `heal.replace` does not run",
+        "the value of `token`, `key` is the word",
+        "not where `run_on` says: `at-the-balancer`, `elsewhere`",
+        "waits on the practice host",
+        "the drill's directory",
+    ] {
+        assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_drill_says_which_faults_it_did_not_see() {
+    let reveille = Reveille::new();
+    let arguments = ["drill", "--max-fail", "0", "-c", "4", "--serial", "4"];
+    let ended = reveille.run(&arguments).expect(3);
+    let last = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("kinds of fault happened"));
+    let last = last.unwrap_or_else(|| panic!("{}", ended.stderr));
+    assert!(
+        last.contains(
+            " of 14 kinds of fault happened, each reported correctly; the others were not rehearsed"
+        )
+    );
+    assert!(
+        last.ends_with("not reached, because the run stopped before"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_host_that_its_repairs_do_not_help_ends_as_expected() {
+    let reveille = Reveille::new();
+    let job = reveille.file("heal.yaml", "steps:\n- run: install\nheal: {reboot: true}\n");
+    reveille
+        .run(&["drill", &job, "--hosts", "4", "--fault", "exit_1=2"])
+        .expect(0);
+}
+
+#[test]
+fn practice_hosts_take_the_parts_of_an_inventory() {
+    let reveille = Reveille::new();
+    let inventory = reveille.file(
+        "hosts.ini",
+        "[web]\nweb[1:3] size=2\n[web:vars]\nport=80\n[db]\ndb1 ansible_host=192.0.2.1\n",
+    );
+    let job = reveille.file(
+        "parts.yaml",
+        "hosts: web\nsteps:\n- run: \"true {{ groups.db[0] }} {{ groups.web | length }} {{ port }} {{ size }}\"\n",
+    );
+    for hosts in ["2", "3", "7"] {
+        let arguments = [
+            "drill", &job, "-i", &inventory, "--hosts", hosts, "--fault", "none",
+        ];
+        let ended = reveille.run(&arguments).expect(0);
+        assert!(ended.stderr.contains("every host succeeded"), "{}", ended.stderr);
+    }
+    // A configured inventory is for real runs.
+    let ended = reveille
+        .command(&["drill", "--hosts", "2", "--fault", "none"])
+        .env("REVEILLE_HOSTS", "web1,web2")
+        .env("REVEILLE_INVENTORY", "/nowhere")
+        .output()
+        .unwrap();
+    crate::support::Ended::of(&ended).expect(0);
+}
+
 #[test]
 fn quiet_and_machine_output() {
     let reveille = Reveille::new();

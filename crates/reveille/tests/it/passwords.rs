@@ -294,6 +294,22 @@ fn the_users_own_ssh_config_is_followed() {
 }
 
 #[test]
+fn identities_only_still_offers_the_default_keys() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let reveille = Reveille::new();
+    let ssh = reveille.path().join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    std::fs::copy(testbed.key(), ssh.join("id_ed25519")).unwrap();
+    let config = format!(
+        "Host web1\n  HostName {}\n  Port {}\n  IdentitiesOnly yes\n",
+        testbed.address(0),
+        testbed.port()
+    );
+    std::fs::write(ssh.join("config"), config).unwrap();
+    reveille.run(&["exec", "-w", "web1", "--", "true"]).expect(0);
+}
+
+#[test]
 fn this_machine_needs_no_server() {
     let reveille = Reveille::new();
     let ended = reveille

@@ -34,7 +34,7 @@ fn settled(reveille: &Reveille, text: &str) -> String {
         (r"r-\d{8}-\d{6}-[0-9a-f]{4}", "RUN"),
         (r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", "UUID"),
         (
-            r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?([+-]\d\d:?\d\d|Z| UTC)?",
+            r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?( ?[+-]\d\d:?\d\d|Z| UTC)?",
             "TIME",
         ),
         (r"\d+(\.\d+)? (ms|µs|s)\b", "DURATION"),
@@ -52,7 +52,8 @@ fn settled(reveille: &Reveille, text: &str) -> String {
         (r"by \S+@\S+", "by USER@NODE"),
         // It is chance whether the start of a short step is noticed, and which host fails first.
         (r"(?m)^.*`\w+` has begun, process \d+\n", ""),
-        (r"(?m)^first .*\n", ""),
+        (r"\b\d\d:\d\d:\d\d\b", "TIME"),
+        (r"(?m)^TIME (FAIL|LOOK|LOST|BACK) .*\n", ""),
         (r"(?m)^slowest .*", "slowest     HOSTS"),
         (r"hostname=.[^ ]*.", "HOSTNAME"),
         (r"(127\.\d+\.\d+\.\d+):\d{4,5}\b", "$1:PORT"),

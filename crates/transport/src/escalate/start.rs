@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reveille_account::Class;
+use reveille_account::{BecomeMethod, Class};
 use reveille_text::duration;
 use reveille_text::harmless::line_up_to;
 use tokio::time::timeout;
@@ -119,6 +119,19 @@ pub(crate) async fn start(
     }
 }
 
+/// What to try, if sudo refuses because of what it is asked to run.
+fn hint(other: &Become, said: &str) -> &'static str {
+    match (other.method, &other.password) {
+        (BecomeMethod::Sudo, None) if said.contains("a password is required") => {
+            " (give a password, or let sudoers allow `sh` without one: sudo is asked to run `sh -c …`, whatever the command)"
+        }
+        (BecomeMethod::Sudo, Some(_)) if said.contains("not allowed to execute") => {
+            " (let sudoers allow `sh`: sudo is asked to run `sh -c …`, whatever the command)"
+        }
+        _ => "",
+    }
+}
+
 // === impl Talk ===
 
 impl Talk {
@@ -208,11 +221,48 @@ impl Talk {
         }
         let class = judge(other.method, &said, self.status);
         let said = line_up_to(&said, SHOWN);
+        if said.is_empty() && !self.early.is_empty() {
+            // Not from the program that changes the user, so the host ran something else.
+            let mut early = Vec::new();
+            for heard in &self.early {
+                if let Heard::Stdout(bytes) = heard {
+                    early.extend_from_slice(bytes);
+                }
+            }
+            let early = line_up_to(&String::from_utf8_lossy(&early), SHOWN);
+            let message = format!(
+                "can't become {}: the host did not run {}; it said: {early}",
+                other.user,
+                other.method.as_str()
+            );
+            return ExecError::refused(Class::NoShell, message);
+        }
         let message = match class {
             Class::BecomeMissing => format!("{} is not installed on the host: {said}", other.method.as_str()),
             _ if said.is_empty() => format!("can't become {}: {why}", other.user),
-            _ => format!("can't become {}: {why}; it said: {said}", other.user),
+            _ => format!(
+                "can't become {}: {why}; it said: {said}{}",
+                other.user,
+                hint(other, &said)
+            ),
         };
         ExecError::refused(class, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_sh_says_what_sudo_was_asked_to_run() {
+        let other = Become::sudo("root");
+        assert!(hint(&other, "sudo: a password is required").contains("sh -c"));
+        assert_eq!(hint(&other, "sudo: unknown user x"), "");
+        let with_password = Become {
+            password: Some(reveille_text::Secret::new("x")),
+            ..other
+        };
+        assert!(hint(&with_password, "u is not allowed to execute '/bin/sh'").contains("sudoers"));
     }
 }

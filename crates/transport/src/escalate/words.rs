@@ -29,16 +29,9 @@ pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, grou
     };
     let user = sh_quote(&other.user);
     let outer = match (other.method, &other.password) {
-        (BecomeMethod::Sudo, None) => {
-            format!("exec sudo -n -H -u {user} -- sh -c {}", sh_quote(&inner))
-        }
+        (BecomeMethod::Sudo, None) => sudo(&format!("-n -H -u {user}"), &inner),
         // `-k`: without it, a cached password would decide whether sudo asks.
-        (BecomeMethod::Sudo, Some(_)) => {
-            format!(
-                "exec sudo -k -S -H -p {prompt} -u {user} -- sh -c {}",
-                sh_quote(&inner)
-            )
-        }
+        (BecomeMethod::Sudo, Some(_)) => sudo(&format!("-k -S -H -p {prompt} -u {user}"), &inner),
         (BecomeMethod::Doas, None) => format!("exec doas -n -u {user} sh -c {}", sh_quote(&inner)),
         (BecomeMethod::Doas, Some(_)) => format!("exec doas -u {user} sh -c {}", sh_quote(&inner)),
         // We know su's question in one language only. The other user may have any shell.
@@ -53,6 +46,18 @@ pub(super) fn line(other: &Become, command: &str, mark: &str, prompt: &str, grou
         }
     };
     login_line(&outer)
+}
+
+/// Runs `inner` by sudo. sudo itself runs in C, because we know its refusals in one language only; the command gets the
+/// user's locale, unless sudo removes it.
+fn sudo(options: &str, inner: &str) -> String {
+    let restored = format!(
+        "if [ -z \"$LC_ALL\" ];then :;elif [ \"$1\" ];then LC_ALL=$1;else unset LC_ALL;fi;set --;{inner}"
+    );
+    format!(
+        "l=$LC_ALL;LC_ALL=C;export LC_ALL;exec sudo {options} -- sh -c {} sh \"$l\"",
+        sh_quote(&restored)
+    )
 }
 
 /// Makes the terminal raw, prints the mark, and runs `command` between two pipes: one is filled from the pieces of
@@ -125,6 +130,39 @@ mod tests {
             ("MARK\ndone\n".to_owned(), Some(0))
         );
         assert_eq!(run("echo done", b""), ("MARK\ndone\n".to_owned(), Some(0)));
+    }
+
+    #[test]
+    fn sudo_runs_in_c_and_the_command_in_the_locale_of_the_user() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let tools = tempfile::tempdir().unwrap();
+        let sudo = tools.path().join("sudo");
+        let script = "#!/bin/sh\necho \"sudo speaks $LC_ALL\" >&2\n\
+                      while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n";
+        std::fs::write(&sudo, script).unwrap();
+        std::fs::set_permissions(&sudo, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+        for locale in [Some("de_DE.UTF-8"), None] {
+            for ground in [Ground::Pipes, Ground::Terminal] {
+                let command = "echo \"locale ${LC_ALL-unset}, $# arguments\"";
+                let line = line(&Become::sudo("root"), command, "MARK", "PROMPT", ground);
+                let mut shell = std::process::Command::new("bash");
+                shell.args(["-c", &line]).env("PATH", &path).env_remove("LC_ALL");
+                if let Some(locale) = locale {
+                    shell.env("LC_ALL", locale);
+                }
+                if ground == Ground::Terminal {
+                    std::os::unix::fs::symlink("/bin/true", tools.path().join("stty")).ok();
+                }
+                let output = shell.output().unwrap();
+                let text = String::from_utf8_lossy(&output.stdout);
+                let expected = format!("locale {}, 0 arguments", locale.unwrap_or("unset"));
+                assert_eq!(text.lines().last(), Some(&*expected), "{output:?}");
+                let talk = String::from_utf8_lossy(&output.stderr);
+                assert!(talk.contains("sudo speaks C"), "{talk}");
+            }
+        }
     }
 
     #[test]

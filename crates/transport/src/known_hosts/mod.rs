@@ -95,7 +95,7 @@ pub(crate) enum Trust {
 pub(crate) struct KnownName {
     /// As in the files: plain for port 22 and for an alias, otherwise `[address]:port`.
     listed: String,
-    /// As in certificates.
+    /// As in certificates. Like ssh, a host at another port is also looked up by this name, if it is not listed.
     principal: String,
 }
 
@@ -118,6 +118,15 @@ impl KnownName {
             _ => principal.clone(),
         };
         Self { listed, principal }
+    }
+
+    /// The entries for both names.
+    fn find(&self, table: &mut Table) -> Vec<usize> {
+        let mut found = table.find(&self.listed);
+        if self.listed != self.principal {
+            found.extend(table.find(&self.principal));
+        }
+        found
     }
 }
 
@@ -164,13 +173,17 @@ impl KnownHosts {
     /// The algorithms of the keys known for a host, which should be offered first.
     pub(crate) fn algorithms(&self, name: &KnownName) -> Vec<String> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut algorithms: Vec<String> = table
-            .find(&name.listed)
-            .into_iter()
-            .map(|index| &table.entries[index])
-            .filter(|entry| entry.marker == Marker::None)
-            .map(|entry| entry.algorithm.clone())
-            .collect();
+        let mut of = |name: &str| -> Vec<String> {
+            let found = table.find(name).into_iter().map(|index| &table.entries[index]);
+            found
+                .filter(|entry| entry.marker == Marker::None)
+                .map(|entry| entry.algorithm.clone())
+                .collect()
+        };
+        let mut algorithms = of(&name.listed);
+        if algorithms.is_empty() {
+            algorithms = of(&name.principal);
+        }
         algorithms.sort();
         algorithms.dedup();
         algorithms
@@ -180,8 +193,8 @@ impl KnownHosts {
     pub(crate) fn has_authority(&self, name: &KnownName) -> bool {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.authorities > 0
-            && table
-                .find(&name.listed)
+            && name
+                .find(&mut table)
                 .into_iter()
                 .any(|index| table.entries[index].marker == Marker::Authority)
     }
@@ -204,11 +217,13 @@ impl KnownHosts {
         let line = format!("{} {algorithm} {}\n", name.listed, BASE64.encode(&blob));
         let seen = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = table.find(&name.listed);
-            let entries = || found.iter().map(|index| &table.entries[*index]);
-            if let Some(place) = revoked(entries(), &blob) {
+            let everywhere = name.find(&mut table);
+            let entries = everywhere.iter().map(|index| &table.entries[*index]);
+            if let Some(place) = revoked(entries, &blob) {
                 return Err(HostKeyProblem::Revoked { fingerprint, place });
             }
+            let found = table.find(&name.listed);
+            let entries = || found.iter().map(|index| &table.entries[*index]);
             let first = entries().find(|entry| entry.marker == Marker::None);
             // Another algorithm counts as a mismatch too; otherwise a man in the middle could offer just that one.
             if let Some(first) = first.map(|entry| entry.place.clone()) {
@@ -229,6 +244,14 @@ impl KnownHosts {
                     }
                 }
             } else {
+                let is_known = |index: &usize| {
+                    let entry = &table.entries[*index];
+                    entry.marker == Marker::None && entry.since == Since::Before && entry.key == blob
+                };
+                // Another key of the bare name says nothing about this port.
+                if everywhere.iter().any(is_known) {
+                    return Ok(Trust::Known);
+                }
                 if policy == HostKeyPolicy::Strict {
                     return Err(HostKeyProblem::Unknown { fingerprint });
                 }
@@ -285,7 +308,7 @@ impl KnownHosts {
             .map_err(unreadable)?;
         if policy != HostKeyPolicy::Off {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = table.find(&name.listed);
+            let found = name.find(&mut table);
             let entries = || found.iter().map(|index| &table.entries[*index]);
             let fingerprint = received.fingerprint.clone();
             if let Some(place) = revoked(entries(), &received.blob).or_else(|| revoked(entries(), &authority))
@@ -374,6 +397,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_host_at_another_port_is_known_by_its_bare_name() {
+        let (_directory, hosts) = known("web1 ssh-ed25519 YQ==\n@revoked web1 ssh-ed25519 cg==\n");
+        let strict = HostKeyPolicy::Strict;
+        let there = name("web1", 2222);
+        assert_eq!(hosts.algorithms(&there), ["ssh-ed25519"]);
+        assert_eq!(hosts.check(&there, key("a"), strict).await, Ok(Trust::Known));
+        let revoked = hosts.check(&there, key("r"), HostKeyPolicy::AcceptNew).await;
+        assert!(
+            matches!(revoked, Err(HostKeyProblem::Revoked { .. })),
+            "{revoked:?}"
+        );
+        // Another key is neither wrong nor known, because another server may listen at this port.
+        let unknown = hosts.check(&there, key("b"), strict).await;
+        assert!(
+            matches!(unknown, Err(HostKeyProblem::Unknown { .. })),
+            "{unknown:?}"
+        );
+        let new = hosts.check(&there, key("b"), HostKeyPolicy::AcceptNew).await;
+        assert_eq!(new, Ok(Trust::New));
+        // Once the port is listed, its line counts alone.
+        let wrong = hosts.check(&there, key("a"), strict).await;
+        assert!(matches!(wrong, Err(HostKeyProblem::Mismatch { .. })), "{wrong:?}");
+        // An alias is a name without a port.
+        let alias = KnownName::new("web1", 2222, Some("web9"));
+        let unknown = hosts.check(&alias, key("a"), strict).await;
+        assert!(
+            matches!(unknown, Err(HostKeyProblem::Unknown { .. })),
+            "{unknown:?}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_key_stays_new_for_the_life_of_the_process() {
         let (directory, hosts) = known("web2 ssh-ed25519 YQ==\n");
         let accept = HostKeyPolicy::AcceptNew;
@@ -437,7 +492,7 @@ mod tests {
         let (_directory, hosts) = known("web1 ssh-ed25519 YQ==\n");
         let strict = HostKeyPolicy::Strict;
         assert!(matches!(
-            hosts.check(&name("web1", 2222), key("a"), strict).await,
+            hosts.check(&name("web2", 22), key("a"), strict).await,
             Err(HostKeyProblem::Unknown { .. })
         ));
         assert!(hosts.check(&name("WEB1", 22), key("a"), strict).await.is_ok());

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::Preferred;
 use russh::client::Config;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use russh::{Preferred, cipher, kex};
 
 use crate::target::{Deadlines, KeepAlive};
 
@@ -37,6 +37,36 @@ const HOST_KEYS: [Algorithm; 6] = [
     Algorithm::Rsa {
         hash: Some(HashAlg::Sha256),
     },
+];
+
+/// Key exchanges, the preferred one first, without SHA-1. Hardened servers offer few: some of them only a NIST curve.
+const KEY_EXCHANGES: [kex::Name; 16] = [
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_GEX_SHA256,
+    kex::DH_G18_SHA512,
+    kex::DH_G17_SHA512,
+    kex::DH_G16_SHA512,
+    kex::DH_G15_SHA512,
+    kex::DH_G14_SHA256,
+    kex::EXTENSION_SUPPORT_AS_CLIENT,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+
+/// Ciphers, the preferred one first.
+const CIPHERS: [cipher::Name; 6] = [
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
 ];
 
 /// One configuration for each combination of parameters.
@@ -111,6 +141,8 @@ fn config(deadlines: &Deadlines, known: &[String], certificates: bool, keep_aliv
                 Cow::Borrowed(&[])
             },
             key: Cow::Owned(keys),
+            kex: Cow::Borrowed(&KEY_EXCHANGES),
+            cipher: Cow::Borrowed(&CIPHERS),
             ..Preferred::default()
         },
         ..Config::default()

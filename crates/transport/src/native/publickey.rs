@@ -120,7 +120,7 @@ impl Talk<'_> {
             let held = agent.request_identities().await?;
             Ok::<_, russh::keys::Error>((agent, held))
         };
-        let (mut agent, held) = match asked.await {
+        let (mut agent, mut held) = match asked.await {
             Ok(asked) => asked,
             Err(error) => {
                 self.tried
@@ -129,6 +129,14 @@ impl Talk<'_> {
             }
         };
         let identities = &self.target.authentication.identities;
+        // An agent may hold more keys than a host accepts offers.
+        held.sort_by_key(|identity| {
+            let key = match identity {
+                AgentIdentity::PublicKey { key, .. } => key.key_data(),
+                AgentIdentity::Certificate { certificate, .. } => certificate.public_key(),
+            };
+            !identities.named.contains(key)
+        });
         for identity in held {
             let (public, own) = match identity {
                 AgentIdentity::PublicKey { key, .. } => (key, None),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use reveille_text::replace::keep_attributes;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::task::spawn_blocking;
@@ -15,6 +16,7 @@ use super::{TransferError, is_hash};
 use crate::escalate::Become;
 use crate::session::Session;
 use crate::supervisor::channel::{Channel, open};
+use crate::supervisor::frames::Piece;
 
 /// How many bytes to collect before writing them.
 const WRITE: usize = 256 * 1024;
@@ -43,7 +45,13 @@ pub async fn download(
     if words == "directory" {
         return pull(session, escalate, path, target, &partial, limit).await;
     }
-    let offer = Offer::parse(&words).ok_or_else(|| TransferError::said(&words))?;
+    let streams = words == "stream";
+    let offer = if streams {
+        Some(Offer::EMPTY)
+    } else {
+        Offer::parse(&words)
+    };
+    let offer = offer.ok_or_else(|| TransferError::said(&words))?;
     if offer.size > limit {
         return Err(TransferError::Remote(format!(
             "{path} has {} bytes, more than the {limit} allowed",
@@ -67,7 +75,12 @@ pub async fn download(
         }
         let _ = channel.exec.input().send(format!("{from}\n")).await;
     }
-    let mut file = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    if here.is_some() {
+        // The file to replace may be private.
+        options.mode(0o600);
+    }
+    let mut file = options
         .create(true)
         .write(true)
         .truncate(false)
@@ -79,11 +92,28 @@ pub async fn download(
     file.seek(io::SeekFrom::Start(from * BLOCK))
         .await
         .map_err(named)?;
-    receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
+    if streams {
+        receive_all(&mut channel, &mut file, limit, path).await?;
+    } else {
+        receive(&mut channel, &mut file, offer.size - from * BLOCK, path).await?;
+    }
     session.meanwhile(file.sync_all()).await.map_err(named)?;
-    let placed = tokio::fs::rename(&partial, target).await;
-    placed.map_err(|error| io::Error::other(format!("can't write {}: {error}", target.display())))?;
+    let (from, to) = (partial.clone(), target.to_owned());
+    let placed = spawn_blocking(move || place(&from, &to));
+    session.meanwhile(placed).await.map_err(io::Error::other)??;
     Ok(Fetched::default())
+}
+
+/// Moves a complete copy to its place, with the owner, group, mode and ACL of the file that it replaces.
+pub(super) fn place(copy: &Path, target: &Path) -> io::Result<()> {
+    let is_file = |path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    let kept = if is_file(copy) && is_file(target) {
+        std::fs::File::open(target).and_then(|earlier| keep_attributes(&earlier, &std::fs::File::open(copy)?))
+    } else {
+        Ok(())
+    };
+    kept.and_then(|()| std::fs::rename(copy, target))
+        .map_err(|error| io::Error::new(error.kind(), format!("can't write {}: {error}", target.display())))
 }
 
 /// Writes the next `left` bytes of data to `file`. If the file grows meanwhile, the announced size counts.
@@ -110,6 +140,35 @@ async fn receive(
     Ok(file.flush().await?)
 }
 
+/// Writes the data up to the host's word that it was all, to `file`.
+async fn receive_all(
+    channel: &mut Channel,
+    file: &mut File,
+    limit: u64,
+    path: &str,
+) -> Result<(), TransferError> {
+    let mut file = BufWriter::with_capacity(WRITE, file);
+    let mut written = 0;
+    loop {
+        match channel.piece().await {
+            Some(Piece::Data(bytes)) => {
+                written += bytes.len() as u64;
+                if written > limit {
+                    return Err(TransferError::Remote(format!(
+                        "{path} has more than the {limit} bytes allowed"
+                    )));
+                }
+                file.write_all(&bytes).await?;
+            }
+            Some(Piece::Frame(words)) if words == "end" => return Ok(file.flush().await?),
+            Some(Piece::Frame(words)) => return Err(TransferError::said(&words)),
+            None => {
+                return Err(TransferError::Lost(format!("the end of {path} did not arrive")));
+            }
+        }
+    }
+}
+
 /// A host's description of a file that it offers.
 struct Offer {
     size: u64,
@@ -120,6 +179,13 @@ struct Offer {
 }
 
 impl Offer {
+    /// Of a file whose size is not known before its end.
+    const EMPTY: Self = Self {
+        size: 0,
+        whole: None,
+        beginning: None,
+    };
+
     fn parse(words: &str) -> Option<Self> {
         let mut words = words.split(' ');
         (words.next() == Some("size")).then_some(())?;

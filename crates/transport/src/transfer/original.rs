@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use reveille_text::bounded;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
@@ -16,6 +17,9 @@ use super::tree::Tree;
 
 /// The size of a block, the unit in which interrupted copies continue.
 pub(crate) const BLOCK: u64 = 65_536;
+
+/// The most to read of a local file without a size, in bytes.
+const MADE_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// The source of a copy. All hosts of a step share it, so nothing is read or hashed twice.
 #[derive(Debug)]
@@ -54,6 +58,11 @@ impl Original {
         }
         if !metadata.is_file() {
             return Err(io::Error::other("it is neither a file nor a directory"));
+        }
+        if metadata.len() == 0 {
+            // The kernel makes the content of some files when they are read.
+            let content = bounded::bytes(path, MADE_LIMIT).map_err(io::Error::other)?;
+            return Ok(Self::text(content.into()));
         }
         let identity = identity_of(path, &metadata);
         Ok(Self(Kind::File(Whole {

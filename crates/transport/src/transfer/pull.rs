@@ -14,6 +14,7 @@ use tar::{Archive, EntryType};
 use tokio::task::spawn_blocking;
 
 use super::digest::hash_of;
+use super::download::place;
 use super::push::parse_hashes;
 use super::script::Verb;
 use super::tree::ENTRIES_LIMIT;
@@ -438,7 +439,7 @@ fn place_all(partial: &Path, target: &Path) -> io::Result<()> {
                     whole.display()
                 )));
             }
-            fs::rename(partial.join(&path), &whole).map_err(|error| named(&whole, &error))?;
+            place(&partial.join(&path), &whole)?;
         }
     }
     fs::remove_dir_all(partial)

@@ -1,6 +1,6 @@
 //! Uploads a directory: lists what the host has, sends the rest, and moves it into place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -52,9 +52,11 @@ pub(crate) async fn push(
     }
     let owner = owner(destination);
     if sent.changed {
-        let place = way.unpack(tree, &work, mode, &root).await?;
+        let Place { path: place, acl } = way.unpack(tree, &work, mode, &root).await?;
         let quoted = sh_quote(&place);
         let mut steps = Vec::new();
+        let replaced = work.replaced(tree, &found);
+        steps.extend(keep(&replaced, mode, acl, &place, &root));
         if let Some(owner) = &owner {
             steps.push(format!("chown -hR {owner} {quoted}").into());
         }
@@ -67,7 +69,11 @@ pub(crate) async fn push(
             steps.push(format!("[ ! -e {root} ] || {{ echo {root} was created meanwhile; false; }}").into());
             steps.push(format!("mv {quoted} {root}").into());
         }
-        way.steps(&steps).await?;
+        let installed = way.steps(&steps).await;
+        if let Err(error) = installed {
+            way.give_up(&place, &error).await;
+            return Err(error);
+        }
     }
     if let Some(owner) = owner.filter(|_| work.merge) {
         let paths = tree.entries.iter().map(|entry| below(&root, &entry.path));
@@ -146,6 +152,8 @@ fn owner(destination: &Destination) -> Option<String> {
 struct Found {
     kind: u8,
     mode: u32,
+    /// `ls` shows that it has an ACL.
+    acl: bool,
     size: u64,
     /// User and group ids.
     owner: (String, String),
@@ -160,6 +168,13 @@ struct Listing {
     /// Where an earlier attempt unpacked files, if it did.
     staged: Option<String>,
     found: HashMap<Vec<u8>, Found>,
+}
+
+/// Where an archive was unpacked.
+struct Place {
+    path: String,
+    /// Files there get an ACL from their directory.
+    acl: bool,
 }
 
 /// The work to do on the host. Numbers are indices of entries.
@@ -177,6 +192,23 @@ struct Work {
 // === impl Work ===
 
 impl Work {
+    /// The files to replace: their paths, their own modes, and what is on the host.
+    fn replaced<'a>(
+        &self,
+        tree: &'a Tree,
+        found: &'a HashMap<Vec<u8>, Found>,
+    ) -> Vec<(&'a [u8], u32, &'a Found)> {
+        let entries = self.install.iter().map(|index| &tree.entries[*index]);
+        entries
+            .filter_map(|entry| match (&entry.node, found.get(&entry.path)) {
+                (Node::File { mode, .. }, Some(there)) if there.kind == b'-' => {
+                    Some((&*entry.path, *mode, there))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Commands that move the files unpacked at `place` to their places below `root`.
     fn merge_into(&self, steps: &mut Vec<Bytes>, tree: &Tree, mode: Option<u32>, place: &str, root: &str) {
         let mut directories = Vec::new();
@@ -214,6 +246,42 @@ impl Work {
             steps.extend(in_pieces(&format!("chmod {mode:04o}"), paths, b""));
         }
     }
+}
+
+/// Commands that give the files unpacked at `place` the owner, group and ACL of the files that they replace. `acl`: new
+/// files there get an ACL from their directory.
+fn keep(
+    replaced: &[(&[u8], u32, &Found)],
+    mode: Option<u32>,
+    acl: bool,
+    place: &str,
+    root: &str,
+) -> Vec<Bytes> {
+    let mut steps = Vec::new();
+    let mut owners: BTreeMap<&(String, String), Vec<Vec<u8>>> = BTreeMap::new();
+    for (path, own, there) in replaced {
+        let new = below(place, path);
+        if there.acl || acl {
+            let (old, new) = (sh_quote_bytes(&below(root, path)), sh_quote_bytes(&new));
+            let chmod = format!("chmod {:04o}", mode.unwrap_or(*own));
+            let parts = [b"like", &*old, &new, b"- - &&", chmod.as_bytes(), &new];
+            steps.push(parts.join(&b' ').into());
+        } else {
+            owners.entry(&there.owner).or_default().push(new);
+        }
+    }
+    let refused = format!(
+        "|| {{ echo \"can't keep the owner and group of the old files in \"{}\"; become root\"; false; }}",
+        sh_quote(root)
+    );
+    for ((user, group), paths) in owners {
+        steps.extend(in_pieces(
+            &format!("chown {user}:{group}"),
+            paths,
+            refused.as_bytes(),
+        ));
+    }
+    steps
 }
 
 /// Commands with all of `paths` as arguments, followed by `last`.
@@ -405,18 +473,22 @@ impl Way<'_> {
         lines
     }
 
-    /// Sends the files; returns the place beside the destination where they were unpacked.
+    /// Sends the files, which are unpacked beside the destination.
     async fn unpack(
         &self,
         tree: &Arc<Tree>,
         work: &Work,
         mode: Option<u32>,
         root: &str,
-    ) -> Result<String, TransferError> {
+    ) -> Result<Place, TransferError> {
         let mut channel = self
             .open(Verb::Unpack, &format!("{}\n{root}\n", tree.identity))
             .await?;
-        let place = channel.hello.clone();
+        let (acl, path) = channel.hello.split_once(' ').unwrap_or_default();
+        let place = Place {
+            path: path.to_owned(),
+            acl: acl == "+",
+        };
         let (sender, mut pieces) = stream::pipe();
         let (packed, wanted) = (Arc::clone(tree), work.send.clone());
         let packing = spawn_blocking(move || packed.pack(&wanted, mode, sender));
@@ -442,11 +514,17 @@ impl Way<'_> {
             (_, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             (Ok(words), _) => Err(TransferError::said(&words)),
         };
-        if !matches!(result, Err(TransferError::Lost(_))) {
-            // Nobody will continue this copy.
-            let _ = self.steps(&[format!("rm -rf {}", sh_quote(&place)).into()]).await;
+        if let Err(error) = &result {
+            self.give_up(&place.path, error).await;
         }
         result
+    }
+
+    /// Removes what was unpacked at `place`, unless the next attempt may continue there.
+    async fn give_up(&self, place: &str, error: &TransferError) {
+        if !matches!(error, TransferError::Lost(_)) {
+            let _ = self.steps(&[format!("rm -rf {}", sh_quote(place)).into()]).await;
+        }
     }
 
     /// Runs commands up to the first failure.
@@ -512,7 +590,8 @@ fn parse_listed(line: &[u8]) -> Option<(Vec<u8>, Found)> {
         std::str::from_utf8(word).ok()
     };
     let (mode, _links) = (word()?, word()?);
-    let owner = (word()?.to_owned(), word()?.to_owned());
+    let mut id = || word().filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
+    let owner = (id()?.to_owned(), id()?.to_owned());
     let size = word()?.parse().ok()?;
     let _date = (word()?, word()?, word()?);
     let name = rest.get(1..)?;
@@ -526,6 +605,7 @@ fn parse_listed(line: &[u8]) -> Option<(Vec<u8>, Found)> {
     let found = Found {
         kind,
         mode: permissions(mode.get(1..10)?)?,
+        acl: mode.as_bytes().get(10) == Some(&b'+'),
         size,
         owner,
         target,

@@ -3,6 +3,8 @@
 #: upload download survey sums unpack pack steps compare
 umask 022
 IFS=' '
+# Tools must write as expected.
+export LC_ALL=C
 T=
 say() { printf '\036%s %s\n' "$N" "$*"; }
 fail() { calm; say error "$@"; [ -z "$T" ] || rm -f "$T"; exit 0; }
@@ -26,6 +28,31 @@ ours() { set -- "$2" $(ls -ldn "$1" 2>/dev/null); Z=$6; J=$3; case $2 in $1*) [ 
 # Where to unpack a directory for $1: on the same file system.
 beside() { if [ -d "$1" ]; then printf '%s\n' "${1%/}/.reveille"; else printf '%s\n' "$1.reveille"; fi; }
 parent() { case $1 in */*) P=${1%/*};; *) P=.;; esac; [ -d "${P:-/}" ] || fail "there is no directory ${P:-/}"; }
+#: upload unpack steps
+# Sets M to the mode of $1, K to + if ls shows that it has an ACL, and U and G to its owner and group.
+look() { set -- $(ls -ldnL "$1" 2>/dev/null); M=$1; U=$3; G=$4; K=; case $M in ??????????+*) K=+;; esac; M=${M%"${M#??????????}"}; }
+#: upload steps
+# Gives the new file $2 the owner, group, mode and ACL of the file $1, or prints what can't be kept. $3 and $4 are
+# another owner and group, or -. GNU cp copies ACLs, setfacl does elsewhere; BusyBox ls does not show them.
+like() {
+look "$2"
+O=$U:$G
+look "$1"
+[ "$3" = - ] || U=$3
+[ "$4" = - ] || G=$4
+if [ "$O" != "$U:$G" ]; then
+chown "$U:$G" "$2" 2>/dev/null || { echo "can't give the new $1 the owner and group $U:$G of the old one; become root, or set owner and group"; return 1; }
+fi
+cp --attributes-only --preserve=mode "$1" "$2" 2>/dev/null || {
+if O=$(getfacl -p "$1" 2>/dev/null); then
+printf '%s\n' "$O" | setfacl --set-file=- "$2" 2>/dev/null || { echo "can't keep the ACL of $1"; return 1; }
+fi
+chmod "$(echo "$M" | sed 's/^.\(...\)\(...\)/u=\1,g=\2,o=/;s/s/xs/g;s/S/s/g;s/t/xt/;s/T/t/;s/-//g')" "$2"
+}
+set -- "$1" "$2" "$M$K"
+look "$2"
+[ "$M$K" = "$3" ] || { echo "can't keep mode and ACL of $1 ($3)"; return 1; }
+}
 #: upload
 read -r N SIZE ID MODE OWNER GROUP || exit 0
 IFS= read -r D
@@ -65,6 +92,7 @@ if [ "$B" != have ]; then
 C=1
 [ "$X" = "$R" ] && [ -e "$X" ] || (umask 077; set -C; : >"$X") 2>/dev/null || fail "can't write $X (no space or no permission)"
 T=$X
+chmod 600 "$T"
 dd bs=65536 seek="$B" conv=notrunc of="$T" 2>/dev/null || fail "can't write $T (no space or no permission)"
 set -- $(ls -ln "$T")
 if [ "$5" != "$SIZE" ]; then
@@ -80,17 +108,16 @@ rm -f "$T"
 fi
 calm
 fi
-if [ "$MODE" != - ]; then
-chmod "$MODE" "$F" 2>/dev/null || fail "can't set mode $MODE on $F"
-elif [ $C = 1 ]; then
-[ -e "$D" ] && chmod --reference="$D" "$T" 2>/dev/null || chmod 644 "$T"
-fi
+if [ $C = 1 ] && [ -f "$D" ]; then
+E=$(like "$D" "$T" "$OWNER" "$GROUP") || fail "$E"
+else
 O=
-[ "$OWNER" != - ] && O=$OWNER
-[ "$GROUP" != - ] && O=$O:$GROUP
-if [ "$O" ]; then
-chown "$O" "$F" 2>/dev/null || fail "can't give $F to $O"
+[ "$OWNER" = - ] || O=$OWNER
+[ "$GROUP" = - ] || O=$O:$GROUP
+[ -z "$O" ] || chown "$O" "$F" 2>/dev/null || fail "can't give $F to $O"
+[ $C = 0 ] || [ "$MODE" != - ] || MODE=644
 fi
+[ "$MODE" = - ] || chmod "$MODE" "$F" 2>/dev/null || fail "can't set mode $MODE on $F"
 if [ $C = 1 ]; then
 mv -f "$T" "$D" 2>/dev/null || fail "can't replace $D"
 else
@@ -115,6 +142,13 @@ set -- $(ls -lnL "$D")
 Z=$5
 H=-
 I=-
+# The kernel makes the content of some files when they are read.
+if [ "$Z" = 0 ]; then
+say stream
+cat "$D" || fail "$D can't be read"
+say end
+exit 0
+fi
 [ "$Z" != "$SIZE" ] || H=$(sum <"$D")
 if [ "$K" -gt 0 ] && [ $((K * 65536)) -le "$Z" ]; then
 I=$(dd if="$D" bs=65536 count="$K" 2>/dev/null | sum)
@@ -138,7 +172,6 @@ fi
 say hello present "$A"
 [ -d "$D" ] || fail "$D is on the host, and no directory"
 cd "$D" 2>/dev/null || fail "$D can't be entered"
-export LC_ALL=C
 beat
 if [ "$WHAT" = hashes ]; then
 [ -z "$S" ] || xargs -0 $S 2>/dev/null
@@ -154,7 +187,7 @@ IFS= read -r D
 say hello
 cd "$D" 2>/dev/null || fail "$D can't be entered"
 beat
-[ -z "$S" ] || find . -type f -print0 2>/dev/null | LC_ALL=C xargs -0 $S 2>/dev/null
+[ -z "$S" ] || find . -type f -print0 2>/dev/null | xargs -0 $S 2>/dev/null
 calm
 say end
 #: unpack
@@ -165,7 +198,8 @@ parent "$D"
 X=$(beside "$D")
 A=$X-$ID
 mkdir -m 700 "$A" 2>/dev/null || ours "$A" 'drwx------' || { A=$X-$N; mkdir -m 700 "$A" 2>/dev/null; } || fail "can't make $A (no space or no permission)"
-say hello "$A"
+look "$A"
+say hello "${K:--}" "$A"
 E=$(tar -xpof - -C "$A" 2>&1 >/dev/null) || fail "can't unpack at $A: $E"
 say end
 #: pack

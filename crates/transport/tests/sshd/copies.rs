@@ -1,8 +1,9 @@
 //! Files and directories in both directions.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use reveille_testbed::Testbed;
 use reveille_transport::transfer::{Destination, Original, TransferError, download, upload};
@@ -230,18 +231,27 @@ async fn directories_there_and_back() {
 
 #[tokio::test]
 async fn directories_with_the_tools_of_busybox() {
+    let (_tools, testbed) = busybox();
+    let session = session(&testbed).await;
+    let (tar, ..) = run(&session, "tar --version 2>&1").await;
+    assert!(String::from_utf8_lossy(&tar).contains("busybox"));
+    directories(&testbed).await;
+}
+
+/// A server whose sessions find BusyBox's tools, and those that keep ACLs.
+fn busybox() -> (tempfile::TempDir, Testbed) {
     let tools = tempfile::tempdir().unwrap();
-    let installed = std::process::Command::new("busybox")
+    let installed = Command::new("busybox")
         .args(["--install", "-s"])
         .arg(tools.path())
         .status()
         .unwrap();
     assert!(installed.success());
+    for name in ["getfacl", "setfacl"] {
+        symlink(Path::new("/usr/bin").join(name), tools.path().join(name)).unwrap();
+    }
     let testbed = Testbed::start(1, &format!("SetEnv PATH={}", tools.path().display())).unwrap();
-    let session = session(&testbed).await;
-    let (tar, ..) = run(&session, "tar --version 2>&1").await;
-    assert!(String::from_utf8_lossy(&tar).contains("busybox"));
-    directories(&testbed).await;
+    (tools, testbed)
 }
 
 async fn directories(testbed: &Testbed) {
@@ -343,7 +353,7 @@ async fn what_can_not_be_copied_is_said_before_anything_is_changed() {
         .unwrap_err();
     assert_eq!(error.to_string(), "there is no directory /nowhere");
     let fifo = here.join("pipe");
-    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
     assert!(made.success());
     let error = Original::at(&here).unwrap_err();
     assert!(error.to_string().ends_with("can't be copied"), "{error}");
@@ -379,4 +389,154 @@ async fn a_directory_goes_on_where_it_stopped() {
         assert_eq!(left_over(&outer), 0);
         fs::remove_dir_all(&there).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_replaced_file_keeps_owner_group_mode_and_acl() {
+    attributes_are_kept(&Testbed::start(1, "").unwrap(), true).await;
+}
+
+#[tokio::test]
+async fn a_replaced_file_keeps_owner_group_mode_and_acl_with_the_tools_of_busybox() {
+    let (_tools, testbed) = busybox();
+    // BusyBox ls shows no ACL, so copies of directories do not find any.
+    attributes_are_kept(&testbed, false).await;
+}
+
+/// The mode, owner, group and ACL of a file.
+fn attributes(path: &Path) -> (u32, u32, u32, String) {
+    let metadata = fs::metadata(path).unwrap();
+    let acl = Command::new("getfacl").arg("-cpn").arg(path).output().unwrap();
+    let acl = String::from_utf8(acl.stdout).unwrap();
+    (metadata.mode() & 0o7777, metadata.uid(), metadata.gid(), acl)
+}
+
+fn set_acl(arguments: &[&str], path: &Path) {
+    let set = Command::new("setfacl").args(arguments).arg(path).status();
+    assert!(set.unwrap().success());
+}
+
+async fn attributes_are_kept(testbed: &Testbed, acl_of_directories: bool) {
+    let session = session(testbed).await;
+    let here = testbed.path().join("here");
+    fs::create_dir(&here).unwrap();
+    for copied_as in ["text", "large", "directory"] {
+        let content = if copied_as == "large" {
+            content()
+        } else {
+            b"new".to_vec()
+        };
+        fs::write(here.join("file"), &content).unwrap();
+        let acls = copied_as != "directory" || acl_of_directories;
+        for (mode, acl) in [(0o600, ""), (0o4751, ""), (0o666, ""), (0o640, "u:13:r,g::-")] {
+            if !acl.is_empty() && !acls {
+                continue;
+            }
+            let there = testbed.path().join("there");
+            fs::create_dir(&there).unwrap();
+            let path = there.join("file");
+            fs::write(&path, "old").unwrap();
+            // Only root can give files away.
+            let _ = chown(&path, Some(12), Some(34));
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            if !acl.is_empty() {
+                set_acl(&["-m", acl], &path);
+            }
+            if acls {
+                // New files are readable by another user.
+                set_acl(&["-d", "-m", "u:1:r"], &there);
+            }
+            let mut expected = attributes(&path);
+            let (original, destination) = match copied_as {
+                "text" => (Original::text(content.clone().into()), to(&path)),
+                "large" => (Original::at(&here.join("file")).unwrap(), to(&path)),
+                _ => {
+                    // The files of a directory keep the modes of their source.
+                    let own = fs::Permissions::from_mode(mode & 0o777);
+                    fs::set_permissions(here.join("file"), own).unwrap();
+                    expected.0 &= 0o777;
+                    expected.3 = expected.3.replace("# flags: s--\n", "");
+                    (Original::at(&here).unwrap(), to(&there))
+                }
+            };
+            let sent = upload(&session, None, &original, &destination).await;
+            assert!(sent.unwrap().changed);
+            assert!(fs::read(&path).unwrap() == content);
+            assert_eq!(attributes(&path), expected, "{copied_as} {mode:o}");
+            assert_eq!(left_over(&there), 0);
+            fs::remove_dir_all(&there).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_owner_can_not_be_kept_is_not_replaced() {
+    // As for a user who can't give files away.
+    let tools = tempfile::tempdir().unwrap();
+    symlink("/bin/false", tools.path().join("chown")).unwrap();
+    let path = format!("SetEnv PATH={}:/usr/bin:/bin", tools.path().display());
+    let testbed = Testbed::start(1, &path).unwrap();
+    let session = session(&testbed).await;
+    let there = testbed.path().join("there");
+    fs::create_dir(&there).unwrap();
+    let path = there.join("file");
+    fs::write(&path, "old").unwrap();
+    if chown(&path, Some(12), Some(34)).is_err() {
+        return;
+    }
+    let here = testbed.path().join("here");
+    fs::create_dir(&here).unwrap();
+    fs::write(here.join("file"), "new").unwrap();
+    for (original, destination) in [
+        (Original::text("new".into()), to(&path)),
+        (Original::at(&here).unwrap(), to(&there)),
+    ] {
+        let error = upload(&session, None, &original, &destination).await.unwrap_err();
+        assert!(error.to_string().contains("owner and group"), "{error}");
+        assert!(error.to_string().contains("become root"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+    assert_eq!(left_over(&there), 0);
+}
+
+#[tokio::test]
+async fn a_fetched_file_keeps_the_mode_of_the_file_that_it_replaces() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let there = testbed.path().join("there");
+    fs::create_dir(&there).unwrap();
+    fs::write(there.join("file"), "new").unwrap();
+    let back = testbed.path().join("back");
+    fs::create_dir(&back).unwrap();
+    let path = back.join("file");
+    for (from, target) in [(there.join("file"), &path), (there.clone(), &back)] {
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        download(&session, None, &from.display().to_string(), target, 1 << 30)
+            .await
+            .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn files_that_the_kernel_makes_are_copied_whole() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let back = testbed.path().join("back");
+    let version = fs::read("/proc/version").unwrap();
+    assert!(!version.is_empty());
+    download(&session, None, "/proc/version", &back, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(fs::read(&back).unwrap(), version);
+    let error = download(&session, None, "/proc/version", &back, 9)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("more than the 9 bytes"), "{error}");
+    let original = Original::at(Path::new("/proc/version")).unwrap();
+    let there = testbed.path().join("there");
+    upload(&session, None, &original, &to(&there)).await.unwrap();
+    assert_eq!(fs::read(&there).unwrap(), version);
 }

@@ -121,6 +121,64 @@ async fn a_jump_host_that_forwards_nothing() {
 }
 
 #[tokio::test]
+async fn servers_that_offer_a_single_algorithm() {
+    for hardened in [
+        "KexAlgorithms ecdh-sha2-nistp256",
+        "KexAlgorithms ecdh-sha2-nistp384",
+        "KexAlgorithms ecdh-sha2-nistp521",
+        "Ciphers aes128-gcm@openssh.com",
+        "Ciphers aes192-ctr",
+        "MACs hmac-sha2-256",
+    ] {
+        let testbed = Testbed::start(1, hardened).unwrap();
+        let session = session(&testbed).await;
+        assert_eq!(run(&session, "echo ok").await.0, b"ok\n", "{hardened}");
+    }
+}
+
+/// Longer than an argument of a program, than a packet of SSH, and than servers accept.
+#[tokio::test]
+async fn a_long_command_runs_and_reads_its_input() {
+    let testbed = Testbed::start(1, "").unwrap();
+    let session = session(&testbed).await;
+    let filler = "it's \\ a \"long\"\n!command $(x) ä".repeat(20_000);
+    let quoted = filler.replace('\'', "'\\''");
+    let command = format!("text='{quoted}'; echo ${{#c}}; printf %s \"$text\"; cat; exit 7\n");
+    let mut exec = session.run(None, &command).await.unwrap();
+    let input = exec.input();
+    input.send("input").await.unwrap();
+    input.end().await.unwrap();
+    let (mut stdout, mut status) = (Vec::new(), None);
+    loop {
+        match exec.next().await {
+            Heard::Stdout(bytes) => stdout.extend_from_slice(&bytes),
+            Heard::Stderr(bytes) => panic!("{}", String::from_utf8_lossy(&bytes)),
+            Heard::ExitStatus(number) => status = Some(number),
+            Heard::Closed | Heard::Lost => break,
+            Heard::Eof | Heard::ExitSignal(_) => {}
+        }
+    }
+    assert_eq!(status, Some(7));
+    assert!(stdout == format!("0\n{filler}input").into_bytes());
+}
+
+#[tokio::test]
+async fn the_words_of_a_forced_command_are_reported_when_another_user_was_wanted() {
+    let testbed = Testbed::start(1, "ForceCommand echo This service allows sftp only; exit 1").unwrap();
+    let session = session(&testbed).await;
+    let other = reveille_transport::Become::sudo("root");
+    let error = session.run(Some(&other), "id").await.unwrap_err();
+    let reveille_transport::ExecError::Refused { class, message } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(class, Class::NoShell);
+    assert_eq!(
+        message,
+        "can't become root: the host did not run sudo; it said: This service allows sftp only"
+    );
+}
+
+#[tokio::test]
 async fn an_agent_has_the_key() {
     let testbed = Testbed::start(1, "").unwrap();
     let socket = testbed.path().join("agent");
@@ -153,6 +211,62 @@ async fn an_agent_has_the_key() {
     for (keys, only) in [(vec![], false), (vec![testbed.key()], true)] {
         let wanted = Wanted {
             keys,
+            agent: Some(socket.clone()),
+            only,
+            ..Wanted::default()
+        };
+        let authentication = Arc::new(Keyring::new().load(&wanted).unwrap().into());
+        let target = Target {
+            authentication,
+            ..target_without_key(&testbed)
+        };
+        results.push(connect(&client(&testbed), &target).await);
+    }
+    // As with the keys of password managers and hardware: only the public key is in a file, named itself or by the name
+    // of its private key, and the agent holds more keys than the host accepts offers.
+    for number in 0..7 {
+        let key = testbed.path().join(format!("other{number}"));
+        for (program, arguments) in [
+            ("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f"][..]),
+            ("ssh-add", &["-q"]),
+        ] {
+            let done = std::process::Command::new(program)
+                .args(arguments)
+                .arg(&key)
+                .env("SSH_AUTH_SOCK", &socket)
+                .status();
+            assert!(done.unwrap().success());
+        }
+    }
+    let public = testbed.path().join("away.pub");
+    let text = std::fs::read(testbed.path().join("id_ed25519.pub")).unwrap();
+    std::fs::write(&public, text).unwrap();
+    std::process::Command::new("ssh-add")
+        .args(["-q", "-d"])
+        .arg(&public)
+        .env("SSH_AUTH_SOCK", &socket)
+        .status()
+        .unwrap();
+    let unheld = Identities::load(std::slice::from_ref(&public), Some(socket.clone())).unwrap_err();
+    assert!(
+        unheld.to_string().contains("no agent holds its private key"),
+        "{unheld}"
+    );
+    let open = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "opensesame", "-N", "", "-f"])
+        .arg(testbed.key())
+        .status();
+    assert!(open.unwrap().success());
+    // Now the last of its keys.
+    std::process::Command::new("ssh-add")
+        .arg("-q")
+        .arg(testbed.key())
+        .env("SSH_AUTH_SOCK", &socket)
+        .status()
+        .unwrap();
+    for (file, only) in [("away.pub", true), ("away.pub", false), ("away", true)] {
+        let wanted = Wanted {
+            keys: vec![testbed.path().join(file)],
             agent: Some(socket.clone()),
             only,
             ..Wanted::default()
