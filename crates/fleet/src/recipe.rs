@@ -157,7 +157,7 @@ impl RunRecipe {
     pub fn name(&self) -> String {
         match self.kind {
             RunKind::Exec => harmless::line(self.job.steps.first().map_or("", |step| &step.name)),
-            RunKind::Run | RunKind::Drill | RunKind::Bench => harmless::line(&self.job.name),
+            RunKind::Run | RunKind::Check | RunKind::Drill | RunKind::Bench => harmless::line(&self.job.name),
             RunKind::Copy | RunKind::Fetch | RunKind::Ping => self.kind.as_str().to_owned(),
         }
     }
