@@ -329,7 +329,10 @@ impl Screen<'_> {
 
     /// A run of a job, not of a single command.
     fn is_job(&self) -> bool {
-        matches!(self.summary.record.spec.kind, RunKind::Run | RunKind::Drill)
+        matches!(
+            self.summary.record.spec.kind,
+            RunKind::Run | RunKind::Check | RunKind::Drill
+        )
     }
 
     /// `deploy-app  r-…  finished in 5 m 30 s: 17 of 512 failed`

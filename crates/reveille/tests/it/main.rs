@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary against real servers and real files.
 
+mod check;
 mod combined;
 mod drill;
 mod elsewhere;
