@@ -191,6 +191,12 @@ impl Printer {
         line.text(self.colour_err)
     }
 
+    /// A line for standard output.
+    pub(crate) fn painted_out(&self, line: &Line) -> String {
+        let text = line.text(self.colour_out);
+        if self.unicode { text } else { plain(&text) }
+    }
+
     pub(crate) fn tone_err(&self, text: &str, role: Role) -> String {
         role.coloured(text, self.colour_err)
     }

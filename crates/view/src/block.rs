@@ -92,7 +92,7 @@ fn one_line(view: &RunView, now_ms: u64) -> Line {
     line.with(format!("  {}", elapsed_of(view, now_ms)), Role::Faint)
 }
 
-fn title(view: &RunView, now_ms: u64, columns: usize, width: usize, clock: &Clock) -> Line {
+pub(crate) fn title(view: &RunView, now_ms: u64, columns: usize, width: usize, clock: &Clock) -> Line {
     let mut right = Line::new();
     if columns >= WIDE {
         right.push(format!("{}  ", clock.time(now_ms)), Role::Faint);
@@ -124,7 +124,7 @@ fn title(view: &RunView, now_ms: u64, columns: usize, width: usize, clock: &Cloc
     line
 }
 
-fn bar(view: &RunView, width: usize) -> Line {
+pub(crate) fn bar(view: &RunView, width: usize) -> Line {
     let numbers = format!("  {}/{}", grouped(view.ended.ended()), grouped(view.head.planned));
     let room = width.saturating_sub(cells(&numbers));
     let planned = view.head.planned.max(1);
@@ -136,7 +136,7 @@ fn bar(view: &RunView, width: usize) -> Line {
         .with(numbers, Role::Plain)
 }
 
-fn counts(view: &RunView, now_ms: u64, columns: usize, width: usize) -> Line {
+pub(crate) fn counts(view: &RunView, now_ms: u64, columns: usize, width: usize) -> Line {
     let ended = &view.ended;
     let shade = |number: u64, role: Role| if number > 0 { role } else { Role::Plain };
     let mut parts = vec![

@@ -8,6 +8,7 @@
 //!  events ──► RunView ──► block()             the block at the bottom of a terminal
 //!        └──► Notes ────► lines::on_terminal  lines that stay above it
 //!                    └──► lines::in_log       the same in CI
+//!        └──► Top                             the whole screen of `reveille top`
 //!  output ──► Lines                           whole lines of hosts, as they come
 //! ```
 //!
@@ -46,6 +47,7 @@ mod run;
 mod step;
 pub mod story;
 mod stream;
+mod top;
 pub mod words;
 
 pub use block::{Size, block, elapsed, percent};
@@ -55,3 +57,4 @@ pub use paint::{HOST_COLOURS, Line, Role, Span, cells, cut, cut_middle, wrap, wr
 pub use run::{Batch, Doing, Head, HostView, Oddity, Row, RunView};
 pub use step::{StepView, Times};
 pub use stream::{Lines, Mark, Said};
+pub use top::{Effect, Key, Top, Wanted};

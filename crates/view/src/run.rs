@@ -248,6 +248,15 @@ impl RunView {
         self.hosts.get(host)
     }
 
+    /// Running hosts that have not come to a step.
+    pub fn before_step(&self, step: u32) -> u64 {
+        let is_before = |host: &&HostView| {
+            host.results.get(step as usize) == Some(&Done::Not)
+                && !matches!(host.doing, Doing::Step(now) | Doing::Reconnecting(now) if now == step)
+        };
+        self.hosts.values().filter(is_before).count() as u64
+    }
+
     /// The hosts that need attention first, then those that have done the same thing for the longest time.
     pub fn rows(&self, now_ms: u64) -> impl Iterator<Item = Row> {
         let odd = self.odd.iter().map(|(_, _, host)| host);

@@ -88,6 +88,11 @@ Examples:
   reveille logs --follow web1
   reveille logs --raw web1 | less -R";
 
+pub(super) const TOP: &str = "\
+Examples:
+  reveille top
+  reveille top r-20261121-101502-4f2a";
+
 pub(super) const RUNS: &str = "\
 Examples:
   reveille runs

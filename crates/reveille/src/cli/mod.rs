@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// Show a run's result
     #[command(after_help = examples::SHOW)]
     Show(ShowArgs),
+    /// Watch a run in the terminal: hosts, failures, steps, events, output
+    #[command(after_help = examples::TOP)]
+    Top(TopArgs),
     /// Check that every host of a run is accounted for; exit 4 if not
     Audit(RunArg),
     /// Show what happened on hosts, and their output
@@ -455,6 +458,12 @@ pub(crate) struct RunsArgs {
     /// Format of the result
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Run: its id, a unique beginning of it, or `last` [default: the newest in progress, or else the newest]
+    pub(crate) run: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,7 @@ mod retry;
 mod run;
 mod runs;
 mod show;
+mod top;
 
 use reveille_account::Exit;
 
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Command::Lint(args) => lint::run(&args, printer),
         Command::Runs(args) => runs::run(&args, &globals, printer),
         Command::Show(args) => show::run(&args, &globals, printer),
+        Command::Top(args) => top::run(&args, &globals, printer),
         Command::Audit(args) => audit::run(&args, &globals, printer),
         Command::Logs(args) => logs::run(&args, &globals, printer),
         Command::Export(args) => export::run(&args, &globals, printer),

@@ -159,7 +159,10 @@ fn table(rows: &[Row], printer: &Printer) -> Result<(), Failure> {
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let used: usize = widths.iter().map(|width| width + 2).sum();
     let room = if printer.on_terminal(true) {
-        terminal::width_of_output().saturating_sub(used).max(12)
+        terminal::size_of_output()
+            .columns
+            .saturating_sub(1 + used)
+            .max(12)
     } else {
         WHAT
     };

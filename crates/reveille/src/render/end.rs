@@ -320,7 +320,12 @@ impl Screen<'_> {
     /// Cells of a line.
     fn width(&self) -> usize {
         if self.printer.on_terminal(self.on_stdout) {
-            terminal::size().columns.saturating_sub(1).clamp(20, WIDEST)
+            let size = if self.on_stdout {
+                terminal::size_of_output()
+            } else {
+                terminal::size()
+            };
+            size.columns.saturating_sub(1).clamp(20, WIDEST)
         } else {
             // Nothing is wrapped or cut for a file; lists of hosts keep to a length.
             usize::MAX

@@ -125,17 +125,18 @@ impl Terminal {
     }
 }
 
-/// Cells of a line on the terminal on standard output.
-pub(crate) fn width_of_output() -> usize {
-    let known = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 0);
-    known
-        .map_or(80, |size| usize::from(size.ws_col))
-        .saturating_sub(1)
-}
-
 /// The size of the terminal on standard error; 80 × 24 if it is unknown.
 pub(crate) fn size() -> Size {
-    let known = tcgetwinsize(io::stderr()).ok();
+    size_of(io::stderr())
+}
+
+/// The size of the terminal on standard output; 80 × 24 if it is unknown.
+pub(crate) fn size_of_output() -> Size {
+    size_of(io::stdout())
+}
+
+fn size_of(terminal: impl std::os::fd::AsFd) -> Size {
+    let known = tcgetwinsize(terminal).ok();
     let known = known.filter(|size| size.ws_col > 0 && size.ws_row > 0);
     known.map_or(
         Size {

@@ -224,7 +224,7 @@ fn output_is_shown_as_it_comes_above_the_block() {
         40,
         &format!("run {job} {HOSTS} --serial 6 --stream"),
     );
-    let text = terminal.until("output", |text| text.contains("web06 > install"));
+    let text = terminal.until("output", |text| text.matches("> install").count() == 6);
     assert!(
         text.contains("web01 | one") && text.contains("web01 = refresh the lists of packages: ok"),
         "{text}"
@@ -291,4 +291,87 @@ fn a_locale_without_unicode_gets_ascii() {
     assert!(text.contains("......"), "{text}");
     reveille.file("first", "");
     assert_eq!(terminal.end().0, 3);
+}
+
+#[test]
+fn top_watches_a_run_and_restores_the_terminal() {
+    let reveille = Reveille::new();
+    let job = waiting_job(&reveille);
+    let mut run = reveille
+        .command(&[
+            "run",
+            &job,
+            "-w",
+            "web[01-06]",
+            "--transport",
+            "local",
+            "--serial",
+            "6",
+            "-q",
+        ])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !reveille.run(&["runs"]).stdout.contains("running") {}
+    let mut terminal = Terminal::start(&reveille, 80, 24, "top");
+    let text = terminal.until("hosts", |text| text.matches("running     install").count() == 6);
+    assert!(
+        text.contains("[1 Hosts]  2 Failures 0  3 Steps  4 Events"),
+        "{text}"
+    );
+    assert!(terminal.screen.lock().unwrap().screen().alternate_screen());
+    terminal.press(b"/web03\r");
+    terminal.until("filtered host", |text| {
+        !text.contains("web02") && text.contains("> web03")
+    });
+    terminal.press(b"\r");
+    terminal.until("events", |text| {
+        text.contains("install: attempt 1 starts") && text.contains("Esc back")
+    });
+    terminal.press(b"l");
+    terminal.until("output", |text| text.contains("| one"));
+    terminal.press(b"\x1b");
+    terminal.until("list", |text| text.contains("[1 Hosts]"));
+    reveille.file("first", "");
+    assert_eq!(run.wait().unwrap().code(), Some(3));
+    terminal.press(b"2");
+    terminal.until("failure", |text| {
+        text.contains("closed") && text.contains("> web03") && text.contains("command_failed")
+    });
+    terminal.press(b"e");
+    terminal.until("explanation", |text| text.contains("meaning"));
+    terminal.press(b"e");
+    terminal.press(b"3");
+    let text = terminal.until("steps", |text| text.contains("CHANGED"));
+    let install = text.lines().find(|line| line.contains("install")).unwrap();
+    let numbers: Vec<&str> = install.split_whitespace().skip(1).take(6).collect();
+    assert_eq!(numbers, ["0", "0", "6", "6", "0", "0"], "{text}");
+    terminal.press(b"y");
+    terminal.press(b"q");
+    {
+        let ended = terminal.child.wait().unwrap();
+        assert_eq!(ended.code(), Some(0));
+    }
+    terminal.until("the screen of before", |text| !text.contains("Failures"));
+    let screen = terminal.screen.lock().unwrap();
+    assert!(!screen.screen().alternate_screen() && !screen.screen().hide_cursor());
+}
+
+#[test]
+fn a_signal_ends_top_and_restores_the_terminal() {
+    let reveille = Reveille::new();
+    reveille
+        .run(&["exec", "-w", "a,b", "--transport", "local", "--", "true"])
+        .expect(0);
+    let mut terminal = Terminal::start(&reveille, 80, 24, "top last");
+    terminal.until("hosts", |text| text.contains("[1 Hosts]"));
+    terminal.press(b"\x03");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+    terminal.until("the screen of before", |text| !text.contains("Hosts"));
+    let ended = reveille.run(&["top"]).expect(2);
+    assert!(
+        ended.stderr.contains("reveille show --follow"),
+        "{}",
+        ended.stderr
+    );
 }
