@@ -10,6 +10,7 @@ use reveille_transport::transfer::{self, Destination, Original, TransferError};
 use reveille_transport::{Become, Session};
 use tokio::time::{Instant, sleep};
 
+use crate::diff;
 use crate::way::Way;
 use crate::work::Source;
 
@@ -29,13 +30,23 @@ pub(crate) async fn original(way: &Way<'_>, source: &Source) -> Result<Arc<Origi
     }
 }
 
-/// Sends a file or a directory. Returns whether the host changed, and a message.
+/// Sends a file or a directory. Returns whether the host changed, and a message. With `--check` it only compares.
 pub(crate) async fn upload(
     way: &Way<'_>,
     escalate: Option<&Become>,
     original: &Original,
     destination: &Destination,
+    secret: bool,
 ) -> Result<(bool, String), TransferError> {
+    let preview = way.engine.settings.preview;
+    let mut difference = String::new();
+    if preview.check || (preview.diff && !original.is_directory()) {
+        let found = transfer::compare(way.session, escalate, original, destination).await?;
+        difference = diff::words(&destination.path, &found, preview, secret);
+        if preview.check {
+            return Ok((!found.changes.is_empty(), difference));
+        }
+    }
     let sent = transfer::upload(way.session, escalate, original, destination).await?;
     let words = if original.is_directory() {
         format!(
@@ -45,7 +56,7 @@ pub(crate) async fn upload(
             sent.had
         )
     } else {
-        String::new()
+        difference
     };
     Ok((sent.changed, words))
 }

@@ -38,6 +38,7 @@ pub(crate) struct Engine {
     pub(crate) outline: JobOutline,
     pub(crate) shared: Shared,
     pub(crate) vars: VarsOf,
+    pub(crate) hidden: HashMap<HostName, Vec<String>>,
     pub(crate) settings: Settings,
     pub(crate) handshakes: Handshakes,
     pub(crate) stopped: Stopped,
@@ -99,6 +100,7 @@ impl Engine {
             delegates,
             shared,
             vars,
+            hidden,
             settings,
         } = plan;
         let not_ready: HashSet<&HostName> = hosts
@@ -110,7 +112,7 @@ impl Engine {
             .iter()
             .find(|host| host.ready && !not_ready.contains(&host.name))
             .map(|host| host.name.clone());
-        let outline = outline(&job);
+        let outline = outline(&job, settings.preview.check);
         let places = if outline.replace {
             places(&roll, &hosts, &delegates)
         } else {
@@ -162,6 +164,7 @@ impl Engine {
             job,
             shared,
             vars,
+            hidden,
             settings,
             stopped,
         };
@@ -377,11 +380,13 @@ fn places(
 }
 
 /// The parts of the job that decisions depend on.
-pub(crate) fn outline(job: &Job) -> JobOutline {
+pub(crate) fn outline(job: &Job, check: bool) -> JobOutline {
     let steps = job.steps.iter().map(|step| StepOutline {
         role: match &step.role {
             reveille_job::Role::Main => Role::Main,
             reveille_job::Role::OnFailed => Role::OnFailed,
+            // A check repairs nothing.
+            reveille_job::Role::Repair(_) if check => Role::Repair(Vec::new()),
             reveille_job::Role::Repair(classes) => Role::Repair(classes.clone()),
         },
         attempts: step.attempts,
@@ -391,8 +396,8 @@ pub(crate) fn outline(job: &Job) -> JobOutline {
         elsewhere: step.runs_elsewhere(),
     });
     JobOutline {
-        reboot: job.heal.reboot,
-        replace: job.replaces(),
+        reboot: job.heal.reboot && !check,
+        replace: job.replaces() && !check,
         ..JobOutline::of(steps.collect())
     }
 }

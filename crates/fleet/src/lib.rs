@@ -62,6 +62,7 @@ mod ask;
 mod clean;
 mod connect;
 mod copy;
+mod diff;
 mod dispatch;
 mod durable;
 mod ended;
@@ -99,6 +100,7 @@ mod world;
 
 pub use allowance::{Allowance, ClassAllowance, Judged};
 pub use clean::{CleanPlan, Cleaned, clean};
+pub use diff::Preview;
 pub use dispatch::{RunEnd, run};
 pub use limits::{Fit, raise_descriptors, sessions};
 pub use options::{Hurry, RunOptions, SESSIONS};

@@ -13,6 +13,7 @@ use reveille_way::{PasswordSources, Trust, Way};
 use serde::{Deserialize, Serialize};
 
 use crate::allowance::Allowance;
+use crate::diff::Preview;
 use crate::plan::Settings;
 
 /// The default number of sessions.
@@ -71,6 +72,9 @@ pub struct RunOptions {
     /// recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, Option<String>>,
+    /// Whether hosts are changed, and what is told of changes.
+    #[serde(default, skip_serializing_if = "Preview::is_none")]
+    pub preview: Preview,
     /// How to reach hosts that are not on the roll and that steps are delegated to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub delegates: BTreeMap<HostName, Way>,
@@ -139,6 +143,7 @@ impl RunOptions {
         let millis = Duration::from_millis;
         let usual = Settings::default();
         Settings {
+            preview: self.preview,
             serial,
             max_fail: self.max_fail.or(job.max_fail.total.map(portion)),
             max_fail_batch: job.max_fail.batch.map(portion),

@@ -260,11 +260,15 @@ async fn copy_or_port(
         let limit = limits.copy(way.session);
         let copying = async {
             match work {
-                Work::Upload { source, destination } => {
+                Work::Upload {
+                    source,
+                    destination,
+                    secret,
+                } => {
                     // Reading the local file first does not depend on the host.
                     let original = copy::original(way, source);
                     let copied = match way.session.meanwhile(original).await {
-                        Ok(original) => copy::upload(way, escalate, &original, destination).await,
+                        Ok(original) => copy::upload(way, escalate, &original, destination, *secret).await,
                         Err(error) => Err(error),
                     };
                     sorted(copied)

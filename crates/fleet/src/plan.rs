@@ -12,6 +12,7 @@ use reveille_pace::Portion;
 use reveille_way::Destination;
 use serde_json::{Map, Value};
 
+use crate::diff::Preview;
 use crate::recall::{Before, RollHost, Settled};
 use crate::world::World;
 
@@ -47,6 +48,8 @@ pub struct RunPlan {
     pub shared: Shared,
     /// The hosts' vars.
     pub vars: VarsOf,
+    /// The names of the hosts' vars that must not be shown, besides those with secret names.
+    pub hidden: HashMap<HostName, Vec<String>>,
     /// How the run is paced and bounded.
     pub settings: Settings,
 }
@@ -88,6 +91,8 @@ pub struct Settings {
     pub silence_floor: Option<Duration>,
     /// The longest time that an attempt may be stuck unless the operator set a deadline.
     pub hard_cap: Duration,
+    /// Whether hosts are changed, and what is told of changes.
+    pub preview: Preview,
     /// The interface to the machine that the engine runs on.
     pub world: World,
 }
@@ -112,6 +117,7 @@ impl Default for Settings {
             away: None,
             silence_floor: None,
             hard_cap: Duration::from_hours(2),
+            preview: Preview::default(),
             world: World::default(),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reveille_account::{Class, EventKind, MachineRef, SourceError, StepRef};
 use reveille_history::SkipReason;
-use reveille_job::{FACTS_COMMAND, Facts, Job, Registered, Rendered, RenderedAction, Scope, Step};
+use reveille_job::{FACTS_COMMAND, Facts, Job, Preview, Registered, RenderedAction, Scope, Step};
 use reveille_transport::Become;
 
 use crate::ask::ask;
@@ -40,9 +40,26 @@ impl HostTask {
         if !self.ask_for_facts(&job, index, &at).await? {
             return Ok(());
         }
-        let rendered = match self.render(&job, index) {
-            Ok(Some(rendered)) => rendered,
-            Ok(None) => {
+        let check = self.engine.settings.preview.check;
+        let rendered = if check {
+            self.preview(&job, index)
+        } else {
+            self.render(&job, index)
+        };
+        let rendered = match rendered {
+            Ok(Some(Preview::Known(rendered))) => *rendered,
+            Ok(Some(Preview::Undecided)) => {
+                self.pass_over(
+                    at,
+                    "not checked: its `when` needs the result of a step that did not run",
+                );
+                return Ok(());
+            }
+            Ok(Some(Preview::Unknown)) => {
+                self.pass_over(at, "would run, with the result of a step that did not run");
+                return Ok(());
+            }
+            Ok(Some(Preview::Skipped) | None) => {
                 let why = if step.has_condition() {
                     "its condition is false"
                 } else {
@@ -80,6 +97,10 @@ impl HostTask {
                 Some(false) => {}
             }
         }
+        if check && let Some(would) = would(&rendered.action, step.check) {
+            self.pass_over(at, would);
+            return Ok(());
+        }
         let what = match rendered.action {
             RenderedAction::Reboot { within, ref only_if } => {
                 if let Some(command) = only_if {
@@ -111,18 +132,41 @@ impl HostTask {
     }
 
     /// Renders the step for this host; `None` if its condition is false.
-    fn render(&mut self, job: &Job, index: u32) -> Result<Option<Rendered>, SourceError> {
-        let vars = self.vars.get_or_insert_with(|| (self.engine.vars)(&self.to.name));
-        let mut scope =
-            Scope::new(self.to.name.as_str(), vars, &self.engine.shared).with_facts(self.own.facts.as_ref());
-        for (index, registered) in &self.registered {
-            job.register(&mut scope, *index, registered.clone());
-        }
+    fn render(&mut self, job: &Job, index: u32) -> Result<Option<Preview>, SourceError> {
+        let scope = self.scope(job);
         if job.when(index as usize, &scope)? {
-            job.render(index as usize, &scope).map(Some)
+            let rendered = job.render(index as usize, &scope)?;
+            Ok(Some(Preview::Known(Box::new(rendered))))
         } else {
             Ok(None)
         }
+    }
+
+    /// Finds what the step would do if the steps before it had not only been checked.
+    fn preview(&mut self, job: &Job, index: u32) -> Result<Option<Preview>, SourceError> {
+        let scope = self.scope(job);
+        job.preview(index as usize, &scope).map(Some)
+    }
+
+    fn scope(&mut self, job: &Job) -> Scope<'_> {
+        let vars = self.vars.get_or_insert_with(|| (self.engine.vars)(&self.to.name));
+        let mut scope =
+            Scope::new(self.to.name.as_str(), vars, &self.engine.shared).with_facts(self.own.facts.as_ref());
+        if let Some(hidden) = self.engine.hidden.get(&self.to.name) {
+            scope = scope.hiding(hidden);
+        }
+        for (index, registered) in &self.registered {
+            job.register(&mut scope, *index, registered.clone());
+        }
+        scope
+    }
+
+    /// Skips a step of a check, so that its result stays unknown.
+    fn pass_over(&mut self, at: StepRef, reason: &str) {
+        self.note(EventKind::StepSkipped {
+            step: at,
+            reason: reason.to_owned(),
+        });
     }
 
     /// Gathers the host's facts if the step needs them and they are not known yet. Returns false if the host could not
@@ -225,8 +269,9 @@ impl HostTask {
         let at = step_ref(index, step);
         let reason = match reason {
             SkipReason::OnceDone => {
-                if step.register.is_some() {
-                    let registered = self.engine.once_value(index);
+                let check = self.engine.settings.preview.check;
+                let registered = self.engine.once_value(index);
+                if step.register.is_some() && !(check && registered.skipped) {
                     self.registered.push((index, registered));
                 }
                 let reason = "it runs once, on the first host".to_owned();
@@ -244,7 +289,9 @@ impl HostTask {
         let Some(step) = job.steps.get(index as usize) else {
             return;
         };
-        if step.register.is_none() {
+        // What a check skips may have no known result.
+        let unknown = self.engine.settings.preview.check && registered.is_none();
+        if step.register.is_none() || unknown {
             return;
         }
         let value = match registered {
@@ -262,5 +309,18 @@ impl HostTask {
             skipped: true,
             ..Registered::default()
         }
+    }
+}
+
+/// What a step would do that a check does not do; `None` for what it does: comparing files, and commands that change
+/// nothing.
+fn would(action: &RenderedAction, changes_nothing: bool) -> Option<&'static str> {
+    match action {
+        RenderedAction::Run { .. } | RenderedAction::Script { .. } if changes_nothing => None,
+        RenderedAction::Upload { .. } | RenderedAction::Template { .. } => None,
+        RenderedAction::Run { .. } | RenderedAction::Script { .. } => Some("would run"),
+        RenderedAction::Download { .. } => Some("would download"),
+        RenderedAction::Reboot { .. } => Some("would reboot"),
+        RenderedAction::WaitFor { .. } => Some("would wait"),
     }
 }

@@ -157,7 +157,7 @@ impl RunRecipe {
     pub fn name(&self) -> String {
         match self.kind {
             RunKind::Exec => harmless::line(self.job.steps.first().map_or("", |step| &step.name)),
-            RunKind::Run | RunKind::Drill | RunKind::Bench => harmless::line(&self.job.name),
+            RunKind::Run | RunKind::Check | RunKind::Drill | RunKind::Bench => harmless::line(&self.job.name),
             RunKind::Copy | RunKind::Fetch | RunKind::Ping => self.kind.as_str().to_owned(),
         }
     }
@@ -254,7 +254,7 @@ impl RunRecipe {
         else {
             return Vec::new();
         };
-        if self.kind != RunKind::Run {
+        if !matches!(self.kind, RunKind::Run | RunKind::Check) {
             // The program wrote its job.
             return Vec::new();
         }
@@ -337,11 +337,14 @@ impl RunRecipe {
             environment,
             input,
         } = unrecorded;
-        let mut vars = HashMap::new();
+        let (mut vars, mut hidden) = (HashMap::new(), HashMap::new());
         let mut plans = Vec::with_capacity(hosts.len());
         for (to, (host, before)) in prepared.to.into_iter().zip(hosts) {
             let before = before.map(Box::new);
             plans.push(HostPlan { to, before });
+            if !host.unrecorded.is_empty() {
+                hidden.insert(host.name.clone(), host.unrecorded);
+            }
             if !host.vars.is_empty() {
                 vars.insert(host.name, host.vars);
             }
@@ -352,6 +355,7 @@ impl RunRecipe {
         let plan = RunPlan {
             shared: Shared::new(&run.to_string(), self.groups, environment).with_secrets(secrets),
             vars: Arc::new(move |name| vars.get(name).cloned().unwrap_or_default()),
+            hidden,
             roll: recalled.roll,
             halted: recalled.halted,
             once: recalled.once,
@@ -409,14 +413,17 @@ impl RunHost {
         };
         let name = entry.host.clone();
         let secret = vars.remove(SECRET);
+        let secret: Vec<String> = secret
+            .as_ref()
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect();
         if let Some(inventory) = inventory {
             let now = inventory.template_vars(name.as_str()).into_iter();
             vars.extend(now.filter(|(var, _)| inventory.is_secret(name.as_str(), var)));
-            let secret = secret.as_ref().and_then(Value::as_array).into_iter().flatten();
-            if let Some(lost) = secret
-                .filter_map(Value::as_str)
-                .find(|var| !vars.contains_key(*var))
-            {
+            if let Some(lost) = secret.iter().find(|var| !vars.contains_key(*var)) {
                 return Err(RecipeError::Input(format!(
                     "the inventory no longer sets the secret variable `{lost}` of {name}, which the run needs"
                 )));
@@ -426,7 +433,7 @@ impl RunHost {
             name,
             way,
             vars,
-            unrecorded: Vec::new(),
+            unrecorded: secret,
         })
     }
 }

@@ -50,11 +50,12 @@ impl HostTask {
                 let rebooting = self.start_reboot(&prepared.at, permit, current.escalate, *within);
                 Box::pin(rebooting).await
             }
+            // A durable command needs a directory on the host, which a check does not make.
             What::Work(Work::Command {
                 payload,
                 durable: true,
                 ..
-            }) => {
+            }) if !self.engine.settings.preview.check => {
                 let result = Box::pin(self.start_durably(&session, &current, permit, payload)).await;
                 self.keep(session);
                 result

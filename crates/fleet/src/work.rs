@@ -36,6 +36,8 @@ pub(crate) enum Work {
     Upload {
         source: Source,
         destination: Destination,
+        /// It contains secrets, so that no difference is shown.
+        secret: bool,
     },
     /// Fetches a file.
     Download { source: String, target: PathBuf },
@@ -147,15 +149,22 @@ pub(crate) fn prepare(job: &Job, step: &Step, rendered: Rendered, host: &HostNam
             Ok(Work::Upload {
                 source: Source::Path(path),
                 destination: destination(name, to)?,
+                secret: false,
             })
         }
-        RenderedAction::Template { src, content, to } => {
+        RenderedAction::Template {
+            src,
+            content,
+            secret,
+            to,
+        } => {
             // In a directory it keeps its name, without the suffix of a template.
             let name = file_name(Path::new(&src));
             let name = name.strip_suffix(".j2").unwrap_or(&name).to_owned();
             Ok(Work::Upload {
                 source: Source::Content(content.into()),
                 destination: destination(name, to)?,
+                secret,
             })
         }
         RenderedAction::Download { src, to, per_host } => {

@@ -241,7 +241,7 @@ impl<'a> Evaluation<'a> {
         if let Some(var) = job.var(name) {
             if let Var::Secret(_) = var {
                 return Ok(match self.mode {
-                    Mode::Run => scope.secret(name).into(),
+                    Mode::Run | Mode::Check => scope.secret(name).into(),
                     Mode::Plan | Mode::Show => Found::Value(Value::from(MASK)),
                 });
             }
@@ -295,7 +295,10 @@ impl<'a> Evaluation<'a> {
     /// Whether a name is a secret that is masked, or needs one.
     pub(crate) fn is_masked(self, name: &str) -> bool {
         let Self { job, scope, .. } = self;
-        if self.mode == Mode::Run || self.depth > MAX_VAR_DEPTH || job.registers.contains_key(name) {
+        if matches!(self.mode, Mode::Run | Mode::Check)
+            || self.depth > MAX_VAR_DEPTH
+            || job.registers.contains_key(name)
+        {
             return false;
         }
         let roots = || self.outer_roots(name);
@@ -320,6 +323,16 @@ impl<'a> Evaluation<'a> {
             ..self
         };
         expression.roots().iter().any(|root| shown.is_masked(root))
+    }
+
+    /// Whether a template file uses a secret of the job or the inventory.
+    pub(crate) fn file_uses_secrets(self, path: &str) -> bool {
+        let shown = Self {
+            mode: Mode::Show,
+            ..self
+        };
+        let file = self.job.template_files.get(path);
+        file.is_some_and(|file| file.roots().iter().any(|root| shown.is_masked(root)))
     }
 
     /// Whether the expression uses facts or registered results.

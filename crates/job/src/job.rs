@@ -102,6 +102,7 @@ impl Job {
             idempotent: options.attempts > 1,
             durable: options.durable,
             pty: options.pty,
+            check: false,
             ignore_errors: false,
             settle: std::time::Duration::ZERO,
             on_stuck: OnStuck::default(),

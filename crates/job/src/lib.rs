@@ -76,7 +76,7 @@ pub use judge::{Finished, Judge, MAX_LINE_BYTES, Verdict};
 pub use looping::{MAX_ITEMS, MAX_STEPS};
 pub use plan::Becoming;
 pub use quantity::Amount;
-pub use render::{Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
+pub use render::{Preview, Rendered, RenderedAction, RenderedSkipIf, WaitCondition};
 pub use reveille_document::MAX_FILE_BYTES;
 pub use schema::schema;
 pub use scope::{Registered, Scope, SecretSource, Shared};

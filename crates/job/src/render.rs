@@ -60,6 +60,8 @@ pub enum RenderedAction {
         src: String,
         /// The content of the file; in a plan, as far as it is known.
         content: String,
+        /// Whether it contains a secret of the job or the inventory.
+        secret: bool,
         /// Where it is put.
         to: Placing<String>,
     },
@@ -117,6 +119,19 @@ pub enum RenderedSkipIf {
     Exists(String),
 }
 
+/// What a step would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Preview {
+    /// Its condition is false, or its loop has no items.
+    Skipped,
+    /// Its condition needs the result of a step that did not run.
+    Undecided,
+    /// Its templates need such a result.
+    Unknown,
+    /// This.
+    Known(Box<Rendered>),
+}
+
 impl Job {
     /// Renders the templates of a step for a host.
     pub fn render(&self, step: usize, scope: &Scope<'_>) -> Result<Rendered, SourceError> {
@@ -131,6 +146,33 @@ impl Job {
         Evaluation::new(self, scope, Mode::Run)
             .runs(&self.steps[step])
             .map(|runs| runs == Some(true))
+    }
+
+    /// What a step would do on a host where some of the steps before it did not run.
+    pub fn preview(&self, step: usize, scope: &Scope<'_>) -> Result<Preview, SourceError> {
+        let step = &self.steps[step];
+        let evaluation = Evaluation::new(self, scope, Mode::Check);
+        let item = evaluation.item(step);
+        match evaluation.runs_for(step, item.clone())? {
+            Some(false) => return Ok(Preview::Skipped),
+            None => return Ok(Preview::Undecided),
+            Some(true) => {}
+        }
+        let item = item?;
+        let evaluation = evaluation.with(&item);
+        for expression in step.templates().flat_map(Template::expressions) {
+            if evaluation.value(expression)?.is_none() {
+                return Ok(Preview::Unknown);
+            }
+        }
+        if let Action::Template { src, .. } = &step.action
+            && evaluation.file(src)?.is_none()
+        {
+            return Ok(Preview::Unknown);
+        }
+        evaluation
+            .step(step)
+            .map(|rendered| Preview::Known(Box::new(rendered)))
     }
 
     /// The hosts on which this host's steps run. They must be known before anything is dispatched, so their names can't
@@ -242,6 +284,7 @@ impl Evaluation<'_> {
             Action::Template { src, to } => RenderedAction::Template {
                 src: src.clone(),
                 content: self.file(src)?.unwrap_or_default(),
+                secret: self.file_uses_secrets(src),
                 to: placed(to)?,
             },
             Action::Download { src, to } => RenderedAction::Download {

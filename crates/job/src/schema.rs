@@ -151,6 +151,8 @@ struct StepFile {
     /// Whether the command runs on a terminal, which is its standard input and merges its outputs; such a step is not
     /// durable.
     pty: Option<bool>,
+    /// Whether the command runs with `--check` too, because it changes nothing.
+    check: Option<bool>,
     /// The wait after the step, `20s`.
     settle: Option<String>,
     /// The name under which the watchdog records the step's durations.

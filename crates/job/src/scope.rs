@@ -91,6 +91,8 @@ pub enum SecretSource {
 pub(crate) enum Mode {
     /// All values are known.
     Run,
+    /// Like a run, but some steps did not run, so that their results are unknown.
+    Check,
     /// Results of steps and secrets of the job are unknown; expressions that need results stay as written.
     Plan,
     /// A plan for people to read, which shows no secret of the inventory either.

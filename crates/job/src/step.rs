@@ -40,6 +40,8 @@ pub struct Step {
     pub durable: bool,
     /// Whether it runs on a terminal.
     pub pty: bool,
+    /// Whether it runs with `--check` too, because it changes nothing.
+    pub check: bool,
     /// Whether the host continues although the step failed.
     pub ignore_errors: bool,
     /// The wait after it.

@@ -11,6 +11,8 @@ pub enum RunKind {
     Exec,
     /// `reveille run`.
     Run,
+    /// `reveille run --check`, which changed nothing.
+    Check,
     /// `reveille copy`.
     Copy,
     /// `reveille fetch`.
@@ -89,9 +91,10 @@ pub struct RunRecord {
 // === impl RunKind ===
 
 impl RunKind {
-    const ALL: [RunKind; 7] = [
+    const ALL: [RunKind; 8] = [
         RunKind::Exec,
         RunKind::Run,
+        RunKind::Check,
         RunKind::Copy,
         RunKind::Fetch,
         RunKind::Ping,
@@ -104,6 +107,7 @@ impl RunKind {
         match self {
             RunKind::Exec => "exec",
             RunKind::Run => "run",
+            RunKind::Check => "check",
             RunKind::Copy => "copy",
             RunKind::Fetch => "fetch",
             RunKind::Ping => "ping",

@@ -78,6 +78,7 @@ pub(crate) fn plan(
         delegates: delegates.collect::<HashMap<_, _>>(),
         shared: Shared::new(&handle.run().to_string(), [], []),
         vars: Arc::new(|_| Map::new()),
+        hidden: HashMap::new(),
         settings: settings(scenario, world),
     })
 }

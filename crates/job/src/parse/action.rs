@@ -22,6 +22,10 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
         "changed_when",
         "omit it, or write the condition where you use the result",
     ),
+    (
+        "check_mode",
+        "give a step that changes nothing `check: true`: it runs with --check too",
+    ),
     ("command", "write `run: COMMAND`"),
     ("copy", "use `upload`"),
     ("delay", "use `backoff`"),

@@ -35,6 +35,7 @@ pub(crate) const OPTIONS: &[&str] = &[
     "idempotent",
     "durable",
     "pty",
+    "check",
     "settle",
     "class",
     "tags",
@@ -176,6 +177,7 @@ impl Context<'_> {
         let once = truth("once").unwrap_or(false);
         let ignore_errors = truth("ignore_errors").unwrap_or(false);
         let pty = truth("pty").unwrap_or(false);
+        let check = truth("check").unwrap_or(false);
         let action = action?;
         if let (Action::Reboot { .. }, Some((key, _))) = (&action, fields.entry("run_on")) {
             self.reader.mistake(
@@ -210,6 +212,13 @@ impl Context<'_> {
                 }
             }
         }
+        if let Some((key, _)) = fields.entry("check").filter(|_| check && repeats) {
+            let message = format!(
+                "`check` belongs to `run` and `script`, not to `{}`",
+                action.kind()
+            );
+            self.reader.mistake(&key.place, message);
+        }
         if let Some((key, _)) = fields.entry("pty").filter(|_| pty) {
             if repeats {
                 let message = format!(
@@ -237,6 +246,7 @@ impl Context<'_> {
             idempotent,
             durable: durable.unwrap_or(!repeats && !pty),
             pty,
+            check,
             ignore_errors,
             settle: settle.unwrap_or_default(),
             on_stuck: on_stuck.unwrap_or_default(),

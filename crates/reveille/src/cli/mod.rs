@@ -230,6 +230,12 @@ pub(crate) struct RunArgs {
     /// Print what the job would do on each host; connect to none
     #[arg(long, help_heading = "Job")]
     pub(crate) plan: bool,
+    /// Ask the hosts what the job would change; change nothing
+    #[arg(long, help_heading = "Job", conflicts_with = "plan")]
+    pub(crate) check: bool,
+    /// Record how the text files that the job sends differ from those on the hosts
+    #[arg(long, help_heading = "Job", conflicts_with = "plan")]
+    pub(crate) diff: bool,
     /// Run only steps with one of these tags, and those tagged `always`
     #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "Job")]
     pub(crate) tags: Vec<String>,

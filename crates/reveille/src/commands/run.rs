@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use reveille_account::{Exit, HostName};
-use reveille_fleet::{RunHost, RunRecipe};
+use reveille_fleet::{Preview, RunHost, RunRecipe};
 use reveille_job::{Becoming, Extra, Job, MAX_FILE_BYTES, Scope, Selection, Shared, Step, Unused};
 use reveille_ledger::RunKind;
 use reveille_text::bounded;
@@ -20,6 +20,10 @@ use crate::state;
 
 pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let mut options = run_options(Some(&args.on.reach), &args.on.pacing, !args.stream)?;
+    options.preview = Preview {
+        check: args.check,
+        diff: args.diff,
+    };
     let extra = variables(&args.vars)?;
     let mut job = read_job(&args.job, extra.values)?;
     let selection = Selection {
@@ -98,7 +102,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals, printer: &Printer) -> Resul
     }
     let request = Request {
         recipe: RunRecipe {
-            kind: RunKind::Run,
+            kind: if args.check { RunKind::Check } else { RunKind::Run },
             job,
             options,
             groups,

@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary against real servers and real files.
 
+mod check;
 mod combined;
 mod drill;
 mod elsewhere;
@@ -20,6 +21,8 @@ mod proxy;
 mod readers;
 mod reboot;
 mod screens;
+mod stream;
 mod support;
 mod surroundings;
+mod terminal;
 mod watchdog;

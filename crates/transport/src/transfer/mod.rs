@@ -12,6 +12,7 @@
 //!             host: nothing ────────────────────── 0 ─────▶ all of it
 //! ```
 
+mod compare;
 mod digest;
 mod download;
 mod original;
@@ -32,6 +33,7 @@ use crate::session::Session;
 use crate::supervisor::channel::{Channel, ChannelError};
 use crate::supervisor::frames::Piece;
 
+pub use compare::{SHOWN_BYTES, compare};
 pub use download::download;
 pub use original::Original;
 pub use pull::Fetched;
@@ -51,6 +53,17 @@ pub struct Destination {
     pub owner: Option<String>,
     /// Group.
     pub group: Option<String>,
+}
+
+/// What a copy would change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Each change in a few words; empty if nothing would change.
+    pub changes: Vec<String>,
+    /// The content of the host's file, if it exists and is small.
+    pub before: Option<Bytes>,
+    /// The content that it would get, if it is small.
+    pub after: Option<Bytes>,
 }
 
 /// A failed copy.

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::script::Verb;
 use super::stream;
 use super::tree::{Node, Tree};
-use super::{Destination, Sent, TransferError, is_hash, list, read_all, send_all};
+use super::{Comparison, Destination, Sent, TransferError, is_hash, list, read_all, send_all};
 use crate::escalate::Become;
 use crate::quote::{sh_quote, sh_quote_bytes};
 use crate::session::Session;
@@ -88,6 +88,38 @@ pub(crate) async fn push(
         }
     }
     Ok(sent)
+}
+
+/// Finds which files of `tree` the host lacks or has otherwise. Owners are not compared.
+pub(crate) async fn compare(
+    session: &Session,
+    escalate: Option<&Become>,
+    tree: &Arc<Tree>,
+    destination: &Destination,
+) -> Result<Comparison, TransferError> {
+    let way = Way { session, escalate };
+    let root = root(destination);
+    let mode = destination
+        .mode
+        .as_deref()
+        .and_then(|mode| u32::from_str_radix(mode, 8).ok());
+    let (work, _) = way.compare(tree, &root, mode).await?;
+    let mut changes = Vec::new();
+    if !work.merge {
+        changes.push("it is new".to_owned());
+    }
+    for (count, what) in [
+        (work.install.len(), "to send"),
+        (work.modes.len(), "with another mode"),
+    ] {
+        if count > 0 {
+            changes.push(format!("{} {what}", reveille_text::counted(count, "file")));
+        }
+    }
+    Ok(Comparison {
+        changes,
+        ..Comparison::default()
+    })
 }
 
 /// The destination of the directory's content.

@@ -23,9 +23,11 @@ pub(crate) enum Verb {
     Pack,
     /// Run lines of commands.
     Steps,
+    /// Tell what an upload would replace.
+    Compare,
 }
 
-const VERBS: [(Verb, &str); 7] = [
+const VERBS: [(Verb, &str); 8] = [
     (Verb::Upload, "upload"),
     (Verb::Download, "download"),
     (Verb::Survey, "survey"),
@@ -33,12 +35,13 @@ const VERBS: [(Verb, &str); 7] = [
     (Verb::Unpack, "unpack"),
     (Verb::Pack, "pack"),
     (Verb::Steps, "steps"),
+    (Verb::Compare, "compare"),
 ];
 
 impl Verb {
     /// The line to send first.
     pub(crate) fn script(self) -> &'static str {
-        static SCRIPTS: LazyLock<[String; 7]> = LazyLock::new(|| VERBS.map(|(_, word)| folded(SOURCE, word)));
+        static SCRIPTS: LazyLock<[String; 8]> = LazyLock::new(|| VERBS.map(|(_, word)| folded(SOURCE, word)));
         &SCRIPTS[self as usize]
     }
 }

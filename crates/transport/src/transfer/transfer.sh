@@ -1,6 +1,6 @@
 # The remote half of copies, in sections for the verbs on the `#:` lines. Each section is folded into one line, so no
 # line may end in the middle of a `case`. The orders come on standard input, after the script.
-#: upload download survey sums unpack pack steps
+#: upload download survey sums unpack pack steps compare
 umask 022
 IFS=' '
 # Tools must write as expected.
@@ -227,3 +227,36 @@ beat
 while IFS= read -r L; do E=$(eval "$L" 2>&1 </dev/null) || fail "$E"; done
 calm
 say end
+#: compare
+# What an upload would meet: nothing, or a file with its attributes; a small one is sent.
+read -r N SIZE MOST || exit 0
+IFS= read -r D
+IFS= read -r NAME
+say hello
+case $D in -*) D=./$D;; esac
+[ -d "$D" ] && D=${D%/}/$NAME
+if [ ! -e "$D" ] && [ ! -h "$D" ]; then
+case $D in */*) P=${D%/*};; *) P=.;; esac
+if [ -d "${P:-/}" ]; then say absent; else say nowhere; fi
+exit 0
+fi
+[ ! -d "$D" ] || fail "$D is a directory"
+[ -r "$D" ] || fail "$D can't be read"
+set -- $(ls -lL "$D")
+M="$1 $3 $4"
+set -- $(ls -lnL "$D")
+M="$M $3 $4"
+Z=$5
+H=-
+if [ "$Z" = "$SIZE" ] && [ "$Z" -gt "$MOST" ]; then
+beat
+if command -v sha256sum >/dev/null 2>&1; then set -- $(sha256sum <"$D")
+elif command -v shasum >/dev/null 2>&1; then set -- $(shasum -a 256 <"$D")
+elif command -v openssl >/dev/null 2>&1; then set -- $(openssl dgst -sha256 -r <"$D")
+else set -- -
+fi
+H=$1
+calm
+fi
+say found $M $Z $H
+[ "$Z" -gt "$MOST" ] || exec cat "$D"
