@@ -56,9 +56,11 @@ struct Known {
 
 impl<'a> HostVars<'a> {
     pub(crate) fn find(&self, key: &str) -> Option<&'a Variable> {
+        // Most settings are set nowhere, and a layer may have thousands of vars.
+        let key = self.inventory.keys.get(key)?;
         self.layers
             .iter()
-            .find_map(|layer| layer.iter().rev().find(|variable| &*variable.key == key))
+            .find_map(|layer| layer.iter().rev().find(|variable| variable.key == *key))
     }
 
     /// Returns the text of the first of `names` that is set, with its templates rendered.

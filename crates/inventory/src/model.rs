@@ -19,6 +19,8 @@ pub struct Inventory {
     pub(crate) host_index: HashMap<HostName, u32>,
     pub(crate) groups: Vec<Group>,
     pub(crate) group_index: HashMap<Arc<str>, u32>,
+    /// The names of all vars, each once.
+    pub(crate) keys: HashSet<Arc<str>>,
     /// Names of the sources that set vars.
     pub(crate) files: Vec<Arc<str>>,
     /// Vars of `host_vars/`, by host; later layers win.

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use bytes::Bytes;
 
 use crate::heard::Heard;
-use crate::signal::name_or_number;
+use crate::signal::signal_name;
 use crate::supervisor::frames::{Piece, Splitter};
 
 /// How many pieces of output may come before a command announces that it begins.
@@ -99,9 +99,10 @@ impl Passage {
         if let Some(held) = self.splitter.finish() {
             self.queue.push_back(self.output(held));
         }
+        // Shells report signals this way; 255 and other statuses without a usual signal are the command's own.
+        let signal = self.end.and_then(|end| signal_name(end.saturating_sub(128)));
         let heard = match (self.end, status.code()) {
-            // This is how shells report signals.
-            (Some(end), _) if end > 128 => Heard::ExitSignal(name_or_number(end - 128)),
+            (Some(_), _) if let Some(signal) = signal => Heard::ExitSignal(signal.to_owned()),
             (Some(end), _) => Heard::ExitStatus(u32::try_from(end).unwrap_or(255)),
             // A forced command does not print our words; 255 is `ssh`'s own failure.
             (None, Some(code @ 0..255)) if !self.begun => Heard::ExitStatus(code.unsigned_abs()),
@@ -112,5 +113,36 @@ impl Passage {
         };
         self.queue.push_back(heard);
         self.queue.pop_front().unwrap_or(Heard::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_high_status_is_a_signal_only_if_there_is_a_usual_one() {
+        let ended = |status: i32| {
+            let mut passage = Passage::new("word", false);
+            let frames = format!("\u{1e}word begun\n\u{1e}word end {status}\n");
+            passage.push(Heard::Stderr(frames.into()));
+            passage.ended(ExitStatus::from_raw(255 << 8))
+        };
+        for status in [0, 1, 128, 138, 192, 255] {
+            let heard = ended(status);
+            assert!(
+                matches!(heard, Heard::ExitStatus(number) if number == status.unsigned_abs()),
+                "{status}: {heard:?}"
+            );
+        }
+        for (status, name) in [(137, "KILL"), (143, "TERM")] {
+            let heard = ended(status);
+            assert!(
+                matches!(&heard, Heard::ExitSignal(signal) if signal == name),
+                "{heard:?}"
+            );
+        }
     }
 }

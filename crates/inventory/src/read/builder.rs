@@ -1,6 +1,6 @@
 //! Merges sources: names become indices, group edges become depths, mistakes are collected.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,6 @@ const COUNTABLE: &str = "files of at most 64 MiB hold fewer than 2^32 names";
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     inventory: Inventory,
-    keys: HashSet<Arc<str>>,
     edges: HashMap<(u32, u32), SourceError>,
     expanded: u64,
     /// Decrypts vaults.
@@ -181,9 +180,9 @@ impl Builder {
 
     /// Creates a var with its place, without checks.
     pub(crate) fn untested(&mut self, key: &str, value: Value, line: &Line<'_>) -> Variable {
-        let key = self.keys.get(key).cloned().unwrap_or_else(|| {
+        let key = self.inventory.keys.get(key).cloned().unwrap_or_else(|| {
             let key: Arc<str> = key.into();
-            self.keys.insert(Arc::clone(&key));
+            self.inventory.keys.insert(Arc::clone(&key));
             key
         });
         Variable {
@@ -349,7 +348,7 @@ impl Builder {
                 SourceError::whole(message, "inventory")
             });
         }
-        if self.mistakes.is_empty() && ADDRESS.names.iter().any(|key| self.keys.contains(*key)) {
+        if self.mistakes.is_empty() && ADDRESS.names.iter().any(|key| self.inventory.keys.contains(*key)) {
             for warning in self.inventory.doubles() {
                 self.warn("double", || warning);
             }

@@ -180,10 +180,15 @@ impl Reader<'_> {
                     'n' => text.push('\n'),
                     't' => text.push('\t'),
                     'r' => text.push('\r'),
-                    '0' => text.push('\0'),
+                    'a' => text.push('\u{7}'),
+                    'b' => text.push('\u{8}'),
+                    'f' => text.push('\u{c}'),
+                    'v' => text.push('\u{b}'),
+                    digit @ '0'..='7' => text.push(octal(digit, &mut characters)),
                     same @ ('\\' | '\'' | '"') => text.push(same),
                     'x' => text.push(escaped(&mut characters, 2)?),
                     'u' => text.push(escaped(&mut characters, 4)?),
+                    'U' => text.push(escaped(&mut characters, 8)?),
                     other => text.extend(['\\', other]),
                 },
                 other => text.push(other),
@@ -209,6 +214,20 @@ impl Reader<'_> {
         self.rest = &self.rest[end..];
         Some(Value::Number(number))
     }
+}
+
+/// The character with the number of up to three octal digits.
+fn octal(first: char, characters: &mut std::str::Chars<'_>) -> char {
+    let mut number = first.to_digit(8).unwrap_or(0);
+    for _ in 0..2 {
+        let mut ahead = characters.clone();
+        let Some(digit) = ahead.next().and_then(|next| next.to_digit(8)) else {
+            break;
+        };
+        number = number * 8 + digit;
+        *characters = ahead;
+    }
+    char::from_u32(number).unwrap_or_default()
 }
 
 fn escaped(characters: &mut std::str::Chars<'_>, digits: usize) -> Option<char> {
@@ -296,6 +315,9 @@ mod tests {
             ("80,443", json!([80, 443])),
             ("80, # one", json!([80])),
             ("b'x'", json!("x")),
+            (r#""\101\0608\12x""#, json!("A08\nx")),
+            (r#""\0\8\777""#, json!("\0\\8\u{1ff}")),
+            (r#""\a\b\f\v\U0001f600""#, json!("\u{7}\u{8}\u{c}\u{b}😀")),
         ] {
             assert_eq!(value(text), expected, "{text}");
         }

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use reveille_text::replace::keep_attributes;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::task::spawn_blocking;
 
 use super::digest::hash_of;
 use super::original::BLOCK;
+use super::place::place;
 use super::pull::{Fetched, pull};
 use super::script::Verb;
 use super::{TransferError, is_hash};
@@ -102,18 +102,6 @@ pub async fn download(
     let placed = spawn_blocking(move || place(&from, &to));
     session.meanwhile(placed).await.map_err(io::Error::other)??;
     Ok(Fetched::default())
-}
-
-/// Moves a complete copy to its place, with the owner, group, mode and ACL of the file that it replaces.
-pub(super) fn place(copy: &Path, target: &Path) -> io::Result<()> {
-    let is_file = |path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
-    let kept = if is_file(copy) && is_file(target) {
-        std::fs::File::open(target).and_then(|earlier| keep_attributes(&earlier, &std::fs::File::open(copy)?))
-    } else {
-        Ok(())
-    };
-    kept.and_then(|()| std::fs::rename(copy, target))
-        .map_err(|error| io::Error::new(error.kind(), format!("can't write {}: {error}", target.display())))
 }
 
 /// Writes the next `left` bytes of data to `file`. If the file grows meanwhile, the announced size counts.

@@ -16,6 +16,7 @@ mod compare;
 mod digest;
 mod download;
 mod original;
+mod place;
 mod pull;
 mod push;
 mod script;

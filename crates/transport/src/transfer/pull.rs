@@ -14,7 +14,7 @@ use tar::{Archive, EntryType};
 use tokio::task::spawn_blocking;
 
 use super::digest::hash_of;
-use super::download::place;
+use super::place::place;
 use super::push::parse_hashes;
 use super::script::Verb;
 use super::tree::ENTRIES_LIMIT;
